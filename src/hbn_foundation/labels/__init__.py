@@ -1,0 +1,1 @@
+"""What is known of subjects and recordings: participants, splits, targets, statistics."""

@@ -1,0 +1,1 @@
+"""The encoder: tokens, trunk and heads. Knows no data set."""

@@ -1,0 +1,1 @@
+"""From the signal store to a pretrained encoder and its evaluation."""

@@ -1,0 +1,61 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log file."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+LOGGER = logging.getLogger("hbn_foundation")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(text: str) -> None:
+    """Tell the user one line through the project's logger."""
+    LOGGER.info(text)
+
+
+def track(
+    items: Iterable[Item], description: str, total: int | None = None
+) -> Iterator[Item]:
+    """Yield `items` while showing how many are done and how long the rest will take.
+
+    Parameters
+    ----------
+    items
+        What is worked through; an item counts as done when the next one is asked for.
+    description
+        A few words before the bar.
+    total
+        How many items there are, where `len(items)` does not tell.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    if sys.stderr.isatty():
+        yield from _bar(items, description, total)
+    else:
+        yield from _lines(items, description, total)
+
+
+def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=False) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def _lines(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
+    started = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - said > SECONDS_BETWEEN_LINES and done:
+            said = now
+            if total:
+                left = (now - started) / done * (total - done)
+                say(f"{description}: {done} of {total}, about {left:.0f} s left")
+            else:
+                say(f"{description}: {done}")
+        yield item

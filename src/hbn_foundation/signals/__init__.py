@@ -1,0 +1,1 @@
+"""The signal store: written once, memory-mapped; windows and batches read from it."""

@@ -1,0 +1,1 @@
+"""One trainer for every stage: objectives, learning rates, devices, checkpoints."""
