@@ -1,0 +1,48 @@
+# Two commands do all the set-up: `make foundation` and `make test`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help install foundation test slow lint types imports viz clean
+
+help:
+	@echo "make foundation   install, then run the whole pipeline on the simulated release"
+	@echo "make test         install, then run the tests (make slow: the long ones)"
+	@echo "make viz          show the lineage of the last run in a browser"
+	@echo "make lint types imports   what continuous integration checks besides"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $@
+
+foundation: $(INSTALLED)
+	$(BIN)/kedro run --pipeline foundation $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy src
+
+imports: $(INSTALLED)
+	$(BIN)/lint-imports
+
+viz: $(INSTALLED)
+	$(BIN)/kedro viz run --pipeline foundation $(ARGS)
+
+clean:
+	rm -rf data runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,70 @@
+"""`kedro run` of this project: the same command, whose mistakes end in one line.
+
+Kedro takes commands of this module before its own.
+"""
+
+import copy
+import re
+import sys
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
+
+from hbn_foundation.errors import UserError
+
+
+@click.group(name="hbn-foundation")
+def cli() -> None:
+    """Commands of the project."""
+
+
+def _run(**options: Any) -> Any:
+    """Run the pipeline; print a mistake of the user in one line and leave with status 1."""
+    if kedro_run.callback is None:
+        raise RuntimeError("kedro run has no callback; this version of Kedro is not supported")
+    try:
+        return kedro_run.callback(**options)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        click.secho(f"Error: {line}", fg="red", err=True)
+        sys.exit(1)
+
+
+def one_line(error: BaseException) -> str | None:
+    """Return the one line to print for a user's mistake, None for any other error.
+
+    Parameters
+    ----------
+    error
+        What ended the run; a `UserError` may lie below an error of Kedro's.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__
+    text = str(error)
+    if isinstance(error, ParameterValidationError):
+        return _parameters(text)
+    if isinstance(error, ValueError) and text.startswith(("Failed to find the pipeline", "Pipeline")):
+        return " ".join(text.split())
+    if isinstance(error, DatasetError) and "No space left on device" in text:
+        return f"no space left on the disk: {text.splitlines()[0]}"
+    return None
+
+
+def _parameters(text: str) -> str:
+    """Shorten Kedro's list of wrong parameters to `group.key: what is wrong`."""
+    found = re.findall(r"- Parameter '([\w.]+)': (?:Failed to instantiate .*?: )?(.+)", text)
+    return "; ".join(f"{group}.{what}" if "=" in what.split(":")[0] else f"{group}: {what}"
+                     for group, what in found) or " ".join(text.split())
+
+
+run = copy.copy(kedro_run)
+run.callback = _run
+cli.add_command(run)

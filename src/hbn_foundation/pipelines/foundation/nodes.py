@@ -1,0 +1,164 @@
+"""Nodes of the foundation pipeline: each hands its work to one function of a room below."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.signals.store import SignalStore
+from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
+
+
+def choose_device(params: DeviceParams) -> dict[str, Any]:
+    """Try the accelerator in a fresh process; plan for the CPU where it does not answer."""
+    from hbn_foundation.training import device
+
+    return device.choose_device(params)
+
+
+def pretrain_encoder(
+    signal_store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    device_plan: dict[str, Any],
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+) -> tuple[Any, pd.DataFrame]:
+    """Pretrain the encoder on the training subjects.
+
+    Returns
+    -------
+    checkpoint : Checkpoint
+        The weights of the best validation epoch with their provenance.
+    history : DataFrame
+        One row per epoch.
+    """
+    from hbn_foundation.training.pretraining import pretrain
+
+    return pretrain(
+        signal_store,
+        windows,
+        splits,
+        participants,
+        encoder,
+        objective,
+        trainer,
+        device_plan,
+        Path(trainer.work_dir),
+    )
+
+
+def evaluate_encoder(
+    foundation_checkpoint: Any,
+    signal_store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    evaluation: EvaluationParams,
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Score the pretext and a frozen probe on held-out subjects, baselines beside them.
+
+    Returns
+    -------
+    metrics : dict
+        Everything that is a number.
+    scores : DataFrame
+        One row per method, baselines included.
+    predictions : DataFrame
+        The probe's probability for each test window.
+    embedding : DataFrame
+        Two coordinates per window for the embedding map.
+    """
+    from hbn_foundation.evaluation.foundation import evaluate_foundation
+
+    result = evaluate_foundation(
+        foundation_checkpoint, signal_store, windows, splits, participants, evaluation
+    )
+    return result.metrics, result.scores, result.predictions, result.embedding
+
+
+def cross_validate_encoder(
+    signal_store: SignalStore,
+    windows: pd.DataFrame,
+    participants: pd.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    evaluation: EvaluationParams,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Repeat pretraining and probe over subject splits, where the configuration asks for it.
+
+    Returns
+    -------
+    folds : DataFrame
+        One row per fold and method; empty without repeats.
+    summary : DataFrame
+        One row per method: mean, standard deviation, folds won, p value.
+    """
+    from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
+
+    folds = cross_validate(
+        signal_store,
+        windows,
+        participants,
+        encoder,
+        objective,
+        trainer,
+        evaluation,
+        Path(trainer.work_dir) / "folds",
+    )
+    return folds, summarise_folds(folds)
+
+
+def draw_figures(
+    foundation_history: pd.DataFrame,
+    foundation_scores: pd.DataFrame,
+    foundation_predictions: pd.DataFrame,
+    foundation_embedding: pd.DataFrame,
+    foundation_folds: pd.DataFrame,
+) -> tuple[Any, Any, Any, Any]:
+    """Draw training curves, scores, confusion matrix and embedding map."""
+    from hbn_foundation.evaluation.figures import foundation_figures
+
+    figures = foundation_figures(
+        foundation_history,
+        foundation_scores,
+        foundation_predictions,
+        foundation_embedding,
+        foundation_folds,
+    )
+    return (
+        figures["training_curves"],
+        figures["scores"],
+        figures["confusion_matrix"],
+        figures["embedding"],
+    )
+
+
+def report(
+    foundation_checkpoint: Any,
+    foundation_history: pd.DataFrame,
+    foundation_metrics: dict[str, Any],
+    foundation_scores: pd.DataFrame,
+    foundation_fold_summary: pd.DataFrame,
+) -> tuple[pd.DataFrame, str]:
+    """Print the scores with their baselines and the criteria, met or not met.
+
+    Returns
+    -------
+    criteria : DataFrame
+        One row per criterion: value, threshold, verdict.
+    text : str
+        What was printed.
+    """
+    from hbn_foundation.evaluation.criteria import criteria_table
+    from hbn_foundation.evaluation.report import report_text, show
+
+    criteria = criteria_table(foundation_history, foundation_metrics, foundation_checkpoint)
+    text = report_text(foundation_metrics, foundation_scores, foundation_fold_summary, criteria)
+    show(text)
+    return criteria, text

@@ -1,0 +1,97 @@
+"""Wiring of the foundation pipeline."""
+
+from kedro.pipeline import Pipeline, node
+
+from hbn_foundation.pipelines.foundation import nodes
+
+DATA = ["signal_store", "windows", "splits", "participants"]
+TRAINING = [
+    "params:foundation.encoder",
+    "params:foundation.objective",
+    "params:foundation.trainer",
+]
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Return the pipeline from the signal store to an evaluated foundation checkpoint."""
+    return Pipeline([*_training_nodes(), *_evaluation_nodes()], tags="foundation")
+
+
+def _training_nodes() -> list:
+    return [
+        node(
+            nodes.choose_device,
+            inputs="params:foundation.device",
+            outputs="device_plan",
+            name="choose_device",
+            tags="training",
+        ),
+        node(
+            nodes.pretrain_encoder,
+            inputs=[*DATA, "device_plan", *TRAINING],
+            outputs=["foundation_checkpoint", "foundation_history"],
+            name="pretrain_encoder",
+            tags="training",
+        ),
+    ]
+
+
+def _evaluation_nodes() -> list:
+    return [
+        node(
+            nodes.evaluate_encoder,
+            inputs=["foundation_checkpoint", *DATA, "params:foundation.evaluation"],
+            outputs=[
+                "foundation_metrics",
+                "foundation_scores",
+                "foundation_predictions",
+                "foundation_embedding",
+            ],
+            name="evaluate_encoder",
+            tags="evaluation",
+        ),
+        node(
+            nodes.cross_validate_encoder,
+            inputs=[
+                "signal_store",
+                "windows",
+                "participants",
+                *TRAINING,
+                "params:foundation.evaluation",
+            ],
+            outputs=["foundation_folds", "foundation_fold_summary"],
+            name="cross_validate_encoder",
+            tags="cross_validation",
+        ),
+        node(
+            nodes.draw_figures,
+            inputs=[
+                "foundation_history",
+                "foundation_scores",
+                "foundation_predictions",
+                "foundation_embedding",
+                "foundation_folds",
+            ],
+            outputs=[
+                "training_curves_figure",
+                "scores_figure",
+                "confusion_matrix_figure",
+                "embedding_figure",
+            ],
+            name="draw_figures",
+            tags="evaluation",
+        ),
+        node(
+            nodes.report,
+            inputs=[
+                "foundation_checkpoint",
+                "foundation_history",
+                "foundation_metrics",
+                "foundation_scores",
+                "foundation_fold_summary",
+            ],
+            outputs=["foundation_criteria", "foundation_report"],
+            name="report",
+            tags="evaluation",
+        ),
+    ]

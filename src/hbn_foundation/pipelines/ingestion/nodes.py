@@ -1,0 +1,102 @@
+"""Nodes of the ingestion pipeline: each hands its work to one function of a room below."""
+
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.labels.params import SplitParams
+from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
+from hbn_foundation.signals.params import BuildParams, WindowParams
+from hbn_foundation.signals.store import SignalStore
+
+
+def prepare_source(source: SourceParams) -> dict[str, Any]:
+    """Name the BIDS root to read; simulate a release where none is given.
+
+    Parameters
+    ----------
+    source
+        Where the recordings are.
+
+    Returns
+    -------
+    dict
+        `root` (folder or URL), `simulated` (bool).
+    """
+    from hbn_foundation.recordings.source import prepare
+
+    return prepare(source)
+
+
+def list_recordings(
+    bids_source: dict[str, Any], selection: SelectionParams
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """List the selected recordings and the participants of a BIDS root.
+
+    Returns
+    -------
+    recordings : DataFrame
+        One row per recording.
+    participants : DataFrame
+        One row per subject.
+    """
+    from hbn_foundation.labels.participants import read_participants
+    from hbn_foundation.recordings.find import find_recordings
+
+    recordings = find_recordings(bids_source["root"], selection)
+    local_root = recordings["bids_root"].iloc[0]
+    participants = read_participants(local_root)
+    return recordings, participants[participants["subject"].isin(recordings["subject"])]
+
+
+def split_subjects(
+    recordings: pd.DataFrame, participants: pd.DataFrame, params: SplitParams
+) -> pd.DataFrame:
+    """Assign each subject to training, validation or test before any window exists."""
+    from hbn_foundation.labels import splits
+
+    subjects = sorted(recordings["subject"].unique())
+    return splits.split_subjects(subjects, participants, params)
+
+
+def clean_signals(
+    recordings: pd.DataFrame, cleaning: CleaningParams, build: BuildParams
+) -> SignalStore:
+    """Clean every new or changed recording into the signal store."""
+    from hbn_foundation.signals.build import build_store
+
+    return build_store(
+        recordings,
+        build.path,
+        cleaning,
+        n_jobs=build.n_jobs,
+        max_failed_share=build.max_failed_share,
+    )
+
+
+def assess_quality(signal_store: SignalStore) -> tuple[pd.DataFrame, Any]:
+    """Tabulate and draw the quality of every recording, failed ones with their reason."""
+    from hbn_foundation.evaluation.dataset_figures import quality_figure
+
+    return signal_store.table, quality_figure(signal_store.table)
+
+
+def cut_windows(signal_store: SignalStore, params: WindowParams) -> pd.DataFrame:
+    """List the windows as (recording, start) pairs; no signal is copied."""
+    from hbn_foundation.signals import windows
+
+    return windows.cut_windows(signal_store, params)
+
+
+def describe_dataset(
+    signal_store: SignalStore,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    windows: pd.DataFrame,
+) -> tuple[dict[str, Any], pd.DataFrame, Any]:
+    """Count subjects, hours, windows and ages by split: as JSON, table and figure."""
+    from hbn_foundation.evaluation.dataset_figures import dataset_figure
+    from hbn_foundation.labels.statistics import dataset_statistics
+
+    statistics, table = dataset_statistics(signal_store.table, splits, participants, windows)
+    return statistics, table, dataset_figure(signal_store.table, splits, participants, windows)

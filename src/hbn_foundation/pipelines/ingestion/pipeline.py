@@ -1,0 +1,56 @@
+"""Wiring of the ingestion pipeline."""
+
+from kedro.pipeline import Pipeline, node
+
+from hbn_foundation.pipelines.ingestion import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Return the pipeline from a BIDS root to windows, splits and statistics."""
+    return Pipeline(
+        [
+            node(
+                nodes.prepare_source,
+                inputs="params:ingestion.source",
+                outputs="bids_source",
+                name="prepare_source",
+            ),
+            node(
+                nodes.list_recordings,
+                inputs=["bids_source", "params:ingestion.selection"],
+                outputs=["recordings", "participants"],
+                name="list_recordings",
+            ),
+            node(
+                nodes.split_subjects,
+                inputs=["recordings", "participants", "params:ingestion.splits"],
+                outputs="splits",
+                name="split_subjects",
+            ),
+            node(
+                nodes.clean_signals,
+                inputs=["recordings", "params:ingestion.cleaning", "params:ingestion.store"],
+                outputs="signal_store",
+                name="clean_signals",
+            ),
+            node(
+                nodes.assess_quality,
+                inputs="signal_store",
+                outputs=["quality", "quality_figure"],
+                name="assess_quality",
+            ),
+            node(
+                nodes.cut_windows,
+                inputs=["signal_store", "params:ingestion.windows"],
+                outputs="windows",
+                name="cut_windows",
+            ),
+            node(
+                nodes.describe_dataset,
+                inputs=["signal_store", "splits", "participants", "windows"],
+                outputs=["dataset_statistics", "dataset_table", "dataset_figure"],
+                name="describe_dataset",
+            ),
+        ],
+        tags="ingestion",
+    )
