@@ -84,7 +84,8 @@ def styled() -> Iterator[None]:
     import matplotlib as mpl
     from cycler import cycler
 
-    with mpl.rc_context({**_RC, "axes.prop_cycle": cycler(color=CYCLE)}):
+    settings: Any = {**_RC, "axes.prop_cycle": cycler(color=CYCLE)}
+    with mpl.rc_context(settings):
         yield
 
 

@@ -1,0 +1,101 @@
+"""Parameters of the subject splits and of the labels."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hbn_foundation.params import Params
+
+SPLITS = ("train", "validation", "test")
+TRAIN_RELEASES = ("R1", "R2", "R3", "R4", "R6", "R7", "R8", "R9", "R10", "R11")
+
+
+class SplitParams(Params):
+    """How the subjects are divided into training, validation and test."""
+
+    method: Literal["hash", "stratified", "release"] = Field(
+        "hash",
+        description="hash: each subject by its own hash, so that new subjects move nobody; "
+        "stratified: exact shares within age, sex and site; release: by the release column.",
+    )
+    train: float = Field(0.7, gt=0, le=1, description="Share of the training subjects.")
+    validation: float = Field(0.15, ge=0, lt=1, description="Share of the validation subjects.")
+    test: float = Field(0.15, ge=0, lt=1, description="Share of the test subjects.")
+    seed: int = Field(0, ge=0, description="Another seed gives another division.")
+    stratify: tuple[str, ...] | None = Field(
+        None,
+        description="Columns of participants.tsv that make the strata; by default those of "
+        "age, sex, site and release_number that the data set has.",
+    )
+    age_bins: int = Field(3, ge=1, description="Quantile bins of each numeric column.")
+    keep: str | None = Field(
+        None,
+        description="An earlier splits CSV (subject, split) whose subjects keep their place; "
+        "for the method stratified, where new subjects could move others.",
+    )
+    release_column: str = Field("release_number", description="Column that names the release.")
+    train_releases: tuple[str, ...] = Field(
+        TRAIN_RELEASES, min_length=1, description="Releases to train on."
+    )
+    validation_releases: tuple[str, ...] = Field(("R5",), description="Releases to validate on.")
+    test_releases: tuple[str, ...] = Field((), description="Releases to test on; may be none.")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def releases(self) -> dict[str, tuple[str, ...]]:
+        """The releases of each split."""
+        return {
+            "train": self.train_releases,
+            "validation": self.validation_releases,
+            "test": self.test_releases,
+        }
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + validation + test must be 1, found {total:g}")
+        if self.keep is not None and self.method != "stratified":
+            raise ValueError(f"keep goes with the method stratified, found {self.method}")
+        named = [release for releases in self.releases.values() for release in releases]
+        twice = sorted({release for release in named if named.count(release) > 1})
+        if twice:
+            raise ValueError(f"releases in two splits: {', '.join(twice)}")
+        return self
+
+
+class LabelParams(Params):
+    """What is to be told apart: the tasks, or the values of a participants column."""
+
+    kind: Literal["task", "participant"] = Field(
+        "task", description="Label windows by their task, or by a column of participants.tsv."
+    )
+    column: str | None = Field(
+        None, description="The column of participants.tsv, where kind is participant."
+    )
+    positive: tuple[str, ...] | None = Field(
+        None, description="Values that make the class 1; all others are class 0."
+    )
+    threshold: float | None = Field(
+        None,
+        description="Where a numeric column is cut; by default the median of the training "
+        "subjects, for columns of more than five different values.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "participant" and not self.column:
+            raise ValueError("kind: participant needs column, a column of participants.tsv")
+        if self.kind == "task" and (self.column is not None or self.threshold is not None):
+            raise ValueError("column and threshold go with kind: participant, found kind: task")
+        if self.positive is not None and not self.positive:
+            raise ValueError("positive must name at least one value, found none")
+        if self.positive and self.threshold is not None:
+            raise ValueError("give positive or threshold, not both")
+        return self
