@@ -1,0 +1,245 @@
+"""Cut recordings into windows, and read windows from the signal store.
+
+A window is a recording and a start; nothing is copied until it is read. A window of a time-major
+file is one contiguous piece, so reading it is one `seek` and one `readinto` straight into the
+batch. Files are read, not mapped: that is as fast here, and the pages stay in the cache of the
+operating system instead of counting as memory of this process.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.wording import some
+from hbn_foundation.progress import say
+from hbn_foundation.signals.params import WindowParams
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+
+MOST_OPEN_FILES = 256
+COLUMNS = ("recording", "subject", "task", "run")
+
+
+def window_length(seconds: float, sfreq: float) -> int:
+    """Count the samples of a window.
+
+    Raises
+    ------
+    UserError
+        When the window is shorter than two samples.
+    """
+    n_samples = round(seconds * sfreq)
+    if n_samples < 2:
+        raise UserError(
+            f"windows: seconds is {seconds:g}; expected at least two samples at {sfreq:g} Hz"
+        )
+    return n_samples
+
+
+def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
+    """Cut every usable recording into windows that lie wholly inside it.
+
+    Parameters
+    ----------
+    store
+        The signal store.
+    params
+        Length and stride in seconds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
+        one row per window, in the order of the recordings. Recordings shorter than a window give
+        none and are told.
+
+    Raises
+    ------
+    UserError
+        When no recording is as long as a window.
+    """
+    recordings = store.recordings
+    n_samples = window_length(params.seconds, store.sfreq)
+    stride = max(1, round(params.stride * store.sfreq))
+    room = recordings["n_samples"].to_numpy(dtype=np.int64) - n_samples
+    counts = np.where(room >= 0, room // stride + 1, 0)
+    short = recordings["recording"][counts == 0]
+    if len(short) == len(recordings):
+        longest = float(recordings["n_samples"].max()) / store.sfreq if len(recordings) else 0
+        raise UserError(
+            f"windows: seconds is {params.seconds:g}, but the longest of {len(recordings)} "
+            f"usable recordings lasts {longest:.1f} s"
+        )
+    if len(short):
+        say(f"{len(short)} recordings are shorter than {params.seconds:g} s and give no window: "
+            f"{some(short)}")  # fmt: skip
+    row = np.repeat(np.arange(len(recordings)), counts)
+    first = np.cumsum(counts) - counts
+    start = (np.arange(len(row)) - first[row]) * stride
+    windows = recordings.loc[:, list(COLUMNS)].iloc[row].reset_index(drop=True)
+    windows.insert(0, "row", row)
+    windows["start"] = start
+    return windows
+
+
+class _Place(NamedTuple):
+    """Where the samples of a recording are, and how its channels map to the layout."""
+
+    path: str
+    offset: int
+    n_channels: int
+    columns: np.ndarray | None
+    bad: np.ndarray | None
+
+
+class WindowReader:
+    """Read windows of one length from the signal store.
+
+    Parameters
+    ----------
+    store
+        The signal store.
+    n_samples
+        Length of the windows in samples.
+
+    Attributes
+    ----------
+    n_channels : int
+        Channels of the layout, the same for every window.
+    lengths : numpy.ndarray
+        Samples of each recording.
+    """
+
+    def __init__(self, store: SignalStore, n_samples: int) -> None:
+        self.store = store
+        self.n_samples = n_samples
+        self.n_channels = len(store.channel_names)
+        self.lengths = store.recordings["n_samples"].to_numpy(dtype=np.int64)
+        self._masks = np.zeros((len(self.lengths), self.n_channels), dtype=bool)
+        self._places: dict[int, _Place] = {}
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._lock = Lock()
+
+    def read(
+        self,
+        rows: Sequence[int] | np.ndarray,
+        starts: Sequence[int] | np.ndarray,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Read a batch of windows.
+
+        Parameters
+        ----------
+        rows
+            Recording of each window, a row of `store.recordings` (B,).
+        starts
+            First sample of each window (B,).
+        out
+            Float16 array (B, T, C) to read into, to spare its allocation.
+
+        Returns
+        -------
+        numpy.ndarray
+            Float16 (B, T, C) in units of the store on its channel layout; absent and bad channels
+            are zero.
+
+        Raises
+        ------
+        IndexError
+            When a window does not lie wholly inside its recording.
+        UserError
+            When a file of the store is shorter than the store says.
+        """
+        rows, starts = np.asarray(rows, dtype=np.int64), np.asarray(starts, dtype=np.int64)
+        outside = (starts < 0) | (starts + self.n_samples > self.lengths[rows])
+        if outside.any():
+            row, start = rows[outside][0], starts[outside][0]
+            raise IndexError(
+                f"window of {self.n_samples} samples from {start} on lies outside recording {row}, "
+                f"which has {self.lengths[row]}"
+            )
+        shape = (len(rows), self.n_samples, self.n_channels)
+        if out is None:
+            out = np.empty(shape, dtype=np.float16)
+        elif out.shape != shape or out.dtype != np.float16 or not out.flags.c_contiguous:
+            raise ValueError(f"out must be a contiguous float16 array of shape {shape}")
+        with self._lock:
+            for window, row, start in zip(out, rows.tolist(), starts.tolist(), strict=True):
+                self._read_one(row, start, window)
+        return out
+
+    def mask(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Tell which channels of the layout can be used (B, C): present and not bad."""
+        rows = np.asarray(rows, dtype=np.int64)
+        for row in np.unique(rows).tolist():
+            self._place(row)
+        return self._masks[rows]
+
+    def close(self) -> None:
+        """Close the files; they are opened again when needed."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind when sent to another process."""
+        return {"store": self.store, "n_samples": self.n_samples}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def _read_one(self, row: int, start: int, window: np.ndarray) -> None:
+        place = self._place(row)
+        piece = window
+        if place.columns is not None:
+            piece = np.empty((self.n_samples, place.n_channels), dtype=np.float16)
+        file = self._file(row, place)
+        file.seek(place.offset + start * place.n_channels * piece.itemsize)
+        if file.readinto(piece.data) != piece.nbytes:  # type: ignore[attr-defined]
+            raise UserError(f"{place.path}: shorter than the signal store says; ingest again")
+        if place.columns is not None:
+            window[:] = 0
+            window[:, place.columns] = piece
+        if place.bad is not None:
+            window[:, place.bad] = 0
+
+    def _file(self, row: int, place: _Place) -> BinaryIO:
+        file = self._files.get(row)
+        if file is None:
+            if len(self._files) >= MOST_OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            file = open(place.path, "rb", buffering=0)  # noqa: SIM115 - stays open
+            self._files[row] = file
+        else:
+            self._files.move_to_end(row)
+        return file
+
+    def _place(self, row: int) -> _Place:
+        if row not in self._places:
+            signal = self.store.signal(row)
+            if signal.dtype != np.float16 or not signal.flags.c_contiguous:
+                raise UserError(f"{signal.filename}: not a time-major float16 array; ingest again")
+            columns = np.asarray(self.store.channel_index(row))
+            usable = np.asarray(self.store.usable(row), dtype=bool)
+            self._masks[row] = usable
+            present = np.zeros(self.n_channels, dtype=bool)
+            present[columns] = True
+            bad = np.flatnonzero(present & ~usable)
+            plain = np.array_equal(columns, np.arange(self.n_channels))
+            self._places[row] = _Place(
+                path=str(signal.filename),
+                offset=int(signal.offset),
+                n_channels=signal.shape[1],
+                columns=None if plain else columns,
+                bad=bad if len(bad) else None,
+            )
+        return self._places[row]
