@@ -1,0 +1,176 @@
+"""The signal store: one clean memory-mapped signal per recording, and a table of them all.
+
+A store is read through `SignalStore`; `build.py` makes one from BIDS recordings and
+`store_files.py` says how it lies on disk. `store_from_arrays` makes a small one from memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.cleaned import CleanedRecording
+from hbn_foundation.signals.store_files import (
+    FORMAT,
+    HIDDEN_COLUMNS,
+    INDEX,
+    METADATA_KEY,
+    signal_file,
+    write_index,
+    write_recording,
+)
+
+
+class SignalStore:
+    """Clean signals on disk and their table; reading keeps nothing in memory.
+
+    Parameters
+    ----------
+    path
+        The store's folder.
+
+    Raises
+    ------
+    UserError
+        `path` holds no signal store, or one of another format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / INDEX).is_file():
+            raise UserError(f"{self.path}: no signal store here (no {INDEX}); run ingestion first")
+        self._index, metadata = _read_index(self.path / INDEX)
+        if metadata.get("format") != FORMAT:
+            raise UserError(
+                f"{self.path}: signal store of format {metadata.get('format')}, expected {FORMAT}; "
+                "run ingestion again"
+            )
+        layout = metadata["layout"]
+        self.channel_names: tuple[str, ...] = tuple(layout)
+        """Names of the layout's C channels: the union over all usable recordings."""
+        self.positions: np.ndarray = np.array(list(layout.values()), np.float32).reshape(-1, 3)
+        """(C, 3) unit vectors of the layout's channels in head coordinates."""
+        self._sfreq = metadata["sfreq"]
+        self._usable_rows = np.flatnonzero(self._index["status"].to_numpy() == "ok")
+        self._place = {name: place for place, name in enumerate(self.channel_names)}
+
+    def __repr__(self) -> str:
+        """Path and size in one line."""
+        return f"SignalStore({str(self.path)!r}, {len(self)} recordings)"
+
+    def __len__(self) -> int:
+        """Count of the usable recordings."""
+        return len(self._usable_rows)
+
+    def __reduce__(self) -> tuple[type[SignalStore], tuple[str]]:
+        """Pickle as the path alone, so that sending a store to another process is free."""
+        return (SignalStore, (str(self.path),))
+
+    @property
+    def sfreq(self) -> float:
+        """Sampling rate in Hz, the same for all recordings.
+
+        Raises
+        ------
+        UserError
+            The store has no usable recording.
+        """
+        if self._sfreq is None:
+            raise UserError(f"{self.path}: the signal store has no usable recording")
+        return float(self._sfreq)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """All selected recordings with status, reason and the measures of their quality."""
+        return self._index.drop(columns=list(HIDDEN_COLUMNS))
+
+    @cached_property
+    def recordings(self) -> pd.DataFrame:
+        """The usable rows of `table`; their position is the "row" the methods take."""
+        return self.table.iloc[self._usable_rows].reset_index(drop=True)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the usable recordings' names, contents and cleaning parameters."""
+        columns = ["recording", "content_hash", "cleaning_hash"]
+        lines = self.recordings[columns].astype(str).agg("\t".join, axis=1)
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+    def signal(self, row: int) -> np.ndarray:
+        """Signal of a usable recording, memory-mapped: (T, c) float16 in stored units."""
+        name = str(self.recordings["recording"].iat[row])
+        return np.load(signal_file(self.path, name), mmap_mode="r")
+
+    def channel_index(self, row: int) -> np.ndarray:
+        """Places of the signal's columns in the layout: (c,) int64."""
+        names = self._list(row, "channels")
+        return np.fromiter((self._place[name] for name in names), np.int64, len(names))
+
+    def usable(self, row: int) -> np.ndarray:
+        """Which of the layout's channels are present and not bad: (C,) bool."""
+        bad = set(self._list(row, "bad"))
+        mask = np.zeros(len(self.channel_names), bool)
+        good = [self._place[name] for name in self._list(row, "channels") if name not in bad]
+        mask[good] = True
+        return mask
+
+    def scales(self, row: int) -> np.ndarray:
+        """Volts per stored unit of the signal's columns: (c,) float32."""
+        return np.asarray(self._list(row, "scales"), np.float32)
+
+    def _list(self, row: int, column: str) -> Any:
+        return self._index[column].iat[self._usable_rows[row]]
+
+
+def _read_index(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    content = (table.schema.metadata or {}).get(METADATA_KEY)
+    return table.to_pandas(), json.loads(content) if content else {}
+
+
+def store_from_arrays(
+    path: str | Path,
+    recordings: Iterable[tuple[Mapping[str, Any], np.ndarray]],
+    names: tuple[str, ...],
+    positions: np.ndarray,
+    sfreq: float = 100.0,
+) -> SignalStore:
+    """Make a store from signals in memory, for tests and experiments.
+
+    Parameters
+    ----------
+    path
+        The store's folder.
+    recordings
+        Pairs of a row (``recording`` and ``subject``, if wanted ``session``, ``task``, ``run``,
+        and ``bad``: channel names with their reasons) and a signal (T, C) in stored units.
+    names, positions
+        The C channels and their (C, 3) unit vectors, the same for all.
+    sfreq
+        Sampling rate in Hz.
+    """
+    descriptions = []
+    for row, signal in recordings:
+        cleaned = CleanedRecording(
+            names=tuple(names),
+            positions=np.asarray(positions),
+            scales=np.full(len(names), 1e-5),
+            n_samples=len(signal),
+            sfreq=sfreq,
+            bad=row.get("bad", {}),
+        )
+        stored = np.ascontiguousarray(signal, dtype=np.float16)
+        content = hashlib.blake2b(stored.tobytes(), digest_size=16).hexdigest()
+        descriptions.append(write_recording(path, row, cleaned, stored, content, "arrays"))
+    write_index(path, descriptions)
+    return SignalStore(path)

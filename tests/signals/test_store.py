@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import errno
+import pickle
+
+import numpy as np
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.cleaned import CleanedRecording
+from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from hbn_foundation.signals.store_files import (
+    describe_failure,
+    read_description,
+    renamed_when_done,
+    write_index,
+    write_recording,
+)
+
+AXES = np.eye(3)
+
+
+def cleaned(names: tuple[str, ...], n_samples: int, bad=None) -> CleanedRecording:
+    return CleanedRecording(
+        names, AXES[: len(names)], np.full(len(names), 2e-6), n_samples, 100.0, bad or {}
+    )
+
+
+@pytest.fixture
+def store(tmp_path) -> SignalStore:
+    signals = [np.arange(20.0).reshape(10, 2), np.ones((30, 3))]
+    rows = [
+        {"recording": "sub-1_task-rest", "subject": "1", "task": "rest"},
+        {"recording": "sub-2_task-rest_run-1", "subject": "2", "task": "rest", "run": "1"},
+    ]
+    descriptions = [
+        write_recording(tmp_path, rows[0], cleaned(("A", "B"), 10), signals[0], "x", "p"),
+        describe_failure({"recording": "sub-3", "subject": "3"}, "it is empty", "z", "p"),
+        write_recording(
+            tmp_path, rows[1], cleaned(("C", "B", "A"), 30, {"B": "flat"}), signals[1], "y", "p"
+        ),
+    ]
+    write_index(tmp_path, descriptions)
+    return SignalStore(tmp_path)
+
+
+def test_signals_come_back_as_written(store):
+    signal = store.signal(0)
+    assert isinstance(signal, np.memmap)
+    assert signal.dtype == np.float16
+    np.testing.assert_array_equal(signal, np.arange(20).reshape(10, 2))
+    assert store.signal(1).shape == (30, 3)
+
+
+def test_rows_count_the_usable_recordings_alone(store):
+    assert list(store.table["recording"]) == ["sub-1_task-rest", "sub-3", "sub-2_task-rest_run-1"]
+    assert list(store.recordings["recording"]) == ["sub-1_task-rest", "sub-2_task-rest_run-1"]
+    assert list(store.recordings.index) == [0, 1]
+    assert len(store) == 2
+    failed = store.table.iloc[1]
+    assert (failed["status"], failed["reason"]) == ("failed", "it is empty")
+
+
+def test_layout_is_the_union_and_the_columns_find_their_place(store):
+    assert store.channel_names == ("C", "B", "A")
+    np.testing.assert_array_equal(store.channel_index(0), [2, 1])
+    np.testing.assert_array_equal(store.usable(0), [False, True, True])
+    np.testing.assert_array_equal(store.usable(1), [True, False, True])
+    np.testing.assert_allclose(np.linalg.norm(store.positions, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(store.scales(1), 2e-6)
+    assert store.recordings["bad_channels"].iat[1] == "B (flat)"
+
+
+def test_fingerprint_follows_content_and_parameters(tmp_path):
+    def make(folder, value, subject="1"):
+        row = {"recording": f"sub-{subject}", "subject": subject}
+        signal = np.full((5, 3), value)
+        return store_from_arrays(tmp_path / folder, [(row, signal)], ("A", "B", "C"), AXES)
+
+    first = make("a", 1.0)
+    assert first.fingerprint == make("b", 1.0).fingerprint
+    assert first.fingerprint != make("c", 2.0).fingerprint
+    assert first.fingerprint != make("d", 1.0, "2").fingerprint
+
+
+def test_a_store_pickles_as_its_path(store):
+    again = pickle.loads(pickle.dumps(store))
+    assert again.fingerprint == store.fingerprint
+
+
+def test_an_empty_store_reads_but_has_no_rate(tmp_path):
+    write_index(tmp_path, [])
+    store = SignalStore(tmp_path)
+    assert len(store) == 0
+    assert list(store.table.columns[:2]) == ["recording", "subject"]
+    with pytest.raises(UserError, match="no usable recording"):
+        _ = store.sfreq
+
+
+def test_a_folder_without_a_store_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no signal store here"):
+        SignalStore(tmp_path / "nowhere")
+
+
+def test_a_broken_write_leaves_the_former_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("former")
+
+    def break_off():
+        with renamed_when_done(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert path.read_text() == "former"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_line_with_path_and_need(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"file: disk full: 3\.0 MB needed"),
+        renamed_when_done(tmp_path / "file", 3_000_000),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_descriptions_count_as_absent(store):
+    path = store.path / "signals" / "sub-1_task-rest.json"
+    path.write_text(path.read_text()[:50])
+    assert read_description(store.path, "sub-1_task-rest") is None
