@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.wording import written
 
 USUAL_COLUMNS = ("age", "sex", "site", "release_number")
 UNKNOWN = "unknown"
@@ -64,14 +65,16 @@ def _levels(values: pd.Series, n_bins: int) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
     numeric = bool(numbers.notna().any() and numbers.notna().equals(values.notna()))
     if not numeric or numbers.nunique() <= n_bins:
-        return values.map(lambda value: UNKNOWN if pd.isna(value) else str(value)).astype(object)
+        return values.map(lambda value: UNKNOWN if pd.isna(value) else written(value)).astype(
+            object
+        )
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, n_bins + 1)))
     bins = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
-    names = [f"{low:.4g}-{high:.4g}" for low, high in itertools.pairwise(edges)]
-    named = [
-        UNKNOWN if pd.isna(value) else names[i] for i, value in zip(bins, numbers, strict=True)
+    ranges = [f"{low:.4g}-{high:.4g}" for low, high in itertools.pairwise(edges)]
+    names = [
+        UNKNOWN if pd.isna(value) else ranges[i] for i, value in zip(bins, numbers, strict=True)
     ]
-    return pd.Series(named, index=values.index, dtype=object)
+    return pd.Series(names, index=values.index, dtype=object)
 
 
 def fill_quotas(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.wording import some
+from hbn_foundation.labels.wording import some, written
 
 UNKNOWN = -1
 MOST_CATEGORIES = 5
@@ -69,21 +69,16 @@ def window_labels(
     """
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
     if params.kind == "task":
-        what, values = "task", windows["task"].astype(object)
+        what, values, numeric = "task", windows["task"].astype(object), False
     else:
         what = str(params.column)
-        values = windows["subject"].map(_column(participants, what)).astype(object)
-    known = values.notna().to_numpy()
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
-    numeric = bool(known.any() and np.isfinite(numbers[known]).all())
-    if params.threshold is not None and not numeric:
-        raise UserError(f"labels: threshold is set, but the values of {what} are not numbers")
+        column = _column(participants, what)
+        values = windows["subject"].map(column).astype(object)
+        numeric = _is_numeric(column, what, params.threshold)
     if params.positive:
         labels = _one_against_rest(values, training, params.positive, what)
-    elif params.threshold is not None or (
-        numeric and params.kind == "participant" and values.nunique() > MOST_CATEGORIES
-    ):
-        labels = _cut(numbers, windows["subject"], training, params.threshold, what)
+    elif numeric:
+        labels = _cut(values, windows["subject"], training, params.threshold, what)
     else:
         labels = _categories(values, training)
     present = set(labels.values[training].tolist()) - {UNKNOWN}
@@ -146,17 +141,28 @@ def _column(participants: pd.DataFrame, name: str) -> pd.Series:
     return participants.set_index("subject")[name]
 
 
+def _is_numeric(column: pd.Series, name: str, threshold: float | None) -> bool:
+    """Tell whether a column is cut; one of a few numbers, such as 0 and 1, is a category."""
+    known = column.dropna()
+    numbers = bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
+    if threshold is not None and not numbers:
+        raise UserError(f"labels: threshold is set, but the values of {name} are not numbers")
+    return threshold is not None or (numbers and known.nunique() > MOST_CATEGORIES)
+
+
 def _categories(values: pd.Series, training: np.ndarray) -> WindowLabels:
-    names = sorted({_name(value) for value in values[training].dropna()})
+    names = sorted({written(value) for value in values[training].dropna()})
     number = {name: index for index, name in enumerate(names)}
-    classes = [UNKNOWN if pd.isna(value) else number.get(_name(value), UNKNOWN) for value in values]
+    classes = [
+        UNKNOWN if pd.isna(value) else number.get(written(value), UNKNOWN) for value in values
+    ]
     return WindowLabels(np.array(classes, dtype=np.int64), tuple(names))
 
 
 def _one_against_rest(
     values: pd.Series, training: np.ndarray, positive: Collection[str], what: str
 ) -> WindowLabels:
-    names = values.map(lambda value: None if pd.isna(value) else _name(value)).astype(object)
+    names = values.map(lambda value: None if pd.isna(value) else written(value)).astype(object)
     found = sorted(set(names[training].dropna()))
     absent = [value for value in positive if value not in found]
     if absent:
@@ -172,12 +178,13 @@ def _one_against_rest(
 
 
 def _cut(
-    numbers: np.ndarray,
+    values: pd.Series,
     subjects: pd.Series,
     training: np.ndarray,
     threshold: float | None,
     what: str,
 ) -> WindowLabels:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     if threshold is None:
         # Each subject counts once, however many windows it has.
         of_subject = pd.Series(numbers[training]).groupby(subjects[training].to_numpy()).first()
@@ -190,10 +197,3 @@ def _cut(
     return WindowLabels(
         classes.astype(np.int64), (f"{what} ≤ {threshold:.4g}", f"{what} > {threshold:.4g}")
     )
-
-
-def _name(value: object) -> str:
-    """Write a value as the file has it: a column with gaps turns the 1 of a file into 1.0."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)

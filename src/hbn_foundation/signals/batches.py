@@ -80,9 +80,7 @@ class WindowBatches:
         drop_last: bool = False,
     ) -> None:
         if batch_size < 1 or jitter < 0:
-            raise ValueError(
-                f"batch_size must be positive, jitter not negative: {batch_size}, {jitter}"
-            )
+            raise ValueError(f"batch_size {batch_size} or jitter {jitter} is too small")
         self.reader = reader
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -225,7 +225,7 @@ class WindowReader:
 
     def _place(self, row: int) -> _Place:
         if row not in self._places:
-            signal = self.store.signal(row)
+            signal = cast(np.memmap, self.store.signal(row))
             if signal.dtype != np.float16 or not signal.flags.c_contiguous:
                 raise UserError(f"{signal.filename}: not a time-major float16 array; ingest again")
             columns = np.asarray(self.store.channel_index(row))

@@ -1,0 +1,152 @@
+"""Windows lie inside their recordings, and are read as the store holds them."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from hbn_foundation.signals.store_files import write_index, write_recording
+from hbn_foundation.signals.windows import WindowReader, cut_windows, window_length
+
+NAMES = ("A", "B", "C")
+LENGTHS = (500, 199, 200, 731)
+
+
+def signal(n_samples: int, n_channels: int, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.standard_normal((n_samples, n_channels)).astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> SignalStore:
+    recordings = [
+        ({"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest"}, signal(n, 3, i))
+        for i, n in enumerate(LENGTHS)
+    ]
+    recordings[3][0]["bad"] = {"B": "flat"}
+    return store_from_arrays(tmp_path_factory.mktemp("store"), recordings, NAMES, np.eye(3))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> SignalStore:
+    """Three recordings of other channels in other orders."""
+    from hbn_foundation.recordings.cleaned import CleanedRecording
+
+    path = tmp_path_factory.mktemp("mixed")
+    place = dict(zip("ABC", np.eye(3), strict=True))
+    descriptions = []
+    for i, names in enumerate(["CAB", "BC", "A"]):
+        cleaned = CleanedRecording(
+            tuple(names),
+            np.array([place[name] for name in names]),
+            np.ones(len(names)),
+            300,
+            100.0,
+            {"C": "noisy"} if i == 1 else {},
+        )
+        row = {"recording": f"sub-{i}", "subject": str(i), "task": "rest"}
+        piece = signal(300, len(names), i)
+        descriptions.append(write_recording(path, row, cleaned, piece, str(i), "p"))
+    write_index(path, descriptions)
+    return SignalStore(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.02, 3), st.floats(0.001, 4))
+def test_windows_are_all_those_that_lie_inside(store, seconds, stride):
+    params = WindowParams(seconds=seconds, stride=stride)
+    n_samples, step = round(seconds * 100), max(1, round(stride * 100))
+    windows = cut_windows(store, params)
+    for row, length in enumerate(LENGTHS):
+        starts = windows.loc[windows["row"] == row, "start"].tolist()
+        assert starts == list(range(0, length - n_samples + 1, step))
+
+
+def test_short_recordings_give_none_and_are_told(store, caplog):
+    with caplog.at_level("INFO"):
+        windows = cut_windows(store, WindowParams())
+    assert windows.columns.tolist() == ["row", "recording", "subject", "task", "run", "start"]
+    assert windows["recording"].value_counts().to_dict() == {
+        "sub-0_task-rest": 2,
+        "sub-2_task-rest": 1,
+        "sub-3_task-rest": 3,
+    }
+    assert "1 recordings are shorter than 2 s and give no window: sub-1_task-rest" in caplog.text
+
+
+def test_no_window_at_all_is_an_error(store):
+    with pytest.raises(UserError, match=r"seconds is 60.* longest of 4 .* 7\.3 s"):
+        cut_windows(store, WindowParams(seconds=60))
+    with pytest.raises(UserError, match="two samples"):
+        window_length(0.01, 100)
+
+
+def test_windows_are_read_as_stored(store):
+    reader = WindowReader(store, 200)
+    rows, starts = [0, 3, 0, 2], [300, 531, 0, 0]
+    read = reader.read(rows, starts)
+    assert read.shape == (4, 200, 3)
+    assert read.dtype == np.float16
+    for window, row, start in zip(read, rows, starts, strict=True):
+        expected = np.array(store.signal(row)[start : start + 200])
+        if row == 3:
+            assert np.any(expected[:, 1])
+            expected[:, 1] = 0
+        np.testing.assert_array_equal(window, expected)
+    np.testing.assert_array_equal(
+        reader.mask(rows), [[True] * 3, [True, False, True], [True] * 3, [True] * 3]
+    )
+
+
+def test_other_channels_are_put_where_the_layout_has_them(mixed):
+    reader = WindowReader(mixed, 100)
+    out = np.full((3, 100, 3), 7, dtype=np.float16)
+    read = reader.read([0, 1, 2], [10, 20, 200], out=out)
+    assert read is out
+    layout = mixed.channel_names
+    for row, (names, start) in enumerate([("CAB", 10), ("BC", 20), ("A", 200)]):
+        for column, name in enumerate(layout):
+            expected = np.zeros(100)
+            if name in names and (row, name) != (1, "C"):
+                expected = mixed.signal(row)[start : start + 100, names.index(name)]
+            np.testing.assert_array_equal(read[row, :, column], expected)
+    assert reader.mask([1]).tolist() == [[name == "B" for name in layout]]
+
+
+@pytest.mark.parametrize(("row", "start"), [(0, 301), (0, -1), (1, 0)])
+def test_windows_outside_are_refused(store, row, start):
+    with pytest.raises(IndexError, match="outside recording"):
+        WindowReader(store, 200).read([row], [start])
+
+
+def test_few_files_stay_open(store, monkeypatch):
+    monkeypatch.setattr("hbn_foundation.signals.windows.MOST_OPEN_FILES", 2)
+    reader = WindowReader(store, 100)
+    rows = [0, 1, 2, 3, 0, 3, 1]
+    once = reader.read(rows, [5] * 7)
+    assert len(reader._files) == 2
+    reader.close()
+    np.testing.assert_array_equal(once, reader.read(rows, [5] * 7))
+
+
+def test_a_reader_can_be_sent_to_another_process(store):
+    reader = WindowReader(store, 100)
+    before = reader.read([0], [7])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read([0], [7]), before)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    row = {"recording": "sub-1", "subject": "1"}
+    store = store_from_arrays(tmp_path, [(row, signal(300, 3))], NAMES, np.eye(3))
+    reader = WindowReader(store, 100)
+    reader.read([0], [0])
+    path = tmp_path / "signals" / "sub-1.npy"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 30)
+    with pytest.raises(UserError, match=r"sub-1.npy: shorter"):
+        reader.read([0], [200])
