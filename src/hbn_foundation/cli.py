@@ -65,6 +65,15 @@ def _parameters(text: str) -> str:
                      for group, what in found) or " ".join(text.split())
 
 
+@cli.command()
+def parameters() -> None:
+    """Print the reference of all parameters."""
+    from hbn_foundation.pipeline_registry import register_pipelines
+    from hbn_foundation.pipelines.reference import parameter_groups, reference_page
+
+    click.echo(reference_page(parameter_groups(register_pipelines())), nl=False)
+
+
 run = copy.copy(kedro_run)
 run.callback = _run
 cli.add_command(run)

@@ -12,8 +12,8 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractVersionedDataset, DataCatalog, VersionNotFoundError
-from kedro.io.core import Version
+from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.io.core import Version, VersionNotFoundError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 

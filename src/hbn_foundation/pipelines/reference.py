@@ -1,0 +1,71 @@
+"""The reference of all parameters, read from the nodes' own annotations."""
+
+from collections.abc import Iterator
+from typing import get_type_hints
+
+from kedro.pipeline import Pipeline
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hbn_foundation.params import Params
+
+HEAD = """# Parameters
+
+Every parameter of every node, its default and its meaning. Give another value in
+`conf/<environment>/parameters.yml`, or for one run by
+`kedro run --params "foundation.trainer.epochs=30"`.
+
+This page is written by `hbn-foundation parameters > docs/parameters.md`.
+"""
+
+
+def parameter_groups(pipelines: dict[str, Pipeline]) -> dict[str, type[Params]]:
+    """Return the model of each parameter group, by its dotted name.
+
+    Parameters
+    ----------
+    pipelines
+        As registered; a group is an input `params:<name>` annotated with a `Params` model.
+    """
+    groups: dict[str, type[Params]] = {}
+    for pipeline in pipelines.values():
+        for node in pipeline.nodes:
+            hints = get_type_hints(node.func)
+            hints.pop("return", None)
+            for name, hint in zip(node.inputs, hints.values(), strict=True):
+                if name.startswith("params:") and issubclass(hint, Params):
+                    groups[name.removeprefix("params:")] = hint
+    return dict(sorted(groups.items()))
+
+
+def reference_page(groups: dict[str, type[Params]]) -> str:
+    """Write the page: one section per group, one row per parameter."""
+    sections = [HEAD]
+    for name, model in groups.items():
+        rows = [f"| `{key}` | {_default(field)} | {_cell(field)} |" for key, field in _fields(model)]
+        doc = (model.__doc__ or "").strip().splitlines()[0]
+        table = "\n".join(["| parameter | default | meaning |", "|---|---|---|", *rows])
+        sections.append(f"## {name}\n\n{doc}\n\n{table}\n")
+    return "\n".join(sections)
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _fields(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, tuple):
+        value = [list(part) if isinstance(part, tuple) else part for part in value]
+    return "`null`" if value is None else f"`{value}`"
+
+
+def _cell(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split()).replace("|", "\\|")

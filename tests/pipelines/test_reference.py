@@ -1,0 +1,33 @@
+"""The page of parameters says what the code says."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from hbn_foundation.pipeline_registry import register_pipelines
+from hbn_foundation.pipelines.reference import parameter_groups, reference_page
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_page_is_up_to_date():
+    page = (PROJECT / "docs" / "parameters.md").read_text()
+    assert page == reference_page(parameter_groups(register_pipelines())), (
+        "write it anew: hbn-foundation parameters > docs/parameters.md"
+    )
+
+
+def test_every_parameter_is_explained():
+    page = reference_page(parameter_groups(register_pipelines()))
+    unexplained = [line for line in page.splitlines() if line.startswith("| `") and "|  |" in line]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("name", ["ingestion", "foundation"])
+def test_base_configuration_gives_every_group(name):
+    given = OmegaConf.load(PROJECT / "conf" / "base" / name / "parameters.yml")[name]
+    asked = parameter_groups(register_pipelines())
+    assert {f"{name}.{group}" for group in given} == {
+        group for group in asked if group.startswith(f"{name}.")
+    }

@@ -1,0 +1,72 @@
+"""Mistakes on the command line end in one clear line, before anything is computed."""
+
+import pytest
+from kedro.io import DatasetError
+
+from hbn_foundation.cli import one_line
+from hbn_foundation.errors import UserError
+from kedro_project import KedroProject
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> KedroProject:
+    return KedroProject.copy_to(tmp_path_factory.mktemp("project"))
+
+
+def run(project: KedroProject, *arguments: str) -> str:
+    """Run the ingestion pipeline with a mistake; return the one line that it ends with."""
+    result = project.kedro("run", *arguments)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if "rror" in line]
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("Error: ")
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ("ingestion.windows.secnds=2", ["ingestion.windows.secnds", "did you mean seconds"]),
+        ("ingestion.windows.seconds=-1", ["ingestion.windows.seconds=-1", "greater than 0"]),
+        ("ingestion.windows.seconds=long", ["ingestion.windows.seconds='long'", "number"]),
+        ("ingestion.window.seconds=2", ["ingestion.window", "did you mean ingestion.windows"]),
+    ],
+)
+def test_wrong_parameter(project, params, expected):
+    line = run(project, "--pipeline", "ingestion", "--params", params)
+    for part in expected:
+        assert part in line
+
+
+def test_unknown_pipeline(project):
+    assert "foundatoin" in run(project, "--pipeline", "foundatoin")
+
+
+def test_unknown_node(project):
+    assert "clean_signal" in run(project, "--pipeline", "ingestion", "--nodes", "clean_signal")
+
+
+def test_missing_root(project):
+    root = "ingestion.source.root=/no/such/folder"
+    line = run(project, "--pipeline", "ingestion", "--params", root)
+    assert "/no/such/folder" in line
+
+
+def test_rerun_before_the_first_run(project):
+    line = run(project, "--pipeline", "foundation", "--from-nodes", "evaluate_encoder")
+    assert "nothing saved yet" in line
+
+
+def test_user_error_below_another_error_is_found():
+    try:
+        try:
+            raise UserError("disk full")
+        except UserError as error:
+            raise DatasetError("Failed while saving") from error
+    except DatasetError as error:
+        assert one_line(error) == "disk full"
+
+
+def test_other_errors_keep_their_traceback():
+    assert one_line(ZeroDivisionError("division by zero")) is None

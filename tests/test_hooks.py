@@ -1,0 +1,213 @@
+"""Versions of a run, and names of parameters."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline, node
+from kedro_datasets.json import JSONDataset
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.hooks import ParameterNames, RunVersions, claim_version, known_parameters
+
+RUN_ID = "2026-01-01T00.00.00.999Z"
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+@pytest.fixture
+def chain() -> Pipeline:
+    return Pipeline(
+        [
+            node(double, "first", "second", name="a"),
+            node(double, "second", "third", name="b"),
+        ]
+    )
+
+
+def catalog_of(folder: Path, save_version: str) -> DataCatalog:
+    names = ["first", "second", "third"]
+    config = {
+        name: {
+            "type": "json.JSONDataset",
+            "filepath": str(folder / f"{name}.json"),
+            "versioned": True,
+        }
+        for name in names
+    }
+    return DataCatalog.from_config(config, save_version=save_version)
+
+
+def save_version_of(folder: Path, name: str, version: str, value: int) -> None:
+    path = folder / f"{name}.json" / version / f"{name}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(value))
+
+
+def start(hook: RunVersions, pipeline: Pipeline, catalog: DataCatalog, folder: Path, **more) -> None:
+    run_params = {"run_id": RUN_ID, "project_path": str(folder), **more}
+    hook.before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+
+
+def test_output_is_read_in_its_own_version_though_a_later_one_exists(tmp_path, chain):
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    start(RunVersions(), chain, catalog, tmp_path)
+    catalog.save("second", 2)
+    save_version_of(tmp_path, "second", "2027-01-01T00.00.00.000Z", 666)
+    assert catalog.load("second") == 2
+
+
+def test_input_is_fixed_when_the_run_starts(tmp_path, chain):
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    start(RunVersions(), chain, catalog, tmp_path)
+    save_version_of(tmp_path, "first", "2027-01-01T00.00.00.000Z", 666)
+    assert catalog.load("first") == 1
+
+
+def test_asked_version_of_an_input_is_read(tmp_path, chain):
+    save_version_of(tmp_path, "first", "2024-01-01T00.00.00.000Z", 7)
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    asked = {"first": "2024-01-01T00.00.00.000Z"}
+    start(RunVersions(), chain, catalog, tmp_path, load_versions=asked)
+    assert catalog.load("first") == 7
+
+
+def test_asked_version_of_an_output_is_refused(tmp_path, chain):
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    with pytest.raises(UserError, match="this run makes second itself"):
+        start(RunVersions(), chain, catalog, tmp_path, load_versions={"second": "x"})
+
+
+def test_missing_input_is_one_line(tmp_path, chain):
+    with pytest.raises(UserError, match="first: nothing saved yet at"):
+        start(RunVersions(), chain, catalog_of(tmp_path, RUN_ID), tmp_path)
+
+
+def test_saved_elsewhere_in_between_is_an_error(tmp_path, chain):
+    """Without the pin, Kedro only warns when the saved version is not the one it would load."""
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    hook = RunVersions()
+    start(hook, chain, catalog, tmp_path)
+    dataset = catalog.get("second")
+    assert isinstance(dataset, JSONDataset)
+    dataset._version = dataset._version._replace(load="2027-01-01T00.00.00.000Z")
+    with pytest.raises(UserWarning, match="did not match load version"):
+        catalog.save("second", 2)
+
+
+def test_two_runs_in_one_millisecond_get_two_versions(tmp_path):
+    run_params = {"run_id": RUN_ID, "project_path": str(tmp_path)}
+    versions = [claim_version(run_params) for _ in range(3)]
+    assert versions == [RUN_ID, "2026-01-01T00.00.01.000Z", "2026-01-01T00.00.01.001Z"]
+    record = json.loads((tmp_path / "data" / "runs" / versions[2] / "run.json").read_text())
+    assert record["version"] == versions[2]
+
+
+class FakeContext:
+    def __init__(self, parameters: dict) -> None:
+        self.config_loader = {"parameters": parameters}
+
+
+def test_known_parameter_names_pass():
+    names = known_parameters()
+    assert "foundation.trainer" in names
+    ParameterNames().after_context_created(FakeContext({"foundation": {"trainer": {}}}))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "hint"),
+    [
+        ({"foundation": {"trainr": {}}}, "did you mean foundation.trainer"),
+        ({"epochs": 3}, "parameter epochs: no node reads it"),
+    ],
+)
+def test_misspelt_parameter_group_is_refused(parameters, hint):
+    with pytest.raises(UserError, match=hint):
+        ParameterNames().after_context_created(FakeContext(parameters))
+
+
+NODES = dedent(
+    """
+    import random, time
+    def make(tag):
+        time.sleep(random.random())
+        return {"tag": tag}
+    def carry(first):
+        time.sleep(random.random())
+        return first
+    """
+)
+SETTINGS = "from hbn_foundation.hooks import RunVersions\nHOOKS = (RunVersions(),)\n"
+REGISTRY = dedent(
+    """
+    from kedro.pipeline import Pipeline, node
+    from overlap.nodes import carry, make
+    def register_pipelines():
+        return {"__default__": Pipeline([
+            node(make, "params:tag", "first", name="make"),
+            node(carry, "first", "second", name="carry"),
+            node(carry, "second", "third", name="carry_on"),
+        ])}
+    """
+)
+
+
+@pytest.fixture
+def small_project(tmp_path: Path) -> Path:
+    package = tmp_path / "src" / "overlap"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "nodes.py").write_text(NODES)
+    (package / "settings.py").write_text(SETTINGS)
+    (package / "pipeline_registry.py").write_text(REGISTRY)
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.kedro]\npackage_name = "overlap"\nproject_name = "overlap"\n'
+        'kedro_init_version = "1.7.0"\nsource_dir = "src"\n'
+    )
+    (tmp_path / ".telemetry").write_text("consent: false\n")
+    base = tmp_path / "conf" / "base"
+    base.mkdir(parents=True)
+    (tmp_path / "conf" / "local").mkdir()
+    (base / "catalog.yml").write_text(
+        "".join(
+            f"{name}:\n  type: json.JSONDataset\n  filepath: data/{name}.json\n  versioned: true\n"
+            for name in ("first", "second", "third")
+        )
+    )
+    (base / "parameters.yml").write_text("tag: none\n")
+    return tmp_path
+
+
+def test_eight_overlapping_runs_do_not_mix(small_project):
+    command = [sys.executable, "-m", "kedro", "run", "--params"]
+    runs = [
+        subprocess.Popen(
+            [*command, f"tag=run{i}"], cwd=small_project, stderr=subprocess.PIPE, text=True
+        )
+        for i in range(8)
+    ]
+    for run in runs:
+        _, log = run.communicate(timeout=240)
+        assert run.returncode == 0, log
+    found = {}
+    for record in (small_project / "data" / "runs").glob("*/run.json"):
+        version = record.parent.name
+        asked = json.loads(record.read_text())["runtime_params"]["tag"]
+        found[asked] = {
+            json.loads((small_project / "data" / f"{n}.json" / version / f"{n}.json").read_text())[
+                "tag"
+            ]
+            for n in ("first", "second", "third")
+        }
+    assert found == {f"run{i}": {f"run{i}"} for i in range(8)}
