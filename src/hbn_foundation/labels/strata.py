@@ -65,9 +65,7 @@ def _levels(values: pd.Series, n_bins: int) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
     numeric = bool(numbers.notna().any() and numbers.notna().equals(values.notna()))
     if not numeric or numbers.nunique() <= n_bins:
-        return values.map(lambda value: UNKNOWN if pd.isna(value) else written(value)).astype(
-            object
-        )
+        return values.map(written, na_action="ignore").astype(object).fillna(UNKNOWN)
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, n_bins + 1)))
     bins = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
     ranges = [f"{low:.4g}-{high:.4g}" for low, high in itertools.pairwise(edges)]

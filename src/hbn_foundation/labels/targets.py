@@ -162,16 +162,16 @@ def _categories(values: pd.Series, training: np.ndarray) -> WindowLabels:
 def _one_against_rest(
     values: pd.Series, training: np.ndarray, positive: Collection[str], what: str
 ) -> WindowLabels:
-    names = values.map(lambda value: None if pd.isna(value) else written(value)).astype(object)
-    found = sorted(set(names[training].dropna()))
+    texts = values.map(written, na_action="ignore")
+    found = sorted(set(texts[training].dropna()))
     absent = [value for value in positive if value not in found]
     if absent:
         raise UserError(
             f"labels: positive names {', '.join(absent)}, but {what} of the training subjects is "
             f"{some(found, 10) or 'never known'}"
         )
-    classes = np.where(names.isin(list(positive)), 1, 0)
-    classes[names.isna().to_numpy()] = UNKNOWN
+    classes = np.where(texts.isin(list(positive)), 1, 0)
+    classes[texts.isna().to_numpy()] = UNKNOWN
     rest = [name for name in found if name not in positive]
     other = rest[0] if len(rest) == 1 else f"not {' or '.join(positive)}"
     return WindowLabels(classes.astype(np.int64), (other, " or ".join(positive)))
