@@ -1,4 +1,4 @@
-"""Parameters of the windows."""
+"""Parameters of the signal store and of the windows."""
 
 from __future__ import annotations
 
@@ -15,4 +15,22 @@ class WindowParams(Params):
         2.0,
         gt=0,
         description="Seconds from one start to the next; less than `seconds` overlaps.",
+    )
+
+
+class BuildParams(Params):
+    """Where the clean signals go, and how they are made."""
+
+    path: str = Field(
+        "data/02_intermediate/signals",
+        description="Folder of the clean signals, shared by all runs.",
+    )
+    n_jobs: int = Field(
+        -1, description="Processes that clean recordings; -1: one for each core."
+    )
+    max_failed_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="The run stops when a larger share of the recordings cannot be used.",
     )
