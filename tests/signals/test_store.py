@@ -127,6 +127,29 @@ def test_a_full_disk_is_one_line_with_path_and_need(tmp_path):
 
 
 def test_damaged_descriptions_count_as_absent(store):
-    path = store.path / "signals" / "sub-1_task-rest.json"
+    key = ("sub-1_task-rest", "x", "p")
+    assert read_description(store.path, *key)["n_samples"] == 10
+    path = store.signal_file(0).with_suffix(".json")
     path.write_text(path.read_text()[:50])
-    assert read_description(store.path, "sub-1_task-rest") is None
+    assert read_description(store.path, *key) is None
+
+
+def test_an_index_elsewhere_keeps_its_signals_when_the_store_moves_on(store, tmp_path):
+    index = tmp_path / "versions" / "1" / "index.parquet"
+    store.write_index(index)
+    newer = write_recording(
+        tmp_path,
+        {"recording": "sub-1_task-rest", "subject": "1"},
+        cleaned(("A", "B"), 5),
+        np.zeros((5, 2)),
+        "newer",
+        "p",
+    )
+    write_index(tmp_path, [newer])
+    assert len(SignalStore(tmp_path)) == 1
+    again = pickle.loads(pickle.dumps(SignalStore.from_index(index)))
+    assert again.path == store.path
+    assert again.fingerprint == store.fingerprint
+    np.testing.assert_array_equal(again.signal(0), np.arange(20).reshape(10, 2))
+    with pytest.raises(UserError, match=r"none.parquet: no such index"):
+        SignalStore.from_index(tmp_path / "none.parquet")

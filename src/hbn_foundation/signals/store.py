@@ -7,7 +7,7 @@ A store is read through `SignalStore`; `build.py` makes one from BIDS recordings
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +22,10 @@ from hbn_foundation.signals.store_files import (
     FORMAT,
     HIDDEN_COLUMNS,
     INDEX,
-    METADATA_KEY,
+    read_index_file,
     signal_file,
     write_index,
+    write_index_file,
     write_recording,
 )
 
@@ -44,23 +45,51 @@ class SignalStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not (self.path / INDEX).is_file():
-            raise UserError(f"{self.path}: no signal store here (no {INDEX}); run ingestion first")
-        self._index, metadata = _read_index(self.path / INDEX)
-        if metadata.get("format") != FORMAT:
+        if not (Path(path) / INDEX).is_file():
+            raise UserError(f"{path}: no signal store here (no {INDEX}); run ingestion first")
+        self._open(Path(path) / INDEX)
+
+    @classmethod
+    def from_index(cls, index: str | Path) -> SignalStore:
+        """Open a store through an index that `write_index` put elsewhere.
+
+        Raises
+        ------
+        UserError
+            `index` is no index of a signal store, or the store it names is gone.
+        """
+        if not Path(index).is_file():
+            raise UserError(f"{index}: no such index of a signal store; run ingestion first")
+        store = cls.__new__(cls)
+        store._open(Path(index))
+        return store
+
+    def _open(self, index: Path) -> None:
+        self.index_path = index
+        self._index, self._metadata = read_index_file(index)
+        if self._metadata.get("format") != FORMAT:
             raise UserError(
-                f"{self.path}: signal store of format {metadata.get('format')}, expected {FORMAT}; "
-                "run ingestion again"
+                f"{index}: format {self._metadata.get('format')} of the signal store's index, "
+                f"expected {FORMAT}; run ingestion again"
             )
-        layout = metadata["layout"]
+        self.path = Path(os.path.normpath(index.parent / self._metadata["store"]))
+        layout = self._metadata["layout"]
         self.channel_names: tuple[str, ...] = tuple(layout)
         """Names of the layout's C channels: the union over all usable recordings."""
         self.positions: np.ndarray = np.array(list(layout.values()), np.float32).reshape(-1, 3)
         """(C, 3) unit vectors of the layout's channels in head coordinates."""
-        self._sfreq = metadata["sfreq"]
         self._usable_rows = np.flatnonzero(self._index["status"].to_numpy() == "ok")
         self._place = {name: place for place, name in enumerate(self.channel_names)}
+
+    def write_index(self, index: str | Path) -> None:
+        """Write this selection of the store's recordings to another place.
+
+        The signals stay where they are; the index refers to them by a relative path. What it
+        refers to is not changed by later builds of the store (see `store_files.py`).
+        """
+        folder = Path(index).absolute().parent
+        there = os.path.relpath(self.path.absolute(), folder)
+        write_index_file(Path(index), self._index, {**self._metadata, "store": there})
 
     def __repr__(self) -> str:
         """Path and size in one line."""
@@ -70,9 +99,9 @@ class SignalStore:
         """Count of the usable recordings."""
         return len(self._usable_rows)
 
-    def __reduce__(self) -> tuple[type[SignalStore], tuple[str]]:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
         """Pickle as the path alone, so that sending a store to another process is free."""
-        return (SignalStore, (str(self.path),))
+        return (SignalStore.from_index, (str(self.index_path),))
 
     @property
     def sfreq(self) -> float:
@@ -83,9 +112,9 @@ class SignalStore:
         UserError
             The store has no usable recording.
         """
-        if self._sfreq is None:
+        if self._metadata["sfreq"] is None:
             raise UserError(f"{self.path}: the signal store has no usable recording")
-        return float(self._sfreq)
+        return float(self._metadata["sfreq"])
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -106,8 +135,13 @@ class SignalStore:
 
     def signal(self, row: int) -> np.ndarray:
         """Signal of a usable recording, memory-mapped: (T, c) float16 in stored units."""
-        name = str(self.recordings["recording"].iat[row])
-        return np.load(signal_file(self.path, name), mmap_mode="r")
+        return np.load(self.signal_file(row), mmap_mode="r")
+
+    def signal_file(self, row: int) -> Path:
+        """Where the signal of a usable recording lies."""
+        columns = ("recording", "content_hash", "cleaning_hash")
+        name, content, cleaning = (str(self.recordings[column].iat[row]) for column in columns)
+        return signal_file(self.path, name, content, cleaning)
 
     def channel_index(self, row: int) -> np.ndarray:
         """Places of the signal's columns in the layout: (c,) int64."""
@@ -128,14 +162,6 @@ class SignalStore:
 
     def _list(self, row: int, column: str) -> Any:
         return self._index[column].iat[self._usable_rows[row]]
-
-
-def _read_index(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    content = (table.schema.metadata or {}).get(METADATA_KEY)
-    return table.to_pandas(), json.loads(content) if content else {}
 
 
 def store_from_arrays(

@@ -1,17 +1,20 @@
 """Files of the signal store: their names, and writing each so that a crash loses nothing.
 
-``signals/<recording>.npy``   the signal, time-major float16 (T, C)
-``signals/<recording>.json``  everything known about it; written after the signal, so that a
-                              description without a signal cannot be
-``index.parquet``             the table of the recordings selected last, with the layout
+``signals/<recording>-<key>.npy``   the signal, time-major float16 (T, C)
+``signals/<recording>-<key>.json``  everything known about it; written after the signal, so that
+                                    a description without a signal cannot be
+``index.parquet``                   the table of the recordings selected last, with the layout
 
-Each is written to a temporary name in the same folder and renamed.
+The key is a hash of the input's content and of the cleaning parameters. So a run with other
+parameters or newer files adds to the store and never changes what an earlier index refers to.
+Each file is written to a temporary name in the same folder and renamed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,14 +43,17 @@ TABLE_COLUMNS = (
 """Columns that every table has; the measures of the quality follow."""
 
 
-def signal_file(store: str | Path, recording: str) -> Path:
+def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
     """Path of a recording's signal."""
-    return Path(store) / "signals" / f"{recording}.npy"
+    key = hashlib.blake2b(f"{content_hash} {cleaning_hash}".encode(), digest_size=6).hexdigest()
+    return Path(store) / "signals" / f"{recording}-{key}.npy"
 
 
-def description_file(store: str | Path, recording: str) -> Path:
+def description_file(
+    store: str | Path, recording: str, content_hash: str, cleaning_hash: str
+) -> Path:
     """Path of a recording's description."""
-    return Path(store) / "signals" / f"{recording}.json"
+    return signal_file(store, recording, content_hash, cleaning_hash).with_suffix(".json")
 
 
 @contextlib.contextmanager
@@ -179,9 +185,6 @@ def write_index(store: str | Path, descriptions: Sequence[Mapping[str, Any]]) ->
     The layout's position of a channel is the mean direction over the recordings that have it:
     the template's own where names are known, the group's where heads were digitised.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     frame = pd.DataFrame([index_row(description) for description in descriptions])
     for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
         if name not in frame:
@@ -193,12 +196,29 @@ def write_index(store: str | Path, descriptions: Sequence[Mapping[str, Any]]) ->
     if len(rates) > 1:
         raise UserError(f"{store}: recordings at {rates} Hz in one signal store, expected one rate")
     metadata = {"format": FORMAT, "sfreq": rates[0] if rates else None, "layout": layout}
+    write_index_file(Path(store) / INDEX, frame, {**metadata, "store": "."})
+
+
+def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write an index: one row per recording, and the metadata in the file's schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(metadata).encode()}
     )
-    with renamed_when_done(Path(store) / INDEX, table.nbytes) as temporary:
+    with renamed_when_done(path, table.nbytes) as temporary:
         pq.write_table(table, temporary)
+
+
+def read_index_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read an index and its metadata; they are empty when the file is no index of a store."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, partitioning=None)
+    content = (table.schema.metadata or {}).get(METADATA_KEY)
+    return table.to_pandas(), json.loads(content) if content else {}
 
 
 def _layout(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -223,19 +243,22 @@ def write_recording(
 
     `signal` is (T, C) in stored units. The index is not touched: call `write_index` at the end.
     """
-    path = signal_file(store, str(row["recording"]))
+    path = signal_file(store, str(row["recording"]), content_hash, cleaning_hash)
     signal = np.ascontiguousarray(signal, dtype=np.float16)
     with renamed_when_done(path, signal.nbytes) as temporary, temporary.open("wb") as file:
         np.save(file, signal)
     description = describe(row, cleaned, content_hash, cleaning_hash)
-    write_json(description_file(store, str(row["recording"])), description)
+    write_json(path.with_suffix(".json"), description)
     return description
 
 
-def read_description(store: str | Path, recording: str) -> dict[str, Any] | None:
+def read_description(
+    store: str | Path, recording: str, content_hash: str, cleaning_hash: str
+) -> dict[str, Any] | None:
     """Read the description of a recording; None when it is absent, damaged or of another format."""
+    path = description_file(store, recording, content_hash, cleaning_hash)
     try:
-        content = json.loads(description_file(store, recording).read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
