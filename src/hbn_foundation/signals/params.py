@@ -34,15 +34,3 @@ class BuildParams(Params):
         le=1,
         description="The run stops when a larger share of the recordings cannot be used.",
     )
-
-
-class BuildParams(Params):
-    """Where the signal store lies, and how it is built."""
-
-    path: str = Field("data/02_intermediate/signals", description="Folder of the signal store.")
-    n_jobs: int = Field(
-        -1, ge=-1, description="Recordings cleaned at the same time; -1 takes every core."
-    )
-    max_failed_share: float = Field(
-        0.2, ge=0, le=1, description="The run stops when a larger share cannot be used."
-    )
