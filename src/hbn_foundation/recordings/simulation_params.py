@@ -1,0 +1,64 @@
+"""What can be chosen about the simulated HBN mini release."""
+
+from pydantic import Field
+
+from hbn_foundation.params import Params
+
+
+class SimulationParams(Params):
+    """Size, seed and strengths of the simulated release.
+
+    The defaults write about 290 MB; times are shorter than in HBN (about 400 s of rest, 24 trials
+    a run) so that the release stays small, everything else follows the real data.
+    """
+
+    n_subjects: int = Field(28, description="Number of subjects.", ge=2, le=999)
+    seed: int = Field(2025, description="Seed of every random draw.", ge=0)
+    sfreq: int = Field(100, description="Sampling frequency in Hz.", ge=50, le=1000)
+    rest_seconds: float = Field(60.0, description="Length of a RestingState run in s.", ge=6)
+    eyes_open_seconds: float = Field(
+        10.0, description="Length of an eyes-open phase in s (20 in HBN).", gt=0
+    )
+    eyes_closed_seconds: float = Field(
+        15.0, description="Length of an eyes-closed phase in s (40 in HBN).", gt=0
+    )
+    ccd_runs: int = Field(
+        2, description="Number of contrastChangeDetection runs a subject.", ge=0, le=3
+    )
+    trials_per_run: int = Field(
+        16, description="Targets in each contrastChangeDetection run (24 in HBN).", ge=2
+    )
+    female_share: float = Field(0.43, description="Share of girls and women.", ge=0, le=1)
+    rt_mean: float = Field(1.6, description="Mean response time in s.", gt=0.8, lt=2.2)
+    rt_sd: float = Field(0.4, description="Pooled standard deviation of response times in s.", gt=0)
+    rt_subject_sd: float = Field(
+        0.2, description="Standard deviation of the subjects' mean response times in s.", ge=0
+    )
+    rt_visible_share: float = Field(
+        0.8,
+        description="Share of the within-subject response time variance that the EEG shows; "
+        "0: response times depend on the subject only, as far as the EEG can tell.",
+        ge=0,
+        le=1,
+    )
+    build_up_microvolts: float = Field(
+        12.0, description="Mean peak of the centro-parietal build-up in µV.", ge=0
+    )
+    task_strength: float = Field(
+        1.0,
+        description="Factor on the flicker responses and on the arousal that a task brings.",
+        ge=0,
+    )
+    trait_strength: float = Field(
+        1.0, description="Factor on the effects of age, sex and factors on the EEG.", ge=0
+    )
+    n_background_sources: int = Field(
+        200, description="Dipoles of the 1/f background.", ge=10, le=1000
+    )
+    bad_channel_share: float = Field(
+        0.35, description="Share of the recordings that have bad channels.", ge=0, le=1
+    )
+    n_truncated: int = Field(
+        1, description="RestingState files cut in the middle, on purpose.", ge=0
+    )
+    n_jobs: int = Field(2, description="Processes that write subjects; changes no byte.", ge=1)
