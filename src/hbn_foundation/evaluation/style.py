@@ -113,6 +113,7 @@ def new_figure(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.09)  # type: ignore[union-attr,call-arg]
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     return figure, list(np.ravel(axes))

@@ -1,0 +1,93 @@
+"""Figures of the data are drawn for any data set, whatever is known about it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbn_foundation.evaluation.dataset_figures import dataset_figure, quality_figure
+from hbn_foundation.evaluation.style import SPLIT_COLOURS, method_colour, styled
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    n = 12
+    return pd.DataFrame(
+        {
+            "recording": [f"sub-{i}_task-rest" for i in range(n)],
+            "subject": [str(i) for i in range(n)],
+            "task": ["rest", "film"] * 6,
+            "status": ["ok"] * 10 + ["failed"] * 2,
+            "reason": [""] * 10 + ["truncated", "empty file"],
+            "duration": [*random.uniform(60, 300, 10), np.nan, np.nan],
+            "n_channels": [19] * 10 + [np.nan] * 2,
+            "n_bad": [0, 1, 2, 0, 0, 0, 1, 0, 0, 0, np.nan, np.nan],
+            "bad_channels": ["", "Cz (flat)", "Cz (flat), O1 (noisy)"] + [""] * 9,
+            "line_noise": [*random.lognormal(size=10), np.nan, np.nan],
+            "amplitude_uv": [*random.lognormal(2, size=10), np.nan, np.nan],
+        }
+    )
+
+
+def texts(figure) -> str:
+    from matplotlib.text import Text
+
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def written(figure, tmp_path) -> bool:
+    path = tmp_path / "figure.png"
+    figure.savefig(path)
+    return path.stat().st_size > 10_000
+
+
+def test_quality_says_what_is_left_out_and_why(table, tmp_path):
+    figure = quality_figure(table)
+    said = texts(figure)
+    assert "10 of 12 recordings can be used" in said
+    assert "sub-11_task-rest" in said
+    assert "empty file" in said
+    assert written(figure, tmp_path)
+    bad = next(axes for axes in figure.axes if "most often" in axes.get_title(loc="left"))
+    assert [label.get_text() for label in bad.get_yticklabels()] == ["O1", "Cz"]
+    assert max(patch.get_x() + patch.get_width() for patch in bad.patches) == pytest.approx(20)
+
+
+def test_quality_without_measures_or_recordings(table, tmp_path):
+    bare = table[["recording", "subject", "task", "status", "reason", "duration"]]
+    assert texts(quality_figure(bare)).count("not measured") == 3
+    assert "none: all" in texts(quality_figure(bare.head(3)))
+    assert written(quality_figure(bare.tail(2)), tmp_path)
+
+
+def test_dataset_counts_every_split(table, tmp_path):
+    splits = pd.DataFrame(
+        {"subject": table["subject"], "split": ["train"] * 8 + ["validation"] * 2 + ["test"] * 2}
+    )
+    participants = pd.DataFrame(
+        {"subject": table["subject"], "age": range(6, 18), "sex": ["F", "M", None] * 4}
+    )
+    windows = pd.DataFrame({"subject": ["0", "1", "8", "10"], "task": ["rest", "film"] * 2})
+    figure = dataset_figure(table, splits, participants, windows)
+    said = texts(figure)
+    assert "8 subjects" in said
+    assert "2 windows" in said
+    assert "train 9.5" in said
+    assert written(figure, tmp_path)
+    ages = next(axes for axes in figure.axes if axes.get_title(loc="left") == "Age")
+    assert sum(patch.get_height() for patch in ages.patches if patch.get_y() == 0) <= 12
+    unknown = texts(dataset_figure(table, splits, participants[["subject"]], windows.head(0)))
+    for what in ("age is not known", "sex is not known", "no windows"):
+        assert what in unknown
+
+
+def test_style_leaves_other_figures_alone():
+    import matplotlib as mpl
+
+    before = mpl.rcParams["axes.grid"]
+    with styled():
+        assert mpl.rcParams["axes.grid"] is True
+    assert mpl.rcParams["axes.grid"] == before
+    assert len(set(SPLIT_COLOURS.values())) == 3
+    assert method_colour("Band_power + LR") == method_colour("band power")
+    assert method_colour("something") not in {method_colour("pretrained"), method_colour("random")}
