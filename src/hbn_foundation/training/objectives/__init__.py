@@ -1,1 +1,1 @@
-"""Pretraining objectives, one per file."""
+"""Objectives of pretraining, each with the trivial predictor that it must beat."""

@@ -1,0 +1,169 @@
+"""The encoder: tokens from a window of any montage, mixed by one trunk.
+
+It knows no data set: channels come with their positions and a mask of those that are usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hbn_foundation.models import symmetric
+from hbn_foundation.models.band_tokens import BandTokens, Moments
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.models.time_tokens import TimeTokens
+from hbn_foundation.models.trunk import Block
+
+Parts = dict[str, Tensor]
+
+
+class Encoder(nn.Module):
+    """Windows of EEG to tokens.
+
+    Parameters
+    ----------
+    params
+        Architecture.
+    sfreq, n_samples
+        Sampling rate in Hz and length of the windows that it will see.
+    """
+
+    def __init__(self, params: EncoderParams, sfreq: float, n_samples: int) -> None:
+        super().__init__()
+        self.params = params
+        self.sfreq = sfreq
+        self.n_samples = n_samples
+        dim = params.hidden_dim
+        self.tokenisers = nn.ModuleDict()
+        if "band" in params.tokens:
+            self.tokenisers["band"] = BandTokens(params.band, sfreq, n_samples, dim)
+        if "time" in params.tokens:
+            self.tokenisers["time"] = TimeTokens(params.time, sfreq, n_samples, dim)
+        self.trunk = nn.ModuleList(
+            Block(dim, params.n_heads, params.feedforward_ratio, params.dropout, params.layer_scale)
+            for _ in range(params.n_layers)
+        )
+        self.final_norm = nn.LayerNorm(dim)
+
+    @property
+    def band(self) -> BandTokens | None:
+        """The band tokeniser, where the encoder has one."""
+        return self.tokenisers["band"] if "band" in self.tokenisers else None  # type: ignore[return-value]
+
+    @property
+    def time(self) -> TimeTokens | None:
+        """The time tokeniser, where the encoder has one."""
+        return self.tokenisers["time"] if "time" in self.tokenisers else None  # type: ignore[return-value]
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens one window gives."""
+        return sum(len(tokeniser) for tokeniser in (self.band, self.time) if tokeniser is not None)
+
+    @property
+    def n_features(self) -> int:
+        """Length of the concatenated final tokens."""
+        return self.n_tokens * self.params.hidden_dim
+
+    def inputs(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Parts:
+        """What each family of tokens is made of: band tangents, time features.
+
+        Parameters
+        ----------
+        signals
+            (B, C, T) robust z-scores; values of masked channels are never looked at but must be
+            finite.
+        positions
+            (C, 3) unit vectors in head coordinates.
+        mask
+            (B, C), true where a channel is usable.
+        """
+        parts: Parts = {}
+        if self.band is not None:
+            parts["band"] = self.band.tangents(signals, positions, mask)
+        if self.time is not None:
+            parts["time"] = self.time.features(signals, positions, mask)
+        return parts
+
+    def embed(self, parts: Parts) -> Parts:
+        """Tokens (B, n, D) of each family, before the trunk."""
+        return {name: self.tokenisers[name](part) for name, part in parts.items()}
+
+    def mix(self, tokens: Tensor) -> Tensor:
+        """Run tokens (B, N, D) through the trunk."""
+        for block in self.trunk:
+            tokens = block(tokens)
+        return self.final_norm(tokens)
+
+    def forward(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Tokens (B, N, D) of windows (B, C, T); band tokens first, then time tokens."""
+        parts = self.embed(self.inputs(signals, positions, mask))
+        return self.mix(torch.cat(list(parts.values()), 1))
+
+    def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Concatenated final tokens (B, N·D); averaging them instead loses accuracy."""
+        return self(signals, positions, mask).flatten(1)
+
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """Named parts from input to output; together they hold every parameter once."""
+        named = [(f"{name}_tokens", module) for name, module in self.tokenisers.items()]
+        named += [(f"block_{number}", block) for number, block in enumerate(self.trunk, start=1)]
+        return [*named, ("final_norm", self.final_norm)]
+
+    @torch.no_grad()
+    def fit_normalisation(self, batches: Iterable[Any], positions: Tensor) -> dict[str, Tensor]:
+        """Fit the buffers that normalise tokens, on windows of training subjects only.
+
+        Parameters
+        ----------
+        batches
+            Can be iterated twice; each has `signals` (B, C, T) and `mask` (B, C). Only running
+            sums are kept, so memory does not grow with the data.
+        positions
+            (C, 3).
+
+        Returns
+        -------
+        dict
+            `band_covariance` (bands, 190, 190) of the normalised band tangents, where there are
+            band tokens: objectives take their principal coordinates from it.
+        """
+        batches_seen = (batch for batch in batches if batch.mask.any())
+        spectra, features = Moments(), Moments()
+        for batch in batches_seen:
+            usable = batch.mask.any(-1)
+            signals, mask = batch.signals[usable], batch.mask[usable]
+            if self.band is not None:
+                spectra.add(symmetric.log(self.band.cross_spectra(signals, positions, mask)))
+            if self.time is not None:
+                raw = self.time.raw_features(signals, positions, mask)
+                features.add(torch.stack([raw.mean(1), raw.square().mean(1)], 1))
+        if self.time is not None:
+            mean, square = features.mean.float()
+            self.time.centre.copy_(mean)
+            self.time.scale.copy_((square - mean.square()).clamp_min(1e-8).sqrt())
+        if self.band is None:
+            return {}
+        return {"band_covariance": self._fit_tangents(spectra, batches, positions)}
+
+    def _fit_tangents(self, spectra: Moments, batches: Iterable[Any], positions: Tensor) -> Tensor:
+        """Set whitener, centre and scale; return the covariance of the normalised tangents."""
+        band = self.band
+        assert band is not None
+        band.whitener.copy_(symmetric.exp(spectra.mean, -0.5))
+        band.centre.zero_()
+        band.scale.fill_(1.0)
+        tangents = Moments()
+        for batch in batches:
+            usable = batch.mask.any(-1)
+            if usable.any():
+                values = band.tangents(batch.signals[usable], positions, batch.mask[usable])
+                tangents.add(values, outer=True)
+        covariance = tangents.covariance
+        scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12).sqrt()
+        band.centre.copy_(tangents.mean)
+        band.scale.copy_(scale)
+        return (covariance / scale[:, None, None].square()).float()

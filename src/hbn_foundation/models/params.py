@@ -1,0 +1,83 @@
+"""Parameters of the encoder: which tokens, how wide, how deep."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hbn_foundation.params import Params
+
+TokenFamily = Literal["band", "time"]
+
+
+class BandTokenParams(Params):
+    """How a window becomes one token per frequency band."""
+
+    edges: tuple[tuple[float, float], ...] = Field(
+        ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 20.0), (20.0, 30.0), (30.0, 45.0)),
+        description="Frequency bands in Hz, lower edge included, upper edge excluded.",
+        min_length=1,
+    )
+    taper: Literal["hann", "sine"] = Field(
+        "hann", description="Window before the Fourier transform: Hann, or several sine tapers."
+    )
+    n_tapers: int = Field(3, description="How many sine tapers; Hann is one.", ge=1, le=16)
+    sharpness: float = Field(
+        80.0,
+        description="κ of the softmax over cosines that forms a virtual electrode: the larger, "
+        "the fewer channels around it count.",
+        gt=0,
+    )
+    shrinkage: float = Field(
+        0.1, description="Share of the scaled identity in each cross-spectrum.", gt=0, lt=1
+    )
+
+    @model_validator(mode="after")
+    def _edges_ascend(self) -> Self:
+        for low, high in self.edges:
+            if not 0 <= low < high:
+                raise ValueError(f"band ({low}, {high}) Hz must have 0 ≤ low < high")
+        return self
+
+
+class TimeTokenParams(Params):
+    """How a window becomes one token per stretch of time."""
+
+    patch_seconds: float = Field(0.2, description="Length of a patch.", gt=0, le=2)
+    n_components: int = Field(8, description="Learned spatial components.", ge=1, le=64)
+    n_frequencies: int = Field(
+        32, description="Fourier features of the electrode position per component.", ge=1, le=256
+    )
+    spatial_scale: float = Field(
+        2.0,
+        description="Standard deviation of the spatial frequencies, in radians per unit of the "
+        "unit sphere: the larger, the finer the components.",
+        gt=0,
+    )
+
+
+class EncoderParams(Params):
+    """The encoder: tokens from one window, mixed by one transformer trunk."""
+
+    tokens: tuple[TokenFamily, ...] = Field(
+        ("band",), description="Families of tokens: band, time or both.", min_length=1, max_length=2
+    )
+    hidden_dim: int = Field(256, description="Width of a token.", ge=8, le=4096)
+    n_heads: int = Field(8, description="Attention heads.", ge=1, le=64)
+    n_layers: int = Field(4, description="Transformer blocks.", ge=1, le=64)
+    feedforward_ratio: int = Field(4, description="Width of the feed-forward part, × width.", ge=1)
+    dropout: float = Field(0.1, description="Dropout on each residual branch.", ge=0, lt=1)
+    layer_scale: float = Field(
+        0.1, description="Initial factor of each residual branch (LayerScale).", gt=0, le=1
+    )
+    band: BandTokenParams = Field(BandTokenParams(), description="Band tokens.")
+    time: TimeTokenParams = Field(TimeTokenParams(), description="Time tokens.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.hidden_dim % self.n_heads:
+            raise ValueError(
+                f"hidden_dim {self.hidden_dim} must be divisible by n_heads {self.n_heads}"
+            )
+        if len(set(self.tokens)) != len(self.tokens):
+            raise ValueError(f"tokens {list(self.tokens)} must not repeat a family")
+        return self

@@ -1,0 +1,193 @@
+"""A checkpoint: weights as safetensors beside their provenance as JSON, in one directory.
+
+Nothing is unpickled. A directory appears whole or not at all: it is written under a temporary
+name, synchronised to disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hbn_foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hbn_foundation.models.encoder import Encoder
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "weights.safetensors"
+METADATA_FILE = "metadata.json"
+
+
+@dataclass
+class Checkpoint:
+    """Weights and where they come from.
+
+    Attributes
+    ----------
+    weights
+        Tensors by name: `encoder.…` and `objective.…`.
+    metadata
+        Parameters, training subjects, fingerprint of the data, library versions, run.
+    """
+
+    weights: dict[str, Tensor]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the checkpoint; a directory that exists is replaced.
+
+        The metadata on disk gain `format_version` and `weights_sha256`.
+        """
+        from safetensors.torch import save
+
+        directory = Path(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
+        temporary.mkdir()
+        try:
+            content = save({name: tensor.contiguous() for name, tensor in self.weights.items()})
+            metadata = {
+                **self.metadata,
+                "format_version": FORMAT_VERSION,
+                "weights_sha256": hashlib.sha256(content).hexdigest(),
+            }
+            _write(temporary / WEIGHTS_FILE, content)
+            _write(temporary / METADATA_FILE, json.dumps(metadata, indent=2).encode())
+            _sync(temporary)
+            if directory.exists():
+                shutil.rmtree(directory)
+            temporary.rename(directory)
+            _sync(directory.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return directory
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Checkpoint:
+        """Read a checkpoint and check that it is whole.
+
+        Raises
+        ------
+        UserError
+            When a file is missing or altered, or the format is not this program's.
+        """
+        from safetensors.torch import load
+
+        directory = Path(directory)
+        for name in (WEIGHTS_FILE, METADATA_FILE):
+            if not (directory / name).is_file():
+                raise UserError(f"{directory}: no checkpoint here, {name} is missing")
+        try:
+            metadata = json.loads((directory / METADATA_FILE).read_text())
+            version = metadata.get("format_version")
+        except (ValueError, AttributeError):
+            raise UserError(
+                f"{directory / METADATA_FILE}: damaged, it is not a JSON object"
+            ) from None
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"{directory}: checkpoint format {version!r}; this program reads {FORMAT_VERSION}"
+            )
+        content = (directory / WEIGHTS_FILE).read_bytes()
+        if hashlib.sha256(content).hexdigest() != metadata.get("weights_sha256"):
+            raise UserError(f"{directory / WEIGHTS_FILE}: damaged, its digest differs")
+        return cls(load(content), metadata)
+
+
+def load_encoder(checkpoint: Checkpoint) -> Encoder:
+    """The encoder of a checkpoint, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    UserError
+        When the weights do not fit the architecture that the metadata describe.
+    """
+    encoder = make_encoder(checkpoint)
+    fill(encoder, checkpoint, "encoder.")
+    return encoder.eval()
+
+
+def random_encoder(checkpoint: Checkpoint, seed: int = 0) -> Encoder:
+    """An encoder like the checkpoint's, with its normalisation, but with random weights."""
+    from hbn_foundation.training.seeding import WEIGHTS, seeded
+
+    with seeded(seed, WEIGHTS):
+        encoder = make_encoder(checkpoint)
+    names = {name for name, _ in encoder.named_buffers()}
+    buffers = {
+        name: checkpoint.weights[f"encoder.{name}"]
+        for name in encoder.state_dict()
+        if name in names and f"encoder.{name}" in checkpoint.weights
+    }
+    encoder.load_state_dict(buffers, strict=False)
+    return encoder.eval()
+
+
+def make_encoder(checkpoint: Checkpoint) -> Encoder:
+    """Make an encoder of the checkpoint's architecture, without its weights."""
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.models.params import EncoderParams
+
+    metadata = checkpoint.metadata
+    try:
+        params = EncoderParams(**metadata["parameters"]["encoder"])
+        return Encoder(params, metadata["sfreq"], metadata["n_samples"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"checkpoint: its metadata describe no encoder ({' '.join(str(error).split())})"
+        ) from None
+
+
+def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
+    """Load the weights whose names begin with `prefix`, all of them and no other.
+
+    Raises
+    ------
+    UserError
+        Naming the first key that differs, with both shapes.
+    """
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.weights.items()
+        if name.startswith(prefix)
+    }
+    expected = module.state_dict()
+    for name in [*expected, *weights]:
+        here = list(expected[name].shape) if name in expected else "absent"
+        there = list(weights[name].shape) if name in weights else "absent"
+        if here != there:
+            raise UserError(
+                f"checkpoint: {prefix}{name} is {there} in the checkpoint and {here} in the model"
+            )
+    module.load_state_dict(weights)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Make names in a directory durable, where the system can."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

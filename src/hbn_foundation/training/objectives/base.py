@@ -1,0 +1,63 @@
+"""What every objective offers to the training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.training.params import ObjectiveParams
+
+
+@dataclass
+class Outcome:
+    """What one batch gave.
+
+    Attributes
+    ----------
+    loss
+        What is minimised: a scalar with gradient.
+    scores
+        Means over the batch, each a scalar without gradient. Those named `trivial_…` are the same
+        loss of a predictor that has learned nothing, on the same windows.
+    size
+        Windows that the means are over.
+    """
+
+    loss: Tensor
+    size: int
+    scores: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """A task that needs no human label, or one that has some, with the modules that it trains."""
+
+    params: ObjectiveParams
+
+    def prepare(
+        self,
+        windows: pd.DataFrame,
+        participants: pd.DataFrame | None,
+        train_subjects: list[str],
+        sfreq: float,
+        seed: int,
+    ) -> pd.DataFrame:
+        """Add what the batches need to the windows table; drop windows that cannot be used."""
+        return windows
+
+    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[Any]:
+        """Add targets or partners to plain batches of the same windows table."""
+        return batches
+
+    def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
+        """Fit what is not learned (targets' coordinates and scales) on training windows."""
+        return
+
+    @abstractmethod
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
+        """Score one batch; in training mode with augmentation."""

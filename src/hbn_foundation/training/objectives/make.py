@@ -1,0 +1,25 @@
+"""Make the objective that the parameters name."""
+
+from __future__ import annotations
+
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.training.objectives.base import Objective
+from hbn_foundation.training.objectives.masked import FAMILIES, Masked
+from hbn_foundation.training.objectives.relative_positioning import RelativePositioning
+from hbn_foundation.training.objectives.task_classification import TaskClassification
+from hbn_foundation.training.params import ObjectiveParams
+
+
+def make_objective(params: ObjectiveParams, encoder: Encoder) -> Objective:
+    """Make the objective for an encoder.
+
+    Raises
+    ------
+    UserError
+        When the encoder lacks the tokens that the objective is about.
+    """
+    if params.name in FAMILIES:
+        return Masked(params, encoder)
+    if params.name == "relative_positioning":
+        return RelativePositioning(params, encoder)
+    return TaskClassification(params, encoder)

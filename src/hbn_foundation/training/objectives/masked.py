@@ -1,0 +1,102 @@
+"""Self-supervision by corruption: band completion, masked patches, or both on one trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
+from hbn_foundation.training.objectives.band_completion import BandCompletion
+from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.objectives.masked_patches import MaskedPatches, gather
+from hbn_foundation.training.params import ObjectiveParams
+
+FAMILIES = {
+    "band_completion": ("band",),
+    "masked_patches": ("time",),
+    "masked": ("band", "time"),
+}
+
+
+class Masked(Objective):
+    """Corrupt a window, and predict what the clean one has.
+
+    A block of channels is hidden, noise is added, some band tokens may be masked and some patches
+    are left out. A family of tokens that the objective does not name takes part uncut.
+
+    Parameters
+    ----------
+    params
+        The objective's parameters; `name` says which families have a target.
+    encoder
+        The encoder that it will train.
+    """
+
+    def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
+        super().__init__()
+        self.params = params
+        families = FAMILIES[params.name]
+        missing = [family for family in families if family not in encoder.params.tokens]
+        if missing:
+            raise UserError(
+                f"objective.name: {params.name} needs {' and '.join(missing)} tokens, but "
+                f"encoder.tokens is {list(encoder.params.tokens)}"
+            )
+        dim, n_heads = encoder.params.hidden_dim, encoder.params.n_heads
+        self.bands: BandCompletion | None = None
+        self.patches: MaskedPatches | None = None
+        if "band" in families and encoder.band is not None:
+            self.bands = BandCompletion(encoder.band, dim, params.n_coordinates, params.mask_bands)
+        if "time" in families and encoder.time is not None:
+            self.patches = MaskedPatches(
+                encoder.time, dim, n_heads, params.mask_patches, encoder.params.band.sharpness
+            )
+
+    def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
+        """Fit the targets' coordinates and scales on training windows."""
+        if self.bands is not None:
+            self.bands.fit(statistics["band_covariance"])
+        if self.patches is not None:
+            self.patches.fit(batches, positions)
+
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
+        """Corrupt, encode, predict, score."""
+        params, signals, mask = self.params, batch.signals, batch.mask
+        if self.training:
+            signals = random_gain(signals, params.gain)
+        seen_mask = hide_channels(
+            mask, positions, params.hide_probability, params.hide_least, params.hide_most
+        )
+        seen = white_noise(signals, params.noise)
+        inputs = encoder.inputs(seen, positions, seen_mask)
+        visible = hidden = masked = None
+        if self.patches is not None:
+            visible, hidden = self.patches.choose(len(signals), signals.device)
+            whole = {**inputs, "time": inputs["time"]}
+            tokens = encoder.embed(whole)
+            tokens["time"] = gather(tokens["time"], visible)
+        else:
+            tokens = encoder.embed(inputs)
+        if self.bands is not None:
+            masked = self.bands.choose_masked(len(signals), signals.device)
+            assert encoder.band is not None
+            tokens["band"] = self.bands.mask(tokens["band"], masked, encoder.band.position)
+        mixed = encoder.mix(torch.cat(list(tokens.values()), 1))
+        losses: list[Tensor] = []
+        scores: dict[str, Tensor] = {}
+        if self.bands is not None and masked is not None and encoder.band is not None:
+            clean = encoder.band.tangents(signals, positions, mask)
+            loss, own = self.bands.score(mixed[:, : masked.shape[1]], inputs["band"], clean, masked)
+            losses.append(loss)
+            scores |= own
+        if self.patches is not None and visible is not None and hidden is not None:
+            targets = self.patches.targets(signals, positions, mask)
+            loss, own = self.patches.score(mixed, targets, visible, hidden)
+            losses.append(loss if self.bands is None else params.patch_weight * loss)
+            scores |= own
+        return Outcome(torch.stack(losses).sum(), len(signals), scores)

@@ -1,0 +1,172 @@
+"""Are two windows of a recording near each other or far apart? (Banville et al. 2021.)
+
+Chance is exactly known: half of the pairs are near, so a predictor that has learned nothing scores
+ln 2 = .693 and 50 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
+from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.params import ObjectiveParams
+
+
+@dataclass
+class PairBatch:
+    """Pairs of windows: the first half of the rows are the anchors, the second their partners.
+
+    Attributes
+    ----------
+    signals, mask
+        (2B, C, T) and (2B, C).
+    labels
+        (B,) 1 where the two are near.
+    """
+
+    signals: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+class PairBatches:
+    """Give each window of plain batches a partner from the same recording.
+
+    Half of each batch gets a near one; which half, and which partner, depends on the seed and the
+    epoch of the plain batches.
+
+    Parameters
+    ----------
+    batches
+        Plain batches; their `reader`, `seed` and `epoch` are used.
+    windows
+        The windows table of the batches, with `row` and `start`.
+    near, far
+        In samples: near partners start at most, far ones at least, this far away.
+    shuffle_seed
+        Where given, each window's label is permuted with this seed, once for all epochs.
+    """
+
+    def __init__(
+        self, batches: Any, windows: pd.DataFrame, near: int, far: int, shuffle_seed: int | None
+    ) -> None:
+        self.plain = batches
+        self.rows = windows["row"].to_numpy()
+        self.starts = windows["start"].to_numpy()
+        self.near, self.far = near, far
+        order = np.lexsort((self.starts, self.rows))
+        groups = np.split(order, np.flatnonzero(np.diff(self.rows[order])) + 1)
+        self.of_row = {int(self.rows[group[0]]): group for group in groups if len(group)}
+        self.control: np.ndarray | None = None
+        if shuffle_seed is not None:
+            random = np.random.default_rng(shuffle_seed)
+            self.control = random.permutation(np.arange(len(windows)) % 2)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def partners(
+        self, index: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a partner (B,) and whether it is near (B,) for each window of a batch."""
+        near = random.permutation(np.arange(len(index)) % 2)
+        chosen = np.empty(len(index), dtype=np.int64)
+        for place, (window, is_near) in enumerate(zip(index, near, strict=True)):
+            others = self.of_row[int(self.rows[window])]
+            distance = np.abs(self.starts[others] - self.starts[window])
+            suits = (distance > 0) & (distance <= self.near) if is_near else distance >= self.far
+            chosen[place] = random.choice(others[suits])
+        return chosen, near
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        random = np.random.default_rng([self.plain.seed, self.plain.epoch, 1])
+        reader = self.plain.reader
+        for batch in self.plain:
+            index = batch.index.numpy()
+            partner, near = self.partners(index, random)
+            pieces = reader.read(self.rows[partner], self.starts[partner])
+            signals = torch.from_numpy(pieces.astype(np.float32)).transpose(1, 2)
+            mask = torch.from_numpy(np.asarray(reader.mask(self.rows[partner])))
+            labels = near if self.control is None else self.control[index]
+            yield PairBatch(
+                torch.cat([batch.signals, signals]),
+                torch.cat([batch.mask, mask]),
+                torch.as_tensor(labels, dtype=torch.float32),
+            )
+
+
+class RelativePositioning(Objective):
+    """Tell near pairs from far pairs by the absolute difference of their features."""
+
+    def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
+        super().__init__()
+        self.params = params
+        self.head = nn.Linear(encoder.n_features, 1)
+        self.near = self.far = 0
+        self.shuffle_seed: int | None = None
+
+    def prepare(
+        self,
+        windows: pd.DataFrame,
+        participants: pd.DataFrame | None,
+        train_subjects: list[str],
+        sfreq: float,
+        seed: int,
+    ) -> pd.DataFrame:
+        """Keep the windows that have a near and a far partner in their recording."""
+        self.near = round(self.params.near_seconds * sfreq)
+        self.far = round(self.params.far_seconds * sfreq)
+        self.shuffle_seed = seed if self.params.shuffle_labels else None
+        usable = np.zeros(len(windows), dtype=bool)
+        for places in windows.groupby("row").indices.values():
+            starts = np.sort(windows["start"].to_numpy()[places])
+            own = windows["start"].to_numpy()[places]
+            is_near = (
+                np.searchsorted(starts, own + self.near, side="right")
+                - np.searchsorted(starts, own - self.near)
+                > 1
+            )
+            is_far = (starts[0] <= own - self.far) | (starts[-1] >= own + self.far)
+            usable[places] = is_near & is_far
+        if not usable.any():
+            raise UserError(
+                f"objective: relative_positioning finds no window with another at most "
+                f"near_seconds {self.params.near_seconds:g} and one at least far_seconds "
+                f"{self.params.far_seconds:g} away in the same recording"
+            )
+        return windows[usable].reset_index(drop=True)
+
+    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[PairBatch]:
+        """Pair the windows."""
+        return PairBatches(batches, windows, self.near, self.far, self.shuffle_seed)
+
+    def forward(self, encoder: Encoder, batch: PairBatch, positions: Tensor) -> Outcome:
+        """Binary cross-entropy of near against far."""
+        signals, mask, params = batch.signals, batch.mask, self.params
+        if self.training:
+            signals = white_noise(random_gain(signals, params.gain), params.noise)
+            mask = hide_channels(
+                mask, positions, params.hide_probability, params.hide_least, params.hide_most
+            )
+        anchor, partner = encoder.features(signals, positions, mask).chunk(2)
+        logits = self.head((anchor - partner).abs()).squeeze(1).float()
+        loss = functional.binary_cross_entropy_with_logits(logits, batch.labels)
+        accuracy = ((logits.detach() > 0) == (batch.labels > 0.5)).float().mean()
+        scores = {
+            "accuracy": accuracy,
+            "trivial_loss": torch.tensor(math.log(2.0)),
+            "trivial_accuracy": torch.tensor(0.5),
+        }
+        return Outcome(loss, len(logits), scores)

@@ -1,0 +1,111 @@
+"""Classify windows: which task is being done, or what participants.tsv says of the subject.
+
+Trivial predictors: the training subjects' class shares (their entropy is the loss) and the most
+frequent class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hbn_foundation.labels.targets import shuffle_labels, window_labels
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
+from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.params import ObjectiveParams
+
+MOST_CLASSES = 32
+
+
+@dataclass
+class LabelledBatch:
+    """Windows (B, C, T), their channels (B, C) and classes (B,)."""
+
+    signals: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+class LabelledBatches:
+    """Add the classes of a windows table to plain batches made from it."""
+
+    def __init__(self, batches: Any, labels: np.ndarray) -> None:
+        self.plain = batches
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __iter__(self) -> Iterator[LabelledBatch]:
+        for batch in self.plain:
+            yield LabelledBatch(batch.signals, batch.mask, self.labels[batch.index])
+
+
+class TaskClassification(Objective):
+    """A linear classifier on the concatenated final tokens."""
+
+    log_shares: Tensor
+
+    def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
+        super().__init__()
+        self.params = params
+        self.classes: tuple[str, ...] = ()
+        # As wide as the most classes, so that a checkpoint needs no count; unused ones are never
+        # predicted, because their log share is minus infinity.
+        self.head = nn.Linear(encoder.n_features, MOST_CLASSES)
+        self.register_buffer("log_shares", torch.full((MOST_CLASSES,), -torch.inf))
+
+    def prepare(
+        self,
+        windows: pd.DataFrame,
+        participants: pd.DataFrame | None,
+        train_subjects: list[str],
+        sfreq: float,
+        seed: int,
+    ) -> pd.DataFrame:
+        """Add the column `label`; drop windows whose class is unknown."""
+        label = self.params.label
+        table = pd.DataFrame({"subject": []}) if participants is None else participants
+        values, self.classes = window_labels(windows, table, label, train_subjects)
+        if self.params.shuffle_labels:
+            groups = windows["recording" if label.kind == "task" else "subject"]
+            values = shuffle_labels(values, list(groups), seed)
+        windows = windows.assign(label=values)
+        windows = windows[windows["label"] >= 0].reset_index(drop=True)
+        in_training = windows["label"][windows["subject"].isin(train_subjects)]
+        counts = np.bincount(in_training, minlength=MOST_CLASSES)
+        with np.errstate(divide="ignore"):
+            shares = np.log(counts / counts.sum())
+        self.log_shares.copy_(torch.as_tensor(shares, dtype=torch.float32))
+        return windows
+
+    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[LabelledBatch]:
+        """Add the classes."""
+        return LabelledBatches(batches, windows["label"].to_numpy())
+
+    def forward(self, encoder: Encoder, batch: LabelledBatch, positions: Tensor) -> Outcome:
+        """Cross-entropy of the classes, starting from the training shares."""
+        signals, mask, params = batch.signals, batch.mask, self.params
+        if self.training:
+            signals = white_noise(random_gain(signals, params.gain), params.noise)
+            mask = hide_channels(
+                mask, positions, params.hide_probability, params.hide_least, params.hide_most
+            )
+        logits = self.head(encoder.features(signals, positions, mask)).float() + self.log_shares
+        loss = functional.cross_entropy(logits, batch.labels)
+        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
+        majority = self.log_shares.argmax()
+        scores = {
+            "accuracy": accuracy,
+            "trivial_loss": -self.log_shares[batch.labels].mean(),
+            "trivial_accuracy": (batch.labels == majority).float().mean(),
+        }
+        return Outcome(loss, len(logits), scores)

@@ -1,0 +1,121 @@
+"""Parameters of pretraining: the objective, the training run, the device."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.params import Params
+
+ObjectiveName = Literal[
+    "band_completion", "masked_patches", "masked", "relative_positioning", "task_classification"
+]
+#: The objectives whose targets are labels, so that shuffling them is a control.
+WITH_LABELS = ("relative_positioning", "task_classification")
+
+
+class ObjectiveParams(Params):
+    """What the encoder is trained to do."""
+
+    name: ObjectiveName = Field(
+        "band_completion",
+        description="band_completion: the spectra of the whole scalp from a part of it; "
+        "masked_patches: patches of time from the others; masked: both; relative_positioning: "
+        "are two windows near each other; task_classification: which class a window has.",
+    )
+    hide_probability: float = Field(
+        0.8, description="Share of the windows in which a block of channels is hidden.", ge=0, le=1
+    )
+    hide_least: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
+    hide_most: float = Field(0.6, description="Largest share of channels hidden.", gt=0, lt=1)
+    mask_bands: float = Field(
+        0.0, description="Share of the band tokens replaced by a mask token.", ge=0, lt=1
+    )
+    mask_patches: float = Field(
+        0.7, description="Share of the time tokens left out and to be predicted.", gt=0, lt=1
+    )
+    patch_weight: float = Field(
+        0.5, description="Weight of the patches' loss beside the bands', for masked.", gt=0
+    )
+    n_coordinates: int = Field(
+        24, description="Principal coordinates per band that are to be predicted.", ge=1, le=190
+    )
+    gain: float = Field(
+        0.15, description="Standard deviation of the log of a random gain per window.", ge=0
+    )
+    noise: float = Field(0.05, description="Standard deviation of white noise added.", ge=0)
+    jitter_seconds: float = Field(
+        0.0, description="Largest random shift of a training window's start.", ge=0
+    )
+    near_seconds: float = Field(
+        10.0, description="Windows that start at most this far apart are near.", gt=0
+    )
+    far_seconds: float = Field(
+        30.0, description="Windows that start at least this far apart are far.", gt=0
+    )
+    label: LabelParams = Field(LabelParams(), description="The classes of task_classification.")
+    shuffle_labels: bool = Field(
+        False,
+        description="Control for objectives with labels: permute them once; validation must "
+        "then stay at chance.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hide_least > self.hide_most:
+            raise ValueError(f"hide_least {self.hide_least} exceeds hide_most {self.hide_most}")
+        if self.near_seconds >= self.far_seconds:
+            raise ValueError(
+                f"near_seconds {self.near_seconds} must be below far_seconds {self.far_seconds}"
+            )
+        if self.shuffle_labels and self.name not in WITH_LABELS:
+            raise ValueError(
+                f"shuffle_labels goes with {' or '.join(WITH_LABELS)}, found {self.name}"
+            )
+        return self
+
+
+class TrainerParams(Params):
+    """How long, how fast and how precisely to train."""
+
+    epochs: int = Field(15, description="Most passes over the training windows.", ge=1)
+    batch_size: int = Field(96, description="Windows per step.", ge=1)
+    learning_rate: float = Field(1e-3, description="Peak learning rate.", gt=0)
+    weight_decay: float = Field(
+        0.05, description="Decay of weight matrices; norms, biases and positions have none.", ge=0
+    )
+    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's running averages.")
+    warmup_steps: int = Field(50, description="Steps of linear warm-up.", ge=0)
+    floor: float = Field(
+        0.01, description="Last learning rate, as a share of the peak.", ge=0, le=1
+    )
+    gradient_clip: float = Field(1.0, description="Largest norm of the gradient.", gt=0)
+    accumulate: int = Field(1, description="Batches whose gradients are summed per step.", ge=1)
+    early_stopping_patience: int = Field(
+        5, description="Validations without a better loss before training stops.", ge=1
+    )
+    checkpoint_every: int = Field(1, description="Epochs between checkpoints.", ge=1)
+    validate_every: int = Field(1, description="Epochs between validations.", ge=1)
+    keep_last: int = Field(3, description="Epoch checkpoints kept beside the best.", ge=1)
+    max_training_time: float = Field(6.0, description="Hours after which training stops.", gt=0)
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device computes it natively, else 32."
+    )
+    normalisation_windows: int = Field(
+        20_000, description="Most training windows on which the normalisation is fitted.", ge=100
+    )
+    seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
+
+
+class DeviceParams(Params):
+    """Which device to train on."""
+
+    requested: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="auto: the best device that passes the probe."
+    )
+    timeout_seconds: float = Field(
+        60.0, description="Time limit of the probe, the start of Python included.", gt=0
+    )
+    allow_fallback: bool = Field(
+        False, description="Use the CPU when the device asked for does not work."
+    )

@@ -1,0 +1,124 @@
+"""Score an objective on windows, beside its trivial predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from hbn_foundation.training import seeding
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.objectives.base import Objective, Outcome
+
+
+class Average:
+    """Mean of the scores of batches, weighted by their size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Add one batch, without waiting for the device."""
+        self.size += outcome.size
+        for name, value in {"loss": outcome.loss.detach(), **outcome.scores}.items():
+            value = value.float() * outcome.size
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def values(self) -> dict[str, float]:
+        """Mean of each score."""
+        return {name: float(total) / self.size for name, total in self.sums.items()}
+
+
+def score_batches(
+    encoder: Encoder, objective: Objective, batches: Iterable[Any], positions: Tensor, seed: int
+) -> dict[str, float]:
+    """Score batches in evaluation mode, with the same masks in each call.
+
+    Parameters
+    ----------
+    encoder, objective
+        On the device of `positions`; their mode is restored.
+    batches
+        What the objective takes.
+    positions
+        (C, 3).
+    seed
+        Of the hidden channels and masks.
+
+    Returns
+    -------
+    dict
+        `loss` and the objective's scores.
+    """
+    import torch
+    from lightning.fabric.utilities import move_data_to_device
+
+    modes = encoder.training, objective.training
+    encoder.eval()
+    objective.eval()
+    average = Average()
+    with torch.no_grad(), seeding.seeded(seed, seeding.VALIDATION):
+        for batch in batches:
+            average.add(objective(encoder, move_data_to_device(batch, positions.device), positions))
+    encoder.train(modes[0])
+    objective.train(modes[1])
+    return average.values()
+
+
+def pretext_scores(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    subjects: Iterable[str],
+    participants: pd.DataFrame | None = None,
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Score a checkpoint's own objective on the windows of some subjects.
+
+    Parameters
+    ----------
+    checkpoint
+        A foundation checkpoint.
+    store, windows
+        Of any montage, at the checkpoint's sampling rate and window length. For an objective with
+        labels the table must hold the training subjects too, as their labels define the classes.
+    subjects
+        Whom to score.
+    participants
+        Where the labels come from participants.tsv.
+    device
+        `cpu`, `cuda` or `mps`.
+
+    Returns
+    -------
+    dict
+        `loss`, the objective's scores and `n_windows`.
+    """
+    import torch
+
+    from hbn_foundation.training.checkpoint import fill, load_encoder
+    from hbn_foundation.training.data import WindowsOfSubjects
+    from hbn_foundation.training.objectives.make import make_objective
+    from hbn_foundation.training.params import ObjectiveParams
+
+    encoder = load_encoder(checkpoint)
+    metadata = checkpoint.metadata
+    objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
+    seed = metadata["parameters"]["trainer"]["seed"]
+    prepared = objective.prepare(
+        windows, participants, metadata["training_subjects"], store.sfreq, seed
+    )
+    fill(objective, checkpoint, "objective.")
+    data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, seed)
+    positions = torch.as_tensor(store.positions, dtype=torch.float32, device=device)
+    scores = score_batches(
+        encoder.to(device), objective.to(device), data.validation(), positions, seed
+    )
+    return {**scores, "n_windows": float(len(data.windows))}
