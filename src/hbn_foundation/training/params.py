@@ -97,7 +97,9 @@ class TrainerParams(Params):
     checkpoint_every: int = Field(1, description="Epochs between checkpoints.", ge=1)
     validate_every: int = Field(1, description="Epochs between validations.", ge=1)
     keep_last: int = Field(3, description="Epoch checkpoints kept beside the best.", ge=1)
-    max_training_time: float = Field(6.0, description="Hours after which training stops.", gt=0)
+    max_training_time: float = Field(
+        21_600.0, description="Seconds after which training stops; six hours.", gt=0
+    )
     precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device computes it natively, else 32."
     )
@@ -105,12 +107,16 @@ class TrainerParams(Params):
         20_000, description="Most training windows on which the normalisation is fitted.", ge=100
     )
     seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
+    work_dir: str = Field(
+        "data/06_models/foundation_training",
+        description="Folder of the checkpoints made while training.",
+    )
 
 
 class DeviceParams(Params):
     """Which device to train on."""
 
-    requested: Literal["auto", "cuda", "mps", "cpu"] = Field(
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto", description="auto: the best device that passes the probe."
     )
     timeout_seconds: float = Field(

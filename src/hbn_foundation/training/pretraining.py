@@ -184,7 +184,7 @@ def run(
         return Checkpoint.load(work_dir / "best"), history
     if history.empty:
         raise UserError(
-            f"trainer: max_training_time {params.max_training_time:g} h ended before the first "
+            f"trainer: max_training_time {params.max_training_time:g} s ended before the first "
             "epoch; expected time for one epoch at least"
         )
     say("no validation loss was finite or due: the last epoch's weights are kept")
@@ -205,7 +205,7 @@ def make_trainer(
         devices=1,
         precision=choose_precision(params.precision, device),
         max_epochs=params.epochs,
-        max_time=timedelta(hours=params.max_training_time),
+        max_time=timedelta(seconds=params.max_training_time),
         accumulate_grad_batches=params.accumulate,
         gradient_clip_val=params.gradient_clip,
         check_val_every_n_epoch=params.validate_every,

@@ -11,11 +11,11 @@ from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
 
 
-def choose_device(params: DeviceParams) -> dict[str, Any]:
+def choose_device(hardware: DeviceParams) -> dict[str, Any]:
     """Try the accelerator in a fresh process; plan for the CPU where it does not answer."""
     from hbn_foundation.training import device
 
-    return device.choose_device(params)
+    return device.choose_device(hardware)
 
 
 def pretrain_encoder(

@@ -21,7 +21,7 @@ def _training_nodes() -> list:
     return [
         node(
             nodes.choose_device,
-            inputs="params:foundation.device",
+            inputs="params:foundation.hardware",
             outputs="device_plan",
             name="choose_device",
             tags="training",
