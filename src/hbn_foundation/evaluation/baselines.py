@@ -1,0 +1,92 @@
+"""What an encoder must beat: classical features of the same windows, for the same probe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.spectra import (
+    covariances,
+    electrode_weights,
+    log_band_power,
+    read_batches,
+)
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+
+MOST_FOR_MEAN = 1000
+
+
+def measure(
+    methods: tuple[str, ...],
+    store: SignalStore,
+    windows: pd.DataFrame,
+    n_samples: int,
+    params: EvaluationParams,
+) -> dict[str, np.ndarray]:
+    """Measure windows for the classical methods in one pass over the signals.
+
+    Parameters
+    ----------
+    methods
+        Any of `band_power`, `riemann` and `filter_bank`; others are ignored.
+    store, windows
+        The signals, and where the windows are.
+    n_samples
+        Length of a window.
+    params
+        Bands, shrinkage, batch size.
+
+    Returns
+    -------
+    dict
+        `band_power`: (N, bands · C), NaN where a channel cannot be used; `riemann`:
+        (N, 1, V, V) and `filter_bank`: (N, bands, V, V) covariances.
+    """
+    wanted = [name for name in ("band_power", "riemann", "filter_bank") if name in methods]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+    if not wanted:
+        return {}
+    for signals, mask in read_batches(store, windows, n_samples, params.batch_size):
+        if "band_power" in parts:
+            power = log_band_power(signals, mask, params.bands, store.sfreq)
+            parts["band_power"].append(power)
+        if "riemann" in parts or "filter_bank" in parts:
+            electrodes = electrode_weights(store.positions, mask) @ signals
+        if "riemann" in parts:
+            matrices = covariances(electrodes, None, store.sfreq, params.shrinkage)
+            parts["riemann"].append(matrices)
+        if "filter_bank" in parts:
+            matrices = covariances(electrodes, params.bands, store.sfreq, params.shrinkage)
+            parts["filter_bank"].append(matrices)
+    return {name: np.concatenate(list_) for name, list_ in parts.items()}
+
+
+def tangent_vectors(matrices: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Map covariances (N, bands, V, V) to the tangent space at the training windows' mean.
+
+    Affine-invariant metric (Barachant et al. 2012), each band at its own mean, all bands side by
+    side (N, bands · V(V+1)/2).
+
+    Parameters
+    ----------
+    matrices
+        Positive definite.
+    train
+        Which windows (N,) the mean is taken of; more than 1,000 are thinned evenly, for the mean
+        of that many moves no further.
+    """
+    from pyriemann.tangentspace import TangentSpace
+
+    chosen = np.flatnonzero(train)
+    if len(chosen) > MOST_FOR_MEAN:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FOR_MEAN).astype(np.int64)]
+    columns = []
+    for band in range(matrices.shape[1]):
+        space = TangentSpace(metric="riemann").fit(matrices[chosen, band])
+        columns.append(space.transform(matrices[:, band]).astype(np.float32))
+    return np.concatenate(columns, 1)

@@ -1,0 +1,70 @@
+"""Confusion matrices of the pretrained encoder's probe, of windows and of recordings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.metrics import balanced_accuracy, by_recording, confusion_matrix
+from hbn_foundation.evaluation.style import INK, heading, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def confusion_figure(predictions: pd.DataFrame) -> Figure:
+    """Draw how true classes (rows) are answered (columns), in shares of each row.
+
+    Parameters
+    ----------
+    predictions
+        One row per test window: `recording`, `subject`, `label` and `p(<class>)` of each class.
+    """
+    columns = [name for name in predictions if str(name).startswith("p(")]
+    names = [str(name)[2:-1] for name in columns]
+    number = {name: index for index, name in enumerate(names)}
+    labels = predictions["label"].map(number).to_numpy()
+    answers = np.log(np.maximum(predictions[columns].to_numpy(float), 1e-30))
+    pooled_labels, pooled = by_recording(labels, answers, predictions["recording"].to_numpy())
+    side = 1.9 + 0.5 * len(names)
+    with styled():
+        figure, axes = new_figure(1, 2, panel=(max(side + 0.9, 3.6), side + 0.5))
+        heading(
+            figure,
+            "What the frozen probe answers",
+            f"{predictions['subject'].nunique()} test subjects",
+        )
+        _matrix(axes[0], labels, answers.argmax(1), names, "windows")
+        _matrix(axes[1], pooled_labels, pooled.argmax(1), names, "recordings")
+    return figure
+
+
+def _matrix(
+    axes: Axes, labels: np.ndarray, predicted: np.ndarray, names: list[str], unit: str
+) -> None:
+    counts = confusion_matrix(labels, predicted, len(names))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+    for row, column in np.ndindex(counts.shape):
+        share = shares[row, column]
+        axes.text(
+            column, row, f"{share:.0%}\n{counts[row, column]:,}", ha="center", va="center",
+            fontsize=9 if len(names) < 6 else 6.5, color="white" if share > 0.6 else INK,
+        )  # fmt: skip
+    short = [name if len(name) < 22 else f"{name[:20]}…" for name in names]
+    rotation = 0 if max(map(len, short)) * len(short) < 40 else 35
+    axes.set_xticks(
+        range(len(names)), short, rotation=rotation, ha="right" if rotation else "center"
+    )
+    axes.set_yticks(range(len(names)), short)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    accuracy = balanced_accuracy(labels, predicted)
+    axes.set_title(f"{len(labels):,} {unit}, balanced accuracy {accuracy:.3f}")

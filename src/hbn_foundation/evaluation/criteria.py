@@ -1,0 +1,138 @@
+"""The aims set for a foundation model: met, not met or not applicable, with the value.
+
+They are aims, never conditions: nothing fails because one is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.methods import PRETRAINED
+from hbn_foundation.evaluation.training_figure import best_epoch
+
+if TYPE_CHECKING:
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+COLUMNS = ("criterion", "aim", "value", "verdict")
+MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
+#: Objectives whose loss is a binary cross-entropy, for which ln 2 = .69 is chance.
+BINARY = ("relative_positioning", "task_classification")
+SMALL_CHANGE = 0.01
+MOST_HOURS = 6.0
+
+
+def criteria_table(
+    history: pd.DataFrame, metrics: Mapping[str, Any], checkpoint: Checkpoint
+) -> pd.DataFrame:
+    """Compare a run with the aims set for it.
+
+    Parameters
+    ----------
+    history
+        One row per epoch.
+    metrics
+        Of `evaluate_foundation`.
+    checkpoint
+        The foundation checkpoint.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `criterion`, `aim`, `value`, `verdict` (met, not met, not applicable).
+    """
+    objective = checkpoint.metadata.get("objective", "")
+    rows = [
+        _loss_falls(history),
+        _loss_small(history, objective),
+        *_accuracy(history, metrics),
+        _better_than_trivial(metrics),
+        _time(history),
+        _size(metrics),
+        _converged(history, checkpoint),
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _loss_falls(history: pd.DataFrame) -> tuple[str, str, str, str]:
+    name, aim = "training loss falls", "last below first epoch"
+    if len(history) < 2:
+        return name, aim, f"{len(history)} epoch", NOT_APPLICABLE
+    first, last = history["train_loss"].iloc[0], history["train_loss"].iloc[-1]
+    return name, aim, f"{first:.3f} to {last:.3f}", _verdict(last < first)
+
+
+def _loss_small(history: pd.DataFrame, objective: str) -> tuple[str, str, str, str]:
+    name, aim = "training loss of a binary task", "from about 0.69 to < 0.3"
+    chance = history["trivial_loss"].iloc[-1] if "trivial_loss" in history else np.nan
+    # Two classes at most: the loss of knowing the shares alone is then at most ln 2.
+    if objective not in BINARY or history.empty or not chance <= np.log(2) + 0.01:
+        return name, aim, objective.replace("_", " ") or "unknown", NOT_APPLICABLE
+    last = history["train_loss"].iloc[-1]
+    return name, aim, f"{last:.3f}", _verdict(last < 0.3)
+
+
+def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    best = best_epoch(history)
+    if "accuracy" in history and best is not None:
+        name = "validation accuracy of the objective"
+        value = float(history.loc[history["epoch"] == best, "accuracy"].iloc[0])
+    else:
+        name = "balanced accuracy of the probe on test subjects"
+        found = metrics.get("probe", {}).get(PRETRAINED, {}).get("balanced_accuracy")
+        value = np.nan if found is None else float(found)
+    if np.isnan(value):
+        return [(name, "> 60 %", "unknown", NOT_APPLICABLE)]
+    text = f"{value:.1%}"
+    return [
+        (name, "> 60 %", text, _verdict(value > 0.6)),
+        (f"{name}, stretch", "> 70 %", text, _verdict(value > 0.7)),
+    ]
+
+
+def _better_than_trivial(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    name, aim = "pretext against its trivial predictor, test subjects", "> 15 % better"
+    value = metrics.get("pretext", {}).get("test", {}).get("improvement")
+    if value is None:
+        return name, aim, "unknown", NOT_APPLICABLE
+    return name, aim, f"{value:.1%}", _verdict(value > 0.15)
+
+
+def _time(history: pd.DataFrame) -> tuple[str, str, str, str]:
+    name, aim = "training time", f"< {MOST_HOURS:g} h"
+    if "seconds" not in history or history.empty:
+        return name, aim, "unknown", NOT_APPLICABLE
+    seconds = float(history["seconds"].sum())
+    text = f"{seconds / 3600:.1f} h" if seconds > 3600 else f"{seconds / 60:.1f} min"
+    return name, aim, text, _verdict(seconds < MOST_HOURS * 3600)
+
+
+def _size(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    name, aim = "size of the encoder", "10 to 20 MB"
+    megabytes = metrics.get("model", {}).get("megabytes")
+    if megabytes is None:
+        return name, aim, "unknown", NOT_APPLICABLE
+    return name, aim, f"{megabytes:.1f} MB", _verdict(10 <= megabytes <= 20)
+
+
+def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> tuple[str, str, str, str]:
+    """Tell whether patience ended the run, or the validation loss stands still at its end."""
+    name, aim = "convergence", f"stopped early, or loss within {SMALL_CHANGE:.0%} over 3 epochs"
+    losses = history["validation_loss"].dropna().to_numpy() if len(history) else np.empty(0)
+    best = best_epoch(history) if len(history) else None
+    if len(losses) < 4 or best is None:
+        return name, aim, f"{len(losses)} validations", NOT_APPLICABLE
+    trainer = checkpoint.metadata.get("parameters", {}).get("trainer", {})
+    patience = trainer.get("early_stopping_patience")
+    since = len(losses) - 1 - int(np.argmin(losses))
+    if patience is not None and since >= patience:
+        return name, aim, f"stopped early, best epoch {best + 1}", MET
+    change = abs(losses[-4] - losses[-1]) / max(abs(losses[-4]), 1e-12)
+    return name, aim, f"changed by {change:.1%}", _verdict(change < SMALL_CHANGE)
+
+
+def _verdict(met: bool) -> str:
+    return MET if met else NOT_MET

@@ -1,0 +1,229 @@
+"""Pretrain and probe over repeated subject splits, folds side by side in processes of their own.
+
+What a fold gives is kept on disk under a hash of everything it depends on, so that a run that was
+killed goes on where it stopped and a run with another label pretrains nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
+from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
+from hbn_foundation.labels.splits import repeated_splits
+from hbn_foundation.progress import say, track
+
+if TYPE_CHECKING:
+    from hbn_foundation.models.params import EncoderParams
+    from hbn_foundation.signals.params import WindowParams
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+
+__all__ = ["cross_validate", "summarise_folds"]
+
+FORMAT = 1  # raise it when what a fold computes changes
+CPU = {"chosen": "cpu"}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Everything that one fold needs, ready to be sent to another process."""
+
+    repeat: int
+    fold: int
+    store: SignalStore
+    windows: pd.DataFrame
+    splits: pd.DataFrame
+    participants: pd.DataFrame
+    encoder: EncoderParams
+    objective: ObjectiveParams
+    trainer: TrainerParams
+    evaluation: EvaluationParams
+    window: WindowParams
+    device_plan: dict[str, Any]
+    work_dir: Path
+
+    @property
+    def pretraining_key(self) -> str:
+        """Hash of what the pretrained encoder depends on."""
+        subjects = self.splits.sort_values("subject")[["subject", "split"]].values.tolist()
+        # Subjects that are tested do not shape the encoder, but they must not change unnoticed.
+        return _hash(
+            FORMAT,
+            self.store.fingerprint,
+            _hash_table(self.windows[["recording", "start"]]),
+            _hash_table(self.participants) if self.objective.name == "task_classification" else "",
+            subjects,
+            self.encoder.model_dump(mode="json"),
+            self.objective.model_dump(mode="json"),
+            self.trainer.model_dump(mode="json", exclude={"work_dir"}),
+            self.window.model_dump(mode="json"),
+        )
+
+    @property
+    def result_path(self) -> Path:
+        """Where the metrics of this fold are kept."""
+        evaluation = self.evaluation.model_dump(
+            mode="json", exclude={"repeats", "map_windows", "map_method", "batch_size"}
+        )
+        key = _hash(self.pretraining_key, _hash_table(self.participants), evaluation)
+        return self.work_dir / f"result-{key}.json"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the pretrained encoder of this fold is kept."""
+        return self.work_dir / f"encoder-{self.pretraining_key}"
+
+
+def cross_validate(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    participants: pd.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    params: EvaluationParams,
+    work_dir: str | Path,
+    *,
+    window: WindowParams,
+    device_plan: dict[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Pretrain, probe and compare anew in each fold of repeated subject splits.
+
+    In each fold the encoder sees training subjects only, every choice is made on validation
+    subjects and every score is of test subjects; all methods share the folds.
+
+    Parameters
+    ----------
+    store, windows, participants
+        The data.
+    encoder, objective, trainer
+        Parameters of pretraining.
+    params
+        Parameters of the evaluation; `repeats` says how many folds.
+    work_dir
+        Where encoders and results of finished folds are kept.
+    window
+        The parameters that the windows were cut with.
+    device_plan
+        Where to train; the CPU by default. Folds run one at a time on any other device.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per fold and method; empty without `repeats`.
+
+    Raises
+    ------
+    UserError
+        When there are too few subjects, or a fold fails for a reason that the user can mend.
+    """
+    if params.repeats is None:
+        return fold_table([])
+    plan = device_plan or CPU
+    folds = [
+        Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
+             params, window, plan, Path(work_dir))
+        for repeat, fold, splits in _folds(windows, params.repeats)
+    ]  # fmt: skip
+    waiting = [fold for fold in folds if not fold.result_path.is_file()]
+    if len(waiting) < len(folds):
+        say(f"cross-validation: {len(folds) - len(waiting)} of {len(folds)} folds are kept")
+    n_jobs = params.repeats.n_jobs if plan["chosen"] == "cpu" else 1
+    for fold in track(_run_all(waiting, n_jobs), "cross-validation folds", total=len(waiting)):
+        auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
+        say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: pretrained AUROC {auroc:.3f}")
+    rows = [row for fold in folds for row in fold_rows(fold.repeat, fold.fold, _read(fold))]
+    return fold_table(rows)
+
+
+def run_fold(fold: Fold) -> Fold:
+    """Pretrain (unless that is kept), evaluate, and keep the metrics; return the fold."""
+    from hbn_foundation.evaluation.foundation import evaluate_foundation
+    from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
+    from hbn_foundation.training.pretraining import pretrain
+
+    if (fold.checkpoint_path / METADATA_FILE).is_file():
+        checkpoint = Checkpoint.load(fold.checkpoint_path)
+    else:
+        scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
+        checkpoint, history = pretrain(
+            fold.store, fold.windows, fold.splits, fold.participants, fold.encoder,
+            fold.objective, fold.trainer, fold.device_plan, scratch, window=fold.window,
+        )  # fmt: skip
+        checkpoint.save(fold.checkpoint_path)
+        history.to_csv(fold.checkpoint_path / "history.csv", index=False)
+        _remove(scratch)
+    evaluation = fold.evaluation.model_copy(update={"map_method": "pca"})
+    scores = evaluate_foundation(
+        checkpoint, fold.store, fold.windows, fold.splits, fold.participants, evaluation
+    )
+    temporary = fold.result_path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(scores.metrics, indent=1))
+    temporary.replace(fold.result_path)
+    return fold
+
+
+def _folds(windows: pd.DataFrame, repeats: RepeatParams) -> Iterator[tuple[int, int, pd.DataFrame]]:
+    subjects = windows["subject"].unique().tolist()
+    table = repeated_splits(subjects, repeats.folds, repeats.repeats, repeats.seed)
+    for _, part in table.groupby(["repeat", "fold"]):
+        place = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
+        yield *place, part[["subject", "split"]].reset_index(drop=True)
+
+
+def _run_all(folds: Sequence[Fold], n_jobs: int) -> Iterator[Fold]:
+    """Run folds, yielding each as it ends; finished ones are kept when another fails."""
+    for fold in folds:
+        fold.work_dir.mkdir(parents=True, exist_ok=True)
+    if n_jobs == 1 or len(folds) < 2:
+        yield from map(run_fold, folds)
+        return
+    # spawn: a fork would copy the threads' locks of torch in an unknown state
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(n_jobs, len(folds)), context, _one_thread) as pool:
+        running = [pool.submit(run_fold, fold) for fold in folds]
+        try:
+            for future in as_completed(running):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """Keep a worker to one thread: two of them side by side are faster than both on two."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _read(fold: Fold) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(fold.result_path.read_text())
+    return result
+
+
+def _hash(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _hash_table(table: pd.DataFrame) -> str:
+    return _hash(table.columns.tolist(), table.astype(str).values.tolist())
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,235 @@
+"""Evaluate a foundation checkpoint on subjects that it has never seen, baselines beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.baselines import measure, tangent_vectors
+from hbn_foundation.evaluation.embedding import embedding_map
+from hbn_foundation.evaluation.features import encoder_features
+from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
+from hbn_foundation.evaluation.metrics import classification_scores, subject_interval
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.pretext import pretext_scores
+from hbn_foundation.evaluation.probe import Scaling, fit_probe, majority_log_probabilities
+from hbn_foundation.evaluation.sample import LabelledWindows, labelled_windows
+from hbn_foundation.labels.params import SPLITS
+from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.progress import say, track
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+#: Band powers differ in kind from channel to channel; everything else keeps its variances.
+SCALED_PER_FEATURE = ("band_power",)
+
+
+class FoundationScores(NamedTuple):
+    """What the evaluation of a checkpoint gives.
+
+    Attributes
+    ----------
+    metrics
+        Everything that is a number, ready for JSON.
+    scores
+        One row per method.
+    predictions
+        The pretrained encoder's probe on each test window.
+    embedding
+        Two coordinates per window.
+    """
+
+    metrics: dict[str, Any]
+    scores: pd.DataFrame
+    predictions: pd.DataFrame
+    embedding: pd.DataFrame
+
+
+def evaluate_foundation(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    params: EvaluationParams,
+) -> FoundationScores:
+    """Score the pretext task and a frozen probe on held-out subjects.
+
+    Every method is fitted on the same training windows, chosen on the same validation windows and
+    scored on the same test windows.
+
+    Parameters
+    ----------
+    checkpoint
+        A pretrained encoder; it may come from another montage.
+    store, windows
+        The signals, and where the windows are.
+    splits
+        `subject` and `split`.
+    participants
+        For labels that belong to the subject.
+    params
+        Label, probe and baselines.
+
+    Returns
+    -------
+    FoundationScores
+
+    Raises
+    ------
+    UserError
+        When the checkpoint has been trained on a validation or test subject, was made for another
+        sampling rate, or the label does not fit.
+    """
+    check_disjoint(splits)
+    _check_held_out(checkpoint, splits)
+    _check_rate(checkpoint, store)
+    labelled = labelled_windows(windows, splits, participants, params)
+    features = all_features(checkpoint, store, labelled, params)
+    results, answers = _probe_all(features, labelled, params)
+    metrics = {
+        "label": {"kind": params.label.kind, "column": params.label.column,
+                  "classes": list(labelled.classes), "shuffled": params.shuffle_labels},
+        "windows": _count(labelled.table, None),
+        "recordings": _count(labelled.table, "recording"),
+        "subjects": _count(labelled.table, "subject"),
+        "pretext": pretext_scores(checkpoint, store, windows, splits, participants, params),
+        "probe": results,
+        "model": model_size(checkpoint),
+    }  # fmt: skip
+    return FoundationScores(
+        metrics=plain(metrics),
+        scores=score_table(results),
+        predictions=_predictions(labelled, answers[PRETRAINED]),
+        embedding=embedding_map(
+            features[PRETRAINED], labelled, params.map_windows, params.map_method, params.seed
+        ),
+    )
+
+
+def all_features(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    labelled: LabelledWindows,
+    params: EvaluationParams,
+) -> dict[str, np.ndarray]:
+    """Features of every method that has some, by method, in the order of the windows."""
+    from hbn_foundation.training.checkpoint import load_encoder, random_encoder
+
+    encoders = {PRETRAINED: load_encoder(checkpoint)}
+    if "random_weights" in params.baselines:
+        encoders["random_weights"] = random_encoder(checkpoint, params.seed)
+    wanted_input = PRETRAINED if "encoder_input" in params.baselines else None
+    features = encoder_features(
+        encoders, store, labelled.table, params.batch_size, input_of=wanted_input
+    )
+    n_samples = encoders[PRETRAINED].n_samples
+    measured = measure(params.baselines, store, labelled.table, n_samples, params)
+    train = labelled.splits == "train"
+    for name in ("riemann", "filter_bank"):
+        if name in measured:
+            measured[name] = tangent_vectors(measured[name], train)
+    return {**features, **measured}
+
+
+def score_table(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row per method: `method`, its name as written, and every score that is one number."""
+    rows = []
+    for method in ordered(results):
+        numbers = {k: v for k, v in results[method].items() if not isinstance(v, list)}
+        rows.append({"method": method, "name": written(method), **numbers})
+    return pd.DataFrame(rows)
+
+
+def model_size(checkpoint: Checkpoint) -> dict[str, float]:
+    """Count the encoder's numbers and their megabytes (10⁶ bytes)."""
+    tensors = [w for name, w in checkpoint.weights.items() if name.startswith("encoder.")]
+    return {
+        "parameters": sum(tensor.numel() for tensor in tensors),
+        "megabytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy numbers into Python's and NaN into None, for JSON."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _probe_all(
+    features: dict[str, np.ndarray], labelled: LabelledWindows, params: EvaluationParams
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    labels, splits, n_classes = labelled.labels, labelled.splits, len(labelled.classes)
+    test = splits == "test"
+    table = labelled.table[test]
+    recordings, subjects = table["recording"].to_numpy(), table["subject"].to_numpy()
+    results, answers = {}, {}
+    for method in track(ordered([PRETRAINED, *params.baselines]), "probes"):
+        details: dict[str, Any] = {}
+        if method == "majority":
+            answer = majority_log_probabilities(labels[splits == "train"], n_classes, test.sum())
+        else:
+            scaling: Scaling = "feature" if method in SCALED_PER_FEATURE else "global"
+            probe = fit_probe(
+                features[method], labels, splits, n_classes, params.strengths, scaling
+            )
+            answer = probe.log_probabilities(features[method][test])
+            details = {
+                "validation_auroc": probe.validation_auroc,
+                "strength": probe.strength,
+                "n_features": features[method].shape[1],
+            }
+        low, high = subject_interval(labels[test], answer, subjects, params.bootstraps, params.seed)
+        scores = classification_scores(labels[test], answer, recordings)
+        interval = {"window_auroc_low": low, "window_auroc_high": high}
+        results[method] = {**scores, **interval, **details}
+        answers[method] = answer
+        say(f"{written(method)}: window AUROC {scores['window_auroc']:.3f}")
+    return results, answers
+
+
+def _predictions(labelled: LabelledWindows, answer: np.ndarray) -> pd.DataFrame:
+    table = labelled.table[labelled.splits == "test"].reset_index(drop=True)
+    names = np.array(labelled.classes, dtype=object)
+    result = table[["recording", "subject", "task", "start"]].assign(
+        label=names[table["label"].to_numpy()], predicted=names[answer.argmax(1)]
+    )
+    probabilities = np.exp(answer) / np.exp(answer).sum(1, keepdims=True)
+    for number, name in enumerate(labelled.classes):
+        result[f"p({name})"] = probabilities[:, number]
+    return result
+
+
+def _count(table: pd.DataFrame, column: str | None) -> dict[str, int]:
+    groups = table.groupby("split")
+    counts = groups.size() if column is None else groups[column].nunique()
+    return {split: int(counts.get(split, 0)) for split in SPLITS}
+
+
+def _check_held_out(checkpoint: Checkpoint, splits: pd.DataFrame) -> None:
+    """Refuse an encoder trained on a held-out subject, or selected on a test subject."""
+    held = splits.loc[splits["split"] != "train", "subject"]
+    test = splits.loc[splits["split"] == "test", "subject"]
+    check_unseen(checkpoint.metadata.get("training_subjects", ()), held)
+    check_unseen(checkpoint.metadata.get("validation_subjects", ()), test)
+
+
+def _check_rate(checkpoint: Checkpoint, store: SignalStore) -> None:
+    rate = checkpoint.metadata.get("sfreq")
+    if rate is not None and abs(rate - store.sfreq) > 1e-6:
+        raise UserError(
+            f"{store.path}: sampled at {store.sfreq:g} Hz, but the checkpoint was trained at "
+            f"{rate:g} Hz; ingest again with cleaning.sfreq={rate:g}"
+        )

@@ -1,0 +1,29 @@
+"""The methods that are compared: their order in tables and figures and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+PRETRAINED = "pretrained"
+
+NAMES = {
+    PRETRAINED: "pretrained encoder, frozen",
+    "random_weights": "same encoder, random weights",
+    "encoder_input": "encoder's input (band tangents)",
+    "filter_bank": "Riemannian filter bank",
+    "riemann": "Riemannian, broadband",
+    "band_power": "log band power",
+    "majority": "majority class",
+}
+
+
+def written(method: str) -> str:
+    """Write a method as a reader wants it."""
+    return NAMES.get(method, method.replace("_", " "))
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Put methods in the order of the tables; unknown ones come last."""
+    order = list(NAMES)
+    found = set(methods)
+    return [name for name in order if name in found] + sorted(found - set(order))

@@ -1,0 +1,130 @@
+"""Scores of predicted classes, per window and per recording, with intervals over subjects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
+    """Area under the ROC curve; one class against the rest, averaged, for more than two classes.
+
+    Parameters
+    ----------
+    labels
+        Class of each item (N,), integers.
+    log_probabilities
+        Logarithm of each class's probability (N, K).
+
+    Returns
+    -------
+    float
+        NaN when there are items of one class only. Classes that do not occur are left out of the
+        average.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if log_probabilities.shape[1] == 2:
+        odds = log_probabilities[:, 1] - log_probabilities[:, 0]
+        return float(roc_auc_score(labels == 1, odds)) if len(np.unique(labels)) == 2 else np.nan
+    present = [k for k in range(log_probabilities.shape[1]) if 0 < (labels == k).mean() < 1]
+    areas = [roc_auc_score(labels == k, log_probabilities[:, k]) for k in present]
+    return float(np.mean(areas)) if areas else np.nan
+
+
+def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean share of right answers over the classes that occur."""
+    shares = [(predicted[labels == k] == k).mean() for k in np.unique(labels)]
+    return float(np.mean(shares)) if shares else np.nan
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Count items (K, K): true class in the rows, predicted class in the columns."""
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def by_recording(
+    labels: np.ndarray, log_probabilities: np.ndarray, recordings: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pool windows to recordings: their common label and mean log probability.
+
+    Returns
+    -------
+    labels : numpy.ndarray
+        (R,), in the order of the recordings' names.
+    log_probabilities : numpy.ndarray
+        (R, K).
+    """
+    _, first, group = np.unique(recordings.astype(str), return_index=True, return_inverse=True)
+    sums = np.zeros((len(first), log_probabilities.shape[1]))
+    np.add.at(sums, group, log_probabilities)
+    return labels[first], sums / np.bincount(group)[:, None]
+
+
+def classification_scores(
+    labels: np.ndarray, log_probabilities: np.ndarray, recordings: np.ndarray
+) -> dict[str, Any]:
+    """Score predictions per window and per recording.
+
+    Parameters
+    ----------
+    labels
+        Class of each window (N,).
+    log_probabilities
+        (N, K).
+    recordings
+        Recording of each window (N,).
+
+    Returns
+    -------
+    dict
+        `window_auroc`, `recording_auroc`, `balanced_accuracy`, `recording_balanced_accuracy` and
+        `confusion_matrix` (lists, of windows).
+    """
+    predicted = log_probabilities.argmax(1)
+    whole_labels, whole = by_recording(labels, log_probabilities, recordings)
+    matrix = confusion_matrix(labels, predicted, log_probabilities.shape[1])
+    return {
+        "window_auroc": auroc(labels, log_probabilities),
+        "recording_auroc": auroc(whole_labels, whole),
+        "balanced_accuracy": balanced_accuracy(labels, predicted),
+        "recording_balanced_accuracy": balanced_accuracy(whole_labels, whole.argmax(1)),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def subject_interval(
+    labels: np.ndarray,
+    log_probabilities: np.ndarray,
+    subjects: np.ndarray,
+    n_samples: int,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of the window AUROC from resampling whole subjects with replacement.
+
+    Windows of one person resemble each other, so resampling windows would give intervals that are
+    far too narrow (percentile cluster bootstrap, Field and Welsh 2007).
+
+    Returns
+    -------
+    tuple
+        Lower and upper end; NaN without samples or with fewer than two subjects.
+    """
+    places = [np.flatnonzero(subjects == name) for name in pd.unique(subjects)]
+    if n_samples < 1 or len(places) < 2:
+        return np.nan, np.nan
+    random = np.random.default_rng(seed)
+    areas = []
+    for _ in range(n_samples):
+        drawn = random.integers(len(places), size=len(places))
+        chosen = np.concatenate([places[i] for i in drawn])
+        areas.append(auroc(labels[chosen], log_probabilities[chosen]))
+    if np.isnan(areas).all():
+        return np.nan, np.nan
+    low, high = np.nanquantile(areas, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,74 @@
+"""Parameters of the evaluation: label, probe, baselines, repeats."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.params import Params
+
+Baseline = Literal[
+    "random_weights", "encoder_input", "filter_bank", "riemann", "band_power", "majority"
+]
+BASELINES: tuple[Baseline, ...] = (
+    "random_weights",
+    "encoder_input",
+    "filter_bank",
+    "riemann",
+    "band_power",
+    "majority",
+)
+
+
+class RepeatParams(Params):
+    """Repeated subject splits; in each fold the encoder is pretrained anew."""
+
+    folds: int = Field(5, ge=2, description="Parts the subjects are dealt into; each tests once.")
+    repeats: int = Field(2, ge=1, description="How often they are shuffled and dealt.")
+    seed: int = Field(0, ge=0, description="Another seed gives other folds.")
+    n_jobs: int = Field(2, ge=1, description="Folds at once, each a process with one thread.")
+
+
+class EvaluationParams(Params):
+    """What the frozen encoder is asked for, and what it is compared with."""
+
+    label: LabelParams = Field(LabelParams(), description="What the probe tells apart.")
+    shuffle_labels: bool = Field(
+        False,
+        description="Control: labels permuted across recordings (across subjects for a "
+        "participants column); every score must fall to chance.",
+    )
+    strengths: tuple[float, ...] = Field(
+        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0),
+        min_length=1,
+        description="Inverse regularisation strengths, from strong to weak, from which the "
+        "validation subjects choose.",
+    )
+    baselines: tuple[Baseline, ...] = Field(
+        BASELINES, description="Methods scored beside the pretrained encoder."
+    )
+    bands: tuple[tuple[float, float], ...] = Field(
+        ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 20.0), (20.0, 30.0), (30.0, 45.0)),
+        min_length=1,
+        description="Bands of band power and of the filter bank in Hz, upper edge excluded.",
+    )
+    shrinkage: float = Field(
+        0.1, ge=0, lt=1, description="Share of the scaled identity in the baselines' covariances."
+    )
+    max_windows: int = Field(
+        5000, ge=10, description="Most windows per split; more are thinned evenly."
+    )
+    batch_size: int = Field(256, ge=1, description="Windows read at once.")
+    map_windows: int = Field(1500, ge=10, description="Most windows on the embedding map.")
+    map_method: Literal["tsne", "pca"] = Field(
+        "tsne", description="How the embedding map comes by its two coordinates."
+    )
+    bootstraps: int = Field(
+        500, ge=0, description="Resamplings of the test subjects for the intervals; 0 for none."
+    )
+    seed: int = Field(0, ge=0, description="Of thinning, random weights, resampling, map.")
+    repeats: RepeatParams | None = Field(
+        None, description="Repeated subject splits; by default none."
+    )

@@ -1,0 +1,82 @@
+"""Score the task the encoder was pretrained on, beside predictors that have learned nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.sample import thinned
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+#: The trivial predictors of each loss; the first loss found gives the headline.
+TRIVIAL = {
+    "band_loss": ("trivial_copy", "trivial_band_mean"),
+    "patch_loss": ("trivial_patch_mean", "trivial_visible_patches"),
+    "masked_band_loss": ("trivial_masked_band_mean",),
+    "loss": ("trivial_loss",),
+}
+
+
+def pretext_scores(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    params: EvaluationParams,
+) -> dict[str, dict[str, float]]:
+    """Score the checkpoint's own objective on validation and test subjects.
+
+    At most `params.max_windows` windows per split are scored. Nothing here depends on labels
+    unless the objective does.
+
+    Returns
+    -------
+    dict
+        `validation` and `test`, each with the objective's scores, its trivial predictors' and what
+        `improvements` adds.
+    """
+    from hbn_foundation.training.scoring import pretext_scores as score
+
+    split = windows["subject"].map(splits.set_index("subject")["split"])
+    result = {}
+    for number, name in enumerate(("validation", "test")):
+        part = windows[split == name]
+        part = part.iloc[thinned(len(part), params.max_windows, params.seed + number)]
+        # Classes are defined by the training subjects, so an objective with labels needs these.
+        table = pd.concat([windows[split == "train"], part], ignore_index=True)
+        subjects = part["subject"].unique().tolist()
+        scores = score(checkpoint, store, table, subjects, participants)
+        result[name] = {**scores, **improvements(scores)}
+    return result
+
+
+def improvements(scores: Mapping[str, float]) -> dict[str, float]:
+    """Say by what share each loss is below the best of its trivial predictors.
+
+    Returns
+    -------
+    dict
+        `improvement_<loss>` for each loss that has trivial predictors, and `improvement`, that of
+        the objective's main loss. 0.3 means 30 % below; a negative number, worse than trivial.
+    """
+    result: dict[str, float] = {}
+    for loss, predictors in TRIVIAL.items():
+        found = [scores[name] for name in predictors if name in scores]
+        if loss in scores and found and np.isfinite(scores[loss]) and min(found) > 0:
+            value = 1 - scores[loss] / min(found)
+            result.setdefault("improvement", value)
+            result[f"improvement_{loss}"] = value
+    return result
+
+
+def trivial_of(loss: str, columns: Mapping[str, object] | pd.Index) -> list[str]:
+    """Name those trivial predictors of a loss that are among the columns."""
+    return [name for name in TRIVIAL.get(loss, ()) if name in columns]

@@ -1,0 +1,165 @@
+"""A frozen probe: balanced logistic regression whose strength the validation subjects choose."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from hbn_foundation.evaluation.metrics import auroc
+
+Scaling = Literal["global", "feature"]
+CLEARLY_WORSE = 0.04
+NORM = 10.0
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Centre features and scale them; everything is fitted on training windows.
+
+    Attributes
+    ----------
+    centre, scale
+        Mean and divisor of each feature (D,).
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, features: np.ndarray, scaling: Scaling) -> Standardiser:
+        """Fit on training windows (N, D); NaN marks what could not be measured.
+
+        `global` divides all features by one number, so that their natural variances stay;
+        `feature` divides each by its own standard deviation. Either way the mean square norm of
+        a window becomes the same for any number of features, so that one grid of strengths
+        serves all methods.
+        """
+        n_features = features.shape[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is NaN throughout
+            centre = np.nan_to_num(np.nanmean(features, 0, dtype=np.float64))
+            variance = np.nan_to_num(np.nanvar(features, 0, dtype=np.float64))
+        if scaling == "global":
+            variance = np.full(n_features, variance.mean())
+        deviation = np.sqrt(np.where(variance > 1e-20, variance, 1.0))
+        return cls(centre, deviation * np.sqrt(n_features) / NORM)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Standardise (N, D); NaN becomes the training mean."""
+        values = (features - self.centre) / self.scale
+        return np.nan_to_num(values, copy=False).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    Attributes
+    ----------
+    standardiser
+        Centre and scale of the features.
+    model
+        scikit-learn's logistic regression.
+    n_classes
+        Classes there are; one that no training window has gets probability zero.
+    strength
+        The inverse regularisation strength that was chosen.
+    validation_auroc
+        Window AUROC on the validation subjects at that strength.
+    """
+
+    standardiser: Standardiser
+    model: Any
+    n_classes: int
+    strength: float
+    validation_auroc: float
+
+    def log_probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Log probability of each class (N, K) from features (N, D)."""
+        return _log_probabilities(self.model, self.standardiser(features), self.n_classes)
+
+
+def fit_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    splits: np.ndarray,
+    n_classes: int,
+    strengths: Sequence[float],
+    scaling: Scaling = "global",
+) -> Probe:
+    """Fit a balanced logistic regression on the training windows.
+
+    Strengths are tried from strong to weak regularisation, each starting from the last solution;
+    the search ends when the validation AUROC has fallen clearly below its best.
+
+    Parameters
+    ----------
+    features
+        (N, D); NaN is replaced by the training mean.
+    labels, splits
+        Class and split (`train`, `validation`, other) of each window (N,).
+    n_classes
+        Classes there are.
+    strengths
+        Inverse regularisation strengths to choose from.
+    scaling
+        See `Standardiser.fit`.
+
+    Returns
+    -------
+    Probe
+        The probe at the strength that the validation windows prefer; the middle strength where
+        they hold only one class.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    train, held = splits == "train", splits == "validation"
+    standardiser = Standardiser.fit(features[train], scaling)
+    inputs, held_inputs = standardiser(features[train]), standardiser(features[held])
+    grid = sorted(strengths)
+    if len(np.unique(labels[held])) < 2:
+        grid = [grid[len(grid) // 2]]
+    model = LogisticRegression(
+        class_weight="balanced", max_iter=300, tol=1e-3, warm_start=True, C=grid[0]
+    )
+    best: tuple[float, float, Any] | None = None
+    for strength in grid:
+        model.set_params(C=strength)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # not converged at weak regularisation: no harm
+            model.fit(inputs, labels[train])
+        area = auroc(labels[held], _log_probabilities(model, held_inputs, n_classes))
+        if best is None or area > best[0] + 1e-4:
+            best = (area, strength, _copy(model))
+        elif area < best[0] - CLEARLY_WORSE:
+            break
+    assert best is not None
+    return Probe(standardiser, best[2], n_classes, best[1], best[0])
+
+
+def majority_log_probabilities(labels: np.ndarray, n_classes: int, n_windows: int) -> np.ndarray:
+    """Answer every window with the shares of the classes in the training labels."""
+    shares = np.bincount(labels, minlength=n_classes) / max(len(labels), 1)
+    return np.tile(_log(shares), (n_windows, 1))
+
+
+def _log_probabilities(model: Any, inputs: np.ndarray, n_classes: int) -> np.ndarray:
+    if len(inputs) == 0:
+        return np.empty((0, n_classes))
+    result = np.full((len(inputs), n_classes), _log(np.zeros(1))[0])
+    result[:, model.classes_] = np.maximum(model.predict_log_proba(inputs), result[0, 0])
+    return result
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, 1e-30))
+
+
+def _copy(model: Any) -> Any:
+    from copy import deepcopy
+
+    return deepcopy(model)

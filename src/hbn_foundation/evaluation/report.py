@@ -1,0 +1,226 @@
+"""The report that a run ends with: scores of all methods, winners and losers alike, and aims.
+
+It is plain text, so that a terminal, a log file and a saved report show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.evaluation.comparison import SIGNIFICANT
+from hbn_foundation.evaluation.methods import PRETRAINED, written
+
+WIDTH = 118
+
+
+def report_text(
+    metrics: Mapping[str, Any],
+    scores: pd.DataFrame,
+    fold_summary: pd.DataFrame | None,
+    criteria: pd.DataFrame,
+) -> str:
+    """Write the report.
+
+    Parameters
+    ----------
+    metrics, scores
+        Of `evaluate_foundation`.
+    fold_summary
+        Of `summarise_folds`; None or empty without repeated splits.
+    criteria
+        Of `criteria_table`.
+
+    Returns
+    -------
+    str
+        Tables of at most 118 columns, without escape codes.
+    """
+    parts = [_pretext(metrics), _single_split(metrics, scores)]
+    if fold_summary is not None and not fold_summary.empty:
+        parts.append(folds_text(fold_summary))
+    parts.append(_criteria(criteria))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def folds_text(summary: pd.DataFrame) -> str:
+    """Write the scores over repeated splits, and in words who wins.
+
+    Parameters
+    ----------
+    summary
+        Of `summarise_folds`.
+    """
+    rows = [
+        [
+            row["name"] + (" *" if row["best_baseline"] else ""),
+            _mean_sd(row, "window_auroc"),
+            _mean_sd(row, "recording_auroc"),
+            _mean_sd(row, "balanced_accuracy"),
+            _signed(row["pretrained_ahead_by"]),
+            "" if pd.isna(row["p"]) else f"{int(row['pretrained_ahead_in'])} of {row['folds']}",
+            _p(row["p"]),
+        ]
+        for _, row in summary.iterrows()
+    ]
+    header = ["method", "window AUROC", "recording AUROC", "balanced acc.", "pretrained ahead by",
+              "in folds", "p"]  # fmt: skip
+    n_folds = int(summary["folds"].iloc[0])
+    title = f"Frozen probe over {n_folds} folds of subjects (mean ± sd; * best baseline)"
+    return f"{table(title, header, rows)}\n{verdict(summary)}"
+
+
+def verdict(summary: pd.DataFrame) -> str:
+    """Say in words how the pretrained encoder compares with the best baseline.
+
+    Differences with p above .05 in the corrected resampled t-test are called not significant.
+    """
+    by_method = summary.set_index("method")
+    if PRETRAINED not in by_method.index or not summary["best_baseline"].any():
+        return ""
+    best = summary[summary["best_baseline"]].iloc[0]
+    gap, p = best["pretrained_ahead_by"], best["p"]
+    sure = "not significant" if not p < SIGNIFICANT else "significant"
+    if gap > 0:
+        line = (
+            f"The pretrained encoder leads the best baseline ({best['name']}) by {gap:.3f} in "
+            f"{int(best['pretrained_ahead_in'])} of {best['folds']} folds ({_p_is(p)}, {sure})."
+        )
+        behind = by_method[by_method["p"] < SIGNIFICANT]
+        ahead = [row["name"] for _, row in behind.iterrows() if row["pretrained_ahead_by"] > 0]
+        return f"{line}\nSignificantly ahead of: {', '.join(ahead) or 'none'}."
+    losers = [row["name"] for _, row in summary.iterrows() if row["pretrained_ahead_by"] <= 0]
+    return (
+        f"The best baseline ({best['name']}) beats the pretrained encoder by {-gap:.3f} "
+        f"({_p_is(p)}, {sure}).\nNot beaten: {', '.join(losers)}."
+    )
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table as plain text: first column to the left, all others to the right."""
+    from io import StringIO
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD,
+                 pad_edge=False, show_edge=False)  # fmt: skip
+    for place, name in enumerate(header):
+        grid.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    console = Console(file=StringIO(), width=WIDTH, color_system=None, force_terminal=False,
+                      legacy_windows=False, markup=False, highlight=False)  # fmt: skip
+    console.print(grid)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.rstrip().splitlines())
+
+
+def show(text: str) -> None:
+    """Print a report to standard output, with a little colour on a terminal."""
+    from rich.console import Console
+    from rich.highlighter import RegexHighlighter
+    from rich.theme import Theme
+
+    class Verdicts(RegexHighlighter):
+        base_style = "report."
+        highlights = [  # noqa: RUF012 - rich's own interface
+            r"(?P<good>(?<!not )\bmet\b)",
+            r"(?P<bad>\bnot met\b)",
+            r"(?P<pale>\bnot applicable\b)",
+            rf"(?P<ours>{written(PRETRAINED)})",
+        ]
+
+    theme = Theme({"report.good": "green", "report.bad": "red", "report.pale": "bright_black",
+                   "report.ours": "bold"})  # fmt: skip
+    console = Console(highlighter=Verdicts(), theme=theme, markup=False, soft_wrap=True)
+    console.print(text)
+
+
+def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
+    ours = scores.loc[scores["method"] == PRETRAINED, "window_auroc"].iloc[0]
+    rows = [
+        [
+            str(row["name"]),
+            _number(row["window_auroc"]),
+            _interval(row),
+            _number(row["recording_auroc"]),
+            _number(row["balanced_accuracy"]),
+            "" if row["method"] == PRETRAINED else _signed(ours - row["window_auroc"]),
+        ]
+        for _, row in scores.iterrows()
+    ]
+    header = ["method", "window AUROC", "95 % interval", "recording AUROC", "balanced acc.",
+              "pretrained ahead by"]  # fmt: skip
+    label, counts = metrics["label"], metrics["subjects"]
+    control = ", LABELS SHUFFLED" if label.get("shuffled") else ""
+    title = (
+        f"Frozen probe: {' / '.join(label['classes'])}{control} - {counts['train']} training, "
+        f"{counts['validation']} validation, {counts['test']} test subjects"
+    )
+    text = table(title, header, rows)
+    others = scores[scores["method"] != PRETRAINED]
+    if others.empty:
+        return text
+    best = others.sort_values("window_auroc").iloc[-1]
+    gap = float(ours) - float(best["window_auroc"])
+    word = "above" if gap > 0 else "below"
+    return (
+        f"{text}\nPretrained is {abs(gap):.3f} {word} the best baseline ({best['name']}) on this one "
+        "split; only repeated splits tell how surely."
+    )
+
+
+def _pretext(metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for split, scores in metrics.get("pretext", {}).items():
+        for name, value in scores.items():
+            if not name.startswith("improvement_"):
+                continue
+            loss = name.removeprefix("improvement_")
+            trivial = scores[loss] / (1 - value) if scores.get(loss) and value < 1 else None
+            row = [f"{split} subjects, {loss.replace('_', ' ')}", _number(scores.get(loss)),
+                   _number(trivial), "" if value is None else f"{value:+.1%}"]  # fmt: skip
+            rows.append(row)
+        if "accuracy" in scores:
+            chance = scores.get("trivial_accuracy")
+            row = [f"{split} subjects, accuracy", _number(scores["accuracy"]), _number(chance), ""]
+            rows.append(row)
+    header = ["pretext task", "encoder", "best trivial predictor", "better by"]
+    return table("Pretext task", header, rows) if rows else ""
+
+
+def _criteria(criteria: pd.DataFrame) -> str:
+    rows = [[str(value) for value in row] for row in criteria.itertuples(index=False)]
+    return table("Aims", ["criterion", "aim", "value", "verdict"], rows)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _signed(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:+.3f}"
+
+
+def _mean_sd(row: pd.Series, score: str) -> str:
+    return f"{row[score]:.3f} ± {row[f'{score}_sd']:.3f}"
+
+
+def _interval(row: pd.Series) -> str:
+    low, high = row.get("window_auroc_low"), row.get("window_auroc_high")
+    return "" if pd.isna(low) or pd.isna(high) else f"{low:.3f} to {high:.3f}"
+
+
+def _p(value: Any) -> str:
+    if value is None or pd.isna(value):
+        return ""
+    return "< .001" if value < 0.001 else f"{value:.3f}"
+
+
+def _p_is(value: Any) -> str:
+    text = _p(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text or 'unknown'}"

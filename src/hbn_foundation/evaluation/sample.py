@@ -1,0 +1,78 @@
+"""Choose the windows that are scored: labelled, in a split, not too many."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.labels.params import SPLITS
+from hbn_foundation.labels.targets import UNKNOWN, shuffle_labels, window_labels
+
+
+class LabelledWindows(NamedTuple):
+    """Windows with their split and class; every method sees these and no others.
+
+    Attributes
+    ----------
+    table
+        The windows table with the columns `split` and `label` (class number) added.
+    classes
+        Name of each class.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each window (N,)."""
+        return self.table["label"].to_numpy()
+
+    @property
+    def splits(self) -> np.ndarray:
+        """Split of each window (N,)."""
+        return self.table["split"].to_numpy(dtype=str)
+
+
+def labelled_windows(
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    params: EvaluationParams,
+) -> LabelledWindows:
+    """Label the windows of the three splits and thin each split evenly to at most `max_windows`.
+
+    Raises
+    ------
+    UserError
+        When the label cannot be made, or a split has no labelled window.
+    """
+    split = windows["subject"].map(splits.set_index("subject")["split"])
+    table = windows[split.notna()].assign(split=split.dropna()).reset_index(drop=True)
+    train_subjects = splits.loc[splits["split"] == "train", "subject"]
+    values, classes = window_labels(table, participants, params.label, train_subjects)
+    if params.shuffle_labels:
+        group = "recording" if params.label.kind == "task" else "subject"
+        values = shuffle_labels(values, table[group].tolist(), params.seed)
+    table = table.assign(label=values)
+    table = table[table["label"] != UNKNOWN]
+    parts = []
+    for number, name in enumerate(SPLITS):
+        part = table[table["split"] == name]
+        if part.empty:
+            what = params.label.column or "task"
+            raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
+        parts.append(part.iloc[thinned(len(part), params.max_windows, params.seed + number)])
+    return LabelledWindows(pd.concat(parts, ignore_index=True), classes)
+
+
+def thinned(n: int, most: int, seed: int) -> np.ndarray:
+    """Positions of at most `most` of `n` items, evenly spaced from a random beginning."""
+    if n <= most:
+        return np.arange(n)
+    offset = np.random.default_rng(seed).random()
+    return np.floor((np.arange(most) + offset) * n / most).astype(np.int64)

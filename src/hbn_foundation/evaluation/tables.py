@@ -1,0 +1,105 @@
+"""Tables of repeated splits: what a fold gives, and the summary over folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.comparison import compare
+from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
+
+SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy", "validation_auroc")
+FOLD_COLUMNS = (
+    "repeat",
+    "fold",
+    "method",
+    *SCORES,
+    "pretext_improvement",
+    "n_train",
+    "n_test",
+)
+SUMMARY_COLUMNS = (
+    "method",
+    "name",
+    "window_auroc",
+    "window_auroc_sd",
+    "recording_auroc",
+    "recording_auroc_sd",
+    "balanced_accuracy",
+    "balanced_accuracy_sd",
+    "pretrained_ahead_by",
+    "pretrained_ahead_in",
+    "p",
+    "folds",
+    "best_baseline",
+)
+
+
+def fold_rows(repeat: int, fold: int, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of one fold, one per method, from the metrics of its evaluation."""
+    subjects = metrics["subjects"]
+    rows = []
+    for method in ordered(metrics["probe"]):
+        scores = metrics["probe"][method]
+        improvement = metrics["pretext"]["test"].get("improvement")
+        rows.append(
+            {
+                "repeat": repeat,
+                "fold": fold,
+                "method": method,
+                **{name: _number(scores.get(name)) for name in SCORES},
+                "pretext_improvement": _number(improvement) if method == PRETRAINED else np.nan,
+                "n_train": subjects["train"],
+                "n_test": subjects["test"],
+            }
+        )
+    return rows
+
+
+def fold_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Folds as one tidy table with the same columns whether or not there are any."""
+    return pd.DataFrame(rows, columns=list(FOLD_COLUMNS))
+
+
+def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
+    """One row per method: scores over the folds, and how the pretrained encoder compares.
+
+    Parameters
+    ----------
+    folds
+        As `cross_validate` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Mean and standard deviation of each score; `pretrained_ahead_by` (negative where the method
+        is better), in how many folds, and the p value of the corrected resampled t-test;
+        `best_baseline` marks the best of the others. Empty when there are no folds.
+    """
+    if folds.empty:
+        return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+    by_fold = folds.pivot(index=["repeat", "fold"], columns="method", values="window_auroc")
+    ratio = float((folds["n_test"] / folds["n_train"]).mean())
+    baselines = by_fold.drop(columns=PRETRAINED, errors="ignore").mean()
+    best = baselines.idxmax() if baselines.notna().any() else None
+    rows = []
+    for method in ordered(by_fold.columns):
+        part = folds[folds["method"] == method]
+        row: dict[str, Any] = {"method": method, "name": written(method)}
+        for score in SCORES[:3]:
+            row[score] = part[score].mean()
+            row[f"{score}_sd"] = part[score].std(ddof=1)
+        if PRETRAINED in by_fold and method != PRETRAINED:
+            result = compare(by_fold[PRETRAINED].to_numpy(), by_fold[method].to_numpy(), ratio)
+            row |= {"pretrained_ahead_by": result.difference,
+                    "pretrained_ahead_in": result.wins, "p": result.p}  # fmt: skip
+        row |= {"folds": len(by_fold), "best_baseline": method == best}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
