@@ -18,11 +18,12 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     Returns
     -------
     dict
-        `root` (str) and `simulated` (bool).
+        `root` (str) and `simulated` (bool); `cache` and `storage_options` for a URL.
     """
+    remote = {"cache": source.cache, "storage_options": source.storage_options}
     if source.root is not None:
-        return {"root": source.root, "simulated": False}
+        return {"root": source.root, "simulated": False, **remote}
     from hbn_foundation.recordings.simulate import simulate_release
 
     root = simulate_release(Path(source.simulated_root), source.simulation)
-    return {"root": str(root), "simulated": True}
+    return {"root": str(root), "simulated": True, **remote}

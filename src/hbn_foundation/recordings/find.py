@@ -1,0 +1,125 @@
+"""Find the recordings of a BIDS root, by the names of its folders and files alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
+from hbn_foundation.recordings.bids_names import FORMATS, entities, recording_name
+from hbn_foundation.recordings.params import SelectionParams
+from hbn_foundation.recordings.select import Row, select_recordings, select_subjects
+
+COLUMNS = ("recording", "subject", "session", "task", "run", "path", "bids_root", "format")
+
+
+def find_recordings(
+    root: str | Path,
+    selection: SelectionParams | None = None,
+    cache: str | Path = "data/01_raw/mirror",
+    storage_options: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """List the selected recordings of a BIDS root.
+
+    Parameters
+    ----------
+    root
+        A folder, or an fsspec URL such as ``s3://bucket/folder``: then the selected files are
+        fetched into `cache` first.
+    selection
+        Which recordings; None is all of them.
+    cache
+        Folder of the fetched files; only used when `root` is a URL.
+    storage_options
+        Options of the fsspec file system; only used when `root` is a URL.
+
+    Returns
+    -------
+    DataFrame
+        One row per recording, sorted: ``recording`` (file name up to ``_eeg``), ``subject``
+        (without ``sub-``), ``session``, ``task``, ``run`` (None where the name has none),
+        ``path`` (relative to the root), ``bids_root``, ``format``.
+
+    Raises
+    ------
+    UserError
+        `root` is missing, empty or not BIDS, or no recording is left after the selection.
+    """
+    selection = selection or SelectionParams()
+    if "://" in str(root):
+        from hbn_foundation.recordings.fetch import mirror
+
+        root = mirror(str(root), selection, cache, storage_options)
+    folder = Path(root)
+    subjects = list_subjects(folder)
+    kept = select_subjects(str(root), subjects, selection, folder / "participants.tsv")
+    listed = ((subject, _recordings_of(folder, subject)) for subject in kept)
+    rows = select_recordings(str(root), listed, selection)
+    table = pd.DataFrame(rows).assign(bids_root=str(root))
+    table = table.sort_values(["subject", "recording"]).reset_index(drop=True)
+    return table[list(COLUMNS)].astype(object).where(table[list(COLUMNS)].notna(), None)
+
+
+def list_subjects(root: Path) -> list[str]:
+    """Subjects with a ``sub-*`` folder; UserError when `root` is not a BIDS root."""
+    if not root.exists():
+        raise UserError(f"{root}: no such folder, expected the root of a BIDS data set")
+    if not root.is_dir():
+        raise UserError(f"{root}: a file, expected the folder of a BIDS data set")
+    with os.scandir(root) as entries:
+        names = {entry.name: entry.is_dir() for entry in entries}
+    return check_root(str(root), names)
+
+
+def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
+    """Subjects in a BIDS root, from the names in it and whether each is a folder."""
+    if not names:
+        raise UserError(f"{root}: empty folder, expected the root of a BIDS data set")
+    found = [n.removeprefix("sub-") for n, folder in names.items() if folder and n[:4] == "sub-"]
+    described = "dataset_description.json" in names
+    if not found:
+        why = "no sub-* folder in it" if described else "no dataset_description.json, no sub-*"
+        raise UserError(f"{root}: not a BIDS data set ({why}); expected folders sub-<label>")
+    if not described:
+        say(f"{root}: dataset_description.json is missing; read as BIDS all the same")
+    return sorted(found)
+
+
+def recordings_in(names: list[str]) -> list[Row]:
+    """Rows of the recordings among file names relative to the root (``sub-1/eeg/…``)."""
+    rows: list[Row] = []
+    for path in names:
+        recording = recording_name(path)
+        if recording is None:
+            continue
+        parts = entities(recording)
+        rows.append(
+            {
+                "recording": recording,
+                "subject": path.partition("/")[0].removeprefix("sub-"),
+                "session": parts.get("ses"),
+                "task": parts.get("task"),
+                "run": parts.get("run"),
+                "path": path,
+                "format": FORMATS[os.path.splitext(path)[1].lower()],
+            }
+        )
+    return rows
+
+
+def _recordings_of(root: Path, subject: str) -> list[Row]:
+    top = f"sub-{subject}"
+    places = [top, *(f"{top}/{n}" for n in _names(root / top) if n.startswith("ses-"))]
+    return recordings_in([f"{p}/eeg/{name}" for p in places for name in _names(root / p / "eeg")])
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,113 @@
+"""Parameters of the source, of the selection and of the cleaning of recordings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from hbn_foundation.params import Params
+from hbn_foundation.recordings.simulation_params import SimulationParams
+
+Label = str | int
+
+
+class SourceParams(Params):
+    """Where the recordings come from."""
+
+    root: str | None = Field(
+        None,
+        description="BIDS root: a folder or an fsspec URL such as s3://bucket/folder. "
+        "None: a mini release is simulated.",
+    )
+    simulated_root: str = Field(
+        "data/01_raw/simulated", description="Folder of the simulated release."
+    )
+    simulation: SimulationParams = Field(
+        default_factory=SimulationParams, description="What is simulated when `root` is None."
+    )
+    cache: str = Field(
+        "data/01_raw/mirror", description="Folder of the files fetched when the root is a URL."
+    )
+    storage_options: dict[str, Any] | None = Field(
+        None,
+        description="Options of the fsspec file system when the root is a URL; "
+        "None: anonymous access on S3.",
+    )
+
+
+class SelectionParams(Params):
+    """Which recordings of a BIDS root are used; None keeps all."""
+
+    subjects: list[Label] | None = Field(
+        None, description="Subjects, with or without `sub-`; 2 also finds `02`."
+    )
+    exclude_subjects: list[Label] = Field(
+        default_factory=list, description="Subjects left out whatever else is asked."
+    )
+    max_subjects: int | None = Field(
+        None, ge=1, description="At most so many subjects, the first in alphabetical order."
+    )
+    tasks: list[str] | None = Field(None, description="Tasks, as in the file names.")
+    sessions: list[Label] | None = Field(None, description="Sessions, with or without `ses-`.")
+    runs: list[Label] | None = Field(None, description="Runs; 1 also finds `01`.")
+    participants: dict[str, list[str | int | float | bool]] | None = Field(
+        None, description="Columns of participants.tsv and the values kept, all to be met."
+    )
+
+
+class CleaningParams(Params):
+    """How a recording is filtered, resampled, scaled, and which channels count as bad."""
+
+    sfreq: float = Field(100.0, gt=0, description="Sampling rate of the clean signal in Hz.")
+    l_freq: float = Field(0.5, gt=0, description="Lower edge of the pass band in Hz.")
+    h_freq: float = Field(
+        50.0,
+        gt=0,
+        description="Upper edge of the pass band in Hz; drawn in to what the file and "
+        "the sampling rates hold.",
+    )
+    clip: float = Field(
+        15.0, gt=0, le=1000, description="Extremes are clipped at so many robust deviations."
+    )
+    min_seconds: float = Field(2.0, gt=0, description="Shorter recordings are left out.")
+    chunk_seconds: float = Field(
+        60.0,
+        ge=10,
+        description="Seconds cleaned at a time; bounds the memory, does not change the result.",
+    )
+    flat_uv: float = Field(
+        0.1, ge=0, description="A second that moves less than this many µV is flat."
+    )
+    flat_share: float = Field(
+        0.5, gt=0, le=1, description="A channel with this share of flat seconds is bad."
+    )
+    clipping_share: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="A channel with this share of its samples at its own extreme is bad.",
+    )
+    missing_share: float = Field(
+        0.01, ge=0, le=1, description="A channel with a larger share of NaN samples is bad."
+    )
+    amplitude_z: float = Field(
+        5.0,
+        gt=0,
+        description="A channel whose log amplitude lies so many robust deviations off "
+        "the other channels is bad.",
+    )
+    min_correlation: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="A channel whose highest correlation with another is below this is bad.",
+    )
+
+    @model_validator(mode="after")
+    def _edges_in_order(self) -> CleaningParams:
+        if self.l_freq >= self.h_freq:
+            raise ValueError(f"l_freq = {self.l_freq} must be below h_freq = {self.h_freq}")
+        if self.l_freq >= self.sfreq / 2:
+            raise ValueError(f"l_freq = {self.l_freq} must be below sfreq / 2 = {self.sfreq / 2}")
+        return self

@@ -1,0 +1,141 @@
+"""Which recordings are asked for, and one clear line when there are none."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
+from hbn_foundation.recordings.params import SelectionParams
+
+Row = dict[str, str | None]
+
+
+def same(a: object, b: object) -> bool:
+    """Compare labels: ``2`` and ``"02"`` are the same, and so are ``1`` and ``"1.0"``."""
+    if str(a) == str(b):
+        return True
+    try:
+        return float(str(a)) == float(str(b))
+    except ValueError:
+        return False
+
+
+def chosen(label: object, wanted: Iterable[object] | None, prefix: str = "") -> bool:
+    """Whether a label is among those wanted; None wants all."""
+    return wanted is None or any(same(label, str(w).removeprefix(prefix)) for w in wanted)
+
+
+def select_subjects(
+    root: str, subjects: Sequence[str], selection: SelectionParams, participants: Path | None
+) -> list[str]:
+    """Keep the subjects that meet all that is asked of subjects, in alphabetical order.
+
+    Raises
+    ------
+    UserError
+        None is left, or participants.tsv or a column of it is missing.
+    """
+    kept = sorted(subjects)
+    if selection.subjects is not None:
+        missing = [
+            w for w in selection.subjects if not any(chosen(s, [w], "sub-") for s in subjects)
+        ]
+        kept = [s for s in kept if chosen(s, selection.subjects, "sub-")]
+        _check(kept, root, "subjects", selection.subjects, subjects)
+        if missing:
+            say(f"{root}: no such subjects, left out: {', '.join(map(str, missing))}")
+    if selection.exclude_subjects:
+        kept = [s for s in kept if not chosen(s, selection.exclude_subjects, "sub-")]
+        _check(kept, root, "exclude_subjects", selection.exclude_subjects, subjects)
+    if selection.participants:
+        kept = _by_participants(root, kept, selection.participants, participants)
+    return kept
+
+
+def _by_participants(
+    root: str, subjects: list[str], wanted: dict, participants: Path | None
+) -> list[str]:
+    if participants is None or not participants.is_file():
+        raise UserError(
+            f"{root}: participants.tsv is missing, but selection.participants asks for "
+            f"{', '.join(wanted)}"
+        )
+    with participants.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        columns = list(reader.fieldnames or [])
+        rows = {str(r.get("participant_id", "")).removeprefix("sub-"): r for r in reader}
+    for column, values in wanted.items():
+        if column not in columns:
+            raise UserError(
+                f"{participants}: no column {column!r} as selection.participants asks; "
+                f"there are {', '.join(columns)}"
+            )
+        present = sorted({str(rows[s][column]) for s in subjects if s in rows})
+        subjects = [s for s in subjects if s in rows and chosen(rows[s][column], values)]
+        _check(subjects, root, f"participants.{column}", values, present)
+    return subjects
+
+
+def select_recordings(
+    root: str, subjects: Iterable[tuple[str, list[Row]]], selection: SelectionParams
+) -> list[Row]:
+    """Keep the recordings that meet all that is asked, until `max_subjects` have one.
+
+    Parameters
+    ----------
+    root
+        Named in messages.
+    subjects
+        Pairs of a subject and its recordings (``session``, ``task``, ``run`` in each).
+    selection
+        What is asked for.
+
+    Raises
+    ------
+    UserError
+        No recording is left; the message names the filter and the values there are.
+    """
+    filters: list[tuple[str, Callable[[Row], object], list | None, str]] = [
+        ("tasks", lambda row: row["task"], selection.tasks, "task-"),
+        ("sessions", lambda row: row["session"], selection.sessions, "ses-"),
+        ("runs", lambda row: row["run"], selection.runs, "run-"),
+    ]
+    seen: list[set[str]] = [set() for _ in filters]
+    left = [0 for _ in filters]
+    found: list[Row] = []
+    n_files = n_subjects = 0
+    for _, rows in subjects:
+        n_files += len(rows)
+        kept = list(rows)
+        for place, (_, value, wanted, prefix) in enumerate(filters):
+            seen[place].update(str(value(row)) for row in kept if value(row) is not None)
+            kept = [row for row in kept if chosen(value(row), wanted, prefix)]
+            left[place] += len(kept)
+        found += kept
+        n_subjects += bool(kept)
+        if selection.max_subjects is not None and n_subjects >= selection.max_subjects:
+            break
+    if not n_files:
+        raise UserError(
+            f"{root}: no EEG recording under the sub-* folders, expected "
+            "sub-*/[ses-*/]eeg/*_eeg with .edf, .bdf, .set, .vhdr, .fif, .mff or .raw"
+        )
+    for (name, _, wanted, _), values, n_left in zip(filters, seen, left, strict=True):
+        if wanted is not None and not n_left:
+            _check([], root, name, wanted, sorted(values))
+    return found
+
+
+def _check(
+    kept: Sequence, root: str, name: str, wanted: Iterable[object], present: Sequence[str]
+) -> None:
+    if kept:
+        return
+    shown = ", ".join(list(present)[:12]) + (", …" if len(present) > 12 else "")
+    raise UserError(
+        f"{root}: no recording is left after selection.{name} = "
+        f"[{', '.join(map(str, wanted))}]; there are: {shown or 'none'}"
+    )

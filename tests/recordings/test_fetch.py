@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import SelectionParams, SourceParams
+from hbn_foundation.recordings.source import prepare
+
+
+@pytest.fixture
+def remote():
+    files = fsspec.filesystem("memory")
+    top = "/release"
+    for subject in ("a", "b", "c"):
+        for task in ("rest", "ccd"):
+            stem = f"{top}/sub-{subject}/eeg/sub-{subject}_task-{task}"
+            files.pipe(f"{stem}_eeg.set", b"header")
+            files.pipe(f"{stem}_eeg.fdt", b"signal" * 10)
+            files.pipe(f"{stem}_channels.tsv", b"name\ttype\n")
+        files.pipe(f"{top}/sub-{subject}/eeg/sub-{subject}_electrodes.tsv", b"name\tx\ty\tz\n")
+        files.pipe(f"{top}/sub-{subject}/eeg/sub-{subject}_task-net_eeg.mff/signal1.bin", b"s")
+    files.pipe(f"{top}/participants.tsv", b"participant_id\tsex\nsub-a\tF\nsub-b\tM\nsub-c\tM\n")
+    files.pipe(f"{top}/dataset_description.json", b"{}")
+    yield files
+    files.rm(top, recursive=True)
+
+
+def mirrored(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_only_what_is_selected_is_fetched_with_its_sidecars(remote, tmp_path):
+    selection = SelectionParams(tasks=["rest"], participants={"sex": ["M"]}, max_subjects=1)
+    table = find_recordings("memory://release", selection, cache=tmp_path)
+    assert list(table["recording"]) == ["sub-b_task-rest"]
+    assert mirrored(tmp_path / "memory" / "release") == {
+        "dataset_description.json",
+        "participants.tsv",
+        "sub-b/eeg/sub-b_electrodes.tsv",
+        "sub-b/eeg/sub-b_task-rest_channels.tsv",
+        "sub-b/eeg/sub-b_task-rest_eeg.fdt",
+        "sub-b/eeg/sub-b_task-rest_eeg.set",
+    }
+
+
+def test_a_recording_that_is_a_folder_is_fetched_whole(remote, tmp_path):
+    table = find_recordings("memory://release", SelectionParams(tasks=["net"]), cache=tmp_path)
+    assert len(table) == 3
+    assert table["format"].unique() == ["EGI"]
+    path = Path(table["bids_root"].iat[0], table["path"].iat[0], "signal1.bin")
+    assert path.read_bytes() == b"s"
+
+
+def test_what_is_there_is_not_fetched_again(remote, tmp_path, monkeypatch):
+    find_recordings("memory://release", cache=tmp_path)
+    fetched = []
+    get_file = type(remote).get_file
+    monkeypatch.setattr(
+        type(remote), "get_file", lambda s, a, b, **k: (fetched.append(a), get_file(s, a, b, **k))
+    )
+    remote.pipe("/release/sub-a/eeg/sub-a_task-rest_eeg.fdt", b"longer now" * 30)
+    table = find_recordings("memory://release", cache=tmp_path)
+    assert len(table) == 9
+    assert [name.rpartition("/")[2] for name in fetched] == ["sub-a_task-rest_eeg.fdt"]
+
+
+def test_a_broken_transfer_leaves_no_half_file(remote, tmp_path, monkeypatch):
+    def broken(self, source, target, **_):
+        with open(target, "wb") as file:
+            file.write(b"half")
+        raise ConnectionResetError("the line went dead")
+
+    monkeypatch.setattr(type(remote), "get_file", broken)
+    with pytest.raises(UserError, match=r"memory://release: cannot be read .*line went dead"):
+        find_recordings("memory://release", cache=tmp_path)
+    assert mirrored(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory://nowhere", "memory://nowhere: no such folder"),
+        ("nothing://at/all", "nothing://at/all: cannot be read"),
+    ],
+)
+def test_urls_that_lead_nowhere(remote, tmp_path, url, message):
+    with pytest.raises(UserError, match=message):
+        find_recordings(url, cache=tmp_path)
+
+
+def test_an_empty_selection_is_told_as_for_a_folder(remote, tmp_path):
+    with pytest.raises(UserError, match=r"selection.tasks = \[x\]; there are: ccd, net, rest"):
+        find_recordings("memory://release", SelectionParams(tasks=["x"]), cache=tmp_path)
+
+
+def test_the_source_names_its_root():
+    source = prepare(SourceParams(root="s3://bucket/release", cache="there"))
+    assert source["root"] == "s3://bucket/release"
+    assert (source["simulated"], source["cache"]) == (False, "there")

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.bids_names import entities, recording_name, sidecar
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import SelectionParams
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+
+
+@pytest.fixture
+def root(tmp_path):
+    for subject in ("01", "02", "03"):
+        for task in ("task-rest", "task-ccd_run-1", "task-ccd_run-2"):
+            touch(tmp_path, f"sub-{subject}/eeg/sub-{subject}_{task}_eeg.bdf")
+            touch(tmp_path, f"sub-{subject}/eeg/sub-{subject}_{task}_channels.tsv")
+    touch(tmp_path, "sub-04/ses-b/eeg/sub-04_ses-b_task-rest_eeg.vhdr")
+    touch(tmp_path, "sub-04/ses-b/eeg/sub-04_ses-b_task-rest_eeg.eeg", "sub-05/anat/x.nii")
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tsex\tage\nsub-01\tF\t8\nsub-02\tM\t9.0\nsub-03\tF\tn/a\nsub-04\tM\t7\n"
+    )
+    return tmp_path
+
+
+def found(root, **selection):
+    return list(find_recordings(root, SelectionParams(**selection))["recording"])
+
+
+def test_one_row_for_each_recording(root):
+    table = find_recordings(root)
+    assert len(table) == 10
+    first, last = table.iloc[0], table.iloc[-1]
+    assert (first["recording"], first["run"]) == ("sub-01_task-ccd_run-1", "1")
+    assert (last["session"], last["run"], last["format"]) == ("b", None, "BrainVision")
+    assert (root / last["path"]).is_file()
+    assert list(table["subject"].unique()) == ["01", "02", "03", "04"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "count"),
+    [
+        ({"subjects": ["sub-02", 3]}, 6),
+        ({"exclude_subjects": ["01", "sub-04"]}, 6),
+        ({"tasks": ["ccd"], "runs": [2]}, 3),
+        ({"runs": ["01"]}, 3),
+        ({"sessions": ["ses-b"]}, 1),
+        ({"participants": {"sex": ["M"]}}, 4),
+        ({"participants": {"age": [9, "n/a"]}}, 6),
+        ({"tasks": ["task-rest"], "max_subjects": 2}, 2),
+        ({"sessions": ["b"], "max_subjects": 1}, 1),
+    ],
+)
+def test_selection(root, selection, count):
+    assert len(found(root, **selection)) == count
+
+
+def test_at_most_so_many_subjects_that_have_a_recording(root):
+    assert found(root, max_subjects=1, exclude_subjects=["01"], tasks=["rest"]) == [
+        "sub-02_task-rest"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"tasks": ["restt"]}, r"selection.tasks = \[restt\]; there are: ccd, rest"),
+        ({"tasks": ["ccd"], "runs": [7]}, r"selection.runs = \[7\]; there are: 1, 2"),
+        ({"subjects": ["99"]}, r"selection.subjects = \[99\]; there are: 01, 02, 03, 04, 05"),
+        ({"participants": {"sex": ["X"]}}, r"selection.participants.sex = \[X\]; .*: F, M"),
+        ({"participants": {"height": [1]}}, r"no column 'height'.*participant_id, sex, age"),
+        ({"sessions": ["a"]}, r"selection.sessions = \[a\]; there are: b"),
+        ({"subjects": ["05"]}, r"no EEG recording under the sub-\* folders"),
+    ],
+)
+def test_an_empty_selection_names_the_filter_and_what_there_is(root, selection, message):
+    with pytest.raises(UserError, match=message) as caught:
+        find_recordings(root, SelectionParams(**selection))
+    assert "\n" not in str(caught.value)
+
+
+def test_participants_are_needed_only_when_asked_for(root):
+    (root / "participants.tsv").unlink()
+    assert len(found(root)) == 10
+    with pytest.raises(UserError, match=r"participants.tsv is missing"):
+        found(root, participants={"sex": ["F"]})
+
+
+def test_roots_that_are_none(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        find_recordings(tmp_path / "nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="empty folder"):
+        find_recordings(empty)
+    touch(tmp_path, "other/readme.txt")
+    with pytest.raises(UserError, match=r"not a BIDS data set \(no dataset_description"):
+        find_recordings(tmp_path / "other")
+    (tmp_path / "other" / "dataset_description.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no sub-\* folder in it"):
+        find_recordings(tmp_path / "other")
+    with pytest.raises(UserError, match="a file, expected the folder"):
+        find_recordings(tmp_path / "other" / "readme.txt")
+
+
+def test_a_missing_description_is_forgiven(root):
+    (root / "dataset_description.json").unlink()
+    assert len(found(root)) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sub-1_task-x_eeg.SET", "sub-1_task-x"),
+        ("sub-1_task-x_split-01_eeg.fif", "sub-1_task-x"),
+        ("sub-1_task-x_split-02_eeg.fif", None),
+        ("sub-1_task-x_eeg.mff", "sub-1_task-x"),
+        ("sub-1_task-x_eeg.eeg", None),
+        ("sub-1_task-x_eeg.json", None),
+        ("sub-1_task-x_events.tsv", None),
+        ("._sub-1_task-x_eeg.bdf", None),
+    ],
+)
+def test_what_is_a_recording(name, expected):
+    assert recording_name(name) == expected
+
+
+def test_sidecars_are_inherited_from_the_nearest_folder(tmp_path):
+    path = "sub-1/eeg/sub-1_task-x_run-1_eeg.bdf"
+    touch(tmp_path, path, "task-x_channels.tsv", "channels.tsv", "task-y_eeg.json")
+    assert entities(path) == {"sub": "1", "task": "x", "run": "1"}
+    assert sidecar(tmp_path, path, "channels.tsv") == tmp_path / "task-x_channels.tsv"
+    assert sidecar(tmp_path, path, "eeg.json") is None
+    touch(tmp_path, "sub-1/eeg/sub-1_task-x_channels.tsv")
+    assert sidecar(tmp_path, path, "channels.tsv").parent.name == "eeg"
+
+
+def test_thousands_of_subjects_are_listed_quickly(tmp_path):
+    for i in range(600):
+        touch(tmp_path, *(f"sub-{i:04}/eeg/sub-{i:04}_task-{t}_eeg.bdf" for t in "abcde"))
+    started = time.perf_counter()
+    assert len(find_recordings(tmp_path)) == 3000
+    assert time.perf_counter() - started < 3
+
+
+def test_eegmat(eegmat_root):
+    table = find_recordings(eegmat_root)
+    assert len(table) == 40
+    assert set(table["task"]) == {"rest", "arithmetic"}
+    kept = find_recordings(eegmat_root, SelectionParams(participants={"sex": ["M"]}))
+    assert 0 < len(kept) < 40
+
+
+def test_real_hbn_names(hbn_metadata_root):
+    root = hbn_metadata_root / "ds005507"
+    with pytest.raises(UserError, match="no EEG recording"):
+        find_recordings(root)
+    events = sorted(root.glob("sub-*/eeg/*_events.tsv"))
+    names = [recording_name(p.name.replace("_events.tsv", "_eeg.bdf")) for p in events]
+    assert None not in names
+    assert {entities(n)["run"] for n in names if "contrastChange" in n} == {"1", "2", "3"}
