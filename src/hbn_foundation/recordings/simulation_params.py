@@ -1,5 +1,7 @@
 """What can be chosen about the simulated HBN mini release."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from hbn_foundation.params import Params
@@ -14,8 +16,8 @@ class SimulationParams(Params):
 
     n_subjects: int = Field(28, description="Number of subjects.", ge=2, le=999)
     seed: int = Field(2025, description="Seed of every random draw.", ge=0)
-    sfreq: int = Field(100, description="Sampling frequency in Hz.", ge=50, le=1000)
-    rest_seconds: float = Field(60.0, description="Length of a RestingState run in s.", ge=6)
+    sfreq: int = Field(100, description="Sampling frequency in Hz.", ge=100, le=500)
+    rest_seconds: float = Field(50.0, description="Length of a RestingState run in s.", ge=6)
     eyes_open_seconds: float = Field(
         10.0, description="Length of an eyes-open phase in s (20 in HBN).", gt=0
     )
@@ -26,7 +28,7 @@ class SimulationParams(Params):
         2, description="Number of contrastChangeDetection runs a subject.", ge=0, le=3
     )
     trials_per_run: int = Field(
-        16, description="Targets in each contrastChangeDetection run (24 in HBN).", ge=2
+        15, description="Targets in each contrastChangeDetection run (24 in HBN).", ge=2
     )
     female_share: float = Field(0.43, description="Share of girls and women.", ge=0, le=1)
     rt_mean: float = Field(1.6, description="Mean response time in s.", gt=0.8, lt=2.2)
@@ -34,10 +36,14 @@ class SimulationParams(Params):
     rt_subject_sd: float = Field(
         0.2, description="Standard deviation of the subjects' mean response times in s.", ge=0
     )
+    rt_follows: Literal["build_up", "subject"] = Field(
+        "build_up",
+        description="What response times go with: the build-up in the EEG, or the subject alone, "
+        "with nothing in the EEG that shows them (then only a leaking split predicts them).",
+    )
     rt_visible_share: float = Field(
         0.8,
-        description="Share of the within-subject response time variance that the EEG shows; "
-        "0: response times depend on the subject only, as far as the EEG can tell.",
+        description="Share of the within-subject response time variance that the EEG shows.",
         ge=0,
         le=1,
     )

@@ -1,0 +1,254 @@
+"""Trials and events of the simulated runs, in HBN's vocabulary and at HBN's rates.
+
+Measured on the 2,483 contrastChangeDetection runs (66,332 trials with a target) of releases 1-5:
+
+======================================================  ==========================================
+trial start to target                                   2.8, 4.4 or 6.0 s, a third each
+target to the next trial start                          2.4 s (1.6 s change, .8 s back)
+targets without a press                                 .152 (.154 ± .166 a subject)
+answered targets with further presses                   .067 (one more .052, two .008, more .007)
+answered targets whose first press is correct           .875 (.853 ± .175 a subject)
+targets with presses before them (`non_target`)         .137 (one .111, two .016, more .010)
+trials without a target                                 .0044
+runs beginning with `break cnt`                         .999
+runs with `9999` / `video_start` / `video_stop`         .986 / .227 / .192
+runs with `boundary`                                    .083
+runs beginning with a target of an aborted start        .012
+response times                                          1.577 ± .401 s, skewness -.67, 1 % below .24
+======================================================  ==========================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.recordings.simulation_params import SimulationParams
+
+EVENT_RATE = 500.0  # HBN's `sample` column counts at 500 Hz, also beside 100 Hz files
+FOREPERIODS = (2.8, 4.4, 6.0)
+CHANGE_SECONDS, TARGET_SECONDS = 1.6, 2.4
+LEAD_SECONDS, TAIL_SECONDS = 4.0, 3.0
+SHARE_FURTHER_PRESSES, SHARE_EARLY_PRESSES, SHARE_NO_TARGET = 0.067, 0.137, 0.0044
+SHARE_VIDEO, SHARE_BOUNDARY, SHARE_ABORTED = 0.227, 0.083, 0.012
+GUESS_SHARE, GUESS_RANGE = 0.02, (0.2, 1.0)
+LATENT_RANGE, RT_RANGE = (0.35, 2.35), (0.2, 2.39)
+CODES = {"left_target": "8", "right_target": "9", "left_buttonPress": "12"} | {
+    "right_buttonPress": "13",
+    "contrastTrial_start": "5",
+    "resting_start": "90",
+    "instructed_toOpenEyes": "20",
+    "instructed_toCloseEyes": "30",
+    "video_start": "82",
+    "video_stop": "102",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recording's behaviour: length in whole seconds, events.tsv, trials, eyes-closed times."""
+
+    seconds: int
+    events: pd.DataFrame
+    trials: pd.DataFrame
+    eyes_closed: tuple[tuple[float, float], ...] = ()
+
+
+def draw_rest(params: SimulationParams, rng: np.random.Generator) -> Run:
+    """Draw a RestingState run: eyes open and closed in turn, as instructed."""
+    end = float(int(params.rest_seconds))
+    rows = [(0.0, "break cnt"), (rng.uniform(0.8, 1.6), "resting_start")]
+    closed = []
+    time = rng.uniform(1.8, 2.4)
+    while time < end - 1.0:
+        rows.append((time, "instructed_toOpenEyes"))
+        start = time + params.eyes_open_seconds
+        time = start + params.eyes_closed_seconds
+        if start < end - 1.0:
+            rows.append((start, "instructed_toCloseEyes"))
+            closed.append((start, min(time, end)))
+    return Run(int(end), _events(rows), pd.DataFrame(), tuple(closed))
+
+
+def draw_contrast_run(
+    subject: pd.Series, run: int, params: SimulationParams, rng: np.random.Generator
+) -> Run:
+    """Draw a contrastChangeDetection run: its trials, presses and strays.
+
+    Parameters
+    ----------
+    subject
+        A row of `draw_subjects`.
+    run
+        Number of the run, from 1.
+    params
+        Size and strengths.
+    rng
+        Random numbers of this run.
+
+    Returns
+    -------
+    Run
+        `trials` has one row a target: `start`, `onset` (s), `side`, `answered`, `latent_rt` (s
+        from the target to the end of the build-up), `rt` (s, missing without press),
+        `response_side`, `correct`, `n_presses`, `oracle_rt`.
+    """
+    trials = _trials(subject, params, rng)
+    last_start = float(trials["onset"].iloc[-1] + TARGET_SECONDS)
+    seconds = int(np.ceil(last_start + TAIL_SECONDS))
+    block = f"contrastChangeB{run}_start"
+    rows = [(0.0, "break cnt", "n/a"), (float(rng.uniform(1.0, 2.0)), block, "n/a")]
+    if rng.random() < SHARE_ABORTED:
+        rows[0] = (0.0, str(rng.choice(["left_target", "right_target"])), "n/a")
+    for trial in trials.itertuples():
+        rows += _trial_rows(trial, rng)
+    rows += _ending(last_start, seconds, rng)
+    shown = trials[trials["shown"]].drop(columns="shown").reset_index(drop=True)
+    return Run(seconds, _events(rows, CODES | {block: str(93 + run)}), shown)
+
+
+def _trials(subject: pd.Series, params: SimulationParams, rng: np.random.Generator) -> pd.DataFrame:
+    n = params.trials_per_run
+    waits = rng.permutation(np.resize(FOREPERIODS, n))
+    empty = rng.random(n) < SHARE_NO_TARGET
+    starts = LEAD_SECONDS + np.concatenate([[0.0], np.cumsum(waits + TARGET_SECONDS)[:-1]])
+    left = rng.permutation(np.arange(n) % 2 == 0)
+    table = pd.DataFrame({"trial": np.arange(1, n + 1), "start": starts, "onset": starts + waits})
+    table["side"] = np.where(left, "left", "right")
+    table["answered"] = rng.random(n) >= subject["miss_rate"]
+    latent, rt = response_times(subject["rt_mean"], n, params, rng)
+    table["latent_rt"] = latent
+    table["rt"] = np.where(table["answered"], (rt * EVENT_RATE).round() / EVENT_RATE, np.nan)
+    guessed_side = rng.random(n) < subject["accuracy"]
+    correct = table["answered"] & guessed_side
+    table["correct"] = correct
+    table["response_side"] = np.where(guessed_side, table["side"], np.where(left, "right", "left"))
+    table["n_presses"] = table["answered"].astype(int) + _further_presses(table, rng)
+    table["oracle_rt"] = latent if params.rt_follows == "build_up" else params.rt_mean
+    table["shown"] = ~empty | (np.arange(n) == n - 1)
+    return table
+
+
+def response_times(
+    subject_mean: float, n: int, params: SimulationParams, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw latent and observed response times.
+
+    The observed time is the latent one plus a delay that no electrode shows; so the latent time
+    is the best prediction that any EEG could give. A few are fast guesses.
+
+    Returns
+    -------
+    latent, observed
+        Arrays of n times in s.
+    """
+    middle, spread = _without_guesses(params)
+    shown = params.rt_visible_share
+    mean = middle + subject_mean - params.rt_mean
+    latent = _skewed(mean, spread * np.sqrt(shown), n, rng)
+    guess = rng.random(n) < GUESS_SHARE
+    latent[guess] = rng.uniform(*GUESS_RANGE, guess.sum())
+    delay = _truncated_delay(latent, spread * np.sqrt(1 - shown), rng)
+    observed = latent + delay
+    if params.rt_follows == "subject":
+        pooled = np.hypot(spread, params.rt_subject_sd)
+        latent = _skewed(middle, pooled, n, rng)
+    return latent, observed
+
+
+def _without_guesses(params: SimulationParams) -> tuple[float, float]:
+    """Return mean and within-subject deviation of the times that are not guesses."""
+    low, high = GUESS_RANGE
+    g, guess_mean, guess_var = GUESS_SHARE, (low + high) / 2, (high - low) ** 2 / 12
+    mean = (params.rt_mean - g * guess_mean) / (1 - g)
+    from_guesses = g * (guess_var + (guess_mean - params.rt_mean) ** 2)
+    pooled = (params.rt_sd**2 - from_guesses) / (1 - g) - (mean - params.rt_mean) ** 2
+    return mean, float(np.sqrt(max(pooled - params.rt_subject_sd**2, 0.02**2)))
+
+
+def _skewed(mean: float, sd: float, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw from a beta distribution on the possible range: skewed to the left as the real one."""
+    low, high = LATENT_RANGE
+    share = np.clip((mean - low) / (high - low), 0.05, 0.95)
+    variance = np.clip((sd / (high - low)) ** 2, 1e-6, 0.8 * share * (1 - share))
+    total = share * (1 - share) / variance - 1
+    return low + (high - low) * rng.beta(share * total, (1 - share) * total, n)
+
+
+def _truncated_delay(latent: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
+    delay = rng.normal(0.0, sd, len(latent))
+    for _ in range(50):
+        outside = (latent + delay < RT_RANGE[0]) | (latent + delay > RT_RANGE[1])
+        if not outside.any():
+            break
+        delay[outside] = rng.normal(0.0, sd, outside.sum())
+    return np.clip(latent + delay, *RT_RANGE) - latent
+
+
+def _further_presses(table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """More presses after the first, the likelier the more time is left."""
+    left = TARGET_SECONDS - table["rt"].fillna(TARGET_SECONDS)
+    again = rng.random(len(table)) < SHARE_FURTHER_PRESSES * left / 0.78
+    return np.where(again, rng.choice([1, 2, 3], len(table), p=[0.78, 0.12, 0.10]), 0)
+
+
+def _trial_rows(trial: Any, rng: np.random.Generator) -> list[tuple[float, str, str]]:
+    start, onset, side = trial.start, trial.onset, trial.response_side
+    rows = [(start, "contrastTrial_start", "n/a")]
+    if not trial.shown:
+        return rows
+    rows.append((onset, f"{trial.side}_target", "n/a"))
+    if rng.random() < SHARE_EARLY_PRESSES:
+        for _ in range(rng.choice([1, 2, 3], p=[0.81, 0.12, 0.07])):
+            hand = rng.choice(["left", "right"])
+            rows.append(
+                (rng.uniform(start + 0.02, onset - 0.02), f"{hand}_buttonPress", "non_target")
+            )
+    if trial.answered:
+        press = onset + trial.rt
+        face = "smiley_face" if trial.correct else "sad_face"
+        rows.append((press, f"{side}_buttonPress", face))
+        end = onset + TARGET_SECONDS - 0.002
+        for _ in range(trial.n_presses - 1):
+            hand = side if rng.random() < 0.7 else ("left" if side == "right" else "right")
+            press = press + rng.uniform(0.1, 0.95) * (end - press)
+            rows.append((press, f"{hand}_buttonPress", "non_target"))
+    return rows
+
+
+def _ending(
+    last_start: float, seconds: int, rng: np.random.Generator
+) -> list[tuple[float, str, str]]:
+    rows = [
+        (last_start, "contrastTrial_start", "n/a"),
+        (last_start + 0.9, "break cnt", "n/a"),
+        (last_start + 1.4, "9999", "n/a"),
+    ]
+    if rng.random() < SHARE_VIDEO:
+        rows.append((last_start + 1.8, "video_start", "n/a"))
+        if rng.random() < 0.8:
+            rows.append((last_start + 2.3, "video_stop", "n/a"))
+    if rng.random() < SHARE_BOUNDARY:
+        rows.append((seconds - 0.002, "boundary", "n/a"))
+    return rows
+
+
+def _events(rows: list, codes: dict[str, str] = CODES) -> pd.DataFrame:
+    """Return events.tsv as HBN writes it: sorted, times on the 500 Hz grid, duration unknown."""
+    rows = sorted(rows, key=lambda row: row[0])
+    samples = [round(row[0] * EVENT_RATE) for row in rows]
+    table = pd.DataFrame(
+        {
+            "onset": [f"{sample / EVENT_RATE:.3f}".rstrip("0").rstrip(".") for sample in samples],
+            "duration": "n/a",
+            "sample": samples,
+            "value": [row[1] for row in rows],
+            "event_code": [codes.get(row[1], row[1]) for row in rows],
+        }
+    )
+    if len(rows[0]) > 2:
+        table["feedback"] = [row[2] for row in rows]
+    return table
