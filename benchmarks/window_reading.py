@@ -11,7 +11,8 @@ Braindecode is no dependency of this project; it runs in an interpreter of its o
 
 The last line is for machines without CUDA, where the libraries of torchaudio cannot be loaded;
 braindecode can be imported without them. Both sides read the same windows from files in the
-cache of the operating system, ours before and after theirs; ratios are within this run.
+cache of the operating system, ours before and after theirs, and the median over short stretches
+is taken on both sides, since other work on the machine slows single ones.
 """
 
 from __future__ import annotations
@@ -70,18 +71,19 @@ def read_tensors(reader: WindowReader, windows: pd.DataFrame) -> int:
     return sum(len(batch) for batch in WindowBatches(reader, windows, BATCH, shuffle=True))
 
 
-def rate(read: Callable[[], int], seconds: float) -> float:
+def rates(read: Callable[[], int], seconds: float) -> list[float]:
     read()
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        done += read()
-    return done / (time.perf_counter() - started)
+    found, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        found.append(read() / (time.perf_counter() - started))
+    return found
 
 
-def ours(reader: WindowReader, windows: pd.DataFrame, seconds: float) -> dict[str, float]:
+def ours(reader: WindowReader, windows: pd.DataFrame, seconds: float) -> dict[str, list[float]]:
     return {
-        "arrays": rate(lambda: read_arrays(reader, windows), seconds),
-        "tensors": rate(lambda: read_tensors(reader, windows), seconds),
+        "arrays": rates(lambda: read_arrays(reader, windows), seconds),
+        "tensors": rates(lambda: read_tensors(reader, windows), seconds),
     }
 
 
@@ -108,7 +110,7 @@ def main() -> None:
         runs = [ours(reader, windows, options.seconds)]
         other = theirs(python, store, Path(folder), options.seconds) if python else {}
         runs.append(ours(reader, windows, options.seconds))
-    mine = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
+    mine = {key: statistics.median(runs[0][key] + runs[1][key]) for key in runs[0]}
     print(f"{len(windows):,} windows of 2 s, {N_CHANNELS} channels, {SFREQ} Hz, shuffled")
     print(f"{'':44}{'arrays':>12}{'tensors':>12}   windows/s")
     print(f"{'signal store, float32 (B, C, T) as tensors':44}", end="")

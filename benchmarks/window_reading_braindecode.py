@@ -8,10 +8,11 @@ windows one by one from the data set; `tensors` takes batches from a `DataLoader
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import mne
@@ -55,36 +56,31 @@ def data_set(paths: list[Path], preload: bool):
     )
 
 
-def rate(read: Callable[[float], int], seconds: float) -> float:
-    read(seconds / 4)
-    started = time.perf_counter()
-    done = read(seconds)
-    return done / (time.perf_counter() - started)
-
-
-def arrays(windows) -> Callable[[float], int]:
-    def read(seconds: float) -> int:
-        order = np.random.default_rng(0).permutation(len(windows)).tolist()
-        started = time.perf_counter()
-        for done in range(10**9):
-            if time.perf_counter() - started > seconds:
-                return done
-            windows[order[done % len(order)]]
-        return 0
-
-    return read
-
-
-def tensors(windows) -> Callable[[float], int]:
-    def read(seconds: float) -> int:
+def rate(read: Iterator[int], seconds: float) -> float:
+    """Take the median over stretches of a tenth of a second."""
+    for _, _ in zip(range(50), read, strict=False):
+        pass
+    found, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
         done, started = 0, time.perf_counter()
-        while True:
-            for signals, *_ in DataLoader(windows, batch_size=BATCH, shuffle=True):
-                done += len(signals)
-                if time.perf_counter() - started > seconds:
-                    return done
+        while time.perf_counter() - started < 0.1:
+            done += next(read)
+        found.append(done / (time.perf_counter() - started))
+    return statistics.median(found)
 
-    return read
+
+def arrays(windows) -> Iterator[int]:
+    random = np.random.default_rng(0)
+    while True:
+        for index in random.permutation(len(windows)).tolist():
+            windows[index]
+            yield 1
+
+
+def tensors(windows) -> Iterator[int]:
+    while True:
+        for signals, *_ in DataLoader(windows, batch_size=BATCH, shuffle=True):
+            yield len(signals)
 
 
 def main() -> None:

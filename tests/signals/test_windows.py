@@ -1,6 +1,7 @@
 """Windows lie inside their recordings, and are read as the store holds them."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +151,12 @@ def test_a_truncated_file_is_named(tmp_path):
         file.truncate(path.stat().st_size - 30)
     with pytest.raises(UserError, match=r"sub-1-.*npy: shorter"):
         reader.read([0], [200])
+
+
+def test_reading_maps_no_file_into_memory(store):
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("needs /proc")
+    reader = WindowReader(store, 100)
+    reader.read([0, 2], [0, 0])
+    assert str(store.path) not in maps.read_text()
