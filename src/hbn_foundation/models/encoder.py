@@ -51,12 +51,14 @@ class Encoder(nn.Module):
     @property
     def band(self) -> BandTokens | None:
         """The band tokeniser, where the encoder has one."""
-        return self.tokenisers["band"] if "band" in self.tokenisers else None  # type: ignore[return-value]
+        module = dict(self.tokenisers.items()).get("band")
+        return module if isinstance(module, BandTokens) else None
 
     @property
     def time(self) -> TimeTokens | None:
         """The time tokeniser, where the encoder has one."""
-        return self.tokenisers["time"] if "time" in self.tokenisers else None  # type: ignore[return-value]
+        module = dict(self.tokenisers.items()).get("time")
+        return module if isinstance(module, TimeTokens) else None
 
     @property
     def n_tokens(self) -> int:
@@ -69,7 +71,7 @@ class Encoder(nn.Module):
         return self.n_tokens * self.params.hidden_dim
 
     def inputs(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Parts:
-        """What each family of tokens is made of: band tangents, time features.
+        """Compute what each family of tokens is made of: band tangents, time features.
 
         Parameters
         ----------

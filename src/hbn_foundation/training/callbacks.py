@@ -17,7 +17,7 @@ from hbn_foundation.training.loop import PretrainingLoop
 
 
 def weights_of(loop: PretrainingLoop) -> dict[str, Tensor]:
-    """Copies on the CPU of all weights and buffers, as a checkpoint names them."""
+    """Copy to the CPU all weights and buffers, as a checkpoint names them."""
     parts = {"encoder": loop.encoder, "objective": loop.objective}
     return {
         f"{part}.{name}": tensor.detach().cpu().clone()

@@ -63,10 +63,12 @@ class Checkpoint:
             _write(temporary / WEIGHTS_FILE, content)
             _write(temporary / METADATA_FILE, json.dumps(metadata, indent=2).encode())
             _sync(temporary)
+            old = directory.with_name(f"{temporary.name}.old")
             if directory.exists():
-                shutil.rmtree(directory)
+                directory.rename(old)
             temporary.rename(directory)
             _sync(directory.parent)
+            shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -105,7 +107,7 @@ class Checkpoint:
 
 
 def load_encoder(checkpoint: Checkpoint) -> Encoder:
-    """The encoder of a checkpoint, in evaluation mode, on the CPU.
+    """Load the encoder of a checkpoint, in evaluation mode, on the CPU.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
 
 
 def random_encoder(checkpoint: Checkpoint, seed: int = 0) -> Encoder:
-    """An encoder like the checkpoint's, with its normalisation, but with random weights."""
+    """Make an encoder like the checkpoint's, with its normalisation but random weights."""
     from hbn_foundation.training.seeding import WEIGHTS, seeded
 
     with seeded(seed, WEIGHTS):

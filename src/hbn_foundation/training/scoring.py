@@ -28,8 +28,8 @@ class Average:
         """Add one batch, without waiting for the device."""
         self.size += outcome.size
         for name, value in {"loss": outcome.loss.detach(), **outcome.scores}.items():
-            value = value.float() * outcome.size
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            total = value.float() * outcome.size
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
 
     def values(self) -> dict[str, float]:
         """Mean of each score."""

@@ -11,7 +11,7 @@ WEIGHTS, TRAINING, VALIDATION, CHOICE = range(4)
 
 
 def derive(seed: int, purpose: int, epoch: int = 0) -> int:
-    """A 64-bit seed from the run's seed, a purpose of this module and an epoch."""
+    """Derive a 64-bit seed from the run's seed, a purpose of this module and an epoch."""
     state = np.random.SeedSequence([seed, purpose, epoch]).generate_state(1, np.uint64)
     return int(state[0])
 

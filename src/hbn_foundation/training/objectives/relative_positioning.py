@@ -1,4 +1,6 @@
-"""Are two windows of a recording near each other or far apart? (Banville et al. 2021.)
+"""Tell whether two windows of a recording are near each other or far apart.
+
+Method: relative positioning, Banville et al. 2021.
 
 Chance is exactly known: half of the pairs are near, so a predictor that has learned nothing scores
 ln 2 = .693 and 50 %.

@@ -1,0 +1,49 @@
+"""Spatial maps depend on where the electrodes are, not on how many or in which order."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hbn_foundation.models.spatial import DIRECTIONS_10_20, SpatialComponents, VirtualElectrodes
+
+POSITIONS = torch.tensor(list(DIRECTIONS_10_20.values()))
+
+
+def test_at_the_10_20_electrodes_the_map_is_nearly_the_identity():
+    weights = VirtualElectrodes(80.0).weights(POSITIONS, torch.ones(1, 19, dtype=torch.bool))
+    assert weights[0].diagonal().min() > 0.97
+
+
+@settings(max_examples=20, deadline=None)
+@given(present=st.sets(st.integers(0, 18), min_size=1), sharpness=st.floats(1, 200))
+def test_weights_are_an_average_over_the_channels_present(present, sharpness):
+    mask = torch.zeros(1, 19, dtype=torch.bool)
+    mask[0, list(present)] = True
+    weights = VirtualElectrodes(sharpness).weights(POSITIONS, mask)
+    assert (weights[:, :, ~mask[0]] == 0).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 19))
+
+
+def test_without_channels_there_is_nothing():
+    mask = torch.zeros(2, 19, dtype=torch.bool)
+    assert (VirtualElectrodes(80.0)(torch.randn(2, 19, 50), POSITIONS, mask) == 0).all()
+
+
+def test_a_hidden_electrode_is_replaced_by_its_neighbour():
+    names = list(DIRECTIONS_10_20)
+    mask = torch.ones(1, 19, dtype=torch.bool)
+    mask[0, names.index("Cz")] = False
+    weights = VirtualElectrodes(80.0).weights(POSITIONS, mask)[0, names.index("Cz")]
+    assert {names[i] for i in weights.topk(3).indices} <= {"C3", "C4", "Fz", "Pz"}
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_components_do_not_grow_with_the_number_of_channels(copies):
+    components = SpatialComponents(4, 8, 2.0)
+    signals, mask = torch.randn(3, 19, 50), torch.ones(3, 19, dtype=torch.bool)
+    expected = components(signals, POSITIONS, mask)
+    found = components(
+        signals.repeat(1, copies, 1), POSITIONS.repeat(copies, 1), mask.repeat(1, copies)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
