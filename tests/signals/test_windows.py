@@ -125,6 +125,14 @@ def test_windows_outside_are_refused(store, row, start):
         WindowReader(store, 200).read([row], [start])
 
 
+def test_windows_of_another_store_are_refused(store, mixed):
+    windows = cut_windows(store, WindowParams())
+    WindowReader(store, 200).check(windows)
+    WindowReader(store, 200).check(windows.iloc[::-1])
+    with pytest.raises(UserError, match=r"sub-0_task-rest is not recording 0 .* cut them anew"):
+        WindowReader(mixed, 200).check(windows)
+
+
 def test_few_files_stay_open(store, monkeypatch):
     monkeypatch.setattr("hbn_foundation.signals.windows.MOST_OPEN_FILES", 2)
     reader = WindowReader(store, 100)

@@ -62,7 +62,7 @@ class WindowBatches:
     reader
         Reads the windows.
     windows
-        Table with `row` and `start`; only these two are used.
+        Table with `row`, `recording` and `start`.
     batch_size
         Windows in a batch; the last one may have fewer.
     shuffle
@@ -73,6 +73,11 @@ class WindowBatches:
         Largest random shift of a start in samples, to either side, within the recording.
     drop_last
         Leave out the last batch when it has fewer windows.
+
+    Raises
+    ------
+    UserError
+        When the windows were cut from another store.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class WindowBatches:
     ) -> None:
         if batch_size < 1 or jitter < 0:
             raise ValueError(f"batch_size {batch_size} or jitter {jitter} is too small")
+        reader.check(windows)
         self.reader = reader
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -183,6 +183,25 @@ class WindowReader:
             self._place(row)
         return self._masks[rows]
 
+    def check(self, windows: pd.DataFrame) -> None:
+        """Make sure that a windows table was cut from this store.
+
+        Raises
+        ------
+        UserError
+            When a recording is not in the row where the table has it.
+        """
+        rows = windows["row"].to_numpy(dtype=np.int64)
+        where = np.flatnonzero(np.diff(rows, prepend=-1))
+        names = windows["recording"].to_numpy()[where]
+        known = self.store.recordings["recording"].to_numpy()
+        for row, name in zip(rows[where].tolist(), names, strict=True):
+            if row >= len(known) or known[row] != name:
+                raise UserError(
+                    f"windows: {name} is not recording {row} of the signal store; "
+                    "the windows were cut from another store, cut them anew"
+                )
+
     def close(self) -> None:
         """Close the files; they are opened again when needed."""
         with self._lock:
