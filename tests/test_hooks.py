@@ -50,7 +50,9 @@ def save_version_of(folder: Path, name: str, version: str, value: int) -> None:
     path.write_text(json.dumps(value))
 
 
-def start(hook: RunVersions, pipeline: Pipeline, catalog: DataCatalog, folder: Path, **more) -> None:
+def start(
+    hook: RunVersions, pipeline: Pipeline, catalog: DataCatalog, folder: Path, **more
+) -> None:
     run_params = {"run_id": RUN_ID, "project_path": str(folder), **more}
     hook.before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
 

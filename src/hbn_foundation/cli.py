@@ -51,7 +51,9 @@ def one_line(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, ParameterValidationError):
         return _parameters(text)
-    if isinstance(error, ValueError) and text.startswith(("Failed to find the pipeline", "Pipeline")):
+    if isinstance(error, ValueError) and text.startswith(
+        ("Failed to find the pipeline", "Pipeline")
+    ):
         return " ".join(text.split())
     if isinstance(error, DatasetError) and "No space left on device" in text:
         return f"no space left on the disk: {text.splitlines()[0]}"
@@ -61,8 +63,10 @@ def one_line(error: BaseException) -> str | None:
 def _parameters(text: str) -> str:
     """Shorten Kedro's list of wrong parameters to `group.key: what is wrong`."""
     found = re.findall(r"- Parameter '([\w.]+)': (?:Failed to instantiate .*?: )?(.+)", text)
-    return "; ".join(f"{group}.{what}" if "=" in what.split(":")[0] else f"{group}: {what}"
-                     for group, what in found) or " ".join(text.split())
+    return "; ".join(
+        f"{group}.{what}" if "=" in what.split(":")[0] else f"{group}: {what}"
+        for group, what in found
+    ) or " ".join(text.split())
 
 
 @cli.command()

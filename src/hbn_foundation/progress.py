@@ -17,9 +17,7 @@ def say(text: str) -> None:
     LOGGER.info(text)
 
 
-def track(
-    items: Iterable[Item], description: str, total: int | None = None
-) -> Iterator[Item]:
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items` while showing how many are done and how long the rest will take.
 
     Parameters

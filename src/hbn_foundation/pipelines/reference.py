@@ -42,7 +42,9 @@ def reference_page(groups: dict[str, type[Params]]) -> str:
     """Write the page: one section per group, one row per parameter."""
     sections = [HEAD]
     for name, model in groups.items():
-        rows = [f"| `{key}` | {_default(field)} | {_cell(field)} |" for key, field in _fields(model)]
+        rows = [
+            f"| `{key}` | {_default(field)} | {_cell(field)} |" for key, field in _fields(model)
+        ]
         doc = (model.__doc__ or "").strip().splitlines()[0]
         table = "\n".join(["| parameter | default | meaning |", "|---|---|---|", *rows])
         sections.append(f"## {name}\n\n{doc}\n\n{table}\n")

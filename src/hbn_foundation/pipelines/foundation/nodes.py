@@ -7,6 +7,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
 
@@ -15,7 +16,7 @@ def choose_device(hardware: DeviceParams) -> dict[str, Any]:
     """Try the accelerator in a fresh process; plan for the CPU where it does not answer."""
     from hbn_foundation.training import device
 
-    return device.choose_device(hardware)
+    return device.choose_device(hardware.device, hardware.timeout_seconds, hardware.allow_fallback)
 
 
 def pretrain_encoder(
@@ -27,6 +28,7 @@ def pretrain_encoder(
     encoder: EncoderParams,
     objective: ObjectiveParams,
     trainer: TrainerParams,
+    window: WindowParams,
 ) -> tuple[Any, pd.DataFrame]:
     """Pretrain the encoder on the training subjects.
 
@@ -49,6 +51,7 @@ def pretrain_encoder(
         trainer,
         device_plan,
         Path(trainer.work_dir),
+        window=window,
     )
 
 
@@ -85,9 +88,11 @@ def cross_validate_encoder(
     signal_store: SignalStore,
     windows: pd.DataFrame,
     participants: pd.DataFrame,
+    device_plan: dict[str, Any],
     encoder: EncoderParams,
     objective: ObjectiveParams,
     trainer: TrainerParams,
+    window: WindowParams,
     evaluation: EvaluationParams,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Repeat pretraining and probe over subject splits, where the configuration asks for it.
@@ -110,6 +115,8 @@ def cross_validate_encoder(
         trainer,
         evaluation,
         Path(trainer.work_dir) / "folds",
+        window=window,
+        device_plan=device_plan,
     )
     return folds, summarise_folds(folds)
 

@@ -9,6 +9,7 @@ TRAINING = [
     "params:foundation.encoder",
     "params:foundation.objective",
     "params:foundation.trainer",
+    "params:ingestion.windows",
 ]
 
 
@@ -56,6 +57,7 @@ def _evaluation_nodes() -> list:
                 "signal_store",
                 "windows",
                 "participants",
+                "device_plan",
                 *TRAINING,
                 "params:foundation.evaluation",
             ],

@@ -29,7 +29,7 @@ def prepare_source(source: SourceParams) -> dict[str, Any]:
 
 
 def list_recordings(
-    bids_source: dict[str, Any], selection: SelectionParams
+    bids_source: dict[str, Any], source: SourceParams, selection: SelectionParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """List the selected recordings and the participants of a BIDS root.
 
@@ -43,7 +43,9 @@ def list_recordings(
     from hbn_foundation.labels.participants import read_participants
     from hbn_foundation.recordings.find import find_recordings
 
-    recordings = find_recordings(bids_source["root"], selection)
+    recordings = find_recordings(
+        bids_source["root"], selection, source.cache, source.storage_options
+    )
     local_root = recordings["bids_root"].iloc[0]
     participants = read_participants(local_root)
     return recordings, participants[participants["subject"].isin(recordings["subject"])]

@@ -17,7 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 nodes.list_recordings,
-                inputs=["bids_source", "params:ingestion.selection"],
+                inputs=["bids_source", "params:ingestion.source", "params:ingestion.selection"],
                 outputs=["recordings", "participants"],
                 name="list_recordings",
             ),
