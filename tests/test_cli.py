@@ -59,13 +59,9 @@ def test_rerun_before_the_first_run(project):
 
 
 def test_user_error_below_another_error_is_found():
-    try:
-        try:
-            raise UserError("disk full")
-        except UserError as error:
-            raise DatasetError("Failed while saving") from error
-    except DatasetError as error:
-        assert one_line(error) == "disk full"
+    error = DatasetError("Failed while saving")
+    error.__cause__ = UserError("disk full")
+    assert one_line(error) == "disk full"
 
 
 def test_other_errors_keep_their_traceback():

@@ -169,6 +169,7 @@ class RunReport:
         self._started = 0.0
         self._done = 0
         self._total = 0
+        self._node = ""
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
@@ -179,6 +180,7 @@ class RunReport:
     def before_node_run(self, node: Node) -> None:
         """Name the node."""
         self._done += 1
+        self._node = node.name
         self._started = time.monotonic()
         say(f"[{self._done}/{self._total}] {node.name}")
 
@@ -188,6 +190,12 @@ class RunReport:
         seconds = time.monotonic() - self._started
         if seconds > 1:
             say(f"        {node.name} took {seconds:.0f} s")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Tell how to go on where the run stopped."""
+        if self._done > 1:
+            say(f"What is done is kept; to go on: the same command with --from-nodes {self._node}")
 
     @hook_impl
     def after_pipeline_run(
