@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import pickle
 
 import numpy as np
@@ -12,10 +11,9 @@ from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.store_files import (
     describe_failure,
     read_description,
-    renamed_when_done,
-    write_index,
     write_recording,
 )
+from hbn_foundation.signals.store_index import write_index
 
 AXES = np.eye(3)
 
@@ -100,30 +98,6 @@ def test_an_empty_store_reads_but_has_no_rate(tmp_path):
 def test_a_folder_without_a_store_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: no signal store here"):
         SignalStore(tmp_path / "nowhere")
-
-
-def test_a_broken_write_leaves_the_former_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("former")
-
-    def break_off():
-        with renamed_when_done(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        break_off()
-    assert path.read_text() == "former"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_full_disk_is_one_line_with_path_and_need(tmp_path):
-    with (
-        pytest.raises(UserError, match=r"file: disk full: 3\.0 MB needed"),
-        renamed_when_done(tmp_path / "file", 3_000_000),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_descriptions_count_as_absent(store):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.store_files import write_index, write_recording
+from hbn_foundation.signals.store_files import write_recording
+from hbn_foundation.signals.store_index import write_index
 from hbn_foundation.signals.windows import WindowReader, cut_windows, window_length
 
 NAMES = ("A", "B", "C")

@@ -1,7 +1,8 @@
 """The signal store: one clean memory-mapped signal per recording, and a table of them all.
 
-A store is read through `SignalStore`; `build.py` makes one from BIDS recordings and
-`store_files.py` says how it lies on disk. `store_from_arrays` makes a small one from memory.
+A store is read through `SignalStore`; `build.py` makes one from BIDS recordings,
+`store_files.py` and `store_index.py` say how it lies on disk.
+`store_from_arrays` makes a small one from memory.
 """
 
 from __future__ import annotations
@@ -18,15 +19,13 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.cleaned import CleanedRecording
-from hbn_foundation.signals.store_files import (
-    FORMAT,
+from hbn_foundation.signals.store_files import FORMAT, signal_file, write_recording
+from hbn_foundation.signals.store_index import (
     HIDDEN_COLUMNS,
     INDEX,
     read_index_file,
-    signal_file,
     write_index,
     write_index_file,
-    write_recording,
 )
 
 
@@ -47,7 +46,7 @@ class SignalStore:
     def __init__(self, path: str | Path) -> None:
         if not (Path(path) / INDEX).is_file():
             raise UserError(f"{path}: no signal store here (no {INDEX}); run ingestion first")
-        self._open(Path(path) / INDEX)
+        self._fill(Path(path) / INDEX, *read_index_file(Path(path) / INDEX))
 
     @classmethod
     def from_index(cls, index: str | Path) -> SignalStore:
@@ -60,13 +59,17 @@ class SignalStore:
         """
         if not Path(index).is_file():
             raise UserError(f"{index}: no such index of a signal store; run ingestion first")
+        return cls.from_table(Path(index), *read_index_file(Path(index)))
+
+    @classmethod
+    def from_table(cls, index: Path, table: pd.DataFrame, metadata: dict[str, Any]) -> SignalStore:
+        """Open a store with an index in memory; `index` is where it is (or will be) written."""
         store = cls.__new__(cls)
-        store._open(Path(index))
+        store._fill(index, table, metadata)
         return store
 
-    def _open(self, index: Path) -> None:
-        self.index_path = index
-        self._index, self._metadata = read_index_file(index)
+    def _fill(self, index: Path, table: pd.DataFrame, metadata: dict[str, Any]) -> None:
+        self.index_path, self._index, self._metadata = index, table, metadata
         if self._metadata.get("format") != FORMAT:
             raise UserError(
                 f"{index}: format {self._metadata.get('format')} of the signal store's index, "
@@ -145,23 +148,24 @@ class SignalStore:
 
     def channel_index(self, row: int) -> np.ndarray:
         """Places of the signal's columns in the layout: (c,) int64."""
-        names = self._list(row, "channels")
+        names = self._names(row, "channels")
         return np.fromiter((self._place[name] for name in names), np.int64, len(names))
 
     def usable(self, row: int) -> np.ndarray:
         """Which of the layout's channels are present and not bad: (C,) bool."""
-        bad = set(self._list(row, "bad"))
+        bad = set(self._names(row, "bad"))
         mask = np.zeros(len(self.channel_names), bool)
-        good = [self._place[name] for name in self._list(row, "channels") if name not in bad]
+        good = [self._place[name] for name in self._names(row, "channels") if name not in bad]
         mask[good] = True
         return mask
 
     def scales(self, row: int) -> np.ndarray:
         """Volts per stored unit of the signal's columns: (c,) float32."""
-        return np.asarray(self._list(row, "scales"), np.float32)
+        return np.asarray(self._index["scales"].iat[self._usable_rows[row]], np.float32)
 
-    def _list(self, row: int, column: str) -> Any:
-        return self._index[column].iat[self._usable_rows[row]]
+    def _names(self, row: int, column: str) -> list[str]:
+        joined = str(self._index[column].iat[self._usable_rows[row]])
+        return joined.split("\t") if joined else []
 
 
 def store_from_arrays(

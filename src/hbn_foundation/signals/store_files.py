@@ -3,7 +3,8 @@
 ``signals/<recording>-<key>.npy``   the signal, time-major float16 (T, C)
 ``signals/<recording>-<key>.json``  everything known about it; written after the signal, so that
                                     a description without a signal cannot be
-``index.parquet``                   the table of the recordings selected last, with the layout
+``sources/<recording>.json``        size, time and hash of the input files seen last (`build.py`)
+``index.parquet``                   the recordings selected last (`store_index.py`)
 
 The key is a hash of the input's content and of the cleaning parameters. So a run with other
 parameters or newer files adds to the store and never changes what an earlier index refers to.
@@ -12,35 +13,20 @@ Each file is written to a temporary name in the same folder and renamed.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.cleaned import CleanedRecording
 
 FORMAT = 1
 """Version of the files' format; a store of another version is made anew."""
-
-INDEX = "index.parquet"
-METADATA_KEY = b"hbn_foundation"
-HIDDEN_COLUMNS = ("channels", "scales", "bad")
-"""Columns of the index that hold one list per recording and are left out of the table."""
-
-TABLE_COLUMNS = (
-    *("recording", "subject", "session", "task", "run", "status", "reason"),
-    *("n_channels", "n_samples", "sfreq", "duration", "n_bad", "bad_channels"),
-    *("content_hash", "cleaning_hash"),
-)
-"""Columns that every table has; the measures of the quality follow."""
 
 
 def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
@@ -54,44 +40,6 @@ def description_file(
 ) -> Path:
     """Path of a recording's description."""
     return signal_file(store, recording, content_hash, cleaning_hash).with_suffix(".json")
-
-
-@contextlib.contextmanager
-def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[Path]:
-    """Give a temporary name to write to, renamed to `path` when the block ends well.
-
-    Parameters
-    ----------
-    path
-        The final name. Its folder is made.
-    bytes_needed
-        How much is being written, for the message.
-
-    Raises
-    ------
-    UserError
-        The disk is full (or a quota reached). Files written before stay as they are.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise disk_full(path, bytes_needed) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def disk_full(path: Path, bytes_needed: int | None = None) -> UserError:
-    """Error for a disk without room for `path`."""
-    need = f": {bytes_needed / 1e6:.1f} MB needed" if bytes_needed else ""
-    return UserError(
-        f"{path}: disk full{need}; free some space or set another path and run again, "
-        "what is written already is kept"
-    )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -154,81 +102,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def index_row(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Row of the index for one description."""
-    bad = description.get("bad", {})
-    n_samples, sfreq = description.get("n_samples", 0), description.get("sfreq", np.nan)
-    channels = description.get("channels", [])
-    ok = description["status"] == "ok"
-    return {
-        **{name: description[name] for name in TABLE_COLUMNS[:7]},
-        "n_channels": len(channels),
-        "n_samples": n_samples,
-        "sfreq": sfreq,
-        "duration": n_samples / sfreq if ok else np.nan,
-        "n_bad": len(bad),
-        "bad_channels": ", ".join(f"{name} ({why})" for name, why in bad.items()),
-        "content_hash": description["content_hash"],
-        "cleaning_hash": description["cleaning_hash"],
-        **description["quality"],
-        "channels": channels,
-        "scales": description.get("scales", []),
-        "bad": list(bad),
-    }
-
-
-def write_index(store: str | Path, descriptions: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``index.parquet`` for these recordings, in this order, with the layout.
-
-    The layout's position of a channel is the mean direction over the recordings that have it:
-    the template's own where names are known, the group's where heads were digitised.
-    """
-    frame = pd.DataFrame([index_row(description) for description in descriptions])
-    for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
-        if name not in frame:
-            frame[name] = pd.Series(dtype=object)
-    text = ["recording", "subject", "session", "task", "run", "status", "reason"]
-    frame[text] = frame[text].astype("string")
-    layout = _layout(descriptions)
-    rates = sorted({float(d["sfreq"]) for d in descriptions if d["status"] == "ok"})
-    if len(rates) > 1:
-        raise UserError(f"{store}: recordings at {rates} Hz in one signal store, expected one rate")
-    metadata = {"format": FORMAT, "sfreq": rates[0] if rates else None, "layout": layout}
-    write_index_file(Path(store) / INDEX, frame, {**metadata, "store": "."})
-
-
-def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
-    """Write an index: one row per recording, and the metadata in the file's schema."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata(
-        {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(metadata).encode()}
-    )
-    with renamed_when_done(path, table.nbytes) as temporary:
-        pq.write_table(table, temporary)
-
-
-def read_index_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read an index and its metadata; they are empty when the file is no index of a store."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, partitioning=None)
-    content = (table.schema.metadata or {}).get(METADATA_KEY)
-    return table.to_pandas(), json.loads(content) if content else {}
-
-
-def _layout(descriptions: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Every channel's mean direction, in order of first appearance (fullest recording first)."""
-    sums: dict[str, np.ndarray] = {}
-    usable = [d for d in descriptions if d["status"] == "ok"]
-    for description in sorted(usable, key=lambda d: -len(d["channels"])):
-        for name, position in zip(description["channels"], description["positions"], strict=True):
-            sums[name] = sums.get(name, 0.0) + np.asarray(position, float)
-    return {name: (total / np.linalg.norm(total)).tolist() for name, total in sums.items()}
 
 
 def write_recording(

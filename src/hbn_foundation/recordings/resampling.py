@@ -1,0 +1,180 @@
+"""Band-pass and resampling in one pass, a piece of the recording at a time.
+
+Each piece is taken with a halo on both sides, longer than the filter's half length, so that the
+pieces join as if the whole had been filtered at once. The filter is the zero-phase FIR that
+`mne.filter.create_filter` designs; it is applied to the piece's spectrum, which is then cut to the
+new rate (as `mne.filter.resample` does) and shifted to the new rate's grid. So sampling rates
+need not be integers, and the inverse transform is only as long as the result. On 500 Hz data
+this takes about an eighth of the time of filtering and resampling one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+STOP_HZ = 2.0
+"""Width of the upper transition where the new rate's Nyquist frequency bounds it."""
+
+MAX_DRIFT = 0.005
+"""Samples by which a piece's length may miss the new rate's grid at its far end."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples ``start … stop`` of the input make samples ``first … last`` of the output."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+class Resampler:
+    """Filter and resample pieces of one recording.
+
+    Parameters
+    ----------
+    sfreq_in, sfreq_out
+        Sampling rates in Hz, any real numbers.
+    l_freq, h_freq
+        Edges of the pass band in Hz. The upper one is drawn in so that the transition band ends
+        at the lower of the two Nyquist frequencies.
+    n_in
+        Samples of the whole recording.
+    chunk_seconds
+        Length of the pieces, without halo.
+    """
+
+    def __init__(
+        self,
+        sfreq_in: float,
+        sfreq_out: float,
+        l_freq: float,
+        h_freq: float,
+        n_in: int,
+        chunk_seconds: float,
+    ) -> None:
+        self.sfreq_in, self.sfreq_out, self.n_in = sfreq_in, sfreq_out, n_in
+        self.n_out = max(int(np.floor((n_in - 1) / sfreq_in * sfreq_out + 1e-6)) + 1, 1)
+        nyquist = min(sfreq_in, sfreq_out) / 2
+        width = min(STOP_HZ, nyquist / 10)
+        self.l_freq = min(l_freq, nyquist / 4)
+        self.h_freq = min(h_freq, nyquist - width)
+        self._taps = self._design(width, nyquist)
+        self.halo = len(self._taps) // 2 + 1
+        self._chunk_out = max(int(chunk_seconds * sfreq_out), 1)
+
+    def _design(self, width: float, nyquist: float) -> np.ndarray:
+        import mne
+
+        if self.h_freq + width < nyquist:
+            width = min(max(self.h_freq / 4, width), nyquist - self.h_freq)
+        h_freq: float | None = self.h_freq
+        if self.h_freq + width >= self.sfreq_in / 2:
+            # no room above the edge: MNE wants the stop band strictly inside
+            width *= 0.99
+        return mne.filter.create_filter(
+            None,
+            self.sfreq_in,
+            self.l_freq,
+            h_freq,
+            l_trans_bandwidth=self.l_freq,
+            h_trans_bandwidth=width,
+            fir_design="firwin",
+            phase="zero",
+            verbose="ERROR",
+        )
+
+    def pieces(self) -> Iterator[Piece]:
+        """Pieces that cover the output without gap or overlap."""
+        ratio = self.sfreq_in / self.sfreq_out
+        for first in range(0, self.n_out, self._chunk_out):
+            last = min(first + self._chunk_out, self.n_out)
+            start = int(np.floor(first * ratio)) - self.halo
+            stop = int(np.ceil((last - 1) * ratio)) + self.halo + 1
+            yield Piece(start, stop, first, last)
+
+    def apply(self, piece: Piece, samples: np.ndarray) -> np.ndarray:
+        """Filter and resample the samples of a piece.
+
+        Parameters
+        ----------
+        piece
+            From `pieces`.
+        samples
+            (C, stop − start) float32; what lies beyond the recording's ends is extended by the
+            caller (`extend`).
+
+        Returns
+        -------
+        (C, last − first) float32 array
+        """
+        from scipy import fft
+
+        n_fft, m_fft = _lengths(samples.shape[1], self.sfreq_in / self.sfreq_out)
+        spectrum = fft.rfft(samples, n_fft, axis=1)
+        n_bins = min(m_fft, n_fft) // 2 + 1
+        spectrum = spectrum[:, :n_bins] * self._response(n_fft, n_bins, piece)
+        signal = fft.irfft(spectrum, m_fft, axis=1)
+        signal = signal[:, : piece.last - piece.first]
+        return np.asarray(signal * (m_fft / n_fft), np.float32)
+
+    def _response(self, n_fft: int, n_bins: int, piece: Piece) -> np.ndarray:
+        """Zero-phase response of the filter, and the shift to the output's first sample."""
+        from scipy import fft
+
+        kernel = np.zeros(n_fft)
+        half = len(self._taps) // 2
+        kernel[: half + 1] = self._taps[half:]
+        kernel[-half:] = self._taps[:half]
+        response = fft.rfft(kernel)[:n_bins].real
+        shift = piece.first * self.sfreq_in / self.sfreq_out - piece.start
+        phase = np.exp(2j * np.pi * np.arange(n_bins) / n_fft * shift)
+        return (response * phase).astype(np.complex64)
+
+
+def _lengths(n: int, ratio: float) -> tuple[int, int]:
+    """Lengths of the transforms, at least `n`, whose quotient is `ratio` up to the drift.
+
+    The shorter one is a fast length; the other follows from the ratio.
+    """
+    from scipy import fft
+
+    m = int(np.ceil(n / ratio))
+    best: tuple[float, int, int] | None = None
+    for _ in range(2000):
+        m = fft.next_fast_len(m, real=True)
+        exact = m * ratio
+        n_fft = round(exact)
+        drift = abs(exact - n_fft) / ratio
+        if n_fft >= n:
+            if best is None or drift < best[0]:
+                best = (drift, n_fft, m)
+            if drift < MAX_DRIFT and fft.next_fast_len(n_fft, real=True) == n_fft:
+                return n_fft, m
+            if m > 1.25 * n / ratio + 64 and best[0] < MAX_DRIFT:
+                break
+        m += 1
+        if m > 2 * n / ratio + 1000:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def extend(samples: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Extend (C, T) at its ends by point reflection, and by the end value beyond that.
+
+    This is MNE's ``reflect_limited``, except that it levels out instead of falling to zero.
+    """
+    n = samples.shape[1]
+    left, right = min(before, n - 1), min(after, n - 1)
+    parts = [samples]
+    if left:
+        parts.insert(0, 2 * samples[:, :1] - samples[:, left:0:-1])
+    if right:
+        parts.append(2 * samples[:, -1:] - samples[:, -2 : -right - 2 : -1])
+    joined = np.concatenate(parts, axis=1)
+    return np.pad(joined, ((0, 0), (before - left, after - right)), mode="edge")

@@ -1,0 +1,130 @@
+"""The index of a signal store: one row per recording, and the layout, in one Parquet file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.signals.store_files import FORMAT
+
+INDEX = "index.parquet"
+METADATA_KEY = b"hbn_foundation"
+HIDDEN_COLUMNS = ("channels", "scales", "bad")
+"""Columns for the store alone: names joined by tabs, and volts per stored unit of each."""
+
+TEXT_COLUMNS = ("recording", "subject", "session", "task", "run", "path", "status", "reason")
+TABLE_COLUMNS = (
+    *TEXT_COLUMNS,
+    *("n_channels", "n_samples", "sfreq", "duration", "n_bad", "bad_channels"),
+    *("content_hash", "cleaning_hash"),
+)
+"""Columns that every table has; the measures of the quality follow."""
+
+
+class IndexBuilder:
+    """Collect descriptions, in any order, into an index; each takes about 2 kB of memory.
+
+    The layout is the union of all channels, in the order of the recording that has most. Its
+    position of a channel is the mean direction over the recordings that have it: the template's
+    own where names are known, the group's where heads were digitised.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._sums: dict[str, np.ndarray] = {}
+        self._fullest: list[str] = []
+        self._rates: set[float] = set()
+
+    def add(self, place: int, description: Mapping[str, Any]) -> None:
+        """Add a recording's description (see `store_files.describe`) at a place of the index."""
+        self._rows[place] = _row(description)
+        if description["status"] != "ok":
+            return
+        self._rates.add(float(description["sfreq"]))
+        names = list(description["channels"])
+        if len(names) > len(self._fullest):
+            self._fullest = names
+        for name, position in zip(names, description["positions"], strict=True):
+            self._sums[name] = self._sums.get(name, 0.0) + np.asarray(position, float)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the index's rows, in order of their places."""
+        frame = pd.DataFrame([self._rows[place] for place in sorted(self._rows)])
+        for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
+            if name not in frame:
+                frame[name] = pd.Series(dtype=object)
+        frame[list(TEXT_COLUMNS)] = frame[list(TEXT_COLUMNS)].astype("string")
+        measures = [name for name in frame if name not in (*TABLE_COLUMNS, *HIDDEN_COLUMNS)]
+        return frame[[*TABLE_COLUMNS, *measures, *HIDDEN_COLUMNS]]
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what holds for all recordings: format, sampling rate, layout, place."""
+        if len(self._rates) > 1:
+            rates = ", ".join(f"{rate:g}" for rate in sorted(self._rates))
+            raise UserError(f"recordings at {rates} Hz in one signal store, expected one rate")
+        order = [*self._fullest, *(name for name in self._sums if name not in set(self._fullest))]
+        layout = {n: (self._sums[n] / np.linalg.norm(self._sums[n])).tolist() for n in order}
+        return {
+            "format": FORMAT,
+            "sfreq": next(iter(self._rates), None),
+            "layout": layout,
+            "store": ".",
+        }
+
+
+def _row(description: Mapping[str, Any]) -> dict[str, Any]:
+    bad = description.get("bad", {})
+    n_samples, sfreq = description.get("n_samples", 0), description.get("sfreq", np.nan)
+    channels = description.get("channels", [])
+    return {
+        **{name: description.get(name) for name in TEXT_COLUMNS},
+        "n_channels": len(channels),
+        "n_samples": n_samples,
+        "sfreq": sfreq,
+        "duration": n_samples / sfreq if description["status"] == "ok" else np.nan,
+        "n_bad": len(bad),
+        "bad_channels": ", ".join(f"{name} ({why})" for name, why in bad.items()),
+        "content_hash": description["content_hash"],
+        "cleaning_hash": description["cleaning_hash"],
+        **description["quality"],
+        "channels": "\t".join(channels),
+        "scales": np.asarray(description.get("scales", []), np.float32),
+        "bad": "\t".join(bad),
+    }
+
+
+def write_index(store: str | Path, descriptions: Iterable[Mapping[str, Any]]) -> None:
+    """Write a store's index for these recordings, in this order."""
+    builder = IndexBuilder()
+    for place, description in enumerate(descriptions):
+        builder.add(place, description)
+    write_index_file(Path(store) / INDEX, builder.frame(), builder.metadata())
+
+
+def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write an index: one row per recording, and the metadata in the file's schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(metadata).encode()}
+    )
+    with renamed_when_done(path, table.nbytes) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_index_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read an index and its metadata; these are empty when the file is no index of a store."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, partitioning=None)
+    content = (table.schema.metadata or {}).get(METADATA_KEY)
+    return table.to_pandas(), json.loads(content) if content else {}
