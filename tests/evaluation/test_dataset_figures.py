@@ -55,7 +55,9 @@ def test_quality_says_what_is_left_out_and_why(table, tmp_path):
 
 def test_quality_without_measures_or_recordings(table, tmp_path):
     bare = table[["recording", "subject", "task", "status", "reason", "duration"]]
-    assert texts(quality_figure(bare)).count("not measured") == 3
+    said = texts(quality_figure(bare))
+    assert said.count("not measured") == 3
+    assert "end below 50 Hz" in said
     assert "none: all" in texts(quality_figure(bare.head(3)))
     assert written(quality_figure(bare.tail(2)), tmp_path)
 

@@ -59,7 +59,8 @@ def quality_figure(table: pd.DataFrame) -> Figure:
         _bad_counts(axes[1], good)
         _bad_names(axes[2], good)
         line = _number(good, LINE_NOISE)
-        _distribution(axes[3], line, "Line noise", "power at 50 or 60 Hz / power beside it")
+        unit = "power at the mains frequency / power beside it"
+        _distribution(axes[3], line, "Line noise", unit, "not measured: the files\nend below 50 Hz")
         amplitude = _number(good, AMPLITUDE)
         _distribution(axes[4], amplitude, "Amplitude", "median over channels, µV")
         _failures(axes[5], table[table["status"] != "ok"])
@@ -157,18 +158,20 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
         left = left + shares[reason].to_numpy()
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
-    axes.set_xlim(0, float(left.max()) * 1.5)  # room for the legend
+    axes.set_xlim(0, float(left.max()) * 1.6)  # room for the legend
     axes.set_xlabel("% of the recordings")
     axes.legend(loc="lower right")
     return None
 
 
-def _distribution(axes: Axes, values: pd.Series, title: str, unit: str) -> None:
+def _distribution(
+    axes: Axes, values: pd.Series, title: str, unit: str, empty: str = "not measured"
+) -> None:
     """Draw a histogram, logarithmic so that one extreme value does not hide the rest."""
     axes.set_title(title)
     values = values[np.isfinite(values) & (values > 0)]
     if values.empty:
-        return note(axes, "not measured")
+        return note(axes, empty)
     low, high = values.min(), values.max()
     if high / low < 1.2:
         low, high = low / 1.5, high * 1.5
