@@ -177,7 +177,7 @@ def run(
         return {**provenance, "best_epoch": row["epoch"], "scores": scores}
 
     checkpoints = EpochCheckpoints(work_dir, params.checkpoint_every, params.keep_last, describe)
-    with quiet_lightning():
+    with quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
         make_trainer(params, device, checkpoints).fit(loop)
     history = pd.DataFrame(loop.history)
     if checkpoints.best_epoch is not None:

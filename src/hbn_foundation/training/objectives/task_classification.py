@@ -89,7 +89,7 @@ class TaskClassification(Objective):
 
     def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[LabelledBatch]:
         """Add the classes."""
-        return LabelledBatches(batches, windows["label"].to_numpy())
+        return LabelledBatches(batches, windows["label"].to_numpy(copy=True))
 
     def forward(self, encoder: Encoder, batch: LabelledBatch, positions: Tensor) -> Outcome:
         """Cross-entropy of the classes, starting from the training shares."""

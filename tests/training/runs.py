@@ -1,0 +1,41 @@
+"""Short pretraining runs for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.pretraining import pretrain
+
+CPU = {"chosen": "cpu"}
+SMALL: dict[str, Any] = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
+SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 32, "warmup_steps": 2, "precision": "32"}
+
+
+def run(
+    store: Any,
+    windows: Any,
+    splits: Any,
+    folder: Path,
+    tokens: tuple[str, ...] = ("band", "time"),
+    objective: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    **encoder: Any,
+):
+    """Pretrain a small encoder."""
+    return pretrain(
+        store,
+        windows,
+        splits,
+        None,
+        EncoderParams(**{**SMALL, "tokens": tokens, **encoder}),
+        ObjectiveParams(**(objective or {"name": "masked"})),
+        TrainerParams(**(trainer or SHORT)),
+        CPU,
+        folder,
+        window=WindowParams(),
+        run_id="run",
+    )

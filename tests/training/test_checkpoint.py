@@ -1,0 +1,115 @@
+"""Checkpoints are whole or refused, in one line."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.checkpoint import (
+    METADATA_FILE,
+    WEIGHTS_FILE,
+    Checkpoint,
+    load_encoder,
+    random_encoder,
+)
+
+
+@pytest.fixture
+def checkpoint(short_run):
+    original = short_run[0]
+    return Checkpoint(dict(original.weights), dict(original.metadata))
+
+
+def test_it_comes_back_as_it_was(checkpoint, tmp_path):
+    found = Checkpoint.load(checkpoint.save(tmp_path / "a" / "b"))
+    assert found.metadata["training_subjects"] == checkpoint.metadata["training_subjects"]
+    assert found.weights.keys() == checkpoint.weights.keys()
+    for name, tensor in checkpoint.weights.items():
+        assert torch.equal(found.weights[name], tensor)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_saving_again_replaces_it(checkpoint, tmp_path):
+    checkpoint.save(tmp_path / "c")
+    checkpoint.metadata["run_id"] = "second"
+    checkpoint.save(tmp_path / "c")
+    assert Checkpoint.load(tmp_path / "c").metadata["run_id"] == "second"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_write_that_fails_leaves_the_one_before(checkpoint, tmp_path):
+    checkpoint.save(tmp_path / "c")
+    checkpoint.metadata["run_id"] = object()  # not JSON
+    with pytest.raises(TypeError):
+        checkpoint.save(tmp_path / "c")
+    assert Checkpoint.load(tmp_path / "c").metadata["run_id"] == "run"
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+@settings(max_examples=10, deadline=None)
+@given(share=st.floats(0, 0.999))
+def test_truncated_weights_are_refused(short_run, tmp_path_factory, share):
+    folder = short_run[0].save(tmp_path_factory.mktemp("c") / "c")
+    content = (folder / WEIGHTS_FILE).read_bytes()
+    (folder / WEIGHTS_FILE).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match="damaged, its digest differs"):
+        Checkpoint.load(folder)
+
+
+def test_other_damage_is_refused(checkpoint, tmp_path):
+    with pytest.raises(UserError, match=f"{WEIGHTS_FILE} is missing"):
+        Checkpoint.load(tmp_path / "nothing")
+    folder = checkpoint.save(tmp_path / "c")
+    metadata = json.loads((folder / METADATA_FILE).read_text())
+    for version in (2, None, "1"):
+        (folder / METADATA_FILE).write_text(json.dumps({**metadata, "format_version": version}))
+        with pytest.raises(UserError, match=f"checkpoint format {version!r}; this program reads 1"):
+            Checkpoint.load(folder)
+    for text in ("{", "[]", ""):
+        (folder / METADATA_FILE).write_text(text)
+        with pytest.raises(UserError, match="not a JSON object"):
+            Checkpoint.load(folder)
+
+
+def test_weights_that_do_not_fit_are_named(checkpoint):
+    name = "encoder.trunk.0.attention.out.weight"
+    checkpoint.weights[name] = torch.zeros(32, 31)
+    with pytest.raises(UserError, match=rf"{name} is \[32, 31\] in .* and \[32, 32\] in the model"):
+        load_encoder(checkpoint)
+    del checkpoint.weights[name]
+    with pytest.raises(UserError, match=rf"{name} is absent in .* and \[32, 32\]"):
+        load_encoder(checkpoint)
+
+
+def test_weights_too_many_are_named(checkpoint):
+    checkpoint.weights["encoder.extra"] = torch.zeros(3)
+    with pytest.raises(UserError, match=r"encoder.extra is \[3\] in .* and absent in the model"):
+        load_encoder(checkpoint)
+
+
+def test_metadata_without_an_encoder_are_told(checkpoint):
+    checkpoint.metadata["parameters"] = {"encoder": {"hidden_dim": 30}}
+    with pytest.raises(UserError, match="its metadata describe no encoder"):
+        load_encoder(checkpoint)
+
+
+def test_the_loaded_encoder_is_ready(checkpoint):
+    encoder = load_encoder(checkpoint)
+    assert not encoder.training
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, checkpoint.weights[f"encoder.{name}"])
+
+
+def test_the_random_encoder_shares_the_normalisation_alone(checkpoint):
+    trained = load_encoder(checkpoint)
+    random, again, other = (random_encoder(checkpoint, seed) for seed in (0, 0, 1))
+    for name, buffer in trained.named_buffers():
+        assert torch.equal(dict(random.named_buffers())[name], buffer)
+    weight = "tokenisers.band.project.0.weight"
+    assert torch.equal(random.state_dict()[weight], again.state_dict()[weight])
+    assert not torch.equal(random.state_dict()[weight], other.state_dict()[weight])
+    assert not torch.equal(random.state_dict()[weight], trained.state_dict()[weight])

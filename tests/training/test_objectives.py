@@ -1,0 +1,192 @@
+"""Each objective learns what there is, and only chance from shuffled labels."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from runs import SHORT, run
+
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.windows import WindowReader
+from hbn_foundation.training.objectives.make import make_objective
+from hbn_foundation.training.objectives.masked_patches import MaskedPatches, gather
+from hbn_foundation.training.objectives.relative_positioning import PairBatches
+from hbn_foundation.training.params import ObjectiveParams
+
+CLASSIFY = {**SHORT, "epochs": 4, "learning_rate": 5e-3}
+
+
+def small(*tokens, dropout=0.0):
+    torch.manual_seed(0)
+    return Encoder(
+        EncoderParams(tokens=tokens, hidden_dim=32, n_heads=4, n_layers=1, dropout=dropout),
+        100,
+        200,
+    )
+
+
+def first_batch(store, windows, size=32):
+    return next(iter(WindowBatches(WindowReader(store, 200), windows, size, shuffle=True)))
+
+
+def fitted(store, windows, tokens, **params):
+    encoder = small(*tokens)
+    objective = make_objective(ObjectiveParams(**params), encoder)
+    batches = WindowBatches(WindowReader(store, 200), windows, 100)
+    positions = torch.as_tensor(store.positions, dtype=torch.float32)
+    objective.fit(encoder.fit_normalisation(batches, positions), batches, positions)
+    return encoder, objective, positions
+
+
+def test_copying_is_perfect_when_nothing_is_corrupted(store, windows):
+    encoder, objective, positions = fitted(
+        store, windows, ("band",), hide_probability=0.0, noise=0.0
+    )
+    outcome = objective.eval()(encoder, first_batch(store, windows), positions)
+    assert outcome.scores["trivial_copy"].item() == pytest.approx(0, abs=1e-6)
+    assert outcome.scores["trivial_band_mean"].item() > 0.3
+
+
+def test_targets_have_unit_scale_and_falling_variances(store, windows):
+    encoder, objective, positions = fitted(store, windows, ("band",))
+    batch = first_batch(store, windows, len(windows))
+    coordinates = objective.bands.project(
+        encoder.band.tangents(batch.signals, positions, batch.mask)
+    )
+    assert coordinates.shape == (len(windows), 6, 24)
+    variance = coordinates.var(0, unbiased=False)
+    assert variance.mean().item() == pytest.approx(1, rel=1e-3)
+    assert (variance.diff(dim=1) <= 1e-3).all()
+    assert variance[:, 0].min() > 3 * variance[:, -1].max()
+
+
+def test_masked_bands_are_scored_against_the_mean(store, windows):
+    encoder, objective, positions = fitted(store, windows, ("band",), mask_bands=0.5)
+    outcome = objective(encoder, first_batch(store, windows), positions)
+    assert {"masked_band_loss", "trivial_masked_band_mean"} <= set(outcome.scores)
+    outcome.loss.backward()
+    assert objective.bands.mask_token.grad.abs().max() > 0
+
+
+def test_masked_tokens_do_not_see_their_band(store, windows):
+    encoder, objective, _ = fitted(store, windows, ("band",), mask_bands=0.5)
+    tokens = torch.randn(4, 6, 32)
+    masked = objective.bands.choose_masked(4, torch.device("cpu"))
+    assert (masked.sum(1) == 3).all()
+    found = objective.bands.mask(tokens, masked, encoder.band.position)
+    other = objective.bands.mask(torch.randn(4, 6, 32), masked, encoder.band.position)
+    assert torch.equal(found[masked], other[masked])
+    assert torch.equal(found[~masked], tokens[~masked])
+
+
+def test_hidden_patches_stay_hidden(store, windows):
+    """What happens in a hidden patch must not reach the prediction."""
+    encoder, objective, positions = fitted(
+        store, windows, ("time",), name="masked_patches", hide_probability=0.0, noise=0.0
+    )
+    objective.eval()
+    encoder.eval()
+    batch = first_batch(store, windows, 4)
+    torch.manual_seed(0)
+    visible, hidden = objective.patches.choose(4, torch.device("cpu"))
+    assert [*visible[0].tolist(), *hidden[0].tolist()] != list(range(10))
+    changed = batch.signals.clone().unflatten(-1, (10, 20))
+    for window in range(4):
+        changed[window, :, hidden[window]] = 7.0
+    features = encoder.inputs(batch.signals, positions, batch.mask)["time"]
+    other = encoder.inputs(changed.flatten(-2), positions, batch.mask)["time"]
+    assert not torch.allclose(features, other)
+    tokens, changed_tokens = (encoder.embed({"time": x})["time"] for x in (features, other))
+    torch.testing.assert_close(gather(tokens, visible), gather(changed_tokens, visible))
+
+
+def test_visible_and_hidden_patches_divide_the_window():
+    encoder = small("time")
+    patches = MaskedPatches(encoder.time, 32, 4, 0.7, 80.0)
+    visible, hidden = patches.choose(50, torch.device("cpu"))
+    assert visible.shape == (50, 3)
+    assert hidden.shape == (50, 7)
+    both = torch.cat([visible, hidden], 1).sort(1).values
+    assert torch.equal(both, torch.arange(10).expand(50, -1))
+    assert len({tuple(row) for row in hidden.tolist()}) > 10
+
+
+def test_every_module_of_the_joint_objective_gets_gradient(store, windows):
+    encoder, objective, positions = fitted(
+        store, windows, ("band", "time"), name="masked", mask_bands=0.5
+    )
+    objective(encoder, first_batch(store, windows), positions).loss.backward()
+    for module in (encoder, objective):
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None, name
+            # a bias of the keys adds the same to every logit, so softmax takes its gradient away
+            if "key_value.bias" not in name:
+                assert parameter.grad.abs().max() > 0, name
+
+
+def test_pairs_are_near_or_far_and_balanced(store, windows):
+    plain = WindowBatches(WindowReader(store, 200), windows, 32, shuffle=True, seed=3)
+    pairs = PairBatches(plain, windows, near=400, far=1500, shuffle_seed=None)
+    random = np.random.default_rng(0)
+    starts, rows = windows["start"].to_numpy(), windows["row"].to_numpy()
+    for batch in plain:
+        index = batch.index.numpy()
+        partner, near = pairs.partners(index, random)
+        distance = np.abs(starts[index] - starts[partner])
+        assert (rows[index] == rows[partner]).all()
+        assert (distance[near == 1] <= 400).all()
+        assert (distance[near == 1] > 0).all()
+        assert (distance[near == 0] >= 1500).all()
+        assert abs(near.mean() - 0.5) < 0.02
+    first, again = (torch.cat([b.labels for b in pairs]) for _ in range(2))
+    assert torch.equal(first, again)
+    plain.set_epoch(1)
+    assert not torch.equal(torch.cat([b.labels for b in pairs]), first)
+
+
+def test_task_classification_learns_and_its_control_does_not(store, windows, splits, tmp_path):
+    found = {}
+    for shuffled in (False, True):
+        objective = {"name": "task_classification", "shuffle_labels": shuffled}
+        found[shuffled] = run(
+            store, windows, splits, tmp_path, ("band",), objective, trainer=CLASSIFY
+        )[1]
+    learned = found[False].loc[found[False]["validation_loss"].idxmin()]
+    assert learned["accuracy"] > 0.85
+    assert learned["trivial_accuracy"] == pytest.approx(0.5)
+    assert learned["trivial_loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert learned["validation_loss"] < 0.6 * learned["trivial_loss"]
+    control = found[True]["accuracy"]
+    assert (control < 0.8).all()  # four recordings in validation: coarse
+
+
+def test_relative_positioning_knows_its_chance(store, windows, splits, tmp_path):
+    objective = {
+        "name": "relative_positioning",
+        "near_seconds": 4.0,
+        "far_seconds": 15.0,
+        "shuffle_labels": True,
+    }
+    _, history = run(store, windows, splits, tmp_path, ("band",), objective, trainer=SHORT)
+    assert history["trivial_loss"].iloc[-1] == pytest.approx(0.6931, abs=1e-3)
+    assert history["trivial_accuracy"].iloc[-1] == 0.5
+    assert history["accuracy"].between(0.3, 0.7).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"shuffle_labels": True}, "shuffle_labels goes with"),
+        ({"name": "contrastive"}, "band_completion"),
+        ({"hide_least": 0.5, "hide_most": 0.2}, "exceeds hide_most"),
+        ({"near_seconds": 40.0}, "must be below far_seconds"),
+        ({"mask_patches": 1.0}, "less than 1"),
+    ],
+)
+def test_wrong_parameters_are_told(wrong, told):
+    with pytest.raises(ValidationError, match=told):
+        ObjectiveParams(**wrong)

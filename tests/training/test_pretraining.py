@@ -1,0 +1,179 @@
+"""Pretraining from end to end on a small data set with something to learn."""
+
+import json
+import logging
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from runs import SHORT, run
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.checkpoint import load_encoder
+from hbn_foundation.training.scoring import pretext_scores
+
+
+def same(one, other):
+    return one.weights.keys() == other.weights.keys() and all(
+        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
+    )
+
+
+def test_the_history_has_a_row_per_epoch(short_run):
+    _, history, _ = short_run
+    assert history["epoch"].tolist() == [0, 1]
+    expected = {
+        "train_loss",
+        "validation_loss",
+        "band_loss",
+        "patch_loss",
+        "trivial_copy",
+        "trivial_band_mean",
+        "trivial_patch_mean",
+        "trivial_visible_patches",
+        "learning_rate",
+        "windows_per_second",
+        "seconds",
+        "device",
+    }
+    assert expected <= set(history.columns)
+    assert history.drop(columns="device").map(np.isfinite).all(axis=None)
+    # the same windows and masks in each epoch, so that the trivial scores stand still
+    for name in ("trivial_copy", "trivial_band_mean", "trivial_patch_mean"):
+        assert history[name].nunique() == 1
+
+
+def test_the_checkpoint_says_where_it_comes_from(short_run, store, splits):
+    checkpoint, history, folder = short_run
+    metadata = json.loads(json.dumps(checkpoint.metadata))
+    assert metadata["training_subjects"] == ["0", "1", "2", "3", "4"]
+    assert metadata["validation_subjects"] == ["5", "6"]
+    assert metadata["store_fingerprint"] == store.fingerprint
+    assert metadata["best_epoch"] == int(history["validation_loss"].idxmin())
+    assert metadata["scores"]["validation_loss"] == history["validation_loss"].min()
+    assert (metadata["sfreq"], metadata["n_samples"]) == (100.0, 200)
+    assert metadata["parameters"]["trainer"]["epochs"] == 2
+    assert metadata["run_id"] == "run"
+    assert metadata["parent_version"] is None
+    assert {"python", "torch", "hbn-foundation"} <= set(metadata["versions"])
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "epoch-000", "epoch-001"]
+
+
+def test_the_same_seed_gives_the_same_weights(short_run, store, windows, splits, tmp_path):
+    torch.rand(3)  # what went before must not matter
+    again, history = run(store, windows, splits, tmp_path)
+    assert same(again, short_run[0])
+    assert history["validation_loss"].tolist() == short_run[1]["validation_loss"].tolist()
+
+
+def test_another_seed_gives_other_weights(short_run, store, windows, splits, tmp_path):
+    other, _ = run(store, windows, splits, tmp_path, trainer={**SHORT, "epochs": 1, "seed": 1})
+    assert not same(other, short_run[0])
+
+
+def test_the_random_state_of_the_caller_is_left_alone(store, windows, splits, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    run(store, windows, splits, tmp_path, trainer={**SHORT, "epochs": 1})
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_test_subjects_do_not_matter(short_run, store, windows, splits, tmp_path):
+    without = windows[windows["subject"] != "7"].reset_index(drop=True)
+    assert same(run(store, without, splits, tmp_path)[0], short_run[0])
+
+
+def test_band_completion_learns(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "epochs": 25, "early_stopping_patience": 25, "learning_rate": 3e-3}
+    _, history = run(
+        store,
+        windows,
+        splits,
+        tmp_path,
+        tokens=("band",),
+        objective={"name": "band_completion"},
+        trainer=trainer,
+    )
+    best = history.loc[history["validation_loss"].idxmin()]
+    assert best["validation_loss"] < 0.6 * history["validation_loss"].iloc[0]
+    assert best["validation_loss"] < 0.8 * best["trivial_band_mean"]
+
+
+def test_checkpoints_are_thinned_and_validation_skipped(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "epochs": 6, "keep_last": 2, "validate_every": 3, "checkpoint_every": 2}
+    checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "epoch-003", "epoch-005"]
+    assert history["validation_loss"].notna().tolist() == [False, False, True] * 2
+    assert checkpoint.metadata["best_epoch"] in (2, 5)
+
+
+def test_training_stops_when_validation_no_longer_improves(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "epochs": 30, "early_stopping_patience": 1, "learning_rate": 0.3}
+    checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
+    assert len(history) < 30
+    assert len(history) == checkpoint.metadata["best_epoch"] + 2
+
+
+def test_training_stops_when_the_time_is_up(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "epochs": 10_000, "max_training_time": 3 / 3600}
+    trainer["early_stopping_patience"] = 10_000
+    checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
+    assert 0 < len(history) < 1000
+    assert checkpoint.metadata["best_epoch"] < len(history)
+
+
+def test_accumulation_takes_fewer_steps(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "epochs": 1, "batch_size": 16, "accumulate": 2}
+    _, history = run(store, windows, splits, tmp_path, trainer=trainer)
+    assert np.isfinite(history["validation_loss"]).all()
+
+
+def test_nothing_but_our_own_lines_is_said(store, windows, splits, tmp_path, caplog, capfd):
+    with warnings.catch_warnings(), caplog.at_level(logging.INFO):
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        run(store, windows, splits, tmp_path)
+    assert {record.name for record in caplog.records} == {"hbn_foundation"}
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "epoch 1 of 2",
+        "epoch 2 of 2",
+    ]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_checkpoint_embeds_another_montage(short_run):
+    encoder = load_encoder(short_run[0])
+    positions = torch.nn.functional.normalize(torch.randn(129, 3), dim=1)
+    mask = torch.rand(4, 129) > 0.1
+    features = encoder.features(torch.randn(4, 129, 200), positions, mask)
+    assert features.shape == (4, encoder.n_features)
+    assert features.isfinite().all()
+
+
+def test_pretext_scores_are_those_of_the_best_epoch(short_run, store, windows):
+    checkpoint, history, _ = short_run
+    scores = pretext_scores(checkpoint, store, windows, ["5", "6"])
+    best = history.iloc[checkpoint.metadata["best_epoch"]]
+    assert scores["n_windows"] == 80
+    assert scores["loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
+    assert scores["trivial_copy"] == pytest.approx(best["trivial_copy"], rel=1e-5)
+
+
+def test_wrong_input_is_told_in_one_line(store, windows, splits, tmp_path):
+    only_training = splits.assign(split="train")
+    with pytest.raises(UserError, match="no validation subject has a window"):
+        run(store, windows, only_training, tmp_path)
+    with pytest.raises(UserError, match="masked_patches needs time tokens"):
+        run(store, windows, splits, tmp_path, ("band",), {"name": "masked_patches"})
+    objective = {"name": "relative_positioning", "far_seconds": 100.0}
+    with pytest.raises(UserError, match="finds no window with another"):
+        run(store, windows, splits, tmp_path, ("band",), objective)
+    with pytest.raises(UserError, match="is 0 samples at 100 Hz"):
+        run(store, windows, splits, tmp_path, ("time",), time={"patch_seconds": 0.005})
+    nobody = pd.DataFrame({"subject": ["x"], "split": ["train"]})
+    with pytest.raises(UserError, match="no train subject has a window"):
+        run(store, windows, nobody, tmp_path)
