@@ -1,14 +1,14 @@
 """Nodes of the foundation pipeline: each hands its work to one function of a room below."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.pipelines import types
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
 
 
@@ -20,16 +20,16 @@ def choose_device(hardware: DeviceParams) -> dict[str, Any]:
 
 
 def pretrain_encoder(
-    signal_store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
     device_plan: dict[str, Any],
     encoder: EncoderParams,
     objective: ObjectiveParams,
     trainer: TrainerParams,
     window: WindowParams,
-) -> tuple[Any, pd.DataFrame]:
+) -> tuple[Any, types.DataFrame]:
     """Pretrain the encoder on the training subjects.
 
     Returns
@@ -57,12 +57,12 @@ def pretrain_encoder(
 
 def evaluate_encoder(
     foundation_checkpoint: Any,
-    signal_store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
     evaluation: EvaluationParams,
-) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score the pretext and a frozen probe on held-out subjects, baselines beside them.
 
     Returns
@@ -85,16 +85,16 @@ def evaluate_encoder(
 
 
 def cross_validate_encoder(
-    signal_store: SignalStore,
-    windows: pd.DataFrame,
-    participants: pd.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    participants: types.DataFrame,
     device_plan: dict[str, Any],
     encoder: EncoderParams,
     objective: ObjectiveParams,
     trainer: TrainerParams,
     window: WindowParams,
     evaluation: EvaluationParams,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[types.DataFrame, types.DataFrame]:
     """Repeat pretraining and probe over subject splits, where the configuration asks for it.
 
     Returns
@@ -122,11 +122,11 @@ def cross_validate_encoder(
 
 
 def draw_figures(
-    foundation_history: pd.DataFrame,
-    foundation_scores: pd.DataFrame,
-    foundation_predictions: pd.DataFrame,
-    foundation_embedding: pd.DataFrame,
-    foundation_folds: pd.DataFrame,
+    foundation_history: types.DataFrame,
+    foundation_scores: types.DataFrame,
+    foundation_predictions: types.DataFrame,
+    foundation_embedding: types.DataFrame,
+    foundation_folds: types.DataFrame,
 ) -> tuple[Any, Any, Any, Any]:
     """Draw training curves, scores, confusion matrix and embedding map."""
     from hbn_foundation.evaluation.figures import foundation_figures
@@ -148,11 +148,11 @@ def draw_figures(
 
 def report(
     foundation_checkpoint: Any,
-    foundation_history: pd.DataFrame,
+    foundation_history: types.DataFrame,
     foundation_metrics: dict[str, Any],
-    foundation_scores: pd.DataFrame,
-    foundation_fold_summary: pd.DataFrame,
-) -> tuple[pd.DataFrame, str]:
+    foundation_scores: types.DataFrame,
+    foundation_fold_summary: types.DataFrame,
+) -> tuple[types.DataFrame, str]:
     """Print the scores with their baselines and the criteria, met or not met.
 
     Returns

@@ -1,13 +1,13 @@
 """Nodes of the ingestion pipeline: each hands its work to one function of a room below."""
 
+from __future__ import annotations
+
 from typing import Any
 
-import pandas as pd
-
 from hbn_foundation.labels.params import SplitParams
+from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
 from hbn_foundation.signals.params import BuildParams, WindowParams
-from hbn_foundation.signals.store import SignalStore
 
 
 def prepare_source(source: SourceParams) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def prepare_source(source: SourceParams) -> dict[str, Any]:
 
 def list_recordings(
     bids_source: dict[str, Any], source: SourceParams, selection: SelectionParams
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[types.DataFrame, types.DataFrame]:
     """List the selected recordings and the participants of a BIDS root.
 
     Returns
@@ -52,8 +52,8 @@ def list_recordings(
 
 
 def split_subjects(
-    recordings: pd.DataFrame, participants: pd.DataFrame, params: SplitParams
-) -> pd.DataFrame:
+    recordings: types.DataFrame, participants: types.DataFrame, params: SplitParams
+) -> types.DataFrame:
     """Assign each subject to training, validation or test before any window exists."""
     from hbn_foundation.labels import splits
 
@@ -62,8 +62,8 @@ def split_subjects(
 
 
 def clean_signals(
-    recordings: pd.DataFrame, cleaning: CleaningParams, build: BuildParams
-) -> SignalStore:
+    recordings: types.DataFrame, cleaning: CleaningParams, build: BuildParams
+) -> types.SignalStore:
     """Clean every new or changed recording into the signal store."""
     from hbn_foundation.signals.build import build_store
 
@@ -76,14 +76,14 @@ def clean_signals(
     )
 
 
-def assess_quality(signal_store: SignalStore) -> tuple[pd.DataFrame, Any]:
+def assess_quality(signal_store: types.SignalStore) -> tuple[types.DataFrame, Any]:
     """Tabulate and draw the quality of every recording, failed ones with their reason."""
     from hbn_foundation.evaluation.dataset_figures import quality_figure
 
     return signal_store.table, quality_figure(signal_store.table)
 
 
-def cut_windows(signal_store: SignalStore, params: WindowParams) -> pd.DataFrame:
+def cut_windows(signal_store: types.SignalStore, params: WindowParams) -> types.DataFrame:
     """List the windows as (recording, start) pairs; no signal is copied."""
     from hbn_foundation.signals import windows
 
@@ -91,11 +91,11 @@ def cut_windows(signal_store: SignalStore, params: WindowParams) -> pd.DataFrame
 
 
 def describe_dataset(
-    signal_store: SignalStore,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    windows: pd.DataFrame,
-) -> tuple[dict[str, Any], pd.DataFrame, Any]:
+    signal_store: types.SignalStore,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    windows: types.DataFrame,
+) -> tuple[dict[str, Any], types.DataFrame, Any]:
     """Count subjects, hours, windows and ages by split: as JSON, table and figure."""
     from hbn_foundation.evaluation.dataset_figures import dataset_figure
     from hbn_foundation.labels.statistics import dataset_statistics
