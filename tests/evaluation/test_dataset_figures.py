@@ -62,6 +62,14 @@ def test_quality_without_measures_or_recordings(table, tmp_path):
     assert written(quality_figure(bare.tail(2)), tmp_path)
 
 
+def test_quality_of_perfect_recordings(table, tmp_path):
+    table = table.assign(n_bad=0, bad_channels="", line_noise=1.0).head(10)
+    figure = quality_figure(table)
+    assert "none in 10 recordings" in texts(figure)
+    assert "no bad channels" in texts(figure)
+    assert written(figure, tmp_path)
+
+
 def test_dataset_counts_every_split(table, tmp_path):
     splits = pd.DataFrame(
         {"subject": table["subject"], "split": ["train"] * 8 + ["validation"] * 2 + ["test"] * 2}

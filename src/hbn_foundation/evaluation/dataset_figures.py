@@ -32,6 +32,7 @@ AMPLITUDE = "amplitude_uv"
 MOST_TASKS = 12
 MOST_CHANNELS = 12
 MOST_FAILURES = 7
+NARROW = 8  # times the smallest value; a range up to here is drawn on a plain axis
 
 
 def quality_figure(table: pd.DataFrame) -> Figure:
@@ -132,12 +133,15 @@ def _bad_counts(axes: Axes, good: pd.DataFrame) -> None:
     counts = _number(good, "n_bad").dropna().astype(int)
     if counts.empty:
         return note(axes, "not measured")
+    if not counts.any():
+        return note(axes, f"none in {len(counts):,} recordings")
     width = max(1, -(-int(counts.max()) // 20))
     edges = np.arange(0, counts.max() + width + 1, width) - 0.5
     axes.hist(counts, bins=list(edges), color=ACCENT, rwidth=0.86)
     share = counts.sum() / max(_number(good, "n_channels").sum(), 1)
     axes.set_xlabel(f"bad channels ({share:.1%} of all)")
     axes.set_ylabel("recordings")
+    axes.xaxis.set_major_locator(_locator())
     _whole_numbers(axes)
     return None
 
@@ -167,17 +171,18 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
 def _distribution(
     axes: Axes, values: pd.Series, title: str, unit: str, empty: str = "not measured"
 ) -> None:
-    """Draw a histogram, logarithmic so that one extreme value does not hide the rest."""
+    """Draw a histogram; a wide range is logarithmic, so that one extreme does not hide the rest."""
     axes.set_title(title)
     values = values[np.isfinite(values) & (values > 0)]
     if values.empty:
         return note(axes, empty)
     low, high = values.min(), values.max()
-    if high / low < 1.2:
-        low, high = low / 1.5, high * 1.5
-    axes.hist(values, bins=list(np.geomspace(low, high, 28)), color=ACCENT, rwidth=0.9)
-    axes.set_xscale("log")
-    _plain_log_ticks(axes)
+    if high / low < NARROW:
+        axes.hist(values, bins=28 if high > low else 1, color=ACCENT, rwidth=0.9)
+    else:
+        axes.hist(values, bins=list(np.geomspace(low, high, 28)), color=ACCENT, rwidth=0.9)
+        axes.set_xscale("log")
+        _plain_log_ticks(axes)
     median = float(values.median())
     axes.axvline(median, color=INK, lw=1.2, ls=(0, (4, 2)))
     axes.text(median, 1.0, f" median {median:.3g}", transform=axes.get_xaxis_transform(),
