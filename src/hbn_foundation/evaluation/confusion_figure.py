@@ -67,4 +67,4 @@ def _matrix(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     accuracy = balanced_accuracy(labels, predicted)
-    axes.set_title(f"{len(labels):,} {unit}, balanced accuracy {accuracy:.3f}")
+    axes.set_title(f"{len(labels):,} {unit}\nbalanced accuracy {accuracy:.3f}")

@@ -78,10 +78,10 @@ def _loss_small(history: pd.DataFrame, objective: str) -> tuple[str, str, str, s
 def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     best = best_epoch(history)
     if "accuracy" in history and best is not None:
-        name = "validation accuracy of the objective"
+        name = "validation accuracy"
         value = float(history.loc[history["epoch"] == best, "accuracy"].iloc[0])
     else:
-        name = "balanced accuracy of the probe on test subjects"
+        name = "balanced accuracy of the probe"
         found = metrics.get("probe", {}).get(PRETRAINED, {}).get("balanced_accuracy")
         value = np.nan if found is None else float(found)
     if np.isnan(value):
@@ -94,7 +94,7 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[tuple[s
 
 
 def _better_than_trivial(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    name, aim = "pretext against its trivial predictor, test subjects", "> 15 % better"
+    name, aim = "pretext against trivial predictor", "> 15 % better"
     value = metrics.get("pretext", {}).get("test", {}).get("improvement")
     if value is None:
         return name, aim, "unknown", NOT_APPLICABLE
@@ -120,7 +120,7 @@ def _size(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> tuple[str, str, str, str]:
     """Tell whether patience ended the run, or the validation loss stands still at its end."""
-    name, aim = "convergence", f"stopped early, or loss within {SMALL_CHANGE:.0%} over 3 epochs"
+    name, aim = "convergence", f"stopped early or loss flat to {SMALL_CHANGE:.0%}"
     losses = history["validation_loss"].dropna().to_numpy() if len(history) else np.empty(0)
     best = best_epoch(history) if len(history) else None
     if len(losses) < 4 or best is None:

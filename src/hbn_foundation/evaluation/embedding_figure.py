@@ -97,6 +97,6 @@ def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
 
 def _legend(axes: Axes, entries: int) -> None:
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=min(entries, 4),
+        loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=min(entries, 5),
         handletextpad=0.2, columnspacing=1.0,
     )  # fmt: skip

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 PRETRAINED = "pretrained"
 
 NAMES = {
-    PRETRAINED: "pretrained encoder, frozen",
-    "random_weights": "same encoder, random weights",
-    "encoder_input": "encoder's input (band tangents)",
+    PRETRAINED: "pretrained encoder",
+    "random_weights": "random encoder",
+    "encoder_input": "encoder input",
     "filter_bank": "Riemannian filter bank",
-    "riemann": "Riemannian, broadband",
+    "riemann": "Riemannian broadband",
     "band_power": "log band power",
     "majority": "majority class",
 }

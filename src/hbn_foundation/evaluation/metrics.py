@@ -26,6 +26,7 @@ def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
+    log_probabilities = np.round(log_probabilities, 9)  # ties stay ties after pooling
     if log_probabilities.shape[1] == 2:
         odds = log_probabilities[:, 1] - log_probabilities[:, 0]
         return float(roc_auc_score(labels == 1, odds)) if len(np.unique(labels)) == 2 else np.nan

@@ -41,7 +41,7 @@ class EvaluationParams(Params):
         "participants column); every score must fall to chance.",
     )
     strengths: tuple[float, ...] = Field(
-        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0),
+        (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0),
         min_length=1,
         description="Inverse regularisation strengths, from strong to weak, from which the "
         "validation subjects choose.",

@@ -13,7 +13,7 @@ import pandas as pd
 from hbn_foundation.evaluation.comparison import SIGNIFICANT
 from hbn_foundation.evaluation.methods import PRETRAINED, written
 
-WIDTH = 118
+WIDTH = 110
 
 
 def report_text(
@@ -36,7 +36,7 @@ def report_text(
     Returns
     -------
     str
-        Tables of at most 118 columns, without escape codes.
+        Tables of at most 110 columns, without escape codes.
     """
     parts = [_pretext(metrics), _single_split(metrics, scores)]
     if fold_summary is not None and not fold_summary.empty:
@@ -65,10 +65,13 @@ def folds_text(summary: pd.DataFrame) -> str:
         ]
         for _, row in summary.iterrows()
     ]
-    header = ["method", "window AUROC", "recording AUROC", "balanced acc.", "pretrained ahead by",
+    header = ["method", "window AUROC", "recording AUROC", "balanced acc.", "ahead by",
               "in folds", "p"]  # fmt: skip
     n_folds = int(summary["folds"].iloc[0])
-    title = f"Frozen probe over {n_folds} folds of subjects (mean ± sd; * best baseline)"
+    title = (
+        f"Frozen probe over {n_folds} folds of subjects (mean ± sd; ahead by: pretrained minus "
+        "method; * best baseline)"
+    )
     return f"{table(title, header, rows)}\n{verdict(summary)}"
 
 
@@ -109,7 +112,7 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     grid = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD,
                  pad_edge=False, show_edge=False)  # fmt: skip
     for place, name in enumerate(header):
-        grid.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+        grid.add_column(name, justify="left" if place == 0 else "right", no_wrap=place == 0)
     for row in rows:
         grid.add_row(*row)
     console = Console(file=StringIO(), width=WIDTH, color_system=None, force_terminal=False,
@@ -154,7 +157,7 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
         for _, row in scores.iterrows()
     ]
     header = ["method", "window AUROC", "95 % interval", "recording AUROC", "balanced acc.",
-              "pretrained ahead by"]  # fmt: skip
+              "ahead by"]  # fmt: skip
     label, counts = metrics["label"], metrics["subjects"]
     control = ", LABELS SHUFFLED" if label.get("shuffled") else ""
     title = (
@@ -169,8 +172,8 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
     gap = float(ours) - float(best["window_auroc"])
     word = "above" if gap > 0 else "below"
     return (
-        f"{text}\nPretrained is {abs(gap):.3f} {word} the best baseline ({best['name']}) on this one "
-        "split; only repeated splits tell how surely."
+        f"{text}\nPretrained is {abs(gap):.3f} {word} the best baseline ({best['name']}) on this "
+        "one split; only repeated splits tell how surely."
     )
 
 

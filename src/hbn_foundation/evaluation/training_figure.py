@@ -9,9 +9,8 @@ import pandas as pd
 from hbn_foundation.evaluation.pretext import TRIVIAL, trivial_of
 from hbn_foundation.evaluation.style import (
     ACCENT,
-    CYCLE,
     INK,
-    MUTED,
+    WARNING,
     heading,
     new_figure,
     note,
@@ -50,7 +49,8 @@ def training_figure(history: pd.DataFrame) -> Figure:
     own_panels = parts if len(parts) > 1 else []
     panels = 2 + len(own_panels) + ("accuracy" in history)
     with styled():
-        figure, axes = new_figure(1, panels, panel=(4.2, 3.2))
+        columns = panels if panels < 4 else -(-panels // 2)
+        figure, axes = new_figure(-(-panels // columns), columns, panel=(4.2, 3.3))
         heading(figure, "Pretraining", _subtitle(history))
         remaining = iter(axes)
         trivial = trivial_of(parts[0], history.columns) if len(parts) == 1 else []
@@ -61,6 +61,8 @@ def training_figure(history: pd.DataFrame) -> Figure:
         if "accuracy" in history:
             _accuracy(next(remaining), history)
         _learning_rate(next(remaining), history)
+        for spare in remaining:
+            spare.set_visible(False)
     return figure
 
 
@@ -125,18 +127,26 @@ def _learning_rate(axes: Axes, history: pd.DataFrame) -> None:
         return note(axes, "not recorded")
     epochs = history["epoch"] + 1
     axes.plot(epochs, history["learning_rate"], color=INK, marker="o", ms=3)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1g}" if value else "0")
     _finish(axes, epochs, legend=False)
     return None
 
 
 def _dashed(axes: Axes, history: pd.DataFrame, trivial: list[str]) -> None:
-    colours = [MUTED, CYCLE[1], CYCLE[3]]
-    for name, colour in zip(trivial, colours, strict=False):
-        level = history[name].dropna()
+    """Draw what trivial predictors score, each named at its line."""
+    last = history["epoch"].max() + 1
+    levels = {name: history[name].dropna() for name in trivial}
+    lowest = min((level.iloc[-1] for level in levels.values() if len(level)), default=0.0)
+    for name, level in levels.items():
         if not level.empty:
-            label = f"trivial: {NAMES.get(name, name)}"
-            axes.axhline(level.iloc[-1], color=colour, ls="--", lw=1.3, label=label)
+            below = len(levels) > 1 and level.iloc[-1] == lowest  # close lines keep their names
+            axes.axhline(level.iloc[-1], color=WARNING, ls="--", lw=1.2)
+            axes.annotate(
+                f"trivial: {NAMES.get(name, name)}", (last, level.iloc[-1]),
+                (0, -3 if below else 3),
+                textcoords="offset points", ha="right", va="top" if below else "bottom",
+                fontsize=7.5, color=WARNING,
+            )  # fmt: skip
 
 
 def _finish(axes: Axes, epochs: pd.Series, legend: bool = True) -> None:
@@ -145,7 +155,6 @@ def _finish(axes: Axes, epochs: pd.Series, legend: bool = True) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.set_xlim(epochs.min() - 0.6, epochs.max() + 0.6)
+    axes.margins(y=0.12)
     if legend:
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.28 * (high - low))  # room for the legend
-        axes.legend(loc="upper right", ncols=1)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

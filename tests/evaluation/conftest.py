@@ -1,0 +1,115 @@
+"""A small store whose tasks differ in alpha power, and an encoder pretrained on it shortly."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.tables import fold_table
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+
+N_SUBJECTS = 15
+
+
+class Recipe(NamedTuple):
+    """What a pretraining that takes an instant needs."""
+
+    encoder: EncoderParams = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
+    objective: ObjectiveParams = ObjectiveParams(name="band_completion")
+    trainer: TrainerParams = TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32")
+    window: WindowParams = WindowParams(seconds=2.0, stride=2.0)
+
+
+class Toy(NamedTuple):
+    """Data that all evaluation functions take."""
+
+    store: SignalStore
+    windows: pd.DataFrame
+    splits: pd.DataFrame
+    participants: pd.DataFrame
+
+
+def toy_signal(random: np.random.Generator, alpha: float, n_samples: int, n: int) -> np.ndarray:
+    """Noise (T, C) with a 10 Hz rhythm in the last half of the channels."""
+    time = np.arange(n_samples) / 100
+    rhythm = np.sin(2 * np.pi * 10 * time + random.uniform(0, 6))
+    signal = random.normal(size=(n_samples, n))
+    signal[:, n // 2 :] += alpha * rhythm[:, None]
+    return signal
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    random = np.random.default_rng(0)
+    names = tuple(DIRECTIONS_10_20)
+    recordings = []
+    for number in range(N_SUBJECTS):
+        own = random.uniform(0.1, 0.5)
+        for task, gain in (("rest", 1.0), ("count", 0.4)):
+            row = {"recording": f"sub-{number:02}_task-{task}", "subject": f"{number:02}",
+                   "task": task}  # fmt: skip
+            if number == 3:
+                row["bad"] = {"Cz": "flat", "O1": "noisy"}
+            recordings.append((row, toy_signal(random, own * gain + 0.1, 2400, len(names))))
+    store = store_from_arrays(
+        tmp_path_factory.mktemp("toy") / "store",
+        recordings,
+        names,
+        np.array(list(DIRECTIONS_10_20.values())),
+    )
+    subjects = [f"{number:02}" for number in range(N_SUBJECTS)]
+    splits = pd.DataFrame(
+        {"subject": subjects, "split": ["train"] * 9 + ["validation"] * 3 + ["test"] * 3}
+    )
+    participants = pd.DataFrame(
+        {"subject": subjects, "sex": ["F", "M", "M"] * 5, "age": np.arange(N_SUBJECTS) + 5.0}
+    )
+    return Toy(store, cut_windows(store, Recipe().window), splits, participants)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return Recipe()
+
+
+@pytest.fixture(scope="session")
+def pretrained(toy: Toy, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory):
+    """Checkpoint and history of one epoch."""
+    from hbn_foundation.training.pretraining import pretrain
+
+    return pretrain(
+        *toy, recipe.encoder, recipe.objective, recipe.trainer, {"chosen": "cpu"},
+        tmp_path_factory.mktemp("work"), window=recipe.window,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def quick() -> EvaluationParams:
+    """Parameters for a fast evaluation."""
+    return EvaluationParams(bootstraps=20, map_method="pca", strengths=(1e-3, 1e-2, 0.1))
+
+
+@pytest.fixture
+def folds_of():
+    """Make a table of folds from the scores of each method."""
+    return _folds_of
+
+
+def _folds_of(scores: dict[str, list[float]]) -> pd.DataFrame:
+    rows = [
+        {"repeat": 0, "fold": fold, "method": method, "window_auroc": value,
+         "recording_auroc": value, "balanced_accuracy": value, "validation_auroc": value,
+         "pretext_improvement": np.nan, "n_train": 12, "n_test": 4}
+        for method, values in scores.items()
+        for fold, value in enumerate(values)
+    ]  # fmt: skip
+    return fold_table(rows)

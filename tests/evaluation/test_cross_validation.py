@@ -1,0 +1,100 @@
+"""Repeated subject splits: resumable, and nothing pretrained twice."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from hbn_foundation.evaluation import cross_validation
+from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
+from hbn_foundation.evaluation.params import RepeatParams
+from hbn_foundation.evaluation.tables import FOLD_COLUMNS, SUMMARY_COLUMNS
+
+
+@pytest.fixture
+def run(toy, quick, recipe, tmp_path):
+    def run(work_dir=tmp_path, n_jobs=1, **changes):
+        repeats = RepeatParams(folds=3, repeats=1, n_jobs=n_jobs)
+        changes = {"repeats": repeats, "baselines": ("band_power", "majority"), **changes}
+        params = quick.model_copy(update=changes)
+        return cross_validate(
+            toy.store, toy.windows, toy.participants, recipe.encoder, recipe.objective,
+            recipe.trainer, params, work_dir, window=recipe.window,
+        )  # fmt: skip
+
+    return run
+
+
+def test_no_repeats_no_folds(run):
+    folds = run(repeats=None)
+    assert folds.empty
+    assert tuple(folds.columns) == FOLD_COLUMNS
+    summary = summarise_folds(folds)
+    assert summary.empty
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+
+
+def test_folds_are_kept_and_a_killed_run_goes_on(run, tmp_path, monkeypatch):
+    counted = []
+    original = cross_validation.run_fold
+
+    def counting(fold):
+        if len(counted) == 2:
+            raise KeyboardInterrupt
+        counted.append(fold.fold)
+        return original(fold)
+
+    monkeypatch.setattr(cross_validation, "run_fold", counting)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.setattr(
+        cross_validation, "run_fold", lambda fold: (counted.append(9), original(fold))[1]
+    )
+    folds = run()
+    assert counted == [0, 1, 9]
+    assert len(folds) == 9
+    assert tuple(folds.columns) == FOLD_COLUMNS
+    assert folds.groupby("fold")["method"].apply(set).map(len).eq(3).all()
+    assert folds.loc[folds["method"] == "pretrained", "pretext_improvement"].notna().all()
+    assert folds["n_test"].eq(5).all()
+    run()
+    assert counted == [0, 1, 9]
+
+
+def test_another_evaluation_pretrains_nothing_anew(run, tmp_path, monkeypatch):
+    run()
+    from hbn_foundation.training import pretraining
+
+    def never(*_args, **_options):
+        raise AssertionError("pretrained twice")
+
+    monkeypatch.setattr(pretraining, "pretrain", never)
+    folds = run(baselines=("majority",))
+    assert set(folds["method"]) == {"pretrained", "majority"}
+    assert not list(tmp_path.glob("pretraining-*"))
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_process_gives(run, tmp_path):
+    one = run(tmp_path / "one")
+    two = run(tmp_path / "two", n_jobs=2)
+    pd.testing.assert_frame_equal(one, two, atol=5e-3)
+
+
+def test_summary_names_the_best_baseline_and_who_is_ahead(folds_of):
+    summary = summarise_folds(
+        folds_of(
+            {
+                "pretrained": [0.80, 0.78, 0.82],
+                "band_power": [0.81, 0.80, 0.80],
+                "riemann": [0.7, 0.7, 0.7],
+            }
+        )
+    ).set_index("method")
+    assert summary["best_baseline"].to_dict() == {
+        "pretrained": False, "band_power": True, "riemann": False,
+    }  # fmt: skip
+    assert summary.loc["band_power", "pretrained_ahead_by"] == pytest.approx(-0.01 / 3)
+    assert summary.loc["band_power", "pretrained_ahead_in"] == 1
+    assert summary.loc["riemann", "pretrained_ahead_in"] == 3
+    assert summary.loc["pretrained", "window_auroc_sd"] == pytest.approx(0.02)

@@ -1,0 +1,123 @@
+"""Evaluating a checkpoint, end to end on a small store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.features import encoder_features
+from hbn_foundation.evaluation.foundation import evaluate_foundation
+from hbn_foundation.evaluation.methods import NAMES
+from hbn_foundation.labels.params import LabelParams
+
+
+@pytest.fixture(scope="module")
+def scored(toy, pretrained, quick):
+    return evaluate_foundation(pretrained[0], *toy, quick)
+
+
+def test_every_method_is_scored_on_the_same_windows(scored, toy):
+    assert scored.scores["method"].tolist() == list(NAMES)
+    test = toy.splits.loc[toy.splits["split"] == "test", "subject"]
+    n_windows = toy.windows["subject"].isin(test).sum()
+    for scores in scored.metrics["probe"].values():
+        assert np.sum(scores["confusion_matrix"]) == n_windows
+    assert len(scored.predictions) == n_windows
+    assert set(scored.predictions["subject"]) == set(test)
+    assert scored.metrics["windows"]["test"] == n_windows
+    assert scored.metrics["recordings"] == {"train": 18, "validation": 6, "test": 6}
+
+
+def test_what_can_be_found_is_found(scored):
+    found = scored.scores.set_index("method")["window_auroc"]
+    assert found["band_power"] > 0.75
+    assert found["filter_bank"] > 0.75
+    assert found["pretrained"] > 0.7
+    assert found["majority"] == 0.5
+    assert scored.metrics["probe"]["majority"]["recording_auroc"] == 0.5
+
+
+def test_metrics_are_plain_json(scored):
+    text = json.dumps(scored.metrics, allow_nan=False)
+    assert json.loads(text) == scored.metrics
+    assert scored.metrics["pretext"]["test"]["improvement"] == pytest.approx(
+        1
+        - scored.metrics["pretext"]["test"]["loss"]
+        / min(
+            scored.metrics["pretext"]["test"][f"trivial_{name}"] for name in ("copy", "band_mean")
+        )
+    )
+
+
+def test_predictions_and_map_are_complete(scored, toy):
+    probabilities = scored.predictions[["p(count)", "p(rest)"]].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    names = np.array(["count", "rest"])
+    assert (names[probabilities.argmax(1)] == scored.predictions["predicted"]).all()
+    assert set(scored.embedding["split"]) == {"train", "validation", "test"}
+    assert scored.embedding[["x", "y"]].notna().all(axis=None)
+    assert len(scored.embedding) == len(toy.windows)
+
+
+def test_the_same_twice(scored, toy, pretrained, quick):
+    again = evaluate_foundation(pretrained[0], *toy, quick)
+    assert again.metrics == scored.metrics
+
+
+def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):
+    """The interval over shuffles must hold .5, and lie below what the true labels give."""
+    areas = []
+    for seed in range(6):
+        params = quick.model_copy(
+            update={"shuffle_labels": True, "seed": seed, "baselines": ("band_power",)}
+        )
+        scores = evaluate_foundation(pretrained[0], *toy, params).scores
+        areas.append(scores.set_index("method")["window_auroc"])
+    for method in ("pretrained", "band_power"):
+        values = np.array([area[method] for area in areas])
+        reach = 2.6 * values.std(ddof=1) / np.sqrt(len(values))  # t of 5 degrees, 95 %
+        assert values.mean() - reach < 0.5 < values.mean() + reach
+        assert abs(values.mean() - 0.5) < 0.2
+
+
+def test_a_label_of_the_subject(toy, pretrained, quick):
+    label = LabelParams(kind="participant", column="age")
+    params = quick.model_copy(update={"label": label, "baselines": ("majority",)})
+    metrics = evaluate_foundation(pretrained[0], *toy, params).metrics
+    # All test subjects are older than the median of the training subjects: no AUROC, no crash.
+    assert metrics["probe"]["pretrained"]["window_auroc"] is None
+    assert metrics["label"]["classes"] == ["age ≤ 9", "age > 9"]
+
+
+def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(toy, pretrained, quick):
+    swapped = toy.splits.copy()
+    swapped.loc[0, "split"], swapped.loc[14, "split"] = "test", "train"
+    with pytest.raises(UserError, match="00"):
+        evaluate_foundation(pretrained[0], toy.store, toy.windows, swapped, toy.participants, quick)
+
+
+def test_a_checkpoint_selected_on_a_test_subject_is_refused(toy, pretrained, quick):
+    swapped = toy.splits.copy()
+    swapped.loc[9, "split"], swapped.loc[14, "split"] = "test", "validation"
+    with pytest.raises(UserError, match="09"):
+        evaluate_foundation(pretrained[0], toy.store, toy.windows, swapped, toy.participants, quick)
+
+
+def test_features_follow_the_table_and_not_the_batches(toy, pretrained):
+    from hbn_foundation.training.checkpoint import load_encoder
+
+    encoder = load_encoder(pretrained[0])
+    windows = toy.windows.sample(20, random_state=0).reset_index(drop=True)
+    whole = encoder_features({"a": encoder}, toy.store, windows, 64, input_of="a")
+    small = encoder_features({"a": encoder}, toy.store, windows, 3, input_of="a")
+    assert whole["a"].shape == (20, encoder.n_features)
+    assert whole["encoder_input"].shape == (20, 6 * 190)
+    for name, values in whole.items():
+        np.testing.assert_allclose(values, small[name], atol=1e-4)
+    backwards = encoder_features({"a": encoder}, toy.store, windows.iloc[::-1], 64)
+    np.testing.assert_allclose(backwards["a"][::-1], whole["a"], atol=1e-4)
+    assert not torch.is_grad_enabled() or whole["a"].dtype == np.float32

@@ -1,0 +1,156 @@
+"""Criteria, report and figures from the tables of a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbn_foundation.evaluation.criteria import MET, NOT_APPLICABLE, NOT_MET, criteria_table
+from hbn_foundation.evaluation.figures import foundation_figures
+from hbn_foundation.evaluation.foundation import evaluate_foundation
+from hbn_foundation.evaluation.pretext import improvements
+from hbn_foundation.evaluation.report import folds_text, report_text, show, verdict
+from hbn_foundation.evaluation.tables import fold_table, summarise_folds
+
+
+@pytest.fixture(scope="module")
+def scored(toy, pretrained, quick):
+    return evaluate_foundation(pretrained[0], *toy, quick)
+
+
+def history(losses, **columns) -> pd.DataFrame:
+    n = len(losses)
+    table = {"epoch": range(n), "train_loss": losses, "validation_loss": losses,
+             "learning_rate": 1e-3, "seconds": 60.0}  # fmt: skip
+    return pd.DataFrame({**table, **columns})
+
+
+def checkpoint(objective: str, patience: int = 5):
+    trainer = {"early_stopping_patience": patience}
+    return SimpleNamespace(metadata={"objective": objective, "parameters": {"trainer": trainer}})
+
+
+METRICS = {
+    "probe": {"pretrained": {"balanced_accuracy": 0.65}},
+    "model": {"megabytes": 13.8},
+    "pretext": {"test": {"improvement": 0.1}},
+}
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    return table["verdict"].tolist()
+
+
+def test_criteria_of_a_self_supervised_run():
+    table = criteria_table(history([1.0, 0.5, 0.4, 0.3]), METRICS, checkpoint("band_completion"))
+    assert verdicts(table) == [
+        MET, NOT_APPLICABLE, MET, NOT_MET, NOT_MET, MET, MET, NOT_MET,
+    ]  # fmt: skip
+    assert table["value"].tolist()[2] == "65.0%"
+
+
+def test_criteria_of_a_binary_task_take_its_own_accuracy():
+    run = history(
+        [0.69, 0.5, 0.28, 0.281, 0.282], accuracy=[0.5, 0.6, 0.75, 0.7, 0.7], trivial_loss=0.693
+    )
+    table = criteria_table(run, METRICS, checkpoint("relative_positioning", patience=2))
+    by_name = table.set_index("criterion")
+    assert by_name.loc["training loss of a binary task", "verdict"] == MET
+    assert by_name.loc["validation accuracy", "value"] == "75.0%"
+    assert by_name.loc["convergence", "verdict"] == MET
+    assert "stopped early" in by_name.loc["convergence", "value"]
+
+
+def test_criteria_without_anything_are_not_applicable():
+    table = criteria_table(history([]), {}, checkpoint("band_completion"))
+    assert set(verdicts(table)) == {NOT_APPLICABLE}
+
+
+def test_improvement_is_against_the_better_trivial_predictor():
+    found = improvements({"loss": 0.6, "band_loss": 0.6, "trivial_copy": 0.8,
+                          "trivial_band_mean": 1.0})  # fmt: skip
+    assert found == {
+        "improvement": pytest.approx(0.25),
+        "improvement_band_loss": found["improvement"],
+    }
+    assert improvements({"loss": 0.7, "trivial_loss": 0.5})["improvement"] == pytest.approx(-0.4)
+    assert improvements({"loss": 0.7}) == {}
+
+
+def test_report_says_who_wins_and_who_loses(scored, pretrained, folds_of, capsys):
+    checkpoint_, run = pretrained
+    criteria = criteria_table(run, scored.metrics, checkpoint_)
+    scores = {"pretrained": [0.80, 0.78, 0.82], "band_power": [0.81, 0.80, 0.82]}
+    summary = summarise_folds(folds_of(scores))
+    text = report_text(scored.metrics, scored.scores, summary, criteria)
+    assert "The best baseline (log band power) beats the pretrained encoder by 0.010" in text
+    assert "not significant" in text
+    assert "\x1b" not in text
+    for name in scored.scores["name"]:
+        assert name in text
+    assert max(map(len, text.splitlines())) < 130
+    show(text)
+    assert "training time" in capsys.readouterr().out
+
+
+def test_verdict_of_a_clear_win(folds_of):
+    scores = {"pretrained": [0.80, 0.78, 0.82, 0.81], "band_power": [0.70, 0.69, 0.71, 0.72]}
+    text = verdict(summarise_folds(folds_of(scores)))
+    assert "leads the best baseline (log band power)" in text
+    assert "in 4 of 4 folds" in text
+    assert "Significantly ahead of: log band power." in text
+    assert "p" in folds_text(summarise_folds(folds_of(scores)))
+
+
+def test_report_survives_json_and_csv(scored, pretrained, tmp_path):
+    """What the catalog writes and reads back must give the same report."""
+    import json
+
+    metrics = json.loads(json.dumps(scored.metrics))
+    tables = []
+    for number, table in enumerate((scored.scores, summarise_folds(fold_table([])), pretrained[1])):
+        path = tmp_path / f"{number}.csv"
+        table.to_csv(path, index=False)
+        tables.append(pd.read_csv(path))
+    criteria = criteria_table(tables[2], metrics, pretrained[0])
+    before = criteria_table(pretrained[1], scored.metrics, pretrained[0])
+    assert report_text(metrics, tables[0], tables[1], criteria) == report_text(
+        scored.metrics, scored.scores, None, before
+    )
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_figures_are_drawn(scored, pretrained, folds_of, tmp_path, repeated):
+    folds = folds_of({"pretrained": [0.8, 0.7], "riemann": [0.6, 0.65]}) if repeated else None
+    figures = foundation_figures(
+        pretrained[1], scored.scores, scored.predictions, scored.embedding, folds
+    )
+    assert list(figures) == ["training_curves", "scores", "confusion_matrix", "embedding"]
+    for name, figure in figures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    methods = [label.get_text() for label in figures["scores"].axes[0].get_yticklabels()]
+    assert ("Riemannian broadband" in methods) is True
+    assert len(methods) == (2 if repeated else len(scored.scores))
+
+
+def test_confusion_figure_counts_what_the_metrics_count(scored, pretrained):
+    figures = foundation_figures(*(pretrained[1], scored.scores, scored.predictions,
+                                   scored.embedding))  # fmt: skip
+    texts = [text.get_text() for text in figures["confusion_matrix"].axes[0].texts]
+    counts = [int(text.split("\n")[1].replace(",", "")) for text in texts]
+    expected = scored.metrics["probe"]["pretrained"]["confusion_matrix"]
+    assert counts == np.ravel(expected).tolist()
+
+
+def test_training_figure_of_two_families_gives_each_a_panel():
+    from hbn_foundation.evaluation.training_figure import training_figure
+
+    run = history([1.0, 0.9], band_loss=[0.6, 0.5], patch_loss=[0.9, 0.8], trivial_copy=0.7,
+                  trivial_patch_mean=1.0)  # fmt: skip
+    titles = [axes.get_title(loc="left") for axes in training_figure(run).axes]
+    assert titles[:3] == ["Loss", "Spectra of the bands", "Hidden patches"]
+    assert training_figure(history([])).axes

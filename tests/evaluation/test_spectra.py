@@ -1,0 +1,96 @@
+"""Band power and covariances measure what was put into the signals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hbn_foundation.evaluation import baselines, spectra
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.models.spatial import DIRECTIONS_10_20
+
+BANDS = EvaluationParams().bands
+POSITIONS = np.array(list(DIRECTIONS_10_20.values()), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("frequency", "band"), [(2, 0), (6, 1), (10, 2), (16, 3), (25, 4)])
+def test_a_sine_lies_in_its_band(frequency, band):
+    time = np.arange(200) / 100
+    signals = np.sin(2 * np.pi * frequency * time)[None, None].astype(np.float32)
+    power = spectra.log_band_power(signals, np.ones((1, 1), bool), BANDS, 100.0)
+    assert power[0].argmax() == band
+    matrices = spectra.covariances(signals, BANDS, 100.0, 0.0)
+    assert matrices[0, :, 0, 0].argmax() == band
+    assert matrices[0, band, 0, 0] == pytest.approx(0.5, rel=0.01)
+
+
+def test_broadband_covariance_is_the_covariance():
+    signals = np.random.default_rng(0).normal(size=(3, 5, 201)).astype(np.float32)
+    matrices = spectra.covariances(signals, None, 100.0, 0.0)
+    expected = [np.cov(window, bias=True) for window in signals]
+    # The one constant coefficient of the spectrum is zero and every other counts twice.
+    np.testing.assert_allclose(matrices[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_flat_window_is_still_positive_definite():
+    matrices = spectra.covariances(np.zeros((1, 4, 200), np.float32), BANDS, 100.0, 0.1)
+    assert np.linalg.eigvalsh(matrices).min() > 0
+
+
+def test_unusable_channels_are_missing_from_band_power():
+    signals = np.zeros((2, 3, 200), np.float32)
+    mask = np.array([[True, False, True], [True, True, True]])
+    power = spectra.log_band_power(signals, mask, BANDS, 100.0)
+    missing = np.isnan(power).reshape(2, len(BANDS), 3)
+    np.testing.assert_array_equal(missing, np.repeat(~mask[:, None], len(BANDS), 1))
+
+
+def test_few_channels_stay_themselves_and_bad_ones_come_from_their_neighbours():
+    mask = np.ones((3, 19), bool)
+    mask[1, 9] = False
+    weights = spectra.electrode_weights(POSITIONS, mask)
+    np.testing.assert_array_equal(weights[0], np.eye(19))
+    np.testing.assert_array_equal(weights[2], np.eye(19))
+    assert weights[1, 9, 9] == 0
+    assert weights[1, 9].sum() == pytest.approx(1, abs=1e-5)
+    near = np.argsort(weights[1, 9])[-4:]
+    assert set(near) == {4, 8, 10, 14}  # Fz, C3, C4, Pz around Cz
+
+
+def test_dense_caps_become_nineteen_electrodes():
+    random = np.random.default_rng(0)
+    positions = random.normal(size=(129, 3))
+    positions /= np.linalg.norm(positions, axis=1, keepdims=True)
+    weights = spectra.electrode_weights(positions, random.random((4, 129)) > 0.2)
+    assert weights.shape == (4, 19, 129)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+
+
+def test_tangent_space_of_the_training_mean():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(40, 2, 4, 50))
+    matrices = noise @ noise.swapaxes(-1, -2) / 50
+    train = np.arange(40) < 20
+    vectors = baselines.tangent_vectors(matrices, train)
+    assert vectors.shape == (40, 2 * 10)
+    np.testing.assert_allclose(vectors[train].mean(0), 0, atol=1e-4)
+    other = matrices.copy()
+    other[~train] *= 5  # what is held out does not move the mean
+    np.testing.assert_allclose(baselines.tangent_vectors(other, train)[train], vectors[train])
+
+
+def test_reading_in_batches_changes_nothing(toy):
+    windows = toy.windows.sample(30, random_state=0).reset_index(drop=True)
+    whole, small = (
+        baselines.measure(
+            ("band_power", "riemann", "filter_bank", "majority"), toy.store, windows, 200,
+            EvaluationParams(batch_size=size),
+        )
+        for size in (64, 7)
+    )  # fmt: skip
+    assert set(whole) == {"band_power", "riemann", "filter_bank"}
+    for name, values in whole.items():
+        np.testing.assert_allclose(values, small[name], rtol=1e-5)
+    bad = (windows["subject"] == "03").to_numpy(dtype=bool)
+    assert bad.any()
+    np.testing.assert_array_equal(np.isnan(whole["band_power"]).any(1), bad)
