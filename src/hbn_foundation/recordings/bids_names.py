@@ -68,7 +68,7 @@ def sidecar(root: str | Path, path: str, suffix: str) -> Path | None:
         best, most = None, -1
         for name in _sidecars_in(os.path.join(root, place)):
             if name == suffix or name.endswith(f"_{suffix}"):
-                own = set(entities(name).items()) if name != suffix else set()
+                own = {pair for pair in entities(name).items() if pair[0] != "space"}
                 if len(own) > most and own <= wanted:
                     best, most = name, len(own)
         if best is not None:

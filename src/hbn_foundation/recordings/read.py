@@ -85,7 +85,9 @@ def read_raw(path: str | Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+            # mne.io.read_raw knows EGI by its .mff alone
+            reader = mne.io.read_raw_egi if path.suffix.lower() == ".raw" else mne.io.read_raw
+            raw = reader(path, preload=False, verbose="ERROR")
     except MemoryError:
         raise
     except Exception as error:  # whatever a reader trips over is a reason to leave the file out

@@ -137,31 +137,23 @@ class Resampler:
 
 
 def _lengths(n: int, ratio: float) -> tuple[int, int]:
-    """Lengths of the transforms, at least `n`, whose quotient is `ratio` up to the drift.
+    """Lengths of the transforms, the first at least `n`, whose quotient is nearly `ratio`.
 
-    The shorter one is a fast length; the other follows from the ratio.
+    Nearly: the end of the piece is off the new grid by less than `MAX_DRIFT` samples. Fast
+    lengths are preferred; rates without such are served by slower ones.
     """
     from scipy import fft
 
-    m = int(np.ceil(n / ratio))
-    best: tuple[float, int, int] | None = None
-    for _ in range(2000):
-        m = fft.next_fast_len(m, real=True)
-        exact = m * ratio
-        n_fft = round(exact)
-        drift = abs(exact - n_fft) / ratio
-        if n_fft >= n:
-            if best is None or drift < best[0]:
-                best = (drift, n_fft, m)
-            if drift < MAX_DRIFT and fft.next_fast_len(n_fft, real=True) == n_fft:
-                return n_fft, m
-            if m > 1.25 * n / ratio + 64 and best[0] < MAX_DRIFT:
-                break
-        m += 1
-        if m > 2 * n / ratio + 1000:
-            break
-    assert best is not None
-    return best[1], best[2]
+    m = np.arange(int(np.ceil(n / ratio)), int(1.25 * n / ratio) + 2000)
+    n_fft = np.rint(m * ratio).astype(int)
+    drift = np.abs(m * ratio - n_fft) / ratio
+    drift[n_fft < n] = np.inf
+    exact = np.flatnonzero(drift < MAX_DRIFT)
+    for i in exact:
+        if all(fft.next_fast_len(int(x), real=True) == x for x in (m[i], n_fft[i])):
+            return int(n_fft[i]), int(m[i])
+    best = exact[0] if len(exact) else np.argmin(drift)
+    return int(n_fft[best]), int(m[best])
 
 
 def extend(samples: np.ndarray, before: int, after: int) -> np.ndarray:

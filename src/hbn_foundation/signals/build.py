@@ -1,0 +1,199 @@
+"""Build the signal store: clean every recording that is new or has changed, in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say, track
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.signals.content import cleaning_hash, content_hash, known_hash, note_hash, stamp
+from hbn_foundation.signals.parallel import WorkerKilled, count_workers, run_parallel
+from hbn_foundation.signals.store import SignalStore
+from hbn_foundation.signals.store_files import (
+    describe,
+    describe_failure,
+    description_file,
+    read_description,
+    signal_file,
+    write_json,
+)
+from hbn_foundation.signals.store_index import INDEX, IndexBuilder, write_index_file
+
+REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One recording to clean, at its place in the index."""
+
+    place: int
+    row: dict[str, Any]
+    store: str
+    params: CleaningParams
+    cleaning: str
+
+
+def build_store(
+    recordings: pd.DataFrame,
+    path: str | Path,
+    cleaning: CleaningParams | None = None,
+    n_jobs: int = -1,
+    max_failed_share: float = 0.2,
+) -> SignalStore:
+    """Clean the recordings into a signal store; those cleaned before are left as they are.
+
+    A recording is cleaned again when the content of its files or the parameters of the cleaning
+    changed; files of the same size and time as last time are not read. Signals of recordings that
+    are no longer selected, and of former contents and parameters, stay on disk and out of the
+    index. One that cannot be used is in the table with its reason.
+
+    Parameters
+    ----------
+    recordings
+        From `find_recordings`.
+    path
+        The store's folder.
+    cleaning
+        How to clean; None is the defaults.
+    n_jobs
+        Worker processes; −1: one for each core, 1: none.
+    max_failed_share
+        The build stops as soon as a larger share of the recordings cannot be used.
+
+    Returns
+    -------
+    SignalStore
+        With the recordings of the table, in its order.
+
+    Raises
+    ------
+    UserError
+        Too many recordings cannot be used, or the disk is full. What is cleaned by then is kept
+        and found by the next build; the index stays the former one.
+    """
+    cleaning = cleaning or CleaningParams()
+    path = Path(path)
+    key = cleaning_hash(cleaning)
+    names = recordings["recording"]
+    if names.duplicated().any():
+        raise UserError(f"{path}: two recordings named {names[names.duplicated()].iat[0]!r}")
+    tally = _Tally(len(recordings), max_failed_share)
+    tasks = []
+    for place, row in enumerate(recordings.to_dict("records")):
+        task = _Task(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
+        description = _done_before(task)
+        if description is None:
+            tasks.append(task)
+        else:
+            tally.add(place, description)
+    n_known = len(recordings) - len(tasks)
+    results = _results(tasks, n_jobs)
+    for place, description in track(results, "cleaning recordings", total=len(tasks)):
+        tally.add(place, description)
+    index = path / INDEX
+    frame, metadata = tally.builder.frame(), tally.builder.metadata()
+    write_index_file(index, frame, metadata)
+    say(
+        f"{path}: {len(tasks) - tally.n_failed_now} recordings cleaned, {n_known} known from "
+        f"before, {len(tally.failures)} cannot be used"
+    )
+    return SignalStore.from_table(index, frame, metadata)
+
+
+class _Tally:
+    """The index so far, and whether too many recordings have failed."""
+
+    def __init__(self, n_recordings: int, max_failed_share: float) -> None:
+        self.builder = IndexBuilder()
+        self.failures: list[str] = []
+        self.n_failed_now = 0
+        self._n, self._share = n_recordings, max_failed_share
+
+    def add(self, place: int, description: Mapping[str, Any]) -> None:
+        self.builder.add(place, description)
+        if description["status"] == "ok":
+            return
+        self.failures.append(f"{description['recording']}: {description['reason']}")
+        self.n_failed_now += not description.get("known", False)
+        n_failed = len(self.failures)
+        if n_failed > self._share * self._n or n_failed == self._n:
+            first = "; ".join(self.failures[:REASONS_SHOWN])
+            more = "; …" if n_failed > REASONS_SHOWN else ""
+            raise UserError(
+                f"{n_failed} of {self._n} recordings cannot be used, more than max_failed_share = "
+                f"{self._share:g} allows: {first}{more}"
+            )
+
+
+def _results(tasks: list[_Task], n_jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    workers = min(count_workers(n_jobs), max(len(tasks), 1))
+    for task, result in run_parallel(_clean, tasks, workers):
+        if isinstance(result, WorkerKilled):
+            yield task.place, describe_failure(task.row, str(result), "", task.cleaning)
+        else:
+            yield task.place, result
+
+
+def _done_before(task: _Task) -> dict[str, Any] | None:
+    """Find the description of a recording cleaned before whose files have not changed since."""
+    recording = str(task.row["recording"])
+    content = known_hash(task.store, recording, stamp(task.row))
+    if content is None:
+        return None
+    description = _read(task, content)
+    return None if description is None else {**description, "known": True}
+
+
+def _read(task: _Task, content: str) -> dict[str, Any] | None:
+    """Read the description of a recording cleaned before, if its signal is there as well."""
+    key = (task.store, str(task.row["recording"]), content, task.cleaning)
+    description = read_description(*key)
+    if description is None or (description["status"] == "ok" and not signal_file(*key).is_file()):
+        return None
+    return description
+
+
+def _clean(task: _Task) -> dict[str, Any]:
+    """Clean one recording; run in a worker."""
+    from hbn_foundation.recordings.integrity import UnreadableRecording
+
+    recording = str(task.row["recording"])
+    files = stamp(task.row)
+    content = ""
+    try:
+        content = content_hash(task.row["bids_root"], files)
+        description = _read(task, content)
+        if description is None:
+            description = _clean_content(task, content)
+            key = (task.store, recording, content, task.cleaning)
+            write_json(description_file(*key), description)
+        note_hash(task.store, recording, files, content)
+        return description
+    except UserError:
+        raise
+    except UnreadableRecording as error:
+        description = describe_failure(task.row, str(error), content, task.cleaning)
+        write_json(description_file(task.store, recording, content, task.cleaning), description)
+        note_hash(task.store, recording, files, content)
+        return description
+    except MemoryError:
+        reason = "not enough memory"
+    except Exception as error:  # one recording must not end the run; it is tried again next time
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return describe_failure(task.row, reason, content, task.cleaning)
+
+
+def _clean_content(task: _Task, content: str) -> dict[str, Any]:
+    from hbn_foundation.recordings.clean import clean_recording
+
+    out = signal_file(task.store, str(task.row["recording"]), content, task.cleaning)
+    with renamed_when_done(out) as temporary:
+        cleaned = clean_recording(task.row, task.params, temporary)
+    return describe(task.row, cleaned, content, task.cleaning)

@@ -1,0 +1,129 @@
+"""What a recording consists of on disk, and hashes of its content and of the cleaning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings.bids_names import sidecar
+from hbn_foundation.recordings.params import CleaningParams
+
+CLEANING_VERSION = 1
+"""To be raised when the code cleans otherwise than before with the same parameters."""
+
+SIDECARS = ("channels.tsv", "eeg.json", "electrodes.tsv", "coordsystem.json")
+WITHOUT_EFFECT = {"chunk_seconds"}
+"""Parameters of the cleaning that do not change its result."""
+
+Stamp = list[tuple[str, int, int]]
+
+
+def cleaning_hash(params: CleaningParams) -> str:
+    """Hash of the parameters of the cleaning and of its version."""
+    content = {"version": CLEANING_VERSION, **params.model_dump(exclude=WITHOUT_EFFECT)}
+    return _hash(json.dumps(content, sort_keys=True).encode())
+
+
+def stamp(row: Mapping[str, Any]) -> Stamp:
+    """Name, size and time (ns) of every file that a recording's clean signal depends on.
+
+    Parameters
+    ----------
+    row
+        Row of `find_recordings`. A file that is missing has size −1.
+    """
+    root, path = str(row["bids_root"]), str(row["path"])
+    folder, _, name = path.rpartition("/")
+    stem = name.rpartition(".")[0].partition("_split-")[0].removesuffix("_eeg")
+    files = _own_files(os.path.join(root, folder), stem)
+    found = [(f"{folder}/{f}", *_size_and_time(os.path.join(root, folder, f))) for f in files]
+    for suffix in SIDECARS:
+        file = sidecar(root, path, suffix)
+        if file is not None:
+            found.append((file.relative_to(root).as_posix(), *_size_and_time(str(file))))
+    return sorted(set(found))
+
+
+def _own_files(folder: str, stem: str) -> list[str]:
+    """Signal files of a recording: every ``<stem>_eeg.*`` but its JSON; folders' files too."""
+    names = [n for n in _names(folder, _time(folder)) if _is_own(n, stem)]
+    files = []
+    for name in names:
+        place = Path(folder, name)
+        if place.is_dir():
+            files += [p.relative_to(folder).as_posix() for p in place.rglob("*") if p.is_file()]
+        else:
+            files.append(name)
+    return files
+
+
+def _is_own(name: str, stem: str) -> bool:
+    if not name.startswith(stem) or name.endswith((".json", ".tsv")):
+        return False
+    rest = name[len(stem) :]
+    return rest.startswith("_eeg.") or (rest.startswith("_split-") and "_eeg." in rest)
+
+
+@lru_cache(maxsize=8)
+def _names(folder: str, changed: int) -> tuple[str, ...]:
+    """Names in a folder that last changed at `changed` (ns)."""
+    return tuple(sorted(os.listdir(folder))) if changed >= 0 else ()
+
+
+def _time(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def content_hash(root: str | Path, files: Stamp) -> str:
+    """Hash of the files' names and contents."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, size, _ in files:
+        digest.update(f"{PurePosixPath(name).name}\0{size}\0".encode())
+        if size < 0:
+            continue
+        with open(os.path.join(root, name), "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def known_hash(store: str | Path, recording: str, files: Stamp) -> str | None:
+    """Content hash noted when the files had this stamp; None when they have changed since."""
+    try:
+        noted = json.loads(_note(store, recording).read_bytes())
+        same = [tuple(f) for f in noted["files"]] == files
+        return str(noted["content_hash"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def note_hash(store: str | Path, recording: str, files: Stamp, content: str) -> None:
+    """Note the content hash of files, for `known_hash`."""
+    text = json.dumps({"files": files, "content_hash": content})
+    with renamed_when_done(_note(store, recording), len(text)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _note(store: str | Path, recording: str) -> Path:
+    return Path(store) / "sources" / f"{recording}.json"

@@ -1,0 +1,84 @@
+"""Small EEG files of every format, for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mne
+import numpy as np
+
+NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "Fz", "Cz", "Pz", "T3")
+
+
+def noise(n_channels: int, n_samples: int, sfreq: float, seed: int = 0) -> np.ndarray:
+    """Correlated 1/f-like noise of about 10 µV with a 10 Hz rhythm, in volts."""
+    rng = np.random.default_rng(seed)
+    white = rng.standard_normal((n_channels, n_samples))
+    white = white + 1.5 * rng.standard_normal((1, n_samples))
+    spectrum = np.fft.rfft(white)
+    frequencies = np.fft.rfftfreq(n_samples, 1 / sfreq)
+    spectrum /= np.maximum(frequencies, 0.3) ** 0.7
+    signal = np.fft.irfft(spectrum, n_samples)
+    signal /= signal.std(axis=1, keepdims=True)
+    rhythm = np.sin(2 * np.pi * 10 * np.arange(n_samples) / sfreq)
+    return 1e-5 * (signal + 0.5 * rhythm)
+
+
+def raw_array(
+    signal: np.ndarray, sfreq: float, names: tuple[str, ...] = NAMES, types: str | list = "eeg"
+) -> mne.io.RawArray:
+    names = names[: len(signal)]
+    return mne.io.RawArray(signal, mne.create_info(list(names), sfreq, types), verbose="ERROR")
+
+
+def bids_file(root: Path, ending: str, subject: str = "1", task: str = "rest") -> Path:
+    """Path of a recording in a BIDS root, whose folder is made."""
+    (root / "dataset_description.json").parent.mkdir(parents=True, exist_ok=True)
+    (root / "dataset_description.json").write_text('{"Name": "test", "BIDSVersion": "1.8.0"}')
+    folder = root / f"sub-{subject}" / "eeg"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"sub-{subject}_task-{task}_eeg{ending}"
+
+
+def write(raw: mne.io.BaseRaw, path: Path) -> Path:
+    """Write a recording in the format that the path's ending names."""
+    if path.suffix == ".fif":
+        raw.save(path, verbose="ERROR")
+    elif path.suffix == ".bdf":
+        write_bdf(raw, path)
+    else:
+        mne.export.export_raw(path, raw, verbose="ERROR", overwrite=True)
+    return path
+
+
+def write_bdf(raw: mne.io.BaseRaw, path: Path) -> None:
+    import edfio
+
+    sfreq = raw.info["sfreq"]
+    whole = int(raw.n_times // sfreq * sfreq)
+    signals = [
+        edfio.BdfSignal(x[:whole] * 1e6, sfreq, label=name, physical_dimension="uV")
+        for name, x in zip(raw.ch_names, raw.get_data(), strict=True)
+    ]
+    edfio.Bdf(signals).write(path)
+
+
+def write_sidecar(path: Path, **content: object) -> None:
+    path.with_suffix(".json").write_text(json.dumps(content))
+
+
+def write_channels(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Write channels.tsv beside a recording: name, type, status."""
+    lines = ["name\ttype\tunits\tstatus", *(f"{n}\t{t}\tuV\t{s}" for n, t, s in rows)]
+    name = path.name.partition("_eeg.")[0] + "_channels.tsv"
+    path.with_name(name).write_text("\n".join(lines) + "\n")
+
+
+def row(root: Path, path: Path) -> dict[str, str]:
+    return {
+        "bids_root": str(root),
+        "path": path.relative_to(root).as_posix(),
+        "recording": path.name.partition("_eeg.")[0],
+        "subject": path.name.partition("_")[0].removeprefix("sub-"),
+    }

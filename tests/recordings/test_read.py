@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from hbn_foundation.recordings.integrity import UnreadableRecording
+from hbn_foundation.recordings.montage import template_positions
+from hbn_foundation.recordings.read import check_length, eeg_channels, read_raw, read_sidecar
+from recordings.eeg_files import (
+    NAMES,
+    bids_file,
+    noise,
+    raw_array,
+    write,
+    write_channels,
+    write_sidecar,
+)
+
+SFREQ = 128.0
+
+
+@pytest.fixture
+def signal():
+    return noise(14, int(10 * SFREQ), SFREQ)
+
+
+def channels(root, path):
+    return eeg_channels(read_raw(path), root, path.relative_to(root).as_posix())
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf", ".set", ".vhdr", ".fif"])
+def test_every_format_is_read_with_names_and_places(tmp_path, signal, ending):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ending))
+    raw = read_raw(path)
+    found = channels(tmp_path, path)
+    assert found.names == [*NAMES[:-1], "T7"]
+    np.testing.assert_allclose(found.positions, template_positions(found.names))
+    read = raw.get_data(picks=found.picks)
+    n = min(read.shape[1], signal.shape[1])
+    assert np.abs(read[:, :n] - signal[:, :n]).max() < 2e-8
+    assert read.shape[1] >= 9 * SFREQ
+
+
+def test_egi_raw_is_read(tmp_path, signal):
+    path = bids_file(tmp_path, ".raw")
+    write_egi(path, signal[:8] * 1e6, 128)
+    raw = read_raw(path)
+    found = channels(tmp_path, path)
+    assert found.names == [f"E{i}" for i in range(1, 9)]
+    np.testing.assert_allclose(raw.get_data(picks=found.picks), signal[:8], atol=1e-8)
+
+
+def write_egi(path, microvolts, sfreq):
+    """Write a simple-binary EGI file, version 4 (float32), without events."""
+    n_channels, n_samples = microvolts.shape
+    head = [
+        np.array([4], ">i4"),
+        np.array([2020, 1, 1, 0, 0, 0], ">i2"),
+        np.array([0], ">i4"),
+        np.array([sfreq, n_channels, 1, 0, 0], ">i2"),
+        np.array([n_samples], ">i4"),
+        np.array([0], ">i2"),
+    ]
+    body = np.ascontiguousarray(microvolts.T, ">f4")
+    path.write_bytes(b"".join(part.tobytes() for part in head) + body.tobytes())
+
+
+def test_channels_tsv_says_what_is_eeg_and_what_is_bad(tmp_path, signal):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".edf"))
+    write_channels(path, [("Fp1", "EOG", "good"), ("F3", "EEG", "bad"), ("Fp2", "n/a", "n/a")])
+    found = channels(tmp_path, path)
+    assert "Fp1" not in found.names
+    assert {"Fp2", "F3", "C3"} <= set(found.names)
+    assert found.bad == {"F3": "channels.tsv"}
+
+
+def test_channels_without_a_place_are_listed(tmp_path, signal):
+    names = ("Fp1", "EEG C3-REF", "Cz.", "X9", "ECG", "A2-A1")
+    path = write(raw_array(signal[:6], SFREQ, names), bids_file(tmp_path, ".edf"))
+    found = channels(tmp_path, path)
+    assert found.names == ["Fp1", "C3", "Cz"]
+    assert found.unknown == ["X9", "ECG", "A2-A1"]
+
+
+def test_digitised_positions_place_unknown_names(tmp_path, signal):
+    import mne
+
+    names = [f"ch{i}" for i in range(10)]
+    places = template_positions(NAMES[:10]) * 0.095 + [0, 0, 0.04]
+    raw = raw_array(signal[:10], SFREQ, tuple(names))
+    raw.set_montage(
+        mne.channels.make_dig_montage(dict(zip(names, places, strict=True)), coord_frame="head")
+    )
+    path = write(raw, bids_file(tmp_path, ".fif"))
+    found = channels(tmp_path, path)
+    assert found.names == names
+    cosines = (found.positions * template_positions(NAMES[:10])).sum(axis=1)
+    assert cosines.min() > 0.99
+
+
+def test_electrodes_tsv_places_unknown_names(tmp_path, signal):
+    names = [f"ch{i}" for i in range(10)]
+    path = write(raw_array(signal[:10], SFREQ, tuple(names)), bids_file(tmp_path, ".edf"))
+    places = template_positions(NAMES[:10]) * 0.095 + [0, 0, 0.04]
+    lines = [f"{n}\t{x}\t{y}\t{z}" for n, (x, y, z) in zip(names, places, strict=True)]
+    (path.parent / "sub-1_space-CapTrak_electrodes.tsv").write_text(
+        "name\tx\ty\tz\n" + "\n".join(lines) + "\n"
+    )
+    (path.parent / "sub-1_space-CapTrak_coordsystem.json").write_text(
+        '{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "m"}'
+    )
+    found = channels(tmp_path, path)
+    assert found.names == names
+    cosines = (found.positions * template_positions(NAMES[:10])).sum(axis=1)
+    assert cosines.min() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("names", "types", "reason"),
+    [
+        (("a", "b", "c"), "eeg", "no positions at all: no template knows the names"),
+        (("Fp1", "C3", "T3"), "misc", "no EEG channel among 3 \\(MISC\\)"),
+        (("Fp1", "T3", "T7"), "eeg", "duplicate channel names: T7"),
+    ],
+)
+def test_channels_that_cannot_be_used(tmp_path, signal, names, types, reason):
+    path = write(raw_array(signal[:3], SFREQ, names, types), bids_file(tmp_path, ".fif"))
+    with pytest.raises(UnreadableRecording, match=reason):
+        channels(tmp_path, path)
+
+
+def test_a_name_that_occurs_twice_in_the_file(tmp_path, signal):
+    path = write(raw_array(signal[:3], SFREQ, ("Fp1", "C3", "C4")), bids_file(tmp_path, ".edf"))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"C4              ", b"C3              ", 1))
+    with pytest.raises(UnreadableRecording, match="duplicate channel names: C3"):
+        channels(tmp_path, path)
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf", ".set", ".vhdr", ".fif", ".raw"])
+@pytest.mark.parametrize("content", [b"", b"this is no EEG\n" * 40])
+def test_empty_and_text_files_have_a_reason(tmp_path, ending, content):
+    path = bids_file(tmp_path, ending)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableRecording) as caught:
+        read_raw(path)
+    reason = str(caught.value)
+    assert "\n" not in reason
+    assert ("empty file (0 bytes)" in reason) == (content == b"")
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf"])
+def test_a_truncated_file_is_told_by_its_header(tmp_path, signal, ending):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ending))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size * 2 // 3)
+    with pytest.raises(UnreadableRecording, match=r"truncated: 6\.\d of 10\.0 s are there"):
+        read_raw(path)
+    with path.open("r+b") as file:
+        file.truncate(200)
+    with pytest.raises(UnreadableRecording, match=r"damaged|header"):
+        read_raw(path)
+
+
+def test_a_truncated_brainvision_file(tmp_path, signal):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".vhdr"))
+    data = path.with_suffix(".eeg")
+    with data.open("r+b") as file:
+        file.truncate(data.stat().st_size // 2 + 1)
+    with pytest.raises(UnreadableRecording, match="truncated"):
+        read_raw(path)
+    with data.open("r+b") as file:
+        file.truncate(14 * 4 * 500)
+    write_sidecar(path, RecordingDuration=10.0)
+    relative = path.relative_to(tmp_path).as_posix()
+    text = path.read_text()
+    path.write_text("\n".join(x for x in text.splitlines() if not x.startswith("DataPoints")))
+    with pytest.raises(UnreadableRecording, match=r"truncated: 3\.9 of 10\.0 s"):
+        check_length(read_raw(path), relative, read_sidecar(tmp_path, relative))
+    data.unlink()
+    with pytest.raises(UnreadableRecording, match=r"its data file .*eeg is missing"):
+        read_raw(path)
+
+
+def test_a_truncated_eeglab_data_file(tmp_path, signal):
+    from scipy.io import savemat
+
+    path = bids_file(tmp_path, ".set")
+    data = path.with_suffix(".fdt")
+    data.write_bytes(np.ascontiguousarray(signal.T * 1e6, "<f4").tobytes())
+    labels = np.array([(n,) for n in NAMES], dtype=[("labels", object)])
+    n = signal.shape[1]
+    eeg = {
+        "data": data.name, "nbchan": 14.0, "pnts": float(n), "trials": 1.0, "srate": SFREQ,
+        "xmin": 0.0, "xmax": n / SFREQ, "chanlocs": labels, "event": [], "setname": "x",
+        "filename": path.name, "datfile": data.name, "icawinv": [], "icaweights": [],
+    }  # fmt: skip
+    savemat(path, {"EEG": eeg}, appendmat=False)
+    np.testing.assert_allclose(read_raw(path).get_data(), signal, atol=1e-9)
+    with data.open("r+b") as file:
+        file.truncate(data.stat().st_size // 2)
+    with pytest.raises(UnreadableRecording, match=r"truncated: .*fdt holds \d+ of 1280 samples"):
+        read_raw(path)
+    data.unlink()
+    with pytest.raises(UnreadableRecording):
+        read_raw(path)
+
+
+def test_a_rate_of_zero(tmp_path, signal):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".edf"))
+    content = bytearray(path.read_bytes())
+    content[244:252] = b"0       "
+    path.write_bytes(content)
+    with pytest.raises(UnreadableRecording, match="sampling rate of 0 Hz"):
+        read_raw(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UnreadableRecording, match="the file is missing"):
+        read_raw(tmp_path / "sub-1_eeg.edf")
+    (tmp_path / "sub-1_eeg.mff").mkdir()
+    with pytest.raises(UnreadableRecording, match="empty folder"):
+        read_raw(tmp_path / "sub-1_eeg.mff")
+    shutil.rmtree(tmp_path / "sub-1_eeg.mff")
+
+
+def test_damaged_sidecars_do_no_harm(tmp_path, signal):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".edf"))
+    relative = path.relative_to(tmp_path).as_posix()
+    path.with_suffix(".json").write_text('{"PowerLineFrequency": 6')
+    (path.parent / "sub-1_task-rest_channels.tsv").write_bytes(b"\xff\xfe\x00name")
+    assert read_sidecar(tmp_path, relative) == {}
+    assert len(channels(tmp_path, path).names) == 14
+
+
+def test_real_sidecars_of_hbn(hbn_metadata_root):
+    root = hbn_metadata_root / "ds005507"
+    sidecars = sorted(root.glob("sub-*/eeg/*_eeg.json"))
+    assert sidecars
+    for file in sidecars:
+        path = file.with_suffix(".set").relative_to(root).as_posix()
+        assert read_sidecar(root, path)["PowerLineFrequency"] == 60
