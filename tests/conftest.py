@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from hbn_foundation.recordings.simulation_params import SimulationParams
 
 PROJECT = Path(__file__).parents[1]
 
@@ -27,3 +31,29 @@ def eegmat_root() -> Path:
 def hbn_metadata_root() -> Path:
     """The real text files of five HBN-EEG releases, without signals."""
     return _data("HBN_METADATA_ROOT", "hbn-metadata")
+
+
+@pytest.fixture(scope="session")
+def tiny_bids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated release: 6 subjects, each with 24 s of rest and a task run of 4 targets."""
+    from hbn_foundation.recordings.simulate import simulate_release
+
+    return simulate_release(tmp_path_factory.mktemp("simulated") / "tiny", tiny_simulation())
+
+
+def tiny_simulation(**changes: object) -> SimulationParams:
+    """Return the parameters of `tiny_bids`, with changes."""
+    from hbn_foundation.recordings.simulation_params import SimulationParams
+
+    small = {
+        "n_subjects": 6,
+        "rest_seconds": 24.0,
+        "eyes_open_seconds": 5.0,
+        "eyes_closed_seconds": 6.0,
+        "ccd_runs": 1,
+        "trials_per_run": 4,
+        "n_background_sources": 60,
+        "n_truncated": 0,
+        "n_jobs": 1,
+    }
+    return SimulationParams.model_validate(small | changes)

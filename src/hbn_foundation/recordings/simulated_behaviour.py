@@ -57,6 +57,11 @@ class Run:
     eyes_closed: tuple[tuple[float, float], ...] = ()
 
 
+def each(trials: pd.DataFrame) -> list[Any]:
+    """Return the trials as named tuples."""
+    return list(trials.itertuples())
+
+
 def draw_rest(params: SimulationParams, rng: np.random.Generator) -> Run:
     """Draw a RestingState run: eyes open and closed in turn, as instructed."""
     end = float(int(params.rest_seconds))
@@ -103,7 +108,7 @@ def draw_contrast_run(
     rows = [(0.0, "break cnt", "n/a"), (float(rng.uniform(1.0, 2.0)), block, "n/a")]
     if rng.random() < SHARE_ABORTED:
         rows[0] = (0.0, str(rng.choice(["left_target", "right_target"])), "n/a")
-    for trial in trials.itertuples():
+    for trial in each(trials):
         rows += _trial_rows(trial, rng)
     rows += _ending(last_start, seconds, rng)
     shown = trials[trials["shown"]].drop(columns="shown").reset_index(drop=True)
@@ -166,16 +171,20 @@ def _without_guesses(params: SimulationParams) -> tuple[float, float]:
     mean = (params.rt_mean - g * guess_mean) / (1 - g)
     from_guesses = g * (guess_var + (guess_mean - params.rt_mean) ** 2)
     pooled = (params.rt_sd**2 - from_guesses) / (1 - g) - (mean - params.rt_mean) ** 2
-    return mean, float(np.sqrt(max(pooled - params.rt_subject_sd**2, 0.02**2)))
+    # the limits of what is possible take back about 3 %
+    return mean, 1.03 * float(np.sqrt(max(pooled - params.rt_subject_sd**2, 0.02**2)))
 
 
 def _skewed(mean: float, sd: float, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw from a beta distribution on the possible range: skewed to the left as the real one."""
     low, high = LATENT_RANGE
+    from scipy import stats
+
     share = np.clip((mean - low) / (high - low), 0.05, 0.95)
     variance = np.clip((sd / (high - low)) ** 2, 1e-6, 0.8 * share * (1 - share))
     total = share * (1 - share) / variance - 1
-    return low + (high - low) * rng.beta(share * total, (1 - share) * total, n)
+    quantiles = (rng.permutation(n) + rng.random(n)) / n  # one in each n-th: little luck in a run
+    return low + (high - low) * stats.beta.ppf(quantiles, share * total, (1 - share) * total)
 
 
 def _truncated_delay(latent: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:

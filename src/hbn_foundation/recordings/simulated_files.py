@@ -25,11 +25,24 @@ predictions, lie in derivatives/ground_truth.
 One recording is cut short on purpose (derivatives/ground_truth/recordings.tsv says which).
 """
 
-GROUND_TRUTH_README = """trials.tsv      each target: side, latent_rt (end of the build-up), rt in s
+GROUND_TRUTH_README = """trials.tsv      each target: side, latent_rt (end of the build-up, s), rt;
+                oracle_rt and observer_rt: the best predictions (see ceiling.json)
 subjects.tsv    each subject's true features: amplitudes in microvolts, frequencies in Hz
 recordings.tsv  each recording: length, bad channels, whether it was cut short
 ceiling.json    error of the best possible prediction of response times
 """
+
+EVENT_LEVELS = {
+    "contrastChangeB1_start": "Start of block (run) 1; B2 and B3 likewise",
+    "contrastTrial_start": "Start of a trial",
+    "left_target": "The left-tilted grating begins to increase in contrast",
+    "right_target": "The right-tilted grating begins to increase in contrast",
+    "left_buttonPress": "The left button was pressed",
+    "right_buttonPress": "The right button was pressed",
+    "resting_start": "Start of rest",
+    "instructed_toOpenEyes": "Instruction to open the eyes",
+    "instructed_toCloseEyes": "Instruction to close the eyes",
+}
 
 
 def write_description(root: Path, subjects: pd.DataFrame, params: SimulationParams) -> None:
@@ -47,12 +60,11 @@ def write_description(root: Path, subjects: pd.DataFrame, params: SimulationPara
     table = participants_table(subjects, params)
     _tsv(root / "participants.tsv", table)
     _json(root / "participants.json", {column: _described(column) for column in table.columns})
-    values = ("contrastTrial_start", "left_target", "right_target", "left_buttonPress")
     events = {
         "onset": {"Description": "Time of the event since the start.", "Units": "s"},
         "duration": {"Description": "Always n/a."},
         "sample": {"Description": "Time of the event counted at 500 Hz, as recorded."},
-        "value": {"Description": "Type of the event.", "Levels": {v: v for v in values}},
+        "value": {"Description": "Type of the event.", "Levels": EVENT_LEVELS},
         "feedback": {"Description": "What a button press was answered with."},
     }
     for task in ("contrastChangeDetection", "RestingState"):

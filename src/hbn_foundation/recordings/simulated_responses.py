@@ -9,28 +9,30 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulated_behaviour import CHANGE_SECONDS, TARGET_SECONDS
+from hbn_foundation.recordings.simulated_behaviour import CHANGE_SECONDS, TARGET_SECONDS, each
 
 BUILD_UP_START = 0.25  # s after the target
 BUILD_UP_FALL = 0.12  # time constant of its fall in s
 FLICKER_HZ = {"left": 20.0, "right": 25.0}  # the left- and right-tilted gratings of HBN
 ERROR_GAIN, MISS_GAIN = 0.7, 0.35
-FEEDBACK_UV, READINESS_UV = 6.0, 4.0
+FEEDBACK_UV, READINESS_UV = 6.0, 5.0
 
 
-def build_up(trials: pd.DataFrame, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def build_up(
+    trials: pd.DataFrame, times: np.ndarray, rng: np.random.Generator | None
+) -> np.ndarray:
     """Return the centro-parietal build-up, peak 1 on average: a ramp from target to decision.
 
     Its height varies by 20 % from trial to trial, is lower before wrong answers, and stays low
-    and without an end where no answer comes.
+    and without an end where no answer comes. Without `rng` every height is 1.
 
     Returns
     -------
     (len(times),) array
     """
     course = np.zeros_like(times)
-    for trial in trials.itertuples():
-        height = np.exp(0.2 * rng.standard_normal())
+    for trial in each(trials):
+        height = np.exp(0.2 * rng.standard_normal()) if rng else 1.0
         stop = trial.latent_rt
         if not trial.answered:
             height, stop = height * MISS_GAIN, TARGET_SECONDS
@@ -48,7 +50,7 @@ def build_up(trials: pd.DataFrame, times: np.ndarray, rng: np.random.Generator) 
 def contrast(trials: pd.DataFrame, times: np.ndarray, side: str) -> np.ndarray:
     """Return the contrast of the grating tilted to `side`: .5, and to 1 or 0 in targets."""
     course = np.full_like(times, 0.5)
-    for trial in trials.itertuples():
+    for trial in each(trials):
         t = times - trial.onset
         inside = (t >= 0) & (t < TARGET_SECONDS)
         change = np.where(
@@ -78,7 +80,7 @@ def hand_gain(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
     Suppressed while a press is prepared, more so opposite to the hand; a rebound follows.
     """
     gain = np.ones_like(times)
-    for trial in trials[trials["answered"]].itertuples():
+    for trial in each(trials[trials["answered"]]):
         t = times - trial.onset - trial.latent_rt
         opposite = trial.response_side != hemisphere
         depth, rebound = (0.65, 0.6) if opposite else (0.25, 0.2)
@@ -92,7 +94,7 @@ def hand_gain(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
 def readiness(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.ndarray:
     """Return the slow negativity in µV that grows in one hand area before the other hand moves."""
     course = np.zeros_like(times)
-    for trial in trials[trials["answered"]].itertuples():
+    for trial in each(trials[trials["answered"]]):
         if trial.response_side == hemisphere:
             continue
         t = times - trial.onset - trial.latent_rt
@@ -106,7 +108,7 @@ def readiness(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
 def feedback(trials: pd.DataFrame, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the answer to the face after each target in µV: a positivity, larger for errors."""
     course = np.zeros_like(times)
-    for trial in trials.itertuples():
+    for trial in each(trials):
         size = FEEDBACK_UV * (0.8 if trial.correct else 1.3) * np.exp(0.3 * rng.standard_normal())
         t = times - trial.onset - TARGET_SECONDS - 0.35
         course += size * np.exp(-0.5 * (t / 0.09) ** 2)

@@ -48,7 +48,7 @@ class SimulationParams(Params):
         le=1,
     )
     build_up_microvolts: float = Field(
-        12.0, description="Mean peak of the centro-parietal build-up in µV.", ge=0
+        18.0, description="Mean peak of the centro-parietal build-up in µV.", ge=0
     )
     task_strength: float = Field(
         1.0,
