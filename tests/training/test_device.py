@@ -80,7 +80,7 @@ def test_a_device_that_works_is_chosen(python):
 
 def test_a_device_asked_for_must_work_unless_fallback_is_allowed(python):
     command = python("raise RuntimeError('no driver')")
-    with pytest.raises(UserError, match="cuda was asked for but cannot be used .*no driver"):
+    with pytest.raises(UserError, match=r"cuda was asked for but cannot be used .*no driver"):
         choose_device("cuda", interpreter=command)
     plan = choose_device("cuda", allow_fallback=True, interpreter=command)
     assert (plan["requested"], plan["chosen"]) == ("cuda", "cpu")

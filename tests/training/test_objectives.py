@@ -12,8 +12,8 @@ from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.windows import WindowReader
+from hbn_foundation.training.objectives.left_out import choose, gather
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.objectives.masked_patches import MaskedPatches, gather
 from hbn_foundation.training.objectives.relative_positioning import PairBatches
 from hbn_foundation.training.params import ObjectiveParams
 
@@ -64,23 +64,23 @@ def test_targets_have_unit_scale_and_falling_variances(store, windows):
     assert variance[:, 0].min() > 3 * variance[:, -1].max()
 
 
-def test_masked_bands_are_scored_against_the_mean(store, windows):
+def test_bands_left_out_are_scored_against_the_mean(store, windows):
     encoder, objective, positions = fitted(store, windows, ("band",), mask_bands=0.5)
-    outcome = objective(encoder, first_batch(store, windows), positions)
-    assert {"masked_band_loss", "trivial_masked_band_mean"} <= set(outcome.scores)
-    outcome.loss.backward()
-    assert objective.bands.mask_token.grad.abs().max() > 0
+    scores = objective(encoder, first_batch(store, windows), positions).scores
+    assert {"left_out_band_loss", "trivial_left_out_band_mean"} <= set(scores)
+    # what is copied where a band is visible, the mean where it is left out
+    assert 0 < scores["trivial_copy"] < scores["trivial_band_mean"]
+    with_all, objective, _ = fitted(store, windows, ("band",))
+    scores = objective(with_all, first_batch(store, windows), positions).scores
+    assert "left_out_band_loss" not in scores
 
 
-def test_masked_tokens_do_not_see_their_band(store, windows):
-    encoder, objective, _ = fitted(store, windows, ("band",), mask_bands=0.5)
-    tokens = torch.randn(4, 6, 32)
-    masked = objective.bands.choose_masked(4, torch.device("cpu"))
-    assert (masked.sum(1) == 3).all()
-    found = objective.bands.mask(tokens, masked, encoder.band.position)
-    other = objective.bands.mask(torch.randn(4, 6, 32), masked, encoder.band.position)
-    assert torch.equal(found[masked], other[masked])
-    assert torch.equal(found[~masked], tokens[~masked])
+def test_bands_left_out_do_not_reach_the_trunk(store, windows):
+    encoder, objective, positions = fitted(store, windows, ("band", "time"), name="masked")
+    seen = []
+    encoder.mix = lambda tokens: seen.append(tokens) or tokens
+    objective(encoder, first_batch(store, windows, 4), positions)
+    assert seen[0].shape[1] == 3 + 3  # half of the bands, three of ten patches
 
 
 def test_hidden_patches_stay_hidden(store, windows):
@@ -92,7 +92,7 @@ def test_hidden_patches_stay_hidden(store, windows):
     encoder.eval()
     batch = first_batch(store, windows, 4)
     torch.manual_seed(0)
-    visible, hidden = objective.patches.choose(4, torch.device("cpu"))
+    visible, hidden = choose(4, 10, 7, torch.device("cpu"))
     assert [*visible[0].tolist(), *hidden[0].tolist()] != list(range(10))
     changed = batch.signals.clone().unflatten(-1, (10, 20))
     for window in range(4):
@@ -104,10 +104,8 @@ def test_hidden_patches_stay_hidden(store, windows):
     torch.testing.assert_close(gather(tokens, visible), gather(changed_tokens, visible))
 
 
-def test_visible_and_hidden_patches_divide_the_window():
-    encoder = small("time")
-    patches = MaskedPatches(encoder.time, 32, 4, 0.7, 80.0)
-    visible, hidden = patches.choose(50, torch.device("cpu"))
+def test_visible_and_hidden_tokens_divide_the_window():
+    visible, hidden = choose(50, 10, 7, torch.device("cpu"))
     assert visible.shape == (50, 3)
     assert hidden.shape == (50, 7)
     both = torch.cat([visible, hidden], 1).sort(1).values

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 #: Last parts of the names of parameters that are not decayed although they are matrices.
-WITHOUT_DECAY = ("position", "mask_token")
+WITHOUT_DECAY = ("position",)
 
 
 def parameter_groups(
@@ -24,7 +24,7 @@ def parameter_groups(
     learning_rate
         Peak rate of every group.
     weight_decay
-        Of weight matrices; norms, biases, scales, positions and mask tokens have none.
+        Of weight matrices; norms, biases, scales and positions have none.
 
     Returns
     -------

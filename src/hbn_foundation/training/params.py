@@ -28,8 +28,12 @@ class ObjectiveParams(Params):
     )
     hide_least: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
     hide_most: float = Field(0.6, description="Largest share of channels hidden.", gt=0, lt=1)
-    mask_bands: float = Field(
-        0.0, description="Share of the band tokens replaced by a mask token.", ge=0, lt=1
+    mask_bands: float | None = Field(
+        None,
+        description="Share of the band tokens left out and to be predicted; by default none for "
+        "band_completion and half for masked.",
+        ge=0,
+        lt=1,
     )
     mask_patches: float = Field(
         0.7, description="Share of the time tokens left out and to be predicted.", gt=0, lt=1
@@ -59,6 +63,13 @@ class ObjectiveParams(Params):
         description="Control for objectives with labels: permute them once; validation must "
         "then stay at chance.",
     )
+
+    @property
+    def share_of_bands(self) -> float:
+        """Share of the band tokens left out, the default resolved."""
+        if self.mask_bands is None:
+            return 0.5 if self.name == "masked" else 0.0
+        return self.mask_bands
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

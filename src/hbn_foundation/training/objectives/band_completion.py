@@ -9,86 +9,95 @@ import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models.band_tokens import BandTokens
+from hbn_foundation.training.objectives.left_out import LeftOutPredictor, gather
 
 
 class BandCompletion(nn.Module):
-    """Targets, mask token and decoder for the band tokens.
+    """Targets and decoders for the band tokens.
 
     The target is the first principal coordinates of each band's clean tangent, with their natural
-    variances and one common scale; the decoder is one linear map shared by the bands.
+    variances and one common scale. One linear map, shared by the bands, decodes the tokens that
+    are there; bands left out are predicted from all tokens.
 
     Parameters
     ----------
     band_tokens
         The encoder's tokeniser.
-    hidden_dim
-        Width of a token.
+    hidden_dim, n_heads
+        Of the encoder.
     n_coordinates
         Principal coordinates per band.
     mask_share
-        Share of the band tokens replaced by a mask token.
+        Share of the band tokens left out; at least one band stays.
     """
 
     coordinates: Tensor
 
     def __init__(
-        self, band_tokens: BandTokens, hidden_dim: int, n_coordinates: int, mask_share: float
+        self,
+        band_tokens: BandTokens,
+        hidden_dim: int,
+        n_heads: int,
+        n_coordinates: int,
+        mask_share: float,
     ) -> None:
         super().__init__()
         n_bands, size = band_tokens.centre.shape
-        self.n_masked = round(mask_share * n_bands)
-        self.register_buffer("coordinates", torch.zeros(n_bands, size, min(n_coordinates, size)))
-        self.mask_token = nn.Parameter(0.02 * torch.randn(hidden_dim))
-        self.decoder = nn.Linear(hidden_dim, self.coordinates.shape[-1])
+        n_out = min(n_coordinates, size)
+        self.n_hidden = min(round(mask_share * n_bands), n_bands - 1)
+        self.register_buffer("coordinates", torch.zeros(n_bands, size, n_out))
+        self.decode = nn.Linear(hidden_dim, n_out)
+        self.predict = (
+            LeftOutPredictor(hidden_dim, n_heads, n_bands, n_out) if self.n_hidden else None
+        )
 
     @torch.no_grad()
     def fit(self, covariance: Tensor) -> None:
         """Take the principal coordinates from the covariance (bands, 190, 190) of tangents."""
+        n_out = self.coordinates.shape[-1]
         values, vectors = torch.linalg.eigh(covariance.double())
-        first = vectors.flip(-1)[..., : self.coordinates.shape[-1]]
-        variance = values.flip(-1)[..., : self.coordinates.shape[-1]].mean().clamp_min(1e-12)
-        self.coordinates.copy_(first / variance.sqrt())
+        variance = values.flip(-1)[..., :n_out].mean().clamp_min(1e-12)
+        self.coordinates.copy_(vectors.flip(-1)[..., :n_out] / variance.sqrt())
 
     def project(self, tangents: Tensor) -> Tensor:
         """Coordinates (B, bands, n_coordinates) of tangents (B, bands, 190)."""
         with torch.autocast(tangents.device.type, enabled=False):
-            return torch.einsum("wbi,bik->wbk", tangents.float(), self.coordinates)
-
-    def choose_masked(self, n_windows: int, device: torch.device) -> Tensor:
-        """Draw the masked bands (B, bands), the same number in each window."""
-        n_bands = len(self.coordinates)
-        order = torch.rand(n_windows, n_bands, device=device).argsort(1).argsort(1)
-        return order < self.n_masked
-
-    def mask(self, tokens: Tensor, masked: Tensor, position: Tensor) -> Tensor:
-        """Replace masked tokens (B, bands, D) by the mask token at the same position."""
-        return torch.where(masked[..., None], self.mask_token + position, tokens)
+            by_band = tangents.float().transpose(0, 1) @ self.coordinates
+            return by_band.transpose(0, 1)
 
     def score(
-        self, mixed: Tensor, corrupted: Tensor, clean: Tensor, masked: Tensor
+        self, mixed: Tensor, corrupted: Tensor, clean: Tensor, visible: Tensor, hidden: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss, and the scores of the trivial predictors.
+        """Loss over all bands, and the scores of the trivial predictors.
 
         Parameters
         ----------
         mixed
-            (B, bands, D) tokens after the trunk.
+            (B, N, D) all tokens after the trunk, the visible bands' first.
         corrupted, clean
             (B, bands, 190) tangents of what the encoder saw and of the truth.
-        masked
-            (B, bands).
+        visible, hidden
+            (B, V) and (B, M) bands.
         """
-        target = self.project(clean)
-        errors = (self.decoder(mixed).float() - target).square().mean(-1)
-        mean = target.square().mean(-1)
-        copy = (self.project(corrupted) - target).square().mean(-1)
+        target, copied = self.project(clean), self.project(corrupted)
+        truth = gather(target, visible)
+        decoded = self.decode(mixed[:, : visible.shape[1]]).float()
+        errors = (decoded - truth).square().mean(-1)
+        copy = (gather(copied, visible) - truth).square().mean(-1)
+        own: dict[str, Tensor] = {}
+        if self.predict is not None:
+            truth = gather(target, hidden)
+            left_out = (self.predict(mixed, hidden).float() - truth).square().mean(-1)
+            mean = truth.square().mean(-1)
+            own = {
+                "left_out_band_loss": left_out.detach().mean(),
+                "trivial_left_out_band_mean": mean.mean(),
+            }
+            errors, copy = torch.cat([errors, left_out], 1), torch.cat([copy, mean], 1)
         loss = errors.mean()
-        scores = {
+        return loss, {
             "band_loss": loss.detach(),
-            "trivial_copy": torch.where(masked, mean, copy).mean(),
-            "trivial_band_mean": mean.mean(),
+            "trivial_copy": copy.mean(),
+            "trivial_band_mean": target.square().mean(),
+            **own,
         }
-        if self.n_masked:
-            scores["masked_band_loss"] = errors.detach()[masked].mean()
-            scores["trivial_masked_band_mean"] = mean[masked].mean()
-        return loss, scores

@@ -13,7 +13,8 @@ from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
 from hbn_foundation.training.objectives.band_completion import BandCompletion
 from hbn_foundation.training.objectives.base import Objective, Outcome
-from hbn_foundation.training.objectives.masked_patches import MaskedPatches, gather
+from hbn_foundation.training.objectives.left_out import choose, gather
+from hbn_foundation.training.objectives.masked_patches import MaskedPatches
 from hbn_foundation.training.params import ObjectiveParams
 
 FAMILIES = {
@@ -26,8 +27,8 @@ FAMILIES = {
 class Masked(Objective):
     """Corrupt a window, and predict what the clean one has.
 
-    A block of channels is hidden, noise is added, some band tokens may be masked and some patches
-    are left out. A family of tokens that the objective does not name takes part uncut.
+    A block of channels is hidden, noise is added, and some tokens are left out. A family of tokens
+    that the objective does not name takes part whole.
 
     Parameters
     ----------
@@ -51,11 +52,19 @@ class Masked(Objective):
         self.bands: BandCompletion | None = None
         self.patches: MaskedPatches | None = None
         if "band" in families and encoder.band is not None:
-            self.bands = BandCompletion(encoder.band, dim, params.n_coordinates, params.mask_bands)
+            self.bands = BandCompletion(
+                encoder.band, dim, n_heads, params.n_coordinates, params.share_of_bands
+            )
         if "time" in families and encoder.time is not None:
             self.patches = MaskedPatches(
                 encoder.time, dim, n_heads, params.mask_patches, encoder.params.band.sharpness
             )
+
+    @property
+    def parts(self) -> dict[str, BandCompletion | MaskedPatches]:
+        """What is to be predicted, by family of tokens."""
+        both = {"band": self.bands, "time": self.patches}
+        return {family: part for family, part in both.items() if part is not None}
 
     def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
         """Fit the targets' coordinates and scales on training windows."""
@@ -72,31 +81,24 @@ class Masked(Objective):
         seen_mask = hide_channels(
             mask, positions, params.hide_probability, params.hide_least, params.hide_most
         )
-        seen = white_noise(signals, params.noise)
-        inputs = encoder.inputs(seen, positions, seen_mask)
-        visible = hidden = masked = None
-        if self.patches is not None:
-            visible, hidden = self.patches.choose(len(signals), signals.device)
-            whole = {**inputs, "time": inputs["time"]}
-            tokens = encoder.embed(whole)
-            tokens["time"] = gather(tokens["time"], visible)
-        else:
-            tokens = encoder.embed(inputs)
-        if self.bands is not None:
-            masked = self.bands.choose_masked(len(signals), signals.device)
-            assert encoder.band is not None
-            tokens["band"] = self.bands.mask(tokens["band"], masked, encoder.band.position)
+        inputs = encoder.inputs(white_noise(signals, params.noise), positions, seen_mask)
+        tokens = encoder.embed(inputs)
+        chosen = {}
+        for family, part in self.parts.items():
+            chosen[family] = choose(
+                len(signals), tokens[family].shape[1], int(part.n_hidden), signals.device
+            )
+            if part.n_hidden:
+                tokens[family] = gather(tokens[family], chosen[family][0])
         mixed = encoder.mix(torch.cat(list(tokens.values()), 1))
-        losses: list[Tensor] = []
-        scores: dict[str, Tensor] = {}
-        if self.bands is not None and masked is not None and encoder.band is not None:
+        loss, scores = torch.zeros((), device=signals.device), {}
+        if self.bands is not None and encoder.band is not None:
             clean = encoder.band.tangents(signals, positions, mask)
-            loss, own = self.bands.score(mixed[:, : masked.shape[1]], inputs["band"], clean, masked)
-            losses.append(loss)
-            scores |= own
-        if self.patches is not None and visible is not None and hidden is not None:
+            bands, own = self.bands.score(mixed, inputs["band"], clean, *chosen["band"])
+            loss, scores = bands, own
+        if self.patches is not None:
             targets = self.patches.targets(signals, positions, mask)
-            loss, own = self.patches.score(mixed, targets, visible, hidden)
-            losses.append(loss if self.bands is None else params.patch_weight * loss)
-            scores |= own
-        return Outcome(torch.stack(losses).sum(), len(signals), scores)
+            patches, own = self.patches.score(mixed, targets, *chosen["time"])
+            loss = patches if self.bands is None else loss + params.patch_weight * patches
+            scores = {**scores, **own}
+        return Outcome(loss, len(signals), scores)

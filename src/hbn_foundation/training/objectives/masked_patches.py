@@ -1,10 +1,8 @@
 """Predict patches of time that the encoder has not seen.
 
-The hidden patches are left out of the trunk, which saves their cost; a light cross-attention
-predicts them from the tokens that are there (He et al. 2022; Fu et al. 2024). Targets come from the
-virtual electrodes, which are not learned and so cannot collapse: the slow waveform and the log
-power per patch. Trivial predictors: the training mean, and the mean of the window's visible
-patches.
+Targets come from the virtual electrodes, which are not learned and so cannot collapse: the slow
+waveform and the log power per patch. Trivial predictors: the training mean, and the mean of the
+window's visible patches.
 """
 
 from __future__ import annotations
@@ -18,33 +16,9 @@ from torch.nn import functional
 
 from hbn_foundation.models.spatial import VirtualElectrodes
 from hbn_foundation.models.time_tokens import PatchSpectrum, TimeTokens, cut_patches
+from hbn_foundation.training.objectives.left_out import LeftOutPredictor, gather
 
 SLOW_STEPS = 4  # points of the slow waveform per patch
-
-
-class CrossPredictor(nn.Module):
-    """Values at asked positions from the tokens that are there: one cross-attention layer."""
-
-    def __init__(self, dim: int, n_heads: int, n_positions: int, n_out: int) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.position = nn.Parameter(0.02 * torch.randn(n_positions, dim))
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
-        self.mix = nn.Linear(dim, dim)
-        self.norm = nn.LayerNorm(dim)
-        self.out = nn.Linear(dim, n_out)
-
-    def forward(self, tokens: Tensor, asked: Tensor) -> Tensor:
-        """Values (B, M, n_out) at positions `asked` (B, M) from tokens (B, N, D)."""
-        queries = self.query(self.position)[asked].unflatten(-1, (self.n_heads, -1))
-        key_value = self.key_value(tokens).unflatten(-1, (2, self.n_heads, -1))
-        key, value = key_value.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(
-            queries.transpose(1, 2).to(key.dtype), key, value
-        )
-        mixed = self.mix(mixed.transpose(1, 2).flatten(2)) + self.position[asked]
-        return self.out(functional.gelu(self.norm(mixed)))
 
 
 class MaskedPatches(nn.Module):
@@ -84,7 +58,7 @@ class MaskedPatches(nn.Module):
         size = len(self.electrodes) * (slow + self.spectrum.n_bins)
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
-        self.predictor = CrossPredictor(hidden_dim, n_heads, n_patches, size)
+        self.predict = LeftOutPredictor(hidden_dim, n_heads, n_patches, size)
 
     def raw_targets(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Slow waveform and log power (B, patches, size) of channels (B, C, T)."""
@@ -115,13 +89,6 @@ class MaskedPatches(nn.Module):
         self.centre.copy_(mean)
         self.scale.copy_((square / count - mean.square()).clamp_min(1e-8).sqrt())
 
-    def choose(self, n_windows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Draw visible (B, V) and hidden (B, M) patches of each window, in ascending order."""
-        n_patches = len(self.predictor.position)
-        order = torch.rand(n_windows, n_patches, device=device).argsort(1)
-        hidden, visible = order[:, : self.n_hidden], order[:, self.n_hidden :]
-        return visible.sort(1).values, hidden.sort(1).values
-
     def score(
         self, mixed: Tensor, targets: Tensor, visible: Tensor, hidden: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -137,15 +104,10 @@ class MaskedPatches(nn.Module):
             (B, V) and (B, M) patches.
         """
         truth = gather(targets, hidden)
-        loss = functional.mse_loss(self.predictor(mixed, hidden).float(), truth)
+        loss = functional.mse_loss(self.predict(mixed, hidden).float(), truth)
         visible_mean = gather(targets, visible).mean(1, keepdim=True)
         return loss, {
             "patch_loss": loss.detach(),
             "trivial_patch_mean": truth.square().mean(),
             "trivial_visible_patches": (truth - visible_mean).square().mean(),
         }
-
-
-def gather(values: Tensor, index: Tensor) -> Tensor:
-    """Rows `index` (B, M) of values (B, P, D)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))

@@ -1,0 +1,226 @@
+"""How fast pretraining is, beside a transformer with one token per time step.
+
+    python benchmarks/pretraining_speed.py            # both parts
+    python benchmarks/pretraining_speed.py --only speed
+    python benchmarks/pretraining_speed.py --only load --tokens band time
+
+`speed`: windows per second of whole training steps (reading from the signal store, forward,
+backward, clipping, optimizer) on 129 channels, 2 s at 100 Hz, in interleaved rounds within one
+process. The other transformer has the same width, heads, layers, precision, batch and optimizer.
+
+`load`: 10 subjects, 4,904 windows, 15 epochs, validation after each, through `pretrain` itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.models.trunk import Block
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.precision import choose_precision
+from hbn_foundation.training.pretraining import prepare, pretrain
+
+N_SUBJECTS, N_WINDOWS, N_CHANNELS, N_SAMPLES, SFREQ = 10, 4904, 129, 200, 100.0
+N_VALIDATION = 2
+OURS = {"band": ("band",), "band + time": ("band", "time")}
+OTHER = "one token per time step"
+LEAST_RATIO, LEAST_RATE, MOST_MINUTES = 20.0, 500.0, 10.0
+
+
+class TokenPerTimeStep(nn.Module):
+    """Each time step of all channels is a token; hidden stretches are reconstructed."""
+
+    def __init__(self, params: EncoderParams) -> None:
+        super().__init__()
+        dim = params.hidden_dim
+        self.embed = nn.Linear(N_CHANNELS, dim)
+        self.position = nn.Parameter(0.02 * torch.randn(N_SAMPLES, dim))
+        self.mask_token = nn.Parameter(torch.zeros(dim))
+        self.trunk = nn.Sequential(
+            *(
+                Block(
+                    dim,
+                    params.n_heads,
+                    params.feedforward_ratio,
+                    params.dropout,
+                    params.layer_scale,
+                )
+                for _ in range(params.n_layers)
+            )
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.decode = nn.Linear(dim, N_CHANNELS)
+
+    def forward(self, signals: Tensor) -> Tensor:
+        """Mean squared error at the hidden half of the time steps."""
+        steps = signals.transpose(1, 2)
+        hidden = torch.rand(len(steps), N_SAMPLES // 20) < 0.5
+        hidden = hidden.repeat_interleave(20, 1)
+        tokens = torch.where(hidden[..., None], self.mask_token, self.embed(steps))
+        decoded = self.decode(self.norm(self.trunk(tokens + self.position)))
+        return (decoded.float() - steps)[hidden].square().mean()
+
+
+def make_store(folder: Path) -> SignalStore:
+    """Noise with a spectrum that falls, 10 subjects, as many windows as the load has."""
+    random = np.random.default_rng(0)
+    names = tuple(f"E{number}" for number in range(1, N_CHANNELS + 1))
+    positions = random.standard_normal((N_CHANNELS, 3))
+    positions[:, 2] = np.abs(positions[:, 2])
+    positions /= np.linalg.norm(positions, axis=1, keepdims=True)
+    recordings = []
+    for subject in range(N_SUBJECTS):
+        count = N_WINDOWS // N_SUBJECTS + (subject < N_WINDOWS % N_SUBJECTS)
+        white = random.standard_normal((count * N_SAMPLES, N_CHANNELS), dtype=np.float32)
+        white[1:] += white[:-1]
+        row = {"recording": f"sub-{subject}_task-rest", "subject": str(subject), "task": "rest"}
+        recordings.append((row, white))
+    return store_from_arrays(folder, recordings, names, positions, SFREQ)
+
+
+def make_splits() -> pd.DataFrame:
+    names = ["train"] * (N_SUBJECTS - N_VALIDATION) + ["validation"] * N_VALIDATION
+    return pd.DataFrame({"subject": [str(i) for i in range(N_SUBJECTS)], "split": names})
+
+
+def objective_for(tokens: tuple[str, ...]) -> ObjectiveParams:
+    return ObjectiveParams(name="masked" if "time" in tokens else "band_completion")
+
+
+def make_loop(store: SignalStore, tokens: tuple[str, ...], batch_size: int) -> Any:
+    trainer = TrainerParams(batch_size=batch_size, normalisation_windows=500)
+    windows = cut_windows(store, WindowParams())
+    encoder = EncoderParams(tokens=tokens)
+    objective = objective_for(tokens)
+    return prepare(
+        store, windows, make_splits(), None, encoder, objective, trainer, WindowParams()
+    ).train()
+
+
+def training_step(
+    model: nn.Module, blocks: Any, loss_of: Callable[[Any], Tensor], precision: str
+) -> Callable[[Any], None]:
+    """Make the whole step on a batch, the same for all models."""
+    optimizer = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), (0.9, 0.98))
+
+    def step(batch: Any) -> None:
+        bf16 = torch.autocast("cpu", torch.bfloat16) if "bf16" in precision else nullcontext()
+        with bf16:
+            loss = loss_of(batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def measure_speed(store: SignalStore, precision: str, rounds: int) -> dict[str, list[float]]:
+    """Windows per second of each model in each round."""
+    sizes = {**dict.fromkeys(OURS, 96), OTHER: 16}
+    steps, sources = {}, {}
+    for name, tokens in OURS.items():
+        loop = make_loop(store, tokens, sizes[name])
+        blocks = [*loop.encoder.blocks(), ("objective", loop.objective)]
+        steps[name] = training_step(
+            loop,
+            blocks,
+            lambda batch, loop=loop: loop.objective(loop.encoder, batch, loop.positions).loss,
+            precision,
+        )
+        sources[name] = iter(loop.training_windows.training(sizes[name], 0))
+    other = TokenPerTimeStep(EncoderParams())
+    steps[OTHER] = training_step(
+        other, [("all", other)], lambda batch: other(batch.signals), precision
+    )
+    sources[OTHER] = iter(make_loop(store, ("band",), 16).training_windows.training(16, 0))
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name, step in steps.items():
+            repeats = 1 if name == OTHER else 6
+            started = time.perf_counter()
+            for _ in range(repeats):
+                step(next(sources[name]))
+            seconds = time.perf_counter() - started
+            if number:  # the first round warms up
+                rates[name].append(repeats * sizes[name] / seconds)
+    return rates
+
+
+def report_speed(rates: dict[str, list[float]], precision: str) -> None:
+    other = rates[OTHER]
+    print(
+        f"pretraining steps, {N_CHANNELS} channels, {torch.get_num_threads()} threads, {precision}"
+    )
+    print(f"{'tokens':>24}  windows/s   ratio to one token per time step (least {LEAST_RATIO:.0f})")
+    for name, found in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(found, other, strict=True))
+        print(f"{name:>24}  {statistics.median(found):9.1f}   {ratio:5.1f}")
+    rate = statistics.median(rates["band + time"])
+    print(f"band + time: {rate:.0f} windows/s (least {LEAST_RATE:.0f})")
+
+
+def measure_load(store: SignalStore, tokens: tuple[str, ...], folder: Path) -> None:
+    """Run the whole load and print its time."""
+    windows = cut_windows(store, WindowParams())
+    assert len(windows) == N_WINDOWS
+    started = time.perf_counter()
+    _, history = pretrain(
+        store,
+        windows,
+        make_splits(),
+        None,
+        EncoderParams(tokens=tokens),
+        objective_for(tokens),
+        TrainerParams(epochs=15, early_stopping_patience=15),
+        {"chosen": "cpu"},
+        folder,
+        window=WindowParams(),
+    )
+    minutes = (time.perf_counter() - started) / 60
+    print(
+        f"load of {N_SUBJECTS} subjects, {N_WINDOWS} windows, {len(history)} epochs, "
+        f"{' + '.join(tokens)} tokens: {minutes:.1f} minutes (at most {MOST_MINUTES:.0f}), "
+        f"{history['windows_per_second'].median():.0f} windows/s in training"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["speed", "load"])
+    parser.add_argument("--tokens", nargs="+", default=["band"], choices=["band", "time"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder) / "store")
+        if arguments.only != "load":
+            precision = choose_precision("auto", "cpu")
+            report_speed(measure_speed(store, precision, arguments.rounds), precision)
+        if arguments.only != "speed":
+            measure_load(store, tuple(arguments.tokens), Path(folder) / "run")
+
+
+if __name__ == "__main__":
+    main()
