@@ -53,13 +53,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     names = tuple(DIRECTIONS_10_20)
     recordings = []
     for number in range(N_SUBJECTS):
-        own = random.uniform(0.1, 0.5)
+        own = random.uniform(0.4, 0.9)
         for task, gain in (("rest", 1.0), ("count", 0.4)):
             row = {"recording": f"sub-{number:02}_task-{task}", "subject": f"{number:02}",
                    "task": task}  # fmt: skip
             if number == 3:
                 row["bad"] = {"Cz": "flat", "O1": "noisy"}
-            recordings.append((row, toy_signal(random, own * gain + 0.1, 2400, len(names))))
+            recordings.append((row, toy_signal(random, own * gain + 0.1, 1600, len(names))))
     store = store_from_arrays(
         tmp_path_factory.mktemp("toy") / "store",
         recordings,
@@ -95,7 +95,7 @@ def pretrained(toy: Toy, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def quick() -> EvaluationParams:
     """Parameters for a fast evaluation."""
-    return EvaluationParams(bootstraps=20, map_method="pca", strengths=(1e-3, 1e-2, 0.1))
+    return EvaluationParams(bootstraps=20, map_method="pca", strengths=(1e-3, 1e-1))
 
 
 @pytest.fixture

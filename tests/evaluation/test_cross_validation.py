@@ -59,10 +59,11 @@ def test_folds_are_kept_and_a_killed_run_goes_on(run, tmp_path, monkeypatch):
     assert folds["n_test"].eq(5).all()
     run()
     assert counted == [0, 1, 9]
+    check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch)
 
 
-def test_another_evaluation_pretrains_nothing_anew(run, tmp_path, monkeypatch):
-    run()
+def check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch):
+    """Another evaluation of the same folds takes the encoders that are kept."""
     from hbn_foundation.training import pretraining
 
     def never(*_args, **_options):

@@ -26,10 +26,10 @@ def test_thinning_is_even(n, most, seed):
 
 def test_every_split_is_thinned_and_keeps_its_recordings(toy):
     windows, splits, participants = toy.windows, toy.splits, toy.participants
-    params = EvaluationParams(max_windows=60)
+    params = EvaluationParams(max_windows=40)
     labelled = labelled_windows(windows, splits, participants, params)
     assert labelled.table["split"].value_counts().to_dict() == dict.fromkeys(
-        ("train", "validation", "test"), 60
+        ("train", "validation", "test"), 40
     )
     assert labelled.table["recording"].nunique() == windows["recording"].nunique()
     assert labelled.classes == ("count", "rest")

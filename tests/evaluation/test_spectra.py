@@ -80,7 +80,7 @@ def test_tangent_space_of_the_training_mean():
 
 
 def test_reading_in_batches_changes_nothing(toy):
-    windows = toy.windows.sample(30, random_state=0).reset_index(drop=True)
+    windows = toy.windows[toy.windows["subject"].isin(["02", "03"])].reset_index(drop=True)
     whole, small = (
         baselines.measure(
             ("band_power", "riemann", "filter_bank", "majority"), toy.store, windows, 200,

@@ -24,15 +24,23 @@ def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
         NaN when there are items of one class only. Classes that do not occur are left out of the
         average.
     """
-    from sklearn.metrics import roc_auc_score
-
     log_probabilities = np.round(log_probabilities, 9)  # ties stay ties after pooling
     if log_probabilities.shape[1] == 2:
-        odds = log_probabilities[:, 1] - log_probabilities[:, 0]
-        return float(roc_auc_score(labels == 1, odds)) if len(np.unique(labels)) == 2 else np.nan
-    present = [k for k in range(log_probabilities.shape[1]) if 0 < (labels == k).mean() < 1]
-    areas = [roc_auc_score(labels == k, log_probabilities[:, k]) for k in present]
-    return float(np.mean(areas)) if areas else np.nan
+        return _area(labels == 1, log_probabilities[:, 1] - log_probabilities[:, 0])
+    areas = [_area(labels == k, log_probabilities[:, k]) for k in range(log_probabilities.shape[1])]
+    known = [area for area in areas if not np.isnan(area)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _area(positive: np.ndarray, values: np.ndarray) -> float:
+    """Area by ranks, ties counted half; scikit-learn's checks would take most of a bootstrap."""
+    from scipy.stats import rankdata
+
+    n, n_positive = len(positive), int(positive.sum())
+    if n_positive in (0, n):
+        return np.nan
+    above = rankdata(values)[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / (n_positive * (n - n_positive)))
 
 
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
