@@ -127,3 +127,26 @@ def test_an_index_elsewhere_keeps_its_signals_when_the_store_moves_on(store, tmp
     np.testing.assert_array_equal(again.signal(0), np.arange(20).reshape(10, 2))
     with pytest.raises(UserError, match=r"none.parquet: no such index"):
         SignalStore.from_index(tmp_path / "none.parquet")
+
+
+def _rescaled(store, scales: list[list[float]]):
+    """Pretend the recordings were cleaned with these volts per unit, and read by subject."""
+    frame = store._index.assign(scales=[np.asarray(s, np.float32) for s in scales])
+    return type(store).from_table(store.index_path, frame, {**store._metadata, "scale": "subject"})
+
+
+def test_gains_bring_recordings_of_a_subject_to_one_scale(tmp_path):
+    rows = [
+        {"recording": "sub-1_task-a", "subject": "1", "bad": {}},
+        {"recording": "sub-1_task-b", "subject": "1", "bad": {"Y": "noisy"}},
+        {"recording": "sub-2_task-a", "subject": "2", "bad": {}},
+    ]
+    signal = np.ones((300, 2), np.float16)
+    plain = store_from_arrays(tmp_path, [(row, signal) for row in rows], ("X", "Y"), np.eye(3)[:2])
+    store = _rescaled(plain, [[1e-5, 1e-5], [3e-5, 9e-3], [7e-5, 0.0]])
+    np.testing.assert_allclose(plain.gains(1), [1, 1])
+    # X: the median of 1e-5 and 3e-5 is 2e-5. Y is bad in the second: the first alone counts.
+    np.testing.assert_allclose(store.gains(0), [0.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(store.gains(1), [1.5, 10.0], rtol=1e-6)
+    np.testing.assert_allclose(store.gains(2), [1.0, 1.0], rtol=1e-6)
+    assert store.fingerprint != plain.fingerprint

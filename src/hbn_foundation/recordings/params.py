@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -66,6 +66,12 @@ class CleaningParams(Params):
         gt=0,
         description="Upper edge of the pass band in Hz; drawn in to what the file and "
         "the sampling rates hold.",
+    )
+    scale: Literal["subject", "recording"] = Field(
+        "subject",
+        description="What the robust scale of a channel is taken over. subject: all recordings "
+        "of the subject, so that differences of amplitude between them remain; recording: each "
+        "alone.",
     )
     clip: float = Field(
         15.0, gt=0, le=1000, description="Extremes are clipped at so many robust deviations."

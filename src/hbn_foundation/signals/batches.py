@@ -25,8 +25,8 @@ class Batch:
     Attributes
     ----------
     signals : torch.Tensor
-        (B, C, T) float32 in units of the store; absent and bad channels are zero. Channels lie
-        side by side in memory, as in the store: spatial maps are as fast so, and transposing
+        (B, C, T) float32, robust z-scores; absent and bad channels are zero. Channels lie side by
+        side in memory, as in the store: spatial maps are as fast so, and transposing
         would cost six times as much as reading. What runs along time for every channel (random
         numbers, Fourier transforms) is faster after `.contiguous()`.
     mask : torch.Tensor
@@ -127,8 +127,11 @@ class WindowBatches:
             chosen = order[first : first + self.batch_size]
             rows = self._rows[chosen]
             read = self.reader.read(rows, starts[chosen], out=pieces[: len(chosen)])
+            signals = channels_first(read)
+            if self.reader.rescales:
+                signals *= torch.from_numpy(self.reader.gains(rows)).unsqueeze(-1)
             yield Batch(
-                signals=channels_first(read),
+                signals=signals,
                 mask=torch.from_numpy(self.reader.mask(rows)),
                 index=torch.from_numpy(chosen),
             )

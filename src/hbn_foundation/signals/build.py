@@ -98,7 +98,8 @@ def build_store(
     for place, description in track(results, "cleaning recordings", total=len(tasks)):
         tally.add(place, description)
     index = path / INDEX
-    frame, metadata = tally.builder.frame(), tally.builder.metadata()
+    frame = tally.builder.frame()
+    metadata = {**tally.builder.metadata(), "scale": cleaning.scale}
     write_index_file(index, frame, metadata)
     say(
         f"{path}: {len(tasks) - tally.n_failed_now} recordings cleaned, {n_known} known from "

@@ -18,8 +18,8 @@ CLEANING_VERSION = 1
 """To be raised when the code cleans otherwise than before with the same parameters."""
 
 SIDECARS = ("channels.tsv", "eeg.json", "electrodes.tsv", "coordsystem.json")
-WITHOUT_EFFECT = {"chunk_seconds"}
-"""Parameters of the cleaning that do not change its result."""
+WITHOUT_EFFECT = {"chunk_seconds", "scale"}
+"""Parameters of the cleaning that do not change its result on disk."""
 
 Stamp = list[tuple[str, int, int]]
 

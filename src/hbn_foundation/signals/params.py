@@ -25,9 +25,7 @@ class BuildParams(Params):
         "data/02_intermediate/signals",
         description="Folder of the clean signals, shared by all runs.",
     )
-    n_jobs: int = Field(
-        -1, description="Processes that clean recordings; -1: one for each core."
-    )
+    n_jobs: int = Field(-1, description="Processes that clean recordings; -1: one for each core.")
     max_failed_share: float = Field(
         0.2,
         ge=0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,9 @@ from hbn_foundation.signals.store_index import (
     write_index,
     write_index_file,
 )
+
+LARGEST_GAIN = 10.0
+"""A recording's scale this far from its subject's is an artefact, not physiology."""
 
 
 class SignalStore:
@@ -131,10 +135,10 @@ class SignalStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the usable recordings' names, contents and cleaning parameters."""
+        """Hash of the usable recordings' names, contents, cleaning parameters and scale."""
         columns = ["recording", "content_hash", "cleaning_hash"]
         lines = self.recordings[columns].astype(str).agg("\t".join, axis=1)
-        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b("\n".join([*lines, self.scale]).encode(), digest_size=16).hexdigest()
 
     def signal(self, row: int) -> np.ndarray:
         """Signal of a usable recording, memory-mapped: (T, c) float16 in stored units."""
@@ -162,6 +166,40 @@ class SignalStore:
     def scales(self, row: int) -> np.ndarray:
         """Volts per stored unit of the signal's columns: (c,) float32."""
         return np.asarray(self._index["scales"].iat[self._usable_rows[row]], np.float32)
+
+    def gains(self, row: int) -> np.ndarray:
+        """Factors from stored units to the units that windows are read in: (C,) float32.
+
+        On disk each recording is in its own robust scale. Where the store's `scale` is subject,
+        these factors bring all recordings of a subject to the median of their scales.
+        """
+        gains = np.ones(len(self.channel_names), np.float32)
+        if self.scale == "recording":
+            return gains
+        common = self._subject_scales[str(self.recordings["subject"].iat[row])]
+        index = self.channel_index(row)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = self.scales(row) / common[index]
+        gains[index] = np.where(np.isfinite(ratio), ratio, 1).clip(1 / LARGEST_GAIN, LARGEST_GAIN)
+        return gains
+
+    @property
+    def scale(self) -> str:
+        """What the scale of a channel is taken over: subject or recording."""
+        return str(self._metadata.get("scale", "recording"))
+
+    @cached_property
+    def _subject_scales(self) -> dict[str, np.ndarray]:
+        """Median scale of each channel of the layout (C,) over a subject's good recordings."""
+        collected: dict[str, list[np.ndarray]] = {}
+        for row, subject in enumerate(self.recordings["subject"].astype(str)):
+            scales = np.full(len(self.channel_names), np.nan, np.float32)
+            scales[self.channel_index(row)] = self.scales(row)
+            scales[~self.usable(row) | (scales <= 0)] = np.nan
+            collected.setdefault(subject, []).append(scales)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+            return {name: np.nanmedian(rows, axis=0) for name, rows in collected.items()}
 
     def _names(self, row: int, column: str) -> list[str]:
         joined = str(self._index[column].iat[self._usable_rows[row]])

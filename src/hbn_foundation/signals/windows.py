@@ -116,6 +116,8 @@ class WindowReader:
         Channels of the layout, the same for every window.
     lengths : numpy.ndarray
         Samples of each recording.
+    rescales : bool
+        Whether `gains` are other than one.
     """
 
     def __init__(self, store: SignalStore, n_samples: int) -> None:
@@ -123,7 +125,9 @@ class WindowReader:
         self.n_samples = n_samples
         self.n_channels = len(store.channel_names)
         self.lengths = store.recordings["n_samples"].to_numpy(dtype=np.int64)
+        self.rescales = store.scale != "recording"
         self._masks = np.zeros((len(self.lengths), self.n_channels), dtype=bool)
+        self._gains = np.ones((len(self.lengths), self.n_channels), dtype=np.float32)
         self._places: dict[int, _Place] = {}
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
         self._lock = Lock()
@@ -182,6 +186,13 @@ class WindowReader:
         for row in np.unique(rows).tolist():
             self._place(row)
         return self._masks[rows]
+
+    def gains(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Give the factors (B, C) float32 from units of the store to those of the model."""
+        rows = np.asarray(rows, dtype=np.int64)
+        for row in np.unique(rows).tolist():
+            self._place(row)
+        return self._gains[rows]
 
     def check(self, windows: pd.DataFrame) -> None:
         """Make sure that a windows table was cut from this store.
@@ -250,6 +261,8 @@ class WindowReader:
             columns = np.asarray(self.store.channel_index(row))
             usable = np.asarray(self.store.usable(row), dtype=bool)
             self._masks[row] = usable
+            if self.rescales:
+                self._gains[row] = self.store.gains(row)
             present = np.zeros(self.n_channels, dtype=bool)
             present[columns] = True
             bad = np.flatnonzero(present & ~usable)
