@@ -121,7 +121,7 @@ def _read(raw: Any, picks: list[int], start: int, stop: int) -> np.ndarray:
     except Exception as error:
         seconds = start / raw.info["sfreq"]
         raise UnreadableRecording(
-            f"cannot be read from {seconds:.1f} s: {one_line(error)}"
+            f"truncated or damaged: cannot be read from {seconds:.1f} s ({one_line(error)})"
         ) from error
     if samples.shape[1] != stop - start:
         raise UnreadableRecording(

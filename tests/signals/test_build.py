@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import CleaningParams, SelectionParams
+from hbn_foundation.signals import build
+from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.content import cleaning_hash
+from hbn_foundation.signals.store import SignalStore
+from recordings.eeg_files import bids_file, noise, raw_array, write, write_channels
+
+SFREQ = 128.0
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "bids"
+    for subject in ("1", "2", "3", "4"):
+        signal = noise(14, int(20 * SFREQ), SFREQ, seed=int(subject))
+        write(raw_array(signal, SFREQ), bids_file(root, ".edf", subject))
+    return root
+
+
+@pytest.fixture
+def cleaned(monkeypatch):
+    """Names of the recordings that are cleaned, in this process."""
+    from hbn_foundation.recordings import clean
+
+    names = []
+    original = clean.clean_recording
+
+    def counted(row, params, out):
+        names.append(row["recording"])
+        return original(row, params, out)
+
+    monkeypatch.setattr(clean, "clean_recording", counted)
+    return names
+
+
+def make(root, store, **options):
+    options = {"n_jobs": 1, **options}
+    selection = options.pop("selection", None)
+    return build_store(find_recordings(root, selection), store, **options)
+
+
+def truncate(root, subject, share=0.5):
+    path = bids_file(root, ".edf", subject)
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * share))
+
+
+def files(store):
+    folder = store / "signals"
+    return {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+
+
+def test_a_store_is_built_and_reopened(root, tmp_path):
+    store = make(root, tmp_path / "store")
+    assert list(store.recordings["subject"]) == ["1", "2", "3", "4"]
+    assert store.sfreq == 100.0
+    assert len(store.channel_names) == 14
+    assert store.signal(2).shape == (2000, 14)
+    again = SignalStore(tmp_path / "store")
+    assert again.fingerprint == store.fingerprint
+    np.testing.assert_array_equal(again.signal(1), store.signal(1))
+    assert {"amplitude_uv", "line_noise", "duration", "reason"} <= set(again.table)
+    assert not list((tmp_path / "store").rglob(".*"))
+
+
+def test_workers_make_the_same_store(root, tmp_path):
+    alone = make(root, tmp_path / "alone")
+    together = make(root, tmp_path / "together", n_jobs=2)
+    assert alone.fingerprint == together.fingerprint
+    assert list(alone.table["recording"]) == list(together.table["recording"])
+    for row in range(4):
+        np.testing.assert_array_equal(alone.signal(row), together.signal(row))
+
+
+def test_unchanged_recordings_are_left_alone(root, tmp_path, cleaned):
+    first = make(root, tmp_path / "store")
+    assert len(cleaned) == 4
+    before = files(tmp_path / "store")
+    second = make(root, tmp_path / "store")
+    assert len(cleaned) == 4
+    assert files(tmp_path / "store") == before
+    assert second.fingerprint == first.fingerprint
+
+
+def test_only_what_changed_is_cleaned_again(root, tmp_path, cleaned):
+    first = make(root, tmp_path / "store")
+    signal = noise(14, int(20 * SFREQ), SFREQ, seed=99)
+    write(raw_array(signal, SFREQ), bids_file(root, ".edf", "2"))
+    second = make(root, tmp_path / "store")
+    assert cleaned[4:] == ["sub-2_task-rest"]
+    assert second.fingerprint != first.fingerprint
+    assert not np.array_equal(second.signal(1), first.signal(1))
+    assert np.array_equal(second.signal(0), first.signal(0))
+
+
+def test_a_sidecar_that_matters_counts_as_content(root, tmp_path, cleaned):
+    make(root, tmp_path / "store")
+    write_channels(bids_file(root, ".edf", "3"), [("Fp1", "EOG", "good")])
+    store = make(root, tmp_path / "store")
+    assert cleaned[4:] == ["sub-3_task-rest"]
+    assert store.recordings["n_channels"].tolist() == [14, 14, 13, 14]
+    assert not store.usable(2)[store.channel_names.index("Fp1")]
+
+
+def test_a_touched_file_is_read_but_not_cleaned(root, tmp_path, cleaned):
+    make(root, tmp_path / "store")
+    os.utime(bids_file(root, ".edf", "1"), (1, 1))
+    make(root, tmp_path / "store")
+    assert len(cleaned) == 4
+
+
+def test_other_parameters_make_other_signals_and_leave_the_former(root, tmp_path, cleaned):
+    first = make(root, tmp_path / "store")
+    former = np.array(first.signal(0))
+    second = make(root, tmp_path / "store", cleaning=CleaningParams(h_freq=30.0))
+    assert len(cleaned) == 8
+    np.testing.assert_array_equal(first.signal(0), former)
+    assert second.fingerprint != first.fingerprint
+    make(root, tmp_path / "store")
+    assert len(cleaned) == 8
+
+
+def test_the_length_of_the_pieces_is_no_parameter_of_the_result():
+    assert cleaning_hash(CleaningParams()) == cleaning_hash(CleaningParams(chunk_seconds=20))
+    assert cleaning_hash(CleaningParams()) != cleaning_hash(CleaningParams(l_freq=1.0))
+
+
+def test_recordings_no_longer_selected_are_out_of_the_index(root, tmp_path, cleaned):
+    make(root, tmp_path / "store")
+    store = make(root, tmp_path / "store", selection=SelectionParams(subjects=[1, 3]))
+    assert list(store.table["subject"]) == ["1", "3"]
+    assert len(make(root, tmp_path / "store")) == 4
+    assert len(cleaned) == 4
+
+
+def test_a_truncated_recording_is_quarantined(root, tmp_path):
+    truncate(root, "2")
+    store = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert len(store) == 3
+    failed = store.table.set_index("subject").loc["2"]
+    assert failed["status"] == "failed"
+    assert failed["reason"].startswith("truncated: ")
+    assert list(store.recordings["subject"]) == ["1", "3", "4"]
+    again = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert again.table.equals(store.table)
+
+
+def test_a_repaired_recording_comes_back(root, tmp_path, cleaned):
+    path = bids_file(root, ".edf", "2")
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    store = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert store.table["reason"].iat[1] == "empty file (0 bytes)"
+    path.write_bytes(whole)
+    assert len(make(root, tmp_path / "store")) == 4
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_too_many_failures_end_the_build_and_nothing_is_lost(root, tmp_path, n_jobs):
+    truncate(root, "3")
+    bids_file(root, ".edf", "4").write_text("no EEG")
+    with pytest.raises(UserError, match=r"of 4 recordings cannot be used, more than .* = 0.2") as e:
+        make(root, tmp_path / "store", n_jobs=n_jobs)
+    assert "sub-" in str(e.value)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "store" / "index.parquet").exists()
+    assert list((tmp_path / "store" / "signals").glob("*.npy"))
+    assert len(make(root, tmp_path / "store", n_jobs=n_jobs, max_failed_share=0.5)) == 2
+
+
+def test_a_store_of_failures_alone_is_an_error(root, tmp_path):
+    for subject in "1234":
+        bids_file(root, ".edf", subject).write_bytes(b"")
+    with pytest.raises(UserError, match=r"4 of 4 recordings cannot be used.*empty file"):
+        make(root, tmp_path / "store", max_failed_share=1.0)
+
+
+def test_a_fault_in_one_recording_is_reported_and_tried_again(root, tmp_path, monkeypatch):
+    from hbn_foundation.recordings import clean
+
+    original = clean.clean_recording
+
+    def faulty(row, params, out):
+        if row["subject"] == "2":
+            raise KeyError("something\nodd")
+        return original(row, params, out)
+
+    monkeypatch.setattr(clean, "clean_recording", faulty)
+    store = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert store.table["reason"].iat[1].startswith("KeyError: ")
+    monkeypatch.setattr(clean, "clean_recording", original)
+    assert len(make(root, tmp_path / "store")) == 4
+
+
+def test_a_lost_signal_is_made_again(root, tmp_path, cleaned):
+    store = make(root, tmp_path / "store")
+    store.signal_file(0).unlink()
+    make(root, tmp_path / "store")
+    assert cleaned[4:] == ["sub-1_task-rest"]
+
+
+def test_two_recordings_of_one_name(root, tmp_path):
+    table = find_recordings(root)
+    table.loc[1, "recording"] = "sub-1_task-rest"
+    with pytest.raises(UserError, match="two recordings named 'sub-1_task-rest'"):
+        build_store(table, tmp_path / "store", n_jobs=1)
+
+
+def test_a_full_disk_keeps_what_is_written(root, tmp_path, cleaned):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(small)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        with pytest.raises(UserError, match=r"small/.*: disk full, 168,000 bytes needed"):
+            make(root, small)
+        kept = list((small / "signals").glob("*.npy"))
+        assert len(kept) == 2
+        assert all(np.load(path).shape == (2000, 14) for path in kept)
+        assert not list(small.rglob("*.tmp"))
+        subprocess.run(["mount", "-o", "remount,size=10m", str(small)], check=True)
+        assert len(make(root, small)) == 4
+        assert cleaned.count("sub-1_task-rest") == 1
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_killed_worker_is_one_failed_recording(root, tmp_path, monkeypatch):
+    def results(function, tasks, n_jobs):
+        for task in tasks:
+            killed = task.row["subject"] == "2"
+            yield (
+                task,
+                build.WorkerKilled("its worker process was killed") if killed else (function(task)),
+            )
+
+    monkeypatch.setattr(build, "run_parallel", results)
+    store = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert store.table["reason"].iat[1] == "its worker process was killed"
+    assert len(store) == 3
+    monkeypatch.undo()
+    assert len(make(root, tmp_path / "store")) == 4
+
+
+def test_montages_share_one_layout(tmp_path):
+    root = tmp_path / "bids"
+    signal = noise(14, int(20 * SFREQ), SFREQ)
+    write(raw_array(signal, SFREQ), bids_file(root, ".edf", "1"))
+    net = tuple(f"E{i}" for i in range(1, 15))
+    write(raw_array(signal, SFREQ, net), bids_file(root, ".fif", "2"))
+    store = make(root, tmp_path / "store")
+    assert len(store.channel_names) == 28
+    assert store.usable(0).sum() == store.usable(1).sum() == 14
+    assert not (store.usable(0) & store.usable(1)).any()
+
+
+def test_eegmat_is_ingested_whole(eegmat_root, tmp_path):
+    store = make(eegmat_root, tmp_path / "store")
+    assert len(store) == len(store.table) == 40
+    assert (store.recordings["n_channels"] == 19).all()
+    assert len(store.channel_names) == 19
+    assert {"A2", "ECG"}.isdisjoint(store.channel_names)
+    assert store.recordings["n_bad"].sum() <= 8
+    started = time.perf_counter()
+    make(eegmat_root, tmp_path / "store")
+    assert time.perf_counter() - started < 2

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def threads(_: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+def fail_at_three(x: int) -> int:
+    if x == 3:
+        raise ValueError("three")
+    return x
+
+
+def die_at_two(x: int) -> int:
+    if x == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def die_once(marker: str) -> str:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_every_task_has_its_result(n_jobs):
+    assert dict(run_parallel(square, range(9), n_jobs)) == {x: x * x for x in range(9)}
+    assert list(run_parallel(square, [], n_jobs)) == []
+
+
+def test_workers_compute_with_one_thread():
+    assert [result for _, result in run_parallel(threads, range(2), 2)] == ["1", "1"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_exception_is_raised_here(n_jobs):
+    with pytest.raises(ValueError, match="three"):
+        list(run_parallel(fail_at_three, range(6), n_jobs))
+
+
+def test_a_killed_worker_loses_its_task_alone():
+    results = dict(run_parallel(die_at_two, range(8), 2))
+    assert isinstance(results.pop(2), WorkerKilled)
+    assert results == {x: x for x in range(8) if x != 2}
+
+
+def test_a_task_whose_worker_was_killed_once_is_tried_again(tmp_path):
+    marker = str(tmp_path / "died")
+    assert list(run_parallel(die_once, [marker], 2)) == [(marker, marker)]
