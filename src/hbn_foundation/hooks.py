@@ -22,9 +22,8 @@ from hbn_foundation.progress import say
 
 NEXT_STEP = {
     "ingestion": "kedro run --pipeline foundation",
-    "foundation": "make viz",
-    "__default__": "make viz",
 }
+VIEW = "kedro viz run"
 
 
 class ParameterNames:
@@ -208,7 +207,8 @@ class RunReport:
             if isinstance(dataset, AbstractVersionedDataset):
                 say(f"  {name:26} {_relative(dataset._get_load_path(), run_params)}")
         names = run_params.get("pipeline_names") or ["__default__"]
-        say(f"Next: {NEXT_STEP.get(names[0], 'make viz')}")
+        environment = f" --env {run_params['env']}" if run_params.get("env") else ""
+        say(f"Next: {NEXT_STEP.get(names[0], VIEW) + environment}")
 
 
 def _relative(path: Any, run_params: dict[str, Any]) -> str:
