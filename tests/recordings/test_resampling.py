@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbn_foundation.recordings.resampling import MAX_DRIFT, Resampler, _lengths, extend
+from hbn_foundation.recordings.resampling import MAX_DRIFT, Resampler, _lengths, band_pass, extend
 from recordings.eeg_files import noise
 
 
@@ -97,3 +97,15 @@ def test_lengths_hold_the_ratio(n, sfreq):
 def test_extending_reflects_about_the_ends():
     samples = np.array([[1.0, 2.0, 4.0]])
     np.testing.assert_array_equal(extend(samples, 3, 1), [[-2.0, -2.0, 0.0, 1.0, 2.0, 4.0, 6.0]])
+
+
+@pytest.mark.parametrize(("sfreq", "h_freq", "width"), [(500.0, 48.0, 2.0), (250.0, 40.0, 10.0)])
+def test_the_filter_is_the_one_that_mne_designs(sfreq, h_freq, width):
+    expected = mne.filter.create_filter(
+        None, sfreq, 0.5, h_freq, l_trans_bandwidth=0.5, h_trans_bandwidth=width, verbose="ERROR"
+    )
+    frequencies = np.fft.rfftfreq(1 << 15, 1 / sfreq)
+    mine = np.abs(np.fft.rfft(band_pass(sfreq, 0.5, h_freq, width), 1 << 15))
+    theirs = np.abs(np.fft.rfft(expected, 1 << 15))
+    inside = (frequencies > 0.05) & (frequencies < sfreq / 2)
+    assert np.abs(mine - theirs)[inside].max() < 0.01

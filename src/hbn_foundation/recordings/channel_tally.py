@@ -39,9 +39,9 @@ class ChannelTally:
 
     def update(self, samples: np.ndarray) -> None:
         """Count the next (C, T) samples in volts; NaN is missing."""
-        missing = ~np.isfinite(samples)
         self.n_samples += samples.shape[1]
-        if missing.any():
+        if not np.isfinite(samples).all():
+            missing = ~np.isfinite(samples)
             self._missing += missing.sum(axis=1)
             samples = np.where(missing, 0.0, samples)
         self._count_flat(samples)
@@ -62,7 +62,7 @@ class ChannelTally:
             top = signed.max(axis=1)
             higher = top > self._extreme[side]
             self._extreme[side] = np.where(higher, top, self._extreme[side])
-            count = (signed >= self._extreme[side][:, None]).sum(axis=1)
+            count = np.count_nonzero(signed >= self._extreme[side][:, None], axis=1)
             self._at_extreme[side] = count + np.where(higher, 0, self._at_extreme[side])
 
     def _add_power(self, samples: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 The recording is read, filtered and resampled in pieces into a temporary file, so memory does not
 grow with its length; short ones never leave memory. Scale and correlations come from at most
-`MAX_SAMPLE` samples spread over the recording: all of them up to 22 minutes at 100 Hz.
+`MAX_SAMPLE` samples spread over the recording: all of them up to 164 s at 100 Hz.
 
 The reference is left as it is: a flat reference channel (Cz in HBN) is marked flat like any other.
 """
@@ -32,8 +32,8 @@ from hbn_foundation.recordings.read import (
 )
 from hbn_foundation.recordings.resampling import Piece, Resampler, extend
 
-MAX_SAMPLE = 2**17
-IN_MEMORY_BYTES = 2**24
+MAX_SAMPLE = 2**14
+IN_MEMORY_BYTES = 2**23
 """Clean signals up to this size (float32) are not written to a temporary file."""
 
 MAX_BLOCK = 16
@@ -102,15 +102,18 @@ def _pieces(
     for piece in resampler.pieces():
         start, stop = max(piece.start, 0), min(piece.stop, resampler.n_in)
         samples = _read(raw, channels.picks, start, stop)
-        core = resampler.n_in if piece.last == resampler.n_out else round(piece.last * ratio)
-        tally.update(samples[:, done - start : core - start])
-        done = core
-        np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         if offset is None:
             # the same for all pieces, so that they join; it keeps float32 exact on DC recordings
-            offset = np.median(samples, axis=1, keepdims=True)
+            finite = np.where(np.isfinite(samples), samples, 0.0)
+            offset = finite.mean(axis=1, keepdims=True)
         samples -= offset
-        yield _filtered(resampler, piece, samples, start, stop)
+        volts = samples.astype(np.float32)
+        core = resampler.n_in if piece.last == resampler.n_out else round(piece.last * ratio)
+        tally.update(volts[:, done - start : core - start])
+        done = core
+        if not np.isfinite(volts).all():
+            np.nan_to_num(volts, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        yield _filtered(resampler, piece, volts, start, stop)
 
 
 def _read(raw: Any, picks: list[int], start: int, stop: int) -> np.ndarray:
@@ -135,7 +138,7 @@ def _filtered(
 ) -> np.ndarray:
     blocks = []
     for place in range(0, len(samples), MAX_BLOCK):
-        block = samples[place : place + MAX_BLOCK].astype(np.float32)
+        block = samples[place : place + MAX_BLOCK]
         blocks.append(resampler.apply(piece, extend(block, start - piece.start, piece.stop - stop)))
     return np.concatenate(blocks)
 
@@ -158,10 +161,10 @@ class _Signal:
             yield start, np.frombuffer(data, np.float32).reshape(n, self.n_channels)
 
     def sample(self) -> np.ndarray:
-        """At most MAX_SAMPLE evenly spaced samples: (S, C) float32."""
+        """At most MAX_SAMPLE evenly spaced samples: (C, S) float32."""
         step = -(-self.n_samples // MAX_SAMPLE)
-        picked = [block[(-start) % step :: step] for start, block in self.blocks()]
-        return np.concatenate(picked)
+        picked = [block[(-start) % step :: step].T for start, block in self.blocks()]
+        return np.concatenate(picked, axis=1)
 
 
 def _finish(
@@ -175,11 +178,11 @@ def _finish(
 ) -> CleanedRecording:
     """Scale the signal, write it, and say which channels are bad."""
     sample = signal.sample()
-    centre = np.median(sample, axis=0)
-    scales = 1.4826 * np.median(np.abs(sample - centre), axis=0).astype(float)
+    centre = np.median(sample, axis=1)
+    sample -= centre[:, None]
+    scales = 1.4826 * np.median(np.abs(sample), axis=1).astype(float)
     unit = np.where(scales > 0, scales, 1e-6)
-    sample -= centre
-    sample /= unit.astype(np.float32)
+    sample /= unit.astype(np.float32)[:, None]
     np.clip(sample, -params.clip, params.clip, out=sample)
     found = bad_channels(channels.names, tally, scales, highest_correlation(sample), params)
     bad = {**found, **channels.bad}
@@ -216,6 +219,6 @@ def _write(signal: _Signal, centre: np.ndarray, unit: np.ndarray, clip: float, o
         for _, block in signal.blocks():
             scaled = (block - centre.astype(np.float32)) / unit.astype(np.float32)
             clipped += int(np.count_nonzero(np.abs(scaled) > clip))
-            stored = np.clip(scaled, -clip, clip).astype(np.float16)
+            stored = np.clip(scaled, -clip, clip, out=scaled).astype(np.float16)
             file.write(np.ascontiguousarray(stored).data)
     return clipped / (signal.n_samples * signal.n_channels)

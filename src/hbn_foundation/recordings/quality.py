@@ -72,11 +72,11 @@ def bad_channels(
 
 
 def highest_correlation(sample: np.ndarray) -> np.ndarray:
-    """Highest absolute correlation of each column of (T, C) with another; 0 for constant ones."""
-    centred = sample - sample.mean(axis=0)
-    norm = np.sqrt((centred**2).sum(axis=0))
-    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
-    matrix = np.abs(unit.T @ unit)
+    """Highest absolute correlation of each row of (C, S) with another; 0 for constant ones."""
+    centred = sample - sample.mean(axis=1, keepdims=True)
+    products = centred @ centred.T
+    norm = np.sqrt(np.diag(products))
+    matrix = np.abs(products) / np.maximum(np.outer(norm, norm), 1e-20)
     np.fill_diagonal(matrix, 0.0)
     return matrix.max(axis=0, initial=0.0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,15 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say, track
-from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
-from hbn_foundation.signals.content import cleaning_hash, content_hash, known_hash, note_hash, stamp
+from hbn_foundation.signals.clean_task import CleaningTask, clean_task, done_before
+from hbn_foundation.signals.content import cleaning_hash
 from hbn_foundation.signals.parallel import WorkerKilled, count_workers, run_parallel
 from hbn_foundation.signals.store import SignalStore
-from hbn_foundation.signals.store_files import (
-    describe,
-    describe_failure,
-    description_file,
-    read_description,
-    signal_file,
-    write_json,
-)
+from hbn_foundation.signals.store_files import describe_failure
 from hbn_foundation.signals.store_index import INDEX, IndexBuilder, write_index_file
 
 REASONS_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One recording to clean, at its place in the index."""
-
-    place: int
-    row: dict[str, Any]
-    store: str
-    params: CleaningParams
-    cleaning: str
 
 
 def build_store(
@@ -86,9 +67,10 @@ def build_store(
         raise UserError(f"{path}: two recordings named {names[names.duplicated()].iat[0]!r}")
     tally = _Tally(len(recordings), max_failed_share)
     tasks = []
-    for place, row in enumerate(recordings.to_dict("records")):
-        task = _Task(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
-        description = _done_before(task)
+    plain = recordings.astype(object).where(recordings.notna(), None)
+    for place, row in enumerate(plain.to_dict("records")):
+        task = CleaningTask(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
+        description = done_before(task)
         if description is None:
             tasks.append(task)
         else:
@@ -133,68 +115,10 @@ class _Tally:
             )
 
 
-def _results(tasks: list[_Task], n_jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _results(tasks: list[CleaningTask], n_jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
     workers = min(count_workers(n_jobs), max(len(tasks), 1))
-    for task, result in run_parallel(_clean, tasks, workers):
+    for task, result in run_parallel(clean_task, tasks, workers):
         if isinstance(result, WorkerKilled):
             yield task.place, describe_failure(task.row, str(result), "", task.cleaning)
         else:
             yield task.place, result
-
-
-def _done_before(task: _Task) -> dict[str, Any] | None:
-    """Find the description of a recording cleaned before whose files have not changed since."""
-    recording = str(task.row["recording"])
-    content = known_hash(task.store, recording, stamp(task.row))
-    if content is None:
-        return None
-    description = _read(task, content)
-    return None if description is None else {**description, "known": True}
-
-
-def _read(task: _Task, content: str) -> dict[str, Any] | None:
-    """Read the description of a recording cleaned before, if its signal is there as well."""
-    key = (task.store, str(task.row["recording"]), content, task.cleaning)
-    description = read_description(*key)
-    if description is None or (description["status"] == "ok" and not signal_file(*key).is_file()):
-        return None
-    return description
-
-
-def _clean(task: _Task) -> dict[str, Any]:
-    """Clean one recording; run in a worker."""
-    from hbn_foundation.recordings.integrity import UnreadableRecording
-
-    recording = str(task.row["recording"])
-    files = stamp(task.row)
-    content = ""
-    try:
-        content = content_hash(task.row["bids_root"], files)
-        description = _read(task, content)
-        if description is None:
-            description = _clean_content(task, content)
-            key = (task.store, recording, content, task.cleaning)
-            write_json(description_file(*key), description)
-        note_hash(task.store, recording, files, content)
-        return description
-    except UserError:
-        raise
-    except UnreadableRecording as error:
-        description = describe_failure(task.row, str(error), content, task.cleaning)
-        write_json(description_file(task.store, recording, content, task.cleaning), description)
-        note_hash(task.store, recording, files, content)
-        return description
-    except MemoryError:
-        reason = "not enough memory"
-    except Exception as error:  # one recording must not end the run; it is tried again next time
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return describe_failure(task.row, reason, content, task.cleaning)
-
-
-def _clean_content(task: _Task, content: str) -> dict[str, Any]:
-    from hbn_foundation.recordings.clean import clean_recording
-
-    out = signal_file(task.store, str(task.row["recording"]), content, task.cleaning)
-    with renamed_when_done(out) as temporary:
-        cleaned = clean_recording(task.row, task.params, temporary)
-    return describe(task.row, cleaned, content, task.cleaning)

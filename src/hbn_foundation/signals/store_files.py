@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.cleaned import CleanedRecording
@@ -95,8 +94,6 @@ def _identity(row: Mapping[str, Any], content_hash: str, cleaning_hash: str) -> 
 
 def _plain(value: Any) -> Any:
     """Value as JSON knows it: missing and non-finite values become null."""
-    if value is None or value is pd.NA:
-        return None
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

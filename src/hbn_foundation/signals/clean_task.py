@@ -1,0 +1,91 @@
+"""Clean one recording into the store: the task that the builder gives to its workers.
+
+It imports no pandas and no more of MNE than it needs: a worker's start is to be short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.signals.content import content_hash, known_hash, note_hash, stamp
+from hbn_foundation.signals.store_files import (
+    describe,
+    describe_failure,
+    description_file,
+    read_description,
+    signal_file,
+    write_json,
+)
+
+
+@dataclass(frozen=True)
+class CleaningTask:
+    """One recording to clean, at its place in the index."""
+
+    place: int
+    row: dict[str, Any]
+    store: str
+    params: CleaningParams
+    cleaning: str
+
+
+def done_before(task: CleaningTask) -> dict[str, Any] | None:
+    """Find the description of a recording cleaned before whose files have not changed since."""
+    recording = str(task.row["recording"])
+    content = known_hash(task.store, recording, stamp(task.row))
+    if content is None:
+        return None
+    description = _read(task, content)
+    return None if description is None else {**description, "known": True}
+
+
+def _read(task: CleaningTask, content: str) -> dict[str, Any] | None:
+    """Read the description of a recording cleaned before, if its signal is there as well."""
+    key = (task.store, str(task.row["recording"]), content, task.cleaning)
+    description = read_description(*key)
+    if description is None or (description["status"] == "ok" and not signal_file(*key).is_file()):
+        return None
+    return description
+
+
+def clean_task(task: CleaningTask) -> dict[str, Any]:
+    """Clean one recording; run in a worker."""
+    from hbn_foundation.recordings.integrity import UnreadableRecording
+
+    recording = str(task.row["recording"])
+    files = stamp(task.row)
+    content = ""
+    try:
+        content = content_hash(task.row["bids_root"], files)
+        description = _read(task, content)
+        if description is None:
+            description = _clean_content(task, content)
+            key = (task.store, recording, content, task.cleaning)
+            write_json(description_file(*key), description)
+        note_hash(task.store, recording, files, content)
+        return description
+    except UserError:
+        raise
+    except UnreadableRecording as error:
+        description = describe_failure(task.row, str(error), content, task.cleaning)
+        write_json(description_file(task.store, recording, content, task.cleaning), description)
+        note_hash(task.store, recording, files, content)
+        return description
+    except MemoryError:
+        reason = "not enough memory"
+    except Exception as error:  # one recording must not end the run; it is tried again next time
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return describe_failure(task.row, reason, content, task.cleaning)
+
+
+def _clean_content(task: CleaningTask, content: str) -> dict[str, Any]:
+    from hbn_foundation.recordings.clean import clean_recording
+
+    out = signal_file(task.store, str(task.row["recording"]), content, task.cleaning)
+    with renamed_when_done(out) as temporary:
+        cleaned = clean_recording(task.row, task.params, temporary)
+    return describe(task.row, cleaned, content, task.cleaning)
