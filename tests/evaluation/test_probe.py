@@ -91,3 +91,18 @@ def test_one_class_among_validation_windows_takes_the_middle():
 def test_majority_answers_with_the_shares():
     answer = majority_log_probabilities(np.array([0, 1, 1, 1]), 3, 2)
     np.testing.assert_allclose(np.exp(answer), [[0.25, 0.75, 0]] * 2, atol=1e-9)
+
+
+def test_certain_answers_keep_their_order():
+    features, labels, splits = data(shift=50.0)
+    probe = fit_probe(features, labels, splits, 2, (100.0,))
+    answer = probe.log_probabilities(np.concatenate([features, features * 1e4]))
+    assert np.isfinite(answer).all()
+    assert len(np.unique(answer[:, 1] - answer[:, 0])) > len(features)
+
+
+def test_a_class_without_training_windows_is_never_answered():
+    features, labels, splits = data(k=3, shift=3.0)
+    labels[(splits == "train") & (labels == 1)] = 0
+    answer = fit_probe(features, labels, splits, 3, STRENGTHS).log_probabilities(features)
+    assert not (answer.argmax(1) == 1).any()

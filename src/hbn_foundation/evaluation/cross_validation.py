@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from hbn_foundation import __version__
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.labels.splits import repeated_splits
@@ -60,6 +61,7 @@ class Fold:
         # Subjects that are tested do not shape the encoder, but they must not change unnoticed.
         return _hash(
             FORMAT,
+            __version__,
             self.store.fingerprint,
             _hash_table(self.windows[["recording", "start"]]),
             _hash_table(self.participants) if self.objective.name == "task_classification" else "",

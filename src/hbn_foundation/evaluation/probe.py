@@ -14,6 +14,7 @@ from hbn_foundation.evaluation.metrics import auroc
 Scaling = Literal["global", "feature"]
 CLEARLY_WORSE = 0.04
 NORM = 10.0
+LEAST = -1e3  # log probability of what was never seen
 
 
 @dataclass(frozen=True)
@@ -148,15 +149,20 @@ def majority_log_probabilities(labels: np.ndarray, n_classes: int, n_windows: in
 
 
 def _log_probabilities(model: Any, inputs: np.ndarray, n_classes: int) -> np.ndarray:
-    if len(inputs) == 0:
-        return np.empty((0, n_classes))
-    result = np.full((len(inputs), n_classes), _log(np.zeros(1))[0])
-    result[:, model.classes_] = np.maximum(model.predict_log_proba(inputs), result[0, 0])
+    """Take log probabilities from the decision values: probabilities would round to 0 and 1."""
+    from scipy.special import log_softmax
+
+    result = np.full((len(inputs), n_classes), LEAST)
+    if len(inputs):
+        values = np.asarray(model.decision_function(inputs), dtype=np.float64)
+        if values.ndim == 1:
+            values = np.stack([np.zeros_like(values), values], 1)
+        result[:, model.classes_] = np.maximum(log_softmax(values, axis=1), LEAST)
     return result
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probabilities, 1e-30))
+    return np.maximum(np.log(np.maximum(probabilities, 1e-300)), LEAST)
 
 
 def _copy(model: Any) -> Any:
