@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from hbn_foundation.recordings.simulation_params import SimulationParams
+    from hbn_foundation.recordings.simulation.params import SimulationParams
 
 PROJECT = Path(__file__).parents[1]
 
@@ -36,14 +36,14 @@ def hbn_metadata_root() -> Path:
 @pytest.fixture(scope="session")
 def tiny_bids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated release: 6 subjects, each with 24 s of rest and a task run of 4 targets."""
-    from hbn_foundation.recordings.simulate import simulate_release
+    from hbn_foundation.recordings.simulation.release import simulate_release
 
     return simulate_release(tmp_path_factory.mktemp("simulated") / "tiny", tiny_simulation())
 
 
 def tiny_simulation(**changes: object) -> SimulationParams:
     """Return the parameters of `tiny_bids`, with changes."""
-    from hbn_foundation.recordings.simulation_params import SimulationParams
+    from hbn_foundation.recordings.simulation.params import SimulationParams
 
     small = {
         "n_subjects": 6,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from hbn_foundation.params import Params
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams
 
 Label = str | int
 

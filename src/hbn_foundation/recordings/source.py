@@ -23,7 +23,7 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     remote = {"cache": source.cache, "storage_options": source.storage_options}
     if source.root is not None:
         return {"root": source.root, "simulated": False, **remote}
-    from hbn_foundation.recordings.simulate import simulate_release
+    from hbn_foundation.recordings.simulation.release import simulate_release
 
     root = simulate_release(Path(source.simulated_root), source.simulation)
     return {"root": str(root), "simulated": True, **remote}

@@ -21,7 +21,7 @@ import pandas as pd
 
 from hbn_foundation import progress
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams
 
 MARKER = "simulation.json"
 VERSION = 3  # raise it when the same parameters give other files
@@ -126,19 +126,21 @@ def _alive(process: int) -> bool:
 
 
 def _write(root: Path, params: SimulationParams) -> None:
-    from hbn_foundation.recordings import simulated_files, simulated_head, simulated_subjects
+    from hbn_foundation.recordings.simulation import files
+    from hbn_foundation.recordings.simulation.head import make_head
+    from hbn_foundation.recordings.simulation.subjects import draw_subjects
 
     started = time.monotonic()
-    subjects = simulated_subjects.draw_subjects(params)
-    simulated_files.write_description(root, subjects, params)
-    head = simulated_head.make_head(params.n_background_sources)
+    subjects = draw_subjects(params)
+    files.write_description(root, subjects, params)
+    head = make_head(params.n_background_sources)
     jobs = _subject_jobs(root, subjects, head, params)
     done = progress.track(jobs, "Simulating subjects", total=len(subjects))
     tables = list(done)
     trials = pd.concat([trial for trial, _ in tables], ignore_index=True)
     recordings = pd.concat([recording for _, recording in tables], ignore_index=True)
     ceiling = rt_ceiling(trials) if len(trials) else {}
-    simulated_files.write_ground_truth(root, subjects, trials, recordings, ceiling)
+    files.write_ground_truth(root, subjects, trials, recordings, ceiling)
     marker = {"hash": simulation_hash(params), "version": VERSION, "params": params.model_dump()}
     (root / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
     hours = recordings["seconds"].sum() / 3600
@@ -174,8 +176,7 @@ def _write_subject(
 def _write_runs(
     root: Path, number: int, subject: pd.Series, head: Any, params: SimulationParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    from hbn_foundation.recordings import simulated_behaviour as behaviour
-    from hbn_foundation.recordings import simulated_files, simulated_observer, simulated_signals
+    from hbn_foundation.recordings.simulation import behaviour, files, observer, signals
 
     trials, rows = [], []
     for run_number in range(params.ccd_runs + 1):
@@ -187,9 +188,9 @@ def _write_runs(
             )
         else:
             task, run = "RestingState", behaviour.draw_rest(params, rng)
-        eeg, bad = simulated_signals.simulate_eeg(subject, run, head, params, rng)
+        eeg, bad = signals.simulate_eeg(subject, run, head, params, rng)
         if run_number:
-            seen = simulated_observer.observe(
+            seen = observer.observe(
                 eeg,
                 run.trials,
                 subject["build_up_uv"],
@@ -200,12 +201,12 @@ def _write_runs(
             )
             truth = run.trials.assign(subject=subject["subject"], run=run_number, observer_rt=seen)
             trials.append(truth)
-        path = simulated_files.write_recording(
+        path = files.write_recording(
             root, subject["subject"], task, run_number or None, run, eeg, params.sfreq
         )
         cut = not run_number and _is_cut(number, params)
         if cut:
-            simulated_files.truncate(path)
+            files.truncate(path)
         rows.append(
             {
                 "recording": path.name.removesuffix("_eeg.bdf"),

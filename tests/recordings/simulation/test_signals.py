@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbn_foundation.recordings import simulated_behaviour as behaviour
-from hbn_foundation.recordings import simulated_noise as noise
-from hbn_foundation.recordings import simulated_responses as responses
-from hbn_foundation.recordings.simulate import rt_ceiling
-from hbn_foundation.recordings.simulated_head import PLACES, make_head
-from hbn_foundation.recordings.simulated_observer import observe
-from hbn_foundation.recordings.simulated_signals import simulate_eeg
-from hbn_foundation.recordings.simulated_subjects import draw_subjects
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation import behaviour, noise, responses
+from hbn_foundation.recordings.simulation.head import PLACES, make_head
+from hbn_foundation.recordings.simulation.observer import observe
+from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.release import rt_ceiling
+from hbn_foundation.recordings.simulation.signals import simulate_eeg
+from hbn_foundation.recordings.simulation.subjects import draw_subjects
 
 PARAMS = SimulationParams(n_background_sources=60, bad_channel_share=0.0, rest_seconds=60)
 

@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings import simulated_responses as responses
-from hbn_foundation.recordings.simulated_artifacts import BadChannels
-from hbn_foundation.recordings.simulated_head import Head
-from hbn_foundation.recordings.simulated_noise import filtered
+from hbn_foundation.recordings.simulation import responses
+from hbn_foundation.recordings.simulation.artifacts import BadChannels
+from hbn_foundation.recordings.simulation.head import Head
+from hbn_foundation.recordings.simulation.noise import filtered
 
 WINDOW = (0.5, 2.5)
 SPACING = 0.03

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hbn_foundation.recordings.simulated_behaviour import Run
-from hbn_foundation.recordings.simulated_noise import band_limit, coloured, frequencies
+from hbn_foundation.recordings.simulation.behaviour import Run
+from hbn_foundation.recordings.simulation.noise import band_limit, coloured, frequencies
 
 MAINS_HZ = 60.0
 SENSOR_UV = 1.0

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings import simulate
-from hbn_foundation.recordings.simulate import MARKER, simulate_release
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation import release
+from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.release import MARKER, simulate_release
 
 
 def small(**changes: object) -> SimulationParams:
@@ -45,8 +45,8 @@ def test_same_parameters_give_same_bytes_on_any_number_of_processes(tmp_path):
 def test_release_is_made_once_and_remade_when_parameters_change(tmp_path, monkeypatch):
     root = simulate_release(tmp_path / "release", small())
     written = []
-    real = simulate._write
-    monkeypatch.setattr(simulate, "_write", lambda *a: (written.append(a), real(*a)))
+    real = release._write
+    monkeypatch.setattr(release, "_write", lambda *a: (written.append(a), real(*a)))
     simulate_release(root, small(n_jobs=2))
     assert not written
     simulate_release(root, small(rest_seconds=14.0))
@@ -61,7 +61,7 @@ def test_interrupted_making_leaves_no_release_and_is_repeated(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hbn_foundation.recordings.simulated_files.write_ground_truth", stop)
+        patch.setattr("hbn_foundation.recordings.simulation.files.write_ground_truth", stop)
         with pytest.raises(KeyboardInterrupt):
             simulate_release(tmp_path / "release", small())
     assert not (tmp_path / "release").exists()

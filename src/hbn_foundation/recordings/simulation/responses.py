@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulated_behaviour import CHANGE_SECONDS, TARGET_SECONDS, each
+from hbn_foundation.recordings.simulation.behaviour import CHANGE_SECONDS, TARGET_SECONDS, each
 
 BUILD_UP_START = 0.25  # s after the target
 BUILD_UP_FALL = 0.12  # time constant of its fall in s

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbn_foundation.recordings import simulated_behaviour as behaviour
-from hbn_foundation.recordings.simulated_subjects import draw_subjects, participants_table
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation import behaviour
+from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.subjects import draw_subjects, participants_table
 
 PRESSES = ("left_buttonPress", "right_buttonPress")
 

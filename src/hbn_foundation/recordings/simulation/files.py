@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulated_behaviour import Run
-from hbn_foundation.recordings.simulated_subjects import participants_table
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation.behaviour import Run
+from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.subjects import participants_table
 
 NANOVOLT_RANGE = (-8388.608, 8388.607)  # µV over 24 bits: one step is a nanovolt
 TRUNCATED_AT = 0.45

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams
 
 EVENT_RATE = 500.0  # HBN's `sample` column counts at 500 Hz, also beside 100 Hz files
 FOREPERIODS = (2.8, 4.4, 6.0)

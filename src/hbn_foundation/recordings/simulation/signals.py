@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings import simulated_artifacts as artifacts
-from hbn_foundation.recordings import simulated_responses as responses
-from hbn_foundation.recordings.simulated_behaviour import Run
-from hbn_foundation.recordings.simulated_head import Head
-from hbn_foundation.recordings.simulated_noise import (
+from hbn_foundation.recordings.simulation import artifacts, responses
+from hbn_foundation.recordings.simulation.behaviour import Run
+from hbn_foundation.recordings.simulation.head import Head
+from hbn_foundation.recordings.simulation.noise import (
     bump,
     coloured,
     filtered,
@@ -19,7 +18,7 @@ from hbn_foundation.recordings.simulated_noise import (
     one_over_f,
     smooth,
 )
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams
 
 RUN_SPREAD = 0.12  # log-normal change of every rhythm from run to run
 TASK_ALPHA, TASK_THETA, TASK_BETA = -0.15, 0.12, 0.05  # log change by doing a task, eyes open

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulation_params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams
 
 RELEASES = ("R1", "R2", "R3", "R4", "R5", "R12")
 FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
