@@ -12,6 +12,7 @@ from hbn_foundation.training.checkpoint import (
     METADATA_FILE,
     WEIGHTS_FILE,
     Checkpoint,
+    check_signals,
     load_encoder,
     random_encoder,
 )
@@ -95,6 +96,12 @@ def test_metadata_without_an_encoder_are_told(checkpoint):
     checkpoint.metadata["parameters"] = {"encoder": {"hidden_dim": 30}}
     with pytest.raises(UserError, match="its metadata describe no encoder"):
         load_encoder(checkpoint)
+
+
+def test_windows_of_another_kind_are_told(checkpoint):
+    check_signals(checkpoint, 100.0, 200)
+    with pytest.raises(UserError, match="200 samples at 100 Hz, found 400 samples at 200 Hz"):
+        check_signals(checkpoint, 200.0, 400)
 
 
 def test_the_loaded_encoder_is_ready(checkpoint):

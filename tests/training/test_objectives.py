@@ -57,7 +57,7 @@ def test_targets_have_unit_scale_and_falling_variances(store, windows):
     coordinates = objective.bands.project(
         encoder.band.tangents(batch.signals, positions, batch.mask)
     )
-    assert coordinates.shape == (len(windows), 6, 24)
+    assert coordinates.shape == (len(windows), 8, 24)
     variance = coordinates.var(0, unbiased=False)
     assert variance.mean().item() == pytest.approx(1, rel=1e-3)
     assert (variance.diff(dim=1) <= 1e-3).all()
@@ -80,7 +80,7 @@ def test_bands_left_out_do_not_reach_the_trunk(store, windows):
     seen = []
     encoder.mix = lambda tokens: seen.append(tokens) or tokens
     objective(encoder, first_batch(store, windows, 4), positions)
-    assert seen[0].shape[1] == 3 + 3  # half of the bands, three of ten patches
+    assert seen[0].shape[1] == 4 + 2  # half of the bands, two of ten patches
 
 
 def test_hidden_patches_stay_hidden(store, windows):

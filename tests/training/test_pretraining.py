@@ -118,7 +118,7 @@ def test_training_stops_when_validation_no_longer_improves(store, windows, split
 
 
 def test_training_stops_when_the_time_is_up(store, windows, splits, tmp_path):
-    trainer = {**SHORT, "epochs": 10_000, "max_training_time": 3 / 3600}
+    trainer = {**SHORT, "epochs": 10_000, "max_training_time": 3.0}
     trainer["early_stopping_patience"] = 10_000
     checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert 0 < len(history) < 1000
@@ -129,6 +129,13 @@ def test_accumulation_takes_fewer_steps(store, windows, splits, tmp_path):
     trainer = {**SHORT, "epochs": 1, "batch_size": 16, "accumulate": 2}
     _, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert np.isfinite(history["validation_loss"]).all()
+
+
+def test_bf16_trains_and_leaves_single_precision_weights(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "epochs": 1, "precision": "bf16"}
+    checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
+    assert np.isfinite(history["validation_loss"]).all()
+    assert {tensor.dtype for tensor in checkpoint.weights.values()} == {torch.float32}
 
 
 def test_nothing_but_our_own_lines_is_said(store, windows, splits, tmp_path, caplog, capfd):

@@ -94,20 +94,31 @@ class Encoder(nn.Module):
         """Tokens (B, n, D) of each family, before the trunk."""
         return {name: self.tokenisers[name](part) for name, part in parts.items()}
 
-    def mix(self, tokens: Tensor) -> Tensor:
-        """Run tokens (B, N, D) through the trunk."""
+    def residual(self, tokens: Tensor) -> Tensor:
+        """Run tokens (B, N, D) through the blocks, without the final norm."""
         for block in self.trunk:
             tokens = block(tokens)
-        return self.final_norm(tokens)
+        return tokens
+
+    def mix(self, tokens: Tensor) -> Tensor:
+        """Run tokens (B, N, D) through the trunk, the final norm included."""
+        return self.final_norm(self.residual(tokens))
 
     def forward(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Tokens (B, N, D) of windows (B, C, T); band tokens first, then time tokens."""
-        parts = self.embed(self.inputs(signals, positions, mask))
-        return self.mix(torch.cat(list(parts.values()), 1))
+        return self.mix(self._tokens(signals, positions, mask))
 
     def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Concatenated final tokens (B, N·D); averaging them instead loses accuracy."""
-        return self(signals, positions, mask).flatten(1)
+        """Concatenated tokens (B, N·D) of the last block, for a linear probe.
+
+        Before the final norm, which takes away their amplitude, and with it some accuracy;
+        averaging the tokens instead loses more.
+        """
+        return self.residual(self._tokens(signals, positions, mask)).flatten(1)
+
+    def _tokens(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        parts = self.embed(self.inputs(signals, positions, mask))
+        return torch.cat(list(parts.values()), 1)
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """Named parts from input to output; together they hold every parameter once."""

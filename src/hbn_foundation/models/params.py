@@ -13,12 +13,23 @@ class BandTokenParams(Params):
     """How a window becomes one token per frequency band."""
 
     edges: tuple[tuple[float, float], ...] = Field(
-        ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 20.0), (20.0, 30.0), (30.0, 45.0)),
+        (
+            (1.0, 4.0),
+            (4.0, 7.0),
+            (7.0, 9.5),
+            (9.5, 12.0),
+            (12.0, 16.0),
+            (16.0, 22.0),
+            (22.0, 30.0),
+            (30.0, 45.0),
+        ),
         description="Frequency bands in Hz, lower edge included, upper edge excluded.",
         min_length=1,
     )
     taper: Literal["hann", "sine"] = Field(
-        "hann", description="Window before the Fourier transform: Hann, or several sine tapers."
+        "sine",
+        description="Window before the Fourier transform: several sine tapers, which use all of a "
+        "window, or one Hann, which throws away half of it.",
     )
     n_tapers: int = Field(3, description="How many sine tapers; Hann is one.", ge=1, le=16)
     sharpness: float = Field(
@@ -28,7 +39,7 @@ class BandTokenParams(Params):
         gt=0,
     )
     shrinkage: float = Field(
-        0.1, description="Share of the scaled identity in each cross-spectrum.", gt=0, lt=1
+        0.2, description="Share of the scaled identity in each cross-spectrum.", gt=0, lt=1
     )
 
     @model_validator(mode="after")

@@ -22,6 +22,9 @@ def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
     torch takes small matrices on a CPU one by one on one thread; two threads halve the time.
     """
+    if matrices.device.type == "mps":  # which has no eigenvalues
+        values, vectors = eigh(matrices.cpu())
+        return values.to(matrices.device), vectors.to(matrices.device)
     flat = matrices.reshape(-1, *matrices.shape[-2:])
     threads = torch.get_num_threads()
     if flat.is_cuda or threads == 1 or len(flat) < FEWEST_WORTH_A_THREAD:

@@ -119,6 +119,22 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
     return encoder.eval()
 
 
+def check_signals(checkpoint: Checkpoint, sfreq: float, n_samples: int) -> None:
+    """Check that windows are what the checkpoint's encoder was made for.
+
+    Raises
+    ------
+    UserError
+        When the sampling rate or the length differs.
+    """
+    expected = checkpoint.metadata["sfreq"], checkpoint.metadata["n_samples"]
+    if (sfreq, n_samples) != expected:
+        raise UserError(
+            f"checkpoint: made for windows of {expected[1]} samples at {expected[0]:g} Hz, "
+            f"found {n_samples} samples at {sfreq:g} Hz"
+        )
+
+
 def random_encoder(checkpoint: Checkpoint, seed: int = 0) -> Encoder:
     """Make an encoder like the checkpoint's, with its normalisation but random weights."""
     from hbn_foundation.training.seeding import WEIGHTS, seeded

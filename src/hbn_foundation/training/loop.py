@@ -112,6 +112,13 @@ class PretrainingLoop(lightning.LightningModule):
         self.average.add(outcome)
         return outcome.loss
 
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clip the norm here: in bf16 Lightning refuses to beside a fused optimizer.
+
+        Its reason, gradients still scaled, holds for fp16 alone.
+        """
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.params.gradient_clip)
+
     def validation_step(self, _: Any, __: int) -> None:
         """Score all validation windows, beside the trivial predictors."""
         self._stop_clock()

@@ -36,7 +36,7 @@ class ObjectiveParams(Params):
         lt=1,
     )
     mask_patches: float = Field(
-        0.7, description="Share of the time tokens left out and to be predicted.", gt=0, lt=1
+        0.8, description="Share of the time tokens left out and to be predicted.", gt=0, lt=1
     )
     patch_weight: float = Field(
         0.5, description="Weight of the patches' loss beside the bands', for masked.", gt=0

@@ -207,7 +207,6 @@ def make_trainer(
         max_epochs=params.epochs,
         max_time=timedelta(seconds=params.max_training_time),
         accumulate_grad_batches=params.accumulate,
-        gradient_clip_val=params.gradient_clip,
         check_val_every_n_epoch=params.validate_every,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

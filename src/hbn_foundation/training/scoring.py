@@ -103,13 +103,14 @@ def pretext_scores(
     """
     import torch
 
-    from hbn_foundation.training.checkpoint import fill, load_encoder
+    from hbn_foundation.training.checkpoint import check_signals, fill, load_encoder
     from hbn_foundation.training.data import WindowsOfSubjects
     from hbn_foundation.training.objectives.make import make_objective
     from hbn_foundation.training.params import ObjectiveParams
 
-    encoder = load_encoder(checkpoint)
     metadata = checkpoint.metadata
+    check_signals(checkpoint, store.sfreq, metadata["n_samples"])
+    encoder = load_encoder(checkpoint)
     objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
     seed = metadata["parameters"]["trainer"]["seed"]
     prepared = objective.prepare(

@@ -162,7 +162,7 @@ class RelativePositioning(Objective):
             mask = hide_channels(
                 mask, positions, params.hide_probability, params.hide_least, params.hide_most
             )
-        anchor, partner = encoder.features(signals, positions, mask).chunk(2)
+        anchor, partner = encoder(signals, positions, mask).flatten(1).chunk(2)
         logits = self.head((anchor - partner).abs()).squeeze(1).float()
         loss = functional.binary_cross_entropy_with_logits(logits, batch.labels)
         accuracy = ((logits.detach() > 0) == (batch.labels > 0.5)).float().mean()

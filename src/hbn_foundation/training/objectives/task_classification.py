@@ -99,7 +99,7 @@ class TaskClassification(Objective):
             mask = hide_channels(
                 mask, positions, params.hide_probability, params.hide_least, params.hide_most
             )
-        logits = self.head(encoder.features(signals, positions, mask)).float() + self.log_shares
+        logits = self.head(encoder(signals, positions, mask).flatten(1)).float() + self.log_shares
         loss = functional.cross_entropy(logits, batch.labels)
         accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
         majority = self.log_shares.argmax()
