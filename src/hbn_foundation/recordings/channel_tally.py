@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SPECTRUM_SECONDS = 20.0
+SPECTRUM_SECONDS = 10.0
 """Seconds of each piece whose spectrum is taken."""
 
 SEGMENT_SECONDS = 2.0

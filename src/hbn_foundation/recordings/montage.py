@@ -26,6 +26,9 @@ REFERENCE = re.compile(
     re.IGNORECASE,
 )
 NET_NUMBER = re.compile(r"^E(?:EG)?\s*0*([1-9]\d{0,2})$", re.IGNORECASE)
+NETS = {65: "GSN-HydroCel-65_1.0", 129: "GSN-HydroCel-129", 257: "GSN-HydroCel-257"}
+"""MNE's montages of EGI nets, by their number of electrodes with the vertex."""
+
 VERTEX = frozenset({"VREF", "VERTEX REFERENCE", "VERTEX", "E129/CZ", "CZ/E129", "REF CZ"})
 
 
@@ -60,13 +63,15 @@ def _canonical(name: str, net_size: int) -> str | None:
         if int(number[1]) == net_size:
             return "Cz"
         net = f"E{number[1]}" if net_size == 129 else f"E{number[1]}@{net_size}"
-        return net if net in _positions() else None
+        return net if net in _net(net_size) else None
     bare = REFERENCE.sub("", PREFIX.sub("", text))
     referenced = bare != PREFIX.sub("", text)
     key = bare.rstrip(". ").upper()
     key = RENAMED.get(key, key)
     if key in EARS and referenced:
         return None
+    if re.fullmatch(r"E\d+@\d+", key):
+        return key if key in _template_of(key) else None
     return _by_upper_name().get(key)
 
 
@@ -95,8 +100,7 @@ def channel_positions(names: Sequence[str]) -> tuple[list[str], np.ndarray, list
 
 def template_positions(canonical: Sequence[str]) -> np.ndarray:
     """(C, 3) unit vectors of canonical names; KeyError for any other."""
-    table = _positions()
-    return np.array([table[name] for name in canonical], float).reshape(-1, 3)
+    return np.array([_template_of(name)[name] for name in canonical], float).reshape(-1, 3)
 
 
 def to_unit_sphere(points: np.ndarray) -> np.ndarray:
@@ -123,23 +127,34 @@ def _sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
     return centre, float(np.sqrt(max(solution[3] + centre @ centre, 0.0)))
 
 
+def _template_of(name: str) -> Mapping[str, np.ndarray]:
+    """Return the template that holds a canonical name, if any does; others are not loaded."""
+    if not re.fullmatch(r"E\d+(@\d+)?", name):
+        return _ten_five()
+    size = int(name.partition("@")[2] or 129)
+    return _net(size) if size in NETS else {}
+
+
 @cache
-def _positions() -> Mapping[str, np.ndarray]:
-    """Return unit vectors by canonical name, of 10-05 and of three HydroCel nets."""
-    table = _template("colin27_1005", "standard_1005")
-    for name in (*RENAMED, "nasion"):
-        table.pop(name, None)
-    for size, montage in ((129, ""), (65, "@65"), (257, "@257")):
-        file_name = "GSN-HydroCel-65_1.0" if size == 65 else f"GSN-HydroCel-{size}"
-        for name, position in _template(file_name).items():
-            if name.startswith("E"):
-                table[f"{name}{montage}"] = position
-    return table
+def _ten_five() -> Mapping[str, np.ndarray]:
+    """Return unit vectors of the 10-05 names."""
+    return {
+        name: position
+        for name, position in _template("colin27_1005", "standard_1005").items()
+        if name not in RENAMED
+    }
+
+
+@cache
+def _net(size: int) -> Mapping[str, np.ndarray]:
+    """Return unit vectors of a HydroCel net by canonical name; its vertex is the 10-05 one's."""
+    suffix = "" if size == 129 else f"@{size}"
+    return {f"{name}{suffix}": p for name, p in _template(NETS[size]).items() if name[0] == "E"}
 
 
 @cache
 def _by_upper_name() -> Mapping[str, str]:
-    return {name.upper(): name for name in _positions()}
+    return {name.upper(): name for name in _ten_five()}
 
 
 def _template(*names: str) -> dict[str, np.ndarray]:

@@ -66,6 +66,7 @@ class Resampler:
         self.h_freq = min(h_freq, nyquist - width)
         self._taps = self._design(width, nyquist)
         self.halo = len(self._taps) // 2 + 1
+        self._gains: dict[tuple[int, int], np.ndarray] = {}
         self._chunk_out = max(int(chunk_seconds * sfreq_out), 1)
 
     def _design(self, width: float, nyquist: float) -> np.ndarray:
@@ -111,16 +112,20 @@ class Resampler:
 
     def _response(self, n_fft: int, n_bins: int, piece: Piece) -> np.ndarray:
         """Zero-phase response of the filter, and the shift to the output's first sample."""
+        if (n_fft, n_bins) not in self._gains:
+            self._gains = {(n_fft, n_bins): self._gain(n_fft)[:n_bins]}
+        shift = piece.first * self.sfreq_in / self.sfreq_out - piece.start
+        phase = np.exp(2j * np.pi * np.arange(n_bins) / n_fft * shift)
+        return (self._gains[n_fft, n_bins] * phase).astype(np.complex64)
+
+    def _gain(self, n_fft: int) -> np.ndarray:
         from scipy import fft
 
         kernel = np.zeros(n_fft)
         half = len(self._taps) // 2
         kernel[: half + 1] = self._taps[half:]
         kernel[-half:] = self._taps[:half]
-        response = fft.rfft(kernel)[:n_bins].real
-        shift = piece.first * self.sfreq_in / self.sfreq_out - piece.start
-        phase = np.exp(2j * np.pi * np.arange(n_bins) / n_fft * shift)
-        return (response * phase).astype(np.complex64)
+        return fft.rfft(kernel).real
 
 
 @cache
