@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_filepath_str
+from kedro_datasets._typing import JSONPreview
 
 if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
@@ -53,6 +54,13 @@ class CheckpointDataset(AbstractVersionedDataset["Checkpoint", "Checkpoint"]):
     def save(self, data: Checkpoint) -> None:
         """Write the version of this run; it appears whole or not at all."""
         data.save(get_filepath_str(self._get_save_path(), "file"))
+
+    def preview(self) -> JSONPreview:
+        """Show the provenance in `kedro viz`."""
+        from hbn_foundation.training.checkpoint import METADATA_FILE
+
+        folder = Path(get_filepath_str(self._get_load_path(), "file"))
+        return JSONPreview((folder / METADATA_FILE).read_text(encoding="utf-8"))
 
     def _exists(self) -> bool:
         return Path(get_filepath_str(self._get_load_path(), "file")).is_dir()

@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_filepath_str
+from kedro_datasets._typing import TablePreview
 
 from hbn_foundation.signals.store import SignalStore
 
@@ -44,6 +45,11 @@ class SignalStoreDataset(AbstractVersionedDataset[SignalStore, SignalStore]):
         path = Path(get_filepath_str(self._get_save_path(), "file"))
         path.parent.mkdir(parents=True, exist_ok=True)
         data.write_index(path)
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Show the first recordings in `kedro viz`."""
+        shown = self.load().table.head(nrows).astype(object)
+        return TablePreview(shown.where(shown.notna(), None).to_dict(orient="split"))
 
     def _exists(self) -> bool:
         return Path(get_filepath_str(self._get_load_path(), "file")).exists()
