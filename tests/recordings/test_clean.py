@@ -95,9 +95,15 @@ def test_bad_channels_are_marked_with_their_reason(tmp_path, signal):
 
 
 def test_a_weak_channel_is_marked(tmp_path, signal):
-    signal[3] *= 0.05
+    signal[3] *= 0.03
     recording, _ = cleaned(tmp_path, signal)
     assert recording.bad == {NAMES[3]: "weak"}
+
+
+def test_a_channel_beside_the_reference_is_not_bad(tmp_path, signal):
+    signal[3] *= 0.15
+    recording, _ = cleaned(tmp_path, signal)
+    assert recording.bad == {}
 
 
 def test_a_flat_reference_is_no_failure(tmp_path, signal):

@@ -100,8 +100,15 @@ class CleaningParams(Params):
     amplitude_z: float = Field(
         5.0,
         gt=0,
-        description="A channel whose log amplitude lies so many robust deviations off "
-        "the other channels is bad.",
+        description="A channel whose log amplitude lies so many robust deviations above "
+        "the other channels' is bad.",
+    )
+    weak_ratio: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="A channel whose amplitude is below this share of the others' median is bad. "
+        "Those beside the reference are at a fifth or more.",
     )
     min_correlation: float = Field(
         0.2,

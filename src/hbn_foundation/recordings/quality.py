@@ -42,8 +42,8 @@ def bad_channels(
     -------
     dict
         Reasons by channel: ``missing samples``, ``flat``, ``clipping``, then, against the
-        others that are left, ``noisy``, ``weak`` (log amplitude; robust z after PREP,
-        Bigdely-Shamlo et al. 2015) and ``uncorrelated``.
+        others that are left, ``noisy`` (robust z of the log amplitude, after PREP,
+        Bigdely-Shamlo et al. 2015), ``weak`` and ``uncorrelated``.
     """
     bad: dict[str, str] = {}
     flat = (tally.flat_share >= params.flat_share) | (scales <= 0)
@@ -61,10 +61,11 @@ def bad_channels(
     middle = np.median(log)
     spread = max(1.4826 * float(np.median(np.abs(log - middle))), MIN_LOG_SPREAD)
     z = (log - middle) / spread
-    for i, z_i in zip(left, z, strict=True):
+    weak = log < middle + np.log(max(params.weak_ratio, 1e-12))
+    for i, z_i, weak_i in zip(left, z, weak, strict=True):
         if z_i > params.amplitude_z:
             bad[names[i]] = "noisy"
-        elif z_i < -params.amplitude_z:
+        elif weak_i:
             bad[names[i]] = "weak"
         elif correlation[i] < params.min_correlation:
             bad[names[i]] = "uncorrelated"
