@@ -61,20 +61,14 @@ def build_store(
     """
     cleaning = cleaning or CleaningParams()
     path = Path(path)
-    key = cleaning_hash(cleaning)
-    names = recordings["recording"]
-    if names.duplicated().any():
-        raise UserError(f"{path}: two recordings named {names[names.duplicated()].iat[0]!r}")
     tally = _Tally(len(recordings), max_failed_share)
     tasks = []
-    plain = recordings.astype(object).where(recordings.notna(), None)
-    for place, row in enumerate(plain.to_dict("records")):
-        task = CleaningTask(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
+    for task in _tasks(recordings, path, cleaning):
         description = done_before(task)
         if description is None:
             tasks.append(task)
         else:
-            tally.add(place, description)
+            tally.add(task.place, description)
     n_known = len(recordings) - len(tasks)
     results = _results(tasks, n_jobs)
     for place, description in track(results, "cleaning recordings", total=len(tasks)):
@@ -88,6 +82,18 @@ def build_store(
         f"before, {len(tally.failures)} cannot be used"
     )
     return SignalStore.from_table(index, frame, metadata)
+
+
+def _tasks(recordings: pd.DataFrame, path: Path, cleaning: CleaningParams) -> list[CleaningTask]:
+    names = recordings["recording"]
+    if names.duplicated().any():
+        raise UserError(f"{path}: two recordings named {names[names.duplicated()].iat[0]!r}")
+    key = cleaning_hash(cleaning)
+    rows = recordings.astype(object).where(recordings.notna(), None).to_dict("records")
+    return [
+        CleaningTask(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
+        for place, row in enumerate(rows)
+    ]
 
 
 class _Tally:

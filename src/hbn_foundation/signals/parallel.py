@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
@@ -72,7 +72,7 @@ def count_workers(n_jobs: int) -> int:
 
 def _run_until_broken(
     function: Callable[[Task], Result], tasks: Iterator[Task], n_workers: int
-) -> Iterator[Any]:
+) -> Generator[tuple[Any, Any], None, list[Any]]:
     """Yield results until the tasks are done or a worker dies; return the tasks then lost."""
     from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
