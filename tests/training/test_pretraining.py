@@ -125,6 +125,17 @@ def test_training_stops_when_the_time_is_up(store, windows, splits, tmp_path):
     assert checkpoint.metadata["best_epoch"] < len(history)
 
 
+def test_without_a_validation_the_last_weights_are_kept(store, windows, splits, tmp_path):
+    trainer = {**SHORT, "max_training_time": 0.001}
+    checkpoint, history = run(store, windows, splits, tmp_path / "a", trainer=trainer)
+    assert len(history) == 1
+    assert checkpoint.metadata["best_epoch"] == 0
+    trainer = {**SHORT, "validate_every": 5}
+    checkpoint, history = run(store, windows, splits, tmp_path / "b", trainer=trainer)
+    assert history["validation_loss"].isna().all()
+    assert checkpoint.metadata["best_epoch"] == 1
+
+
 def test_accumulation_takes_fewer_steps(store, windows, splits, tmp_path):
     trainer = {**SHORT, "epochs": 1, "batch_size": 16, "accumulate": 2}
     _, history = run(store, windows, splits, tmp_path, trainer=trainer)

@@ -117,8 +117,11 @@ class Progress(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Tell the epoch in one line."""
+        line = describe_epoch(loop.history[-1], self.epochs)
         if self.bar is None:
-            say(describe_epoch(loop.history[-1], self.epochs))
+            say(line)
+        else:
+            self.bar.console.print(line, highlight=False)
 
     def on_fit_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Leave the bar."""

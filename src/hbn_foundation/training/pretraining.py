@@ -212,7 +212,11 @@ def make_trainer(
         num_sanity_val_steps=0,
         callbacks=[
             History(),
-            EarlyStopping("validation_loss", patience=params.early_stopping_patience),
+            EarlyStopping(
+                "validation_loss",
+                patience=params.early_stopping_patience,
+                strict=False,  # an epoch that the time limit cuts short has no validation
+            ),
             checkpoints,
             Progress(params.epochs),
         ],

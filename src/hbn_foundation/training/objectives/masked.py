@@ -91,14 +91,16 @@ class Masked(Objective):
             if part.n_hidden:
                 tokens[family] = gather(tokens[family], chosen[family][0])
         mixed = encoder.mix(torch.cat(list(tokens.values()), 1))
-        loss, scores = torch.zeros((), device=signals.device), {}
+        losses: list[Tensor] = []
+        scores: dict[str, Tensor] = {}
         if self.bands is not None and encoder.band is not None:
             clean = encoder.band.tangents(signals, positions, mask)
-            bands, own = self.bands.score(mixed, inputs["band"], clean, *chosen["band"])
-            loss, scores = bands, own
+            loss, own = self.bands.score(mixed, inputs["band"], clean, *chosen["band"])
+            losses.append(loss)
+            scores |= own
         if self.patches is not None:
             targets = self.patches.targets(signals, positions, mask)
-            patches, own = self.patches.score(mixed, targets, *chosen["time"])
-            loss = patches if self.bands is None else loss + params.patch_weight * patches
-            scores = {**scores, **own}
-        return Outcome(loss, len(signals), scores)
+            loss, own = self.patches.score(mixed, targets, *chosen["time"])
+            losses.append(params.patch_weight * loss if losses else loss)
+            scores |= own
+        return Outcome(torch.stack(losses).sum(), len(signals), scores)
