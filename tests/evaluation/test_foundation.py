@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +14,9 @@ from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.foundation import evaluate_foundation
 from hbn_foundation.evaluation.methods import NAMES
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.store import store_from_arrays
+from hbn_foundation.signals.windows import cut_windows
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +119,33 @@ def test_features_follow_the_table_and_not_the_batches(toy, pretrained):
     whole = encoder_features({"a": encoder}, toy.store, windows, 64, input_of="a")
     small = encoder_features({"a": encoder}, toy.store, windows, 3, input_of="a")
     assert whole["a"].shape == (20, encoder.n_features)
-    assert whole["encoder_input"].shape == (20, 6 * 190)
+    assert whole["encoder_input"].shape == (20, len(encoder.band) * 190)
     for name, values in whole.items():
         np.testing.assert_allclose(values, small[name], atol=1e-4)
     backwards = encoder_features({"a": encoder}, toy.store, windows.iloc[::-1], 64)
     np.testing.assert_allclose(backwards["a"][::-1], whole["a"], atol=1e-4)
     assert not torch.is_grad_enabled() or whole["a"].dtype == np.float32
+
+
+def test_a_checkpoint_of_another_montage_is_scored_too(toy, pretrained, quick, tmp_path):
+    """Pretrained on 19 channels, evaluated on 40 others."""
+    random = np.random.default_rng(0)
+    positions = random.normal(size=(40, 3))
+    positions /= np.linalg.norm(positions, axis=1, keepdims=True)
+    recordings = [
+        ({"recording": f"sub-x{n}_task-{task}", "subject": f"x{n}", "task": task},
+         gain * random.normal(size=(1600, 40)))
+        for n in range(6)
+        for task, gain in (("rest", 1.0), ("count", 2.0))
+    ]  # fmt: skip
+    names = tuple(f"E{n}" for n in range(1, 41))
+    store = store_from_arrays(tmp_path / "dense", recordings, names, positions)
+    subjects = [f"x{n}" for n in range(6)]
+    splits = pd.DataFrame(
+        {"subject": subjects, "split": ["train"] * 2 + ["validation"] * 2 + ["test"] * 2}
+    )
+    result = evaluate_foundation(
+        pretrained[0], store, cut_windows(store, WindowParams()), splits, splits[["subject"]], quick
+    )
+    found = result.scores.set_index("method")["window_auroc"]
+    assert (found.drop("majority") > 0.95).all()

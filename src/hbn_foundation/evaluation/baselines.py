@@ -87,6 +87,7 @@ def tangent_vectors(matrices: np.ndarray, train: np.ndarray) -> np.ndarray:
         chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FOR_MEAN).astype(np.int64)]
     columns = []
     for band in range(matrices.shape[1]):
-        space = TangentSpace(metric="riemann").fit(matrices[chosen, band])
-        columns.append(space.transform(matrices[:, band]).astype(np.float32))
+        of_band = matrices[:, band].astype(np.float64)
+        space = TangentSpace(metric="riemann").fit(of_band[chosen])
+        columns.append(space.transform(of_band).astype(np.float32))
     return np.concatenate(columns, 1)

@@ -58,7 +58,7 @@ class EvaluationParams(Params):
         0.1, ge=0, lt=1, description="Share of the scaled identity in the baselines' covariances."
     )
     max_windows: int = Field(
-        5000, ge=10, description="Most windows per split; more are thinned evenly."
+        4000, ge=10, description="Most windows per split; more are thinned evenly."
     )
     batch_size: int = Field(256, ge=1, description="Windows read at once.")
     map_windows: int = Field(1500, ge=10, description="Most windows on the embedding map.")

@@ -86,7 +86,8 @@ def covariances(
     matrices = np.stack(result, 1).astype(np.float64)
     size = matrices.shape[-1]
     level = np.trace(matrices, axis1=-2, axis2=-1)[..., None, None] / size + SMALLEST_POWER
-    return (1 - shrinkage) * matrices + shrinkage * level * np.eye(size)
+    shrunk = (1 - shrinkage) * matrices + shrinkage * level * np.eye(size)
+    return shrunk.astype(np.float32)
 
 
 def electrode_weights(positions: np.ndarray, mask: np.ndarray) -> np.ndarray:

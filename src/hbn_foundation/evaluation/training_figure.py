@@ -127,7 +127,7 @@ def _learning_rate(axes: Axes, history: pd.DataFrame) -> None:
         return note(axes, "not recorded")
     epochs = history["epoch"] + 1
     axes.plot(epochs, history["learning_rate"], color=INK, marker="o", ms=3)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1g}" if value else "0")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value else "0")
     _finish(axes, epochs, legend=False)
     return None
 
