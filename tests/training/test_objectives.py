@@ -67,12 +67,12 @@ def test_targets_have_unit_scale_and_falling_variances(store, windows):
 def test_bands_left_out_are_scored_against_the_mean(store, windows):
     encoder, objective, positions = fitted(store, windows, ("band",), mask_bands=0.5)
     scores = objective(encoder, first_batch(store, windows), positions).scores
-    assert {"left_out_band_loss", "trivial_left_out_band_mean"} <= set(scores)
+    assert {"masked_band_loss", "trivial_masked_band_mean"} <= set(scores)
     # what is copied where a band is visible, the mean where it is left out
     assert 0 < scores["trivial_copy"] < scores["trivial_band_mean"]
     with_all, objective, _ = fitted(store, windows, ("band",))
     scores = objective(with_all, first_batch(store, windows), positions).scores
-    assert "left_out_band_loss" not in scores
+    assert "masked_band_loss" not in scores
 
 
 def test_bands_left_out_do_not_reach_the_trunk(store, windows):

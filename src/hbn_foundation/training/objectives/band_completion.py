@@ -90,8 +90,8 @@ class BandCompletion(nn.Module):
             left_out = (self.predict(mixed, hidden).float() - truth).square().mean(-1)
             mean = truth.square().mean(-1)
             own = {
-                "left_out_band_loss": left_out.detach().mean(),
-                "trivial_left_out_band_mean": mean.mean(),
+                "masked_band_loss": left_out.detach().mean(),
+                "trivial_masked_band_mean": mean.mean(),
             }
             errors, copy = torch.cat([errors, left_out], 1), torch.cat([copy, mean], 1)
         loss = errors.mean()
