@@ -36,7 +36,9 @@ def test_from_a_bids_root_to_statistics(catalog):
     assert len(outputs["quality"]) == 12
     assert set(outputs["quality"]["status"]) == {"ok"}
     assert outputs["dataset_table"].set_index("split").loc["total", "subjects"] == 6
-    assert outputs["dataset_statistics"]
+    balance = outputs["dataset_statistics"]["balance"]["total"]
+    share = (outputs["windows"]["task"] == "RestingState").mean()
+    assert balance["RestingState"] == pytest.approx(share, abs=1e-3)
 
 
 def test_every_subject_is_in_one_split(catalog):

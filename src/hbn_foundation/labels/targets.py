@@ -91,6 +91,12 @@ def window_labels(
     return labels
 
 
+def task_labels(windows: pd.DataFrame) -> WindowLabels:
+    """Give each window its task as its class, whichever subjects have it."""
+    codes, tasks = pd.factorize(windows["task"], sort=True)
+    return WindowLabels(codes.astype(np.int64), tuple(map(str, tasks)))
+
+
 def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0) -> np.ndarray:
     """Permute labels across groups: the control that must bring every score down to chance.
 

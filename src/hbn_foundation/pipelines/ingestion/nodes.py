@@ -96,9 +96,12 @@ def describe_dataset(
     participants: types.DataFrame,
     windows: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, Any]:
-    """Count subjects, hours, windows and ages by split: as JSON, table and figure."""
+    """Count subjects, hours, windows, ages and tasks by split: as JSON, table and figure."""
     from hbn_foundation.evaluation.dataset_figures import dataset_figure
     from hbn_foundation.labels.statistics import dataset_statistics
+    from hbn_foundation.labels.targets import task_labels
 
-    statistics, table = dataset_statistics(signal_store.table, splits, participants, windows)
+    statistics, table = dataset_statistics(
+        signal_store.table, splits, participants, windows, task_labels(windows)
+    )
     return statistics, table, dataset_figure(signal_store.table, splits, participants, windows)
