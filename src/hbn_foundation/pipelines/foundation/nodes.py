@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ def pretrain_encoder(
     """
     from hbn_foundation.training.pretraining import pretrain
 
+    # a folder of its own, so that runs side by side leave each other's checkpoints alone
+    run_id = f"{datetime.now(UTC):%Y-%m-%dT%H.%M.%S.%f}-{os.getpid()}"
     return pretrain(
         signal_store,
         windows,
@@ -50,8 +54,9 @@ def pretrain_encoder(
         objective,
         trainer,
         device_plan,
-        Path(trainer.work_dir),
+        Path(trainer.work_dir) / run_id,
         window=window,
+        run_id=run_id,
     )
 
 
