@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation import __version__
+from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say, track
+from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 
 if TYPE_CHECKING:
     from hbn_foundation.models.params import EncoderParams
@@ -188,27 +189,31 @@ def _run_all(folds: Sequence[Fold], n_jobs: int) -> Iterator[Fold]:
     """Run folds, yielding each as it ends; finished ones are kept when another fails."""
     for fold in folds:
         fold.work_dir.mkdir(parents=True, exist_ok=True)
-    if n_jobs == 1 or len(folds) < 2:
+    n_jobs = min(n_jobs, len(folds))
+    if n_jobs < 2:
         yield from map(run_fold, folds)
         return
-    # spawn: a fork would copy the threads' locks of torch in an unknown state
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_jobs, len(folds)), context, _one_thread) as pool:
-        running = [pool.submit(run_fold, fold) for fold in folds]
-        try:
-            for future in as_completed(running):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    for fold, result in run_parallel(_run_in_worker, folds, n_jobs):
+        if isinstance(result, WorkerKilled):
+            raise UserError(
+                f"evaluation.repeats.n_jobs={n_jobs}: a fold failed twice, {result}; try 1"
+            )
+        yield fold
 
 
-def _one_thread() -> None:
-    """Keep a worker to one thread: two of them side by side are faster than both on two."""
-    import torch
-    from threadpoolctl import threadpool_limits
+def _run_in_worker(fold: Fold) -> None:
+    """Run a fold, and end when the process that asked for it is gone."""
+    import threading
 
-    torch.set_num_threads(1)
-    threadpool_limits(1)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    run_fold(fold)
 
 
 def _read(fold: Fold) -> dict[str, Any]:

@@ -56,8 +56,9 @@ def encoder_features(
                 parts = encoder.inputs(batch.signals, positions, batch.mask)
                 if name == input_of:
                     _put(result, "encoder_input", _flat(parts), place, len(windows))
-                tokens = encoder.mix(torch.cat(list(encoder.embed(parts).values()), 1))
-                _put(result, name, tokens.flatten(1).float(), place, len(windows))
+                tokens = torch.cat(list(encoder.embed(parts).values()), 1)
+                features = encoder.residual(tokens).flatten(1)  # as `features`, inputs made once
+                _put(result, name, features.float(), place, len(windows))
     reader.close()
     return result
 
