@@ -47,6 +47,17 @@ def toy_signal(random: np.random.Generator, alpha: float, n_samples: int, n: int
     return signal
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Keep torch to one thread: on a busy machine small matrices wait for the second for ages."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     random = np.random.default_rng(0)
