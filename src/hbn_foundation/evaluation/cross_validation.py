@@ -77,7 +77,8 @@ class Fold:
     def result_path(self) -> Path:
         """Where the metrics of this fold are kept."""
         evaluation = self.evaluation.model_dump(
-            mode="json", exclude={"repeats", "map_windows", "map_method", "batch_size"}
+            mode="json",
+            exclude={"repeats", "map_windows", "map_method", "batch_size", "bootstraps"},
         )
         key = _hash(self.pretraining_key, _hash_table(self.participants), evaluation)
         return self.work_dir / f"result-{key}.json"
@@ -167,7 +168,10 @@ def run_fold(fold: Fold) -> Fold:
         checkpoint.save(fold.checkpoint_path)
         history.to_csv(fold.checkpoint_path / "history.csv", index=False)
         _remove(scratch)
-    evaluation = fold.evaluation.model_copy(update={"map_method": "pca"})
+    # a map and an interval of each fold are wanted by nobody
+    evaluation = fold.evaluation.model_copy(
+        update={"map_method": "pca", "map_windows": 10, "bootstraps": 0}
+    )
     scores = evaluate_foundation(
         checkpoint, fold.store, fold.windows, fold.splits, fold.participants, evaluation
     )
