@@ -1,6 +1,6 @@
 """Seconds until `kedro registry list` has answered: what every command pays before it begins.
 
-    python benchmarks/registry.py
+python benchmarks/registry.py
 """
 
 from __future__ import annotations
