@@ -87,7 +87,7 @@ def _one_dot(axes: Axes, part: pd.DataFrame, score: str, method: str, height: in
 def _mean(axes: Axes, value: float, reach: tuple[float, float], method: str, height: int) -> None:
     colour = method_colour(method)
     if np.isfinite(reach).all():
-        ends = [value - reach[0], value + reach[1]]
+        ends = [max(value - reach[0], 0.0), min(value + reach[1], 1.0)]  # no score lies beyond
         axes.plot(ends, [height, height], color=INK, lw=1.2, solid_capstyle="butt", zorder=3)
     axes.plot(value, height, "o", ms=8, color=colour, mec=INK, mew=0.9, zorder=4)
     axes.annotate(
