@@ -31,6 +31,9 @@ def run(project: KedroProject, *arguments: str) -> str:
         ("ingestion.windows.seconds=-1", ["ingestion.windows.seconds=-1", "greater than 0"]),
         ("ingestion.windows.seconds=long", ["ingestion.windows.seconds='long'", "number"]),
         ("ingestion.window.seconds=2", ["ingestion.window", "did you mean ingestion.windows"]),
+        ("ingestion.windows=3", ["ingestion.windows: expected a group of parameters, found 3"]),
+        ("ingestion.splits.train=0.5", ["ingestion.splits: train + validation + test must be 1"]),
+        ("ingestion.splits.seed=True", ["ingestion.splits.seed=True", "no true or false"]),
     ],
 )
 def test_wrong_parameter(project, params, expected):
@@ -41,6 +44,23 @@ def test_wrong_parameter(project, params, expected):
 
 def test_unknown_pipeline(project):
     assert "foundatoin" in run(project, "--pipeline", "foundatoin")
+
+
+def test_unknown_environment(project):
+    assert "conf/nonsense" in run(project, "--env", "nonsense")
+
+
+def test_version_of_an_unknown_entry(project):
+    assert "foo" in run(project, "--load-versions", "foo:1")
+
+
+def test_broken_yaml(project):
+    path = project.root / "conf" / "local" / "parameters.yml"
+    path.write_text("ingestion: [1, 2\n")
+    try:
+        assert "parameters.yml" in run(project, "--pipeline", "ingestion")
+    finally:
+        path.unlink()
 
 
 def test_unknown_node(project):

@@ -12,13 +12,23 @@ from kedro.pipeline import Pipeline, node
 from kedro_datasets.json import JSONDataset
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.hooks import ParameterNames, RunVersions, claim_version, known_parameters
+from hbn_foundation.hooks import (
+    ParameterNames,
+    RunReport,
+    RunVersions,
+    claim_version,
+    known_parameters,
+)
 
 RUN_ID = "2026-01-01T00.00.00.999Z"
 
 
 def double(value: int) -> int:
     return 2 * value
+
+
+def add(left: int, right: int) -> int:
+    return left + right
 
 
 @pytest.fixture
@@ -88,6 +98,42 @@ def test_asked_version_of_an_output_is_refused(tmp_path, chain):
     catalog = catalog_of(tmp_path, RUN_ID)
     with pytest.raises(UserError, match="this run makes second itself"):
         start(RunVersions(), chain, catalog, tmp_path, load_versions={"second": "x"})
+
+
+def test_version_that_is_not_there_names_those_that_are(tmp_path, chain):
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    with pytest.raises(UserError, match=r"first: no version 2020.*there are 2025-01-01"):
+        start(RunVersions(), chain, catalog, tmp_path, load_versions={"first": "2020"})
+
+
+def test_inputs_of_two_runs_are_told(tmp_path, caplog):
+    save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
+    save_version_of(tmp_path, "second", "2024-01-01T00.00.00.000Z", 1)
+    pipeline = Pipeline([node(add, ["first", "second"], "third", name="add")])
+    with caplog.at_level("INFO"):
+        start(RunVersions(), pipeline, catalog_of(tmp_path, RUN_ID), tmp_path)
+    assert "Reading results of 2 runs: second of 2024" in caplog.text
+
+
+def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
+    pipeline = Pipeline(
+        [
+            node(double, "first", "second", name="a"),
+            node(double, "second", "third", name="b"),
+            node(double, "second", "fourth", name="c"),
+            node(double, "fourth", "fifth", name="d"),
+        ]
+    )
+    report = RunReport()
+    report.before_pipeline_run(run_params={}, pipeline=pipeline)
+    with caplog.at_level("INFO"):
+        report.on_pipeline_error(error=ValueError())
+        assert "--from-nodes" not in caplog.text
+        report.before_node_run(node=pipeline.nodes[0])
+        report.after_node_run(node=pipeline.nodes[0])
+        report.on_pipeline_error(error=ValueError())
+    assert "--from-nodes b,c" in caplog.text
 
 
 def test_missing_input_is_one_line(tmp_path, chain):

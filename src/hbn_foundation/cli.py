@@ -9,11 +9,16 @@ import sys
 from typing import Any
 
 import click
+from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.io import DatasetError
+from kedro.io import DatasetError, DatasetNotFoundError
 from kedro.validation.exceptions import ParameterValidationError
+from yaml import YAMLError
 
 from hbn_foundation.errors import UserError
+
+WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
+KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 
 @click.group(name="hbn-foundation")
@@ -48,25 +53,22 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
         cause = cause.__cause__
-    text = str(error)
+    text = " ".join(str(error).split())
     if isinstance(error, ParameterValidationError):
-        return _parameters(text)
-    if isinstance(error, ValueError) and text.startswith(
-        ("Failed to find the pipeline", "Pipeline")
-    ):
-        return " ".join(text.split())
+        return _parameters(str(error)) or text
     if isinstance(error, DatasetError) and "No space left on device" in text:
-        return f"no space left on the disk: {text.splitlines()[0]}"
-    return None
+        return f"no space left on the disk: {text.partition('(')[0]}"
+    named = isinstance(error, ValueError) and text.startswith(KEDRO_NAMES_IT)
+    return text if named or isinstance(error, WRONG_CONFIGURATION) else None
 
 
 def _parameters(text: str) -> str:
     """Shorten Kedro's list of wrong parameters to `group.key: what is wrong`."""
     found = re.findall(r"- Parameter '([\w.]+)': (?:Failed to instantiate .*?: )?(.+)", text)
     return "; ".join(
-        f"{group}.{what}" if "=" in what.split(":")[0] else f"{group}: {what}"
+        f"{group}.{what}" if re.match(r"[\w.]+=", what) else f"{group}: {what}"
         for group, what in found
-    ) or " ".join(text.split())
+    )
 
 
 @cli.command()

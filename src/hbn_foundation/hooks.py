@@ -83,6 +83,7 @@ class RunVersions:
         self._version = claim_version(run_params)
         asked = run_params.get("load_versions") or {}
         made = pipeline.all_outputs()
+        read: dict[str, str] = {}
         for name in sorted(pipeline.datasets()):
             dataset = _versioned(catalog, name)
             if dataset is None:
@@ -93,9 +94,13 @@ class RunVersions:
                     "leave it out or start behind the node that makes it"
                 )
             if name not in made:
-                self._pin(dataset, asked.get(name) or _latest(dataset, name))
+                read[name] = asked.get(name) or _latest(dataset, name)
+                self._pin(dataset, read[name])
+                _check_there(dataset, name, read[name])
             elif not run_params.get("only_missing_outputs"):
                 self._pin(dataset, self._version)
+
+        _tell_origins(read)
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -127,6 +132,20 @@ def _latest(dataset: AbstractVersionedDataset, name: str) -> str:
             "run the pipeline from a node that makes it"
         )
     return version
+
+
+def _check_there(dataset: AbstractVersionedDataset, name: str, version: str) -> None:
+    if not dataset.exists():
+        found = ", ".join(dataset.list_versions(full_path=False)[:5]) or "none"
+        raise UserError(f"{name}: no version {version}; newest first there are {found}")
+
+
+def _tell_origins(read: dict[str, str]) -> None:
+    """Say so when what a run reads was made by different runs."""
+    runs = sorted(set(read.values()))
+    if len(runs) > 1:
+        parts = [f"{', '.join(n for n in read if read[n] == run)} of {run}" for run in runs]
+        say(f"Reading results of {len(runs)} runs: {'; '.join(parts)}")
 
 
 def claim_version(run_params: dict[str, Any]) -> str:
@@ -167,25 +186,26 @@ class RunReport:
     def __init__(self) -> None:
         self._started = 0.0
         self._done = 0
-        self._total = 0
-        self._node = ""
+        self._pipeline: Pipeline | None = None
+        self._finished: set[Node] = set()
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Count the nodes."""
-        self._done, self._total = 0, len(pipeline.nodes)
+        self._done, self._pipeline, self._finished = 0, pipeline, set()
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Name the node."""
         self._done += 1
-        self._node = node.name
         self._started = time.monotonic()
-        say(f"[{self._done}/{self._total}] {node.name}")
+        total = len(self._pipeline.nodes) if self._pipeline is not None else self._done
+        say(f"[{self._done}/{total}] {node.name}")
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Tell the time of nodes that took some."""
+        self._finished.add(node)
         seconds = time.monotonic() - self._started
         if seconds > 1:
             say(f"        {node.name} took {seconds:.0f} s")
@@ -193,8 +213,15 @@ class RunReport:
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Tell how to go on where the run stopped."""
-        if self._done > 1:
-            say(f"What is done is kept; to go on: the same command with --from-nodes {self._node}")
+        if not self._finished or self._pipeline is None:
+            return
+        waiting = set(self._pipeline.nodes) - self._finished
+        first = [
+            node.name
+            for node in self._pipeline.nodes
+            if node in waiting and not self._pipeline.node_dependencies[node] & waiting
+        ]
+        say(f"What is done is kept; to go on: the same command with --from-nodes {','.join(first)}")
 
     @hook_impl
     def after_pipeline_run(

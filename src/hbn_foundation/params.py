@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from hbn_foundation.errors import UserError
 
@@ -15,6 +15,15 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse yes and no where a number is meant; pydantic would take them for 1 and 0."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and "bool" not in str(annotation):
+            raise ValueError("expected no true or false here")
+        return value
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
@@ -36,7 +45,12 @@ def _first_mistake(group: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{key}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("model_type", "model_attributes_type"):
+            message = f"expected a group of parameters, found {first['input']!r}"
+        elif not isinstance(first["input"], dict | BaseModel):
+            return f"{key}={first['input']!r}: {message}"
+        return f"{key}: {message}" if key else message
     for part in first["loc"][:-1]:
         inner = group.model_fields[str(part)].annotation if part in group.model_fields else None
         if isinstance(inner, type) and issubclass(inner, BaseModel):
