@@ -31,8 +31,9 @@ def pretrain_encoder(
     objective: ObjectiveParams,
     trainer: TrainerParams,
     window: WindowParams,
+    evaluation: EvaluationParams,
 ) -> tuple[Any, types.DataFrame]:
-    """Pretrain the encoder on the training subjects.
+    """Pretrain the encoder on the training subjects, if what follows can be done as asked.
 
     Returns
     -------
@@ -41,8 +42,19 @@ def pretrain_encoder(
     history : DataFrame
         One row per epoch.
     """
+    from hbn_foundation.evaluation.preflight import check_before_training
     from hbn_foundation.training.pretraining import pretrain
 
+    check_before_training(
+        signal_store,
+        windows,
+        splits,
+        participants,
+        encoder,
+        objective,
+        evaluation,
+        window=window,
+    )
     # a folder of its own, so that runs side by side leave each other's checkpoints alone
     run_id = f"{datetime.now(UTC):%Y-%m-%dT%H.%M.%S.%f}-{os.getpid()}"
     return pretrain(
@@ -110,7 +122,19 @@ def cross_validate_encoder(
         One row per method: mean, standard deviation, folds won, p value.
     """
     from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
+    from hbn_foundation.evaluation.preflight import check_before_training
 
+    if evaluation.repeats is not None:
+        check_before_training(
+            signal_store,
+            windows,
+            None,
+            participants,
+            encoder,
+            objective,
+            evaluation,
+            window=window,
+        )
     folds = cross_validate(
         signal_store,
         windows,

@@ -29,7 +29,7 @@ def _training_nodes() -> list:
         ),
         node(
             nodes.pretrain_encoder,
-            inputs=[*DATA, "device_plan", *TRAINING],
+            inputs=[*DATA, "device_plan", *TRAINING, "params:foundation.evaluation"],
             outputs=["foundation_checkpoint", "foundation_history"],
             name="pretrain_encoder",
             tags="training",

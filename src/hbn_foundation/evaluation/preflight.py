@@ -1,0 +1,144 @@
+"""Find mistakes that would end a run only after its pretraining, before that begins.
+
+Nothing is computed here that the run would use: the functions that would raise later are called
+early, on the same tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.sample import labelled_windows
+from hbn_foundation.labels.splits import check_disjoint, repeated_splits
+from hbn_foundation.labels.targets import window_labels
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.params import ObjectiveParams
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+
+Edges = tuple[tuple[float, float], ...]
+
+
+def check_before_training(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame | None,
+    participants: pd.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    evaluation: EvaluationParams,
+    *,
+    window: WindowParams,
+) -> None:
+    """Make sure that what follows the pretraining can be done with these tables and parameters.
+
+    Parameters
+    ----------
+    store, windows, participants
+        The data; no signal is read.
+    splits
+        `subject` and `split`; None where only the repeated splits matter.
+    encoder, objective, evaluation
+        Parameters that have to fit the data and each other.
+    window
+        The parameters that the windows were cut with.
+
+    Raises
+    ------
+    UserError
+        A band holds nothing of the windows, the objective does not fit the encoder, the label
+        cannot be made, a split has no labelled window, or there are too few subjects to repeat.
+        Where one fold is at fault, it is named.
+    """
+    n_samples = round(window.seconds * store.sfreq)
+    if "band" in encoder.tokens:
+        _check_bands("encoder.band.edges", encoder.band.edges, store, n_samples)
+    if {"band_power", "filter_bank"} & set(evaluation.baselines):
+        _check_bands("evaluation.bands", evaluation.bands, store, n_samples)
+    _check_objective(encoder, objective, store.sfreq, n_samples)
+    for name, table in _divisions(windows, splits, evaluation):
+        try:
+            _check_labels(windows, table, participants, objective, evaluation)
+        except UserError as error:
+            raise UserError(f"{name}: {error}" if name else str(error)) from None
+
+
+def _check_bands(key: str, bands: Edges, store: SignalStore, n_samples: int) -> None:
+    from hbn_foundation.models.band_tokens import band_bins
+
+    for low, high in bands:
+        if high > store.sfreq / 2:
+            raise UserError(
+                f"{key}: band ({low:g}, {high:g}) Hz ends above {store.sfreq / 2:g} Hz, half the "
+                "sampling rate; lower it or raise cleaning.sfreq"
+            )
+        passed = _highest_passed(store)
+        if passed is not None and low >= passed:
+            raise UserError(
+                f"{key}: band ({low:g}, {high:g}) Hz lies above {passed:g} Hz, where the "
+                "recordings were cut off; lower it or raise cleaning.h_freq"
+            )
+    try:
+        band_bins(bands, store.sfreq, n_samples)
+    except ValueError as error:
+        raise UserError(f"{key}: {error}; widen it or raise windows.seconds") from None
+
+
+def _highest_passed(store: SignalStore) -> float | None:
+    """Highest frequency (Hz) that the filter of any recording lets pass; None where unknown."""
+    if "h_freq" not in store.recordings:
+        return None
+    highest = store.recordings["h_freq"].max()
+    return None if pd.isna(highest) else float(highest)
+
+
+def _check_objective(
+    encoder: EncoderParams, objective: ObjectiveParams, sfreq: float, n_samples: int
+) -> None:
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.training import seeding
+    from hbn_foundation.training.objectives.make import make_objective
+
+    with seeding.seeded(0, seeding.WEIGHTS):
+        try:
+            made = Encoder(encoder, sfreq, n_samples)
+        except ValueError as error:
+            raise UserError(f"encoder: {error}") from None
+        make_objective(objective, made)
+
+
+def _divisions(
+    windows: pd.DataFrame, splits: pd.DataFrame | None, evaluation: EvaluationParams
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Every division of the subjects that is trained on, with its name; that of the run first."""
+    if splits is not None:
+        check_disjoint(splits)
+        yield "", splits
+    repeats = evaluation.repeats
+    if repeats is None:
+        return
+    subjects = windows["subject"].unique().tolist()
+    folds = repeated_splits(subjects, repeats.folds, repeats.repeats, repeats.seed)
+    for _, part in folds.groupby(["repeat", "fold"]):
+        repeat, fold = part["repeat"].iloc[0] + 1, part["fold"].iloc[0] + 1
+        yield f"evaluation.repeats, repeat {repeat} fold {fold}", part[["subject", "split"]]
+
+
+def _check_labels(
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    objective: ObjectiveParams,
+    evaluation: EvaluationParams,
+) -> None:
+    labelled_windows(windows, splits, participants, evaluation)
+    if objective.name == "task_classification":
+        train = splits.loc[splits["split"] == "train", "subject"]
+        window_labels(windows, participants, objective.label, train)

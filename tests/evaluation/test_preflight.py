@@ -1,0 +1,143 @@
+"""Mistakes that would end a run after hours are told before it begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
+from hbn_foundation.evaluation.preflight import check_before_training
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.params import BandTokenParams, EncoderParams
+from hbn_foundation.pipelines.foundation import nodes
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.params import ObjectiveParams
+
+SEX = LabelParams(kind="participant", column="sex")
+BAND = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
+
+
+@pytest.fixture
+def check(toy, quick, recipe):
+    def check(encoder=None, objective=None, window=None, table=None, **changes):
+        tables = toy._asdict() | (table or {})
+        return check_before_training(
+            *(tables[name] for name in ("store", "windows", "splits", "participants")),
+            encoder or recipe.encoder, objective or recipe.objective,
+            quick.model_copy(update=changes), window=window or recipe.window,
+        )  # fmt: skip
+
+    return check
+
+
+def edges(*bands):
+    return BAND.model_copy(update={"band": BandTokenParams(edges=bands)})
+
+
+def test_what_fits_passes(check):
+    check()
+    check(label=SEX)
+    check(repeats=RepeatParams(folds=3, repeats=2))
+    check(table={"splits": None}, repeats=RepeatParams(folds=3, repeats=1))
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (LabelParams(kind="participant", column="handedness"), "column handedness is not in"),
+        (LabelParams(kind="task", positive=("sleep",)), "positive names sleep"),
+        (LabelParams(kind="participant", column="sex", positive=("X",)), "positive names X"),
+    ],
+)
+def test_labels_that_cannot_be_made(check, label, says):
+    with pytest.raises(UserError, match=says):
+        check(label=label)
+
+
+def test_one_class_among_the_training_subjects(check, toy):
+    girls = toy.participants.assign(sex=["F"] * 9 + ["M"] * 6)
+    with pytest.raises(UserError, match="two classes of sex or more"):
+        check(label=SEX, table={"participants": girls})
+
+
+@pytest.mark.parametrize("missing", ["validation", "test"])
+def test_an_empty_split(check, toy, missing):
+    splits = toy.splits[toy.splits["split"] != missing]
+    with pytest.raises(UserError, match=f"no window of the {missing} subjects"):
+        check(table={"splits": splits})
+
+
+@pytest.mark.parametrize(
+    ("objective", "tokens"), [("masked_patches", ("band",)), ("band_completion", ("time",))]
+)
+def test_objective_without_its_tokens(check, objective, tokens):
+    encoder = BAND.model_copy(update={"tokens": tokens})
+    with pytest.raises(UserError, match=f"{objective} needs"):
+        check(encoder, ObjectiveParams(name=objective))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"encoder": edges((8, 13), (30, 60))}, r"encoder.band.edges: .*30, 60.* above 50 Hz"),
+        ({"encoder": edges((8.1, 8.4))}, "encoder.band.edges: .*holds no frequency"),
+        ({"bands": ((60.0, 70.0),)}, r"evaluation.bands: .*60, 70.* above 50 Hz"),
+        ({"bands": ((8.1, 8.4),)}, "evaluation.bands: .*holds no frequency"),
+        ({"window": WindowParams(seconds=0.1)}, "holds no frequency"),
+    ],
+)
+def test_bands_that_hold_nothing(check, changes, says):
+    with pytest.raises(UserError, match=says):
+        check(**changes)
+
+
+def test_a_band_above_the_filter(check, toy, monkeypatch):
+    recordings = toy.store.recordings.assign(h_freq=30.0)
+    monkeypatch.setitem(toy.store.__dict__, "recordings", recordings)
+    with pytest.raises(UserError, match=r"band \(30, 45\) Hz lies above 30 Hz.*cleaning.h_freq"):
+        check()
+    check(edges((8, 13), (20, 35)), bands=((20.0, 35.0),))
+
+
+def test_bands_of_baselines_that_are_not_asked_for_do_not_matter(check):
+    check(bands=((60.0, 70.0),), baselines=("majority",))
+
+
+def test_too_few_subjects_to_repeat(check):
+    with pytest.raises(UserError, match="15 subjects do not give 16 folds"):
+        check(repeats=RepeatParams(folds=16))
+
+
+def test_the_fold_at_fault_is_named(check, toy):
+    one = toy.participants.assign(sex=["M"] + ["F"] * 14)
+    with pytest.raises(UserError, match=r"repeat 1 fold \d+: .*two classes of sex") as caught:
+        check(label=SEX, table={"participants": one}, repeats=RepeatParams(folds=3, repeats=1))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_the_objective(check):
+    label = LabelParams(kind="participant", column="handedness")
+    with pytest.raises(UserError, match="column handedness is not in"):
+        check(objective=ObjectiveParams(name="task_classification", label=label))
+
+
+@pytest.mark.parametrize("node", ["pretrain_encoder", "cross_validate_encoder"])
+def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
+    from hbn_foundation.evaluation import cross_validation
+    from hbn_foundation.training import pretraining
+
+    def trained(*_arguments, **_options):
+        raise AssertionError("trained before the check")
+
+    monkeypatch.setattr(pretraining, "pretrain", trained)
+    monkeypatch.setattr(cross_validation, "cross_validate", trained)
+    evaluation = EvaluationParams(
+        label=LabelParams(kind="participant", column="handedness"), repeats=RepeatParams()
+    )
+    splits = [toy.splits] if node == "pretrain_encoder" else []
+    tables = [toy.store, toy.windows, *splits, toy.participants]
+    with pytest.raises(UserError, match="handedness"):
+        getattr(nodes, node)(
+            *tables, {"chosen": "cpu"}, recipe.encoder, recipe.objective, recipe.trainer,
+            recipe.window, evaluation,
+        )  # fmt: skip
