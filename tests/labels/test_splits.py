@@ -206,6 +206,15 @@ def test_repeated_splits_test_everybody_once_per_repeat():
     assert set(tests[0]) != set(tests[1])
 
 
+@pytest.mark.parametrize("n", [4, 5, 6, 12, 20])
+def test_two_folds_leave_most_of_the_other_half_to_train(n):
+    folds = repeated_splits([f"P{i:02}" for i in range(n)], 2, 1)
+    counts = folds.groupby("fold")["split"].value_counts().unstack()
+    assert (counts["validation"] >= 1).all()
+    assert (counts["train"] >= counts["validation"]).all()
+    assert counts["test"].sum() == n
+
+
 @pytest.mark.parametrize(("n", "folds", "held"), [(3, 5, None), (6, 1, None), (6, 3, 4), (4, 2, 2)])
 def test_too_few_subjects_to_repeat(n, folds, held):
     with pytest.raises(UserError, match="repeats"):

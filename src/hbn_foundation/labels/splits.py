@@ -107,7 +107,8 @@ def repeated_splits(
     seed
         Another seed gives other folds.
     n_validation
-        How many subjects validate; by default as many as are tested.
+        How many subjects validate; by default as many as are tested, but no more than a third of
+        those that are not.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def repeated_splits(
     if n_folds < 2:
         raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
     largest = -(-len(names) // n_folds)
-    validating = largest if n_validation is None else n_validation
+    validating = _n_validating(len(names), largest) if n_validation is None else n_validation
     if len(names) < n_folds or validating < 1 or len(names) - largest - validating < 1:
         raise UserError(
             f"repeats: {len(names)} subjects do not give {n_folds} folds with subjects left to "
@@ -135,13 +136,18 @@ def repeated_splits(
         folds = np.array_split(random.permutation(names), n_folds)
         for fold, test in enumerate(folds):
             others = random.permutation(names[~np.isin(names, test)])
-            n_held = len(test) if n_validation is None else n_validation
+            n_held = _n_validating(len(names), len(test)) if n_validation is None else n_validation
             split = dict.fromkeys(others, "train")
             split.update(dict.fromkeys(others[:n_held], "validation"))
             split.update(dict.fromkeys(test, "test"))
             columns = {"subject": list(names), "split": [split[name] for name in names]}
             parts.append(pd.DataFrame({"repeat": repeat, "fold": fold, **columns}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _n_validating(n_subjects: int, n_tested: int) -> int:
+    """Count the subjects that validate where nobody says: two thirds of the others are to train."""
+    return max(1, min(n_tested, (n_subjects - n_tested) // 3))
 
 
 def check_disjoint(splits: pd.DataFrame) -> None:
