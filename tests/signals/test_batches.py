@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from hbn_foundation.signals.batches import WindowBatches, channels_first
+from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
-from hbn_foundation.signals.windows import WindowReader, cut_windows
+from hbn_foundation.signals.windows import WindowReader, channels_first, cut_windows
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,8 @@ def read_batches(
     rows, starts = windows["row"].to_numpy(), windows["start"].to_numpy()
     for first in range(0, len(rows), batch_size):
         part = slice(first, first + batch_size)
-        signals = reader.read(rows[part], starts[part]).transpose(0, 2, 1).astype(np.float32)
-        signals *= reader.gains(rows[part])[..., None]
-        yield signals, reader.mask(rows[part])
+        signals, mask = reader.read_scaled(rows[part], starts[part])
+        yield signals.numpy(), mask.numpy()
     reader.close()
 
 

@@ -13,10 +13,6 @@ import torch
 
 from hbn_foundation.signals.windows import WindowReader
 
-SERIAL_ELEMENTS = 30_000
-"""Torch works on so few elements in the calling thread. Converting a batch takes half a
-millisecond there; sharing it out takes as long at best, and a time slice on a busy machine."""
-
 
 @dataclass
 class Batch:
@@ -125,16 +121,10 @@ class WindowBatches:
         pieces = np.empty(shape, dtype=np.float16)
         for first in range(0, self.n_windows, self.batch_size):
             chosen = order[first : first + self.batch_size]
-            rows = self._rows[chosen]
-            read = self.reader.read(rows, starts[chosen], out=pieces[: len(chosen)])
-            signals = channels_first(read)
-            if self.reader.rescales:
-                signals *= torch.from_numpy(self.reader.gains(rows)).unsqueeze(-1)
-            yield Batch(
-                signals=signals,
-                mask=torch.from_numpy(self.reader.mask(rows)),
-                index=torch.from_numpy(chosen),
+            signals, mask = self.reader.read_scaled(
+                self._rows[chosen], starts[chosen], pieces[: len(chosen)]
             )
+            yield Batch(signals, mask, torch.from_numpy(chosen))
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray]:
         """Draw the order and the starts of one pass."""
@@ -148,14 +138,3 @@ class WindowBatches:
             last = self.reader.lengths[self._rows] - self.reader.n_samples
             starts = np.clip(starts + shift, 0, last)
         return order, starts
-
-
-def channels_first(pieces: np.ndarray) -> torch.Tensor:
-    """Convert (B, T, C) float16 to a (B, C, T) float32 view of newly allocated memory."""
-    signals = torch.empty(pieces.shape, dtype=torch.float32)
-    flat = torch.from_numpy(pieces).flatten()
-    for target, source in zip(
-        signals.flatten().split(SERIAL_ELEMENTS), flat.split(SERIAL_ELEMENTS), strict=True
-    ):
-        target.copy_(source)
-    return signals.transpose(1, 2)

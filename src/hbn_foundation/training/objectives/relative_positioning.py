@@ -98,9 +98,7 @@ class PairBatches:
         for batch in self.plain:
             index = batch.index.numpy()
             partner, near = self.partners(index, random)
-            pieces = reader.read(self.rows[partner], self.starts[partner])
-            signals = torch.from_numpy(pieces.astype(np.float32)).transpose(1, 2)
-            mask = torch.from_numpy(np.asarray(reader.mask(self.rows[partner])))
+            signals, mask = reader.read_scaled(self.rows[partner], self.starts[partner])
             labels = near if self.control is None else self.control[index]
             yield PairBatch(
                 torch.cat([batch.signals, signals]),
