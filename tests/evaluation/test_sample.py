@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.evaluation.sample import labelled_windows, thinned
+from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.signals.windows import thinned
 
 
 @given(st.integers(1, 500), st.integers(1, 100), st.integers(0, 5))

@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from runs import SHORT, run
 
 from hbn_foundation.evaluation.spectra import read_batches
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.windows import WindowReader
-from hbn_foundation.training.objectives.relative_positioning import PairBatches
+from hbn_foundation.training.objectives.relative_positioning import (
+    PairBatches,
+    RelativePositioning,
+)
+from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.scoring import pretext_scores
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +31,9 @@ def test_a_window_is_the_same_as_anchor_as_partner_and_for_the_baselines(
     scaled, windows, monkeypatch
 ):
     batches = WindowBatches(WindowReader(scaled, 200), windows, 32)
-    monkeypatch.setattr(PairBatches, "partners", lambda _, index, __: (index, index % 2))
-    for pair in PairBatches(batches, windows, near=400, far=1500, shuffle_seed=None):
+    starts = windows["start"].to_numpy()
+    monkeypatch.setattr(PairBatches, "partners", lambda _, index, __: (starts[index], index % 2))
+    for pair in PairBatches(batches, windows, {}, near=400, far=1500, shuffle_seed=None):
         anchor, partner = pair.signals.chunk(2)
         assert torch.equal(anchor, partner)
         assert torch.equal(*pair.mask.chunk(2))
@@ -33,3 +42,28 @@ def test_a_window_is_the_same_as_anchor_as_partner_and_for_the_baselines(
     first = next(iter(batches)).signals
     np.testing.assert_array_equal(first[:8].numpy(), measured)
     assert not torch.equal(first[0], plain[0].T)
+
+
+def test_recordings_a_little_longer_than_far_give_pairs(store, windows, splits, tmp_path):
+    """40 s with far at 34 s: only windows at both ends are anchors, and near ones lie inwards."""
+    objective = {"name": "relative_positioning", "near_seconds": 10.0, "far_seconds": 34.0}
+    checkpoint, history = run(store, windows, splits, tmp_path, ("band",), objective, trainer=SHORT)
+    assert history["validation_loss"].notna().all()
+    all_of_it = pretext_scores(checkpoint, store, windows, ["7"])
+    assert all_of_it["n_windows"] == 2 * 2 * 3  # recordings, ends, windows of 38 - 34 s
+    # thinned windows have their partners still
+    few = pretext_scores(checkpoint, store, windows, ["7"], most=3)
+    assert few["n_windows"] == 3
+    assert np.isfinite(few["loss"])
+
+
+def test_windows_in_the_middle_are_partners_though_not_anchors(store, windows):
+    encoder = Encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
+    params = ObjectiveParams(name="relative_positioning", near_seconds=12.0, far_seconds=30.0)
+    objective = RelativePositioning(params, encoder)
+    usable = objective.prepare(windows, None, [], 100.0, 0)
+    assert usable["start"].between(900, 2900).sum() == 0
+    plain = WindowBatches(WindowReader(store, 200), usable, 64, shuffle=True)
+    pairs = objective.batches(plain, usable, 0)
+    partners, near = pairs.partners(np.arange(len(usable)), np.random.default_rng(0))
+    assert ((partners > 900) & (partners < 2900))[near == 1].any()

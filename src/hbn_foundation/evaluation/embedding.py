@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.sample import LabelledWindows, thinned
+from hbn_foundation.evaluation.sample import LabelledWindows
+from hbn_foundation.signals.windows import thinned
 
 MOST_COMPONENTS = 30
 

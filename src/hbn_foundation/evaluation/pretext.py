@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.evaluation.sample import thinned
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -34,8 +33,8 @@ def pretext_scores(
 ) -> dict[str, dict[str, float]]:
     """Score the checkpoint's own objective on validation and test subjects.
 
-    At most `params.max_windows` windows per split are scored. Nothing here depends on labels
-    unless the objective does.
+    At most `params.max_windows` windows per split are scored, of those the objective can use.
+    Nothing here depends on labels unless the objective does.
 
     Returns
     -------
@@ -45,15 +44,13 @@ def pretext_scores(
     """
     from hbn_foundation.training.scoring import pretext_scores as score
 
-    split = windows["subject"].map(splits.set_index("subject")["split"])
     result = {}
     for number, name in enumerate(("validation", "test")):
-        part = windows[split == name]
-        part = part.iloc[thinned(len(part), params.max_windows, params.seed + number)]
-        # Classes are defined by the training subjects, so an objective with labels needs these.
-        table = pd.concat([windows[split == "train"], part], ignore_index=True)
-        subjects = part["subject"].unique().tolist()
-        scores = score(checkpoint, store, table, subjects, participants)
+        subjects = splits.loc[splits["split"] == name, "subject"].astype(str)
+        scores = score(
+            checkpoint, store, windows, subjects, participants,
+            most=params.max_windows, seed=params.seed + number,
+        )  # fmt: skip
         result[name] = {**scores, **improvements(scores)}
     return result
 

@@ -11,6 +11,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, shuffle_labels, window_labels
+from hbn_foundation.signals.windows import thinned
 
 
 class LabelledWindows(NamedTuple):
@@ -68,11 +69,3 @@ def labelled_windows(
             raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
         parts.append(part.iloc[thinned(len(part), params.max_windows, params.seed + number)])
     return LabelledWindows(pd.concat(parts, ignore_index=True), classes)
-
-
-def thinned(n: int, most: int, seed: int) -> np.ndarray:
-    """Positions of at most `most` of `n` items, evenly spaced from a random beginning."""
-    if n <= most:
-        return np.arange(n)
-    offset = np.random.default_rng(seed).random()
-    return np.floor((np.arange(most) + offset) * n / most).astype(np.int64)

@@ -95,6 +95,14 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     return windows
 
 
+def thinned(n: int, most: int, seed: int) -> np.ndarray:
+    """Positions of at most `most` of `n` items, evenly spaced from a random beginning."""
+    if n <= most:
+        return np.arange(n)
+    offset = np.random.default_rng(seed).random()
+    return np.floor((np.arange(most) + offset) * n / most).astype(np.int64)
+
+
 class _Place(NamedTuple):
     """Where the samples of a recording are, and how its channels map to the layout."""
 

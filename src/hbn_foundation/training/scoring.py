@@ -79,6 +79,8 @@ def pretext_scores(
     subjects: Iterable[str],
     participants: pd.DataFrame | None = None,
     device: str = "cpu",
+    most: int | None = None,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Score a checkpoint's own objective on the windows of some subjects.
 
@@ -87,22 +89,25 @@ def pretext_scores(
     checkpoint
         A foundation checkpoint.
     store, windows
-        Of any montage, at the checkpoint's sampling rate and window length. For an objective with
-        labels the table must hold the training subjects too, as their labels define the classes.
+        Of any montage, at the checkpoint's sampling rate and window length. The whole table: an
+        objective may need the training subjects' labels or a recording's other windows.
     subjects
         Whom to score.
     participants
         Where the labels come from participants.tsv.
     device
         `cpu`, `cuda` or `mps`.
+    most, seed
+        Score at most so many of the windows that the objective can use, thinned evenly.
 
     Returns
     -------
     dict
-        `loss`, the objective's scores and `n_windows`.
+        `loss`, the objective's scores and `n_windows`; only the last where no window can be used.
     """
     import torch
 
+    from hbn_foundation.signals.windows import thinned
     from hbn_foundation.training.checkpoint import check_signals, fill, load_encoder
     from hbn_foundation.training.data import WindowsOfSubjects
     from hbn_foundation.training.objectives.make import make_objective
@@ -112,14 +117,17 @@ def pretext_scores(
     check_signals(checkpoint, store.sfreq, metadata["n_samples"])
     encoder = load_encoder(checkpoint)
     objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
-    seed = metadata["parameters"]["trainer"]["seed"]
+    own_seed = metadata["parameters"]["trainer"]["seed"]
     prepared = objective.prepare(
-        windows, participants, metadata["training_subjects"], store.sfreq, seed
+        windows, participants, metadata["training_subjects"], store.sfreq, own_seed
     )
     fill(objective, checkpoint, "objective.")
-    data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, seed)
+    data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, own_seed)
+    if most is not None:
+        kept = thinned(len(data.windows), most, seed)
+        data.windows = data.windows.iloc[kept].reset_index(drop=True)
     positions = torch.as_tensor(store.positions, dtype=torch.float32, device=device)
     scores = score_batches(
-        encoder.to(device), objective.to(device), data.validation(), positions, seed
+        encoder.to(device), objective.to(device), data.validation(), positions, own_seed
     )
     return {**scores, "n_windows": float(len(data.windows))}

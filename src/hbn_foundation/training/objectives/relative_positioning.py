@@ -55,6 +55,8 @@ class PairBatches:
         Plain batches; their `reader`, `seed` and `epoch` are used.
     windows
         The windows table of the batches, with `row` and `start`.
+    starts_of
+        Sorted starts of all windows of each recording (row): from these the partners come.
     near, far
         In samples: near partners start at most, far ones at least, this far away.
     shuffle_seed
@@ -62,15 +64,19 @@ class PairBatches:
     """
 
     def __init__(
-        self, batches: Any, windows: pd.DataFrame, near: int, far: int, shuffle_seed: int | None
+        self,
+        batches: Any,
+        windows: pd.DataFrame,
+        starts_of: dict[int, np.ndarray],
+        near: int,
+        far: int,
+        shuffle_seed: int | None,
     ) -> None:
         self.plain = batches
         self.rows = windows["row"].to_numpy()
         self.starts = windows["start"].to_numpy()
+        self.starts_of = starts_of
         self.near, self.far = near, far
-        order = np.lexsort((self.starts, self.rows))
-        groups = np.split(order, np.flatnonzero(np.diff(self.rows[order])) + 1)
-        self.of_row = {int(self.rows[group[0]]): group for group in groups if len(group)}
         self.control: np.ndarray | None = None
         if shuffle_seed is not None:
             random = np.random.default_rng(shuffle_seed)
@@ -82,12 +88,12 @@ class PairBatches:
     def partners(
         self, index: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a partner (B,) and whether it is near (B,) for each window of a batch."""
+        """Draw a partner's start (B,) and whether it is near (B,) for each window of a batch."""
         near = random.permutation(np.arange(len(index)) % 2)
         chosen = np.empty(len(index), dtype=np.int64)
         for place, (window, is_near) in enumerate(zip(index, near, strict=True)):
-            others = self.of_row[int(self.rows[window])]
-            distance = np.abs(self.starts[others] - self.starts[window])
+            others = self.starts_of[int(self.rows[window])]
+            distance = np.abs(others - self.starts[window])
             suits = (distance > 0) & (distance <= self.near) if is_near else distance >= self.far
             chosen[place] = random.choice(others[suits])
         return chosen, near
@@ -98,7 +104,7 @@ class PairBatches:
         for batch in self.plain:
             index = batch.index.numpy()
             partner, near = self.partners(index, random)
-            signals, mask = reader.read_scaled(self.rows[partner], self.starts[partner])
+            signals, mask = reader.read_scaled(self.rows[index], partner)
             labels = near if self.control is None else self.control[index]
             yield PairBatch(
                 torch.cat([batch.signals, signals]),
@@ -115,6 +121,7 @@ class RelativePositioning(Objective):
         self.params = params
         self.head = nn.Linear(encoder.n_features, 1)
         self.near = self.far = 0
+        self.starts_of: dict[int, np.ndarray] = {}
         self.shuffle_seed: int | None = None
 
     def prepare(
@@ -125,13 +132,19 @@ class RelativePositioning(Objective):
         sfreq: float,
         seed: int,
     ) -> pd.DataFrame:
-        """Keep the windows that have a near and a far partner in their recording."""
+        """Keep the windows that have a near and a far partner in their recording.
+
+        Those that are dropped stay partners of others: what lies in the middle of a short
+        recording is far from nothing, but near to much.
+        """
         self.near = round(self.params.near_seconds * sfreq)
         self.far = round(self.params.far_seconds * sfreq)
         self.shuffle_seed = seed if self.params.shuffle_labels else None
         usable = np.zeros(len(windows), dtype=bool)
+        rows = windows["row"].to_numpy()
         for places in windows.groupby("row").indices.values():
             starts = np.sort(windows["start"].to_numpy()[places])
+            self.starts_of[int(rows[places[0]])] = starts
             own = windows["start"].to_numpy()[places]
             is_near = (
                 np.searchsorted(starts, own + self.near, side="right")
@@ -150,7 +163,7 @@ class RelativePositioning(Objective):
 
     def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[PairBatch]:
         """Pair the windows."""
-        return PairBatches(batches, windows, self.near, self.far, self.shuffle_seed)
+        return PairBatches(batches, windows, self.starts_of, self.near, self.far, self.shuffle_seed)
 
     def forward(self, encoder: Encoder, batch: PairBatch, positions: Tensor) -> Outcome:
         """Binary cross-entropy of near against far."""
