@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,26 @@ def die_once(marker: str) -> str:
     return marker
 
 
+def sleep_named(folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(120)
+
+
+def wait_until(condition, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_every_task_has_its_result(n_jobs):
     assert dict(run_parallel(square, range(9), n_jobs)) == {x: x * x for x in range(9)}
@@ -61,3 +84,28 @@ def test_a_killed_worker_loses_its_task_alone():
 def test_a_task_whose_worker_was_killed_once_is_tried_again(tmp_path):
     marker = str(tmp_path / "died")
     assert list(run_parallel(die_once, [marker], 2)) == [(marker, marker)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = (
+        "from hbn_foundation.signals.parallel import run_parallel\n"
+        "from signals.test_parallel import sleep_named\n"
+        f"list(run_parallel(sleep_named, [{str(tmp_path)!r}] * 2, 2))\n"
+    )
+    tests = str(Path(__file__).parents[1])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": tests}
+    )
+    workers: list[int] = []
+    try:
+        assert wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 60)
+        workers = [int(path.name) for path in tmp_path.iterdir()]
+        parent.kill()
+        parent.wait()
+        assert wait_until(lambda: not any(map(is_running, workers)), 15)
+    finally:
+        parent.kill()
+        parent.wait()
+        for worker in filter(is_running, workers):
+            os.kill(worker, signal.SIGKILL)

@@ -1,13 +1,16 @@
 """Independent tasks in worker processes, such that a worker that is killed loses only its task.
 
 The workers are loky's (joblib): they start fresh interpreters, and need no guard in the script
-that calls. Each computes with one thread.
+that calls. Each computes with one thread, and ends within seconds of the process that started it,
+even if that is killed.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -15,6 +18,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+SECONDS_BETWEEN_LOOKS = 2.0
 KILLED = "its worker process was killed, probably for want of memory"
 
 
@@ -79,7 +83,12 @@ def _run_until_broken(
     first = list(itertools.islice(tasks, 1))
     if not first:
         return []
-    pool = ProcessPoolExecutor(n_workers, env=dict.fromkeys(THREADS, "1"))
+    pool = ProcessPoolExecutor(
+        n_workers,
+        env=dict.fromkeys(THREADS, "1"),
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
     running: dict[Any, Any] = {}
     broken: list[Any] = []
     try:
@@ -96,6 +105,17 @@ def _run_until_broken(
             yield from _collect(running, broken, BrokenProcessPool)
     finally:
         pool.shutdown(kill_workers=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when the process that started it is gone: a killed one cannot say so."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _collect(
