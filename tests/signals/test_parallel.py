@@ -93,9 +93,9 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from signals.test_parallel import sleep_named\n"
         f"list(run_parallel(sleep_named, [{str(tmp_path)!r}] * 2, 2))\n"
     )
-    tests = str(Path(__file__).parents[1])
+    paths = os.pathsep.join(sys.path)
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": tests}
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths}
     )
     workers: list[int] = []
     try:
