@@ -6,6 +6,7 @@ from kedro.runner import SequentialRunner
 
 from hbn_foundation.labels.params import SplitParams
 from hbn_foundation.pipelines import ingestion
+from hbn_foundation.pipelines.ingestion import nodes
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
 from hbn_foundation.signals.params import BuildParams, WindowParams
 
@@ -51,3 +52,11 @@ def test_participants_are_those_of_the_recordings(catalog):
     catalog["params:ingestion.selection"] = SelectionParams(max_subjects=4)
     participants = run(catalog, "recordings")["participants"]
     assert len(participants) == 4
+
+
+def test_a_root_that_was_mended_is_read(tiny_bids, tmp_path):
+    wrong = {"root": str(tmp_path / "absent"), "simulated": False}
+    recordings, _ = nodes.list_recordings(
+        wrong, SourceParams(root=str(tiny_bids)), SelectionParams()
+    )
+    assert set(recordings["bids_root"]) == {str(tiny_bids)}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hbn_foundation.recordings.find import list_subjects
 from hbn_foundation.recordings.params import SourceParams
 
 
@@ -19,9 +20,17 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     -------
     dict
         `root` (str) and `simulated` (bool); `cache` and `storage_options` for a URL.
+
+    Raises
+    ------
+    UserError
+        The folder is not the root of a BIDS data set, or the release cannot be written. A URL is
+        looked at when its files are listed.
     """
     remote = {"cache": source.cache, "storage_options": source.storage_options}
     if source.root is not None:
+        if "://" not in source.root:
+            list_subjects(Path(source.root))
         return {"root": source.root, "simulated": False, **remote}
     from hbn_foundation.recordings.simulation.release import simulate_release
 

@@ -43,9 +43,9 @@ def list_recordings(
     from hbn_foundation.labels.participants import read_participants
     from hbn_foundation.recordings.find import find_recordings
 
-    recordings = find_recordings(
-        bids_source["root"], selection, source.cache, source.storage_options
-    )
+    # the parameter comes first: what was saved may be of an earlier run
+    root = source.root or bids_source["root"]
+    recordings = find_recordings(root, selection, source.cache, source.storage_options)
     local_root = recordings["bids_root"].iloc[0]
     participants = read_participants(local_root)
     return recordings, participants[participants["subject"].isin(recordings["subject"])]
