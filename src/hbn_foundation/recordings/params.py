@@ -67,11 +67,12 @@ class CleaningParams(Params):
         description="Upper edge of the pass band in Hz; drawn in to what the file and "
         "the sampling rates hold.",
     )
-    scale: Literal["subject", "recording"] = Field(
-        "subject",
-        description="What the robust scale of a channel is taken over. subject: all recordings "
-        "of the subject, so that differences of amplitude between them remain; recording: each "
-        "alone.",
+    scale: Literal["recording", "subject"] = Field(
+        "recording",
+        description="What the robust scale of a channel is taken over. recording: each alone; "
+        "subject: all of the subject's, which keeps differences of amplitude between them, but "
+        "makes a signal depend on the subject's other recordings: with one recording of each "
+        "state, that compares the states of a held-out subject.",
     )
     clip: float = Field(
         15.0, gt=0, le=1000, description="Extremes are clipped at so many robust deviations."
