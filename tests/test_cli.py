@@ -84,5 +84,13 @@ def test_user_error_below_another_error_is_found():
     assert one_line(error) == "disk full"
 
 
+def test_full_disk_below_another_error_is_named():
+    error = DatasetError("Failed while saving")
+    error.__context__ = OSError(28, "No space left on device", "data/06_models/best")
+    assert one_line(error) == (
+        "data/06_models/best: disk full; free some space and go on, what is written already is kept"
+    )
+
+
 def test_other_errors_keep_their_traceback():
     assert one_line(ZeroDivisionError("division by zero")) is None

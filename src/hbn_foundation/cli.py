@@ -4,6 +4,7 @@ Kedro takes commands of this module before its own.
 """
 
 import copy
+import errno
 import re
 import sys
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import click
 from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
-from kedro.io import DatasetError, DatasetNotFoundError
+from kedro.io import DatasetNotFoundError
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
 from hbn_foundation.errors import UserError
 
 WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 
@@ -52,12 +54,13 @@ def one_line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, UserError):
             return str(cause)
-        cause = cause.__cause__
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            place = f"{cause.filename}: " if cause.filename else ""
+            return f"{place}disk full; free some space and go on, what is written already is kept"
+        cause = cause.__cause__ or cause.__context__
     text = " ".join(str(error).split())
     if isinstance(error, ParameterValidationError):
         return _parameters(str(error)) or text
-    if isinstance(error, DatasetError) and "No space left on device" in text:
-        return f"no space left on the disk: {text.partition('(')[0]}"
     named = isinstance(error, ValueError) and text.startswith(KEDRO_NAMES_IT)
     return text if named or isinstance(error, WRONG_CONFIGURATION) else None
 

@@ -18,6 +18,12 @@ def test_page_is_up_to_date():
     )
 
 
+def test_optional_groups_are_listed_with_their_parameters():
+    page = reference_page(parameter_groups(register_pipelines()))
+    for name in ("repeats", "repeats.folds", "label.kind", "band.edges"):
+        assert f"| `{name}` |" in page
+
+
 def test_every_parameter_is_explained():
     page = reference_page(parameter_groups(register_pipelines()))
     unexplained = [line for line in page.splitlines() if line.startswith("| `") and "|  |" in line]

@@ -1,7 +1,7 @@
 """The reference of all parameters, read from the nodes' own annotations."""
 
 from collections.abc import Iterator
-from typing import get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
@@ -53,11 +53,19 @@ def reference_page(groups: dict[str, type[Params]]) -> str:
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _fields(inner, f"{prefix}{name}.")
-        else:
+        inner = _model_in(field.annotation)
+        if inner is None or not field.is_required() and field.get_default() is None:
             yield f"{prefix}{name}", field
+        if inner is not None:
+            yield from _fields(inner, f"{prefix}{name}.")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, be it optional."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
 
 
 def _default(field: FieldInfo) -> str:
