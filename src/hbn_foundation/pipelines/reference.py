@@ -54,7 +54,7 @@ def reference_page(groups: dict[str, type[Params]]) -> str:
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)
-        if inner is None or not field.is_required() and field.get_default() is None:
+        if inner is None or (not field.is_required() and field.get_default() is None):
             yield f"{prefix}{name}", field
         if inner is not None:
             yield from _fields(inner, f"{prefix}{name}.")
