@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Small models: a second thread costs more than it brings. Before torch is imported, and for the
+# processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
