@@ -69,6 +69,20 @@ def test_criteria_without_anything_are_not_applicable():
     assert set(verdicts(table)) == {NOT_APPLICABLE}
 
 
+def test_a_control_meets_no_aim(scored):
+    run = history([0.69, 0.2], accuracy=[0.5, 0.75], trivial_loss=0.693)
+    metrics = {**METRICS, "objective": {"shuffled": True}}
+    table = criteria_table(run, metrics, checkpoint("task_classification"))
+    control = table[table["value"].str.contains("labels shuffled")]
+    assert len(control) == 4
+    assert set(control["verdict"]) == {NOT_APPLICABLE}
+    metrics = {**METRICS, "label": {"shuffled": True}}
+    table = criteria_table(history([1.0, 0.5]), metrics, checkpoint("band_completion"))
+    assert verdicts(table)[2:5] == [NOT_APPLICABLE, NOT_APPLICABLE, NOT_MET]
+    marked = {**scored.metrics, "objective": {"name": "masked", "shuffled": True}}
+    assert "Pretext task, LABELS SHUFFLED" in report_text(marked, scored.scores, None, table)
+
+
 def test_improvement_is_against_the_better_trivial_predictor():
     found = improvements({"loss": 0.6, "band_loss": 0.6, "trivial_copy": 0.8,
                           "trivial_band_mean": 1.0})  # fmt: skip

@@ -68,3 +68,6 @@ def test_shuffling_keeps_recordings_whole(toy):
     table = labelled_windows(toy.windows, toy.splits, toy.participants, params).table
     assert (table.groupby("recording")["label"].nunique() == 1).all()
     assert (table["label"] != plain.table["label"]).any()
+    # inside each split, so that no split tells what is left for another
+    for _, part in table.groupby("split"):
+        assert part["label"].mean() == 0.5

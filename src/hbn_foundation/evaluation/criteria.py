@@ -22,6 +22,7 @@ MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
 #: Objectives whose loss is a binary cross-entropy, for which ln 2 = .69 is chance.
 BINARY = ("relative_positioning", "task_classification")
 SMALL_CHANGE = 0.01
+Row = tuple[str, str, str, str]
 MOST_HOURS = 6.0
 
 
@@ -45,11 +46,14 @@ def criteria_table(
         `criterion`, `aim`, `value`, `verdict` (met, not met, not applicable).
     """
     objective = checkpoint.metadata.get("objective", "")
+    pretext = metrics.get("objective", {}).get("shuffled", False)
+    probe = metrics.get("label", {}).get("shuffled", False)
+    own_accuracy = "accuracy" in history
     rows = [
         _loss_falls(history),
-        _loss_small(history, objective),
-        *_accuracy(history, metrics),
-        _better_than_trivial(metrics),
+        *_unless_shuffled([_loss_small(history, objective)], pretext),
+        *_unless_shuffled(_accuracy(history, metrics), pretext if own_accuracy else probe),
+        *_unless_shuffled([_better_than_trivial(metrics)], pretext),
         _time(history),
         _size(metrics),
         _converged(history, checkpoint),
@@ -57,7 +61,16 @@ def criteria_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _loss_falls(history: pd.DataFrame) -> tuple[str, str, str, str]:
+def _unless_shuffled(rows: list[Row], shuffled: bool) -> list[Row]:
+    """Give no verdict on a control: what it scores says nothing about the encoder."""
+    if not shuffled:
+        return rows
+    return [
+        (name, aim, f"{value}, labels shuffled", NOT_APPLICABLE) for name, aim, value, _ in rows
+    ]
+
+
+def _loss_falls(history: pd.DataFrame) -> Row:
     name, aim = "training loss falls", "last below first epoch"
     if len(history) < 2:
         return name, aim, f"{len(history)} epoch", NOT_APPLICABLE
@@ -65,7 +78,7 @@ def _loss_falls(history: pd.DataFrame) -> tuple[str, str, str, str]:
     return name, aim, f"{first:.3f} to {last:.3f}", _verdict(last < first)
 
 
-def _loss_small(history: pd.DataFrame, objective: str) -> tuple[str, str, str, str]:
+def _loss_small(history: pd.DataFrame, objective: str) -> Row:
     name, aim = "training loss of a binary task", "from about 0.69 to < 0.3"
     chance = history["trivial_loss"].iloc[-1] if "trivial_loss" in history else np.nan
     # Two classes at most: the loss of knowing the shares alone is then at most ln 2.
@@ -75,7 +88,7 @@ def _loss_small(history: pd.DataFrame, objective: str) -> tuple[str, str, str, s
     return name, aim, f"{last:.3f}", _verdict(last < 0.3)
 
 
-def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Row]:
     best = best_epoch(history)
     if "accuracy" in history and best is not None:
         name = "validation accuracy"
@@ -93,7 +106,7 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[tuple[s
     ]
 
 
-def _better_than_trivial(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _better_than_trivial(metrics: Mapping[str, Any]) -> Row:
     name, aim = "pretext against trivial predictor", "> 15 % better"
     value = metrics.get("pretext", {}).get("test", {}).get("improvement")
     if value is None:
@@ -101,7 +114,7 @@ def _better_than_trivial(metrics: Mapping[str, Any]) -> tuple[str, str, str, str
     return name, aim, f"{value:.1%}", _verdict(value > 0.15)
 
 
-def _time(history: pd.DataFrame) -> tuple[str, str, str, str]:
+def _time(history: pd.DataFrame) -> Row:
     name, aim = "training time", f"< {MOST_HOURS:g} h"
     if "seconds" not in history or history.empty:
         return name, aim, "unknown", NOT_APPLICABLE
@@ -110,7 +123,7 @@ def _time(history: pd.DataFrame) -> tuple[str, str, str, str]:
     return name, aim, text, _verdict(seconds < MOST_HOURS * 3600)
 
 
-def _size(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _size(metrics: Mapping[str, Any]) -> Row:
     name, aim = "size of the encoder", "10 to 20 MB"
     megabytes = metrics.get("model", {}).get("megabytes")
     if megabytes is None:
@@ -118,7 +131,7 @@ def _size(metrics: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return name, aim, f"{megabytes:.1f} MB", _verdict(10 <= megabytes <= 20)
 
 
-def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> tuple[str, str, str, str]:
+def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Row:
     """Tell whether patience ended the run, or the validation loss stands still at its end."""
     name, aim = "convergence", f"stopped early or loss flat to {SMALL_CHANGE:.0%}"
     losses = history["validation_loss"].dropna().to_numpy() if len(history) else np.empty(0)

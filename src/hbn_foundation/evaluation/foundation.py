@@ -95,6 +95,7 @@ def evaluate_foundation(
     metrics = {
         "label": {"kind": params.label.kind, "column": params.label.column,
                   "classes": list(labelled.classes), "shuffled": params.shuffle_labels},
+        "objective": objective_of(checkpoint),
         "windows": _count(labelled.table, None),
         "recordings": _count(labelled.table, "recording"),
         "subjects": _count(labelled.table, "subject"),
@@ -144,6 +145,15 @@ def score_table(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
         numbers = {k: v for k, v in results[method].items() if not isinstance(v, list)}
         rows.append({"method": method, "name": written(method), **numbers})
     return pd.DataFrame(rows)
+
+
+def objective_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Name the pretext task, and say whether its labels were permuted as a control."""
+    params = checkpoint.metadata.get("parameters", {}).get("objective", {})
+    return {
+        "name": checkpoint.metadata.get("objective"),
+        "shuffled": bool(params.get("shuffle_labels")),
+    }
 
 
 def model_size(checkpoint: Checkpoint) -> dict[str, float]:

@@ -193,7 +193,8 @@ def _pretext(metrics: Mapping[str, Any]) -> str:
             row = [f"{split} subjects, accuracy", _number(scores["accuracy"]), _number(chance), ""]
             rows.append(row)
     header = ["pretext task", "encoder", "best trivial predictor", "better by"]
-    return table("Pretext task", header, rows) if rows else ""
+    control = ", LABELS SHUFFLED" if metrics.get("objective", {}).get("shuffled") else ""
+    return table(f"Pretext task{control}", header, rows) if rows else ""
 
 
 def _criteria(criteria: pd.DataFrame) -> str:

@@ -10,8 +10,9 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.labels.params import SPLITS
-from hbn_foundation.labels.targets import UNKNOWN, shuffle_labels, window_labels
+from hbn_foundation.labels.targets import UNKNOWN, window_labels
 from hbn_foundation.signals.windows import thinned
+from hbn_foundation.training.control import shuffle_within
 
 
 class LabelledWindows(NamedTuple):
@@ -58,7 +59,8 @@ def labelled_windows(
     values, classes = window_labels(table, participants, params.label, train_subjects)
     if params.shuffle_labels:
         group = "recording" if params.label.kind == "task" else "subject"
-        values = shuffle_labels(values, table[group].tolist(), params.seed)
+        inside = table["split"].to_numpy(dtype=str)
+        values = shuffle_within(values, table[group].to_numpy(), inside, params.seed)
     table = table.assign(label=values)
     table = table[table["label"] != UNKNOWN]
     parts = []

@@ -137,7 +137,9 @@ def prepare(
         except ValueError as error:
             raise UserError(f"encoder: {error}") from None
         objective = make_objective(objective_params, encoder)
-    prepared = objective.prepare(windows, participants, train, store.sfreq, trainer.seed)
+    prepared = objective.prepare(
+        windows, participants, train, store.sfreq, trainer.seed, validation
+    )
     data = {}
     for name, subjects in (("train", train), ("validation", validation)):
         data[name] = WindowsOfSubjects(

@@ -119,7 +119,12 @@ def pretext_scores(
     objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
     own_seed = metadata["parameters"]["trainer"]["seed"]
     prepared = objective.prepare(
-        windows, participants, metadata["training_subjects"], store.sfreq, own_seed
+        windows,
+        participants,
+        metadata["training_subjects"],
+        store.sfreq,
+        own_seed,
+        metadata["validation_subjects"],
     )
     fill(objective, checkpoint, "objective.")
     data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, own_seed)

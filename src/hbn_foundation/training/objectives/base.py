@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class Objective(nn.Module, ABC):
         train_subjects: list[str],
         sfreq: float,
         seed: int,
+        validation_subjects: Sequence[str] = (),
     ) -> pd.DataFrame:
         """Add what the batches need to the windows table; drop windows that cannot be used."""
         return windows

@@ -9,7 +9,7 @@ ln 2 = .693 and 50 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,7 @@ class RelativePositioning(Objective):
         train_subjects: list[str],
         sfreq: float,
         seed: int,
+        validation_subjects: Sequence[str] = (),
     ) -> pd.DataFrame:
         """Keep the windows that have a near and a far partner in their recording.
 

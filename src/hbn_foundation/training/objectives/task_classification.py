@@ -6,7 +6,7 @@ frequent class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hbn_foundation.labels.targets import shuffle_labels, window_labels
+from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
+from hbn_foundation.training.control import parts_of, shuffle_within
 from hbn_foundation.training.objectives.base import Objective, Outcome
 from hbn_foundation.training.params import ObjectiveParams
 
@@ -70,6 +71,7 @@ class TaskClassification(Objective):
         train_subjects: list[str],
         sfreq: float,
         seed: int,
+        validation_subjects: Sequence[str] = (),
     ) -> pd.DataFrame:
         """Add the column `label`; drop windows whose class is unknown."""
         label = self.params.label
@@ -77,7 +79,9 @@ class TaskClassification(Objective):
         values, self.classes = window_labels(windows, table, label, train_subjects)
         if self.params.shuffle_labels:
             groups = windows["recording" if label.kind == "task" else "subject"]
-            values = shuffle_labels(values, list(groups), seed)
+            subjects = windows["subject"].to_numpy(dtype=str)
+            parts = parts_of(subjects, train_subjects, validation_subjects)
+            values = shuffle_within(values, groups.to_numpy(), parts, seed)
         windows = windows.assign(label=values)
         windows = windows[windows["label"] >= 0].reset_index(drop=True)
         in_training = windows["label"][windows["subject"].isin(train_subjects)]
