@@ -8,7 +8,21 @@ import pytest
 from hbn_foundation.evaluation import cross_validation
 from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
 from hbn_foundation.evaluation.params import RepeatParams
+from hbn_foundation.evaluation.provenance import (
+    EVALUATION,
+    PACKAGE,
+    PRETRAINING,
+    Provenance,
+    hash_code,
+    provenance,
+)
 from hbn_foundation.evaluation.tables import FOLD_COLUMNS, SUMMARY_COLUMNS
+
+FOLD = {
+    "probe": {"pretrained": {"window_auroc": 0.5}},
+    "pretext": {"test": {}},
+    "subjects": {"train": 9, "test": 3},
+}
 
 
 @pytest.fixture
@@ -60,6 +74,36 @@ def test_folds_are_kept_and_a_killed_run_goes_on(run, tmp_path, monkeypatch):
     run()
     assert counted == [0, 1, 9]
     check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch)
+
+
+def test_results_of_other_code_or_arithmetic_are_not_taken_up(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cross_validation, "run_fold", lambda fold: folds.append(fold) or fold)
+    monkeypatch.setattr(cross_validation, "_read", lambda _: FOLD)
+    found = []
+    for origin in (Provenance("a", "x"), Provenance("a", "y"), Provenance("b", "x")):
+        folds = []
+        monkeypatch.setattr(cross_validation, "provenance", lambda *_, o=origin: o)
+        run()
+        found.append((folds[0].checkpoint_path.name, folds[0].result_path.name))
+    encoders, results = zip(*found, strict=True)
+    assert encoders[0] == encoders[1] != encoders[2]
+    assert len(set(results)) == 3
+
+
+def test_the_code_counts_and_its_comments_do_not(tmp_path):
+    (tmp_path / "models").mkdir()
+    file = tmp_path / "models" / "net.py"
+    hashes = []
+    for text in ("x = 1\n", "x = 1  # one\n", "x = 2\n"):
+        file.write_text(text)
+        hashes.append(hash_code(["models"], package=tmp_path))
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert hash_code(["models"], ["torch 2"], tmp_path) != hashes[2]
+    single, half = provenance("32", "cpu"), provenance("bf16", "cpu")
+    assert single.pretraining != half.pretraining
+    assert single.evaluation == half.evaluation
+    for place in (*PRETRAINING, *EVALUATION):
+        assert (PACKAGE / place).exists()
 
 
 def check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch):

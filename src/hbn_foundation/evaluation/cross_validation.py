@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation import __version__
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
+from hbn_foundation.evaluation.provenance import Provenance, provenance
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say, track
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cross_validate", "summarise_folds"]
 
-FORMAT = 1  # raise it when what a fold computes changes
 CPU = {"chosen": "cpu"}
 
 
@@ -53,6 +52,7 @@ class Fold:
     window: WindowParams
     device_plan: dict[str, Any]
     work_dir: Path
+    provenance: Provenance
 
     @property
     def pretraining_key(self) -> str:
@@ -60,8 +60,7 @@ class Fold:
         subjects = self.splits.sort_values("subject")[["subject", "split"]].values.tolist()
         # Subjects that are tested do not shape the encoder, but they must not change unnoticed.
         return _hash(
-            FORMAT,
-            __version__,
+            self.provenance.pretraining,
             self.store.fingerprint,
             _hash_table(self.windows[["recording", "start"]]),
             _hash_table(self.participants) if self.objective.name == "task_classification" else "",
@@ -79,7 +78,12 @@ class Fold:
             mode="json",
             exclude={"repeats", "map_windows", "map_method", "batch_size", "bootstraps"},
         )
-        key = _hash(self.pretraining_key, _hash_table(self.participants), evaluation)
+        key = _hash(
+            self.pretraining_key,
+            self.provenance.evaluation,
+            _hash_table(self.participants),
+            evaluation,
+        )
         return self.work_dir / f"result-{key}.json"
 
     @property
@@ -134,9 +138,11 @@ def cross_validate(
     if params.repeats is None:
         return fold_table([])
     plan = device_plan or CPU
+    # once, in this process: a file that changes meanwhile must not move the results of a fold
+    origin = provenance(trainer.precision, plan["chosen"])
     folds = [
         Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
-             params, window, plan, Path(work_dir))
+             params, window, plan, Path(work_dir), origin)
         for repeat, fold, splits in _folds(windows, params.repeats)
     ]  # fmt: skip
     waiting = [fold for fold in folds if not fold.result_path.is_file()]
