@@ -5,6 +5,7 @@ import subprocess
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
@@ -170,13 +171,65 @@ def test_a_repaired_recording_comes_back(root, tmp_path, cleaned):
 def test_too_many_failures_end_the_build_and_nothing_is_lost(root, tmp_path, n_jobs):
     truncate(root, "3")
     bids_file(root, ".edf", "4").write_text("no EEG")
-    with pytest.raises(UserError, match=r"of 4 recordings cannot be used, more than .* = 0.2") as e:
+    with pytest.raises(UserError, match=r"cannot be used, more than .* = 0.2 allows: sub-") as e:
         make(root, tmp_path / "store", n_jobs=n_jobs)
-    assert "sub-" in str(e.value)
     assert "\n" not in str(e.value)
     assert not (tmp_path / "store" / "index.parquet").exists()
     assert list((tmp_path / "store" / "signals").glob("*.npy"))
     assert len(make(root, tmp_path / "store", n_jobs=n_jobs, max_failed_share=0.5)) == 2
+
+
+def test_how_many_of_how_many_failed_and_which(root, tmp_path):
+    for subject in "123":
+        bids_file(root, ".edf", subject).write_bytes(b"")
+    with pytest.raises(UserError, match=r"^2 of the first 2 recordings \(4 in all\) cannot") as e:
+        make(root, tmp_path / "store", max_failed_share=0.25)
+    failed = tmp_path / "store" / "failed.csv"
+    assert str(e.value).endswith(f"see {failed}")
+    table = pd.read_csv(failed)
+    assert table["recording"].tolist() == ["sub-1_task-rest", "sub-2_task-rest"]
+    assert set(table["reason"]) == {"empty file (0 bytes)"}
+    make(root, tmp_path / "store", max_failed_share=0.75)
+    assert not failed.exists()
+
+
+@pytest.mark.parametrize("place", ["store", "store/signals", "store/sources"])
+def test_a_store_that_cannot_be_written_is_told_at_once(root, tmp_path, cleaned, place):
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    with pytest.raises(UserError, match=r"store\.path: .*store.* cannot be written \(.*\)") as e:
+        make(root, tmp_path / "store")
+    assert "\n" not in str(e.value)
+    assert cleaned == []
+
+
+def test_a_store_that_can_no_longer_be_written_is_no_fault_of_a_recording(
+    root, tmp_path, monkeypatch
+):
+    from hbn_foundation.recordings import clean
+
+    def refused(row, params, out):
+        raise PermissionError(13, "Permission denied", str(out))
+
+    monkeypatch.setattr(clean, "clean_recording", refused)
+    with pytest.raises(UserError, match=r"store\.path: .* cannot be written \(Permission denied\)"):
+        make(root, tmp_path / "store")
+
+
+def test_a_recording_that_may_not_be_read_is_its_own_fault(root, tmp_path, monkeypatch):
+    from hbn_foundation.recordings import clean
+
+    original = clean.clean_recording
+
+    def refused(row, params, out):
+        if row["subject"] == "2":
+            raise PermissionError(13, "Permission denied", str(root / row["path"]))
+        return original(row, params, out)
+
+    monkeypatch.setattr(clean, "clean_recording", refused)
+    store = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert "Permission denied" in store.table["reason"].iat[1]
 
 
 def test_a_store_of_failures_alone_is_an_error(root, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say, track
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.clean_task import CleaningTask, clean_task, done_before
 from hbn_foundation.signals.content import cleaning_hash
 from hbn_foundation.signals.parallel import WorkerKilled, count_workers, run_parallel
 from hbn_foundation.signals.store import SignalStore
-from hbn_foundation.signals.store_files import describe_failure
-from hbn_foundation.signals.store_index import INDEX, IndexBuilder, write_index_file
+from hbn_foundation.signals.store_files import FOLDERS, describe_failure
+from hbn_foundation.signals.store_index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
 
 REASONS_SHOWN = 3
+FAILED = "failed.csv"
+"""Table of what could not be used, in the store's folder, when that ended the build."""
 
 
 def build_store(
@@ -56,12 +60,14 @@ def build_store(
     Raises
     ------
     UserError
-        Too many recordings cannot be used, or the disk is full. What is cleaned by then is kept
-        and found by the next build; the index stays the former one.
+        The store cannot be written, the disk is full, or too many recordings cannot be used:
+        `failed.csv` in the store's folder then says which. What is cleaned by then is kept and
+        found by the next build; the index stays the former one.
     """
     cleaning = cleaning or CleaningParams()
     path = Path(path)
-    tally = _Tally(len(recordings), max_failed_share)
+    _check_writable(path)
+    tally = _Tally(len(recordings), max_failed_share, path / FAILED)
     tasks = []
     for task in _tasks(recordings, path, cleaning):
         description = done_before(task)
@@ -77,11 +83,27 @@ def build_store(
     frame = tally.builder.frame()
     metadata = {**tally.builder.metadata(), "scale": cleaning.scale}
     write_index_file(index, frame, metadata)
+    (path / FAILED).unlink(missing_ok=True)
     say(
         f"{path}: {len(tasks) - tally.n_failed_now} recordings cleaned, {n_known} known from "
         f"before, {len(tally.failures)} cannot be used"
     )
     return SignalStore.from_table(index, frame, metadata)
+
+
+def _check_writable(path: Path) -> None:
+    """Try to write where the store writes, so that its faults are not the recordings'."""
+    for folder in (path, *(path / name for name in FOLDERS)):
+        try:
+            with full_disk_named(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+        except OSError as error:
+            raise UserError(
+                f"store.path: {folder} cannot be written ({error.strerror or error}); expected "
+                "a folder for the clean signals"
+            ) from error
 
 
 def _tasks(recordings: pd.DataFrame, path: Path, cleaning: CleaningParams) -> list[CleaningTask]:
@@ -99,26 +121,43 @@ def _tasks(recordings: pd.DataFrame, path: Path, cleaning: CleaningParams) -> li
 class _Tally:
     """The index so far, and whether too many recordings have failed."""
 
-    def __init__(self, n_recordings: int, max_failed_share: float) -> None:
+    def __init__(self, n_recordings: int, max_failed_share: float, failed_file: Path) -> None:
         self.builder = IndexBuilder()
         self.failures: list[str] = []
         self.n_failed_now = 0
-        self._n, self._share = n_recordings, max_failed_share
+        self._n, self._share, self._failed_file = n_recordings, max_failed_share, failed_file
+        self._n_seen = 0
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
+        """Add a recording; UserError as soon as too many have failed."""
         self.builder.add(place, description)
+        self._n_seen += 1
         if description["status"] == "ok":
             return
         self.failures.append(f"{description['recording']}: {description['reason']}")
         self.n_failed_now += not description.get("known", False)
         n_failed = len(self.failures)
         if n_failed > self._share * self._n or n_failed == self._n:
-            first = "; ".join(self.failures[:REASONS_SHOWN])
-            more = "; …" if n_failed > REASONS_SHOWN else ""
-            raise UserError(
-                f"{n_failed} of {self._n} recordings cannot be used, more than max_failed_share = "
-                f"{self._share:g} allows: {first}{more}"
-            )
+            raise UserError(self._too_many())
+
+    def _too_many(self) -> str:
+        """Keep the table of what failed; say how many of how many did, and where the table is."""
+        frame = self.builder.frame()
+        failed = frame.loc[frame["status"] == "failed", list(TEXT_COLUMNS)]
+        with renamed_when_done(self._failed_file) as temporary:
+            failed.to_csv(temporary, index=False)
+        n_failed = len(failed)
+        if self._n_seen == self._n:
+            of = f"{self._n} recordings"
+        else:
+            of = f"the first {self._n_seen} recordings ({self._n} in all)"
+        limit = f", more than max_failed_share = {self._share:g} allows"
+        first = "; ".join(self.failures[:REASONS_SHOWN])
+        more = "; …" if n_failed > REASONS_SHOWN else ""
+        return (
+            f"{n_failed} of {of} cannot be used{limit if n_failed < self._n else ''}: "
+            f"{first}{more}; see {self._failed_file}"
+        )
 
 
 def _results(tasks: list[CleaningTask], n_jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:

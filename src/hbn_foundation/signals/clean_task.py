@@ -5,7 +5,9 @@ It imports no pandas and no more of MNE than it needs: a worker's start is to be
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
@@ -13,6 +15,7 @@ from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.content import content_hash, known_hash, note_hash, stamp
 from hbn_foundation.signals.store_files import (
+    FOLDERS,
     describe,
     describe_failure,
     description_file,
@@ -53,7 +56,14 @@ def _read(task: CleaningTask, content: str) -> dict[str, Any] | None:
 
 
 def clean_task(task: CleaningTask) -> dict[str, Any]:
-    """Clean one recording; run in a worker."""
+    """Clean one recording; run in a worker.
+
+    Raises
+    ------
+    UserError
+        The disk is full or the store cannot be written. Whatever else is wrong is taken for a
+        fault of the recording, and is in its description.
+    """
     from hbn_foundation.recordings.integrity import UnreadableRecording
 
     recording = str(task.row["recording"])
@@ -78,8 +88,20 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
     except MemoryError:
         reason = "not enough memory"
     except Exception as error:  # one recording must not end the run; it is tried again next time
+        if isinstance(error, OSError) and _is_of_store(error, task.store):
+            raise UserError(
+                f"store.path: {error.filename} cannot be written ({error.strerror})"
+            ) from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return describe_failure(task.row, reason, content, task.cleaning)
+
+
+def _is_of_store(error: OSError, store: str) -> bool:
+    """Tell whether the file that could not be opened is one of the store's."""
+    if not isinstance(error.filename, str | bytes):
+        return False
+    file = Path(os.path.abspath(os.fsdecode(error.filename)))
+    return any(file.is_relative_to(os.path.abspath(Path(store, name))) for name in FOLDERS)
 
 
 def _clean_content(task: CleaningTask, content: str) -> dict[str, Any]:

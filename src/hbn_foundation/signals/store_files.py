@@ -27,6 +27,9 @@ from hbn_foundation.recordings.cleaned import CleanedRecording
 FORMAT = 1
 """Version of the files' format; a store of another version is made anew."""
 
+FOLDERS = ("signals", "sources")
+"""Folders of the store."""
+
 
 def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
     """Path of a recording's signal."""
