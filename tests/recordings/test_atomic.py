@@ -30,3 +30,17 @@ def test_a_full_disk_is_one_line_with_path_and_need(tmp_path):
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_short_write_is_a_full_disk(tmp_path):
+    with (
+        pytest.raises(UserError, match="disk full"),
+        renamed_when_done(tmp_path / "signal"),
+    ):
+        raise OSError("1277100 requested and 1191424 written")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_without_a_number_are_no_full_disk(tmp_path):
+    with pytest.raises(OSError, match="odd"), renamed_when_done(tmp_path / "signal"):
+        raise OSError("odd")

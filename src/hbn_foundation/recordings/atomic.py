@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +45,21 @@ def full_disk_named(path: Path, bytes_needed: int | None = None) -> Iterator[Non
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if not is_full_disk(error):
             raise
         need = f", {bytes_needed:,} bytes needed" if bytes_needed else ""
         raise UserError(
             f"{path}: disk full{need}; free some space or choose another folder and run again: "
             "what is written already is kept"
         ) from error
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Tell whether an error says that nothing more can be written.
+
+    NumPy's `tofile`, by which EDF files are written, counts what it could not write and gives no
+    number of an error.
+    """
+    if error.errno is None:
+        return re.search(r"\d+ requested and \d+ written", str(error)) is not None
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

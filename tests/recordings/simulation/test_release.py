@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import mne
@@ -147,3 +148,21 @@ def test_default_release_is_as_large_as_promised():
     seconds = params.n_subjects * (params.rest_seconds + params.ccd_runs * (run + 1))
     assert params.n_subjects >= 24
     assert seconds * 129 * 100 * 3 < 300e6
+
+
+def test_a_full_disk_is_named(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        with pytest.raises(UserError, match=r"simulated_root '.*release': disk full") as caught:
+            simulate_release(disk / "release", small())
+        assert "\n" not in str(caught.value)
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

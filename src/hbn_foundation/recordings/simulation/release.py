@@ -21,6 +21,7 @@ import pandas as pd
 
 from hbn_foundation import progress
 from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import is_full_disk
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
 MARKER = "simulation.json"
@@ -54,6 +55,11 @@ def simulate_release(root: Path | str, params: SimulationParams) -> Path:
     try:
         return _make(root, params)
     except OSError as error:
+        if is_full_disk(error):
+            raise UserError(
+                f"source.simulated_root '{root}': disk full; free some space or name a folder on "
+                "another disk, or simulate less (source.simulation.n_subjects)"
+            ) from error
         raise UserError(
             f"source.simulated_root '{root}' could not be written: {error.strerror or error}"
         ) from error
