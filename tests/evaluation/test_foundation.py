@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.criteria import criteria_table
 from hbn_foundation.evaluation.features import encoder_features
+from hbn_foundation.evaluation.figures import foundation_figures
 from hbn_foundation.evaluation.foundation import all_features, evaluate_foundation
 from hbn_foundation.evaluation.methods import NAMES
 from hbn_foundation.evaluation.metrics import auroc
 from hbn_foundation.evaluation.probe import fit_probe
+from hbn_foundation.evaluation.report import report_text
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.batches import WindowBatches
@@ -100,13 +103,28 @@ def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):
         assert area(true.labels, method) > high
 
 
-def test_a_label_of_the_subject(toy, pretrained, quick):
+def test_a_label_of_the_subject(toy, pretrained, quick, tmp_path):
     label = LabelParams(kind="participant", column="age")
     params = quick.model_copy(update={"label": label, "baselines": ("majority",)})
-    metrics = evaluate_foundation(pretrained[0], *toy, params).metrics
-    # All test subjects are older than the median of the training subjects: no AUROC, no crash.
+    result = evaluate_foundation(pretrained[0], *toy, params)
+    metrics = result.metrics
+    # All test subjects are older than the median of the training subjects: no score, no crash.
     assert metrics["probe"]["pretrained"]["window_auroc"] is None
+    assert metrics["probe"]["majority"]["balanced_accuracy"] is None
     assert metrics["label"]["classes"] == ["age ≤ 9", "age > 9"]
+    criteria = criteria_table(pretrained[1], metrics, pretrained[0]).set_index("criterion")
+    assert criteria.loc["balanced accuracy of the probe"].tolist()[1:] == [
+        "one class only", "not applicable",
+    ]  # fmt: skip
+    text = report_text(metrics, result.scores, None, criteria.reset_index())
+    assert "No score: the test subjects have one class of age only (age > 9)." in text
+    assert "Note: the validation subjects have one class of age only" in text
+    assert "nan" not in text
+    assert "best baseline" not in text
+    figures = foundation_figures(pretrained[1], *result[1:])
+    for name in ("scores", "confusion_matrix"):
+        figures[name].savefig(tmp_path / f"{name}.png")
+    assert "one class only" in figures["confusion_matrix"].axes[0].get_title(loc="left")
 
 
 def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(toy, pretrained, quick):

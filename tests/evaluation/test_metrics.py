@@ -40,6 +40,7 @@ def test_class_that_does_not_occur_is_left_out():
 
 def test_one_class_has_no_auroc():
     assert np.isnan(metrics.auroc(np.ones(5, int), np.zeros((5, 2))))
+    assert np.isnan(metrics.balanced_accuracy(np.ones(5, int), np.ones(5, int)))
 
 
 def test_constant_answer_is_chance_for_recordings_of_any_length():
@@ -74,7 +75,24 @@ def test_interval_resamples_subjects_not_windows():
     skill = np.repeat([1.0, -1.0, 1.0, -1.0, 1.0, 1.0], 200)
     odds = skill * (labels - 0.5) * 2 + random.normal(size=1200)
     logs = np.stack([-odds / 2, odds / 2], 1)
-    low, high = metrics.subject_interval(labels, logs, subjects, 300)
-    assert low < 0.45
-    assert high > 0.85
-    assert np.isnan(metrics.subject_interval(labels, logs, np.repeat("s", 1200), 300)).all()
+    interval = metrics.subject_interval(labels, logs, subjects, 300)
+    assert interval.low < 0.45
+    assert interval.high > 0.85
+    assert interval.missing == ""
+
+
+def test_too_few_subjects_or_classes_give_no_interval():
+    random = np.random.default_rng(0)
+    subjects = np.repeat([f"s{i}" for i in range(6)], 20)
+    logs = answers(random, 120, 2)
+    mixed = np.tile([0, 1], 60)
+    few = metrics.subject_interval(mixed[:80], logs[:80], subjects[:80], 300)
+    assert np.isnan(few[:2]).all()
+    assert "4 test subjects are too few" in few.missing
+    # one subject of six has the class: a third of the resamples lack it
+    rare = (subjects == "s0").astype(int)
+    one_class = metrics.subject_interval(rare, logs, subjects, 300)
+    assert np.isnan(one_class[:2]).all()
+    assert "of the resamples hold one class only" in one_class.missing
+    half = np.isin(subjects, ["s0", "s1", "s2"]).astype(int)
+    assert np.isfinite(metrics.subject_interval(half, logs, subjects, 300)[:2]).all()

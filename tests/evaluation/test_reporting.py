@@ -102,6 +102,7 @@ def test_report_says_who_wins_and_who_loses(scored, pretrained, folds_of, capsys
     text = report_text(scored.metrics, scored.scores, summary, criteria)
     assert "The best baseline (log band power) beats the pretrained encoder by 0.010" in text
     assert "not significant" in text
+    assert "No interval: 3 test subjects are too few to resample." in text
     assert "\x1b" not in text
     for name in scored.scores["name"]:
         assert name in text

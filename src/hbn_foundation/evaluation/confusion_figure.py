@@ -67,4 +67,5 @@ def _matrix(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     accuracy = balanced_accuracy(labels, predicted)
-    axes.set_title(f"{len(labels):,} {unit}\nbalanced accuracy {accuracy:.3f}")
+    score = "one class only" if np.isnan(accuracy) else f"balanced accuracy {accuracy:.3f}"
+    axes.set_title(f"{len(labels):,} {unit}\n{score}")

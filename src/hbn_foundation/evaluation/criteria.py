@@ -98,7 +98,8 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Row]:
         found = metrics.get("probe", {}).get(PRETRAINED, {}).get("balanced_accuracy")
         value = np.nan if found is None else float(found)
     if np.isnan(value):
-        return [(name, "> 60 %", "unknown", NOT_APPLICABLE)]
+        why = "one class only" if "score" in metrics.get("missing", {}) else "unknown"
+        return [(name, "> 60 %", why, NOT_APPLICABLE)]
     text = f"{value:.1%}"
     return [
         (name, "> 60 %", text, _verdict(value > 0.6)),

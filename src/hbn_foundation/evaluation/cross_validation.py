@@ -151,7 +151,8 @@ def cross_validate(
     n_jobs = params.repeats.n_jobs if plan["chosen"] == "cpu" else 1
     for fold in track(_run_all(waiting, n_jobs), "cross-validation folds", total=len(waiting)):
         auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
-        say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: pretrained AUROC {auroc:.3f}")
+        text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
+        say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: {text}")
     rows = [row for fold in folds for row in fold_rows(fold.repeat, fold.fold, _read(fold))]
     return fold_table(rows)
 

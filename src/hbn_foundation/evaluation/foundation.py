@@ -101,6 +101,7 @@ def evaluate_foundation(
         "subjects": _count(labelled.table, "subject"),
         "pretext": pretext_scores(checkpoint, store, windows, splits, participants, params),
         "probe": results,
+        "missing": _missing(labelled, answers[PRETRAINED], params),
         "model": model_size(checkpoint),
     }  # fmt: skip
     return FoundationScores(
@@ -201,13 +202,36 @@ def _probe_all(
                 "strength": probe.strength,
                 "n_features": features[method].shape[1],
             }
-        low, high = subject_interval(labels[test], answer, subjects, params.bootstraps, params.seed)
+        ends = subject_interval(labels[test], answer, subjects, params.bootstraps, params.seed)
         scores = classification_scores(labels[test], answer, recordings)
-        interval = {"window_auroc_low": low, "window_auroc_high": high}
+        interval = {"window_auroc_low": ends.low, "window_auroc_high": ends.high}
         results[method] = {**scores, **interval, **details}
         answers[method] = answer
-        say(f"{written(method)}: window AUROC {scores['window_auroc']:.3f}")
+        if np.isfinite(scores["window_auroc"]):
+            say(f"{written(method)}: window AUROC {scores['window_auroc']:.3f}")
     return results, answers
+
+
+def _missing(labelled: LabelledWindows, answer: np.ndarray, params: EvaluationParams) -> Any:
+    """Say what keeps the report from a score, a choice of strength or an interval."""
+    name, classes = params.label.column or "task", labelled.classes
+    found = {split: np.unique(labelled.labels[labelled.splits == split]) for split in SPLITS}
+    single = {split: classes[of[0]] for split, of in found.items() if len(of) == 1}
+    missing = {}
+    if "test" in single:
+        missing["score"] = f"the test subjects have one class of {name} only ({single['test']})"
+    elif params.bootstraps:
+        test = labelled.splits == "test"
+        subjects = labelled.table.loc[test, "subject"].to_numpy()
+        missing["interval"] = subject_interval(
+            labelled.labels[test], answer, subjects, params.bootstraps, params.seed
+        ).missing
+    if "validation" in single:
+        missing["choice"] = (
+            f"the validation subjects have one class of {name} only ({single['validation']}), so "
+            "they cannot choose the probe's strength; the middle one is taken"
+        )
+    return {what: why for what, why in missing.items() if why}
 
 
 def _predictions(labelled: LabelledWindows, answer: np.ndarray) -> pd.DataFrame:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+FEWEST_SUBJECTS = 5
+MOST_OF_ONE_CLASS = 0.1
+
+
+class Interval(NamedTuple):
+    """Ends of an interval, NaN where there is none, and then why."""
+
+    low: float
+    high: float
+    missing: str = ""
 
 
 def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
@@ -44,9 +55,9 @@ def _area(positive: np.ndarray, values: np.ndarray) -> float:
 
 
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean share of right answers over the classes that occur."""
+    """Mean share of right answers over the classes that occur; NaN when fewer than two do."""
     shares = [(predicted[labels == k] == k).mean() for k in np.unique(labels)]
-    return float(np.mean(shares)) if shares else np.nan
+    return float(np.mean(shares)) if len(shares) > 1 else np.nan
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -113,7 +124,7 @@ def subject_interval(
     n_samples: int,
     seed: int = 0,
     level: float = 0.95,
-) -> tuple[float, float]:
+) -> Interval:
     """Interval of the window AUROC from resampling whole subjects with replacement.
 
     Windows of one person resemble each other, so resampling windows would give intervals that are
@@ -121,19 +132,23 @@ def subject_interval(
 
     Returns
     -------
-    tuple
-        Lower and upper end; NaN without samples or with fewer than two subjects.
+    Interval
+        Without ends where there are too few subjects for one, or too many resamples hold windows
+        of one class only: those that are left would give an interval that is far too narrow.
     """
     places = [np.flatnonzero(subjects == name) for name in pd.unique(subjects)]
-    if n_samples < 1 or len(places) < 2:
-        return np.nan, np.nan
+    if n_samples < 1:
+        return Interval(np.nan, np.nan, "none asked for")
+    if len(places) < FEWEST_SUBJECTS:
+        return Interval(np.nan, np.nan, f"{len(places)} test subjects are too few to resample")
     random = np.random.default_rng(seed)
     areas = []
     for _ in range(n_samples):
         drawn = random.integers(len(places), size=len(places))
         chosen = np.concatenate([places[i] for i in drawn])
         areas.append(auroc(labels[chosen], log_probabilities[chosen]))
-    if np.isnan(areas).all():
-        return np.nan, np.nan
+    single = float(np.isnan(areas).mean())
+    if single > MOST_OF_ONE_CLASS:
+        return Interval(np.nan, np.nan, f"{single:.0%} of the resamples hold one class only")
     low, high = np.nanquantile(areas, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Interval(float(low), float(high))

@@ -164,7 +164,10 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
         f"Frozen probe: {' / '.join(label['classes'])}{control} - {counts['train']} training, "
         f"{counts['validation']} validation, {counts['test']} test subjects"
     )
-    text = table(title, header, rows)
+    missing = metrics.get("missing", {})
+    text = "\n".join([table(title, header, rows), *_missing(missing)])
+    if "score" in missing:
+        return text
     others = scores[scores["method"] != PRETRAINED]
     if others.empty:
         return text
@@ -175,6 +178,12 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
         f"{text}\nPretrained is {abs(gap):.3f} {word} the best baseline ({best['name']}) on this "
         "one split; only repeated splits tell how surely."
     )
+
+
+def _missing(missing: Mapping[str, str]) -> list[str]:
+    """Say in sentences what there is no number for."""
+    starts = {"score": "No score", "interval": "No interval", "choice": "Note"}
+    return [f"{start}: {missing[what]}." for what, start in starts.items() if what in missing]
 
 
 def _pretext(metrics: Mapping[str, Any]) -> str:
@@ -211,7 +220,10 @@ def _signed(value: Any) -> str:
 
 
 def _mean_sd(row: pd.Series, score: str) -> str:
-    return f"{row[score]:.3f} ± {row[f'{score}_sd']:.3f}"
+    if pd.isna(row[score]):
+        return ""
+    deviation = row[f"{score}_sd"]
+    return f"{row[score]:.3f}" + ("" if pd.isna(deviation) else f" ± {deviation:.3f}")
 
 
 def _interval(row: pd.Series) -> str:

@@ -69,7 +69,9 @@ def score_figure(scores: pd.DataFrame, folds: pd.DataFrame | None = None) -> Fig
 
 
 def _fold_dots(axes: Axes, part: pd.DataFrame, score: str, method: str, height: int) -> None:
-    values = part[score].to_numpy(float)
+    values = part[score].dropna().to_numpy(float)
+    if not len(values):
+        return
     colour = method_colour(method)
     spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
     axes.plot(values, height + spread, "o", ms=4, mew=0, color=colour, alpha=0.45)
@@ -85,6 +87,8 @@ def _one_dot(axes: Axes, part: pd.DataFrame, score: str, method: str, height: in
 
 
 def _mean(axes: Axes, value: float, reach: tuple[float, float], method: str, height: int) -> None:
+    if not np.isfinite(value):
+        return
     colour = method_colour(method)
     if np.isfinite(reach).all():
         ends = [max(value - reach[0], 0.0), min(value + reach[1], 1.0)]  # no score lies beyond
@@ -104,7 +108,11 @@ def _chance(table: pd.DataFrame, score: str) -> float:
 
 def _subtitle(scores: pd.DataFrame, folds: pd.DataFrame | None) -> str:
     if folds is None or folds.empty:
-        return "One split; lines: 95 % interval over test subjects; dotted: chance"
+        ends = (
+            scores["window_auroc_low"] if "window_auroc_low" in scores else pd.Series(dtype=float)
+        )
+        lines = "lines: 95 % interval over test subjects; " if ends.notna().any() else ""
+        return f"One split; {lines}dotted: chance"
     summary = summarise_folds(folds)
     n_folds = int(summary["folds"].iloc[0])
     text = f"{n_folds} folds; large dot: mean; line: ± 1 sd; dotted: chance"
