@@ -71,6 +71,7 @@ def test_folds_are_kept_and_a_killed_run_goes_on(run, tmp_path, monkeypatch):
     assert folds.groupby("fold")["method"].apply(set).map(len).eq(3).all()
     assert folds.loc[folds["method"] == "pretrained", "pretext_improvement"].notna().all()
     assert folds["n_test"].eq(5).all()
+    assert folds.loc[folds["method"] == "pretrained", "windows_per_second"].gt(0).all()
     run()
     assert counted == [0, 1, 9]
     check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch)

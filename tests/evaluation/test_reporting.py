@@ -117,7 +117,16 @@ def test_verdict_of_a_clear_win(folds_of):
     assert "leads the best baseline (log band power)" in text
     assert "in 4 of 4 folds" in text
     assert "Significantly ahead of: log band power." in text
-    assert "p" in folds_text(summarise_folds(folds_of(scores)))
+    said = folds_text(summarise_folds(folds_of(scores)))
+    assert "+25.0% against the best trivial predictor (folds: +10.0% to +40.0%)" in said
+    assert "350 windows/s" in said
+
+
+def test_report_names_a_split_without_pretext_windows(scored):
+    metrics = {**scored.metrics, "pretext": {"test": {"n_windows": 0.0}}}
+    criteria = criteria_table(history([]), metrics, checkpoint("relative_positioning"))
+    text = report_text(metrics, scored.scores, None, criteria)
+    assert "test subjects: no window can be used" in text
 
 
 def test_report_survives_json_and_csv(scored, pretrained, tmp_path):

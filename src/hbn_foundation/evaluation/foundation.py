@@ -103,6 +103,7 @@ def evaluate_foundation(
         "probe": results,
         "missing": _missing(labelled, answers[PRETRAINED], params),
         "model": model_size(checkpoint),
+        "training": training_of(checkpoint),
     }  # fmt: skip
     return FoundationScores(
         metrics=plain(metrics),
@@ -154,6 +155,15 @@ def objective_of(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "name": checkpoint.metadata.get("objective"),
         "shuffled": bool(params.get("shuffle_labels")),
+    }
+
+
+def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Speed of the pretraining in its best epoch, and why it ended."""
+    metadata = checkpoint.metadata
+    return {
+        "windows_per_second": metadata.get("scores", {}).get("windows_per_second"),
+        "stopped": metadata.get("stopped"),
     }
 
 

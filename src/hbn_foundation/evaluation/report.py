@@ -72,7 +72,23 @@ def folds_text(summary: pd.DataFrame) -> str:
         f"Frozen probe over {n_folds} folds of subjects (mean ± sd; ahead by: pretrained minus "
         "method; * best baseline)"
     )
-    return f"{table(title, header, rows)}\n{verdict(summary)}"
+    parts = [table(title, header, rows), _pretraining(summary), verdict(summary)]
+    return "\n".join(part for part in parts if part)
+
+
+def _pretraining(summary: pd.DataFrame) -> str:
+    """Say how the pretext task went over the folds, and how fast."""
+    ours = summary[summary["method"] == PRETRAINED]
+    if ours.empty or pd.isna(ours["pretext_improvement"].iloc[0]):
+        return ""
+    row = ours.iloc[0]
+    line = (
+        f"Pretext task, test subjects: {row['pretext_improvement']:+.1%} against the best trivial "
+        f"predictor (folds: {row['pretext_improvement_low']:+.1%} to "
+        f"{row['pretext_improvement_high']:+.1%})"
+    )
+    speed = row["windows_per_second"]
+    return f"{line}." if pd.isna(speed) else f"{line}; {speed:,.0f} windows/s in pretraining."
 
 
 def verdict(summary: pd.DataFrame) -> str:
@@ -197,6 +213,8 @@ def _pretext(metrics: Mapping[str, Any]) -> str:
             row = [f"{split} subjects, {loss.replace('_', ' ')}", _number(scores.get(loss)),
                    _number(trivial), "" if value is None else f"{value:+.1%}"]  # fmt: skip
             rows.append(row)
+        if scores.get("n_windows") == 0:
+            rows.append([f"{split} subjects: no window can be used", "", "", ""])
         if "accuracy" in scores:
             chance = scores.get("trivial_accuracy")
             row = [f"{split} subjects, accuracy", _number(scores["accuracy"]), _number(chance), ""]

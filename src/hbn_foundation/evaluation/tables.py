@@ -18,6 +18,7 @@ FOLD_COLUMNS = (
     "method",
     *SCORES,
     "pretext_improvement",
+    "windows_per_second",
     "n_train",
     "n_test",
 )
@@ -35,6 +36,10 @@ SUMMARY_COLUMNS = (
     "p",
     "folds",
     "best_baseline",
+    "pretext_improvement",
+    "pretext_improvement_low",
+    "pretext_improvement_high",
+    "windows_per_second",
 )
 
 
@@ -44,14 +49,17 @@ def fold_rows(repeat: int, fold: int, metrics: Mapping[str, Any]) -> list[dict[s
     rows = []
     for method in ordered(metrics["probe"]):
         scores = metrics["probe"][method]
+        ours = method == PRETRAINED
         improvement = metrics["pretext"]["test"].get("improvement")
+        speed = metrics.get("training", {}).get("windows_per_second")
         rows.append(
             {
                 "repeat": repeat,
                 "fold": fold,
                 "method": method,
                 **{name: _number(scores.get(name)) for name in SCORES},
-                "pretext_improvement": _number(improvement) if method == PRETRAINED else np.nan,
+                "pretext_improvement": _number(improvement) if ours else np.nan,
+                "windows_per_second": _number(speed) if ours else np.nan,
                 "n_train": subjects["train"],
                 "n_test": subjects["test"],
             }
@@ -77,7 +85,8 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Mean and standard deviation of each score; `pretrained_ahead_by` (negative where the method
         is better), in how many folds, and the p value of the corrected resampled t-test;
-        `best_baseline` marks the best of the others. Empty when there are no folds.
+        `best_baseline` marks the best of the others; for the pretrained encoder mean and range of
+        the pretext improvement, and the mean speed of its training. Empty when there are no folds.
     """
     if folds.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
@@ -97,6 +106,13 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
             row |= {"pretrained_ahead_by": result.difference,
                     "pretrained_ahead_in": result.wins, "p": result.p}  # fmt: skip
         row |= {"folds": len(by_fold), "best_baseline": method == best}
+        gain = part["pretext_improvement"]
+        row |= {
+            "pretext_improvement": gain.mean(),
+            "pretext_improvement_low": gain.min(),
+            "pretext_improvement_high": gain.max(),
+            "windows_per_second": part["windows_per_second"].mean(),
+        }
         rows.append(row)
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
