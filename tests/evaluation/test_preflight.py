@@ -9,7 +9,9 @@ from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.preflight import check_before_training
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import BandTokenParams, EncoderParams
+from hbn_foundation.pipeline_registry import register_pipelines
 from hbn_foundation.pipelines.foundation import nodes
+from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.params import ObjectiveParams
 
@@ -141,3 +143,18 @@ def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
             *tables, {"chosen": "cpu"}, recipe.encoder, recipe.objective, recipe.trainer,
             recipe.window, evaluation,
         )  # fmt: skip
+
+
+def test_parameters_are_checked_before_any_recording_is_read(recipe):
+    with pytest.raises(UserError, match="masked_patches needs time tokens"):
+        nodes.check_parameters(
+            recipe.encoder, ObjectiveParams(name="masked_patches"), EvaluationParams(),
+            recipe.window, CleaningParams(),
+        )  # fmt: skip
+    with pytest.raises(UserError, match="lies above 30 Hz"):
+        nodes.check_parameters(
+            recipe.encoder, recipe.objective, EvaluationParams(),
+            recipe.window, CleaningParams(h_freq=30.0),
+        )  # fmt: skip
+    order = [node.name for node in register_pipelines()["foundation"].nodes]
+    assert order.index("check_parameters") < order.index("list_recordings")

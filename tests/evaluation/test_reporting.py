@@ -28,9 +28,8 @@ def history(losses, **columns) -> pd.DataFrame:
     return pd.DataFrame({**table, **columns})
 
 
-def checkpoint(objective: str, patience: int = 5):
-    trainer = {"early_stopping_patience": patience}
-    return SimpleNamespace(metadata={"objective": objective, "parameters": {"trainer": trainer}})
+def checkpoint(objective: str, stopped: str = "all epochs"):
+    return SimpleNamespace(metadata={"objective": objective, "stopped": stopped})
 
 
 METRICS = {
@@ -56,7 +55,8 @@ def test_criteria_of_a_binary_task_take_its_own_accuracy():
     run = history(
         [0.69, 0.5, 0.28, 0.281, 0.282], accuracy=[0.5, 0.6, 0.75, 0.7, 0.7], trivial_loss=0.693
     )
-    table = criteria_table(run, METRICS, checkpoint("relative_positioning", patience=2))
+    stopped = "no better validation for 2 validations"
+    table = criteria_table(run, METRICS, checkpoint("relative_positioning", stopped))
     by_name = table.set_index("criterion")
     assert by_name.loc["training loss of a binary task", "verdict"] == MET
     assert by_name.loc["validation accuracy", "value"] == "75.0%"

@@ -56,6 +56,7 @@ def test_the_checkpoint_says_where_it_comes_from(short_run, store, splits):
     assert (metadata["sfreq"], metadata["n_samples"]) == (100.0, 200)
     assert metadata["parameters"]["trainer"]["epochs"] == 2
     assert metadata["run_id"] == "run"
+    assert metadata["stopped"] == "all epochs"
     assert metadata["parent_version"] is None
     assert {"python", "torch", "hbn-foundation"} <= set(metadata["versions"])
     assert sorted(path.name for path in folder.iterdir()) == ["best", "epoch-000", "epoch-001"]
@@ -110,19 +111,28 @@ def test_checkpoints_are_thinned_and_validation_skipped(store, windows, splits, 
     assert checkpoint.metadata["best_epoch"] in (2, 5)
 
 
-def test_training_stops_when_validation_no_longer_improves(store, windows, splits, tmp_path):
+def test_training_stops_when_validation_no_longer_improves(
+    store, windows, splits, tmp_path, caplog
+):
+    caplog.set_level("INFO")
     trainer = {**SHORT, "epochs": 30, "early_stopping_patience": 1, "learning_rate": 0.3}
     checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert len(history) < 30
     assert len(history) == checkpoint.metadata["best_epoch"] + 2
+    assert checkpoint.metadata["stopped"] == "no better validation for 1 validations"
+    line = f"training stopped after epoch {len(history)} of 30: no better validation for 1"
+    assert line in caplog.text
 
 
-def test_training_stops_when_the_time_is_up(store, windows, splits, tmp_path):
+def test_training_stops_when_the_time_is_up(store, windows, splits, tmp_path, caplog):
+    caplog.set_level("INFO")
     trainer = {**SHORT, "epochs": 10_000, "max_training_time": 3.0}
     trainer["early_stopping_patience"] = 10_000
     checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert 0 < len(history) < 1000
     assert checkpoint.metadata["best_epoch"] < len(history)
+    assert checkpoint.metadata["stopped"] == "time limit, max_training_time 3 s"
+    assert "of 10000: time limit" in caplog.text
 
 
 def test_without_a_validation_the_last_weights_are_kept(store, windows, splits, tmp_path):

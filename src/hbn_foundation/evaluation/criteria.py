@@ -139,10 +139,7 @@ def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Row:
     best = best_epoch(history) if len(history) else None
     if len(losses) < 4 or best is None:
         return name, aim, f"{len(losses)} validations", NOT_APPLICABLE
-    trainer = checkpoint.metadata.get("parameters", {}).get("trainer", {})
-    patience = trainer.get("early_stopping_patience")
-    since = len(losses) - 1 - int(np.argmin(losses))
-    if patience is not None and since >= patience:
+    if str(checkpoint.metadata.get("stopped")).startswith("no better validation"):
         return name, aim, f"stopped early, best epoch {best + 1}", MET
     change = abs(losses[-4] - losses[-1]) / max(abs(losses[-4]), 1e-12)
     return name, aim, f"changed by {change:.1%}", _verdict(change < SMALL_CHANGE)

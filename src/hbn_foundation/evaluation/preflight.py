@@ -26,6 +26,39 @@ if TYPE_CHECKING:
 Edges = tuple[tuple[float, float], ...]
 
 
+def check_parameters(
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    evaluation: EvaluationParams,
+    *,
+    window: WindowParams,
+    sfreq: float,
+    h_freq: float | None = None,
+) -> None:
+    """Make sure that the parameters fit each other; no data are needed.
+
+    Parameters
+    ----------
+    encoder, objective, evaluation, window
+        Parameters.
+    sfreq
+        Sampling rate of the clean signals in Hz.
+    h_freq
+        Upper edge of their pass band in Hz, where known.
+
+    Raises
+    ------
+    UserError
+        A band holds nothing of the windows, or the objective does not fit the encoder.
+    """
+    n_samples = round(window.seconds * sfreq)
+    if "band" in encoder.tokens:
+        _check_bands("encoder.band.edges", encoder.band.edges, sfreq, h_freq, n_samples)
+    if {"band_power", "filter_bank"} & set(evaluation.baselines):
+        _check_bands("evaluation.bands", evaluation.bands, sfreq, h_freq, n_samples)
+    _check_objective(encoder, objective, sfreq, n_samples)
+
+
 def check_before_training(
     store: SignalStore,
     windows: pd.DataFrame,
@@ -57,12 +90,14 @@ def check_before_training(
         cannot be made, a split has no labelled window, or there are too few subjects to repeat.
         Where one fold is at fault, it is named.
     """
-    n_samples = round(window.seconds * store.sfreq)
-    if "band" in encoder.tokens:
-        _check_bands("encoder.band.edges", encoder.band.edges, store, n_samples)
-    if {"band_power", "filter_bank"} & set(evaluation.baselines):
-        _check_bands("evaluation.bands", evaluation.bands, store, n_samples)
-    _check_objective(encoder, objective, store.sfreq, n_samples)
+    check_parameters(
+        encoder,
+        objective,
+        evaluation,
+        window=window,
+        sfreq=store.sfreq,
+        h_freq=_highest_passed(store),
+    )
     for name, table in _divisions(windows, splits, evaluation):
         try:
             _check_labels(windows, table, participants, objective, evaluation)
@@ -70,23 +105,24 @@ def check_before_training(
             raise UserError(f"{name}: {error}" if name else str(error)) from None
 
 
-def _check_bands(key: str, bands: Edges, store: SignalStore, n_samples: int) -> None:
+def _check_bands(
+    key: str, bands: Edges, sfreq: float, h_freq: float | None, n_samples: int
+) -> None:
     from hbn_foundation.models.band_tokens import band_bins
 
     for low, high in bands:
-        if high > store.sfreq / 2:
+        if high > sfreq / 2:
             raise UserError(
-                f"{key}: band ({low:g}, {high:g}) Hz ends above {store.sfreq / 2:g} Hz, half the "
+                f"{key}: band ({low:g}, {high:g}) Hz ends above {sfreq / 2:g} Hz, half the "
                 "sampling rate; lower it or raise cleaning.sfreq"
             )
-        passed = _highest_passed(store)
-        if passed is not None and low >= passed:
+        if h_freq is not None and low >= h_freq:
             raise UserError(
-                f"{key}: band ({low:g}, {high:g}) Hz lies above {passed:g} Hz, where the "
-                "recordings were cut off; lower it or raise cleaning.h_freq"
+                f"{key}: band ({low:g}, {high:g}) Hz lies above {h_freq:g} Hz, where the "
+                "recordings are cut off; lower it or raise cleaning.h_freq"
             )
     try:
-        band_bins(bands, store.sfreq, n_samples)
+        band_bins(bands, sfreq, n_samples)
     except ValueError as error:
         raise UserError(f"{key}: {error}; widen it or raise windows.seconds") from None
 

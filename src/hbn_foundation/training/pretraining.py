@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.loop import PretrainingLoop
 
+ALL_EPOCHS = "all epochs"
 VERSIONED = ("torch", "lightning", "numpy", "pandas", "mne", "safetensors")
 
 
@@ -180,17 +181,40 @@ def run(
 
     checkpoints = EpochCheckpoints(work_dir, params.checkpoint_every, params.keep_last, describe)
     with quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
-        make_trainer(params, device, checkpoints).fit(loop)
+        trainer = make_trainer(params, device, checkpoints)
+        trainer.fit(loop)
     history = pd.DataFrame(loop.history)
+    stopped = why_stopped(trainer, params)
+    if stopped != ALL_EPOCHS and not history.empty:
+        say(f"training stopped after epoch {len(history)} of {params.epochs}: {stopped}")
     if checkpoints.best_epoch is not None:
-        return Checkpoint.load(work_dir / "best"), history
+        checkpoint = Checkpoint.load(work_dir / "best")
+        checkpoint.metadata["stopped"] = stopped
+        return checkpoint, history
     if history.empty:
         raise UserError(
             f"trainer: max_training_time {params.max_training_time:g} s ended before the first "
             "epoch; expected time for one epoch at least"
         )
     say("no validation loss was finite or due: the last epoch's weights are kept")
-    return Checkpoint(weights_of(loop), describe(loop.history[-1])), history
+    metadata = {**describe(loop.history[-1]), "stopped": stopped}
+    return Checkpoint(weights_of(loop), metadata), history
+
+
+def why_stopped(trainer: lightning.Trainer, params: TrainerParams) -> str:
+    """Say in a few words what ended a training."""
+    from lightning.pytorch.callbacks import EarlyStopping
+    from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping):
+            if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
+                return f"no better validation for {params.early_stopping_patience} validations"
+            if callback.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC:
+                return "the validation loss is not finite"
+    if trainer.should_stop or trainer.current_epoch < params.epochs:
+        return f"time limit, max_training_time {params.max_training_time:g} s"
+    return ALL_EPOCHS
 
 
 def make_trainer(
