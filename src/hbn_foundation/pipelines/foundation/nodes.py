@@ -10,8 +10,29 @@ from typing import Any
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.pipelines import types
+from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
+
+
+def check_parameters(
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    evaluation: EvaluationParams,
+    window: WindowParams,
+    cleaning: CleaningParams,
+) -> None:
+    """Stop before anything is read when the parameters do not fit each other."""
+    from hbn_foundation.evaluation import preflight
+
+    preflight.check_parameters(
+        encoder,
+        objective,
+        evaluation,
+        window=window,
+        sfreq=cleaning.sfreq,
+        h_freq=cleaning.h_freq,
+    )
 
 
 def choose_device(hardware: DeviceParams) -> dict[str, Any]:

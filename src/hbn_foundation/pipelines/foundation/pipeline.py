@@ -21,6 +21,19 @@ def create_pipeline(**_: object) -> Pipeline:
 def _training_nodes() -> list:
     return [
         node(
+            nodes.check_parameters,
+            inputs=[
+                "params:foundation.encoder",
+                "params:foundation.objective",
+                "params:foundation.evaluation",
+                "params:ingestion.windows",
+                "params:ingestion.cleaning",
+            ],
+            outputs=None,
+            name="check_parameters",
+            tags="training",
+        ),
+        node(
             nodes.choose_device,
             inputs="params:foundation.hardware",
             outputs="device_plan",
