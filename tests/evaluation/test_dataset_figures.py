@@ -51,6 +51,19 @@ def test_quality_says_what_is_left_out_and_why(table, tmp_path):
     bad = next(axes for axes in figure.axes if "most often" in axes.get_title(loc="left"))
     assert [label.get_text() for label in bad.get_yticklabels()] == ["O1", "Cz"]
     assert max(patch.get_x() + patch.get_width() for patch in bad.patches) == pytest.approx(20)
+    assert bad.get_xlim()[1] == pytest.approx(21)
+
+
+def test_a_channel_that_is_always_bad_ends_the_axis(table):
+    always = table.assign(bad_channels="Cz (flat), O1 (noisy, weak)")
+    figure = quality_figure(always)
+    bad = next(axes for axes in figure.axes if "most often" in axes.get_title(loc="left"))
+    assert bad.get_xlim()[1] == 100
+    figure.draw_without_rendering()
+    legend = bad.get_legend().get_window_extent()
+    assert legend.y1 < bad.xaxis.label.get_window_extent().y0  # hides neither bar nor label
+    assert legend.x0 > figure.bbox.x0
+    assert legend.x1 < figure.bbox.x1
 
 
 def test_quality_without_measures_or_recordings(table, tmp_path):

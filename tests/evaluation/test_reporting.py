@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbn_foundation.evaluation.confusion_figure import confusion_figure
 from hbn_foundation.evaluation.criteria import MET, NOT_APPLICABLE, NOT_MET, criteria_table
+from hbn_foundation.evaluation.embedding_figure import embedding_figure
 from hbn_foundation.evaluation.figures import foundation_figures
 from hbn_foundation.evaluation.foundation import evaluate_foundation
 from hbn_foundation.evaluation.pretext import improvements
@@ -168,6 +170,38 @@ def test_confusion_figure_counts_what_the_metrics_count(scored, pretrained):
     counts = [int(text.split("\n")[1].replace(",", "")) for text in texts]
     expected = scored.metrics["probe"]["pretrained"]["confusion_matrix"]
     assert counts == np.ravel(expected).tolist()
+
+
+@pytest.mark.parametrize("classes", [["F", "M"], ["RestingState", "contrastChangeDetection"]])
+def test_nothing_is_cut_or_hidden_where_names_are_long(classes):
+    random = np.random.default_rng(0)
+    names = random.choice(classes, 200)
+    predictions = pd.DataFrame({"recording": [f"{n}-{i % 3}" for i, n in enumerate(names)],
+                                "subject": "a", "label": names})  # fmt: skip
+    predictions = predictions.assign(**{f"p({name})": random.random(200) for name in classes})
+    confusion = confusion_figure(predictions)
+    confusion.draw_without_rendering()
+    for axes in confusion.axes:
+        for text in (axes._left_title, axes.xaxis.label, *axes.get_yticklabels()):
+            assert inside(text, confusion), text.get_text()
+    embedding = pd.DataFrame(
+        {"x": random.random(200), "y": random.random(200), "label": names,
+         "split": random.choice(["train", "validation", "test"], 200),
+         "subject": random.choice([f"NDARAA{n:06}" for n in range(30)], 200)}
+    )  # fmt: skip
+    drawn = embedding_figure(embedding)
+    drawn.draw_without_rendering()
+    left, right = (axes.get_legend() for axes in drawn.axes)
+    assert inside(left, drawn)
+    assert inside(right, drawn)
+    assert left.get_window_extent().x1 < right.get_window_extent().x0
+    for axes in drawn.axes:
+        assert axes.get_window_extent().width > 0.43 * drawn.bbox.width
+
+
+def inside(artist, figure) -> bool:
+    box = artist.get_window_extent()
+    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
 
 
 def test_training_figure_of_two_families_gives_each_a_panel():

@@ -31,7 +31,11 @@ def confusion_figure(predictions: pd.DataFrame) -> Figure:
     pooled_labels, pooled = by_recording(labels, answers, predictions["recording"].to_numpy())
     side = 1.9 + 0.5 * len(names)
     with styled():
-        figure, axes = new_figure(1, 2, panel=(max(side + 0.9, 3.6), side + 0.5))
+        # names stand to the left of the matrix and, where they are long, aslant below it
+        longest = max(map(len, _short(names)))
+        below = 0.05 * longest if _rotation(names) else 0.0
+        beside = max(0.075 * longest, 0.9)
+        figure, axes = new_figure(1, 2, panel=(side + beside, side + 0.7 + below))
         heading(
             figure,
             "What the frozen probe answers",
@@ -40,6 +44,15 @@ def confusion_figure(predictions: pd.DataFrame) -> Figure:
         _matrix(axes[0], labels, answers.argmax(1), names, "windows")
         _matrix(axes[1], pooled_labels, pooled.argmax(1), names, "recordings")
     return figure
+
+
+def _short(names: list[str]) -> list[str]:
+    return [name if len(name) < 22 else f"{name[:20]}…" for name in names]
+
+
+def _rotation(names: list[str]) -> int:
+    """Degrees by which the names below a matrix are turned: none where they have room."""
+    return 0 if max(map(len, _short(names))) * len(names) < 40 else 35
 
 
 def _matrix(
@@ -54,8 +67,8 @@ def _matrix(
             column, row, f"{share:.0%}\n{counts[row, column]:,}", ha="center", va="center",
             fontsize=9 if len(names) < 6 else 6.5, color="white" if share > 0.6 else INK,
         )  # fmt: skip
-    short = [name if len(name) < 22 else f"{name[:20]}…" for name in names]
-    rotation = 0 if max(map(len, short)) * len(short) < 40 else 35
+    short = _short(names)
+    rotation = _rotation(names)
     axes.set_xticks(
         range(len(names)), short, rotation=rotation, ha="right" if rotation else "center"
     )

@@ -147,6 +147,8 @@ def _bad_counts(axes: Axes, good: pd.DataFrame) -> None:
 
 
 def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
     axes.set_title("Channels most often bad")
     listed = good.get("bad_channels", pd.Series(dtype=str)).dropna().astype(str)
     pairs = listed.str.extractall(r"([^,(]+?)\s*\(([^)]*)\)")
@@ -162,9 +164,14 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
         left = left + shares[reason].to_numpy()
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
-    axes.set_xlim(0, float(left.max()) * 1.6)  # room for the legend
+    axes.set_xlim(0, min(100.0, float(left.max()) * 1.05))
     axes.set_xlabel("% of the recordings")
-    axes.legend(loc="lower right")
+    below = ScaledTranslation(0, -30 / 72, axes.figure.dpi_scale_trans)  # the axis label
+    axes.legend(
+        loc="upper right", bbox_to_anchor=(1, 0), bbox_transform=axes.transAxes + below,
+        ncols=min(4, len(reasons)), borderaxespad=0.2, handlelength=1, columnspacing=1,
+        handletextpad=0.4,
+    )  # fmt: skip
     return None
 
 

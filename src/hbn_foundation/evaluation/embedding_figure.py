@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MARKERS = {"train": "o", "validation": "^", "test": "s"}
 MOST_SUBJECTS = 8
+LONGEST = 40  # characters of a name
+WIDTH = 75  # characters beside each other below a map
 
 
 def embedding_figure(embedding: pd.DataFrame) -> Figure:
@@ -36,7 +38,7 @@ def embedding_figure(embedding: pd.DataFrame) -> Figure:
         `x`, `y`, `label`, `split`, `subject` of each window.
     """
     with styled():
-        figure, axes = new_figure(1, 2, panel=(5.0, 4.6))
+        figure, axes = new_figure(1, 2, panel=(5.0, 5.2))
         heading(
             figure,
             "Windows as the encoder sees them",
@@ -69,7 +71,7 @@ def _by_label(axes: Axes, embedding: pd.DataFrame) -> None:
         axes.scatter([], [], c=colours[label], s=26, label=label)
     for split in splits:
         axes.scatter([], [], c=MUTED, marker=MARKERS[split], s=22, label=split)
-    _legend(axes, len(labels) + len(splits))
+    _legend(axes)
 
 
 def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
@@ -92,11 +94,15 @@ def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
             label=f"{len(rest)} more",
         )  # fmt: skip
     axes.scatter([], [], c=PALE, s=22, label="train, validation")
-    _legend(axes, min(len(subjects), MOST_SUBJECTS + 1) + 1)
+    _legend(axes)
 
 
-def _legend(axes: Axes, entries: int) -> None:
+def _legend(axes: Axes) -> None:
+    """Put the legend below the map, in as many columns as its width has room for."""
+    handles, names = axes.get_legend_handles_labels()
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+    longest = max(map(len, names), default=1)
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=min(entries, 5),
-        handletextpad=0.2, columnspacing=1.0,
+        handles, names, loc="upper left", bbox_to_anchor=(0, -0.01), handletextpad=0.2,
+        columnspacing=1.0, borderaxespad=0.2, ncols=min(4, max(1, WIDTH // (longest + 5))),
     )  # fmt: skip
