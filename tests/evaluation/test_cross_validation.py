@@ -124,7 +124,8 @@ def check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch):
 def test_processes_give_what_one_process_gives(run, tmp_path):
     one = run(tmp_path / "one")
     two = run(tmp_path / "two", n_jobs=2)
-    pd.testing.assert_frame_equal(one, two, atol=5e-3)
+    speed = "windows_per_second"
+    pd.testing.assert_frame_equal(one.drop(columns=speed), two.drop(columns=speed), atol=5e-3)
 
 
 def test_summary_names_the_best_baseline_and_who_is_ahead(folds_of):

@@ -18,7 +18,7 @@ def test_permuted_labels_agree_with_the_truth_independently_in_each_split():
     means = np.mean(agreement, 0)
     np.testing.assert_allclose(means, 0.5, atol=0.05)
     between = np.corrcoef(np.transpose(agreement))[np.triu_indices(3, 1)]
-    assert np.abs(between).max() < 0.15  # a permutation over all splits gives −.3 or so
+    assert np.abs(between).max() < 0.15
 
 
 def test_permuted_labels_do_not_depend_on_other_splits_or_windows():
