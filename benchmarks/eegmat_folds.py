@@ -67,11 +67,6 @@ def main() -> None:
     )  # fmt: skip
     folds.to_csv(arguments.work / "folds.csv", index=False)
     print(folds_text(summarise_folds(folds)))
-    pretext = folds["pretext_improvement"].dropna()
-    print(
-        f"Pretext task: {pretext.mean():+.1%} against its best trivial predictor on test subjects "
-        f"(from {pretext.min():+.1%} to {pretext.max():+.1%})"
-    )
     print(
         f"{time.monotonic() - started:.0f} s; scores of each fold: {arguments.work / 'folds.csv'}"
     )
