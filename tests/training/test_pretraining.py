@@ -56,6 +56,8 @@ def test_the_checkpoint_says_where_it_comes_from(short_run, store, splits):
     assert (metadata["sfreq"], metadata["n_samples"]) == (100.0, 200)
     assert metadata["parameters"]["trainer"]["epochs"] == 2
     assert metadata["run_id"] == "run"
+    assert metadata["precision"] in ("32-true", "bf16-mixed")
+    assert metadata["threads"] == torch.get_num_threads()
     assert metadata["stopped"] == "all epochs"
     assert metadata["parent_version"] is None
     assert {"python", "torch", "hbn-foundation"} <= set(metadata["versions"])

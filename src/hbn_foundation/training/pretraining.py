@@ -109,6 +109,8 @@ def pretrain(
         "store_fingerprint": store.fingerprint,
         "device_plan": device_plan,
         "versions": library_versions(),
+        "precision": choose_precision(trainer.precision, device_plan["chosen"]),
+        "threads": _threads(),  # sums over more of them differ in the last bit
     }
     return run(loop, trainer, device_plan["chosen"], Path(work_dir), provenance)
 
@@ -265,6 +267,12 @@ def quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def library_versions() -> dict[str, str]:
