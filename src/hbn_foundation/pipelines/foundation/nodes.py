@@ -35,11 +35,32 @@ def check_parameters(
     )
 
 
-def choose_device(hardware: DeviceParams) -> dict[str, Any]:
-    """Try the accelerator in a fresh process; plan for the CPU where it does not answer."""
+def choose_device(
+    hardware: DeviceParams,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    window: WindowParams,
+    signal_store: types.SignalStore,
+) -> dict[str, Any]:
+    """Try the accelerator in a fresh process; plan for the CPU where it does not answer.
+
+    The signal store gives the shape of a batch; no signal is read.
+    """
     from hbn_foundation.training import device
 
-    return device.choose_device(hardware.device, hardware.timeout_seconds, hardware.allow_fallback)
+    sfreq = float(signal_store.sfreq)
+    job = device.ProbeJob(
+        encoder=encoder,
+        objective=objective,
+        trainer=trainer,
+        n_channels=len(signal_store.channel_names),
+        sfreq=sfreq,
+        n_samples=round(window.seconds * sfreq),
+    )
+    return device.choose_device(
+        hardware.device, hardware.timeout_seconds, hardware.allow_fallback, job=job
+    )
 
 
 def pretrain_encoder(

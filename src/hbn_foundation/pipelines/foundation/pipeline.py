@@ -35,7 +35,7 @@ def _training_nodes() -> list:
         ),
         node(
             nodes.choose_device,
-            inputs="params:foundation.hardware",
+            inputs=["params:foundation.hardware", *TRAINING, "signal_store"],
             outputs="device_plan",
             name="choose_device",
             tags="training",

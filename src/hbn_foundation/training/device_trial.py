@@ -1,0 +1,198 @@
+"""A trial of a device: the configured model takes a training step there and is checked on the CPU.
+
+The windows are random, so neither the signal store nor any recording is read. Every objective is
+tried as it is; those that need labels or partners get made-up ones of the right shape.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.signals.batches import Batch
+from hbn_foundation.training.device import ProbeJob
+from hbn_foundation.training.objectives.base import Objective
+from hbn_foundation.training.objectives.make import make_objective
+from hbn_foundation.training.objectives.relative_positioning import PairBatch, RelativePositioning
+from hbn_foundation.training.objectives.task_classification import LabelledBatch, TaskClassification
+from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
+
+Module = TypeVar("Module", bound=nn.Module)
+
+SEED = 0
+#: Windows that the CPU computes too: enough to see a fault, few enough for a slow CPU.
+COMPARED_WINDOWS = 16
+#: Largest relative error against the CPU. Two orders of summation in single precision differ by
+#: 1e-6 or so, TF32 (10 bits of mantissa) by 1e-3, bf16 (7 bits) by 1e-2; each limit leaves a
+#: factor of several, and a kernel that computes something else is off by tenths.
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}
+
+
+@dataclass
+class Trial:
+    """What is tried, on the CPU.
+
+    Attributes
+    ----------
+    encoder, objective
+        With normalisation and targets fitted on the random windows.
+    batch
+        (B, C, T) windows of the configured batch size.
+    positions
+        (C, 3) unit vectors.
+    precision
+        `32-true` or `bf16-mixed`, as training would choose for the device.
+    """
+
+    encoder: Encoder
+    objective: Objective
+    batch: Batch
+    positions: Tensor
+    precision: str
+
+
+def make_trial(job: ProbeJob, precision: str) -> Trial:
+    """Make model and windows as training would, from a fixed seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        # residual branches at full weight, or a fault in one would hardly show
+        params = job.encoder.model_copy(update={"layer_scale": 1.0})
+        encoder = Encoder(params, job.sfreq, job.n_samples)
+        objective = make_objective(job.objective, encoder)
+        positions = nn.functional.normalize(torch.randn(job.n_channels, 3), dim=1)
+        size = job.trainer.batch_size
+        mask = torch.rand(size, job.n_channels) > 0.1
+        mask[:, 0] = True
+        # channels lie side by side in memory, as in batches from the store
+        signals = torch.randn(size, job.n_samples, job.n_channels).transpose(1, 2)
+        signals = signals * mask[..., None]
+    batch = Batch(signals, mask, torch.arange(size))
+    few = [_first(batch, COMPARED_WINDOWS)]
+    with torch.no_grad():
+        objective.fit(encoder.fit_normalisation(few, positions), few, positions)
+    if isinstance(objective, TaskClassification):
+        objective.log_shares[:2] = torch.tensor(0.5).log()  # two classes, equally frequent
+    return Trial(encoder, objective, batch, positions, precision)
+
+
+def compare(trial: Trial, device: str) -> dict[str, float]:
+    """Compute tokens and gradients on the device and on the CPU, without dropout.
+
+    The device computes the whole batch, so that the kernels are those of training; of the result
+    the first windows are compared, which no other window takes part in.
+
+    Returns
+    -------
+    dict
+        Relative error |device - CPU| / |CPU| of the `tokens` and the `gradient` in single
+        precision, and of the `tokens_bf16` where training would use bf16; the CPU's are in single
+        precision throughout.
+    """
+    few = _first(trial.batch, COMPARED_WINDOWS)
+    reference = copy.deepcopy(trial.encoder).eval()
+    tokens, gradient = _tokens_and_gradient(reference, few, trial.positions, "32-true")
+    encoder = move(copy.deepcopy(trial.encoder), device).eval()
+    batch, positions = trial.batch.to(device), trial.positions.to(device)
+    own_tokens, own_gradient = _tokens_and_gradient(encoder, batch, positions, "32-true")
+    errors = {
+        "tokens": relative_error(own_tokens, tokens),
+        "gradient": relative_error(own_gradient, gradient),
+    }
+    if trial.precision == "bf16-mixed":
+        with torch.no_grad(), arithmetic(device, trial.precision):
+            rough = encoder(batch.signals, positions, batch.mask)
+        errors["tokens_bf16"] = relative_error(rough[: len(tokens)].float().cpu(), tokens)
+    return errors
+
+
+def tolerance(quantity: str, device: str) -> float:
+    """Largest relative error of one of the quantities of `compare` that is rounding."""
+    if quantity.endswith("bf16"):
+        return TOLERANCE["bf16"]
+    coarse = device == "cuda" and torch.get_float32_matmul_precision() != "highest"
+    return TOLERANCE["tf32" if coarse else "fp32"]
+
+
+def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
+    """Take one training step as the training loop does.
+
+    Returns
+    -------
+    loss, norm : float
+        The loss before the step, and the norm of the gradient; both of them and the weights after
+        it are not finite where the device fails.
+    """
+    encoder = move(trial.encoder, device).train()
+    objective = move(trial.objective, device).train()
+    batch = objective_batch(objective, trial.batch, device)
+    blocks = [*encoder.blocks(), ("objective", objective)]
+    trainer = job.trainer
+    groups = parameter_groups(blocks, trainer.learning_rate, trainer.weight_decay)
+    optimizer = make_optimizer(groups, trainer.betas)
+    with arithmetic(device, trial.precision):
+        loss = objective(encoder, batch, trial.positions.to(device)).loss
+    loss.backward()
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, trainer.gradient_clip)
+    optimizer.step()
+    after = torch.stack([parameter.detach().float().sum() for parameter in parameters])
+    # what is copied to the CPU is also waited for
+    if not bool(after.cpu().isfinite().all()):
+        return float("nan"), float(norm)
+    return float(loss.detach().cpu()), float(norm)
+
+
+def objective_batch(objective: Objective, batch: Batch, device: str) -> Any:
+    """Add to random windows what the objective takes: partners, classes, or nothing."""
+    batch = batch.to(device)
+    labels = torch.arange(len(batch), device=device) % 2
+    if isinstance(objective, RelativePositioning):
+        signals = torch.cat([batch.signals, batch.signals.flip(0)])
+        return PairBatch(signals, torch.cat([batch.mask, batch.mask.flip(0)]), labels.float())
+    if isinstance(objective, TaskClassification):
+        return LabelledBatch(batch.signals, batch.mask, labels)
+    return batch
+
+
+def move(module: Module, device: str) -> Module:
+    """Move a module to the device; all that is computed there goes through this."""
+    return module.to(device)
+
+
+def arithmetic(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Autocast as Lightning does for this precision."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+def relative_error(values: Tensor, truth: Tensor) -> float:
+    """Norm of the difference over the norm of the truth; NaN where a value is not finite."""
+    if not bool(values.isfinite().all()):
+        return float("nan")
+    difference = (values.double() - truth.double()).norm()
+    return float(difference / truth.double().norm().clamp_min(1e-12))
+
+
+def _tokens_and_gradient(
+    encoder: Encoder, batch: Batch, positions: Tensor, precision: str
+) -> tuple[Tensor, Tensor]:
+    """Tokens (few, N, D) and the gradient (parameters,) of a fixed readout of them, on the CPU."""
+    device = positions.device.type
+    with arithmetic(device, precision):
+        tokens = encoder(batch.signals, positions, batch.mask)[:COMPARED_WINDOWS]
+    # a plain mean would not do: after the final norm its gradient is nil
+    readout = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(SEED))
+    gradients = torch.autograd.grad(
+        (tokens * readout.to(device)).mean(), list(encoder.parameters()), allow_unused=True
+    )
+    flat = [gradient.flatten().cpu() for gradient in gradients if gradient is not None]
+    return tokens.detach().cpu(), torch.cat(flat)
+
+
+def _first(batch: Batch, most: int) -> Batch:
+    return Batch(batch.signals[:most], batch.mask[:most], batch.index[:most])
