@@ -1,6 +1,7 @@
 """The probe runs elsewhere, and its failure costs a line, not the run."""
 
 import json
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,8 @@ import time
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.device import choose_device
+from hbn_foundation.training.device import ProbeJob, choose_device
+from hbn_foundation.training.params import TrainerParams
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def test_auto_finds_a_device_that_works():
     plan = choose_device("auto", timeout_seconds=120)
     assert plan["chosen"] in ("cpu", "cuda", "mps")
     assert plan["versions"]["torch"]
-    assert plan["probe_seconds"]["total"] > 0
-    assert json.loads(json.dumps(plan)) == plan
+    assert plan["probe_seconds"]["total"] > plan["probe_seconds"]["import"] > 0
+    assert json.loads(json.dumps(plan, allow_nan=False)) == plan
 
 
 def test_a_probe_that_hangs_is_ended(python):
@@ -44,6 +46,66 @@ def test_a_probe_that_hangs_is_ended(python):
     assert time.monotonic() - started < 10
     assert plan["chosen"] == "cpu"
     assert plan["reason"] == "the probe did not answer within 1 s"
+
+
+def test_what_a_hanging_probe_was_at_is_told(python):
+    command = python("""
+        import json, time
+        print(json.dumps({"phase": "import torch", "seconds": {}}), flush=True)
+        print(json.dumps({"phase": "look for a device", "versions": {"torch": "2"}}), flush=True)
+        time.sleep(60)
+    """)
+    plan = choose_device("auto", timeout_seconds=1, interpreter=command)
+    assert plan["reason"] == (
+        "the probe did not answer within 1 s; it had begun to look for a device"
+    )
+    assert plan["versions"]["torch"] == "2"
+
+
+def test_a_probe_that_ignores_signals_leaves_no_process(python, tmp_path):
+    command = python(f"""
+        import os, pathlib, signal, subprocess, sys, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        pathlib.Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
+        time.sleep(60)
+    """)
+    choose_device("auto", timeout_seconds=3, interpreter=command)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    for _ in range(50):
+        if not any(is_running(pid) for pid in pids):
+            return
+        time.sleep(0.1)
+    pytest.fail("a process of the probe is left")
+
+
+def is_running(pid: int) -> bool:
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    state = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def test_an_interrupt_ends_the_probe_too(python, monkeypatch):
+    seen = []
+
+    def communicate(process, *_, **options):
+        if "pid" not in seen:
+            seen.extend(["pid", process])
+            raise KeyboardInterrupt
+        return real(process, *_, **options)
+
+    real = subprocess.Popen.communicate
+    monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
+    with pytest.raises(KeyboardInterrupt):
+        choose_device("auto", interpreter=python("import time; time.sleep(60)"))
+    assert seen[1].returncode == -signal.SIGKILL
+
+
+def test_an_interpreter_that_is_not_there():
+    plan = choose_device("auto", interpreter=("/does/not/exist",))
+    assert plan["chosen"] == "cpu"
+    assert plan["reason"].startswith("the probe could not be started: ")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +119,14 @@ def test_a_probe_that_hangs_is_ended(python):
         (
             "import json; print(json.dumps({'usable': False, 'reason': 'too old'}))",
             "too old",
+        ),
+        (
+            "import json; print(json.dumps({'phase': 'import torch'})); 1 / 0",
+            "the probe failed: ZeroDivisionError: division by zero; it had begun to import torch",
+        ),
+        (
+            "import json, sys; print(json.dumps({'usable': True, 'device': 'cuda'})); sys.exit(3)",
+            "the probe failed: no output",
         ),
     ],
 )
@@ -86,10 +156,64 @@ def test_a_device_asked_for_must_work_unless_fallback_is_allowed(python):
     assert (plan["requested"], plan["chosen"]) == ("cuda", "cpu")
 
 
+def test_the_job_reaches_the_probe(python):
+    job = ProbeJob(trainer=TrainerParams(batch_size=7), n_channels=3, sfreq=128.0, n_samples=256)
+    command = python("""
+        import json, sys
+        order = json.load(sys.stdin)
+        assert order["seconds"] > 30
+        print(json.dumps({"usable": False, "reason": json.dumps(order)}))
+    """)
+    order = json.loads(choose_device("auto", 30, interpreter=command, job=job)["reason"])
+    assert order["requested"] == "auto"
+    assert ProbeJob.model_validate(order["job"]) == job
+
+
+def test_other_output_does_not_hide_the_answer_and_warnings_are_told(python, caplog):
+    command = python("""
+        import json
+        print("library 1.0")
+        print(json.dumps({"usable": True, "device": "cuda", "reason": "works", "errors": {},
+                          "warnings": ["driver is old"], "memory": {"free": 5}}))
+        print("goodbye")
+        print("[1]")
+    """)
+    with caplog.at_level("INFO", logger="hbn_foundation"):
+        plan = choose_device("auto", interpreter=command)
+    assert (plan["chosen"], plan["warnings"]) == ("cuda", ["driver is old"])
+    assert (plan["memory"], plan["errors"]) == ({"free": 5}, {})
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "device: driver is old"
+    assert lines[1].startswith("device: cuda (works, probed in ")
+    assert len(lines) == 2
+
+
+NO_GPU = "import json; print(json.dumps({'usable': False, 'reason': 'no GPU'}))"
+
+
+def test_with_a_fault_to_inject_the_cpu_plays_the_missing_gpu(python):
+    plan = choose_device("auto", interpreter=python(NO_GPU), fault="hang@12")
+    assert (plan["requested"], plan["chosen"]) == ("auto", "simulated")
+    assert plan["reason"] == "fault injection: the CPU plays a GPU"
+    plan = choose_device("simulated", interpreter=("/does/not/exist",), fault="hang@12")
+    assert plan["chosen"] == "simulated"
+    with pytest.raises(UserError, match="simulated goes with a fault"):
+        choose_device("simulated")
+
+
+def test_a_fault_changes_nothing_for_a_device_that_works_or_is_named(python):
+    works = "import json; print(json.dumps({'usable': True, 'device': 'cuda', 'reason': 'works'}))"
+    assert choose_device("auto", interpreter=python(works), fault="x")["chosen"] == "cuda"
+    assert choose_device("cpu", fault="x")["chosen"] == "cpu"
+    with pytest.raises(UserError, match="cuda was asked for"):
+        choose_device("cuda", interpreter=python(NO_GPU), fault="x")
+
+
 def test_choosing_imports_no_torch():
     code = (
         "import sys; from hbn_foundation.training.device import choose_device; "
-        "choose_device('cpu'); import hbn_foundation.training.pretraining; "
+        "choose_device('auto', interpreter=('/does/not/exist',)); "
+        "import hbn_foundation.training.pretraining; "
         "sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

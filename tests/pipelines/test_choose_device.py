@@ -1,0 +1,42 @@
+"""The node hands the probe the model and the shape of the batches that training will use."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.pipelines.foundation import nodes
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training import device
+from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
+
+STORE = SimpleNamespace(sfreq=128, channel_names=("Fz", "Cz", "Pz"))
+PARAMS = (
+    EncoderParams(hidden_dim=64),
+    ObjectiveParams(name="relative_positioning"),
+    TrainerParams(batch_size=8),
+    WindowParams(seconds=4.0),
+)
+
+
+def test_the_probe_gets_the_configured_model_and_shape(monkeypatch):
+    orders = []
+
+    def probe(requested, job, seconds, interpreter):
+        orders.append((requested, job, seconds))
+        return {"usable": True, "device": "cuda", "reason": "works"}, None
+
+    monkeypatch.setattr(device, "_probe", probe)
+    hardware = DeviceParams(device="cuda", timeout_seconds=5.0)
+    plan = nodes.choose_device(hardware, *PARAMS, STORE)
+    assert plan["chosen"] == "cuda"
+    [(requested, job, seconds)] = orders
+    assert (requested, seconds) == ("cuda", 5.0)
+    assert (job.encoder, job.objective, job.trainer) == PARAMS[:3]
+    assert (job.n_channels, job.sfreq, job.n_samples) == (3, 128.0, 512)
+
+
+def test_the_cpu_is_chosen_without_a_probe(monkeypatch):
+    monkeypatch.setattr(device, "_probe", lambda *_: pytest.fail("probed"))
+    plan = nodes.choose_device(DeviceParams(device="cpu"), *PARAMS, STORE)
+    assert (plan["chosen"], plan["reason"]) == ("cpu", "asked for")
