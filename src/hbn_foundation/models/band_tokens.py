@@ -68,19 +68,35 @@ class BandTokens(nn.Module):
             bands.append(part @ part.mT / (high - low))
         return symmetric.shrink(torch.stack(bands, 1), self.shrinkage)
 
-    def tangents(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def tangents(
+        self, signals: Tensor, positions: Tensor, mask: Tensor, bands: Tensor | None = None
+    ) -> Tensor:
         """Tangent vectors (B, bands, 190), centred, one scale per band.
 
         In single precision also under autocast; without gradient, as nothing before is learned.
         A window without any channel gets zeros, the training mean.
+
+        Parameters
+        ----------
+        signals, positions, mask
+            As for the encoder.
+        bands
+            (B, V) the bands wanted of each window, when not all are: the matrix logarithm takes
+            most of the time. The others get zeros.
         """
         with torch.no_grad(), torch.autocast(signals.device.type, enabled=False):
             spectra = self.cross_spectra(signals.float(), positions.float(), mask)
+            if bands is None:
+                bands = torch.arange(len(self), device=signals.device).expand(len(signals), -1)
+            window = torch.arange(len(signals), device=signals.device)[:, None]
+            whitener = self.whitener[bands]
             vectors = symmetric.upper_triangle(
-                symmetric.log(self.whitener @ spectra @ self.whitener)
+                symmetric.log(whitener @ spectra[window, bands] @ whitener)
             )
-            vectors = (vectors - self.centre) / self.scale[:, None]
-            return vectors * mask.any(-1)[:, None, None]
+            vectors = (vectors - self.centre[bands]) / self.scale[bands][..., None]
+            wanted = torch.zeros(len(signals), *self.centre.shape, device=signals.device)
+            wanted[window, bands] = vectors
+            return wanted * mask.any(-1)[:, None, None]
 
     def forward(self, tangents: Tensor) -> Tensor:
         """Tokens (B, bands, D) from tangent vectors (B, bands, 190)."""

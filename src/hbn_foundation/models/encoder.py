@@ -70,7 +70,9 @@ class Encoder(nn.Module):
         """Length of the concatenated final tokens."""
         return self.n_tokens * self.params.hidden_dim
 
-    def inputs(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Parts:
+    def inputs(
+        self, signals: Tensor, positions: Tensor, mask: Tensor, bands: Tensor | None = None
+    ) -> Parts:
         """Compute what each family of tokens is made of: band tangents, time features.
 
         Parameters
@@ -82,10 +84,12 @@ class Encoder(nn.Module):
             (C, 3) unit vectors in head coordinates.
         mask
             (B, C), true where a channel is usable.
+        bands
+            (B, V) the bands wanted, when not all are; the others get zeros.
         """
         parts: Parts = {}
         if self.band is not None:
-            parts["band"] = self.band.tangents(signals, positions, mask)
+            parts["band"] = self.band.tangents(signals, positions, mask, bands)
         if self.time is not None:
             parts["time"] = self.time.features(signals, positions, mask)
         return parts

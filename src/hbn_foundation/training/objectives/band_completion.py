@@ -44,6 +44,7 @@ class BandCompletion(nn.Module):
         super().__init__()
         n_bands, size = band_tokens.centre.shape
         n_out = min(n_coordinates, size)
+        self.n_tokens = n_bands
         self.n_hidden = min(round(mask_share * n_bands), n_bands - 1)
         self.register_buffer("coordinates", torch.zeros(n_bands, size, n_out))
         self.decode = nn.Linear(hidden_dim, n_out)
@@ -75,7 +76,8 @@ class BandCompletion(nn.Module):
         mixed
             (B, N, D) all tokens after the trunk, the visible bands' first.
         corrupted, clean
-            (B, bands, 190) tangents of what the encoder saw and of the truth.
+            (B, bands, 190) tangents of what the encoder saw, read at the visible bands only, and
+            of the truth.
         visible, hidden
             (B, V) and (B, M) bands.
         """

@@ -81,15 +81,17 @@ class Masked(Objective):
         seen_mask = hide_channels(
             mask, positions, params.hide_probability, params.hide_least, params.hide_most
         )
-        inputs = encoder.inputs(white_noise(signals, params.noise), positions, seen_mask)
+        chosen = {
+            family: choose(len(signals), part.n_tokens, part.n_hidden, signals.device)
+            for family, part in self.parts.items()
+        }
+        visible = {family: seen for family, (seen, _) in chosen.items()}
+        noisy = white_noise(signals, params.noise)
+        inputs = encoder.inputs(noisy, positions, seen_mask, visible.get("band"))
         tokens = encoder.embed(inputs)
-        chosen = {}
         for family, part in self.parts.items():
-            chosen[family] = choose(
-                len(signals), tokens[family].shape[1], int(part.n_hidden), signals.device
-            )
             if part.n_hidden:
-                tokens[family] = gather(tokens[family], chosen[family][0])
+                tokens[family] = gather(tokens[family], visible[family])
         mixed = encoder.mix(torch.cat(list(tokens.values()), 1))
         losses: list[Tensor] = []
         scores: dict[str, Tensor] = {}

@@ -48,7 +48,7 @@ class MaskedPatches(nn.Module):
         sharpness: float,
     ) -> None:
         super().__init__()
-        n_patches = len(time_tokens)
+        self.n_tokens = n_patches = len(time_tokens)
         self.n_hidden = min(max(round(mask_share * n_patches), 1), n_patches - 1)
         self.patch_samples = time_tokens.patch_samples
         self.electrodes = VirtualElectrodes(sharpness)
