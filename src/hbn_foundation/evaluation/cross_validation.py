@@ -23,6 +23,7 @@ from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_fo
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say, track
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
+from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
     from hbn_foundation.models.params import EncoderParams
@@ -67,7 +68,7 @@ class Fold:
             subjects,
             self.encoder.model_dump(mode="json"),
             self.objective.model_dump(mode="json"),
-            self.trainer.model_dump(mode="json", exclude={"work_dir"}),
+            self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
             self.window.model_dump(mode="json"),
         )
 

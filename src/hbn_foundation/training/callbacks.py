@@ -2,83 +2,191 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning
-from torch import Tensor
+import lightning.pytorch.callbacks
+import torch
 
 from hbn_foundation.progress import say
-from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.loop import PretrainingLoop
-
-
-def weights_of(loop: PretrainingLoop) -> dict[str, Tensor]:
-    """Copy to the CPU all weights and buffers, as a checkpoint names them."""
-    parts = {"encoder": loop.encoder, "objective": loop.objective}
-    return {
-        f"{part}.{name}": tensor.detach().cpu().clone()
-        for part, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
+from hbn_foundation.training.run_folder import BEST, HISTORY, LAST
+from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
+from hbn_foundation.training.supervision.link import Link
 
 
 class History(lightning.Callback):
     """Close each epoch's row; stands before the callbacks that read it."""
 
+    def __init__(self, device: str) -> None:
+        self.device = device
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Add the row."""
-        loop.close_epoch()
+        loop.close_epoch(self.device)
 
 
-class EpochCheckpoints(lightning.Callback):
-    """Write `epoch-NNN` every few epochs and `best` whenever validation is better than before.
+class Beats(lightning.Callback):
+    """Tell the supervisor of every step, and stop where it asks.
 
     Parameters
     ----------
-    directory
+    link
+        To the supervisor.
+    epochs
+        How many there are to be.
+    device
+        Its name in the device plan.
+    """
+
+    def __init__(self, link: Link, epochs: int, device: str) -> None:
+        self.link = link
+        self.epochs = epochs
+        self.device = device
+        self.began = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
+        """Tell that the first step begins; it may take long."""
+        self.link.beat(
+            FIRST_STEP,
+            epochs=self.epochs,
+            steps=loop.steps_per_epoch * self.epochs,
+            step=trainer.global_step,
+            epoch=trainer.current_epoch + 1,
+            device=self.device,
+        )
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, loop: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the time; let an ordered fault happen."""
+        self.began = time.monotonic()
+        fault = self.link.fault_due(trainer.global_step + 1)
+        if fault is not None:
+            fault.strike(1 / loop.micro_batches)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, loop: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Beat when the device is really done; stop if that is asked for."""
+        loss = outputs["loss"].detach() if outputs else None
+        synchronise(loop.device)
+        now = time.monotonic()
+        self.link.step_done(
+            now - self.began,
+            epoch=trainer.current_epoch + 1,
+            step=trainer.global_step,
+            loss=None if loss is None else float(loss) * trainer.accumulate_grad_batches,
+            windows_per_second=loop.average.size / max(now - loop.epoch_started, 1e-9),
+            learning_rates={
+                group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups
+            },
+        )
+        reason = self.link.asked_to_stop
+        if reason is not None and batch_idx + 1 < trainer.num_training_batches:
+            loop.cut_short, loop.partial = reason, True
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
+        """Stop between two epochs where that is asked for."""
+        reason = self.link.asked_to_stop
+        if reason is not None and trainer.current_epoch + 1 < self.epochs:
+            loop.cut_short = reason
+            trainer.should_stop = True
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
+    """Write `epoch-NNN` every few epochs, `best` when validation is better, `last` at a cut.
+
+    `epoch-NNN` also has the state of training, so that a run can go on from it bit by bit. Of an
+    epoch that is not whole only the weights are written, as `last`, and so it is where nothing was
+    ever validated.
+
+    Parameters
+    ----------
+    folder
         Where to write.
     every
         Epochs between checkpoints.
     keep_last
         How many of `epoch-NNN` stay.
-    describe
-        Gives the metadata for the last row of the history.
+    link
+        To the supervisor.
+    provenance
+        Metadata of every checkpoint.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        every: int,
-        keep_last: int,
-        describe: Callable[[dict[str, Any]], dict[str, Any]],
+        self, folder: Path, every: int, keep_last: int, link: Link, provenance: dict[str, Any]
     ) -> None:
-        self.directory = directory
+        self.folder = folder
         self.every = every
         self.keep_last = keep_last
-        self.describe = describe
-        self.best_loss = float("inf")
-        self.best_epoch: int | None = None
+        self.link = link
+        self.provenance = provenance
+        self.row: dict[str, Any] = {}
+        self.state: dict[str, Any] = {"best_loss": float("inf"), "best_epoch": None, "ends": False}
+
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of a checkpoint after the last epoch."""
+        scores = {name: value for name, value in self.row.items() if value == value}
+        epoch = self.row["epoch"]
+        so_far = epoch == self.state["best_epoch"]
+        return {**self.provenance, "best_epoch": epoch, "best_so_far": so_far, "scores": scores}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a resumed run must know."""
+        return self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up."""
+        self.state = dict(state_dict)
+
+    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
+        """End at once, when patience was at its end as the run died."""
+        trainer.should_stop = self.state["ends"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Save what is due; the row of this epoch is already in the history."""
-        row = loop.history[-1]
-        better = row["validation_loss"] < self.best_loss  # false for NaN
-        due = (row["epoch"] + 1) % self.every == 0
-        if not (better or due):
+        self.link.beat(CHECKPOINT)
+        self.row = row = loop.history[-1]
+        with renamed_when_done(self.folder / HISTORY) as temporary:
+            temporary.write_text(json.dumps(loop.history))
+        if loop.partial:
+            self._save_weights(loop, LAST)
             return
-        if better:
-            self.best_loss, self.best_epoch = row["validation_loss"], row["epoch"]
-        checkpoint = Checkpoint(weights_of(loop), self.describe(row))
-        if better:
-            checkpoint.save(self.directory / "best")
-        if due:
-            checkpoint.save(self.directory / f"epoch-{row['epoch']:03d}")
-            for old in sorted(self.directory.glob("epoch-*"))[: -self.keep_last]:
+        ends = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
+        self.state["ends"] = trainer.should_stop and loop.cut_short is None
+        if row["validation_loss"] < self.state["best_loss"]:  # false for NaN
+            self.state |= {"best_loss": row["validation_loss"], "best_epoch": row["epoch"]}
+            self._save_weights(loop, BEST)
+        elif ends and self.state["best_epoch"] is None:
+            say("no validation loss was finite or due: the last epoch's weights are kept")
+            self._save_weights(loop, LAST)
+        if (row["epoch"] + 1) % self.every == 0:
+            self.link.beat(CHECKPOINT)
+            trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
+            for old in sorted(self.folder.glob("epoch-[0-9]*[0-9]"))[: -self.keep_last]:
                 shutil.rmtree(old)
+        self.link.beat(STEP)
+
+    def _save_weights(self, loop: Any, name: str) -> None:
+        weights = {key: value.detach().cpu() for key, value in loop.state_dict().items()}
+        ModelCheckpoint(weights, self.metadata()).save(self.folder / name)
 
 
 class Progress(lightning.Callback):
@@ -105,10 +213,8 @@ class Progress(lightning.Callback):
     ) -> None:
         """Move the bar."""
         if self.bar is not None:
-            import time
-
             elapsed = max(time.monotonic() - loop.epoch_started, 1e-9)
-            loss = float(outputs["loss"].detach())
+            loss = float(outputs["loss"].detach()) if outputs else float("nan")
             text = (
                 f"epoch {trainer.current_epoch + 1}/{self.epochs} loss {loss:.3f} "
                 f"{loop.average.size / elapsed:.0f} windows/s {loop.device.type}"

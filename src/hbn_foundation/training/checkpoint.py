@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import full_disk_named
+from hbn_foundation.training.run_folder import DIGESTS, damage
+from hbn_foundation.training.run_folder import METADATA as METADATA_FILE
+from hbn_foundation.training.run_folder import STATE as STATE_FILE
+from hbn_foundation.training.run_folder import WEIGHTS as WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,8 +28,6 @@ if TYPE_CHECKING:
     from hbn_foundation.models.encoder import Encoder
 
 FORMAT_VERSION = 1
-WEIGHTS_FILE = "weights.safetensors"
-METADATA_FILE = "metadata.json"
 
 
 @dataclass
@@ -42,36 +45,35 @@ class Checkpoint:
     weights: dict[str, Tensor]
     metadata: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, directory: str | Path) -> Path:
+    def save(self, directory: str | Path, state: bytes | None = None) -> Path:
         """Write the checkpoint; a directory that exists is replaced.
 
-        The metadata on disk gain `format_version` and `weights_sha256`.
+        The metadata on disk gain `format_version` and the files' digests.
+
+        Parameters
+        ----------
+        directory
+            Where to.
+        state
+            What training needs besides the weights to go on from here.
+
+        Raises
+        ------
+        UserError
+            The disk is full; a checkpoint that was there stays as it was.
         """
         from safetensors.torch import save
 
         directory = Path(directory)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
-        temporary.mkdir()
-        try:
-            content = save({name: tensor.contiguous() for name, tensor in self.weights.items()})
-            metadata = {
-                **self.metadata,
-                "format_version": FORMAT_VERSION,
-                "weights_sha256": hashlib.sha256(content).hexdigest(),
-            }
-            _write(temporary / WEIGHTS_FILE, content)
-            _write(temporary / METADATA_FILE, json.dumps(metadata, indent=2).encode())
-            _sync(temporary)
-            old = directory.with_name(f"{temporary.name}.old")
-            if directory.exists():
-                directory.rename(old)
-            temporary.rename(directory)
-            _sync(directory.parent)
-            shutil.rmtree(old, ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        content = save({name: tensor.contiguous() for name, tensor in self.weights.items()})
+        files = {WEIGHTS_FILE: content}
+        if state is not None:
+            files[STATE_FILE] = state
+        digests = {DIGESTS[name]: hashlib.sha256(part).hexdigest() for name, part in files.items()}
+        metadata = {**self.metadata, "format_version": FORMAT_VERSION, **digests}
+        files[METADATA_FILE] = json.dumps(metadata, indent=2).encode()
+        with full_disk_named(directory, sum(map(len, files.values()))):
+            _write_directory(directory, files)
         return directory
 
     @classmethod
@@ -100,10 +102,10 @@ class Checkpoint:
             raise UserError(
                 f"{directory}: checkpoint format {version!r}; this program reads {FORMAT_VERSION}"
             )
-        content = (directory / WEIGHTS_FILE).read_bytes()
-        if hashlib.sha256(content).hexdigest() != metadata.get("weights_sha256"):
-            raise UserError(f"{directory / WEIGHTS_FILE}: damaged, its digest differs")
-        return cls(load(content), metadata)
+        problem = damage(directory)
+        if problem is not None:
+            raise UserError(f"{directory}: {problem}")
+        return cls(load((directory / WEIGHTS_FILE).read_bytes()), metadata)
 
 
 def load_encoder(checkpoint: Checkpoint) -> Encoder:
@@ -188,6 +190,26 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
                 f"checkpoint: {prefix}{name} is {there} in the checkpoint and {here} in the model"
             )
     module.load_state_dict(weights)
+
+
+def _write_directory(directory: Path, files: dict[str, bytes]) -> None:
+    """Write files into a directory that appears whole or not at all."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        for name, content in files.items():
+            _write(temporary / name, content)
+        _sync(temporary)
+        old = directory.with_name(f"{temporary.name}.old")
+        if directory.exists():
+            directory.rename(old)
+        temporary.rename(directory)
+        _sync(directory.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def _write(path: Path, content: bytes) -> None:

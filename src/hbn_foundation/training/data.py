@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,49 @@ class WindowsOfSubjects:
 
         plain = WindowBatches(self.reader, windows, batch_size, seed=self.seed, **options)
         return self.objective.batches(plain, windows, self.seed)
+
+
+class Told:
+    """Batches that call back after each, so that somebody who waits hears of it.
+
+    Parameters
+    ----------
+    batches
+        What to iterate over.
+    tell
+        Called after each batch.
+    """
+
+    def __init__(self, batches: Iterable[Any], tell: Callable[[], Any]) -> None:
+        self.batches = batches
+        self.tell = tell
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            yield batch
+            self.tell()
+
+
+class Head:
+    """The first batches of a pass.
+
+    Parameters
+    ----------
+    batches
+        What to iterate over.
+    count
+        How many.
+    """
+
+    def __init__(self, batches: Iterable[Any], count: int) -> None:
+        self.batches = batches
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(self.batches, self.count)
 
 
 def subjects_of(splits: pd.DataFrame, split: str, windows: pd.DataFrame) -> list[str]:

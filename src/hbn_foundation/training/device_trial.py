@@ -135,7 +135,8 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     trainer = job.trainer
     groups = parameter_groups(blocks, trainer.learning_rate, trainer.weight_decay)
     optimizer = make_optimizer(groups, trainer.betas)
-    with arithmetic(device, trial.precision):
+    with torch.random.fork_rng(devices=[]), arithmetic(device, trial.precision):
+        torch.manual_seed(SEED)
         loss = objective(encoder, batch, trial.positions.to(device)).loss
     loss.backward()
     parameters = [parameter for group in groups for parameter in group["params"]]

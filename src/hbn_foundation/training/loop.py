@@ -11,14 +11,19 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training import seeding
-from hbn_foundation.training.data import WindowsOfSubjects
+from hbn_foundation.training.data import Head, Told, WindowsOfSubjects
 from hbn_foundation.training.objectives.base import Objective
 from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.schedule import shape
 from hbn_foundation.training.scoring import Average, score_batches
+from hbn_foundation.training.supervision.heartbeat import EVALUATION
+from hbn_foundation.training.supervision.link import Link
+
+RECORDINGS_NAMED = 3
 
 
 class PretrainingLoop(lightning.LightningModule):
@@ -36,11 +41,21 @@ class PretrainingLoop(lightning.LightningModule):
         The trainer's parameters.
     jitter
         Largest random shift of a training window in samples.
+    link
+        To the supervisor.
+    micro_batch
+        Most windows at once; their gradients are summed to those of the batch.
 
     Attributes
     ----------
     history
-        One row per finished epoch.
+        One row per epoch.
+    micro_batches
+        How many make a batch.
+    cut_short
+        `time_limit` or `stopped`, where the training is ended before its time.
+    partial
+        Whether the last epoch is not whole.
     """
 
     positions: Tensor
@@ -54,6 +69,8 @@ class PretrainingLoop(lightning.LightningModule):
         positions: Tensor,
         params: TrainerParams,
         jitter: int,
+        link: Link | None = None,
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -63,15 +80,27 @@ class PretrainingLoop(lightning.LightningModule):
         self.register_buffer("positions", positions, persistent=False)
         self.params = params
         self.jitter = jitter
+        self.link = link or Link()
+        batch_size = min(params.batch_size, len(training.windows))
+        most = min(micro_batch or batch_size, batch_size)
+        self.micro_batch = next(n for n in range(most, 0, -1) if batch_size % n == 0)
+        self.micro_batches = batch_size // self.micro_batch
         self.history: list[dict[str, Any]] = []
+        self.cut_short: str | None = None
+        self.partial = False
+        self.non_finite = 0
         self.validation_scores: dict[str, float] = {}
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        batch_size = min(self.params.batch_size, len(self.training_windows.windows))
-        batches = len(self.training_windows.windows) // batch_size
-        return -(-batches // self.params.accumulate)
+        return -(-self.batches_per_epoch // self.params.accumulate)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        batch_size = self.micro_batch * self.micro_batches
+        return len(self.training_windows.windows) // batch_size
 
     def configure_optimizers(self) -> Any:
         """One optimizer and one schedule for the whole run."""
@@ -90,9 +119,8 @@ class PretrainingLoop(lightning.LightningModule):
 
     def train_dataloader(self) -> Iterable[Any]:
         """Batches of the current epoch; Lightning asks anew for each."""
-        return self.training_windows.training(
-            self.params.batch_size, self.current_epoch, self.jitter
-        )
+        batches = self.training_windows.training(self.micro_batch, self.current_epoch, self.jitter)
+        return Head(batches, self.batches_per_epoch * self.micro_batches)
 
     def val_dataloader(self) -> Iterable[Any]:
         """One empty pass: the scores are computed at its end, where the masks can be seeded."""
@@ -106,11 +134,46 @@ class PretrainingLoop(lightning.LightningModule):
         self.training_seconds = 0.0
         self.epoch_started = time.monotonic()
 
-    def training_step(self, batch: Any, _: int) -> Tensor:
-        """Loss of one batch."""
+    def training_step(self, batch: Any, batch_index: int) -> Tensor | None:
+        """Loss of one batch; None, which skips it, when that is not finite."""
         outcome = self.objective(self.encoder, batch, self.positions)
+        fault = self.link.fault_due(self.global_step + 1)
+        loss = outcome.loss * float("nan") if fault and fault.kind == "nan" else outcome.loss
+        if not torch.isfinite(loss):
+            self._note_non_finite(batch, batch_index, float(loss.detach()))
+            return None
+        self.non_finite = 0
         self.average.add(outcome)
-        return outcome.loss
+        return loss
+
+    def _note_non_finite(self, batch: Any, batch_index: int, loss: float) -> None:
+        """Count losses that are not finite, and end the training after several in a row."""
+        self.non_finite += 1
+        if self.non_finite < self.params.max_non_finite:
+            return
+        raise UserError(
+            f"training: the loss is {loss} in {self.non_finite} batches in a row, last at step "
+            f"{self.global_step + 1} (epoch {self.current_epoch + 1}, batch {batch_index + 1}"
+            f"{self._recordings_of(batch)}); the weights before are kept. Try a smaller "
+            "learning_rate, and look at these recordings"
+        )
+
+    def _recordings_of(self, batch: Any) -> str:
+        index = getattr(batch, "index", None)
+        if index is None:
+            return ""
+        rows = self.training_windows.windows.iloc[index.cpu().numpy()]
+        names = sorted(set(rows["recording"]))
+        more = f" and {len(names) - RECORDINGS_NAMED} more" if len(names) > RECORDINGS_NAMED else ""
+        return f", of {', '.join(names[:RECORDINGS_NAMED])}{more}"
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history with the state of training."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        self.history = list(checkpoint["history"])
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Clip the norm here: in bf16 Lightning refuses to beside a fused optimizer.
@@ -122,19 +185,20 @@ class PretrainingLoop(lightning.LightningModule):
     def validation_step(self, _: Any, __: int) -> None:
         """Score all validation windows, beside the trivial predictors."""
         self._stop_clock()
+        self.link.beat(EVALUATION)
         self.validation_scores = score_batches(
             self.encoder,
             self.objective,
-            self.validation_windows.validation(),
+            Told(self.validation_windows.validation(), lambda: self.link.beat(EVALUATION)),
             self.positions,
             self.params.seed,
         )
         self.log("validation_loss", self.validation_scores["loss"], batch_size=1)
 
-    def close_epoch(self) -> None:
+    def close_epoch(self, device: str) -> None:
         """Add the epoch's row to the history; a callback calls it before the others look."""
         self._stop_clock()
-        scores = self.average.values()
+        scores = self.average.values() if self.average.size else {"loss": float("nan")}
         validation = dict(self.validation_scores)
         loss = validation.pop("loss", float("nan"))
         self.history.append(
@@ -146,7 +210,7 @@ class PretrainingLoop(lightning.LightningModule):
                 "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
                 "windows_per_second": self.average.size / max(self.training_seconds, 1e-9),
                 "seconds": time.monotonic() - self.epoch_started,
-                "device": self.device.type,
+                "device": device,
             }
         )
 

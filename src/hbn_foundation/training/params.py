@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
@@ -30,8 +30,8 @@ class ObjectiveParams(Params):
     hide_most: float = Field(0.6, description="Largest share of channels hidden.", gt=0, lt=1)
     mask_bands: float | None = Field(
         None,
-        description="Share of the band tokens left out and to be predicted; by default none for "
-        "band_completion and half for masked.",
+        description="Share of the band tokens left out and to be predicted; by default half for "
+        "band_completion and three quarters for masked, which also leaves out patches.",
         ge=0,
         lt=1,
     )
@@ -68,7 +68,7 @@ class ObjectiveParams(Params):
     def share_of_bands(self) -> float:
         """Share of the band tokens left out, the default resolved."""
         if self.mask_bands is None:
-            return 0.5 if self.name == "masked" else 0.0
+            return 0.75 if self.name == "masked" else 0.5
         return self.mask_bands
 
     @model_validator(mode="after")
@@ -84,6 +84,19 @@ class ObjectiveParams(Params):
                 f"shuffle_labels goes with {' or '.join(WITH_LABELS)}, found {self.name}"
             )
         return self
+
+
+#: Parameters of the trainer that the weights do not depend on.
+NOT_IN_THE_WEIGHTS = frozenset(
+    {
+        "checkpoint_every",
+        "keep_last",
+        "max_non_finite",
+        "max_training_time",
+        "resume",
+        "work_dir",
+    }
+)
 
 
 class TrainerParams(Params):
@@ -117,11 +130,25 @@ class TrainerParams(Params):
     normalisation_windows: int = Field(
         20_000, description="Most training windows on which the normalisation is fitted.", ge=100
     )
+    max_non_finite: int = Field(
+        3, description="Batches in a row whose loss is not finite before training stops.", ge=1
+    )
     seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
+    resume: Literal[False] | str = Field(
+        "auto",
+        description="auto goes on with the last unfinished run of the same parameters and data; "
+        "false begins anew; the name of a run in work_dir goes on with that one.",
+    )
     work_dir: str = Field(
         "data/06_models/foundation_training",
         description="Folder of the checkpoints made while training.",
     )
+
+    @field_validator("resume", mode="before")
+    @classmethod
+    def _false_as_text(cls, value: object) -> object:
+        """Take `--params "…resume=false"`, which arrives as a text."""
+        return False if isinstance(value, str) and value.lower() == "false" else value
 
 
 class DeviceParams(Params):

@@ -6,14 +6,9 @@ All arguments are plain or can be sent to another process; nothing here knows th
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import platform
-import shutil
 import uuid
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +16,20 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import EncoderParams
-from hbn_foundation.progress import say
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.data import WindowsOfSubjects, subjects_of
+from hbn_foundation.training.data import Told, WindowsOfSubjects, subjects_of
+from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
+from hbn_foundation.training.supervision.heartbeat import START
+from hbn_foundation.training.supervision.link import Link
 
 if TYPE_CHECKING:
-    import lightning
-
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.loop import PretrainingLoop
 
-ALL_EPOCHS = "all epochs"
 VERSIONED = ("torch", "lightning", "numpy", "pandas", "mne", "safetensors")
 
 
@@ -54,6 +48,9 @@ def pretrain(
     run_id: str | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Pretrain an encoder on the training subjects, and keep the best epoch by validation loss.
+
+    In this process and without supervision: `supervised.pretrain_supervised` has the same
+    arguments, and survives what this does not.
 
     Parameters
     ----------
@@ -87,11 +84,49 @@ def pretrain(
     UserError
         When a split has no windows, or parameters do not fit the data.
     """
+    stopped = pretrain_in(
+        work_dir, store, windows, splits, participants, encoder, objective, trainer, device_plan,
+        window=window, run_id=run_id or uuid.uuid4().hex, link=Link(),
+    )["stopped"]  # fmt: skip
+    return final_checkpoint(Path(work_dir), stopped)
+
+
+def pretrain_in(
+    folder: Path,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame | None,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    device_plan: dict[str, Any],
+    *,
+    window: WindowParams,
+    run_id: str,
+    link: Link,
+) -> dict[str, Any]:
+    """Pretrain in a folder, where checkpoints and history stay; what the supervised child calls.
+
+    Parameters are those of `pretrain`, and `link` to the supervisor, whose orders overrule the
+    device plan.
+
+    Returns
+    -------
+    dict
+        `stopped`: why the training ended.
+    """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    loop = prepare(store, windows, splits, participants, encoder, objective, trainer, window)
+    device = link.orders.device if link.orders is not None else device_plan["chosen"]
+    resume_from = link.orders.resume_from if link.orders is not None else None
+    micro_batch = link.orders.micro_batch if link.orders is not None else None
+    loop = prepare(
+        store, windows, splits, participants, encoder, objective, trainer, window,
+        link=link, refit=resume_from is None, micro_batch=micro_batch,
+    )  # fmt: skip
     provenance = {
         "kind": "foundation",
-        "run_id": run_id or uuid.uuid4().hex,
+        "run_id": run_id,
         "started_at": started_at,
         "parent_version": None,
         "objective": objective.name,
@@ -109,10 +144,11 @@ def pretrain(
         "store_fingerprint": store.fingerprint,
         "device_plan": device_plan,
         "versions": library_versions(),
-        "precision": choose_precision(trainer.precision, device_plan["chosen"]),
+        "precision": choose_precision(trainer.precision, accelerator(device)),
         "threads": _threads(),  # sums over more of them differ in the last bit
     }
-    return run(loop, trainer, device_plan["chosen"], Path(work_dir), provenance)
+    resume = Path(resume_from) if resume_from is not None else None
+    return {"stopped": fit(loop, trainer, device, Path(folder), provenance, link, resume)}
 
 
 def prepare(
@@ -124,8 +160,24 @@ def prepare(
     objective_params: ObjectiveParams,
     trainer: TrainerParams,
     window: WindowParams,
+    *,
+    link: Link | None = None,
+    refit: bool = True,
+    micro_batch: int | None = None,
 ) -> PretrainingLoop:
-    """Make encoder, objective and data, and fit what is fitted before the first step."""
+    """Make encoder, objective and data, and fit what is fitted before the first step.
+
+    Parameters
+    ----------
+    link
+        To the supervisor, which waits for the fits.
+    refit
+        Whether to fit; weights that are to be loaded hold what was fitted.
+    micro_batch
+        Most windows at once; None for the whole batch.
+
+    The others are those of `pretrain`.
+    """
     import torch
 
     from hbn_foundation.models.encoder import Encoder
@@ -153,120 +205,25 @@ def prepare(
                 f"objective: {objective_params.name} can use no window of the {name} subjects"
             )
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    batches = data["train"].plain(256, trainer.normalisation_windows)
-    with torch.no_grad():
-        statistics = encoder.fit_normalisation(batches, positions)
-        objective.fit(statistics, batches, positions)
+    link = link or Link()
+    if refit:
+        plain = data["train"].plain(256, trainer.normalisation_windows)
+        batches = Told(plain, lambda: link.beat(START))
+        with torch.no_grad():
+            statistics = encoder.fit_normalisation(batches, positions)
+            objective.fit(statistics, batches, positions)
     jitter = round(objective_params.jitter_seconds * store.sfreq)
     return PretrainingLoop(
-        encoder, objective, data["train"], data["validation"], positions, trainer, jitter
+        encoder,
+        objective,
+        data["train"],
+        data["validation"],
+        positions,
+        trainer,
+        jitter,
+        link=link,
+        micro_batch=micro_batch,
     )
-
-
-def run(
-    loop: PretrainingLoop,
-    params: TrainerParams,
-    device: str,
-    work_dir: Path,
-    provenance: dict[str, Any],
-) -> tuple[Checkpoint, pd.DataFrame]:
-    """Train until the epochs, the patience or the time is used up."""
-    from hbn_foundation.training.callbacks import EpochCheckpoints, weights_of
-
-    work_dir.mkdir(parents=True, exist_ok=True)
-    for old in [*work_dir.glob("epoch-*"), work_dir / "best"]:
-        shutil.rmtree(old, ignore_errors=True)
-
-    def describe(row: dict[str, Any]) -> dict[str, Any]:
-        scores = {name: value for name, value in row.items() if value == value}
-        return {**provenance, "best_epoch": row["epoch"], "scores": scores}
-
-    checkpoints = EpochCheckpoints(work_dir, params.checkpoint_every, params.keep_last, describe)
-    with quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
-        trainer = make_trainer(params, device, checkpoints)
-        trainer.fit(loop)
-    history = pd.DataFrame(loop.history)
-    stopped = why_stopped(trainer, params)
-    if stopped != ALL_EPOCHS and not history.empty:
-        say(f"training stopped after epoch {len(history)} of {params.epochs}: {stopped}")
-    if checkpoints.best_epoch is not None:
-        checkpoint = Checkpoint.load(work_dir / "best")
-        checkpoint.metadata["stopped"] = stopped
-        return checkpoint, history
-    if history.empty:
-        raise UserError(
-            f"trainer: max_training_time {params.max_training_time:g} s ended before the first "
-            "epoch; expected time for one epoch at least"
-        )
-    say("no validation loss was finite or due: the last epoch's weights are kept")
-    metadata = {**describe(loop.history[-1]), "stopped": stopped}
-    return Checkpoint(weights_of(loop), metadata), history
-
-
-def why_stopped(trainer: lightning.Trainer, params: TrainerParams) -> str:
-    """Say in a few words what ended a training."""
-    from lightning.pytorch.callbacks import EarlyStopping
-    from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, EarlyStopping):
-            if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
-                return f"no better validation for {params.early_stopping_patience} validations"
-            if callback.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC:
-                return "the validation loss is not finite"
-    if trainer.should_stop or trainer.current_epoch < params.epochs:
-        return f"time limit, max_training_time {params.max_training_time:g} s"
-    return ALL_EPOCHS
-
-
-def make_trainer(
-    params: TrainerParams, device: str, checkpoints: lightning.Callback
-) -> lightning.Trainer:
-    """Lightning's trainer, without its own logs, bars and folders."""
-    import lightning
-    from lightning.pytorch.callbacks import EarlyStopping
-
-    from hbn_foundation.training.callbacks import History, Progress
-
-    return lightning.Trainer(
-        accelerator=device,
-        devices=1,
-        precision=choose_precision(params.precision, device),
-        max_epochs=params.epochs,
-        max_time=timedelta(seconds=params.max_training_time),
-        accumulate_grad_batches=params.accumulate,
-        check_val_every_n_epoch=params.validate_every,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        callbacks=[
-            History(),
-            EarlyStopping(
-                "validation_loss",
-                patience=params.early_stopping_patience,
-                strict=False,  # an epoch that the time limit cuts short has no validation
-            ),
-            checkpoints,
-            Progress(params.epochs),
-        ],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advice out of the log; errors still raise."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _threads() -> int:

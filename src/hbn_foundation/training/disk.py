@@ -1,0 +1,51 @@
+"""Is there room for the checkpoints? Asked before training, not in the night."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hbn_foundation.errors import UserError
+
+SPARE = 64 * 1024**2  # logs, and whatever else writes there
+
+
+def bytes_needed(weights: int, state: int, keep_last: int) -> int:
+    """Bytes of `keep_last` epochs, the best, and one of each being written beside.
+
+    Parameters
+    ----------
+    weights
+        Of a checkpoint without the state of training.
+    state
+        Of one with it.
+    keep_last
+        Epochs kept.
+    """
+    return (keep_last + 1) * state + 2 * weights
+
+
+def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
+    """Check that the checkpoints of a training will fit on the disk.
+
+    Parameters
+    ----------
+    folder
+        Where they will lie; what lies there already is counted as theirs.
+    weights, state, keep_last
+        As for `bytes_needed`.
+
+    Raises
+    ------
+    UserError
+        When they will not.
+    """
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    needed = bytes_needed(weights, state, keep_last) + SPARE - there
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 1e6:,.0f} MB are free and the checkpoints need "
+            f"{needed / 1e6:,.0f} MB; free some space, or set trainer.work_dir or "
+            "trainer.keep_last"
+        )

@@ -1,0 +1,190 @@
+"""Run the training loop under Lightning, from its first or from a kept epoch to its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
+from hbn_foundation.training import seeding
+from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
+from hbn_foundation.training.disk import check_space
+from hbn_foundation.training.params import TrainerParams
+from hbn_foundation.training.precision import choose_precision
+from hbn_foundation.training.run_folder import BEST, HISTORY, LAST
+from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Link
+
+if TYPE_CHECKING:
+    import lightning
+
+    from hbn_foundation.training.loop import PretrainingLoop
+
+ALL_EPOCHS = "all epochs"
+
+
+def fit(
+    loop: PretrainingLoop,
+    params: TrainerParams,
+    device: str,
+    folder: Path,
+    provenance: dict[str, Any],
+    link: Link,
+    resume_from: Path | None,
+) -> str:
+    """Train until the epochs, the patience or the time is used up, or somebody asks for the end.
+
+    Parameters
+    ----------
+    loop
+        Encoder, objective and data.
+    params
+        How long, how precisely.
+    device
+        Of the run's plan; `simulated` is the CPU.
+    folder
+        Where `epoch-NNN`, `best` and `last` go.
+    provenance
+        Metadata of every checkpoint.
+    link
+        To the supervisor.
+    resume_from
+        An `epoch-NNN` to go on from; without one, checkpoints in the folder are removed.
+
+    Returns
+    -------
+    str
+        Why it ended, in a few words.
+    """
+    from hbn_foundation.training import callbacks
+    from hbn_foundation.training.training_state import CheckpointFolders, largest_size
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in [] if resume_from else [*folder.glob("epoch-*"), folder / BEST]:
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(folder / LAST, ignore_errors=True)
+    check_space(folder, *largest_size(loop), params.keep_last)
+    checkpoints = callbacks.EpochCheckpoints(
+        folder, params.checkpoint_every, params.keep_last, link, provenance
+    )
+    link.limit(params.max_training_time)
+    with quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
+        trainer = make_trainer(
+            params,
+            device,
+            [
+                callbacks.History(device),
+                callbacks.Progress(params.epochs),
+                callbacks.Beats(link, params.epochs, device),
+                checkpoints,
+            ],
+            CheckpointFolders(checkpoints.metadata),
+            loop.micro_batches,
+        )
+        trainer.fit(loop, ckpt_path=str(resume_from) if resume_from is not None else None)
+    stopped = why_stopped(loop, params)
+    if stopped != ALL_EPOCHS and loop.history:
+        say(f"training stopped after epoch {len(loop.history)} of {params.epochs}: {stopped}")
+    return stopped
+
+
+def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
+    """Load what a run leaves: the best weights by validation loss, and the history.
+
+    The weights of an epoch that was cut short count where they are better; without a validation,
+    the last ones.
+
+    Raises
+    ------
+    UserError
+        When there is neither.
+    """
+    history = pd.DataFrame(json.loads((folder / HISTORY).read_text()))
+    found: dict[Path, float] = {}
+    for name in (BEST, LAST):
+        if (folder / name / METADATA_FILE).is_file():
+            metadata = json.loads((folder / name / METADATA_FILE).read_text())
+            found[folder / name] = metadata["scores"].get("validation_loss", float("inf"))
+    if not found:
+        raise UserError(
+            f"trainer: {stopped}, before the first epoch; expected time for a step at least"
+        )
+    checkpoint = Checkpoint.load(min(found, key=lambda path: found[path]))
+    checkpoint.metadata["stopped"] = stopped
+    return checkpoint, history
+
+
+def why_stopped(loop: PretrainingLoop, params: TrainerParams) -> str:
+    """Say in a few words what ended a training."""
+    if loop.cut_short == TIME_LIMIT:
+        return f"time limit, max_training_time {params.max_training_time:g} s"
+    if loop.cut_short == STOPPED:
+        return STOPPED
+    if len(loop.history) >= params.epochs:
+        return ALL_EPOCHS
+    last = loop.history[-1]["validation_loss"] if loop.history else float("nan")
+    if last != last or abs(last) == float("inf"):
+        return "the validation loss is not finite"
+    return f"no better validation for {params.early_stopping_patience} validations"
+
+
+def make_trainer(
+    params: TrainerParams,
+    device: str,
+    callbacks: list[lightning.Callback],
+    plugin: Any,
+    micro_batches: int,
+) -> lightning.Trainer:
+    """Lightning's trainer, without its own logs, bars and folders."""
+    import lightning
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    return lightning.Trainer(
+        accelerator=accelerator(device),
+        devices=1,
+        precision=choose_precision(params.precision, accelerator(device)),
+        max_epochs=params.epochs,
+        accumulate_grad_batches=params.accumulate * micro_batches,
+        check_val_every_n_epoch=params.validate_every,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[
+            *callbacks,
+            EarlyStopping(
+                "validation_loss",
+                patience=params.early_stopping_patience,
+                strict=False,  # not every epoch has a validation
+            ),
+        ],
+        plugins=[plugin],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def accelerator(device: str) -> str:
+    """Lightning's name of a plan's device."""
+    return "cpu" if device == "simulated" else device
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice out of the log; errors still raise."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,250 @@
+"""The folder of one training run: what it trains, what it keeps, and whether it is in use.
+
+Reads and checks files only; imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
+
+RUN, LOCK, DONE, HISTORY = "run.json", "lock", "done", "history.json"
+BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
+METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
+DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
+EPOCH = re.compile(r"epoch-\d{3,}")
+
+
+class RunFolder:
+    """One run's folder, locked for this process from its opening to `close`.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made.
+    identity
+        All that the weights depend on, as JSON.
+
+    Raises
+    ------
+    UserError
+        When another process holds it.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        with full_disk_named(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(path / LOCK, "a+")  # noqa: SIM115 - held until `close`
+        self.path = path
+        if not _try_lock(self._lock):
+            raise UserError(
+                f"{path}: this training is running already (process {_holder(path)}); wait for "
+                "it, or set trainer.resume: false to train another one beside it"
+            )
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        if not (path / RUN).exists():
+            with renamed_when_done(path / RUN) as temporary:
+                temporary.write_text(json.dumps({"identity": identity}, indent=1))
+
+    def close(self, done: bool) -> None:
+        """Let others have it; a run that is done is not resumed, and needs no epochs any more."""
+        if done:
+            (self.path / DONE).touch()
+            for folder in self.epochs():
+                shutil.rmtree(folder, ignore_errors=True)
+        self._lock.close()
+
+    def epochs(self) -> list[Path]:
+        """Checkpoints of epochs, oldest first, whole or not."""
+        found = [path for path in self.path.glob("epoch-*") if EPOCH.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
+
+    def newest(self) -> tuple[Path | None, int]:
+        """Find the newest whole checkpoint, and how many epochs are done in it.
+
+        A damaged one is put aside under another name, with a line, and the one before is taken.
+        """
+        for folder in reversed(self.epochs()):
+            problem = damage(folder)
+            if problem is None:
+                return folder, int(folder.name.removeprefix("epoch-")) + 1
+            set_aside(folder, problem)
+        return None, 0
+
+    def check_best(self) -> None:
+        """Put a damaged best checkpoint aside, and its epoch's in its place while that is kept."""
+        best = self.path / BEST
+        problem = damage(best) if best.exists() else None
+        if problem is None:
+            return
+        set_aside(best, problem)
+        for folder in reversed(self.epochs()):
+            metadata = json.loads((folder / METADATA).read_text()) if not damage(folder) else {}
+            if metadata.get("best_so_far"):
+                shutil.copytree(folder, best, ignore=shutil.ignore_patterns(STATE))
+                return
+
+
+def damage(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint folder; None when its files have their digests."""
+    try:
+        metadata = json.loads((folder / METADATA).read_text())
+    except FileNotFoundError:
+        return f"{METADATA} is missing"
+    except ValueError:
+        return f"{METADATA} is damaged"
+    if not isinstance(metadata, dict):
+        return f"{METADATA} is damaged"
+    for name, key in DIGESTS.items():
+        if key not in metadata and name == STATE:
+            continue
+        try:
+            with open(folder / name, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return f"{name} is missing"
+        if digest != metadata.get(key):
+            return f"{name} is damaged, its digest differs"
+    return None
+
+
+def set_aside(folder: Path, problem: str) -> None:
+    """Rename a damaged checkpoint, so that nothing takes it for a whole one."""
+    aside = folder.with_name(f"{folder.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    say(f"{folder}: {problem}; put aside as {aside.name}, the one before is used")
+
+
+def _try_lock(file: Any) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # a system without; two runs are then told apart by their folders alone
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(path: Path) -> str:
+    return (path / LOCK).read_text().strip() or "unknown"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[bool]:
+    """Say whether a folder's lock is free; it is held inside the block."""
+    with open(path / LOCK, "a+") as file:
+        yield _try_lock(file)
+
+
+def in_use(path: Path) -> bool:
+    """Tell whether a process holds the folder."""
+    if not (path / LOCK).exists():
+        return False
+    with _opened(path) as free:
+        return not free
+
+
+def open_run(
+    work_dir: Path, run_id: str, identity: dict[str, Any], resume: str | bool
+) -> RunFolder:
+    """Open the folder of a run to go on with, or that of a new one.
+
+    Parameters
+    ----------
+    work_dir
+        Folder of all runs.
+    run_id
+        Name of a new run.
+    identity
+        All that the weights depend on, as JSON.
+    resume
+        `auto` goes on with the newest run of this identity that is not done; False begins anew; a
+        name goes on with that run.
+
+    Raises
+    ------
+    UserError
+        When the named run is of another identity, does not exist or is done; when the run to go on
+        with is in use.
+    """
+    if resume is False:
+        return RunFolder(work_dir / run_id, identity)
+    if resume != "auto":
+        return RunFolder(_named(work_dir, str(resume), identity), identity)
+    refused = None
+    for folder in _unfinished(work_dir):
+        difference = first_difference(_identity(folder), identity)
+        if difference is None:
+            run = RunFolder(folder, identity)
+            epochs = run.newest()[1]
+            say(f"going on with the run {folder.name}: {epochs} epochs are done")
+            return run
+        if refused is None and not in_use(folder) and any(folder.glob("epoch-*")):
+            refused = f"the unfinished run {folder.name} is not resumed: {difference}"
+    if refused is not None:
+        say(f"{refused}; a new one begins")
+    return RunFolder(work_dir / run_id, identity)
+
+
+def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
+    folder = work_dir / name
+    if not (folder / RUN).is_file():
+        names = ", ".join(path.name for path in _unfinished(work_dir)) or "none"
+        raise UserError(f"trainer.resume: no run {name} in {work_dir}; unfinished there: {names}")
+    difference = first_difference(_identity(folder), identity)
+    if difference is not None:
+        raise UserError(f"trainer.resume: the run {name} cannot be resumed: {difference}")
+    if (folder / DONE).exists():
+        raise UserError(f"trainer.resume: the run {name} is done; set auto or false to train anew")
+    return folder
+
+
+def _unfinished(work_dir: Path) -> list[Path]:
+    """List the runs that are not done, newest first."""
+    folders = [path.parent for path in work_dir.glob(f"*/{RUN}")]
+    open_ = [folder for folder in folders if not (folder / DONE).exists()]
+    return sorted(open_, key=lambda folder: (folder / RUN).stat().st_mtime, reverse=True)
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / RUN).read_text())["identity"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str | None:
+    """Say in which parameter or data two identities differ first; None when in nothing."""
+    for key in sorted({*there, *here}):
+        a, b = there.get(key), here.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found = first_difference(a, b, f"{prefix}{key}.")
+            if found:
+                return found
+        elif a != b:
+            return f"{prefix}{key} is {a} there and {b} here"
+    return None
+
+
+def prune(work_dir: Path, keep: Path) -> None:
+    """Remove the weights of runs that are done, but for the newest; their records stay."""
+    for marker in work_dir.glob(f"*/{DONE}"):
+        folder = marker.parent
+        if folder != keep and not in_use(folder):
+            shutil.rmtree(folder / BEST, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""Pretraining that survives: the parent's side, from the run's folder to its checkpoint.
+
+Imports no torch before the training is over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.progress import say
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS, ObjectiveParams, TrainerParams
+from hbn_foundation.training.run_folder import RunFolder, open_run, prune
+from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
+from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+TARGET = "hbn_foundation.training.pretraining:pretrain_in"
+TIME_UP = "time limit, the supervisor ended it"
+
+
+def pretrain_supervised(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame | None,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    device_plan: dict[str, Any],
+    work_dir: Path,
+    *,
+    window: WindowParams,
+    run_id: str,
+    supervision: SupervisionParams | None = None,
+    fault: str | None = None,
+) -> tuple[Checkpoint, pd.DataFrame, str]:
+    """Pretrain in a supervised child interpreter, going on where an earlier run died.
+
+    Parameters
+    ----------
+    store, windows, splits, participants, encoder, objective, trainer, device_plan, window
+        As for `pretraining.pretrain`.
+    work_dir
+        Folder of all runs.
+    run_id
+        Name of a new run's folder.
+    supervision
+        Limits of silence.
+    fault
+        A fault to order, see `supervision.faults`.
+
+    Returns
+    -------
+    Checkpoint
+        The best weights; `incidents` and `epochs_by_device` are in its metadata.
+    pandas.DataFrame
+        One row per epoch.
+    str
+        The incidents as JSON lines; empty without any.
+
+    Raises
+    ------
+    UserError
+        What the child raised, or that nothing more can be tried.
+    TrainingStopped
+        After SIGINT or SIGTERM.
+    """
+    from hbn_foundation.training.fitting import final_checkpoint
+
+    identity = identify(store, windows, splits, participants, encoder, objective, trainer, window)
+    run = open_run(Path(work_dir), run_id, identity, trainer.resume)
+    done = False
+    try:
+        run.check_best()
+        arguments = {
+            "folder": run.path,
+            "store": store,
+            "windows": windows,
+            "splits": splits,
+            "participants": participants,
+            "encoder": encoder,
+            "objective": objective,
+            "trainer": trainer,
+            "device_plan": device_plan,
+            "window": window,
+            "run_id": run.path.name,
+        }
+        result = Supervisor(
+            run.path,
+            TARGET,
+            arguments,
+            device=device_plan["chosen"],
+            batch_size=trainer.batch_size,
+            seconds=trainer.max_training_time,
+            limits=supervision or SupervisionParams(),
+            resume_point=lambda: _resume_point(run),
+            fault=Fault.parse(fault),
+        ).run()
+        stopped = result.get("stopped", TIME_UP)
+        checkpoint, history = final_checkpoint(run.path, stopped)
+        done = not stopped.startswith("time limit")
+        if not done:
+            say("the same command with more max_training_time goes on from the last whole epoch")
+    finally:
+        run.close(done)
+    incidents = read_incidents(run.path)
+    checkpoint.metadata |= training_record(history, incidents)
+    prune(Path(work_dir), keep=run.path)
+    return checkpoint, history, as_lines(incidents)
+
+
+def identify(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame | None,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    window: WindowParams,
+) -> dict[str, Any]:
+    """Name all that the weights of a pretraining depend on: parameters, and digests of the data."""
+    labels = participants if objective.name == "task_classification" else None
+    return {
+        "encoder": encoder.model_dump(mode="json"),
+        "objective": objective.model_dump(mode="json"),
+        "trainer": trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
+        "window": window.model_dump(mode="json"),
+        "data": {
+            "signals": store.fingerprint,
+            "windows": digest(windows[["recording", "start"]]),
+            "splits": digest(splits[["subject", "split"]].sort_values("subject")),
+            "participants": digest(labels) if labels is not None else None,
+        },
+    }
+
+
+def digest(table: pd.DataFrame) -> str:
+    """Hash a table by its columns and values, not by its index."""
+    values = pd.util.hash_pandas_object(table.astype(str), index=False).to_numpy()
+    names = json.dumps(table.columns.tolist()).encode()
+    return hashlib.blake2b(names + values.tobytes(), digest_size=8).hexdigest()
+
+
+def training_record(history: pd.DataFrame, incidents: list[Incident]) -> dict[str, Any]:
+    """Say which epochs ran on which device, and what happened on each."""
+    epochs: dict[str, list[int]] = {incident.device: [] for incident in incidents}
+    for epoch, device in zip(history["epoch"], history["device"], strict=True):
+        epochs.setdefault(device, []).append(int(epoch))
+    happened = [
+        {key: getattr(incident, key) for key in ("kind", "device", "epoch", "step", "action")}
+        for incident in incidents
+    ]
+    return {"epochs_by_device": epochs, "incidents": happened}
+
+
+def _resume_point(run: RunFolder) -> ResumePoint:
+    return ResumePoint(*run.newest())

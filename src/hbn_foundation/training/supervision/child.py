@@ -1,0 +1,113 @@
+"""The child interpreter: does the work it is given on stdin, and leaves a result or a failure.
+
+Run by the supervisor as `python -m hbn_foundation.training.supervision.child <folder> <its pid>`.
+Imports torch only with the work itself. The work comes as a pickle from the parent, as in
+multiprocessing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.process import FAILURE, RESULT, STACK
+
+EXIT_FAILURE = 3
+PR_SET_PDEATHSIG = 1  # prctl(2)
+SECONDS_BETWEEN_LOOKS = 2.0
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu")
+
+
+def main(folder: Path, parent: int) -> int:
+    """Do the work; return the exit status."""
+    end_with(parent)
+    stack = open(folder / STACK, "w")  # noqa: SIM115 - open to the end, for faulthandler
+    faulthandler.enable(stack)
+    no_core_dump()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    target, arguments, orders = pickle.load(sys.stdin.buffer)
+    link = Link(folder, orders)
+    link.listen()
+    link.beat("start", device=orders.device)
+    try:
+        module, _, name = target.partition(":")
+        result = getattr(import_module(module), name)(**arguments, link=link)
+    except BaseException as error:
+        leave(folder / FAILURE, describe(error))
+        return EXIT_FAILURE
+    leave(folder / RESULT, result)
+    link.beat("end")
+    return 0
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Describe what ended the work, for the parent."""
+    text = " ".join(str(error).split())
+    return {
+        "kind": classify(error),
+        "message": text if isinstance(error, UserError) else f"{type(error).__name__}: {text}",
+        "errno": error.errno if isinstance(error, OSError) else None,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def classify(error: BaseException) -> str:
+    """Sort an error: `user`, `out_of_memory`, `disk` or `error`."""
+    if isinstance(error, UserError):
+        return "user"
+    if isinstance(error, MemoryError):
+        return "out_of_memory"
+    if isinstance(error, RuntimeError) and any(
+        part in str(error).lower() for part in OUT_OF_MEMORY
+    ):
+        return "out_of_memory"  # torch's own classes derive from RuntimeError
+    return "error"
+
+
+def leave(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that is whole or not there."""
+    with renamed_when_done(path) as temporary:
+        temporary.write_text(json.dumps(content))
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone: one that was killed cannot say so."""
+    if sys.platform == "linux":  # also while a call holds the interpreter's lock
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # gone before the call above
+        os._exit(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def no_core_dump() -> None:
+    """Write no core file when asked for a stack: it would hold the data, and fill the disk."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

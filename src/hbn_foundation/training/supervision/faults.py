@@ -1,0 +1,112 @@
+"""Faults to order, for trying out what training survives: off unless a parameter asks for one.
+
+`hang@12` hangs at the twelfth step on any device but the CPU, each time it gets there; `hang@12*1`
+does so once, on any device. With a fault and without an accelerator the CPU plays a GPU, as the
+device `simulated`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+
+from hbn_foundation.errors import UserError
+
+SIMULATED = "simulated"
+FOREVER = 10**9  # seconds
+
+KINDS = {
+    "hang": "never returns, and lets other threads run",
+    "hang_gil": "never returns, and lets no other thread run",
+    "stubborn": "hangs and ignores every signal that can be ignored",
+    "crash": "a segmentation fault",
+    "kill": "killed from outside",
+    "exit": "ends with status 0 and no result",
+    "error": "a Python exception",
+    "oom": "out of memory, until the micro-batch is at most a quarter of the batch",
+    "nan": "a loss that is not a number",
+}
+
+
+class InjectedError(RuntimeError):
+    """The exception of the fault `error`."""
+
+
+class InjectedOutOfMemory(RuntimeError):  # noqa: N818 - says what happened
+    """The exception of the fault `oom`."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault to order.
+
+    Attributes
+    ----------
+    kind
+        One of `KINDS`.
+    step
+        Optimizer step, from 1, before which it strikes.
+    times
+        How often in a run; None for each time on a device other than the CPU.
+    """
+
+    kind: str
+    step: int
+    times: int | None = None
+
+    @classmethod
+    def parse(cls, text: str | None) -> Fault | None:
+        """Read `kind@step` or `kind@step*times`; nothing gives None.
+
+        Raises
+        ------
+        UserError
+            When the text is neither.
+        """
+        if not text:
+            return None
+        match = re.fullmatch(r"(\w+)@(\d+)(?:\*(\d+))?", text)
+        if match is None or match[1] not in KINDS or int(match[2]) < 1:
+            raise UserError(
+                f"fault: found {text!r}; expected kind@step or kind@step*times with a step from 1 "
+                f"and a kind of {', '.join(KINDS)}"
+            )
+        return cls(match[1], int(match[2]), int(match[3]) if match[3] else None)
+
+    def due(self, step: int, device: str, struck: int) -> bool:
+        """Say whether it strikes before step `step` on `device`, having struck `struck` times."""
+        if self.times is None:
+            return (
+                step >= self.step if self.kind == "oom" else step == self.step and device != "cpu"
+            )
+        return step >= self.step and struck < self.times
+
+    def strike(self, micro_share: float = 1.0) -> None:
+        """Let it happen; `nan` is the training step's own affair.
+
+        Parameters
+        ----------
+        micro_share
+            The micro-batch as a share of the batch.
+        """
+        if self.kind == "stubborn":
+            for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+                signal.signal(number, signal.SIG_IGN)
+        if self.kind in ("hang", "stubborn"):
+            time.sleep(FOREVER)
+        elif self.kind == "hang_gil":
+            ctypes.PyDLL(None).sleep(FOREVER)  # unlike CDLL, PyDLL keeps the lock
+        elif self.kind == "crash":
+            ctypes.string_at(0)
+        elif self.kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.kind == "exit":
+            os._exit(0)
+        elif self.kind == "error":
+            raise InjectedError("a fault was ordered here")
+        elif self.kind == "oom" and micro_share > 0.25:
+            raise InjectedOutOfMemory("out of memory (a fault was ordered here)")

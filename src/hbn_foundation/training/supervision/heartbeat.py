@@ -1,0 +1,110 @@
+"""The heartbeat: one small file that the child overwrites after each step and others read.
+
+Ages are of the monotonic clock, which no change of the date moves and which all processes of a
+machine share until it is started anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+SIZE = 4096  # of the file: one block, so that a reader sees one beat and not two halves
+FILE = "heartbeat.json"
+
+START, FIRST_STEP, STEP, EVALUATION, CHECKPOINT, END = (
+    "start",
+    "first_step",
+    "step",
+    "evaluation",
+    "checkpoint",
+    "end",
+)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a training did last, and what it does since.
+
+    Attributes
+    ----------
+    count
+        Beats so far; a beat is new when this is.
+    section
+        What goes on since this beat: `start`, `first_step`, `step`, `evaluation`, `checkpoint`,
+        `end`.
+    epoch, epochs, step, steps
+        Epoch from 1 and optimizer steps from 0, each with how many there are to be.
+    loss, windows_per_second, learning_rates
+        Of the last step; rates by parameter group.
+    median_step
+        Seconds of the median of the last steps.
+    device, pid, boot, monotonic
+        Where and when.
+    """
+
+    count: int = 0
+    section: str = START
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    windows_per_second: float | None = None
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    median_step: float | None = None
+    device: str = ""
+    pid: int = 0
+    boot: str = ""
+    monotonic: float = 0.0
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since this beat; None when the machine was started anew since."""
+        return time.monotonic() - self.monotonic if self.boot == boot_id() else None
+
+
+class Heartbeat:
+    """The child's side: writes beats.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
+        self._last = Beat(pid=os.getpid(), boot=boot_id())
+
+    def beat(self, section: str, **news: Any) -> Beat:
+        """Write what happened; what is not said stays as it was."""
+        values = {**asdict(self._last), **news, "section": section}
+        values |= {"count": self._last.count + 1, "monotonic": time.monotonic()}
+        self._last = Beat(**values)
+        text = json.dumps(asdict(self._last), separators=(",", ":"))
+        if len(text) > SIZE:  # very many parameter groups
+            text = json.dumps({**asdict(self._last), "learning_rates": {}})
+        os.pwrite(self._file, text.encode().ljust(SIZE), 0)
+        return self._last
+
+
+def read_beat(folder: Path) -> Beat | None:
+    """Read the last beat; None when there is none, or it is being written."""
+    try:
+        values = json.loads((folder / FILE).read_bytes())
+        return Beat(**{name: values[name] for name in (part.name for part in fields(Beat))})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def boot_id() -> str:
+    """Tell this start of the machine from others, where the system says."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,106 @@
+"""The child's link to its supervisor: beats out, orders in.
+
+Training code is given a `Link` and calls it; `Link()` alone is linked to nobody, for a training
+that nobody supervises.
+"""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.heartbeat import STEP, Beat, Heartbeat
+
+TIME_LIMIT, STOPPED = "time_limit", "stopped"
+STEPS_IN_MEDIAN = 101
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the supervisor tells a child beside its work.
+
+    Attributes
+    ----------
+    device
+        Where to train; overrules the plan, which may be spent.
+    seconds
+        Left of `max_training_time`.
+    micro_batch
+        Windows at once; None for the whole batch.
+    resume_from
+        Folder of the epoch checkpoint to go on from.
+    fault, faults_struck
+        A fault to order, and how often it struck before.
+    """
+
+    device: str
+    seconds: float
+    micro_batch: int | None = None
+    resume_from: str | None = None
+    fault: Fault | None = None
+    faults_struck: int = 0
+
+
+class Link:
+    """What training code tells and asks.
+
+    Parameters
+    ----------
+    folder
+        Where the heartbeat lies; None when nobody watches.
+    orders
+        From the supervisor; None when there is none.
+    """
+
+    def __init__(self, folder: Path | None = None, orders: Orders | None = None) -> None:
+        self.orders = orders
+        self._heartbeat = Heartbeat(folder) if folder is not None else None
+        self._deadline = time.monotonic() + orders.seconds if orders is not None else None
+        self._steps: deque[float] = deque(maxlen=STEPS_IN_MEDIAN)
+        self._stop_asked = False
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT as the request to stop at the end of a step."""
+
+        def note(*_: Any) -> None:
+            self._stop_asked = True
+
+        signal.signal(signal.SIGTERM, note)
+        signal.signal(signal.SIGINT, note)
+
+    def limit(self, seconds: float) -> None:
+        """Set the time left where no supervisor did."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + seconds
+
+    def beat(self, section: str, **news: Any) -> Beat | None:
+        """Tell that the last thing is done and that `section` begins."""
+        return self._heartbeat.beat(section, **news) if self._heartbeat is not None else None
+
+    def step_done(self, seconds: float, **news: Any) -> None:
+        """Tell that a step is done, which took so long."""
+        self._steps.append(seconds)
+        self.beat(STEP, median_step=statistics.median(self._steps), **news)
+
+    @property
+    def asked_to_stop(self) -> str | None:
+        """`time_limit` or `stopped`, when the training is to end after this step."""
+        if self._stop_asked:
+            return STOPPED
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return TIME_LIMIT
+        return None
+
+    def fault_due(self, step: int) -> Fault | None:
+        """Give the ordered fault, when it is due before step `step` (from 1)."""
+        orders = self.orders
+        if orders is None or orders.fault is None:
+            return None
+        due = orders.fault.due(step, orders.device, orders.faults_struck)
+        return orders.fault if due else None

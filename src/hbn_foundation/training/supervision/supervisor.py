@@ -1,0 +1,276 @@
+"""The parent's side: start a child, listen, end it when it is silent, start the next one.
+
+Imports neither torch nor Lightning: it must go on when they hang.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
+from hbn_foundation.training.supervision import policy
+from hbn_foundation.training.supervision.display import Display
+from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
+from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
+from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Orders
+from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.process import FAILURE, RESULT, Child
+
+SECONDS_BETWEEN_LOOKS = 0.1
+ERROR, USER = "error", "user"
+
+
+class TrainingStopped(UserError):  # noqa: N818 - says what happened
+    """A person or the system asked for the end; `signal_number` says how."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """The newest checkpoint to go on from: its folder, and the epochs done in it."""
+
+    folder: Path | None
+    epochs: int
+
+
+@dataclass
+class Ending:
+    """How a child ended; `kind` is `finished`, or that of an incident."""
+
+    kind: str
+    what: str
+    stack: str = ""
+    abandoned: bool = False
+
+
+class StopSignals:
+    """Counts SIGINT and SIGTERM while it is entered; elsewhere than in the main thread, none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.number = signal.SIGINT
+
+    def _note(self, number: int, _: Any) -> None:
+        self.count += 1
+        self.number = signal.Signals(number)
+
+    @contextmanager
+    def caught(self) -> Iterator[StopSignals]:
+        """Catch them inside the block."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Supervisor:
+    """Keeps a training going until it is done, or nothing more can be tried.
+
+    Parameters
+    ----------
+    folder
+        Of the run: heartbeat, incidents, checkpoints.
+    target, arguments
+        What the child calls; it is also given `link`.
+    device
+        Where to begin.
+    batch_size
+        Windows per step.
+    seconds
+        `max_training_time`, over all restarts.
+    limits
+        Of silence.
+    resume_point
+        Finds the newest whole checkpoint.
+    fault
+        A fault to order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        target: str,
+        arguments: dict[str, Any],
+        *,
+        device: str,
+        batch_size: int,
+        seconds: float,
+        limits: SupervisionParams,
+        resume_point: Callable[[], ResumePoint],
+        fault: Fault | None = None,
+    ) -> None:
+        self.folder = folder
+        self.target = target
+        self.arguments = arguments
+        self.limits = limits
+        self.resume_point = resume_point
+        self.fault = fault
+        self.restarts = policy.Restarts(device, batch_size, limits.max_restarts)
+        self.started = time.monotonic()
+        self.deadline = self.started + seconds
+        self.incidents = 0
+        self.beat = Beat(device=device)
+
+    def run(self) -> dict[str, Any]:
+        """Supervise to the end.
+
+        Returns
+        -------
+        dict
+            What the child's function returned; empty when the time was up before it could.
+
+        Raises
+        ------
+        UserError
+            The child's own, or that nothing more can be tried.
+        TrainingStopped
+            After SIGINT or SIGTERM.
+        """
+        with StopSignals().caught() as stop, Display() as display:
+            while True:
+                point = self.resume_point()
+                ending = self._attempt(point, stop, display)
+                if ending.kind == "finished":
+                    result = json.loads((self.folder / RESULT).read_text())
+                    if result.get("stopped") == STOPPED:
+                        self._record(ending, STOPPED, "stopped; what is saved is kept")
+                        raise self._stopped(stop)
+                    return dict(result)
+                if stop.count or ending.kind == TIME_LIMIT:
+                    self._record(ending, ending.kind, "stopped; what is saved is kept")
+                    if stop.count:
+                        raise self._stopped(stop)
+                    return {}
+                self._go_on(ending, progressed=self.resume_point().epochs > point.epochs)
+
+    def _attempt(self, point: ResumePoint, stop: StopSignals, display: Display) -> Ending:
+        """Start a child and listen to it until it ends."""
+        orders = Orders(
+            device=self.restarts.device,
+            seconds=self.deadline - time.monotonic(),
+            micro_batch=self.restarts.micro_batch,
+            resume_from=str(point.folder) if point.folder is not None else None,
+            fault=self.fault,
+            faults_struck=self.incidents,
+        )
+        self.beat = Beat(device=orders.device)
+        child = Child(self.folder, self.target, self.arguments, orders)
+        try:
+            return self._listen(child, stop, display)
+        except BaseException:
+            child.end(0.0, self.limits.abandon_after)
+            raise
+        finally:
+            for line in child.new_lines():
+                display.line(line)
+            display.pause()
+
+    def _listen(self, child: Child, stop: StopSignals, display: Display) -> Ending:
+        heard = time.monotonic()
+        asked: float | None = None
+        while not child.ended:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            for line in child.new_lines():
+                display.line(line)
+            beat = read_beat(self.folder)
+            moment = time.monotonic()
+            if beat is not None and beat.pid == child.process.pid and beat != self.beat:
+                self.beat, heard = beat, moment
+                display.show(beat)
+            if asked is None and (stop.count or moment > self.deadline):
+                asked = moment
+                child.ask_to_stop()
+                if stop.count:
+                    display.line("Stopping after this step; Ctrl-C again stops at once")
+            if asked is not None and (stop.count > 1 or moment > asked + self.limits.grace):
+                return self._end(child, STOPPED if stop.count else TIME_LIMIT, "asked to stop")
+            limit = policy.silence_limit(self.beat, self.limits)
+            if moment - heard > limit:
+                what = f"silent for {moment - heard:.0f} s (limit {limit:.0f} s)"
+                return self._end(child, policy.SILENT, what)
+        return self._how_it_ended(child)
+
+    def _end(self, child: Child, kind: str, what: str) -> Ending:
+        killed = child.end(self.limits.kill_after, self.limits.abandon_after)
+        if not killed:
+            what += f"; process {child.process.pid} cannot be killed and is left behind"
+        return Ending(kind, what, child.stack(), abandoned=not killed)
+
+    def _how_it_ended(self, child: Child) -> Ending:
+        self.beat = read_beat(self.folder) or self.beat
+        child.end(0.0, self.limits.abandon_after)  # what it started and left
+        if (self.folder / FAILURE).is_file():
+            failure = json.loads((self.folder / FAILURE).read_text())
+            return Ending(failure["kind"], failure["message"], failure["traceback"])
+        if child.process.returncode == 0:
+            if (self.folder / RESULT).is_file():
+                return Ending("finished", "finished")
+            return Ending(policy.NO_RESULT, "it ended with status 0 but left no result")
+        return Ending(policy.DIED, child.how_it_ended(), child.stack())
+
+    def _go_on(self, ending: Ending, progressed: bool) -> None:
+        """Record the incident and prepare the next attempt, or raise what ends the training."""
+        if ending.kind in (USER, ERROR):
+            self._record(ending, ERROR, "stopped; what is saved is kept")
+            if ending.kind == USER:
+                raise UserError(ending.what)
+            raise UserError(
+                f"training failed at step {self.beat.step}: {ending.what}\n{ending.stack}"
+                f"Everything saved until then is in {self.folder}"
+            )
+        action = self.restarts.after(ending.kind, progressed, ending.abandoned)
+        self._record(ending, ending.kind, action or "given up; what is saved is kept")
+        if action is None:
+            raise UserError(
+                f"training on {self.beat.device}: {ending.what}, step {self.beat.step}; given up "
+                f"after {self.restarts.without_progress - 1} restarts without a new epoch. "
+                f"Stacks are in {self.folder / 'incidents.jsonl'}"
+            )
+        self.incidents += 1
+
+    def _record(self, ending: Ending, kind: str, action: str) -> None:
+        beat = self.beat
+        add_incident(
+            self.folder,
+            Incident(
+                time=now(),
+                seconds=round(time.monotonic() - self.started, 2),
+                kind=kind,
+                device=beat.device,
+                section=beat.section,
+                epoch=beat.epoch,
+                step=beat.step,
+                what=ending.what,
+                action=action,
+                stack=ending.stack,
+            ),
+        )
+        say(f"training on {beat.device}, {beat.section}, step {beat.step}: {ending.what}; {action}")
+
+    def _stopped(self, stop: StopSignals) -> TrainingStopped:
+        epochs = self.resume_point().epochs
+        return TrainingStopped(
+            f"Stopped by {stop.number.name} in {self.folder} after {epochs} whole epochs; the same "
+            "command goes on there",
+            stop.number,
+        )

@@ -1,0 +1,111 @@
+"""What Lightning needs to go on, as one safetensors file: nothing is pickled.
+
+A nested structure of dictionaries, lists, numbers, texts and tensors becomes JSON in the file's
+header, in which tensors stand by their name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from torch import Tensor
+
+from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.run_folder import STATE
+
+TREE = "tree"
+TENSOR, TUPLE, PAIRS = "__tensor__", "__tuple__", "__pairs__"
+
+
+def pack(state: Any) -> bytes:
+    """Pack a nested structure.
+
+    Raises
+    ------
+    TypeError
+        When it holds something else than the types above.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+
+    def tree(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            name = str(len(tensors))
+            tensors[name] = value.detach().cpu().contiguous()
+            return {TENSOR: name}
+        if isinstance(value, dict):  # keys may be numbers, as in an optimizer's state
+            return {PAIRS: [[tree(key), tree(part)] for key, part in value.items()]}
+        if isinstance(value, tuple):
+            return {TUPLE: [tree(part) for part in value]}
+        if isinstance(value, list):
+            return [tree(part) for part in value]
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"a training state cannot hold {type(value).__name__}")
+
+    text = json.dumps(tree(state))
+    return save(tensors, metadata={TREE: text})
+
+
+def unpack(path: Path) -> Any:
+    """Read what `pack` made."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        text = file.metadata()[TREE]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def value(tree: Any) -> Any:
+        if isinstance(tree, list):
+            return [value(part) for part in tree]
+        if not isinstance(tree, dict):
+            return tree
+        if TENSOR in tree:
+            return tensors[tree[TENSOR]]
+        if TUPLE in tree:
+            return tuple(value(part) for part in tree[TUPLE])
+        return {value(key): value(part) for key, part in tree[PAIRS]}
+
+    return value(json.loads(text))
+
+
+class CheckpointFolders(CheckpointIO):
+    """Lightning's checkpoints as folders of this project: weights beside the state of training.
+
+    Parameters
+    ----------
+    metadata
+        Gives the metadata of the checkpoint to be written.
+    """
+
+    def __init__(self, metadata: Any) -> None:
+        self.metadata = metadata
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write weights and state."""
+        state = {name: part for name, part in checkpoint.items() if name != "state_dict"}
+        weights = {name: part.detach().cpu() for name, part in checkpoint["state_dict"].items()}
+        Checkpoint(weights, self.metadata()).save(path, pack(state))
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read both, in the form that Lightning has written."""
+        weights = OrderedDict(Checkpoint.load(path).weights)
+        return {**unpack(Path(path) / STATE), "state_dict": weights}
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Checkpoints are removed by who makes them."""
+
+
+def largest_size(module: torch.nn.Module) -> tuple[int, int]:
+    """Bytes of a module's checkpoint, and of one with AdamW's two moments beside."""
+    weights = sum(part.numel() * part.element_size() for part in module.state_dict().values())
+    moments = 2 * sum(part.numel() * part.element_size() for part in module.parameters())
+    return weights, weights + moments
