@@ -22,6 +22,7 @@ from typing import Any
 from hbn_foundation.training.device import ProbeJob
 
 GIB = 2**30
+WANTED = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
 MOST_WARNINGS = 5
 MOST_CHARACTERS = 200
 
@@ -111,8 +112,10 @@ def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
     with notes.part("query", "look for a device"):
         device = find(requested)
         if device is None:
-            wanted = "GPU" if requested == "auto" else requested
-            raise UnusableError(f"torch {torch.__version__} finds no {wanted}")
+            wanted = WANTED.get(requested, requested)
+            built = torch.version.cuda or torch.version.hip or torch.backends.mps.is_built()
+            why = "" if built else "; it was built for the CPU alone"
+            raise UnusableError(f"torch {torch.__version__} finds no {wanted}{why}")
         found |= {"device": device, "name": name_of(device), "memory": memory_of(device)}
     with notes.part("architecture", "check the architecture"):
         check_architecture(device, found)
