@@ -17,6 +17,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
 WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +37,10 @@ def _run(**options: Any) -> Any:
         return kedro_run.callback(**options)
     except Exception as error:
         line = one_line(error)
+        stopped = stop_signal(error)
+        if stopped is not None:
+            click.echo(line, err=True)
+            sys.exit(128 + stopped)
         if line is None:
             raise
         click.secho(f"Error: {line}", fg="red", err=True)
@@ -63,6 +68,16 @@ def one_line(error: BaseException) -> str | None:
         return _parameters(str(error)) or text
     named = isinstance(error, ValueError) and text.startswith(KEDRO_NAMES_IT)
     return text if named or isinstance(error, WRONG_CONFIGURATION) else None
+
+
+def stop_signal(error: BaseException) -> int | None:
+    """Return the signal that asked for the end, where an error says so."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TrainingStopped):
+            return cause.signal_number
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _parameters(text: str) -> str:

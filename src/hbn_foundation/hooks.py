@@ -12,7 +12,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.io import AbstractVersionedDataset, DataCatalog, MemoryDataset
 from kedro.io.core import Version, VersionNotFoundError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -66,7 +66,8 @@ class RunVersions:
 
     Kedro loads the *latest* version of a dataset, which may be another run's. Here a dataset
     that this run makes is loaded in the version this run saved; one that it only reads is
-    fixed when the run starts. Kedro's warning that two versions differ becomes an error.
+    fixed when the run starts. Kedro's warning that two versions differ becomes an error. Nodes
+    that name something after the run read the version as `run_version`.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class RunVersions:
         warnings.filterwarnings("error", message="Save version '.*' did not match load version")
         self._catalog = catalog
         self._version = claim_version(run_params)
+        catalog["run_version"] = MemoryDataset(self._version)
         asked = run_params.get("load_versions") or {}
         made = pipeline.all_outputs()
         read: dict[str, str] = {}

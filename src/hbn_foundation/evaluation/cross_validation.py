@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+    from hbn_foundation.training.supervision.params import SupervisionParams
 
 __all__ = ["cross_validate", "summarise_folds"]
 
@@ -54,6 +55,7 @@ class Fold:
     device_plan: dict[str, Any]
     work_dir: Path
     provenance: Provenance
+    supervision: SupervisionParams | None = None
 
     @property
     def pretraining_key(self) -> str:
@@ -105,6 +107,7 @@ def cross_validate(
     *,
     window: WindowParams,
     device_plan: dict[str, Any] | None = None,
+    supervision: SupervisionParams | None = None,
 ) -> pd.DataFrame:
     """Pretrain, probe and compare anew in each fold of repeated subject splits.
 
@@ -125,6 +128,8 @@ def cross_validate(
         The parameters that the windows were cut with.
     device_plan
         Where to train; the CPU by default. Folds run one at a time on any other device.
+    supervision
+        How long each part of a training may be silent.
 
     Returns
     -------
@@ -143,7 +148,7 @@ def cross_validate(
     origin = provenance(trainer.precision, plan["chosen"])
     folds = [
         Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
-             params, window, plan, Path(work_dir), origin)
+             params, window, plan, Path(work_dir), origin, supervision)
         for repeat, fold, splits in _folds(windows, params.repeats)
     ]  # fmt: skip
     waiting = [fold for fold in folds if not fold.result_path.is_file()]
@@ -162,15 +167,16 @@ def run_fold(fold: Fold) -> Fold:
     """Pretrain (unless that is kept), evaluate, and keep the metrics; return the fold."""
     from hbn_foundation.evaluation.foundation import evaluate_foundation
     from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
-    from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.supervised import pretrain_supervised
 
     if (fold.checkpoint_path / METADATA_FILE).is_file():
         checkpoint = Checkpoint.load(fold.checkpoint_path)
     else:
         scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
-        checkpoint, history = pretrain(
+        checkpoint, history, _ = pretrain_supervised(
             fold.store, fold.windows, fold.splits, fold.participants, fold.encoder,
             fold.objective, fold.trainer, fold.device_plan, scratch, window=fold.window,
+            run_id="training", supervision=fold.supervision,
         )  # fmt: skip
         checkpoint.save(fold.checkpoint_path)
         history.to_csv(fold.checkpoint_path / "history.csv", index=False)

@@ -159,11 +159,13 @@ def objective_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Speed of the pretraining in its best epoch, and why it ended."""
+    """Speed of the pretraining in its best epoch, why it ended, and which epochs ran where."""
     metadata = checkpoint.metadata
     return {
         "windows_per_second": metadata.get("scores", {}).get("windows_per_second"),
         "stopped": metadata.get("stopped"),
+        "epochs_by_device": metadata.get("epochs_by_device"),
+        "incidents": metadata.get("incidents"),
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
+from hbn_foundation.training.supervision.params import SupervisionParams
 
 
 def check_parameters(
@@ -21,9 +20,13 @@ def check_parameters(
     evaluation: EvaluationParams,
     window: WindowParams,
     cleaning: CleaningParams,
+    fault: str | None,
 ) -> None:
     """Stop before anything is read when the parameters do not fit each other."""
     from hbn_foundation.evaluation import preflight
+    from hbn_foundation.training.supervision.faults import Fault
+
+    Fault.parse(fault)
 
     preflight.check_parameters(
         encoder,
@@ -41,6 +44,7 @@ def choose_device(
     objective: ObjectiveParams,
     trainer: TrainerParams,
     window: WindowParams,
+    fault: str | None,
     signal_store: types.SignalStore,
 ) -> dict[str, Any]:
     """Try the accelerator in a fresh process; plan for the CPU where it does not answer.
@@ -59,7 +63,7 @@ def choose_device(
         n_samples=round(window.seconds * sfreq),
     )
     return device.choose_device(
-        hardware.device, hardware.timeout_seconds, hardware.allow_fallback, job=job
+        hardware.device, hardware.timeout_seconds, hardware.allow_fallback, job=job, fault=fault
     )
 
 
@@ -74,7 +78,10 @@ def pretrain_encoder(
     trainer: TrainerParams,
     window: WindowParams,
     evaluation: EvaluationParams,
-) -> tuple[Any, types.DataFrame]:
+    supervision: SupervisionParams,
+    fault: str | None,
+    run_version: str,
+) -> tuple[Any, types.DataFrame, str]:
     """Pretrain the encoder on the training subjects, if what follows can be done as asked.
 
     Returns
@@ -83,9 +90,11 @@ def pretrain_encoder(
         The weights of the best validation epoch with their provenance.
     history : DataFrame
         One row per epoch.
+    incidents : str
+        JSON lines, one per incident; empty without any.
     """
     from hbn_foundation.evaluation.preflight import check_before_training
-    from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.supervised import pretrain_supervised
 
     check_before_training(
         signal_store,
@@ -97,9 +106,7 @@ def pretrain_encoder(
         evaluation,
         window=window,
     )
-    # a folder of its own, so that runs side by side leave each other's checkpoints alone
-    run_id = f"{datetime.now(UTC):%Y-%m-%dT%H.%M.%S.%f}-{os.getpid()}"
-    return pretrain(
+    return pretrain_supervised(
         signal_store,
         windows,
         splits,
@@ -108,9 +115,11 @@ def pretrain_encoder(
         objective,
         trainer,
         device_plan,
-        Path(trainer.work_dir) / run_id,
+        Path(trainer.work_dir),
         window=window,
-        run_id=run_id,
+        run_id=run_version,
+        supervision=supervision,
+        fault=fault,
     )
 
 
@@ -153,6 +162,7 @@ def cross_validate_encoder(
     trainer: TrainerParams,
     window: WindowParams,
     evaluation: EvaluationParams,
+    supervision: SupervisionParams,
 ) -> tuple[types.DataFrame, types.DataFrame]:
     """Repeat pretraining and probe over subject splits, where the configuration asks for it.
 
@@ -188,6 +198,7 @@ def cross_validate_encoder(
         Path(trainer.work_dir) / "folds",
         window=window,
         device_plan=device_plan,
+        supervision=supervision,
     )
     return folds, summarise_folds(folds)
 
