@@ -53,6 +53,8 @@ class Beats(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Tell that the first step begins; it may take long."""
+        if self.link.orders is not None:
+            self.link.listen()  # Lightning has put a handler of its own there, which raises
         self.link.beat(
             FIRST_STEP,
             epochs=self.epochs,
