@@ -7,12 +7,14 @@ import copy
 import errno
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetNotFoundError
+from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
@@ -96,6 +98,25 @@ def parameters() -> None:
     from hbn_foundation.pipelines.reference import parameter_groups, reference_page
 
     click.echo(reference_page(parameter_groups(register_pipelines())), nl=False)
+
+
+@cli.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="A data folder or that of a run; by default the project's data.",
+)
+@click.option("--once", is_flag=True, help="Show it once and leave.")
+def monitor(folder: Path | None, once: bool) -> None:
+    """Show the running or the last training, each second anew until Ctrl-C."""
+    from hbn_foundation.training.supervision import monitor as watching
+
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    try:
+        watching.monitor(folder or project / "data", once)
+    except UserError as error:
+        click.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)
 
 
 run = copy.copy(kedro_run)

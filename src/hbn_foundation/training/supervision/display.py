@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from hbn_foundation.progress import say
-from hbn_foundation.training.supervision.heartbeat import Beat
+from hbn_foundation.training.supervision.heartbeat import STEP, Beat
+
+SECONDS_UNTIL_SILENCE_IS_SHOWN = 10.0
 
 
 class Display:
@@ -15,6 +18,9 @@ class Display:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
+        self._beat = Beat()
+        self._heard = 0.0  # when the last beat came
+        self._pace = Pace()
 
     def __enter__(self) -> Display:
         return self
@@ -24,36 +30,103 @@ class Display:
 
     def show(self, beat: Beat) -> None:
         """Move the bar to a beat."""
+        self._beat, self._heard = beat, time.monotonic()
+        self._pace.note(beat, self._heard)
         if not sys.stderr.isatty() or not beat.steps:
             return
         if self._bar is None:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True))
-            self._bar.start()
-            self._task = self._bar.add_task("training", total=beat.steps)
-        self._bar.update(self._task, completed=beat.step, description=describe(beat))
+            self._start()
+        self._bar.update(self._task, completed=beat.step, total=beat.steps)
 
     def line(self, text: str) -> None:
-        """Show a line of the child's above the bar."""
+        """Show a line of the child's above the bar; it also goes where the log does."""
         if self._bar is None:
             say(text)
-        else:
-            self._bar.console.print(text, highlight=False, markup=False)
+            return
+        # The handlers of the log write past the bar: it steps aside for the line.
+        self._bar.live.transient = True
+        self._bar.stop()
+        say(text)
+        self._bar.live.transient = False
+        self._bar.start()
 
     def pause(self) -> None:
         """Leave the bar as it is; the next beat begins another one."""
+        self._pace = Pace()
         if self._bar is not None:
+            self._heard = time.monotonic()  # whoever ended the child tells of its silence
             self._bar.stop()
             self._bar = None
 
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn, Task
+        from rich.text import Text
 
-def describe(beat: Beat) -> str:
-    """One line about a beat: epoch, loss, speed, device."""
-    parts = [f"epoch {beat.epoch}/{beat.epochs}"]
-    if beat.loss is not None:
-        parts.append(f"loss {beat.loss:.3f}")
-    if beat.windows_per_second:
-        parts.append(f"{beat.windows_per_second:.0f} windows/s")
-    return " ".join([*parts, beat.device])
+        display = self
+
+        class Now(ProgressColumn):
+            """The line beside the bar, as of the moment it is drawn."""
+
+            def render(self, task: Task) -> Text:
+                return Text(display.describe(), overflow="ellipsis", no_wrap=True)
+
+        self._bar = Progress(
+            BarColumn(bar_width=None), Now(), console=Console(stderr=True), expand=True
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=self._beat.steps)
+
+    def describe(self) -> str:
+        """One line about now: epoch, loss, speed, time left, device, silence."""
+        beat = self._beat
+        parts = [f"epoch {beat.epoch}/{beat.epochs}"]
+        if beat.loss is not None:
+            parts.append(f"loss {beat.loss:.3f}")
+        if beat.windows_per_second:
+            parts.append(f"{beat.windows_per_second:.0f} windows/s")
+        left = self._pace.seconds_left(beat)
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        parts.append(beat.device)
+        silence = time.monotonic() - self._heard
+        if silence > SECONDS_UNTIL_SILENCE_IS_SHOWN:
+            parts.append(f"silent for {duration(silence)}")
+        return "  ".join(parts)
+
+
+class Pace:
+    """How fast the steps of one child come, validations and checkpoints between them included."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
+
+    def note(self, beat: Beat, moment: float) -> None:
+        """Take up a beat; the first step, which may be slow, is left out."""
+        if beat.section != STEP or not beat.step:
+            return
+        if self._first is None:
+            self._first = (beat.step, moment)
+        self._last = (beat.step, moment)
+
+    def seconds_left(self, beat: Beat) -> float | None:
+        """Estimate the seconds to the last step; None while there is nothing to go by."""
+        steps = beat.steps - beat.step
+        if self._first is not None and self._last is not None and self._last[0] > self._first[0]:
+            (first, began), (last, ended) = self._first, self._last
+            return steps * (ended - began) / (last - first)
+        return steps * beat.median_step if beat.median_step is not None else None
+
+
+def duration(seconds: float, digits: int = 0) -> str:
+    """Say a time in words; below a minute with so many digits."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.{digits}f} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    hours, minutes = divmod(round(whole / 60), 60)
+    if hours == 0:
+        return f"{minutes} min"
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
