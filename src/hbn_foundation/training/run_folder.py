@@ -10,8 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ RUN, LOCK, DONE, HISTORY = "run.json", "lock", "done", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
 DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
+MOMENT = 0.5  # seconds: one that only asks whether a folder is in use holds it far shorter
 EPOCH = re.compile(r"epoch-\d{3,}")
 
 
@@ -47,14 +47,16 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = open(path / LOCK, "a+")  # noqa: SIM115 - held until `close`
         self.path = path
-        if not _try_lock(self._lock):
+        if not _try_lock(self._lock, patience=MOMENT):
+            self._lock.close()
             raise UserError(
                 f"{path}: this training is running already (process {_holder(path)}); wait for "
                 "it, or set trainer.resume: false to train another one beside it"
             )
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        with full_disk_named(path):
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
         if not (path / RUN).exists():
             with renamed_when_done(path / RUN) as temporary:
                 temporary.write_text(json.dumps({"identity": identity}, indent=1))
@@ -129,35 +131,34 @@ def set_aside(folder: Path, problem: str) -> None:
     say(f"{folder}: {problem}; put aside as {aside.name}, the one before is used")
 
 
-def _try_lock(file: Any) -> bool:
+def _try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
+    """Lock a file, or tell that others hold it for longer than `patience` seconds."""
     try:
         import fcntl
     except ImportError:  # a system without; two runs are then told apart by their folders alone
         return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
 
 
 def _holder(path: Path) -> str:
     return (path / LOCK).read_text().strip() or "unknown"
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[bool]:
-    """Say whether a folder's lock is free; it is held inside the block."""
-    with open(path / LOCK, "a+") as file:
-        yield _try_lock(file)
-
-
 def in_use(path: Path) -> bool:
-    """Tell whether a process holds the folder."""
-    if not (path / LOCK).exists():
+    """Tell whether a process holds the folder; another one that asks, too, is not in the way."""
+    try:
+        with open(path / LOCK) as file:
+            return not _try_lock(file, shared=True)
+    except FileNotFoundError:
         return False
-    with _opened(path) as free:
-        return not free
 
 
 def open_run(

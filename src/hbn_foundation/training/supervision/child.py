@@ -23,11 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.supervision.link import Link
-from hbn_foundation.training.supervision.process import FAILURE, RESULT, STACK
+from hbn_foundation.training.supervision.process import (
+    EXIT_FAILURE,
+    EXIT_FULL_DISK,
+    FAILURE,
+    RESULT,
+    STACK,
+)
 
-EXIT_FAILURE = 3
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SECONDS_BETWEEN_LOOKS = 2.0
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu")
@@ -40,19 +45,28 @@ def main(folder: Path, parent: int) -> int:
     faulthandler.enable(stack)
     no_core_dump()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    target, arguments, orders = pickle.load(sys.stdin.buffer)
-    link = Link(folder, orders)
-    link.listen()
-    link.beat("start", device=orders.device)
     try:
+        target, arguments, orders = pickle.load(sys.stdin.buffer)
+        with full_disk_named(folder):
+            link = Link(folder, orders)
+            link.listen()
+            link.beat("start", device=orders.device)
         module, _, name = target.partition(":")
         result = getattr(import_module(module), name)(**arguments, link=link)
+        leave(folder / RESULT, result)
+        link.beat("end")
     except BaseException as error:
-        leave(folder / FAILURE, describe(error))
-        return EXIT_FAILURE
-    leave(folder / RESULT, result)
-    link.beat("end")
+        return fail(folder, error)
     return 0
+
+
+def fail(folder: Path, error: BaseException) -> int:
+    """Leave a description of the error where there is room; return the exit status."""
+    try:
+        leave(folder / FAILURE, describe(error))
+    except UserError:
+        return EXIT_FULL_DISK
+    return EXIT_FAILURE
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -61,13 +75,12 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {
         "kind": classify(error),
         "message": text if isinstance(error, UserError) else f"{type(error).__name__}: {text}",
-        "errno": error.errno if isinstance(error, OSError) else None,
         "traceback": "".join(traceback.format_exception(error)),
     }
 
 
 def classify(error: BaseException) -> str:
-    """Sort an error: `user`, `out_of_memory`, `disk` or `error`."""
+    """Sort an error: `user`, `out_of_memory` or `error`."""
     if isinstance(error, UserError):
         return "user"
     if isinstance(error, MemoryError):

@@ -29,8 +29,8 @@ class Orders:
     ----------
     device
         Where to train; overrules the plan, which may be spent.
-    seconds
-        Left of `max_training_time`.
+    deadline
+        End of `max_training_time`, of the monotonic clock, which parent and child share.
     micro_batch
         Windows at once; None for the whole batch.
     resume_from
@@ -40,7 +40,7 @@ class Orders:
     """
 
     device: str
-    seconds: float
+    deadline: float
     micro_batch: int | None = None
     resume_from: str | None = None
     fault: Fault | None = None
@@ -61,7 +61,7 @@ class Link:
     def __init__(self, folder: Path | None = None, orders: Orders | None = None) -> None:
         self.orders = orders
         self._heartbeat = Heartbeat(folder) if folder is not None else None
-        self._deadline = time.monotonic() + orders.seconds if orders is not None else None
+        self._deadline = orders.deadline if orders is not None else None
         self._steps: deque[float] = deque(maxlen=STEPS_IN_MEDIAN)
         self._stop_asked = False
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hbn_foundation.training.supervision.link import Orders
 
 LOG, ERRORS = "log.txt", "errors.txt"
 RESULT, FAILURE, STACK = "result.json", "failure.json", "stack.txt"
+EXIT_FAILURE, EXIT_FULL_DISK = 3, 4  # the second where not even the failure can be written
 MOST_STACK = 20_000  # characters kept of a stack
 
 
@@ -49,12 +52,8 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for the parent, and the group can be killed
             )
         self._read = 0
-        assert self.process.stdin is not None
-        try:
-            pickle.dump((target, arguments, orders), self.process.stdin)
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass  # it died at once, which the supervisor will see
+        work = (target, arguments, orders)  # a child that hangs as it starts does not read it
+        threading.Thread(target=self._send, args=(work,), daemon=True).start()
 
     @property
     def ended(self) -> bool:
@@ -103,6 +102,11 @@ class Child:
         if code < 0:
             return f"it was ended by {signal.Signals(-code).name}"
         return f"it ended with status {code}"
+
+    def _send(self, work: tuple[Any, ...]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
+            pickle.dump(work, pipe)
 
     def _wait(self, seconds: float) -> bool:
         until = time.monotonic() + seconds

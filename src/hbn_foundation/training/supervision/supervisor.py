@@ -17,6 +17,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import full_disk_named, is_full_disk
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
 from hbn_foundation.training.supervision.faults import Fault
@@ -24,10 +25,12 @@ from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
 from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Orders
 from hbn_foundation.training.supervision.params import SupervisionParams
-from hbn_foundation.training.supervision.process import FAILURE, RESULT, Child
+from hbn_foundation.training.supervision.process import EXIT_FULL_DISK, FAILURE, RESULT, Child
 
 SECONDS_BETWEEN_LOOKS = 0.1
-ERROR, USER = "error", "user"
+ERROR, USER, FINISHED = "error", "user", "finished"
+KEPT = "stopped; what is saved is kept"
+PAUSE = 5.0  # a longer time between two looks is a pause of this process
 
 
 class TrainingStopped(UserError):  # noqa: N818 - says what happened
@@ -61,7 +64,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.count = 0
-        self.number = signal.SIGINT
+        self.number = signal.SIGTERM  # unless noted, it was the child who was sent it
 
     def _note(self, number: int, _: Any) -> None:
         self.count += 1
@@ -150,16 +153,16 @@ class Supervisor:
             while True:
                 point = self.resume_point()
                 ending = self._attempt(point, stop, display)
-                if ending.kind == "finished":
-                    result = json.loads((self.folder / RESULT).read_text())
-                    if result.get("stopped") == STOPPED:
-                        self._record(ending, STOPPED, "stopped; what is saved is kept")
-                        raise self._stopped(stop)
-                    return dict(result)
-                if stop.count or ending.kind == TIME_LIMIT:
-                    self._record(ending, ending.kind, "stopped; what is saved is kept")
-                    if stop.count:
-                        raise self._stopped(stop)
+                result = self._result() if ending.kind == FINISHED else {}
+                if stop.count or result.get("stopped") == STOPPED:
+                    if ending.kind == FINISHED:
+                        ending.what = f"asked to stop by {stop.number.name}"
+                    self._record(ending, STOPPED, KEPT)
+                    raise self._stopped(stop)
+                if ending.kind == FINISHED:
+                    return result
+                if time.monotonic() > self.deadline and ending.kind not in (USER, ERROR):
+                    self._record(ending, TIME_LIMIT, KEPT)
                     return {}
                 self._go_on(ending, progressed=self.resume_point().epochs > point.epochs)
 
@@ -167,14 +170,15 @@ class Supervisor:
         """Start a child and listen to it until it ends."""
         orders = Orders(
             device=self.restarts.device,
-            seconds=self.deadline - time.monotonic(),
+            deadline=self.deadline,
             micro_batch=self.restarts.micro_batch,
             resume_from=str(point.folder) if point.folder is not None else None,
             fault=self.fault,
             faults_struck=self.incidents,
         )
         self.beat = Beat(device=orders.device)
-        child = Child(self.folder, self.target, self.arguments, orders)
+        with full_disk_named(self.folder):
+            child = Child(self.folder, self.target, self.arguments, orders)
         try:
             return self._listen(child, stop, display)
         except BaseException:
@@ -186,24 +190,28 @@ class Supervisor:
             display.pause()
 
     def _listen(self, child: Child, stop: StopSignals, display: Display) -> Ending:
-        heard = time.monotonic()
-        asked: float | None = None
+        heard = looked = time.monotonic()
+        last = self.deadline + self.limits.grace
+        asked = False
         while not child.ended:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             for line in child.new_lines():
                 display.line(line)
+            moment = time.monotonic()  # before the beat is read, which may only be newer
+            if moment - looked > PAUSE:  # this process was stopped, perhaps the machine
+                heard += moment - looked
+            looked = moment
             beat = read_beat(self.folder)
-            moment = time.monotonic()
             if beat is not None and beat.pid == child.process.pid and beat != self.beat:
                 self.beat, heard = beat, moment
                 display.show(beat)
-            if asked is None and (stop.count or moment > self.deadline):
-                asked = moment
+            if stop.count and not asked and (self.beat.pid or moment > heard + PAUSE):
+                asked, last = True, min(last, moment + self.limits.grace)
                 child.ask_to_stop()
-                if stop.count:
-                    display.line("Stopping after this step; Ctrl-C again stops at once")
-            if asked is not None and (stop.count > 1 or moment > asked + self.limits.grace):
-                return self._end(child, STOPPED if stop.count else TIME_LIMIT, "asked to stop")
+                display.line("Stopping after this step; Ctrl-C again stops at once")
+            if stop.count > 1 or moment > last:
+                kind = STOPPED if stop.count else TIME_LIMIT
+                return self._end(child, kind, f"it did not end when asked to ({kind})")
             limit = policy.silence_limit(self.beat, self.limits)
             if moment - heard > limit:
                 what = f"silent for {moment - heard:.0f} s (limit {limit:.0f} s)"
@@ -222,16 +230,21 @@ class Supervisor:
         if (self.folder / FAILURE).is_file():
             failure = json.loads((self.folder / FAILURE).read_text())
             return Ending(failure["kind"], failure["message"], failure["traceback"])
+        if child.process.returncode == EXIT_FULL_DISK:
+            return Ending(USER, f"{self.folder}: disk full; what is written already is kept")
         if child.process.returncode == 0:
             if (self.folder / RESULT).is_file():
-                return Ending("finished", "finished")
+                return Ending(FINISHED, FINISHED)
             return Ending(policy.NO_RESULT, "it ended with status 0 but left no result")
         return Ending(policy.DIED, child.how_it_ended(), child.stack())
+
+    def _result(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / RESULT).read_text()))
 
     def _go_on(self, ending: Ending, progressed: bool) -> None:
         """Record the incident and prepare the next attempt, or raise what ends the training."""
         if ending.kind in (USER, ERROR):
-            self._record(ending, ERROR, "stopped; what is saved is kept")
+            self._record(ending, ERROR, KEPT)
             if ending.kind == USER:
                 raise UserError(ending.what)
             raise UserError(
@@ -250,21 +263,24 @@ class Supervisor:
 
     def _record(self, ending: Ending, kind: str, action: str) -> None:
         beat = self.beat
-        add_incident(
-            self.folder,
-            Incident(
-                time=now(),
-                seconds=round(time.monotonic() - self.started, 2),
-                kind=kind,
-                device=beat.device,
-                section=beat.section,
-                epoch=beat.epoch,
-                step=beat.step,
-                what=ending.what,
-                action=action,
-                stack=ending.stack,
-            ),
+        incident = Incident(
+            time=now(),
+            seconds=round(time.monotonic() - self.started, 2),
+            kind=kind,
+            device=beat.device,
+            section=beat.section,
+            epoch=beat.epoch,
+            step=beat.step,
+            what=ending.what,
+            action=action,
+            stack=ending.stack,
         )
+        try:
+            add_incident(self.folder, incident)
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            say(f"{self.folder}: disk full, the incident is told here alone")
         say(f"training on {beat.device}, {beat.section}, step {beat.step}: {ending.what}; {action}")
 
     def _stopped(self, stop: StopSignals) -> TrainingStopped:
