@@ -1,0 +1,45 @@
+"""Runs of the stand-in, each in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import stand_in
+
+from hbn_foundation.training.run_folder import RunFolder
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Let the child import the stand-in."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "run", {"seed": 0})
+    yield folder
+    folder.close(False)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start whole runs, parent and child, as processes; none is left behind."""
+    started = []
+
+    def start(**options):
+        command = [sys.executable, stand_in.__file__, str(tmp_path / "runs"), json.dumps(options)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,171 @@
+"""A stand-in for a training, without torch: its weights are a chain of hashes over the steps.
+
+Each step's weights depend on all steps before, so that a step left out, done twice or done out of
+order shows in the last ones. Checkpoints are laid out as those of a training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.training.run_folder import (
+    METADATA,
+    STATE,
+    WEIGHTS,
+    RunFolder,
+    open_run,
+)
+from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION, FIRST_STEP, STEP
+from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
+
+EPOCHS, STEPS, BATCH = 4, 5, 96
+LIMITS: dict[str, Any] = {
+    "start": 20.0,
+    "first_step": 1.0,
+    "step_least": 0.6,
+    "evaluation": 0.8,
+    "checkpoint": 0.7,
+    "kill_after": 1.0,
+    "grace": 1.0,
+}
+
+
+def train(
+    folder: Path,
+    link: Link,
+    epochs: int = EPOCHS,
+    pause: float = 0.01,
+    misbehave: str = "",
+    payload: bytes = b"",
+) -> dict[str, Any]:
+    """Train; `misbehave` says where to hang on the device `simulated`."""
+    orders = link.orders
+    weights, first = b"", 0
+    if orders.resume_from is not None:
+        weights = (Path(orders.resume_from) / WEIGHTS).read_bytes()
+        first = int(Path(orders.resume_from).name.removeprefix("epoch-")) + 1
+
+    def go_wrong(where: str) -> None:
+        if misbehave == where and orders.device != "cpu":
+            time.sleep(1000)
+
+    go_wrong("start")
+    if misbehave == "user":
+        raise UserError("trainer: something is not as it should be")
+    if misbehave == "helper":
+        helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        (folder / "helper").write_text(str(helper.pid))
+    if misbehave == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    common = {"epochs": epochs, "steps": epochs * STEPS}
+    link.beat(FIRST_STEP, step=first * STEPS, epoch=first + 1, **common)
+    for epoch in range(first, epochs):
+        for step in range(epoch * STEPS + 1, (epoch + 1) * STEPS + 1):
+            fault = link.fault_due(step)
+            if fault is not None:
+                fault.strike((orders.micro_batch or BATCH) / BATCH)
+            time.sleep(pause)
+            weights = hashlib.sha256(weights + step.to_bytes(4)).digest()
+            link.step_done(pause, step=step, epoch=epoch + 1, loss=1.0)
+            if link.asked_to_stop:
+                return {"stopped": link.asked_to_stop}
+        link.beat(EVALUATION)
+        go_wrong("evaluation")
+        link.beat(CHECKPOINT)
+        go_wrong("checkpoint")
+        save(folder / f"epoch-{epoch:03d}", weights)
+        link.beat(STEP)
+    return {"stopped": "all epochs", "weights": weights.hex(), "micro_batch": orders.micro_batch}
+
+
+def save(folder: Path, weights: bytes) -> None:
+    """Write a checkpoint as a training does."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    state = weights[::-1]
+    (temporary / WEIGHTS).write_bytes(weights)
+    (temporary / STATE).write_bytes(state)
+    digests = {"weights_sha256": weights, "state_sha256": state}
+    metadata = {name: hashlib.sha256(part).hexdigest() for name, part in digests.items()}
+    (temporary / METADATA).write_text(json.dumps(metadata))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def expected(epochs: int = EPOCHS) -> str:
+    """Weights of a training that nothing disturbed."""
+    weights = b""
+    for step in range(1, epochs * STEPS + 1):
+        weights = hashlib.sha256(weights + step.to_bytes(4)).digest()
+    return weights.hex()
+
+
+def supervise(
+    run: RunFolder,
+    fault: str | None = None,
+    device: str = "simulated",
+    seconds: float = 100.0,
+    limits: dict[str, Any] | None = None,
+    **arguments: Any,
+) -> dict[str, Any]:
+    """Supervise the stand-in."""
+    return Supervisor(
+        run.path,
+        "stand_in:train",
+        {"folder": run.path, **arguments},
+        device=device,
+        batch_size=BATCH,
+        seconds=seconds,
+        limits=SupervisionParams(**{**LIMITS, **(limits or {})}),
+        resume_point=lambda: ResumePoint(*run.newest()),
+        fault=Fault.parse(fault),
+    ).run()
+
+
+def wait_for(condition, seconds=20.0):
+    """Wait until a condition holds, and return it."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.01)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that nobody has waited for yet is dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def main(work_dir: Path, options: dict[str, Any]) -> None:
+    """Be a whole run, as a process of its own; write the weights where they can be found."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    try:
+        run = open_run(work_dir, options.pop("name", "run"), {"seed": 0}, "auto")
+        result = supervise(run, **options)
+    except UserError as error:
+        print(f"{type(error).__name__}: {error}")
+        sys.exit(1)
+    with renamed_when_done(work_dir / "result") as temporary:
+        temporary.write_text(result["weights"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

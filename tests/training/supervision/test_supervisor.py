@@ -1,0 +1,282 @@
+"""A child that hangs, crashes, is killed or says nothing: the training goes on to the same end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stand_in import EPOCHS, STEPS, alive, expected, supervise, wait_for
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.supervision import supervisor
+from hbn_foundation.training.supervision.heartbeat import read_beat
+from hbn_foundation.training.supervision.incidents import as_lines, read_incidents
+from hbn_foundation.training.supervision.supervisor import TrainingStopped
+
+
+def test_nothing_happens_and_nothing_is_recorded(run):
+    result = supervise(run)
+    assert result["weights"] == expected()
+    assert as_lines(read_incidents(run.path)) == ""
+    beat = read_beat(run.path)
+    assert (beat.section, beat.step, beat.steps) == ("end", EPOCHS * STEPS, EPOCHS * STEPS)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "what", "in_stack"),
+    [
+        ("hang@8", "silent", "silent for", "in strike"),
+        ("hang_gil@8", "silent", "silent for", "in strike"),
+        ("stubborn@8", "silent", "silent for", ""),
+        ("crash@8", "died", "SIGSEGV", "in strike"),
+        ("kill@8", "died", "SIGKILL", ""),
+        ("exit@8", "no_result", "status 0 but left no result", ""),
+    ],
+)
+def test_each_fault_is_survived(run, fault, kind, what, in_stack):
+    """Once more on the device, as an epoch was done there; the second time on the CPU."""
+    result = supervise(run, fault)
+    assert result["weights"] == expected()
+    first, second = read_incidents(run.path)
+    assert (first.kind, first.device, first.section) == (kind, "simulated", "step")
+    assert (first.step, first.epoch) == (7, 2)
+    assert what in first.what
+    assert in_stack in first.stack
+    assert first.action == "again on simulated from the last checkpoint"
+    assert second.action == "on to cpu from the last checkpoint"
+    assert second.step in (5, 7)  # at 7 only where the first step after the restart is not the 8th
+    assert read_beat(run.path).device == "cpu"
+
+
+def test_a_hang_in_the_very_first_step_leads_to_the_cpu_at_once(run):
+    assert supervise(run, "hang@1")["weights"] == expected()
+    (incident,) = read_incidents(run.path)
+    assert (incident.section, incident.step) == ("first_step", 0)
+    assert incident.action == "on to cpu from the last checkpoint"
+
+
+@pytest.mark.parametrize("where", ["start", "evaluation", "checkpoint"])
+def test_a_hang_elsewhere_is_found_by_the_limit_of_its_section(run, where):
+    result = supervise(run, misbehave=where, limits={"start": 1.5})
+    assert result["weights"] == expected()
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.section) == ("silent", where)
+    assert "in go_wrong" in incident.stack
+
+
+def test_a_child_that_hangs_before_it_reads_its_work_does_not_hang_the_parent(
+    run, tmp_path, monkeypatch
+):
+    """More than a pipe holds is waiting to be read."""
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1000)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(UserError, match="given up after 1 restarts"):
+        supervise(run, payload=b"0" * 10**7, limits={"start": 0.5, "max_restarts": 1})
+
+
+def test_what_the_child_started_goes_with_it(run):
+    supervise(run, "hang@3*1", misbehave="helper")
+    wait_for(lambda: not alive(int((run.path / "helper").read_text())), seconds=2.0)
+
+
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.floats(0, 0.8))
+def test_a_child_killed_at_any_moment(tmp_path_factory, seconds):
+    """Also in the middle of a checkpoint, and before the first."""
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "run", {"seed": 0})
+
+    def kill():
+        while (beat := read_beat(run.path)) is None:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        if alive(beat.pid):
+            os.kill(beat.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert supervise(run, device="cpu", pause=0.03)["weights"] == expected()
+    killer.join()
+    assert len(read_incidents(run.path)) <= 1
+
+
+def test_three_restarts_without_a_new_epoch_are_enough(run):
+    with pytest.raises(UserError, match="given up after 3 restarts without a new epoch") as caught:
+        supervise(run, "kill@7*9")
+    assert "\n" not in str(caught.value)
+    actions = [incident.action for incident in read_incidents(run.path)]
+    assert [action.split()[0] for action in actions] == ["again", "on", "again", "again", "given"]
+    assert run.newest()[1] == 1
+
+
+def test_too_little_memory_halves_the_micro_batch(run):
+    result = supervise(run, "oom@8")
+    assert (result["weights"], result["micro_batch"]) == (expected(), 24)
+    halved = [incident.action for incident in read_incidents(run.path)]
+    assert [int(action.split("with ")[1].split()[0]) for action in halved] == [48, 24]
+    assert {incident.kind for incident in read_incidents(run.path)} == {"out_of_memory"}
+
+
+def test_an_exception_is_not_retried_and_brings_its_traceback(run):
+    with pytest.raises(UserError, match="failed at step 7: InjectedError: a fault") as caught:
+        supervise(run, "error@8")
+    assert "in strike" in str(caught.value)
+    assert str(run.path) in str(caught.value)
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.step) == ("error", 7)
+    assert "in strike" in incident.stack
+    assert supervise(run)["weights"] == expected()  # what was saved is usable
+
+
+def test_a_mistake_of_the_user_stays_one_line(run):
+    with pytest.raises(UserError, match=r"^trainer: something is not as it should be$"):
+        supervise(run, misbehave="user")
+
+
+def test_a_target_that_cannot_be_imported_is_not_tried_again(run, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "")
+    with pytest.raises(UserError, match="No module named 'stand_in'"):
+        supervise(run)
+    assert len(read_incidents(run.path)) == 1
+
+
+def test_the_time_is_one_budget_and_ends_softly(run):
+    result = supervise(run, seconds=1.5, pause=0.15, device="cpu")
+    assert result == {"stopped": "time_limit"}
+    assert read_incidents(run.path) == []
+    assert supervise(run)["weights"] == expected()
+
+
+def test_a_child_that_does_not_end_in_time_is_ended(run):
+    began = time.monotonic()
+    result = supervise(run, "hang@7", seconds=1.0, limits={"step_least": 60.0, "first_step": 60.0})
+    assert result == {}
+    assert 2.0 <= time.monotonic() - began < 4.0
+    (incident,) = read_incidents(run.path)
+    assert incident.kind == "time_limit"
+    assert "in strike" in incident.stack
+    assert run.newest()[1] == 1
+
+
+def test_no_restart_when_the_time_is_over(run):
+    """It starts for longer than there is time, and dies."""
+    assert supervise(run, "kill@2*9", seconds=0.01, pause=0.1) in ({}, {"stopped": "time_limit"})
+    assert len(read_incidents(run.path)) <= 1
+
+
+def interrupt(number: int, times: int, run: RunFolder, step: int = 7) -> threading.Thread:
+    """Send this process a signal when the training has come to a step."""
+
+    def send():
+        while (beat := read_beat(run.path)) is None or beat.step < step:
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_training_at_a_step_and_the_next_run_goes_on(run, number):
+    thread = interrupt(number, 1, run)
+    with pytest.raises(TrainingStopped, match=f"by {number.name} .* after 1 whole epochs") as stop:
+        supervise(run, pause=0.05)
+    thread.join()
+    assert stop.value.signal_number == number
+    assert not alive(read_beat(run.path).pid)
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.section) == ("stopped", "end")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert supervise(run)["weights"] == expected()
+
+
+def test_a_second_signal_does_not_wait(run):
+    thread = interrupt(signal.SIGINT, 2, run)
+    began = time.monotonic()
+    with pytest.raises(TrainingStopped):
+        supervise(run, "hang@8", limits={"step_least": 60.0, "grace": 60.0})
+    thread.join()
+    assert time.monotonic() - began < 5.0
+    assert not alive(read_beat(run.path).pid)
+
+
+def test_a_child_deaf_to_the_request_is_ended_after_the_grace(run):
+    thread = interrupt(signal.SIGTERM, 1, run)
+    with pytest.raises(TrainingStopped):
+        supervise(run, epochs=200, pause=0.02, misbehave="deaf")
+    thread.join()
+    (incident,) = read_incidents(run.path)
+    assert incident.kind == "stopped"
+    assert not alive(read_beat(run.path).pid)
+
+
+def test_a_signal_in_the_last_step_still_stops_what_follows(run):
+    thread = interrupt(signal.SIGINT, 1, run, step=EPOCHS * STEPS - 1)
+    with pytest.raises(TrainingStopped):
+        supervise(run, pause=0.1)
+    thread.join()
+    assert supervise(run)["weights"] == expected()
+
+
+def test_only_the_child_is_asked_to_stop(run):
+    """By somebody who lists processes: that ends the training too, and does not finish it."""
+    thread = threading.Thread(
+        target=lambda: (
+            [time.sleep(0.01) for _ in iter(lambda: (read_beat(run.path) or 0) == 0, False)],
+            time.sleep(0.3),
+            os.kill(read_beat(run.path).pid, signal.SIGTERM),
+        )
+    )
+    thread.start()
+    with pytest.raises(TrainingStopped):
+        supervise(run, pause=0.1)
+    thread.join()
+
+
+def test_a_pause_of_the_whole_machine_is_no_silence(run, monkeypatch):
+    """Parent and child stand still for longer than the limit, as in a suspended machine."""
+    monkeypatch.setattr(supervisor, "PAUSE", 0.5)
+    real, paused = time.sleep, []
+
+    def sleep(seconds):
+        beat = read_beat(run.path)
+        if not paused and beat is not None and beat.step >= 7:
+            paused.append(beat.pid)
+            os.kill(beat.pid, signal.SIGSTOP)
+            real(1.5)
+            threading.Timer(0.3, os.kill, (beat.pid, signal.SIGCONT)).start()
+        real(seconds)
+
+    monkeypatch.setattr(supervisor.time, "sleep", sleep)
+    assert supervise(run, pause=0.05)["weights"] == expected()
+    assert paused
+    assert read_incidents(run.path) == []
+
+
+def test_a_child_that_cannot_be_killed_is_left_and_its_device_with_it(run, monkeypatch):
+    """As in an uninterruptible call of a driver: the system takes the signal and nothing ends."""
+    left = []
+    real = supervisor.Child.end
+
+    def end(child, stack_seconds, kill_seconds):
+        if stack_seconds and not left:
+            left.append(child)
+            return False
+        return real(child, stack_seconds, kill_seconds)
+
+    monkeypatch.setattr(supervisor.Child, "end", end)
+    assert supervise(run, "hang@8*1")["weights"] == expected()
+    (incident,) = read_incidents(run.path)
+    assert f"process {left[0].process.pid} cannot be killed" in incident.what
+    assert incident.action == "on to cpu from the last checkpoint"  # in spite of its progress
+    assert real(left[0], 0.0, 5.0)
