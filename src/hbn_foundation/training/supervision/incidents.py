@@ -50,8 +50,11 @@ def now() -> str:
 
 def add_incident(folder: Path, incident: Incident) -> None:
     """Append an incident, on the disk when this returns."""
-    with open(folder / FILE, "a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(incident)) + "\n")
+    with open(folder / FILE, "ab+") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        if file.read(1) not in (b"", b"\n"):  # a line that a crash cut short
+            file.write(b"\n")
+        file.write(json.dumps(asdict(incident)).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

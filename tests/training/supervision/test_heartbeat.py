@@ -1,0 +1,145 @@
+"""Beats: what a reader sees, from the same process and from another one."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hbn_foundation.training import supervision
+from hbn_foundation.training.supervision.heartbeat import (
+    FILE,
+    SIZE,
+    Beat,
+    Heartbeat,
+    boot_id,
+    read_beat,
+)
+from hbn_foundation.training.supervision.link import Link, Orders
+
+ROOM = Path(supervision.__file__).parent
+SHOWS_THE_DATE = ("incidents.py", "monitor.py", "run_view.py")
+
+
+def test_what_is_not_said_stays(tmp_path):
+    heart = Heartbeat(tmp_path)
+    heart.beat("first_step", epochs=3, steps=30, device="cuda")
+    heart.beat("step", step=1, loss=0.5)
+    beat = read_beat(tmp_path)
+    assert (beat.count, beat.section, beat.epochs, beat.step) == (2, "step", 3, 1)
+    assert (beat.loss, beat.device) == (0.5, "cuda")
+    assert 0 <= beat.age < 5
+
+
+def test_no_beat_or_half_a_beat_is_none(tmp_path):
+    assert read_beat(tmp_path) is None
+    for content in (b"", b"{", b"[]", b'{"count": 1}', b"\xff\x00", b"null"):
+        (tmp_path / FILE).write_bytes(content)
+        assert read_beat(tmp_path) is None
+
+
+def test_very_many_parameter_groups_do_not_spill(tmp_path):
+    Heartbeat(tmp_path).beat("step", learning_rates={f"group {n}": 1e-3 for n in range(500)})
+    assert (tmp_path / FILE).stat().st_size == SIZE
+    assert read_beat(tmp_path).learning_rates == {}
+
+
+def test_a_shorter_beat_leaves_nothing_of_a_longer_one(tmp_path):
+    heart = Heartbeat(tmp_path)
+    heart.beat("step", device="a" * 1000)
+    heart.beat("step", device="b")
+    assert json.loads((tmp_path / FILE).read_text())["device"] == "b"
+
+
+def test_a_reader_never_sees_two_halves(tmp_path):
+    heart, seen = Heartbeat(tmp_path), []
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            beat = read_beat(tmp_path)
+            if beat is not None:
+                seen.append(beat)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for step in range(3000):
+        heart.beat("step", step=step, epoch=step, steps=step, device="x" * (step % 400))
+    done.set()
+    reader.join()
+    assert len(seen) > 10
+    assert all(
+        beat.step == beat.epoch == beat.steps == len(beat.device) + 400 * (beat.step // 400)
+        for beat in seen
+    )
+
+
+def test_another_process_reads_the_age_on_the_same_clock(tmp_path):
+    Heartbeat(tmp_path).beat("step")
+    code = (
+        "from pathlib import Path; import sys;"
+        "from hbn_foundation.training.supervision.heartbeat import read_beat;"
+        "print(read_beat(Path(sys.argv[1])).age)"
+    )
+    began = time.monotonic()
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert 0 < float(answer.stdout) <= time.monotonic() - began
+
+
+def test_the_age_is_unknown_after_the_machine_was_started_anew(tmp_path):
+    Heartbeat(tmp_path).beat("step")
+    beat = read_beat(tmp_path)
+    assert beat.boot == boot_id()
+    assert replace(beat, boot="another").age is None
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_jump_of_the_date_changes_no_age_and_no_deadline(tmp_path, monkeypatch, jump):
+    link = Link(tmp_path, Orders("cpu", time.monotonic() + 1000))
+    link.beat("step")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    assert 0 <= read_beat(tmp_path).age < 5
+    assert link.asked_to_stop is None
+
+
+def test_no_module_of_the_supervision_looks_at_the_date():
+    """But for the time of an incident, which is for people, and what a monitor shows."""
+    training = [ROOM.parent / name for name in ("supervised.py", "loop.py", "callbacks.py")]
+    for path in [*ROOM.glob("*.py"), *training]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                name = f"{node.value.id}.{node.attr}"
+                assert name not in ("time.time", "time.time_ns", "datetime.today"), path
+                assert name != "datetime.now" or path.name in SHOWS_THE_DATE, path
+
+
+def test_the_median_of_the_steps_is_told(tmp_path):
+    link = Link(tmp_path, Orders("cpu", time.monotonic() + 1000))
+    for seconds in (9.0, 1.0, 1.0, 2.0, 1.5):
+        link.step_done(seconds)
+    assert read_beat(tmp_path).median_step == 1.5
+
+
+def test_a_link_to_nobody_tells_nothing_and_keeps_its_own_time():
+    link = Link()
+    assert link.beat("step") is None
+    assert link.fault_due(1) is None
+    link.limit(1000)
+    assert link.asked_to_stop is None
+    late = Link()
+    late.limit(-1)
+    assert late.asked_to_stop == "time_limit"
+
+
+def test_a_beat_is_plain():
+    assert Beat() == Beat(**json.loads(json.dumps(Beat().__dict__)))

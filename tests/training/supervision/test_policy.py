@@ -1,0 +1,105 @@
+"""The rules: what is silence, and what is tried next."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hbn_foundation.training.supervision import heartbeat
+from hbn_foundation.training.supervision.heartbeat import Beat
+from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.policy import (
+    DIED,
+    OUT_OF_MEMORY,
+    SILENT,
+    Restarts,
+    halve,
+    silence_limit,
+)
+
+LIMITS = SupervisionParams()
+
+
+@pytest.mark.parametrize(
+    ("section", "limit"),
+    [
+        (heartbeat.START, 300),
+        (heartbeat.FIRST_STEP, 600),
+        (heartbeat.STEP, 30),
+        (heartbeat.EVALUATION, 300),
+        (heartbeat.CHECKPOINT, 300),
+        (heartbeat.END, 300),
+    ],
+)
+def test_each_section_has_its_limit(section, limit):
+    assert silence_limit(Beat(section=section), LIMITS) == limit
+
+
+def test_a_slow_step_may_take_longer():
+    assert silence_limit(Beat(section="step", median_step=4.0), LIMITS) == 80
+    assert silence_limit(Beat(section="step", median_step=0.1), LIMITS) == 30
+
+
+def test_a_device_with_progress_gets_one_more_try():
+    restarts = Restarts("cuda", 96, 3)
+    assert restarts.after(SILENT, progressed=True).startswith("again on cuda")
+    assert restarts.after(SILENT, progressed=True).startswith("on to cpu")
+    assert restarts.device == "cpu"
+
+
+def test_a_device_without_progress_gets_none():
+    restarts = Restarts("cuda", 96, 3)
+    assert restarts.after(DIED, progressed=False).startswith("on to cpu")
+
+
+def test_the_device_of_a_child_that_cannot_be_killed_is_not_used_again():
+    restarts = Restarts("cuda", 96, 3)
+    assert restarts.after(SILENT, progressed=True, abandoned=True).startswith("on to cpu")
+
+
+def test_progress_forgives_the_restarts_before():
+    restarts = Restarts("cpu", 96, 3)
+    for _ in range(5):
+        assert [restarts.after(DIED, progressed=False) is None for _ in range(3)] == [False] * 3
+        assert restarts.after(DIED, progressed=True) is not None
+    results = [restarts.after(DIED, progressed=False) for _ in range(4)]
+    assert [result is None for result in results] == [False, False, False, True]
+
+
+def test_memory_is_halved_to_one_window_then_the_cpu_takes_over():
+    restarts = Restarts("cuda", 96, 3)
+    sizes = []
+    while restarts.device == "cuda":
+        assert restarts.after(OUT_OF_MEMORY, progressed=False) is not None
+        sizes.append(restarts.micro_batch)
+    assert sizes == [48, 24, 12, 6, 3, 1, None]
+    assert restarts.without_progress == 1
+
+
+def test_too_little_memory_for_one_window_on_the_cpu_is_the_end():
+    restarts = Restarts("cpu", 4, 3)
+    assert restarts.after(OUT_OF_MEMORY, False) is not None
+    assert restarts.after(OUT_OF_MEMORY, False) is not None
+    assert restarts.after(OUT_OF_MEMORY, False) is None
+
+
+@given(st.integers(1, 5000))
+def test_halving_keeps_the_batch(batch):
+    size, seen = batch, []
+    while size is not None:
+        assert batch % size == 0
+        seen.append(size)
+        size = halve(size, batch)
+    assert seen[-1] == 1
+    assert all(after <= before / 2 for before, after in itertools.pairwise(seen))
+
+
+@given(st.lists(st.tuples(st.sampled_from([SILENT, DIED, OUT_OF_MEMORY]), st.booleans())))
+def test_it_never_returns_to_a_device_that_was_left(incidents):
+    restarts, left = Restarts("cuda", 8, 3), False
+    for kind, progressed in incidents:
+        if restarts.after(kind, progressed) is None:
+            break
+        left = left or restarts.device == "cpu"
+        assert restarts.device == ("cpu" if left else "cuda")
