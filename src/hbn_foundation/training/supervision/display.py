@@ -61,6 +61,7 @@ class Display:
     def _start(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, ProgressColumn, Task
+        from rich.table import Column
         from rich.text import Text
 
         display = self
@@ -71,9 +72,8 @@ class Display:
             def render(self, task: Task) -> Text:
                 return Text(display.describe(), overflow="ellipsis", no_wrap=True)
 
-        self._bar = Progress(
-            BarColumn(bar_width=None), Now(), console=Console(stderr=True), expand=True
-        )
+        rest_of_the_line = BarColumn(bar_width=None, table_column=Column(ratio=1))
+        self._bar = Progress(rest_of_the_line, Now(), console=Console(stderr=True), expand=True)
         self._bar.start()
         self._task = self._bar.add_task("training", total=self._beat.steps)
 
