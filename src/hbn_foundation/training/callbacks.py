@@ -141,14 +141,18 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         self.link = link
         self.provenance = provenance
         self.row: dict[str, Any] = {}
-        self.state: dict[str, Any] = {"best_loss": float("inf"), "best_epoch": None, "ends": False}
+        self.monitored = float("nan")
+        self.state: dict[str, Any] = {"best": float("inf"), "best_epoch": None, "ends": False}
 
     def metadata(self) -> dict[str, Any]:
         """Metadata of a checkpoint after the last epoch."""
         scores = {name: value for name, value in self.row.items() if value == value}
         epoch = self.row["epoch"]
         so_far = epoch == self.state["best_epoch"]
-        return {**self.provenance, "best_epoch": epoch, "best_so_far": so_far, "scores": scores}
+        found = {"best_epoch": epoch, "best_so_far": so_far, "scores": scores}
+        if self.monitored == self.monitored:
+            found["monitored"] = self.monitored
+        return {**self.provenance, **found}
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run must know."""
@@ -166,6 +170,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         """Save what is due; the row of this epoch is already in the history."""
         self.link.beat(CHECKPOINT)
         self.row = row = loop.history[-1]
+        self.monitored = loop.monitored()
         with renamed_when_done(self.folder / HISTORY) as temporary:
             temporary.write_text(json.dumps(loop.history))
         if loop.partial:
@@ -173,8 +178,8 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
             return
         ends = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
         self.state["ends"] = trainer.should_stop and loop.cut_short is None
-        if row["validation_loss"] < self.state["best_loss"]:  # false for NaN
-            self.state |= {"best_loss": row["validation_loss"], "best_epoch": row["epoch"]}
+        if self.monitored < self.state["best"]:  # false for NaN
+            self.state |= {"best": self.monitored, "best_epoch": row["epoch"]}
             self._save_weights(loop, BEST)
         elif ends and self.state["best_epoch"] is None:
             say("no validation loss was finite or due: the last epoch's weights are kept")
@@ -187,8 +192,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         self.link.beat(STEP)
 
     def _save_weights(self, loop: Any, name: str) -> None:
-        weights = {key: value.detach().cpu() for key, value in loop.state_dict().items()}
-        ModelCheckpoint(weights, self.metadata()).save(self.folder / name)
+        ModelCheckpoint(loop.exported(), self.metadata()).save(self.folder / name)
 
 
 class Progress(lightning.Callback):

@@ -18,7 +18,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 from hbn_foundation.training.disk import check_space
-from hbn_foundation.training.params import TrainerParams
+from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST
 from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Link
@@ -26,14 +26,14 @@ from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Link
 if TYPE_CHECKING:
     import lightning
 
-    from hbn_foundation.training.loop import PretrainingLoop
+    from hbn_foundation.training.training_loop import TrainingLoop
 
 ALL_EPOCHS = "all epochs"
 
 
 def fit(
-    loop: PretrainingLoop,
-    params: TrainerParams,
+    loop: TrainingLoop,
+    params: RunParams,
     device: str,
     folder: Path,
     provenance: dict[str, Any],
@@ -45,7 +45,7 @@ def fit(
     Parameters
     ----------
     loop
-        Encoder, objective and data.
+        What is trained, and its data.
     params
         How long, how precisely.
     device
@@ -97,7 +97,7 @@ def fit(
 
 
 def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
-    """Load what a run leaves: the best weights by validation loss, and the history.
+    """Load what a run leaves: the best weights by what is monitored, and the history.
 
     The weights of an epoch that was cut short count where they are better; without a validation,
     the last ones.
@@ -112,7 +112,7 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
     for name in (BEST, LAST):
         if (folder / name / METADATA_FILE).is_file():
             metadata = json.loads((folder / name / METADATA_FILE).read_text())
-            found[folder / name] = metadata["scores"].get("validation_loss", float("inf"))
+            found[folder / name] = metadata.get("monitored", float("inf"))
     if not found:
         raise UserError(
             f"trainer: {stopped}, before the first epoch; expected time for a step at least"
@@ -122,7 +122,7 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
     return checkpoint, history
 
 
-def why_stopped(loop: PretrainingLoop, params: TrainerParams) -> str:
+def why_stopped(loop: TrainingLoop, params: RunParams) -> str:
     """Say in a few words what ended a training."""
     if loop.cut_short == TIME_LIMIT:
         return f"time limit, max_training_time {params.max_training_time:g} s"
@@ -137,7 +137,7 @@ def why_stopped(loop: PretrainingLoop, params: TrainerParams) -> str:
 
 
 def make_trainer(
-    params: TrainerParams,
+    params: RunParams,
     device: str,
     callbacks: list[lightning.Callback],
     plugin: Any,
@@ -145,7 +145,6 @@ def make_trainer(
 ) -> lightning.Trainer:
     """Lightning's trainer, without its own logs, bars and folders."""
     import lightning
-    from lightning.pytorch.callbacks import EarlyStopping
 
     return lightning.Trainer(
         accelerator=accelerator(device),
@@ -156,14 +155,7 @@ def make_trainer(
         check_val_every_n_epoch=params.validate_every,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        callbacks=[
-            *callbacks,
-            EarlyStopping(
-                "validation_loss",
-                patience=params.early_stopping_patience,
-                strict=False,  # not every epoch has a validation
-            ),
-        ],
+        callbacks=callbacks,
         plugins=[plugin],
         logger=False,
         enable_progress_bar=False,

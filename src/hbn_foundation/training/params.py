@@ -99,24 +99,16 @@ NOT_IN_THE_WEIGHTS = frozenset(
 )
 
 
-class TrainerParams(Params):
-    """How long, how fast and how precisely to train."""
+class RunParams(Params):
+    """How long and how precisely to train, whatever is trained."""
 
     epochs: int = Field(15, description="Most passes over the training windows.", ge=1)
     batch_size: int = Field(96, description="Windows per step.", ge=1)
-    learning_rate: float = Field(1e-3, description="Peak learning rate.", gt=0)
-    weight_decay: float = Field(
-        0.05, description="Decay of weight matrices; norms, biases and positions have none.", ge=0
-    )
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's running averages.")
-    warmup_steps: int = Field(50, description="Steps of linear warm-up.", ge=0)
-    floor: float = Field(
-        0.01, description="Last learning rate, as a share of the peak.", ge=0, le=1
-    )
     gradient_clip: float = Field(1.0, description="Largest norm of the gradient.", gt=0)
     accumulate: int = Field(1, description="Batches whose gradients are summed per step.", ge=1)
     early_stopping_patience: int = Field(
-        5, description="Validations without a better loss before training stops.", ge=1
+        5, description="Validations without a better one before training stops.", ge=1
     )
     checkpoint_every: int = Field(1, description="Epochs between checkpoints.", ge=1)
     validate_every: int = Field(1, description="Epochs between validations.", ge=1)
@@ -126,9 +118,6 @@ class TrainerParams(Params):
     )
     precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device computes it natively, else 32."
-    )
-    normalisation_windows: int = Field(
-        20_000, description="Most training windows on which the normalisation is fitted.", ge=100
     )
     max_non_finite: int = Field(
         3, description="Batches in a row whose loss is not finite before training stops.", ge=1
@@ -140,8 +129,7 @@ class TrainerParams(Params):
         "false begins anew; the name of a run in work_dir goes on with that one.",
     )
     work_dir: str = Field(
-        "data/06_models/foundation_training",
-        description="Folder of the checkpoints made while training.",
+        "data/06_models/training", description="Folder of the checkpoints made while training."
     )
 
     @field_validator("resume", mode="before")
@@ -149,6 +137,26 @@ class TrainerParams(Params):
     def _false_as_text(cls, value: object) -> object:
         """Take `--params "…resume=false"`, which arrives as a text."""
         return False if isinstance(value, str) and value.lower() == "false" else value
+
+
+class TrainerParams(RunParams):
+    """How long, how fast and how precisely to pretrain."""
+
+    learning_rate: float = Field(1e-3, description="Peak learning rate.", gt=0)
+    weight_decay: float = Field(
+        0.05, description="Decay of weight matrices; norms, biases and positions have none.", ge=0
+    )
+    warmup_steps: int = Field(50, description="Steps of linear warm-up.", ge=0)
+    floor: float = Field(
+        0.01, description="Last learning rate, as a share of the peak.", ge=0, le=1
+    )
+    normalisation_windows: int = Field(
+        20_000, description="Most training windows on which the normalisation is fitted.", ge=100
+    )
+    work_dir: str = Field(
+        "data/06_models/foundation_training",
+        description="Folder of the checkpoints made while training.",
+    )
 
 
 class DeviceParams(Params):
