@@ -23,6 +23,7 @@ from hbn_foundation.training.supervision import heartbeat
 from hbn_foundation.training.supervision import run_view as view
 from hbn_foundation.training.supervision.display import duration
 from hbn_foundation.training.supervision.heartbeat import Beat
+from hbn_foundation.training.supervision.incidents import Incident
 from hbn_foundation.training.supervision.run_view import RunView, find_runs, number, watch
 
 SECONDS_BETWEEN_FRAMES = 1.0
@@ -215,7 +216,7 @@ def epoch_table(history: list[dict[str, Any]], rows: int, wide: bool) -> Table:
     if best is not None and best not in shown:
         shown = [best, *shown[1:]]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("epoch", "train loss", "validation", ""):
+    for name in ("epoch", "train", "validation", ""):
         table.add_column(name, justify="left" if name == "" else "right")
     if wide:
         table.add_column("rate", justify="right")
@@ -241,25 +242,36 @@ def epoch_table(history: list[dict[str, Any]], rows: int, wide: bool) -> Table:
 
 
 def incident_table(run: RunView, rows: int, wide: bool) -> RenderableType:
-    """Show the last incidents."""
+    """Show the last incidents, one above the other where columns have no room."""
     if not run.incidents:
         return Text("no incident", "dim")
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("incident", no_wrap=True)
-    table.add_column("kind")
-    if wide:
-        table.add_column("device")
-    table.add_column("step", justify="right")
-    table.add_column("what was done" if wide else "done", overflow="fold", ratio=1)
-    for incident in run.incidents[-rows:]:
-        cells = [Text(_clock(incident.time)), Text(str(incident.kind), "yellow")]
-        if wide:
-            cells.append(Text(str(incident.device)))
-        table.add_row(*cells, str(incident.step), Text(f"{incident.what}; {incident.action}"))
+    shown = run.incidents[-rows:]
+    lines: list[RenderableType] = [_incident_columns(shown)] if wide else []
+    if not wide:
+        for one in shown:
+            line = Text(f"{_clock(one.time)} ")
+            line.append(f"{one.kind}", "yellow")
+            lines.append(line.append(f" {one.device} step {one.step}: {one.what}; {one.action}"))
     earlier = len(run.incidents) - rows
-    if earlier <= 0:
-        return table
-    return Group(table, Text(f"and {earlier} earlier in {view.INCIDENTS}", "dim"))
+    if earlier > 0:
+        lines.append(Text(f"and {earlier} earlier in {view.INCIDENTS}", "dim"))
+    return Group(*lines)
+
+
+def _incident_columns(incidents: list[Incident]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("incident", "kind", "device", "step"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "step" else "left")
+    table.add_column("what was done", overflow="fold", ratio=1)
+    for one in incidents:
+        table.add_row(
+            _clock(one.time),
+            Text(str(one.kind), "yellow"),
+            Text(str(one.device)),
+            str(one.step),
+            Text(f"{one.what}; {one.action}"),
+        )
+    return table
 
 
 def _figure(value: object, form: str) -> str:
