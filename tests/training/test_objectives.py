@@ -45,7 +45,7 @@ def fitted(store, windows, tokens, **params):
 
 def test_copying_is_perfect_when_nothing_is_corrupted(store, windows):
     encoder, objective, positions = fitted(
-        store, windows, ("band",), hide_probability=0.0, noise=0.0
+        store, windows, ("band",), hide_probability=0.0, noise=0.0, mask_bands=0.0
     )
     outcome = objective.eval()(encoder, first_batch(store, windows), positions)
     assert outcome.scores["trivial_copy"].item() == pytest.approx(0, abs=1e-6)
@@ -71,7 +71,7 @@ def test_bands_left_out_are_scored_against_the_mean(store, windows):
     assert {"masked_band_loss", "trivial_masked_band_mean"} <= set(scores)
     # what is copied where a band is visible, the mean where it is left out
     assert 0 < scores["trivial_copy"] < scores["trivial_band_mean"]
-    with_all, objective, _ = fitted(store, windows, ("band",))
+    with_all, objective, _ = fitted(store, windows, ("band",), mask_bands=0.0)
     scores = objective(with_all, first_batch(store, windows), positions).scores
     assert "masked_band_loss" not in scores
 
@@ -81,7 +81,19 @@ def test_bands_left_out_do_not_reach_the_trunk(store, windows):
     seen = []
     encoder.mix = lambda tokens: seen.append(tokens) or tokens
     objective(encoder, first_batch(store, windows, 4), positions)
-    assert seen[0].shape[1] == 4 + 2  # half of the bands, two of ten patches
+    assert seen[0].shape[1] == 2 + 2  # a quarter of the bands, a fifth of ten patches
+
+
+def test_bands_left_out_are_not_computed(store, windows):
+    encoder, _, positions = fitted(store, windows, ("band",))
+    batch = first_batch(store, windows, 4)
+    visible = torch.tensor([[0, 3], [1, 2], [0, 7], [5, 6]])
+    everything = encoder.band.tangents(batch.signals, positions, batch.mask)
+    some = encoder.band.tangents(batch.signals, positions, batch.mask, visible)
+    for window, bands in enumerate(visible.tolist()):
+        hidden = sorted(set(range(8)) - set(bands))
+        torch.testing.assert_close(some[window, bands], everything[window, bands])
+        assert not some[window, hidden].any()
 
 
 def test_hidden_patches_stay_hidden(store, windows):

@@ -106,7 +106,7 @@ def test_band_completion_learns(store, windows, splits, tmp_path):
     )
     best = history.loc[history["validation_loss"].idxmin()]
     assert best["validation_loss"] < 0.85 * history["validation_loss"].iloc[0]
-    assert best["validation_loss"] < 0.8 * best["trivial_band_mean"]
+    assert best["validation_loss"] < 0.85 * best["trivial_band_mean"]
 
 
 def test_checkpoints_are_thinned_and_validation_skipped(store, windows, splits, tmp_path):

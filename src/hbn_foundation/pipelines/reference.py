@@ -8,12 +8,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hbn_foundation.params import Params
+from hbn_foundation.training.supervision.faults import KINDS
 
 HEAD = """# Parameters
 
 Every parameter of every node, its default and its meaning. Give another value in
 `conf/<environment>/parameters.yml`, or for one run by
 `kedro run --params "foundation.trainer.epochs=30"`.
+
+`foundation.fault`, nothing by default, orders a fault for trying out the supervision of training:
+`hang@12` hangs at the twelfth step on any device but the CPU, each time; `crash@40*1` crashes once,
+on any device. Kinds: {kinds}.
 
 This page is written by `hbn-foundation parameters > docs/parameters.md`.
 """
@@ -33,14 +38,15 @@ def parameter_groups(pipelines: dict[str, Pipeline]) -> dict[str, type[Params]]:
             hints = get_type_hints(node.func)
             hints.pop("return", None)
             for name, hint in zip(node.inputs, hints.values(), strict=True):
-                if name.startswith("params:") and issubclass(hint, Params):
+                is_model = isinstance(hint, type) and issubclass(hint, Params)
+                if name.startswith("params:") and is_model:
                     groups[name.removeprefix("params:")] = hint
     return dict(sorted(groups.items()))
 
 
 def reference_page(groups: dict[str, type[Params]]) -> str:
     """Write the page: one section per group, one row per parameter."""
-    sections = [HEAD]
+    sections = [HEAD.format(kinds=", ".join(KINDS))]
     for name, model in groups.items():
         rows = [
             f"| `{key}` | {_default(field)} | {_cell(field)} |" for key, field in _fields(model)
