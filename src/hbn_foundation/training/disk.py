@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.training.run_folder import ASIDE
 
 SPARE = 64 * 1024**2  # logs, and whatever else writes there
 
@@ -40,7 +41,11 @@ def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
     UserError
         When they will not.
     """
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    there = sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.suffix != ASIDE
+    )
     needed = bytes_needed(weights, state, keep_last) + SPARE - there
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -23,6 +23,7 @@ BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
 DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
 MOMENT = 0.5  # seconds: one that only asks whether a folder is in use holds it far shorter
+ASIDE = ".damaged"
 EPOCH = re.compile(r"epoch-\d{3,}")
 
 
@@ -89,14 +90,16 @@ class RunFolder:
     def check_best(self) -> None:
         """Put a damaged best checkpoint aside, and its epoch's in its place while that is kept."""
         best = self.path / BEST
-        problem = damage(best) if best.exists() else None
-        if problem is None:
-            return
-        set_aside(best, problem)
+        if best.exists():
+            problem = damage(best)
+            if problem is None:
+                return
+            set_aside(best, problem)
         for folder in reversed(self.epochs()):
-            metadata = json.loads((folder / METADATA).read_text()) if not damage(folder) else {}
+            metadata = {} if damage(folder) else json.loads((folder / METADATA).read_text())
             if metadata.get("best_so_far"):
-                shutil.copytree(folder, best, ignore=shutil.ignore_patterns(STATE))
+                with full_disk_named(best):
+                    shutil.copytree(folder, best, ignore=shutil.ignore_patterns(STATE))
                 return
 
 
@@ -125,7 +128,7 @@ def damage(folder: Path) -> str | None:
 
 def set_aside(folder: Path, problem: str) -> None:
     """Rename a damaged checkpoint, so that nothing takes it for a whole one."""
-    aside = folder.with_name(f"{folder.name}.damaged")
+    aside = folder.with_name(f"{folder.name}{ASIDE}")
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     say(f"{folder}: {problem}; put aside as {aside.name}, the one before is used")
@@ -190,7 +193,7 @@ def open_run(
         return RunFolder(_named(work_dir, str(resume), identity), identity)
     refused = None
     for folder in _unfinished(work_dir):
-        difference = first_difference(_identity(folder), identity)
+        difference = _difference(folder, identity)
         if difference is None:
             run = RunFolder(folder, identity)
             epochs = run.newest()[1]
@@ -208,7 +211,7 @@ def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
     if not (folder / RUN).is_file():
         names = ", ".join(path.name for path in _unfinished(work_dir)) or "none"
         raise UserError(f"trainer.resume: no run {name} in {work_dir}; unfinished there: {names}")
-    difference = first_difference(_identity(folder), identity)
+    difference = _difference(folder, identity)
     if difference is not None:
         raise UserError(f"trainer.resume: the run {name} cannot be resumed: {difference}")
     if (folder / DONE).exists():
@@ -223,11 +226,12 @@ def _unfinished(work_dir: Path) -> list[Path]:
     return sorted(open_, key=lambda folder: (folder / RUN).stat().st_mtime, reverse=True)
 
 
-def _identity(folder: Path) -> dict[str, Any]:
+def _difference(folder: Path, identity: dict[str, Any]) -> str | None:
     try:
-        return dict(json.loads((folder / RUN).read_text())["identity"])
+        there = dict(json.loads((folder / RUN).read_text())["identity"])
     except (ValueError, KeyError, TypeError):
-        return {}
+        return f"its {RUN} is damaged"
+    return first_difference(there, identity)
 
 
 def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str | None:

@@ -1,0 +1,231 @@
+"""A run's folder: which checkpoint is the newest whole one, whose run it is, what stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.run_folder import (
+    BEST,
+    DONE,
+    METADATA,
+    RUN,
+    STATE,
+    WEIGHTS,
+    RunFolder,
+    damage,
+    first_difference,
+    in_use,
+    open_run,
+    prune,
+)
+
+IDENTITY = {"encoder": {"hidden_dim": 32, "tokens": ["band"]}, "data": {"signals": "a1"}}
+OTHER = {"encoder": {"hidden_dim": 64, "tokens": ["band"]}, "data": {"signals": "a1"}}
+
+
+def save(folder, content: bytes, state: bool = True, **metadata) -> None:
+    """A checkpoint of these bytes."""
+    folder.mkdir(parents=True)
+    files = {WEIGHTS: content, **({STATE: content[::-1]} if state else {})}
+    for name, part in files.items():
+        (folder / name).write_bytes(part)
+        key = f"{name.partition('.')[0]}_sha256"
+        metadata[key] = hashlib.sha256(part).hexdigest()
+    (folder / METADATA).write_text(json.dumps(metadata, indent=2))
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "one", IDENTITY)
+    yield folder
+    folder.close(False)
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO, "hbn_foundation")
+    return lambda: caplog.messages
+
+
+def test_nothing_saved_is_a_beginning(run):
+    assert run.newest() == (None, 0)
+
+
+def test_the_newest_is_by_number(run):
+    for number in (0, 998, 999, 1000):
+        save(run.path / f"epoch-{number:03d}", b"abc")
+    assert run.newest() == (run.path / "epoch-1000", 1001)
+    (run.path / ".epoch-1001.4f4f").mkdir()  # was being written
+    assert run.newest()[1] == 1001
+
+
+@given(st.sampled_from([WEIGHTS, STATE, METADATA]), st.data())
+def test_a_file_cut_at_any_byte_is_seen(tmp_path_factory, name, data):
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "one", IDENTITY)
+    for number in range(3):
+        save(run.path / f"epoch-{number:03d}", b"some weights" * 9)
+    path = run.path / "epoch-002" / name
+    length = data.draw(st.integers(0, path.stat().st_size - 1))
+    os.truncate(path, length)
+    assert run.newest() == (run.path / "epoch-001", 2)
+    assert (run.path / "epoch-002.damaged" / name).stat().st_size == length
+    run.close(False)
+
+
+@given(st.sampled_from([WEIGHTS, STATE]), st.data())
+def test_a_bit_turned_anywhere_is_seen(tmp_path_factory, name, data):
+    folder = tmp_path_factory.mktemp("runs") / "epoch-000"
+    save(folder, b"some weights" * 9)
+    content = bytearray((folder / name).read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / name).write_bytes(content)
+    assert damage(folder) == f"{name} is damaged, its digest differs"
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, STATE, METADATA])
+def test_a_missing_file_is_named(run, name, lines):
+    save(run.path / "epoch-000", b"abc")
+    (run.path / "epoch-000" / name).unlink()
+    assert run.newest() == (None, 0)
+    assert f"{name} is missing; put aside as epoch-000.damaged" in lines()[-1]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff"])
+def test_metadata_of_another_form_are_damage(run, content):
+    save(run.path / "epoch-000", b"abc")
+    (run.path / "epoch-000" / METADATA).write_text(content)
+    assert run.newest() == (None, 0)
+
+
+def test_all_damaged_is_a_beginning_and_each_is_kept_aside(run, lines):
+    for number in range(3):
+        save(run.path / f"epoch-{number:03d}", b"abc")
+        (run.path / f"epoch-{number:03d}" / WEIGHTS).write_bytes(b"abd")
+    assert run.newest() == (None, 0)
+    assert len([line for line in lines() if "put aside" in line]) == 3
+    assert len(list(run.path.glob("*.damaged"))) == 3
+    assert run.newest() == (None, 0)
+
+
+@pytest.mark.parametrize("break_it", ["damage", "remove"])
+def test_a_damaged_best_is_replaced_by_its_epoch(run, break_it):
+    save(run.path / "epoch-000", b"best", best_so_far=True)
+    save(run.path / "epoch-001", b"worse", best_so_far=False)
+    if break_it == "damage":
+        save(run.path / BEST, b"best", state=False)
+        (run.path / BEST / WEIGHTS).write_bytes(b"b")
+    run.check_best()
+    assert (run.path / BEST / WEIGHTS).read_bytes() == b"best"
+    assert not (run.path / BEST / STATE).exists()
+
+
+def test_a_best_that_is_whole_is_left(run):
+    save(run.path / "epoch-000", b"first", best_so_far=True)
+    save(run.path / BEST, b"best", state=False)
+    run.check_best()
+    assert (run.path / BEST / WEIGHTS).read_bytes() == b"best"
+
+
+def test_a_folder_in_use_is_refused_in_one_line(run):
+    with pytest.raises(UserError, match=f"running already .process {os.getpid()}") as caught:
+        open_run(run.path.parent, "two", IDENTITY, "auto")
+    assert "\n" not in str(caught.value)
+    assert in_use(run.path)
+    run.close(False)
+    assert not in_use(run.path)
+    open_run(run.path.parent, "two", IDENTITY, "auto").close(False)
+
+
+def test_auto_goes_on_with_the_same_and_says_so(run, lines):
+    save(run.path / "epoch-000", b"abc")
+    run.close(False)
+    again = open_run(run.path.parent, "two", IDENTITY, "auto")
+    assert again.path == run.path
+    assert lines()[-1] == "going on with the run one: 1 epochs are done"
+    again.close(True)
+
+
+@pytest.mark.parametrize(
+    ("identity", "difference"),
+    [
+        (OTHER, "encoder.hidden_dim is 32 there and 64 here"),
+        ({**IDENTITY, "data": {"signals": "b2"}}, "data.signals is a1 there and b2 here"),
+    ],
+)
+def test_what_differs_is_named(run, lines, identity, difference):
+    save(run.path / "epoch-000", b"abc")
+    run.close(False)
+    other = open_run(run.path.parent, "two", identity, "auto")
+    assert other.path.name == "two"
+    other.close(False)
+    assert lines()[-1] == f"the unfinished run one is not resumed: {difference}; a new one begins"
+    with pytest.raises(UserError, match=difference):
+        open_run(run.path.parent, "three", identity, "one")
+
+
+def test_false_begins_anew(run):
+    run.close(False)
+    other = open_run(run.path.parent, "two", IDENTITY, False)
+    assert other.path.name == "two"
+    other.close(False)
+
+
+def test_a_run_by_its_name(run):
+    run.close(False)
+    open_run(run.path.parent, "two", IDENTITY, "one").close(False)
+    with pytest.raises(UserError, match=r"no run ten in .*; unfinished there: one"):
+        open_run(run.path.parent, "two", IDENTITY, "ten")
+
+
+def test_a_run_that_is_done_is_not_resumed(run):
+    save(run.path / "epoch-000", b"abc")
+    save(run.path / BEST, b"abc", state=False)
+    run.close(True)
+    assert not (run.path / "epoch-000").exists()
+    assert (run.path / BEST).exists()
+    with pytest.raises(UserError, match="the run one is done"):
+        open_run(run.path.parent, "two", IDENTITY, "one")
+    other = open_run(run.path.parent, "two", IDENTITY, "auto")
+    assert other.path.name == "two"
+    other.close(False)
+
+
+def test_a_record_that_cannot_be_read_is_another_run(run, lines):
+    save(run.path / "epoch-000", b"abc")
+    run.close(False)
+    (run.path / RUN).write_text("{")
+    other = open_run(run.path.parent, "two", IDENTITY, "auto")
+    assert other.path.name == "two"
+    assert f"{RUN} is damaged" in lines()[-1]
+    other.close(False)
+
+
+def test_weights_of_older_runs_go_and_those_of_others_stay(tmp_path):
+    for name in ("old", "kept", "open"):
+        folder = RunFolder(tmp_path / name, IDENTITY)
+        save(folder.path / BEST, b"abc", state=False)
+        folder.close(name != "open")
+    prune(tmp_path, keep=tmp_path / "kept")
+    assert [(tmp_path / name / BEST).exists() for name in ("old", "kept", "open")] == [0, 1, 1]
+    assert (tmp_path / "old" / DONE).exists()
+
+
+values = st.recursive(
+    st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=2), values), st.dictionaries(st.text(max_size=2), values))
+def test_identities_are_the_same_only_where_all_is(a, b):
+    assert (first_difference(a, b) is None) == (a == b)
+    assert first_difference(a, json.loads(json.dumps(a))) is None
