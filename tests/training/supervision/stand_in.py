@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.run_folder import (
     METADATA,
     STATE,
@@ -87,7 +87,8 @@ def train(
         go_wrong("evaluation")
         link.beat(CHECKPOINT)
         go_wrong("checkpoint")
-        save(folder / f"epoch-{epoch:03d}", weights)
+        with full_disk_named(folder):
+            save(folder / f"epoch-{epoch:03d}", weights)
         link.beat(STEP)
     return {"stopped": "all epochs", "weights": weights.hex(), "micro_batch": orders.micro_batch}
 
@@ -97,7 +98,7 @@ def save(folder: Path, weights: bytes) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    state = weights[::-1]
+    state = weights[::-1] * 500  # more than a block
     (temporary / WEIGHTS).write_bytes(weights)
     (temporary / STATE).write_bytes(state)
     digests = {"weights_sha256": weights, "state_sha256": state}

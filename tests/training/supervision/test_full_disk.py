@@ -1,0 +1,93 @@
+"""No room: what was written stays whole, and one line says what is missing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+
+import pytest
+from stand_in import expected, open_run, save, supervise
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.supervision import supervisor
+from hbn_foundation.training.supervision.heartbeat import read_beat
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(path):
+    """Leave not a byte free."""
+    with open(path / "ballast", "wb", buffering=0) as file:
+        for size in (4096, 1):
+            try:
+                while True:
+                    file.write(b"0" * size)
+            except OSError:
+                continue
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk):
+    run = open_run(small_disk, "run", {}, "auto")
+    fill(small_disk)
+    with pytest.raises(UserError, match="disk full") as caught:
+        supervise(run)
+    assert "\n" not in str(caught.value)
+    (small_disk / "ballast").unlink()
+    assert supervise(run)["weights"] == expected()
+    run.close(True)
+
+
+def test_no_room_for_the_run_itself(small_disk):
+    fill(small_disk)
+    with pytest.raises(UserError, match="disk full"):
+        open_run(small_disk, "run", {"seed": 0}, "auto")
+
+
+def test_a_disk_that_fills_while_it_trains(small_disk, monkeypatch):
+    run, filled = open_run(small_disk, "run", {}, "auto"), []
+    real = supervisor.read_beat
+
+    def read(folder):
+        beat = real(folder)
+        if not filled and beat is not None and beat.step >= 7:
+            filled.append(fill(small_disk))
+        return beat
+
+    monkeypatch.setattr(supervisor, "read_beat", read)
+    with pytest.raises(UserError, match="disk full") as caught:
+        supervise(run, pause=0.1)
+    assert "\n" not in str(caught.value)
+    assert read_beat(small_disk / "run").step >= 7
+    assert run.newest() == (run.path / "epoch-000", 1)  # whole by its digests
+    (small_disk / "ballast").unlink()
+    assert supervise(run)["weights"] == expected()
+    run.close(True)
+
+
+def test_a_limit_of_the_file_size_in_the_child(tmp_path):
+    """The second way to run out: EFBIG, as of a quota."""
+    run = open_run(tmp_path, "run", {}, "auto")
+    save(run.path / "epoch-000", b"whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(UserError, match="disk full") as caught:
+            supervise(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert run.newest() == (run.path / "epoch-000", 1)
+    assert os.listdir(run.path).count("epoch-000") == 1
