@@ -1,4 +1,4 @@
-"""Parameters of the encoder: which tokens, how wide, how deep."""
+"""Parameters of the encoder: which tokens, how wide, how deep; and of the head on top of it."""
 
 from typing import Literal, Self
 
@@ -92,3 +92,62 @@ class EncoderParams(Params):
         if len(set(self.tokens)) != len(self.tokens):
             raise ValueError(f"tokens {list(self.tokens)} must not repeat a family")
         return self
+
+
+#: Margins of the published methods scaled down to few classes, where `margin_size` is not given.
+DEFAULT_MARGINS = {"cosface": 0.2, "arcface": 0.3}
+
+
+class HeadParams(Params):
+    """The head: from the tokens of one window to the logits of its classes, or to its values."""
+
+    pooling: Literal["concat", "mean", "mean_std", "attention"] = Field(
+        "concat",
+        description="How the tokens of a window become one vector: side by side (best where each "
+        "token is its own band), their mean, mean and standard deviation, or a learned average.",
+    )
+    kind: Literal["linear", "mlp"] = Field(
+        "linear", description="One linear map, or one hidden layer before it."
+    )
+    hidden_dim: int = Field(256, description="Width of the hidden layer; mlp only.", ge=1, le=65536)
+    dropout: float = Field(0.3, description="Dropout before each linear map.", ge=0, lt=1)
+    final_norm: bool = Field(
+        False,
+        description="Pass the tokens through the encoder's final norm; it takes away their "
+        "amplitude, and with it some accuracy. Without it the norm is no block of the model.",
+    )
+    margin: Literal["none", "cosface", "arcface"] = Field(
+        "none",
+        description="Classify by cosines with a margin that the true class has to win by in "
+        "training; classification only.",
+    )
+    margin_size: float | None = Field(
+        None,
+        description="The margin: of the cosine (cosface, null = 0.2) or the angle in radians "
+        "(arcface, null = 0.3).",
+        gt=0,
+        le=1.5,
+    )
+    scale: float = Field(
+        16.0,
+        description="What cosines are multiplied by to be logits, in training and evaluation "
+        "alike; margin heads only.",
+        gt=0,
+        le=1024,
+    )
+    margin_warmup_steps: int = Field(
+        100, description="Steps over which the margin grows from zero to its size.", ge=0
+    )
+
+    @property
+    def full_margin(self) -> float:
+        """The margin after its warm-up; zero without a margin head."""
+        if self.margin == "none":
+            return 0.0
+        return DEFAULT_MARGINS[self.margin] if self.margin_size is None else self.margin_size
+
+    def margin_share(self, step: int) -> float:
+        """Share of the full margin at a step counted from 0: rises linearly to 1, then stays."""
+        if step >= self.margin_warmup_steps:
+            return 1.0
+        return step / self.margin_warmup_steps

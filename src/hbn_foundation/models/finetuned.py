@@ -1,0 +1,224 @@
+"""An encoder with a head, of which any blocks can be frozen.
+
+Frozen means that nothing of a block moves: its parameters take no gradient, gradients that it had
+are dropped (an optimizer would go on applying them), and it stays in evaluation mode, so that
+statistics of norms and dropout stand still too. Which blocks are frozen when is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from hbn_foundation.models.band_tokens import Moments
+from hbn_foundation.models.encoder import Encoder, Parts
+from hbn_foundation.models.heads import Head, make_head
+from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.weight_decay import takes_decay
+
+HEAD = "head"
+FINAL_NORM = "final_norm"
+
+
+class FineTuned(nn.Module):
+    """A head on an encoder; at first every block is trainable.
+
+    Blocks before the first trainable one need no gradient, and autograd then keeps nothing of
+    them: training the head alone costs little more than looking at the windows.
+
+    Parameters
+    ----------
+    encoder
+        Trained or not.
+    head
+        Made for the encoder's tokens.
+    """
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self._trainable: tuple[str, ...] = ()
+        if not head.params.final_norm:
+            encoder.final_norm.requires_grad_(False)
+        self.unfreeze_backbone()
+
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """Named parts from input to output, the head last; the final norm only where it is used."""
+        backbone = [
+            (name, module)
+            for name, module in self.encoder.blocks()
+            if name != FINAL_NORM or self.head.params.final_norm
+        ]
+        return [*backbone, (HEAD, self.head)]
+
+    def sizes(self) -> dict[str, int]:
+        """How many parameters each block has, frozen or not."""
+        return {
+            name: sum(parameter.numel() for parameter in module.parameters())
+            for name, module in self.blocks()
+        }
+
+    def tokens(self, parts: Parts) -> Tensor:
+        """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows."""
+        tokens = torch.cat(list(self.encoder.embed(parts).values()), 1)
+        if self.head.params.final_norm:
+            return self.encoder.mix(tokens)
+        return self.encoder.residual(tokens)
+
+    def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Features (B, F) that the head's output is made from; `head.output` takes them on."""
+        return self.head.features(self.tokens(self.encoder.inputs(signals, positions, mask)))
+
+    def forward(
+        self,
+        signals: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        labels: Tensor | None = None,
+        margin_share: float = 1.0,
+    ) -> Tensor:
+        """Logits or values (B, K) of windows (B, C, T).
+
+        Parameters
+        ----------
+        signals, positions, mask
+            As for the encoder.
+        labels, margin_share
+            As for `Head.logits`; for a margin head in training.
+        """
+        return self.head.output(self.features(signals, positions, mask), labels, margin_share)
+
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the blocks that are not frozen, from input to output."""
+        return self._trainable
+
+    def set_trainable(self, names: Iterable[str]) -> None:
+        """Make these blocks trainable and freeze all others.
+
+        Raises
+        ------
+        ValueError
+            When a name is no block of the model.
+        """
+        wanted, blocks = set(names), self.blocks()
+        known = [name for name, _ in blocks]
+        if unknown := sorted(wanted.difference(known)):
+            raise ValueError(f"no block {unknown[0]!r}; known: {', '.join(known)}")
+        self._trainable = tuple(name for name in known if name in wanted)
+        for name, module in blocks:
+            module.requires_grad_(name in wanted)
+            if name not in wanted:
+                for parameter in module.parameters():
+                    parameter.grad = None
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode as ever, but leave frozen blocks in evaluation mode."""
+        super().train(mode)
+        for name, module in self.blocks():
+            if name not in self._trainable:
+                module.eval()
+        return self
+
+    def freeze_backbone(self) -> None:
+        """Freeze everything but the head."""
+        self.set_trainable([HEAD])
+
+    def unfreeze_backbone(self) -> None:
+        """Make every block trainable."""
+        self.set_trainable([name for name, _ in self.blocks()])
+
+    def set_progressive_unfreezing_mode(self, phase: int) -> None:
+        """Go to phase 1, only the head, or 2, everything.
+
+        Raises
+        ------
+        ValueError
+            For another phase.
+        """
+        if phase not in (1, 2):
+            raise ValueError(f"phase {phase!r}: expected 1 (head only) or 2 (everything)")
+        if phase == 1:
+            self.freeze_backbone()
+        else:
+            self.unfreeze_backbone()
+
+    def get_param_groups(
+        self, head_lr: float = 1e-3, backbone_lr: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Make groups for an optimizer, with every parameter of the blocks once, frozen ones too.
+
+        Parameters
+        ----------
+        head_lr
+            Learning rate of the head.
+        backbone_lr
+            Of all other blocks; None is a tenth of `head_lr`.
+
+        Returns
+        -------
+        list of dict
+            `name` (`<block>/decay` or `<block>/no_decay`), `block`, `params`, `lr`, `decay`;
+            where `decay` is false also `weight_decay` 0, else the optimizer's own is taken.
+        """
+        backbone_lr = head_lr / 10 if backbone_lr is None else backbone_lr
+        groups = []
+        for block, module in self.blocks():
+            rate = head_lr if block == HEAD else backbone_lr
+            named = list(module.named_parameters())
+            for decay in (True, False):
+                parameters = [value for name, value in named if takes_decay(name, value) is decay]
+                name = f"{block}/{'decay' if decay else 'no_decay'}"
+                group: dict[str, Any] = {"name": name, "block": block, "params": parameters}
+                group |= {"lr": rate, "decay": decay} | ({} if decay else {"weight_decay": 0.0})
+                if parameters:
+                    groups.append(group)
+        return groups
+
+    @torch.no_grad()
+    def fit_head(self, batches: Iterable[Any], positions: Tensor) -> None:
+        """Fit the centre and the one scale of the head's features, on training subjects only.
+
+        To be done before training: cosines of features that are not centred lie close together,
+        and a linear map learns slowly from them. One scale for all, so that their natural
+        variances stay. Only running sums are kept.
+
+        Parameters
+        ----------
+        batches
+            Each has `signals` (B, C, T) and `mask` (B, C); windows without any channel do not
+            count.
+        positions
+            (C, 3).
+        """
+        was_training = self.training
+        self.eval()
+        moments = Moments()
+        for batch in batches:
+            usable = batch.mask.any(-1)
+            if usable.any():
+                parts = self.encoder.inputs(batch.signals[usable], positions, batch.mask[usable])
+                pooled = self.head.pooling(self.tokens(parts)).double()
+                moments.add(torch.stack([pooled, pooled.square()], 1))
+        mean, square = moments.mean
+        self.head.centre.copy_(mean)
+        self.head.scale.copy_((square - mean.square()).mean().clamp_min(1e-12).sqrt())
+        self.train(was_training)
+
+
+def make_finetuned(
+    encoder: Encoder, params: HeadParams, n_outputs: int, classification: bool
+) -> FineTuned:
+    """Put a new head on an encoder.
+
+    Raises
+    ------
+    UserError
+        When the head does not suit the task.
+    """
+    head = make_head(params, encoder.n_tokens, encoder.params.hidden_dim, n_outputs, classification)
+    return FineTuned(encoder, head)
