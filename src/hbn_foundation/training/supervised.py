@@ -1,4 +1,4 @@
-"""Pretraining that survives: the parent's side, from the run's folder to its checkpoint.
+"""Training that survives: the parent's side, from the run's folder to its checkpoint.
 
 Imports no torch before the training is over.
 """
@@ -15,7 +15,12 @@ import pandas as pd
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.progress import say
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS, ObjectiveParams, TrainerParams
+from hbn_foundation.training.params import (
+    NOT_IN_THE_WEIGHTS,
+    ObjectiveParams,
+    RunParams,
+    TrainerParams,
+)
 from hbn_foundation.training.run_folder import RunFolder, open_run, prune
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
@@ -42,16 +47,64 @@ def pretrain_supervised(
     work_dir: Path,
     *,
     window: WindowParams,
-    run_id: str,
-    supervision: SupervisionParams | None = None,
-    fault: str | None = None,
+    **supervised: Any,
 ) -> tuple[Checkpoint, pd.DataFrame, str]:
-    """Pretrain in a supervised child interpreter, going on where an earlier run died.
+    """Pretrain under supervision.
 
     Parameters
     ----------
     store, windows, splits, participants, encoder, objective, trainer, device_plan, window
         As for `pretraining.pretrain`.
+    work_dir, supervised
+        As for `train_supervised`: `run_id`, `supervision`, `fault`.
+
+    Returns
+    -------
+    tuple
+        As of `train_supervised`.
+    """
+    identity = identify(store, windows, splits, participants, encoder, objective, trainer, window)
+    arguments = {
+        "store": store,
+        "windows": windows,
+        "splits": splits,
+        "participants": participants,
+        "encoder": encoder,
+        "objective": objective,
+        "trainer": trainer,
+        "device_plan": device_plan,
+        "window": window,
+    }
+    return train_supervised(
+        TARGET, arguments, identity, trainer, device_plan, work_dir, **supervised
+    )
+
+
+def train_supervised(
+    target: str,
+    arguments: dict[str, Any],
+    identity: dict[str, Any],
+    trainer: RunParams,
+    device_plan: dict[str, Any],
+    work_dir: Path,
+    *,
+    run_id: str,
+    supervision: SupervisionParams | None = None,
+    fault: str | None = None,
+) -> tuple[Checkpoint, pd.DataFrame, str]:
+    """Train in a supervised child interpreter, going on where an earlier run died.
+
+    Parameters
+    ----------
+    target, arguments
+        What the child calls, as `module:function`; it is also given `folder`, `run_id` and `link`,
+        and returns a dictionary with `stopped`.
+    identity
+        All that the weights depend on, as JSON.
+    trainer
+        Budget, batch, and whether to resume.
+    device_plan
+        `chosen` says where to begin.
     work_dir
         Folder of all runs.
     run_id
@@ -79,28 +132,14 @@ def pretrain_supervised(
     """
     from hbn_foundation.training.fitting import final_checkpoint
 
-    identity = identify(store, windows, splits, participants, encoder, objective, trainer, window)
     run = open_run(Path(work_dir), run_id, identity, trainer.resume)
     done = False
     try:
         run.check_best()
-        arguments = {
-            "folder": run.path,
-            "store": store,
-            "windows": windows,
-            "splits": splits,
-            "participants": participants,
-            "encoder": encoder,
-            "objective": objective,
-            "trainer": trainer,
-            "device_plan": device_plan,
-            "window": window,
-            "run_id": run.path.name,
-        }
         result = Supervisor(
             run.path,
-            TARGET,
-            arguments,
+            target,
+            {**arguments, "folder": run.path, "run_id": run.path.name},
             device=device_plan["chosen"],
             batch_size=trainer.batch_size,
             seconds=trainer.max_training_time,
