@@ -25,7 +25,7 @@ class LinearOutput(nn.Module):
     def forward(
         self, features: Tensor, labels: Tensor | None = None, margin_share: float = 1.0
     ) -> Tensor:
-        """Map features (B, F) to outputs (B, K); labels are not looked at, as there is no margin."""
+        """Map features (B, F) to outputs (B, K); without a margin, labels do not matter."""
         return self.linear(self.dropout(features)).float()
 
 

@@ -1,0 +1,312 @@
+"""Freezing: what is frozen stands still to the bit, and nothing is kept for its gradient."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import small_encoder
+from torch import nn
+from torch.nn import functional
+
+from hbn_foundation.models.finetuned import FineTuned, make_finetuned
+from hbn_foundation.models.params import HeadParams
+
+NAMES = ["band_tokens", "time_tokens", "block_1", "block_2", "head"]
+
+
+class ToyBlock(nn.Module):
+    """A block with everything that moves by itself: batch statistics, dropout, a parameter."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(dim)
+        self.linear = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, tokens):
+        normed = self.norm(tokens.flatten(0, 1)).view(tokens.shape)
+        return tokens + self.dropout(self.linear(normed))
+
+
+def some_model(toy=False, n_outputs=2, **head) -> FineTuned:
+    encoder = small_encoder("band", "time")
+    if toy:
+        encoder.trunk[0] = ToyBlock(32)
+    return make_finetuned(encoder, HeadParams(**head), n_outputs, classification=True)
+
+
+@pytest.fixture
+def run(windows, positions):
+    def run(model, **more):
+        return model(windows.signals, positions, windows.mask, **more)
+
+    return run
+
+
+def train(model, run, steps=3, optimizer=None):
+    labels = torch.arange(8) % 2
+    optimizer = optimizer or torch.optim.AdamW(model.get_param_groups(), weight_decay=0.5)
+    model.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(run(model), labels).backward()
+        optimizer.step()
+    return optimizer
+
+
+def state(model, names):
+    blocks = dict(model.blocks())
+    return {n: {k: v.clone() for k, v in blocks[n].state_dict().items()} for n in names}
+
+
+def same(first, second):
+    return all(torch.equal(first[k], second[k]) for k in first) and first.keys() == second.keys()
+
+
+def test_blocks_hold_every_parameter_once_but_an_unused_norm():
+    model = some_model()
+    assert [name for name, _ in model.blocks()] == NAMES
+    held = [id(p) for _, block in model.blocks() for p in block.parameters()]
+    norm = {id(p) for p in model.encoder.final_norm.parameters()}
+    assert len(held) == len(set(held))
+    assert set(held) == {id(p) for p in model.parameters()} - norm
+    assert not any(p.requires_grad for p in model.encoder.final_norm.parameters())
+    assert sum(model.sizes().values()) == sum(p.numel() for p in model.parameters()) - 64
+    assert model.sizes()["head"] == 13 * 32 * 2 + 2
+
+
+def test_the_final_norm_is_a_block_where_it_is_used(run, windows, positions):
+    plain, normed = some_model(), some_model(final_norm=True)
+    assert [name for name, _ in normed.blocks()] == [*NAMES[:-1], "final_norm", "head"]
+    assert normed.trainable()[-2:] == ("final_norm", "head")
+    parts = normed.eval().encoder.inputs(windows.signals, positions, windows.mask)
+    expected = normed.encoder(windows.signals, positions, windows.mask)
+    assert torch.equal(normed.tokens(parts), expected)
+    expected = plain.eval().encoder.features(windows.signals, positions, windows.mask)
+    assert torch.equal(plain.tokens(parts).flatten(1), expected)
+
+
+@pytest.mark.parametrize("trainable", [["head"], ["block_2", "head"], ["time_tokens", "head"], []])
+def test_frozen_blocks_stay_to_the_bit(run, trainable):
+    """With batch norm, dropout, weight decay and the momentum of earlier steps."""
+    model = some_model(toy=True)
+    optimizer = train(model, run)  # everything moves, and AdamW gathers momentum
+    model.train()
+    functional.cross_entropy(run(model), torch.arange(8) % 2).backward()  # a gradient left over
+    model.set_trainable(trainable)
+    frozen = [name for name in NAMES if name not in trainable]
+    before = state(model, NAMES)
+    if trainable:
+        train(model, run, optimizer=optimizer)
+    else:
+        optimizer.step()
+        run(model)
+    after = state(model, NAMES)
+    for name in frozen:
+        assert same(before[name], after[name]), name
+    for name in trainable:
+        assert not same(before[name], after[name]), name
+
+
+def test_the_test_above_can_fail(run):
+    model = some_model(toy=True)
+    before = state(model, NAMES)
+    train(model, run)
+    for name, tensors in state(model, NAMES).items():
+        assert not same(before[name], tensors), name
+    assert model.encoder.trunk[0].norm.num_batches_tracked == 3
+
+
+def test_frozen_blocks_stay_in_evaluation_mode(run):
+    model = some_model(toy=True)
+    toy = model.encoder.trunk[0]
+    model.freeze_backbone()
+    assert not toy.training
+    assert not toy.norm.training
+    assert model.head.training
+    model.train()
+    assert not toy.training
+    assert not toy.dropout.training
+    assert model.head.training
+    model.eval()
+    assert not model.head.training
+    model.unfreeze_backbone()
+    assert not toy.training  # unfrozen, but the model is in evaluation
+    model.train()
+    assert toy.training
+    assert toy.norm.training
+
+
+def test_unfreezing_in_training_sets_training_mode_at_once():
+    model = some_model(toy=True).train()
+    model.freeze_backbone()
+    model.set_trainable(["block_1", "head"])
+    assert model.encoder.trunk[0].norm.training
+    assert not model.encoder.trunk[1].training
+
+
+def test_a_frozen_model_has_no_chance_in_it(run):
+    model = some_model(toy=True, dropout=0.0).train()
+    model.freeze_backbone()
+    assert torch.equal(run(model), run(model))
+
+
+@pytest.mark.parametrize("first", range(5))
+def test_nothing_is_kept_for_the_gradient_of_a_frozen_prefix(run, first):
+    model = some_model().train()
+    model.set_trainable(NAMES[first:])
+    needs_gradient = {}
+    for name, block in model.blocks()[:-1]:
+        block.register_forward_hook(
+            lambda _, __, output, name=name: needs_gradient.update({name: output.requires_grad})
+        )
+    needs_gradient["head"] = run(model).requires_grad
+    expected = {name: number >= first for number, name in enumerate(NAMES)}
+    expected["band_tokens"] = first == 0  # the two families stand side by side
+    assert needs_gradient == expected
+
+
+def test_gradient_passes_through_a_frozen_block(run):
+    model = some_model()
+    nn.init.normal_(model.head.output.linear.weight)
+    model.set_trainable(["block_1", "head"])
+    run(model).logsumexp(1).sum().backward()
+    assert model.encoder.trunk[0].attention.out.weight.grad.any()
+    assert all(p.grad is None for p in model.encoder.trunk[1].parameters())
+    assert all(p.grad is None for p in model.encoder.tokenisers.parameters())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sets(st.sampled_from(NAMES)), max_size=4))
+def test_any_sequence_of_freezing_ends_as_its_last(choices):
+    model = some_model(toy=True)
+    for names in choices:
+        model.set_trainable(names)
+    last = choices[-1] if choices else set(NAMES)
+    assert model.trainable() == tuple(name for name in NAMES if name in last)
+    for name, block in model.blocks():
+        assert all(p.requires_grad == (name in last) for p in block.parameters())
+        assert all(module.training == (name in last) for module in block.modules())
+
+
+def test_known_methods():
+    model = some_model()
+    assert model.trainable() == tuple(NAMES)
+    model.set_progressive_unfreezing_mode(1)
+    assert model.trainable() == ("head",)
+    model.set_progressive_unfreezing_mode(phase=2)
+    assert model.trainable() == tuple(NAMES)
+    model.freeze_backbone()
+    assert model.trainable() == ("head",)
+    for phase in (0, 3):
+        with pytest.raises(ValueError, match="expected 1"):
+            model.set_progressive_unfreezing_mode(phase)
+    with pytest.raises(ValueError, match="no block 'blokc_1'; known: band_tokens"):
+        model.set_trainable(["blokc_1"])
+    assert model.trainable() == ("head",)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_groups_partition_the_parameters(frozen):
+    model = some_model(kind="mlp", pooling="attention", final_norm=True)
+    if frozen:
+        model.freeze_backbone()
+    groups = model.get_param_groups(head_lr=2e-3)
+    held = [id(p) for group in groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+    assert len({group["name"] for group in groups}) == len(groups)
+    for group in groups:
+        assert group["lr"] == (2e-3 if group["block"] == "head" else pytest.approx(2e-4))
+    rates = {g["block"]: g["lr"] for g in model.get_param_groups(1e-2, backbone_lr=5e-6)}
+    assert rates["head"] == 1e-2
+    assert rates["block_1"] == 5e-6
+
+
+def test_an_optimizer_takes_the_groups_and_decays_matrices_only():
+    model = some_model()
+    names = {id(p): name for name, p in model.named_parameters()}
+    optimizer = torch.optim.AdamW(model.get_param_groups(), weight_decay=0.05)
+    decayed = set()
+    for group in optimizer.param_groups:
+        assert group["weight_decay"] == (0.05 if group["decay"] else 0.0)
+        decayed |= {names[id(p)] for p in group["params"] if group["decay"]}
+    assert "encoder.trunk.0.attention.out.weight" in decayed
+    assert "head.output.linear.weight" in decayed
+    plain = ("bias", "position", "norm.weight", "scale")
+    assert not [name for name in decayed if name.endswith(plain)]
+
+
+def test_the_training_modules_agree_on_what_is_decayed():
+    from hbn_foundation.training.optimizer import parameter_groups
+
+    model = some_model(pooling="attention", margin="cosface")
+    theirs = {g["name"]: g["params"] for g in parameter_groups(model.blocks(), 1e-3, 0.05)}
+    ours = {g["name"]: g["params"] for g in model.get_param_groups()}
+    assert theirs.keys() == ours.keys()
+    for name in ours:
+        assert [id(p) for p in ours[name]] == [id(p) for p in theirs[name]]
+
+
+@pytest.mark.parametrize("head", [{}, {"margin": "arcface"}, {"pooling": "attention"}])
+def test_the_output_of_a_sample_does_not_depend_on_its_batch(windows, positions, head):
+    model = some_model(**head)
+    nn.init.normal_(next(model.head.output.parameters()))
+    model.eval()
+    whole = model(windows.signals, positions, windows.mask)
+    alone = torch.cat(
+        [
+            model(windows.signals[i : i + 1], positions, windows.mask[i : i + 1])
+            for i in range(len(windows.signals))
+        ]
+    )
+    torch.testing.assert_close(alone, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_labels_reach_the_margin(run):
+    model = some_model(margin="cosface", dropout=0.0).train()
+    model.freeze_backbone()
+    labels = torch.zeros(8, dtype=torch.int64)
+    lowered = run(model) - run(model, labels=labels, margin_share=0.5)
+    torch.testing.assert_close(lowered, torch.tensor([[1.6, 0.0]]).expand(8, 2))
+    model.eval()
+    assert torch.equal(run(model, labels=labels), run(model))
+
+
+def test_features_and_output_are_the_forward_pass(run, windows, positions):
+    model = some_model(kind="mlp").eval()
+    nn.init.normal_(model.head.output.linear.weight)
+    features = model.features(windows.signals, positions, windows.mask)
+    assert features.shape == (8, 256)
+    assert torch.equal(model.head.output(features), run(model))
+
+
+def test_fitting_the_head_centres_its_features_with_one_scale(windows, positions):
+    model = some_model(toy=True).train()
+    empty = SimpleNamespace(
+        signals=torch.zeros_like(windows.signals), mask=torch.zeros_like(windows.mask)
+    )
+    parts = SimpleNamespace(signals=windows.signals[:3], mask=windows.mask[:3])
+    rest = SimpleNamespace(signals=windows.signals[3:], mask=windows.mask[3:])
+    before = state(model, NAMES[:-1])
+    model.fit_head([parts, empty, rest], positions)
+    assert model.training
+    assert model.encoder.trunk[0].training
+    assert all(same(before[name], now) for name, now in state(model, NAMES[:-1]).items())
+    features = model.eval().features(windows.signals, positions, windows.mask)
+    torch.testing.assert_close(features.mean(0), torch.zeros(features.shape[1]), atol=1e-4, rtol=0)
+    assert features.var(0, correction=0).mean().item() == pytest.approx(1, abs=1e-3)
+    assert features.var(0).max() > 1.5 * features.var(0).min()  # their own variances stay
+
+
+def test_a_copy_keeps_what_is_frozen():
+    model = some_model(toy=True)
+    model.set_trainable(["block_2", "head"])
+    copied = copy.deepcopy(model).train()
+    assert copied.trainable() == ("block_2", "head")
+    assert not copied.encoder.trunk[0].training
+    assert copied.encoder.trunk[1].training
+    again = some_model(toy=True)
+    again.load_state_dict(model.state_dict())
