@@ -71,10 +71,16 @@ class SplitParams(Params):
 
 
 class LabelParams(Params):
-    """What is to be told apart: the tasks, or the values of a participants column."""
+    """What is to be told apart or predicted: the tasks, or the values of a participants column."""
 
     kind: Literal["task", "participant"] = Field(
         "task", description="Label windows by their task, or by a column of participants.tsv."
+    )
+    type: Literal["auto", "binary", "multiclass", "regression"] = Field(
+        "auto",
+        description="binary: two classes, numbers cut in two; multiclass: each value a class; "
+        "regression: the number itself; auto: numbers of more than five different values are "
+        "cut in two, anything else is a class by its value.",
     )
     column: str | None = Field(
         None, description="The column of participants.tsv, where kind is participant."
@@ -98,4 +104,10 @@ class LabelParams(Params):
             raise ValueError("positive must name at least one value, found none")
         if self.positive and self.threshold is not None:
             raise ValueError("give positive or threshold, not both")
+        if self.type == "regression" and self.kind == "task":
+            raise ValueError("type: regression needs kind: participant and a column of numbers")
+        if self.type in ("multiclass", "regression"):
+            cut = "positive" if self.positive else "threshold"
+            if self.positive or self.threshold is not None:
+                raise ValueError(f"{cut} makes two classes, found type: {self.type}")
         return self

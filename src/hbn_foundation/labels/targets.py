@@ -1,4 +1,4 @@
-"""Give each window a class: its task, or what participants.tsv says about its subject."""
+"""Give each window a class or a number: its task, or what participants.tsv says of its subject."""
 
 from __future__ import annotations
 
@@ -31,6 +31,97 @@ class WindowLabels(NamedTuple):
     names: tuple[str, ...]
 
 
+class WindowTargets(NamedTuple):
+    """What is to be learned about windows: a class or a number.
+
+    Attributes
+    ----------
+    values
+        In the order of the windows table: int64 classes, −1 where unknown, or float64 numbers,
+        NaN where unknown.
+    names
+        Name of each class; the name of the column alone for a number.
+    is_regression
+        Whether the values are numbers.
+    mean, sd
+        Of the numbers over the training subjects, each counted once (ddof 0); 0 and 1 for classes.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    is_regression: bool = False
+    mean: float = 0.0
+    sd: float = 1.0
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which windows (N,) have a value."""
+        return is_known(self.values)
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs a model of them has: one per class, or one."""
+        return len(self.names)
+
+
+def is_known(values: np.ndarray) -> np.ndarray:
+    """Tell which values are known: classes other than −1, numbers other than NaN."""
+    return ~np.isnan(values) if np.issubdtype(values.dtype, np.floating) else values != UNKNOWN
+
+
+def window_targets(
+    windows: pd.DataFrame,
+    participants: pd.DataFrame,
+    params: LabelParams,
+    train_subjects: Iterable[str],
+) -> WindowTargets:
+    """Give each window a class as `window_labels` does, or the number of its subject.
+
+    Parameters
+    ----------
+    windows
+        Windows table with `subject` and `task`.
+    participants
+        Table with the column `subject`.
+    params
+        What is to be learned; its type `regression` asks for the number.
+    train_subjects
+        Subjects of the training split.
+
+    Returns
+    -------
+    WindowTargets
+
+    Raises
+    ------
+    UserError
+        As `window_labels`; for regression when a value of the column is not a number, or fewer
+        than two different numbers are known of the training subjects.
+    """
+    subjects = list(map(str, train_subjects))
+    if params.type != "regression":
+        return WindowTargets(*window_labels(windows, participants, params, subjects))
+    name = str(params.column)
+    column = _column(participants, name)
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = column[column.notna() & ~np.isfinite(numbers)]
+    if len(wrong):
+        raise UserError(
+            f"labels: type: regression needs numbers, but {name} of subject {wrong.index[0]} is "
+            f"{wrong.iloc[0]}"
+        )
+    present = numbers.index.isin(subjects) & numbers.index.isin(windows["subject"].unique())
+    training = numbers[present].dropna()
+    if training.nunique() < 2:
+        found = some(training.unique()) or "none"
+        raise UserError(
+            f"labels: two different values of {name} or more are needed among the training "
+            f"subjects, found {found}"
+        )
+    values = windows["subject"].map(numbers).to_numpy(dtype=np.float64)
+    return WindowTargets(values, (name,), True, float(training.mean()), float(training.std(ddof=0)))
+
+
 def window_labels(
     windows: pd.DataFrame,
     participants: pd.DataFrame,
@@ -43,7 +134,7 @@ def window_labels(
     them; what no training subject has is unknown (−1), for nothing can be learned about it. With
     `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
     at `threshold`, by default at the median of the training subjects when it has more than five
-    different values; the names say where (`age > 10.2`).
+    different values (more than two with type `binary`); the names say where (`age > 10.2`).
 
     Parameters
     ----------
@@ -65,8 +156,11 @@ def window_labels(
     ------
     UserError
         When the column is missing, a positive value does not occur, a threshold is set for a
-        column that is not numeric, or the training subjects have only one class.
+        column that is not numeric, the training subjects have only one class, or other classes
+        than the type says.
     """
+    if params.type == "regression":
+        raise UserError("labels: classes are needed here, found type: regression")
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
     if params.kind == "task":
         what, values, numeric = "task", windows["task"].astype(object), False
@@ -74,7 +168,7 @@ def window_labels(
         what = str(params.column)
         column = _column(participants, what)
         values = windows["subject"].map(column).astype(object)
-        numeric = _is_numeric(column, what, params.threshold)
+        numeric = _is_numeric(column, what, params)
     if params.positive:
         labels = _one_against_rest(values, training, params.positive, what)
     elif numeric:
@@ -87,6 +181,11 @@ def window_labels(
         raise UserError(
             f"labels: two classes of {what} or more are needed among the training subjects, "
             f"found {found}"
+        )
+    if params.type == "binary" and len(labels.names) > 2:
+        raise UserError(
+            f"labels: type: binary needs two classes, but {what} of the training subjects has "
+            f"{len(labels.names)}: {some(labels.names)}; name those of class 1 in positive"
         )
     return labels
 
@@ -104,12 +203,12 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
     would also take away what windows of a recording share, and so would be too easy to tell from
     the truth. Group by recording when the label belongs to the recording (its task), by subject
     when it belongs to the subject (a participants column). Unknown labels stay where they are;
-    how many groups each class has stays the same.
+    how many groups each class or number has stays the same.
 
     Parameters
     ----------
     values
-        Integer classes (windows,); −1 is unknown.
+        Integer classes (windows,), −1 is unknown; or numbers, NaN is unknown.
     groups
         Recording or subject of each window (windows,).
     seed
@@ -118,7 +217,7 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
     Returns
     -------
     numpy.ndarray
-        Permuted classes (windows,).
+        Permuted values (windows,).
 
     Raises
     ------
@@ -130,13 +229,17 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
         np.asarray(list(groups), dtype=str), return_index=True, return_inverse=True
     )
     of_group = values[first]
-    mixed = np.unique(group[of_group[group] != values])
+    mixed = np.unique(group[~_same(of_group[group], values)])
     if len(mixed):
         raise ValueError(f"groups with more than one label: {some(names[mixed])}")
-    known = np.flatnonzero(of_group != UNKNOWN)
+    known = np.flatnonzero(is_known(of_group))
     shuffled = of_group.copy()
     shuffled[known] = of_group[np.random.default_rng(seed).permutation(known)]
     return shuffled[group]
+
+
+def _same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return (first == second) | ~(is_known(first) | is_known(second))
 
 
 def _column(participants: pd.DataFrame, name: str) -> pd.Series:
@@ -147,13 +250,20 @@ def _column(participants: pd.DataFrame, name: str) -> pd.Series:
     return participants.set_index("subject")[name]
 
 
-def _is_numeric(column: pd.Series, name: str, threshold: float | None) -> bool:
+def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
     """Tell whether a column is cut; one of a few numbers, such as 0 and 1, is a category."""
     known = column.dropna()
     numbers = bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
-    if threshold is not None and not numbers:
+    if params.threshold is not None and not numbers:
         raise UserError(f"labels: threshold is set, but the values of {name} are not numbers")
-    return threshold is not None or (numbers and known.nunique() > MOST_CATEGORIES)
+    many = numbers and known.nunique() > MOST_CATEGORIES
+    if params.type == "multiclass" and many:
+        raise UserError(
+            f"labels: type: multiclass, but {name} has {known.nunique()} different numbers, more "
+            f"than {MOST_CATEGORIES}; use binary, which cuts them in two, or regression"
+        )
+    two_wanted = params.type == "binary" and numbers and known.nunique() > 2
+    return params.threshold is not None or many or two_wanted
 
 
 def _categories(values: pd.Series, training: np.ndarray) -> WindowLabels:

@@ -1,0 +1,60 @@
+"""Names of the scores that are followed while a label is learned, and which way is better.
+
+A name alone is of the validation subjects; with `train_` before it, of the training subjects.
+"""
+
+from __future__ import annotations
+
+from hbn_foundation.errors import UserError
+
+TRAIN = "train_"
+CLASSIFICATION_METRICS = (
+    "loss",
+    "f1",
+    "balanced_accuracy",
+    "auroc",
+    "accuracy",
+    "fisher_ratio",
+)
+REGRESSION_METRICS = ("loss", "nrmse", "r", "mae", "r2")
+LOWER_IS_BETTER = ("loss", "nrmse", "mae")
+
+_ON_VALIDATION = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS[1:])
+KNOWN_METRICS = (*_ON_VALIDATION, *(TRAIN + name for name in _ON_VALIDATION))
+
+
+def metrics_of(is_regression: bool) -> tuple[str, ...]:
+    """Names that are computed for a number, or for classes, on validation subjects."""
+    return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
+
+
+def higher_is_better(name: str) -> bool:
+    """Tell whether a larger value of a score is a better one."""
+    return name.removeprefix(TRAIN) not in LOWER_IS_BETTER
+
+
+def check_metric(name: str, key: str, is_regression: bool | None = None) -> None:
+    """Make sure that a score is computed.
+
+    Parameters
+    ----------
+    name
+        As in `KNOWN_METRICS`.
+    key
+        The parameter that names it, for the message.
+    is_regression
+        What is learned: a number or classes; None where that is not known yet.
+
+    Raises
+    ------
+    UserError
+        When nothing of this name is computed, or not for this kind of label.
+    """
+    known = _ON_VALIDATION if is_regression is None else metrics_of(is_regression)
+    if name.removeprefix(TRAIN) in known:
+        return
+    kinds = {None: "", True: " for regression", False: " for classes"}
+    raise UserError(
+        f"{key}: {name} is not computed{kinds[is_regression]}; known: {', '.join(known)}, each "
+        f"also with {TRAIN} before it"
+    )
