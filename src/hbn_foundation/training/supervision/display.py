@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -52,11 +53,11 @@ class Display:
 
     def pause(self) -> None:
         """Leave the bar as it is; the next beat begins another one."""
-        self._pace = Pace()
         if self._bar is not None:
             self._heard = time.monotonic()  # whoever ended the child tells of its silence
             self._bar.stop()
             self._bar = None
+        self._pace = Pace()
 
     def _start(self) -> None:
         from rich.console import Console
@@ -121,6 +122,8 @@ class Pace:
 
 def duration(seconds: float, digits: int = 0) -> str:
     """Say a time in words; below a minute with so many digits."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.{digits}f} s"

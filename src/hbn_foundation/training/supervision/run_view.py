@@ -161,8 +161,9 @@ def _state(
     reason = str(result.get("stopped", "")) if isinstance(result, dict) else ""
     if (folder / DONE).exists():
         return DONE_STATE, reason
-    left_something = isinstance(result, dict) or isinstance(failure, dict)
-    if beat is not None and _is_there(beat, left_something):
+    ended = bool(incidents) and _newer(folder / INCIDENTS, folder / BEATS)
+    ended = ended or isinstance(result, dict) or isinstance(failure, dict)
+    if beat is not None and _is_there(beat, ended):
         silent = beat.age is not None and limit is not None and beat.age > limit
         return (SILENT, "the supervisor ends it") if silent else (RUNNING, "")
     if _supervised(folder):
@@ -180,7 +181,7 @@ def _state(
     return (REBOOTED if beat is not None and beat.age is None else KILLED), note
 
 
-def _is_there(beat: Beat, left_something: bool) -> bool:
+def _is_there(beat: Beat, ended: bool) -> bool:
     """Tell whether the child is there that gave a beat."""
     age = beat.age
     if age is None:
@@ -188,7 +189,7 @@ def _is_there(beat: Beat, left_something: bool) -> bool:
     process = process_age(beat.pid)
     if process is not None and process >= age - 1.0:  # else its number was given anew
         return True
-    return not left_something and age < max(FRESH, 3 * (beat.median_step or 0.0))
+    return not ended and age < max(FRESH, 3 * (beat.median_step or 0.0))
 
 
 def _supervised(folder: Path) -> bool:
@@ -276,7 +277,8 @@ def _sound(beat: Beat | None) -> Beat | None:
     for part in fields(Beat):
         value, usual = getattr(beat, part.name), getattr(empty, part.name)
         if usual is None or isinstance(usual, float):
-            sound = (value is None and usual is None) or isinstance(value, int | float)
+            sound = (value is None and usual is None) or number(value) is not None
+            sound = sound or (part.name == "loss" and isinstance(value, float))  # NaN or infinite
         else:
             sound = isinstance(value, type(usual))
         if not sound:

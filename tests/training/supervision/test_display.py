@@ -1,0 +1,145 @@
+"""The bar on a real terminal, and the lines elsewhere."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import pty
+import struct
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from hbn_foundation.training.supervision import display
+from hbn_foundation.training.supervision.display import Display, Pace, duration
+from hbn_foundation.training.supervision.heartbeat import EVALUATION, FIRST_STEP, Beat
+
+HERE = Path(__file__).parent
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"  # the cursor
+LOG = "import logging; logging.basicConfig(level=logging.INFO, format='%(message)s')"
+WATCHED = f"""{LOG}
+import stand_in, sys
+from pathlib import Path
+stand_in.main(Path(sys.argv[1]), {{"fault": "kill@8", "pause": 0.08}})
+"""
+ALONE = f"""{LOG}
+import time
+from hbn_foundation.training.supervision.display import Display
+from hbn_foundation.training.supervision.heartbeat import Beat
+with Display() as display:
+    for step in range(1, 6):
+        display.show(Beat(
+            section="step", epoch=1, epochs=2, step=step, steps=10, device="cuda",
+            loss=0.25, windows_per_second=512.3, median_step=60.0,
+        ))
+        time.sleep(0.12)
+        if step == 3:
+            display.line("epoch 1 of 2: [loss] 0.250")
+print("after it")
+"""
+
+
+def on_a_terminal(code: str, *arguments: str, columns: int = 80) -> str:
+    """Run Python code on a pseudo-terminal; return all that it wrote there."""
+    child, terminal = pty.fork()
+    if child == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(HERE)}
+        environment.pop("COLUMNS", None)
+        os.execve(sys.executable, [sys.executable, "-c", code, *arguments], environment)
+    written = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # it has ended
+            break
+        written += part
+    os.close(terminal)
+    assert os.waitpid(child, 0)[1] == 0, written.decode()
+    return written.decode()
+
+
+def test_the_bar_tells_how_it_goes():
+    text = on_a_terminal(ALONE)
+    assert "epoch 1/2  loss 0.250  512 windows/s" in text
+    assert "9 min 00 s left  cuda" in text  # of the median step, until there are two
+    assert "1 s left  cuda" in text.rpartition("epoch 1/2")[2]
+    assert text.count(HIDDEN) == text.count(SHOWN) == 2
+    assert text.rindex(SHOWN) > text.rindex(HIDDEN)
+    lines = [line.split("\r")[-1] for line in text.split("\r\n")]
+    assert [line for line in lines if line.endswith("epoch 1 of 2: [loss] 0.250")]
+    assert lines[-2].endswith("after it")
+
+
+@pytest.mark.parametrize("columns", [20, 50])
+def test_the_bar_keeps_to_one_line_of_a_narrow_terminal(columns):
+    text = on_a_terminal(ALONE, columns=columns)
+    assert "epoch 1/2" in text
+    assert "\x1b[2A" not in text  # it never goes up by more than its own line
+
+
+def test_the_bar_outlives_a_killed_child(tmp_path):
+    text = on_a_terminal(WATCHED, str(tmp_path))
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["stopped"] == "all epochs"
+    before, _, rest = text.partition("it was ended by SIGKILL; again on simulated")
+    assert "epoch 2/4  loss 1.000" in before
+    assert before.rindex(SHOWN) > before.rindex(HIDDEN)
+    assert before.rpartition("\r\n")[2].endswith("training on simulated, step, step 7: ")
+    _, _, on_cpu = rest.partition("on to cpu from the last checkpoint")
+    assert "epoch 4/4" in on_cpu
+    assert " cpu" in on_cpu
+    assert on_cpu.rindex(SHOWN) > on_cpu.rindex(HIDDEN)
+
+
+def test_elsewhere_there_are_lines_alone(caplog, capfd):
+    caplog.set_level(logging.INFO)
+    with Display() as shown:
+        shown.show(Beat(section="step", step=1, steps=2))
+        shown.line("epoch 1 of 1")
+    assert caplog.messages == ["epoch 1 of 1"]
+    assert "━" not in capfd.readouterr().err
+
+
+def test_silence_shows_on_the_bar(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    shown = Display()
+    shown.show(Beat(section="step", epoch=1, epochs=3, device="cuda"))
+    assert shown.describe() == "epoch 1/3  cuda"
+    now = 114.0
+    assert shown.describe() == "epoch 1/3  cuda  silent for 14 s"
+
+
+def test_pace_has_validations_in_it_but_not_the_first_step():
+    pace = Pace()
+    pace.note(Beat(section=FIRST_STEP, step=0), 0.0)
+    beat = Beat(section="step", step=1, steps=11, median_step=1.0)
+    pace.note(beat, 500.0)
+    assert pace.seconds_left(beat) == 10.0
+    pace.note(Beat(section=EVALUATION, step=2), 501.0)
+    beat = Beat(section="step", step=3, steps=11, median_step=1.0)
+    pace.note(beat, 508.0)
+    assert pace.seconds_left(beat) == 32.0
+    assert Pace().seconds_left(Beat(steps=11)) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (59.4, "59 s"),
+        (59.7, "1 min 00 s"),
+        (599.0, "9 min 59 s"),
+        (599.7, "10 min"),
+        (3599.0, "1 h 00 min"),
+        (7260.0, "2 h 01 min"),
+        (201_000.0, "2 d 7 h"),
+        (float("inf"), "an unknown time"),
+    ],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
