@@ -16,7 +16,7 @@ import torch
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
-from hbn_foundation.training.run_folder import BEST, HISTORY, LAST
+from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, epochs_in
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
 
@@ -96,9 +96,10 @@ class Beats(lightning.Callback):
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """Stop between two epochs where that is asked for."""
+        """Stop between two epochs where that is asked for, unless the training ends there."""
         reason = self.link.asked_to_stop
-        if reason is not None and trainer.current_epoch + 1 < self.epochs:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == self.epochs
+        if reason is not None and not ends:
             loop.cut_short = reason
             trainer.should_stop = True
 
@@ -143,6 +144,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         self.row: dict[str, Any] = {}
         self.monitored = float("nan")
         self.state: dict[str, Any] = {"best": float("inf"), "best_epoch": None, "ends": False}
+        self.state["monitored"] = self.monitored
 
     def metadata(self) -> dict[str, Any]:
         """Metadata of a checkpoint after the last epoch."""
@@ -160,17 +162,26 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
-        self.state = dict(state_dict)
+        self.state = {**self.state, **state_dict}
 
     def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """End at once, when patience was at its end as the run died."""
+        """End at once, when patience was at its end as the run died; replace a lost best."""
         trainer.should_stop = self.state["ends"]
+        if self.state["best_epoch"] is None or (self.folder / BEST).is_dir():
+            return
+        self.row, self.monitored = loop.history[-1], self.state["monitored"]
+        self.state |= {"best": float("inf"), "best_epoch": None}
+        if self.monitored < float("inf"):  # false for NaN
+            self.state |= {"best": self.monitored, "best_epoch": self.row["epoch"]}
+            self._save_weights(loop, BEST)
+        elif self.state["ends"]:
+            self._save_weights(loop, LAST)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Save what is due; the row of this epoch is already in the history."""
         self.link.beat(CHECKPOINT)
         self.row = row = loop.history[-1]
-        self.monitored = loop.monitored()
+        self.monitored = self.state["monitored"] = loop.monitored()
         with renamed_when_done(self.folder / HISTORY) as temporary:
             temporary.write_text(json.dumps(loop.history))
         if loop.partial:
@@ -187,7 +198,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         if (row["epoch"] + 1) % self.every == 0:
             self.link.beat(CHECKPOINT)
             trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
-            for old in sorted(self.folder.glob("epoch-[0-9]*[0-9]"))[: -self.keep_last]:
+            for old in epochs_in(self.folder)[: -self.keep_last]:
                 shutil.rmtree(old)
         self.link.beat(STEP)
 

@@ -20,7 +20,7 @@ from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 from hbn_foundation.training.disk import check_space
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
-from hbn_foundation.training.run_folder import BEST, HISTORY, LAST
+from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, damage, epochs_in
 from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Link
 
 if TYPE_CHECKING:
@@ -68,9 +68,14 @@ def fit(
     from hbn_foundation.training.training_state import CheckpointFolders, largest_size
 
     folder.mkdir(parents=True, exist_ok=True)
-    for old in [] if resume_from else [*folder.glob("epoch-*"), folder / BEST]:
+    stale = [folder / LAST]
+    for name in (BEST, LAST, "epoch-*"):  # temporary names that a killed process left
+        stale += folder.glob(f".{name}.*")
+    if resume_from is None:
+        stale += [folder / BEST, *epochs_in(folder)]
+        (folder / HISTORY).unlink(missing_ok=True)
+    for old in stale:
         shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(folder / LAST, ignore_errors=True)
     check_space(folder, *largest_size(loop), params.keep_last)
     checkpoints = callbacks.EpochCheckpoints(
         folder, params.checkpoint_every, params.keep_last, link, provenance
@@ -100,23 +105,26 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
     """Load what a run leaves: the best weights by what is monitored, and the history.
 
     The weights of an epoch that was cut short count where they are better; without a validation,
-    the last ones.
+    or where the end came before they were written, the last epoch's.
 
     Raises
     ------
     UserError
         When there is neither.
     """
-    history = pd.DataFrame(json.loads((folder / HISTORY).read_text()))
     found: dict[Path, float] = {}
     for name in (BEST, LAST):
         if (folder / name / METADATA_FILE).is_file():
             metadata = json.loads((folder / name / METADATA_FILE).read_text())
             found[folder / name] = metadata.get("monitored", float("inf"))
+    whole = [path for path in epochs_in(folder) if damage(path) is None]
+    if not found and whole:
+        found[whole[-1]] = 0.0
     if not found:
         raise UserError(
             f"trainer: {stopped}, before the first epoch; expected time for a step at least"
         )
+    history = pd.DataFrame(json.loads((folder / HISTORY).read_text()))
     checkpoint = Checkpoint.load(min(found, key=lambda path: found[path]))
     checkpoint.metadata["stopped"] = stopped
     return checkpoint, history

@@ -72,8 +72,7 @@ class RunFolder:
 
     def epochs(self) -> list[Path]:
         """Checkpoints of epochs, oldest first, whole or not."""
-        found = [path for path in self.path.glob("epoch-*") if EPOCH.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
+        return epochs_in(self.path)
 
     def newest(self) -> tuple[Path | None, int]:
         """Find the newest whole checkpoint, and how many epochs are done in it.
@@ -101,6 +100,12 @@ class RunFolder:
                 with full_disk_named(best):
                     shutil.copytree(folder, best, ignore=shutil.ignore_patterns(STATE))
                 return
+
+
+def epochs_in(folder: Path) -> list[Path]:
+    """List the checkpoints of epochs in a folder, oldest first, whole or not."""
+    found = [path for path in folder.glob("epoch-*") if EPOCH.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
 def damage(folder: Path) -> str | None:
