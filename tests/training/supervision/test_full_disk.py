@@ -7,7 +7,7 @@ import resource
 import subprocess
 
 import pytest
-from stand_in import expected, open_run, save, supervise
+from stand_in import expected, fill, open_run, save, supervise
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision import supervisor
@@ -26,17 +26,6 @@ def small_disk(tmp_path):
         pytest.skip("no file system can be mounted here")
     yield path
     subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
-def fill(path):
-    """Leave not a byte free."""
-    with open(path / "ballast", "wb", buffering=0) as file:
-        for size in (4096, 1):
-            try:
-                while True:
-                    file.write(b"0" * size)
-            except OSError:
-                continue
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):

@@ -1,0 +1,49 @@
+"""Supervised pretraining of a small encoder, in this process or as a process of its own."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.supervised import pretrain_supervised
+from hbn_foundation.training.supervision.params import SupervisionParams
+
+LIMITS = {"start": 60.0, "first_step": 10.0, "step_least": 3.0, "kill_after": 3.0, "grace": 10.0}
+TRAINER: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 32,
+    "warmup_steps": 2,
+    "precision": "32",
+}
+
+
+def supervised(data: tuple[Any, Any, Any], work_dir: Path, **options: Any):
+    """Pretrain; `trainer`, `limits`, `device`, `run_id` and `fault` may differ."""
+    return pretrain_supervised(
+        *data,
+        None,
+        EncoderParams(hidden_dim=32, n_heads=4, n_layers=2, tokens=("band",)),
+        ObjectiveParams(name="band_completion"),
+        TrainerParams(**{**TRAINER, **options.get("trainer", {})}),
+        {"chosen": options.get("device", "simulated")},
+        work_dir,
+        window=WindowParams(),
+        run_id=options.get("run_id", "run"),
+        supervision=SupervisionParams(**{**LIMITS, **options.get("limits", {})}),
+        fault=options.get("fault"),
+    )
+
+
+if __name__ == "__main__":
+    work, arguments = Path(sys.argv[1]), pickle.loads(Path(sys.argv[2]).read_bytes())
+    try:
+        supervised(arguments["data"], work, **arguments["options"])
+    except UserError as error:
+        print(f"{type(error).__name__}: {error}")
+        sys.exit(1)

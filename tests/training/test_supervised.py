@@ -1,0 +1,255 @@
+"""Real training in a real child interpreter: what strikes it, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import supervised_run
+import torch
+from supervised_run import supervised
+from supervision.stand_in import alive, fill, wait_for
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
+from hbn_foundation.training.run_folder import BEST, HISTORY, METADATA, WEIGHTS, RunFolder
+from hbn_foundation.training.supervision.heartbeat import read_beat
+
+STEPS = 6  # of an epoch
+
+
+@pytest.fixture(scope="module")
+def data(store, windows, splits):
+    return store, windows, splits
+
+
+@pytest.fixture(scope="module")
+def normal(data, tmp_path_factory):
+    """A run that nothing disturbs: checkpoint, history, incidents, its folder."""
+    work = tmp_path_factory.mktemp("normal")
+    return *supervised(data, work, device="cpu"), work / "run"
+
+
+@pytest.fixture(scope="module")
+def failed(data, tmp_path_factory):
+    """A run that an exception ended in its third epoch, and the message."""
+    work = tmp_path_factory.mktemp("failed")
+    with pytest.raises(UserError) as caught:
+        supervised(data, work, fault=f"error@{2 * STEPS + 2}")
+    return work, str(caught.value)
+
+
+@pytest.fixture
+def start(data, tmp_path):
+    """Start a whole run as a process; none is left behind."""
+    started = []
+
+    def start(**options):
+        (tmp_path / "arguments").write_bytes(pickle.dumps({"data": data, "options": options}))
+        command = [sys.executable, supervised_run.__file__, tmp_path, tmp_path / "arguments"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def same(checkpoint, other) -> bool:
+    """Whether all weights are the same bit by bit."""
+    return checkpoint.weights.keys() == other.weights.keys() and all(
+        torch.equal(part.view(torch.uint8), other.weights[name].view(torch.uint8))
+        for name, part in checkpoint.weights.items()
+    )
+
+
+def test_an_undisturbed_run_has_no_incident(normal):
+    checkpoint, history, incidents, folder = normal
+    assert incidents == ""
+    assert checkpoint.metadata["incidents"] == []
+    assert checkpoint.metadata["epochs_by_device"] == {"cpu": [0, 1, 2]}
+    assert checkpoint.metadata["stopped"] == "all epochs"
+    assert history["epoch"].tolist() == [0, 1, 2]
+    assert same(Checkpoint.load(folder / BEST), checkpoint)
+    assert not list(folder.glob("epoch-*"))
+    load_encoder(checkpoint)
+
+
+def test_a_child_killed_at_a_random_step(data, normal, tmp_path):
+    step = random.Random(1).randrange(2, 3 * STEPS)
+    checkpoint, history, incidents = supervised(data, tmp_path, fault=f"kill@{step}*1")
+    assert same(checkpoint, normal[0])
+    assert history["validation_loss"].tolist() == normal[1]["validation_loss"].tolist()
+    (incident,) = [json.loads(line) for line in incidents.splitlines()]
+    assert incident["step"] == step - 1
+    assert "SIGKILL" in incident["what"]
+
+
+def test_a_hang_that_holds_the_lock_is_finished_on_the_cpu(data, normal, tmp_path):
+    checkpoint, history, incidents = supervised(data, tmp_path, fault=f"hang_gil@{STEPS + 3}")
+    assert same(checkpoint, normal[0])
+    assert checkpoint.metadata["epochs_by_device"] == {"simulated": [0], "cpu": [1, 2]}
+    assert history["device"].tolist() == ["simulated", "cpu", "cpu"]
+    found = [json.loads(line) for line in incidents.splitlines()]
+    assert [incident["kind"] for incident in found] == ["silent", "silent"]
+    assert [incident["action"].split()[0] for incident in found] == ["again", "on"]
+    for incident in found:
+        assert (incident["device"], incident["section"]) == ("simulated", "step")
+        assert incident["step"] == STEPS + 2
+        assert "in strike" in incident["stack"]
+        assert "on_train_batch_start" in incident["stack"]
+
+
+def test_an_exception_surfaces_with_its_traceback_and_what_is_saved_is_usable(failed):
+    work, message = failed
+    assert f"failed at step {2 * STEPS + 1}: InjectedError" in message
+    assert "in on_train_batch_start" in message
+    assert str(work / "run") in message
+    for name in (BEST, "epoch-000", "epoch-001"):
+        load_encoder(Checkpoint.load(work / "run" / name))
+
+
+def test_it_goes_on_after_an_exception_with_a_damaged_checkpoint(data, normal, failed, tmp_path):
+    """The metadata of the newest are cut at a random byte, the best one's weights too."""
+    shutil.copytree(failed[0], tmp_path / "work")
+    run, byte = tmp_path / "work" / "run", random.Random(2)
+    for path in (run / "epoch-001" / METADATA, run / BEST / WEIGHTS):
+        os.truncate(path, byte.randrange(path.stat().st_size))
+    checkpoint, history, incidents = supervised(data, tmp_path / "work", run_id="another")
+    assert same(checkpoint, normal[0])
+    assert len(history) == 3
+    assert (run / "epoch-001.damaged").is_dir()
+    assert (run / f"{BEST}.damaged").is_dir()
+    assert not (tmp_path / "work" / "another").exists()
+    assert json.loads(incidents)["kind"] == "error"  # the record of the run is one
+
+
+def test_changed_parameters_are_named(data, failed, tmp_path):
+    shutil.copytree(failed[0], tmp_path / "work")
+    changed = {"trainer": {"learning_rate": 0.01, "resume": "run"}}
+    with pytest.raises(UserError, match=r"learning_rate is 0.001 there and 0.01 here"):
+        supervised(data, tmp_path / "work", **changed)
+
+
+def test_changed_data_are_named(data, failed, tmp_path):
+    store, windows, splits = data
+    shutil.copytree(failed[0], tmp_path / "work")
+    splits = splits.assign(split=splits["split"].tolist()[::-1])
+    with pytest.raises(UserError, match=r"data\.splits is \w+ there and \w+ here"):
+        supervised((store, windows, splits), tmp_path / "work", trainer={"resume": "run"})
+
+
+def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
+    with pytest.raises(UserError) as caught:
+        supervised(data, tmp_path, fault=f"nan@{STEPS + 2}*1")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "the loss is nan in 3 batches in a row" in message
+    assert f"last at step {STEPS + 4} (epoch 2, batch 4, of sub-" in message
+    folder = RunFolder(tmp_path / "run", {})
+    newest, epochs = folder.newest()
+    assert epochs == 1
+    weights = Checkpoint.load(newest).weights
+    assert all(part.isfinite().all() for part in weights.values() if part.is_floating_point())
+    assert same(Checkpoint.load(folder.path / BEST), Checkpoint.load(newest))
+
+
+def test_a_single_loss_that_is_no_number_is_passed_over(data, tmp_path):
+    checkpoint, history, incidents = supervised(
+        data, tmp_path, fault=f"nan@{STEPS + 2}", trainer={"epochs": 2}
+    )
+    assert incidents == ""
+    assert history["train_loss"].notna().all()
+    assert all(p.isfinite().all() for p in checkpoint.weights.values() if p.is_floating_point())
+
+
+@pytest.mark.slow
+def test_too_little_memory_takes_the_same_steps_in_smaller_parts(data, tmp_path):
+    trainer = {"batch_size": 96}
+    whole, expected, _ = supervised(data, tmp_path / "whole", trainer=trainer)
+    checkpoint, history, incidents = supervised(
+        data, tmp_path / "parts", trainer=trainer, fault="oom@2"
+    )
+    actions = [json.loads(line)["action"] for line in incidents.splitlines()]
+    assert [action.split("with ")[1].split()[0] for action in actions] == ["48", "24"]
+    assert history["device"].tolist() == ["simulated"] * 3
+    assert history["learning_rate"].tolist() == pytest.approx(expected["learning_rate"].tolist())
+    for column in ("train_loss", "validation_loss"):
+        assert history[column].tolist() == pytest.approx(expected[column].tolist(), rel=0.15)
+    assert all(p.isfinite().all() for p in checkpoint.weights.values() if p.is_floating_point())
+    assert not same(checkpoint, whole)
+
+
+def test_killed_then_interrupted_then_finished(start, data, normal, tmp_path):
+    """The whole process is killed, the next one interrupted; the third ends as if nothing was."""
+    folder = tmp_path / "run"
+    first = start()
+    child = wait_for(
+        lambda: (beat := read_beat(folder)) and beat.step > STEPS and beat.pid, seconds=60
+    )
+    first.kill()
+    first.wait()
+    wait_for(lambda: not alive(child), seconds=5)
+    second = start()
+    wait_for(
+        lambda: (beat := read_beat(folder)) and beat.pid != child and beat.step > STEPS, seconds=60
+    )
+    second.send_signal(signal.SIGINT)
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "TrainingStopped: Stopped by SIGINT" in said
+    checkpoint, history, _ = supervised(data, tmp_path)
+    assert same(checkpoint, normal[0])
+    assert history["epoch"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_the_time_is_up_softly_then_by_force(data, tmp_path):
+    trainer = {"epochs": 500, "max_training_time": 10.0}
+    checkpoint, history, incidents = supervised(data, tmp_path, trainer=trainer)
+    assert checkpoint.metadata["stopped"] == "time limit, max_training_time 10 s"
+    assert incidents == ""
+    assert history["validation_loss"].notna().all()
+    limits = {"step_least": 600.0, "first_step": 600.0, "grace": 2.0}
+    epochs = RunFolder(tmp_path / "run", {})
+    done = epochs.newest()[1]
+    epochs.close(False)
+    assert done >= 1
+    checkpoint, history, incidents = supervised(
+        data, tmp_path, trainer=trainer, limits=limits, fault=f"hang@{done * STEPS + 8}"
+    )
+    assert "the supervisor ended it" in checkpoint.metadata["stopped"]
+    assert json.loads(incidents)["kind"] == "time_limit"
+    assert len(json.loads((tmp_path / "run" / HISTORY).read_text())) == len(history) == done + 1
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_keeps_what_is_there(start, data, normal, tmp_path):
+    """The second epoch's checkpoint finds no room; with room, the run goes on from the first."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(tmp_path)]
+    if os.name != "posix" or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        process = start(fault=f"hang@{2 * STEPS}*1", limits={"step_least": 5.0})
+        wait_for(lambda: (beat := read_beat(tmp_path / "run")) and beat.step >= STEPS + 1, 60)
+        fill(tmp_path)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "disk full" in said or "MB are free" in said
+        assert said.count("\n") == 1
+        run = RunFolder(tmp_path / "run", {})
+        assert run.newest()[1] == 1
+        run.close(False)
+        (tmp_path / "ballast").unlink()
+        assert same(supervised(data, tmp_path)[0], normal[0])
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
