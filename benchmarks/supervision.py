@@ -135,7 +135,7 @@ def small_store(folder: Path) -> SignalStore:
 def try_fault(kind: str, data: tuple[Any, ...], work_dir: Path) -> tuple[Any, ...]:
     """Train through one fault; return the row of the table."""
     fault, expected, devices = FAULTS[kind]
-    folder = work_dir / kind
+    folder = work_dir / kind / "run"  # one work_dir each: an unfinished run would be resumed
     error, epochs = None, {}
     with Watcher(folder) as watcher:
         try:
@@ -143,16 +143,11 @@ def try_fault(kind: str, data: tuple[Any, ...], work_dir: Path) -> tuple[Any, ..
                 *data,
                 EncoderParams(**SMALL),
                 ObjectiveParams(),
-                TrainerParams(
-                    epochs=EPOCHS,
-                    batch_size=BATCH,
-                    early_stopping_patience=EPOCHS,
-                    resume=False,
-                ),
+                TrainerParams(epochs=EPOCHS, batch_size=BATCH, early_stopping_patience=EPOCHS),
                 {"chosen": "simulated"},
-                work_dir,
+                folder.parent,
                 window=WindowParams(),
-                run_id=kind,
+                run_id=folder.name,
                 supervision=SHORT,
                 fault=fault,
             )
@@ -220,7 +215,7 @@ def measure_speed(folder: Path, rounds: int, epochs: int) -> None:
         None,
         EncoderParams(),
         ObjectiveParams(),
-        TrainerParams(epochs=epochs, early_stopping_patience=epochs, resume=False),
+        TrainerParams(epochs=epochs, early_stopping_patience=epochs),
         {"chosen": "cpu"},
     )
 

@@ -22,7 +22,7 @@ from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision import heartbeat, run_view
 from hbn_foundation.training.supervision.heartbeat import Beat, Heartbeat
 from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
-from hbn_foundation.training.supervision.monitor import draw, monitor, rate_lines
+from hbn_foundation.training.supervision.monitor import draw, fit, monitor, rate_lines
 from hbn_foundation.training.supervision.run_view import (
     find_runs,
     process_age,
@@ -116,6 +116,18 @@ def test_shows_incidents(tmp_path):
 def test_stays_within_the_terminal(tmp_path, width):
     text = shown(make_run(tmp_path / "2026-11-21T11.01.52.123Z"), width)
     assert max(len(line) for line in text.splitlines()) <= width
+
+
+@pytest.mark.parametrize(("height", "most"), [(60, 8), (28, 4), (10, 2)])
+def test_a_low_terminal_shows_fewer_epochs(tmp_path, height, most):
+    folder = make_run(tmp_path / "run", epochs=20)
+    for _ in range(4):
+        add_incident(folder, Incident(**INCIDENT))
+    console = Console(file=StringIO(), width=90, height=height)
+    console.print(fit(view_run(folder), console))
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) <= max(height, 22)
+    assert len([line for line in lines if line.split() and line.split()[0].isdigit()]) >= most
 
 
 def test_best_epoch_stays_in_sight(tmp_path):

@@ -29,8 +29,7 @@ from hbn_foundation.training.supervision.run_view import RunView, find_runs, num
 SECONDS_BETWEEN_FRAMES = 1.0
 FRAMES_BETWEEN_SEARCHES = 5  # a search lists folders, which may be on a slow disk
 MOST_EPOCHS, MOST_INCIDENTS = 8, 5
-FEWEST = 2  # rows of a table on a low terminal
-OTHER_ROWS = 22  # of the screen: all but the rows of the two tables
+SMALLER = [(8, 3), (6, 3), (4, 3), (4, 2), (2, 2), (2, 1)]  # the same on low terminals
 WIDE = 70  # columns from which every column of the tables is shown
 STYLES = {
     view.RUNNING: "green",
@@ -81,6 +80,7 @@ def monitor(folder: Path, once: bool = False, console: Console | None = None) ->
                 time.sleep(SECONDS_BETWEEN_FRAMES)
                 live.update(frame(), refresh=True)
     except KeyboardInterrupt:
+        console.print()  # the terminal has written ^C
         console.print(frame())
 
 
@@ -97,7 +97,7 @@ def _frames(folder: Path, console: Console) -> Callable[[], RenderableType]:
         found = watch(runs)
         if found is None:
             return Text(nothing_in(folder))
-        return draw(found, console.width, console.height)
+        return fit(found, console)
 
     return frame
 
@@ -107,17 +107,20 @@ def nothing_in(folder: Path) -> str:
     return f"{folder}: no training run here yet; expected {view.RUN} in a run's folder"
 
 
-def draw(run: RunView, width: int, height: int | None = None) -> RenderableType:
-    """Draw a run for a terminal of so many columns, and of rows where they are few.
+def fit(run: RunView, console: Console) -> RenderableType:
+    """Draw a run with as many epochs and incidents as a terminal has room for."""
+    drawn = draw(run, console.width)
+    for epochs, incidents in SMALLER:
+        if len(console.render_lines(drawn)) <= console.height:
+            break
+        drawn = draw(run, console.width, epochs, incidents)
+    return drawn
 
-    Returns
-    -------
-    RenderableType
-        Its state, the losses per epoch and the incidents.
-    """
-    room = MOST_EPOCHS + MOST_INCIDENTS if height is None else max(height - OTHER_ROWS, 0)
-    incidents = min(MOST_INCIDENTS, max(FEWEST, room - MOST_EPOCHS), len(run.incidents))
-    epochs = min(MOST_EPOCHS, max(FEWEST, room - incidents))
+
+def draw(
+    run: RunView, width: int, epochs: int = MOST_EPOCHS, incidents: int = MOST_INCIDENTS
+) -> RenderableType:
+    """Draw the state of a run, its last epochs and incidents, for so many columns."""
     parts: list[RenderableType] = [
         Rule(Text(run.folder.name, "bold"), style="dim"),
         state_table(run),
