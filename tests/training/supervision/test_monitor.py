@@ -160,6 +160,15 @@ def test_best_epoch_stays_in_sight(tmp_path):
             {"pid": GONE},
             run_view.FAILED,
         ),
+        (
+            {
+                "incidents.jsonl": json.dumps(
+                    {**INCIDENT, "kind": "time_limit", "action": "stopped; what is saved is kept"}
+                )
+            },
+            {"pid": GONE},
+            run_view.STOPPED,
+        ),
         ({}, {"pid": GONE, "monotonic": time.monotonic() - 31}, run_view.KILLED),
         ({}, {"boot": "another"}, run_view.REBOOTED),
         ({"done": ""}, {"boot": "another"}, run_view.DONE_STATE),

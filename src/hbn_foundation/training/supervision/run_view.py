@@ -23,6 +23,7 @@ from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
 from hbn_foundation.training.supervision.incidents import Incident, read_incidents
 from hbn_foundation.training.supervision.link import STOPPED as ASKED
+from hbn_foundation.training.supervision.link import TIME_LIMIT
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.process import FAILURE, RESULT
 
@@ -176,7 +177,7 @@ def _state(
         return STOPPED, "as asked; the same command goes on" if reason == ASKED else reason
     last = incidents[-1] if incidents and _newer(folder / INCIDENTS, folder / BEATS) else None
     if last is not None and last.action.startswith(("given up", "stopped")):
-        return (STOPPED if last.kind == ASKED else FAILED), last.what
+        return (STOPPED if last.kind in (ASKED, TIME_LIMIT) else FAILED), last.what
     note = "the same command goes on from the last checkpoint"
     return (REBOOTED if beat is not None and beat.age is None else KILLED), note
 
