@@ -5,8 +5,8 @@
     python benchmarks/supervision.py --only faults
 
 `speed`: the default model on 129 channels, 2 s at 100 Hz, pretrained in this process and in a
-supervised child by turns. Windows per second are those of the epochs' records; the start-up cost is
-what a supervised training takes longer outside of its epochs.
+supervised child by turns, in rounds of changing order. Windows per second are those of the epochs'
+records; the start-up cost is what a supervised training takes longer outside of its epochs.
 
 `faults`: a small model, and each fault in turn on a simulated device. Detection is from the last
 heartbeat to the record of the incident, the child ended by then; the first step after it is that
@@ -41,6 +41,7 @@ from hbn_foundation.training.run_folder import damage
 from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
+from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.params import SupervisionParams
 from pretraining_speed import make_splits, make_store
 
@@ -205,12 +206,25 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def measure_speed(folder: Path, rounds: int, epochs: int) -> None:
+def measure_beat(folder: Path) -> float:
+    """Seconds that the child spends on telling of a step, the median of many."""
+    folder.mkdir()
+    link = Link(folder)
+    rates = dict.fromkeys((f"block_{number}/decay" for number in range(14)), 1e-3)
+    taken = []
+    for number in range(2000):
+        began = time.perf_counter()
+        link.step_done(0.1, epoch=1, step=number, loss=1.0, learning_rates=rates)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def measure_speed(folder: Path, rounds: int, epochs: int, every: int) -> None:
     """Pretrain the default model by turns with and without supervision; print the ratio."""
     store = make_store(folder / "store")
     common = (
         store,
-        cut_windows(store, WindowParams()),
+        cut_windows(store, WindowParams()).iloc[::every].reset_index(drop=True),
         make_splits(),
         None,
         EncoderParams(),
@@ -237,6 +251,7 @@ def measure_speed(folder: Path, rounds: int, epochs: int) -> None:
         ratios.append(found[True][0] / found[False][0])
         plain.append(found[False][0])
         start_up.append(found[True][1] - found[False][1])
+        print(f"round {number + 1}: ratio {ratios[-1]:.3f}, start-up {start_up[-1]:.1f} s")
     print(
         f"\ndefault model, 129 channels, {torch.get_num_threads()} threads, {rounds} rounds of "
         f"{epochs} epochs: {statistics.median(plain):.0f} windows/s unsupervised"
@@ -245,22 +260,26 @@ def measure_speed(folder: Path, rounds: int, epochs: int) -> None:
         f"supervised / unsupervised: {statistics.median(ratios):.3f} (least {LEAST_RATIO}), "
         f"rounds {', '.join(f'{ratio:.3f}' for ratio in ratios)}"
     )
-    print(f"start-up cost: {statistics.median(start_up):.1f} s")
+    print(
+        f"start-up cost: {statistics.median(start_up):.1f} s; "
+        f"telling of a step: {measure_beat(folder / 'beats') * 1e6:.0f} µs"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["speed", "faults"])
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--every", type=int, default=3, help="share of the windows, one in so many")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with tempfile.TemporaryDirectory() as folder:
         if arguments.only != "speed":
             measure_faults(arguments.faults, Path(folder))
         if arguments.only != "faults":
-            measure_speed(Path(folder), arguments.rounds, arguments.epochs)
+            measure_speed(Path(folder), arguments.rounds, arguments.epochs, arguments.every)
 
 
 if __name__ == "__main__":
