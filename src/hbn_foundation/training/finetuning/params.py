@@ -1,0 +1,235 @@
+"""Parameters of the unfreezing plan and of the learning rates."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from hbn_foundation.params import Params
+
+Strategy = Literal[
+    "head_only",
+    "full",
+    "scratch",
+    "two_phase",
+    "gated",
+    "gradual",
+    "partial",
+    "plateau",
+    "gradient_guided",
+    "phases",
+]
+#: Strategies that never unfreeze a block after the first step.
+WITHOUT_UNFREEZING = ("head_only", "full", "scratch")
+
+
+class PhaseParams(Params):
+    """One phase of an explicit list."""
+
+    epochs: int = Field(description="How many epochs the phase lasts.", ge=1)
+    unfreeze: tuple[str, ...] = Field(
+        (), description="Blocks that are trained from the start of this phase on; all for all."
+    )
+
+
+class PlanParams(Params):
+    """Which blocks are trained when; the head always is.
+
+    Each strategy reads only the parameters that name it, so that strategies can be compared on one
+    set of parameters.
+    """
+
+    strategy: Strategy = Field(
+        "two_phase",
+        description="head_only; full: all from the start; scratch: full, from random weights; "
+        "two_phase: the head, then all; gated: two phases, the second only when a metric is good "
+        "enough; gradual: one more block from the back every few epochs; partial: a share of the "
+        "encoder from the back; plateau: one more block whenever a metric stalls; "
+        "gradient_guided: the frozen block with the largest relative gradient; phases: a list.",
+    )
+    phase1_epochs: int = Field(
+        3,
+        description="Epochs with the head alone, before the first unfreezing; all strategies that "
+        "unfreeze, but plateau and phases.",
+        ge=1,
+    )
+    unfreeze_backbone_epoch: int | None = Field(
+        None,
+        description="two_phase and gated: the epoch, counted from 0, in which the encoder is first "
+        "trained; null is phase1_epochs.",
+        ge=1,
+    )
+    gate_metric: str = Field(
+        "balanced_accuracy", description="gated: the validation metric that is judged."
+    )
+    gate_threshold: float = Field(
+        0.6, description="gated: what the metric has to reach; reaching it exactly is enough."
+    )
+    gate_value: Literal["best", "last", "smoothed"] = Field(
+        "best",
+        description="gated: the metric's best value so far, its last one, or the mean of the last "
+        "gate_window ones.",
+    )
+    gate_window: int = Field(
+        3, description="gated: how many values smoothed is the mean of.", ge=1, le=100
+    )
+    gate_on_fail: Literal["extend", "stop", "proceed"] = Field(
+        "extend",
+        description="gated: below the threshold, train the head for longer, stop, or go on as if "
+        "the gate were passed.",
+    )
+    gate_extend_epochs: int = Field(
+        3,
+        description="gated: most epochs that extend adds; the gate is judged after each, and "
+        "training stops where it never passes.",
+        ge=1,
+    )
+    every: int = Field(
+        2, description="gradual and gradient_guided: epochs from one block to the next.", ge=1
+    )
+    target_share: float = Field(
+        1.0,
+        description="gradual, plateau and gradient_guided: unfreeze until this share of the "
+        "encoder's blocks is trained.",
+        gt=0,
+        le=1,
+    )
+    unfreeze_ratio: float | tuple[float, ...] | None = Field(
+        None,
+        description="partial and gated: share of the encoder, from the back, that is unfrozen; or "
+        "growing shares, one per stage. null is 0.5 for partial, 1 for gated.",
+    )
+    ratio_by: Literal["blocks", "parameters"] = Field(
+        "blocks", description="partial and gated: what unfreeze_ratio is a share of."
+    )
+    stage_epochs: int = Field(
+        2, description="partial and gated: epochs from one of the growing shares to the next.", ge=1
+    )
+    plateau_metric: str = Field("loss", description="plateau: the validation metric followed.")
+    plateau_patience: int = Field(
+        2,
+        description="plateau: epochs without a better value that are put up with; the one after "
+        "unfreezes the next block.",
+        ge=0,
+    )
+    probe_batches: int = Field(
+        4, description="gradient_guided: training batches that gradients are taken on.", ge=1
+    )
+    gradient_share: float = Field(
+        0.5,
+        description="gradient_guided: the best frozen block is unfrozen where its relative "
+        "gradient is at least this share of the largest of all encoder blocks.",
+        ge=0,
+        le=1,
+    )
+    phases: tuple[PhaseParams, ...] = Field(
+        (), description="phases: the phases in order; the last one goes on to the end."
+    )
+    restore_best: bool = Field(
+        True, description="Begin each phase with the best weights of the one before."
+    )
+    grace_epochs: int = Field(
+        2, description="Epochs after an unfreezing that early stopping does not count.", ge=0
+    )
+
+    @property
+    def switch_epoch(self) -> int:
+        """Epochs with the head alone in two_phase and gated."""
+        given = self.unfreeze_backbone_epoch
+        return self.phase1_epochs if given is None else given
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The growing shares of partial and gated, the default resolved."""
+        if self.unfreeze_ratio is None:
+            return (0.5,) if self.strategy == "partial" else (1.0,)
+        if isinstance(self.unfreeze_ratio, tuple):
+            return self.unfreeze_ratio
+        return (self.unfreeze_ratio,)
+
+    @field_validator("unfreeze_ratio")
+    @classmethod
+    def _ratios_grow(cls, value: float | tuple[float, ...] | None) -> object:
+        if value is None:
+            return value
+        ratios = value if isinstance(value, tuple) else (value,)
+        if not ratios or not all(0 < ratio <= 1 for ratio in ratios):
+            raise ValueError("expected shares above 0 and at most 1")
+        if any(later <= earlier for earlier, later in pairwise(ratios)):
+            raise ValueError("expected shares that grow")
+        return value
+
+    @model_validator(mode="after")
+    def _phases_given(self) -> Self:
+        if self.strategy == "phases" and not self.phases:
+            raise ValueError("strategy phases needs phases, a list of {epochs, unfreeze}")
+        return self
+
+
+class RateParams(Params):
+    """Learning rate of each block at each step, and weight decay."""
+
+    head_lr: float = Field(1e-3, description="Peak rate of the head.", gt=0, le=10)
+    backbone_lr: float | None = Field(
+        None,
+        description="Peak rate of the encoder's last block; null is head_lr times "
+        "backbone_lr_factor.",
+        gt=0,
+        le=10,
+    )
+    backbone_lr_factor: float = Field(
+        0.1, description="The encoder's rate as a share of the head's.", gt=0, le=1
+    )
+    layer_decay: float = Field(
+        1.0,
+        description="Each block of the encoder has this share of the rate of the one behind it.",
+        gt=0,
+        le=1,
+    )
+    ramp_epochs: float = Field(
+        0.5, description="Epochs over which the rate of an unfrozen block rises from zero.", ge=0
+    )
+    weight_decay: float = Field(
+        0.05, description="Decay of weight matrices; norms, biases and positions have none.", ge=0
+    )
+    schedule: Literal[
+        "cosine", "onecycle", "reduce_on_plateau", "constant", "linear_warmup_cosine"
+    ] = Field("cosine", description="How rates change over the run.")
+    warmup_share: float = Field(
+        0.1, description="linear_warmup_cosine: share of the run in which rates rise.", ge=0, lt=1
+    )
+    floor: float = Field(
+        0.01,
+        description="Lowest rate, as a share of each block's own peak; onecycle has its own.",
+        ge=0,
+        le=1,
+    )
+    preserve_below: float = Field(
+        0.1,
+        description="Where rates have fallen below this share of their peaks, an unfreezing puts "
+        "them back to the peaks; not with onecycle. 0 never does.",
+        ge=0,
+        le=1,
+    )
+    plateau_factor: float = Field(
+        0.5, description="reduce_on_plateau: what rates are multiplied by.", gt=0, lt=1
+    )
+    plateau_patience: int = Field(
+        2,
+        description="reduce_on_plateau: validations without a better value that are put up with.",
+        ge=0,
+    )
+    pct_start: float = Field(
+        0.3, description="onecycle: share of the run in which rates rise.", gt=0, lt=1
+    )
+    div_factor: float = Field(25.0, description="onecycle: peak over first rate.", ge=1)
+    final_div: float = Field(1e4, description="onecycle: first over last rate.", ge=1)
+
+    @property
+    def backbone_peak(self) -> float:
+        """Peak rate of the encoder's last block."""
+        if self.backbone_lr is None:
+            return self.head_lr * self.backbone_lr_factor
+        return self.backbone_lr
