@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import (
     covariances,
     electrode_weights,
@@ -19,6 +19,32 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 MOST_FOR_MEAN = 1000
+#: Band powers differ in kind from channel to channel; everything else keeps its variances.
+SCALED_PER_FEATURE = ("band_power",)
+
+
+def classical_features(
+    methods: tuple[str, ...],
+    store: SignalStore,
+    windows: pd.DataFrame,
+    train: np.ndarray,
+    n_samples: int,
+    params: BaselineParams,
+) -> dict[str, np.ndarray]:
+    """Features (N, D) of the classical methods; covariances in the tangent space.
+
+    Parameters
+    ----------
+    train
+        Which windows (N,) are of training subjects; means are taken of those.
+    methods, store, windows, n_samples, params
+        See `measure`.
+    """
+    measured = measure(methods, store, windows, n_samples, params)
+    for name in ("riemann", "filter_bank"):
+        if name in measured:
+            measured[name] = tangent_vectors(measured[name], train)
+    return measured
 
 
 def measure(
@@ -26,7 +52,7 @@ def measure(
     store: SignalStore,
     windows: pd.DataFrame,
     n_samples: int,
-    params: EvaluationParams,
+    params: BaselineParams,
 ) -> dict[str, np.ndarray]:
     """Measure windows for the classical methods in one pass over the signals.
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.metrics import balanced_accuracy, by_recording, confusion_matrix
+from hbn_foundation.evaluation.metrics import by_recording, confusion_matrix
 from hbn_foundation.evaluation.style import INK, heading, new_figure, styled
+from hbn_foundation.labels.scores import balanced_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

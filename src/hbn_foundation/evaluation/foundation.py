@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.baselines import measure, tangent_vectors
+from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE, classical_features
 from hbn_foundation.evaluation.embedding import embedding_map
 from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
@@ -24,9 +24,6 @@ from hbn_foundation.progress import say, track
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
-
-#: Band powers differ in kind from channel to channel; everything else keeps its variances.
-SCALED_PER_FEATURE = ("band_power",)
 
 
 class FoundationScores(NamedTuple):
@@ -132,12 +129,11 @@ def all_features(
         encoders, store, labelled.table, params.batch_size, input_of=wanted_input
     )
     n_samples = encoders[PRETRAINED].n_samples
-    measured = measure(params.baselines, store, labelled.table, n_samples, params)
     train = labelled.splits == "train"
-    for name in ("riemann", "filter_bank"):
-        if name in measured:
-            measured[name] = tangent_vectors(measured[name], train)
-    return {**features, **measured}
+    classical = classical_features(
+        params.baselines, store, labelled.table, train, n_samples, params
+    )
+    return {**features, **classical}
 
 
 def score_table(results: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.labels.scores import accuracy, auroc, balanced_accuracy, macro_f1
+
 FEWEST_SUBJECTS = 5
-MOST_OF_ONE_CLASS = 0.1
+MOST_WITHOUT_SCORE = 0.1
 
 
 class Interval(NamedTuple):
@@ -17,47 +20,6 @@ class Interval(NamedTuple):
     low: float
     high: float
     missing: str = ""
-
-
-def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
-    """Area under the ROC curve; one class against the rest, averaged, for more than two classes.
-
-    Parameters
-    ----------
-    labels
-        Class of each item (N,), integers.
-    log_probabilities
-        Logarithm of each class's probability (N, K).
-
-    Returns
-    -------
-    float
-        NaN when there are items of one class only. Classes that do not occur are left out of the
-        average.
-    """
-    log_probabilities = np.round(log_probabilities, 9)  # ties stay ties after pooling
-    if log_probabilities.shape[1] == 2:
-        return _area(labels == 1, log_probabilities[:, 1] - log_probabilities[:, 0])
-    areas = [_area(labels == k, log_probabilities[:, k]) for k in range(log_probabilities.shape[1])]
-    known = [area for area in areas if not np.isnan(area)]
-    return float(np.mean(known)) if known else np.nan
-
-
-def _area(positive: np.ndarray, values: np.ndarray) -> float:
-    """Area by ranks, ties counted half; scikit-learn's checks would take most of a bootstrap."""
-    from scipy.stats import rankdata
-
-    n, n_positive = len(positive), int(positive.sum())
-    if n_positive in (0, n):
-        return np.nan
-    above = rankdata(values)[positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * (n - n_positive)))
-
-
-def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean share of right answers over the classes that occur; NaN when fewer than two do."""
-    shares = [(predicted[labels == k] == k).mean() for k in np.unique(labels)]
-    return float(np.mean(shares)) if len(shares) > 1 else np.nan
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -102,17 +64,22 @@ def classification_scores(
     Returns
     -------
     dict
-        `window_auroc`, `recording_auroc`, `balanced_accuracy`, `recording_balanced_accuracy` and
-        `confusion_matrix` (lists, of windows).
+        `window_auroc`, `balanced_accuracy`, `f1` (macro) and `accuracy` of windows, the same of
+        recordings as `recording_…`, and `confusion_matrix` (lists, of windows).
     """
     predicted = log_probabilities.argmax(1)
     whole_labels, whole = by_recording(labels, log_probabilities, recordings)
+    answers = whole.argmax(1)
     matrix = confusion_matrix(labels, predicted, log_probabilities.shape[1])
     return {
         "window_auroc": auroc(labels, log_probabilities),
         "recording_auroc": auroc(whole_labels, whole),
         "balanced_accuracy": balanced_accuracy(labels, predicted),
-        "recording_balanced_accuracy": balanced_accuracy(whole_labels, whole.argmax(1)),
+        "recording_balanced_accuracy": balanced_accuracy(whole_labels, answers),
+        "f1": macro_f1(labels, predicted),
+        "recording_f1": macro_f1(whole_labels, answers),
+        "accuracy": accuracy(labels, predicted),
+        "recording_accuracy": accuracy(whole_labels, answers),
         "confusion_matrix": matrix.tolist(),
     }
 
@@ -125,16 +92,45 @@ def subject_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of the window AUROC from resampling whole subjects with replacement.
+    """Interval of the window AUROC from resampling whole subjects, see `bootstrap_interval`."""
+
+    def score(chosen: np.ndarray) -> float:
+        return auroc(labels[chosen], log_probabilities[chosen])
+
+    return bootstrap_interval(
+        score, subjects, n_samples, seed, level, without="hold one class only"
+    )
+
+
+def bootstrap_interval(
+    score: Callable[[np.ndarray], float],
+    subjects: np.ndarray,
+    n_samples: int,
+    seed: int = 0,
+    level: float = 0.95,
+    without: str = "have no score",
+) -> Interval:
+    """Interval of a score from resampling whole subjects with replacement.
 
     Windows of one person resemble each other, so resampling windows would give intervals that are
     far too narrow (percentile cluster bootstrap, Field and Welsh 2007).
 
+    Parameters
+    ----------
+    score
+        Score of the windows at these places; NaN where there is none.
+    subjects
+        Subject of each window (N,).
+    n_samples, seed, level
+        How many resamples, which ones, and what share of them the interval holds.
+    without
+        What is the matter with resamples that have no score.
+
     Returns
     -------
     Interval
-        Without ends where there are too few subjects for one, or too many resamples hold windows
-        of one class only: those that are left would give an interval that is far too narrow.
+        Without ends where there are too few subjects for one, or too many resamples without a
+        score: those that are left would give an interval that is far too narrow.
     """
     places = [np.flatnonzero(subjects == name) for name in pd.unique(subjects)]
     if n_samples < 1:
@@ -142,13 +138,19 @@ def subject_interval(
     if len(places) < FEWEST_SUBJECTS:
         return Interval(np.nan, np.nan, f"{len(places)} test subjects are too few to resample")
     random = np.random.default_rng(seed)
-    areas = []
+    values = []
     for _ in range(n_samples):
         drawn = random.integers(len(places), size=len(places))
-        chosen = np.concatenate([places[i] for i in drawn])
-        areas.append(auroc(labels[chosen], log_probabilities[chosen]))
-    single = float(np.isnan(areas).mean())
-    if single > MOST_OF_ONE_CLASS:
-        return Interval(np.nan, np.nan, f"{single:.0%} of the resamples hold one class only")
-    low, high = np.nanquantile(areas, [(1 - level) / 2, (1 + level) / 2])
+        values.append(score(np.concatenate([places[i] for i in drawn])))
+    return interval_of(np.array(values), level, without)
+
+
+def interval_of(
+    values: np.ndarray, level: float = 0.95, without: str = "have no score"
+) -> Interval:
+    """Interval of resampled values (n,), NaN where a resample has none."""
+    missing = float(np.isnan(values).mean())
+    if missing > MOST_WITHOUT_SCORE:
+        return Interval(np.nan, np.nan, f"{missing:.0%} of the resamples {without}")
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))

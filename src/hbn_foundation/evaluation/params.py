@@ -21,6 +21,18 @@ BASELINES: tuple[Baseline, ...] = (
     "majority",
 )
 
+FineTuningBaseline = Literal[
+    "frozen_probe", "encoder_input", "filter_bank", "riemann", "band_power", "majority"
+]
+FINE_TUNING_BASELINES: tuple[FineTuningBaseline, ...] = (
+    "frozen_probe",
+    "encoder_input",
+    "filter_bank",
+    "riemann",
+    "band_power",
+    "majority",
+)
+
 
 class RepeatParams(Params):
     """Repeated subject splits; in each fold the encoder is pretrained anew."""
@@ -31,23 +43,14 @@ class RepeatParams(Params):
     n_jobs: int = Field(2, ge=1, description="Folds at once, each a process with one thread.")
 
 
-class EvaluationParams(Params):
-    """What the frozen encoder is asked for, and what it is compared with."""
+class BaselineParams(Params):
+    """What classical methods measure and how they are fitted and scored."""
 
-    label: LabelParams = Field(LabelParams(), description="What the probe tells apart.")
-    shuffle_labels: bool = Field(
-        False,
-        description="Control: labels permuted across recordings (across subjects for a "
-        "participants column); every score must fall to chance.",
-    )
     strengths: tuple[float, ...] = Field(
         (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0),
         min_length=1,
         description="Inverse regularisation strengths, from strong to weak, from which the "
         "validation subjects choose.",
-    )
-    baselines: tuple[Baseline, ...] = Field(
-        BASELINES, description="Methods scored beside the pretrained encoder."
     )
     bands: tuple[tuple[float, float], ...] = Field(
         ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 20.0), (20.0, 30.0), (30.0, 45.0)),
@@ -61,14 +64,38 @@ class EvaluationParams(Params):
         4000, ge=10, description="Most windows per split; more are thinned evenly."
     )
     batch_size: int = Field(256, ge=1, description="Windows read at once.")
-    map_windows: int = Field(1500, ge=10, description="Most windows on the embedding map.")
-    map_method: Literal["tsne", "pca"] = Field(
-        "tsne", description="How the embedding map comes by its two coordinates."
-    )
     bootstraps: int = Field(
         500, ge=0, description="Resamplings of the test subjects for the intervals; 0 for none."
     )
     seed: int = Field(0, ge=0, description="Of thinning, random weights, resampling, map.")
+
+
+class EvaluationParams(BaselineParams):
+    """What the frozen encoder is asked for, and what it is compared with."""
+
+    label: LabelParams = Field(LabelParams(), description="What the probe tells apart.")
+    shuffle_labels: bool = Field(
+        False,
+        description="Control: labels permuted across recordings (across subjects for a "
+        "participants column); every score must fall to chance.",
+    )
+    baselines: tuple[Baseline, ...] = Field(
+        BASELINES, description="Methods scored beside the pretrained encoder."
+    )
+    map_windows: int = Field(1500, ge=10, description="Most windows on the embedding map.")
+    map_method: Literal["tsne", "pca"] = Field(
+        "tsne", description="How the embedding map comes by its two coordinates."
+    )
     repeats: RepeatParams | None = Field(
         None, description="Repeated subject splits; by default none."
+    )
+
+
+class FineTuningEvaluationParams(BaselineParams):
+    """What a fine-tuned model is compared with, on the same subjects and windows."""
+
+    baselines: tuple[FineTuningBaseline, ...] = Field(
+        FINE_TUNING_BASELINES,
+        description="Methods scored beside the fine-tuned model; frozen_probe and encoder_input "
+        "need a checkpoint and are left out without one.",
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hbn_foundation.evaluation.metrics import auroc
+from hbn_foundation.labels.scores import auroc
 
 Scaling = Literal["global", "feature"]
 CLEARLY_WORSE = 0.04

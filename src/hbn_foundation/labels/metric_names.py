@@ -21,6 +21,9 @@ LOWER_IS_BETTER = ("loss", "nrmse", "mae")
 
 _ON_VALIDATION = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS[1:])
 KNOWN_METRICS = (*_ON_VALIDATION, *(TRAIN + name for name in _ON_VALIDATION))
+HIGHER_IS_BETTER = tuple(
+    name for name in KNOWN_METRICS if name.removeprefix(TRAIN) not in LOWER_IS_BETTER
+)
 
 
 def metrics_of(is_regression: bool) -> tuple[str, ...]:
@@ -30,7 +33,7 @@ def metrics_of(is_regression: bool) -> tuple[str, ...]:
 
 def higher_is_better(name: str) -> bool:
     """Tell whether a larger value of a score is a better one."""
-    return name.removeprefix(TRAIN) not in LOWER_IS_BETTER
+    return name in HIGHER_IS_BETTER
 
 
 def check_metric(name: str, key: str, is_regression: bool | None = None) -> None:

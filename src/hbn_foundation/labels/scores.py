@@ -1,0 +1,130 @@
+"""How good answers are: scores of classes and of numbers, from arrays alone.
+
+What validation follows during training and what an evaluation reports is computed here, once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
+    """Area under the ROC curve; one class against the rest, averaged, for more than two classes.
+
+    Parameters
+    ----------
+    labels
+        Class of each item (N,), integers.
+    log_probabilities
+        Logarithm of each class's probability (N, K).
+
+    Returns
+    -------
+    float
+        NaN when there are items of one class only. Classes that do not occur are left out of the
+        average.
+    """
+    log_probabilities = np.round(log_probabilities, 9)  # ties stay ties after pooling
+    if log_probabilities.shape[1] == 2:
+        return _area(labels == 1, log_probabilities[:, 1] - log_probabilities[:, 0])
+    areas = [_area(labels == k, log_probabilities[:, k]) for k in range(log_probabilities.shape[1])]
+    known = [area for area in areas if not np.isnan(area)]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _area(positive: np.ndarray, values: np.ndarray) -> float:
+    """Area by ranks, ties counted half; scikit-learn's checks would take most of a bootstrap."""
+    from scipy.stats import rankdata
+
+    n, n_positive = len(positive), int(positive.sum())
+    if n_positive in (0, n):
+        return np.nan
+    above = rankdata(values)[positive].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / (n_positive * (n - n_positive)))
+
+
+def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of right answers; NaN without items."""
+    return float((labels == predicted).mean()) if len(labels) else np.nan
+
+
+def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean share of right answers over the classes that occur; NaN when fewer than two do."""
+    shares = [(predicted[labels == k] == k).mean() for k in np.unique(labels)]
+    return float(np.mean(shares)) if len(shares) > 1 else np.nan
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean F1 over the classes that occur; NaN when fewer than two do."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        return np.nan
+    scores = []
+    for k in classes:
+        right = ((labels == k) & (predicted == k)).sum()
+        scores.append(2 * right / ((labels == k).sum() + (predicted == k).sum()))
+    return float(np.mean(scores))
+
+
+def fisher_ratio(labels: np.ndarray, features: np.ndarray) -> float:
+    """Scatter between the classes over scatter within them: tr(S_b) / tr(S_w).
+
+    Neither a common factor nor a shift of the features changes it (Fisher 1936, by traces as in
+    Fukunaga 1990, chapter 10).
+
+    Parameters
+    ----------
+    labels
+        Class of each item (N,), integers.
+    features
+        (N, D).
+
+    Returns
+    -------
+    float
+        NaN when fewer than two classes occur, or nothing varies within a class.
+    """
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        return np.nan
+    values = np.asarray(features, dtype=np.float64)
+    centre = values.mean(0)
+    between = within = 0.0
+    for k in classes:
+        members = values[labels == k]
+        mean = members.mean(0)
+        between += len(members) * float(((mean - centre) ** 2).sum())
+        within += float(((members - mean) ** 2).sum())
+    # below rounding there is no scatter to divide by
+    nothing = 1e-12 * float((values**2).sum())
+    return between / within if within > nothing else np.nan
+
+
+def nrmse(values: np.ndarray, predicted: np.ndarray) -> float:
+    """Root mean square error in standard deviations of the true values (ddof 0).
+
+    The mean of the true values scores 1. NaN when they do not vary.
+    """
+    sd = values.std() if len(values) else 0.0
+    return float(np.sqrt(np.mean((values - predicted) ** 2)) / sd) if sd > 0 else np.nan
+
+
+def pearson_r(values: np.ndarray, predicted: np.ndarray) -> float:
+    """Pearson's correlation; NaN when the values or the predictions do not vary."""
+    if len(values) < 2:
+        return np.nan
+    first, second = values - values.mean(), predicted - predicted.mean()
+    product = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    # predictions that differ by rounding only do not vary
+    still = np.ptp(predicted) <= 1e-9 * np.abs(predicted).max()
+    return float((first * second).sum() / product) if product > 0 and not still else np.nan
+
+
+def mae(values: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean absolute error, in the unit of the values; NaN without items."""
+    return float(np.abs(values - predicted).mean()) if len(values) else np.nan
+
+
+def r2(values: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of the variance explained, 1 − NRMSE²; NaN when the values do not vary."""
+    return 1 - nrmse(values, predicted) ** 2

@@ -1,0 +1,77 @@
+"""Scores agree with scikit-learn, NumPy and what can be counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
+
+from hbn_foundation.labels import scores
+
+
+def test_f1_as_scikit_learn():
+    random = np.random.default_rng(0)
+    for k in (2, 4):
+        labels, predicted = random.integers(k, size=(2, 200))
+        expected = f1_score(labels, predicted, average="macro")
+        assert scores.macro_f1(labels, predicted) == pytest.approx(expected)
+
+
+def test_a_class_that_does_not_occur_is_left_out_of_f1():
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    assert scores.macro_f1(labels, predicted) == pytest.approx((2 / 3 + 1) / 2)
+    assert np.isnan(scores.macro_f1(labels[:2], predicted[:2]))
+    assert scores.accuracy(labels, predicted) == 0.75
+
+
+def test_fisher_ratio_by_hand():
+    # class means −1 and 3 in the first column; (4 items · 2²) / (2 · 1² + 2 · 1²)
+    features = np.array([[-2.0, 5], [0, 5], [2, 5], [4, 5]])
+    assert scores.fisher_ratio(np.array([0, 0, 1, 1]), features) == pytest.approx(4.0)
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.integers(0, 100))
+def test_fisher_ratio_knows_no_scale(factor, shift, seed):
+    random = np.random.default_rng(seed)
+    labels = np.arange(60) % 3
+    features = random.normal(size=(60, 5)) + labels[:, None]
+    ratio = scores.fisher_ratio(labels, features)
+    assert scores.fisher_ratio(labels, factor * features + shift) == pytest.approx(ratio, rel=1e-4)
+
+
+def test_fisher_ratio_of_noise_is_small_and_grows_with_the_distance():
+    random = np.random.default_rng(0)
+    labels = np.arange(1000) % 2
+    noise = random.normal(size=(1000, 3))
+    ratios = [scores.fisher_ratio(labels, noise + gap * labels[:, None]) for gap in (0, 1, 2)]
+    assert ratios[0] < 0.01
+    assert ratios[0] < ratios[1] < ratios[2]
+    assert ratios[2] == pytest.approx(1.0, abs=0.1)
+
+
+def test_fisher_ratio_that_does_not_exist():
+    assert np.isnan(scores.fisher_ratio(np.zeros(4, int), np.eye(4)))
+    assert np.isnan(scores.fisher_ratio(np.array([0, 0, 1, 1]), np.ones((4, 2)) / 3))
+
+
+def test_numbers_as_others_compute_them():
+    random = np.random.default_rng(0)
+    values, predicted = random.normal(3, 2, size=(2, 100))
+    rmse = root_mean_squared_error(values, predicted)
+    assert scores.nrmse(values, predicted) == pytest.approx(rmse / np.std(values))
+    assert scores.r2(values, predicted) == pytest.approx(r2_score(values, predicted))
+    expected = np.corrcoef(values, predicted)[0, 1]
+    assert scores.pearson_r(values, predicted) == pytest.approx(expected)
+    assert scores.mae(values, predicted) == pytest.approx(np.abs(values - predicted).mean())
+
+
+def test_the_mean_scores_one_and_correlates_with_nothing():
+    values = np.array([1.0, 2.0, 6.0])
+    mean = np.full(3, values.mean())
+    assert scores.nrmse(values, mean) == pytest.approx(1.0)
+    assert scores.r2(values, mean) == pytest.approx(0.0)
+    assert np.isnan(scores.pearson_r(values, mean))
+    assert np.isnan(scores.pearson_r(values, mean + np.array([0, 1e-13, 0])))
+    assert np.isnan(scores.nrmse(mean, values))
