@@ -100,7 +100,7 @@ def test_the_code_counts_and_its_comments_do_not(tmp_path):
         hashes.append(hash_code(["models"], package=tmp_path))
     assert hashes[0] == hashes[1] != hashes[2]
     assert hash_code(["models"], ["torch 2"], tmp_path) != hashes[2]
-    single, half = provenance("32", "cpu"), provenance("bf16", "cpu")
+    single, half = (provenance(arithmetic, {"chosen": "cpu"}) for arithmetic in ("32", "bf16"))
     assert single.pretraining != half.pretraining
     assert single.evaluation == half.evaluation
     for place in (*PRETRAINING, *EVALUATION):

@@ -129,7 +129,7 @@ def cross_validate(
     device_plan
         Where to train; the CPU by default. Folds run one at a time on any other device.
     supervision
-        How long each part of a training may be silent.
+        How long each part of a training may be silent; None trains in the worker itself.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def cross_validate(
         return fold_table([])
     plan = device_plan or CPU
     # once, in this process: a file that changes meanwhile must not move the results of a fold
-    origin = provenance(trainer.precision, plan["chosen"])
+    origin = provenance(trainer.precision, plan)
     folds = [
         Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
              params, window, plan, Path(work_dir), origin, supervision)
@@ -167,17 +167,12 @@ def run_fold(fold: Fold) -> Fold:
     """Pretrain (unless that is kept), evaluate, and keep the metrics; return the fold."""
     from hbn_foundation.evaluation.foundation import evaluate_foundation
     from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
-    from hbn_foundation.training.supervised import pretrain_supervised
 
     if (fold.checkpoint_path / METADATA_FILE).is_file():
         checkpoint = Checkpoint.load(fold.checkpoint_path)
     else:
         scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
-        checkpoint, history, _ = pretrain_supervised(
-            fold.store, fold.windows, fold.splits, fold.participants, fold.encoder,
-            fold.objective, fold.trainer, fold.device_plan, scratch, window=fold.window,
-            run_id="training", supervision=fold.supervision,
-        )  # fmt: skip
+        checkpoint, history = _pretrain(fold, scratch)
         checkpoint.save(fold.checkpoint_path)
         history.to_csv(fold.checkpoint_path / "history.csv", index=False)
         _remove(scratch)
@@ -192,6 +187,22 @@ def run_fold(fold: Fold) -> Fold:
     temporary.write_text(json.dumps(scores.metrics, indent=1))
     temporary.replace(fold.result_path)
     return fold
+
+
+def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame]:
+    """Pretrain under supervision, where that is wanted."""
+    from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.supervised import pretrain_supervised
+
+    arguments = (
+        fold.store, fold.windows, fold.splits, fold.participants, fold.encoder, fold.objective,
+        fold.trainer, fold.device_plan, folder,
+    )  # fmt: skip
+    if fold.supervision is None:
+        return pretrain(*arguments, window=fold.window)
+    return pretrain_supervised(
+        *arguments, window=fold.window, run_id="training", supervision=fold.supervision
+    )[:2]
 
 
 def _folds(windows: pd.DataFrame, repeats: RepeatParams) -> Iterator[tuple[int, int, pd.DataFrame]]:

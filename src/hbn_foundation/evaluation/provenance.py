@@ -12,9 +12,11 @@ import importlib.metadata
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
+#: Of these the weights of a pretraining do not depend.
+BESIDE_IT = ("training/supervision/", "training/finetuning/")
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/store.py")  # fmt: skip
 EVALUATION = tuple(
@@ -31,17 +33,24 @@ class Provenance(NamedTuple):
     evaluation: str
 
 
-def provenance(precision: str, device: str) -> Provenance:
+def provenance(precision: str, device_plan: dict[str, Any]) -> Provenance:
     """Hash code, library versions and resolved arithmetic.
 
     Parameters
     ----------
-    precision, device
-        As the trainer's parameters and the device plan have them; what `auto` means is found here.
+    precision
+        As the trainer's parameters have it.
+    device_plan
+        `chosen`; what `auto` means on a GPU is the probe's finding, as this process must not
+        touch one.
     """
     from hbn_foundation.training.precision import choose_precision
 
-    arithmetic = [device, choose_precision(precision, device), *_versions("torch", "numpy")]
+    device = device_plan["chosen"]
+    resolved = device_plan.get("precision") or precision
+    if device == "cpu":
+        resolved = choose_precision(precision, device)
+    arithmetic = [device, resolved, *_versions("torch", "numpy")]
     return Provenance(
         hash_code(PRETRAINING, arithmetic),
         hash_code(EVALUATION, _versions("numpy", "scikit-learn", "pyriemann", "scipy")),
@@ -54,8 +63,10 @@ def hash_code(places: Iterable[str], more: Iterable[str] = (), package: Path = P
     for place in places:
         path = package / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            tree = ast.dump(ast.parse(file.read_text(encoding="utf-8")))
-            parts += [file.relative_to(package).as_posix(), tree]
+            name = file.relative_to(package).as_posix()
+            if not name.startswith(BESIDE_IT):
+                tree = ast.dump(ast.parse(file.read_text(encoding="utf-8")))
+                parts += [name, tree]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
