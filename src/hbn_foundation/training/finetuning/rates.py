@@ -43,6 +43,11 @@ def peaks(blocks: Sequence[Block], params: RateParams) -> dict[str, float]:
     return {**found, blocks[-1].name: params.head_lr}
 
 
+def for_scratch(params: RateParams) -> RateParams:
+    """Give all blocks the head's rate, as random weights need it."""
+    return params.model_copy(update={"backbone_lr": params.head_lr, "layer_decay": 1.0})
+
+
 class RateCurve:
     """Shares of the peaks; a function of the parameters and of the events recorded so far.
 
@@ -107,7 +112,8 @@ class RateCurve:
         if unknown:
             raise ValueError(f"no such block: {', '.join(unknown)}")
         last = max(self._unfrozen_at.values(), default=0)
-        new = [name for name in names if name not in self._unfrozen_at and name != self.head]
+        known = {self.head, *self._unfrozen_at, *(self._started or ())}
+        new = [name for name in names if name not in known]
         if not new:
             return
         if step < last:
@@ -122,6 +128,15 @@ class RateCurve:
         if level < self.params.preserve_below:
             self._plateau_level = 1.0
         self._stall.bad = 0
+
+    def set_rates(self, groups: Iterable[dict[str, Any]], step: int) -> None:
+        """Write the rates of a step into an optimizer's groups, which have `block`, `initial_lr`.
+
+        To be called after an unfreezing between epochs: the scheduler has set the rates of the
+        next step already, and by the curve as it was before.
+        """
+        for group in groups:
+            group["lr"] = group["initial_lr"] * self.share(group["block"], step)
 
     def plateau(self, value: float, *, higher_is_better: bool = False) -> None:
         """Take in a validation value; reduce_on_plateau lowers all rates when it has stalled.
