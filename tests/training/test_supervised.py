@@ -95,7 +95,9 @@ def test_a_child_killed_at_a_random_step(data, normal, tmp_path):
 
 
 def test_a_hang_that_holds_the_lock_is_finished_on_the_cpu(data, normal, tmp_path):
-    checkpoint, history, incidents = supervised(data, tmp_path, fault=f"hang_gil@{STEPS + 3}")
+    checkpoint, history, incidents = supervised(
+        data, tmp_path, fault=f"hang_gil@{STEPS + 3}", limits={"step_least": 6.0}
+    )
     assert same(checkpoint, normal[0])
     assert checkpoint.metadata["epochs_by_device"] == {"simulated": [0], "cpu": [1, 2]}
     assert history["device"].tolist() == ["simulated", "cpu", "cpu"]
@@ -214,9 +216,9 @@ def test_killed_then_interrupted_then_finished(start, data, normal, tmp_path):
 
 @pytest.mark.slow
 def test_the_time_is_up_softly_then_by_force(data, tmp_path):
-    trainer = {"epochs": 500, "max_training_time": 10.0}
+    trainer = {"epochs": 500, "max_training_time": 15.0}
     checkpoint, history, incidents = supervised(data, tmp_path, trainer=trainer)
-    assert checkpoint.metadata["stopped"] == "time limit, max_training_time 10 s"
+    assert checkpoint.metadata["stopped"] == "time limit, max_training_time 15 s"
     assert incidents == ""
     assert history["validation_loss"].notna().all()
     limits = {"step_least": 600.0, "first_step": 600.0, "grace": 2.0}
@@ -239,7 +241,7 @@ def test_a_disk_that_fills_keeps_what_is_there(start, data, normal, tmp_path):
     if os.name != "posix" or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        process = start(fault=f"hang@{2 * STEPS}*1", limits={"step_least": 5.0})
+        process = start(fault=f"hang@{2 * STEPS}*1", limits={"step_least": 15.0})
         wait_for(lambda: (beat := read_beat(tmp_path / "run")) and beat.step >= STEPS + 1, 60)
         fill(tmp_path)
         said, _ = process.communicate(timeout=60)

@@ -95,14 +95,6 @@ class Beats(lightning.Callback):
             loop.cut_short, loop.partial = reason, True
             trainer.should_stop = True
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """Stop between two epochs where that is asked for, unless the training ends there."""
-        reason = self.link.asked_to_stop
-        ends = trainer.should_stop or trainer.current_epoch + 1 == self.epochs
-        if reason is not None and not ends:
-            loop.cut_short = reason
-            trainer.should_stop = True
-
 
 def synchronise(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
@@ -181,6 +173,10 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         """Save what is due; the row of this epoch is already in the history."""
         self.link.beat(CHECKPOINT)
         self.row = row = loop.history[-1]
+        reason = self.link.asked_to_stop  # after patience has been asked, which comes first
+        over = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
+        if reason is not None and not over:
+            loop.cut_short, trainer.should_stop = reason, True
         self.monitored = self.state["monitored"] = loop.monitored()
         with renamed_when_done(self.folder / HISTORY) as temporary:
             temporary.write_text(json.dumps(loop.history))
