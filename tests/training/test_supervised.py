@@ -94,6 +94,7 @@ def test_a_child_killed_at_a_random_step(data, normal, tmp_path):
     assert "SIGKILL" in incident["what"]
 
 
+@pytest.mark.slow
 def test_a_hang_that_holds_the_lock_is_finished_on_the_cpu(data, normal, tmp_path):
     checkpoint, history, incidents = supervised(
         data, tmp_path, fault=f"hang_gil@{STEPS + 3}", limits={"step_least": 6.0}
@@ -191,6 +192,7 @@ def test_too_little_memory_takes_the_same_steps_in_smaller_parts(data, tmp_path)
     assert not same(checkpoint, whole)
 
 
+@pytest.mark.slow
 def test_killed_then_interrupted_then_finished(start, data, normal, tmp_path):
     """The whole process is killed, the next one interrupted; the third ends as if nothing was."""
     folder = tmp_path / "run"
