@@ -20,6 +20,9 @@ from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, epochs_in
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
 
+#: Metrics of fine-tuning that the line of an epoch names.
+TOLD = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "nrmse": "NRMSE", "r": "r"}
+
 
 class History(lightning.Callback):
     """Close each epoch's row; stands before the callbacks that read it."""
@@ -261,7 +264,12 @@ def describe_epoch(row: dict[str, Any], epochs: int) -> str:
     )
     line = f"epoch {row['epoch'] + 1} of {epochs}: loss {row['train_loss']:.3f}"
     if row["validation_loss"] == row["validation_loss"]:
-        line += f", validation {row['validation_loss']:.3f} (trivial: {trivial})"
-    if "accuracy" in row:
+        line += f", validation {row['validation_loss']:.3f}" + (
+            f" (trivial: {trivial})" * bool(trivial)
+        )
+    if "trivial_accuracy" in row:
         line += f", accuracy {row['accuracy']:.3f} (trivial {row['trivial_accuracy']:.3f})"
+    for name, words in TOLD.items():
+        if name in row:
+            line += f", {words} {row[name]:.3f}"
     return f"{line}, {row['windows_per_second']:.0f} windows/s on {row['device']}"

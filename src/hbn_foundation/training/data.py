@@ -33,7 +33,7 @@ class WindowsOfSubjects:
     n_samples
         Length of a window.
     objective
-        Adds targets or partners.
+        Adds targets or partners; None adds nothing.
     seed
         Of the order and of the objective's draws.
     """
@@ -44,7 +44,7 @@ class WindowsOfSubjects:
         windows: pd.DataFrame,
         subjects: Iterable[str],
         n_samples: int,
-        objective: Objective,
+        objective: Objective | None,
         seed: int,
     ) -> None:
         from hbn_foundation.signals.windows import WindowReader
@@ -79,6 +79,8 @@ class WindowsOfSubjects:
         from hbn_foundation.signals.batches import WindowBatches
 
         plain = WindowBatches(self.reader, windows, batch_size, seed=self.seed, **options)
+        if self.objective is None:
+            return plain
         return self.objective.batches(plain, windows, self.seed)
 
 

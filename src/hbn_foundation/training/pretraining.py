@@ -145,7 +145,7 @@ def pretrain_in(
         "device_plan": device_plan,
         "versions": library_versions(),
         "precision": choose_precision(trainer.precision, accelerator(device)),
-        "threads": _threads(),  # sums over more of them differ in the last bit
+        "threads": threads(),  # sums over more of them differ in the last bit
     }
     resume = Path(resume_from) if resume_from is not None else None
     return {"stopped": fit(loop, trainer, device, Path(folder), provenance, link, resume)}
@@ -226,7 +226,8 @@ def prepare(
     )
 
 
-def _threads() -> int:
+def threads() -> int:
+    """Threads of one operation, on which the last bit of a sum depends."""
     import torch
 
     return torch.get_num_threads()

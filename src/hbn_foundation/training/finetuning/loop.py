@@ -1,0 +1,241 @@
+"""The loop of fine-tuning: one optimizer for life, blocks that are frozen and unfrozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, cast
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from hbn_foundation.labels.metric_names import higher_is_better
+from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.training import seeding
+from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
+from hbn_foundation.training.data import Told
+from hbn_foundation.training.finetuning.data import LabelledWindows
+from hbn_foundation.training.finetuning.gradient_probe import gradient_scores
+from hbn_foundation.training.finetuning.losses import Anchor, TargetLoss
+from hbn_foundation.training.finetuning.monitors import monitors
+from hbn_foundation.training.finetuning.params import RateParams
+from hbn_foundation.training.finetuning.plans import Block, Plan
+from hbn_foundation.training.finetuning.rates import RateCurve, peaks
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.objectives.base import Outcome
+from hbn_foundation.training.optimizer import make_optimizer
+from hbn_foundation.training.supervision.heartbeat import EVALUATION
+from hbn_foundation.training.training_loop import TrainingLoop
+
+
+class FineTuningLoop(TrainingLoop):
+    """A model on labelled windows, its blocks unfrozen by a plan, its rates drawn from one curve.
+
+    Parameters
+    ----------
+    model
+        Encoder and head.
+    training, validation
+        Labelled windows.
+    positions
+        (C, 3).
+    params, regularisation
+        How to train, and what keeps it from overfitting.
+    plan
+        Says which blocks to unfreeze when.
+    rates
+        Learning rate of each block at each step, weight decay of matrices.
+    n_classes
+        None for values.
+    options
+        `jitter`, `link`, `micro_batch`, as for `TrainingLoop`.
+    """
+
+    params: FineTuningParams
+    training_windows: LabelledWindows
+    validation_windows: LabelledWindows
+
+    def __init__(
+        self,
+        model: FineTuned,
+        training: LabelledWindows,
+        validation: LabelledWindows,
+        positions: Tensor,
+        params: FineTuningParams,
+        regularisation: RegularisationParams,
+        *,
+        plan: Plan,
+        rates: RateParams,
+        n_classes: int | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(training, validation, positions, params, **options)
+        self.model = model
+        self.regularisation = regularisation
+        self.plan = plan
+        self.rates = rates
+        blocks = [Block(name, size) for name, size in model.sizes().items()]
+        total = self.steps_per_epoch * params.epochs
+        self.curve = RateCurve(rates, peaks(blocks, rates), total, self.steps_per_epoch)
+        self.n_classes = n_classes
+        counts = None
+        if n_classes is not None:
+            counts = torch.bincount(training.targets, minlength=n_classes).float()
+        self.loss = TargetLoss(regularisation, counts)
+        self.anchor = Anchor(model.encoder.named_parameters(), regularisation.l2_sp)
+        self.average_model: AveragedModel | None = None
+        if regularisation.ema_decay is not None:
+            rule = get_ema_multi_avg_fn(regularisation.ema_decay)
+            self.average_model = AveragedModel(model, multi_avg_fn=rule)
+            self.average_model.requires_grad_(False)
+        self.trainable = plan.start()
+        self.gradient_norms: dict[str, float] = {}
+        self.update_norms: dict[str, float] = {}
+
+    @property
+    def scored_model(self) -> FineTuned:
+        """The average of the weights where one is kept, else the weights themselves."""
+        if self.average_model is None:
+            return self.model
+        return cast(FineTuned, self.average_model.module)
+
+    def configure_optimizers(self) -> Any:
+        """Every parameter from the first step, in groups by block and decay; one schedule."""
+        groups = []
+        for group in self.model.get_param_groups():
+            peak = self.curve.peaks[group["block"]]
+            decay = self.rates.weight_decay if group.pop("decay") else 0.0
+            groups.append({**group, "lr": peak, "weight_decay": decay})
+        optimizer = make_optimizer(groups, self.params.betas)
+        shares: list[Callable[[int], float]] = [
+            partial(self.curve.share, group["block"]) for group in groups
+        ]
+        scheduler = {"scheduler": LambdaLR(optimizer, shares), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        """Unfreeze between epochs; stop when patience ends."""
+        from hbn_foundation.training.finetuning.phases import Phases
+
+        return [Phases()]
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch; Lightning has put every block into training mode, which is set right."""
+        super().on_train_epoch_start()
+        self.model.train()
+
+    def outcome(self, batch: Any) -> Outcome:
+        """Loss of an augmented batch."""
+        rules, targets = self.regularisation, self.training_windows.of(batch.index)
+        signals = white_noise(random_gain(batch.signals, rules.gain), rules.noise)
+        mask = hide_channels(
+            batch.mask, self.positions, rules.hide_probability, rules.hide_least, rules.hide_most
+        )
+        share = self.model.head.params.margin_share(self.global_step)
+        if rules.mixup:
+            loss, outputs = self._mixed(signals, mask, targets, share)
+        else:
+            labels = targets if self.n_classes is not None else None
+            outputs = self.model(signals, self.positions, mask, labels, share)
+            loss = self.loss(outputs, targets)
+        scores = {}
+        if self.n_classes is not None:
+            scores["accuracy"] = (outputs.detach().argmax(-1) == targets).float().mean()
+        return Outcome(loss + self.anchor(), len(batch), scores)
+
+    def _mixed(
+        self, signals: Tensor, mask: Tensor, targets: Tensor, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses."""
+        rate = torch.distributions.Beta(self.regularisation.mixup, self.regularisation.mixup)
+        weight = float(rate.sample())
+        order = torch.randperm(len(signals), device=signals.device)
+        mixed = weight * signals + (1 - weight) * signals[order]
+        labels = targets if self.n_classes is not None else None
+        outputs = self.model(mixed, self.positions, mask & mask[order], labels, share)
+        own, other = self.loss(outputs, targets), self.loss(outputs, targets[order])
+        return weight * own + (1 - weight) * other, outputs
+
+    def score_validation(self) -> dict[str, float]:
+        """Loss and metrics on the validation subjects."""
+        values, outputs, features = self.predict_windows(self.validation_windows)
+        self.loss.eval()
+        loss = float(self.loss(torch.as_tensor(outputs), torch.as_tensor(values)))
+        self.loss.train()
+        return {"loss": loss, **monitors(values, outputs, features, self.n_classes)}
+
+    def predict_windows(
+        self, windows: LabelledWindows
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets (n,), outputs (n, K) and features (n, F) of all windows, in their order."""
+        model = self.scored_model.eval()
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        batches = windows.plain(256, len(windows.windows))
+        with torch.no_grad():
+            for batch in Told(batches, lambda: self.link.beat(EVALUATION)):
+                here = move_data_to_device(batch, self.positions.device)
+                features = model.features(here.signals, self.positions, here.mask)
+                outputs = model.head.output(features)
+                parts.append((windows.of(here.index), outputs.float(), features.float()))
+        self.model.train()
+        values, outputs, features = map(torch.cat, zip(*parts, strict=True))
+        return values.cpu().numpy(), outputs.cpu().numpy(), features.cpu().numpy()
+
+    def close_epoch(self, device: str) -> None:
+        """Add the row with the metrics, the gap and what moved."""
+        super().close_epoch(device)
+        row = self.history[-1]
+        row["gap"] = row["validation_loss"] - row["train_loss"]
+        row["trainable"] = ",".join(self.model.trainable())
+        row |= {f"gradient_{name}": value for name, value in self.gradient_norms.items()}
+        row |= {f"update_{name}": value for name, value in self.update_norms.items()}
+
+    def monitored(self) -> float:
+        """Give the metric that the best epoch is chosen by, so that lower is better."""
+        row = self.history[-1]
+        name = self.params.monitor
+        value = row["validation_loss"] if name == "loss" else row.get(name, float("nan"))
+        return float(-value if higher_is_better(name) else value)
+
+    def exported(self) -> dict[str, Tensor]:
+        """Give encoder and head as they are scored."""
+        state = self.scored_model.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def train_also(self, blocks: Iterable[str]) -> None:
+        """Train these blocks too, from now on."""
+        self.trainable = self.trainable | frozenset(blocks)
+        self.model.set_trainable(self.trainable)
+        self.curve.unfrozen(self.global_step, tuple(blocks))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep plan and curve with the state of training."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["plan"] = self.plan.state_dict()
+        checkpoint["curve"] = self.curve.state_dict()
+        checkpoint["trainable"] = sorted(self.trainable)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up."""
+        super().on_load_checkpoint(checkpoint)
+        self.plan.load_state_dict(checkpoint["plan"])
+        self.curve.load_state_dict(checkpoint["curve"])
+        self.trainable = frozenset(checkpoint["trainable"])
+
+    def score_gradients(self, n_batches: int) -> dict[str, float]:
+        """Relative gradient norms of all blocks, on a few training batches; nothing moves."""
+        batches = self.training_windows.training(self.micro_batch, self.current_epoch)
+        chosen = [batch for batch, _ in zip(batches, range(n_batches), strict=False)]
+
+        def loss_of(batch: Any) -> Tensor:
+            here = move_data_to_device(batch, self.positions.device)
+            outputs = self.model(here.signals, self.positions, here.mask)
+            return self.loss(outputs, self.training_windows.of(here.index))
+
+        with seeding.seeded(self.params.seed, seeding.VALIDATION, self.current_epoch):
+            return gradient_scores(self.model.blocks(), chosen, loss_of)
