@@ -16,10 +16,25 @@ NAMES = {
     "majority": "majority class",
 }
 
+#: Ways to fine-tune, and the frozen probe beside them.
+PLAN_NAMES = {
+    "head_only": "head only",
+    "full": "all blocks at once",
+    "two_phase": "two phases",
+    "gated": "gated",
+    "gradual": "gradual",
+    "partial": "partial",
+    "plateau": "plateau",
+    "gradient_guided": "gradient-guided",
+    "phases": "listed phases",
+    "scratch": "from scratch",
+    "frozen_probe": "frozen probe",
+}
+
 
 def written(method: str) -> str:
     """Write a method as a reader wants it."""
-    return NAMES.get(method, method.replace("_", " "))
+    return (NAMES | PLAN_NAMES).get(method, method.replace("_", " "))
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

@@ -59,9 +59,9 @@ def folds_text(summary: pd.DataFrame) -> str:
             _mean_sd(row, "window_auroc"),
             _mean_sd(row, "recording_auroc"),
             _mean_sd(row, "balanced_accuracy"),
-            _signed(row["pretrained_ahead_by"]),
+            signed(row["pretrained_ahead_by"]),
             "" if pd.isna(row["p"]) else f"{int(row['pretrained_ahead_in'])} of {row['folds']}",
-            _p(row["p"]),
+            p_text(row["p"]),
         ]
         for _, row in summary.iterrows()
     ]
@@ -105,7 +105,7 @@ def verdict(summary: pd.DataFrame) -> str:
     if gap > 0:
         line = (
             f"The pretrained encoder leads the best baseline ({best['name']}) by {gap:.3f} in "
-            f"{int(best['pretrained_ahead_in'])} of {best['folds']} folds ({_p_is(p)}, {sure})."
+            f"{int(best['pretrained_ahead_in'])} of {best['folds']} folds ({p_is(p)}, {sure})."
         )
         behind = by_method[by_method["p"] < SIGNIFICANT]
         ahead = [row["name"] for _, row in behind.iterrows() if row["pretrained_ahead_by"] > 0]
@@ -113,7 +113,7 @@ def verdict(summary: pd.DataFrame) -> str:
     losers = [row["name"] for _, row in summary.iterrows() if row["pretrained_ahead_by"] <= 0]
     return (
         f"The best baseline ({best['name']}) beats the pretrained encoder by {-gap:.3f} "
-        f"({_p_is(p)}, {sure}).\nNot beaten: {', '.join(losers)}."
+        f"({p_is(p)}, {sure}).\nNot beaten: {', '.join(losers)}."
     )
 
 
@@ -168,7 +168,7 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
             _interval(row),
             _number(row["recording_auroc"]),
             _number(row["balanced_accuracy"]),
-            "" if row["method"] == PRETRAINED else _signed(ours - row["window_auroc"]),
+            "" if row["method"] == PRETRAINED else signed(ours - row["window_auroc"]),
         ]
         for _, row in scores.iterrows()
     ]
@@ -233,7 +233,8 @@ def _number(value: Any) -> str:
     return "" if value is None or pd.isna(value) else f"{value:.3f}"
 
 
-def _signed(value: Any) -> str:
+def signed(value: Any) -> str:
+    """Write a difference; nothing where there is none."""
     return "" if value is None or pd.isna(value) else f"{value:+.3f}"
 
 
@@ -249,12 +250,14 @@ def _interval(row: pd.Series) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f"{low:.3f} to {high:.3f}"
 
 
-def _p(value: Any) -> str:
+def p_text(value: Any) -> str:
+    """Write a p value; nothing where there is none."""
     if value is None or pd.isna(value):
         return ""
     return "< .001" if value < 0.001 else f"{value:.3f}"
 
 
-def _p_is(value: Any) -> str:
-    text = _p(value)
+def p_is(value: Any) -> str:
+    """Write a p value for a sentence."""
+    text = p_text(value)
     return f"p {text}" if text.startswith("<") else f"p = {text or 'unknown'}"

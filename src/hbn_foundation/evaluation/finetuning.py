@@ -1,0 +1,114 @@
+"""Score what a fine-tuned model, or a baseline beside it, says of windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.metrics import bootstrap_interval, classification_scores
+from hbn_foundation.evaluation.regression_metrics import regression_scores
+from hbn_foundation.labels import scores
+from hbn_foundation.labels.targets import WindowTargets
+
+PREDICTED = "predicted"
+
+
+def main_score(is_regression: bool) -> str:
+    """Name the score that intervals and comparisons are made of, as in `finetuning_metrics`."""
+    return "nrmse" if is_regression else "window_auroc"
+
+
+def score_windows(values: np.ndarray, predictions: np.ndarray) -> float:
+    """Compute the main score: NRMSE of numbers (N,), AUROC of log probabilities (N, K)."""
+    if predictions.ndim == 1:
+        return scores.nrmse(values, predictions)
+    return scores.auroc(values, predictions)
+
+
+def finetuning_metrics(
+    values: np.ndarray,
+    predictions: np.ndarray,
+    recordings: np.ndarray,
+    subjects: np.ndarray,
+    is_regression: bool,
+    *,
+    bootstraps: int = 500,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score predictions of windows, per window and per recording.
+
+    Parameters
+    ----------
+    values
+        Class or number of each window (N,); windows without one are left out.
+    predictions
+        Log probabilities (N, K), or numbers (N,) in the unit of the values.
+    recordings, subjects
+        Of each window (N,).
+    is_regression
+        Whether the values are numbers.
+    bootstraps, seed
+        Resamplings of whole subjects for the interval of the main score.
+
+    Returns
+    -------
+    dict
+        As `classification_scores` or `regression_scores`; `<main score>_low` and `_high`, NaN
+        where there is no interval, and then `interval_missing` says why; `n_windows`,
+        `n_recordings`, `n_subjects`.
+    """
+    known = ~np.isnan(values) if is_regression else values >= 0
+    values, predictions = values[known], predictions[known]
+    recordings, subjects = recordings[known], subjects[known]
+    measure = regression_scores if is_regression else classification_scores
+    interval = bootstrap_interval(
+        lambda chosen: score_windows(values[chosen], predictions[chosen]),
+        subjects,
+        bootstraps,
+        seed,
+        without="have one value only" if is_regression else "hold one class only",
+    )
+    main = main_score(is_regression)
+    return {
+        **measure(values, predictions, recordings),
+        f"{main}_low": interval.low,
+        f"{main}_high": interval.high,
+        "interval_missing": interval.missing,
+        "n_windows": len(values),
+        "n_recordings": len(np.unique(recordings.astype(str))),
+        "n_subjects": len(np.unique(subjects.astype(str))),
+    }
+
+
+def predictions_table(
+    windows: pd.DataFrame, targets: WindowTargets, predictions: np.ndarray
+) -> pd.DataFrame:
+    """Put predictions beside the truth, one row per window whose truth is known.
+
+    Parameters
+    ----------
+    windows
+        `recording`, `subject`, `task`, `start` (N rows).
+    targets
+        Of the same windows.
+    predictions
+        Log probabilities (N, K), or numbers (N,).
+
+    Returns
+    -------
+    pandas.DataFrame
+        With `label`, `predicted` and `p(<class>)` of each class as names and shares; or with
+        `value` and `predicted` as numbers.
+    """
+    known = targets.known
+    table = windows.loc[known, ["recording", "subject", "task", "start"]].reset_index(drop=True)
+    values, answers = targets.values[known], predictions[known]
+    if targets.is_regression:
+        return table.assign(value=values, **{PREDICTED: answers})
+    names = np.array(targets.names, dtype=object)
+    shares = np.exp(answers - answers.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    table = table.assign(label=names[values], **{PREDICTED: names[answers.argmax(1)]})
+    return table.assign(**{f"p({name})": shares[:, k] for k, name in enumerate(targets.names)})

@@ -1,0 +1,149 @@
+"""Compare ways of fine-tuning, and baselines, over folds and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from hbn_foundation.evaluation.comparison import compare
+from hbn_foundation.evaluation.finetuning_bootstrap import difference_interval, resampled_scores
+from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
+
+SCRATCH = "scratch"
+LOWER_IS_BETTER = ("nrmse", "mae", "recording_nrmse", "recording_mae")
+COSTS = ("epochs", "seconds", "trainable")
+SUMMARY_COLUMNS = (
+    "method", "name", "is_baseline", "score", "score_sd", "seed_sd", "validation", *COSTS,
+    "folds", "seeds", "reference", "ahead_by", "ahead_low", "ahead_high", "ahead_in", "p",
+)  # fmt: skip
+
+
+def is_baseline(method: str) -> bool:
+    """Tell a baseline from a way of fine-tuning."""
+    return method in FINE_TUNING_BASELINES
+
+
+def comparison_table(
+    folds: pd.DataFrame,
+    score: str,
+    predictions: pd.DataFrame | None = None,
+    *,
+    reference: str | None = None,
+    bootstraps: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row per method, best first: scores, costs, and how far the best plan is ahead of it.
+
+    Seeds are averaged in each fold before anything is compared, for they are no further subjects.
+
+    Parameters
+    ----------
+    folds
+        One row per `repeat`, `fold`, `seed` and `method` with `n_train`, `n_test` (subjects), the
+        score, and where known `validation` (its value on validation subjects), `epochs`,
+        `seconds`, `trainable`.
+    score
+        Name of the column that is compared.
+    predictions
+        Stacked `long_predictions` of the same runs, for intervals of the main score; None for no
+        intervals.
+    reference
+        The method that is compared with the others; by default the plan that starts from
+        pretrained weights and is best on validation subjects.
+    bootstraps, seed
+        Resamplings of the subjects.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `score` mean and `score_sd` over folds; `seed_sd`, the mean standard deviation over seeds
+        within a fold; costs; `ahead_by` of the reference (positive: the reference is better) with
+        the ends of its 95 % interval over resampled subjects, in how many folds, and `p` of the
+        corrected resampled t-test.
+    """
+    if folds.empty:
+        return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+    sign = -1.0 if score in LOWER_IS_BETTER else 1.0
+    best = reference or best_plan(folds, score)
+    pairs = pairs_table(
+        folds, score, predictions, firsts=[best], bootstraps=bootstraps, seed=seed
+    ).set_index("second")
+    rows = []
+    for method, part in folds.groupby("method"):
+        by_fold = part.groupby(["repeat", "fold"])[score]
+        of_fold = by_fold.mean()
+        row = {
+            "method": method, "name": written(str(method)), "is_baseline": is_baseline(str(method)),
+            "score": of_fold.mean(), "score_sd": of_fold.std(ddof=1),
+            "seed_sd": by_fold.std(ddof=1).mean(), "folds": len(of_fold),
+            "seeds": part["seed"].nunique(), "reference": method == best,
+        }  # fmt: skip
+        row |= {name: part[name].mean() for name in ("validation", *COSTS) if name in part}
+        if method in pairs.index:
+            pair = pairs.loc[method]
+            row |= {name: pair[name] for name in pairs.columns if name.startswith("ahead")}
+            row["p"] = pair["p"]
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    order = (-sign * table["score"]).argsort(kind="stable")
+    return table.iloc[order].reset_index(drop=True)
+
+
+def best_plan(folds: pd.DataFrame, score: str) -> str:
+    """Choose a way of fine-tuning by its mean score on validation subjects.
+
+    By the test score where `validation` is not known; a plan from scratch only where there is no
+    other, any method where there is no plan.
+    """
+    by = "validation" if "validation" in folds and folds["validation"].notna().any() else score
+    means = folds.groupby("method")[by].mean().dropna()
+    plans = [name for name in means.index if not is_baseline(name)]
+    candidates = [name for name in plans if name != SCRATCH] or plans or list(means.index)
+    if not candidates:
+        return str(folds["method"].iloc[0])
+    of_these = means[candidates]
+    return str(of_these.idxmin() if score in LOWER_IS_BETTER else of_these.idxmax())
+
+
+def pairs_table(
+    folds: pd.DataFrame,
+    score: str,
+    predictions: pd.DataFrame | None = None,
+    *,
+    firsts: Iterable[str] | None = None,
+    bootstraps: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare methods in pairs, by default each plan with every other method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `first`, `second`, `ahead_by` (positive: the first is better), `ahead_low`, `ahead_high`,
+        `ahead_in` and `folds`, `p`.
+    """
+    sign = -1.0 if score in LOWER_IS_BETTER else 1.0
+    by_fold = folds.pivot_table(
+        index=["repeat", "fold"], columns="method", values=score, aggfunc="mean", dropna=False
+    )
+    ratio = float((folds["n_test"] / folds["n_train"]).mean())
+    resampled = pd.DataFrame()
+    if predictions is not None and not predictions.empty:
+        resampled = resampled_scores(predictions, bootstraps, seed)
+    plans = [name for name in by_fold if not is_baseline(str(name))]
+    rows = []
+    for first in plans if firsts is None else firsts:
+        for second in [name for name in by_fold if name != first]:
+            result = compare(
+                sign * by_fold[first].to_numpy(), sign * by_fold[second].to_numpy(), ratio
+            )
+            ends = difference_interval(resampled, str(first), str(second), sign)
+            rows.append(
+                {"first": first, "second": second, "ahead_by": result.difference,
+                 "ahead_low": ends.low, "ahead_high": ends.high, "ahead_in": result.wins,
+                 "folds": result.folds, "p": result.p}
+            )  # fmt: skip
+    names = ["first", "second", "ahead_by", "ahead_low", "ahead_high", "ahead_in", "folds", "p"]
+    return pd.DataFrame(rows, columns=names)

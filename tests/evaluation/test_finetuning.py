@@ -1,0 +1,131 @@
+"""Fine-tuned models and baselines are scored alike, classes and numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.finetuning import finetuning_metrics, predictions_table
+from hbn_foundation.evaluation.finetuning_baselines import baseline_answers, chosen_windows
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.evaluation.ridge import fit_ridge
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.targets import WindowTargets, window_targets
+
+AGE = LabelParams(kind="participant", column="age", type="regression")
+PARAMS = FineTuningEvaluationParams(strengths=(1e-3, 1e-1), max_windows=40)
+
+
+def targets_of(toy, label: LabelParams) -> WindowTargets:
+    train = toy.splits.loc[toy.splits["split"] == "train", "subject"]
+    return window_targets(toy.windows, toy.participants, label, train)
+
+
+def test_numbers_are_scored_per_window_and_per_recording():
+    random = np.random.default_rng(0)
+    recordings = np.repeat([f"r{k}" for k in range(12)], 10)
+    subjects = np.repeat([f"s{k}" for k in range(6)], 20)
+    values = np.repeat(np.arange(12.0), 10)
+    predicted = values + random.normal(0, 5, 120)
+    predicted[0] = np.nan  # its truth is not known either
+    values[0] = np.nan
+    scores = finetuning_metrics(values, predicted, recordings, subjects, True, bootstraps=100)
+    assert scores["n_windows"] == 119
+    assert scores["n_recordings"] == 12
+    assert scores["recording_nrmse"] < scores["nrmse"]
+    assert scores["nrmse_low"] < scores["nrmse"] < scores["nrmse_high"]
+    assert scores["recording_r"] > scores["r"] > 0.4
+
+
+def test_classes_have_f1_and_the_reason_for_no_interval():
+    labels = np.array([0, 0, 1, 1, -1])
+    logs = np.log(np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8], [0.5, 0.5]]))
+    names = np.array(list("abcde"))
+    scores = finetuning_metrics(labels, logs, names, names, False, bootstraps=10)
+    assert scores["accuracy"] == 0.75
+    assert scores["f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert scores["confusion_matrix"] == [[2, 0], [1, 1]]
+    assert np.isnan(scores["window_auroc_low"])
+    assert scores["interval_missing"] == "4 test subjects are too few to resample"
+
+
+def test_predictions_stand_beside_the_truth(toy):
+    few = toy.windows.head(3)
+    logs = np.log([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]) + 3
+    table = predictions_table(few, WindowTargets(np.array([0, 1, -1]), ("a", "b")), logs)
+    assert table["predicted"].tolist() == ["a", "b"]
+    np.testing.assert_allclose(table["p(b)"], [0.1, 0.8])
+    numbers = WindowTargets(np.array([1.0, np.nan, 3.0]), ("age",), True, 2.0, 1.0)
+    table = predictions_table(few, numbers, np.array([1.5, 0.0, 2.5]))
+    assert table["value"].tolist() == [1, 3]
+    assert table["predicted"].tolist() == [1.5, 2.5]
+
+
+def test_ridge_finds_a_number_and_looks_at_no_test_window():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(300, 12))
+    values = 50 + 10 * features[:, 0] + random.normal(size=300)
+    splits = np.repeat(["train", "validation", "test"], 100)
+    test = splits == "test"
+    strengths = (1e-5, 1e-2, 1.0, 100.0)
+    ridge = fit_ridge(features, values, splits, strengths)
+    assert np.corrcoef(ridge.predict(features[test]), values[test])[0, 1] > 0.95
+    assert ridge.validation_nrmse < 0.3
+    moved = np.where(test, 1e6, values)
+    again = fit_ridge(np.where(test[:, None], 1e6, features), moved, splits, strengths)
+    np.testing.assert_array_equal(again.predict(features), ridge.predict(features))
+    # nothing to find: the mean, by the strongest penalty
+    noise = fit_ridge(random.normal(size=(300, 12)), values, splits, strengths)
+    assert noise.strength <= 1e-2
+    assert noise.validation_nrmse == pytest.approx(1, abs=0.1)
+
+
+def test_all_baselines_tell_the_tasks_apart(toy, pretrained):
+    from hbn_foundation.training.checkpoint import load_encoder
+
+    targets = targets_of(toy, LabelParams())
+    test, answers = baseline_answers(
+        toy.store, toy.windows, toy.splits, targets, PARAMS, 200, load_encoder(pretrained[0])
+    )
+    assert set(answers) == set(PARAMS.baselines)
+    table = toy.windows.iloc[test]
+    assert set(table["subject"]) == set(toy.splits.loc[toy.splits["split"] == "test", "subject"])
+    for method, answer in answers.items():
+        assert answer.predictions.shape == (len(test), 2)
+        scores = finetuning_metrics(
+            targets.values[test],
+            answer.predictions,
+            table["recording"].to_numpy(),
+            table["subject"].to_numpy(),
+            False,
+        )
+        chance = method == "majority"
+        assert (scores["window_auroc"] == 0.5) if chance else (scores["window_auroc"] > 0.7)
+
+
+def test_numbers_need_no_checkpoint_and_majority_is_the_mean(toy):
+    targets = targets_of(toy, AGE)
+    test, answers = baseline_answers(toy.store, toy.windows, toy.splits, targets, PARAMS, 200)
+    assert set(answers) == {"filter_bank", "riemann", "band_power", "majority"}
+    assert (answers["majority"].predictions == targets.mean).all()
+    for answer in answers.values():
+        assert answer.predictions.shape == (len(test),)
+        assert np.isfinite(answer.predictions).all()
+
+
+def test_test_windows_are_never_thinned_and_unknown_ones_never_used(toy):
+    targets = targets_of(toy, LabelParams())
+    targets.values[::3] = -1
+    chosen = chosen_windows(toy.windows, toy.splits, targets, 12)
+    split = toy.windows["subject"].map(toy.splits.set_index("subject")["split"]).to_numpy()
+    assert (targets.values[chosen] >= 0).all()
+    assert (split[chosen] == "train").sum() == 12
+    assert (split[chosen] == "test").sum() == ((split == "test") & targets.known).sum()
+
+
+def test_a_split_without_labels_is_said(toy):
+    targets = targets_of(toy, LabelParams())
+    outside = toy.splits.assign(split=toy.splits["split"].replace("validation", "train"))
+    with pytest.raises(UserError, match="no window of the validation subjects"):
+        baseline_answers(toy.store, toy.windows, outside, targets, PARAMS, 200)
