@@ -123,7 +123,7 @@ class RunParams(Params):
         3, description="Batches in a row whose loss is not finite before training stops.", ge=1
     )
     seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
-    resume: Literal[False] | str = Field(
+    resume: bool | str = Field(
         "auto",
         description="auto goes on with the last unfinished run of the same parameters and data; "
         "false begins anew; the name of a run in work_dir goes on with that one.",
@@ -136,6 +136,8 @@ class RunParams(Params):
     @classmethod
     def _false_as_text(cls, value: object) -> object:
         """Take `--params "…resume=false"`, which arrives as a text."""
+        if value is True or (isinstance(value, str) and value.lower() == "true"):
+            raise ValueError("expected auto, false or the name of a run")
         return False if isinstance(value, str) and value.lower() == "false" else value
 
 

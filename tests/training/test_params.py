@@ -1,0 +1,25 @@
+"""Parameters as they arrive from YAML and from the command line."""
+
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.params import TrainerParams
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [("auto", "auto"), (False, False), ("false", False), ("False", False), ("run-1", "run-1")],
+)
+def test_resume_takes_a_switch_or_a_name(given, taken):
+    assert TrainerParams.model_validate({"resume": given}).resume == taken
+
+
+@pytest.mark.parametrize("given", [True, "true", "True"])
+def test_resume_true_says_nothing(given):
+    with pytest.raises(UserError, match="expected auto, false or the name of a run"):
+        TrainerParams.model_validate({"resume": given})
+
+
+def test_a_switch_is_no_number():
+    with pytest.raises(UserError, match="epochs=True: expected no true or false"):
+        TrainerParams.model_validate({"epochs": True})
