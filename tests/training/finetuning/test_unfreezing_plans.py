@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from finetuning_plan_runs import BLOCKS, NAMES, carried_out, plan_of, without_metrics
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning.params import PhaseParams, PlanParams
+from hbn_foundation.training.finetuning.params import PhaseParams, PlanParams, Strategy
 from hbn_foundation.training.finetuning.plans import Block, make_plan
 from hbn_foundation.training.finetuning.plans.from_the_back import from_the_back
+from hbn_foundation.training.finetuning.plans.make import PLANS
 
 BACKBONE = NAMES[:-1]
 
@@ -227,12 +229,13 @@ def test_plans_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_every_strategy_has_its_plan():
+    assert set(PLANS) == set(get_args(Strategy))
+
+
 ANY_PLAN = st.builds(
     PlanParams,
-    strategy=st.sampled_from(
-        ["head_only", "full", "scratch", "two_phase", "gated", "gradual", "partial", "plateau"]
-        + ["gradient_guided"]
-    ),
+    strategy=st.sampled_from([name for name in PLANS if name != "phases"]),
     phase1_epochs=st.integers(1, 5),
     unfreeze_backbone_epoch=st.none() | st.integers(1, 5),
     gate_threshold=st.floats(0, 1),
