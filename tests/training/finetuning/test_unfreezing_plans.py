@@ -169,6 +169,31 @@ def test_what_was_missed_is_made_up_for():
     assert decision.unfreeze == ("block_2", "block_3", "block_4")
 
 
+def waiting(plan, rows):
+    """Whether a plan waits for an unfreezing, before the first epoch and after each."""
+    trainable, history, found = set(plan.start()), [], [plan.is_waiting()]
+    for epoch, row in enumerate(rows):
+        history.append({"epoch": epoch, **row})
+        trainable |= set(plan.after_epoch(history, trainable, None).unfreeze)
+        found.append(plan.is_waiting())
+    return found
+
+
+def test_patience_waits_for_what_is_due_and_only_for_that():
+    yes, no = True, False
+    assert waiting(plan_of(), without_metrics(5)) == [yes, yes, yes, no, no, no]
+    gradual = plan_of(epochs=6, strategy="gradual", phase1_epochs=1, every=4)
+    assert waiting(gradual, without_metrics(6)) == [yes, yes, yes, yes, yes, no, no]
+    for strategy in ("full", "head_only", "plateau"):
+        assert not any(waiting(plan_of(strategy=strategy), without_metrics(5)))
+    gated = {"strategy": "gated", "gate_value": "last", "gate_extend_epochs": 2}
+    rows = [{"balanced_accuracy": value} for value in (0.5, 0.5, 0.5, 0.9, 0.5)]
+    assert waiting(plan_of(**gated), rows) == [yes, yes, yes, yes, no, no]
+    assert waiting(plan_of(**gated, gate_on_fail="stop"), rows) == [yes, yes, yes, no, no, no]
+    shares = {"unfreeze_ratio": (0.5, 1.0), "stage_epochs": 1}
+    assert waiting(plan_of(**gated, **shares), rows) == [yes, yes, yes, yes, yes, no]
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [

@@ -118,6 +118,19 @@ class Plan:
         """Decide after `done` epochs, with these blocks frozen; naming others is no harm."""
         return NOTHING
 
+    def is_waiting(self) -> bool:
+        """Tell whether an unfreezing is due at an epoch to come, which patience should wait for.
+
+        A first phase that has learned what the head can learn is no reason to stop before the
+        second one. What depends on a metric or a gradient that may never come is not waited for.
+        """
+        return False
+
+    @property
+    def done(self) -> int:
+        """Epochs judged so far."""
+        return self._judged + 1
+
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run must know, as JSON values."""
         state = {"judged": self._judged, "unfrozen": self._unfrozen, "memory": self.memory}

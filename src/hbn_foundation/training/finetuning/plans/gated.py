@@ -22,6 +22,16 @@ class Gated(Plan):
     the metric does afterwards; growing shares then follow by the epoch.
     """
 
+    def is_waiting(self) -> bool:
+        """Tell whether the gate is still to be judged, or a growing share to come."""
+        passed = self.memory.get("passed_at")
+        if passed is not None:
+            stages = ratio_stages(self.params, self.backbone, passed)
+            return any(self.done < stage.after < self.epochs for stage in stages)
+        extends = self.params.gate_on_fail == "extend"
+        longer = self.params.gate_extend_epochs if extends else 0
+        return self.done < min(self.params.switch_epoch + longer, self.epochs - 1)
+
     def judge(
         self,
         done: int,

@@ -39,6 +39,10 @@ class ScheduledPlan(Plan):
         names = [name for stage in self.stages() if stage.after == 0 for name in stage.blocks]
         return frozenset({self.head, *names})
 
+    def is_waiting(self) -> bool:
+        """Tell whether a stage within the run is still to come."""
+        return any(self.done < stage.after < self.epochs for stage in self.stages())
+
     def judge(
         self,
         done: int,
