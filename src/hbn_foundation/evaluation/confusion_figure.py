@@ -1,4 +1,4 @@
-"""Confusion matrices of the pretrained encoder's probe, of windows and of recordings."""
+"""Confusion matrices, of windows and of recordings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def confusion_figure(predictions: pd.DataFrame) -> Figure:
+def confusion_figure(
+    predictions: pd.DataFrame, title: str = "What the frozen probe answers"
+) -> Figure:
     """Draw how true classes (rows) are answered (columns), in shares of each row.
 
     Parameters
     ----------
     predictions
         One row per test window: `recording`, `subject`, `label` and `p(<class>)` of each class.
+    title
+        Over the whole figure.
     """
     columns = [name for name in predictions if str(name).startswith("p(")]
     names = [str(name)[2:-1] for name in columns]
@@ -39,7 +43,7 @@ def confusion_figure(predictions: pd.DataFrame) -> Figure:
         figure, axes = new_figure(1, 2, panel=(side + beside, side + 0.7 + below))
         heading(
             figure,
-            "What the frozen probe answers",
+            title,
             f"{predictions['subject'].nunique()} test subjects",
         )
         _matrix(axes[0], labels, answers.argmax(1), names, "windows")

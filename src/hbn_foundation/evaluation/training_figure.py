@@ -97,7 +97,7 @@ def _losses(axes: Axes, history: pd.DataFrame, trivial: list[str]) -> None:
     if best is not None:
         loss = history.loc[history["epoch"] == best, "validation_loss"].iloc[0]
         axes.plot(best + 1, loss, "o", ms=9, mfc="none", mec=ACCENT, mew=1.5)
-    _finish(axes, epochs)
+    finish(axes, epochs)
     return None
 
 
@@ -110,7 +110,7 @@ def _part(axes: Axes, history: pd.DataFrame, name: str) -> None:
         label="validation subjects",
     )  # fmt: skip
     _dashed(axes, history, trivial_of(name, history.columns))
-    _finish(axes, epochs)
+    finish(axes, epochs)
 
 
 def _accuracy(axes: Axes, history: pd.DataFrame) -> None:
@@ -118,7 +118,7 @@ def _accuracy(axes: Axes, history: pd.DataFrame) -> None:
     epochs = history["epoch"] + 1
     axes.plot(epochs, history["accuracy"], color=ACCENT, marker="o", ms=3, label="accuracy")
     _dashed(axes, history, ["trivial_accuracy"] if "trivial_accuracy" in history else [])
-    _finish(axes, epochs)
+    finish(axes, epochs)
 
 
 def _learning_rate(axes: Axes, history: pd.DataFrame) -> None:
@@ -128,7 +128,7 @@ def _learning_rate(axes: Axes, history: pd.DataFrame) -> None:
     epochs = history["epoch"] + 1
     axes.plot(epochs, history["learning_rate"], color=INK, marker="o", ms=3)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value else "0")
-    _finish(axes, epochs, legend=False)
+    finish(axes, epochs, legend=False)
     return None
 
 
@@ -149,7 +149,8 @@ def _dashed(axes: Axes, history: pd.DataFrame, trivial: list[str]) -> None:
             )  # fmt: skip
 
 
-def _finish(axes: Axes, epochs: pd.Series, legend: bool = True) -> None:
+def finish(axes: Axes, epochs: pd.Series, legend: bool = True) -> None:
+    """Set the axis of epochs, and the legend below it."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")
