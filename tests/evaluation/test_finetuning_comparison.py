@@ -46,7 +46,8 @@ def resampled_point(part):
     from hbn_foundation.evaluation.finetuning import score_windows
 
     columns = [name for name in part if name.startswith("log_p_")]
-    return score_windows(part["value"].to_numpy(), part[columns or "predicted"].to_numpy())
+    score = "window_auroc" if columns else "nrmse"
+    return score_windows(part["value"].to_numpy(), part[columns or "predicted"].to_numpy(), score)
 
 
 def test_the_table_is_what_the_folds_say():
@@ -98,7 +99,7 @@ def test_a_resample_of_everyone_once_is_the_score(monkeypatch):
             return np.ones((size, n), dtype=int)
 
     monkeypatch.setattr(np.random, "default_rng", lambda seed: Once())
-    resampled = resampled_scores(predictions, 2)
+    resampled = resampled_scores(predictions, "window_auroc", 2)
     expected = folds.set_index(["method", "repeat", "fold"])["window_auroc"]
     np.testing.assert_allclose(resampled[0], expected.reindex(resampled.index))
 
@@ -121,14 +122,14 @@ def test_intervals_allow_for_what_windows_of_a_subject_share():
 def test_numbers_are_resampled_too():
     _, predictions = simulated(numbers=True, seeds=1)
     predictions["value"] = predictions["value"].astype(float)
-    resampled = resampled_scores(predictions, 5)
+    resampled = resampled_scores(predictions, "mae", 5)
     assert resampled.loc["two_phase"].notna().all().all()
 
 
 def test_few_subjects_give_no_interval():
     folds, predictions = simulated(n_subjects=5)
     few = predictions[predictions["subject"] < "04"]
-    assert resampled_scores(few, 10).empty
+    assert resampled_scores(few, "window_auroc", 10).empty
     table = comparison_table(folds, "window_auroc", few, bootstraps=10)
     assert table["ahead_low"].isna().all()
 

@@ -75,3 +75,4 @@ def test_the_mean_scores_one_and_correlates_with_nothing():
     assert np.isnan(scores.pearson_r(values, mean))
     assert np.isnan(scores.pearson_r(values, mean + np.array([0, 1e-13, 0])))
     assert np.isnan(scores.nrmse(mean, values))
+    assert np.isnan(scores.nrmse(np.full(93, 12.88), np.zeros(93)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,18 @@ from hbn_foundation.labels import scores
 from hbn_foundation.labels.targets import WindowTargets
 
 PREDICTED = "predicted"
+OF_CLASSES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "balanced_accuracy": scores.balanced_accuracy,
+    "f1": scores.macro_f1,
+    "accuracy": scores.accuracy,
+}
+OF_NUMBERS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "nrmse": scores.nrmse,
+    "r": scores.pearson_r,
+    "mae": scores.mae,
+    "r2": scores.r2,
+}
+WINDOW_SCORES = {"window_auroc": scores.auroc, **OF_CLASSES, **OF_NUMBERS}
 
 
 def main_score(is_regression: bool) -> str:
@@ -20,11 +33,12 @@ def main_score(is_regression: bool) -> str:
     return "nrmse" if is_regression else "window_auroc"
 
 
-def score_windows(values: np.ndarray, predictions: np.ndarray) -> float:
-    """Compute the main score: NRMSE of numbers (N,), AUROC of log probabilities (N, K)."""
-    if predictions.ndim == 1:
-        return scores.nrmse(values, predictions)
-    return scores.auroc(values, predictions)
+def score_windows(values: np.ndarray, predictions: np.ndarray, score: str) -> float:
+    """Compute one of `WINDOW_SCORES` of numbers (N,) or log probabilities (N, K)."""
+    answers = predictions
+    if score in OF_CLASSES:
+        answers = predictions.argmax(1)
+    return WINDOW_SCORES[score](values, answers)
 
 
 def finetuning_metrics(
@@ -63,14 +77,14 @@ def finetuning_metrics(
     values, predictions = values[known], predictions[known]
     recordings, subjects = recordings[known], subjects[known]
     measure = regression_scores if is_regression else classification_scores
+    main = main_score(is_regression)
     interval = bootstrap_interval(
-        lambda chosen: score_windows(values[chosen], predictions[chosen]),
+        lambda chosen: score_windows(values[chosen], predictions[chosen], main),
         subjects,
         bootstraps,
         seed,
         without="have one value only" if is_regression else "hold one class only",
     )
-    main = main_score(is_regression)
     return {
         **measure(values, predictions, recordings),
         f"{main}_low": interval.low,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.finetuning import score_windows
+from hbn_foundation.evaluation.finetuning import WINDOW_SCORES, score_windows
 from hbn_foundation.evaluation.metrics import FEWEST_SUBJECTS, Interval, interval_of
 from hbn_foundation.progress import track
 
@@ -46,7 +46,9 @@ def long_predictions(
     return pd.DataFrame(table)
 
 
-def resampled_scores(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -> pd.DataFrame:
+def resampled_scores(
+    predictions: pd.DataFrame, score: str, n_samples: int, seed: int = 0
+) -> pd.DataFrame:
     """Score every method and fold on the same resamples of all subjects.
 
     A resample draws as many subjects of the data set as there are, with replacement; a subject
@@ -57,17 +59,19 @@ def resampled_scores(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -
     ----------
     predictions
         Stacked `long_predictions`.
+    score
+        One of windows; without a known one the result is empty.
     n_samples, seed
         How many resamples, and which ones.
 
     Returns
     -------
     pandas.DataFrame
-        Index `method`, `repeat`, `fold`; one column per resample: the main score (AUROC or
-        NRMSE), averaged over seeds. NaN where a fold has none. Empty with fewer than 5 subjects.
+        Index `method`, `repeat`, `fold`; one column per resample: the score, averaged over
+        seeds. NaN where a fold has none. Empty with fewer than 5 subjects.
     """
     names, codes = np.unique(predictions["subject"].astype(str), return_inverse=True)
-    if n_samples < 1 or len(names) < FEWEST_SUBJECTS:
+    if n_samples < 1 or len(names) < FEWEST_SUBJECTS or score not in WINDOW_SCORES:
         return pd.DataFrame()
     random = np.random.default_rng(seed)
     counts = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_samples)
@@ -82,7 +86,7 @@ def resampled_scores(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -
         row: dict[Any, Any] = dict(zip(PLACE, tuple(place), strict=True))  # type: ignore[arg-type]
         drawn = [np.repeat(inside, count[codes[inside]]) for count in counts]
         row |= {
-            number: score_windows(values[chosen], answers[chosen]) if len(chosen) else np.nan
+            number: score_windows(values[chosen], answers[chosen], score) if len(chosen) else np.nan
             for number, chosen in enumerate(drawn)
         }
         rows.append(row)

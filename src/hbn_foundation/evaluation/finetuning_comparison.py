@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from hbn_foundation.evaluation.comparison import compare
+from hbn_foundation.evaluation.finetuning import OF_NUMBERS
 from hbn_foundation.evaluation.finetuning_bootstrap import difference_interval, resampled_scores
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
@@ -45,9 +46,10 @@ def comparison_table(
         score, and where known `validation` (its value on validation subjects), `epochs`,
         `seconds`, `trainable`.
     score
-        Name of the column that is compared.
+        Name of the column that is compared. Where few subjects are tested per fold, their
+        numbers may lie close together and `nrmse` explode; `mae` does not.
     predictions
-        Stacked `long_predictions` of the same runs, for intervals of the main score; None for no
+        Stacked `long_predictions` of the same runs, for intervals of window scores; None for no
         intervals.
     reference
         The method that is compared with the others; by default the plan that starts from
@@ -75,7 +77,8 @@ def comparison_table(
         by_fold = part.groupby(["repeat", "fold"])[score]
         of_fold = by_fold.mean()
         row = {
-            "method": method, "name": written(str(method)), "is_baseline": is_baseline(str(method)),
+            "method": method, "name": _name(str(method), score),
+            "is_baseline": is_baseline(str(method)),
             "score": of_fold.mean(), "score_sd": of_fold.std(ddof=1),
             "seed_sd": by_fold.std(ddof=1).mean(), "folds": len(of_fold),
             "seeds": part["seed"].nunique(), "reference": method == best,
@@ -89,6 +92,11 @@ def comparison_table(
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
     order = (-sign * table["score"]).argsort(kind="stable")
     return table.iloc[order].reset_index(drop=True)
+
+
+def _name(method: str, score: str) -> str:
+    numbers = score.removeprefix("recording_") in OF_NUMBERS
+    return "training mean" if method == "majority" and numbers else written(method)
 
 
 def best_plan(folds: pd.DataFrame, score: str) -> str:
@@ -131,7 +139,7 @@ def pairs_table(
     ratio = float((folds["n_test"] / folds["n_train"]).mean())
     resampled = pd.DataFrame()
     if predictions is not None and not predictions.empty:
-        resampled = resampled_scores(predictions, bootstraps, seed)
+        resampled = resampled_scores(predictions, score, bootstraps, seed)
     plans = [name for name in by_fold if not is_baseline(str(name))]
     rows = []
     for first in plans if firsts is None else firsts:

@@ -11,7 +11,6 @@ import pandas as pd
 from hbn_foundation.evaluation.confusion_figure import confusion_figure
 from hbn_foundation.evaluation.finetuning_comparison import is_baseline
 from hbn_foundation.evaluation.finetuning_report import score_title
-from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.regression_metrics import numbers_by_recording, regression_scores
 from hbn_foundation.evaluation.report import p_is
 from hbn_foundation.evaluation.style import (
@@ -179,7 +178,7 @@ def comparison_figure(folds: pd.DataFrame, summary: pd.DataFrame, score: str) ->
         axes[0].set_title(score_title(score))
         axes[1].set_title("best plan ahead by")
         axes[1].axvline(0, color=MUTED, lw=1, ls=":")
-        axes[0].set_yticks(range(len(methods)), [written(method) for method in methods])
+        axes[0].set_yticks(range(len(methods)), rows.loc[methods, "name"].tolist())
         axes[0].set_ylim(-0.7, len(methods) - 0.3)
         for label, method in zip(axes[0].get_yticklabels(), methods, strict=True):
             label.set_fontweight("bold" if rows.loc[method, "reference"] else "normal")

@@ -83,14 +83,13 @@ def _against(name: str, other: pd.Series, what: str) -> str:
     sure = "significant" if other["p"] < SIGNIFICANT else "not significant"
     interval = _range(other["ahead_low"], other["ahead_high"])
     interval = f"; over subjects {interval}" if interval else ""
-    words = (
-        f"in {int(other['ahead_in'])} of {folds} folds\n  ({p_is(other['p'])}, {sure}{interval})"
-    )
+    words = f"{int(other['ahead_in'])} of {folds} folds ({p_is(other['p'])}, {sure}{interval})"
+    against = f"{what}{other['name']}"
     if gap > 0:
-        return f"The best plan ({name}) is ahead of {what}{other['name']}, by {gap:.3f}, {words}."
+        return f"The best plan ({name}) is ahead of {against},\n  by {gap:.3f}, in {words}."
     return (
-        f"The best plan ({name}) is NOT ahead of {what}{other['name']}: behind by {-gap:.3f}, "
-        f"ahead {words}."
+        f"The best plan ({name}) is NOT ahead of {against}:\n  behind by {-gap:.3f}, "
+        f"ahead in {words}."
     )
 
 

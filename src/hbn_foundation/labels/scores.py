@@ -96,7 +96,7 @@ def fisher_ratio(labels: np.ndarray, features: np.ndarray) -> float:
         between += len(members) * float(((mean - centre) ** 2).sum())
         within += float(((members - mean) ** 2).sum())
     # below rounding there is no scatter to divide by
-    nothing = 1e-12 * float((values**2).sum())
+    nothing = 1e-24 * float((values**2).sum())
     return between / within if within > nothing else np.nan
 
 
@@ -105,8 +105,10 @@ def nrmse(values: np.ndarray, predicted: np.ndarray) -> float:
 
     The mean of the true values scores 1. NaN when they do not vary.
     """
-    sd = values.std() if len(values) else 0.0
-    return float(np.sqrt(np.mean((values - predicted) ** 2)) / sd) if sd > 0 else np.nan
+    # the deviation of equal numbers is rounding, not nought
+    if not len(values) or np.ptp(values) <= 1e-9 * np.abs(values).max():
+        return np.nan
+    return float(np.sqrt(np.mean((values - predicted) ** 2)) / values.std())
 
 
 def pearson_r(values: np.ndarray, predicted: np.ndarray) -> float:
