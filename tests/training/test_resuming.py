@@ -5,6 +5,7 @@ In this process: what a killed one leaves on the disk is what is written until t
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -21,7 +22,16 @@ from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.fitting import final_checkpoint
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain_in
-from hbn_foundation.training.run_folder import BEST, LAST, STATE, WEIGHTS, RunFolder
+from hbn_foundation.training.run_folder import (
+    BEST,
+    LAST,
+    METADATA,
+    OWN_DIGEST,
+    STATE,
+    WEIGHTS,
+    RunFolder,
+    own_digest,
+)
 from hbn_foundation.training.supervision.link import Link, Orders
 
 TRAINER = {**SHORT, "epochs": 3, "keep_last": 2}
@@ -74,7 +84,7 @@ def train(store, windows, splits):
                 link=link,
             )["stopped"]
         finally:
-            run.close(False)
+            run.close()
         return *final_checkpoint(run.path, stopped), link.sections
 
     return train
@@ -209,8 +219,9 @@ def test_a_lost_best_is_replaced_by_the_best_that_is_left(train, whole, tmp_path
     shutil.copytree(path, folder)
     shutil.rmtree(folder / BEST)
     for epoch in RunFolder(folder, {}).epochs():
-        metadata = (epoch / "metadata.json").read_text()
-        (epoch / "metadata.json").write_text(metadata.replace('"best_so_far": true', '"x": 0'))
+        metadata = json.loads((epoch / METADATA).read_text()) | {"best_so_far": False}
+        metadata[OWN_DIGEST] = own_digest(metadata)
+        (epoch / METADATA).write_text(json.dumps(metadata))
     shutil.rmtree(folder / "epoch-002")
     again, history, _ = train(folder)
     later = history[history["epoch"] >= 1]

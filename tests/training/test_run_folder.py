@@ -16,6 +16,7 @@ from hbn_foundation.training.run_folder import (
     BEST,
     DONE,
     METADATA,
+    OWN_DIGEST,
     RUN,
     STATE,
     WEIGHTS,
@@ -23,7 +24,9 @@ from hbn_foundation.training.run_folder import (
     damage,
     first_difference,
     in_use,
+    mark_done,
     open_run,
+    own_digest,
     prune,
 )
 
@@ -39,6 +42,7 @@ def save(folder, content: bytes, state: bool = True, **metadata) -> None:
         (folder / name).write_bytes(part)
         key = f"{name.partition('.')[0]}_sha256"
         metadata[key] = hashlib.sha256(part).hexdigest()
+    metadata[OWN_DIGEST] = own_digest(metadata)
     (folder / METADATA).write_text(json.dumps(metadata, indent=2))
 
 
@@ -46,7 +50,7 @@ def save(folder, content: bytes, state: bool = True, **metadata) -> None:
 def run(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "one", IDENTITY)
     yield folder
-    folder.close(False)
+    folder.close()
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def test_a_file_cut_at_any_byte_is_seen(tmp_path_factory, name, data):
     os.truncate(path, length)
     assert run.newest() == (run.path / "epoch-001", 2)
     assert (run.path / "epoch-002.damaged" / name).stat().st_size == length
-    run.close(False)
+    run.close()
 
 
 @given(st.sampled_from([WEIGHTS, STATE]), st.data())
@@ -88,6 +92,13 @@ def test_a_bit_turned_anywhere_is_seen(tmp_path_factory, name, data):
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (folder / name).write_bytes(content)
     assert damage(folder) == f"{name} is damaged, its digest differs"
+
+
+def test_altered_metadata_are_damage(run):
+    save(run.path / "epoch-000", b"a", best_so_far=True)
+    text = (run.path / "epoch-000" / METADATA).read_text()
+    (run.path / "epoch-000" / METADATA).write_text(text.replace("true", "false"))
+    assert damage(run.path / "epoch-000") == "metadata.json is damaged"
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, STATE, METADATA])
@@ -139,18 +150,19 @@ def test_a_folder_in_use_is_refused_in_one_line(run):
         open_run(run.path.parent, "two", IDENTITY, "auto")
     assert "\n" not in str(caught.value)
     assert in_use(run.path)
-    run.close(False)
+    run.close()
     assert not in_use(run.path)
-    open_run(run.path.parent, "two", IDENTITY, "auto").close(False)
+    open_run(run.path.parent, "two", IDENTITY, "auto").close()
 
 
 def test_auto_goes_on_with_the_same_and_says_so(run, lines):
     save(run.path / "epoch-000", b"abc")
-    run.close(False)
+    run.close()
     again = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert again.path == run.path
     assert lines()[-1] == "going on with the run one: 1 epochs are done"
-    again.close(True)
+    again.close()
+    mark_done(again.path)
 
 
 @pytest.mark.parametrize(
@@ -162,25 +174,25 @@ def test_auto_goes_on_with_the_same_and_says_so(run, lines):
 )
 def test_what_differs_is_named(run, lines, identity, difference):
     save(run.path / "epoch-000", b"abc")
-    run.close(False)
+    run.close()
     other = open_run(run.path.parent, "two", identity, "auto")
     assert other.path.name == "two"
-    other.close(False)
+    other.close()
     assert lines()[-1] == f"the unfinished run one is not resumed: {difference}; a new one begins"
     with pytest.raises(UserError, match=difference):
         open_run(run.path.parent, "three", identity, "one")
 
 
 def test_false_begins_anew(run):
-    run.close(False)
+    run.close()
     other = open_run(run.path.parent, "two", IDENTITY, False)
     assert other.path.name == "two"
-    other.close(False)
+    other.close()
 
 
 def test_a_run_by_its_name(run):
-    run.close(False)
-    open_run(run.path.parent, "two", IDENTITY, "one").close(False)
+    run.close()
+    open_run(run.path.parent, "two", IDENTITY, "one").close()
     with pytest.raises(UserError, match=r"no run ten in .*; unfinished there: one"):
         open_run(run.path.parent, "two", IDENTITY, "ten")
 
@@ -188,31 +200,34 @@ def test_a_run_by_its_name(run):
 def test_a_run_that_is_done_is_not_resumed(run):
     save(run.path / "epoch-000", b"abc")
     save(run.path / BEST, b"abc", state=False)
-    run.close(True)
+    run.close()
+    mark_done(run.path)
     assert not (run.path / "epoch-000").exists()
     assert (run.path / BEST).exists()
     with pytest.raises(UserError, match="the run one is done"):
         open_run(run.path.parent, "two", IDENTITY, "one")
     other = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert other.path.name == "two"
-    other.close(False)
+    other.close()
 
 
 def test_a_record_that_cannot_be_read_is_another_run(run, lines):
     save(run.path / "epoch-000", b"abc")
-    run.close(False)
+    run.close()
     (run.path / RUN).write_text("{")
     other = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert other.path.name == "two"
     assert f"{RUN} is damaged" in lines()[-1]
-    other.close(False)
+    other.close()
 
 
 def test_weights_of_older_runs_go_and_those_of_others_stay(tmp_path):
     for name in ("old", "kept", "open"):
         folder = RunFolder(tmp_path / name, IDENTITY)
         save(folder.path / BEST, b"abc", state=False)
-        folder.close(name != "open")
+        folder.close()
+        if name != "open":
+            mark_done(folder.path)
     prune(tmp_path, keep=tmp_path / "kept")
     assert [(tmp_path / name / BEST).exists() for name in ("old", "kept", "open")] == [0, 1, 1]
     assert (tmp_path / "old" / DONE).exists()

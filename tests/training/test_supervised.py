@@ -226,7 +226,7 @@ def test_the_time_is_up_softly_then_by_force(data, tmp_path):
     limits = {"step_least": 600.0, "first_step": 600.0, "grace": 2.0}
     epochs = RunFolder(tmp_path / "run", {})
     done = epochs.newest()[1]
-    epochs.close(False)
+    epochs.close()
     assert done >= 1
     checkpoint, history, incidents = supervised(
         data, tmp_path, trainer=trainer, limits=limits, fault=f"hang@{done * STEPS + 8}"
@@ -252,7 +252,7 @@ def test_a_disk_that_fills_keeps_what_is_there(start, data, normal, tmp_path):
         assert said.count("\n") == 1
         run = RunFolder(tmp_path / "run", {})
         assert run.newest()[1] == 1
-        run.close(False)
+        run.close()
         (tmp_path / "ballast").unlink()
         assert same(supervised(data, tmp_path)[0], normal[0])
     finally:

@@ -54,6 +54,8 @@ class CheckpointDataset(AbstractVersionedDataset["Checkpoint", "Checkpoint"]):
     def save(self, data: Checkpoint) -> None:
         """Write the version of this run; it appears whole or not at all."""
         data.save(get_filepath_str(self._get_save_path(), "file"))
+        if data.when_stored is not None:
+            data.when_stored()
 
     def preview(self) -> JSONPreview:
         """Show the provenance in `kedro viz`."""

@@ -11,13 +11,14 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.atomic import full_disk_named
-from hbn_foundation.training.run_folder import DIGESTS, damage
+from hbn_foundation.training.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
 from hbn_foundation.training.run_folder import METADATA as METADATA_FILE
 from hbn_foundation.training.run_folder import STATE as STATE_FILE
 from hbn_foundation.training.run_folder import WEIGHTS as WEIGHTS_FILE
@@ -40,10 +41,14 @@ class Checkpoint:
         Tensors by name: `encoder.…` and `objective.…`.
     metadata
         Parameters, training subjects, fingerprint of the data, library versions, run.
+    when_stored
+        To be called by who has stored it for good: the training's own folder then has done its
+        duty.
     """
 
     weights: dict[str, Tensor]
     metadata: dict[str, Any] = field(default_factory=dict)
+    when_stored: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def save(self, directory: str | Path, state: bytes | None = None) -> Path:
         """Write the checkpoint; a directory that exists is replaced.
@@ -70,7 +75,13 @@ class Checkpoint:
         if state is not None:
             files[STATE_FILE] = state
         digests = {DIGESTS[name]: hashlib.sha256(part).hexdigest() for name, part in files.items()}
-        metadata = {**self.metadata, "format_version": FORMAT_VERSION, **digests}
+        of_files = {*DIGESTS.values(), OWN_DIGEST}
+        described = {key: value for key, value in self.metadata.items() if key not in of_files}
+        # through JSON once, as the digest is of what will be read
+        metadata = json.loads(
+            json.dumps({**described, "format_version": FORMAT_VERSION, **digests})
+        )
+        metadata[OWN_DIGEST] = own_digest(metadata)
         files[METADATA_FILE] = json.dumps(metadata, indent=2).encode()
         with full_disk_named(directory, sum(map(len, files.values()))):
             _write_directory(directory, files)

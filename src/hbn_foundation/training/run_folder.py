@@ -22,6 +22,7 @@ RUN, LOCK, DONE, HISTORY = "run.json", "lock", "done", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
 DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
+OWN_DIGEST = "metadata_sha256"
 MOMENT = 0.5  # seconds: one that only asks whether a folder is in use holds it far shorter
 ASIDE = ".damaged"
 EPOCH = re.compile(r"epoch-\d{3,}")
@@ -62,12 +63,8 @@ class RunFolder:
             with renamed_when_done(path / RUN) as temporary:
                 temporary.write_text(json.dumps({"identity": identity}, indent=1))
 
-    def close(self, done: bool) -> None:
-        """Let others have it; a run that is done is not resumed, and needs no epochs any more."""
-        if done:
-            (self.path / DONE).touch()
-            for folder in self.epochs():
-                shutil.rmtree(folder, ignore_errors=True)
+    def close(self) -> None:
+        """Let others have it."""
         self._lock.close()
 
     def epochs(self) -> list[Path]:
@@ -108,6 +105,14 @@ def epochs_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
+def mark_done(path: Path) -> None:
+    """Mark a run whose result is stored elsewhere: it is not resumed, and needs no epochs."""
+    if path.is_dir():
+        (path / DONE).touch()
+        for folder in epochs_in(path):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def damage(folder: Path) -> str | None:
     """Say what is wrong with a checkpoint folder; None when its files have their digests."""
     try:
@@ -116,7 +121,7 @@ def damage(folder: Path) -> str | None:
         return f"{METADATA} is missing"
     except ValueError:
         return f"{METADATA} is damaged"
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or metadata.get(OWN_DIGEST) != own_digest(metadata):
         return f"{METADATA} is damaged"
     for name, key in DIGESTS.items():
         if key not in metadata and name == STATE:
@@ -129,6 +134,12 @@ def damage(folder: Path) -> str | None:
         if digest != metadata.get(key):
             return f"{name} is damaged, its digest differs"
     return None
+
+
+def own_digest(metadata: dict[str, Any]) -> str:
+    """Digest of all metadata but the digest itself."""
+    rest = {key: value for key, value in metadata.items() if key != OWN_DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def set_aside(folder: Path, problem: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from hbn_foundation.training.params import (
     RunParams,
     TrainerParams,
 )
-from hbn_foundation.training.run_folder import RunFolder, open_run, prune
+from hbn_foundation.training.run_folder import RunFolder, mark_done, open_run, prune
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
 from hbn_foundation.training.supervision.params import SupervisionParams
@@ -117,7 +118,9 @@ def train_supervised(
     Returns
     -------
     Checkpoint
-        The best weights; `incidents` and `epochs_by_device` are in its metadata.
+        The best weights; `incidents` and `epochs_by_device` are in its metadata. Call its
+        `when_stored` once it is stored for good; until then the same call would take it from the
+        run's folder again.
     pandas.DataFrame
         One row per epoch.
     str
@@ -133,7 +136,6 @@ def train_supervised(
     from hbn_foundation.training.fitting import final_checkpoint
 
     run = open_run(Path(work_dir), run_id, identity, trainer.resume)
-    done = False
     try:
         run.check_best()
         result = Supervisor(
@@ -149,11 +151,12 @@ def train_supervised(
         ).run()
         stopped = result.get("stopped", TIME_UP)
         checkpoint, history = final_checkpoint(run.path, stopped)
-        done = not stopped.startswith("time limit")
-        if not done:
+        if stopped.startswith("time limit"):
             say("the same command with more max_training_time goes on from the last whole epoch")
+        else:
+            checkpoint.when_stored = partial(mark_done, run.path)
     finally:
-        run.close(done)
+        run.close()
     incidents = read_incidents(run.path)
     checkpoint.metadata |= training_record(history, incidents)
     prune(Path(work_dir), keep=run.path)

@@ -25,7 +25,7 @@ def importable(monkeypatch):
 def run(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "run", {"seed": 0})
     yield folder
-    folder.close(False)
+    folder.close()
 
 
 @pytest.fixture

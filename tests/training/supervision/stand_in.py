@@ -21,10 +21,12 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.run_folder import (
     METADATA,
+    OWN_DIGEST,
     STATE,
     WEIGHTS,
     RunFolder,
     open_run,
+    own_digest,
 )
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION, FIRST_STEP, STEP
@@ -103,6 +105,7 @@ def save(folder: Path, weights: bytes) -> None:
     (temporary / STATE).write_bytes(state)
     digests = {"weights_sha256": weights, "state_sha256": state}
     metadata = {name: hashlib.sha256(part).hexdigest() for name, part in digests.items()}
+    metadata[OWN_DIGEST] = own_digest(metadata)
     (temporary / METADATA).write_text(json.dumps(metadata))
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

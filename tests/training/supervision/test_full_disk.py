@@ -10,6 +10,7 @@ import pytest
 from stand_in import expected, fill, open_run, save, supervise
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.training.run_folder import mark_done
 from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
 
@@ -36,7 +37,8 @@ def test_a_disk_that_is_full_from_the_start(small_disk):
     assert "\n" not in str(caught.value)
     (small_disk / "ballast").unlink()
     assert supervise(run)["weights"] == expected()
-    run.close(True)
+    run.close()
+    mark_done(run.path)
 
 
 def test_no_room_for_the_run_itself(small_disk):
@@ -63,7 +65,8 @@ def test_a_disk_that_fills_while_it_trains(small_disk, monkeypatch):
     assert run.newest() == (run.path / "epoch-000", 1)  # whole by its digests
     (small_disk / "ballast").unlink()
     assert supervise(run)["weights"] == expected()
-    run.close(True)
+    run.close()
+    mark_done(run.path)
 
 
 def test_a_limit_of_the_file_size_in_the_child(tmp_path):

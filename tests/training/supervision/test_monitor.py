@@ -18,7 +18,7 @@ from rich.console import Console
 
 from hbn_foundation.cli import cli
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.run_folder import RunFolder, mark_done
 from hbn_foundation.training.supervision import heartbeat, run_view
 from hbn_foundation.training.supervision.heartbeat import Beat, Heartbeat
 from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
@@ -317,7 +317,8 @@ def test_watching_takes_no_lock(tmp_path, monkeypatch):
 def test_a_run_that_begins_and_ends(tmp_path):
     run = RunFolder(tmp_path / "runs" / "run", {})
     assert view_run(run.path).state == run_view.RUNNING
-    run.close(True)
+    run.close()
+    mark_done(run.path)
     assert view_run(run.path).state == run_view.DONE_STATE
 
 

@@ -11,6 +11,7 @@ import sys
 import pytest
 from stand_in import EPOCHS, STEPS, alive, expected, open_run, supervise, wait_for
 
+from hbn_foundation.training.run_folder import mark_done
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
 
@@ -84,7 +85,8 @@ def test_a_second_run_beside_it_mixes_nothing(start, run, tmp_path):
     assert "is running already" in said
     other = open_run(tmp_path / "runs", "beside", {"seed": 0}, False)
     assert supervise(run)["weights"] == supervise(other)["weights"] == expected()
-    other.close(True)
+    other.close()
+    mark_done(other.path)
 
 
 def test_the_parent_needs_no_torch():

@@ -26,6 +26,7 @@ from hbn_foundation.training.data import Told, subjects_of
 from hbn_foundation.training.finetuning.advice import advice
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.plans import Block, make_plan
+from hbn_foundation.training.finetuning.rates import for_scratch
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
 from hbn_foundation.training.precision import choose_precision
@@ -246,12 +247,13 @@ def prepare(
     model.fit_head(Told(plain, lambda: link.beat(START)), positions)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if scratch:
-        rates = rates.model_copy(update={"backbone_lr": rates.head_lr, "layer_decay": 1.0})
-    for line in advice(plan, rates, trainer.epochs):
+        rates = for_scratch(rates)
+    for line in advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience):
         say(f"advice: {line}")
     return FineTuningLoop(
         model, data["train"], data["validation"], positions, trainer, regularisation,
-        plan=make_plan(plan, blocks, trainer.epochs), rates=rates,
+        plan=make_plan(plan, blocks, trainer.epochs, is_regression=targets.is_regression),
+        rates=rates,
         n_classes=None if targets.is_regression else len(targets.names),
         jitter=round(regularisation.jitter_seconds * store.sfreq), link=link,
         micro_batch=micro_batch,

@@ -81,7 +81,9 @@ class FineTuningLoop(TrainingLoop):
         self.rates = rates
         blocks = [Block(name, size) for name, size in model.sizes().items()]
         total = self.steps_per_epoch * params.epochs
-        self.curve = RateCurve(rates, peaks(blocks, rates), total, self.steps_per_epoch)
+        self.curve = RateCurve(
+            rates, peaks(blocks, rates), total, self.steps_per_epoch, trainable=plan.start()
+        )
         self.n_classes = n_classes
         counts = None
         if n_classes is not None:
@@ -212,6 +214,8 @@ class FineTuningLoop(TrainingLoop):
         self.trainable = self.trainable | frozenset(blocks)
         self.model.set_trainable(self.trainable)
         self.curve.unfrozen(self.global_step, tuple(blocks))
+        # the schedule has set the next step's rates already, by the curve as it was
+        self.curve.set_rates(self.trainer.optimizers[0].param_groups, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep plan and curve with the state of training."""

@@ -96,7 +96,7 @@ class Phases(lightning.Callback):
         elif decision.stop:
             say(f"fine-tuning ends: {decision.reason}")
             trainer.should_stop = True
-        elif self.since_best >= loop.params.early_stopping_patience:
+        elif self.since_best >= loop.params.early_stopping_patience and not loop.plan.is_waiting():
             trainer.should_stop = True
 
     def _begin(self, loop: FineTuningLoop, blocks: tuple[str, ...], reason: str) -> None:
