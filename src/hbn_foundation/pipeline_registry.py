@@ -2,19 +2,20 @@
 
 from kedro.pipeline import Pipeline
 
-from hbn_foundation.pipelines import foundation, ingestion
+from hbn_foundation.pipelines import finetuning, foundation, ingestion
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name.
 
     `foundation` begins at the BIDS root, so that one command does everything; `ingestion` is
-    its first part alone.
+    its first part alone; `finetuning` goes on from the checkpoint of an earlier run.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
     return {
         "ingestion": data,
         "foundation": data + pretraining,
+        "finetuning": finetuning.create_pipeline(),
         "__default__": data + pretraining,
     }

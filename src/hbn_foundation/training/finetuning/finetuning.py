@@ -10,22 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.metric_names import check_metric
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import check_disjoint, check_unseen
-from hbn_foundation.labels.targets import WindowTargets, window_targets
+from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.params import HeadParams
-from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
-from hbn_foundation.training.checkpoint import Checkpoint, check_signals
+from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.data import Told, subjects_of
-from hbn_foundation.training.finetuning.advice import advice
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.plans import Block, make_plan
+from hbn_foundation.training.finetuning.preflight import check_finetuning
 from hbn_foundation.training.finetuning.rates import for_scratch
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
@@ -169,45 +164,6 @@ def finetune_in(
     return {"stopped": fit(loop, trainer, device, Path(folder), provenance, link, resume)}
 
 
-def check_finetuning(
-    checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    label: LabelParams,
-    trainer: FineTuningParams,
-) -> WindowTargets:
-    """Check what can go wrong before training, and return the windows' targets.
-
-    Raises
-    ------
-    UserError
-        Overlapping splits, subjects that the checkpoint has trained on, windows of another kind,
-        labels with one class, a class without validation subject, a metric that is not computed.
-    """
-    check_disjoint(splits)
-    held_out = splits.loc[splits["split"] != "train", "subject"].astype(str)
-    check_unseen(checkpoint.metadata["training_subjects"], held_out)
-    check_signals(checkpoint, float(store.sfreq), checkpoint.metadata["n_samples"])
-    training = subjects_of(splits, "train", windows)
-    validation = subjects_of(splits, "validation", windows)
-    targets = window_targets(windows, participants, label, training)
-    check_metric(trainer.monitor, "trainer.monitor", targets.is_regression)
-    mine = windows["subject"].isin(set(validation)).to_numpy() & targets.known
-    if not mine.any():
-        raise UserError("labels: no window of a validation subject has a label")
-    if not targets.is_regression:
-        found = set(np.unique(targets.values[mine]).tolist())
-        for number, name in enumerate(targets.names):
-            if number not in found:
-                raise UserError(
-                    f"labels: no validation subject has the class {name}; "
-                    f"{len(validation)} validation subjects, other splits may have it"
-                )
-    return targets
-
-
 def prepare(
     checkpoint: Checkpoint,
     store: SignalStore,
@@ -248,8 +204,6 @@ def prepare(
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if scratch:
         rates = for_scratch(rates)
-    for line in advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience):
-        say(f"advice: {line}")
     return FineTuningLoop(
         model, data["train"], data["validation"], positions, trainer, regularisation,
         plan=make_plan(plan, blocks, trainer.epochs, is_regression=targets.is_regression),

@@ -1,0 +1,98 @@
+"""Wiring of the fine-tuning pipeline."""
+
+from kedro.pipeline import Pipeline, node
+
+from hbn_foundation.pipelines.finetuning import nodes
+
+DATA = ["signal_store", "windows", "splits", "participants"]
+MODEL = [
+    "params:finetuning.label",
+    "params:finetuning.head",
+    "params:finetuning.plan",
+    "params:finetuning.rates",
+]
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Return the pipeline from a foundation checkpoint to an evaluated fine-tuned one."""
+    return Pipeline([*_training_nodes(), *_evaluation_nodes()], tags="finetuning")
+
+
+def _training_nodes() -> list:
+    return [
+        node(
+            nodes.check_and_preview,
+            inputs=[
+                "foundation_checkpoint",
+                *DATA,
+                *MODEL,
+                "params:finetuning.trainer",
+                "params:finetuning.fault",
+            ],
+            outputs="lr_preview",
+            name="preview_finetuning",
+            tags="training",
+        ),
+        node(
+            nodes.choose_device,
+            inputs=[
+                "params:foundation.hardware",
+                "params:finetuning.trainer",
+                "params:finetuning.fault",
+                "signal_store",
+                "foundation_checkpoint",
+            ],
+            outputs="finetuning_device_plan",
+            name="choose_finetuning_device",
+            tags="training",
+        ),
+        node(
+            nodes.finetune_encoder,
+            inputs=[
+                "foundation_checkpoint",
+                *DATA,
+                *MODEL,
+                "params:finetuning.regularisation",
+                "params:finetuning.trainer",
+                "finetuning_device_plan",
+                "params:finetuning.supervision",
+                "params:finetuning.fault",
+                "run_version",
+            ],
+            outputs=["finetuning_checkpoint", "finetuning_history", "finetuning_incidents"],
+            name="finetune_encoder",
+            tags="training",
+        ),
+    ]
+
+
+def _evaluation_nodes() -> list:
+    return [
+        node(
+            nodes.evaluate_finetuned,
+            inputs=[
+                "finetuning_checkpoint",
+                "foundation_checkpoint",
+                *DATA,
+                "params:finetuning.label",
+                "params:finetuning.evaluation",
+            ],
+            outputs=["finetuning_metrics", "finetuning_scores", "finetuning_predictions"],
+            name="evaluate_finetuned",
+            tags="evaluation",
+        ),
+        node(
+            nodes.draw_figures,
+            inputs=["finetuning_history", "finetuning_predictions"],
+            outputs=["finetuning_curves_figure", "finetuning_predictions_figure"],
+            name="draw_finetuning_figures",
+            tags="evaluation",
+        ),
+        node(
+            nodes.report,
+            inputs=["finetuning_scores", "finetuning_metrics"],
+            outputs="finetuning_report",
+            name="report_finetuning",
+            tags="evaluation",
+        ),
+    ]

@@ -1,0 +1,87 @@
+"""What is found out before a fine-tuning begins: whether it can be done, and its rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from hbn_foundation.labels.metric_names import check_metric
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.labels.target_checks import check_targets
+from hbn_foundation.labels.targets import WindowTargets, window_targets
+from hbn_foundation.models.params import HeadParams
+from hbn_foundation.progress import say
+from hbn_foundation.training.checkpoint import Checkpoint, check_signals
+from hbn_foundation.training.data import subjects_of
+from hbn_foundation.training.finetuning.advice import advice
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.plans import Block
+from hbn_foundation.training.finetuning.preview import preview_rates
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+
+
+def check_finetuning(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    label: LabelParams,
+    trainer: FineTuningParams,
+) -> WindowTargets:
+    """Check what can go wrong before training, and return the windows' targets.
+
+    Raises
+    ------
+    UserError
+        Overlapping splits, subjects that the checkpoint has trained on, windows of another kind,
+        labels with one class, a class without validation subject, a metric that is not computed.
+    """
+    check_disjoint(splits)
+    held_out = splits.loc[splits["split"] != "train", "subject"].astype(str)
+    check_unseen(checkpoint.metadata["training_subjects"], held_out)
+    check_signals(checkpoint, float(store.sfreq), checkpoint.metadata["n_samples"])
+    training = subjects_of(splits, "train", windows)
+    targets = window_targets(windows, participants, label, training)
+    check_metric(trainer.monitor, "trainer.monitor", targets.is_regression)
+    check_targets(targets, windows, splits)
+    return targets
+
+
+def preview_finetuning(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    trainer: FineTuningParams,
+) -> pd.DataFrame:
+    """Check everything, give advice, and tabulate each block's rate; as `preview_rates`.
+
+    Raises
+    ------
+    UserError
+        As `check_finetuning`; when plan or head do not fit.
+    """
+    from hbn_foundation.training.finetuning.finetuning import make_model
+    from hbn_foundation.training.finetuning.plans import make_plan
+
+    targets = check_finetuning(checkpoint, store, windows, splits, participants, label, trainer)
+    model = make_model(checkpoint, head, targets, trainer.seed, scratch=False)
+    blocks = [Block(name, size) for name, size in model.sizes().items()]
+    make_plan(plan, blocks, trainer.epochs, is_regression=targets.is_regression)
+    for line in advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience):
+        say(f"advice: {line}")
+    training = windows["subject"].isin(subjects_of(splits, "train", windows)).to_numpy()
+    n_windows = int((training & targets.known).sum())
+    steps = max(1, n_windows // min(trainer.batch_size, n_windows) // trainer.accumulate)
+    return preview_rates(plan, rates, blocks, trainer.epochs, steps)
