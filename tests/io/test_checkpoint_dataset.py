@@ -46,3 +46,11 @@ def test_the_catalog_makes_it(tmp_path):
     catalog.save("model", checkpoint(3.0))
     assert catalog.exists("model")
     assert catalog.load("model").metadata["run_id"] == "3.0"
+
+
+def test_who_made_it_is_told_when_it_is_stored(tmp_path):
+    told = []
+    stored = checkpoint(1.0)
+    stored.when_stored = lambda: told.append((tmp_path / "model" / "metadata.json").is_file())
+    CheckpointDataset(filepath=str(tmp_path / "model")).save(stored)
+    assert told == [True]

@@ -19,7 +19,7 @@ from supervision.stand_in import alive, fill, wait_for
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
-from hbn_foundation.training.run_folder import BEST, HISTORY, METADATA, WEIGHTS, RunFolder
+from hbn_foundation.training.run_folder import BEST, DONE, HISTORY, METADATA, WEIGHTS, RunFolder
 from hbn_foundation.training.supervision.heartbeat import read_beat
 
 STEPS = 6  # of an epoch
@@ -80,8 +80,11 @@ def test_an_undisturbed_run_has_no_incident(normal):
     assert checkpoint.metadata["stopped"] == "all epochs"
     assert history["epoch"].tolist() == [0, 1, 2]
     assert same(Checkpoint.load(folder / BEST), checkpoint)
-    assert not list(folder.glob("epoch-*"))
     load_encoder(checkpoint)
+    assert len(list(folder.glob("epoch-*"))) == 3  # until somebody has stored it for good
+    checkpoint.when_stored()
+    assert (folder / DONE).is_file()
+    assert not list(folder.glob("epoch-*"))
 
 
 def test_a_child_killed_at_a_random_step(data, normal, tmp_path):

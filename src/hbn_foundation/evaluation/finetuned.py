@@ -12,6 +12,7 @@ from hbn_foundation.evaluation.finetuning import (
     predictions_table,
 )
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
+from hbn_foundation.evaluation.finetuning_report import score_title
 from hbn_foundation.evaluation.foundation import plain, training_of
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
@@ -111,7 +112,7 @@ def evaluate_finetuned(
     }
     main = main_score(targets.is_regression)
     for name, result in results.items():
-        say(f"{written_method(name)}: {main.replace('_', ' ')} {result[main]:.3f}")
+        say(f"{written_method(name)}: {score_title(main)} {result[main]:.3f}")
     metrics = {
         "label": label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
@@ -155,8 +156,8 @@ def finetuned_text(scores: pd.DataFrame, metrics: dict[str, Any]) -> str:
         rows.append([row["name"], f"{row[main]:.3f}", interval, *values, ahead])
     what = metrics["label"].get("column") or metrics["label"]["kind"]
     n_subjects = metrics["test"][FINE_TUNED]["n_subjects"]
-    header = [name.replace("_", " ") for name in ("method", main)] + ["95 % interval"]
-    header += [name.replace("_", " ") for name in shown] + ["ahead by"]
+    titles = [score_title(name) for name in shown]
+    header = ["method", score_title(main), "95 % interval", *titles, "ahead by"]
     text = table(f"Fine-tuning for {what}: {n_subjects} test subjects", header, rows)
     best = scores.iloc[0]
     verdict = (

@@ -12,7 +12,15 @@ LEGEND = (
     "Mean ± sd over folds. * best plan on validation subjects. Ahead by: how far that plan is\n"
     "better than the method (95 % interval over resampled subjects), and in how many folds."
 )
-TITLES = {"window_auroc": "window AUROC", "recording_auroc": "recording AUROC", "nrmse": "NRMSE"}
+TITLES = {
+    "window_auroc": "window AUROC",
+    "recording_auroc": "recording AUROC",
+    "balanced_accuracy": "balanced acc.",
+    "f1": "F1",
+    "nrmse": "NRMSE",
+    "mae": "MAE",
+    "r2": "R²",
+}
 
 
 def score_title(score: str) -> str:
