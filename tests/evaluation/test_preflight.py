@@ -14,6 +14,7 @@ from hbn_foundation.pipelines.foundation import nodes
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.supervision.params import SupervisionParams
 
 SEX = LabelParams(kind="participant", column="sex")
 BAND = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
@@ -126,22 +127,23 @@ def test_labels_of_the_objective(check):
 @pytest.mark.parametrize("node", ["pretrain_encoder", "cross_validate_encoder"])
 def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
     from hbn_foundation.evaluation import cross_validation
-    from hbn_foundation.training import pretraining
+    from hbn_foundation.training import supervised
 
     def trained(*_arguments, **_options):
         raise AssertionError("trained before the check")
 
-    monkeypatch.setattr(pretraining, "pretrain", trained)
+    monkeypatch.setattr(supervised, "pretrain_supervised", trained)
     monkeypatch.setattr(cross_validation, "cross_validate", trained)
     evaluation = EvaluationParams(
         label=LabelParams(kind="participant", column="handedness"), repeats=RepeatParams()
     )
     splits = [toy.splits] if node == "pretrain_encoder" else []
     tables = [toy.store, toy.windows, *splits, toy.participants]
+    more = [None, "run"] if node == "pretrain_encoder" else []
     with pytest.raises(UserError, match="handedness"):
         getattr(nodes, node)(
             *tables, {"chosen": "cpu"}, recipe.encoder, recipe.objective, recipe.trainer,
-            recipe.window, evaluation,
+            recipe.window, evaluation, SupervisionParams(), *more,
         )  # fmt: skip
 
 
@@ -149,12 +151,17 @@ def test_parameters_are_checked_before_any_recording_is_read(recipe):
     with pytest.raises(UserError, match="masked_patches needs time tokens"):
         nodes.check_parameters(
             recipe.encoder, ObjectiveParams(name="masked_patches"), EvaluationParams(),
-            recipe.window, CleaningParams(),
+            recipe.window, CleaningParams(), None,
         )  # fmt: skip
     with pytest.raises(UserError, match="lies above 30 Hz"):
         nodes.check_parameters(
             recipe.encoder, recipe.objective, EvaluationParams(),
-            recipe.window, CleaningParams(h_freq=30.0),
+            recipe.window, CleaningParams(h_freq=30.0), None,
+        )  # fmt: skip
+    with pytest.raises(UserError, match="fault: found 'hung@3'; expected kind@step"):
+        nodes.check_parameters(
+            recipe.encoder, recipe.objective, EvaluationParams(),
+            recipe.window, CleaningParams(), "hung@3",
         )  # fmt: skip
     order = [node.name for node in register_pipelines()["foundation"].nodes]
     assert order.index("check_parameters") < order.index("list_recordings")
