@@ -11,6 +11,38 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 
+#: Parameters of a run that takes seconds.
+SMALL = """
+ingestion:
+  source:
+    simulation:
+      n_subjects: 6
+      rest_seconds: 24.0
+      eyes_open_seconds: 5.0
+      eyes_closed_seconds: 6.0
+      ccd_runs: 1
+      trials_per_run: 4
+      n_background_sources: 60
+      n_jobs: 1
+  store:
+    n_jobs: 1
+foundation:
+  hardware:
+    device: cpu
+  encoder:
+    hidden_dim: 32
+    n_heads: 2
+    n_layers: 1
+  trainer:
+    epochs: 2
+    batch_size: 16
+    warmup_steps: 2
+  evaluation:
+    bootstraps: 20
+    map_method: pca
+    baselines: [majority, band_power, random_weights]
+"""
+
 
 @dataclass(frozen=True)
 class KedroProject:
@@ -39,6 +71,17 @@ class KedroProject:
             text=True,
             timeout=timeout,
             check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `kedro` and return the process, its output in one pipe."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "kedro", *arguments],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": str(self.root / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def versions(self, entry: str) -> list[str]:

@@ -4,38 +4,8 @@ import json
 
 import pytest
 
-from kedro_project import KedroProject
+from kedro_project import SMALL, KedroProject
 
-SMALL = """
-ingestion:
-  source:
-    simulation:
-      n_subjects: 6
-      rest_seconds: 24.0
-      eyes_open_seconds: 5.0
-      eyes_closed_seconds: 6.0
-      ccd_runs: 1
-      trials_per_run: 4
-      n_background_sources: 60
-      n_jobs: 1
-  store:
-    n_jobs: 1
-foundation:
-  hardware:
-    device: cpu
-  encoder:
-    hidden_dim: 32
-    n_heads: 2
-    n_layers: 1
-  trainer:
-    epochs: 2
-    batch_size: 16
-    warmup_steps: 2
-  evaluation:
-    bootstraps: 20
-    map_method: pca
-    baselines: [majority, band_power, random_weights]
-"""
 FIGURES = ("training_curves", "scores", "confusion_matrix", "embedding")
 
 

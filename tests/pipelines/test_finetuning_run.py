@@ -1,0 +1,77 @@
+"""Fine-tuning as a user runs it, on a small simulated release; the training dies once."""
+
+import json
+
+import pandas as pd
+import pytest
+from test_runs import SMALL, newest, run
+
+from kedro_project import KedroProject
+
+TUNING = """
+finetuning:
+  plan:
+    strategy: two_phase
+    phase1_epochs: 1
+  trainer:
+    epochs: 2
+    batch_size: 16
+  evaluation:
+    bootstraps: 20
+"""
+FIGURES = ("lr_preview", "finetuning_curves", "finetuning_predictions")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> KedroProject:
+    """A project with a pretrained encoder, fine-tuned once by a process that is killed."""
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
+    (project.root / "conf" / "local" / "parameters.yml").write_text(SMALL + TUNING)
+    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder")
+    switches = "finetuning.fault=kill@3,finetuning.regularisation.class_weights=False"
+    result = run(project, "--pipeline", "finetuning", "--params", switches)
+    (project.root / "log").write_text(result.stderr + result.stdout)
+    return project
+
+
+def test_every_result_is_there(project):
+    for figure in FIGURES:
+        assert newest(project, f"08_reporting/{figure}.png").read_bytes()[1:4] == b"PNG"
+    predictions = pd.read_parquet(newest(project, "07_model_output/finetuning_predictions.parquet"))
+    assert len(predictions)
+    metrics = json.loads(newest(project, "08_reporting/finetuning_metrics.json").read_text())
+    assert metrics
+    assert len(pd.read_csv(newest(project, "08_reporting/finetuning_scores.csv"))) >= 2
+
+
+def test_it_survived_the_kill(project):
+    incidents = newest(project, "06_models/finetuning_incidents.jsonl").read_text().splitlines()
+    assert len(incidents) == 1
+    history = pd.read_csv(newest(project, "06_models/finetuning_history.csv"))
+    assert history["epoch"].tolist() == [0, 1]
+    assert history["trainable"].tolist() == ["head", "band_tokens,block_1,head"]
+
+
+def test_false_by_params_is_false(project):
+    metadata = newest(project, "06_models/finetuning_checkpoint") / "metadata.json"
+    parameters = json.loads(metadata.read_text())["parameters"]
+    assert parameters["regularisation"]["class_weights"] is False
+    assert parameters["plan"]["restore_best"] is True
+
+
+def test_the_phases_are_told(project):
+    log = (project.root / "log").read_text()
+    assert "phase 1" in log
+    assert "phase 2" in log
+    assert "parameters are trained" in log
+
+
+def test_a_mistake_is_one_line_before_training(project):
+    result = project.kedro(
+        "run", "--pipeline", "finetuning", "--params", "finetuning.plan.strategy=two_fase"
+    )
+    assert result.returncode != 0
+    assert "finetuning.plan" in result.stderr
+    assert "two_fase" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "epoch 1 of" not in result.stderr

@@ -1,0 +1,97 @@
+"""Training nodes survive: faults, signals and kills of whole `kedro run`s, as a user meets them."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from kedro_project import SMALL, KedroProject
+
+TRAINING = ("run", "--pipeline", "foundation", "--nodes", "choose_device,pretrain_encoder")
+EPOCHS = 6
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> KedroProject:
+    """A project whose recordings are ingested."""
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
+    parameters = SMALL.replace("device: cpu", "device: auto").replace(
+        "epochs: 2", f"epochs: {EPOCHS}"
+    )
+    (project.root / "conf" / "local" / "parameters.yml").write_text(parameters)
+    result = project.kedro("run", "--pipeline", "ingestion")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return project
+
+
+def newest(project: KedroProject, entry: str):
+    version = project.versions(entry)[-1]
+    return project.root / "data" / entry / version / entry.rsplit("/", 1)[1]
+
+
+def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
+    """Start training, and send a signal to the whole run in its second epoch."""
+    process = project.start(*TRAINING)
+    said = ""
+    for line in process.stdout:
+        said += line
+        if f"epoch 1 of {EPOCHS}" in line:
+            time.sleep(0.1)
+            process.send_signal(number)
+    return process.wait(timeout=60), said
+
+
+def test_a_device_that_hangs_is_left_for_the_cpu(project):
+    result = project.kedro(
+        *TRAINING,
+        "--params",
+        "foundation.fault=hang@2,foundation.supervision.step_least=3,"
+        "foundation.supervision.kill_after=2",
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    (incident,) = newest(project, "06_models/training_incidents.jsonl").read_text().splitlines()
+    incident = json.loads(incident)
+    assert (incident["kind"], incident["device"], incident["step"]) == ("silent", "simulated", 1)
+    assert "strike" in incident["stack"]
+    metadata = newest(project, "06_models/foundation_checkpoint") / "metadata.json"
+    epochs = json.loads(metadata.read_text())["epochs_by_device"]
+    assert epochs == {"simulated": [], "cpu": list(range(EPOCHS))}
+
+
+def test_a_run_without_incident_says_so_by_an_empty_file(project):
+    result = project.kedro(*TRAINING)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert newest(project, "06_models/training_incidents.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGKILL, -9),
+    ],
+)
+def test_a_run_that_is_ended_goes_on_with_the_same_command(project, number, status):
+    runs = project.root / "data" / "06_models" / "foundation_training"
+    ended, said = stop_in_training(project, number)
+    assert ended == status, said[-3000:]
+    if number != signal.SIGKILL:
+        assert "the same command goes on there" in said
+    (unfinished,) = [path for path in runs.iterdir() if not (path / "done").exists()]
+    result = project.kedro(*TRAINING)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert f"going on with the run {unfinished.name}" in result.stderr + result.stdout
+    assert (unfinished / "done").exists()
+    history = newest(project, "06_models/foundation_history.csv").read_text().splitlines()
+    assert len(history) == EPOCHS + 1
+    undisturbed = project.kedro(*TRAINING)
+    assert undisturbed.returncode == 0
+    versions = project.versions("06_models/foundation_checkpoint")[-2:]
+    weights = [
+        project.root / "data/06_models/foundation_checkpoint" / version / "foundation_checkpoint"
+        / "weights.safetensors"
+        for version in versions
+    ]  # fmt: skip
+    assert weights[0].read_bytes() == weights[1].read_bytes()
