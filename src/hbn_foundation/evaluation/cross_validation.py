@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hbn_foundation.models.params import EncoderParams
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
     from hbn_foundation.training.supervision.params import SupervisionParams
 
@@ -62,11 +63,11 @@ class Fold:
         """Hash of what the pretrained encoder depends on."""
         subjects = self.splits.sort_values("subject")[["subject", "split"]].values.tolist()
         # Subjects that are tested do not shape the encoder, but they must not change unnoticed.
-        return _hash(
+        return hash_of(
             self.provenance.pretraining,
             self.store.fingerprint,
-            _hash_table(self.windows[["recording", "start"]]),
-            _hash_table(self.participants) if self.objective.name == "task_classification" else "",
+            hash_table(self.windows[["recording", "start"]]),
+            hash_table(self.participants) if self.objective.name == "task_classification" else "",
             subjects,
             self.encoder.model_dump(mode="json"),
             self.objective.model_dump(mode="json"),
@@ -81,10 +82,10 @@ class Fold:
             mode="json",
             exclude={"repeats", "map_windows", "map_method", "batch_size", "bootstraps"},
         )
-        key = _hash(
+        key = hash_of(
             self.pretraining_key,
             self.provenance.evaluation,
-            _hash_table(self.participants),
+            hash_table(self.participants),
             evaluation,
         )
         return self.work_dir / f"result-{key}.json"
@@ -144,13 +145,10 @@ def cross_validate(
     if params.repeats is None:
         return fold_table([])
     plan = device_plan or CPU
-    # once, in this process: a file that changes meanwhile must not move the results of a fold
-    origin = provenance(trainer.precision, plan)
-    folds = [
-        Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
-             params, window, plan, Path(work_dir), origin, supervision)
-        for repeat, fold, splits in _folds(windows, params.repeats)
-    ]  # fmt: skip
+    folds = make_folds(
+        store, windows, participants, encoder, objective, trainer, params, params.repeats,
+        work_dir, window=window, device_plan=plan, supervision=supervision,
+    )  # fmt: skip
     waiting = [fold for fold in folds if not fold.result_path.is_file()]
     if len(waiting) < len(folds):
         say(f"cross-validation: {len(folds) - len(waiting)} of {len(folds)} folds are kept")
@@ -163,19 +161,36 @@ def cross_validate(
     return fold_table(rows)
 
 
+def make_folds(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    participants: pd.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    evaluation: EvaluationParams,
+    repeats: RepeatParams,
+    work_dir: str | Path,
+    *,
+    window: WindowParams,
+    device_plan: dict[str, Any],
+    supervision: SupervisionParams | None = None,
+) -> list[Fold]:
+    """List the folds; parameters as for `cross_validate`, `repeats` says how many."""
+    # once, in this process: a file that changes meanwhile must not move the results of a fold
+    origin = provenance(trainer.precision, device_plan)
+    return [
+        Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
+             evaluation, window, device_plan, Path(work_dir), origin, supervision)
+        for repeat, fold, splits in subject_folds(windows, repeats)
+    ]  # fmt: skip
+
+
 def run_fold(fold: Fold) -> Fold:
     """Pretrain (unless that is kept), evaluate, and keep the metrics; return the fold."""
     from hbn_foundation.evaluation.foundation import evaluate_foundation
-    from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 
-    if (fold.checkpoint_path / METADATA_FILE).is_file():
-        checkpoint = Checkpoint.load(fold.checkpoint_path)
-    else:
-        scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
-        checkpoint, history = _pretrain(fold, scratch)
-        checkpoint.save(fold.checkpoint_path)
-        history.to_csv(fold.checkpoint_path / "history.csv", index=False)
-        _remove(scratch)
+    checkpoint = pretrained_encoder(fold)
     # a map and an interval of each fold are wanted by nobody
     evaluation = fold.evaluation.model_copy(
         update={"map_method": "pca", "map_windows": 10, "bootstraps": 0}
@@ -187,6 +202,20 @@ def run_fold(fold: Fold) -> Fold:
     temporary.write_text(json.dumps(scores.metrics, indent=1))
     temporary.replace(fold.result_path)
     return fold
+
+
+def pretrained_encoder(fold: Fold) -> Checkpoint:
+    """Load the encoder of a fold; pretrain and keep it where that was not done yet."""
+    from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
+
+    if (fold.checkpoint_path / METADATA_FILE).is_file():
+        return Checkpoint.load(fold.checkpoint_path)
+    scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
+    checkpoint, history = _pretrain(fold, scratch)
+    checkpoint.save(fold.checkpoint_path)
+    history.to_csv(fold.checkpoint_path / "history.csv", index=False)
+    remove_folder(scratch)
+    return checkpoint
 
 
 def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame]:
@@ -205,7 +234,10 @@ def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame]:
     )[:2]
 
 
-def _folds(windows: pd.DataFrame, repeats: RepeatParams) -> Iterator[tuple[int, int, pd.DataFrame]]:
+def subject_folds(
+    windows: pd.DataFrame, repeats: RepeatParams
+) -> Iterator[tuple[int, int, pd.DataFrame]]:
+    """Yield repeat, fold and its `subject` and `split`."""
     subjects = windows["subject"].unique().tolist()
     table = repeated_splits(subjects, repeats.folds, repeats.repeats, repeats.seed)
     for _, part in table.groupby(["repeat", "fold"]):
@@ -239,16 +271,19 @@ def _read(fold: Fold) -> dict[str, Any]:
     return result
 
 
-def _hash(*parts: Any) -> str:
+def hash_of(*parts: Any) -> str:
+    """Hash plain values, as they are written in JSON."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _hash_table(table: pd.DataFrame) -> str:
-    return _hash(table.columns.tolist(), table.astype(str).values.tolist())
+def hash_table(table: pd.DataFrame) -> str:
+    """Hash a table by its columns and values."""
+    return hash_of(table.columns.tolist(), table.astype(str).values.tolist())
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; what cannot be removed stays."""
     import shutil
 
     shutil.rmtree(folder, ignore_errors=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
+from hbn_foundation.training.finetuning.params import Strategy
 
 Baseline = Literal[
     "random_weights", "encoder_input", "filter_bank", "riemann", "band_power", "majority"
@@ -99,3 +100,53 @@ class FineTuningEvaluationParams(BaselineParams):
         description="Methods scored beside the fine-tuned model; frozen_probe and encoder_input "
         "need a checkpoint and are left out without one.",
     )
+
+
+ComparedScore = Literal[
+    "window_auroc", "recording_auroc", "balanced_accuracy", "f1",
+    "nrmse", "recording_nrmse", "mae", "recording_mae",
+]  # fmt: skip
+COMPARED_PLANS: tuple[Strategy, ...] = (
+    "head_only",
+    "full",
+    "scratch",
+    "two_phase",
+    "gated",
+    "gradual",
+    "gradient_guided",
+)
+
+
+class ComparisonParams(Params):
+    """Which ways of fine-tuning are compared, over which folds and seeds."""
+
+    plans: tuple[Strategy, ...] = Field(
+        COMPARED_PLANS,
+        min_length=1,
+        description="Strategies compared; all else of a plan is as in finetuning.plan.",
+    )
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Each plan is fine-tuned once per seed in each fold."
+    )
+    labelled_subjects: int | None = Field(
+        None,
+        ge=2,
+        description="Training subjects, drawn by the folds' seed, that keep their labels; all "
+        "others serve pretraining only. null: all of them.",
+    )
+    score: ComparedScore | None = Field(
+        None,
+        description="What is compared; null is window_auroc for classes and nrmse for numbers.",
+    )
+    repeats: RepeatParams = Field(RepeatParams(), description="The subject splits.")
+    work_dir: str = Field(
+        "data/06_models/finetuning_comparison",
+        description="Folder of finished runs, from which a run that was killed goes on.",
+    )
+
+    @field_validator("plans", "seeds")
+    @classmethod
+    def _each_once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("expected each one once")
+        return value

@@ -25,6 +25,14 @@ EVALUATION = tuple(
                  "spectra", "cross_validation")
 )  # fmt: skip
 
+FINE_TUNING = (
+    *PRETRAINING,
+    *(f"evaluation/{name}.py"
+      for name in ("baselines", "features", "finetuning", "finetuning_baselines",
+                   "finetuning_runs", "metrics", "probe", "regression_metrics", "ridge",
+                   "spectra")),
+)  # fmt: skip
+
 
 class Provenance(NamedTuple):
     """Hashes of what the pretrained encoder, and what its scores, depend on."""
@@ -57,14 +65,29 @@ def provenance(precision: str, device_plan: dict[str, Any]) -> Provenance:
     )
 
 
-def hash_code(places: Iterable[str], more: Iterable[str] = (), package: Path = PACKAGE) -> str:
+def finetuning_provenance(precision: str, device_plan: dict[str, Any]) -> str:
+    """Hash what a fine-tuning and its scores depend on; arguments as for `provenance`."""
+    from hbn_foundation.training.precision import choose_precision
+
+    device = device_plan["chosen"]
+    resolved = choose_precision(precision, device) if device == "cpu" else precision
+    libraries = _versions("torch", "numpy", "scikit-learn", "pyriemann", "scipy")
+    return hash_code(FINE_TUNING, [device, resolved, *libraries], beside=("training/supervision/",))
+
+
+def hash_code(
+    places: Iterable[str],
+    more: Iterable[str] = (),
+    package: Path = PACKAGE,
+    beside: tuple[str, ...] = BESIDE_IT,
+) -> str:
     """Hash Python files and folders of the package; comments and layout do not count."""
     parts = list(more)
     for place in places:
         path = package / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             name = file.relative_to(package).as_posix()
-            if not name.startswith(BESIDE_IT):
+            if not name.startswith(beside):
                 tree = ast.dump(ast.parse(file.read_text(encoding="utf-8")))
                 parts += [name, tree]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

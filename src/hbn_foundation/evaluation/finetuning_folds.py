@@ -1,0 +1,240 @@
+"""Fine-tune by several plans over repeated subject splits, baselines beside them.
+
+The pretrained encoders are those of `cross_validation.py`, in the same folder under the same
+names, so that neither pretrains what the other has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.cross_validation import Fold, pretrained_encoder
+from hbn_foundation.evaluation.finetuning import main_score
+from hbn_foundation.evaluation.finetuning_runs import (
+    BASELINES,
+    Recipe,
+    Run,
+    carry_out,
+    labelled_targets,
+    read_result,
+    result_path,
+)
+from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.params import ComparisonParams
+from hbn_foundation.evaluation.provenance import finetuning_provenance
+from hbn_foundation.labels.metric_names import check_metric
+from hbn_foundation.labels.target_checks import check_targets
+from hbn_foundation.progress import say, track
+from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
+
+if TYPE_CHECKING:
+    from hbn_foundation.labels.targets import WindowTargets
+
+Task = TypeVar("Task")
+OF_NUMBERS = ("nrmse", "recording_nrmse", "mae", "recording_mae")
+
+
+class Compared(NamedTuple):
+    """What the runs give.
+
+    Attributes
+    ----------
+    folds
+        One row per repeat, fold, seed and method: scores and costs.
+    predictions
+        Of all runs on their test windows, for resampling subjects.
+    """
+
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def compare_plans(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParams) -> Compared:
+    """Fine-tune each plan with each seed in each fold, and fit the baselines.
+
+    Results of finished runs are kept; the same call goes on where an earlier one was killed.
+
+    Parameters
+    ----------
+    folds
+        Of `cross_validation.make_folds`; their `work_dir` is where pretrained encoders are kept.
+    recipe
+        Label, head, plan, rates, regularisation, trainer, baselines.
+    params
+        Plans, seeds, labelled subjects, jobs.
+
+    Returns
+    -------
+    Compared
+
+    Raises
+    ------
+    UserError
+        When labels, plans or scores do not fit, before anything is trained.
+    """
+    runs = list_runs(folds, recipe, params)
+    _check(runs, params)
+    paths = [result_path(run) for run in runs]
+    waiting = [run for run, path in zip(runs, paths, strict=True) if not path.is_file()]
+    if len(waiting) < len(runs):
+        say(f"comparison: {len(runs) - len(waiting)} of {len(runs)} runs are kept")
+    n_jobs = params.repeats.n_jobs if folds[0].device_plan["chosen"] == "cpu" else 1
+    _pretrain_all(waiting, n_jobs)
+    for run in track(_each(carry_out, waiting, n_jobs), "fine-tuning runs", total=len(waiting)):
+        say(_said(run))
+    results = [read_result(run, path) for run, path in zip(runs, paths, strict=True)]
+    table = pd.concat([rows for rows, _ in results], ignore_index=True)
+    first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
+    return Compared(
+        table[[*first, *(name for name in table if name not in first)]],
+        pd.concat([predictions for _, predictions in results], ignore_index=True),
+    )
+
+
+def list_runs(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParams) -> list[Run]:
+    """List the runs fold by fold: baselines first, then each plan with each seed."""
+    work_dir = Path(params.work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    # once, in this process: a file that changes meanwhile must not move the results of a run
+    code = finetuning_provenance(recipe.trainer.precision, folds[0].device_plan)
+    runs = []
+    for fold in folds:
+        splits = labelled_splits(fold, params.labelled_subjects, params.repeats.seed)
+        first = Run(
+            fold, fold.pretraining_key, splits, BASELINES, params.seeds[0], recipe, code, work_dir
+        )
+        runs.append(first)
+        runs += [
+            replace(first, method=plan, seed=seed) for plan in params.plans for seed in params.seeds
+        ]
+    return runs
+
+
+def labelled_splits(fold: Fold, labelled_subjects: int | None, seed: int) -> pd.DataFrame:
+    """Take training subjects beyond a number out of the splits.
+
+    The order of the subjects depends on the seed alone, so that a fold's six labelled subjects
+    are among its eight.
+
+    Raises
+    ------
+    UserError
+        When there are not as many training subjects.
+    """
+    splits = fold.splits
+    if labelled_subjects is None:
+        return splits
+    with_windows = set(fold.windows["subject"].astype(str))
+    training = sorted(set(splits.loc[splits["split"] == "train", "subject"]) & with_windows)
+    if labelled_subjects > len(training):
+        raise UserError(
+            f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
+            f"{len(training)} training subjects; expected at most as many"
+        )
+    chosen = np.random.default_rng(seed).permutation(training)[:labelled_subjects]
+    kept = (splits["split"] != "train") | splits["subject"].isin(chosen)
+    return splits[kept].reset_index(drop=True)
+
+
+def compared_score(score: str | None, is_regression: bool) -> str:
+    """Name the score that is compared.
+
+    Raises
+    ------
+    UserError
+        When it is none of this kind of label.
+    """
+    if score is None:
+        return main_score(is_regression)
+    if (score in OF_NUMBERS) != is_regression:
+        kind = "numbers" if is_regression else "classes"
+        raise UserError(
+            f"finetuning_comparison.runs.score={score}: not for {kind}, which the label is of; "
+            f"expected {main_score(is_regression)} or null"
+        )
+    return score
+
+
+def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
+    """Find out before any training what would stop a run."""
+    targets = None
+    for run in runs:
+        if run.method == BASELINES:
+            targets = labelled_targets(run)
+            check_targets(targets, run.fold.windows, run.splits)
+    assert targets is not None
+    regression = targets.is_regression
+    compared_score(params.score, regression)
+    check_metric(runs[0].recipe.trainer.monitor, "trainer.monitor", regression)
+    _check_plans([run for run in runs if run.fold is runs[0].fold], targets)
+
+
+def _check_plans(runs: Sequence[Run], targets: WindowTargets) -> None:
+    """Make each plan for an encoder of this kind, and forget it."""
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.models.finetuned import make_finetuned
+    from hbn_foundation.training.finetuning.plans import Block, make_plan
+
+    fold, recipe = runs[0].fold, runs[0].recipe
+    sfreq = float(fold.store.sfreq)
+    encoder = Encoder(fold.encoder, sfreq, round(fold.window.seconds * sfreq))
+    model = make_finetuned(encoder, recipe.head, targets.n_outputs, not targets.is_regression)
+    blocks = [Block(name, size) for name, size in model.sizes().items()]
+    for run in runs:
+        if run.method != BASELINES:
+            make_plan(run.plan, blocks, recipe.trainer.epochs, is_regression=targets.is_regression)
+
+
+def _pretrain_all(runs: Sequence[Run], n_jobs: int) -> None:
+    """Pretrain the encoders that are not kept."""
+    from hbn_foundation.training.checkpoint import METADATA_FILE
+
+    folds = {run.pretraining_key: run.fold for run in runs}
+    missing = [
+        fold for fold in folds.values() if not (fold.checkpoint_path / METADATA_FILE).is_file()
+    ]
+    for fold in missing:
+        fold.work_dir.mkdir(parents=True, exist_ok=True)
+    if len(missing) < len(folds):
+        say(f"pretrained encoders: {len(folds) - len(missing)} of {len(folds)} are kept")
+    for fold in track(_each(_pretrain_one, missing, n_jobs), "pretraining", total=len(missing)):
+        say(f"pretrained repeat {fold.repeat + 1} fold {fold.fold + 1}")
+
+
+def _pretrain_one(fold: Fold) -> None:
+    pretrained_encoder(fold)
+
+
+def _each(function: Callable[[Task], None], tasks: Sequence[Task], n_jobs: int) -> Iterator[Task]:
+    """Call a function for each task, yielding each as it ends; what it gives is on disk."""
+    n_jobs = min(n_jobs, len(tasks))
+    if n_jobs < 2:
+        for task in tasks:
+            function(task)
+            yield task
+        return
+    for task, result in run_parallel(function, tasks, n_jobs):
+        if isinstance(result, WorkerKilled):
+            raise UserError(
+                f"finetuning_comparison.runs.repeats.n_jobs={n_jobs}: a run failed twice, "
+                f"{result}; try 1"
+            )
+        yield task
+
+
+def _said(run: Run) -> str:
+    """One line about a finished run."""
+    rows, _ = read_result(run, result_path(run))
+    score: Any = "nrmse" if "nrmse" in rows else "window_auroc"
+    place = f"repeat {run.fold.repeat + 1} fold {run.fold.fold + 1}"
+    best = rows.loc[rows[score].idxmin() if score == "nrmse" else rows[score].idxmax()]
+    name = written(str(best["method"]))
+    name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, seed {run.seed}"
+    return f"{place}: {name}: {score.replace('_', ' ')} {best[score]:.3f}"

@@ -1,0 +1,262 @@
+"""One run of a comparison: a plan, or all baselines, in one fold; its result kept on disk.
+
+The name of what is kept is a hash of everything it depends on. `finetuning_folds.py` lists the
+runs and brings their results together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.cross_validation import (
+    Fold,
+    hash_of,
+    hash_table,
+    pretrained_encoder,
+    remove_folder,
+)
+from hbn_foundation.evaluation.finetuning import finetuning_metrics, main_score, score_windows
+from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
+from hbn_foundation.evaluation.finetuning_bootstrap import long_predictions
+from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.targets import WindowTargets, window_targets
+from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
+
+if TYPE_CHECKING:
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+BASELINES = "baselines"
+NOT_IN_THE_SCORES = ("batch_size", "bootstraps")
+
+
+class Recipe(NamedTuple):
+    """What the runs of a comparison share; the strategy of `plan` is each run's own."""
+
+    label: LabelParams
+    head: HeadParams
+    plan: PlanParams
+    rates: RateParams
+    regularisation: RegularisationParams
+    trainer: FineTuningParams
+    evaluation: FineTuningEvaluationParams
+
+
+@dataclass(frozen=True)
+class Run:
+    """One plan and seed, or all baselines, in one fold; ready to be sent to another process.
+
+    Attributes
+    ----------
+    fold
+        Data, and how its encoder is pretrained.
+    pretraining_key
+        The fold's, which takes a while to find.
+    splits
+        `subject` and `split` of the subjects with a label.
+    method
+        A strategy, or `BASELINES`.
+    seed
+        Of the fine-tuning.
+    recipe
+        Parameters.
+    code
+        Hash of the program, of `finetuning_provenance`.
+    work_dir
+        Where results are kept.
+    """
+
+    fold: Fold
+    pretraining_key: str
+    splits: pd.DataFrame
+    method: str
+    seed: int
+    recipe: Recipe
+    code: str
+    work_dir: Path
+
+    @property
+    def key(self) -> str:
+        """Hash of what the result depends on."""
+        recipe = self.recipe
+        common = (
+            self.pretraining_key,
+            self.code,
+            hash_table(self.fold.participants),
+            self.splits.sort_values("subject")[["subject", "split"]].values.tolist(),
+            recipe.label.model_dump(mode="json"),
+        )
+        if self.method == BASELINES:
+            settings = recipe.evaluation.model_dump(mode="json", exclude=set(NOT_IN_THE_SCORES))
+            return hash_of(*common, BASELINES, settings)
+        return hash_of(
+            *common,
+            self.plan.model_dump(mode="json"),
+            recipe.head.model_dump(mode="json"),
+            recipe.rates.model_dump(mode="json"),
+            recipe.regularisation.model_dump(mode="json"),
+            self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
+        )
+
+    @property
+    def plan(self) -> PlanParams:
+        """The plan with the strategy of this run."""
+        return self.recipe.plan.model_copy(update={"strategy": self.method})
+
+    @property
+    def trainer(self) -> FineTuningParams:
+        """The trainer with the seed of this run."""
+        return self.recipe.trainer.model_copy(update={"seed": self.seed})
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Repeat, fold and seed."""
+        return {"repeat": self.fold.repeat, "fold": self.fold.fold, "seed": self.seed}
+
+
+def result_path(run: Run) -> Path:
+    """Where the scores of a run are kept; its predictions lie beside them."""
+    return run.work_dir / f"run-{run.key}.json"
+
+
+def read_result(run: Run, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the scores, one row per method, and the predictions of a finished run."""
+    rows = pd.DataFrame(json.loads(path.read_text()))
+    return rows.assign(**run.place), pd.read_parquet(path.with_suffix(".parquet")).assign(
+        **run.place
+    )
+
+
+def carry_out(run: Run) -> None:
+    """Fine-tune or fit, score the test windows, and keep what was found."""
+    path = result_path(run)
+    rows, predictions = _baselines(run) if run.method == BASELINES else _finetuned(run, path)
+    _write(path.with_suffix(".parquet"), lambda file: predictions.to_parquet(file, index=False))
+    # the last to be written says that the run is done
+    _write(path, lambda file: file.write_text(json.dumps(plain(rows), indent=1)))
+
+
+def _write(path: Path, write: Any) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    write(temporary)
+    temporary.replace(path)
+
+
+def labelled_targets(run: Run) -> WindowTargets:
+    """Targets of all windows, as the labelled training subjects define them."""
+    training = run.splits.loc[run.splits["split"] == "train", "subject"].astype(str)
+    return window_targets(run.fold.windows, run.fold.participants, run.recipe.label, training)
+
+
+def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Fine-tune by one plan."""
+    from hbn_foundation.training.finetuning.finetuning import finetune
+    from hbn_foundation.training.finetuning.prediction import predict
+
+    fold, recipe = run.fold, run.recipe
+    checkpoint = pretrained_encoder(fold)
+    scratch = path.with_name(f"training-{path.stem}")
+    remove_folder(scratch)  # of a run that was killed
+    start = time.perf_counter()
+    try:
+        tuned, history = finetune(
+            checkpoint, fold.store, fold.windows, run.splits, fold.participants, recipe.label,
+            recipe.head, run.plan, recipe.rates, recipe.regularisation, run.trainer,
+            fold.device_plan, scratch,
+        )  # fmt: skip
+    finally:
+        remove_folder(scratch)
+    seconds = time.perf_counter() - start
+    targets = labelled_targets(run)
+    batch_size = recipe.evaluation.batch_size
+    validation = places_of(run, targets, "validation")
+    answers = predict(tuned, fold.store, _at(fold.windows, validation), batch_size)
+    test = places_of(run, targets, "test")
+    costs = {
+        "validation": score_windows(
+            targets.values[validation], answers, main_score(targets.is_regression)
+        ),
+        "epochs": len(history),
+        "seconds": seconds,
+        "trainable": _trained_parameters(tuned, history),
+    }
+    predictions = predict(tuned, fold.store, _at(fold.windows, test), batch_size)
+    row, table = _scored(run, targets, test, run.method, predictions)
+    return [row | costs], table
+
+
+def _baselines(run: Run) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Fit all baselines on the same subjects and windows."""
+    from hbn_foundation.training.checkpoint import load_encoder
+
+    checkpoint = pretrained_encoder(run.fold)
+    targets = labelled_targets(run)
+    test, answers = baseline_answers(
+        run.fold.store, run.fold.windows, run.splits, targets, run.recipe.evaluation,
+        checkpoint.metadata["n_samples"], load_encoder(checkpoint),
+    )  # fmt: skip
+    rows, tables = [], []
+    for method, answer in answers.items():
+        row, table = _scored(run, targets, test, method, answer.predictions)
+        costs = {
+            "validation": answer.validation,
+            "epochs": np.nan,
+            "seconds": answer.seconds,
+            "trainable": answer.n_features,
+        }
+        rows.append(row | costs)
+        tables.append(table)
+    return rows, pd.concat(tables, ignore_index=True)
+
+
+def _scored(
+    run: Run, targets: WindowTargets, test: np.ndarray, method: str, predictions: np.ndarray
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Scores of one method on the test windows, and its predictions to be stacked."""
+    windows = _at(run.fold.windows, test)
+    subjects = windows["subject"].astype(str).to_numpy()
+    values = targets.values[test]
+    scores = finetuning_metrics(
+        values, predictions, windows["recording"].to_numpy(), subjects, targets.is_regression,
+        bootstraps=0,
+    )  # fmt: skip
+    numbers = {
+        name: value
+        for name, value in scores.items()
+        if isinstance(value, int | float | np.number) and not name.endswith(("_low", "_high"))
+    }
+    with_windows = run.splits["subject"].astype(str).isin(run.fold.windows["subject"].astype(str))
+    counts = run.splits.loc[with_windows, "split"].value_counts()
+    row = {"method": method, "n_train": int(counts["train"]), "n_test": int(counts["test"])}
+    return row | numbers, long_predictions({"method": method}, subjects, values, predictions)
+
+
+def places_of(run: Run, targets: WindowTargets, split: str) -> np.ndarray:
+    """Places (n,) of the windows of a split whose target is known."""
+    subjects = run.splits.loc[run.splits["split"] == split, "subject"].astype(str)
+    inside = run.fold.windows["subject"].astype(str).isin(subjects).to_numpy()
+    return np.flatnonzero(inside & targets.known)
+
+
+def _at(windows: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
+    return windows.iloc[places].reset_index(drop=True)
+
+
+def _trained_parameters(checkpoint: Checkpoint, history: pd.DataFrame) -> int:
+    """Count the parameters of the blocks that were trained in any epoch."""
+    from hbn_foundation.training.finetuning.prediction import load_finetuned
+
+    sizes = load_finetuned(checkpoint).sizes()
+    return sum(sizes[name] for name in {*",".join(history["trainable"]).split(",")} if name)

@@ -1,0 +1,121 @@
+"""Nodes of the comparison: each hands its work to one function of a room below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.evaluation.params import (
+    ComparisonParams,
+    EvaluationParams,
+    FineTuningEvaluationParams,
+)
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.params import EncoderParams, HeadParams
+from hbn_foundation.pipelines import types
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.supervision.params import SupervisionParams
+
+
+def compare_plans(
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    participants: types.DataFrame,
+    device_plan: dict[str, Any],
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    pretraining: TrainerParams,
+    window: WindowParams,
+    supervision: SupervisionParams,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    regularisation: RegularisationParams,
+    trainer: FineTuningParams,
+    evaluation: FineTuningEvaluationParams,
+    runs: ComparisonParams,
+) -> tuple[types.DataFrame, types.DataFrame]:
+    """Fine-tune each plan with each seed in each fold, the baselines beside them.
+
+    Returns
+    -------
+    folds : DataFrame
+        One row per repeat, fold, seed and method.
+    predictions : DataFrame
+        Of all runs on their test windows.
+    """
+    from hbn_foundation.evaluation import finetuning_folds
+    from hbn_foundation.evaluation.cross_validation import make_folds
+    from hbn_foundation.evaluation.finetuning_runs import Recipe
+
+    folds = make_folds(
+        signal_store,
+        windows,
+        participants,
+        encoder,
+        objective,
+        pretraining,
+        EvaluationParams(),
+        runs.repeats,
+        Path(pretraining.work_dir) / "folds",
+        window=window,
+        device_plan=device_plan,
+        supervision=supervision,
+    )
+    recipe = Recipe(label, head, plan, rates, regularisation, trainer, evaluation)
+    return finetuning_folds.compare_plans(folds, recipe, runs)
+
+
+def summarise_comparison(
+    comparison_folds: types.DataFrame,
+    comparison_predictions: types.DataFrame,
+    evaluation: FineTuningEvaluationParams,
+    runs: ComparisonParams,
+) -> types.DataFrame:
+    """Compare the methods: one row each, best first."""
+    from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+
+    return comparison_table(
+        comparison_folds,
+        _score(comparison_folds, runs),
+        comparison_predictions,
+        bootstraps=evaluation.bootstraps,
+        seed=evaluation.seed,
+    )
+
+
+def draw_comparison(
+    comparison_folds: types.DataFrame, comparison_summary: types.DataFrame, runs: ComparisonParams
+) -> Any:
+    """Draw every method's folds, and how far the best plan is ahead."""
+    from hbn_foundation.evaluation.finetuning_figures import comparison_figure
+
+    return comparison_figure(comparison_folds, comparison_summary, _score(comparison_folds, runs))
+
+
+def report_comparison(
+    comparison_folds: types.DataFrame,
+    comparison_summary: types.DataFrame,
+    label: LabelParams,
+    runs: ComparisonParams,
+) -> str:
+    """Print the table and who wins."""
+    from hbn_foundation.evaluation.finetuning_report import comparison_text
+    from hbn_foundation.evaluation.report import show
+
+    about = label.column or label.kind
+    if runs.labelled_subjects is not None:
+        about += f" with {runs.labelled_subjects} labelled subjects"
+    text = comparison_text(comparison_summary, _score(comparison_folds, runs), about)
+    show(text)
+    return text
+
+
+def _score(folds: types.DataFrame, runs: ComparisonParams) -> str:
+    from hbn_foundation.evaluation.finetuning_folds import compared_score
+
+    return compared_score(runs.score, "nrmse" in folds)

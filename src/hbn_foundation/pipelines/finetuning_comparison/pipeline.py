@@ -1,0 +1,85 @@
+"""Wiring of the comparison."""
+
+from kedro.pipeline import Pipeline, node
+
+from hbn_foundation.pipelines.finetuning_comparison import nodes
+from hbn_foundation.pipelines.foundation.nodes import choose_device
+
+RUNS = "params:finetuning_comparison.runs"
+EVALUATION = "params:finetuning.evaluation"
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Return the pipeline from windows to the table of ways to fine-tune."""
+    return Pipeline([*_runs(), *_results()], tags="finetuning_comparison")
+
+
+def _runs() -> list:
+    return [
+        node(
+            choose_device,
+            inputs=[
+                "params:foundation.hardware",
+                "params:foundation.encoder",
+                "params:foundation.objective",
+                "params:foundation.trainer",
+                "params:ingestion.windows",
+                "params:foundation.fault",
+                "signal_store",
+            ],
+            outputs="comparison_device_plan",
+            name="choose_comparison_device",
+            tags="training",
+        ),
+        node(
+            nodes.compare_plans,
+            inputs=[
+                "signal_store",
+                "windows",
+                "participants",
+                "comparison_device_plan",
+                "params:foundation.encoder",
+                "params:foundation.objective",
+                "params:foundation.trainer",
+                "params:ingestion.windows",
+                "params:foundation.supervision",
+                "params:finetuning.label",
+                "params:finetuning.head",
+                "params:finetuning.plan",
+                "params:finetuning.rates",
+                "params:finetuning.regularisation",
+                "params:finetuning.trainer",
+                EVALUATION,
+                RUNS,
+            ],
+            outputs=["comparison_folds", "comparison_predictions"],
+            name="compare_plans",
+            tags="training",
+        ),
+    ]
+
+
+def _results() -> list:
+    return [
+        node(
+            nodes.summarise_comparison,
+            inputs=["comparison_folds", "comparison_predictions", EVALUATION, RUNS],
+            outputs="comparison_summary",
+            name="summarise_comparison",
+            tags="evaluation",
+        ),
+        node(
+            nodes.draw_comparison,
+            inputs=["comparison_folds", "comparison_summary", RUNS],
+            outputs="comparison_figure",
+            name="draw_comparison",
+            tags="evaluation",
+        ),
+        node(
+            nodes.report_comparison,
+            inputs=["comparison_folds", "comparison_summary", "params:finetuning.label", RUNS],
+            outputs="comparison_report",
+            name="report_comparison",
+            tags="evaluation",
+        ),
+    ]
