@@ -159,6 +159,8 @@ def finetuned_text(scores: pd.DataFrame, metrics: dict[str, Any]) -> str:
     titles = [score_title(name) for name in shown]
     header = ["method", score_title(main), "95 % interval", *titles, "ahead by"]
     text = table(f"Fine-tuning for {what}: {n_subjects} test subjects", header, rows)
+    if pd.isna(own):
+        return f"{text}\nThe test subjects are too few to tell: none has what a score needs."
     best = scores.iloc[0]
     verdict = (
         "The fine-tuned model is ahead of every baseline on this one split."

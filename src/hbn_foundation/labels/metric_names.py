@@ -1,6 +1,7 @@
 """Names of the scores that are followed while a label is learned, and which way is better.
 
-A name alone is of the validation subjects; with `train_` before it, of the training subjects.
+A name alone is of the validation subjects; with `train_` before it, of the training subjects, as
+they were answered while the model learned.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ REGRESSION_METRICS = ("loss", "nrmse", "r", "mae", "r2")
 LOWER_IS_BETTER = ("loss", "nrmse", "mae")
 
 _ON_VALIDATION = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS[1:])
-KNOWN_METRICS = (*_ON_VALIDATION, *(TRAIN + name for name in _ON_VALIDATION))
+#: Made from features, which training does not keep.
+_NOT_IN_TRAINING = ("fisher_ratio",)
+_IN_TRAINING = tuple(TRAIN + name for name in _ON_VALIDATION if name not in _NOT_IN_TRAINING)
+KNOWN_METRICS = (*_ON_VALIDATION, *_IN_TRAINING)
 HIGHER_IS_BETTER = tuple(
     name for name in KNOWN_METRICS if name.removeprefix(TRAIN) not in LOWER_IS_BETTER
 )
@@ -54,10 +58,10 @@ def check_metric(name: str, key: str, is_regression: bool | None = None) -> None
         When nothing of this name is computed, or not for this kind of label.
     """
     known = _ON_VALIDATION if is_regression is None else metrics_of(is_regression)
-    if name.removeprefix(TRAIN) in known:
+    if name in KNOWN_METRICS and name.removeprefix(TRAIN) in known:
         return
     kinds = {None: "", True: " for regression", False: " for classes"}
     raise UserError(
         f"{key}: {name} is not computed{kinds[is_regression]}; known: {', '.join(known)}, each "
-        f"also with {TRAIN} before it"
+        f"but {_NOT_IN_TRAINING[0]} also with {TRAIN} before it"
     )

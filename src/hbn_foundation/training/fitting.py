@@ -138,6 +138,8 @@ def why_stopped(loop: TrainingLoop, params: RunParams) -> str:
         return STOPPED
     if len(loop.history) >= params.epochs:
         return ALL_EPOCHS
+    if loop.ended:
+        return loop.ended
     last = loop.history[-1]["validation_loss"] if loop.history else float("nan")
     if last != last or abs(last) == float("inf"):
         return "the validation loss is not finite"

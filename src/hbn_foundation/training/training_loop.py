@@ -54,6 +54,8 @@ class TrainingLoop(lightning.LightningModule):
         `time_limit` or `stopped`, where the training is ended before its time.
     partial
         Whether the last epoch is not whole.
+    ended
+        Why a plan ended the training, in a few words; empty where none did.
     """
 
     positions: Tensor
@@ -82,6 +84,7 @@ class TrainingLoop(lightning.LightningModule):
         self.history: list[dict[str, Any]] = []
         self.cut_short: str | None = None
         self.partial = False
+        self.ended = ""
         self.non_finite = 0
         self.validation_scores: dict[str, float] = {}
 

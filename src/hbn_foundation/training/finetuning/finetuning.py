@@ -18,7 +18,7 @@ from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.data import Told, subjects_of
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block, make_plan
 from hbn_foundation.training.finetuning.preflight import check_finetuning
 from hbn_foundation.training.finetuning.rates import for_scratch
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from hbn_foundation.models.finetuned import FineTuned
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.finetuning.loop import FineTuningLoop
-
-SCRATCH = "scratch"
 
 
 def finetune(
@@ -122,6 +120,7 @@ def finetune_in(
     orders = link.orders
     device = orders.device if orders is not None else device_plan["chosen"]
     resume = Path(orders.resume_from) if orders is not None and orders.resume_from else None
+    plan = as_begun(plan, trainer.start)
     targets = check_finetuning(checkpoint, store, windows, splits, participants, label, trainer)
     loop = prepare(
         checkpoint, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
@@ -132,7 +131,7 @@ def finetune_in(
         "kind": "finetuned",
         "run_id": run_id,
         "started_at": started_at,
-        "parent_version": parent.get("run_id") if trainer.start == "foundation" else None,
+        "parent_version": parent.get("run_id") if not plan.from_scratch else None,
         "parameters": {
             "encoder": parent["parameters"]["encoder"],
             "head": head.model_dump(mode="json"),
@@ -186,7 +185,7 @@ def prepare(
     from hbn_foundation.training.finetuning.loop import FineTuningLoop
 
     link = link or Link()
-    scratch = trainer.start == "from_scratch" or plan.strategy == SCRATCH
+    plan = as_begun(plan, trainer.start)
     values = targets.values
     if targets.is_regression:
         values = (values - targets.mean) / (targets.sd or 1.0)
@@ -197,12 +196,12 @@ def prepare(
         )
         for name in ("train", "validation")
     }
-    model = make_model(checkpoint, head, targets, trainer.seed, scratch)
+    model = make_model(checkpoint, head, targets, trainer.seed, plan.from_scratch)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     plain = data["train"].plain(256, trainer.probe_windows)
     model.fit_head(Told(plain, lambda: link.beat(START)), positions)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
-    if scratch:
+    if plan.from_scratch:
         rates = for_scratch(rates)
     return FineTuningLoop(
         model, data["train"], data["validation"], positions, trainer, regularisation,

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
+from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hbn_foundation.labels.metric_names import higher_is_better
+from hbn_foundation.labels.metric_names import TRAIN, higher_is_better
 from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.training import seeding
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
@@ -96,6 +97,7 @@ class FineTuningLoop(TrainingLoop):
             self.average_model = AveragedModel(model, multi_avg_fn=rule)
             self.average_model.requires_grad_(False)
         self.trainable = plan.start()
+        self.answers: list[tuple[Tensor, Tensor]] = []
         self.gradient_norms: dict[str, float] = {}
         self.update_norms: dict[str, float] = {}
 
@@ -129,6 +131,7 @@ class FineTuningLoop(TrainingLoop):
     def on_train_epoch_start(self) -> None:
         """Seed the epoch; Lightning has put every block into training mode, which is set right."""
         super().on_train_epoch_start()
+        self.answers = []
         self.model.train()
 
     def outcome(self, batch: Any) -> Outcome:
@@ -145,10 +148,8 @@ class FineTuningLoop(TrainingLoop):
             labels = targets if self.n_classes is not None else None
             outputs = self.model(signals, self.positions, mask, labels, share)
             loss = self.loss(outputs, targets)
-        scores = {}
-        if self.n_classes is not None:
-            scores["accuracy"] = (outputs.detach().argmax(-1) == targets).float().mean()
-        return Outcome(loss + self.anchor(), len(batch), scores)
+        self.answers.append((targets, outputs.detach().float()))
+        return Outcome(loss + self.anchor(), len(batch), {})
 
     def _mixed(
         self, signals: Tensor, mask: Tensor, targets: Tensor, share: float
@@ -158,7 +159,10 @@ class FineTuningLoop(TrainingLoop):
         weight = float(rate.sample())
         order = torch.randperm(len(signals), device=signals.device)
         mixed = weight * signals + (1 - weight) * signals[order]
-        labels = targets if self.n_classes is not None else None
+        labels = None
+        if self.n_classes is not None:  # a class that is half of a window has half of the margin
+            classes = functional.one_hot(targets, self.n_classes).float()
+            labels = weight * classes + (1 - weight) * classes[order]
         outputs = self.model(mixed, self.positions, mask & mask[order], labels, share)
         own, other = self.loss(outputs, targets), self.loss(outputs, targets[order])
         return weight * own + (1 - weight) * other, outputs
@@ -189,13 +193,25 @@ class FineTuningLoop(TrainingLoop):
         return values.cpu().numpy(), outputs.cpu().numpy(), features.cpu().numpy()
 
     def close_epoch(self, device: str) -> None:
-        """Add the row with the metrics, the gap and what moved."""
+        """Add the row with the metrics, the gap and what moved; the rate is the head's."""
         super().close_epoch(device)
         row = self.history[-1]
+        row["learning_rate"] = self.trainer.optimizers[0].param_groups[-1]["lr"]
+        row |= self._score_training()
         row["gap"] = row["validation_loss"] - row["train_loss"]
         row["trainable"] = ",".join(self.model.trainable())
         row |= {f"gradient_{name}": value for name, value in self.gradient_norms.items()}
         row |= {f"update_{name}": value for name, value in self.update_norms.items()}
+
+    def _score_training(self) -> dict[str, float]:
+        """Metrics of the answers given in training: of augmented windows, while it learned."""
+        if not self.answers:
+            return {}
+        values, outputs = (
+            torch.cat(parts).cpu().numpy() for parts in zip(*self.answers, strict=True)
+        )
+        found = monitors(values, outputs, None, self.n_classes)
+        return {f"{TRAIN}{name}": value for name, value in found.items()}
 
     def monitored(self) -> float:
         """Give the metric that the best epoch is chosen by, so that lower is better."""
@@ -214,8 +230,26 @@ class FineTuningLoop(TrainingLoop):
         self.trainable = self.trainable | frozenset(blocks)
         self.model.set_trainable(self.trainable)
         self.curve.unfrozen(self.global_step, tuple(blocks))
-        # the schedule has set the next step's rates already, by the curve as it was
+        self.follow_curve()
+
+    def follow_curve(self) -> None:
+        """Set the next step's rates, which the schedule has set by the curve as it was."""
         self.curve.set_rates(self.trainer.optimizers[0].param_groups, self.global_step)
+
+    def remembered(self) -> dict[str, dict[str, Tensor]]:
+        """Copy the weights, and their average where one is kept."""
+        models = {"model": self.model, "average": self.average_model}
+        return {
+            kind: {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
+            for kind, model in models.items()
+            if model is not None
+        }
+
+    def go_back(self, remembered: dict[str, dict[str, Tensor]]) -> None:
+        """Take such weights, and their average, again."""
+        self.model.load_state_dict(remembered["model"])
+        if self.average_model is not None:
+            self.average_model.load_state_dict(remembered["average"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep plan and curve with the state of training."""

@@ -37,8 +37,10 @@ class TargetLoss(nn.Module):
         """Loss of outputs (B, K) for classes (B,), or of (B, 1) for values (B,)."""
         if self.classification:
             smoothing = self.params.label_smoothing if self.training else 0.0
+            # outputs of a validation are not on the device of the training
+            weights = None if self.weights is None else self.weights.to(outputs.device)
             return functional.cross_entropy(
-                outputs.float(), targets, weight=self.weights, label_smoothing=smoothing
+                outputs.float(), targets, weight=weights, label_smoothing=smoothing
             )
         values = outputs.float().squeeze(-1)
         if self.params.regression_loss == "mse":

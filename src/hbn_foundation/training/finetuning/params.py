@@ -149,6 +149,11 @@ class PlanParams(Params):
             return self.unfreeze_ratio
         return (self.unfreeze_ratio,)
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the run begins with random weights."""
+        return self.strategy == "scratch"
+
     @field_validator("unfreeze_ratio")
     @classmethod
     def _ratios_grow(cls, value: float | tuple[float, ...] | None) -> object:
@@ -233,3 +238,8 @@ class RateParams(Params):
         if self.backbone_lr is None:
             return self.head_lr * self.backbone_lr_factor
         return self.backbone_lr
+
+
+def as_begun(plan: PlanParams, start: str) -> PlanParams:
+    """Give the plan that is carried out: from random weights, all blocks from the first step on."""
+    return plan.model_copy(update={"strategy": "scratch"}) if start == "from_scratch" else plan

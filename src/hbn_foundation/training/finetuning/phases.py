@@ -12,7 +12,7 @@ from torch import Tensor
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
 
-REMEMBERED = ("phase", "best", "best_weights", "since_best", "grace_left")
+REMEMBERED = ("phase", "best", "best_weights", "since_best", "grace_left", "ended")
 
 
 class Phases(lightning.Callback):
@@ -26,9 +26,10 @@ class Phases(lightning.Callback):
     def __init__(self) -> None:
         self.phase = 1
         self.best = math.inf
-        self.best_weights: dict[str, Tensor] = {}
+        self.best_weights: dict[str, dict[str, Tensor]] = {}
         self.since_best = 0
         self.grace_left = 0
+        self.ended = ""
         self.before: dict[str, list[Tensor]] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -43,6 +44,7 @@ class Phases(lightning.Callback):
     def on_fit_start(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Freeze as the plan begins, or as a resumed run left it."""
         loop.model.set_trainable(loop.trainable)
+        loop.ended = self.ended
         tell_phase(self.phase, loop)
 
     def on_before_optimizer_step(
@@ -73,19 +75,8 @@ class Phases(lightning.Callback):
         """Judge the epoch; unfreeze, or stop."""
         if loop.partial:
             return
-        value = loop.monitored()
-        if value < self.best or not self.best_weights:
-            self.best, self.since_best = min(value, self.best), 0
-            self.best_weights = {
-                name: part.detach().cpu().clone() for name, part in loop.model.state_dict().items()
-            }
-        elif self.grace_left > 0:
-            self.grace_left -= 1
-        else:
-            self.since_best += 1
-        row = loop.history[-1]
-        if row["validation_loss"] == row["validation_loss"]:
-            loop.curve.plateau(row["validation_loss"])
+        if loop.validation_scores:  # no validation, where none is due, is no bad one
+            self._compare(loop)
         decision = loop.plan.after_epoch(
             loop.history,
             loop.trainable,
@@ -94,15 +85,31 @@ class Phases(lightning.Callback):
         if decision.unfreeze:
             self._begin(loop, decision.unfreeze, decision.reason)
         elif decision.stop:
-            say(f"fine-tuning ends: {decision.reason}")
+            self.ended = loop.ended = decision.reason
             trainer.should_stop = True
         elif self.since_best >= loop.params.early_stopping_patience and not loop.plan.is_waiting():
             trainer.should_stop = True
 
+        loop.follow_curve()
+
+    def _compare(self, loop: FineTuningLoop) -> None:
+        """Compare a validation with the best of the phase."""
+        value = loop.monitored()
+        if value < self.best:  # false for NaN
+            self.best, self.since_best = value, 0
+            self.best_weights = loop.remembered()
+        elif self.grace_left > 0:
+            self.grace_left -= 1
+        else:
+            self.since_best += 1
+        loss = loop.history[-1]["validation_loss"]
+        if math.isfinite(loss):
+            loop.curve.plateau(loss)
+
     def _begin(self, loop: FineTuningLoop, blocks: tuple[str, ...], reason: str) -> None:
         """Begin a phase with more blocks."""
         if loop.plan.params.restore_best and self.best_weights:
-            loop.model.load_state_dict(self.best_weights)
+            loop.go_back(self.best_weights)
         loop.train_also(blocks)
         self.phase += 1
         self.best, self.best_weights = math.inf, {}

@@ -16,7 +16,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.advice import advice
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block
 from hbn_foundation.training.finetuning.preview import preview_rates
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
@@ -76,6 +76,7 @@ def preview_finetuning(
     from hbn_foundation.training.finetuning.plans import make_plan
 
     targets = check_finetuning(checkpoint, store, windows, splits, participants, label, trainer)
+    plan = as_begun(plan, trainer.start)
     model = make_model(checkpoint, head, targets, trainer.seed, scratch=False)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     make_plan(plan, blocks, trainer.epochs, is_regression=targets.is_regression)
@@ -83,5 +84,6 @@ def preview_finetuning(
         say(f"advice: {line}")
     training = windows["subject"].isin(subjects_of(splits, "train", windows)).to_numpy()
     n_windows = int((training & targets.known).sum())
-    steps = max(1, n_windows // min(trainer.batch_size, n_windows) // trainer.accumulate)
+    batches = n_windows // min(trainer.batch_size, n_windows)
+    steps = -(-batches // trainer.accumulate)  # as the loop counts them
     return preview_rates(plan, rates, blocks, trainer.epochs, steps)
