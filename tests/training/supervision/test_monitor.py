@@ -23,6 +23,7 @@ from hbn_foundation.training.supervision import heartbeat, run_view
 from hbn_foundation.training.supervision.heartbeat import Beat, Heartbeat
 from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
 from hbn_foundation.training.supervision.monitor import draw, fit, monitor, rate_lines
+from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.run_view import (
     find_runs,
     process_age,
@@ -350,3 +351,11 @@ def test_imports_little():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert output.strip() == "[]"
+
+
+def test_the_limits_are_those_of_the_run(tmp_path):
+    Heartbeat(tmp_path).beat("evaluation")
+    (tmp_path / LIMITS).write_text(SupervisionParams(evaluation=7.0).model_dump_json())
+    assert run_view.view_run(tmp_path).limit == 7.0
+    (tmp_path / LIMITS).write_text("{")
+    assert run_view.view_run(tmp_path).limit == SupervisionParams().evaluation

@@ -184,7 +184,7 @@ def heartbeat_age(run: RunView, beat: Beat) -> Text:
     if run.state in (view.RUNNING, view.SILENT) and run.limit is not None:
         share = beat.age / run.limit
         text.stylize("red" if share > 1 else "yellow" if share > 1 / 3 else "green")
-        text.append(f", too old after {duration(run.limit)} by default", "dim")
+        text.append(f", too old after {duration(run.limit)}", "dim")
     return text
 
 

@@ -4,6 +4,8 @@ from pydantic import Field
 
 from hbn_foundation.params import Params
 
+LIMITS = "limits.json"  # in the folder of a run, for who watches it
+
 
 class SupervisionParams(Params):
     """How long each part may be silent, and what is tried then. All times are in seconds."""

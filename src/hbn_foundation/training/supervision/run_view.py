@@ -24,7 +24,7 @@ from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
 from hbn_foundation.training.supervision.incidents import Incident, read_incidents
 from hbn_foundation.training.supervision.link import STOPPED as ASKED
 from hbn_foundation.training.supervision.link import TIME_LIMIT
-from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.process import FAILURE, RESULT
 
 RUNNING, RESTARTING, SILENT = "running", "between two attempts", "silent"
@@ -55,7 +55,7 @@ class RunView:
     beat
         The last one; None without a readable one.
     limit
-        Seconds of silence that are too long, by the default parameters.
+        Seconds of silence that are too long.
     history
         One row per whole epoch.
     incidents
@@ -107,10 +107,18 @@ def view_run(folder: Path) -> RunView:
         incidents = read_incidents(folder)
     except (OSError, ValueError):
         incidents = []
-    limit = policy.silence_limit(beat, SupervisionParams()) if beat is not None else None
+    limit = policy.silence_limit(beat, _limits(folder)) if beat is not None else None
     state, note = _state(folder, beat, limit, incidents)
     left = seconds_left(beat, history) if beat is not None and state == RUNNING else None
     return RunView(folder, state, note, beat, limit, history, incidents, left)
+
+
+def _limits(folder: Path) -> SupervisionParams:
+    """Give the limits of the run; the defaults where its file cannot be read."""
+    try:
+        return SupervisionParams(**_read_json(folder / LIMITS))
+    except (TypeError, ValueError):
+        return SupervisionParams()
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

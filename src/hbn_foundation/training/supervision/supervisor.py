@@ -17,14 +17,14 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, is_full_disk
+from hbn_foundation.recordings.atomic import full_disk_named, is_full_disk, renamed_when_done
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
 from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Orders
-from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.process import EXIT_FULL_DISK, FAILURE, RESULT, Child
 
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -149,6 +149,8 @@ class Supervisor:
         TrainingStopped
             After SIGINT or SIGTERM.
         """
+        with renamed_when_done(self.folder / LIMITS) as temporary:
+            temporary.write_text(self.limits.model_dump_json())
         with StopSignals().caught() as stop, Display() as display:
             while True:
                 point = self.resume_point()
