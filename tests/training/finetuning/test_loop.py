@@ -1,0 +1,183 @@
+"""A fine-tuning that dies and goes on, what it exports, and the options of its steps."""
+
+import numpy as np
+import pytest
+import torch
+from finetuning_runs import PLAN, Killed, parameters, participants, same, tune, tune_until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.training.finetuning.finetuning import prepare
+from hbn_foundation.training.run_folder import RunFolder
+
+EVERYTHING = {
+    "regularisation": {"ema_decay": 0.8, "mixup": 0.4, "l2_sp": 0.1, "gain": 0.1, "noise": 0.1},
+    "plan": {"strategy": "gradual", "phase1_epochs": 1, "every": 1},
+    "rates": {"schedule": "reduce_on_plateau", "plateau_patience": 0},
+    "head": {"margin": "arcface", "margin_warmup_steps": 5, "pooling": "attention"},
+}
+
+
+def cut_in_phase_2(checkpoint, data, folder, whole, share, **groups):
+    """Kill a run that has unfrozen, somewhere; give the rest of it."""
+    _, _, sections = whole
+    first = [n for n, name in enumerate(sections) if name == "checkpoint"][4]
+    last = first + int(share * (len(sections) - first))
+    with pytest.raises(Killed):
+        tune_until(checkpoint, data, folder, last, **groups)
+    assert RunFolder(folder, {}).newest()[0] is not None
+    return tune_until(checkpoint, data, folder, None, **groups)
+
+
+def check_the_same(again, whole):
+    assert same(again[0].weights, whole[0].weights)
+    clock = ["seconds", "windows_per_second"]
+    first, second = again[1].drop(columns=clock), whole[1].drop(columns=clock)
+    assert first.equals(second)
+    assert again[0].metadata["best_epoch"] == whole[0].metadata["best_epoch"]
+    assert len(again[2]) < len(whole[2])
+
+
+@pytest.fixture(scope="module")
+def wholes(short_run, data, tmp_path_factory):
+    """Runs that nothing disturbs: plain, and with everything that has a state of its own."""
+    return {
+        name: tune_until(short_run[0], data, tmp_path_factory.mktemp(name), None, **groups)
+        for name, groups in (("plain", {}), ("everything", EVERYTHING))
+    }
+
+
+@pytest.mark.parametrize("name", ["plain", "everything"])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(share=st.floats(0, 0.95))
+def test_killed_in_a_later_phase_it_ends_the_same(
+    short_run, data, wholes, tmp_path_factory, name, share
+):
+    groups = {} if name == "plain" else EVERYTHING
+    folder = tmp_path_factory.mktemp("killed")
+    again = cut_in_phase_2(short_run[0], data, folder, wholes[name], share, **groups)
+    check_the_same(again, wholes[name])
+
+
+def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch):
+    """Against an average taken by hand."""
+    from hbn_foundation.training.finetuning.phases import Phases
+
+    by_hand = {}
+    followed = Phases.on_train_batch_end
+
+    def noted(phases, trainer, loop, *more):
+        followed(phases, trainer, loop, *more)
+        for name, parameter in loop.model.named_parameters():
+            now = parameter.detach().clone()
+            by_hand[name] = 0.9 * by_hand[name] + 0.1 * now if name in by_hand else now
+
+    monkeypatch.setattr(Phases, "on_train_batch_end", noted)
+    checkpoint, _ = tune(
+        short_run[0], data, tmp_path, regularisation={"ema_decay": 0.9},
+        plan={"strategy": "full"}, trainer={"epochs": 1},
+    )  # fmt: skip
+    for name, value in by_hand.items():
+        assert torch.allclose(checkpoint.weights[name], value, atol=1e-6), name
+    assert all(name.startswith(("encoder.", "head.")) for name in checkpoint.weights)
+
+
+def loop_of(short_run, data, **groups):
+    label, head, plan, rates, regularisation, trainer = parameters(**groups)
+    store, windows, splits = data
+    train = splits.loc[splits["split"] == "train", "subject"].tolist()
+    targets = window_targets(windows, participants(), LabelParams.model_validate(label), train)
+    return prepare(
+        short_run[0], store, windows, splits, targets, head, plan, rates, regularisation, trainer
+    )
+
+
+def test_scratch_is_random_weights_with_the_normalisation(short_run, data):
+    encoder = short_run[0].weights
+    for groups in ({"plan": {"strategy": "scratch"}}, {"trainer": {"start": "from_scratch"}}):
+        loop = loop_of(short_run, data, **groups)
+        model = loop.model.encoder
+        for name, buffer in model.named_buffers():
+            if f"encoder.{name}" in encoder:
+                assert torch.equal(buffer, encoder[f"encoder.{name}"]), name
+        different = [
+            name
+            for name, value in model.named_parameters()
+            if value.ndim > 1 and not torch.equal(value, encoder[f"encoder.{name}"])
+        ]
+        assert len(different) > 5
+        assert loop.trainable == frozenset(loop.model.sizes())
+        assert set(loop.curve.peaks.values()) == {loop.rates.head_lr}
+    kept = loop_of(short_run, data).model.encoder
+    assert all(torch.equal(v, encoder[f"encoder.{n}"]) for n, v in kept.named_parameters())
+
+
+def test_mixup_shares_the_margin_between_both_classes(short_run, data, monkeypatch):
+    loop = loop_of(
+        short_run, data, regularisation={"mixup": 1.0}, head={"margin": "cosface"}
+    )  # fmt: skip
+    seen = {}
+    forward = type(loop.model).forward
+
+    def noted(model, signals, positions, mask, labels=None, share=1.0):
+        seen.update(labels=labels, signals=signals)
+        return forward(model, signals, positions, mask, labels, share)
+
+    monkeypatch.setattr(type(loop.model), "forward", noted)
+    batch = next(iter(loop.training_windows.training(16, 0)))
+    torch.manual_seed(0)
+    outcome = loop.outcome(batch)
+    assert torch.isfinite(outcome.loss)
+    assert seen["labels"].shape == (16, 2)
+    assert torch.allclose(seen["labels"].sum(1), torch.ones(16))
+    assert ((seen["labels"] > 0).sum(1) == 2).any()
+
+
+def test_a_window_of_which_mixup_leaves_no_channel_is_no_harm(short_run, data):
+    loop = loop_of(short_run, data, regularisation={"mixup": 1.0, "hide_probability": 0})
+    batch = next(iter(loop.training_windows.training(16, 0)))
+    batch.mask[::2] = False
+    loss = loop.outcome(batch).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_l2_sp_pulls_to_where_the_encoder_began(short_run, data, tmp_path):
+    free, tied = (
+        tune(
+            short_run[0], data, tmp_path / str(strength), plan={"strategy": "full"},
+            regularisation={"l2_sp": strength}, rates={"weight_decay": 0.0, "head_lr": 1e-2},
+            trainer={"epochs": 2},
+        )[0]
+        for strength in (0.0, 100.0)
+    )  # fmt: skip
+
+    def moved(checkpoint):
+        return sum(
+            float((value - checkpoint.weights[name]).square().sum())
+            for name, value in short_run[0].weights.items()
+            if name in checkpoint.weights
+        )
+
+    assert 0 < moved(tied) < moved(free)
+
+
+def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data, tmp_path):
+    """Fifty windows in batches of eight are six; in steps of four batches, two."""
+    from hbn_foundation.training.finetuning.preflight import preview_finetuning
+
+    options = {"batch_size": 8, "accumulate": 4}
+    loop = loop_of(short_run, data, trainer=options)
+    label, head, plan, rates, _, trainer = parameters(trainer=options)
+    table = preview_finetuning(
+        short_run[0], *data, participants(), label, head, plan, rates, trainer
+    )
+    assert loop.steps_per_epoch == 2
+    assert table["step"].max() + 1 == loop.curve.total_steps == 4 * 2
+    unfrozen = table[(table["block"] == "block_2") & table["trained"]]["step"].min()
+    assert unfrozen == PLAN["phase1_epochs"] * 2
+    assert np.isfinite(table["rate"]).all()

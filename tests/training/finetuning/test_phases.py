@@ -1,0 +1,199 @@
+"""Between the epochs of real trainings: what is frozen, at which rates, and whose weights."""
+
+import logging
+import math
+
+import pytest
+import torch
+from finetuning_runs import same, tune, watched
+from torch import nn
+
+from hbn_foundation.training.finetuning.loop import FineTuningLoop
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.phases import Phases
+from hbn_foundation.training.finetuning.plans import Block
+from hbn_foundation.training.finetuning.preview import preview_rates
+
+NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "head")
+STEPS = 5 * 2 * 5 // 16
+
+
+def scripted(monkeypatch, values):
+    """Validations with these losses, whatever the model."""
+    coming = iter(values)
+    monkeypatch.setattr(FineTuningLoop, "score_validation", lambda loop: {"loss": next(coming)})
+
+
+class Moving(nn.Module):
+    """What moves by itself: batch statistics, and dropout."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.norm, self.linear = nn.BatchNorm1d(dim), nn.Linear(dim, dim)
+
+    def forward(self, tokens):
+        return tokens + self.linear(self.norm(tokens.flatten(0, 1)).view(tokens.shape))
+
+
+def test_frozen_blocks_stand_still_to_the_bit(short_run, data, tmp_path, monkeypatch):
+    """Batch statistics, strong decay, an average of the weights; and what is trained moves."""
+    from hbn_foundation.training.finetuning import finetuning
+
+    made = finetuning.make_model
+
+    def with_batch_norm(*arguments):
+        model = made(*arguments)
+        model.encoder.trunk[1] = Moving(32)
+        return model.train()
+
+    monkeypatch.setattr(finetuning, "make_model", with_batch_norm)
+    watch = watched(monkeypatch)
+    phases = [{"epochs": 1}, {"epochs": 1, "unfreeze": ["block_2"]}, {"epochs": 2}]
+    tune(
+        short_run[0], data, tmp_path,
+        plan={"strategy": "phases", "phases": phases, "restore_best": False},
+        rates={"weight_decay": 0.5, "backbone_lr_factor": 1.0},
+        regularisation={"ema_decay": 0.9, "l2_sp": 0.1},
+    )  # fmt: skip
+    assert watch.trainable == [("head",), *[("block_2", "head")] * 3]
+    for number, trained in enumerate(watch.trainable):
+        before, after = watch.starts[number], watch.starts[number + 1]
+        for name in NAMES:
+            assert same(before[name], after[name]) == (name not in trained), (number, name)
+    assert watch.starts[1]["block_2"]["norm.num_batches_tracked"] == 0
+    assert watch.starts[-1]["block_2"]["norm.num_batches_tracked"] == 3 * STEPS
+
+
+SCHEDULES = ("cosine", "onecycle", "reduce_on_plateau", "constant", "linear_warmup_cosine")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_one_optimizer_for_life_at_the_rates_of_the_preview(
+    short_run, data, tmp_path, monkeypatch, schedule
+):
+    watch = watched(monkeypatch)
+    scripted(monkeypatch, [1.0] * 4)  # as the preview supposes: nothing gets better
+    plan = {"strategy": "gradual", "phase1_epochs": 1, "every": 1}
+    rates = {"schedule": schedule, "plateau_patience": 0, "layer_decay": 0.7}
+    tune(short_run[0], data, tmp_path, plan=plan, rates=rates)
+    assert len(watch.objects) == 1
+    assert watch.head_steps == list(range(1, 4 * STEPS + 1))
+    assert watch.rates == [pytest.approx(drawn, rel=1e-9) for drawn in watch.drawn]
+    blocks = [Block(name, 1) for name in NAMES]
+    table = preview_rates(PlanParams(**plan), RateParams(**rates), blocks, 4, STEPS)
+    for (step, name), rate in table.set_index(["step", "block"])["rate"].items():
+        if name in watch.trainable[step // STEPS]:
+            assert watch.rates[step][name] == pytest.approx(rate, rel=1e-9), (step, name)
+    assert len({tuple(names) for names in watch.trainable}) == 4
+    if schedule == "reduce_on_plateau":
+        assert len({rates["head"] for rates in watch.rates}) > 1
+
+
+def test_the_best_weights_of_a_phase_begin_the_next(short_run, data, tmp_path, monkeypatch):
+    watch = watched(monkeypatch)
+    averages = []
+    followed = Phases.on_train_epoch_end
+
+    def noted(phases, trainer, loop):
+        module = loop.average_model.module
+        averages.append({name: part.clone() for name, part in module.state_dict().items()})
+        followed(phases, trainer, loop)
+        averages.append({name: part.clone() for name, part in module.state_dict().items()})
+
+    monkeypatch.setattr(Phases, "on_train_epoch_end", noted)
+    scripted(monkeypatch, [0.5, 0.9, 0.9, 0.8])
+    checkpoint, _ = tune(
+        short_run[0], data, tmp_path, plan={"phase1_epochs": 3},
+        regularisation={"ema_decay": 0.5},
+    )  # fmt: skip
+    assert same(watch.starts[3]["head"], watch.starts[1]["head"])
+    assert not same(watch.starts[3]["head"], watch.starts[2]["head"])
+    assert same(averages[5], averages[0])  # and so does what is scored
+    assert not same(averages[4], averages[0])
+    assert same(checkpoint.weights, averages[0])  # 0.5 was the best of all
+
+
+def test_the_best_weights_stay_away_where_not_wanted(short_run, data, tmp_path, monkeypatch):
+    watch = watched(monkeypatch)
+    scripted(monkeypatch, [0.5, 0.9, 0.9, 0.8])
+    ends = []
+    followed = Phases.on_train_epoch_end
+
+    def noted(phases, trainer, loop):
+        ends.append(loop.model.head.output.linear.weight.detach().clone())
+        followed(phases, trainer, loop)
+
+    monkeypatch.setattr(Phases, "on_train_epoch_end", noted)
+    tune(short_run[0], data, tmp_path, plan={"phase1_epochs": 3, "restore_best": "False"})
+    assert torch.equal(watch.starts[3]["head"]["output.linear.weight"], ends[2])
+
+
+@pytest.mark.parametrize(
+    ("grace", "patience", "expected"), [(0, 1, 4), (2, 1, 6), (0, 2, 5), (3, 2, 8)]
+)
+def test_patience_begins_anew_after_the_grace(
+    short_run, data, tmp_path, monkeypatch, grace, patience, expected
+):
+    """Unfrozen after two epochs, of which the second was worse; then worse and worse."""
+    scripted(monkeypatch, [0.5, 0.6, *(0.7 + 0.1 * n for n in range(10))])
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, plan={"grace_epochs": grace},
+        trainer={"epochs": 10, "early_stopping_patience": patience},
+    )  # fmt: skip
+    assert len(history) == expected
+    assert checkpoint.metadata["best_epoch"] == 0
+    assert f"for {patience} validations" in checkpoint.metadata["stopped"]
+
+
+def test_epochs_without_a_validation_count_for_nothing(short_run, data, tmp_path, monkeypatch):
+    scripted(monkeypatch, [0.9, 0.8, 0.7])
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, plan={"strategy": "full"},
+        trainer={"epochs": 6, "validate_every": 2, "early_stopping_patience": 1},
+    )  # fmt: skip
+    assert len(history) == 6
+    assert checkpoint.metadata["best_epoch"] == 5
+
+
+def test_a_first_score_that_is_no_number_is_bettered(short_run, data, tmp_path, monkeypatch):
+    scripted(monkeypatch, [math.nan, 0.8, 0.7, 0.6])
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, plan={"strategy": "head_only"},
+        trainer={"early_stopping_patience": 2},
+    )  # fmt: skip
+    assert len(history) == 4
+    assert checkpoint.metadata["best_epoch"] == 3
+
+
+def test_a_gate_that_stops_is_named(short_run, data, tmp_path):
+    gate = {"strategy": "gated", "phase1_epochs": 1, "gate_threshold": 1.0, "gate_on_fail": "stop"}
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, plan=gate, rates={"head_lr": 1e-9}
+    )  # fmt: skip
+    assert len(history) == 1
+    assert "balanced_accuracy" in checkpoint.metadata["stopped"]
+    assert "no better validation" not in checkpoint.metadata["stopped"]
+
+
+def test_phases_are_told_and_every_epoch_has_its_norms(short_run, data, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="hbn_foundation")
+    _, history = tune(short_run[0], data, tmp_path)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line[:7] for line in said if line.startswith("phase")] == ["phase 1", "phase 2"]
+    tables = [line.split() for line in said if line.startswith("  ")]
+    assert [row[0] for row in tables] == [*NAMES, *NAMES]
+    assert [row[-1] == "frozen" for row in tables] == [True] * 4 + [False] * 6
+    assert tables[4][1:3] == [f"{18 * 32 * 2 + 2:,}", "parameters"]
+    assert tables[4][-1] == "1.00e-03"
+    assert tables[5][-1] == "1.00e-04"
+    for name in ("f1", "balanced_accuracy", "auroc", "accuracy", "fisher_ratio", "gap"):
+        assert history[name].notna().all(), name
+    for name in ("f1", "balanced_accuracy", "auroc", "accuracy"):
+        assert history[f"train_{name}"].between(0, 1).all()
+    assert (history["gap"] == history["validation_loss"] - history["train_loss"]).all()
+    assert history["trainable"].tolist() == ["head"] * 2 + [",".join(NAMES)] * 2
+    for kind in ("gradient", "update"):
+        for name in NAMES:
+            moved = history[f"{kind}_{name}"] > 0
+            assert moved.tolist() == [name == "head"] * 2 + [True] * 2, (kind, name)
+    assert (history["learning_rate"] > 0).all()  # the head's
