@@ -135,6 +135,7 @@ def train_supervised(
     """
     from hbn_foundation.training.fitting import final_checkpoint
 
+    ordered = Fault.parse(fault)
     run = open_run(Path(work_dir), run_id, identity, trainer.resume)
     try:
         run.check_best()
@@ -147,7 +148,7 @@ def train_supervised(
             seconds=trainer.max_training_time,
             limits=supervision or SupervisionParams(),
             resume_point=lambda: _resume_point(run),
-            fault=Fault.parse(fault),
+            fault=ordered,
         ).run()
         stopped = result.get("stopped", TIME_UP)
         checkpoint, history = final_checkpoint(run.path, stopped)

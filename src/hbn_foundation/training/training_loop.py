@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
 from hbn_foundation.training.data import Head, WindowsOfSubjects
 from hbn_foundation.training.objectives.base import Outcome
@@ -86,6 +87,7 @@ class TrainingLoop(lightning.LightningModule):
         self.partial = False
         self.ended = ""
         self.non_finite = 0
+        self.skipped = 0
         self.validation_scores: dict[str, float] = {}
 
     @abstractmethod
@@ -128,6 +130,7 @@ class TrainingLoop(lightning.LightningModule):
         """Seed masks, augmentation and dropout by the epoch; begin to count."""
         torch.manual_seed(seeding.derive(self.params.seed, seeding.TRAINING, self.current_epoch))
         self.average = Average()
+        self.skipped = 0
         self.validation_scores = {}
         self.training_seconds = 0.0
         self.epoch_started = time.monotonic()
@@ -147,13 +150,18 @@ class TrainingLoop(lightning.LightningModule):
     def _note_non_finite(self, batch: Any, batch_index: int, loss: float) -> None:
         """Count losses that are not finite, and end the training after several in a row."""
         self.non_finite += 1
-        if self.non_finite < self.params.max_non_finite:
+        self.skipped += 1
+        where = (
+            f"step {self.global_step + 1} (epoch {self.current_epoch + 1}, batch {batch_index + 1}"
+            f"{self._recordings_of(batch)})"
+        )
+        most = self.params.max_non_finite
+        if self.non_finite < most:
+            say(f"{where}: the loss is {loss}, the batch is skipped; {most} in a row end training")
             return
         raise UserError(
-            f"training: the loss is {loss} in {self.non_finite} batches in a row, last at step "
-            f"{self.global_step + 1} (epoch {self.current_epoch + 1}, batch {batch_index + 1}"
-            f"{self._recordings_of(batch)}); the weights before are kept. Try a smaller "
-            "learning_rate, and look at these recordings"
+            f"training: the loss is {loss} in {self.non_finite} batches in a row, last at {where}; "
+            "the weights before are kept. Try a smaller learning_rate, and look at these recordings"
         )
 
     def _recordings_of(self, batch: Any) -> str:
@@ -203,6 +211,7 @@ class TrainingLoop(lightning.LightningModule):
                 "windows_per_second": self.average.size / max(self.training_seconds, 1e-9),
                 "seconds": time.monotonic() - self.epoch_started,
                 "device": device,
+                "skipped_batches": self.skipped,
             }
         )
 

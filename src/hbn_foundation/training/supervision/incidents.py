@@ -22,7 +22,7 @@ class Incident:
     kind
         `silent`, `died`, `no_result`, `out_of_memory`, `error`, `time_limit`, `stopped`.
     device, section, epoch, step
-        Where the child was, by its last beat.
+        Where the child was, by its last beat; epochs counted from 0 as in the history, steps done.
     what
         One line: what happened.
     action

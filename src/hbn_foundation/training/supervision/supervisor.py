@@ -227,7 +227,9 @@ class Supervisor:
         return Ending(kind, what, child.stack(), abandoned=not killed)
 
     def _how_it_ended(self, child: Child) -> Ending:
-        self.beat = read_beat(self.folder) or self.beat
+        beat = read_beat(self.folder)
+        if beat is not None and beat.pid == child.process.pid:  # not of the child before
+            self.beat = beat
         child.end(0.0, self.limits.abandon_after)  # what it started and left
         if (self.folder / FAILURE).is_file():
             failure = json.loads((self.folder / FAILURE).read_text())
@@ -271,7 +273,7 @@ class Supervisor:
             kind=kind,
             device=beat.device,
             section=beat.section,
-            epoch=beat.epoch,
+            epoch=max(beat.epoch - 1, 0),
             step=beat.step,
             what=ending.what,
             action=action,
