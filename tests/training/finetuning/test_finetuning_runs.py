@@ -1,0 +1,216 @@
+"""Whole fine-tunings of a small encoder: what they predict, and what is refused before them."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from finetuning_runs import AGE, parameters, participants, tune
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.finetuning.loop import FineTuningLoop
+from hbn_foundation.training.finetuning.params import PlanParams
+from hbn_foundation.training.finetuning.prediction import load_finetuned, predict
+from hbn_foundation.training.finetuning.preflight import preview_finetuning
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+
+
+@pytest.fixture(scope="module")
+def tuned(short_run, data, tmp_path_factory):
+    """Rest against arithmetic: checkpoint and history."""
+    return tune(short_run[0], data, tmp_path_factory.mktemp("tuned"), rates={"head_lr": 1e-2})
+
+
+def of_split(data, name):
+    _, windows, splits = data
+    subjects = splits.loc[splits["split"] == name, "subject"]
+    return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
+
+
+def test_it_learns_and_tells_test_subjects_apart(tuned, data):
+    checkpoint, _ = tuned
+    windows = of_split(data, "test")
+    answers = predict(checkpoint, data[0], windows)
+    assert np.exp(answers).sum(1) == pytest.approx(np.ones(len(windows)), abs=1e-5)
+    names = np.array(checkpoint.metadata["targets"]["names"])
+    right = names[answers.argmax(1)] == windows["task"].to_numpy()
+    assert right.mean() > 0.8
+
+
+def test_predictions_are_what_validation_scored(tuned, data):
+    """The exported weights, loaded anew, have the accuracy in the history."""
+    checkpoint, history = tuned
+    windows = of_split(data, "validation")
+    names = np.array(checkpoint.metadata["targets"]["names"])
+    right = names[predict(checkpoint, data[0], windows).argmax(1)] == windows["task"].to_numpy()
+    best = history.loc[checkpoint.metadata["best_epoch"]]
+    assert right.mean() == pytest.approx(best["accuracy"], abs=1e-9)
+
+
+def test_an_answer_does_not_depend_on_its_batch(tuned, data):
+    checkpoint, windows = tuned[0], of_split(data, "test")
+    together = predict(checkpoint, data[0], windows)
+    alone = predict(checkpoint, data[0], windows, batch_size=1)
+    turned = predict(checkpoint, data[0], windows.iloc[::-1].reset_index(drop=True))[::-1]
+    assert alone == pytest.approx(together, abs=1e-5)
+    assert turned == pytest.approx(together, abs=1e-5)
+
+
+def test_a_checkpoint_knows_where_it_comes_from(tuned, short_run, data):
+    metadata = tuned[0].metadata
+    assert metadata["parent_version"] == "run"
+    assert metadata["training_subjects"] == [str(i) for i in range(5)]
+    assert metadata["validation_subjects"] == ["5", "6"]
+    assert not set(of_split(data, "test")["subject"]) & set(metadata["training_subjects"])
+    assert metadata["parameters"]["encoder"] == short_run[0].metadata["parameters"]["encoder"]
+
+
+def test_a_number_is_predicted_in_its_own_unit(short_run, data, tmp_path):
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, label=AGE, trainer={"monitor": "mae"},
+        rates={"head_lr": 1e-2},
+    )  # fmt: skip
+    targets, people = checkpoint.metadata["targets"], participants().set_index("subject")
+    of_windows = of_split(data, "train")["subject"].map(people["age"])
+    assert targets["is_regression"]
+    assert people["age"].iloc[:5].min() < targets["mean"] < people["age"].iloc[:5].max()
+    windows = of_split(data, "train")
+    values = predict(checkpoint, data[0], windows)
+    assert values.shape == (len(windows),)
+    assert np.abs(values - of_windows).mean() < np.abs(targets["mean"] - of_windows).mean()
+    assert abs(values.mean() - of_windows.mean()) < of_windows.std()
+    assert values.mean() > 5  # standardised, it would be about 0
+    for name in ("nrmse", "r", "mae", "r2", "train_mae"):
+        assert history[name].notna().all(), name
+    assert checkpoint.metadata["best_epoch"] == history["mae"].idxmin()
+
+
+def test_scratch_has_no_parent(short_run, data, tmp_path):
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, trainer={"start": "from_scratch", "epochs": 1}
+    )
+    assert checkpoint.metadata["parent_version"] is None
+    assert checkpoint.metadata["parameters"]["plan"]["strategy"] == "scratch"
+    assert history["trainable"].str.startswith("band_tokens").all()
+
+
+@pytest.mark.parametrize("text", ["False", "false"])
+def test_false_as_text_is_false(text):
+    assert not RegularisationParams.model_validate({"class_weights": text}).class_weights
+    assert not PlanParams.model_validate({"restore_best": text}).restore_best
+    assert FineTuningParams.model_validate({"resume": text}).resume is False
+
+
+@pytest.mark.parametrize("value", ["Falsch", "", 2])
+def test_what_is_no_truth_value_is_one_line(value):
+    for group, key in ((RegularisationParams, "class_weights"), (PlanParams, "restore_best")):
+        with pytest.raises(UserError, match=key) as caught:
+            group.model_validate({key: value})
+        assert "\n" not in str(caught.value)
+
+
+def other_people(**changes):
+    return participants().assign(**changes)
+
+
+ONE_VALIDATION_CLASS = ["a", "b", "a", "b", "a", "a", "a", "b"]
+BAD = {
+    "unknown strategy": ({"plan": {"strategy": "two_fase"}}, "strategy='two_fase'.*two_phase"),
+    "unknown block": (
+        {"plan": {"strategy": "phases", "phases": [{"epochs": 1, "unfreeze": ["blokc_1"]}]}},
+        "blokc_1.*block_1",
+    ),
+    "phases too long": (
+        {"plan": {"strategy": "phases", "phases": [{"epochs": 3}, {"epochs": 9}]}},
+        "phases.*12.*4|phases.*4.*12",
+    ),
+    "first phase too long": ({"plan": {"phase1_epochs": 4}}, "phase1_epochs.*4"),
+    "metric unknown": ({"plan": {"strategy": "gated", "gate_metric": "beauty"}}, "gate_metric"),
+    "metric of classes": (
+        {"plan": {"strategy": "gated", "gate_metric": "auroc"}, "label": AGE}, "auroc.*regression"
+    ),
+    "metric not made in training": (
+        {"plan": {"strategy": "gated", "gate_metric": "train_fisher_ratio"}}, "train_fisher_ratio"
+    ),
+    "monitor of numbers": ({"trainer": {"monitor": "nrmse"}}, "trainer.monitor.*nrmse"),
+    "margin of a number": ({"head": {"margin": "arcface"}, "label": AGE}, "margin.*regression"),
+    "one class": (
+        {"label": {"kind": "participant", "column": "group"},
+         "participants": {"group": ["a"] * 8}}, "group|class"
+    ),
+    "no validation subject": (
+        {"label": {"kind": "participant", "column": "group"},
+         "participants": {"group": ONE_VALIDATION_CLASS}}, "no validation subject.*class b"
+    ),
+    "no such column": ({"label": {"kind": "participant", "column": "aeg"}}, "aeg"),
+    "unknown parameter": ({"rates": {"head_rl": 1}}, "head_rl.*head_lr"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def refused(short_run, data, tmp_path, monkeypatch):
+    """Refused by the preview and by the training alike, in one line, before any step."""
+
+    def refused(match, checkpoint=None, **groups):
+        checkpoint = checkpoint or short_run[0]
+        people = other_people(**groups.pop("participants", {}))
+        monkeypatch.setattr(FineTuningLoop, "training_step", None)
+
+        def preview():
+            label, head, plan, rates, _, trainer = parameters(**groups)
+            preview_finetuning(checkpoint, *data, people, label, head, plan, rates, trainer)
+
+        for attempt in (
+            preview,
+            lambda: tune(checkpoint, data, tmp_path / "run", participants=people, **groups),
+        ):
+            with pytest.raises(UserError, match=match) as caught:
+                attempt()
+            assert "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+    return refused
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_one_line_before_training(refused, name):
+    groups, match = BAD[name]
+    refused(match, **groups)
+
+
+def test_another_architecture_is_named_by_its_first_key(refused, short_run):
+    original = short_run[0]
+    encoder = original.metadata["parameters"]["encoder"] | {"n_layers": 3}
+    parameters_of = original.metadata["parameters"] | {"encoder": encoder}
+    metadata = original.metadata | {"parameters": parameters_of}
+    refused(r"encoder\.trunk\.2\S* is absent .* and \[", Checkpoint(original.weights, metadata))
+    name = next(
+        n for n, v in original.weights.items() if n.startswith("encoder.trunk.0") and v.ndim > 1
+    )
+    cut = dataclasses.replace(original, weights={**original.weights, name: torch.zeros(3, 5)})
+    shape = list(original.weights[name].shape)
+    line = rf"{name} is \[3, 5\] in the checkpoint and \[{shape[0]}, {shape[1]}\] in the model"
+    refused(line, cut)
+
+
+def test_subjects_that_the_checkpoint_knows_are_no_test(short_run, data, tmp_path):
+    store, windows, splits = data
+    moved = pd.concat([splits.iloc[5:], splits.iloc[:5]], ignore_index=True)
+    moved["split"] = splits["split"].tolist()
+    with pytest.raises(UserError) as caught:
+        tune(short_run[0], (store, windows, moved), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_margin_head_is_without_it_in_evaluation(short_run, data, tmp_path):
+    checkpoint, _ = tune(
+        short_run[0], data, tmp_path, head={"margin": "cosface", "scale": 8.0},
+        plan={"strategy": "head_only"}, trainer={"epochs": 1},
+    )  # fmt: skip
+    model = load_finetuned(checkpoint)
+    assert not model.training
+    tokens, labels = torch.randn(4, 18, 32), torch.tensor([0, 1, 0, 1])
+    assert torch.equal(model.head.logits(tokens, labels), model.head.logits(tokens))
+    assert model.head.logits(tokens).abs().max() <= 8.0
