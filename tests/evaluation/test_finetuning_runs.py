@@ -1,0 +1,195 @@
+"""Plans and baselines over the same folds: nothing twice, nothing lost, labels where wanted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation import cross_validation, finetuning_folds
+from hbn_foundation.evaluation.cross_validation import cross_validate, make_folds
+from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+from hbn_foundation.evaluation.finetuning_folds import (
+    compare_plans,
+    compared_score,
+    labelled_splits,
+    list_runs,
+)
+from hbn_foundation.evaluation.finetuning_runs import BASELINES, Recipe, result_path
+from hbn_foundation.evaluation.params import (
+    ComparisonParams,
+    EvaluationParams,
+    FineTuningEvaluationParams,
+    RepeatParams,
+)
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+
+REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
+PLANS = ("head_only", "scratch")
+
+
+def recipe_of(**changes) -> Recipe:
+    recipe = Recipe(
+        LabelParams(),
+        HeadParams(),
+        PlanParams(phase1_epochs=1),
+        RateParams(head_lr=1e-2),
+        RegularisationParams(),
+        FineTuningParams(epochs=2, batch_size=32, precision="32"),
+        FineTuningEvaluationParams(
+            strengths=(1e-3, 1e-1), max_windows=40, baselines=("frozen_probe", "majority")
+        ),
+    )
+    return recipe._replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def pretrained_at(tmp_path_factory):
+    """Folder of the pretrained encoders, made once for this module."""
+    return tmp_path_factory.mktemp("encoders")
+
+
+@pytest.fixture
+def folds(toy, recipe, pretrained_at):
+    return make_folds(
+        toy.store, toy.windows, toy.participants, recipe.encoder, recipe.objective,
+        recipe.trainer, EvaluationParams(), REPEATS, pretrained_at, window=recipe.window,
+        device_plan={"chosen": "cpu"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def params(tmp_path):
+    return ComparisonParams(plans=PLANS, repeats=REPEATS, work_dir=str(tmp_path / "runs"))
+
+
+def test_every_method_is_scored_on_the_same_windows(folds, params):
+    compared = compare_plans(folds, recipe_of(), params)
+    table = compared.folds
+    assert set(table["method"]) == {*PLANS, "frozen_probe", "majority"}
+    assert len(table) == 8
+    sizes = [(fold.splits["split"] == "train").sum() for fold in folds]
+    by_fold = table.groupby("fold")[["n_train", "n_test"]].agg(["min", "max"])
+    assert by_fold["n_train"]["min"].tolist() == by_fold["n_train"]["max"].tolist() == sizes
+    truth = compared.predictions.groupby(["fold", "method"])[["subject", "value"]]
+    whole = {key: part.sort_values(["subject", "value"]).values.tolist() for key, part in truth}
+    for fold in (0, 1):
+        tested = folds[fold].splits.query("split == 'test'")["subject"]
+        assert set(compared.predictions.query("fold == @fold")["subject"]) == set(tested)
+        assert len({str(whole[fold, method]) for method in table["method"].unique()}) == 1
+    plans = table[table["method"].isin(PLANS)].set_index(["method", "fold"])
+    assert plans["epochs"].eq(2).all()
+    assert (plans["seconds"] > 0).all()
+    assert (plans["validation"] > 0).all()
+    assert (plans.loc["scratch", "trainable"] > 2 * plans.loc["head_only", "trainable"]).all()
+    assert table.loc[table["method"] == "majority", "window_auroc"].eq(0.5).all()
+    assert plans["window_auroc"].mean() > 0.6
+    summary = comparison_table(table, "window_auroc", compared.predictions, bootstraps=20)
+    assert summary.loc[summary["reference"], "method"].item() == "head_only"
+    assert not list(folds[0].work_dir.glob("pretraining-*"))
+
+
+def test_a_killed_run_goes_on_and_nothing_is_done_twice(folds, params, tmp_path, monkeypatch):
+    done = []
+    original = finetuning_folds.carry_out
+
+    def counting(run, stop_at=3):
+        if len(done) == stop_at:
+            raise KeyboardInterrupt
+        done.append((run.fold.fold, run.method, run.seed))
+        original(run)
+
+    monkeypatch.setattr(finetuning_folds, "carry_out", counting)
+    with pytest.raises(KeyboardInterrupt):
+        compare_plans(folds, recipe_of(), params)
+    monkeypatch.setattr(finetuning_folds, "carry_out", lambda run: counting(run, None))
+    first = compare_plans(folds, recipe_of(), params)
+    assert len(done) == len(set(done)) == 6
+    again = compare_plans(folds, recipe_of(), params)
+    assert len(done) == 6
+    pd.testing.assert_frame_equal(first.folds, again.folds)
+    pd.testing.assert_frame_equal(first.predictions, again.predictions)
+    # another plan and another seed run themselves only
+    more = params.model_copy(update={"plans": ("head_only",), "seeds": (0, 1)})
+    compare_plans(folds, recipe_of(), more)
+    assert done[6:] == [(0, "head_only", 1), (1, "head_only", 1)]
+    assert not list((tmp_path / "runs").glob("training-*"))
+    assert not list((tmp_path / "runs").glob("*.tmp"))
+
+
+def test_the_encoders_are_those_of_the_cross_validation(
+    toy, recipe, quick, folds, params, pretrained_at, monkeypatch
+):
+    from hbn_foundation.training import pretraining
+
+    compare_plans(folds, recipe_of(), params)
+
+    def never(*_args, **_options):
+        raise AssertionError("pretrained twice")
+
+    monkeypatch.setattr(pretraining, "pretrain", never)
+    changes = {"repeats": REPEATS, "baselines": ("majority",)}
+    scored = cross_validate(
+        toy.store, toy.windows, toy.participants, recipe.encoder, recipe.objective,
+        recipe.trainer, quick.model_copy(update=changes), pretrained_at, window=recipe.window,
+    )  # fmt: skip
+    assert len(scored) == 4
+
+
+def test_few_labelled_subjects_leave_validation_and_test_alone(folds, params):
+    for fold in folds:
+        few, more = (labelled_splits(fold, n, seed=0) for n in (2, 4))
+        for part, n in ((few, 2), (more, 4)):
+            assert (part["split"] == "train").sum() == n
+            rest = part[part["split"] != "train"].reset_index(drop=True)
+            expected = fold.splits[fold.splits["split"] != "train"].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rest, expected)
+        assert labelled_splits(fold, None, 0) is fold.splits
+    few = params.model_copy(update={"plans": ("head_only",), "labelled_subjects": 3})
+    found = compare_plans(folds, recipe_of(), few)
+    assert found.folds["n_train"].eq(3).all()
+    with pytest.raises(UserError, match="labelled_subjects=99: a fold has"):
+        labelled_splits(folds[0], 99, 0)
+
+
+def test_names_of_results_follow_what_they_depend_on(folds, params):
+    def names(recipe=None, **changes):
+        runs = list_runs(folds[:1], recipe or recipe_of(), params.model_copy(update=changes))
+        return {run.method: result_path(run).name for run in runs}
+
+    base = names()
+    other_rates = names(recipe_of(rates=RateParams(head_lr=2e-3)))
+    assert other_rates[BASELINES] == base[BASELINES]
+    assert all(other_rates[plan] != base[plan] for plan in PLANS)
+    fewer = names(recipe_of(), labelled_subjects=3)
+    assert not set(fewer.values()) & set(base.values())
+    place = FineTuningParams(epochs=2, batch_size=32, precision="32", work_dir="elsewhere")
+    assert names(recipe_of(trainer=place)) == base
+
+
+def test_mistakes_are_found_before_any_pretraining(folds, params, tmp_path, monkeypatch):
+    folds = [replace(fold, work_dir=tmp_path / "no encoders yet") for fold in folds]
+
+    def never(*_):
+        raise AssertionError("pretrained")
+
+    monkeypatch.setattr(cross_validation, "_pretrain", never)
+    with pytest.raises(AssertionError, match="pretrained"):
+        compare_plans(folds, recipe_of(), params)
+    late = recipe_of(plan=PlanParams(phase1_epochs=5))
+    two = params.model_copy(update={"plans": ("two_phase",)})
+    with pytest.raises(UserError, match="phase1_epochs"):
+        compare_plans(folds, late, two)
+    monitor = recipe_of(trainer=FineTuningParams(epochs=2, monitor="nrmse"))
+    with pytest.raises(UserError, match="nrmse is not computed for classes"):
+        compare_plans(folds, monitor, params)
+    with pytest.raises(UserError, match="score=mae: not for classes"):
+        compare_plans(folds, recipe_of(), params.model_copy(update={"score": "mae"}))
+    assert compared_score(None, True) == "nrmse"
+    with pytest.raises(UserError, match="expected each one once"):
+        ComparisonParams.model_validate({"seeds": [0, 0]})
