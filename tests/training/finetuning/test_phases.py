@@ -73,7 +73,7 @@ def test_one_optimizer_for_life_at_the_rates_of_the_preview(
 ):
     watch = watched(monkeypatch)
     scripted(monkeypatch, [1.0] * 4)  # as the preview supposes: nothing gets better
-    plan = {"strategy": "gradual", "phase1_epochs": 1, "every": 1}
+    plan = {"strategy": "gradual", "phase1_epochs": 1, "every": 2}
     rates = {"schedule": schedule, "plateau_patience": 0, "layer_decay": 0.7}
     tune(short_run[0], data, tmp_path, plan=plan, rates=rates)
     assert len(watch.objects) == 1
@@ -84,7 +84,7 @@ def test_one_optimizer_for_life_at_the_rates_of_the_preview(
     for (step, name), rate in table.set_index(["step", "block"])["rate"].items():
         if name in watch.trainable[step // STEPS]:
             assert watch.rates[step][name] == pytest.approx(rate, rel=1e-9), (step, name)
-    assert len({tuple(names) for names in watch.trainable}) == 4
+    assert [len(names) for names in watch.trainable] == [1, 2, 2, 3]
     if schedule == "reduce_on_plateau":
         assert len({rates["head"] for rates in watch.rates}) > 1
 

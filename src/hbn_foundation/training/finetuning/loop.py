@@ -226,11 +226,10 @@ class FineTuningLoop(TrainingLoop):
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def train_also(self, blocks: Iterable[str]) -> None:
-        """Train these blocks too, from now on."""
+        """Train these blocks too, from now on; `follow_curve` then sets the next step's rates."""
         self.trainable = self.trainable | frozenset(blocks)
         self.model.set_trainable(self.trainable)
         self.curve.unfrozen(self.global_step, tuple(blocks))
-        self.follow_curve()
 
     def follow_curve(self) -> None:
         """Set the next step's rates, which the schedule has set by the curve as it was."""
