@@ -32,7 +32,7 @@ from hbn_foundation.training.run_folder import (
     RunFolder,
     own_digest,
 )
-from hbn_foundation.training.supervision.link import Link, Orders
+from hbn_foundation.training.supervision.link import STOPPED, Link, Orders
 
 TRAINER = {**SHORT, "epochs": 3, "keep_last": 2}
 
@@ -280,3 +280,21 @@ def test_smaller_micro_batches_take_the_same_steps(train, whole, tmp_path, size)
     assert halved["learning_rate"].tolist() == pytest.approx(history["learning_rate"].tolist())
     for column in ("train_loss", "validation_loss"):
         assert halved[column].to_numpy() == pytest.approx(history[column].to_numpy(), rel=0.15)
+
+
+@pytest.mark.parametrize(("beats", "where"), [(6, "in epoch 4"), (5, "after epoch 3")])
+def test_asked_to_stop_between_two_checkpoints_the_last_whole_epoch_is_kept(
+    train, tmp_path, monkeypatch, caplog, beats, where
+):
+    caplog.set_level("INFO")
+    trainer = {**TRAINER, "epochs": 6, "checkpoint_every": 5, "early_stopping_patience": 6}
+    undisturbed, *_ = train(tmp_path / "undisturbed", trainer=trainer)
+    asked = property(lambda link: STOPPED if link.sections.count("checkpoint") >= beats else None)
+    monkeypatch.setattr(Counted, "asked_to_stop", asked)
+    train(tmp_path / "run", trainer=trainer)
+    assert f"training stopped {where} of 6" in caplog.text
+    assert RunFolder(tmp_path / "run", {}).newest()[1] == 3
+    monkeypatch.undo()
+    again, history, _ = train(tmp_path / "run", trainer=trainer)
+    assert same(again, undisturbed)
+    assert history["epoch"].tolist() == list(range(6))

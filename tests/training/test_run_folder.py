@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -134,6 +135,7 @@ def test_a_damaged_best_is_replaced_by_its_epoch(run, break_it):
         save(run.path / BEST, b"best", state=False)
         (run.path / BEST / WEIGHTS).write_bytes(b"b")
     run.check_best()
+    assert damage(run.path / BEST) is None
     assert (run.path / BEST / WEIGHTS).read_bytes() == b"best"
     assert not (run.path / BEST / STATE).exists()
 
@@ -244,3 +246,8 @@ values = st.recursive(
 def test_identities_are_the_same_only_where_all_is(a, b):
     assert (first_difference(a, b) is None) == (a == b)
     assert first_difference(a, json.loads(json.dumps(a))) is None
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_line():
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); set trainer.work_dir"):
+        RunFolder(Path("/proc/nowhere/run"), IDENTITY)

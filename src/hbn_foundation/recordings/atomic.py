@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,52 @@ def is_full_disk(error: OSError) -> bool:
     if error.errno is None:
         return re.search(r"\d+ requested and \d+ written", str(error)) is not None
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_directory(directory: Path, files: dict[str, bytes]) -> None:
+    """Write files into a directory that appears whole or not at all, and is then on the disk.
+
+    Parameters
+    ----------
+    directory
+        Replaced when it exists.
+    files
+        Contents by name.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        for name, content in files.items():
+            _write(temporary / name, content)
+        _sync(temporary)
+        old = directory.with_name(f"{temporary.name}.old")
+        if directory.exists():
+            directory.rename(old)
+        temporary.rename(directory)
+        _sync(directory.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Make names in a directory durable, where the system can."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import lightning.pytorch.callbacks
@@ -19,6 +19,7 @@ from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, epochs_in
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.training_state import CheckpointFolders
 
 #: Metrics of fine-tuning that the line of an epoch names.
 TOLD = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "nrmse": "NRMSE", "r": "r"}
@@ -175,6 +176,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Save what is due; the row of this epoch is already in the history."""
         self.link.beat(CHECKPOINT)
+        plugin = cast(CheckpointFolders, trainer.strategy.checkpoint_io)
         self.row = row = loop.history[-1]
         reason = self.link.asked_to_stop  # after patience has been asked, which comes first
         over = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
@@ -185,6 +187,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
             temporary.write_text(json.dumps(loop.history))
         if loop.partial:
             self._save_weights(loop, LAST)
+            plugin.save_held()  # the last whole epoch, if it was not due
             return
         ends = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
         self.state["ends"] = trainer.should_stop and loop.cut_short is None
@@ -194,9 +197,10 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         elif ends and self.state["best_epoch"] is None:
             say("no validation loss was finite or due: the last epoch's weights are kept")
             self._save_weights(loop, LAST)
-        if (row["epoch"] + 1) % self.every == 0:
-            self.link.beat(CHECKPOINT)
-            trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
+        plugin.hold = (row["epoch"] + 1) % self.every != 0 and loop.cut_short is None
+        self.link.beat(CHECKPOINT)
+        trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
+        if not plugin.hold:
             for old in epochs_in(self.folder)[: -self.keep_last]:
                 shutil.rmtree(old)
         self.link.beat(STEP)
@@ -239,7 +243,7 @@ class Progress(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Tell the epoch in one line."""
-        line = describe_epoch(loop.history[-1], self.epochs)
+        line = describe_epoch(loop.history[-1], self.epochs, loop.partial)
         if self.bar is None:
             say(line)
         else:
@@ -255,14 +259,15 @@ class Progress(lightning.Callback):
         self.on_fit_end(trainer, loop)
 
 
-def describe_epoch(row: dict[str, Any], epochs: int) -> str:
+def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> str:
     """One line about an epoch, the trivial predictors beside the loss."""
     trivial = ", ".join(
         f"{name.removeprefix('trivial_').replace('_', ' ')} {value:.3f}"
         for name, value in row.items()
         if name.startswith("trivial_") and "accuracy" not in name
     )
-    line = f"epoch {row['epoch'] + 1} of {epochs}: loss {row['train_loss']:.3f}"
+    cut = ", cut short" if partial else ""
+    line = f"epoch {row['epoch'] + 1} of {epochs}{cut}: loss {row['train_loss']:.3f}"
     if row["validation_loss"] == row["validation_loss"]:
         line += f", validation {row['validation_loss']:.3f}" + (
             f" (trivial: {trivial})" * bool(trivial)

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import full_disk_named
+from hbn_foundation.recordings.atomic import full_disk_named, write_directory
 from hbn_foundation.training.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
 from hbn_foundation.training.run_folder import METADATA as METADATA_FILE
 from hbn_foundation.training.run_folder import STATE as STATE_FILE
@@ -84,7 +81,7 @@ class Checkpoint:
         metadata[OWN_DIGEST] = own_digest(metadata)
         files[METADATA_FILE] = json.dumps(metadata, indent=2).encode()
         with full_disk_named(directory, sum(map(len, files.values()))):
-            _write_directory(directory, files)
+            write_directory(directory, files)
         return directory
 
     @classmethod
@@ -201,44 +198,3 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
                 f"checkpoint: {prefix}{name} is {there} in the checkpoint and {here} in the model"
             )
     module.load_state_dict(weights)
-
-
-def _write_directory(directory: Path, files: dict[str, bytes]) -> None:
-    """Write files into a directory that appears whole or not at all."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
-    try:
-        for name, content in files.items():
-            _write(temporary / name, content)
-        _sync(temporary)
-        old = directory.with_name(f"{temporary.name}.old")
-        if directory.exists():
-            directory.rename(old)
-        temporary.rename(directory)
-        _sync(directory.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Make names in a directory durable, where the system can."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -97,7 +97,8 @@ def fit(
         trainer.fit(loop, ckpt_path=str(resume_from) if resume_from is not None else None)
     stopped = why_stopped(loop, params)
     if stopped != ALL_EPOCHS and loop.history:
-        say(f"training stopped after epoch {len(loop.history)} of {params.epochs}: {stopped}")
+        where = "in" if loop.partial else "after"
+        say(f"training stopped {where} epoch {len(loop.history)} of {params.epochs}: {stopped}")
     return stopped
 
 

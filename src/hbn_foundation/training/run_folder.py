@@ -16,7 +16,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done, write_directory
 
 RUN, LOCK, DONE, HISTORY = "run.json", "lock", "done", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
@@ -41,13 +41,19 @@ class RunFolder:
     Raises
     ------
     UserError
-        When another process holds it.
+        When another process holds it, or it cannot be written.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        with full_disk_named(path):
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(path / LOCK, "a+")  # noqa: SIM115 - held until `close`
+        try:
+            with full_disk_named(path):
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock = open(path / LOCK, "a+")  # noqa: SIM115 - held until `close`
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); set trainer.work_dir to a folder "
+                "that can"
+            ) from None
         self.path = path
         if not _try_lock(self._lock, patience=MOMENT):
             self._lock.close()
@@ -94,8 +100,12 @@ class RunFolder:
         for folder in reversed(self.epochs()):
             metadata = {} if damage(folder) else json.loads((folder / METADATA).read_text())
             if metadata.get("best_so_far"):
+                metadata.pop(DIGESTS[STATE], None)
+                metadata[OWN_DIGEST] = own_digest(metadata)
+                weights = (folder / WEIGHTS).read_bytes()
+                described = json.dumps(metadata, indent=2).encode()
                 with full_disk_named(best):
-                    shutil.copytree(folder, best, ignore=shutil.ignore_patterns(STATE))
+                    write_directory(best, {WEIGHTS: weights, METADATA: described})
                 return
 
 

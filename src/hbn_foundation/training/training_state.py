@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,37 @@ class CheckpointFolders(CheckpointIO):
     ----------
     metadata
         Gives the metadata of the checkpoint to be written.
+
+    Attributes
+    ----------
+    hold
+        Whether a checkpoint is not due: it is then kept in memory, for the case that the training
+        is asked to stop in the next epoch.
     """
 
-    def __init__(self, metadata: Any) -> None:
+    def __init__(self, metadata: Callable[[], dict[str, Any]]) -> None:
         self.metadata = metadata
+        self.hold = False
+        self._held: tuple[Checkpoint, bytes, Any] | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write weights and state."""
+        """Write weights and state, or, while `hold` is set, keep them in memory."""
         state = {name: part for name, part in checkpoint.items() if name != "state_dict"}
         weights = {name: part.detach().cpu() for name, part in checkpoint["state_dict"].items()}
-        Checkpoint(weights, self.metadata()).save(path, pack(state))
+        if self.hold:
+            weights = {name: part.clone() for name, part in weights.items()}
+        self._held = (Checkpoint(weights, self.metadata()), pack(state), path)
+        if not self.hold:
+            self.save_held()
+
+    def save_held(self) -> None:
+        """Write what is kept, if anything is."""
+        if self._held is not None:
+            checkpoint, state, path = self._held
+            checkpoint.save(path, state)
+            self._held = None
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read both, in the form that Lightning has written."""
