@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.training.finetuning.finetuning import prepare
+from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.run_folder import RunFolder
 
 EVERYTHING = {
@@ -61,6 +62,24 @@ def test_killed_in_a_later_phase_it_ends_the_same(
     folder = tmp_path_factory.mktemp("killed")
     again = cut_in_phase_2(short_run[0], data, folder, wholes[name], share, **groups)
     check_the_same(again, wholes[name])
+
+
+def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, monkeypatch):
+    """The second phase is best in its first epoch, then one is pardoned, and two are too many."""
+    monkeypatch.setattr(
+        FineTuningLoop, "score_validation", lambda loop: {"loss": 0.5 + 0.1 * loop.current_epoch}
+    )
+    groups = {
+        "plan": {"phase1_epochs": 1, "grace_epochs": 1},
+        "trainer": {"epochs": 9, "early_stopping_patience": 2},
+    }
+    whole = tune_until(short_run[0], data, tmp_path / "whole", None, **groups)
+    assert len(whole[1]) == 5
+    fourth = [n for n, name in enumerate(whole[2]) if name == "checkpoint"][7]
+    with pytest.raises(Killed):
+        tune_until(short_run[0], data, tmp_path / "cut", fourth + 3, **groups)
+    assert RunFolder(tmp_path / "cut", {}).newest()[1] == 4
+    check_the_same(tune_until(short_run[0], data, tmp_path / "cut", None, **groups), whole)
 
 
 def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch):
