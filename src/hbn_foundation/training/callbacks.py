@@ -95,7 +95,8 @@ class Beats(lightning.Callback):
             },
         )
         reason = self.link.asked_to_stop
-        if reason is not None and batch_idx + 1 < trainer.num_training_batches:
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if reason is not None and whole_step and batch_idx + 1 < trainer.num_training_batches:
             loop.cut_short, loop.partial = reason, True
             trainer.should_stop = True
 
@@ -186,8 +187,9 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         with renamed_when_done(self.folder / HISTORY) as temporary:
             temporary.write_text(json.dumps(loop.history))
         if loop.partial:
-            self._save_weights(loop, LAST)
             plugin.save_held()  # the last whole epoch, if it was not due
+            self._thin_out()
+            self._save_weights(loop, LAST)
             return
         ends = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
         self.state["ends"] = trainer.should_stop and loop.cut_short is None
@@ -197,13 +199,15 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         elif ends and self.state["best_epoch"] is None:
             say("no validation loss was finite or due: the last epoch's weights are kept")
             self._save_weights(loop, LAST)
-        plugin.hold = (row["epoch"] + 1) % self.every != 0 and loop.cut_short is None
+        plugin.hold = (row["epoch"] + 1) % self.every != 0 and not ends
         self.link.beat(CHECKPOINT)
         trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
-        if not plugin.hold:
-            for old in epochs_in(self.folder)[: -self.keep_last]:
-                shutil.rmtree(old)
+        self._thin_out()
         self.link.beat(STEP)
+
+    def _thin_out(self) -> None:
+        for old in epochs_in(self.folder)[: -self.keep_last]:
+            shutil.rmtree(old)
 
     def _save_weights(self, loop: Any, name: str) -> None:
         ModelCheckpoint(loop.exported(), self.metadata()).save(self.folder / name)

@@ -116,11 +116,16 @@ def epochs_in(folder: Path) -> list[Path]:
 
 
 def mark_done(path: Path) -> None:
-    """Mark a run whose result is stored elsewhere: it is not resumed, and needs no epochs."""
-    if path.is_dir():
-        (path / DONE).touch()
-        for folder in epochs_in(path):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Mark a run whose result is stored elsewhere: it is not resumed, and needs no epochs.
+
+    Where another process has taken it up meanwhile, its epochs stay.
+    """
+    if not path.is_dir():
+        return
+    taken = in_use(path)
+    (path / DONE).touch()
+    for folder in [] if taken else epochs_in(path):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def damage(folder: Path) -> str | None:

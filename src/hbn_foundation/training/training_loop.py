@@ -88,6 +88,7 @@ class TrainingLoop(lightning.LightningModule):
         self.ended = ""
         self.non_finite = 0
         self.skipped = 0
+        self.bad_batch = -1
         self.validation_scores: dict[str, float] = {}
 
     @abstractmethod
@@ -131,6 +132,7 @@ class TrainingLoop(lightning.LightningModule):
         torch.manual_seed(seeding.derive(self.params.seed, seeding.TRAINING, self.current_epoch))
         self.average = Average()
         self.skipped = 0
+        self.bad_batch = -1
         self.validation_scores = {}
         self.training_seconds = 0.0
         self.epoch_started = time.monotonic()
@@ -143,16 +145,21 @@ class TrainingLoop(lightning.LightningModule):
         if not torch.isfinite(loss):
             self._note_non_finite(batch, batch_index, float(loss.detach()))
             return None
-        self.non_finite = 0
+        if batch_index // self.micro_batches != self.bad_batch:
+            self.non_finite = 0
         self.average.add(outcome)
         return loss
 
     def _note_non_finite(self, batch: Any, batch_index: int, loss: float) -> None:
         """Count losses that are not finite, and end the training after several in a row."""
+        number = batch_index // self.micro_batches
+        if number == self.bad_batch:
+            return  # another part of the same batch
+        self.bad_batch = number
         self.non_finite += 1
         self.skipped += 1
         where = (
-            f"step {self.global_step + 1} (epoch {self.current_epoch + 1}, batch {batch_index + 1}"
+            f"step {self.global_step + 1} (epoch {self.current_epoch + 1}, batch {number + 1}"
             f"{self._recordings_of(batch)})"
         )
         most = self.params.max_non_finite

@@ -45,9 +45,16 @@ class Restarts:
         self.max_restarts = max_restarts
         self.micro_batch: int | None = None
         self.without_progress = 0
+        self.restarts = 0
         self.tried_again = False
 
     def after(self, kind: str, progressed: bool, abandoned: bool = False) -> str | None:
+        """Decide as `_after` does, and count."""
+        action = self._after(kind, progressed, abandoned)
+        self.restarts += action is not None
+        return action
+
+    def _after(self, kind: str, progressed: bool, abandoned: bool) -> str | None:
         """Decide what to do, and say it in a few words; None gives up.
 
         Parameters

@@ -32,6 +32,9 @@ ERROR, USER, FINISHED = "error", "user", "finished"
 KEPT = "stopped; what is saved is kept"
 PAUSE = 5.0  # a longer time between two looks is a pause of this process
 
+#: Devices on which a child of this process was left behind; other trainings keep away from them.
+ABANDONED: set[str] = set()
+
 
 class TrainingStopped(UserError):  # noqa: N818 - says what happened
     """A person or the system asked for the end; `signal_number` says how."""
@@ -128,6 +131,9 @@ class Supervisor:
         self.limits = limits
         self.resume_point = resume_point
         self.fault = fault
+        if device in ABANDONED:
+            say(f"{device} is not used again in this run: a child there could not be killed")
+            device = policy.CPU
         self.restarts = policy.Restarts(device, batch_size, limits.max_restarts)
         self.started = time.monotonic()
         self.deadline = self.started + seconds
@@ -255,12 +261,14 @@ class Supervisor:
                 f"training failed at step {self.beat.step}: {ending.what}\n{ending.stack}"
                 f"Everything saved until then is in {self.folder}"
             )
+        if ending.abandoned and self.restarts.device != policy.CPU:
+            ABANDONED.add(self.restarts.device)
         action = self.restarts.after(ending.kind, progressed, ending.abandoned)
         self._record(ending, ending.kind, action or "given up; what is saved is kept")
         if action is None:
             raise UserError(
                 f"training on {self.beat.device}: {ending.what}, step {self.beat.step}; given up "
-                f"after {self.restarts.without_progress - 1} restarts without a new epoch. "
+                f"after {self.restarts.restarts} restarts. "
                 f"Stacks are in {self.folder / 'incidents.jsonl'}"
             )
         self.incidents += 1
