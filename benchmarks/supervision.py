@@ -229,7 +229,7 @@ def measure_speed(folder: Path, rounds: int, epochs: int, every: int) -> None:
         None,
         EncoderParams(),
         ObjectiveParams(),
-        TrainerParams(epochs=epochs, early_stopping_patience=epochs),
+        TrainerParams(resume=False, epochs=epochs, early_stopping_patience=epochs),
         {"chosen": "cpu"},
     )
 
