@@ -28,7 +28,7 @@ def test_the_probe_gets_the_configured_model_and_shape(monkeypatch):
 
     monkeypatch.setattr(device, "_probe", probe)
     hardware = DeviceParams(device="cuda", timeout_seconds=5.0)
-    plan = nodes.choose_device(hardware, *PARAMS, STORE)
+    plan = nodes.choose_device(hardware, *PARAMS, None, STORE)
     assert plan["chosen"] == "cuda"
     [(requested, job, seconds)] = orders
     assert (requested, seconds) == ("cuda", 5.0)
@@ -38,5 +38,5 @@ def test_the_probe_gets_the_configured_model_and_shape(monkeypatch):
 
 def test_the_cpu_is_chosen_without_a_probe(monkeypatch):
     monkeypatch.setattr(device, "_probe", lambda *_: pytest.fail("probed"))
-    plan = nodes.choose_device(DeviceParams(device="cpu"), *PARAMS, STORE)
+    plan = nodes.choose_device(DeviceParams(device="cpu"), *PARAMS, None, STORE)
     assert (plan["chosen"], plan["reason"]) == ("cpu", "asked for")
