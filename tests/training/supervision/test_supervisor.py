@@ -281,4 +281,4 @@ def test_a_child_that_cannot_be_killed_is_left_and_its_device_with_it(run, monke
     assert f"process {left[0].process.pid} cannot be killed" in incident.what
     assert incident.action == "on to cpu from the last checkpoint"  # in spite of its progress
     assert real(left[0], 0.0, 5.0)
-    assert supervisor.ABANDONED == {"simulated"}  # for the trainings that follow in this process
+    assert {"simulated"} == supervisor.ABANDONED  # for the trainings that follow in this process
