@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+# Tests run side by side; those that time or kill processes of their own keep to one worker.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .PHONY: help install foundation test slow lint types imports viz clean
 
@@ -26,10 +29,10 @@ foundation: $(INSTALLED)
 	$(BIN)/kedro run --pipeline foundation $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
