@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from hbn_foundation.bids_names import entities, recording_name, sidecar
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.bids_names import entities, recording_name, sidecar
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import SelectionParams
 

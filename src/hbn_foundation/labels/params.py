@@ -1,4 +1,4 @@
-"""Parameters of the subject splits and of the labels."""
+"""Parameters of the subject splits, of the trials and of the labels."""
 
 from __future__ import annotations
 
@@ -67,6 +67,55 @@ class SplitParams(Params):
         twice = sorted({release for release in named if named.count(release) > 1})
         if twice:
             raise ValueError(f"releases in two splits: {', '.join(twice)}")
+        return self
+
+
+class TrialParams(Params):
+    """Which events of an events.tsv make a trial, and which feedback calls a press right."""
+
+    event_column: str = Field("value", description="Column of the events' names.")
+    feedback_column: str = Field("feedback", description="Column of what a press was answered.")
+    starts: tuple[str, ...] = Field(
+        ("contrastTrial_start",),
+        min_length=1,
+        description="Events that begin a trial and end the one before; where a data set has none, "
+        "name the targets here, too.",
+    )
+    left_targets: tuple[str, ...] = Field(
+        ("left_target",), description="Events of a target on the left, as checker-left."
+    )
+    right_targets: tuple[str, ...] = Field(
+        ("right_target",), description="Events of a target on the right."
+    )
+    left_presses: tuple[str, ...] = Field(
+        ("left_buttonPress",), description="Events of a press of the left button."
+    )
+    right_presses: tuple[str, ...] = Field(
+        ("right_buttonPress",), description="Events of a press of the right button."
+    )
+    correct_feedback: tuple[str, ...] = Field(
+        ("smiley_face",), description="Feedback on a right press; any other is on a wrong one."
+    )
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The side of each target event."""
+        return dict.fromkeys(self.left_targets, "left") | dict.fromkeys(self.right_targets, "right")
+
+    @property
+    def presses(self) -> dict[str, str]:
+        """The side of each press event."""
+        return dict.fromkeys(self.left_presses, "left") | dict.fromkeys(self.right_presses, "right")
+
+    @model_validator(mode="after")
+    def _one_role_each(self) -> Self:
+        if not self.targets or not self.presses:
+            raise ValueError("trials need at least one event for targets and one for presses")
+        named = [*self.left_targets, *self.right_targets, *self.left_presses, *self.right_presses]
+        both = set(self.starts) & set(self.presses)
+        twice = sorted({name for name in named if named.count(name) > 1} | both)
+        if twice:
+            raise ValueError(f"events in two roles: {', '.join(twice)}")
         return self
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from hbn_foundation.bids_names import FORMATS, entities, recording_name
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.bids_names import FORMATS, entities, recording_name
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import Row, select_recordings, select_subjects
 

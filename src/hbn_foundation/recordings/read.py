@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.recordings.bids_names import sidecar
+from hbn_foundation.bids_names import sidecar
 from hbn_foundation.recordings.integrity import (
     UnreadableRecording,
     check_duration,

@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hbn_foundation.bids_names import sidecar
 from hbn_foundation.recordings.atomic import renamed_when_done
-from hbn_foundation.recordings.bids_names import sidecar
 from hbn_foundation.recordings.params import CleaningParams
 
 CLEANING_VERSION = 1

@@ -1,0 +1,216 @@
+"""Trials of a task with targets and button presses: response times and whether they were right.
+
+The rules are those of the 2025 EEG Foundation Challenge for the contrast change detection task.
+A trial runs from one start to the next one, by time and not by the order of the rows: a press at
+the very time of the next start belongs to that next trial. Its stimulus is the first target in
+it, its response the *first* press at or after the stimulus. Later presses correct nothing: taking
+the last one instead changes the response time of 7 % of HBN's trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.labels.events import read_events
+from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.wording import some, written
+from hbn_foundation.progress import say, track
+
+NO_TARGET = "no target"
+NO_PRESS = "no press after the target"
+RUN_ENDS = "the run ends in this trial"
+
+TRIAL_COLUMNS = {
+    "trial": "int64",
+    "onset": "float64",
+    "stimulus": "float64",
+    "side": "string",
+    "response": "float64",
+    "response_side": "string",
+    "rt": "float64",
+    "correct": "float64",
+    "n_presses": "int64",
+    "excluded": "string",
+}
+RECORDING_COLUMNS = ("recording", "subject", "task", "run")
+
+
+def trial_table(events: pd.DataFrame, params: TrialParams | None = None) -> pd.DataFrame:
+    """Make the trials of one run from its events.
+
+    Parameters
+    ----------
+    events
+        `onset` (s from the first sample) and the columns that `params` name; rows in any order,
+        text or numbers. Events without an onset or of other names count for nothing; without the
+        column of event names there is no trial.
+    params
+        Names of the events that make a trial.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per trial, in order: `trial` (its number, from 1), `onset` (its start), `stimulus`,
+        `side` (left or right), `response`, `response_side`, `rt` (response − stimulus),
+        `correct` (1 or 0; NaN without a response or feedback), `n_presses` (from the stimulus to
+        the end of the trial), `excluded` (why it serves for nothing, "" when it does). Times in s,
+        NaN where there is none. The last start of a run closes no trial; it makes a row, excluded,
+        only where a target follows it.
+    """
+    filled = events.astype(object).where(events.notna(), None)
+    columns = {str(name): filled[name].tolist() for name in filled}
+    return _typed(_trials(columns, params or TrialParams()), TRIAL_COLUMNS)
+
+
+def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None) -> pd.DataFrame:
+    """Make the trials of every recording from the events beside it.
+
+    Parameters
+    ----------
+    recordings
+        Table as `find_recordings` gives it: `recording`, `subject`, `task`, `run`, `path`,
+        `bids_root`.
+    params
+        Names of the events that make a trial.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `recording`, `subject`, `task`, `run`, then the columns of `trial_table`; in the order of
+        the recordings. A recording without events, or whose events make no trial, gives no row; a
+        file that cannot be read is told and gives none either.
+    """
+    params = params or TrialParams()
+    pieces: dict[str, list[np.ndarray]] = {
+        name: [] for name in (*RECORDING_COLUMNS, *TRIAL_COLUMNS)
+    }
+    broken, nameless = [], []
+    names = [*RECORDING_COLUMNS, "bids_root", "path"]
+    listed = recordings[names].astype(object).itertuples(index=False, name=None)
+    for *identity, root, path in track(listed, "Reading events", total=len(recordings)):
+        try:
+            events = read_events(root, path)
+        except ValueError as error:
+            broken.append(str(error))
+            continue
+        if events is None:
+            continue
+        if params.event_column not in events:
+            nameless.append(identity[0])
+        trials = _trials(events, params)
+        for name, value in zip(RECORDING_COLUMNS, identity, strict=True):
+            pieces[name].append(np.full(len(trials["trial"]), value, dtype=object))
+        for name, values in trials.items():
+            pieces[name].append(values)
+    if broken:
+        say(f"{len(broken)} events files are left out: {some(broken, 2)}")
+    if nameless:
+        say(f"events of {some(nameless)} have no column {params.event_column} and give no trial")
+    joined = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
+    return _typed(joined, dict.fromkeys(RECORDING_COLUMNS, "string") | TRIAL_COLUMNS)
+
+
+def usable_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Keep the trials that nothing excludes: those with a stimulus and a response."""
+    return trials[trials["excluded"] == ""].reset_index(drop=True)
+
+
+def _trials(events: Mapping[str, Sequence[Any]], params: TrialParams) -> dict[str, np.ndarray]:
+    """Return the columns of `trial_table` from the columns of events.tsv."""
+    onsets, names, feedback = _sorted(events, params)
+    starts = np.unique(onsets[_among(names, params.starts)])
+    ends = np.append(starts[1:], np.inf)[: len(starts)]
+    is_target, is_press = _among(names, params.targets), _among(names, params.presses)
+    target, n_targets = _first_within(onsets[is_target], starts, ends)
+    shown = n_targets > 0
+    stimulus = _at(onsets[is_target], target, shown)
+    press, n_presses = _first_within(onsets[is_press], stimulus, ends)
+    answered = n_presses > 0
+    response = _at(onsets[is_press], press, answered)
+    closed = np.isfinite(ends)
+    excluded = np.select([~shown, ~closed, ~answered], [NO_TARGET, RUN_ENDS, NO_PRESS], "")
+    columns = {
+        "trial": np.arange(1, len(starts) + 1),
+        "onset": starts,
+        "stimulus": stimulus,
+        "side": _sides(names[is_target], target, shown, params.targets),
+        "response": response,
+        "response_side": _sides(names[is_press], press, answered, params.presses),
+        "rt": response - stimulus,
+        "correct": _at(_judged(feedback[is_press], params), press, answered),
+        "n_presses": n_presses,
+        "excluded": excluded,
+    }
+    return {name: values[shown | closed] for name, values in columns.items()}
+
+
+def _sorted(
+    events: Mapping[str, Sequence[Any]], params: TrialParams
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Onsets (s), names and feedback of the events that have an onset, by time."""
+    if "onset" not in events or params.event_column not in events:
+        return np.empty(0), np.empty(0, dtype=str), np.empty(0, dtype=str)
+    onsets = np.array([_number(value) for value in events["onset"]], dtype=float)
+    names = _texts(events[params.event_column])
+    feedback = _texts(events.get(params.feedback_column, [None] * len(onsets)))
+    order = np.argsort(onsets, kind="stable")
+    order = order[np.isfinite(onsets[order])]
+    return onsets[order], names[order], feedback[order]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _texts(values: Sequence[Any]) -> np.ndarray:
+    """Text of each value (N,), "" where it is missing."""
+    return np.array(["" if v is None else written(v).strip() for v in values], dtype=str)
+
+
+def _among(names: np.ndarray, wanted: Iterable[str]) -> np.ndarray:
+    return np.isin(names, np.array(list(wanted), dtype=str))
+
+
+def _first_within(
+    times: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Position of the first of the sorted times in each [start, end), and how many are in it."""
+    first = np.searchsorted(times, starts)
+    count = np.searchsorted(times, ends) - first
+    return first, np.where(np.isnan(starts), 0, count)
+
+
+def _at(values: np.ndarray, positions: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Values at the positions (float), NaN where there is none."""
+    found = np.full(len(positions), np.nan)
+    found[there] = values[positions[there]]
+    return found
+
+
+def _judged(feedback: np.ndarray, params: TrialParams) -> np.ndarray:
+    """1 where the feedback says that the press was right, 0 where it says else, NaN if nothing."""
+    right = _among(feedback, params.correct_feedback).astype(float)
+    right[_among(feedback, ("", "n/a"))] = np.nan
+    return right
+
+
+def _sides(
+    names: np.ndarray, positions: np.ndarray, there: np.ndarray, sides: Mapping[str, str]
+) -> np.ndarray:
+    found = np.full(len(positions), None, dtype=object)
+    found[there] = [sides[name] for name in names[positions[there]]]
+    return found
+
+
+def _typed(columns: Mapping[str, Any], types: Mapping[str, str]) -> pd.DataFrame:
+    """Make a table whose columns have their types, be it empty."""
+    return pd.DataFrame(
+        {name: pd.Series(columns.get(name, []), dtype=kind) for name, kind in types.items()}
+    )
