@@ -1,0 +1,111 @@
+"""What is known about a person beside the EEG: the four psychopathology factors, age and sex."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+
+FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
+EXCLUDED_SUBJECTS = frozenset(
+    {
+        "NDARWV769JM7",
+        "NDARME789TD2",
+        "NDARUA442ZVF",
+        "NDARJP304NK1",
+        "NDARTY128YLU",
+        "NDARDW550GU6",
+        "NDARLD243KRE",
+        "NDARUJ292JXV",
+        "NDARBA381JGH",
+    }
+)
+"""Subjects that the challenge leaves out because of their recordings."""
+
+SEXES = {"f": 0.0, "female": 0.0, "m": 1.0, "male": 1.0}
+
+
+class FactorValues(NamedTuple):
+    """The factors as a model learns them.
+
+    Attributes
+    ----------
+    values
+        (N, 4) float32 in the order of `FACTORS`; 0 where unknown.
+    known
+        (N, 4) bool.
+    """
+
+    values: np.ndarray
+    known: np.ndarray
+
+
+def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
+    """Pick factors, age and sex from the participants table.
+
+    Parameters
+    ----------
+    participants
+        Table with the column `subject`; a data set that lacks any of the others has it unknown.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per subject: `subject`, the `FACTORS`, `age` (years), `sex` (0 female, 1 male);
+        NaN where unknown.
+
+    Raises
+    ------
+    UserError
+        When a factor or an age is not a number.
+    """
+    subjects = participants["subject"].astype(str).reset_index(drop=True)
+    table = pd.DataFrame({"subject": subjects})
+    for name in (*FACTORS, "age"):
+        table[name] = _numbers(participants, name)
+    sexes = participants.get("sex", pd.Series(index=participants.index, dtype=object))
+    words = sexes.map(lambda sex: str(sex).strip().lower()).reset_index(drop=True)
+    table["sex"] = words.map(SEXES).astype(float)
+    return table
+
+
+def factor_values(table: pd.DataFrame, subjects: Iterable[str]) -> FactorValues:
+    """Give each of some subjects, or of some windows' subjects, its factors and their mask.
+
+    Parameters
+    ----------
+    table
+        As `factor_table` gives it; a subject that it lacks has nothing known.
+    subjects
+        Subject of each row wanted (N,).
+    """
+    found = table.set_index("subject")[list(FACTORS)].reindex([str(s) for s in subjects])
+    values = found.to_numpy(dtype=np.float32)
+    known = np.isfinite(values)
+    return FactorValues(np.where(known, values, np.float32(0)), known)
+
+
+def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the subjects that the challenge scores: all factors known, and not excluded."""
+    known = table[list(FACTORS)].notna().all(axis=1)
+    return table[known & ~table["subject"].isin(EXCLUDED_SUBJECTS)].reset_index(drop=True)
+
+
+def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
+    if name not in participants:
+        return pd.Series(np.nan, index=range(len(participants)), dtype=float)
+    column = participants[name].reset_index(drop=True)
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = column.notna() & ~np.isfinite(numbers)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        subject = participants["subject"].iloc[place]
+        raise UserError(
+            f"participants.tsv: {name} of subject {subject} is {column[place]}, expected a number "
+            "or n/a"
+        )
+    return numbers
