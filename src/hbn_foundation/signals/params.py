@@ -18,6 +18,16 @@ class WindowParams(Params):
     )
 
 
+class TrialWindowParams(Params):
+    """Which piece of a recording belongs to a trial: counted from its stimulus."""
+
+    offset: float = Field(
+        0.5,
+        description="Seconds from the stimulus to the beginning of the window; negative before it.",
+    )
+    seconds: float = Field(2.0, gt=0, description="Length of the window in seconds.")
+
+
 class BuildParams(Params):
     """Where the clean signals go, and how they are made."""
 

@@ -1,0 +1,62 @@
+"""Cut one window per trial, locked to its stimulus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.labels.trials import usable_trials
+from hbn_foundation.progress import say
+from hbn_foundation.signals.params import TrialWindowParams
+from hbn_foundation.signals.windows import COLUMNS, window_length
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+
+OF_TRIAL = ("trial", "stimulus", "rt", "correct", "side", "response_side")
+"""What a trial window tells of its trial."""
+
+
+def cut_trial_windows(
+    store: SignalStore, trials: pd.DataFrame, params: TrialWindowParams | None = None
+) -> pd.DataFrame:
+    """Cut a window for each usable trial of the store's usable recordings.
+
+    A window begins at the sample nearest to the stimulus plus the offset, as the challenge
+    counts it: each of the two is rounded to whole samples. Onsets count from the first sample of
+    a recording, which is the first of its signal in the store.
+
+    Parameters
+    ----------
+    store
+        The signal store.
+    trials
+        As `recording_trials` gives them; excluded ones get no window.
+    params
+        Offset and length in seconds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
+        `trial`, `stimulus` (s), `rt` (s), `correct` (1, 0, NaN), `side`, `response_side`; in the
+        order of the recordings and of their trials. May be empty. Trials whose window does not
+        lie wholly inside the recording get none and are told.
+    """
+    params = params or TrialWindowParams()
+    recordings = store.recordings
+    rows = pd.Series(np.arange(len(recordings)), index=recordings["recording"])
+    usable = usable_trials(trials)
+    row = usable["recording"].map(rows)
+    usable = usable[row.notna()].assign(row=row.dropna().astype(np.int64))
+    usable = usable.sort_values(["row", "trial"], kind="stable")
+    samples = recordings["n_samples"].to_numpy(dtype=np.int64)[usable["row"]]
+    start = np.round(usable["stimulus"].to_numpy(dtype=float) * store.sfreq)
+    start = (start + round(params.offset * store.sfreq)).astype(np.int64)
+    inside = (start >= 0) & (start + window_length(params.seconds, store.sfreq) <= samples)
+    if not inside.all():
+        say(f"{(~inside).sum()} trials give no window: it would reach beyond their recording")
+    windows = usable.assign(start=start)[inside]
+    return windows[["row", *COLUMNS, "start", *OF_TRIAL]].reset_index(drop=True)
