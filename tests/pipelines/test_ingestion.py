@@ -1,10 +1,12 @@
 """The ingestion pipeline on a catalog in memory."""
 
+import numpy as np
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from hbn_foundation.labels.params import SplitParams
+from hbn_foundation.labels.params import SplitParams, TrialParams
 from hbn_foundation.pipelines import ingestion
 from hbn_foundation.pipelines.ingestion import nodes
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
@@ -19,6 +21,7 @@ def catalog(tiny_bids, tmp_path) -> DataCatalog:
         "cleaning": CleaningParams(),
         "store": BuildParams(path=str(tmp_path / "signals"), n_jobs=1),
         "splits": SplitParams(method="stratified"),
+        "trials": TrialParams(),
         "windows": WindowParams(),
     }
     return DataCatalog(
@@ -60,3 +63,26 @@ def test_a_root_that_was_mended_is_read(tiny_bids, tmp_path):
         wrong, SourceParams(root=str(tiny_bids)), SelectionParams()
     )
     assert set(recordings["bids_root"]) == {str(tiny_bids)}
+
+
+def test_trials_are_those_that_were_simulated(catalog, tiny_bids):
+    trials = run(catalog, "trials")["trials"]
+    path = tiny_bids / "derivatives" / "ground_truth" / "trials.tsv"
+    truth = pd.read_csv(path, sep="\t", dtype={"subject": str})
+    keys = ["subject", "trial"]
+    both = truth.merge(trials, on=keys, suffixes=("_true", ""), validate="one_to_one")
+    assert len(both) == len(truth) == trials["stimulus"].notna().sum()
+    np.testing.assert_allclose(both["stimulus"], both["onset_true"], atol=0.0011)
+    np.testing.assert_allclose(both["rt"], both["rt_true"], atol=0.0021)
+    answered = both["rt_true"].notna()
+    assert (both["excluded"] == "").equals(answered)
+    assert (both["side"] == both["side_true"]).all()
+    assert (both["correct"] == both["correct_true"])[answered].all()
+    assert (both["n_presses"] == both["n_presses_true"]).all()
+
+
+def test_recordings_without_events_have_no_trials(catalog, eegmat_root):
+    catalog["params:ingestion.source"] = SourceParams(root=str(eegmat_root))
+    trials = run(catalog, "trials")["trials"]
+    assert trials.empty
+    assert {"recording", "subject", "rt", "correct", "excluded"} <= set(trials)

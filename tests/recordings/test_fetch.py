@@ -21,6 +21,7 @@ def remote():
             files.pipe(f"{stem}_eeg.set", b"header")
             files.pipe(f"{stem}_eeg.fdt", b"signal" * 10)
             files.pipe(f"{stem}_channels.tsv", b"name\ttype\n")
+            files.pipe(f"{stem}_events.tsv", b"onset\tvalue\n")
         files.pipe(f"{top}/sub-{subject}/eeg/sub-{subject}_electrodes.tsv", b"name\tx\ty\tz\n")
         files.pipe(f"{top}/sub-{subject}/eeg/sub-{subject}_task-net_eeg.mff/signal1.bin", b"s")
     files.pipe(f"{top}/participants.tsv", b"participant_id\tsex\nsub-a\tF\nsub-b\tM\nsub-c\tM\n")
@@ -44,6 +45,7 @@ def test_only_what_is_selected_is_fetched_with_its_sidecars(remote, tmp_path):
         "sub-b/eeg/sub-b_task-rest_channels.tsv",
         "sub-b/eeg/sub-b_task-rest_eeg.fdt",
         "sub-b/eeg/sub-b_task-rest_eeg.set",
+        "sub-b/eeg/sub-b_task-rest_events.tsv",
     }
 
 

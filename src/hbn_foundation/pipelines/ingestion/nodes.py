@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.labels.params import SplitParams
+from hbn_foundation.labels.params import SplitParams, TrialParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
 from hbn_foundation.signals.params import BuildParams, WindowParams
@@ -59,6 +59,13 @@ def split_subjects(
 
     subjects = sorted(recordings["subject"].unique())
     return splits.split_subjects(subjects, participants, params)
+
+
+def list_trials(recordings: types.DataFrame, params: TrialParams) -> types.DataFrame:
+    """List the trials that the events beside the recordings tell of; none without events."""
+    from hbn_foundation.labels.trials import recording_trials
+
+    return recording_trials(recordings, params)
 
 
 def clean_signals(

@@ -6,7 +6,7 @@ from hbn_foundation.pipelines.ingestion import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Return the pipeline from a BIDS root to windows, splits and statistics."""
+    """Return the pipeline from a BIDS root to windows, trials, splits and statistics."""
     return Pipeline(
         [
             node(
@@ -26,6 +26,12 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["recordings", "participants", "params:ingestion.splits"],
                 outputs="splits",
                 name="split_subjects",
+            ),
+            node(
+                nodes.list_trials,
+                inputs=["recordings", "params:ingestion.trials"],
+                outputs="trials",
+                name="list_trials",
             ),
             node(
                 nodes.clean_signals,
