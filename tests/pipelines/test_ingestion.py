@@ -75,7 +75,7 @@ def test_trials_are_those_that_were_simulated(catalog, tiny_bids):
     np.testing.assert_allclose(both["stimulus"], both["onset_true"], atol=0.0011)
     np.testing.assert_allclose(both["rt"], both["rt_true"], atol=0.0021)
     answered = both["rt_true"].notna()
-    assert (both["excluded"] == "").equals(answered)
+    assert ((both["excluded"] == "") == answered).all()
     assert (both["side"] == both["side_true"]).all()
     assert (both["correct"] == both["correct_true"])[answered].all()
     assert (both["n_presses"] == both["n_presses_true"]).all()
