@@ -40,14 +40,16 @@ def confusion_figure(
         longest = max(map(len, _short(names)))
         below = 0.05 * longest if _rotation(names) else 0.0
         beside = max(0.075 * longest, 0.9)
-        figure, axes = new_figure(1, 2, panel=(side + beside, side + 0.7 + below))
+        panels = 2 if len(pooled_labels) else 1  # trials of a recording have no common class
+        figure, axes = new_figure(1, panels, panel=(side + beside, side + 0.7 + below))
         heading(
             figure,
             title,
             f"{predictions['subject'].nunique()} test subjects",
         )
         _matrix(axes[0], labels, answers.argmax(1), names, "windows")
-        _matrix(axes[1], pooled_labels, pooled.argmax(1), names, "recordings")
+        if panels == 2:
+            _matrix(axes[1], pooled_labels, pooled.argmax(1), names, "recordings")
     return figure
 
 

@@ -144,7 +144,7 @@ def score_table(results: dict[str, dict[str, Any]], main: str) -> pd.DataFrame:
 def finetuned_text(scores: pd.DataFrame, metrics: dict[str, Any]) -> str:
     """Write the table of a fine-tuning: its scores beside the baselines, winners and losers."""
     main = main_score(metrics["classes"] is None)
-    shown = [name for name in SHOWN if name in scores and name != main]
+    shown = [n for n in SHOWN if n in scores and n != main and scores[n].notna().any()]
     own = float(scores.loc[scores["method"] == FINE_TUNED, main].iloc[0])
     sign = -1.0 if main in LOWER else 1.0
     rows = []

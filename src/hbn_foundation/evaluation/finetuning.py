@@ -104,7 +104,7 @@ def predictions_table(
     Parameters
     ----------
     windows
-        `recording`, `subject`, `task`, `start` (N rows).
+        `recording`, `subject`, `task`, `start` (N rows), `trial` where they have one.
     targets
         Of the same windows.
     predictions
@@ -117,7 +117,8 @@ def predictions_table(
         `value` and `predicted` as numbers.
     """
     known = targets.known
-    table = windows.loc[known, ["recording", "subject", "task", "start"]].reset_index(drop=True)
+    identity = ["recording", "subject", "task", "start", *(["trial"] if "trial" in windows else [])]
+    table = windows.loc[known, identity].reset_index(drop=True)
     values, answers = targets.values[known], predictions[known]
     if targets.is_regression:
         return table.assign(value=values, **{PREDICTED: answers})

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.cross_validation import Fold, pretrained_encoder
+from hbn_foundation.evaluation.cross_validation import Fold, hash_table, pretrained_encoder
 from hbn_foundation.evaluation.finetuning import main_score
 from hbn_foundation.evaluation.finetuning_runs import (
     BASELINES,
@@ -23,6 +23,7 @@ from hbn_foundation.evaluation.finetuning_runs import (
     Run,
     carry_out,
     labelled_targets,
+    places_of,
     read_result,
     result_path,
 )
@@ -56,7 +57,12 @@ class Compared(NamedTuple):
     predictions: pd.DataFrame
 
 
-def compare_plans(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParams) -> Compared:
+def compare_plans(
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    params: ComparisonParams,
+    windows: pd.DataFrame | None = None,
+) -> Compared:
     """Fine-tune each plan with each seed in each fold, and fit the baselines.
 
     Results of finished runs are kept; the same call goes on where an earlier one was killed.
@@ -69,6 +75,9 @@ def compare_plans(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParam
         Label, head, plan, rates, regularisation, trainer, baselines.
     params
         Plans, seeds, labelled subjects, jobs.
+    windows
+        What is fine-tuned and scored on, as those of trials; by default the windows that the
+        folds pretrain on.
 
     Returns
     -------
@@ -79,7 +88,7 @@ def compare_plans(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParam
     UserError
         When labels, plans or scores do not fit, before anything is trained.
     """
-    runs = list_runs(folds, recipe, params)
+    runs = list_runs(folds, recipe, params, windows)
     _check(runs, params)
     paths = [result_path(run) for run in runs]
     waiting = [run for run, path in zip(runs, paths, strict=True) if not path.is_file()]
@@ -98,18 +107,26 @@ def compare_plans(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParam
     )
 
 
-def list_runs(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParams) -> list[Run]:
+def list_runs(
+    folds: Sequence[Fold],
+    recipe: Recipe,
+    params: ComparisonParams,
+    windows: pd.DataFrame | None = None,
+) -> list[Run]:
     """List the runs fold by fold: baselines first, then each plan with each seed."""
     work_dir = Path(params.work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     # once, in this process: a file that changes meanwhile must not move the results of a run
     code = finetuning_provenance(recipe.trainer.precision, folds[0].device_plan)
+    windows_key = "" if windows is None else hash_table(windows)
     runs = []
     for fold in folds:
-        splits = labelled_splits(fold, params.labelled_subjects, params.repeats.seed)
+        learned = fold.windows if windows is None else windows
+        splits = labelled_splits(fold, params.labelled_subjects, params.repeats.seed, learned)
         first = Run(
-            fold, fold.pretraining_key, splits, BASELINES, params.seeds[0], recipe, code, work_dir
-        )
+            fold, fold.pretraining_key, learned, windows_key, splits, BASELINES, params.seeds[0],
+            recipe, code, work_dir,
+        )  # fmt: skip
         runs.append(first)
         runs += [
             replace(first, method=plan, seed=seed) for plan in params.plans for seed in params.seeds
@@ -117,8 +134,10 @@ def list_runs(folds: Sequence[Fold], recipe: Recipe, params: ComparisonParams) -
     return runs
 
 
-def labelled_splits(fold: Fold, labelled_subjects: int | None, seed: int) -> pd.DataFrame:
-    """Take training subjects beyond a number out of the splits.
+def labelled_splits(
+    fold: Fold, labelled_subjects: int | None, seed: int, windows: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Take training subjects beyond a number out of the splits; those with windows count.
 
     The order of the subjects depends on the seed alone, so that a fold's six labelled subjects
     are among its eight.
@@ -131,7 +150,8 @@ def labelled_splits(fold: Fold, labelled_subjects: int | None, seed: int) -> pd.
     splits = fold.splits
     if labelled_subjects is None:
         return splits
-    with_windows = set(fold.windows["subject"].astype(str))
+    table = fold.windows if windows is None else windows
+    with_windows = set(table["subject"].astype(str))
     training = sorted(set(splits.loc[splits["split"] == "train", "subject"]) & with_windows)
     if labelled_subjects > len(training):
         raise UserError(
@@ -168,7 +188,12 @@ def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
     for run in runs:
         if run.method == BASELINES:
             targets = labelled_targets(run)
-            check_targets(targets, run.fold.windows, run.splits)
+            check_targets(targets, run.windows, run.splits)
+            if not len(places_of(run, targets, "test")):
+                raise UserError(
+                    f"labels: no window of the test subjects of repeat {run.fold.repeat + 1} fold "
+                    f"{run.fold.fold + 1} has a known label"
+                )
     assert targets is not None
     regression = targets.is_regression
     compared_score(params.score, regression)

@@ -64,6 +64,10 @@ class Run:
         Data, and how its encoder is pretrained.
     pretraining_key
         The fold's, which takes a while to find.
+    windows
+        What is learned from: the fold's, or those of the trials.
+    windows_key
+        Hash of them with their labels; "" for the fold's, which are in its own key.
     splits
         `subject` and `split` of the subjects with a label.
     method
@@ -80,6 +84,8 @@ class Run:
 
     fold: Fold
     pretraining_key: str
+    windows: pd.DataFrame
+    windows_key: str
     splits: pd.DataFrame
     method: str
     seed: int
@@ -94,6 +100,7 @@ class Run:
         common = (
             self.pretraining_key,
             self.code,
+            *([self.windows_key] if self.windows_key else []),
             hash_table(self.fold.participants),
             self.splits.sort_values("subject")[["subject", "split"]].values.tolist(),
             recipe.label.model_dump(mode="json"),
@@ -157,7 +164,7 @@ def _write(path: Path, write: Any) -> None:
 def labelled_targets(run: Run) -> WindowTargets:
     """Targets of all windows, as the labelled training subjects define them."""
     training = run.splits.loc[run.splits["split"] == "train", "subject"].astype(str)
-    return window_targets(run.fold.windows, run.fold.participants, run.recipe.label, training)
+    return window_targets(run.windows, run.fold.participants, run.recipe.label, training)
 
 
 def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
@@ -172,7 +179,7 @@ def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
     start = time.perf_counter()
     try:
         tuned, history = finetune(
-            checkpoint, fold.store, fold.windows, run.splits, fold.participants, recipe.label,
+            checkpoint, fold.store, run.windows, run.splits, fold.participants, recipe.label,
             recipe.head, run.plan, recipe.rates, recipe.regularisation, run.trainer,
             fold.device_plan, scratch,
         )  # fmt: skip
@@ -182,7 +189,7 @@ def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
     targets = labelled_targets(run)
     batch_size = recipe.evaluation.batch_size
     validation = places_of(run, targets, "validation")
-    answers = predict(tuned, fold.store, _at(fold.windows, validation), batch_size)
+    answers = predict(tuned, fold.store, _at(run.windows, validation), batch_size)
     test = places_of(run, targets, "test")
     costs = {
         "validation": score_windows(
@@ -192,7 +199,7 @@ def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
         "seconds": seconds,
         "trainable": _trained_parameters(tuned, history),
     }
-    predictions = predict(tuned, fold.store, _at(fold.windows, test), batch_size)
+    predictions = predict(tuned, fold.store, _at(run.windows, test), batch_size)
     row, table = _scored(run, targets, test, run.method, predictions)
     return [row | costs], table
 
@@ -204,7 +211,7 @@ def _baselines(run: Run) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     checkpoint = pretrained_encoder(run.fold)
     targets = labelled_targets(run)
     test, answers = baseline_answers(
-        run.fold.store, run.fold.windows, run.splits, targets, run.recipe.evaluation,
+        run.fold.store, run.windows, run.splits, targets, run.recipe.evaluation,
         checkpoint.metadata["n_samples"], load_encoder(checkpoint),
     )  # fmt: skip
     rows, tables = [], []
@@ -225,7 +232,7 @@ def _scored(
     run: Run, targets: WindowTargets, test: np.ndarray, method: str, predictions: np.ndarray
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Scores of one method on the test windows, and its predictions to be stacked."""
-    windows = _at(run.fold.windows, test)
+    windows = _at(run.windows, test)
     subjects = windows["subject"].astype(str).to_numpy()
     values = targets.values[test]
     scores = finetuning_metrics(
@@ -237,7 +244,7 @@ def _scored(
         for name, value in scores.items()
         if isinstance(value, int | float | np.number) and not name.endswith(("_low", "_high"))
     }
-    with_windows = run.splits["subject"].astype(str).isin(run.fold.windows["subject"].astype(str))
+    with_windows = run.splits["subject"].astype(str).isin(run.windows["subject"].astype(str))
     counts = run.splits.loc[with_windows, "split"].value_counts()
     row = {"method": method, "n_train": int(counts["train"]), "n_test": int(counts["test"])}
     return row | numbers, long_predictions({"method": method}, subjects, values, predictions)
@@ -246,7 +253,7 @@ def _scored(
 def places_of(run: Run, targets: WindowTargets, split: str) -> np.ndarray:
     """Places (n,) of the windows of a split whose target is known."""
     subjects = run.splits.loc[run.splits["split"] == split, "subject"].astype(str)
-    inside = run.fold.windows["subject"].astype(str).isin(subjects).to_numpy()
+    inside = run.windows["subject"].astype(str).isin(subjects).to_numpy()
     return np.flatnonzero(inside & targets.known)
 
 

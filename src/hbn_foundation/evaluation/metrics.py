@@ -34,6 +34,9 @@ def by_recording(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pool windows to recordings: their common label and mean log probability.
 
+    Labels that change within a recording, as those of trials do, are no label of recordings; then
+    there are none.
+
     Returns
     -------
     labels : numpy.ndarray
@@ -42,6 +45,8 @@ def by_recording(
         (R, K).
     """
     _, first, group = np.unique(recordings.astype(str), return_index=True, return_inverse=True)
+    if not np.array_equal(labels[first][group], labels):
+        return labels[:0], np.zeros((0, log_probabilities.shape[1]))
     sums = np.zeros((len(first), log_probabilities.shape[1]))
     np.add.at(sums, group, log_probabilities)
     return labels[first], sums / np.bincount(group)[:, None]
@@ -65,7 +70,8 @@ def classification_scores(
     -------
     dict
         `window_auroc`, `balanced_accuracy`, `f1` (macro) and `accuracy` of windows, the same of
-        recordings as `recording_…`, and `confusion_matrix` (lists, of windows).
+        recordings as `recording_…` (NaN where windows of one recording differ), and
+        `confusion_matrix` (lists, of windows).
     """
     predicted = log_probabilities.argmax(1)
     whole_labels, whole = by_recording(labels, log_probabilities, recordings)

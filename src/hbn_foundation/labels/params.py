@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from hbn_foundation.params import Params
 
 SPLITS = ("train", "validation", "test")
+TRIAL_NUMBERS = ("rt", "correct")
+TRIAL_LABELS = (*TRIAL_NUMBERS, "side", "response_side")
+"""What can be learned of a trial: response time (s), success, side of target and of press."""
 TRAIN_RELEASES = ("R1", "R2", "R3", "R4", "R6", "R7", "R8", "R9", "R10", "R11")
 
 
@@ -120,10 +123,12 @@ class TrialParams(Params):
 
 
 class LabelParams(Params):
-    """What is to be told apart or predicted: the tasks, or the values of a participants column."""
+    """What is to be told apart or predicted: tasks, a participants column, or trials."""
 
-    kind: Literal["task", "participant"] = Field(
-        "task", description="Label windows by their task, or by a column of participants.tsv."
+    kind: Literal["task", "participant", "trial"] = Field(
+        "task",
+        description="Label windows by their task, by a column of participants.tsv, or by the "
+        "trial that they belong to (fine-tuning only: its windows are then those of the trials).",
     )
     type: Literal["auto", "binary", "multiclass", "regression"] = Field(
         "auto",
@@ -132,7 +137,9 @@ class LabelParams(Params):
         "cut in two, anything else is a class by its value.",
     )
     column: str | None = Field(
-        None, description="The column of participants.tsv, where kind is participant."
+        None,
+        description="The column of participants.tsv, where kind is participant; rt (response "
+        "time in s), correct, side or response_side, where kind is trial.",
     )
     positive: tuple[str, ...] | None = Field(
         None, description="Values that make the class 1; all others are class 0."
@@ -140,21 +147,32 @@ class LabelParams(Params):
     threshold: float | None = Field(
         None,
         description="Where a numeric column is cut; by default the median of the training "
-        "subjects, for columns of more than five different values.",
+        "subjects or trials, for columns of more than five different values.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kind == "participant" and not self.column:
             raise ValueError("kind: participant needs column, a column of participants.tsv")
+        if self.kind == "trial" and self.column not in TRIAL_LABELS:
+            raise ValueError(
+                f"kind: trial needs column, one of {', '.join(TRIAL_LABELS)}; found {self.column}"
+            )
         if self.kind == "task" and (self.column is not None or self.threshold is not None):
-            raise ValueError("column and threshold go with kind: participant, found kind: task")
+            raise ValueError(
+                "column and threshold go with kind: participant or trial, found kind: task"
+            )
         if self.positive is not None and not self.positive:
             raise ValueError("positive must name at least one value, found none")
         if self.positive and self.threshold is not None:
             raise ValueError("give positive or threshold, not both")
         if self.type == "regression" and self.kind == "task":
             raise ValueError("type: regression needs kind: participant and a column of numbers")
+        if self.type == "regression" and self.kind == "trial" and self.column not in TRIAL_NUMBERS:
+            raise ValueError(
+                f"type: regression needs a column of numbers, {' or '.join(TRIAL_NUMBERS)}; "
+                f"found {self.column}"
+            )
         if self.type in ("multiclass", "regression"):
             cut = "positive" if self.positive else "threshold"
             if self.positive or self.threshold is not None:

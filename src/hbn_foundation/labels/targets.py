@@ -1,4 +1,4 @@
-"""Give each window a class or a number: its task, or what participants.tsv says of its subject."""
+"""Give each window a class or a number: of its task, of its subject or of its trial."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class WindowTargets(NamedTuple):
     is_regression
         Whether the values are numbers.
     mean, sd
-        Of the numbers over the training subjects, each counted once (ddof 0); 0 and 1 for classes.
+        Of the numbers over the training subjects, or over their trials, each counted once (ddof
+        0); 0 and 1 for classes.
     """
 
     values: np.ndarray
@@ -75,12 +76,13 @@ def window_targets(
     params: LabelParams,
     train_subjects: Iterable[str],
 ) -> WindowTargets:
-    """Give each window a class as `window_labels` does, or the number of its subject.
+    """Give each window a class as `window_labels` does, or the number of its subject or trial.
 
     Parameters
     ----------
     windows
-        Windows table with `subject` and `task`.
+        Windows table with `subject` and `task`; for labels of trials as `cut_trial_windows`
+        gives it.
     participants
         Table with the column `subject`.
     params
@@ -102,23 +104,20 @@ def window_targets(
     if params.type != "regression":
         return WindowTargets(*window_labels(windows, participants, params, subjects))
     name = str(params.column)
-    column = _column(participants, name)
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = column[column.notna() & ~np.isfinite(numbers)]
-    if len(wrong):
-        raise UserError(
-            f"labels: type: regression needs numbers, but {name} of subject {wrong.index[0]} is "
-            f"{wrong.iloc[0]}"
-        )
-    present = numbers.index.isin(subjects) & numbers.index.isin(windows["subject"].unique())
-    training = numbers[present].dropna()
+    if params.kind == "trial":
+        values = _of_trials(windows, name).to_numpy(dtype=np.float64)
+        training = pd.Series(values[windows["subject"].isin(subjects).to_numpy()]).dropna()
+    else:
+        numbers = _numbers(participants, name)
+        present = numbers.index.isin(subjects) & numbers.index.isin(windows["subject"].unique())
+        training = numbers[present].dropna()
+        values = windows["subject"].map(numbers).to_numpy(dtype=np.float64)
     if training.nunique() < 2:
         found = some(training.unique()) or "none"
         raise UserError(
             f"labels: two different values of {name} or more are needed among the training "
             f"subjects, found {found}"
         )
-    values = windows["subject"].map(numbers).to_numpy(dtype=np.float64)
     return WindowTargets(values, (name,), True, float(training.mean()), float(training.std(ddof=0)))
 
 
@@ -133,13 +132,15 @@ def window_labels(
     Tasks and categories become classes in alphabetical order, as far as training subjects have
     them; what no training subject has is unknown (−1), for nothing can be learned about it. With
     `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
-    at `threshold`, by default at the median of the training subjects when it has more than five
-    different values (more than two with type `binary`); the names say where (`age > 10.2`).
+    at `threshold`, by default, when it has more than five different values (more than two with
+    type `binary`), at the median of the training subjects, or of their trials for a label of
+    trials; the names say where (`age > 10.2`).
 
     Parameters
     ----------
     windows
-        Windows table with `subject` and `task`.
+        Windows table with `subject` and `task`; for labels of trials as `cut_trial_windows`
+        gives it.
     participants
         Table with the column `subject`.
     params
@@ -164,6 +165,10 @@ def window_labels(
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
     if params.kind == "task":
         what, values, numeric = "task", windows["task"].astype(object), False
+    elif params.kind == "trial":
+        what = str(params.column)
+        values = _of_trials(windows, what)
+        numeric = _is_numeric(values, what, params)
     else:
         what = str(params.column)
         column = _column(participants, what)
@@ -172,7 +177,10 @@ def window_labels(
     if params.positive:
         labels = _one_against_rest(values, training, params.positive, what)
     elif numeric:
-        labels = _cut(values, windows["subject"], training, params.threshold, what)
+        # each subject counts once, however many windows it has; a trial is a window
+        own = pd.Series(np.arange(len(windows)), index=windows.index)
+        counted = windows["subject"] if params.kind == "participant" else own
+        labels = _cut(values, counted, training, params.threshold, what)
     else:
         labels = _categories(values, training)
     present = set(labels.values[training].tolist()) - {UNKNOWN}
@@ -250,6 +258,29 @@ def _column(participants: pd.DataFrame, name: str) -> pd.Series:
     return participants.set_index("subject")[name]
 
 
+def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column of numbers by subject, NaN where unknown."""
+    column = _column(participants, name)
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = column[column.notna() & ~np.isfinite(numbers)]
+    if len(wrong):
+        raise UserError(
+            f"labels: type: regression needs numbers, but {name} of subject {wrong.index[0]} is "
+            f"{wrong.iloc[0]}"
+        )
+    return numbers
+
+
+def _of_trials(windows: pd.DataFrame, name: str) -> pd.Series:
+    """Return what the windows' trials have in a column (N,)."""
+    if name not in windows:
+        raise UserError(
+            "labels: kind: trial is for fine-tuning, whose windows are those of the trials; "
+            "the windows here belong to none, take kind: task or participant"
+        )
+    return windows[name].astype(object)
+
+
 def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
     """Tell whether a column is cut; one of a few numbers, such as 0 and 1, is a category."""
     known = column.dropna()
@@ -295,18 +326,17 @@ def _one_against_rest(
 
 def _cut(
     values: pd.Series,
-    subjects: pd.Series,
+    counted: pd.Series,
     training: np.ndarray,
     threshold: float | None,
     what: str,
 ) -> WindowLabels:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     if threshold is None:
-        # Each subject counts once, however many windows it has.
-        of_subject = pd.Series(numbers[training]).groupby(subjects[training].to_numpy()).first()
-        threshold = float(of_subject.median())
-        if threshold >= of_subject.max():
-            lower = of_subject[of_subject < threshold]
+        once = pd.Series(numbers[training]).groupby(counted[training].to_numpy()).first()
+        threshold = float(once.median())
+        if threshold >= once.max():
+            lower = once[once < threshold]
             threshold = float(lower.max()) if len(lower) else threshold
     classes = np.where(numbers > threshold, 1, 0)
     classes[np.isnan(numbers)] = UNKNOWN

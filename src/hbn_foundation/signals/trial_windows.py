@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.trials import usable_trials
 from hbn_foundation.progress import say
 from hbn_foundation.signals.params import TrialWindowParams
@@ -60,3 +62,51 @@ def cut_trial_windows(
         say(f"{(~inside).sum()} trials give no window: it would reach beyond their recording")
     windows = usable.assign(start=start)[inside]
     return windows[["row", *COLUMNS, "start", *OF_TRIAL]].reset_index(drop=True)
+
+
+def windows_of_label(
+    label: LabelParams,
+    windows: pd.DataFrame,
+    store: SignalStore,
+    trials: pd.DataFrame,
+    params: TrialWindowParams,
+    seconds: float,
+) -> pd.DataFrame:
+    """Return the windows that a label is learned from: those of the trials, or all there are.
+
+    Parameters
+    ----------
+    label
+        What is to be learned.
+    windows
+        The ordinary windows, returned as they are for labels of tasks and participants.
+    store, trials, params
+        As `cut_trial_windows` takes them.
+    seconds
+        Length of the windows that the encoder takes.
+
+    Raises
+    ------
+    UserError
+        For a label of trials: when the windows of trials have another length than the encoder's,
+        there are no trials, or none of them has a window.
+    """
+    if label.kind != "trial":
+        return windows
+    if window_length(params.seconds, store.sfreq) != window_length(seconds, store.sfreq):
+        raise UserError(
+            f"trial_windows.seconds={params.seconds:g}: the encoder takes windows of {seconds:g} s"
+        )
+    if trials.empty:
+        raise UserError(
+            "labels: kind: trial, but the recordings have no trials: no events.tsv beside them "
+            "has the events that ingestion.trials names"
+        )
+    chosen = cut_trial_windows(store, trials, params)
+    if chosen.empty:
+        reasons = trials["excluded"].replace("", "without a whole window in a usable recording")
+        words = (f"{count} {reason}" for reason, count in reasons.value_counts().items())
+        raise UserError(
+            f"labels: kind: trial, but of {len(trials)} trials none is left: {', '.join(words)}"
+        )
+    return chosen

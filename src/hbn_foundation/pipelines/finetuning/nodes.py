@@ -9,10 +9,27 @@ from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import EncoderParams, HeadParams
 from hbn_foundation.pipelines import types
+from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import DeviceParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
+
+
+def choose_windows(
+    foundation_checkpoint: Any,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    trials: types.DataFrame,
+    label: LabelParams,
+    trial_windows: TrialWindowParams,
+) -> types.DataFrame:
+    """Take the windows that the label is learned from: all there are, or those of the trials."""
+    from hbn_foundation.signals.trial_windows import windows_of_label
+
+    metadata = foundation_checkpoint.metadata
+    seconds = metadata["n_samples"] / metadata["sfreq"]
+    return windows_of_label(label, windows, signal_store, trials, trial_windows, seconds)
 
 
 def check_and_preview(

@@ -4,7 +4,7 @@ from kedro.pipeline import Pipeline, node
 
 from hbn_foundation.pipelines.finetuning import nodes
 
-DATA = ["signal_store", "windows", "splits", "participants"]
+DATA = ["signal_store", "finetuning_windows", "splits", "participants"]
 MODEL = [
     "params:finetuning.label",
     "params:finetuning.head",
@@ -20,6 +20,20 @@ def create_pipeline(**_: object) -> Pipeline:
 
 def _training_nodes() -> list:
     return [
+        node(
+            nodes.choose_windows,
+            inputs=[
+                "foundation_checkpoint",
+                "signal_store",
+                "windows",
+                "trials",
+                "params:finetuning.label",
+                "params:finetuning.trial_windows",
+            ],
+            outputs="finetuning_windows",
+            name="choose_finetuning_windows",
+            tags="training",
+        ),
         node(
             nodes.check_and_preview,
             inputs=[

@@ -13,16 +13,31 @@ from hbn_foundation.evaluation.params import (
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import EncoderParams, HeadParams
 from hbn_foundation.pipelines import types
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.params import TrialWindowParams, WindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 
+def choose_windows(
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    trials: types.DataFrame,
+    window: WindowParams,
+    label: LabelParams,
+    trial_windows: TrialWindowParams,
+) -> types.DataFrame:
+    """Take the windows that the label is learned from: all there are, or those of the trials."""
+    from hbn_foundation.signals.trial_windows import windows_of_label
+
+    return windows_of_label(label, windows, signal_store, trials, trial_windows, window.seconds)
+
+
 def compare_plans(
     signal_store: types.SignalStore,
     windows: types.DataFrame,
+    comparison_windows: types.DataFrame,
     participants: types.DataFrame,
     device_plan: dict[str, Any],
     encoder: EncoderParams,
@@ -67,7 +82,8 @@ def compare_plans(
         supervision=supervision,
     )
     recipe = Recipe(label, head, plan, rates, regularisation, trainer, evaluation)
-    return finetuning_folds.compare_plans(folds, recipe, runs)
+    of_trials = comparison_windows if label.kind == "trial" else None
+    return finetuning_folds.compare_plans(folds, recipe, runs, of_trials)
 
 
 def summarise_comparison(

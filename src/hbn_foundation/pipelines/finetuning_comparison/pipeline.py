@@ -32,10 +32,25 @@ def _runs() -> list:
             tags="training",
         ),
         node(
+            nodes.choose_windows,
+            inputs=[
+                "signal_store",
+                "windows",
+                "trials",
+                "params:ingestion.windows",
+                "params:finetuning.label",
+                "params:finetuning.trial_windows",
+            ],
+            outputs="comparison_windows",
+            name="choose_comparison_windows",
+            tags="training",
+        ),
+        node(
             nodes.compare_plans,
             inputs=[
                 "signal_store",
                 "windows",
+                "comparison_windows",
                 "participants",
                 "comparison_device_plan",
                 "params:foundation.encoder",

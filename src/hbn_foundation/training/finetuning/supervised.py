@@ -71,6 +71,7 @@ def finetune_supervised(
             "windows": digest(windows[["recording", "start"]]),
             "splits": digest(splits[["subject", "split"]].sort_values("subject")),
             "participants": digest(participants) if label.kind == "participant" else None,
+            **({"trials": digest(windows)} if label.kind == "trial" else {}),
         },
     }
     arguments = {

@@ -81,7 +81,10 @@ class RegularisationParams(Params):
     )
     noise: float = Field(0.0, description="Standard deviation of white noise added.", ge=0)
     jitter_seconds: float = Field(
-        0.0, description="Largest random shift of a training window's start.", ge=0
+        0.0,
+        description="Largest random shift of a training window's start; a response time is not "
+        "shifted with it.",
+        ge=0,
     )
 
     @model_validator(mode="after")
