@@ -111,7 +111,12 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     if nameless:
         say(f"events of {some(nameless)} have no column {params.event_column} and give no trial")
     joined = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
-    return _typed(joined, dict.fromkeys(RECORDING_COLUMNS, "string") | TRIAL_COLUMNS)
+    table = _typed(joined, dict.fromkeys(RECORDING_COLUMNS, "string") | TRIAL_COLUMNS)
+    if len(table):
+        found = table["excluded"].replace("", "usable").value_counts()
+        words = ", ".join(f"{count} {what}" for what, count in found.items())
+        say(f"{len(table)} trials in {table['recording'].nunique()} recordings: {words}")
+    return table
 
 
 def usable_trials(trials: pd.DataFrame) -> pd.DataFrame:

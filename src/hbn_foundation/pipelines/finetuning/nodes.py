@@ -16,52 +16,44 @@ from hbn_foundation.training.params import DeviceParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 
-def choose_windows(
+def prepare_finetuning(
     foundation_checkpoint: Any,
     signal_store: types.SignalStore,
     windows: types.DataFrame,
     trials: types.DataFrame,
-    label: LabelParams,
-    trial_windows: TrialWindowParams,
-) -> types.DataFrame:
-    """Take the windows that the label is learned from: all there are, or those of the trials."""
-    from hbn_foundation.signals.trial_windows import windows_of_label
-
-    metadata = foundation_checkpoint.metadata
-    seconds = metadata["n_samples"] / metadata["sfreq"]
-    return windows_of_label(label, windows, signal_store, trials, trial_windows, seconds)
-
-
-def check_and_preview(
-    foundation_checkpoint: Any,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
     splits: types.DataFrame,
     participants: types.DataFrame,
     label: LabelParams,
+    trial_windows: TrialWindowParams,
     head: HeadParams,
     plan: PlanParams,
     rates: RateParams,
     trainer: FineTuningParams,
     fault: str | None,
-) -> Any:
-    """Stop before training when something does not fit; draw each block's learning rate.
+) -> tuple[types.DataFrame, Any]:
+    """Take the windows of the label, stop when something does not fit, draw the learning rates.
 
     Returns
     -------
+    finetuning_windows : DataFrame
+        The windows that the label is learned from: all there are, or those of the trials.
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
     from hbn_foundation.evaluation.rate_figure import lr_curves
+    from hbn_foundation.signals.trial_windows import windows_of_label
     from hbn_foundation.training.finetuning.preflight import preview_finetuning
     from hbn_foundation.training.supervision.faults import Fault
 
     Fault.parse(fault)
-    return lr_curves(
+    metadata = foundation_checkpoint.metadata
+    seconds = metadata["n_samples"] / metadata["sfreq"]
+    chosen = windows_of_label(label, windows, signal_store, trials, trial_windows, seconds)
+    curves = lr_curves(
         preview_finetuning(
             foundation_checkpoint,
             signal_store,
-            windows,
+            chosen,
             splits,
             participants,
             label,
@@ -71,6 +63,7 @@ def check_and_preview(
             trainer,
         )
     )
+    return chosen, curves
 
 
 def choose_device(

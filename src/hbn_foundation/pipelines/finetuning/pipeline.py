@@ -5,8 +5,8 @@ from kedro.pipeline import Pipeline, node
 from hbn_foundation.pipelines.finetuning import nodes
 
 DATA = ["signal_store", "finetuning_windows", "splits", "participants"]
+LABEL = "params:finetuning.label"
 MODEL = [
-    "params:finetuning.label",
     "params:finetuning.head",
     "params:finetuning.plan",
     "params:finetuning.rates",
@@ -21,30 +21,22 @@ def create_pipeline(**_: object) -> Pipeline:
 def _training_nodes() -> list:
     return [
         node(
-            nodes.choose_windows,
+            nodes.prepare_finetuning,
             inputs=[
                 "foundation_checkpoint",
                 "signal_store",
                 "windows",
                 "trials",
-                "params:finetuning.label",
+                "splits",
+                "participants",
+                LABEL,
                 "params:finetuning.trial_windows",
-            ],
-            outputs="finetuning_windows",
-            name="choose_finetuning_windows",
-            tags="training",
-        ),
-        node(
-            nodes.check_and_preview,
-            inputs=[
-                "foundation_checkpoint",
-                *DATA,
                 *MODEL,
                 "params:finetuning.trainer",
                 "params:finetuning.fault",
             ],
-            outputs="lr_preview",
-            name="preview_finetuning",
+            outputs=["finetuning_windows", "lr_preview"],
+            name="prepare_finetuning",
             tags="training",
         ),
         node(
@@ -65,6 +57,7 @@ def _training_nodes() -> list:
             inputs=[
                 "foundation_checkpoint",
                 *DATA,
+                LABEL,
                 *MODEL,
                 "params:finetuning.regularisation",
                 "params:finetuning.trainer",
@@ -88,7 +81,7 @@ def _evaluation_nodes() -> list:
                 "finetuning_checkpoint",
                 "foundation_checkpoint",
                 *DATA,
-                "params:finetuning.label",
+                LABEL,
                 "params:finetuning.evaluation",
             ],
             outputs=["finetuning_metrics", "finetuning_scores", "finetuning_predictions"],
