@@ -137,8 +137,17 @@ def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
 
 
 def test_missing_input_is_one_line(tmp_path, chain):
-    with pytest.raises(UserError, match="first: nothing saved yet at"):
+    with pytest.raises(UserError, match=r"first: nothing saved yet at .*a node that makes it"):
         start(RunVersions(), chain, catalog_of(tmp_path, RUN_ID), tmp_path)
+
+
+def test_missing_input_names_the_command_that_makes_it(tmp_path):
+    entry = {"type": "json.JSONDataset", "filepath": str(tmp_path / "t.json"), "versioned": True}
+    catalog = DataCatalog.from_config({"trials": entry}, save_version=RUN_ID)
+    pipeline = Pipeline([node(double, "trials", "second", name="a")])
+    command = "kedro run --pipeline ingestion --to-nodes list_trials --env hbn"
+    with pytest.raises(UserError, match=f"trials: nothing saved yet at .*; make it by {command}"):
+        start(RunVersions(), pipeline, catalog, tmp_path, env="hbn")
 
 
 def test_saved_elsewhere_in_between_is_an_error(tmp_path, chain):

@@ -96,7 +96,7 @@ class RunVersions:
                     "leave it out or start behind the node that makes it"
                 )
             if name not in made:
-                read[name] = asked.get(name) or _latest(dataset, name)
+                read[name] = asked.get(name) or _latest(dataset, name, run_params)
                 self._pin(dataset, read[name])
                 _check_there(dataset, name, read[name])
             elif not run_params.get("only_missing_outputs"):
@@ -123,17 +123,28 @@ def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | No
     return None
 
 
-def _latest(dataset: AbstractVersionedDataset, name: str) -> str:
+def _latest(dataset: AbstractVersionedDataset, name: str, run_params: dict[str, Any]) -> str:
     try:
         version = dataset.resolve_load_version()
     except VersionNotFoundError:
         version = None
     if version is None:
         raise UserError(
-            f"{name}: nothing saved yet at {dataset._filepath}; "
-            "run the pipeline from a node that makes it"
+            f"{name}: nothing saved yet at {dataset._filepath}; {_maker(name, run_params)}"
         )
     return version
+
+
+def _maker(name: str, run_params: dict[str, Any]) -> str:
+    """Word the command that makes a dataset."""
+    from hbn_foundation.pipeline_registry import register_pipelines
+
+    for title, pipeline in register_pipelines().items():
+        if name in pipeline.all_outputs():
+            maker = next(node.name for node in pipeline.nodes if name in node.outputs)
+            command = f"kedro run --pipeline {title} --to-nodes {maker}"
+            return f"make it by {command}{_environment(run_params)}"
+    return "run the pipeline from a node that makes it"
 
 
 def _check_there(dataset: AbstractVersionedDataset, name: str, version: str) -> None:
@@ -236,8 +247,11 @@ class RunReport:
             if isinstance(dataset, AbstractVersionedDataset):
                 say(f"  {name:26} {_relative(dataset._get_load_path(), run_params)}")
         names = run_params.get("pipeline_names") or ["__default__"]
-        environment = f" --env {run_params['env']}" if run_params.get("env") else ""
-        say(f"Next: {NEXT_STEP.get(names[0], VIEW) + environment}")
+        say(f"Next: {NEXT_STEP.get(names[0], VIEW) + _environment(run_params)}")
+
+
+def _environment(run_params: dict[str, Any]) -> str:
+    return f" --env {run_params['env']}" if run_params.get("env") else ""
 
 
 def _relative(path: Any, run_params: dict[str, Any]) -> str:

@@ -56,6 +56,11 @@ def test_predictions_stand_beside_the_truth(toy):
     table = predictions_table(few, WindowTargets(np.array([0, 1, -1]), ("a", "b")), logs)
     assert table["predicted"].tolist() == ["a", "b"]
     np.testing.assert_allclose(table["p(b)"], [0.1, 0.8])
+    assert "trial" not in table
+    of_trials = predictions_table(
+        few.assign(trial=[4, 5, 6]), WindowTargets(np.array([0, 1, -1]), ("a", "b")), logs
+    )
+    assert of_trials["trial"].tolist() == [4, 5]
     numbers = WindowTargets(np.array([1.0, np.nan, 3.0]), ("age",), True, 2.0, 1.0)
     table = predictions_table(few, numbers, np.array([1.5, 0.0, 2.5]))
     assert table["value"].tolist() == [1, 3]

@@ -88,6 +88,10 @@ def test_numbers_and_classes_are_answered_in_their_own_figure():
     classes = table.assign(label="a", predicted="a").drop(columns="value")
     classes = classes.assign(**{"p(a)": 0.8, "p(b)": 0.2})
     assert "predicted" in answers_figure(classes).axes[0].get_xlabel()
+    assert len(answers_figure(classes).axes) == 2
+    # trials of one recording have no common class
+    mixed = answers_figure(classes.assign(label=["a", "b"] * 40))
+    assert [axes.get_title(loc="left")[:10] for axes in mixed.axes] == ["80 windows"]
 
 
 @pytest.mark.parametrize("score", ["window_auroc", "nrmse"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -193,3 +194,54 @@ def test_mistakes_are_found_before_any_pretraining(folds, params, tmp_path, monk
     assert compared_score(None, True) == "nrmse"
     with pytest.raises(UserError, match="expected each one once"):
         ComparisonParams.model_validate({"seeds": [0, 0]})
+
+
+@pytest.fixture
+def of_trials(toy) -> pd.DataFrame:
+    """Windows of trials: every third one of the task, begun half a second later."""
+    windows = toy.windows[toy.windows["task"] == "count"].iloc[::3].reset_index(drop=True)
+    random = np.random.default_rng(1)
+    return windows.assign(
+        start=windows["start"].clip(upper=1350) + 50,
+        trial=windows.groupby("recording").cumcount() + 1,
+        stimulus=windows["start"] / 100,
+        rt=random.uniform(1, 2, len(windows)).round(3),
+    )
+
+
+def test_trials_are_learned_from_their_own_windows(folds, params, of_trials):
+    recipe = recipe_of(label=LabelParams(kind="trial", column="rt", type="regression"))
+    one = params.model_copy(update={"plans": ("head_only",)})
+    found = compare_plans(folds, recipe, one, of_trials)
+    assert set(found.folds["method"]) == {"head_only", "frozen_probe", "majority"}
+    assert found.folds["nrmse"].notna().all()
+    tuned = found.predictions[found.predictions["method"] == "head_only"]
+    # each trial is tested once, with its own response time
+    merged = of_trials.merge(tuned, left_on=["subject", "rt"], right_on=["subject", "value"])
+    assert len(merged) == len(tuned) == len(of_trials)
+    # the encoders are those that were pretrained on the ordinary windows
+    assert all(fold.checkpoint_path.is_dir() for fold in folds)
+
+
+def test_results_of_trials_follow_their_windows_and_labels(folds, params, of_trials):
+    recipe = recipe_of(label=LabelParams(kind="trial", column="rt", type="regression"))
+
+    def keys(windows):
+        return {run.key for run in list_runs(folds[:1], recipe, params, windows)}
+
+    base = keys(of_trials)
+    assert keys(of_trials.copy()) == base
+    assert not keys(of_trials.assign(rt=of_trials["rt"] + 0.1)) & base
+    assert not keys(of_trials.iloc[1:]) & base
+
+
+def test_subjects_without_trials_count_for_nothing(folds, params, of_trials):
+    tested = folds[0].splits.query("split == 'test'")["subject"]
+    without = of_trials[~of_trials["subject"].isin(tested)]
+    recipe = recipe_of(label=LabelParams(kind="trial", column="rt", type="regression"))
+    with pytest.raises(UserError, match="test subjects of repeat 1 fold 1 has a known label"):
+        compare_plans(folds, recipe, params, without)
+    training = folds[0].splits.query("split == 'train'")["subject"].tolist()
+    few = of_trials[~of_trials["subject"].isin(training[:-2])]
+    kept = labelled_splits(folds[0], 2, 0, few)
+    assert sorted(kept.query("split == 'train'")["subject"]) == sorted(training[-2:])

@@ -67,6 +67,18 @@ def test_recordings_do_not_depend_on_the_order_of_windows(lengths, seed):
     np.testing.assert_allclose(plain[1][0], logs[recordings == "r0"].mean(0))
 
 
+def test_classes_that_change_within_a_recording_are_no_class_of_recordings():
+    labels = np.array([0, 1, 1, 1, 0, 0])
+    recordings = np.repeat(["r1", "r2", "r3"], 2)
+    logs = answers(np.random.default_rng(0), 6, 2)
+    scores = metrics.classification_scores(labels, logs, recordings)
+    for name in ("recording_auroc", "recording_balanced_accuracy", "recording_f1"):
+        assert np.isnan(scores[name])
+    assert np.isfinite(scores["window_auroc"])
+    whole, pooled = metrics.by_recording(labels, logs, recordings)
+    assert (whole.shape, pooled.shape) == ((0,), (0, 2))
+
+
 def test_interval_resamples_subjects_not_windows():
     # Each subject answers all its windows alike: the windows add no certainty.
     random = np.random.default_rng(0)

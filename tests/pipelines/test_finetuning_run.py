@@ -27,7 +27,7 @@ def project(tmp_path_factory) -> KedroProject:
     """A project with a pretrained encoder, fine-tuned once by a process that is killed."""
     project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
     (project.root / "conf" / "local" / "parameters.yml").write_text(SMALL + TUNING)
-    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder")
+    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
     switches = "finetuning.fault=kill@3*1,finetuning.regularisation.class_weights=False"
     result = run(project, "--pipeline", "finetuning", "--params", switches)
     (project.root / "log").write_text(result.stderr + result.stdout)
@@ -64,6 +64,21 @@ def test_the_phases_are_told(project):
     assert "phase 1" in log
     assert "phase 2" in log
     assert "parameters are trained" in log
+
+
+def test_response_times_are_learned_from_windows_of_trials(project):
+    label = (
+        "finetuning.label.kind=trial,finetuning.label.column=rt,finetuning.label.type=regression"
+    )
+    run(project, "--pipeline", "finetuning", "--params", label)
+    windows = pd.read_parquet(newest(project, "05_model_input/finetuning_windows.parquet"))
+    trials = pd.read_parquet(newest(project, "03_primary/trials.parquet"))
+    assert len(windows) == (trials["excluded"] == "").sum()
+    predictions = pd.read_parquet(newest(project, "07_model_output/finetuning_predictions.parquet"))
+    truth = predictions.merge(trials, on=["recording", "trial"], validate="one_to_one")
+    assert (truth["rt"] == truth["value"]).all()
+    metrics = json.loads(newest(project, "08_reporting/finetuning_metrics.json").read_text())
+    assert metrics["test"]["fine_tuned"]["n_windows"] == len(truth) > 0
 
 
 def test_a_mistake_is_one_line_before_training(project):

@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbn_foundation.labels.trials import recording_trials
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.trials import NO_PRESS, recording_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.build import build_store
-from hbn_foundation.signals.params import TrialWindowParams
+from hbn_foundation.signals.params import TrialWindowParams, WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.trial_windows import cut_trial_windows
-from hbn_foundation.signals.windows import WindowReader
+from hbn_foundation.signals.trial_windows import cut_trial_windows, windows_of_label
+from hbn_foundation.signals.windows import WindowReader, cut_windows
 from recordings.eeg_files import bids_file, noise, raw_array, write
 
 LENGTHS = (1000, 250)
@@ -124,3 +126,29 @@ def test_onsets_count_from_the_first_sample_of_the_store(tmp_path, sfreq):
     read = WindowReader(store, 100).read(windows["row"], windows["start"])
     peak = np.abs(read[0].astype(float)).sum(axis=1).argmax()
     assert peak == 50
+
+
+OF_RT = LabelParams(kind="trial", column="rt", type="regression")
+
+
+def test_each_label_has_its_windows(store):
+    windows = cut_windows(store, WindowParams())
+    usual = TrialWindowParams()
+    table = trials((0, 3.0))
+    for label in (LabelParams(), LabelParams(kind="participant", column="age")):
+        assert windows_of_label(label, windows, store, table, usual, 2.0) is windows
+    chosen = windows_of_label(OF_RT, windows, store, table, usual, 2.0)
+    pd.testing.assert_frame_equal(chosen, cut_trial_windows(store, table))
+
+
+def test_without_windows_of_trials_there_is_one_clear_line(store):
+    windows = cut_windows(store, WindowParams())
+    lost = pd.concat([trials((0, 9.0), (0, 9.5)), trials((0, 3.0), excluded=NO_PRESS)])
+    for table, params, says in (
+        (trials((0, 1.0)).iloc[:0], TrialWindowParams(), "the recordings have no trials"),
+        (lost, TrialWindowParams(), f"of 3 trials none is left: 2 without .*, 1 {NO_PRESS}"),
+        (trials((0, 3.0)), TrialWindowParams(seconds=1), "=1: the encoder takes windows of 2 s"),
+    ):
+        with pytest.raises(UserError, match=says) as caught:
+            windows_of_label(OF_RT, windows, store, table, params, 2.0)
+        assert "\n" not in str(caught.value)
