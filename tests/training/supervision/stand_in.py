@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -171,7 +170,6 @@ def fill(path: Path) -> None:
 
 def main(work_dir: Path, options: dict[str, Any]) -> None:
     """Be a whole run, as a process of its own; write the weights where they can be found."""
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     try:
         run = open_run(work_dir, options.pop("name", "run"), {"seed": 0}, "auto")
         result = supervise(run, **options)

@@ -48,7 +48,7 @@ def on_a_terminal(code: str, *arguments: str, columns: int = 80) -> str:
     child, terminal = pty.fork()
     if child == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(HERE)}
+        environment = {**os.environ, "TERM": "xterm"}
         environment.pop("COLUMNS", None)
         os.execve(sys.executable, [sys.executable, "-c", code, *arguments], environment)
     written = b""

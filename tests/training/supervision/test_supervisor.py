@@ -6,18 +6,22 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stand_in import EPOCHS, STEPS, alive, expected, supervise, wait_for
 
+import hbn_foundation
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import as_lines, read_incidents
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
+
+PACKAGE = Path(hbn_foundation.__file__).parents[1]
 
 
 def test_nothing_happens_and_nothing_is_recorded(run):
@@ -75,7 +79,7 @@ def test_a_child_that_hangs_before_it_reads_its_work_does_not_hang_the_parent(
 ):
     """More than a pipe holds is waiting to be read."""
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1000)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(UserError, match="given up after 1 restarts"):
         supervise(run, payload=b"0" * 10**7, limits={"start": 0.5, "max_restarts": 1})
 
@@ -141,7 +145,7 @@ def test_a_mistake_of_the_user_stays_one_line(run):
 
 
 def test_a_target_that_cannot_be_imported_is_not_tried_again(run, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE))  # no stand-in there
     with pytest.raises(UserError, match="No module named 'stand_in'"):
         supervise(run)
     assert len(read_incidents(run.path)) == 1
