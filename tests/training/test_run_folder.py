@@ -16,6 +16,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.training.run_folder import (
     BEST,
     DONE,
+    LOCK,
     METADATA,
     OWN_DIGEST,
     RUN,
@@ -30,6 +31,8 @@ from hbn_foundation.training.run_folder import (
     own_digest,
     prune,
 )
+from hbn_foundation.training.supervision.heartbeat import Heartbeat
+from hbn_foundation.training.supervision.incidents import read_incidents
 
 IDENTITY = {"encoder": {"hidden_dim": 32, "tokens": ["band"]}, "data": {"signals": "a1"}}
 OTHER = {"encoder": {"hidden_dim": 64, "tokens": ["band"]}, "data": {"signals": "a1"}}
@@ -62,6 +65,29 @@ def lines(caplog):
 
 def test_nothing_saved_is_a_beginning(run):
     assert run.newest() == (None, 0)
+    assert read_incidents(run.path) == []
+
+
+def test_a_run_that_was_not_closed_was_killed(run):
+    """The lock of a killed process is free, and its number is still there."""
+    Heartbeat(run.path).beat("step", device="cuda", epoch=3, step=25)
+    (run.path / LOCK).write_text("4711")
+    run._lock.close()
+    RunFolder(run.path, IDENTITY).close()
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.device, incident.section) == ("killed", "cuda", "step")
+    assert (incident.epoch, incident.step) == (2, 25)
+    assert "process 4711" in incident.what
+    RunFolder(run.path, IDENTITY).close()  # the one before was closed
+    assert len(read_incidents(run.path)) == 1
+
+
+def test_killed_before_its_first_beat(run):
+    (run.path / LOCK).write_text("4711")
+    run._lock.close()
+    again = RunFolder(run.path, IDENTITY)
+    assert [incident.device for incident in read_incidents(run.path)] == [""]
+    again.close()
 
 
 def test_the_newest_is_by_number(run):
@@ -108,6 +134,9 @@ def test_a_missing_file_is_named(run, name, lines):
     (run.path / "epoch-000" / name).unlink()
     assert run.newest() == (None, 0)
     assert f"{name} is missing; put aside as epoch-000.damaged" in lines()[-1]
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.what) == ("damaged", f"epoch-000: {name} is missing")
+    assert incident.action == "put aside as epoch-000.damaged, the one before is used"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff"])

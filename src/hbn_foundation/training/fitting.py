@@ -21,7 +21,7 @@ from hbn_foundation.training.disk import check_space
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, damage, epochs_in
-from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Link
+from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT, Link
 
 if TYPE_CHECKING:
     import lightning
@@ -134,7 +134,7 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
 def why_stopped(loop: TrainingLoop, params: RunParams) -> str:
     """Say in a few words what ended a training."""
     if loop.cut_short == TIME_LIMIT:
-        return f"time limit, max_training_time {params.max_training_time:g} s"
+        return f"{TIME_IS_UP}, max_training_time {params.max_training_time:g} s"
     if loop.cut_short == STOPPED:
         return STOPPED
     if len(loop.history) >= params.epochs:

@@ -18,6 +18,7 @@ from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, Heartbeat
 
 TIME_LIMIT, STOPPED = "time_limit", "stopped"
+TIME_IS_UP = "time limit"  # so begins what a training says that the time ended
 STEPS_IN_MEDIAN = 101
 
 
