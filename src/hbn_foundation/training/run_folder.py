@@ -16,7 +16,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done, write_directory
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, record
 
@@ -112,23 +112,11 @@ class RunFolder:
         return None, 0
 
     def check_best(self) -> None:
-        """Put a damaged best checkpoint aside, and its epoch's in its place while that is kept."""
+        """Put a damaged best checkpoint aside; the training then takes what is left."""
         best = self.path / BEST
-        if best.exists():
-            problem = damage(best)
-            if problem is None:
-                return
+        problem = damage(best) if best.exists() else None
+        if problem is not None:
             self.set_aside(best, problem)
-        for folder in reversed(self.epochs()):
-            metadata = {} if damage(folder) else json.loads((folder / METADATA).read_text())
-            if metadata.get("best_so_far"):
-                metadata.pop(DIGESTS[STATE], None)
-                metadata[OWN_DIGEST] = own_digest(metadata)
-                weights = (folder / WEIGHTS).read_bytes()
-                described = json.dumps(metadata, indent=2).encode()
-                with full_disk_named(best):
-                    write_directory(best, {WEIGHTS: weights, METADATA: described})
-                return
 
 
 def epochs_in(folder: Path) -> list[Path]:

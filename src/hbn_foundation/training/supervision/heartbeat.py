@@ -77,11 +77,13 @@ class Heartbeat:
     Parameters
     ----------
     folder
-        Of the run.
+        Of the run; None where nobody reads them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
+    def __init__(self, folder: Path | None) -> None:
+        self._file: int | None = None
+        if folder is not None:
+            self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
         self._last = Beat(pid=os.getpid(), boot=boot_id())
 
     def beat(self, section: str, **news: Any) -> Beat:
@@ -89,6 +91,8 @@ class Heartbeat:
         values = {**asdict(self._last), **news, "section": section}
         values |= {"count": self._last.count + 1, "monotonic": time.monotonic()}
         self._last = Beat(**values)
+        if self._file is None:
+            return self._last
         text = sealed(asdict(self._last))
         if len(text) > SIZE:  # very many parameter groups
             text = sealed({**asdict(self._last), "learning_rates": {}})

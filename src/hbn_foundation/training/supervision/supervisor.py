@@ -30,9 +30,7 @@ from hbn_foundation.training.supervision.process import EXIT_FULL_DISK, FAILURE,
 SECONDS_BETWEEN_LOOKS = 0.1
 ERROR, USER, FINISHED = "error", "user", "finished"
 KEPT = "stopped; what is saved is kept"
-MORE_TIME = (
-    "stopped; the same command with more max_training_time goes on from the last whole epoch"
-)
+MORE_TIME = "stopped; the same command with more max_training_time goes on"
 PAUSE = 5.0  # a longer time between two looks is a pause of this process
 
 #: Devices on which a child of this process was left behind; other trainings keep away from them.
