@@ -218,7 +218,7 @@ def test_without_a_supervisor_it_draws_itself(store, windows, splits, tmp_path, 
     beats, lines = [], []
     monkeypatch.setattr(Display, "show", lambda _, beat: beats.append(beat))
     monkeypatch.setattr(Display, "line", lambda _, text: lines.append(text))
-    _, history = run(store, windows, splits, tmp_path, tokens=("band",))
+    _, history = run(store, windows, splits, tmp_path)
     assert [line.partition(":")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
     assert beats[-1].step == beats[-1].steps == 2 * (beats[-1].steps // len(history))
     assert {beat.device for beat in beats if beat.section == "step"} == {"cpu"}
