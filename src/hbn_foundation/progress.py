@@ -4,17 +4,39 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 LOGGER = logging.getLogger("hbn_foundation")
 SECONDS_BETWEEN_LINES = 10.0
+_DRAWN: list[bool] = []  # as many as draw
 
 
 def say(text: str) -> None:
     """Tell the user one line through the project's logger."""
     LOGGER.info(text)
+
+
+def may_draw() -> bool:
+    """Tell whether a bar can be drawn: on a terminal where no other one is."""
+    return sys.stderr.isatty() and not _DRAWN
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Have the terminal for oneself inside the block: two bars at once would write into another."""
+    _DRAWN.append(True)
+    try:
+        yield
+    finally:
+        _DRAWN.pop()
+
+
+def draw_nothing() -> None:
+    """Leave the terminal to the process that started this one, from now on."""
+    _DRAWN.append(True)
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
@@ -31,7 +53,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
+    if may_draw():
         yield from _bar(items, description, total)
     else:
         yield from _lines(items, description, total)
@@ -41,7 +63,7 @@ def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=False) as progress:
+    with drawing(), Progress(console=Console(stderr=True), transient=False) as progress:
         yield from progress.track(items, total=total, description=description)
 
 

@@ -262,7 +262,7 @@ def order(seconds=100.0, requested="cpu", **changes) -> str:
 
 def test_the_last_line_that_it_prints_is_the_answer():
     answer = subprocess.run(
-        PROBE, input=order(), capture_output=True, text=True, check=True, timeout=120
+        PROBE, input=order(), capture_output=True, text=True, check=True, timeout=300
     )
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
     assert lines[-1]["usable"]
@@ -279,8 +279,8 @@ def test_a_probe_whose_parent_is_gone_ends_itself():
     started = time.monotonic()
     process.stdin.write(order(seconds=3.0))
     process.stdin.close()
-    assert process.wait(30) == -signal.SIGALRM
-    assert time.monotonic() - started < 20
+    assert process.wait(90) == -signal.SIGALRM
+    assert time.monotonic() - started < 80
     process.stdout.close()
 
 

@@ -13,6 +13,7 @@ from runs import SHORT, run
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import load_encoder
 from hbn_foundation.training.scoring import pretext_scores
+from hbn_foundation.training.supervision.display import Display
 
 
 def same(one, other):
@@ -211,3 +212,13 @@ def test_wrong_input_is_told_in_one_line(store, windows, splits, tmp_path):
     nobody = pd.DataFrame({"subject": ["x"], "split": ["train"]})
     with pytest.raises(UserError, match="no train subject has a window"):
         run(store, windows, nobody, tmp_path)
+
+
+def test_without_a_supervisor_it_draws_itself(store, windows, splits, tmp_path, monkeypatch):
+    beats, lines = [], []
+    monkeypatch.setattr(Display, "show", lambda _, beat: beats.append(beat))
+    monkeypatch.setattr(Display, "line", lambda _, text: lines.append(text))
+    _, history = run(store, windows, splits, tmp_path)
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert beats[-1].step == beats[-1].steps == 2 * (beats[-1].steps // len(history))
+    assert {beat.device for beat in beats if beat.section == "step"} == {"cpu"}

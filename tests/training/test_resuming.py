@@ -5,7 +5,6 @@ In this process: what a killed one leaves on the disk is what is written until t
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -19,18 +18,17 @@ from runs import CPU, SHORT, SMALL
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.fitting import final_checkpoint
+from hbn_foundation.training.loop import PretrainingLoop
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain_in
 from hbn_foundation.training.run_folder import (
     BEST,
     LAST,
-    METADATA,
-    OWN_DIGEST,
     STATE,
     WEIGHTS,
     RunFolder,
-    own_digest,
 )
 from hbn_foundation.training.supervision.link import STOPPED, Link, Orders
 
@@ -212,23 +210,76 @@ def test_with_all_damaged_it_begins_anew(train, whole, tmp_path):
     assert len(list((tmp_path / "run").glob("*.damaged"))) == 3
 
 
-def test_a_lost_best_is_replaced_by_the_best_that_is_left(train, whole, tmp_path):
-    """Its epoch is not kept either: the newest whole epoch takes its place until a better one."""
-    checkpoint, _, _, path = whole
+def test_killed_between_an_epoch_and_its_best(train, whole, tmp_path):
+    """Of the last epoch: nothing is left to train, and its weights are the best all the same."""
+    checkpoint, history, sections, _ = whole
+    assert checkpoint.metadata["best_epoch"] == 2
+    last = max(n for n, section in enumerate(sections) if section == "checkpoint")
+    with pytest.raises(Killed):
+        train(tmp_path / "run", last=last)
+    assert RunFolder(tmp_path / "run", {}).newest()[1] == 3
+    assert Checkpoint.load(tmp_path / "run" / BEST).metadata["best_epoch"] == 1
+    again, history_again, sections_again = train(tmp_path / "run")
+    assert same(again, checkpoint)
+    assert same_history(history_again, history)
+    assert "step" not in sections_again
+
+
+def test_the_best_of_an_epoch_that_is_trained_anew_is_not_kept(train, whole, tmp_path, monkeypatch):
+    """As on another device, where the epoch does not come out as well."""
     folder = tmp_path / "run"
-    shutil.copytree(path, folder)
-    shutil.rmtree(folder / BEST)
-    for epoch in RunFolder(folder, {}).epochs():
-        metadata = json.loads((epoch / METADATA).read_text()) | {"best_so_far": False}
-        metadata[OWN_DIGEST] = own_digest(metadata)
-        (epoch / METADATA).write_text(json.dumps(metadata))
+    shutil.copytree(whole[3], folder)
     shutil.rmtree(folder / "epoch-002")
+    real = PretrainingLoop.monitored
+    monkeypatch.setattr(PretrainingLoop, "monitored", lambda loop: real(loop) + 100)
     again, history, _ = train(folder)
-    later = history[history["epoch"] >= 1]
-    expected = later.loc[later["validation_loss"].idxmin(), "epoch"]
-    assert again.metadata["best_epoch"] == expected
-    if checkpoint.metadata["best_epoch"] == expected:
-        assert same(again, checkpoint)
+    assert history["epoch"].tolist() == [0, 1, 2]
+    assert again.metadata["best_epoch"] == 1
+    assert same(again, Checkpoint.load(folder / "epoch-001"))
+
+
+def test_before_its_first_new_epoch_history_and_best_are_those_it_goes_on_from(
+    train, whole, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[3], folder)
+    shutil.rmtree(folder / "epoch-002")
+    first_step = 1 + whole[2].index("first_step")
+    with pytest.raises(Killed):
+        train(folder, last=first_step)
+    checkpoint, history = final_checkpoint(folder, "time limit")
+    assert history["epoch"].tolist() == [0, 1]
+    assert same(checkpoint, Checkpoint.load(folder / "epoch-001"))
+
+
+def test_a_lost_best_is_replaced_by_its_epoch(train, tmp_path):
+    """Which is not the newest."""
+    checkpoint, *_ = train(tmp_path / "run", trainer=STANDING_STILL)
+    assert checkpoint.metadata["best_epoch"] == 0
+    shutil.rmtree(tmp_path / "run" / BEST)
+    again, *_ = train(tmp_path / "run", trainer=STANDING_STILL)
+    assert same(again, checkpoint)
+    assert {**again.metadata, **without_time(checkpoint)} == again.metadata
+
+
+def without_time(checkpoint) -> dict:
+    return {
+        key: part for key, part in checkpoint.metadata.items() if key in ("monitored", "scores")
+    }
+
+
+def test_a_lost_best_is_replaced_by_the_best_that_is_left(train, tmp_path):
+    """Its epoch is not kept either: the newest whole epoch takes its place until a better one."""
+    trainer = {**STANDING_STILL, "early_stopping_patience": 3}
+    train(tmp_path / "run", trainer=trainer)
+    assert [path.name for path in RunFolder(tmp_path / "run", {}).epochs()] == [
+        "epoch-002", "epoch-003"
+    ]  # fmt: skip
+    shutil.rmtree(tmp_path / "run" / BEST)
+    shutil.rmtree(tmp_path / "run" / "epoch-003")
+    again, history, _ = train(tmp_path / "run", trainer=trainer)
+    assert again.metadata["best_epoch"] == 2
+    assert again.metadata["monitored"] == history["validation_loss"][2]
 
 
 def test_what_a_killed_process_was_writing_is_removed(train, whole, tmp_path):
@@ -269,6 +320,12 @@ def test_without_a_validated_epoch_the_last_whole_one_is_left(train, tmp_path):
     checkpoint, history = final_checkpoint(tmp_path / "run", "time limit")
     assert checkpoint.metadata["best_epoch"] == 0
     assert len(history) == 1
+    with pytest.raises(Killed):  # a second time, before another epoch is whole
+        train(tmp_path / "run", last=3, trainer=trainer)
+    assert same(final_checkpoint(tmp_path / "run", "time limit")[0], checkpoint)
+    again, *_ = train(tmp_path / "run", trainer=trainer)
+    assert again.metadata["best_epoch"] == 2
+    assert not (tmp_path / "run" / LAST).exists()
 
 
 @pytest.mark.parametrize("size", [16, 8])

@@ -9,13 +9,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.run_folder import (
     BEST,
     DONE,
+    LOCK,
     METADATA,
     OWN_DIGEST,
     RUN,
@@ -30,6 +31,8 @@ from hbn_foundation.training.run_folder import (
     own_digest,
     prune,
 )
+from hbn_foundation.training.supervision.heartbeat import Heartbeat
+from hbn_foundation.training.supervision.incidents import read_incidents
 
 IDENTITY = {"encoder": {"hidden_dim": 32, "tokens": ["band"]}, "data": {"signals": "a1"}}
 OTHER = {"encoder": {"hidden_dim": 64, "tokens": ["band"]}, "data": {"signals": "a1"}}
@@ -62,6 +65,29 @@ def lines(caplog):
 
 def test_nothing_saved_is_a_beginning(run):
     assert run.newest() == (None, 0)
+    assert read_incidents(run.path) == []
+
+
+def test_a_run_that_was_not_closed_was_killed(run):
+    """The lock of a killed process is free, and its number is still there."""
+    Heartbeat(run.path).beat("step", device="cuda", epoch=3, step=25)
+    (run.path / LOCK).write_text("4711")
+    run._lock.close()
+    RunFolder(run.path, IDENTITY).close()
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.device, incident.section) == ("killed", "cuda", "step")
+    assert (incident.epoch, incident.step) == (2, 25)
+    assert "process 4711" in incident.what
+    RunFolder(run.path, IDENTITY).close()  # the one before was closed
+    assert len(read_incidents(run.path)) == 1
+
+
+def test_killed_before_its_first_beat(run):
+    (run.path / LOCK).write_text("4711")
+    run._lock.close()
+    again = RunFolder(run.path, IDENTITY)
+    assert [incident.device for incident in read_incidents(run.path)] == [""]
+    again.close()
 
 
 def test_the_newest_is_by_number(run):
@@ -72,6 +98,7 @@ def test_the_newest_is_by_number(run):
     assert run.newest()[1] == 1001
 
 
+@settings(max_examples=40)
 @given(st.sampled_from([WEIGHTS, STATE, METADATA]), st.data())
 def test_a_file_cut_at_any_byte_is_seen(tmp_path_factory, name, data):
     run = RunFolder(tmp_path_factory.mktemp("runs") / "one", IDENTITY)
@@ -96,7 +123,7 @@ def test_a_bit_turned_anywhere_is_seen(tmp_path_factory, name, data):
 
 
 def test_altered_metadata_are_damage(run):
-    save(run.path / "epoch-000", b"a", best_so_far=True)
+    save(run.path / "epoch-000", b"a", flag=True)
     text = (run.path / "epoch-000" / METADATA).read_text()
     (run.path / "epoch-000" / METADATA).write_text(text.replace("true", "false"))
     assert damage(run.path / "epoch-000") == "metadata.json is damaged"
@@ -108,6 +135,9 @@ def test_a_missing_file_is_named(run, name, lines):
     (run.path / "epoch-000" / name).unlink()
     assert run.newest() == (None, 0)
     assert f"{name} is missing; put aside as epoch-000.damaged" in lines()[-1]
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, incident.what) == ("damaged", f"epoch-000: {name} is missing")
+    assert incident.action == "put aside as epoch-000.damaged, the one before is used"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff"])
@@ -127,24 +157,15 @@ def test_all_damaged_is_a_beginning_and_each_is_kept_aside(run, lines):
     assert run.newest() == (None, 0)
 
 
-@pytest.mark.parametrize("break_it", ["damage", "remove"])
-def test_a_damaged_best_is_replaced_by_its_epoch(run, break_it):
-    save(run.path / "epoch-000", b"best", best_so_far=True)
-    save(run.path / "epoch-001", b"worse", best_so_far=False)
-    if break_it == "damage":
-        save(run.path / BEST, b"best", state=False)
-        (run.path / BEST / WEIGHTS).write_bytes(b"b")
-    run.check_best()
-    assert damage(run.path / BEST) is None
-    assert (run.path / BEST / WEIGHTS).read_bytes() == b"best"
-    assert not (run.path / BEST / STATE).exists()
-
-
-def test_a_best_that_is_whole_is_left(run):
-    save(run.path / "epoch-000", b"first", best_so_far=True)
+def test_a_damaged_best_is_put_aside(run):
     save(run.path / BEST, b"best", state=False)
     run.check_best()
     assert (run.path / BEST / WEIGHTS).read_bytes() == b"best"
+    (run.path / BEST / WEIGHTS).write_bytes(b"b")
+    run.check_best()
+    assert not (run.path / BEST).exists()
+    (incident,) = read_incidents(run.path)
+    assert incident.what == "best: weights.safetensors is damaged, its digest differs"
 
 
 def test_a_folder_in_use_is_refused_in_one_line(run):

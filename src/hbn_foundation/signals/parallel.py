@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
+from hbn_foundation.progress import draw_nothing
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -108,7 +110,11 @@ def _run_until_broken(
 
 
 def _end_with(parent: int) -> None:
-    """End this worker when the process that started it is gone: a killed one cannot say so."""
+    """End this worker when the process that started it is gone: a killed one cannot say so.
+
+    The terminal is that one's, too.
+    """
+    draw_nothing()
 
     def watch() -> None:
         while os.getppid() == parent:

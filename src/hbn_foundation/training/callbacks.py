@@ -1,11 +1,12 @@
-"""What happens beside the steps: checkpoints after epochs, and telling how it goes."""
+"""What happens beside the steps: beats, checkpoints after epochs, and a line about each."""
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import torch
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
-from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, epochs_in
+from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, METADATA, damage, epochs_in
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.training_state import CheckpointFolders
@@ -113,8 +114,9 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
     """Write `epoch-NNN` every few epochs, `best` when validation is better, `last` at a cut.
 
     `epoch-NNN` also has the state of training, so that a run can go on from it bit by bit. Of an
-    epoch that is not whole only the weights are written, as `last`, and so it is where nothing was
-    ever validated.
+    epoch that is not whole only the weights are written, as `last`, and so it is as long as nothing
+    was validated. `best` is always of an epoch in the history: after a crash between two writes,
+    what belongs to an epoch that is trained anew is replaced.
 
     Parameters
     ----------
@@ -144,11 +146,9 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         self.state["monitored"] = self.monitored
 
     def metadata(self) -> dict[str, Any]:
-        """Metadata of a checkpoint after the last epoch."""
+        """Metadata of a checkpoint after the epoch of `row`."""
         scores = {name: value for name, value in self.row.items() if value == value}
-        epoch = self.row["epoch"]
-        so_far = epoch == self.state["best_epoch"]
-        found = {"best_epoch": epoch, "best_so_far": so_far, "scores": scores}
+        found = {"best_epoch": self.row["epoch"], "scores": scores}
         if self.monitored == self.monitored:
             found["monitored"] = self.monitored
         return {**self.provenance, **found}
@@ -161,18 +161,49 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         """Take it up."""
         self.state = {**self.state, **state_dict}
 
-    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """End at once, when patience was at its end as the run died; replace a lost best."""
-        trainer.should_stop = self.state["ends"]
-        if self.state["best_epoch"] is None or (self.folder / BEST).is_dir():
+    def on_fit_start(self, trainer: lightning.Trainer, loop: Any) -> None:
+        """Make history, `best` and `last` those of the epoch that training goes on from."""
+        if not loop.history:
             return
+        self._write_history(loop)
         self.row, self.monitored = loop.history[-1], self.state["monitored"]
-        self.state |= {"best": float("inf"), "best_epoch": None}
-        if self.monitored < float("inf"):  # false for NaN
-            self.state |= {"best": self.monitored, "best_epoch": self.row["epoch"]}
+        epoch = self.state["best_epoch"]
+        if epoch is None or self._epoch_of_best() != epoch:
+            shutil.rmtree(self.folder / BEST, ignore_errors=True)
+            self._replace_best(loop, epoch)
+
+    def _epoch_of_best(self) -> int | None:
+        """Tell the epoch whose weights are the best; None without a whole `best`."""
+        if damage(self.folder / BEST) is not None:
+            return None
+        return int(json.loads((self.folder / BEST / METADATA).read_text())["best_epoch"])
+
+    def _replace_best(self, loop: Any, epoch: int | None) -> None:
+        """Write the weights of the best epoch again, or else of the one that training is at."""
+        kept = self.folder / f"epoch-{epoch:03d}" if epoch is not None else None
+        if kept is not None and epoch != self.row["epoch"] and damage(kept) is None:
+            here = self.row, self.monitored, copy.deepcopy(loop.state_dict())
+            self.row = next(row for row in loop.history if row["epoch"] == epoch)
+            self.monitored = self.state["best"]
+            loop.load_state_dict(ModelCheckpoint.load(kept).weights)
             self._save_weights(loop, BEST)
-        elif self.state["ends"]:
-            self._save_weights(loop, LAST)
+            self.row, self.monitored, weights = here
+            loop.load_state_dict(weights)
+            return
+        self.state |= {"best": float("inf"), "best_epoch": None}
+        self._note_best()
+        self._save_weights(loop, LAST if self.state["best_epoch"] is None else BEST)
+
+    def _note_best(self) -> bool:
+        """Tell whether this epoch is the best so far, and note it."""
+        better: bool = self.monitored < self.state["best"]  # false for NaN
+        if better:
+            self.state |= {"best": self.monitored, "best_epoch": self.row["epoch"]}
+        return better
+
+    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
+        """End at once, when patience was at its end as the run died."""
+        trainer.should_stop = self.state["ends"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Save what is due; the row of this epoch is already in the history."""
@@ -184,8 +215,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         if reason is not None and not over:
             loop.cut_short, trainer.should_stop = reason, True
         self.monitored = self.state["monitored"] = loop.monitored()
-        with renamed_when_done(self.folder / HISTORY) as temporary:
-            temporary.write_text(json.dumps(loop.history))
+        self._write_history(loop)
         if loop.partial:
             plugin.save_held()  # the last whole epoch, if it was not due
             self._thin_out()
@@ -193,17 +223,23 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
             return
         ends = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
         self.state["ends"] = trainer.should_stop and loop.cut_short is None
-        if self.monitored < self.state["best"]:  # false for NaN
-            self.state |= {"best": self.monitored, "best_epoch": row["epoch"]}
-            self._save_weights(loop, BEST)
-        elif ends and self.state["best_epoch"] is None:
-            say("no validation loss was finite or due: the last epoch's weights are kept")
-            self._save_weights(loop, LAST)
+        better = self._note_best()
         plugin.hold = (row["epoch"] + 1) % self.every != 0 and not ends
-        self.link.beat(CHECKPOINT)
         trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
+        self.link.beat(CHECKPOINT)
+        if better:  # behind the epoch, from which it can be written again
+            self._save_weights(loop, BEST)
+            shutil.rmtree(self.folder / LAST, ignore_errors=True)
+        elif self.state["best_epoch"] is None:
+            self._save_weights(loop, LAST)
+            if ends:
+                say("no validation loss was finite or due: the last epoch's weights are kept")
         self._thin_out()
         self.link.beat(STEP)
+
+    def _write_history(self, loop: Any) -> None:
+        with renamed_when_done(self.folder / HISTORY) as temporary:
+            temporary.write_text(json.dumps(loop.history))
 
     def _thin_out(self) -> None:
         for old in epochs_in(self.folder)[: -self.keep_last]:
@@ -213,54 +249,24 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         ModelCheckpoint(loop.exported(), self.metadata()).save(self.folder / name)
 
 
-class Progress(lightning.Callback):
-    """A bar on a terminal, a line per epoch otherwise."""
+class Lines(lightning.Callback):
+    """Tell each epoch in one line.
 
-    def __init__(self, epochs: int) -> None:
+    Parameters
+    ----------
+    epochs
+        How many there are to be.
+    tell
+        Where to.
+    """
+
+    def __init__(self, epochs: int, tell: Callable[[str], None]) -> None:
         self.epochs = epochs
-        self.bar: Any = None
-        self.task: Any = None
-
-    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """Draw the bar."""
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as RichProgress
-
-            self.bar = RichProgress(console=Console(stderr=True))
-            self.bar.start()
-            total = self.epochs * int(trainer.num_training_batches)
-            self.task = self.bar.add_task("pretraining", total=total)
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, loop: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Move the bar."""
-        if self.bar is not None:
-            elapsed = max(time.monotonic() - loop.epoch_started, 1e-9)
-            loss = float(outputs["loss"].detach()) if outputs else float("nan")
-            text = (
-                f"epoch {trainer.current_epoch + 1}/{self.epochs} loss {loss:.3f} "
-                f"{loop.average.size / elapsed:.0f} windows/s {loop.device.type}"
-            )
-            self.bar.update(self.task, advance=1, description=text)
+        self.tell = tell
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """Tell the epoch in one line."""
-        line = describe_epoch(loop.history[-1], self.epochs, loop.partial)
-        if self.bar is None:
-            say(line)
-        else:
-            self.bar.console.print(line, highlight=False)
-
-    def on_fit_end(self, trainer: lightning.Trainer, loop: Any) -> None:
-        """Leave the bar."""
-        if self.bar is not None:
-            self.bar.stop()
-
-    def on_exception(self, trainer: lightning.Trainer, loop: Any, exception: Any) -> None:
-        """Leave the terminal as it was."""
-        self.on_fit_end(trainer, loop)
+        """Tell it."""
+        self.tell(describe_epoch(loop.history[-1], self.epochs, loop.partial))
 
 
 def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> str:

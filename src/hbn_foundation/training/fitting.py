@@ -20,8 +20,9 @@ from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 from hbn_foundation.training.disk import check_space
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
-from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, damage, epochs_in
-from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Link
+from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, epochs_in
+from hbn_foundation.training.supervision.display import Display
+from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT, Link
 
 if TYPE_CHECKING:
     import lightning
@@ -81,13 +82,15 @@ def fit(
         folder, params.checkpoint_every, params.keep_last, link, provenance
     )
     link.limit(params.max_training_time)
-    with quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
+    with Display() as display, quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
+        if link.orders is None:  # nobody else draws
+            link.show = display.show
         trainer = make_trainer(
             params,
             device,
             [
                 callbacks.History(device),
-                callbacks.Progress(params.epochs),
+                callbacks.Lines(params.epochs, display.line),
                 callbacks.Beats(link, params.epochs, device),
                 checkpoints,
             ],
@@ -105,8 +108,8 @@ def fit(
 def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
     """Load what a run leaves: the best weights by what is monitored, and the history.
 
-    The weights of an epoch that was cut short count where they are better; without a validation,
-    or where the end came before they were written, the last epoch's.
+    The weights of an epoch that was cut short count where they are better; without a validation
+    the last epoch's.
 
     Raises
     ------
@@ -118,9 +121,6 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
         if (folder / name / METADATA_FILE).is_file():
             metadata = json.loads((folder / name / METADATA_FILE).read_text())
             found[folder / name] = metadata.get("monitored", float("inf"))
-    whole = [path for path in epochs_in(folder) if damage(path) is None]
-    if not found and whole:
-        found[whole[-1]] = 0.0
     if not found:
         raise UserError(
             f"trainer: {stopped}, before the first epoch; expected time for a step at least"
@@ -134,7 +134,7 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
 def why_stopped(loop: TrainingLoop, params: RunParams) -> str:
     """Say in a few words what ended a training."""
     if loop.cut_short == TIME_LIMIT:
-        return f"time limit, max_training_time {params.max_training_time:g} s"
+        return f"{TIME_IS_UP}, max_training_time {params.max_training_time:g} s"
     if loop.cut_short == STOPPED:
         return STOPPED
     if len(loop.history) >= params.epochs:

@@ -16,7 +16,9 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done, write_directory
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
+from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
+from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, record
 
 RUN, LOCK, DONE, HISTORY = "run.json", "lock", "done", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
@@ -61,6 +63,8 @@ class RunFolder:
                 f"{path}: this training is running already (process {_holder(path)}); wait for "
                 "it, or set trainer.resume: false to train another one beside it"
             )
+        self._lock.seek(0)
+        before = self._lock.read().strip()  # empty where that one closed it
         with full_disk_named(path):
             self._lock.truncate(0)
             self._lock.write(str(os.getpid()))
@@ -68,10 +72,28 @@ class RunFolder:
         if not (path / RUN).exists():
             with renamed_when_done(path / RUN) as temporary:
                 temporary.write_text(json.dumps({"identity": identity}, indent=1))
+        self._opened = time.monotonic()
+        if before:
+            what = f"the run before (process {before}) was killed, or the machine went down"
+            self._record(KILLED, what, "going on from the last whole checkpoint")
 
     def close(self) -> None:
         """Let others have it."""
-        self._lock.close()
+        if not self._lock.closed:
+            self._lock.truncate(0)
+            self._lock.close()
+
+    def _record(self, kind: str, what: str, action: str) -> None:
+        seconds = time.monotonic() - self._opened
+        record(self.path, read_beat(self.path) or Beat(), kind, what, action, seconds=seconds)
+
+    def set_aside(self, folder: Path, problem: str) -> None:
+        """Rename a damaged checkpoint, so that nothing takes it for a whole one."""
+        aside = folder.with_name(f"{folder.name}{ASIDE}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        action = f"put aside as {aside.name}, the one before is used"
+        self._record(DAMAGED, f"{folder.name}: {problem}", action)
 
     def epochs(self) -> list[Path]:
         """Checkpoints of epochs, oldest first, whole or not."""
@@ -86,27 +108,15 @@ class RunFolder:
             problem = damage(folder)
             if problem is None:
                 return folder, int(folder.name.removeprefix("epoch-")) + 1
-            set_aside(folder, problem)
+            self.set_aside(folder, problem)
         return None, 0
 
     def check_best(self) -> None:
-        """Put a damaged best checkpoint aside, and its epoch's in its place while that is kept."""
+        """Put a damaged best checkpoint aside; the training then takes what is left."""
         best = self.path / BEST
-        if best.exists():
-            problem = damage(best)
-            if problem is None:
-                return
-            set_aside(best, problem)
-        for folder in reversed(self.epochs()):
-            metadata = {} if damage(folder) else json.loads((folder / METADATA).read_text())
-            if metadata.get("best_so_far"):
-                metadata.pop(DIGESTS[STATE], None)
-                metadata[OWN_DIGEST] = own_digest(metadata)
-                weights = (folder / WEIGHTS).read_bytes()
-                described = json.dumps(metadata, indent=2).encode()
-                with full_disk_named(best):
-                    write_directory(best, {WEIGHTS: weights, METADATA: described})
-                return
+        problem = damage(best) if best.exists() else None
+        if problem is not None:
+            self.set_aside(best, problem)
 
 
 def epochs_in(folder: Path) -> list[Path]:
@@ -155,14 +165,6 @@ def own_digest(metadata: dict[str, Any]) -> str:
     """Digest of all metadata but the digest itself."""
     rest = {key: value for key, value in metadata.items() if key != OWN_DIGEST}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def set_aside(folder: Path, problem: str) -> None:
-    """Rename a damaged checkpoint, so that nothing takes it for a whole one."""
-    aside = folder.with_name(f"{folder.name}{ASIDE}")
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
-    say(f"{folder}: {problem}; put aside as {aside.name}, the one before is used")
 
 
 def _try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.models.params import EncoderParams
-from hbn_foundation.progress import say
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.params import (
     NOT_IN_THE_WEIGHTS,
@@ -25,6 +24,7 @@ from hbn_foundation.training.params import (
 from hbn_foundation.training.run_folder import RunFolder, mark_done, open_run, prune
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
+from hbn_foundation.training.supervision.link import TIME_IS_UP
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 TARGET = "hbn_foundation.training.pretraining:pretrain_in"
-TIME_UP = "time limit, the supervisor ended it"
+ENDED = f"{TIME_IS_UP}, the supervisor ended it"
 
 
 def pretrain_supervised(
@@ -150,11 +150,9 @@ def train_supervised(
             resume_point=lambda: _resume_point(run),
             fault=ordered,
         ).run()
-        stopped = result.get("stopped", TIME_UP)
+        stopped = result.get("stopped", ENDED)
         checkpoint, history = final_checkpoint(run.path, stopped)
-        if stopped.startswith("time limit"):
-            say("the same command with more max_training_time goes on from the last whole epoch")
-        else:
+        if not stopped.startswith(TIME_IS_UP):
             checkpoint.when_stored = partial(mark_done, run.path)
     finally:
         run.close()
@@ -199,7 +197,7 @@ def digest(table: pd.DataFrame) -> str:
 
 def training_record(history: pd.DataFrame, incidents: list[Incident]) -> dict[str, Any]:
     """Say which epochs ran on which device, and what happened on each."""
-    epochs: dict[str, list[int]] = {incident.device: [] for incident in incidents}
+    epochs: dict[str, list[int]] = {one.device: [] for one in incidents if one.device}
     for epoch, device in zip(history["epoch"], history["device"], strict=True):
         epochs.setdefault(device, []).append(int(epoch))
     happened = [

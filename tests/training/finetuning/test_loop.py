@@ -1,5 +1,7 @@
 """A fine-tuning that dies and goes on, what it exports, and the options of its steps."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.training.finetuning.finetuning import prepare
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
-from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.finetuning.prediction import load_finetuned
+from hbn_foundation.training.run_folder import BEST, RunFolder
 
 EVERYTHING = {
     "regularisation": {"ema_decay": 0.8, "mixup": 0.4, "l2_sp": 0.1, "gain": 0.1, "noise": 0.1},
@@ -200,3 +203,20 @@ def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data, tm
     unfrozen = table[(table["block"] == "block_2") & table["trained"]]["step"].min()
     assert unfrozen == PLAN["phase1_epochs"] * 2
     assert np.isfinite(table["rate"]).all()
+
+
+def test_a_lost_best_is_written_again_from_its_epoch(short_run, data, tmp_path):
+    """Encoder and head as they are scored, not the state of training that the epoch keeps."""
+    groups = {
+        "trainer": {"epochs": 3, "early_stopping_patience": 3},
+        "regularisation": {"ema_decay": 0.8},
+        "rates": {"head_lr": 1e-30},  # the first epoch stays the best
+        "plan": {"strategy": "head_only"},
+    }
+    whole = tune_until(short_run[0], data, tmp_path, None, **groups)
+    assert whole[0].metadata["best_epoch"] == 0
+    shutil.rmtree(tmp_path / BEST)
+    again = tune_until(short_run[0], data, tmp_path, None, **groups)
+    assert "step" not in again[2]
+    check_the_same(again, whole)
+    load_finetuned(again[0])

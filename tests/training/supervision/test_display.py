@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hbn_foundation import progress
+from hbn_foundation.signals.parallel import run_parallel
 from hbn_foundation.training.supervision import display
 from hbn_foundation.training.supervision.display import Display, Pace, duration
 from hbn_foundation.training.supervision.heartbeat import EVALUATION, FIRST_STEP, Beat
@@ -48,7 +50,7 @@ def on_a_terminal(code: str, *arguments: str, columns: int = 80) -> str:
     child, terminal = pty.fork()
     if child == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(HERE)}
+        environment = {**os.environ, "TERM": "xterm"}
         environment.pop("COLUMNS", None)
         os.execve(sys.executable, [sys.executable, "-c", code, *arguments], environment)
     written = b""
@@ -93,6 +95,23 @@ def test_the_bar_outlives_a_killed_child(tmp_path):
     assert "epoch 4/4" in on_cpu
     assert " cpu" in on_cpu
     assert on_cpu.rindex(SHOWN) > on_cpu.rindex(HIDDEN)
+
+
+@pytest.mark.parametrize("before", ["draw_nothing()", "bar = drawing(); bar.__enter__()"])
+def test_in_a_worker_and_beside_another_bar_there_are_lines_alone(before):
+    text = on_a_terminal(f"from hbn_foundation.progress import *\n{before}\n{ALONE}")
+    assert HIDDEN not in text
+    assert "epoch 1 of 2: [loss] 0.250" in text
+
+
+def test_workers_draw_nothing():
+    assert [list(run_parallel(can_draw, [None], n_jobs)) for n_jobs in (1, 2)] == [
+        [(None, True)], [(None, False)]
+    ]  # fmt: skip
+
+
+def can_draw(_) -> bool:
+    return not progress._DRAWN
 
 
 def test_elsewhere_there_are_lines_alone(caplog, capfd):

@@ -47,7 +47,7 @@ def test_no_room_for_the_run_itself(small_disk):
         open_run(small_disk, "run", {"seed": 0}, "auto")
 
 
-def test_a_disk_that_fills_while_it_trains(small_disk, monkeypatch):
+def test_a_disk_that_fills_while_it_trains(small_disk, tmp_path, monkeypatch):
     run, filled = open_run(small_disk, "run", {}, "auto"), []
     real = supervisor.read_beat
 
@@ -55,11 +55,12 @@ def test_a_disk_that_fills_while_it_trains(small_disk, monkeypatch):
         beat = real(folder)
         if not filled and beat is not None and beat.step >= 7:
             filled.append(fill(small_disk))
+            (tmp_path / "go").touch()
         return beat
 
     monkeypatch.setattr(supervisor, "read_beat", read)
     with pytest.raises(UserError, match="disk full") as caught:
-        supervise(run, pause=0.1)
+        supervise(run, hold=(7, str(tmp_path / "go")))
     assert "\n" not in str(caught.value)
     assert read_beat(small_disk / "run").step >= 7
     assert run.newest() == (run.path / "epoch-000", 1)  # whole by its digests

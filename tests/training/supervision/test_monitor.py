@@ -77,7 +77,8 @@ def make_run(folder, section="step", pid=None, supervisor=GONE, epochs=3, **news
 
 def change_beat(folder, **values):
     found = json.loads((folder / heartbeat.FILE).read_bytes())
-    (folder / heartbeat.FILE).write_text(json.dumps({**found, **values}))
+    del found[heartbeat.CHECK]
+    (folder / heartbeat.FILE).write_bytes(heartbeat.sealed({**found, **values}))
 
 
 def shown(folder, width=100):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
-from hbn_foundation.progress import say
+from hbn_foundation.progress import drawing, may_draw, say
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat
 
 SECONDS_UNTIL_SILENCE_IS_SHOWN = 10.0
 
 
 class Display:
-    """Draws from the heartbeat, so that a hung child leaves no broken bar behind."""
+    """Draws from the heartbeat, so that a hung child leaves no broken bar behind.
+
+    The supervisor draws what its child beats; a training without one, its own beats.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -22,6 +25,7 @@ class Display:
         self._beat = Beat()
         self._heard = 0.0  # when the last beat came
         self._pace = Pace()
+        self._place = ExitStack()
 
     def __enter__(self) -> Display:
         return self
@@ -33,9 +37,11 @@ class Display:
         """Move the bar to a beat."""
         self._beat, self._heard = beat, time.monotonic()
         self._pace.note(beat, self._heard)
-        if not sys.stderr.isatty() or not beat.steps:
+        if not beat.steps:
             return
         if self._bar is None:
+            if not may_draw():
+                return
             self._start()
         self._bar.update(self._task, completed=beat.step, total=beat.steps)
 
@@ -57,6 +63,7 @@ class Display:
             self._heard = time.monotonic()  # whoever ended the child tells of its silence
             self._bar.stop()
             self._bar = None
+            self._place.close()
         self._pace = Pace()
 
     def _start(self) -> None:
@@ -75,6 +82,7 @@ class Display:
 
         rest_of_the_line = BarColumn(bar_width=None, table_column=Column(ratio=1))
         self._bar = Progress(rest_of_the_line, Now(), console=Console(stderr=True), expand=True)
+        self._place.enter_context(drawing())
         self._bar.start()
         self._task = self._bar.add_task("training", total=self._beat.steps)
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields
+import zlib
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-SIZE = 4096  # of the file: one block, so that a reader sees one beat and not two halves
+SIZE = 4096  # of the file, always: a shorter beat leaves nothing of a longer one
 FILE = "heartbeat.json"
+CHECK = "crc32"  # a reader can meet a write halfway: two halves of two beats do not fit it
+TRIES = 5
 
 START, FIRST_STEP, STEP, EVALUATION, CHECKPOINT, END = (
     "start",
@@ -74,11 +77,13 @@ class Heartbeat:
     Parameters
     ----------
     folder
-        Of the run.
+        Of the run; None where nobody reads them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
+    def __init__(self, folder: Path | None) -> None:
+        self._file: int | None = None
+        if folder is not None:
+            self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
         self._last = Beat(pid=os.getpid(), boot=boot_id())
 
     def beat(self, section: str, **news: Any) -> Beat:
@@ -86,20 +91,36 @@ class Heartbeat:
         values = {**asdict(self._last), **news, "section": section}
         values |= {"count": self._last.count + 1, "monotonic": time.monotonic()}
         self._last = Beat(**values)
-        text = json.dumps(asdict(self._last), separators=(",", ":"))
+        if self._file is None:
+            return self._last
+        text = sealed(asdict(self._last))
         if len(text) > SIZE:  # very many parameter groups
-            text = json.dumps({**asdict(self._last), "learning_rates": {}})
-        os.pwrite(self._file, text.encode().ljust(SIZE), 0)
+            text = sealed({**asdict(self._last), "learning_rates": {}})
+        os.pwrite(self._file, text.ljust(SIZE), 0)
         return self._last
 
 
 def read_beat(folder: Path) -> Beat | None:
-    """Read the last beat; None when there is none, or it is being written."""
-    try:
-        values = json.loads((folder / FILE).read_bytes())
-        return Beat(**{name: values[name] for name in (part.name for part in fields(Beat))})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Read the last beat; None when there is none, or none whole."""
+    for _ in range(TRIES):
+        try:
+            values = json.loads((folder / FILE).read_bytes())
+            if values.pop(CHECK) == _check(values):
+                return Beat(**values)
+        except OSError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None
+
+
+def sealed(values: dict[str, Any]) -> bytes:
+    """Values of a beat as they are written, with their check."""
+    return json.dumps({**values, CHECK: _check(values)}, separators=(",", ":")).encode()
+
+
+def _check(values: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values).encode())
 
 
 def boot_id() -> str:

@@ -1,4 +1,4 @@
-"""The record of what went wrong in a training: one JSON line per incident."""
+"""The record of what a training met with: one JSON line per incident."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import is_full_disk
+from hbn_foundation.training.supervision.heartbeat import Beat
+
 FILE = "incidents.jsonl"
+KILLED, DAMAGED = "killed", "damaged"
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that ended a child before its time.
+    """Something that ended a child, or its supervisor, before its time, or damaged what they left.
 
     Attributes
     ----------
     time
         ISO 8601, UTC, of the wall clock; `seconds` is since the start of the supervision.
     kind
-        `silent`, `died`, `no_result`, `out_of_memory`, `error`, `time_limit`, `stopped`.
+        `silent`, `died`, `no_result`, `out_of_memory`, `error`, `time_limit`, `stopped`: of the
+        child; `killed`: of the run before, with its supervisor; `damaged`: of a checkpoint.
     device, section, epoch, step
         Where the child was, by its last beat; epochs counted from 0 as in the history, steps done.
     what
@@ -57,6 +63,49 @@ def add_incident(folder: Path, incident: Incident) -> None:
         file.write(json.dumps(asdict(incident)).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def record(
+    folder: Path,
+    beat: Beat,
+    kind: str,
+    what: str,
+    action: str,
+    *,
+    seconds: float = 0.0,
+    stack: str = "",
+) -> None:
+    """Record an incident and say it in a line; where the disk is full, only the line is left.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    beat
+        The last one.
+    kind, what, action, seconds, stack
+        As of an `Incident`.
+    """
+    incident = Incident(
+        time=now(),
+        seconds=round(seconds, 2),
+        kind=kind,
+        device=beat.device,
+        section=beat.section,
+        epoch=max(beat.epoch - 1, 0),
+        step=beat.step,
+        what=what,
+        action=action,
+        stack=stack,
+    )
+    try:
+        add_incident(folder, incident)
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        say(f"{folder}: disk full, the incident is told here alone")
+    place = f"training on {beat.device}, {beat.section}, step {beat.step}" if beat.count else folder
+    say(f"{place}: {what}; {action}")
 
 
 def read_incidents(folder: Path) -> list[Incident]:

@@ -10,6 +10,7 @@ import signal
 import statistics
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, Heartbeat
 
 TIME_LIMIT, STOPPED = "time_limit", "stopped"
+TIME_IS_UP = "time limit"  # so begins what a training says that the time ended
 STEPS_IN_MEDIAN = 101
 
 
@@ -56,11 +58,17 @@ class Link:
         Where the heartbeat lies; None when nobody watches.
     orders
         From the supervisor; None when there is none.
+
+    Attributes
+    ----------
+    show
+        Called with each beat, where the training draws its progress itself.
     """
 
     def __init__(self, folder: Path | None = None, orders: Orders | None = None) -> None:
         self.orders = orders
-        self._heartbeat = Heartbeat(folder) if folder is not None else None
+        self.show: Callable[[Beat], None] | None = None
+        self._heartbeat = Heartbeat(folder)
         self._deadline = orders.deadline if orders is not None else None
         self._steps: deque[float] = deque(maxlen=STEPS_IN_MEDIAN)
         self._stop_asked = False
@@ -79,9 +87,11 @@ class Link:
         if self._deadline is None:
             self._deadline = time.monotonic() + seconds
 
-    def beat(self, section: str, **news: Any) -> Beat | None:
+    def beat(self, section: str, **news: Any) -> None:
         """Tell that the last thing is done and that `section` begins."""
-        return self._heartbeat.beat(section, **news) if self._heartbeat is not None else None
+        beat = self._heartbeat.beat(section, **news)
+        if self.show is not None:
+            self.show(beat)
 
     def step_done(self, seconds: float, **news: Any) -> None:
         """Tell that a step is done, which took so long."""

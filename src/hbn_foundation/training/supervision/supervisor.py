@@ -17,19 +17,20 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, is_full_disk, renamed_when_done
+from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
-from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
-from hbn_foundation.training.supervision.link import STOPPED, TIME_LIMIT, Orders
+from hbn_foundation.training.supervision.incidents import record
+from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT, Orders
 from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.process import EXIT_FULL_DISK, FAILURE, RESULT, Child
 
 SECONDS_BETWEEN_LOOKS = 0.1
 ERROR, USER, FINISHED = "error", "user", "finished"
 KEPT = "stopped; what is saved is kept"
+MORE_TIME = "stopped; the same command with more max_training_time goes on"
 PAUSE = 5.0  # a longer time between two looks is a pause of this process
 
 #: Devices on which a child of this process was left behind; other trainings keep away from them.
@@ -168,9 +169,12 @@ class Supervisor:
                     self._record(ending, STOPPED, KEPT)
                     raise self._stopped(stop)
                 if ending.kind == FINISHED:
+                    if str(result.get("stopped")).startswith(TIME_IS_UP):
+                        ending.what = result["stopped"]
+                        self._record(ending, TIME_LIMIT, MORE_TIME)
                     return result
                 if time.monotonic() > self.deadline and ending.kind not in (USER, ERROR):
-                    self._record(ending, TIME_LIMIT, KEPT)
+                    self._record(ending, TIME_LIMIT, MORE_TIME)
                     return {}
                 self._go_on(ending, progressed=self.resume_point().epochs > point.epochs)
 
@@ -274,26 +278,10 @@ class Supervisor:
         self.incidents += 1
 
     def _record(self, ending: Ending, kind: str, action: str) -> None:
-        beat = self.beat
-        incident = Incident(
-            time=now(),
-            seconds=round(time.monotonic() - self.started, 2),
-            kind=kind,
-            device=beat.device,
-            section=beat.section,
-            epoch=max(beat.epoch - 1, 0),
-            step=beat.step,
-            what=ending.what,
-            action=action,
-            stack=ending.stack,
+        seconds = time.monotonic() - self.started
+        record(
+            self.folder, self.beat, kind, ending.what, action, seconds=seconds, stack=ending.stack
         )
-        try:
-            add_incident(self.folder, incident)
-        except OSError as error:
-            if not is_full_disk(error):
-                raise
-            say(f"{self.folder}: disk full, the incident is told here alone")
-        say(f"training on {beat.device}, {beat.section}, step {beat.step}: {ending.what}; {action}")
 
     def _stopped(self, stop: StopSignals) -> TrainingStopped:
         epochs = self.resume_point().epochs
