@@ -19,7 +19,6 @@ HERE = Path(__file__).parent
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     """Let the child import the stand-in, and the package from where this process has it."""
-    """Let the child import the stand-in."""
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
 
 
