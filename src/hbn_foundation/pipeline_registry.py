@@ -2,13 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from hbn_foundation.pipelines import (
-    finetuning,
-    finetuning_comparison,
-    foundation,
-    ingestion,
-    submission,
-)
+from hbn_foundation.pipelines import finetuning, finetuning_comparison, foundation, ingestion
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,8 +10,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `foundation` begins at the BIDS root, so that one command does everything; `ingestion` is
     its first part alone; `finetuning` goes on from the checkpoint of an earlier run,
-    `finetuning_comparison` from the windows of one, `submission` from the checkpoints of both
-    challenges.
+    `finetuning_comparison` from the windows of one.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
@@ -26,6 +19,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "foundation": data + pretraining,
         "finetuning": finetuning.create_pipeline(),
         "finetuning_comparison": finetuning_comparison.create_pipeline(),
-        "submission": submission.create_pipeline(),
         "__default__": data + pretraining,
     }
