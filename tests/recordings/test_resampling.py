@@ -91,7 +91,9 @@ def test_pieces_cover_the_output_exactly(sfreq, seconds, chunk):
 def test_lengths_hold_the_ratio(n, sfreq):
     n_fft, m = _lengths(n, sfreq / 100)
     assert n_fft >= n
-    assert abs(m - n_fft * 100 / sfreq) < 10 * MAX_DRIFT
+    # A short recording that is made longer has few lengths to choose from: its drift is a share
+    # of a sample of the file, not of the longer one.
+    assert abs(m - n_fft * 100 / sfreq) < 10 * MAX_DRIFT * max(1, 100 / sfreq)
 
 
 def test_extending_reflects_about_the_ends():
