@@ -74,7 +74,7 @@ class SplitParams(Params):
 
 
 class TrialParams(Params):
-    """Which events of an events.tsv make a trial, and which feedback calls a press right."""
+    """Which events of an events.tsv make a trial, and which feedback calls a press correct."""
 
     event_column: str = Field("value", description="Column of the events' names.")
     feedback_column: str = Field("feedback", description="Column of what a press was answered.")
@@ -97,7 +97,7 @@ class TrialParams(Params):
         ("right_buttonPress",), description="Events of a press of the right button."
     )
     correct_feedback: tuple[str, ...] = Field(
-        ("smiley_face",), description="Feedback on a right press; any other is on a wrong one."
+        ("smiley_face",), description="Feedback on a correct press; any other is on a wrong one."
     )
 
     @property

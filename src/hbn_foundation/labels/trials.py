@@ -1,4 +1,4 @@
-"""Trials of a task with targets and button presses: response times and whether they were right.
+"""Trials of a task with targets and button presses: response times and success.
 
 The rules are those of the 2025 EEG Foundation Challenge for the contrast change detection task.
 A trial runs from one start to the next one, by time and not by the order of the rows: a press at
@@ -200,7 +200,7 @@ def _at(values: np.ndarray, positions: np.ndarray, there: np.ndarray) -> np.ndar
 
 
 def _judged(feedback: np.ndarray, params: TrialParams) -> np.ndarray:
-    """1 where the feedback says that the press was right, 0 where it says else, NaN if nothing."""
+    """1 where the feedback calls the press correct, 0 where it says else, NaN if nothing."""
     right = _among(feedback, params.correct_feedback).astype(float)
     right[_among(feedback, ("", "n/a"))] = np.nan
     return right

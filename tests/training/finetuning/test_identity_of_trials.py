@@ -1,0 +1,35 @@
+"""A run is gone on with only where its trials are the same."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from finetuning_runs import CPU, parameters, participants
+
+from hbn_foundation.training.finetuning import supervised
+
+CHECKPOINT = SimpleNamespace(metadata={"run_id": "parent"})
+
+
+@pytest.fixture
+def identity_of(data, tmp_path, monkeypatch):
+    """Return what a run would be recognised by, without training."""
+    store, windows, splits = data
+    monkeypatch.setattr(supervised, "train_supervised", lambda _, __, identity, *___: identity)
+    windows = windows.assign(rt=np.linspace(0.5, 2.5, len(windows)))
+
+    def identity(kind: str, change: float = 0.0):
+        column = {"kind": kind, "column": "rt"} if kind == "trial" else {"kind": kind}
+        return supervised.finetune_supervised(
+            CHECKPOINT, store, windows.assign(rt=windows["rt"] + change), splits, participants(),
+            *parameters(label=column), CPU, tmp_path,
+        )  # fmt: skip
+
+    return identity
+
+
+def test_other_response_times_are_another_run(identity_of):
+    assert identity_of("trial") == identity_of("trial")
+    assert identity_of("trial") != identity_of("trial", 0.1)
+    # what is not learned does not matter
+    assert identity_of("task") == identity_of("task", 0.1)
