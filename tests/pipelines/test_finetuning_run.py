@@ -79,6 +79,9 @@ def test_response_times_are_learned_from_windows_of_trials(project):
     assert (truth["rt"] == truth["value"]).all()
     metrics = json.loads(newest(project, "08_reporting/finetuning_metrics.json").read_text())
     assert metrics["test"]["fine_tuned"]["n_windows"] == len(truth) > 0
+    report = newest(project, "08_reporting/finetuning_report.txt").read_text()
+    assert "training mean" in report
+    assert "majority class" not in report
 
 
 def test_a_mistake_is_one_line_before_training(project):

@@ -112,7 +112,8 @@ def evaluate_finetuned(
     }
     main = main_score(targets.is_regression)
     for name, result in results.items():
-        say(f"{written_method(name)}: {score_title(main)} {result[main]:.3f}")
+        words = written_method(name, targets.is_regression)
+        say(f"{words}: {score_title(main)} {result[main]:.3f}")
     metrics = {
         "label": label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
@@ -125,15 +126,16 @@ def evaluate_finetuned(
     )
 
 
-def written_method(name: str) -> str:
-    """Name a method in words."""
-    return "fine-tuned" if name == FINE_TUNED else written(name)
+def written_method(name: str, numbers: bool = False) -> str:
+    """Name a method in words, by what it predicts."""
+    return "fine-tuned" if name == FINE_TUNED else written(name, numbers)
 
 
 def score_table(results: dict[str, dict[str, Any]], main: str) -> pd.DataFrame:
     """One row per method with all scores that are numbers, best first."""
+    numbers = main == main_score(is_regression=True)
     rows = [
-        {"method": name, "name": written_method(name)}
+        {"method": name, "name": written_method(name, numbers)}
         | {key: value for key, value in result.items() if isinstance(value, int | float)}
         for name, result in results.items()
     ]

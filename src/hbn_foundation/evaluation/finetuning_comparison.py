@@ -95,8 +95,7 @@ def comparison_table(
 
 
 def _name(method: str, score: str) -> str:
-    numbers = score.removeprefix("recording_") in OF_NUMBERS
-    return "training mean" if method == "majority" and numbers else written(method)
+    return written(method, score.removeprefix("recording_") in OF_NUMBERS)
 
 
 def best_plan(folds: pd.DataFrame, score: str) -> str:
