@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -244,16 +245,52 @@ def test_a_record_that_cannot_be_read_is_another_run(run, lines):
     other.close()
 
 
-def test_weights_of_older_runs_go_and_those_of_others_stay(tmp_path):
+def ended(path, age: float, *checkpoints: str, identity=IDENTITY) -> Path:
+    """A run that ended so many seconds ago, with checkpoints of these names."""
+    folder = RunFolder(path, identity)
+    for name in checkpoints:
+        save(folder.path / name, b"0" * 10**6, state=name != BEST)
+    folder.close()
+    os.utime(path / RUN, (time.time() - age,) * 2)
+    return path
+
+
+def test_weights_of_runs_that_are_done_go_but_for_the_newest(tmp_path):
     for name in ("old", "kept", "open"):
-        folder = RunFolder(tmp_path / name, IDENTITY)
-        save(folder.path / BEST, b"abc", state=False)
-        folder.close()
+        ended(tmp_path / name, 0, BEST, "epoch-001.damaged")
         if name != "open":
-            mark_done(folder.path)
-    prune(tmp_path, keep=tmp_path / "kept")
+            mark_done(tmp_path / name)
+    assert not (tmp_path / "kept" / "epoch-001.damaged").exists()
+    prune(tmp_path, tmp_path / "kept", 3)
     assert [(tmp_path / name / BEST).exists() for name in ("old", "kept", "open")] == [0, 1, 1]
     assert (tmp_path / "old" / DONE).exists()
+
+
+def test_of_unfinished_runs_the_last_ones_stay_and_a_line_names_the_others(tmp_path, lines):
+    for age in range(5):
+        ended(tmp_path / f"run{age}", age, "epoch-000", BEST, identity=OTHER)
+    ended(tmp_path / "empty", 0)
+    held = RunFolder(tmp_path / "run4", OTHER)
+    current = RunFolder(tmp_path / "current", IDENTITY)
+    prune(tmp_path, current.path, 2)
+    left = [len(list((tmp_path / f"run{age}").glob("[be]*-*"))) for age in range(5)]
+    assert left == [1, 1, 0, 0, 1]
+    (line,) = lines()
+    assert line.startswith("6 MB freed: the checkpoints of unfinished runs are removed but for the")
+    assert "(trainer.keep_unfinished)" in line
+    assert line.endswith(f"those of {tmp_path / 'run2'}, {tmp_path / 'run3'}")
+    for folder in (held, current):
+        folder.close()
+    with pytest.raises(UserError, match="checkpoints of the run run2 are removed") as caught:
+        open_run(tmp_path, "new", OTHER, "run2")
+    assert "\n" not in str(caught.value)
+    for name in ("run0", "run1", "run4", "empty"):
+        mark_done(tmp_path / name)
+    new = open_run(tmp_path, "new", OTHER, "auto")  # not one whose checkpoints are gone
+    assert new.path.name == "new"
+    new.close()
+    prune(tmp_path, current.path, 2)
+    assert lines() == [line]  # nothing more to remove
 
 
 values = st.recursive(

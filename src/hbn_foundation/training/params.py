@@ -91,6 +91,7 @@ NOT_IN_THE_WEIGHTS = frozenset(
     {
         "checkpoint_every",
         "keep_last",
+        "keep_unfinished",
         "max_non_finite",
         "max_training_time",
         "resume",
@@ -113,6 +114,12 @@ class RunParams(Params):
     checkpoint_every: int = Field(1, description="Epochs between checkpoints.", ge=1)
     validate_every: int = Field(1, description="Epochs between validations.", ge=1)
     keep_last: int = Field(3, description="Epoch checkpoints kept beside the best.", ge=1)
+    keep_unfinished: int = Field(
+        3,
+        description="Unfinished runs in work_dir, beside the current one, whose checkpoints stay "
+        "for resume; those of older ones are removed, and a line names them.",
+        ge=0,
+    )
     max_training_time: float = Field(
         21_600.0, description="Seconds after which training stops; six hours.", gt=0
     )

@@ -11,16 +11,19 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
+from hbn_foundation.training.supervision.heartbeat import FILE as HEARTBEAT
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, record
 
-RUN, LOCK, DONE, HISTORY = "run.json", "lock", "done", "history.json"
+#: `done` and `removed` are markers: the result is stored elsewhere; the checkpoints had to go.
+RUN, LOCK, DONE, REMOVED, HISTORY = "run.json", "lock", "done", "removed", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
 DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
@@ -134,7 +137,7 @@ def mark_done(path: Path) -> None:
         return
     taken = in_use(path)
     (path / DONE).touch()
-    for folder in [] if taken else epochs_in(path):
+    for folder in [] if taken else [*epochs_in(path), *path.glob(f"*{ASIDE}")]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -249,13 +252,22 @@ def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
         raise UserError(f"trainer.resume: the run {name} cannot be resumed: {difference}")
     if (folder / DONE).exists():
         raise UserError(f"trainer.resume: the run {name} is done; set auto or false to train anew")
+    if (folder / REMOVED).exists():
+        raise UserError(
+            f"trainer.resume: the checkpoints of the run {name} are removed, as newer runs came "
+            "(trainer.keep_unfinished); set auto or false to train anew"
+        )
     return folder
 
 
 def _unfinished(work_dir: Path) -> list[Path]:
-    """List the runs that are not done, newest first."""
+    """List the runs that can be gone on with, newest first."""
     folders = [path.parent for path in work_dir.glob(f"*/{RUN}")]
-    open_ = [folder for folder in folders if not (folder / DONE).exists()]
+    open_ = [
+        folder
+        for folder in folders
+        if not ((folder / DONE).exists() or (folder / REMOVED).exists())
+    ]
     return sorted(open_, key=lambda folder: (folder / RUN).stat().st_mtime, reverse=True)
 
 
@@ -280,9 +292,70 @@ def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = 
     return None
 
 
-def prune(work_dir: Path, keep: Path) -> None:
-    """Remove the weights of runs that are done, but for the newest; their records stay."""
+def prune(work_dir: Path, keep: Path, keep_unfinished: int) -> None:
+    """Bound the disk that runs use: of those that are done, records stay and checkpoints go.
+
+    Parameters
+    ----------
+    work_dir
+        Folder of all runs.
+    keep
+        The current run's, which stays as it is.
+    keep_unfinished
+        As for `prune_unfinished`.
+    """
     for marker in work_dir.glob(f"*/{DONE}"):
-        folder = marker.parent
-        if folder != keep and not in_use(folder):
-            shutil.rmtree(folder / BEST, ignore_errors=True)
+        if marker.parent != keep:
+            _remove_checkpoints(marker.parent)
+    prune_unfinished([path for path in _unfinished(work_dir) if path != keep], keep_unfinished)
+
+
+def prune_unfinished(folders: Iterable[Path], keep: int) -> None:
+    """Remove the checkpoints of unfinished runs but for the last few, and say so in a line.
+
+    Parameters
+    ----------
+    folders
+        Of the runs; those in use stay.
+    keep
+        So many runs with checkpoints stay, those that were trained last.
+    """
+    with_some = [path for path in folders if _checkpoints(path)]
+    removed = {}
+    for folder in sorted(with_some, key=_last_beat, reverse=True)[keep:]:
+        size = _remove_checkpoints(folder)
+        if size is not None:
+            (folder / REMOVED).touch()
+            removed[folder] = size
+    if removed:
+        names = ", ".join(str(folder) for folder in removed)
+        say(
+            f"{sum(removed.values()) / 1e6:,.0f} MB freed: the checkpoints of unfinished runs are "
+            f"removed but for the last {keep} (trainer.keep_unfinished), those of {names}"
+        )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    aside = [path for path in folder.glob(f"*{ASIDE}") if path.is_dir()]
+    kept = [folder / name for name in (BEST, LAST) if (folder / name).is_dir()]
+    return [*epochs_in(folder), *kept, *aside]
+
+
+def _remove_checkpoints(folder: Path) -> int | None:
+    """Remove them and count their bytes; None where a process holds the folder."""
+    try:
+        with open(folder / LOCK, "r+") as file:
+            if not _try_lock(file):
+                return None
+            parts = _checkpoints(folder)
+            size = sum(path.stat().st_size for part in parts for path in part.iterdir())
+            for part in parts:
+                shutil.rmtree(part, ignore_errors=True)
+    except OSError:  # there is no lock, or somebody else removes
+        return None
+    return size
+
+
+def _last_beat(folder: Path) -> float:
+    path = folder / HEARTBEAT if (folder / HEARTBEAT).exists() else folder / RUN
+    return path.stat().st_mtime

@@ -138,6 +138,7 @@ def train_supervised(
     ordered = Fault.parse(fault)
     run = open_run(Path(work_dir), run_id, identity, trainer.resume)
     try:
+        prune(Path(work_dir), run.path, trainer.keep_unfinished)
         run.check_best()
         result = Supervisor(
             run.path,
@@ -158,7 +159,7 @@ def train_supervised(
         run.close()
     incidents = read_incidents(run.path)
     checkpoint.metadata |= training_record(history, incidents)
-    prune(Path(work_dir), keep=run.path)
+    prune(Path(work_dir), run.path, trainer.keep_unfinished)
     return checkpoint, history, as_lines(incidents)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.training.run_folder import DONE, HISTORY, LOCK, RUN
+from hbn_foundation.training.run_folder import DONE, HISTORY, LOCK, REMOVED, RUN
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.heartbeat import FILE as BEATS
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
@@ -187,6 +187,8 @@ def _state(
     if last is not None and last.action.startswith(("given up", "stopped")):
         return (STOPPED if last.kind in (ASKED, TIME_LIMIT) else FAILED), last.what
     note = "the same command goes on from the last checkpoint"
+    if (folder / REMOVED).exists():
+        note = "its checkpoints are removed, as newer runs came"
     return (REBOOTED if beat is not None and beat.age is None else KILLED), note
 
 
