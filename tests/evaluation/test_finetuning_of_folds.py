@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,9 +34,13 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.supervision.heartbeat import read_beat
+from hbn_foundation.training.supervision.params import SupervisionParams
+from processes import alive, wait_for
 
 REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
 PLANS = ("head_only", "scratch")
+LONG = {"epochs": 4, "early_stopping_patience": 4, "batch_size": 32, "precision": "32"}
 
 
 def recipe_of(**changes) -> Recipe:
@@ -121,6 +130,46 @@ def test_a_killed_run_goes_on_and_nothing_is_done_twice(folds, params, tmp_path,
     assert done[6:] == [(0, "head_only", 1), (1, "head_only", 1)]
     assert not list((tmp_path / "runs").glob("training-*"))
     assert not list((tmp_path / "runs").glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_supervised_runs_have_the_same_names_and_results(folds, params, tmp_path):
+    """And one that is killed in a training goes on there: its folder is not made anew."""
+    one = params.model_copy(update={"plans": ("head_only",)})
+    recipe = recipe_of(trainer=FineTuningParams(**LONG))
+    plain = compare_plans(folds[:1], recipe, one)
+    assert plain.incidents == ""
+    elsewhere = one.model_copy(update={"work_dir": str(tmp_path / "supervised")})
+    arguments = (folds[:1], recipe, elsewhere, None, SupervisionParams())
+    process = multiprocessing.get_context("spawn").Process(target=compare_plans, args=arguments)
+    process.start()
+    child = wait_for(lambda: in_the_second_epoch(tmp_path / "supervised"))
+    os.kill(child, signal.SIGSTOP)  # so that it is not over when its parent is killed
+    process.kill()
+    process.join()
+    wait_for(lambda: not alive(child))
+    supervised = compare_plans(*arguments)
+    incident = json.loads(supervised.incidents)
+    assert incident["run"] == {"method": "head_only", "repeat": 0, "fold": 0, "seed": 0}
+    assert (incident["kind"], incident["device"]) == ("killed", "cpu")
+    assert incident["epoch"] >= 1
+    pd.testing.assert_frame_equal(plain.predictions, supervised.predictions)
+    clock = ["seconds"]
+    pd.testing.assert_frame_equal(
+        plain.folds.drop(columns=clock), supervised.folds.drop(columns=clock)
+    )
+    names = [
+        {path.name for path in Path(folder).glob("run-*.json")}
+        for folder in (one.work_dir, elsewhere.work_dir)
+    ]
+    assert names[0] == names[1]
+    assert not list((tmp_path / "supervised").glob("training-*"))
+
+
+def in_the_second_epoch(work_dir: Path) -> int | None:
+    """Process of a training that is there."""
+    beats = [read_beat(path) for path in work_dir.glob("training-*/*")]
+    return next((beat.pid for beat in beats if beat is not None and beat.epoch >= 2), None)
 
 
 def test_the_encoders_are_those_of_the_cross_validation(

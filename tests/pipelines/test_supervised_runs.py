@@ -2,11 +2,12 @@
 
 import json
 import signal
-import time
 
 import pytest
 
+from hbn_foundation.training.supervision.heartbeat import read_beat
 from kedro_project import SMALL, KedroProject
+from processes import alive, interrupt, wait_for
 
 TRAINING = ("run", "--pipeline", "foundation", "--nodes", "choose_device,pretrain_encoder")
 EPOCHS = 6
@@ -33,13 +34,22 @@ def newest(project: KedroProject, entry: str):
 def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
     """Start training, and send a signal to the whole run in its second epoch."""
     process = project.start(*TRAINING)
-    said = ""
+    said, child = "", None
     for line in process.stdout:
         said += line
-        if f"epoch 1 of {EPOCHS}" in line:
-            time.sleep(0.1)
-            process.send_signal(number)
-    return process.wait(timeout=60), said
+        if f"epoch 1 of {EPOCHS}" in line and child is None:
+            runs = project.root / "data" / "06_models" / "foundation_training"
+            (run,) = [path for path in runs.iterdir() if not (path / "done").exists()]
+            child = read_beat(run).pid
+            interrupt(process, number, child)
+    status = process.wait(timeout=180)
+    wait_for(lambda: not alive(child))
+    return status, said
+
+
+def kinds(project: KedroProject) -> list[str]:
+    lines = newest(project, "06_models/training_incidents.jsonl").read_text().splitlines()
+    return [json.loads(line)["kind"] for line in lines]
 
 
 def test_a_device_that_hangs_is_left_for_the_cpu(project):
@@ -84,6 +94,7 @@ def test_a_run_that_is_ended_goes_on_with_the_same_command(project, number, stat
     assert result.returncode == 0, result.stderr[-3000:]
     assert f"going on with the run {unfinished.name}" in result.stderr + result.stdout
     assert (unfinished / "done").exists()
+    assert kinds(project) == ["killed" if number == signal.SIGKILL else "stopped"]
     history = newest(project, "06_models/foundation_history.csv").read_text().splitlines()
     assert len(history) == EPOCHS + 1
     undisturbed = project.kedro(*TRAINING)

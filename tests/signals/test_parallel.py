@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
+from processes import alive, wait_for
 
 
 def square(x: int) -> int:
@@ -41,22 +42,7 @@ def die_once(marker: str) -> str:
 
 def sleep_named(folder: str) -> None:
     Path(folder, str(os.getpid())).touch()
-    time.sleep(120)
-
-
-def wait_until(condition, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return condition()
-
-
-def is_running(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    time.sleep(600)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -99,13 +85,13 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     )
     workers: list[int] = []
     try:
-        assert wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 60)
+        wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
         workers = [int(path.name) for path in tmp_path.iterdir()]
         parent.kill()
         parent.wait()
-        assert wait_until(lambda: not any(map(is_running, workers)), 15)
+        wait_for(lambda: not any(map(alive, workers)), 60)
     finally:
         parent.kill()
         parent.wait()
-        for worker in filter(is_running, workers):
+        for worker in filter(alive, workers):
             os.kill(worker, signal.SIGKILL)

@@ -355,3 +355,25 @@ def test_asked_to_stop_between_two_checkpoints_the_last_whole_epoch_is_kept(
     again, history, _ = train(tmp_path / "run", trainer=trainer)
     assert same(again, undisturbed)
     assert history["epoch"].tolist() == list(range(6))
+
+
+def test_with_another_number_of_threads_it_goes_on_and_says_so(train, whole, tmp_path, caplog):
+    """Sums are then in another order: the last bits differ, and nothing else."""
+    caplog.set_level("INFO")
+    _, history, _, path = whole
+    shutil.copytree(path, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "epoch-002")
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        _, again, _ = train(tmp_path / "run")
+    finally:
+        torch.set_num_threads(before)
+    line = f"going on with threads {before} before and {before + 1} now: weights may differ"
+    assert [text for text in caplog.messages if text.startswith(line)]
+    for column in ("train_loss", "validation_loss"):
+        assert again[column].tolist() == pytest.approx(history[column].tolist(), rel=1e-3)
+    caplog.clear()
+    shutil.rmtree(tmp_path / "run" / "epoch-002")
+    train(tmp_path / "run")
+    assert "going on with" not in caplog.text

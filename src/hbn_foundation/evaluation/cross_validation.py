@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance, provenance
+from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, side_by_side
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say, track
-from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["cross_validate", "summarise_folds"]
 
 CPU = {"chosen": "cpu"}
+INCIDENTS = "incidents.jsonl"
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,12 @@ def cross_validate(
     if len(waiting) < len(folds):
         say(f"cross-validation: {len(folds) - len(waiting)} of {len(folds)} folds are kept")
     n_jobs = params.repeats.n_jobs if plan["chosen"] == "cpu" else 1
-    for fold in track(_run_all(waiting, n_jobs), "cross-validation folds", total=len(waiting)):
+    Path(work_dir).mkdir(parents=True, exist_ok=True)
+    prune_scratch(Path(work_dir), "pretraining-*", trainer, n_jobs)
+    running = side_by_side(
+        _run_in_worker, waiting, n_jobs, "evaluation.repeats.n_jobs", Path(work_dir)
+    )
+    for fold in track(running, "cross-validation folds", total=len(waiting)):
         auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
         text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
         say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: {text}")
@@ -211,27 +216,28 @@ def pretrained_encoder(fold: Fold) -> Checkpoint:
     if (fold.checkpoint_path / METADATA_FILE).is_file():
         return Checkpoint.load(fold.checkpoint_path)
     scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
-    checkpoint, history = _pretrain(fold, scratch)
+    checkpoint, history, incidents = _pretrain(fold, scratch)
     checkpoint.save(fold.checkpoint_path)
     history.to_csv(fold.checkpoint_path / "history.csv", index=False)
+    (fold.checkpoint_path / INCIDENTS).write_text(incidents)
     remove_folder(scratch)
     return checkpoint
 
 
-def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame]:
-    """Pretrain under supervision, where that is wanted."""
+def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame, str]:
+    """Pretrain under supervision, where that is wanted, and then go on where it was killed."""
     from hbn_foundation.training.pretraining import pretrain
     from hbn_foundation.training.supervised import pretrain_supervised
 
     arguments = (
         fold.store, fold.windows, fold.splits, fold.participants, fold.encoder, fold.objective,
-        fold.trainer, fold.device_plan, folder,
+        going_on(fold.trainer), fold.device_plan, folder,
     )  # fmt: skip
     if fold.supervision is None:
-        return pretrain(*arguments, window=fold.window)
+        return *pretrain(*arguments, window=fold.window), ""
     return pretrain_supervised(
-        *arguments, window=fold.window, run_id="training", supervision=fold.supervision
-    )[:2]
+        *arguments, window=fold.window, run_id=TRAINING, supervision=fold.supervision
+    )
 
 
 def subject_folds(
@@ -243,22 +249,6 @@ def subject_folds(
     for _, part in table.groupby(["repeat", "fold"]):
         place = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
         yield *place, part[["subject", "split"]].reset_index(drop=True)
-
-
-def _run_all(folds: Sequence[Fold], n_jobs: int) -> Iterator[Fold]:
-    """Run folds, yielding each as it ends; finished ones are kept when another fails."""
-    for fold in folds:
-        fold.work_dir.mkdir(parents=True, exist_ok=True)
-    n_jobs = min(n_jobs, len(folds))
-    if n_jobs < 2:
-        yield from map(run_fold, folds)
-        return
-    for fold, result in run_parallel(_run_in_worker, folds, n_jobs):
-        if isinstance(result, WorkerKilled):
-            raise UserError(
-                f"evaluation.repeats.n_jobs={n_jobs}: a fold failed twice, {result}; try 1"
-            )
-        yield fold
 
 
 def _run_in_worker(fold: Fold) -> None:

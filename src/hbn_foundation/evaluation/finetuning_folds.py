@@ -6,22 +6,29 @@ names, so that neither pretrains what the other has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.cross_validation import Fold, hash_table, pretrained_encoder
+from hbn_foundation.evaluation.cross_validation import (
+    INCIDENTS,
+    Fold,
+    hash_table,
+    pretrained_encoder,
+)
 from hbn_foundation.evaluation.finetuning import main_score
 from hbn_foundation.evaluation.finetuning_runs import (
     BASELINES,
     Recipe,
     Run,
     carry_out,
+    incidents_path,
     labelled_targets,
     places_of,
     read_result,
@@ -30,15 +37,16 @@ from hbn_foundation.evaluation.finetuning_runs import (
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import ComparisonParams
 from hbn_foundation.evaluation.provenance import finetuning_provenance
+from hbn_foundation.evaluation.side_by_side import prune_scratch, side_by_side
 from hbn_foundation.labels.metric_names import check_metric
 from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.progress import say, track
-from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.targets import WindowTargets
+    from hbn_foundation.training.supervision.params import SupervisionParams
 
-Task = TypeVar("Task")
+N_JOBS = "finetuning_comparison.runs.repeats.n_jobs"
 OF_NUMBERS = ("nrmse", "recording_nrmse", "mae", "recording_mae")
 
 
@@ -51,10 +59,13 @@ class Compared(NamedTuple):
         One row per repeat, fold, seed and method: scores and costs.
     predictions
         Of all runs on their test windows, for resampling subjects.
+    incidents
+        Of all trainings, as JSON lines that name the run; empty without any.
     """
 
     folds: pd.DataFrame
     predictions: pd.DataFrame
+    incidents: str
 
 
 def compare_plans(
@@ -62,6 +73,7 @@ def compare_plans(
     recipe: Recipe,
     params: ComparisonParams,
     windows: pd.DataFrame | None = None,
+    supervision: SupervisionParams | None = None,
 ) -> Compared:
     """Fine-tune each plan with each seed in each fold, and fit the baselines.
 
@@ -78,6 +90,8 @@ def compare_plans(
     windows
         What is fine-tuned and scored on, as those of trials; by default the windows that the
         folds pretrain on.
+    supervision
+        How long each part of a fine-tuning may be silent; None trains in the worker itself.
 
     Returns
     -------
@@ -88,15 +102,17 @@ def compare_plans(
     UserError
         When labels, plans or scores do not fit, before anything is trained.
     """
-    runs = list_runs(folds, recipe, params, windows)
+    runs = list_runs(folds, recipe, params, windows, supervision)
     _check(runs, params)
     paths = [result_path(run) for run in runs]
     waiting = [run for run, path in zip(runs, paths, strict=True) if not path.is_file()]
     if len(waiting) < len(runs):
         say(f"comparison: {len(runs) - len(waiting)} of {len(runs)} runs are kept")
     n_jobs = params.repeats.n_jobs if folds[0].device_plan["chosen"] == "cpu" else 1
+    prune_scratch(Path(params.work_dir), "training-*", recipe.trainer, n_jobs)
     _pretrain_all(waiting, n_jobs)
-    for run in track(_each(carry_out, waiting, n_jobs), "fine-tuning runs", total=len(waiting)):
+    running = side_by_side(carry_out, waiting, n_jobs, N_JOBS, Path(params.work_dir))
+    for run in track(running, "fine-tuning runs", total=len(waiting)):
         say(_said(run))
     results = [read_result(run, path) for run, path in zip(runs, paths, strict=True)]
     table = pd.concat([rows for rows, _ in results], ignore_index=True)
@@ -104,6 +120,7 @@ def compare_plans(
     return Compared(
         table[[*first, *(name for name in table if name not in first)]],
         pd.concat([predictions for _, predictions in results], ignore_index=True),
+        all_incidents(runs),
     )
 
 
@@ -112,6 +129,7 @@ def list_runs(
     recipe: Recipe,
     params: ComparisonParams,
     windows: pd.DataFrame | None = None,
+    supervision: SupervisionParams | None = None,
 ) -> list[Run]:
     """List the runs fold by fold: baselines first, then each plan with each seed."""
     work_dir = Path(params.work_dir)
@@ -125,13 +143,30 @@ def list_runs(
         splits = labelled_splits(fold, params.labelled_subjects, params.repeats.seed, learned)
         first = Run(
             fold, fold.pretraining_key, learned, windows_key, splits, BASELINES, params.seeds[0],
-            recipe, code, work_dir,
+            recipe, code, work_dir, supervision,
         )  # fmt: skip
         runs.append(first)
         runs += [
             replace(first, method=plan, seed=seed) for plan in params.plans for seed in params.seeds
         ]
     return runs
+
+
+def all_incidents(runs: Sequence[Run]) -> str:
+    """Gather what the trainings met with: those of the folds' encoders, then those of the runs."""
+    found = {
+        run.fold.checkpoint_path / INCIDENTS: {"method": "pretraining", **run.place}
+        for run in runs
+        if run.method == BASELINES
+    }
+    found |= {incidents_path(run): {"method": run.method, **run.place} for run in runs}
+    lines = [
+        json.dumps({"run": name, **json.loads(line)})
+        for path, name in found.items()
+        if path.is_file()
+        for line in path.read_text().splitlines()
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def labelled_splits(
@@ -222,6 +257,8 @@ def _pretrain_all(runs: Sequence[Run], n_jobs: int) -> None:
     from hbn_foundation.training.checkpoint import METADATA_FILE
 
     folds = {run.pretraining_key: run.fold for run in runs}
+    if not folds:
+        return
     missing = [
         fold for fold in folds.values() if not (fold.checkpoint_path / METADATA_FILE).is_file()
     ]
@@ -229,29 +266,14 @@ def _pretrain_all(runs: Sequence[Run], n_jobs: int) -> None:
         fold.work_dir.mkdir(parents=True, exist_ok=True)
     if len(missing) < len(folds):
         say(f"pretrained encoders: {len(folds) - len(missing)} of {len(folds)} are kept")
-    for fold in track(_each(_pretrain_one, missing, n_jobs), "pretraining", total=len(missing)):
+    prune_scratch(runs[0].fold.work_dir, "pretraining-*", runs[0].fold.trainer, n_jobs)
+    running = side_by_side(_pretrain_one, missing, n_jobs, N_JOBS, runs[0].fold.work_dir)
+    for fold in track(running, "pretraining", total=len(missing)):
         say(f"pretrained repeat {fold.repeat + 1} fold {fold.fold + 1}")
 
 
 def _pretrain_one(fold: Fold) -> None:
     pretrained_encoder(fold)
-
-
-def _each(function: Callable[[Task], None], tasks: Sequence[Task], n_jobs: int) -> Iterator[Task]:
-    """Call a function for each task, yielding each as it ends; what it gives is on disk."""
-    n_jobs = min(n_jobs, len(tasks))
-    if n_jobs < 2:
-        for task in tasks:
-            function(task)
-            yield task
-        return
-    for task, result in run_parallel(function, tasks, n_jobs):
-        if isinstance(result, WorkerKilled):
-            raise UserError(
-                f"finetuning_comparison.runs.repeats.n_jobs={n_jobs}: a run failed twice, "
-                f"{result}; try 1"
-            )
-        yield task
 
 
 def _said(run: Run) -> str:

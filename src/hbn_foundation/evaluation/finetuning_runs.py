@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +27,7 @@ from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
 from hbn_foundation.evaluation.finetuning_bootstrap import long_predictions
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.evaluation.side_by_side import TRAINING, going_on
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
@@ -37,6 +37,7 @@ from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.supervision.params import SupervisionParams
 
 BASELINES = "baselines"
 NOT_IN_THE_SCORES = ("batch_size", "bootstraps")
@@ -80,6 +81,8 @@ class Run:
         Hash of the program, of `finetuning_provenance`.
     work_dir
         Where results are kept.
+    supervision
+        How long each part of a training may be silent; None trains in the worker itself.
     """
 
     fold: Fold
@@ -92,6 +95,7 @@ class Run:
     recipe: Recipe
     code: str
     work_dir: Path
+    supervision: SupervisionParams | None = None
 
     @property
     def key(self) -> str:
@@ -138,6 +142,11 @@ def result_path(run: Run) -> Path:
     return run.work_dir / f"run-{run.key}.json"
 
 
+def incidents_path(run: Run) -> Path:
+    """Where the incidents of a run's training are kept, as JSON lines."""
+    return result_path(run).with_suffix(".incidents.jsonl")
+
+
 def read_result(run: Run, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the scores, one row per method, and the predictions of a finished run."""
     rows = pd.DataFrame(json.loads(path.read_text()))
@@ -149,10 +158,12 @@ def read_result(run: Run, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def carry_out(run: Run) -> None:
     """Fine-tune or fit, score the test windows, and keep what was found."""
     path = result_path(run)
-    rows, predictions = _baselines(run) if run.method == BASELINES else _finetuned(run, path)
+    scratch = path.with_name(f"training-{path.stem}")
+    rows, predictions = _baselines(run) if run.method == BASELINES else _finetuned(run, scratch)
     _write(path.with_suffix(".parquet"), lambda file: predictions.to_parquet(file, index=False))
     # the last to be written says that the run is done
     _write(path, lambda file: file.write_text(json.dumps(plain(rows), indent=1)))
+    remove_folder(scratch)
 
 
 def _write(path: Path, write: Any) -> None:
@@ -167,25 +178,30 @@ def labelled_targets(run: Run) -> WindowTargets:
     return window_targets(run.windows, run.fold.participants, run.recipe.label, training)
 
 
-def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """Fine-tune by one plan."""
+def _finetune(run: Run, folder: Path) -> tuple[Checkpoint, pd.DataFrame, str]:
+    """Fine-tune by one plan under supervision, where that is wanted; give incidents, too."""
     from hbn_foundation.training.finetuning.finetuning import finetune
+    from hbn_foundation.training.finetuning.supervised import finetune_supervised
+
+    fold, recipe = run.fold, run.recipe
+    arguments = (
+        pretrained_encoder(fold), fold.store, run.windows, run.splits, fold.participants,
+        recipe.label, recipe.head, run.plan, recipe.rates, recipe.regularisation,
+        going_on(run.trainer), fold.device_plan, folder,
+    )  # fmt: skip
+    if run.supervision is None:
+        remove_folder(folder)  # of a run that was killed
+        return *finetune(*arguments), ""
+    return finetune_supervised(*arguments, run_id=TRAINING, supervision=run.supervision)
+
+
+def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Fine-tune by one plan, and score it."""
     from hbn_foundation.training.finetuning.prediction import predict
 
     fold, recipe = run.fold, run.recipe
-    checkpoint = pretrained_encoder(fold)
-    scratch = path.with_name(f"training-{path.stem}")
-    remove_folder(scratch)  # of a run that was killed
-    start = time.perf_counter()
-    try:
-        tuned, history = finetune(
-            checkpoint, fold.store, run.windows, run.splits, fold.participants, recipe.label,
-            recipe.head, run.plan, recipe.rates, recipe.regularisation, run.trainer,
-            fold.device_plan, scratch,
-        )  # fmt: skip
-    finally:
-        remove_folder(scratch)
-    seconds = time.perf_counter() - start
+    tuned, history, incidents = _finetune(run, folder)
+    _write(incidents_path(run), lambda file: file.write_text(incidents))
     targets = labelled_targets(run)
     batch_size = recipe.evaluation.batch_size
     validation = places_of(run, targets, "validation")
@@ -196,7 +212,7 @@ def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
             targets.values[validation], answers, main_score(targets.is_regression)
         ),
         "epochs": len(history),
-        "seconds": seconds,
+        "seconds": float(history["seconds"].sum()),
         "trainable": _trained_parameters(tuned, history),
     }
     predictions = predict(tuned, fold.store, _at(run.windows, test), batch_size)

@@ -77,6 +77,8 @@ def fit(
         (folder / HISTORY).unlink(missing_ok=True)
     for old in stale:
         shutil.rmtree(old, ignore_errors=True)
+    if resume_from is not None:
+        _tell_other_arithmetic(resume_from, provenance)
     check_space(folder, *largest_size(loop), params.keep_last)
     checkpoints = callbacks.EpochCheckpoints(
         folder, params.checkpoint_every, params.keep_last, link, provenance
@@ -103,6 +105,20 @@ def fit(
         where = "in" if loop.partial else "after"
         say(f"training stopped {where} epoch {len(loop.history)} of {params.epochs}: {stopped}")
     return stopped
+
+
+def _tell_other_arithmetic(resume_from: Path, provenance: dict[str, Any]) -> None:
+    """Say so where the epochs to come may differ in the last bit from those of an undisturbed run.
+
+    Sums over more threads are in another order, and so they may be in another version of a library.
+    """
+    before = json.loads((resume_from / METADATA_FILE).read_text())
+    there = {**before.get("versions", {}), "threads": before.get("threads")}
+    here = {**provenance.get("versions", {}), "threads": provenance.get("threads")}
+    changes = [f"{name} {there[name]} before and {here[name]} now"
+               for name in there if name in here and there[name] != here[name]]  # fmt: skip
+    if changes:
+        say(f"going on with {', '.join(changes)}: weights may differ in their last bits")
 
 
 def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:

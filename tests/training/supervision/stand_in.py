@@ -155,23 +155,6 @@ def supervise(
     ).run()
 
 
-def wait_for(condition, seconds=60.0):
-    """Wait until a condition holds, and return it; long, for machines that are busy."""
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.01)
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs: one that nobody has waited for yet is dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def fill(path: Path) -> None:
     """Leave not a byte free."""
     with open(path / "ballast", "wb", buffering=0) as file:

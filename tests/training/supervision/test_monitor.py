@@ -329,8 +329,22 @@ def test_without_a_run_there_is_one_line(tmp_path):
     assert result.exit_code == 1
     assert result.output.count("\n") == 1
     assert "no training run here" in result.output
-    with pytest.raises(UserError, match="no such folder"):
+    result = CliRunner().invoke(cli, ["monitor", "--once", "--folder", str(tmp_path / "nowhere")])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    assert "nowhere: no training run here yet" in result.output
+    with pytest.raises(UserError, match="there is no such folder"):
         monitor(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "place", ["foundation_training/run", "foundation_training/folds/pretraining-a1/training",
+              "finetuning_comparison/training-run-b2/training"],
+)  # fmt: skip
+def test_a_run_of_a_pipeline_is_found_wherever_it_trains(tmp_path, place):
+    folder = make_run(tmp_path / "data" / "06_models" / place)
+    assert find_runs(tmp_path / "data") == [folder]
+    assert place.split("/")[-2 if place.endswith("training") else -1] in shown(folder)
 
 
 def test_the_command_shows_it_once(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stand_in import EPOCHS, NARROW, STEPS, alive, expected, supervise, wait_for
+from stand_in import EPOCHS, NARROW, STEPS, expected, supervise
 
 import hbn_foundation
 from hbn_foundation.errors import UserError
@@ -21,6 +21,7 @@ from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import as_lines, read_incidents
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
+from processes import alive, wait_for
 
 PACKAGE = Path(hbn_foundation.__file__).parents[1]
 

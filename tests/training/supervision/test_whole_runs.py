@@ -8,11 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from stand_in import EPOCHS, STEPS, alive, expected, open_run, supervise, wait_for
+from stand_in import EPOCHS, STEPS, expected, open_run, supervise
 
 from hbn_foundation.training.run_folder import mark_done
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
+from processes import alive, wait_for
 
 
 def at_step(folder, step):

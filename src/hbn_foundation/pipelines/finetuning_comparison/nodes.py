@@ -51,9 +51,10 @@ def compare_plans(
     rates: RateParams,
     regularisation: RegularisationParams,
     trainer: FineTuningParams,
+    finetuning_supervision: SupervisionParams,
     evaluation: FineTuningEvaluationParams,
     runs: ComparisonParams,
-) -> tuple[types.DataFrame, types.DataFrame]:
+) -> tuple[types.DataFrame, types.DataFrame, str]:
     """Fine-tune each plan with each seed in each fold, the baselines beside them.
 
     Returns
@@ -62,6 +63,8 @@ def compare_plans(
         One row per repeat, fold, seed and method.
     predictions : DataFrame
         Of all runs on their test windows.
+    incidents : str
+        JSON lines, one per incident of any training; empty without any.
     """
     from hbn_foundation.evaluation import finetuning_folds
     from hbn_foundation.evaluation.cross_validation import make_folds
@@ -83,7 +86,7 @@ def compare_plans(
     )
     recipe = Recipe(label, head, plan, rates, regularisation, trainer, evaluation)
     of_trials = comparison_windows if label.kind == "trial" else None
-    return finetuning_folds.compare_plans(folds, recipe, runs, of_trials)
+    return finetuning_folds.compare_plans(folds, recipe, runs, of_trials, finetuning_supervision)
 
 
 def summarise_comparison(

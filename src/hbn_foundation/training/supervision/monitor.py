@@ -66,7 +66,7 @@ def monitor(folder: Path, once: bool = False, console: Console | None = None) ->
     """
     console = console or Console()
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected a data folder or that of a run")
+        raise UserError(f"{nothing_in(folder)}: there is no such folder")
     if once or not console.is_terminal:
         found = watch(find_runs(folder))
         if found is None:
@@ -122,13 +122,18 @@ def draw(
 ) -> RenderableType:
     """Draw the state of a run, its last epochs and incidents, for so many columns."""
     parts: list[RenderableType] = [
-        Rule(Text(run.folder.name, "bold"), style="dim"),
+        Rule(Text(name_of(run.folder), "bold"), style="dim"),
         state_table(run),
     ]
     if run.history:
         parts += ["", epoch_table(run.history, epochs, width >= WIDE)]
     parts += ["", incident_table(run, incidents, width >= WIDE)]
     return Group(*parts)
+
+
+def name_of(folder: Path) -> str:
+    """Name a run: one of a fold has a folder to itself, which is named after it."""
+    return folder.parent.name if folder.name == "training" else folder.name
 
 
 def state_table(run: RunView) -> Table:

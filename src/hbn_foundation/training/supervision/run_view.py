@@ -32,7 +32,8 @@ DONE_STATE, STOPPED, FAILED, KILLED = "done", "stopped", "failed", "killed"
 REBOOTED = "the machine was started anew since"
 ACTIVE = (RUNNING, RESTARTING, SILENT)
 
-MODELS, WORK_DIR = "06_models", "*_training"
+MODELS = "06_models"
+PLACES = ("*_training/*", "*_training/folds/*/*", "*_comparison/*/*")
 NOT_SEARCHED = re.compile(r"\d\d_|\.")
 DEEPEST = 4  # folders below the one that is searched
 MOST_RUNS = 20  # the newest ones, among which a running one is looked for
@@ -84,7 +85,8 @@ def find_runs(folder: Path) -> list[Path]:
         return [folder]
     found = [path.parent for path in folder.glob(f"*/{RUN}")]
     for models in _model_folders(folder, DEEPEST):
-        found += [path.parent for path in models.glob(f"{WORK_DIR}/*/{RUN}")]
+        for place in PLACES:
+            found += [path.parent for path in models.glob(f"{place}/{RUN}")]
     return sorted(set(found), key=_last_sign, reverse=True)
 
 

@@ -44,6 +44,34 @@ class TrainingStopped(UserError):  # noqa: N818 - says what happened
         super().__init__(message)
         self.signal_number = signal_number
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker
+        return type(self), (str(self), self.signal_number)
+
+
+@contextmanager
+def stopped_at_once(folder: Path) -> Iterator[None]:
+    """Raise `TrainingStopped` on SIGINT or SIGTERM inside the block: for work in other processes.
+
+    A supervisor inside the block, in this process, takes them itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: Any) -> None:
+        name = signal.Signals(number).name
+        raise TrainingStopped(
+            f"Stopped by {name}; what is done is kept in {folder}, the same command goes on there",
+            number,
+        )
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 @dataclass(frozen=True)
 class ResumePoint:

@@ -1,0 +1,46 @@
+"""Other processes, for tests that wait for them or halt them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that nobody has waited for yet is dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def pending(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process that is halted."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    sets = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(one & 1 << number - 1 for one in sets)
+
+
+def wait_for(condition, seconds: float = 180.0):
+    """Wait until a condition holds, and return it; long, for machines that are busy."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.01)
+    return found
+
+
+def interrupt(process: subprocess.Popen, number: int, child: int) -> None:
+    """Halt a training's child while its parent is sent a signal, until it was asked to stop.
+
+    So the request never comes after the last step, however busy the machine.
+    """
+    os.kill(child, signal.SIGSTOP)
+    process.send_signal(number)
+    if number == signal.SIGKILL:
+        return
+    wait_for(lambda: pending(child, signal.SIGTERM))
+    os.kill(child, signal.SIGCONT)
