@@ -14,7 +14,7 @@ import pytest
 from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, side_by_side
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.run_folder import BEST, RunFolder
-from hbn_foundation.training.supervision.supervisor import TrainingStopped
+from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 from processes import alive, wait_for
 
 
@@ -34,14 +34,31 @@ def test_a_signal_ends_the_workers_and_says_how_to_go_on(tmp_path, number):
 
     thread = threading.Thread(target=send)
     thread.start()
-    with pytest.raises(TrainingStopped, match=f"Stopped by {number.name}.*goes on there") as caught:
-        list(side_by_side(sleep_named, [str(tmp_path)] * 2, 2, "n_jobs", tmp_path))
+    with (
+        pytest.raises(TrainingStopped, match=f"Stopped by {number.name}.*goes on there") as caught,
+        stopped_at_once(tmp_path),
+    ):
+        list(side_by_side(sleep_named, [str(tmp_path)] * 2, 2, "n_jobs"))
     thread.join()
     assert str(tmp_path) in str(caught.value)
     assert caught.value.signal_number == number
     assert signal.getsignal(number) is before
     workers = [int(path.name) for path in tmp_path.iterdir()]
     wait_for(lambda: not any(map(alive, workers)))
+
+
+def terminate_and_catch() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except Exception:
+        pytest.fail("caught")
+
+
+def test_who_catches_every_exception_does_not_catch_a_signal(tmp_path):
+    """A handler of the log would, in the midst of a line."""
+    with pytest.raises(TrainingStopped), stopped_at_once(tmp_path):
+        terminate_and_catch()
 
 
 def test_a_stop_comes_whole_from_a_worker():

@@ -10,7 +10,6 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.run_folder import prune_unfinished
-from hbn_foundation.training.supervision.supervisor import stopped_at_once
 
 TRAINING = "training"  # the run's folder in a folder of its own
 
@@ -19,11 +18,7 @@ Trainer = TypeVar("Trainer", bound=RunParams)
 
 
 def side_by_side(
-    function: Callable[[Task], None],
-    tasks: Sequence[Task],
-    n_jobs: int,
-    parameter: str,
-    folder: Path,
+    function: Callable[[Task], None], tasks: Sequence[Task], n_jobs: int, parameter: str
 ) -> Iterator[Task]:
     """Call a function for each task, yielding each as it ends; what it gives is on disk.
 
@@ -37,27 +32,22 @@ def side_by_side(
         Worker processes; below 2 everything runs in this one.
     parameter
         Name of `n_jobs`, for the message.
-    folder
-        Where results are kept, for the message.
 
     Raises
     ------
     UserError
         When a worker was killed twice by the same task.
-    TrainingStopped
-        On SIGINT or SIGTERM, at once: a training goes on at its last whole epoch.
     """
     n_jobs = min(n_jobs, len(tasks))
-    with stopped_at_once(folder):
-        if n_jobs < 2:
-            for task in tasks:
-                function(task)
-                yield task
-            return
-        for task, result in run_parallel(function, tasks, n_jobs):
-            if isinstance(result, WorkerKilled):
-                raise UserError(f"{parameter}={n_jobs}: a run failed twice, {result}; try 1")
+    if n_jobs < 2:
+        for task in tasks:
+            function(task)
             yield task
+        return
+    for task, result in run_parallel(function, tasks, n_jobs):
+        if isinstance(result, WorkerKilled):
+            raise UserError(f"{parameter}={n_jobs}: a run failed twice, {result}; try 1")
+        yield task
 
 
 def going_on(trainer: Trainer) -> Trainer:

@@ -58,16 +58,22 @@ def stopped_at_once(folder: Path) -> Iterator[None]:
         yield
         return
 
+    class Stop(BaseException):
+        """Passes through whoever catches every Exception, as a handler of the log does."""
+
     def stop(number: int, _: Any) -> None:
-        name = signal.Signals(number).name
-        raise TrainingStopped(
-            f"Stopped by {name}; what is done is kept in {folder}, the same command goes on there",
-            number,
-        )
+        raise Stop(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Stop as stopped:
+        number = signal.Signals(stopped.args[0])
+        raise TrainingStopped(
+            f"Stopped by {number.name}; what is done is kept in {folder}, the same command goes on "
+            "there",
+            number,
+        ) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
