@@ -125,7 +125,7 @@ def steps_windows(spec: FinetuneSpec, early: int, base: BaseSpec | None, counts:
     """Windows of an epoch."""
     if spec.mode == FULL and base is not None:
         others = sum(int(counts.get(subject, 0)) for subject in base.train_subjects)
-        return others / (1 - spec.target_share)
+        return others + early * spec.target_data_pct
     return max(1.0, early * spec.target_data_pct)
 
 

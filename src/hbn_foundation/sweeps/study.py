@@ -24,8 +24,7 @@ from hbn_foundation.sweeps.specs import FULL, FinetuneSpec, SplitRules
 
 TRAIN, VALIDATION, TEST, UNUSED = "train", "validation", "test", ""
 BINS = 4  # of numbers, to draw evenly from small and large ones
-#: A column of the windows table: the share of each training batch that such windows have.
-BATCH_SHARE = "batch_share"
+BATCH_SHARE = "batch_share"  # the column that `signals.batches` reads
 
 
 class Tables(NamedTuple):
