@@ -46,7 +46,7 @@ def test_a_killed_worker_costs_one_start(tmp_path, kind):
 
     def kill():
         wait_for(lambda: f"start {victim.id}" in log(tmp_path))
-        wait_for(lambda: (tmp_path / "work" / f"pid-{victim.id}").is_file())
+        wait_for((tmp_path / "work" / f"pid-{victim.id}").is_file)
         time.sleep(0.1)
         worker = worker_of(tmp_path, victim.id)
         child = int((tmp_path / "work" / f"pid-{victim.id}").read_text())
@@ -92,7 +92,7 @@ def test_a_killed_sweep_goes_on_with_what_is_missing(tmp_path):
     victim = plan.bases[1]
     order(tmp_path, **{victim.id: "wait"})
     process = start(tmp_path)
-    wait_for(lambda: (tmp_path / "work" / f"pid-{victim.id}").is_file())
+    wait_for((tmp_path / "work" / f"pid-{victim.id}").is_file)
     child = int((tmp_path / "work" / f"pid-{victim.id}").read_text())
     worker = worker_of(tmp_path, victim.id)
     process.kill()

@@ -17,6 +17,7 @@ from hbn_foundation.sweeps.hashing import canonical_hash
 from hbn_foundation.sweeps.planner import Data
 
 WINDOWS, PARTICIPANTS, INDEX = "windows.parquet", "participants.parquet", "signal_index.parquet"
+LABEL_WINDOWS = "label_windows.parquet"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class DataPlace:
     Attributes
     ----------
     folder
-        Of the three tables.
+        Of the tables.
     window, cleaning
         How windows were cut and signals cleaned.
     """
@@ -45,24 +46,29 @@ class DataPlace:
         """
         if not (self.folder / INDEX).is_file():
             raise UserError(f"{self.folder}: the data of the sweep is not on this machine")
+        labelled = self.folder / LABEL_WINDOWS
         return Data(
             SignalStore.from_index(self.folder / INDEX),
             pd.read_parquet(self.folder / WINDOWS),
             pd.read_parquet(self.folder / PARTICIPANTS),
+            pd.read_parquet(labelled) if labelled.is_file() else None,
         )
 
 
 def put_data(data: Data, work: Path, window: WindowParams, cleaning: CleaningParams) -> DataPlace:
     """Write the tables of a sweep where jobs find them; tables that are there already stay."""
-    store, windows, participants = data
+    store = data.store
+    tables = {WINDOWS: data.windows, PARTICIPANTS: data.participants}
+    if data.label_windows is not None:
+        tables[LABEL_WINDOWS] = data.label_windows
     digests = [
         int(pd.util.hash_pandas_object(table.astype(str), index=False).sum() % 2**53)
-        for table in (windows, participants)
+        for table in tables.values()
     ]
-    name = canonical_hash([store.fingerprint, str(store.path.absolute()), *digests,
-                           *map(str, windows.columns)])  # fmt: skip
+    columns = [list(map(str, table.columns)) for table in tables.values()]
+    name = canonical_hash([store.fingerprint, str(store.path.absolute()), digests, columns])
     place = DataPlace((work / f"data-{name}").absolute(), window, cleaning)
-    for file, table in ((WINDOWS, windows), (PARTICIPANTS, participants)):
+    for file, table in tables.items():
         if not (place.folder / file).is_file():
             with renamed_when_done(place.folder / file) as temporary:
                 table.to_parquet(temporary, index=False)

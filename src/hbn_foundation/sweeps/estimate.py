@@ -113,7 +113,7 @@ def _finetuning_seconds(plan: Plan, data: Data, counts: Any, speed: float) -> di
         key = (spec.target, spec.rules)
         if key not in early:
             n_samples = window_length(spec.window.seconds, sfreq)
-            serves = roles(data.windows, spec.target, spec.rules, sfreq, n_samples)
+            serves = roles(data.labelled, spec.target, spec.rules, sfreq, n_samples)
             early[key] = int((serves == TRAIN).sum())
         base = base_of.get(str(spec.base_hash))
         windows = steps_windows(spec, early[key], base, counts)

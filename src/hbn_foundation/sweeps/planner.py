@@ -22,7 +22,7 @@ from hbn_foundation.sweeps.grid import (
     read_grid,
 )
 from hbn_foundation.sweeps.params import GridParams, StudyParams
-from hbn_foundation.sweeps.specs import FULL, SCRATCH, BaseSpec, FinetuneSpec
+from hbn_foundation.sweeps.specs import FINETUNE, FULL, SCRATCH, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.study import TRAIN, base_subjects, finetune_tables, split_base
 
 if TYPE_CHECKING:
@@ -52,11 +52,33 @@ class Plan(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What the jobs are trained on."""
+    """What the jobs are trained on.
+
+    Attributes
+    ----------
+    store
+        Signals.
+    windows
+        What bases are pretrained on.
+    participants
+        One row per subject.
+    label_windows
+        What the label is learned from, where that is not all windows: those of the trials.
+    """
 
     store: SignalStore
     windows: pd.DataFrame
     participants: pd.DataFrame
+    label_windows: pd.DataFrame | None = None
+
+    @property
+    def labelled(self) -> pd.DataFrame:
+        """The windows that the label is learned from."""
+        return self.windows if self.label_windows is None else self.label_windows
+
+    def windows_of(self, kind: str) -> pd.DataFrame:
+        """Windows of a kind of base."""
+        return self.windows if kind == "pretraining" else self.labelled
 
 
 def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaults) -> Plan:
@@ -85,8 +107,9 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
     """
     grid = read_grid(grid)
     subjects = who(data.windows, study.participants, "participants")
+    labelled = data.labelled
     targets = who(
-        data.windows[data.windows["subject"].astype(str).isin(subjects)], study.targets, "targets"
+        labelled[labelled["subject"].astype(str).isin(subjects)], study.targets, "targets"
     )
     check_targets_of(data, study, defaults, targets, subjects)
     fingerprint = _Fingerprints(data)
@@ -98,13 +121,14 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
         for values in of_base:
             members = _members(values.get(SUBJECTS, "all"), subjects, target, study.seed)
             train, validation = split_base(members, study.base_validation_share)
-            base = base_spec(defaults, values, train, validation, fingerprint(members))
+            kind = str(values.get("kind", "pretraining"))
+            base = base_spec(defaults, values, train, validation, fingerprint(members, kind))
             bases.setdefault(base.hash, base)
             for choice in of_finetuning:
                 alone = choice["mode"] == SCRATCH
                 fixed = {
                     "target": target,
-                    "data": fingerprint([target]),
+                    "data": fingerprint([target], FINETUNE),
                     "rules": study.rules.model_dump(mode="json"),
                     "base_hash": None if alone else base.hash,
                     "encoder": base.encoder.model_dump(mode="json") if alone else None,
@@ -166,10 +190,11 @@ class _Fingerprints:
         self.data = data
         self.known: dict[tuple[str, ...], str] = {}
 
-    def __call__(self, subjects: Sequence[str]) -> str:
-        key = tuple(sorted(subjects))
+    def __call__(self, subjects: Sequence[str], kind: str) -> str:
+        windows = self.data.windows_of(kind)
+        key = (str(id(windows)), *sorted(subjects))
         if key not in self.known:
-            self.known[key] = data_fingerprint(self.data.store, self.data.windows, key)
+            self.known[key] = data_fingerprint(self.data.store, windows, subjects)
         return self.known[key]
 
 
@@ -208,7 +233,7 @@ def _check_fold(
         target=target, base_hash="-", tuning=defaults.tuning, rules=study.rules, data="-"
     )
     windows, splits, people = finetune_tables(
-        spec, data.windows, data.participants, others, sfreq,
+        spec, data.labelled, data.participants, others, sfreq,
         window_length(defaults.window.seconds, sfreq),
     )  # fmt: skip
     mine = f"{target}+{TRAIN}"
@@ -243,9 +268,9 @@ def _check_supervised(data: Data, bases: Any) -> None:
              + ["validation"] * len(base.validation_subjects)}
         )  # fmt: skip
         targets = window_targets(
-            data.windows, data.participants, base.supervised.label, base.train_subjects
+            data.labelled, data.participants, base.supervised.label, base.train_subjects
         )
-        check_targets(targets, data.windows, splits)
+        check_targets(targets, data.labelled, splits)
 
 
 def matches(fields: Mapping[str, Any], where: Mapping[str, Any]) -> bool:

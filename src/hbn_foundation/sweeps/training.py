@@ -85,7 +85,7 @@ def train_base_in(
     found = data.load()
     here = spec.model_copy(
         update={
-            "data": data_fingerprint(found.store, found.windows, spec.subjects),
+            "data": data_fingerprint(found.store, found.windows_of(spec.kind), spec.subjects),
             "window": data.window.model_dump(), "cleaning": data.cleaning.model_dump(),
         }
     )  # fmt: skip
@@ -95,7 +95,7 @@ def train_base_in(
         [(subject, split) for split, subjects in names.items() for subject in subjects],
         columns=["subject", "split"],
     )
-    windows = _of(found.windows, spec.subjects)
+    windows = _of(found.windows_of(spec.kind), spec.subjects)
     if spec.supervised is None:
         from hbn_foundation.training.pretraining import pretrain_in
 
@@ -138,14 +138,14 @@ def finetune_in(
 
     started = _begin(threads)
     found = data.load()
-    fingerprint = data_fingerprint(found.store, found.windows, [spec.target])
+    fingerprint = data_fingerprint(found.store, found.labelled, [spec.target])
     update = {"data": fingerprint, "window": data.window.model_dump()}
     spec.model_copy(update=update).check_same(spec, spec.id)
     sfreq = float(found.store.sfreq)
     n_samples = round(data.window.seconds * sfreq)
     checkpoint = None if base is None else load_base(base, spec)
     seen = [] if checkpoint is None else checkpoint.metadata["training_subjects"]
-    tables = finetune_tables(spec, found.windows, found.participants, seen, sfreq, n_samples)
+    tables = finetune_tables(spec, found.labelled, found.participants, seen, sfreq, n_samples)
     parts = Data(found.store, tables.windows, tables.participants)
     if checkpoint is None:
         assert spec.encoder is not None

@@ -53,7 +53,7 @@ def main(parent: int, modules: list[str]) -> None:
             if 0 in ready:
                 text = os.read(0, 65536)
                 if not text:
-                    return
+                    break
                 *lines, waiting = (waiting + text).split(b"\n")
                 for line in lines:
                     pid = _fork(Path(json.loads(line)["folder"]), [replies, wakes, wake])
@@ -63,6 +63,7 @@ def main(parent: int, modules: list[str]) -> None:
         for pid in running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+    os._exit(0)  # nothing to clean up, and libraries take their time with it
 
 
 def _reap(running: set[int], replies: int) -> None:
