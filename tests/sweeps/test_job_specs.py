@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sweep_data import a_base, a_finetuning
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.sweeps.hashing import canonical_hash, difference
+from hbn_foundation.sweeps.hashing import canonical, canonical_hash, difference
 from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
 
 PLAIN = st.recursive(
@@ -162,7 +162,9 @@ def test_a_mismatch_names_the_field():
 
 @given(PLAIN, PLAIN)
 def test_a_difference_is_found_where_there_is_one(first, second):
-    assert (difference({"a": first}, {"a": second}) is None) == (first == second)
+    first, second = canonical({"a": first}), canonical({"a": second})
+    same = canonical_hash(first) == canonical_hash(second)
+    assert (difference(first, second) is None) == same
 
 
 def test_a_file_gives_the_same_job_back():

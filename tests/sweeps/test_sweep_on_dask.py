@@ -37,7 +37,7 @@ def ended(folder):
     return Counter(line.partition(" ")[2] for line in log(folder) if line.startswith("end"))
 
 
-@pytest.mark.parametrize("kind", ["base", "finetune"])
+@pytest.mark.parametrize("kind", ["base", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_a_killed_worker_costs_one_start(tmp_path, kind):
     plan = make_plan(2, 2)
     victim = (plan.bases if kind == "base" else plan.finetunings)[0]
@@ -66,6 +66,7 @@ def test_a_killed_worker_costs_one_start(tmp_path, kind):
     assert len(ended(tmp_path)) == 6
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_each_time_fails_its_job_alone(tmp_path, monkeypatch):
     """The job kills its worker, again and again: the others are done, its dependents blocked."""
     plan = make_plan(2, 1)
@@ -87,6 +88,7 @@ def start(folder, n_bases=2, per_base=3, workers=1):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_with_what_is_missing(tmp_path):
     plan = make_plan(2, 3)
     victim = plan.bases[1]
@@ -110,6 +112,7 @@ def test_a_killed_sweep_goes_on_with_what_is_missing(tmp_path):
     assert len(ended(tmp_path)) == 8
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_train_each_base_once(tmp_path):
     order(tmp_path, base="wait")
     processes = [start(tmp_path, n_bases=3, per_base=2) for _ in range(2)]
@@ -123,6 +126,7 @@ def test_two_sweeps_at_once_train_each_base_once(tmp_path):
         assert sorted(outcome[name] for outcome in outcomes) == ["done", "kept"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [False, True])
 def test_workers_without_a_common_store_get_bases_by_their_hash(tmp_path, skip):
     stores = {

@@ -62,9 +62,8 @@ def test_the_example_needs_84_bases_for_1008_fine_tunings(data, tmp_path):
     assert guess.ratio == pytest.approx(ratio, rel=1e-6)
 
 
-def test_planning_again_gives_the_same_jobs(data):
-    first, second = (records(plan(data, SMALL).finetunings) for _ in range(2))
-    assert first == second
+def test_planning_again_gives_the_same_jobs(data, small):
+    assert records(plan(data, SMALL).finetunings) == records(small.finetunings)
 
 
 def test_all_a_number_and_the_list_are_the_same_base(data):
@@ -82,7 +81,7 @@ def test_other_subjects_move_no_hash(data, tmp_path):
     ]
 
 
-def test_other_signals_move_the_hash(data, tmp_path):
+def test_other_signals_move_the_hash(small, tmp_path):
     other = make_data(tmp_path / "other", seconds=42, n_channels=4)
     assert not {b.hash for b in plan(data, SMALL).bases} & {
         b.hash for b in plan(other, SMALL).bases
@@ -144,63 +143,67 @@ def test_classes_that_depend_on_who_trains_are_refused(data):
         plan(data._replace(windows=windows.reset_index(drop=True)), {})
 
 
-def test_the_grid_may_lie_in_a_file(data, tmp_path):
+def test_the_grid_may_lie_in_a_file(data, small, tmp_path):
     path = tmp_path / "grid.yml"
     path.write_text(yaml.safe_dump(SMALL))
-    assert records(plan(data, {"file": str(path)}).bases) == records(plan(data, SMALL).bases)
+    assert records(plan(data, {"file": str(path)}).bases) == records(small.bases)
     path.write_text("bases: 1")
     with pytest.raises(UserError, match=r"grid\.yml: bases"):
         plan(data, {"file": str(path)})
 
 
-def chosen(data, tmp_path, **params):
-    found = plan(data, SMALL)
+@pytest.fixture(scope="module")
+def small(data):
+    return plan(data, SMALL)
+
+
+def chosen(found, tmp_path, **params):
     return found, select(found, JobParams.model_validate(params), Store(tmp_path / "bases"))
 
 
-def test_jobs_are_chosen_by_any_field(data, tmp_path):
+def test_jobs_are_chosen_by_any_field(small, tmp_path):
     where = {"target": ["S1", "S2"], "mode": "full_fine_tuning", "target_data_pct": 0.5}
-    _, some = chosen(data, tmp_path, where=where)
+    _, some = chosen(small, tmp_path, where=where)
     assert {(s.target, s.mode, s.target_data_pct) for s in some.finetunings} == {
         ("S1", "full_fine_tuning", 0.5), ("S2", "full_fine_tuning", 0.5)
     }  # fmt: skip
     assert {base.hash for base in some.bases} == {spec.base_hash for spec in some.finetunings}
     with pytest.raises(UserError, match=r"sweep\.jobs\.where\.modus"):
-        chosen(data, tmp_path, where={"modus": 1})
+        chosen(small, tmp_path, where={"modus": 1})
     with pytest.raises(UserError, match="no job has these values"):
-        chosen(data, tmp_path, where={"target": "S77"})
+        chosen(small, tmp_path, where={"target": "S77"})
 
 
-def test_one_job_is_chosen_by_its_name(data, tmp_path):
-    found = plan(data, SMALL)
+def test_one_job_is_chosen_by_its_name(small, tmp_path):
+    found = small
     spec = found.finetunings[5]
-    _, one = chosen(data, tmp_path, only=spec.id[:16])
+    _, one = chosen(small, tmp_path, only=spec.id[:16])
     assert [s.hash for s in one.finetunings] == [spec.hash]
     assert [b.hash for b in one.bases] == [spec.base_hash]
-    _, base = chosen(data, tmp_path, only=found.bases[1].id)
+    _, base = chosen(small, tmp_path, only=found.bases[1].id)
     assert [b.hash for b in base.bases] == [found.bases[1].hash]
     assert base.finetunings == []
     with pytest.raises(UserError, match="expected base-<hash>"):
-        chosen(data, tmp_path, only=spec.hash)
+        chosen(small, tmp_path, only=spec.hash)
     with pytest.raises(UserError, match="no such job"):
-        chosen(data, tmp_path, only="base-zz")
+        chosen(small, tmp_path, only="base-zz")
 
 
-def test_jobs_come_from_files_and_are_checked(data, tmp_path):
-    found = plan(data, SMALL)
+def test_jobs_come_from_files_and_are_checked(small, tmp_path):
+    found = small
     paths = {"base_jobs": tmp_path / "b.json", "finetune_jobs": tmp_path / "f.json"}
     paths["base_jobs"].write_text(json.dumps(records(found.bases[:1]) * 2))
     mine = [s for s in found.finetunings if s.base_hash == found.bases[0].hash]
     paths["finetune_jobs"].write_text(json.dumps(records(mine)))
     texts = {name: str(path) for name, path in paths.items()}
-    _, some = chosen(data, tmp_path, **texts)
+    _, some = chosen(small, tmp_path, **texts)
     assert (len(some.bases), len(some.finetunings)) == (1, len(mine))
-    _, bases = chosen(data, tmp_path, **texts, only_bases=True)
+    _, bases = chosen(small, tmp_path, **texts, only_bases=True)
     assert bases.finetunings == []
     orphans = [s for s in found.finetunings if s.base_hash != found.bases[0].hash]
     paths["finetune_jobs"].write_text(json.dumps(records(orphans)))
     with pytest.raises(UserError, match=r"base not found.*kedro run .*only=base-"):
-        chosen(data, tmp_path, **texts)
+        chosen(small, tmp_path, **texts)
     rows = records(found.bases)
     rows[0]["spec"]["trainer"]["epochs"] = 9
     paths["base_jobs"].write_text(json.dumps(rows))
@@ -208,4 +211,4 @@ def test_jobs_come_from_files_and_are_checked(data, tmp_path):
         read_jobs(texts["base_jobs"], "base", "sweep.jobs.base_jobs")
     paths["base_jobs"].write_text("{}")
     with pytest.raises(UserError, match="expected a list"):
-        chosen(data, tmp_path, **texts)
+        chosen(small, tmp_path, **texts)

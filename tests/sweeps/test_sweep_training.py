@@ -53,7 +53,7 @@ def swept(ready):
 
 
 def test_all_modes_and_both_kinds_of_base(swept, ready):
-    plan, context, data = ready
+    plan, context, _ = ready
     assert swept.failures() == []
     assert (len(plan.bases), len(plan.finetunings)) == (2, 5)
     place = Place.of(context.stores)

@@ -57,11 +57,15 @@ def difference(there: Any, here: Any, where: str = "") -> str | None:
     """Name the first field in which two canonical values differ, with both; None without any."""
     if isinstance(there, dict) and isinstance(here, dict):
         for name in sorted({*there, *here}):
-            found = difference(there.get(name), here.get(name), f"{where}.{name}".strip("."))
+            field = f"{where}.{name}".strip(".")
+            if name not in there or name not in here:
+                missing = "there" if name not in there else "here"
+                return f"{field} is not known {missing}"
+            found = difference(there[name], here[name], field)
             if found:
                 return found
         return None
-    if there == here:
+    if canonical_text(there) == canonical_text(here):
         return None
     if isinstance(there, list) and isinstance(here, list):
         gone = [part for part in there if part not in here]

@@ -76,6 +76,7 @@ def test_a_server_that_is_killed_takes_its_child_along_and_comes_back(run, serve
 CLIENT = """
 import sys, json
 from pathlib import Path
+import stand_in
 from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision.forking import ForkServer
 server = ForkServer(("stand_in",))
