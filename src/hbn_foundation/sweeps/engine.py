@@ -6,18 +6,22 @@ missing runs.
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.sweeps.executors import Executor, Job, make_executor
-from hbn_foundation.sweeps.jobs import RERUN, base_not_found
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.sweeps.data import put_data
+from hbn_foundation.sweeps.executors import Executor, Job, make_executor, read_cluster
+from hbn_foundation.sweeps.jobs import RERUN, base_not_found, plan_of
 from hbn_foundation.sweeps.live import Live
-from hbn_foundation.sweeps.params import EngineParams
-from hbn_foundation.sweeps.planner import Plan
+from hbn_foundation.sweeps.params import EngineParams, JobParams, StoreParams
+from hbn_foundation.sweeps.planner import Data, Plan
 from hbn_foundation.sweeps.running import (
     BLOCKED,
     DONE,
@@ -30,6 +34,7 @@ from hbn_foundation.sweeps.running import (
     Place,
 )
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
+from hbn_foundation.training.supervision.params import SupervisionParams
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_UNTIL_AGAIN = 1.0  # before asking again for a job that somebody else works on
@@ -72,6 +77,7 @@ class Sweep:
         self._later: list[tuple[float, Job]] = []
         self._executor = executor
         self._tried_again: set[str] = set()
+        self.closed = False
         self._live = Live(len(plan.bases), len(plan.finetunings))
 
     def run_bases(self, then_finetune: bool = True) -> None:
@@ -115,6 +121,7 @@ class Sweep:
 
     def close(self) -> None:
         """End workers and display."""
+        self.closed = True
         self._live.close()
         if self._executor is not None:
             self._executor.close()
@@ -122,12 +129,17 @@ class Sweep:
 
     def failures(self) -> list[dict[str, Any]]:
         """List failed and blocked jobs with the command that runs just that again."""
-        return [
-            {"job": name, "status": found.status, "what": found.what,
-             "again": RERUN.format(name)}
-            for name, found in self.outcomes.items()
-            if found.status in (FAILED, BLOCKED)
-        ]  # fmt: skip
+        return failures_of({**self.report(BASE), **self.report(FINETUNE)})
+
+    def check(self) -> None:
+        """Make sure that every job has a result.
+
+        Raises
+        ------
+        UserError
+            The table of those without.
+        """
+        check_reports({**self.report(BASE), **self.report(FINETUNE)})
 
     def report(self, kind: str) -> dict[str, Any]:
         """Outcomes of the bases or the fine-tunings, as plain values."""
@@ -237,6 +249,28 @@ def counts(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(f"{found[name]:,} {name}" for name in order if found[name]) or "none"
 
 
+def failures_of(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List failed and blocked jobs of reports, with the command that runs each again."""
+    return [
+        {"job": name, "status": row["status"], "what": row["what"], "again": RERUN.format(name)}
+        for name, row in reports.items()
+        if row["status"] in (FAILED, BLOCKED)
+    ]
+
+
+def check_reports(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make sure that every job of some reports has a result.
+
+    Raises
+    ------
+    UserError
+        The table of those without.
+    """
+    failures = failures_of(reports)
+    if failures:
+        raise UserError(failure_table(failures))
+
+
 def failure_table(failures: list[dict[str, Any]]) -> str:
     """Write the table of what failed: the reason, and the command that runs just that again."""
     lines = [f"{len(failures):,} jobs have no result:"]
@@ -253,3 +287,61 @@ def failure_table(failures: list[dict[str, Any]]) -> str:
     ]
     lines.append("The same command runs all that is missing.")
     return "\n".join(lines)
+
+
+_OPEN: dict[str, Sweep] = {}
+
+
+def open_sweep(
+    name: str,
+    base_jobs: list[dict[str, Any]],
+    finetune_jobs: list[dict[str, Any]],
+    data: Data,
+    device_plan: dict[str, Any],
+    window: WindowParams,
+    cleaning: CleaningParams,
+    jobs: JobParams,
+    engine: EngineParams,
+    stores: StoreParams,
+    limits: SupervisionParams,
+) -> Sweep:
+    """Give the sweep of a run, begun by an earlier call in this process or now.
+
+    So bases and fine-tunings, which are two steps of a pipeline, share workers: a fine-tuning
+    need not wait for the last base.
+
+    Parameters
+    ----------
+    name
+        Of the run; one that was closed is opened anew.
+    base_jobs, finetune_jobs
+        Records of the plan.
+    data
+        What jobs are trained on.
+    device_plan
+        `chosen` says where.
+    window, cleaning
+        How the data was made.
+    jobs, engine, stores, limits
+        Parameters; one job alone runs in the foreground.
+    """
+    sweep = _OPEN.get(name)
+    if sweep is not None and not sweep.closed:
+        return sweep
+    if jobs.only is not None:
+        engine = EngineParams(
+            engine="inline", threads=engine.threads, retries=engine.retries,
+            job_start=engine.job_start,
+        )  # fmt: skip
+    place = put_data(data, Place.of(stores).work, window, cleaning)
+    engine = read_cluster(engine)
+    context = Context(
+        data=place, stores=stores, device_plan=device_plan, limits=limits, retries=engine.retries,
+        threads=engine.threads, job_start=engine.job_start,
+        gpus=engine.gpus if engine.engine == "local" else 0,
+    )  # fmt: skip
+    plan = plan_of(base_jobs, finetune_jobs)
+    sweep = Sweep(plan, context, engine, jobs.skip_base_training)
+    _OPEN[name] = sweep
+    atexit.register(sweep.close)
+    return sweep

@@ -27,6 +27,14 @@ def records(specs: Iterable[BaseSpec | FinetuneSpec]) -> list[dict[str, Any]]:
     return result
 
 
+def plan_of(base_jobs: Any, finetune_jobs: Any) -> Plan:
+    """Read a plan back from the records of its jobs."""
+    return Plan(
+        from_records(base_jobs, BASE, "base_jobs.json"),
+        from_records(finetune_jobs, FINETUNE, "finetune_jobs.json"),
+    )
+
+
 def from_records(rows: Any, kind: str, where: str) -> list[Any]:
     """Read specs back, compare each with its hash, and leave out those that come again.
 
@@ -170,4 +178,6 @@ def fields(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
     content = spec.model_dump(mode="json")
     if isinstance(spec, FinetuneSpec):
         content |= content.pop("tuning")
+    else:
+        content["n_base_participants"] = len(spec.subjects)
     return dict(walk(content))
