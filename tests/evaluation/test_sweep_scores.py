@@ -95,12 +95,14 @@ def test_few_subjects_give_no_bands():
     assert learning_curves(scored, "window_auroc")[["low", "high"]].isna().all(axis=None)
 
 
-def test_modes_are_compared_in_pairs_and_corrected_together(scored):
+def test_modes_are_compared_in_pairs_and_corrected_by_families(scored):
     pairs = compare_modes(scored, "window_auroc")
     assert len(pairs) == 3 * (len(SHARES) + 1)
     worst = pairs[(pairs["first"] == MODES[0]) & (pairs["second"] == MODES[2])]
     assert (worst["ahead_by"] > 0).all()
     assert worst["p"].iloc[-1] == pytest.approx(2 / 2**8)  # all of eight: exact
+    assert worst["p_holm"].iloc[-1] == pytest.approx(3 * 2 / 2**8)  # of three over all shares
+    assert worst["p_holm"].iloc[0] == pytest.approx(9 * 2 / 2**8)  # of nine at single ones
     assert (pairs["p_holm"] >= pairs["p"]).all()
     reverse = compare_modes(scored.assign(nrmse=-scored["window_auroc"]), "nrmse")
     np.testing.assert_allclose(reverse["ahead_by"], pairs["ahead_by"])

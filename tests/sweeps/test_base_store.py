@@ -35,7 +35,7 @@ def test_an_entry_is_published_and_found(store, tmp_path):
     assert not store.has(KEY)
     assert store.publish(KEY, prepared(tmp_path / "out"))
     assert store.take(KEY) == store.path(KEY) == store.root / "01" / KEY
-    assert store.keys() == [KEY]
+    assert store.hashes() == [KEY]
     assert store.spec(KEY) == {"kind": "pretraining"}
     assert store.find("base-0123") == KEY
     assert not (tmp_path / "out").exists()

@@ -89,10 +89,15 @@ def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
     if known.empty:
         note(panel, "one mode only: nothing to compare")
         return
-    labels = []
+    labels: list[str] = []
+    heights: list[float] = []
     rows: list[dict[Any, Any]] = known.iloc[::-1].to_dict("records")
-    for height, row in enumerate(rows):
+    for place, row in enumerate(rows):
         share, ahead = row["target_data_pct"], float(row["ahead_by"])
+        another = place and rows[place - 1]["second"] != row["second"]
+        another = another or (place and rows[place - 1]["first"] != row["first"])
+        height = heights[-1] + (1.7 if another else 1.0) if heights else 0.0
+        heights.append(height)
         labels.append("all shares" if share == ALL_SHARES else f"{100 * float(share):g} %")
         ends = np.array([row["low"], row["high"]], dtype=float)
         if np.isfinite(ends).all():
@@ -103,8 +108,8 @@ def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
             panel.annotate("*", (ahead, height), (0, 3), ha="center", fontsize=12,
                            textcoords="offset points")  # fmt: skip
     panel.axvline(0, color=MUTED, lw=1, ls=":")
-    panel.set_yticks(range(len(labels)), labels)
-    panel.set_ylim(-0.7, len(labels) - 0.3)
+    panel.set_yticks(heights, labels)
+    panel.set_ylim(-0.7, heights[-1] + 0.7)
     panel.grid(True, axis="x")
     panel.grid(False, axis="y")
     panel.margins(x=0.15)

@@ -98,7 +98,8 @@ def _pairs(pairs: pd.DataFrame) -> str:
     ]
     names = ["first", "second", "share", "ahead by", "95 %", "ahead in", "p", "p (Holm)"]
     return table(names, rows) + (
-        "\n\nWilcoxon's signed-rank test over subjects; base set-ups and seeds are averaged first."
+        "\n\nWilcoxon's signed-rank test over subjects; base set-ups and seeds are averaged first. "
+        "Holm's correction, of the comparisons over all shares and of those at single shares."
     )
 
 

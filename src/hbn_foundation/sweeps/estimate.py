@@ -132,7 +132,7 @@ def steps_windows(spec: FinetuneSpec, early: int, base: BaseSpec | None, counts:
 def measured(store: Store) -> tuple[float | None, float | None]:
     """Median speed (windows a second) and size (bytes) of a store's entries; None without any."""
     speeds, sizes = [], []
-    keys: Sequence[str] = store.keys()
+    keys: Sequence[str] = store.hashes()
     for key in keys[:MOST_READ]:
         sizes.append(store.size(key))
         try:

@@ -161,7 +161,7 @@ class Store:
         """Read the description of an entry's job."""
         return dict(json.loads((self.path(key) / SPEC).read_text()))
 
-    def keys(self) -> list[str]:
+    def hashes(self) -> list[str]:
         """Hashes of all complete entries, sorted."""
         found = (path.parent.name for path in self.root.glob(f"??/*/{DIGESTS}"))
         return sorted(name for name in found if HASH.fullmatch(name))
@@ -175,7 +175,7 @@ class Store:
             When none or several begin so.
         """
         start = prefix.removeprefix(f"{self.what}-")
-        found = [key for key in self.keys() if key.startswith(start)]
+        found = [key for key in self.hashes() if key.startswith(start)]
         if len(found) != 1:
             several = f"{len(found)} begin so" if found else "there is none"
             raise UserError(f"{self.what} {prefix}: {several} in {self.root}")
