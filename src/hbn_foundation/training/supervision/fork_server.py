@@ -80,17 +80,19 @@ def _reply(replies: int, message: dict[str, Any]) -> None:
 
 
 def _fork(folder: Path, own: list[int]) -> int:
+    server = os.getpid()  # asked before: a child of a server that is gone has another parent
     pid = os.fork()
     if pid == 0:
-        _be_the_child(folder, own)
+        _be_the_child(folder, own, server)
     return pid
 
 
-def _be_the_child(folder: Path, own: list[int]) -> NoReturn:
+def _be_the_child(folder: Path, own: list[int], server: int) -> NoReturn:
     """Become what `python -m ….child` would be: own session, files for streams, own signals."""
     status = 1
     try:
         os.setsid()
+        child.end_with_parent(server)  # from the first moment on
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -110,7 +112,7 @@ def _be_the_child(folder: Path, own: list[int]) -> NoReturn:
             open(1, "w", buffering=1, closefd=False),  # noqa: SIM115
             open(2, "w", buffering=1, closefd=False),  # noqa: SIM115
         )
-        status = child.main(folder, os.getppid())
+        status = child.main(folder, server)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
