@@ -24,6 +24,7 @@ sweep:
     finetune:
       mode: [full_fine_tuning, target_only]
       target_data_pct: [0.5, 1.0]
+      plan: {strategy: full}
       trainer: {epochs: 1, batch_size: 4}
   engine:
     engine: inline
@@ -33,6 +34,7 @@ base:
   encoder: {hidden_dim: [32, 64]}
   trainer: {learning_rate: [0.0003, 0.001, 0.003], batch_size: [32, 64]}
 finetune:
+  plan: {strategy: [full]}
   mode: [full_fine_tuning, target_only_fine_tuning]
   target_data_pct: [0.01, 0.05, 0.125, 0.25, 0.5, 1.0]
 """
@@ -60,6 +62,15 @@ def test_the_example_is_planned_without_training(project):
     assert len(json.loads(newest(project, "06_models/base_jobs.json").read_text())) == 84
     jobs = json.loads(newest(project, "06_models/finetune_jobs.json").read_text())
     assert len(jobs) == 1008
+
+
+def test_a_plan_that_cannot_run_is_named_before_any_training(project):
+    """Three epochs with the head alone leave none of one."""
+    wrong = "sweep.grid.finetune.plan.strategy=two_phase"
+    result = project.kedro("run", "--pipeline", "sweep", "--params", wrong)
+    assert result.returncode == 1
+    assert "plan.phase1_epochs=3: nothing would be unfrozen" in result.stderr
+    assert "train_bases" not in result.stdout + result.stderr.replace("--from-nodes", "")
 
 
 def test_every_result_is_there(project):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.sweeps.data import DataPlace
 from hbn_foundation.sweeps.fingerprint import data_fingerprint
@@ -313,8 +314,6 @@ def _predictions(
     test: pd.DataFrame, tables: Any, tuning: Tuning, target: str, answers: np.ndarray
 ) -> pd.DataFrame:
     """Put the answers beside the truth, one row per test window."""
-    from hbn_foundation.labels.targets import window_targets
-
     values = window_targets(
         tables.windows, tables.participants, tuning.label, [f"{target}+{TRAIN}"]
     ).values

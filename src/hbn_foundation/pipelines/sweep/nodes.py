@@ -60,6 +60,7 @@ def plan(
     from hbn_foundation.sweeps.grid import Defaults
     from hbn_foundation.sweeps.jobs import records, select
     from hbn_foundation.sweeps.planner import make_plan
+    from hbn_foundation.sweeps.preflight import check_trainings
     from hbn_foundation.sweeps.running import Place
     from hbn_foundation.sweeps.specs import BASE, FINETUNE, Tuning
 
@@ -73,6 +74,7 @@ def plan(
         data, study, grid, Defaults(encoder, objective, pretraining, window, cleaning, tuning)
     )
     planned = select(planned, jobs, stores[BASE])
+    check_trainings(planned, data)
     workers = count_workers(read_cluster(engine), "cpu")
     found, _ = estimate(planned, data, stores[BASE], stores[FINETUNE], workers)
     text = "\n".join(in_words(planned, found, stores[BASE], stores[FINETUNE], workers))
