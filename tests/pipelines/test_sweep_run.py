@@ -44,7 +44,9 @@ finetune:
 def project(tmp_path_factory) -> KedroProject:
     """A project with recordings of seven subjects and a finished sweep."""
     project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
-    small = SMALL.replace("n_subjects: 6", "n_subjects: 7").replace("ccd_runs: 1", "ccd_runs: 2")
+    small = SMALL.replace("n_subjects: 6", "n_subjects: 7").replace(
+        "ccd_runs: 1", "ccd_runs: 2\n      n_truncated: 0"
+    )
     (project.root / "conf" / "local" / "parameters.yml").write_text(small + SWEEP)
     (project.root / "grid.yml").write_text(EXAMPLE)
     run(project, "--pipeline", "ingestion")

@@ -83,9 +83,7 @@ def test_other_subjects_move_no_hash(data, tmp_path):
 
 def test_other_signals_move_the_hash(small, tmp_path):
     other = make_data(tmp_path / "other", seconds=42, n_channels=4)
-    assert not {b.hash for b in plan(data, SMALL).bases} & {
-        b.hash for b in plan(other, SMALL).bases
-    }
+    assert not small.base_of.keys() & plan(other, SMALL).base_of.keys()
 
 
 def test_the_control_from_scratch_needs_no_base_and_is_planned_once(data):
@@ -137,10 +135,18 @@ def test_a_mistake_is_named_before_any_training(data, grid, study, expected):
         plan(data, grid, study)
 
 
-def test_classes_that_depend_on_who_trains_are_refused(data):
+def test_who_lacks_a_recording_is_no_target(data, caplog):
     windows = data.windows[~((data.windows["subject"] == "S1") & (data.windows["task"] == "rest"))]
-    with pytest.raises(UserError, match="S1"):
-        plan(data._replace(windows=windows.reset_index(drop=True)), {})
+    lacking = data._replace(windows=windows.reset_index(drop=True))
+    with caplog.at_level("INFO", logger="hbn_foundation"):
+        found = plan(lacking, {}, {"targets": 3})
+    assert {spec.target for spec in found.finetunings} == {"S2", "S3", "S4"}
+    assert "left out as a target: target S1" in caplog.text
+    assert len(plan(lacking, {}).finetunings) == 6
+    with pytest.raises(UserError, match=r"targets=7: only 6 .*S1"):
+        plan(lacking, {}, {"targets": 7})
+    with pytest.raises(UserError, match="target S1: labels: two classes of task"):
+        plan(lacking, {}, {"targets": ["S1", "S2"]})
 
 
 def test_the_grid_may_lie_in_a_file(data, small, tmp_path):

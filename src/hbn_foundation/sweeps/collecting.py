@@ -17,6 +17,8 @@ from hbn_foundation.sweeps.store import METRICS, Store
 
 PREDICTIONS = "predictions.parquet"
 OF_BOTH = ("kind", "id", "hash", "base_hash", "target", "mode", "target_data_pct", "seed_finetune")
+MEASURED = ("status", "what", "seconds", "epochs", "windows_per_second", "validation_loss",
+            "n_train", "n_validation", "n_test", "n_base")  # fmt: skip
 NOT_RUN = "not run"
 #: Long lists, which only fill the table.
 NOT_VARIED = ("train_subjects", "validation_subjects", "data", "target", "base_hash")
@@ -80,9 +82,9 @@ def collect(
             found = pd.read_parquet(place.stores[kind].path(spec.hash) / PREDICTIONS)
             tables.append(found.assign(hash=spec.hash, target=getattr(spec, "target", "")))
             regression = regression or bool((metrics.get("targets") or {}).get("is_regression"))
-    first = [name for name in OF_BOTH if any(name in row for row in rows)]
     table = pd.DataFrame(rows)
-    table = table[[*first, *(name for name in table if name not in first)]]
+    later = [name for name in table if name not in (*OF_BOTH, *MEASURED)]
+    table = table.reindex(columns=[*OF_BOTH, *MEASURED, *later])
     predictions = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     return Collected(table, predictions, regression)
 
@@ -116,16 +118,9 @@ def _measured(metrics: dict[str, Any] | None, report: Mapping[str, Any]) -> dict
     """Give what a job has found, or why it has not."""
     if metrics is None:
         return {"status": report.get("status", NOT_RUN), "what": report.get("what", "")}
-    windows = metrics.get("windows", {})
-    return {
-        "status": "done",
-        "what": "",
-        "seconds": metrics.get("seconds"),
-        "epochs": metrics.get("epochs"),
-        "windows_per_second": metrics.get("windows_per_second"),
-        "validation_loss": metrics.get("validation_loss"),
-        **{f"n_{name}": windows.get(name) for name in ("train", "validation", "test", "base")},
-    }
+    counts = {f"n_{name}": count for name, count in metrics.get("windows", {}).items()}
+    found = {name: (counts | metrics).get(name) for name in MEASURED}
+    return {**found, "status": "done", "what": ""}
 
 
 def without_result(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.labels.wording import some
+from hbn_foundation.progress import say
 from hbn_foundation.signals.windows import window_length
 from hbn_foundation.sweeps.fingerprint import data_fingerprint
 from hbn_foundation.sweeps.grid import (
@@ -107,11 +108,7 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
     """
     grid = read_grid(grid)
     subjects = who(data.windows, study.participants, "participants")
-    labelled = data.labelled
-    targets = who(
-        labelled[labelled["subject"].astype(str).isin(subjects)], study.targets, "targets"
-    )
-    check_targets_of(data, study, defaults, targets, subjects)
+    targets = usable_targets(data, study, defaults, subjects)
     fingerprint = _Fingerprints(data)
     of_base = list(combinations(grid.base, "base"))
     of_finetuning = list(combinations({"mode": FULL, **grid.finetune}, "finetune"))
@@ -198,30 +195,54 @@ class _Fingerprints:
         return self.known[key]
 
 
-def check_targets_of(
-    data: Data,
-    study: StudyParams,
-    defaults: Defaults,
-    targets: Sequence[str],
-    subjects: Sequence[str],
-) -> None:
-    """Make the tables of every fold once, and see whether label and splits fit.
+def usable_targets(
+    data: Data, study: StudyParams, defaults: Defaults, subjects: Sequence[str]
+) -> list[str]:
+    """Choose who is left out in turn; make the tables of each fold once to see whether it can be.
+
+    Of all subjects, or the first few, those whose data cannot be divided, as when a recording is
+    missing, are left out with a line; of a list each has to be usable.
 
     Raises
     ------
     UserError
-        A class that a part of a target's data lacks, or classes that depend on who trains.
+        A class that a part of a target's data lacks, classes that depend on who trains or differ
+        between targets, or not enough usable targets.
     """
-    first: tuple[tuple[str, ...], str] | None = None
-    for target in targets:
-        names = _check_fold(data, study, defaults, target, [s for s in subjects if s != target])
-        first = first or (names, target)
-        if names != first[0]:
+    labelled = data.labelled
+    known = labelled[labelled["subject"].astype(str).isin(subjects)]
+    wanted = study.targets
+    named = not isinstance(wanted, int | str)
+    found: dict[str, tuple[str, ...]] = {}
+    refused: list[UserError] = []
+    for target in who(known, wanted if named else "all", "targets"):
+        if isinstance(wanted, int) and len(found) == wanted:
+            break
+        try:
+            others = [subject for subject in subjects if subject != target]
+            found[target] = _check_fold(data, study, defaults, target, others)
+        except UserError as error:
+            if named:
+                raise
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    if isinstance(wanted, int) and len(found) < wanted:
+        why = f" ({refused[0]})" if refused else ""
+        raise UserError(
+            f"sweep.study.targets={wanted}: only {len(found)} subjects can be left out{why}"
+        )
+    for reason in refused:
+        say(f"left out as a target: {reason}")
+    first = next(iter(found))
+    for target, names in found.items():
+        if names != found[first]:
             raise UserError(
-                f"sweep: target {first[1]} has the classes {some(first[0])}, {target} has "
+                f"sweep: target {first} has the classes {some(found[first])}, {target} has "
                 f"{some(names)}; leave one out by sweep.study.targets, or join classes by "
                 "finetuning.label.positive"
             )
+    return list(found)
 
 
 def _check_fold(
