@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[1]
 WITH_PROCESSES = ("tests/pipelines", "tests/notebooks", "tests/test_cli", "tests/test_hooks",
                   "tests/training/supervision", "tests/training/test_supervised",
-                  "tests/training/test_device", "tests/training/test_resuming")  # fmt: skip
+                  "tests/training/test_device", "tests/training/test_resuming",
+                  "tests/sweeps/test_sweep_engine", "tests/sweeps/test_sweep_on_dask",
+                  "tests/sweeps/test_sweep_training", "tests/sweeps/test_base_store")  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,6 +18,7 @@ from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
+from hbn_foundation.bases_cli import bases
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
@@ -169,3 +170,4 @@ def score(submission: Path, bids_root: str, output: Path, **given: Any) -> None:
 run = copy.copy(kedro_run)
 run.callback = _run
 cli.add_command(run)
+cli.add_command(bases)

@@ -67,7 +67,8 @@ class RunVersions:
     Kedro loads the *latest* version of a dataset, which may be another run's. Here a dataset
     that this run makes is loaded in the version this run saved; one that it only reads is
     fixed when the run starts. Kedro's warning that two versions differ becomes an error. Nodes
-    that name something after the run read the version as `run_version`.
+    that name something after the run read the version as `run_version`, and the names of all
+    nodes of the run as `run_nodes`.
     """
 
     def __init__(self) -> None:
@@ -83,6 +84,7 @@ class RunVersions:
         self._catalog = catalog
         self._version = claim_version(run_params)
         catalog["run_version"] = MemoryDataset(self._version)
+        catalog["run_nodes"] = MemoryDataset([node.name for node in pipeline.nodes])
         asked = run_params.get("load_versions") or {}
         made = pipeline.all_outputs()
         read: dict[str, str] = {}

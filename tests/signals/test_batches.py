@@ -107,3 +107,31 @@ def test_channels_first_is_exact():
 def test_impossible_options_are_refused(store, windows, options):
     with pytest.raises(ValueError, match="too small"):
         collect(store, windows, **options)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.5, 4), (0.25, 2), (0.01, 1), (0.99, 7)])
+def test_a_share_of_each_batch_is_of_some_windows(store, windows, share, count):
+    few = 5
+    table = windows.assign(batch_share=np.where(np.arange(len(windows)) < few, share, np.nan))
+    reader = WindowReader(store, 100)
+    seen = []
+    for epoch in range(6):
+        batches = WindowBatches(reader, table, 8, shuffle=True, drop_last=True, epoch=epoch)
+        assert len(batches) == len(windows) // 8
+        drawn = [batch.index.numpy() for batch in batches]
+        assert len(drawn) == len(batches)
+        for index in drawn:
+            assert (index < few).sum() == count
+        seen.append(np.concatenate(drawn).tolist())
+    assert seen[0] != seen[1]
+    counts = np.bincount(np.concatenate(seen), minlength=len(windows))
+    assert counts.min() > 0
+    again = WindowBatches(reader, table, 8, shuffle=True, drop_last=True, epoch=0)
+    assert np.concatenate([batch.index.numpy() for batch in again]).tolist() == seen[0]
+
+
+def test_shares_count_in_training_alone(store, windows):
+    table = windows.assign(batch_share=0.5)
+    table.loc[3:, "batch_share"] = np.nan
+    _, index = collect(store, table, shuffle=True)
+    assert sorted(index.tolist()) == list(range(20))

@@ -13,6 +13,8 @@ import torch
 
 from hbn_foundation.signals.windows import WindowReader
 
+SHARE = "batch_share"
+
 
 @dataclass
 class Batch:
@@ -52,6 +54,52 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Two kinds of windows in fixed numbers per batch.
+
+    Attributes
+    ----------
+    few, others
+        Places of the windows that have a share, and of the rest.
+    n_few, n_others
+        How many of each are in a batch.
+    """
+
+    few: np.ndarray
+    others: np.ndarray
+    n_few: int
+    n_others: int
+
+    @classmethod
+    def of(cls, shares: np.ndarray, batch_size: int) -> Mix | None:
+        """Read the column of shares (N,); None when there are no two kinds, or no room for both."""
+        has = ~np.isnan(shares)
+        if has.all() or not has.any() or batch_size < 2:
+            return None
+        n_few = min(max(1, round(float(shares[has][0]) * batch_size)), batch_size - 1)
+        return cls(np.flatnonzero(has), np.flatnonzero(~has), n_few, batch_size - n_few)
+
+    @property
+    def n_batches(self) -> int:
+        """Whole batches in one pass, as many as without shares."""
+        return (len(self.few) + len(self.others)) // (self.n_few + self.n_others)
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        """Draw the order of a pass: (n_batches · batch size,) places."""
+        parts = [
+            _in_turns(places, self.n_batches * count, random).reshape(self.n_batches, count)
+            for places, count in ((self.few, self.n_few), (self.others, self.n_others))
+        ]
+        return random.permuted(np.concatenate(parts, axis=1), axis=1).ravel()
+
+
+def _in_turns(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """Draw `count` places: each once before any comes again."""
+    rounds = -(-count // len(places))
+    return np.concatenate([random.permutation(places) for _ in range(rounds)])[:count]
+
+
 class WindowBatches:
     """Batches of windows, one pass per iteration.
 
@@ -64,7 +112,10 @@ class WindowBatches:
     reader
         Reads the windows.
     windows
-        Table with `row`, `recording` and `start`.
+        Table with `row`, `recording` and `start`. Where it has `batch_share`, the windows with a
+        value there make up that share of every batch; a pass has as many batches as without, and
+        both kinds come as often as that takes. Only where `shuffle` and `drop_last` are set, as
+        in training.
     batch_size
         Windows in a batch; the last one may have fewer.
     shuffle
@@ -105,6 +156,9 @@ class WindowBatches:
         self.drop_last = drop_last
         self._rows = windows["row"].to_numpy(dtype=np.int64)
         self._starts = windows["start"].to_numpy(dtype=np.int64)
+        self._mix: Mix | None = None
+        if SHARE in windows and shuffle and drop_last:
+            self._mix = Mix.of(windows[SHARE].to_numpy(dtype=np.float64), batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the jitter of the next pass."""
@@ -136,7 +190,9 @@ class WindowBatches:
         """Draw the order and the starts of one pass."""
         random = np.random.default_rng([self.seed, self.epoch])
         order = np.arange(len(self._rows))
-        if self.shuffle:
+        if self._mix is not None:
+            order = self._mix.draw(random)
+        elif self.shuffle:
             order = random.permutation(order)
         starts = self._starts
         if self.jitter:

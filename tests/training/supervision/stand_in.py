@@ -32,6 +32,7 @@ from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import STOPPED, Link
 from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.process import Child
 from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
 
 EPOCHS, STEPS, BATCH = 4, 5, 96
@@ -139,6 +140,7 @@ def supervise(
     device: str = "simulated",
     seconds: float = 100.0,
     limits: dict[str, Any] | None = None,
+    start_child: Any = Child,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Supervise the stand-in."""
@@ -152,6 +154,7 @@ def supervise(
         limits=SupervisionParams(**{**LIMITS, **(limits or {})}),
         resume_point=lambda: ResumePoint(*run.newest()),
         fault=Fault.parse(fault),
+        start_child=start_child,
     ).run()
 
 

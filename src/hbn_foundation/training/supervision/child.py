@@ -100,10 +100,7 @@ def leave(path: Path, content: dict[str, Any]) -> None:
 
 def end_with(parent: int) -> None:
     """End this process when its parent is gone: one that was killed cannot say so."""
-    if sys.platform == "linux":  # also while a call holds the interpreter's lock
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # gone before the call above
-        os._exit(1)
+    end_with_parent(parent)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -111,6 +108,14 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def end_with_parent(parent: int) -> None:
+    """Ask the system to end this process with its parent, where it can; without a thread."""
+    if sys.platform == "linux":  # also while a call holds the interpreter's lock
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # gone before the call above
+        os._exit(1)
 
 
 def no_core_dump() -> None:

@@ -42,17 +42,24 @@ class Child:
         for name in (RESULT, FAILURE, STACK, LOG, ERRORS):
             (folder / name).unlink(missing_ok=True)
         self.folder = folder
+        self._read = 0
+        self.process: Any = self._start()
+        self._give((target, arguments, orders))
+
+    def _start(self) -> Any:
+        """Start the interpreter; what is returned is used as a `subprocess.Popen` is."""
         module = "hbn_foundation.training.supervision.child"
-        with open(folder / LOG, "wb") as log, open(folder / ERRORS, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", module, str(folder), str(os.getpid())],
+        with open(self.folder / LOG, "wb") as log, open(self.folder / ERRORS, "wb") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-u", "-m", module, str(self.folder), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for the parent, and the group can be killed
             )
-        self._read = 0
-        work = (target, arguments, orders)  # a child that hangs as it starts does not read it
+
+    def _give(self, work: tuple[Any, ...]) -> None:
+        """Hand the work over; a child that hangs as it starts does not read it."""
         threading.Thread(target=self._send, args=(work,), daemon=True).start()
 
     @property

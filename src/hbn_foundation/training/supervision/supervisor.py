@@ -145,6 +145,8 @@ class Supervisor:
         Finds the newest whole checkpoint.
     fault
         A fault to order.
+    start_child
+        Makes the child, with the arguments of `Child`.
     """
 
     def __init__(
@@ -159,7 +161,9 @@ class Supervisor:
         limits: SupervisionParams,
         resume_point: Callable[[], ResumePoint],
         fault: Fault | None = None,
+        start_child: Callable[..., Child] = Child,
     ) -> None:
+        self.start_child = start_child
         self.folder = folder
         self.target = target
         self.arguments = arguments
@@ -224,7 +228,7 @@ class Supervisor:
         )
         self.beat = Beat(device=orders.device)
         with full_disk_named(self.folder):
-            child = Child(self.folder, self.target, self.arguments, orders)
+            child = self.start_child(self.folder, self.target, self.arguments, orders)
         try:
             return self._listen(child, stop, display)
         except BaseException:

@@ -1,0 +1,211 @@
+"""What sharing bases saves, what a job costs beside its training, and what a second run takes.
+
+    python benchmarks/sweep.py                 # all three
+    python benchmarks/sweep.py --only sharing  # or overhead
+
+`sharing`: a sweep over a simulated release, six bases and 48 fine-tunings, and the same
+fine-tunings each with a base of its own, which differs in its seed alone; both on the same
+workers. The ideal ratio of the two times is what the plan predicts from the speeds that the second
+measured: it counts windows and knows nothing of waiting. Then the first sweep is run again.
+
+`overhead`: 1,008 fine-tunings of 84 bases whose training writes one file and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from hbn_foundation.evaluation.sweep_scores import measured_savings
+from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.release import simulate_release
+from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.sweeps.collecting import collect
+from hbn_foundation.sweeps.data import DataPlace, put_data
+from hbn_foundation.sweeps.engine import Sweep
+from hbn_foundation.sweeps.estimate import estimate
+from hbn_foundation.sweeps.grid import Defaults
+from hbn_foundation.sweeps.params import EngineParams, GridParams, StoreParams, StudyParams
+from hbn_foundation.sweeps.planner import Data, Plan, make_plan
+from hbn_foundation.sweeps.running import Context, Place
+from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec, Tuning
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+
+TOLERANCE = 0.10
+MOST_SECONDS_AGAIN = 10.0
+MOST_SECONDS_OF_A_JOB = 1.0
+ENCODER = EncoderParams(hidden_dim=64, n_heads=4, n_layers=2)
+CLEANING, WINDOW = CleaningParams(), WindowParams()
+TUNING = {
+    "plan": {"strategy": "full"},
+    "trainer": {"epochs": 4, "batch_size": 16, "early_stopping_patience": 50},
+}
+GRID = {
+    "finetune": {
+        "mode": ["full_fine_tuning", "target_only_fine_tuning"],
+        "target_data_pct": [0.25, 0.5, 0.75, 1.0],
+    }
+}
+
+
+def make_data(folder: Path) -> Data:
+    """Simulate and clean a small release."""
+    release = simulate_release(
+        folder / "bids",
+        SimulationParams(n_subjects=8, n_truncated=0, n_background_sources=60),
+    )
+    store = build_store(find_recordings(str(release)), folder / "signals", CLEANING)
+    return Data(store, cut_windows(store, WINDOW), read_participants(release))
+
+
+def shared_plan(data: Data) -> Plan:
+    """Six folds, one base each, eight fine-tunings per base."""
+    given = Defaults(
+        ENCODER, ObjectiveParams(),
+        TrainerParams(epochs=8, batch_size=32, early_stopping_patience=50),
+        WINDOW, CLEANING, Tuning.model_validate(TUNING),
+    )  # fmt: skip
+    return make_plan(data, StudyParams(targets=6), GridParams.model_validate(GRID), given)
+
+
+def alone_plan(plan: Plan) -> Plan:
+    """Give the same fine-tunings a base of their own each."""
+    bases, tunings = [], []
+    for number, spec in enumerate(plan.finetunings):
+        base = plan.base_of[str(spec.base_hash)]
+        trainer = {**base.trainer.model_dump(mode="json"), "seed": 1000 + number}
+        own = base.model_copy(update={"trainer": trainer})
+        bases.append(own)
+        tunings.append(spec.model_copy(update={"base_hash": own.hash}))
+    return plan._replace(bases=bases, finetunings=tunings)
+
+
+def stores(folder: Path) -> StoreParams:
+    """Three folders in one."""
+    return StoreParams(
+        bases=str(folder / "bases"), results=str(folder / "results"), work=str(folder / "work")
+    )
+
+
+def carry_out(plan: Plan, context: Context, workers: int) -> tuple[float, Sweep]:
+    """Run a plan to its end; return the seconds it took."""
+    started = time.perf_counter()
+    sweep = Sweep(plan, context, EngineParams(engine="local", workers=workers))
+    try:
+        sweep.run_bases()
+        sweep.finish()
+    finally:
+        sweep.close()
+    sweep.check()
+    return time.perf_counter() - started, sweep
+
+
+def sharing(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
+    """Compare a sweep with the same jobs alone, and run it again."""
+    data = make_data(folder)
+    plan = shared_plan(data)
+    plans = {"shared": plan, "alone": alone_plan(plan)}
+    seconds, ratios = {}, {}
+    for name, jobs in plans.items():
+        place = stores(folder / name)
+        context = Context(put_data(data, folder / name / "work", WINDOW, CLEANING), place)
+        seconds[name], _ = carry_out(jobs, context, workers)
+        ratios[name] = measured_savings(collect(jobs, place).table).ratio
+    kept = Place.of(stores(folder / "alone")).stores
+    ideal = estimate(plan, data, kept[BASE], kept[FINETUNE], workers)[0].ratio
+    ratio = seconds["shared"] / seconds["alone"]
+    context = Context(
+        put_data(data, folder / "shared" / "work", WINDOW, CLEANING), stores(folder / "shared")
+    )
+    again, sweep = carry_out(plan, context, workers)
+    trained = sum(outcome.status == "done" for outcome in sweep.outcomes.values())
+    return [
+        ("jobs", f"{len(plan.bases)} bases, {len(plan.finetunings)} fine-tunings, "
+         f"{workers} workers", len(plan.bases) >= 6 and len(plan.finetunings) >= 48),
+        ("wall time, shared bases", f"{seconds['shared']:.1f} s", True),
+        ("wall time, each its own", f"{seconds['alone']:.1f} s", True),
+        ("ratio", f"{ratio:.3f}", True),
+        ("ratio that the plan predicts", f"{ideal:.3f}", abs(ratio / ideal - 1) <= TOLERANCE),
+        ("ratio of the jobs' own times", f"{ratios['shared']:.3f}", True),
+        ("second run", f"{again:.1f} s, {trained} trained",
+         trained == 0 and again < MOST_SECONDS_AGAIN),
+    ]  # fmt: skip
+
+
+def overhead(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
+    """Carry out 1,092 jobs whose training does nothing."""
+    bases, tunings = [], []
+    for number in range(84):
+        base = BaseSpec(train_subjects=(f"A{number}",), validation_subjects=("B",), data="none")
+        bases.append(base)
+        tunings += [
+            FinetuneSpec(target="T", seed_finetune=k, base_hash=base.hash, data="none")
+            for k in range(12)
+        ]
+    place = stores(folder)
+    context = Context(
+        DataPlace(folder, WINDOW, CLEANING), place, train_base="sweep:nothing",
+        finetune="sweep:nothing", preload=("sweep", "hbn_foundation.sweeps.training", "lightning"),
+    )  # fmt: skip
+    seconds, sweep = carry_out(Plan(bases, tunings), context, workers)
+    times = sorted(outcome.seconds for outcome in sweep.outcomes.values())
+    median = times[len(times) // 2]
+    return [
+        ("jobs", f"{len(times):,}, {workers} workers", True),
+        ("wall time", f"{seconds:.1f} s", True),
+        ("a worker's time per job", f"{workers * seconds / len(times):.3f} s", True),
+        ("from start to publication, median", f"{median:.3f} s", median < MOST_SECONDS_OF_A_JOB),
+        ("the same, 99 %", f"{times[int(0.99 * len(times))]:.3f} s", True),
+    ]
+
+
+def nothing(folder: Path, spec: Any, link: Any, **_: Any) -> dict[str, Any]:
+    """Train nothing; what a job of `overhead` calls."""
+    link.beat("first_step")
+    out = folder / "out"
+    out.mkdir()
+    (out / "spec.json").write_text(json.dumps(spec.model_dump(mode="json")))
+    (out / "metrics.json").write_text("{}")
+    return {"stopped": "all epochs"}
+
+
+def main() -> int:
+    """Measure, and leave with status 1 when something is not as promised."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["sharing", "overhead"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="Keep what is made here.")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    kept = True
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.folder or Path(temporary)).absolute()
+        for name, measure in (("sharing", sharing), ("overhead", overhead)):
+            if options.only in (None, name):
+                print(f"\n{name}")
+                for what, found, right in measure(folder / name, options.workers):
+                    kept = kept and right
+                    print(f"  {what:36}{found}{'' if right else '   NOT as promised'}")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    here = str(Path(__file__).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Nodes of a sweep: each hands its work to a few functions of the rooms below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.params import EncoderParams, HeadParams
+from hbn_foundation.pipelines import types
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.sweeps.params import (
+    EngineParams,
+    GridParams,
+    JobParams,
+    StoreParams,
+    StudyParams,
+)
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.supervision.params import SupervisionParams
+
+
+def plan(
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    sweep_windows: types.DataFrame,
+    participants: types.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    pretraining: TrainerParams,
+    window: WindowParams,
+    cleaning: CleaningParams,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    regularisation: RegularisationParams,
+    trainer: FineTuningParams,
+    study: StudyParams,
+    grid: GridParams,
+    jobs: JobParams,
+    engine: EngineParams,
+    store: StoreParams,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+    """Cross folds and grid, check what can be checked, and print what it will take.
+
+    Returns
+    -------
+    base_jobs, finetune_jobs : list
+        Each job once, with its hash.
+    text : str
+        Counts, reuse, time, disk.
+    """
+    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.sweeps.estimate import estimate, in_words
+    from hbn_foundation.sweeps.executors import count_workers, read_cluster
+    from hbn_foundation.sweeps.grid import Defaults
+    from hbn_foundation.sweeps.jobs import records, select
+    from hbn_foundation.sweeps.planner import make_plan
+    from hbn_foundation.sweeps.preflight import check_trainings
+    from hbn_foundation.sweeps.running import Place
+    from hbn_foundation.sweeps.specs import BASE, FINETUNE, Tuning
+
+    tuning = Tuning(
+        label=label, head=head, plan=plan, rates=rates, regularisation=regularisation,
+        trainer=trainer,
+    )  # fmt: skip
+    data = _data(signal_store, windows, sweep_windows, participants, label)
+    stores = Place.of(store).stores
+    planned = make_plan(
+        data, study, grid, Defaults(encoder, objective, pretraining, window, cleaning, tuning)
+    )
+    planned = select(planned, jobs, stores[BASE])
+    check_trainings(planned, data)
+    workers = count_workers(read_cluster(engine), "cpu")
+    found, _ = estimate(planned, data, stores[BASE], stores[FINETUNE], workers)
+    text = "\n".join(in_words(planned, found, stores[BASE], stores[FINETUNE], workers))
+    show(text)
+    return records(planned.bases), records(planned.finetunings), text
+
+
+def train_bases(
+    base_jobs: list[dict[str, Any]],
+    finetune_jobs: list[dict[str, Any]],
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    sweep_windows: types.DataFrame,
+    participants: types.DataFrame,
+    device_plan: dict[str, Any],
+    window: WindowParams,
+    cleaning: CleaningParams,
+    label: LabelParams,
+    jobs: JobParams,
+    engine: EngineParams,
+    store: StoreParams,
+    supervision: SupervisionParams,
+    run_version: str,
+    run_nodes: list[str],
+) -> dict[str, Any]:
+    """Train the bases that are missing; fine-tunings of finished ones start meanwhile.
+
+    Returns
+    -------
+    dict
+        What became of each base.
+    """
+    from hbn_foundation.sweeps.engine import open_sweep
+    from hbn_foundation.sweeps.specs import BASE
+
+    data = _data(signal_store, windows, sweep_windows, participants, label)
+    sweep = open_sweep(
+        run_version, base_jobs, finetune_jobs, data, device_plan, window, cleaning, jobs, engine,
+        store, supervision,
+    )  # fmt: skip
+    goes_on = "finetune" in run_nodes
+    sweep.run_bases(then_finetune=goes_on)
+    if not goes_on:
+        sweep.close()
+        sweep.check()
+    return sweep.report(BASE)
+
+
+def finetune(
+    base_report: dict[str, Any],
+    base_jobs: list[dict[str, Any]],
+    finetune_jobs: list[dict[str, Any]],
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    sweep_windows: types.DataFrame,
+    participants: types.DataFrame,
+    device_plan: dict[str, Any],
+    window: WindowParams,
+    cleaning: CleaningParams,
+    label: LabelParams,
+    jobs: JobParams,
+    engine: EngineParams,
+    store: StoreParams,
+    supervision: SupervisionParams,
+    run_version: str,
+) -> dict[str, Any]:
+    """Carry out the fine-tunings that are missing, and wait for those that run.
+
+    Returns
+    -------
+    dict
+        What became of each fine-tuning.
+    """
+    from hbn_foundation.sweeps.engine import open_sweep
+    from hbn_foundation.sweeps.specs import FINETUNE
+
+    data = _data(signal_store, windows, sweep_windows, participants, label)
+    sweep = open_sweep(
+        run_version, base_jobs, finetune_jobs, data, device_plan, window, cleaning, jobs, engine,
+        store, supervision,
+    )  # fmt: skip
+    sweep.finish()
+    sweep.close()
+    return sweep.report(FINETUNE)
+
+
+def collect(
+    base_jobs: list[dict[str, Any]],
+    finetune_jobs: list[dict[str, Any]],
+    base_report: dict[str, Any],
+    finetune_report: dict[str, Any],
+    store: StoreParams,
+    label: LabelParams,
+    evaluation: FineTuningEvaluationParams,
+) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, dict[str, Any], Any, Any, str]:
+    """Bring all results together: table, curves, comparison, savings, figures, summary.
+
+    Returns
+    -------
+    jobs : DataFrame
+        One row per job.
+    curves, modes : DataFrame
+        Learning curves, and modes compared.
+    savings : dict
+        Time saved by sharing bases.
+    curves_figure, savings_figure : Figure
+    summary : str
+        The page, in Markdown.
+    """
+    from hbn_foundation.evaluation import sweep_figures, sweep_scores
+    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.evaluation.sweep_summary import summary_page
+    from hbn_foundation.sweeps import collecting
+    from hbn_foundation.sweeps.jobs import plan_of
+
+    found = collecting.collect(
+        plan_of(base_jobs, finetune_jobs), store, {**base_report, **finetune_report}
+    )
+    score = sweep_scores.compared_score(found.is_regression)
+    scored = sweep_scores.score_jobs(found.table, found.predictions, found.is_regression)
+    options = {"bootstraps": evaluation.bootstraps, "seed": evaluation.seed}
+    curves = sweep_scores.learning_curves(scored, score, **options)
+    modes = sweep_scores.compare_modes(scored, score, **options)
+    savings = sweep_scores.measured_savings(scored)
+    page = summary_page(scored, curves, modes, savings, score, label.column or label.kind)
+    show(page)
+    return (
+        scored,
+        curves,
+        modes.astype({"target_data_pct": str}),
+        savings._asdict(),
+        sweep_figures.curves_figure(curves, modes, score),
+        sweep_figures.savings_figure(savings),
+        page,
+    )
+
+
+def check_sweep(base_report: dict[str, Any], finetune_report: dict[str, Any], page: str) -> None:
+    """End the run with an error when a job has no result: all that is done is kept by now."""
+    from hbn_foundation.sweeps.engine import check_reports
+
+    check_reports({**base_report, **finetune_report})
+
+
+def _data(
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    sweep_windows: types.DataFrame,
+    participants: types.DataFrame,
+    label: LabelParams,
+) -> Any:
+    from hbn_foundation.sweeps.planner import Data
+
+    own = sweep_windows if label.kind == "trial" else None
+    return Data(signal_store, windows, participants, own)

@@ -1,0 +1,134 @@
+"""Wiring of a sweep."""
+
+from kedro.pipeline import Pipeline, node
+
+from hbn_foundation.pipelines.finetuning_comparison.nodes import choose_windows
+from hbn_foundation.pipelines.foundation.nodes import choose_device
+from hbn_foundation.pipelines.sweep import nodes
+
+DATA = ["signal_store", "windows", "sweep_windows", "participants"]
+CUT = ["params:ingestion.windows", "params:ingestion.cleaning"]
+LABEL = "params:finetuning.label"
+STORE = "params:sweep.store"
+JOBS = ["sweep_base_jobs", "sweep_finetune_jobs"]
+REPORTS = ["sweep_base_report", "sweep_finetune_report"]
+RUNNING = [
+    *DATA,
+    "sweep_device_plan",
+    *CUT,
+    LABEL,
+    "params:sweep.jobs",
+    "params:sweep.engine",
+    STORE,
+    "params:foundation.supervision",
+    "run_version",
+]
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Return the pipeline from windows to the summary of a sweep."""
+    return Pipeline([*_planning(), *_running(), *_results()], tags="sweep")
+
+
+def _planning() -> list:
+    return [
+        node(
+            choose_windows,
+            inputs=[
+                "signal_store",
+                "windows",
+                "trials",
+                "params:ingestion.windows",
+                LABEL,
+                "params:finetuning.trial_windows",
+            ],
+            outputs="sweep_windows",
+            name="choose_sweep_windows",
+            tags="planning",
+        ),
+        node(
+            nodes.plan,
+            inputs=[
+                *DATA,
+                "params:foundation.encoder",
+                "params:foundation.objective",
+                "params:foundation.trainer",
+                *CUT,
+                LABEL,
+                "params:finetuning.head",
+                "params:finetuning.plan",
+                "params:finetuning.rates",
+                "params:finetuning.regularisation",
+                "params:finetuning.trainer",
+                "params:sweep.study",
+                "params:sweep.grid",
+                "params:sweep.jobs",
+                "params:sweep.engine",
+                STORE,
+            ],
+            outputs=[*JOBS, "sweep_plan"],
+            name="plan",
+            tags="planning",
+        ),
+    ]
+
+
+def _running() -> list:
+    return [
+        node(
+            choose_device,
+            inputs=[
+                "params:foundation.hardware",
+                "params:foundation.encoder",
+                "params:foundation.objective",
+                "params:foundation.trainer",
+                "params:ingestion.windows",
+                "params:foundation.fault",
+                "signal_store",
+            ],
+            outputs="sweep_device_plan",
+            name="choose_sweep_device",
+            tags="training",
+        ),
+        node(
+            nodes.train_bases,
+            inputs=[*JOBS, *RUNNING, "run_nodes"],
+            outputs="sweep_base_report",
+            name="train_bases",
+            tags="training",
+        ),
+        node(
+            nodes.finetune,
+            inputs=["sweep_base_report", *JOBS, *RUNNING],
+            outputs="sweep_finetune_report",
+            name="finetune",
+            tags="training",
+        ),
+    ]
+
+
+def _results() -> list:
+    return [
+        node(
+            nodes.collect,
+            inputs=[*JOBS, *REPORTS, STORE, LABEL, "params:finetuning.evaluation"],
+            outputs=[
+                "sweep_jobs",
+                "sweep_curves",
+                "sweep_modes",
+                "sweep_savings",
+                "sweep_curves_figure",
+                "sweep_savings_figure",
+                "sweep_summary",
+            ],
+            name="collect",
+            tags="evaluation",
+        ),
+        node(
+            nodes.check_sweep,
+            inputs=[*REPORTS, "sweep_summary"],
+            outputs=None,
+            name="check_sweep",
+            tags="evaluation",
+        ),
+    ]

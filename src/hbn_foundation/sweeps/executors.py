@@ -1,0 +1,316 @@
+"""Where jobs are carried out: in this process, or on Dask's workers here or elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
+from hbn_foundation.signals.parallel import THREADS
+from hbn_foundation.sweeps.grid import read_yaml
+from hbn_foundation.sweeps.params import EngineParams
+from hbn_foundation.sweeps.running import (
+    FAILED,
+    Context,
+    Outcome,
+    Place,
+    close_servers,
+    run_job,
+)
+from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
+
+Job = BaseSpec | FinetuneSpec
+
+
+class Executor(Protocol):
+    """Carries out jobs."""
+
+    workers: int
+    dashboard: str | None
+
+    def submit(self, job: Job) -> None:
+        """Take a job on."""
+
+    def next(self, timeout: float) -> tuple[Job, Outcome] | None:
+        """Give a job that has ended; None when none has in time."""
+
+    def close(self) -> None:
+        """Stop all that runs."""
+
+
+class Inline:
+    """One job after another, in the foreground, each in a process of its own."""
+
+    workers = 1
+    dashboard: str | None = None
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._waiting: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        """Put it into the queue: fine-tunings before further bases."""
+        self._waiting.append(job)
+        self._waiting.sort(key=lambda job: isinstance(job, BaseSpec))
+
+    def next(self, timeout: float) -> tuple[Job, Outcome] | None:
+        """Carry out the first in the queue."""
+        if not self._waiting:
+            return None
+        job = self._waiting.pop(0)
+        return job, run_job(job, self.context)
+
+    def close(self) -> None:
+        """End the fork server."""
+        close_servers()
+
+
+class OnDask:
+    """Jobs on a cluster; its scheduler keeps no state that matters.
+
+    Parameters
+    ----------
+    context
+        Of the jobs.
+    cluster
+        Of Dask.
+    workers
+        How many there are to be.
+    """
+
+    def __init__(self, context: Context, cluster: Any, workers: int) -> None:
+        from distributed import Client
+
+        self.context = context
+        self.cluster = cluster
+        self.workers = workers
+        self.client = Client(cluster, set_as_default=False)
+        self.dashboard = self.client.dashboard_link if _has_bokeh() else None
+        self._ended: queue.Queue[tuple[Job, Any]] = queue.Queue()
+        self._futures: dict[str, Any] = {}
+        self._count = 0
+
+    def submit(self, job: Job) -> None:
+        """Send it to a worker that is free."""
+        resource = "GPU" if self.context.device_plan["chosen"] == "cuda" else "job"
+        self._count += 1
+        future = self.client.submit(
+            _on_worker,
+            job,
+            self.context,
+            key=f"{job.id}-{self._count}",
+            pure=False,
+            priority=0 if isinstance(job, BaseSpec) else 1,
+            resources={resource: 1},
+            retries=0,
+        )
+        self._futures[job.id] = future
+        future.add_done_callback(lambda future: self._ended.put((job, future)))
+
+    def next(self, timeout: float) -> tuple[Job, Outcome] | None:
+        """Wait for the next that ends; one whose worker died too often has failed."""
+        from distributed.scheduler import KilledWorker
+
+        try:
+            job, future = self._ended.get(timeout=timeout)
+        except queue.Empty:
+            if self.client.status in ("closed", "closing"):
+                raise UserError("the connection to Dask's scheduler is lost; the same command "
+                                "goes on with what is missing") from None  # fmt: skip
+            return None
+        if future is self._futures.get(job.id):
+            del self._futures[job.id]
+        try:
+            return job, future.result(timeout=60)
+        except KilledWorker as error:
+            worker = getattr(error.last_worker, "address", "")
+            return job, Outcome(
+                FAILED, f"its worker died {self.context.retries + 1} times", worker=str(worker)
+            )
+        except Exception as error:
+            text = " ".join(str(error).split())
+            return job, Outcome(FAILED, f"{type(error).__name__}: {text}")
+
+    def close(self) -> None:
+        """Close client and cluster; jobs that run are ended with their workers."""
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        self.client.close(timeout=10)
+        self.cluster.close(timeout=10)
+
+
+def _on_worker(job: Job, context: Context) -> Outcome:
+    """Run a job in a worker process."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    name = str(worker.name if worker.name is not None else worker.address)
+    name = name.removeprefix("tcp://").replace(":", "-")
+    return run_job(job, context, name)
+
+
+def _has_bokeh() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("bokeh") is not None
+
+
+def make_executor(params: EngineParams, context: Context) -> Executor:
+    """Start what the parameters name.
+
+    Raises
+    ------
+    UserError
+        When a library is missing, or the cluster does not start.
+    """
+    params = read_cluster(params)
+    if params.engine == "inline":
+        return Inline(context)
+    try:
+        import dask
+        import distributed  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "sweep.engine.engine: Dask is not installed; pip install 'dask[distributed]', or set "
+            "engine: inline"
+        ) from None
+    dask.config.set(_settings(context))
+    start = {"local": _local, "ssh": _ssh, "slurm": _slurm}[params.engine]
+    try:
+        executor = OnDask(context, *start(params, context))
+    except UserError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"sweep.engine.engine={params.engine}: no cluster: {text}") from error
+    if executor.dashboard:
+        say(f"Dask's dashboard: {executor.dashboard}")
+    return executor
+
+
+def read_cluster(params: EngineParams) -> EngineParams:
+    """Read the cluster's file, where one is named.
+
+    Raises
+    ------
+    UserError
+        Naming file and key.
+    """
+    if params.cluster_file is None:
+        return params
+    content = read_yaml(params.cluster_file, "sweep.engine.cluster_file")
+    changed = {**params.model_dump(exclude={"cluster_file"}), **content}
+    try:
+        return EngineParams.model_validate(changed)
+    except UserError as error:
+        raise UserError(f"{params.cluster_file}: {error}") from None
+
+
+def count_workers(params: EngineParams, device: str) -> int:
+    """How many jobs run at once."""
+    if params.engine == "inline":
+        return 1
+    if params.engine == "ssh" and params.ssh is not None:
+        return params.ssh.workers_per_host * (len(params.ssh.hosts) - 1)
+    if params.engine == "slurm":
+        return params.slurm.jobs if params.slurm is not None else 1
+    if params.workers is not None:
+        return params.workers
+    if device != "cpu":
+        return params.gpus
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // params.threads)
+
+
+def _settings(context: Context) -> dict[str, Any]:
+    """Dask's settings: a job computes in a child, so the worker's memory says nothing."""
+    return {
+        "distributed.scheduler.allowed-failures": context.retries,
+        "distributed.scheduler.work-stealing": False,
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": False,
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, str(context.threads)),
+    }
+
+
+def _resources(context: Context) -> dict[str, float]:
+    return {"GPU": 1} if context.device_plan["chosen"] == "cuda" else {"job": 1}
+
+
+def _local(params: EngineParams, context: Context) -> tuple[Any, int]:
+    from distributed import LocalCluster
+
+    workers = count_workers(params, context.device_plan["chosen"])
+    folder = Place.of(context.stores).work / "dask"
+    folder.mkdir(parents=True, exist_ok=True)
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        resources=_resources(context),
+        dashboard_address="127.0.0.1:0" if _has_bokeh() else None,
+        local_directory=str(folder),
+        memory_limit=None,
+        silence_logs=logging.CRITICAL,
+    )
+    return cluster, workers
+
+
+def _ssh(params: EngineParams, context: Context) -> tuple[Any, int]:
+    _needs("asyncssh", "ssh")
+    from distributed import SSHCluster
+
+    assert params.ssh is not None
+    cluster = SSHCluster(
+        list(params.ssh.hosts),
+        connect_options=dict(params.ssh.connect),
+        worker_options={
+            "nthreads": 1,
+            "n_workers": params.ssh.workers_per_host,
+            "resources": _resources(context),
+            "memory_limit": 0,
+        },
+        scheduler_options={"port": 0, "dashboard": False},
+        remote_python=params.ssh.python or sys.executable,
+    )
+    return cluster, count_workers(params, "cpu")
+
+
+def _slurm(params: EngineParams, context: Context) -> tuple[Any, int]:
+    _needs("dask_jobqueue", "slurm")
+    from dask_jobqueue import SLURMCluster
+
+    from hbn_foundation.sweeps.params import SlurmParams
+
+    slurm = params.slurm or SlurmParams()
+    resources = ",".join(f"{name}={count:g}" for name, count in _resources(context).items())
+    cluster = SLURMCluster(
+        queue=slurm.queue,
+        account=slurm.account,
+        cores=slurm.cores,
+        processes=1,
+        memory=slurm.memory,
+        walltime=slurm.walltime,
+        job_extra_directives=list(slurm.extra),
+        job_script_prologue=list(slurm.prologue),
+        worker_extra_args=[f"--resources={resources}", "--nthreads=1"],
+        log_directory=str(Path(context.stores.work) / "slurm"),
+    )
+    cluster.scale(jobs=slurm.jobs)
+    return cluster, slurm.jobs
+
+
+def _needs(module: str, engine: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UserError(
+            f"sweep.engine.engine={engine}: {module} is not installed; "
+            'pip install "hbn-foundation[cluster]"'
+        )

@@ -1,0 +1,155 @@
+"""What a sweep says: curves over subjects, modes compared on the same ones, time saved."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hbn_foundation.evaluation.sweep_figures import curves_figure, savings_figure
+from hbn_foundation.evaluation.sweep_scores import (
+    MODES,
+    compare_modes,
+    holm,
+    learning_curves,
+    measured_savings,
+    score_jobs,
+)
+from hbn_foundation.evaluation.sweep_summary import summary_page
+
+SHARES = (0.05, 0.25, 1.0)
+
+
+def made_up(n_targets: int = 8, seeds: int = 2, numbers: bool = False):
+    """A table of jobs and their predictions: the more of a target's data, the better."""
+    random = np.random.default_rng(0)
+    rows = [
+        {"kind": "base", "hash": f"base{t}", "status": "done", "seconds": 100.0}
+        for t in range(n_targets)
+    ]
+    tables = []
+    for target in range(n_targets):
+        ease = random.normal(0, 0.4)
+        for place, mode in enumerate(MODES):
+            for share in SHARES:
+                for seed in range(seeds):
+                    key = f"{target}-{mode}-{share}-{seed}"
+                    rows.append(
+                        {"kind": "finetune", "hash": key, "status": "done", "seconds": 10.0,
+                         "base_hash": None if mode == "target_only" else f"base{target}",
+                         "target": f"S{target}", "mode": mode, "target_data_pct": share,
+                         "n_train": 40 * share}
+                    )  # fmt: skip
+                    strength = 1.2 - 0.5 * place + 0.5 * share + ease
+                    value = random.normal(size=60) if numbers else random.integers(0, 2, 60)
+                    answer = strength * (value if numbers else 2 * value - 1) + random.normal(
+                        size=60
+                    )
+                    columns = {"predicted": answer} if numbers else {
+                        "log_p_0": -np.logaddexp(0, answer), "log_p_1": -np.logaddexp(0, -answer)
+                    }  # fmt: skip
+                    tables.append(pd.DataFrame({"hash": key, "value": value, **columns}))
+    return pd.DataFrame(rows), pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    return score_jobs(*made_up(), is_regression=False)
+
+
+def test_scores_are_of_each_job(scored):
+    tuned = scored[scored["kind"] == "finetune"]
+    assert tuned["window_auroc"].between(0, 1).all()
+    assert scored.loc[scored["kind"] == "base", "window_auroc"].isna().all()
+    numbers = score_jobs(*made_up(numbers=True), is_regression=True)
+    assert (numbers["nrmse"].dropna() > 0).all()
+
+
+def test_curves_are_means_over_subjects_with_bands_around_them(scored):
+    curves = learning_curves(scored, "window_auroc")
+    assert curves["mode"].tolist() == [mode for mode in MODES for _ in SHARES]
+    assert curves["target_data_pct"].tolist() == list(SHARES) * 3
+    first = scored[(scored["mode"] == MODES[0]) & (scored["target_data_pct"] == 0.05)]
+    assert curves["score"][0] == pytest.approx(
+        first.groupby("target")["window_auroc"].mean().mean()
+    )
+    assert ((curves["low"] < curves["score"]) & (curves["score"] < curves["high"])).all()
+    assert set(curves["n_targets"]) == {8}
+    assert set(curves["n_jobs"]) == {16}
+
+
+def test_seeds_are_no_subjects(scored):
+    """More seeds make no band narrower."""
+    twice = pd.concat([scored, scored], ignore_index=True)
+    pd.testing.assert_frame_equal(
+        learning_curves(twice, "window_auroc").drop(columns="n_jobs"),
+        learning_curves(scored, "window_auroc").drop(columns="n_jobs"),
+    )
+    pd.testing.assert_frame_equal(
+        compare_modes(twice, "window_auroc"), compare_modes(scored, "window_auroc")
+    )
+
+
+def test_few_subjects_give_no_bands():
+    scored = score_jobs(*made_up(n_targets=4), is_regression=False)
+    assert learning_curves(scored, "window_auroc")[["low", "high"]].isna().all(axis=None)
+
+
+def test_modes_are_compared_in_pairs_and_corrected_by_families(scored):
+    pairs = compare_modes(scored, "window_auroc")
+    assert len(pairs) == 3 * (len(SHARES) + 1)
+    worst = pairs[(pairs["first"] == MODES[0]) & (pairs["second"] == MODES[2])]
+    assert (worst["ahead_by"] > 0).all()
+    assert worst["p"].iloc[-1] == pytest.approx(2 / 2**8)  # all of eight: exact
+    assert worst["p_holm"].iloc[-1] == pytest.approx(3 * 2 / 2**8)  # of three over all shares
+    assert worst["p_holm"].iloc[0] == pytest.approx(9 * 2 / 2**8)  # of nine at single ones
+    assert (pairs["p_holm"] >= pairs["p"]).all()
+    reverse = compare_modes(scored.assign(nrmse=-scored["window_auroc"]), "nrmse")
+    np.testing.assert_allclose(reverse["ahead_by"], pairs["ahead_by"])
+
+
+def test_a_subject_without_one_mode_is_left_out_of_its_comparison(scored):
+    gone = scored[~((scored["target"] == "S3") & (scored["mode"] == MODES[2]))]
+    pairs = compare_modes(gone, "window_auroc").set_index(["first", "second"])
+    assert set(pairs.loc[(MODES[0], MODES[1]), "n_targets"]) == {8}
+    assert set(pairs.loc[(MODES[0], MODES[2]), "n_targets"]) == {7}
+
+
+def test_holm_on_a_known_example():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005])),
+                               [0.03, 0.06, 0.06, np.nan, 0.02])  # fmt: skip
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(values):
+    p = np.array(values)
+    corrected = holm(p)
+    assert (corrected >= p).all()
+    assert (corrected <= np.minimum(p * len(p), 1) + 1e-12).all()
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(corrected[order]) >= 0).all()
+
+
+def test_savings_count_what_each_fine_tuning_would_have_trained(scored):
+    found = measured_savings(scored)
+    n = 8 * 3 * 3 * 2
+    assert found.base_seconds == 800
+    assert found.finetune_seconds == 10 * n
+    assert found.alone_seconds == 10 * n + 100 * n * 2 / 3
+    assert found.ratio == pytest.approx((800 + 10 * n) / found.alone_seconds)
+
+
+@pytest.mark.parametrize("state", ["whole", "one mode", "empty"])
+def test_figures_and_page_of_whatever_there_is(scored, state, tmp_path):
+    table = {"whole": scored, "one mode": scored[scored["mode"] == MODES[0]],
+             "empty": scored.assign(status="failed")}[state]  # fmt: skip
+    curves, pairs = learning_curves(table, "window_auroc"), compare_modes(table, "window_auroc")
+    savings = measured_savings(table)
+    curves_figure(curves, pairs, "window_auroc").savefig(tmp_path / "curves.png")
+    savings_figure(savings).savefig(tmp_path / "savings.png")
+    page = summary_page(table, curves, pairs, savings, "window_auroc", "task")
+    assert page == summary_page(table, curves, pairs, savings, "window_auroc", "task")
+    assert (
+        page.count("\n| base + target data |")
+        == ({"whole": 3 + 4 * 2, "one mode": 3, "empty": 0}[state])
+    )

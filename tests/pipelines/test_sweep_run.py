@@ -1,0 +1,112 @@
+"""A sweep as a user runs it, on a small simulated release."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from test_runs import SMALL, newest, run
+
+from kedro_project import KedroProject
+
+SWEEP = """
+sweep:
+  study:
+    participants: 4
+    targets: 2
+    rules:
+      min_per_class: 1
+      gap_seconds: 0.0
+  grid:
+    base:
+      encoder: {hidden_dim: 32, n_heads: 2, n_layers: 1}
+      trainer: {epochs: 1, batch_size: 16}
+    finetune:
+      mode: [full_fine_tuning, target_only]
+      target_data_pct: [0.5, 1.0]
+      plan: {strategy: full}
+      trainer: {epochs: 1, batch_size: 4}
+  engine:
+    engine: inline
+"""
+EXAMPLE = """
+base:
+  encoder: {hidden_dim: [32, 64]}
+  trainer: {learning_rate: [0.0003, 0.001, 0.003], batch_size: [32, 64]}
+finetune:
+  plan: {strategy: [full]}
+  mode: [full_fine_tuning, target_only_fine_tuning]
+  target_data_pct: [0.01, 0.05, 0.125, 0.25, 0.5, 1.0]
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> KedroProject:
+    """A project with recordings of seven subjects and a finished sweep."""
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
+    small = SMALL.replace("n_subjects: 6", "n_subjects: 7").replace(
+        "ccd_runs: 1", "ccd_runs: 2\n      n_truncated: 0"
+    )
+    (project.root / "conf" / "local" / "parameters.yml").write_text(small + SWEEP)
+    (project.root / "grid.yml").write_text(EXAMPLE)
+    run(project, "--pipeline", "ingestion")
+    result = run(project, "--pipeline", "sweep")
+    (project.root / "log").write_text(result.stdout + result.stderr)
+    return project
+
+
+def test_the_example_is_planned_without_training(project):
+    switches = "sweep.grid.file=grid.yml,sweep.study.participants=7,sweep.study.targets=7"
+    said = run(project, "--pipeline", "sweep", "--to-nodes", "plan", "--params", switches)
+    text = said.stdout + said.stderr
+    assert "84 bases and 1,008 fine-tunings" in text
+    assert "each base serves 12 fine-tunings" in text
+    assert len(json.loads(newest(project, "06_models/base_jobs.json").read_text())) == 84
+    jobs = json.loads(newest(project, "06_models/finetune_jobs.json").read_text())
+    assert len(jobs) == 1008
+
+
+def test_a_plan_that_cannot_run_is_named_before_any_training(project):
+    """Three epochs with the head alone leave none of one."""
+    wrong = "sweep.grid.finetune.plan.strategy=two_phase"
+    result = project.kedro("run", "--pipeline", "sweep", "--params", wrong)
+    assert result.returncode == 1
+    assert "plan.phase1_epochs=3: nothing would be unfrozen" in result.stderr
+    assert "train_bases" not in result.stdout + result.stderr.replace("--from-nodes", "")
+
+
+def test_every_result_is_there(project):
+    table = pd.read_parquet(newest(project, "07_model_output/sweep_jobs.parquet"))
+    assert set(table["status"]) == {"done"}
+    assert table["kind"].value_counts().to_dict() == {"finetune": 8, "base": 2}
+    assert len(pd.read_csv(newest(project, "08_reporting/sweep_curves.csv"))) == 4
+    for figure in ("sweep_curves", "sweep_savings"):
+        assert newest(project, f"08_reporting/{figure}.png").read_bytes()[1:4] == b"PNG"
+    page = newest(project, "08_reporting/sweep_summary.md").read_text()
+    assert "8 fine-tunings: 8 done" in page
+    assert json.loads(newest(project, "08_reporting/sweep_savings.json").read_text())["ratio"] < 1
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(project):
+    page = newest(project, "08_reporting/sweep_summary.md").read_text()
+    said = run(project, "--pipeline", "sweep", "--params", "sweep.engine.engine=local")
+    assert "kept from before: 2 bases, 8 fine-tunings" in said.stdout + said.stderr
+    assert newest(project, "08_reporting/sweep_summary.md").read_text() == page
+
+
+def test_one_job_runs_alone_and_a_failure_is_an_exit_status(project):
+    root = project.root
+    jobs = json.loads(newest(project, "06_models/finetune_jobs.json").read_text())
+    (base,) = {job["base_hash"] for job in jobs[:1]}
+    (folder,) = (root / "data" / "06_models" / "bases").glob(f"??/{base}")
+    folder.rename(root / "elsewhere")
+    skip = "sweep.jobs.skip_base_training=true,sweep.grid.finetune.seed_finetune=5"
+    result = project.kedro("run", "--pipeline", "sweep", "--params", skip)
+    said = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert f"base not found: {base}" in said
+    assert "Traceback" not in said
+    command = re.search(rf'--params "(sweep\.jobs\.only=base-{base})"', said)
+    assert command is not None
+    run(project, "--pipeline", "sweep", "--params", command[1])
+    assert list((root / "data" / "06_models" / "bases").glob(f"??/{base}/digests.json"))

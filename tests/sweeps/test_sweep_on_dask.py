@@ -1,0 +1,185 @@
+"""Whole sweeps on Dask's local cluster: workers and schedulers are killed, nothing is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sweep_stand_in
+from sweep_stand_in import log, make_context, make_plan, order, run, worker_of
+
+pytest.importorskip("distributed")
+
+
+def wait_for(condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.02)
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ended(folder):
+    """How often each job came to its end."""
+    return Counter(line.partition(" ")[2] for line in log(folder) if line.startswith("end"))
+
+
+@pytest.mark.parametrize("kind", ["base", pytest.param("finetune", marks=pytest.mark.slow)])
+def test_a_killed_worker_costs_one_start(tmp_path, kind):
+    plan = make_plan(2, 2)
+    victim = (plan.bases if kind == "base" else plan.finetunings)[0]
+    order(tmp_path, **{victim.id: "wait"})
+    killed = []
+
+    def kill():
+        wait_for(lambda: f"start {victim.id}" in log(tmp_path))
+        wait_for((tmp_path / "work" / f"pid-{victim.id}").is_file)
+        time.sleep(0.1)
+        worker = worker_of(tmp_path, victim.id)
+        child = int((tmp_path / "work" / f"pid-{victim.id}").read_text())
+        os.kill(worker, signal.SIGKILL)
+        killed.extend([worker, child])
+        wait_for(lambda: not alive(child))
+        (tmp_path / "work" / "go").touch()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    sweep = run(plan, make_context(tmp_path), "local", workers=2)
+    thread.join()
+    assert len(killed) == 2
+    assert sweep.failures() == []
+    assert log(tmp_path).count(f"start {victim.id}") == 2
+    assert set(ended(tmp_path).values()) == {1}
+    assert len(ended(tmp_path)) == 6
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_each_time_fails_its_job_alone(tmp_path, monkeypatch):
+    """The job kills its worker, again and again: the others are done, its dependents blocked."""
+    plan = make_plan(2, 1)
+    victim = plan.bases[0]
+    order(tmp_path, **{victim.id: "kill_worker"})
+    sweep = run(plan, make_context(tmp_path, retries=1), "local", workers=2)
+    status = {name: outcome.status for name, outcome in sweep.outcomes.items()}
+    assert status[victim.id] == "failed"
+    assert "its worker died 2 times" in sweep.outcomes[victim.id].what
+    assert status[plan.finetunings[0].id] == "blocked"
+    assert status[plan.finetunings[1].id] == "done"
+
+
+def start(folder, n_bases=2, per_base=3, workers=1):
+    return subprocess.Popen(
+        [sys.executable, sweep_stand_in.__file__, str(folder), str(n_bases), str(per_base),
+         str(workers)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_with_what_is_missing(tmp_path):
+    plan = make_plan(2, 3)
+    victim = plan.bases[1]
+    order(tmp_path, **{victim.id: "wait"})
+    process = start(tmp_path)
+    wait_for((tmp_path / "work" / f"pid-{victim.id}").is_file)
+    child = int((tmp_path / "work" / f"pid-{victim.id}").read_text())
+    worker = worker_of(tmp_path, victim.id)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not alive(child) and not alive(worker))
+    done = ended(tmp_path)
+    assert f"{plan.bases[0].id}" in done
+    assert victim.id not in done
+    order(tmp_path)
+    process = start(tmp_path)
+    outcomes = json.loads(process.communicate(timeout=120)[0])
+    assert process.returncode == 0
+    assert Counter(outcomes.values()) == {"kept": len(done), "done": 8 - len(done)}
+    assert set(ended(tmp_path).values()) == {1}
+    assert len(ended(tmp_path)) == 8
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_train_each_base_once(tmp_path):
+    order(tmp_path, base="wait")
+    processes = [start(tmp_path, n_bases=3, per_base=2) for _ in range(2)]
+    wait_for(lambda: len(log(tmp_path)) >= 2)  # both are at work, each on a base of its own
+    (tmp_path / "work" / "go").touch()
+    outcomes = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert set(ended(tmp_path).values()) == {1}
+    assert len(ended(tmp_path)) == 9
+    for name in outcomes[0]:
+        assert sorted(outcome[name] for outcome in outcomes) == ["done", "kept"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skip", [False, True])
+def test_workers_without_a_common_store_get_bases_by_their_hash(tmp_path, skip):
+    stores = {
+        "sync_url": (tmp_path / "url").as_uri(),
+        "worker_folder": str(tmp_path / "worker-{worker}"),
+        "skip_sync": skip,
+    }
+    plan = make_plan(1, 8)
+    context = make_context(tmp_path, stores=stores)
+    for number in (0, 1):
+        order(tmp_path / f"worker-{number}", finetune="wait")
+        (tmp_path / f"worker-{number}" / "work" / "go").touch()
+    sweep = run(plan, context, "local", workers=2)
+    used = {outcome.worker for outcome in sweep.outcomes.values() if outcome.status == "done"}
+    there = [len(list((tmp_path / f"worker-{n}" / "bases").glob("??/*"))) for n in (0, 1)]
+    if skip:  # one of the two has trained the base, the other is told to have it
+        assert used <= {"0", "1"}
+        assert sorted(there) == [0, 1]
+        assert all("base not found" in row["what"] for row in sweep.failures())
+        return
+    assert sweep.failures() == []
+    assert used == {"0", "1"}
+    assert there == [1, 1]
+    assert len(list((tmp_path / "results").glob("??/*"))) == 8
+    starts = [(tmp_path / f"worker-{n}" / "work" / "log.txt").read_text() for n in (0, 1)]
+    assert sum(text.count("start base") for text in starts) == 1
+
+
+def test_a_store_that_cannot_be_reached_names_the_worker(tmp_path):
+    stores = {
+        "sync_url": "nonsense://host/sweep",
+        "worker_folder": str(tmp_path / "worker-{worker}"),
+    }
+    from hbn_foundation.sweeps.running import run_job
+
+    outcome = run_job(make_plan(1, 0).bases[0], make_context(tmp_path, stores=stores), "gpu-7")
+    assert outcome.status == "failed"
+    assert "sync failed on worker gpu-7" in outcome.what
+
+
+@pytest.mark.slow
+def test_1008_jobs_cost_little_each(tmp_path):
+    plan = make_plan(84, 12)
+    context = make_context(tmp_path)
+    started = time.monotonic()
+    sweep = run(plan, context, "local", workers=2)
+    seconds = time.monotonic() - started
+    assert sweep.failures() == []
+    assert len(ended(tmp_path)) == 84 + 1008
+    per_job = 2 * seconds / len(sweep.outcomes)
+    print(f"{seconds:.1f} s for {len(sweep.outcomes)} jobs, {per_job:.3f} s of a worker for each")
+    assert per_job < 1.0
+    started = time.monotonic()
+    again = run(plan, context, "local", workers=2)
+    assert {outcome.status for outcome in again.outcomes.values()} == {"kept"}
+    assert time.monotonic() - started < 10

@@ -1,0 +1,117 @@
+"""Real bases and fine-tunings, small: what an entry holds, and what a job refuses."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sweep_data import defaults, make_data
+from sweep_stand_in import LIMITS
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.sweeps.data import put_data
+from hbn_foundation.sweeps.engine import Sweep
+from hbn_foundation.sweeps.params import EngineParams, GridParams, StoreParams, StudyParams
+from hbn_foundation.sweeps.planner import make_plan
+from hbn_foundation.sweeps.running import Context, Place, run_job
+from hbn_foundation.sweeps.training import load_base
+
+GRID = {
+    "base": {"kind": ["pretraining", "supervised"]},
+    "finetune": {
+        "mode": ["full_fine_tuning", "target_only_fine_tuning", "target_only"],
+        "target_data_pct": 0.5,
+        "trainer": {"epochs": 1, "batch_size": 4},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """A plan of one fold, and its data where jobs find them."""
+    folder = tmp_path_factory.mktemp("sweep")
+    data = make_data(folder / "store", n_subjects=4)
+    given = defaults()
+    plan = make_plan(data, StudyParams(targets=["S1"]), GridParams.model_validate(GRID), given)
+    stores = StoreParams(
+        bases=str(folder / "bases"), results=str(folder / "results"), work=str(folder / "work")
+    )
+    place = put_data(data, folder / "work", given.window, given.cleaning)
+    context = Context(place, stores, limits=LIMITS.model_copy(update={"start": 120.0,
+                      "first_step": 120.0, "step_least": 60.0}))  # fmt: skip
+    return plan, context, data
+
+
+@pytest.fixture(scope="module")
+def swept(ready):
+    plan, context, _ = ready
+    sweep = Sweep(plan, context, EngineParams(engine="inline"))
+    sweep.run_bases()
+    sweep.finish()
+    yield sweep
+    sweep.close()
+
+
+def test_all_modes_and_both_kinds_of_base(swept, ready):
+    plan, context, _ = ready
+    assert swept.failures() == []
+    assert (len(plan.bases), len(plan.finetunings)) == (2, 5)
+    place = Place.of(context.stores)
+    for base in plan.bases:
+        folder = place.take("base", base.hash)
+        assert {path.name for path in folder.iterdir()} == {
+            "checkpoint", "digests.json", "environment.json", "history.csv", "metrics.json",
+            "spec.json",
+        }  # fmt: skip
+        assert (folder / "checkpoint" / "weights.safetensors").is_file()
+        metadata = json.loads((folder / "checkpoint" / "metadata.json").read_text())
+        assert metadata["training_subjects"] == sorted(base.train_subjects)
+        assert "S1" not in metadata["training_subjects"]
+    tables = {}
+    for spec in plan.finetunings:
+        folder = place.take("finetune", spec.hash)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        table = pd.read_parquet(folder / "predictions.parquet")
+        assert metrics["windows"]["test"] == len(table) > 0
+        assert (metrics["windows"]["base"] > 0) == (spec.mode == "full_fine_tuning")
+        assert set(np.unique(table["value"])) == {0, 1}
+        np.testing.assert_allclose(np.exp(table[["log_p_0", "log_p_1"]]).sum(1), 1, atol=1e-4)
+        assert set(table["recording"]) == {"sub-S1_task-count_run-2", "sub-S1_task-rest_run-1"}
+        tables[spec.mode, spec.base_hash] = table
+    first, *others = tables.values()
+    for other in others:  # all modes are tested on the same windows
+        pd.testing.assert_frame_equal(first[["recording", "start", "value"]],
+                                      other[["recording", "start", "value"]])  # fmt: skip
+
+
+def test_a_job_refuses_data_that_is_not_its_own(ready, swept):
+    plan, context, _ = ready
+    strange = plan.bases[0].model_copy(update={"data": "0" * 32})
+    outcome = run_job(strange, context)
+    assert outcome.status == "failed"
+    assert "hash mismatch" in outcome.what
+    assert "data is '00000000000000000000000000000000' there and" in outcome.what
+
+
+def test_a_base_that_knows_the_target_is_refused(ready, swept):
+    plan, context, _ = ready
+    entry = Place.of(context.stores).take("base", plan.bases[0].hash)
+    spec = next(s for s in plan.finetunings if s.base_hash == plan.bases[0].hash)
+    seen = spec.model_copy(update={"target": plan.bases[0].train_subjects[0]})
+    with pytest.raises(UserError, match="has seen the target"):
+        load_base(entry, seen)
+    other = spec.model_copy(update={"base_hash": plan.bases[1].hash})
+    with pytest.raises(UserError, match="the hash is"):
+        load_base(entry, other)
+
+
+def test_a_training_that_its_time_limit_ends_is_not_published(ready):
+    plan, context, _ = ready
+    base = plan.bases[0]
+    short = base.model_copy(
+        update={"trainer": {**base.trainer.model_dump(), "max_training_time": 0.001, "seed": 9}}
+    )
+    outcome = run_job(short, context)
+    assert outcome.status == "failed"
+    assert "time limit" in outcome.what
+    assert not Place.of(context.stores).stores["base"].has(short.hash)

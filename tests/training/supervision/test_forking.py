@@ -1,0 +1,109 @@
+"""Children of a fork server are supervised as others are, and start at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from stand_in import alive, expected, supervise, wait_for
+
+from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
+from hbn_foundation.training.supervision.heartbeat import read_beat
+from hbn_foundation.training.supervision.incidents import read_incidents
+
+
+@pytest.fixture
+def server():
+    server = ForkServer(("stand_in",), {"OMP_NUM_THREADS": "1"})
+    yield server
+    server.close()
+
+
+def test_many_children_of_one_server(server, tmp_path):
+    seconds = []
+    for number in range(6):
+        folder = RunFolder(tmp_path / str(number), {})
+        started = time.monotonic()
+        assert supervise(folder, start_child=server.start_child, pause=0.0)["weights"] == expected()
+        seconds.append(time.monotonic() - started)
+        folder.close()
+    assert min(seconds[1:]) < 1.0  # the first waits for the server
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "what", "in_stack"),
+    [
+        ("hang_gil@8", "silent", "silent for", "in strike"),
+        ("crash@8", "died", "SIGSEGV", "in strike"),
+        ("kill@8", "died", "SIGKILL", ""),
+        ("exit@8", "no_result", "status 0 but left no result", ""),
+    ],
+)
+def test_each_fault_is_survived(run, server, fault, kind, what, in_stack):
+    result = supervise(run, fault, start_child=server.start_child)
+    assert result["weights"] == expected()
+    first, second = read_incidents(run.path)
+    assert (first.kind, first.step) == (kind, 7)
+    assert what in first.what
+    assert in_stack in first.stack
+    assert second.device == "simulated"
+    assert read_beat(run.path).device == "cpu"
+
+
+def test_a_server_that_is_killed_takes_its_child_along_and_comes_back(run, server):
+    """The child is recorded as killed; the next one is of a new server."""
+    found = {}
+
+    def kill_the_server():
+        beat = wait_for(lambda: (b := read_beat(run.path)) and b.step > 3 and b)
+        found["child"] = beat.pid
+        os.kill(server._server.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_the_server)
+    thread.start()
+    result = supervise(run, start_child=server.start_child, pause=0.05)
+    thread.join()
+    assert result["weights"] == expected()
+    (incident,) = read_incidents(run.path)
+    assert (incident.kind, "SIGKILL" in incident.what) == ("died", True)
+    assert not alive(found["child"])
+
+
+CLIENT = """
+import sys, json
+from pathlib import Path
+import stand_in
+from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.supervision.forking import ForkServer
+server = ForkServer(("stand_in",))
+run = RunFolder(Path(sys.argv[1]), {})
+import threading
+threading.Thread(target=lambda: (
+    stand_in.wait_for(lambda: server._server and server._ready),
+    Path(sys.argv[2]).write_text(str(server._server.pid)))).start()
+stand_in.supervise(run, start_child=server.start_child, pause=5.0,
+                   limits={"step_least": 100.0, "first_step": 100.0})
+"""
+
+
+def test_server_and_child_end_with_their_client(tmp_path):
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(tmp_path / "run"), str(tmp_path / "pid")]
+    )
+    pid = int(wait_for(lambda: (p := tmp_path / "pid").is_file() and p.read_text()))
+    beat = wait_for(lambda: (b := read_beat(tmp_path / "run")) and b.pid and b)
+    assert alive(pid)
+    assert alive(beat.pid)
+    client.kill()
+    client.wait()
+    wait_for(lambda: not alive(pid) and not alive(beat.pid))
+
+
+def test_a_server_that_cannot_import_says_so(run):
+    server = ForkServer(("no_such_module",))
+    with pytest.raises(ForkServerError, match="ended with status 1"):
+        supervise(run, start_child=server.start_child)
