@@ -5,7 +5,7 @@ It knows no data set: channels come with their positions and a mask of those tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from hbn_foundation.models import symmetric
 from hbn_foundation.models.band_tokens import BandTokens, Moments
-from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.models.params import AddedTokenParams, EncoderParams
 from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.models.trunk import Block
 
 Parts = dict[str, Tensor]
+FAMILIES = ("band", "time")
 
 
 class Encoder(nn.Module):
@@ -130,8 +131,32 @@ class Encoder(nn.Module):
         named += [(f"block_{number}", block) for number, block in enumerate(self.trunk, start=1)]
         return [*named, ("final_norm", self.final_norm)]
 
+    def with_tokens(self, added: AddedTokenParams) -> Encoder:
+        """Return an encoder that has these families of tokens besides its own.
+
+        What is new has random weights and no normalisation yet; everything else is this encoder's.
+        The encoder itself where it lacks nothing.
+        """
+        if not self.lacks(added):
+            return self
+        new = {name: getattr(added, name) for name in self.lacks(added)}
+        families = tuple(name for name in FAMILIES if name in (*self.params.tokens, *added.tokens))
+        params = self.params.model_copy(update={"tokens": families, **new})
+        encoder = Encoder(params, self.sfreq, self.n_samples)
+        encoder.load_state_dict(self.state_dict(), strict=False)
+        return encoder.train(self.training)
+
+    def lacks(self, added: AddedTokenParams) -> tuple[str, ...]:
+        """Name the families of tokens that there must be and are not."""
+        return tuple(name for name in added.tokens if name not in self.params.tokens)
+
     @torch.no_grad()
-    def fit_normalisation(self, batches: Iterable[Any], positions: Tensor) -> dict[str, Tensor]:
+    def fit_normalisation(
+        self,
+        batches: Iterable[Any],
+        positions: Tensor,
+        families: Collection[str] = FAMILIES,
+    ) -> dict[str, Tensor]:
         """Fit the buffers that normalise tokens, on windows of training subjects only.
 
         Parameters
@@ -141,6 +166,8 @@ class Encoder(nn.Module):
             sums are kept, so memory does not grow with the data.
         positions
             (C, 3).
+        families
+            Only these families of tokens; the others keep what they have.
 
         Returns
         -------
@@ -150,19 +177,21 @@ class Encoder(nn.Module):
         """
         batches_seen = (batch for batch in batches if batch.mask.any())
         spectra, features = Moments(), Moments()
+        band = self.band if "band" in families else None
+        time = self.time if "time" in families else None
         for batch in batches_seen:
             usable = batch.mask.any(-1)
             signals, mask = batch.signals[usable], batch.mask[usable]
-            if self.band is not None:
-                spectra.add(symmetric.log(self.band.cross_spectra(signals, positions, mask)))
-            if self.time is not None:
-                raw = self.time.raw_features(signals, positions, mask)
+            if band is not None:
+                spectra.add(symmetric.log(band.cross_spectra(signals, positions, mask)))
+            if time is not None:
+                raw = time.raw_features(signals, positions, mask)
                 features.add(torch.stack([raw.mean(1), raw.square().mean(1)], 1))
-        if self.time is not None:
+        if time is not None:
             mean, square = features.mean.float()
-            self.time.centre.copy_(mean)
-            self.time.scale.copy_((square - mean.square()).clamp_min(1e-8).sqrt())
-        if self.band is None:
+            time.centre.copy_(mean)
+            time.scale.copy_((square - mean.square()).clamp_min(1e-8).sqrt())
+        if band is None:
             return {}
         return {"band_covariance": self._fit_tangents(spectra, batches, positions)}
 

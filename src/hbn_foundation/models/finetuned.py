@@ -1,4 +1,4 @@
-"""An encoder with a head, of which any blocks can be frozen.
+"""An encoder with a head, or several, of which any blocks can be frozen.
 
 Frozen means that nothing of a block moves: its parameters take no gradient, gradients that it had
 are dropped (an optimizer would go on applying them), and it stays in evaluation mode, so that
@@ -7,16 +7,16 @@ statistics of norms and dropout stand still too. Which blocks are frozen when is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models.band_tokens import Moments
 from hbn_foundation.models.encoder import Encoder, Parts
-from hbn_foundation.models.heads import Head, make_head
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.heads import Head, Heads, make_head
+from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.models.weight_decay import takes_decay
 
 HEAD = "head"
@@ -34,26 +34,49 @@ class FineTuned(nn.Module):
     encoder
         Trained or not.
     head
-        Made for the encoder's tokens.
+        Made for the encoder's tokens; one, or several side by side.
+    input
+        Takes windows (B, C, T) and usable channels (B, C), and gives both as the encoder is to
+        see them; None leaves them as they are.
+    added
+        Families of tokens that are new in the encoder. They belong to the block `head`, which is
+        everything that is new: trained from the first step, at its rate.
     """
 
-    def __init__(self, encoder: Encoder, head: Head) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head | Heads,
+        input: nn.Module | None = None,
+        added: Collection[str] = (),
+    ) -> None:
         super().__init__()
+        self.input = input
         self.encoder = encoder
         self.head = head
+        self.added = tuple(added)
         self._trainable: tuple[str, ...] = ()
-        if not head.params.final_norm:
+        if not head.final_norm:
             encoder.final_norm.requires_grad_(False)
         self.unfreeze_backbone()
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """Named parts from input to output, the head last; the final norm only where it is used."""
+        new = [f"{name}_tokens" for name in self.added]
         backbone = [
             (name, module)
             for name, module in self.encoder.blocks()
-            if name != FINAL_NORM or self.head.params.final_norm
+            if name not in new and (name != FINAL_NORM or self.head.final_norm)
         ]
-        return [*backbone, (HEAD, self.head)]
+        if not new:
+            return [*backbone, (HEAD, self.head)]
+        tokenisers = [self.encoder.tokenisers[name] for name in self.added]
+        return [*backbone, (HEAD, nn.ModuleList([*tokenisers, self.head]))]
+
+    def pretrained_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Parameters of the encoder by name, without those of the families that are new."""
+        new = tuple(f"tokenisers.{name}." for name in self.added)
+        return [p for p in self.encoder.named_parameters() if not (new and p[0].startswith(new))]
 
     def sizes(self) -> dict[str, int]:
         """How many parameters each block has, frozen or not."""
@@ -65,12 +88,16 @@ class FineTuned(nn.Module):
     def tokens(self, parts: Parts) -> Tensor:
         """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows."""
         tokens = torch.cat(list(self.encoder.embed(parts).values()), 1)
-        if self.head.params.final_norm:
+        if self.head.final_norm:
             return self.encoder.mix(tokens)
         return self.encoder.residual(tokens)
 
+    def prepare(self, signals: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Signals and usable channels as the encoder sees them, of windows as they are read."""
+        return (signals, mask) if self.input is None else self.input(signals, mask)
+
     def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, F) that the head's output is made from; `head.output` takes them on."""
+        """Features (B, F) that the outputs are made from; `head.output` takes them on."""
         return self.head.features(self.tokens(self.encoder.inputs(signals, positions, mask)))
 
     def forward(
@@ -78,19 +105,31 @@ class FineTuned(nn.Module):
         signals: Tensor,
         positions: Tensor,
         mask: Tensor,
-        labels: Tensor | None = None,
-        margin_share: float = 1.0,
+        labels: Any = None,
+        margin_share: Any = 1.0,
     ) -> Tensor:
-        """Logits or values (B, K) of windows (B, C, T).
+        """Give outputs (B, K) of windows (B, C, T): logits or values, of all targets side by side.
 
         Parameters
         ----------
-        signals, positions, mask
+        signals, mask
+            As `prepare` gives them.
+        positions
             As for the encoder.
         labels, margin_share
-            As for `Head.logits`; for a margin head in training.
+            As for `Head.logits`, or `Heads.output`; for margin heads in training.
         """
         return self.head.output(self.features(signals, positions, mask), labels, margin_share)
+
+    def split(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Take outputs (B, K) apart by target."""
+        parts = self.head.parts
+        sizes = [head.n_outputs for head in parts.values()]
+        return dict(zip(parts, outputs.split(sizes, 1), strict=True))
+
+    def value(self, outputs: Tensor, target: str = MAIN) -> Tensor:
+        """Values (B,) of a target that is a number, in the unit of its label."""
+        return self.head.parts[target].value(self.split(outputs)[target])
 
     def trainable(self) -> tuple[str, ...]:
         """Names of the blocks that are not frozen, from input to output."""
@@ -190,35 +229,87 @@ class FineTuned(nn.Module):
         Parameters
         ----------
         batches
-            Each has `signals` (B, C, T) and `mask` (B, C); windows without any channel do not
-            count.
+            Each has `signals` (B, C, T) and `mask` (B, C) as `prepare` gives them; windows without
+            any channel do not count.
         positions
             (C, 3).
         """
         was_training = self.training
         self.eval()
-        moments = Moments()
+        moments = {name: Moments() for name in self.head.parts}
         for batch in batches:
             usable = batch.mask.any(-1)
             if usable.any():
                 parts = self.encoder.inputs(batch.signals[usable], positions, batch.mask[usable])
-                pooled = self.head.pooling(self.tokens(parts)).double()
-                moments.add(torch.stack([pooled, pooled.square()], 1))
-        mean, square = moments.mean
-        self.head.centre.copy_(mean)
-        self.head.scale.copy_((square - mean.square()).mean().clamp_min(1e-12).sqrt())
+                tokens = self.tokens(parts)
+                for name, head in self.head.parts.items():
+                    pooled = head.pooling(tokens).double()
+                    moments[name].add(torch.stack([pooled, pooled.square()], 1))
+        for name, head in self.head.parts.items():
+            mean, square = moments[name].mean
+            head.centre.copy_(mean)
+            head.scale.copy_((square - mean.square()).mean().clamp_min(1e-12).sqrt())
         self.train(was_training)
 
 
+class HeadOf(NamedTuple):
+    """What a head is made for.
+
+    Attributes
+    ----------
+    params
+        Kind, pooling.
+    n_outputs
+        Classes, or values.
+    classification
+        Whether they are classes.
+    """
+
+    params: HeadParams
+    n_outputs: int
+    classification: bool
+
+
 def make_finetuned(
-    encoder: Encoder, params: HeadParams, n_outputs: int, classification: bool
+    encoder: Encoder,
+    params: HeadParams,
+    n_outputs: int,
+    classification: bool,
+    *,
+    more: Mapping[str, HeadOf] | None = None,
+    **options: Any,
 ) -> FineTuned:
     """Put a new head on an encoder.
+
+    Parameters
+    ----------
+    encoder
+        Trained or not.
+    params, n_outputs, classification
+        Of the head of the main target.
+    more
+        Heads of further targets, by name; they take tokens with or without the final norm as the
+        main one does.
+    options
+        `input` and `added`, as for `FineTuned`.
 
     Raises
     ------
     UserError
-        When the head does not suit the task.
+        When a head does not suit its task.
     """
-    head = make_head(params, encoder.n_tokens, encoder.params.hidden_dim, n_outputs, classification)
-    return FineTuned(encoder, head)
+    n_time = 0 if encoder.time is None else len(encoder.time)
+    asked = {MAIN: HeadOf(params, n_outputs, classification), **(more or {})}
+    heads = {
+        name: make_head(
+            one.params.model_copy(update={"final_norm": params.final_norm}),
+            encoder.n_tokens,
+            encoder.params.hidden_dim,
+            one.n_outputs,
+            one.classification,
+            n_time,
+        )
+        for name, one in asked.items()
+    }
+    head = heads[MAIN] if len(heads) == 1 else Heads(heads)
+    return FineTuned(encoder, head, **options)

@@ -1,4 +1,4 @@
-"""Parameters of the encoder: which tokens, how wide, how deep; and of the head on top of it."""
+"""Parameters of the model: what it takes, which tokens, how wide and deep, the head on top."""
 
 from typing import Literal, Self
 
@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from hbn_foundation.params import Params
 
 TokenFamily = Literal["band", "time"]
+#: Name of the target that others are learned beside.
+MAIN = "main"
 
 
 class BandTokenParams(Params):
@@ -94,6 +96,45 @@ class EncoderParams(Params):
         return self
 
 
+class AddedTokenParams(Params):
+    """Tokens that a head needs and a checkpoint's encoder may lack.
+
+    What the encoder has stays as it is. What it lacks is new: its normalisation is fitted on
+    training windows, and it is trained with the head from the first step, at the head's rate.
+    """
+
+    tokens: tuple[TokenFamily, ...] = Field(
+        (), description="Families of tokens that there must be; none: those of the checkpoint."
+    )
+    band: BandTokenParams = Field(BandTokenParams(), description="Band tokens, where they are new.")
+    time: TimeTokenParams = Field(TimeTokenParams(), description="Time tokens, where they are new.")
+
+
+class InputParams(Params):
+    """In which units windows reach the model, and which of their channels it uses."""
+
+    unit: Literal["store", "volts"] = Field(
+        "store",
+        description="store: robust z-scores, scaled by the whole recording, without its bad "
+        "channels; volts: each window alone, as where nothing of its recording is known.",
+    )
+    window_gain: bool = Field(
+        False, description="volts: divide each window by its own median amplitude."
+    )
+    flat_uv: float = Field(
+        0.5, description="volts: a channel that moves less than this many µV is not used.", ge=0
+    )
+    wild: float = Field(
+        4.0,
+        description="volts: a channel whose mean amplitude, in its own scale, is so many times the "
+        "median of the window's channels is not used.",
+        gt=1,
+    )
+    clip: float = Field(
+        15.0, description="volts: extremes are clipped at so many robust deviations.", gt=0
+    )
+
+
 #: Margins of the published methods scaled down to few classes, where `margin_size` is not given.
 DEFAULT_MARGINS = {"cosface": 0.2, "arcface": 0.3}
 
@@ -106,8 +147,11 @@ class HeadParams(Params):
         description="How the tokens of a window become one vector: side by side (best where each "
         "token is its own band), their mean, mean and standard deviation, or a learned average.",
     )
-    kind: Literal["linear", "mlp"] = Field(
-        "linear", description="One linear map, or one hidden layer before it."
+    kind: Literal["linear", "mlp", "distribution"] = Field(
+        "linear",
+        description="linear: one map; mlp: one hidden layer before it; distribution: for a time "
+        "within the window, each time token gives the shares of its own stretch, and the answer "
+        "is their mean (soft-argmax).",
     )
     hidden_dim: int = Field(256, description="Width of the hidden layer; mlp only.", ge=1, le=65536)
     dropout: float = Field(0.3, description="Dropout before each linear map.", ge=0, lt=1)
@@ -115,6 +159,28 @@ class HeadParams(Params):
         False,
         description="Pass the tokens through the encoder's final norm; it takes away their "
         "amplitude, and with it some accuracy. Without it the norm is no block of the model.",
+    )
+    bins: int = Field(40, description="distribution: bins of time.", ge=2, le=1000)
+    earliest: float = Field(
+        0.5, description="distribution: the window's begin, in the unit of the label (s)."
+    )
+    latest: float = Field(2.5, description="distribution: the window's end.")
+    sigma: float = Field(
+        0.06,
+        description="distribution: standard deviation of the Gaussian around the true time that "
+        "is learned, in the unit of the label.",
+        gt=0,
+    )
+    shares_weight: float = Field(
+        0.5, description="distribution: weight of the shares' cross-entropy.", ge=0
+    )
+    error_weight: float = Field(
+        1.0, description="distribution: weight of the answer's standardised squared error.", ge=0
+    )
+    moves: bool | None = Field(
+        None,
+        description="Whether the label is a time in the window, so that it comes earlier where a "
+        "training window begins later (jitter_seconds); null: for distribution.",
     )
     margin: Literal["none", "cosface", "arcface"] = Field(
         "none",
@@ -138,6 +204,17 @@ class HeadParams(Params):
     margin_warmup_steps: int = Field(
         100, description="Steps over which the margin grows from zero to its size.", ge=0
     )
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the label moves with the window, the default resolved."""
+        return self.kind == "distribution" if self.moves is None else self.moves
+
+    @model_validator(mode="after")
+    def _bins_in_order(self) -> Self:
+        if self.earliest >= self.latest:
+            raise ValueError(f"earliest {self.earliest} must be below latest {self.latest}")
+        return self
 
     @property
     def full_margin(self) -> float:

@@ -21,29 +21,34 @@ class Batch:
     Attributes
     ----------
     signals : torch.Tensor
-        (B, C, T) float32, robust z-scores; absent and bad channels are zero. Channels lie side by
-        side in memory, as in the store: spatial maps are as fast so, and transposing
-        would cost six times as much as reading. What runs along time for every channel (random
-        numbers, Fourier transforms) is faster after `.contiguous()`.
+        (B, C, T) float32, robust z-scores, or volts where the reader reads those; channels that
+        cannot be used are zero. Channels lie side by side in memory, as in the store: spatial
+        maps are as fast so, and transposing would cost six times as much as reading. What runs
+        along time for every channel (random numbers, Fourier transforms) is faster after
+        `.contiguous()`.
     mask : torch.Tensor
         (B, C) bool, channels that can be used.
     index : torch.Tensor
         (B,) int64, position of each window in the table that the batches are made from.
+    shift : torch.Tensor or None
+        (B,) int64, samples by which each window begins later than in the table; None: nobody says.
     """
 
     signals: torch.Tensor
     mask: torch.Tensor
     index: torch.Tensor
+    shift: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def to(self, device: torch.device | str, **options: Any) -> Batch:
-        """Move all three tensors to a device."""
+        """Move all tensors to a device."""
         return Batch(
             self.signals.to(device, **options),
             self.mask.to(device, **options),
             self.index.to(device, **options),
+            None if self.shift is None else self.shift.to(device, **options),
         )
 
 
@@ -124,7 +129,8 @@ class WindowBatches:
             signals, mask = self.reader.read_scaled(
                 self._rows[chosen], starts[chosen], pieces[: len(chosen)]
             )
-            yield Batch(signals, mask, torch.from_numpy(chosen))
+            shift = torch.from_numpy(starts[chosen] - self._starts[chosen])
+            yield Batch(signals, mask, torch.from_numpy(chosen), shift)
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray]:
         """Draw the order and the starts of one pass."""

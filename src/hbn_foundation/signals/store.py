@@ -167,6 +167,13 @@ class SignalStore:
         """Volts per stored unit of the signal's columns: (c,) float32."""
         return np.asarray(self._index["scales"].iat[self._usable_rows[row]], np.float32)
 
+    def good_scales(self, row: int) -> np.ndarray:
+        """Volts per stored unit of the layout's channels: (C,) float32, NaN where not usable."""
+        scales = np.full(len(self.channel_names), np.nan, np.float32)
+        scales[self.channel_index(row)] = self.scales(row)
+        scales[~self.usable(row) | (scales <= 0)] = np.nan
+        return scales
+
     def gains(self, row: int) -> np.ndarray:
         """Factors from stored units to the units that windows are read in: (C,) float32.
 
@@ -193,10 +200,7 @@ class SignalStore:
         """Median scale of each channel of the layout (C,) over a subject's good recordings."""
         collected: dict[str, list[np.ndarray]] = {}
         for row, subject in enumerate(self.recordings["subject"].astype(str)):
-            scales = np.full(len(self.channel_names), np.nan, np.float32)
-            scales[self.channel_index(row)] = self.scales(row)
-            scales[~self.usable(row) | (scales <= 0)] = np.nan
-            collected.setdefault(subject, []).append(scales)
+            collected.setdefault(subject, []).append(self.good_scales(row))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
             return {name: np.nanmedian(rows, axis=0) for name, rows in collected.items()}

@@ -122,6 +122,9 @@ class WindowReader:
         The signal store.
     n_samples
         Length of the windows in samples.
+    volts
+        Read in volts, bad channels too, as somebody sees a window who knows nothing of its
+        recording; by default robust z-scores.
 
     Attributes
     ----------
@@ -133,12 +136,13 @@ class WindowReader:
         Whether `gains` are other than one.
     """
 
-    def __init__(self, store: SignalStore, n_samples: int) -> None:
+    def __init__(self, store: SignalStore, n_samples: int, volts: bool = False) -> None:
         self.store = store
         self.n_samples = n_samples
+        self.volts = volts
         self.n_channels = len(store.channel_names)
         self.lengths = store.recordings["n_samples"].to_numpy(dtype=np.int64)
-        self.rescales = store.scale != "recording"
+        self.rescales = volts or store.scale != "recording"
         self._masks = np.zeros((len(self.lengths), self.n_channels), dtype=bool)
         self._gains = np.ones((len(self.lengths), self.n_channels), dtype=np.float32)
         self._places: dict[int, _Place] = {}
@@ -166,7 +170,7 @@ class WindowReader:
         -------
         numpy.ndarray
             Float16 (B, T, C) in units of the store on its channel layout; absent and bad channels
-            are zero.
+            are zero, bad ones not where volts are read.
 
         Raises
         ------
@@ -194,7 +198,7 @@ class WindowReader:
         return out
 
     def mask(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Tell which channels of the layout can be used (B, C): present and not bad."""
+        """Tell which channels can be used (B, C): present and, unless in volts, not bad."""
         rows = np.asarray(rows, dtype=np.int64)
         for row in np.unique(rows).tolist():
             self._place(row)
@@ -225,8 +229,8 @@ class WindowReader:
         Returns
         -------
         signals : torch.Tensor
-            (B, C, T) float32 in units of the model; absent and bad channels are zero. A view of
-            newly allocated memory in which channels lie side by side.
+            (B, C, T) float32 in units of the model; channels that cannot be used are zero. A view
+            of newly allocated memory in which channels lie side by side.
         mask : torch.Tensor
             (B, C) bool, channels that can be used.
         """
@@ -265,7 +269,7 @@ class WindowReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files behind when sent to another process."""
-        return {"store": self.store, "n_samples": self.n_samples}
+        return {"store": self.store, "n_samples": self.n_samples, "volts": self.volts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -302,12 +306,14 @@ class WindowReader:
             if signal.dtype != np.float16 or not signal.flags.c_contiguous:
                 raise UserError(f"{signal.filename}: not a time-major float16 array; ingest again")
             columns = np.asarray(self.store.channel_index(row))
-            usable = np.asarray(self.store.usable(row), dtype=bool)
-            self._masks[row] = usable
-            if self.rescales:
-                self._gains[row] = self.store.gains(row)
             present = np.zeros(self.n_channels, dtype=bool)
             present[columns] = True
+            usable = present if self.volts else np.asarray(self.store.usable(row), dtype=bool)
+            self._masks[row] = usable
+            if self.volts:
+                self._gains[row, columns] = self.store.scales(row)
+            elif self.rescales:
+                self._gains[row] = self.store.gains(row)
             bad = np.flatnonzero(present & ~usable)
             plain = np.array_equal(columns, np.arange(self.n_channels))
             self._places[row] = _Place(

@@ -36,6 +36,8 @@ class WindowsOfSubjects:
         Adds targets or partners; None adds nothing.
     seed
         Of the order and of the objective's draws.
+    volts
+        As for `WindowReader`.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class WindowsOfSubjects:
         n_samples: int,
         objective: Objective | None,
         seed: int,
+        volts: bool = False,
     ) -> None:
         from hbn_foundation.signals.windows import WindowReader
 
-        self.reader = WindowReader(store, n_samples)
+        self.reader = WindowReader(store, n_samples, volts)
         self.windows = windows[windows["subject"].isin(set(subjects))].reset_index(drop=True)
         self.objective = objective
         self.seed = seed

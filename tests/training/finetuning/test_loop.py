@@ -109,7 +109,9 @@ def loop_of(short_run, data, **groups):
     label, head, plan, rates, regularisation, trainer = parameters(**groups)
     store, windows, splits = data
     train = splits.loc[splits["split"] == "train", "subject"].tolist()
-    targets = window_targets(windows, participants(), LabelParams.model_validate(label), train)
+    targets = {
+        "main": window_targets(windows, participants(), LabelParams.model_validate(label), train)
+    }
     return prepare(
         short_run[0], store, windows, splits, targets, head, plan, rates, regularisation, trainer
     )

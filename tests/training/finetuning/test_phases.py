@@ -37,16 +37,16 @@ class Moving(nn.Module):
 
 def test_frozen_blocks_stand_still_to_the_bit(short_run, data, tmp_path, monkeypatch):
     """Batch statistics, strong decay, an average of the weights; and what is trained moves."""
-    from hbn_foundation.training.finetuning import finetuning
+    from hbn_foundation.training.finetuning import model_making
 
-    made = finetuning.make_model
+    made = model_making.make_model
 
     def with_batch_norm(*arguments):
         model = made(*arguments)
         model.encoder.trunk[1] = Moving(32)
         return model.train()
 
-    monkeypatch.setattr(finetuning, "make_model", with_batch_norm)
+    monkeypatch.setattr(model_making, "make_model", with_batch_norm)
     watch = watched(monkeypatch)
     phases = [{"epochs": 1}, {"epochs": 1, "unfreeze": ["block_2"]}, {"epochs": 2}]
     tune(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 
 class LabelledWindows(WindowsOfSubjects):
-    """Batches of the windows of some subjects whose target is known.
+    """Batches of the windows of some subjects of which a target is known.
 
     Parameters
     ----------
     store, windows, subjects, n_samples, seed
         As for `WindowsOfSubjects`.
     targets
-        One for each row of `windows`: classes (int64, −1 unknown) or values (float, NaN unknown).
+        (N, M) for each row of `windows`, as `learning.side_by_side` gives them.
+    volts
+        Read in volts and with bad channels, as for `WindowReader`.
+    per_sample
+        (M,) by how much each target changes where a window begins one sample later; None: none.
     """
 
     def __init__(
@@ -35,14 +39,19 @@ class LabelledWindows(WindowsOfSubjects):
         n_samples: int,
         seed: int,
         targets: np.ndarray,
+        volts: bool = False,
+        per_sample: np.ndarray | None = None,
     ) -> None:
-        known = ~np.isnan(targets) if targets.dtype.kind == "f" else targets >= 0
+        known = ~np.isnan(targets).all(axis=1)
         mine = known & windows["subject"].isin(set(subjects)).to_numpy()
-        super().__init__(store, windows[mine], subjects, n_samples, None, seed)
-        kept = targets[mine]
-        kind = torch.float32 if targets.dtype.kind == "f" else torch.int64
-        self.targets = torch.as_tensor(kept, dtype=kind)
+        super().__init__(store, windows[mine], subjects, n_samples, None, seed, volts)
+        self.targets = torch.as_tensor(targets[mine], dtype=torch.float32)
+        moves = np.zeros(targets.shape[1]) if per_sample is None else per_sample
+        self.per_sample = torch.as_tensor(moves, dtype=torch.float32)
 
-    def of(self, index: Tensor) -> Tensor:
-        """Targets of the windows of a batch, by their place in `windows`."""
-        return self.targets[index.cpu()].to(index.device)
+    def of(self, batch: Any) -> Tensor:
+        """Targets (B, M) of the windows of a batch, as they are where each begins."""
+        targets = self.targets[batch.index.cpu()]
+        if batch.shift is not None and self.per_sample.any():
+            targets = targets + batch.shift.cpu()[:, None] * self.per_sample
+        return targets.to(batch.index.device)

@@ -6,18 +6,20 @@ All arguments are plain or can be sent to another process; nothing here knows th
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets
-from hbn_foundation.models.params import HeadParams
-from hbn_foundation.training import seeding
+from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.data import Told, subjects_of
+from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block, make_plan
 from hbn_foundation.training.finetuning.preflight import check_finetuning
@@ -30,8 +32,6 @@ from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
 
 if TYPE_CHECKING:
-    from hbn_foundation.models.encoder import Encoder
-    from hbn_foundation.models.finetuned import FineTuned
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.finetuning.loop import FineTuningLoop
 
@@ -51,6 +51,7 @@ def finetune(
     device_plan: dict[str, Any],
     work_dir: Path,
     *,
+    extras: Extras = PLAIN,
     run_id: str | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Fine-tune in this process and without supervision; `finetune_supervised` survives more.
@@ -69,6 +70,8 @@ def finetune(
         `chosen` says where to train.
     work_dir
         Where the checkpoints of this run go.
+    extras
+        Further targets, added tokens, the unit of the windows.
     run_id
         Named in the metadata; made up where not given.
 
@@ -86,7 +89,8 @@ def finetune(
     """
     stopped = finetune_in(
         work_dir, checkpoint, store, windows, splits, participants, label, head, plan, rates,
-        regularisation, trainer, device_plan, run_id=run_id or uuid.uuid4().hex, link=Link(),
+        regularisation, trainer, device_plan, extras=extras, run_id=run_id or uuid.uuid4().hex,
+        link=Link(),
     )["stopped"]  # fmt: skip
     return final_checkpoint(Path(work_dir), stopped)
 
@@ -106,6 +110,7 @@ def finetune_in(
     trainer: FineTuningParams,
     device_plan: dict[str, Any],
     *,
+    extras: Extras = PLAIN,
     run_id: str,
     link: Link,
 ) -> dict[str, Any]:
@@ -121,10 +126,12 @@ def finetune_in(
     device = orders.device if orders is not None else device_plan["chosen"]
     resume = Path(orders.resume_from) if orders is not None and orders.resume_from else None
     plan = as_begun(plan, trainer.start)
-    targets = check_finetuning(checkpoint, store, windows, splits, participants, label, trainer)
+    targets = check_finetuning(
+        checkpoint, store, windows, splits, participants, label, trainer, extras
+    )
     loop = prepare(
         checkpoint, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
-        link=link, micro_batch=orders.micro_batch if orders is not None else None,
+        extras=extras, link=link, micro_batch=orders.micro_batch if orders is not None else None,
     )  # fmt: skip
     parent = checkpoint.metadata
     provenance = {
@@ -133,20 +140,17 @@ def finetune_in(
         "started_at": started_at,
         "parent_version": parent.get("run_id") if not plan.from_scratch else None,
         "parameters": {
-            "encoder": parent["parameters"]["encoder"],
+            "encoder": loop.model.encoder.params.model_dump(mode="json"),
             "head": head.model_dump(mode="json"),
             "plan": plan.model_dump(mode="json"),
             "rates": rates.model_dump(mode="json"),
             "regularisation": regularisation.model_dump(mode="json"),
             "trainer": trainer.model_dump(mode="json"),
             "label": label.model_dump(mode="json"),
+            **extras.dump(),
         },
-        "targets": {
-            "names": list(targets.names),
-            "is_regression": targets.is_regression,
-            "mean": targets.mean,
-            "sd": targets.sd,
-        },
+        "targets": described(targets[MAIN]),
+        "more_targets": {name: described(one) for name, one in targets.items() if name != MAIN},
         "sfreq": parent["sfreq"],
         "n_samples": parent["n_samples"],
         "channel_names": list(store.channel_names),
@@ -163,64 +167,87 @@ def finetune_in(
     return {"stopped": fit(loop, trainer, device, Path(folder), provenance, link, resume)}
 
 
+def described(targets: WindowTargets) -> dict[str, Any]:
+    """Describe targets in the metadata of a checkpoint."""
+    return {
+        "names": list(targets.names),
+        "is_regression": targets.is_regression,
+        "mean": targets.mean,
+        "sd": targets.sd,
+    }
+
+
 def prepare(
     checkpoint: Checkpoint,
     store: SignalStore,
     windows: pd.DataFrame,
     splits: pd.DataFrame,
-    targets: WindowTargets,
+    targets: Mapping[str, WindowTargets],
     head: HeadParams,
     plan: PlanParams,
     rates: RateParams,
     regularisation: RegularisationParams,
     trainer: FineTuningParams,
     *,
+    extras: Extras = PLAIN,
     link: Link | None = None,
     micro_batch: int | None = None,
 ) -> FineTuningLoop:
-    """Make model, plan, curve and data; parameters as for `finetune`."""
+    """Make model, plan, curve and data; parameters as for `finetune`, targets by name."""
     import torch
 
+    from hbn_foundation.training.finetuning import model_making
     from hbn_foundation.training.finetuning.data import LabelledWindows
+    from hbn_foundation.training.finetuning.learning import Learning, side_by_side
     from hbn_foundation.training.finetuning.loop import FineTuningLoop
 
     link = link or Link()
     plan = as_begun(plan, trainer.start)
-    values = targets.values
-    if targets.is_regression:
-        values = (values - targets.mean) / (targets.sd or 1.0)
     n_samples = checkpoint.metadata["n_samples"]
+    model = model_making.make_model(
+        checkpoint, head, targets, trainer.seed, plan.from_scratch, extras, store.channel_names
+    )
+    volts = model.input is not None
     data = {
         name: LabelledWindows(
-            store, windows, subjects_of(splits, name, windows), n_samples, trainer.seed, values
+            store,
+            windows,
+            subjects_of(splits, name, windows),
+            n_samples,
+            trainer.seed,
+            side_by_side(targets),
+            volts,
+            moving(targets, head, extras, store.sfreq),
         )
         for name in ("train", "validation")
     }
-    model = make_model(checkpoint, head, targets, trainer.seed, plan.from_scratch)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    plain = data["train"].plain(256, trainer.probe_windows)
-    model.fit_head(Told(plain, lambda: link.beat(START)), positions)
+    plain = Told(data["train"].plain(256, trainer.probe_windows), lambda: link.beat(START))
+    model_making.fit_model(model, store, data["train"], plain, positions, targets)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if plan.from_scratch:
         rates = for_scratch(rates)
+    weights = {name: one.weight for name, one in extras.more_targets.chosen.items()}
     return FineTuningLoop(
         model, data["train"], data["validation"], positions, trainer, regularisation,
-        plan=make_plan(plan, blocks, trainer.epochs, is_regression=targets.is_regression),
+        plan=make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression),
         rates=rates,
-        n_classes=None if targets.is_regression else len(targets.names),
+        learning=Learning(
+            targets, model.head, data["train"].targets, regularisation, weights
+        ),
         jitter=round(regularisation.jitter_seconds * store.sfreq), link=link,
         micro_batch=micro_batch,
     )  # fmt: skip
 
 
-def make_model(
-    checkpoint: Checkpoint, head: HeadParams, targets: WindowTargets, seed: int, scratch: bool
-) -> FineTuned:
-    """Put a new head on the checkpoint's encoder, or on one with random weights."""
-    from hbn_foundation.models.finetuned import make_finetuned
-    from hbn_foundation.training.checkpoint import load_encoder, random_encoder
-
-    encoder: Encoder = random_encoder(checkpoint, seed) if scratch else load_encoder(checkpoint)
-    with seeding.seeded(seed, seeding.WEIGHTS):
-        model = make_finetuned(encoder, head, targets.n_outputs, not targets.is_regression)
-    return model.train()
+def moving(
+    targets: Mapping[str, WindowTargets], head: HeadParams, extras: Extras, sfreq: float
+) -> np.ndarray:
+    """By how much each target (M,) changes where a window begins one sample later."""
+    heads = {MAIN: head} | {name: one.head for name, one in extras.more_targets.chosen.items()}
+    return np.array(
+        [
+            -1.0 / (sfreq * (one.sd or 1.0)) if one.is_regression and heads[name].is_time else 0.0
+            for name, one in targets.items()
+        ]
+    )

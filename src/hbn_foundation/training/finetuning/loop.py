@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hbn_foundation.labels.metric_names import TRAIN, higher_is_better
 from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.models.params import MAIN
 from hbn_foundation.training import seeding
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
 from hbn_foundation.training.data import Told
 from hbn_foundation.training.finetuning.data import LabelledWindows
 from hbn_foundation.training.finetuning.gradient_probe import gradient_scores
-from hbn_foundation.training.finetuning.losses import Anchor, TargetLoss
-from hbn_foundation.training.finetuning.monitors import monitors
+from hbn_foundation.training.finetuning.learning import Learning
+from hbn_foundation.training.finetuning.losses import Anchor
 from hbn_foundation.training.finetuning.params import RateParams
 from hbn_foundation.training.finetuning.plans import Block, Plan
 from hbn_foundation.training.finetuning.rates import RateCurve, peaks
@@ -51,8 +51,8 @@ class FineTuningLoop(TrainingLoop):
         Says which blocks to unfreeze when.
     rates
         Learning rate of each block at each step, weight decay of matrices.
-    n_classes
-        None for values.
+    learning
+        The targets with their losses.
     options
         `jitter`, `link`, `micro_batch`, as for `TrainingLoop`.
     """
@@ -72,7 +72,7 @@ class FineTuningLoop(TrainingLoop):
         *,
         plan: Plan,
         rates: RateParams,
-        n_classes: int | None,
+        learning: Learning,
         **options: Any,
     ) -> None:
         super().__init__(training, validation, positions, params, **options)
@@ -85,12 +85,8 @@ class FineTuningLoop(TrainingLoop):
         self.curve = RateCurve(
             rates, peaks(blocks, rates), total, self.steps_per_epoch, trainable=plan.start()
         )
-        self.n_classes = n_classes
-        counts = None
-        if n_classes is not None:
-            counts = torch.bincount(training.targets, minlength=n_classes).float()
-        self.loss = TargetLoss(regularisation, counts)
-        self.anchor = Anchor(model.encoder.named_parameters(), regularisation.l2_sp)
+        self.learning = learning
+        self.anchor = Anchor(model.pretrained_parameters(), regularisation.l2_sp)
         self.average_model: AveragedModel | None = None
         if regularisation.ema_decay is not None:
             rule = get_ema_multi_avg_fn(regularisation.ema_decay)
@@ -136,58 +132,60 @@ class FineTuningLoop(TrainingLoop):
 
     def outcome(self, batch: Any) -> Outcome:
         """Loss of an augmented batch."""
-        rules, targets = self.regularisation, self.training_windows.of(batch.index)
-        signals = white_noise(random_gain(batch.signals, rules.gain), rules.noise)
+        rules, targets = self.regularisation, self.training_windows.of(batch)
+        signals, mask = self.model.prepare(batch.signals, batch.mask)
+        signals = white_noise(random_gain(signals, rules.gain), rules.noise)
         mask = hide_channels(
-            batch.mask, self.positions, rules.hide_probability, rules.hide_least, rules.hide_most
+            mask, self.positions, rules.hide_probability, rules.hide_least, rules.hide_most
         )
-        share = self.model.head.params.margin_share(self.global_step)
+        share = self.model.head.share(self.global_step)
         if rules.mixup:
             loss, outputs = self._mixed(signals, mask, targets, share)
         else:
-            labels = targets if self.n_classes is not None else None
+            labels = self.learning.labels(targets)
             outputs = self.model(signals, self.positions, mask, labels, share)
-            loss = self.loss(outputs, targets)
+            loss = self.learning(outputs, targets)
         self.answers.append((targets, outputs.detach().float()))
         return Outcome(loss + self.anchor(), len(batch), {})
 
     def _mixed(
-        self, signals: Tensor, mask: Tensor, targets: Tensor, share: float
+        self, signals: Tensor, mask: Tensor, targets: Tensor, share: Any
     ) -> tuple[Tensor, Tensor]:
         """Mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses."""
         rate = torch.distributions.Beta(self.regularisation.mixup, self.regularisation.mixup)
         weight = float(rate.sample())
         order = torch.randperm(len(signals), device=signals.device)
         mixed = weight * signals + (1 - weight) * signals[order]
-        labels = None
-        if self.n_classes is not None:  # a class that is half of a window has half of the margin
-            classes = functional.one_hot(targets, self.n_classes).float()
-            labels = weight * classes + (1 - weight) * classes[order]
+        # a class that is half of a window has half of the margin
+        labels = self.learning.mixed_labels(targets, targets[order], weight)
         outputs = self.model(mixed, self.positions, mask & mask[order], labels, share)
-        own, other = self.loss(outputs, targets), self.loss(outputs, targets[order])
+        own, other = self.learning(outputs, targets), self.learning(outputs, targets[order])
         return weight * own + (1 - weight) * other, outputs
 
     def score_validation(self) -> dict[str, float]:
         """Loss and metrics on the validation subjects."""
         values, outputs, features = self.predict_windows(self.validation_windows)
-        self.loss.eval()
-        loss = float(self.loss(torch.as_tensor(outputs), torch.as_tensor(values)))
-        self.loss.train()
-        return {"loss": loss, **monitors(values, outputs, features, self.n_classes)}
+        self.learning.eval()
+        losses = self.learning.each(torch.as_tensor(outputs), torch.as_tensor(values))
+        self.learning.train()
+        parts = {f"{name}_loss": float(loss) for name, loss in losses.items() if name != MAIN}
+        scores = self.learning.scores(values, outputs, features)
+        return {"loss": float(self.learning.total(losses)), **parts, **scores}
 
     def predict_windows(
         self, windows: LabelledWindows
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets (n,), outputs (n, K) and features (n, F) of all windows, in their order."""
+        """Targets (n, M), outputs (n, K), features (n, F) of all windows, in their order."""
         model = self.scored_model.eval()
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         batches = windows.plain(256, len(windows.windows))
         with torch.no_grad():
             for batch in Told(batches, lambda: self.link.beat(EVALUATION)):
                 here = move_data_to_device(batch, self.positions.device)
-                features = model.features(here.signals, self.positions, here.mask)
+                signals, mask = model.prepare(here.signals, here.mask)
+                features = model.features(signals, self.positions, mask)
                 outputs = model.head.output(features)
-                parts.append((windows.of(here.index), outputs.float(), features.float()))
+                parts.append((windows.of(here), outputs.float(), features.float()))
         self.model.train()
         values, outputs, features = map(torch.cat, zip(*parts, strict=True))
         return values.cpu().numpy(), outputs.cpu().numpy(), features.cpu().numpy()
@@ -210,7 +208,7 @@ class FineTuningLoop(TrainingLoop):
         values, outputs = (
             torch.cat(parts).cpu().numpy() for parts in zip(*self.answers, strict=True)
         )
-        found = monitors(values, outputs, None, self.n_classes)
+        found = self.learning.scores(values, outputs)
         return {f"{TRAIN}{name}": value for name, value in found.items()}
 
     def monitored(self) -> float:
@@ -271,8 +269,9 @@ class FineTuningLoop(TrainingLoop):
 
         def loss_of(batch: Any) -> Tensor:
             here = move_data_to_device(batch, self.positions.device)
-            outputs = self.model(here.signals, self.positions, here.mask)
-            return self.loss(outputs, self.training_windows.of(here.index))
+            signals, mask = self.model.prepare(here.signals, here.mask)
+            outputs = self.model(signals, self.positions, mask)
+            return self.learning(outputs, self.training_windows.of(here))
 
         with seeding.seeded(self.params.seed, seeding.VALIDATION, self.current_epoch):
             return gradient_scores(self.model.blocks(), chosen, loss_of)

@@ -1,4 +1,4 @@
-"""Losses of fine-tuning: classes with weights, values, and the pull to the pretrained weights."""
+"""Losses of fine-tuning: classes, values, times, and the pull to the pretrained weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hbn_foundation.models.distribution import DistributionOutput, soft_bins
+from hbn_foundation.models.heads import Head
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
 
 
@@ -40,12 +42,51 @@ class TargetLoss(nn.Module):
             # outputs of a validation are not on the device of the training
             weights = None if self.weights is None else self.weights.to(outputs.device)
             return functional.cross_entropy(
-                outputs.float(), targets, weight=weights, label_smoothing=smoothing
+                outputs.float(), targets.long(), weight=weights, label_smoothing=smoothing
             )
-        values = outputs.float().squeeze(-1)
+        values = self.answer(outputs)
         if self.params.regression_loss == "mse":
             return functional.mse_loss(values, targets)
         return functional.smooth_l1_loss(values, targets)
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """Standardised values (B,) of outputs (B, 1) for numbers."""
+        return outputs.float().squeeze(-1)
+
+
+class DistributionLoss(nn.Module):
+    """Cross-entropy of a time's shares to a Gaussian around the true one, and the mean's error.
+
+    The cross-entropy is the Kullback-Leibler divergence but for the Gaussian's own entropy, which
+    no weight can change. Times beyond the window count at its edge, where the answer ends too.
+
+    Parameters
+    ----------
+    head
+        A distribution head, with the unit of its label.
+    """
+
+    bins: Tensor
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.params = head.params
+        assert isinstance(head.output, DistributionOutput)
+        mean, sd = head.unit.tolist()
+        self.spread = head.params.sigma / sd
+        self.register_buffer("bins", (head.output.bins - mean) / sd, persistent=False)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Loss of logits (B, bins) for standardised times (B,)."""
+        bins = self.bins.to(outputs.device)
+        wanted = soft_bins(targets, bins, self.spread)
+        shares = -(wanted * outputs.float().log_softmax(1)).sum(1).mean()
+        error = functional.mse_loss(self.answer(outputs), targets.clamp(bins[0], bins[-1]))
+        return self.params.shares_weight * shares + self.params.error_weight * error
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """Standardised times (B,) of logits (B, bins): their mean."""
+        return outputs.float().softmax(1) @ self.bins.to(outputs.device)
 
 
 class Anchor(nn.Module):

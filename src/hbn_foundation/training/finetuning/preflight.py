@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.labels.metric_names import check_metric
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import check_disjoint, check_unseen
 from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.progress import say
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.advice import advice
+from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block
 from hbn_foundation.training.finetuning.preview import preview_rates
@@ -33,8 +36,9 @@ def check_finetuning(
     participants: pd.DataFrame,
     label: LabelParams,
     trainer: FineTuningParams,
-) -> WindowTargets:
-    """Check what can go wrong before training, and return the windows' targets.
+    extras: Extras = PLAIN,
+) -> dict[str, WindowTargets]:
+    """Check what can go wrong before training, and return the windows' targets by name.
 
     Raises
     ------
@@ -47,9 +51,16 @@ def check_finetuning(
     check_unseen(checkpoint.metadata["training_subjects"], held_out)
     check_signals(checkpoint, float(store.sfreq), checkpoint.metadata["n_samples"])
     training = subjects_of(splits, "train", windows)
-    targets = window_targets(windows, participants, label, training)
-    check_metric(trainer.monitor, "trainer.monitor", targets.is_regression)
-    check_targets(targets, windows, splits)
+    targets = {MAIN: window_targets(windows, participants, label, training)}
+    check_metric(trainer.monitor, "trainer.monitor", targets[MAIN].is_regression)
+    check_targets(targets[MAIN], windows, splits)
+    for name, one in extras.more_targets.chosen.items():
+        try:
+            targets[name] = window_targets(windows, participants, one.label, training)
+            # what no validation subject has costs a score there, and no training
+            check_targets(targets[name], windows, splits, needed=("train",))
+        except UserError as error:
+            raise UserError(f"more_targets.{name}: {error}") from None
     return targets
 
 
@@ -64,6 +75,7 @@ def preview_finetuning(
     plan: PlanParams,
     rates: RateParams,
     trainer: FineTuningParams,
+    extras: Extras = PLAIN,
 ) -> pd.DataFrame:
     """Check everything, give advice, and tabulate each block's rate; as `preview_rates`.
 
@@ -72,18 +84,21 @@ def preview_finetuning(
     UserError
         As `check_finetuning`; when plan or head do not fit.
     """
-    from hbn_foundation.training.finetuning.finetuning import make_model
+    from hbn_foundation.training.finetuning.model_making import make_model
     from hbn_foundation.training.finetuning.plans import make_plan
 
-    targets = check_finetuning(checkpoint, store, windows, splits, participants, label, trainer)
+    targets = check_finetuning(
+        checkpoint, store, windows, splits, participants, label, trainer, extras
+    )
     plan = as_begun(plan, trainer.start)
-    model = make_model(checkpoint, head, targets, trainer.seed, scratch=False)
+    model = make_model(checkpoint, head, targets, trainer.seed, False, extras, store.channel_names)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
-    make_plan(plan, blocks, trainer.epochs, is_regression=targets.is_regression)
+    make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
     for line in advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience):
         say(f"advice: {line}")
     training = windows["subject"].isin(subjects_of(splits, "train", windows)).to_numpy()
-    n_windows = int((training & targets.known).sum())
+    known = np.any([one.known for one in targets.values()], axis=0)
+    n_windows = int((training & known).sum())
     batches = n_windows // min(trainer.batch_size, n_windows)
     steps = -(-batches // trainer.accumulate)  # as the loop counts them
     return preview_rates(plan, rates, blocks, trainer.epochs, steps)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
@@ -35,6 +36,8 @@ def finetune_supervised(
     trainer: FineTuningParams,
     device_plan: dict[str, Any],
     work_dir: Path,
+    *,
+    extras: Extras = PLAIN,
     **supervised: Any,
 ) -> tuple[Checkpoint, pd.DataFrame, str]:
     """Fine-tune under supervision.
@@ -42,7 +45,7 @@ def finetune_supervised(
     Parameters
     ----------
     checkpoint, store, windows, splits, participants, label, head, plan, rates, regularisation,
-    trainer, device_plan
+    trainer, device_plan, extras
         As for `finetuning.finetune`.
     work_dir, supervised
         As for `train_supervised`: `run_id`, `supervision`, `fault`.
@@ -59,9 +62,11 @@ def finetune_supervised(
         "rates": rates,
         "regularisation": regularisation,
     }
+    kinds = {label.kind, *(one.label.kind for one in extras.more_targets.chosen.values())}
     identity = {
         **{name: params.model_dump(mode="json") for name, params in groups.items()},
         "trainer": trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
+        **extras.dump(),
         "checkpoint": {
             "run_id": checkpoint.metadata.get("run_id"),
             "weights": checkpoint.metadata.get("weights_sha256"),
@@ -70,8 +75,8 @@ def finetune_supervised(
             "signals": store.fingerprint,
             "windows": digest(windows[["recording", "start"]]),
             "splits": digest(splits[["subject", "split"]].sort_values("subject")),
-            "participants": digest(participants) if label.kind == "participant" else None,
-            **({"trials": digest(windows)} if label.kind == "trial" else {}),
+            "participants": digest(participants) if "participant" in kinds else None,
+            **({"trials": digest(windows)} if "trial" in kinds else {}),
         },
     }
     arguments = {
@@ -81,6 +86,7 @@ def finetune_supervised(
         "splits": splits,
         "participants": participants,
         **groups,
+        "extras": extras,
         "trainer": trainer,
         "device_plan": device_plan,
     }

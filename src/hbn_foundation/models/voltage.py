@@ -1,0 +1,135 @@
+"""From volts to what encoders take, by rules that need one window alone; and a whole model on it.
+
+Whoever gets single windows and knows nothing of their recording has no scale of the recording and
+no list of its bad channels. Here each channel has a fixed scale, fitted on training subjects, and
+a window itself shows which of its channels are flat or wild. Training, predictions and whatever is
+exported see the same numbers, because they all go through these modules.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.models.params import InputParams
+
+VOLTS = 1e-6  # of a microvolt
+TYPICAL_LEVEL = 0.8  # mean amplitude of a Gaussian in its own standard deviations
+
+
+class VoltageInput(nn.Module):
+    """Windows in volts to signals like the signal store's robust z-scores, and usable channels.
+
+    Parameters
+    ----------
+    params
+        What is flat, what is wild, whether a window is divided by its own amplitude.
+    n_channels
+        Channels of the layout.
+    reference
+        Place of a channel that may be missing, as a recording's reference often is; it is put in
+        as zeros, which makes it flat. None: all channels must be there.
+    """
+
+    scale: Tensor
+
+    def __init__(self, params: InputParams, n_channels: int, reference: int | None = None) -> None:
+        super().__init__()
+        self.params = params
+        self.reference = reference
+        self.register_buffer("scale", torch.full((n_channels,), 10 * VOLTS))
+
+    def complete(self, volts: Tensor) -> Tensor:
+        """Put a missing reference channel in: (B, C - 1, T) to (B, C, T).
+
+        Raises
+        ------
+        ValueError
+            When other channels are missing, or too many are there.
+        """
+        n_channels = len(self.scale)
+        if volts.shape[1] == n_channels:
+            return volts
+        if self.reference is None or volts.shape[1] != n_channels - 1:
+            raise ValueError(f"{volts.shape[1]} channels; expected {n_channels}")
+        before, after = volts[:, : self.reference], volts[:, self.reference :]
+        return torch.cat([before, torch.zeros_like(volts[:, :1]), after], 1)
+
+    def forward(self, volts: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Signals (B, C, T), zero where a channel cannot be used, and usable channels (B, C).
+
+        Parameters
+        ----------
+        volts
+            (B, C, T); of single precision, and finite or not.
+        present
+            (B, C), false where a channel is missing or hidden; None: all are there.
+        """
+        volts = self.complete(volts)
+        finite = volts.isfinite().all(-1)
+        # microvolts first: squares of volts would be lost in single precision
+        signals = torch.where(finite[..., None], volts, 0.0) / VOLTS
+        signals = signals - signals.mean(-1, keepdim=True)
+        moves = signals.amax(-1) - signals.amin(-1) >= self.params.flat_uv
+        usable = finite & moves if present is None else finite & moves & present
+        signals = signals / (self.scale / VOLTS)[:, None]
+        level = signals.abs().mean(-1)
+        # of a window without any channel it is NaN, which no level compares with
+        typical = level.masked_fill(~usable, torch.nan).nanmedian(1, keepdim=True).values
+        usable = usable & (level <= self.params.wild * typical)
+        if self.params.window_gain:
+            signals = signals * (TYPICAL_LEVEL / typical).nan_to_num(1.0)[..., None]
+        signals = signals.clamp(-self.params.clip, self.params.clip)
+        return signals * usable[..., None], usable
+
+
+class ChallengeModel(nn.Module):
+    """One value of windows in volts, in its own unit: what an export consists of.
+
+    Nothing of a window is kept for the next one, and no window of a batch looks at another.
+
+    Parameters
+    ----------
+    model
+        Encoder and heads, with a `VoltageInput`.
+    positions
+        (C, 3) unit vectors of the channels in head coordinates.
+    target
+        Name of the target that is answered.
+    limits
+        Lowest and highest answer; None where there are none.
+    """
+
+    positions: Tensor
+    limits: Tensor
+
+    def __init__(
+        self,
+        model: FineTuned,
+        positions: Tensor,
+        target: str,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model.input, VoltageInput):
+            raise ValueError("the model takes signals of the store; expected one that takes volts")
+        self.model = model
+        self.target = target
+        self.register_buffer("positions", positions)
+        lowest, highest = limits or (-torch.inf, torch.inf)
+        self.register_buffer("limits", torch.tensor([lowest, highest]))
+
+    @property
+    def input(self) -> VoltageInput:
+        """What comes first."""
+        assert isinstance(self.model.input, VoltageInput)
+        return self.model.input
+
+    def forward(self, volts: Tensor) -> Tensor:
+        """Values (B, 1) of windows (B, C, T) in volts."""
+        present = torch.ones(len(volts), len(self.positions), dtype=torch.bool, device=volts.device)
+        signals, mask = self.model.prepare(self.input.complete(volts), present)
+        outputs = self.model(signals, self.positions, mask)
+        values = self.model.value(outputs, self.target)
+        return torch.clamp(values, self.limits[0], self.limits[1])[:, None]
