@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hbn_foundation.models import symmetric
 from hbn_foundation.models.band_tokens import BandTokens, Moments
+from hbn_foundation.models.conv_tokens import ConvTokens
 from hbn_foundation.models.params import AddedTokenParams, EncoderParams
 from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.models.trunk import Block
@@ -42,7 +43,8 @@ class Encoder(nn.Module):
         if "band" in params.tokens:
             self.tokenisers["band"] = BandTokens(params.band, sfreq, n_samples, dim)
         if "time" in params.tokens:
-            self.tokenisers["time"] = TimeTokens(params.time, sfreq, n_samples, dim)
+            kind = TimeTokens if params.time.kind == "patch" else ConvTokens
+            self.tokenisers["time"] = kind(params.time, sfreq, n_samples, dim)
         self.trunk = nn.ModuleList(
             Block(dim, params.n_heads, params.feedforward_ratio, params.dropout, params.layer_scale)
             for _ in range(params.n_layers)
@@ -56,10 +58,10 @@ class Encoder(nn.Module):
         return module if isinstance(module, BandTokens) else None
 
     @property
-    def time(self) -> TimeTokens | None:
+    def time(self) -> TimeTokens | ConvTokens | None:
         """The time tokeniser, where the encoder has one."""
         module = dict(self.tokenisers.items()).get("time")
-        return module if isinstance(module, TimeTokens) else None
+        return module if isinstance(module, TimeTokens | ConvTokens) else None
 
     @property
     def n_tokens(self) -> int:

@@ -55,6 +55,11 @@ class BandTokenParams(Params):
 class TimeTokenParams(Params):
     """How a window becomes one token per stretch of time."""
 
+    kind: Literal["patch", "conv"] = Field(
+        "patch",
+        description="patch: waveform and short-time spectrum of each stretch; conv: convolutions "
+        "along time, which see what is around a stretch.",
+    )
     patch_seconds: float = Field(0.2, description="Length of a patch.", gt=0, le=2)
     n_components: int = Field(8, description="Learned spatial components.", ge=1, le=64)
     n_frequencies: int = Field(
@@ -66,6 +71,28 @@ class TimeTokenParams(Params):
         "unit sphere: the larger, the finer the components.",
         gt=0,
     )
+    width: int = Field(64, description="conv: channels of the convolutions.", ge=1, le=1024)
+    kernel: int = Field(
+        15, description="conv: samples that a convolution sees; an odd number.", ge=3, le=101
+    )
+    depth: int = Field(
+        2, description="conv: shorter convolutions after the first two.", ge=0, le=16
+    )
+    steps: int = Field(
+        4,
+        description="conv: steps of a patch that its token is made from, where they divide it.",
+        ge=1,
+        le=100,
+    )
+    conv_dropout: float = Field(
+        0.1, description="conv: dropout after each convolution.", ge=0, lt=1
+    )
+
+    @model_validator(mode="after")
+    def _kernel_has_a_middle(self) -> Self:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd")
+        return self
 
 
 class EncoderParams(Params):

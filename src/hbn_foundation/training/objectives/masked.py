@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.models.conv_tokens import ConvTokens
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
 from hbn_foundation.training.objectives.band_completion import BandCompletion
 from hbn_foundation.training.objectives.base import Objective, Outcome
@@ -55,7 +57,12 @@ class Masked(Objective):
             self.bands = BandCompletion(
                 encoder.band, dim, n_heads, params.n_coordinates, params.share_of_bands
             )
-        if "time" in families and encoder.time is not None:
+        if "time" in families and isinstance(encoder.time, ConvTokens):
+            raise UserError(
+                f"objective.name: {params.name} leaves out patches of time, but with "
+                "encoder.time.kind=conv their neighbours have seen them; expected patch"
+            )
+        if "time" in families and isinstance(encoder.time, TimeTokens):
             self.patches = MaskedPatches(
                 encoder.time, dim, n_heads, params.mask_patches, encoder.params.band.sharpness
             )
