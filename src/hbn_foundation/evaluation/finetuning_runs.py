@@ -31,6 +31,7 @@ from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
@@ -52,6 +53,7 @@ class Recipe(NamedTuple):
     regularisation: RegularisationParams
     trainer: FineTuningParams
     evaluation: FineTuningEvaluationParams
+    extras: Extras = PLAIN
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Run:
             recipe.head.model_dump(mode="json"),
             recipe.rates.model_dump(mode="json"),
             recipe.regularisation.model_dump(mode="json"),
+            recipe.extras.dump(),
             self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
         )
 
@@ -181,7 +184,7 @@ def _finetuned(run: Run, path: Path) -> tuple[list[dict[str, Any]], pd.DataFrame
         tuned, history = finetune(
             checkpoint, fold.store, run.windows, run.splits, fold.participants, recipe.label,
             recipe.head, run.plan, recipe.rates, recipe.regularisation, run.trainer,
-            fold.device_plan, scratch,
+            fold.device_plan, scratch, extras=recipe.extras,
         )  # fmt: skip
     finally:
         remove_folder(scratch)
