@@ -69,9 +69,7 @@ def test_added_tokens_leave_the_encoder_as_it_is(positions, windows):
     assert all(torch.equal(value, before[name]) for name, value in more.band.state_dict().items())
     courses = more.time.features(windows.signals, positions, windows.mask)
     torch.testing.assert_close(courses.mean((0, 1)), torch.zeros(8), atol=1e-4, rtol=0)
-    torch.testing.assert_close(
-        courses.std((0, 1), correction=0), torch.ones(8), atol=1e-3, rtol=0
-    )
+    torch.testing.assert_close(courses.std((0, 1), correction=0), torch.ones(8), atol=1e-3, rtol=0)
     with torch.no_grad():
         parts = encoder.inputs(windows.signals, positions, windows.mask)
         assert torch.equal(encoder.embed(parts)["band"], more.embed(parts)["band"])

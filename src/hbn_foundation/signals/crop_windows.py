@@ -77,10 +77,10 @@ def cut_crop_windows(
     subjects = windows["subject"].astype(str)
     excluded = subjects.isin(EXCLUDED_SUBJECTS)
     unknown = ~excluded & ~subjects.isin(numbers.index[numbers.notna().any(axis=1)])
-    for which, why in ((excluded, "are excluded"), (unknown, f"have no {' and no '.join(names)}")):
+    for which, why in ((excluded, "excluded"), (unknown, f"without {' and '.join(names)}")):
         if which.any():
             dropped = sorted(subjects[which].unique())
-            say(f"{len(dropped)} subjects {why} and are left out: {some(dropped)}")
+            say(f"left out, {why}: {some(dropped)}")
     windows = windows[~excluded & ~unknown].reset_index(drop=True)
     if windows.empty:
         raise UserError(f"windows: no subject with a window has a known {' or '.join(names)}")

@@ -164,9 +164,7 @@ def test_it_is_what_it_was_after_saving_and_loading(run, trials, tmp_path):
     run[0].save(tmp_path / "checkpoint")
     again = Checkpoint.load(tmp_path / "checkpoint")
     test = of_split(trials, "test")
-    np.testing.assert_array_equal(
-        predict(again, trials[0], test), predict(run[0], trials[0], test)
-    )
+    np.testing.assert_array_equal(predict(again, trials[0], test), predict(run[0], trials[0], test))
     assert load_finetuned(again).head.parts.keys() == {"main", "side", "age"}
     parameters = again.metadata["parameters"]
     assert parameters["encoder"]["tokens"] == ["band", "time"]
