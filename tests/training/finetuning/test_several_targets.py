@@ -88,7 +88,7 @@ def run(band_only, trials, tmp_path_factory):
 
 
 def of_split(trials, name):
-    store, windows, splits = trials
+    _, windows, splits = trials
     subjects = splits.loc[splits["split"] == name, "subject"]
     return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
 
@@ -147,7 +147,7 @@ def test_what_is_exported_says_what_the_project_says(run, trials):
 
 
 def test_the_scales_are_of_training_recordings_alone(run, trials):
-    store, windows, _ = trials
+    store = trials[0]
     scale = run[0].weights["input.scale"]
     rows = np.unique(of_split(trials, "train")["row"])
     np.testing.assert_allclose(scale, channel_scales(store, rows))
@@ -190,7 +190,7 @@ def test_a_time_moves_with_its_window(band_only, trials):
     from hbn_foundation.training.finetuning.finetuning import prepare
     from hbn_foundation.training.finetuning.preflight import further_targets
 
-    store, windows, splits = trials
+    _, windows, splits = trials
     groups = {name: group for name, group in GROUPS.items() if name != "participants"}
     label, head, plan, rates, regularisation, trainer = parameters(**groups)
     train = of_split(trials, "train")["subject"].unique()
