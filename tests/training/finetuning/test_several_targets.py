@@ -190,7 +190,7 @@ def test_a_time_moves_with_its_window(band_only, trials):
     from hbn_foundation.training.finetuning.finetuning import prepare
     from hbn_foundation.training.finetuning.preflight import further_targets
 
-    _, windows, splits = trials
+    store, windows, splits = trials
     groups = {name: group for name, group in GROUPS.items() if name != "participants"}
     label, head, plan, rates, regularisation, trainer = parameters(**groups)
     train = of_split(trials, "train")["subject"].unique()
