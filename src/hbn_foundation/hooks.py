@@ -22,6 +22,7 @@ from hbn_foundation.progress import say
 
 NEXT_STEP = {
     "ingestion": "kedro run --pipeline foundation",
+    "challenge1": "kedro run --pipeline challenge2",
 }
 VIEW = "kedro viz run"
 

@@ -1,7 +1,7 @@
 """The base of every parameter model."""
 
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -40,6 +40,14 @@ class Params(BaseModel):
             raise UserError(_first_mistake(cls, error)) from None
 
 
+def _annotation(group: type[BaseModel], name: str) -> Any:
+    """Return the type of a field, or of any other key where a group allows those."""
+    if name in group.model_fields:
+        return group.model_fields[name].annotation
+    allowed = get_type_hints(group).get("__pydantic_extra__")
+    return get_args(allowed)[-1] if get_args(allowed) else None
+
+
 def _first_mistake(group: type[BaseModel], error: ValidationError) -> str:
     """Word the first of pydantic's findings as `key=value: what is expected`."""
     first = error.errors()[0]
@@ -52,7 +60,7 @@ def _first_mistake(group: type[BaseModel], error: ValidationError) -> str:
             return f"{key}={first['input']!r}: {message}"
         return f"{key}: {message}" if key else message
     for part in first["loc"][:-1]:
-        inner = group.model_fields[str(part)].annotation if part in group.model_fields else None
+        inner = _annotation(group, str(part))
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             group = inner
     names = list(group.model_fields)

@@ -3,11 +3,11 @@
 from kedro.pipeline import Pipeline
 
 from hbn_foundation.pipelines import (
+    challenge,
     finetuning,
     finetuning_comparison,
     foundation,
     ingestion,
-    sweep,
 )
 
 
@@ -16,7 +16,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `foundation` begins at the BIDS root, so that one command does everything; `ingestion` is
     its first part alone; `finetuning` goes on from the checkpoint of an earlier run,
-    `finetuning_comparison` and `sweep` from the windows of one.
+    `finetuning_comparison` from the windows of one, `challenge1` and `challenge2` from both.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
@@ -25,6 +25,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "foundation": data + pretraining,
         "finetuning": finetuning.create_pipeline(),
         "finetuning_comparison": finetuning_comparison.create_pipeline(),
-        "sweep": sweep.create_pipeline(),
+        "challenge1": challenge.create_challenge1(),
+        "challenge2": challenge.create_challenge2(),
         "__default__": data + pretraining,
     }

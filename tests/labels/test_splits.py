@@ -10,6 +10,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import SplitParams
 from hbn_foundation.labels.splits import (
     check_disjoint,
+    check_reported,
     check_unseen,
     position,
     repeated_splits,
@@ -219,3 +220,30 @@ def test_two_folds_leave_most_of_the_other_half_to_train(n):
 def test_too_few_subjects_to_repeat(n, folds, held):
     with pytest.raises(UserError, match="repeats"):
         repeated_splits([str(i) for i in range(n)], folds, 1, n_validation=held)
+
+
+def test_nobody_is_reported_who_has_chosen_the_epoch():
+    """The official split: R5 validates, and nobody tests."""
+    people = pd.DataFrame(
+        {"subject": list("abcdef"), "release_number": ["R1", "R2", "R4", "R5", "R5", "R12"]}
+    )
+    official = split_subjects(people["subject"], people, SplitParams(method="release"))
+    with pytest.raises(UserError, match=r"no test subjects, so the 2 .* \(release R5\)"):
+        check_reported(official, people)
+    with pytest.raises(UserError, match="no test subjects, so the 2 validation subjects, on"):
+        check_reported(official)
+    for releases in (
+        {"validation_releases": ("R4",), "test_releases": ("R5",), "train_releases": ("R1", "R2")},
+        {"test_releases": ("R12",)},
+    ):
+        params = SplitParams(method="release", **releases)
+        check_reported(split_subjects(people["subject"], people, params), people)
+    with pytest.raises(ValueError, match="releases in two splits: R5"):
+        SplitParams(method="release", test_releases=("R5",))
+
+
+def test_nobody_is_reported_who_has_chosen_an_earlier_epoch():
+    splits = pd.DataFrame({"subject": list("abc"), "split": ["train", "validation", "test"]})
+    check_reported(splits, chosen_on=["b"])
+    with pytest.raises(UserError, match=r"chosen on 1 of the test subjects \(c\)"):
+        check_reported(splits, chosen_on=["b", "c"])

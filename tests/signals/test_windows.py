@@ -169,3 +169,22 @@ def test_reading_maps_no_file_into_memory(store):
     reader = WindowReader(store, 100)
     reader.read([0, 2], [0, 0])
     assert str(store.path) not in maps.read_text()
+
+
+def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed):
+    volts = WindowReader(store, 100, volts=True)
+    signals, mask = volts.read_scaled([3, 0], [50, 10])
+    plain, usable = WindowReader(store, 100).read_scaled([3, 0], [50, 10])
+    assert mask.all()
+    assert not usable[0, 1]
+    stored = np.asarray(store.signal(3)[50:150], np.float32).T * store.scales(3)[:, None]
+    np.testing.assert_allclose(signals[0].numpy(), stored, rtol=1e-6)
+    np.testing.assert_allclose(signals[1].numpy(), 1e-5 * plain[1].numpy(), rtol=1e-5)
+    signals, mask = WindowReader(mixed, 100, volts=True).read_scaled([0, 1], [0, 0])
+    assert mixed.channel_names == ("C", "A", "B")
+    assert mask.tolist() == [[True, True, True], [True, False, True]]
+    assert signals[1, 0].any()  # though it is bad
+    assert not signals[1, 1].any()
+    again = pickle.loads(pickle.dumps(volts))
+    assert again.volts
+    assert again.mask([3]).all()

@@ -221,11 +221,14 @@ def compared_score(score: str | None, is_regression: bool) -> str:
 
 def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
     """Find out before any training what would stop a run."""
+    from hbn_foundation.training.finetuning.preflight import further_targets
+
     targets = None
     for run in runs:
         if run.method == BASELINES:
             targets = labelled_targets(run)
             check_targets(targets, run.windows, run.splits)
+            further_targets(run.windows, run.fold.participants, run.splits, run.recipe.extras)
             if not len(places_of(run, targets, "test")):
                 raise UserError(
                     f"labels: no window of the test subjects of repeat {run.fold.repeat + 1} fold "
@@ -247,7 +250,11 @@ def _check_plans(runs: Sequence[Run], targets: WindowTargets) -> None:
     fold, recipe = runs[0].fold, runs[0].recipe
     sfreq = float(fold.store.sfreq)
     encoder = Encoder(fold.encoder, sfreq, round(fold.window.seconds * sfreq))
-    model = make_finetuned(encoder, recipe.head, targets.n_outputs, not targets.is_regression)
+    added = recipe.extras.tokens
+    model = make_finetuned(
+        encoder.with_tokens(added), recipe.head, targets.n_outputs, not targets.is_regression,
+        added=encoder.lacks(added),
+    )  # fmt: skip
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     for run in runs:
         if run.method != BASELINES:

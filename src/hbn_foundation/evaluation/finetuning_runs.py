@@ -31,6 +31,7 @@ from hbn_foundation.evaluation.side_by_side import TRAINING, going_on
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
@@ -53,6 +54,7 @@ class Recipe(NamedTuple):
     regularisation: RegularisationParams
     trainer: FineTuningParams
     evaluation: FineTuningEvaluationParams
+    extras: Extras = PLAIN
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Run:
             recipe.head.model_dump(mode="json"),
             recipe.rates.model_dump(mode="json"),
             recipe.regularisation.model_dump(mode="json"),
+            recipe.extras.dump(),
             self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
         )
 
@@ -200,8 +203,19 @@ def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFra
     from hbn_foundation.training.finetuning.prediction import predict
 
     fold, recipe = run.fold, run.recipe
-    tuned, history, incidents = _finetune(run, folder)
-    _write(incidents_path(run), lambda file: file.write_text(incidents))
+    checkpoint = pretrained_encoder(fold)
+    scratch = path.with_name(f"training-{path.stem}")
+    remove_folder(scratch)  # of a run that was killed
+    start = time.perf_counter()
+    try:
+        tuned, history = finetune(
+            checkpoint, fold.store, run.windows, run.splits, fold.participants, recipe.label,
+            recipe.head, run.plan, recipe.rates, recipe.regularisation, run.trainer,
+            fold.device_plan, scratch, extras=recipe.extras,
+        )  # fmt: skip
+    finally:
+        remove_folder(scratch)
+    seconds = time.perf_counter() - start
     targets = labelled_targets(run)
     batch_size = recipe.evaluation.batch_size
     validation = places_of(run, targets, "validation")

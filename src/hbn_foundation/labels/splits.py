@@ -180,6 +180,55 @@ def check_unseen(train_subjects: Iterable[str], evaluation_subjects: Iterable[st
         )
 
 
+def check_reported(
+    splits: pd.DataFrame,
+    participants: pd.DataFrame | None = None,
+    chosen_on: Iterable[str] = (),
+    release_column: str = "release_number",
+) -> None:
+    """Make sure that whoever is reported has chosen nothing.
+
+    With the official split, release R5 validates and nobody tests, for the test release is hidden.
+    The best epoch is chosen on the validation subjects, so their score is no result.
+
+    Parameters
+    ----------
+    splits
+        `subject` and `split`.
+    participants
+        Names the releases, for the message.
+    chosen_on
+        Validation subjects of the model that training starts from: its best epoch is their choice.
+    release_column
+        Of the participants.
+
+    Raises
+    ------
+    UserError
+        When there are no test subjects, or some of them have chosen an epoch already.
+    """
+    subjects = {name: set(part.astype(str)) for name, part in splits.groupby("split")["subject"]}
+    tested = subjects.get("test", set())
+    if not tested:
+        validating = subjects.get("validation", set())
+        named = ""
+        if participants is not None and release_column in participants:
+            mine = participants["subject"].astype(str).isin(validating)
+            releases = sorted(set(participants.loc[mine, release_column].dropna().astype(str)))
+            named = f" (release {some(releases)})" if releases else ""
+        raise UserError(
+            f"splits: no test subjects, so the {len(validating)} validation subjects{named}, on "
+            "whom the best epoch is chosen, would be reported; report another split, as by "
+            "ingestion.splits.validation_releases=[R4] and test_releases=[R5]"
+        )
+    chosen = sorted(tested & set(map(str, chosen_on)))
+    if chosen:
+        raise UserError(
+            f"the best epoch of the model to start from was chosen on {len(chosen)} of the test "
+            f"subjects ({some(chosen)}); use the splits it was trained with, or train it anew"
+        )
+
+
 def _wanted(params: SplitParams) -> list[str]:
     """Name the splits that must not be empty."""
     wishes: Mapping[str, object] = params.releases if params.method == "release" else params.shares

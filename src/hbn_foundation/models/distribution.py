@@ -69,7 +69,7 @@ class DistributionOutput(nn.Module):
 
     def value(self, outputs: Tensor) -> Tensor:
         """Mean (B,) of the distributions (B, bins) in the unit of the label."""
-        return outputs.softmax(-1) @ self.bins
+        return (outputs.softmax(-1) * self.bins).sum(-1)  # a product of matrices may be in bf16
 
     @torch.no_grad()
     def fit_prior(self, values: Tensor, spread: float) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hbn_foundation.models import symmetric
 from hbn_foundation.models.band_tokens import BandTokens, Moments
 from hbn_foundation.models.conv_tokens import ConvTokens
-from hbn_foundation.models.params import AddedTokenParams, EncoderParams
+from hbn_foundation.models.params import FAMILIES, AddedTokenParams, EncoderParams
 from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.models.trunk import Block
 
@@ -141,10 +141,7 @@ class Encoder(nn.Module):
         """
         if not self.lacks(added):
             return self
-        new = {name: getattr(added, name) for name in self.lacks(added)}
-        families = tuple(name for name in FAMILIES if name in (*self.params.tokens, *added.tokens))
-        params = self.params.model_copy(update={"tokens": families, **new})
-        encoder = Encoder(params, self.sfreq, self.n_samples)
+        encoder = Encoder(self.params.with_tokens(added), self.sfreq, self.n_samples)
         encoder.load_state_dict(self.state_dict(), strict=False)
         return encoder.train(self.training)
 

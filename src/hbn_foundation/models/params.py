@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from hbn_foundation.params import Params
 
 TokenFamily = Literal["band", "time"]
+FAMILIES: tuple[TokenFamily, ...] = ("band", "time")
 #: Name of the target that others are learned beside.
 MAIN = "main"
 
@@ -95,6 +96,20 @@ class TimeTokenParams(Params):
         return self
 
 
+class AddedTokenParams(Params):
+    """Tokens that a head needs and a checkpoint's encoder may lack.
+
+    What the encoder has stays as it is. What it lacks is new: its normalisation is fitted on
+    training windows, and it is trained with the head from the first step, at the head's rate.
+    """
+
+    tokens: tuple[TokenFamily, ...] = Field(
+        (), description="Families of tokens that there must be; none: those of the checkpoint."
+    )
+    band: BandTokenParams = Field(BandTokenParams(), description="Band tokens, where they are new.")
+    time: TimeTokenParams = Field(TimeTokenParams(), description="Time tokens, where they are new.")
+
+
 class EncoderParams(Params):
     """The encoder: tokens from one window, mixed by one transformer trunk."""
 
@@ -121,6 +136,38 @@ class EncoderParams(Params):
         if len(set(self.tokens)) != len(self.tokens):
             raise ValueError(f"tokens {list(self.tokens)} must not repeat a family")
         return self
+
+    def with_tokens(self, added: AddedTokenParams) -> Self:
+        """Return these parameters with the families of tokens that are lacking."""
+        lacking = [name for name in added.tokens if name not in self.tokens]
+        families = [name for name in FAMILIES if name in (*self.tokens, *lacking)]
+        new: dict[str, object] = {name: getattr(added, name) for name in lacking}
+        return self.model_copy(update={"tokens": tuple(families), **new}) if lacking else self
+
+
+class InputParams(Params):
+    """In which units windows reach the model, and which of their channels it uses."""
+
+    unit: Literal["store", "volts"] = Field(
+        "store",
+        description="store: robust z-scores, scaled by the whole recording, without its bad "
+        "channels; volts: each window alone, as where nothing of its recording is known.",
+    )
+    window_gain: bool = Field(
+        False, description="volts: divide each window by its own median amplitude."
+    )
+    flat_uv: float = Field(
+        0.5, description="volts: a channel that moves less than this many µV is not used.", ge=0
+    )
+    wild: float = Field(
+        4.0,
+        description="volts: a channel whose mean amplitude, in its own scale, is so many times the "
+        "median of the window's channels is not used.",
+        gt=1,
+    )
+    clip: float = Field(
+        15.0, description="volts: extremes are clipped at so many robust deviations.", gt=0
+    )
 
 
 class AddedTokenParams(Params):

@@ -28,6 +28,17 @@ class TrialWindowParams(Params):
     seconds: float = Field(2.0, gt=0, description="Length of the window in seconds.")
 
 
+class CropWindowParams(Params):
+    """How recordings are cut into windows of which the model sees a crop."""
+
+    tasks: tuple[str, ...] | None = Field(
+        ("RestingState", "contrastChangeDetection"),
+        description="Whose recordings are cut; null: all.",
+    )
+    seconds: float = Field(4.0, gt=0, description="Length of a window in seconds.")
+    stride: float = Field(2.0, gt=0, description="Seconds from one window's start to the next.")
+
+
 class BuildParams(Params):
     """Where the clean signals go, and how they are made."""
 

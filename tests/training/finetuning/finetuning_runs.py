@@ -13,6 +13,7 @@ import torch
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.finetuning.extras import PLAIN
 from hbn_foundation.training.finetuning.finetuning import finetune, finetune_in
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
@@ -50,7 +51,10 @@ def parameters(
 def tune(checkpoint: Any, data: tuple[Any, Any, Any], folder: Path, **groups: Any):
     """Fine-tune; `data` is store, windows and splits."""
     people = groups.pop("participants", participants())
-    return finetune(checkpoint, *data, people, *parameters(**groups), CPU, folder, run_id="tuned")
+    extras = groups.pop("extras", PLAIN)
+    return finetune(
+        checkpoint, *data, people, *parameters(**groups), CPU, folder, extras=extras, run_id="tuned"
+    )
 
 
 class Killed(BaseException):
@@ -75,13 +79,14 @@ def tune_until(
     checkpoint: Any, data: tuple[Any, Any, Any], folder: Path, last: int | None, **groups: Any
 ):
     """Fine-tune from the newest checkpoint in the folder; killed at beat `last`."""
+    extras = groups.pop("extras", PLAIN)
     run = RunFolder(folder, {})
     run.check_best()
     link = Counted(last, run.newest()[0])
     try:
         stopped = finetune_in(
             run.path, checkpoint, *data, participants(), *parameters(**groups), CPU,
-            run_id="tuned", link=link,
+            extras=extras, run_id="tuned", link=link,
         )["stopped"]  # fmt: skip
     finally:
         run.close()

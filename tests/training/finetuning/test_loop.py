@@ -89,14 +89,17 @@ def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch)
     """Against an average taken by hand."""
     from hbn_foundation.training.finetuning.phases import Phases
 
-    by_hand = {}
+    by_hand, steps = {}, 0
     followed = Phases.on_train_batch_end
 
     def noted(phases, trainer, loop, *more):
+        nonlocal steps
         followed(phases, trainer, loop, *more)
+        rate = min(0.9, (1 + steps) / (10 + steps))  # the first step begins the average
+        steps += 1
         for name, parameter in loop.model.named_parameters():
             now = parameter.detach().clone()
-            by_hand[name] = 0.9 * by_hand[name] + 0.1 * now if name in by_hand else now
+            by_hand[name] = rate * by_hand[name] + (1 - rate) * now if name in by_hand else now
 
     monkeypatch.setattr(Phases, "on_train_batch_end", noted)
     checkpoint, _ = tune(

@@ -7,10 +7,16 @@ from typing import Any
 
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import EncoderParams, HeadParams
+from hbn_foundation.models.params import (
+    AddedTokenParams,
+    EncoderParams,
+    HeadParams,
+    InputParams,
+)
 from hbn_foundation.pipelines import types
 from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import DeviceParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
@@ -29,6 +35,9 @@ def prepare_finetuning(
     plan: PlanParams,
     rates: RateParams,
     trainer: FineTuningParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
     fault: str | None,
 ) -> tuple[types.DataFrame, Any]:
     """Take the windows of the label, stop when something does not fit, draw the learning rates.
@@ -42,6 +51,7 @@ def prepare_finetuning(
     """
     from hbn_foundation.evaluation.rate_figure import lr_curves
     from hbn_foundation.signals.trial_windows import windows_of_label
+    from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.preflight import preview_finetuning
     from hbn_foundation.training.supervision.faults import Fault
 
@@ -61,6 +71,7 @@ def prepare_finetuning(
             plan,
             rates,
             trainer,
+            Extras(more_targets, tokens, input),
         )
     )
     return chosen, curves
@@ -69,6 +80,7 @@ def prepare_finetuning(
 def choose_device(
     hardware: DeviceParams,
     trainer: FineTuningParams,
+    tokens: AddedTokenParams,
     fault: str | None,
     signal_store: types.SignalStore,
     foundation_checkpoint: Any,
@@ -78,7 +90,7 @@ def choose_device(
 
     metadata = foundation_checkpoint.metadata
     job = device.ProbeJob(
-        encoder=EncoderParams(**metadata["parameters"]["encoder"]),
+        encoder=EncoderParams(**metadata["parameters"]["encoder"]).with_tokens(tokens),
         trainer=TrainerParams(batch_size=trainer.batch_size, precision=trainer.precision),
         n_channels=len(signal_store.channel_names),
         sfreq=metadata["sfreq"],
@@ -101,6 +113,9 @@ def finetune_encoder(
     rates: RateParams,
     regularisation: RegularisationParams,
     trainer: FineTuningParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
     device_plan: dict[str, Any],
     supervision: SupervisionParams,
     fault: str | None,
@@ -117,6 +132,7 @@ def finetune_encoder(
     incidents : str
         JSON lines, one per incident; empty without any.
     """
+    from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.supervised import finetune_supervised
 
     return finetune_supervised(
@@ -133,6 +149,7 @@ def finetune_encoder(
         trainer,
         device_plan,
         Path(trainer.work_dir),
+        extras=Extras(more_targets, tokens, input),
         run_id=run_version,
         supervision=supervision,
         fault=fault,

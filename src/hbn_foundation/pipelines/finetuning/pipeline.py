@@ -11,6 +11,11 @@ MODEL = [
     "params:finetuning.plan",
     "params:finetuning.rates",
 ]
+EXTRAS = [
+    "params:finetuning.more_targets",
+    "params:finetuning.tokens",
+    "params:finetuning.input",
+]
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -33,6 +38,7 @@ def _training_nodes() -> list:
                 "params:finetuning.trial_windows",
                 *MODEL,
                 "params:finetuning.trainer",
+                *EXTRAS,
                 "params:finetuning.fault",
             ],
             outputs=["finetuning_windows", "lr_preview"],
@@ -44,6 +50,7 @@ def _training_nodes() -> list:
             inputs=[
                 "params:foundation.hardware",
                 "params:finetuning.trainer",
+                "params:finetuning.tokens",
                 "params:finetuning.fault",
                 "signal_store",
                 "foundation_checkpoint",
@@ -61,6 +68,7 @@ def _training_nodes() -> list:
                 *MODEL,
                 "params:finetuning.regularisation",
                 "params:finetuning.trainer",
+                *EXTRAS,
                 "finetuning_device_plan",
                 "params:finetuning.supervision",
                 "params:finetuning.fault",

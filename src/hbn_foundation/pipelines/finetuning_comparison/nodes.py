@@ -11,10 +11,16 @@ from hbn_foundation.evaluation.params import (
     FineTuningEvaluationParams,
 )
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import EncoderParams, HeadParams
+from hbn_foundation.models.params import (
+    AddedTokenParams,
+    EncoderParams,
+    HeadParams,
+    InputParams,
+)
 from hbn_foundation.pipelines import types
 from hbn_foundation.signals.params import TrialWindowParams, WindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
@@ -51,7 +57,9 @@ def compare_plans(
     rates: RateParams,
     regularisation: RegularisationParams,
     trainer: FineTuningParams,
-    finetuning_supervision: SupervisionParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
     evaluation: FineTuningEvaluationParams,
     runs: ComparisonParams,
 ) -> tuple[types.DataFrame, types.DataFrame, str]:
@@ -69,6 +77,7 @@ def compare_plans(
     from hbn_foundation.evaluation import finetuning_folds
     from hbn_foundation.evaluation.cross_validation import make_folds
     from hbn_foundation.evaluation.finetuning_runs import Recipe
+    from hbn_foundation.training.finetuning.extras import Extras
 
     folds = make_folds(
         signal_store,
@@ -84,7 +93,10 @@ def compare_plans(
         device_plan=device_plan,
         supervision=supervision,
     )
-    recipe = Recipe(label, head, plan, rates, regularisation, trainer, evaluation)
+    recipe = Recipe(
+        label, head, plan, rates, regularisation, trainer, evaluation,
+        Extras(more_targets, tokens, input),
+    )  # fmt: skip
     of_trials = comparison_windows if label.kind == "trial" else None
     return finetuning_folds.compare_plans(folds, recipe, runs, of_trials, finetuning_supervision)
 

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from hbn_foundation.labels.metric_names import TRAIN, higher_is_better
 from hbn_foundation.models.finetuned import FineTuned
@@ -89,7 +89,7 @@ class FineTuningLoop(TrainingLoop):
         self.anchor = Anchor(model.pretrained_parameters(), regularisation.l2_sp)
         self.average_model: AveragedModel | None = None
         if regularisation.ema_decay is not None:
-            rule = get_ema_multi_avg_fn(regularisation.ema_decay)
+            rule = partial(follow, regularisation.ema_decay)
             self.average_model = AveragedModel(model, multi_avg_fn=rule)
             self.average_model.requires_grad_(False)
         self.trainable = plan.start()
@@ -275,3 +275,14 @@ class FineTuningLoop(TrainingLoop):
 
         with seeding.seeded(self.params.seed, seeding.VALIDATION, self.current_epoch):
             return gradient_scores(self.model.blocks(), chosen, loss_of)
+
+
+def follow(decay: float, average: list[Tensor], now: list[Tensor], n_averaged: Any) -> None:
+    """Move an average of weights towards them, in place.
+
+    At first faster than `decay` says, so that a short run is not an average of its beginning.
+    """
+    rate = min(decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
+    with torch.no_grad():
+        for kept, new in zip(average, now, strict=True):
+            kept.lerp_(new, 1 - rate) if kept.is_floating_point() else kept.copy_(new)

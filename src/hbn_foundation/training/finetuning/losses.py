@@ -86,7 +86,8 @@ class DistributionLoss(nn.Module):
 
     def answer(self, outputs: Tensor) -> Tensor:
         """Standardised times (B,) of logits (B, bins): their mean."""
-        return outputs.float().softmax(1) @ self.bins.to(outputs.device)
+        shares = outputs.float().softmax(1)
+        return (shares * self.bins.to(outputs.device)).sum(1)  # no product of matrices, as in bf16
 
 
 class Anchor(nn.Module):

@@ -54,10 +54,25 @@ def check_finetuning(
     targets = {MAIN: window_targets(windows, participants, label, training)}
     check_metric(trainer.monitor, "trainer.monitor", targets[MAIN].is_regression)
     check_targets(targets[MAIN], windows, splits)
+    return targets | further_targets(windows, participants, splits, extras)
+
+
+def further_targets(
+    windows: pd.DataFrame, participants: pd.DataFrame, splits: pd.DataFrame, extras: Extras
+) -> dict[str, WindowTargets]:
+    """Give the windows the targets beside the main one, by name.
+
+    Raises
+    ------
+    UserError
+        When the training subjects do not have what learning needs; what no validation subject
+        has costs a score there, and no training.
+    """
+    training = subjects_of(splits, "train", windows)
+    targets = {}
     for name, one in extras.more_targets.chosen.items():
         try:
             targets[name] = window_targets(windows, participants, one.label, training)
-            # what no validation subject has costs a score there, and no training
             check_targets(targets[name], windows, splits, needed=("train",))
         except UserError as error:
             raise UserError(f"more_targets.{name}: {error}") from None

@@ -67,7 +67,7 @@ class RegularisationParams(Params):
     ema_decay: float | None = Field(
         None,
         description="Decay of an average of the weights over steps, which is then what is scored "
-        "and kept.",
+        "and kept; at first it follows faster.",
         gt=0,
         lt=1,
     )
@@ -82,8 +82,8 @@ class RegularisationParams(Params):
     noise: float = Field(0.0, description="Standard deviation of white noise added.", ge=0)
     jitter_seconds: float = Field(
         0.0,
-        description="Largest random shift of a training window's start; a response time is not "
-        "shifted with it.",
+        description="Largest random shift of a training window's start; labels that are times in "
+        "the window (head.moves) move with it.",
         ge=0,
     )
 

@@ -1,0 +1,140 @@
+"""What fine-tuned models say of the test windows of both challenges, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.models.params import MAIN
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.finetuning.prediction import Predictions
+
+IDENTITY = ("recording", "subject", "task", "run", "start")
+SUCCESS = "correct"
+RIGHT = "1"
+
+
+def test_windows(
+    checkpoint: Checkpoint, windows: pd.DataFrame, splits: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the windows of the test subjects, whom the model has never seen.
+
+    Raises
+    ------
+    UserError
+        When a subject is in two splits, the model was trained or its epoch chosen on a test
+        subject, or no test subject has a window.
+    """
+    check_disjoint(splits)
+    tested = splits.loc[splits["split"] == "test", "subject"].astype(str)
+    for known in ("training_subjects", "validation_subjects"):
+        check_unseen(checkpoint.metadata[known], tested)
+    chosen = windows[windows["subject"].astype(str).isin(tested)].reset_index(drop=True)
+    if chosen.empty:
+        raise UserError(f"splits: none of the {len(tested)} test subjects has a window")
+    return chosen
+
+
+def predict_response_times(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    batch_size: int = 256,
+) -> pd.DataFrame:
+    """Predict response time and success of the test trials.
+
+    Parameters
+    ----------
+    checkpoint
+        Fine-tuned for `rt`.
+    store, windows, splits
+        The data; windows as `cut_trial_windows` gives them.
+    batch_size
+        Windows at once.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per test window: `recording`, `subject`, `task`, `run`, `start`, `trial`, `rt`,
+        `predicted_rt` (s, within the window for a distribution), `correct`, `p_correct` (NaN
+        where success is not among the targets), `density_00`, `density_01` … the shares of the
+        bins of time, for a distribution.
+    """
+    from hbn_foundation.training.finetuning.prediction import predict_targets
+
+    test = test_windows(checkpoint, windows, splits)
+    said = predict_targets(checkpoint, store, test, batch_size)
+    table = test[[*IDENTITY, "trial", "rt"]].copy()
+    table["predicted_rt"] = said.answers[MAIN]
+    table["correct"] = test["correct"]
+    table["p_correct"] = _probability(checkpoint.metadata, said, SUCCESS, RIGHT)
+    shares = said.shares.get(MAIN)
+    if shares is None:
+        return table
+    names = [f"density_{number:02d}" for number in range(shares.shape[1])]
+    return pd.concat([table, pd.DataFrame(shares, columns=names)], axis=1)
+
+
+def predict_numbers(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    batch_size: int = 256,
+) -> pd.DataFrame:
+    """Predict all numbers that a model has learned, as the factors, of the test windows.
+
+    Parameters
+    ----------
+    checkpoint, store, splits, batch_size
+        As for `predict_response_times`.
+    windows
+        With a column for each of the numbers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per test window: `recording`, `subject`, `task`, `run`, `start`, then each number
+        and `predicted_<number>`.
+    """
+    from hbn_foundation.training.finetuning.prediction import predict_targets
+
+    test = test_windows(checkpoint, windows, splits)
+    said = predict_targets(checkpoint, store, test, batch_size)
+    labels = learned_columns(checkpoint.metadata)
+    numbers = {name: column for name, column in labels.items() if said.answers[name].ndim == 1}
+    table = test[list(IDENTITY)].copy()
+    for column in numbers.values():
+        table[column] = test.get(column, np.nan)
+    for name, column in numbers.items():
+        table[f"predicted_{column}"] = said.answers[name]
+    return table
+
+
+def learned_columns(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Name the column of each target of a checkpoint."""
+    parameters = metadata["parameters"]
+    labels = {MAIN: parameters["label"]} | {
+        name: parameters["more_targets"][name]["label"] for name in metadata["more_targets"]
+    }
+    return {name: label["column"] or label["kind"] for name, label in labels.items()}
+
+
+def _probability(
+    metadata: Mapping[str, Any], said: Predictions, column: str, value: str
+) -> np.ndarray | float:
+    """Probability (N,) that a column has a value; NaN where no target is about it."""
+    for name, learned in learned_columns(metadata).items():
+        described = metadata["targets"] if name == MAIN else metadata["more_targets"][name]
+        if learned == column and value in described["names"]:
+            return np.exp(said.answers[name])[:, described["names"].index(value)]
+    return np.nan

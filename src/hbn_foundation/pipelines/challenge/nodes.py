@@ -1,0 +1,153 @@
+"""Nodes of the challenges beside those of fine-tuning: each hands its work to a room below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
+from hbn_foundation.pipelines import types
+from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+
+
+def prepare_trials(
+    foundation_checkpoint: Any,
+    signal_store: types.SignalStore,
+    trials: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    windows: TrialWindowParams,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    trainer: FineTuningParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
+    fault: str | None,
+) -> tuple[types.DataFrame, Any]:
+    """Cut a window per trial, stop when something does not fit, draw the learning rates.
+
+    Returns
+    -------
+    windows : DataFrame
+        One row per trial.
+    lr_preview : Figure
+        The rates over the run, for the plan's default course.
+    """
+    from hbn_foundation.signals.trial_windows import windows_of_label
+    from hbn_foundation.training.finetuning.extras import Extras
+
+    ordinary = trials.iloc[:0]  # a label of trials does not take them
+    seconds = _window_seconds(foundation_checkpoint)
+    chosen = windows_of_label(label, ordinary, signal_store, trials, windows, seconds)
+    extras = Extras(more_targets, tokens, input)
+    return chosen, _checked(
+        foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
+        rates, trainer, extras, fault,
+    )  # fmt: skip
+
+
+def prepare_crops(
+    foundation_checkpoint: Any,
+    signal_store: types.SignalStore,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    windows: CropWindowParams,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    regularisation: RegularisationParams,
+    trainer: FineTuningParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
+    fault: str | None,
+) -> tuple[types.DataFrame, Any]:
+    """Cut windows to take crops of, stop when something does not fit, draw the learning rates.
+
+    Returns
+    -------
+    windows : DataFrame
+        One row per window, with what is learned about its subject.
+    lr_preview : Figure
+        The rates over the run, for the plan's default course.
+    """
+    from hbn_foundation.signals.crop_windows import cut_crop_windows
+    from hbn_foundation.training.finetuning.extras import Extras
+
+    extras = Extras(more_targets, tokens, input)
+    labels = [label, *(one.label for one in more_targets.chosen.values())]
+    chosen = cut_crop_windows(
+        signal_store,
+        participants,
+        [str(one.column) for one in labels if one.kind == "participant"],
+        windows,
+        seconds=_window_seconds(foundation_checkpoint),
+        jitter=regularisation.jitter_seconds,
+    )
+    return chosen, _checked(
+        foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
+        rates, trainer, extras, fault,
+    )  # fmt: skip
+
+
+def predict_response_times(
+    checkpoint: Any,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    trainer: FineTuningParams,
+) -> types.DataFrame:
+    """Predict response time and success of the test trials."""
+    from hbn_foundation.evaluation import challenge_predictions
+
+    return challenge_predictions.predict_response_times(
+        checkpoint, signal_store, windows, splits, trainer.batch_size
+    )
+
+
+def predict_factors(
+    checkpoint: Any,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    trainer: FineTuningParams,
+) -> types.DataFrame:
+    """Predict the factors of the test windows."""
+    from hbn_foundation.evaluation import challenge_predictions
+
+    return challenge_predictions.predict_numbers(
+        checkpoint, signal_store, windows, splits, trainer.batch_size
+    )
+
+
+def _window_seconds(checkpoint: Any) -> float:
+    return float(checkpoint.metadata["n_samples"] / checkpoint.metadata["sfreq"])
+
+
+def _checked(
+    checkpoint: Any,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    *rest: Any,
+) -> Any:
+    """Check everything before training, and draw the learning rates."""
+    from hbn_foundation.evaluation.rate_figure import lr_curves
+    from hbn_foundation.labels.splits import check_reported
+    from hbn_foundation.training.finetuning.preflight import preview_finetuning
+    from hbn_foundation.training.supervision.faults import Fault
+
+    *groups, fault = rest
+    Fault.parse(fault)
+    check_reported(splits, participants, checkpoint.metadata["validation_subjects"])
+    return lr_curves(
+        preview_finetuning(checkpoint, signal_store, windows, splits, participants, *groups)
+    )

@@ -1,0 +1,119 @@
+"""Wiring of both challenges: one template, an instance of it in a namespace for each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from hbn_foundation.pipelines.challenge import nodes
+from hbn_foundation.pipelines.finetuning import nodes as finetuning
+
+#: What other pipelines make; all else is an instance's own.
+SHARED = {"foundation_checkpoint", "signal_store", "trials", "splits", "participants"}
+RUN = "run_version"
+HARDWARE = "params:foundation.hardware"
+DATA = ["signal_store", "windows", "splits", "participants"]
+MODEL = ["params:label", "params:head", "params:plan", "params:rates"]
+EXTRAS = ["params:more_targets", "params:tokens", "params:input"]
+
+
+def create_challenge1(**_: object) -> Pipeline:
+    """Return the pipeline to a model of response time and success, and its predictions."""
+    prepare = node(
+        nodes.prepare_trials,
+        inputs=[
+            "foundation_checkpoint",
+            "signal_store",
+            "trials",
+            "splits",
+            "participants",
+            "params:windows",
+            *MODEL,
+            "params:trainer",
+            *EXTRAS,
+            "params:fault",
+        ],
+        outputs=["windows", "lr_preview"],
+        name="prepare",
+        tags="training",
+    )
+    return _instance("challenge1", prepare, nodes.predict_response_times)
+
+
+def create_challenge2(**_: object) -> Pipeline:
+    """Return the pipeline to a model of the factors, and its predictions."""
+    prepare = node(
+        nodes.prepare_crops,
+        inputs=[
+            "foundation_checkpoint",
+            "signal_store",
+            "splits",
+            "participants",
+            "params:windows",
+            *MODEL,
+            "params:regularisation",
+            "params:trainer",
+            *EXTRAS,
+            "params:fault",
+        ],
+        outputs=["windows", "lr_preview"],
+        name="prepare",
+        tags="training",
+    )
+    return _instance("challenge2", prepare, nodes.predict_factors)
+
+
+def _instance(namespace: str, prepare: Any, predict: Callable[..., Any]) -> Pipeline:
+    """Put the template into a namespace: `windows` becomes `challenge1.windows`, and so on."""
+    template = Pipeline([prepare, *_training_nodes(), _prediction_node(predict)])
+    inputs = {*SHARED, RUN} & template.inputs()
+    return pipeline(
+        template, namespace=namespace, inputs=inputs, parameters={HARDWARE}, tags=namespace
+    )
+
+
+def _training_nodes() -> list:
+    return [
+        node(
+            finetuning.choose_device,
+            inputs=[
+                HARDWARE,
+                "params:trainer",
+                "params:tokens",
+                "params:fault",
+                "signal_store",
+                "foundation_checkpoint",
+            ],
+            outputs="device_plan",
+            name="choose_device",
+            tags="training",
+        ),
+        node(
+            finetuning.finetune_encoder,
+            inputs=[
+                "foundation_checkpoint",
+                *DATA,
+                *MODEL,
+                "params:regularisation",
+                "params:trainer",
+                *EXTRAS,
+                "device_plan",
+                "params:supervision",
+                "params:fault",
+                RUN,
+            ],
+            outputs=["checkpoint", "history", "incidents"],
+            name="finetune",
+            tags="training",
+        ),
+    ]
+
+
+def _prediction_node(predict: Callable[..., Any]) -> Any:
+    return node(
+        predict,
+        inputs=["checkpoint", "signal_store", "windows", "splits", "params:trainer"],
+        outputs="predictions",
+        name="predict",
+        tags="evaluation",
+    )

@@ -1,0 +1,90 @@
+"""Tokens from convolutions: their shape, and that what moves in time moves in the tokens."""
+
+import pytest
+import torch
+from small import N_CHANNELS, N_SAMPLES, SFREQ
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.models.conv_tokens import ConvTokens
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.params import AddedTokenParams, EncoderParams, TimeTokenParams
+from hbn_foundation.training.objectives.make import make_objective
+from hbn_foundation.training.params import ObjectiveParams
+
+SMALL = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
+
+
+def some_tokens(**more):
+    torch.manual_seed(0)
+    params = TimeTokenParams(kind="conv", width=8, kernel=5, depth=1, **more)
+    return ConvTokens(params, SFREQ, N_SAMPLES, 32).eval()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "n_patches", "n_steps"), [(0.2, 4, 5, 4), (0.05, 1, 20, 1), (0.3, 4, 3, 2)]
+)
+def test_a_token_per_stretch(positions, windows, seconds, steps, n_patches, n_steps):
+    tokens = some_tokens(patch_seconds=seconds, steps=steps)
+    made = tokens(tokens.features(windows.signals, positions, windows.mask))
+    assert made.shape == (8, n_patches, 32)
+    assert (len(tokens), tokens.steps) == (n_patches, n_steps)
+
+
+def test_what_comes_a_stretch_later_is_in_the_next_token(positions):
+    tokens = some_tokens()
+    signals = torch.zeros(2, N_CHANNELS, N_SAMPLES)
+    pulse = torch.hann_window(10)
+    signals[0, :, 40:50] = pulse
+    signals[1, :, 60:70] = pulse
+    mask = torch.ones(2, N_CHANNELS, dtype=torch.bool)
+    with torch.no_grad():
+        early, late = tokens(tokens.features(signals, positions, mask)) - tokens.position
+    torch.testing.assert_close(early[1:3], late[2:4], atol=1e-4, rtol=1e-4)
+    assert (early[2] - late[2]).abs().max() > 1e-2
+
+
+def test_hidden_channels_do_not_matter(positions, windows):
+    tokens = some_tokens()
+    other = windows.signals.clone()
+    other[~windows.mask] = 1e3
+    with torch.no_grad():
+        assert torch.equal(
+            tokens.features(windows.signals, positions, windows.mask),
+            tokens.features(other, positions, windows.mask),
+        )
+
+
+def test_added_tokens_leave_the_encoder_as_it_is(positions, windows):
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderParams(tokens=("band",), **SMALL), SFREQ, N_SAMPLES).eval()
+    encoder.fit_normalisation([windows], positions)
+    added = AddedTokenParams(tokens=("band", "time"), time=TimeTokenParams(kind="conv", width=8))
+    assert encoder.lacks(added) == ("time",)
+    more = encoder.with_tokens(added)
+    assert isinstance(more.time, ConvTokens)
+    assert more.params.tokens == ("band", "time")
+    assert more.params.time == added.time
+    before = {name: value.clone() for name, value in more.band.state_dict().items()}
+    more.fit_normalisation([windows], positions, ["time"])
+    assert all(torch.equal(value, before[name]) for name, value in more.band.state_dict().items())
+    courses = more.time.features(windows.signals, positions, windows.mask)
+    torch.testing.assert_close(courses.mean((0, 1)), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(courses.std((0, 1), correction=0), torch.ones(8), atol=1e-3, rtol=0)
+    with torch.no_grad():
+        parts = encoder.inputs(windows.signals, positions, windows.mask)
+        assert torch.equal(encoder.embed(parts)["band"], more.embed(parts)["band"])
+    assert encoder.with_tokens(AddedTokenParams(tokens=("band",))) is encoder
+
+
+def test_patches_cannot_be_left_out_of_tokens_that_overlap():
+    encoder = Encoder(
+        EncoderParams(tokens=("time",), time=TimeTokenParams(kind="conv"), **SMALL),
+        SFREQ, N_SAMPLES,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"encoder.time.kind=conv .* expected patch"):
+        make_objective(ObjectiveParams(name="masked_patches"), encoder)
+
+
+def test_a_kernel_has_a_middle():
+    with pytest.raises(ValueError, match="kernel 4 must be odd"):
+        TimeTokenParams(kernel=4)

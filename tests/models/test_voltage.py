@@ -1,0 +1,163 @@
+"""Windows in volts: which channels count, which numbers come out, and that nothing is kept."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import N_CHANNELS, N_SAMPLES, small_encoder
+from torch import nn
+
+from hbn_foundation.models.finetuned import make_finetuned
+from hbn_foundation.models.params import HeadParams, InputParams
+from hbn_foundation.models.voltage import ChallengeModel, VoltageInput
+
+SCALES = torch.linspace(5e-6, 20e-6, N_CHANNELS)
+
+
+def some_volts(n=4, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return SCALES[:, None] * torch.randn(n, N_CHANNELS, N_SAMPLES, generator=random)
+
+
+def some_input(reference=None, **rules):
+    made = VoltageInput(InputParams(unit="volts", **rules), N_CHANNELS, reference)
+    made.scale.copy_(SCALES)
+    return made
+
+
+def challenge_model(positions, limits=(0.5, 2.5), reference=N_CHANNELS - 1, **rules):
+    model = make_finetuned(
+        small_encoder("band", "time"),
+        HeadParams(kind="distribution", bins=10),
+        1,
+        False,
+        input=some_input(reference, **rules),
+    )
+    nn.init.normal_(model.head.output.linear.weight, std=3.0)
+    return ChallengeModel(model, positions, "main", limits).eval()
+
+
+def test_each_channel_has_its_own_scale_and_no_mean():
+    volts = some_volts() + 30e-6
+    signals, mask = some_input()(volts)
+    assert mask.all()
+    centred = volts - volts.mean(-1, keepdim=True)
+    torch.testing.assert_close(signals, centred / SCALES[:, None], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window_gain", [False, True])
+def test_flat_wild_broken_and_hidden_channels_are_not_used(window_gain):
+    volts = some_volts()
+    volts[0, 1] = 40e-6  # flat, though not at zero
+    volts[1, 2] *= 30
+    volts[2, 3, 7] = torch.nan
+    volts[2, 4, 8] = torch.inf
+    present = torch.ones(4, N_CHANNELS, dtype=torch.bool)
+    present[3, 5] = False
+    signals, mask = some_input(window_gain=window_gain)(volts, present)
+    lost = [(0, 1), (1, 2), (2, 3), (2, 4), (3, 5)]
+    assert (~mask).nonzero().tolist() == [list(place) for place in lost]
+    assert signals.isfinite().all()
+    assert not signals[~mask].any()
+
+
+def test_a_gain_of_the_whole_window_is_taken_out_where_that_is_wanted():
+    volts = some_volts()
+    plain, gained = some_input(), some_input(window_gain=True)
+    torch.testing.assert_close(gained(volts)[0], gained(3 * volts)[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(3 * plain(volts)[0], plain(3 * volts)[0], atol=1e-4, rtol=1e-4)
+    # of Gaussian windows the gain is one
+    torch.testing.assert_close(gained(volts)[0], plain(volts)[0], atol=0.3, rtol=0.1)
+
+
+@pytest.mark.parametrize("window_gain", [False, True])
+def test_a_window_without_any_channel_is_zero(window_gain):
+    signals, mask = some_input(window_gain=window_gain)(torch.zeros(2, N_CHANNELS, N_SAMPLES))
+    assert not mask.any()
+    assert not signals.any()
+    assert signals.isfinite().all()
+
+
+def test_extremes_are_clipped():
+    volts = some_volts()
+    volts[0, 0, 10] = 2e-4
+    signals, mask = some_input(clip=6.0)(volts)
+    assert mask.all()
+    assert signals.abs().max() == 6.0
+
+
+def test_a_missing_reference_is_put_in_as_flat():
+    place = 5
+    volts = some_volts()
+    volts[:, place] = 0
+    rest = torch.cat([volts[:, :place], volts[:, place + 1 :]], 1)
+    whole, without = some_input(place)(volts), some_input(place)(rest)
+    assert torch.equal(whole[0], without[0])
+    assert torch.equal(whole[1], without[1])
+    assert not whole[1][:, place].any()
+
+
+@pytest.mark.parametrize("n_channels", [N_CHANNELS - 2, N_CHANNELS + 1])
+def test_other_numbers_of_channels_are_refused(n_channels):
+    with pytest.raises(ValueError, match=f"{n_channels} channels; expected {N_CHANNELS}"):
+        some_input(3)(torch.zeros(1, n_channels, N_SAMPLES))
+    with pytest.raises(ValueError, match="expected"):
+        some_input(None)(torch.zeros(1, N_CHANNELS - 1, N_SAMPLES))
+
+
+def test_one_value_per_window_within_its_limits(positions):
+    model = challenge_model(positions, limits=(1.4, 1.6))
+    values = model(some_volts(32))
+    assert values.shape == (32, 1)
+    assert float(values.min()) == pytest.approx(1.4)
+    assert float(values.max()) == pytest.approx(1.6)
+    free = challenge_model(positions)(some_volts(32))
+    assert ((free > 1.4) & (free < 1.6)).any()
+    torch.testing.assert_close(values, free.clamp(1.4, 1.6))
+
+
+@pytest.mark.parametrize("window_gain", [False, True])
+def test_no_window_knows_of_another_or_of_an_earlier_one(positions, window_gain):
+    model = challenge_model(positions, window_gain=window_gain)
+    volts = some_volts(6)
+    with torch.inference_mode():
+        together = model(volts)
+        model(100 * some_volts(3, seed=1))
+        alone = torch.cat([model(volts[i : i + 1]) for i in reversed(range(6))]).flip(0)
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+def test_with_and_without_the_reference_it_says_the_same(positions):
+    model = challenge_model(positions)
+    volts = some_volts()
+    volts[:, -1] = 0
+    assert torch.equal(model(volts), model(volts[:, :-1]))
+
+
+def test_it_says_what_the_model_says_of_prepared_windows(positions):
+    model = challenge_model(positions, limits=None)
+    volts = some_volts()
+    with torch.inference_mode():
+        signals, mask = model.input(volts)
+        outputs = model.model(signals, positions, mask)
+        assert torch.equal(model.model.value(outputs)[:, None], model(volts))
+
+
+def test_a_model_of_the_stores_signals_is_refused(positions):
+    model = make_finetuned(small_encoder("band"), HeadParams(), 1, False)
+    with pytest.raises(ValueError, match="takes volts"):
+        ChallengeModel(model, positions, "main")
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.floats(1e-3, 1e3), st.integers(0, N_CHANNELS - 1), st.sampled_from([0.0, 1e30, float("nan")])
+)
+def test_whatever_comes_numbers_come_out(gain, channel, value):
+    volts = gain * some_volts(2)
+    volts[0, channel] = value
+    for window_gain in (False, True):
+        signals, mask = some_input(window_gain=window_gain)(volts)
+        assert signals.isfinite().all()
+        assert not signals[~mask].any()
+        assert signals.abs().max() <= 15

@@ -1,0 +1,141 @@
+"""Both challenges as a user runs them, on a small simulated release."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_runs import newest, run
+
+from hbn_foundation.labels.factors import FACTORS
+from kedro_project import SMALL, KedroProject
+
+SHORT = """
+    time:
+      n_components: 4
+      n_frequencies: 8
+      width: 8
+  trainer:
+    epochs: 2
+    batch_size: 8
+"""
+CHALLENGES = f"""
+challenge1:
+  tokens:{SHORT}
+challenge2:
+  tokens:{SHORT}
+"""
+IDENTITY = ["recording", "subject", "task", "run", "start"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> KedroProject:
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
+    simulated = SMALL.replace("n_subjects: 6", "n_subjects: 13")  # two to validate
+    (project.root / "conf" / "local" / "parameters.yml").write_text(simulated + CHALLENGES)
+    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
+    for name in ("challenge1", "challenge2"):
+        result = run(project, "--pipeline", name)
+        (project.root / f"{name}.log").write_text(result.stderr + result.stdout)
+    return project
+
+
+def table(project, folder, name):
+    return pd.read_parquet(newest(project, f"{folder}/{name}.parquet"))
+
+
+def held_out(project):
+    splits = pd.read_csv(newest(project, "03_primary/splits.csv"), dtype=str)
+    return set(splits.loc[splits["split"] == "test", "subject"])
+
+
+def test_response_times_of_the_test_subjects(project):
+    predictions = table(project, "07_model_output", "challenge1_predictions")
+    bins = [f"density_{number:02d}" for number in range(40)]
+    columns = [*IDENTITY, "trial", "rt", "predicted_rt", "correct", "p_correct", *bins]
+    assert predictions.columns.tolist() == columns
+    assert set(predictions["subject"]) == held_out(project)
+    assert predictions["predicted_rt"].between(0.5, 2.5).all()
+    assert predictions["p_correct"].between(0, 1).all()
+    np.testing.assert_allclose(predictions[bins].sum(axis=1), 1, rtol=1e-5)
+    times = 0.525 + 0.05 * np.arange(40)
+    np.testing.assert_allclose(predictions[bins] @ times, predictions["predicted_rt"], rtol=1e-5)
+    trials = table(project, "03_primary", "trials").set_index(["recording", "trial"])
+    rows = trials.loc[list(zip(predictions["recording"], predictions["trial"], strict=True))]
+    np.testing.assert_allclose(rows["rt"], predictions["rt"])
+    np.testing.assert_allclose(
+        predictions["start"] / 100, rows["stimulus"].to_numpy() + 0.5, atol=0.011
+    )
+
+
+def test_factors_of_the_test_subjects(project):
+    predictions = table(project, "07_model_output", "challenge2_predictions")
+    assert set(predictions) == {*IDENTITY, *FACTORS, *(f"predicted_{name}" for name in FACTORS)}
+    assert set(predictions["subject"]) == held_out(project)
+    assert np.isfinite(predictions[[f"predicted_{name}" for name in FACTORS]]).all(axis=None)
+    people = table(project, "01_raw", "participants").set_index("subject")
+    for name in FACTORS:
+        truth = people.loc[predictions["subject"], name].astype(float)
+        np.testing.assert_allclose(predictions[name], truth)
+    assert set(predictions["task"]) == {"RestingState", "contrastChangeDetection"}
+    windows = table(project, "05_model_input", "challenge2_windows")
+    assert (windows["start"] % 200 == 100).all()  # the middle of windows that begin every 2 s
+
+
+def test_checkpoints_name_what_they_are_made_from(project):
+    foundation = newest(project, "06_models/foundation_checkpoint") / "metadata.json"
+    begun = json.loads(foundation.read_text())
+    for name, targets in (("challenge1", 4), ("challenge2", 4)):
+        text = (newest(project, f"06_models/{name}_checkpoint") / "metadata.json").read_text()
+        metadata = json.loads(text)
+        assert metadata["parent_version"] == begun["run_id"]
+        assert not set(metadata["training_subjects"]) & held_out(project)
+        assert len(metadata["more_targets"]) == targets - 1
+        assert metadata["parameters"]["input"]["unit"] == "volts"
+        tokens = metadata["parameters"]["encoder"]["tokens"]
+        assert tokens == (["band", "time"] if name == "challenge1" else ["band"])
+        history = pd.read_csv(newest(project, f"06_models/{name}_history.csv"))
+        assert history["epoch"].tolist() == [0, 1]
+        assert newest(project, f"06_models/{name}_incidents.jsonl").read_text() == ""
+        assert newest(project, f"08_reporting/{name}_lr_preview.png").read_bytes()[1:4] == b"PNG"
+    assert "challenge1.predictions" in (project.root / "challenge1.log").read_text()
+    assert "Next: kedro run --pipeline challenge2" in (project.root / "challenge1.log").read_text()
+
+
+def test_predictions_can_be_made_again_alone(project):
+    before = table(project, "07_model_output", "challenge1_predictions")
+    versions = project.versions("06_models/challenge1_checkpoint")
+    run(project, "--pipeline", "challenge1", "--from-nodes", "challenge1.predict")
+    assert project.versions("06_models/challenge1_checkpoint") == versions
+    pd.testing.assert_frame_equal(
+        table(project, "07_model_output", "challenge1_predictions"), before
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("challenge1.more_targets.success.weigth=0.1", "weigth"),
+        ("challenge2.regularisation.jitter_seconds=1.5", "needs 5 s"),
+    ],
+)
+def test_a_mistake_is_one_line_before_training(project, changes, message):
+    name = changes.split(".")[0]
+    result = project.kedro("run", "--pipeline", name, "--params", changes)
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert last.startswith("Error: ")
+    assert "epoch 1 of" not in result.stderr
+
+
+def test_the_release_that_chooses_is_not_reported(project):
+    """The official split has a release to validate on, and none to test on but a hidden one."""
+    changes = "ingestion.splits.method=release"
+    run(project, "--pipeline", "ingestion", "--nodes", "split_subjects", "--params", changes)
+    result = project.kedro("run", "--pipeline", "challenge1")
+    assert result.returncode != 0
+    assert "no test subjects, so the" in result.stderr
+    assert "(release R5)" in result.stderr
+    assert "epoch 1 of" not in result.stderr
