@@ -43,10 +43,8 @@ CHALLENGE_NAMES = {
 }
 
 
-def written(method: str, numbers: bool = False) -> str:
-    """Write a method as a reader wants it; of numbers there is a mean, no majority."""
-    if numbers and method == "majority":
-        method = "constant"
+def written(method: str) -> str:
+    """Write a method as a reader wants it."""
     return (NAMES | PLAN_NAMES | CHALLENGE_NAMES).get(method, method.replace("_", " "))
 
 

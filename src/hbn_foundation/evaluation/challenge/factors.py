@@ -31,8 +31,8 @@ from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
+    from hbn_foundation.evaluation.challenge.features import Unlearned
     from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
-    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
 MAIN_FACTOR = "externalizing"
@@ -71,7 +71,7 @@ def evaluate_factors(
     factors: tuple[str, ...],
     params: FactorEvaluationParams,
     n_samples: int,
-    random_encoder: Encoder | None = None,
+    random_encoder: Unlearned | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
 ) -> FactorScores:
     """Score predicted factors on the test subjects, baselines beside them.
@@ -108,7 +108,8 @@ def evaluate_factors(
     found = {name: factor_scores(test, answer, factors, params) for name, answer in answers.items()}
     table = _score_table(found, kinds, factors)
     for _, row in table[table["factor"] == MEAN].iterrows():
-        say(f"{row['name']}: NRMSE {row['window_nrmse']:.3f}, r {row['subject_r']:.3f} of subjects")
+        r = "" if np.isnan(row["subject_r"]) else f", r {row['subject_r']:.3f} of subjects"
+        say(f"{row['name']}: NRMSE {row['window_nrmse']:.3f} of windows{r}, mean of the factors")
     subjects = [
         subject_predictions(
             test[["subject"]].assign(**dict(zip(columns, answer.T, strict=True))),
