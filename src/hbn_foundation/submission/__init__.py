@@ -1,0 +1,1 @@
+"""What the challenge takes: export to plain torch, its validation, and the challenge's score."""

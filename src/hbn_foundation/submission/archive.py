@@ -1,0 +1,124 @@
+"""The zip of a submission: written the same each time, and read with suspicion."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.atomic import renamed_when_done
+
+SOURCE = "submission.py"
+MOST_FILES = 1000
+BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # of zip files: the same content gives the same bytes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The files of a submission, all in one folder.
+
+    Attributes
+    ----------
+    files
+        Contents by name.
+    """
+
+    files: Mapping[str, bytes]
+
+    def to_bytes(self) -> bytes:
+        """Return the zip; the same files give the same bytes."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name in sorted(self.files):
+                entry = zipfile.ZipInfo(name, BEGINNING_OF_TIME)
+                entry.external_attr = (stat.S_IFREG | 0o644) << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, self.files[name])
+        return buffer.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the zip; it is there whole or not at all."""
+        path, content = Path(path), self.to_bytes()
+        with renamed_when_done(path, len(content)) as temporary:
+            temporary.write_bytes(content)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, most_megabytes: float = 2000.0) -> Submission:
+        """Read a zip, from anywhere.
+
+        Parameters
+        ----------
+        path
+            The file.
+        most_megabytes
+            How large its files may be together, unpacked.
+
+        Raises
+        ------
+        UserError
+            When it is no zip, is damaged or too large, or holds anything but plain files side by
+            side: folders, absolute paths, `..`, links, one name twice.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file, expected the zip of a submission")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                problem = archive_problem(entries, most_megabytes)
+                if problem is not None:
+                    raise UserError(f"{path}: {problem}")
+                return cls({entry.filename: archive.read(entry) for entry in entries})
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: cannot be read as a zip ({reason})") from None
+        except RuntimeError as error:  # which zipfile raises for a password
+            raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+
+    def unpack(self, folder: str | Path) -> None:
+        """Write the files into a folder."""
+        for name, content in self.files.items():
+            Path(folder, name).write_bytes(content)
+
+
+def archive_problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | None:
+    """Say in one line what is wrong with the entries of a zip; None when nothing is."""
+    for entry in entries:
+        problem = _entry_problem(entry)
+        if problem is not None:
+            return f"{entry.filename!r} {problem}"
+    names = [entry.filename.lower() for entry in entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return f"{twice[0]!r} is in it more than once"
+    if SOURCE not in names:
+        found = ", ".join(sorted(names)[:5]) or "nothing"
+        return f"no {SOURCE} in it; found {found}"
+    size = sum(entry.file_size for entry in entries) / 1e6
+    if size > most_megabytes:
+        return f"its files are {size:,.0f} MB unpacked; expected at most {most_megabytes:,.0f} MB"
+    return None
+
+
+def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
+    name = entry.filename
+    path = PurePosixPath(name.replace("\\", "/"))
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if path.is_absolute() or ":" in name:
+        return "is an absolute path; a submission is flat"
+    if ".." in path.parts:
+        return "leads out of the folder; a submission is flat"
+    if kind == stat.S_IFLNK:
+        return "is a symbolic link; expected plain files"
+    if entry.is_dir() or kind == stat.S_IFDIR or len(path.parts) > 1:
+        return "lies in a folder or is one; a submission is flat"
+    if kind not in (0, stat.S_IFREG):
+        return "is no plain file"
+    if not path.parts or any(ord(letter) < 32 for letter in name):
+        return "is no name of a file"
+    return None

@@ -1,0 +1,72 @@
+"""What can be chosen about checking and scoring a submission."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hbn_foundation.params import Params
+
+
+class LimitParams(Params):
+    """How much a submission may use while it is run here."""
+
+    memory_megabytes: float = Field(4096.0, description="Memory in use, in MB.", gt=0)
+    start_seconds: float = Field(
+        180.0, description="Time to import torch and to make both models.", gt=0
+    )
+    window_seconds: float = Field(
+        1.0, description="Mean time per window, beyond ten seconds a request.", gt=0
+    )
+    most_megabytes: float = Field(2000.0, description="Size of the unpacked files in MB.", gt=0)
+    threads: int = Field(2, description="Threads that torch may use.", ge=1)
+    device: str = Field("cpu", description="Device the models are to run on.")
+    python: str | None = Field(
+        None,
+        description="Interpreter that runs the submission, such as one with torch 2.2; "
+        "null: this one.",
+    )
+
+
+class ValidationParams(Params):
+    """How a submission is checked."""
+
+    n_windows: int = Field(20, description="Windows that it has to predict.", ge=2, le=1000)
+    batch_size: int = Field(16, description="The larger batch; the smaller one is 1.", ge=2)
+    tolerance: float = Field(
+        1e-5,
+        description="Largest difference of two predictions that count as the same, for values "
+        "above 1 relative to them.",
+        gt=0,
+    )
+    seed: int = Field(0, description="Seed of the windows and of their order.", ge=0)
+    limits: LimitParams = Field(LimitParams(), description="Memory and time.")
+
+
+class ScoringParams(Params):
+    """How a submission is scored."""
+
+    challenge1_task: str = Field(
+        "contrastChangeDetection", description="Task whose response times are predicted."
+    )
+    challenge2_tasks: tuple[str, ...] = Field(
+        ("contrastChangeDetection",),
+        description="Tasks whose windows the factor is predicted from; the challenge's start kit "
+        "takes contrastChangeDetection.",
+        min_length=1,
+    )
+    factor: Literal["p_factor", "attention", "internalizing", "externalizing"] = Field(
+        "externalizing", description="Factor of challenge 2; the final rules score this one."
+    )
+    batch_size: int = Field(1, description="Windows at once; the challenge gives one.", ge=1)
+    max_subjects: int | None = Field(
+        None, description="At most so many subjects, the first in order.", ge=1
+    )
+    seed: int = Field(0, description="Seed of the crops of challenge 2.", ge=0)
+    subjects: Literal["test", "all"] = Field(
+        "test",
+        description="Subjects a run of the pipeline scores: those held out, or all, which flatters "
+        "a model that was trained on some of them.",
+    )
+    limits: LimitParams = Field(LimitParams(), description="Memory and time.")

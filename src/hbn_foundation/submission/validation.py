@@ -1,0 +1,262 @@
+"""Checks of a submission before it is handed in: everything that would fail where it is scored."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.submission.archive import SOURCE, Submission
+from hbn_foundation.submission.compatibility import problems
+from hbn_foundation.submission.params import ValidationParams
+from hbn_foundation.submission.process import RunningSubmission, SubmissionError, running
+from hbn_foundation.submission.weights import weights_problem
+
+N_CHANNELS, N_SAMPLES, SFREQ = 129, 200, 100
+CHALLENGES = (1, 2)
+CONDUCT = {
+    "read": "reads no file outside its folder",
+    "change": "changes no file",
+    "process": "starts no process",
+    "connection": "opens no connection",
+}
+LIMITS = {
+    "memory": "stays within the memory allowed",
+    "time": "stays within the time allowed",
+    "error": "runs without an error",
+}
+
+
+@dataclass
+class Report:
+    """What was checked.
+
+    Attributes
+    ----------
+    checks
+        `check`, `passed`, `detail` of each, in order. After one that leaves nothing to run, there
+        are no more.
+    about
+        The zip's digest and size, and the versions of Python and torch that ran it.
+    """
+
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check["passed"] for check in self.checks)
+
+    def add(self, check: str, problem: str | None, detail: str = "") -> bool:
+        """Note a check, with its problem when there is one; tell whether it passed."""
+        self.checks.append({"check": check, "passed": problem is None, "detail": problem or detail})
+        return problem is None
+
+    def failures(self) -> list[str]:
+        """Return one line for each check that failed."""
+        return [f"{c['check']}: {c['detail']}" for c in self.checks if not c["passed"]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        return {"passed": self.passed, **self.about, "checks": self.checks}
+
+    def text(self) -> str:
+        """Write one line for each check."""
+        lines = (
+            f"{'ok    ' if check['passed'] else 'FAILED'}  {check['check']}"
+            + (f": {check['detail']}" if check["detail"] else "")
+            for check in self.checks
+        )
+        return "\n".join(lines)
+
+
+def validate_submission(
+    submission: Submission | str | Path,
+    expected: Mapping[int, Callable[[np.ndarray], np.ndarray]] | None = None,
+    params: ValidationParams | None = None,
+    windows: np.ndarray | None = None,
+) -> Report:
+    """Check a submission.
+
+    It is unpacked into an empty folder and run by a clean process in which the project cannot be
+    imported, in batches of one and of several, in shuffled order, and all of it twice.
+
+    Parameters
+    ----------
+    submission
+        The zip, or its path.
+    expected
+        The project's own models by challenge: windows (n, 129, 200) in volts to values (n,).
+        Without them, what is predicted is compared with nothing.
+    params
+        How many windows, which tolerance, which limits.
+    windows
+        (n, 129, 200) in volts; None: artificial ones (`example_windows`).
+
+    Returns
+    -------
+    Report
+    """
+    params = params or ValidationParams()
+    report = Report()
+    unpacked = _read(report, submission, params)
+    if unpacked is None or not _check_files(report, unpacked):
+        return report
+    if windows is None:
+        windows = example_windows(params.n_windows, params.seed)
+    started = time.monotonic()
+    noted: list[dict[str, str]] = []
+    failure = None
+    try:
+        with running(unpacked, params.limits, forbids=True) as process:
+            report.about |= {name: process.versions[name] for name in ("python", "torch")}
+            report.add("both models are made in a clean process", None)
+            try:
+                for challenge in CHALLENGES:
+                    mine = (expected or {}).get(challenge)
+                    _check_model(report, process, challenge, windows, mine, params)
+            finally:
+                noted = process.noted
+                report.about["peak_megabytes"] = round(process.peak_megabytes)
+    except SubmissionError as error:
+        failure, noted = error, [*noted, *error.noted]
+    report.about["seconds"] = round(time.monotonic() - started, 1)
+    _check_conduct(report, noted, failure)
+    return report
+
+
+def example_windows(n: int, seed: int = 0) -> np.ndarray:
+    """Make windows (n, 129, 200) in volts that look like EEG from afar.
+
+    Noise of 1/f² with 15 µV, Cz flat as the reference is. The first has a dead and a wild channel,
+    the second is flat throughout, as where a recording is paused.
+    """
+    random = np.random.default_rng(seed)
+    noise = random.standard_normal((n, N_CHANNELS, N_SAMPLES)).cumsum(-1)
+    noise -= noise.mean(-1, keepdims=True)
+    volts = 15e-6 * noise / noise.std(-1, keepdims=True)
+    volts[:, -1] = 0.0
+    volts[0, 3] = 0.0
+    volts[0, 7] *= 100.0
+    volts[1] = 0.0
+    return volts.astype(np.float32)
+
+
+def _read(
+    report: Report, submission: Submission | str | Path, params: ValidationParams
+) -> Submission | None:
+    """Read the zip as anyone would; what is in memory is written as a zip first."""
+    if isinstance(submission, Submission):
+        content = submission.to_bytes()
+    else:
+        path = Path(submission)
+        content = path.read_bytes() if path.is_file() else b""
+    try:
+        if not isinstance(submission, Submission):
+            submission = Submission.load(submission, params.limits.most_megabytes)
+    except UserError as error:
+        report.add("a flat zip of plain files", str(error))
+        return None
+    digest = hashlib.sha256(content).hexdigest()
+    report.about |= {"sha256": digest, "megabytes": round(len(content) / 1e6, 2)}
+    report.add("a flat zip of plain files", None, ", ".join(sorted(submission.files)))
+    return submission
+
+
+def _check_files(report: Report, submission: Submission) -> bool:
+    """Check the files without running anything; tell whether they may be run."""
+    found = []
+    own = {name.removesuffix(".py") for name in submission.files if name.endswith(".py")}
+    for name, content in submission.files.items():
+        if name.endswith(".py"):
+            try:
+                lines = problems(content.decode(), own)
+            except UnicodeDecodeError:
+                lines = ["not text in UTF-8"]
+            found += [f"{name} {line}" for line in lines]
+    report.add("runs with Python 3.10, torch 2.2 and no other package", _first(found))
+    odd = filter(None, (weights_problem(n, c) for n, c in submission.files.items() if n != SOURCE))
+    return report.add("weights are plain state dicts", next(odd, None))
+
+
+def _first(found: list[str]) -> str | None:
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{found[0]}{more}" if found else None
+
+
+def _check_model(
+    report: Report,
+    process: RunningSubmission,
+    challenge: int,
+    windows: np.ndarray,
+    mine: Callable[[np.ndarray], np.ndarray] | None,
+    params: ValidationParams,
+) -> None:
+    n = len(windows)
+    order = np.random.default_rng(params.seed).permutation(n)
+    back = np.argsort(order)
+    name = f"challenge {challenge}"
+    first = process.predict(challenge, windows, 1)
+    batched = process.predict(challenge, windows, params.batch_size)
+    shapes = [*first.wrong_shapes, *batched.wrong_shapes]
+    wrong = next((f"{found} instead of {wanted}" for found, wanted in shapes), None)
+    if not report.add(f"{name}: gives (B, 1)", wrong):
+        return
+    infinite = np.flatnonzero(~np.isfinite(first.values))
+    where = f"window {infinite[0]} gives {first.values[infinite[0]]}" if len(infinite) else None
+    report.add(f"{name}: every value is finite", where)
+
+    def same(check: str, values: np.ndarray, wanted: np.ndarray) -> None:
+        report.add(f"{name}: {check}", difference(values, wanted, params.tolerance))
+
+    same(f"the same in batches of 1 and {params.batch_size}", batched.values, first.values)
+    shuffled = process.predict(challenge, windows[order], 1)
+    again = process.predict(challenge, windows[order[::-1]], params.batch_size)
+    same("the same in another order", shuffled.values[back], first.values)
+    same("the same a second time", again.values[::-1][back], first.values)
+    if mine is not None:
+        same("as the project predicts", first.values, np.asarray(mine(windows)))
+
+
+def difference(values: np.ndarray, wanted: np.ndarray, tolerance: float) -> str | None:
+    """Say which window differs most, when one differs by more than the tolerance; else None."""
+    gap = np.abs(values - wanted) / np.maximum(1.0, np.abs(wanted))
+    gap = np.where(np.isfinite(values) & np.isfinite(wanted), gap, np.inf)
+    gap[(values == wanted) | (np.isnan(values) & np.isnan(wanted))] = 0.0
+    worst = int(gap.argmax())
+    if gap[worst] <= tolerance:
+        return None
+    return f"window {worst} gives {values[worst]:.6g} instead of {wanted[worst]:.6g}"
+
+
+def _check_conduct(
+    report: Report, noted: list[dict[str, str]], failure: SubmissionError | None
+) -> None:
+    """Check what was done beside computing, and name what ended the run."""
+    for kind, check in CONDUCT.items():
+        report.add(check, _first([note["what"] for note in noted if note["kind"] == kind]))
+    problems_of = {failure.kind: str(failure)} if failure is not None else {}
+    peak = report.about.get("peak_megabytes")
+    report.add(LIMITS["memory"], problems_of.get("memory"), f"{peak:,} MB" if peak else "")
+    report.add(LIMITS["time"], problems_of.get("time"), f"{report.about['seconds']:g} s")
+    if not noted:  # what is forbidden fails, and has been named
+        report.add(LIMITS["error"], problems_of.get("error") or problems_of.get("ended"))
+
+
+def predictor(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Make a function of windows (n, C, T) in volts to values (n,) from one of the models."""
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return model.eval()(torch.from_numpy(windows)).squeeze(1).double().numpy()
+
+    return predict
