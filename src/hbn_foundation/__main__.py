@@ -9,8 +9,10 @@ from hbn_foundation.cli import cli
 
 
 def main() -> None:
-    """Run a command of the project from anywhere inside it."""
-    bootstrap_project(find_kedro_project(Path.cwd()) or Path.cwd())
+    """Run a command of the project from anywhere inside it; some need no project around them."""
+    project = find_kedro_project(Path.cwd())
+    if project is not None:
+        bootstrap_project(project)
     cli()
 
 

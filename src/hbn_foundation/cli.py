@@ -35,6 +35,9 @@ def _run(**options: Any) -> Any:
     """Run the pipeline; print a mistake of the user in one line and leave with status 1."""
     if kedro_run.callback is None:
         raise RuntimeError("kedro run has no callback; this version of Kedro is not supported")
+    if find_kedro_project(Path.cwd()) is None:
+        click.secho(f"Error: {Path.cwd()} lies in no project", fg="red", err=True)
+        sys.exit(1)
     try:
         return kedro_run.callback(**options)
     except Exception as error:
@@ -114,6 +117,50 @@ def monitor(folder: Path | None, once: bool) -> None:
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     try:
         watching.monitor(folder or project / "data", once)
+    except UserError as error:
+        click.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.option("--bids-root", required=True, help="The release: a folder or an fsspec URL.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("local_score"),
+    show_default=True,
+    help="Folder for the scores and predictions.",
+)
+@click.option("--max-subjects", type=int, help="Only so many subjects, the first in order.")
+@click.option("--task", "tasks", multiple=True, help="Task of challenge 2; may be repeated.")
+@click.option("--factor", help="Factor of challenge 2; by default externalizing.")
+@click.option("--batch-size", type=int, help="Windows at once; by default 1, as the challenge.")
+@click.option("--memory", type=float, help="Most memory in MB.")
+@click.option("--window-seconds", type=float, help="Most time per window, on average.")
+@click.option("--device", help="Device of the models; by default the CPU.")
+@click.option("--python", help="Interpreter to run it with, such as one with torch 2.2.")
+def score(submission: Path, bids_root: str, output: Path, **given: Any) -> None:
+    """Score a submission's zip on a release, as the challenge does.
+
+    A submission is a program. It runs in a process of its own with limits on memory and time, but
+    with your rights: score only what you would run.
+    """
+    from hbn_foundation.submission.params import ScoringParams
+    from hbn_foundation.submission.scoreboard import save_score, score_text
+    from hbn_foundation.submission.scoring import score_release
+
+    chosen = {name: value for name, value in given.items() if value}
+    names = {"memory": "memory_megabytes", "window_seconds": "window_seconds", "device": "device",
+             "python": "python"}  # fmt: skip
+    limits = {names[name]: chosen.pop(name) for name in names if name in chosen}
+    if "tasks" in chosen:
+        chosen["challenge2_tasks"] = chosen.pop("tasks")
+    try:
+        params = ScoringParams.model_validate({**chosen, "limits": limits})
+        result = score_release(submission, bids_root, params)
+        click.echo(score_text(result), nl=False)
+        save_score(result, output)
     except UserError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(1)

@@ -1,0 +1,134 @@
+"""The windows that the challenge scores, in volts as MNE reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+SFREQ = 100
+N_SAMPLES = 200
+#: The order of the channels that a submission is given.
+CHANNELS = (*(f"E{number}" for number in range(1, 129)), "Cz")
+REFERENCE = "Cz"
+BAND = (0.5, 50.0)  # Hz, of the challenge's own release
+#: Challenge 1: samples from the stimulus to the beginning of the window.
+AFTER_STIMULUS = 50
+#: Challenge 2: length and distance of the windows that a crop is taken from, in samples.
+LONG, STRIDE = 400, 200
+
+
+class NotScored(Exception):  # noqa: N818 - a reason, not a fault
+    """A recording cannot be given to a submission; the message says why."""
+
+
+def read_volts(root: str, path: str) -> np.ndarray:
+    """Read a recording in the form that submissions are given.
+
+    Parameters
+    ----------
+    root, path
+        BIDS root and the file in it.
+
+    Returns
+    -------
+    numpy.ndarray
+        (129, n) in volts at 100 Hz, float32, channels as in `CHANNELS`. Nothing is scaled or
+        cleaned; a reference that the file lacks is zero. A recording at another rate is filtered
+        to 0.5 to 50 Hz and resampled first, as the challenge did.
+
+    Raises
+    ------
+    NotScored
+        When it cannot be read, or lacks electrodes of the net.
+    """
+    from hbn_foundation.recordings.integrity import UnreadableRecording
+    from hbn_foundation.recordings.read import eeg_channels, one_line, read_raw
+
+    try:
+        raw = read_raw(f"{root}/{path}")
+        channels = eeg_channels(raw, root, path)
+        columns = dict(zip(channels.names, channels.picks, strict=True))
+        missing = [name for name in CHANNELS if name not in columns and name != REFERENCE]
+        if missing:
+            there = len(CHANNELS) - len(missing)
+            raise NotScored(f"has {there} of the {len(CHANNELS)} channels of the net")
+        picks = [columns[name] for name in CHANNELS if name in columns]
+        data = _at_rate(raw, picks)
+    except UnreadableRecording as error:
+        raise NotScored(str(error)) from error
+    except (OSError, ValueError, RuntimeError) as error:  # what reading the samples trips over
+        raise NotScored(one_line(error)) from error
+    volts = np.zeros((len(CHANNELS), data.shape[1]), dtype=np.float32)
+    volts[[place for place, name in enumerate(CHANNELS) if name in columns]] = data
+    return volts
+
+
+def _at_rate(raw: Any, picks: list[int]) -> np.ndarray:
+    """Return samples (C, n) of some channels in volts, at the challenge's rate."""
+    if round(raw.info["sfreq"], 6) == SFREQ:
+        return raw.get_data(picks=picks, verbose="ERROR")
+    names = [raw.ch_names[pick] for pick in picks]
+    part = raw.copy().pick(names, verbose="ERROR").reorder_channels(names)
+    part.load_data(verbose="ERROR")
+    highest = min(BAND[1], 0.45 * part.info["sfreq"])
+    part.filter(BAND[0], highest, picks="all", verbose="ERROR")
+    return part.resample(SFREQ, verbose="ERROR").get_data(verbose="ERROR")
+
+
+def trial_starts(trials: pd.DataFrame, n_samples: int) -> pd.DataFrame:
+    """Add `start`, in samples, to the trials of a recording; without a whole window they go.
+
+    A window begins half a second after its stimulus, both counted in whole samples.
+    """
+    stimulus = np.round(trials["stimulus"].to_numpy(dtype=float) * SFREQ).astype(np.int64)
+    start = stimulus + AFTER_STIMULUS
+    inside = (start >= 0) & (start + N_SAMPLES <= n_samples)
+    return trials.assign(start=start)[inside].reset_index(drop=True)
+
+
+def crop_starts(recording: str, n_samples: int, seed: int) -> np.ndarray:
+    """Draw the starts (n,), in samples, of one crop in each window of 4 s, one every 2 s.
+
+    Parameters
+    ----------
+    recording
+        Its name; with the seed it decides where each crop lies, whatever else is scored.
+    n_samples
+        Length of the recording; below 4 s it has no window.
+    seed
+        Of the crops.
+    """
+    windows = np.arange(0, n_samples - LONG + 1, STRIDE)
+    random = np.random.default_rng([seed, crc32(recording.encode())])
+    return windows + random.integers(0, LONG - N_SAMPLES + 1, len(windows))
+
+
+def cut(volts: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Windows (n, 129, 200) of a recording."""
+    if not len(starts):
+        return np.empty((0, len(volts), N_SAMPLES), dtype=np.float32)
+    return np.stack([volts[:, start : start + N_SAMPLES] for start in starts])
+
+
+def example_of(recordings: pd.DataFrame, n: int) -> np.ndarray | None:
+    """Windows (n, 129, 200) from the first recording that can be read; None without one.
+
+    Parameters
+    ----------
+    recordings
+        As `find_recordings` gives them.
+    n
+        How many, evenly over the recording.
+    """
+    for root, path in zip(recordings["bids_root"], recordings["path"], strict=True):
+        try:
+            volts = read_volts(root, path)
+        except NotScored:
+            continue
+        if volts.shape[1] >= N_SAMPLES:
+            starts = np.linspace(0, volts.shape[1] - N_SAMPLES, n).astype(np.int64)
+            return cut(volts, starts)
+    return None
