@@ -59,6 +59,11 @@ class Model(nn.Module):
         {forward}
 
 
+class Second(Model):
+    def forward(self, volts):
+        {second}
+
+
 class Submission:
     def __init__(self, SFREQ, DEVICE):
         {made}
@@ -67,19 +72,20 @@ class Submission:
         return Model()
 
     def get_model_challenge_2(self):
-        return Model()
+        return Second()
 """
 
 
 def written(
     forward: str = "return volts.mean((1, 2))[:, None]",
+    second: str = "return super().forward(volts)",
     top: str = "",
     init: str = "pass",
     made: str = "pass",
     **files: bytes,
 ) -> Submission:
-    """A submission whose model does what is written."""
-    source = SOURCE.format(top=top, init=init, forward=forward, made=made)
+    """A submission whose models do what is written."""
+    source = SOURCE.format(top=top, init=init, forward=forward, second=second, made=made)
     return Submission({"submission.py": source.encode(), **files})
 
 

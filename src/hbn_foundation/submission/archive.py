@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -74,7 +75,7 @@ class Submission:
                 if problem is not None:
                     raise UserError(f"{path}: {problem}")
                 return cls({entry.filename: archive.read(entry) for entry in entries})
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read as a zip ({reason})") from None
         except RuntimeError as error:  # which zipfile raises for a password

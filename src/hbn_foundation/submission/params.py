@@ -16,9 +16,10 @@ class LimitParams(Params):
     start_seconds: float = Field(
         180.0, description="Time to import torch and to make both models.", gt=0
     )
-    window_seconds: float = Field(
-        1.0, description="Mean time per window, beyond ten seconds a request.", gt=0
+    request_seconds: float = Field(
+        10.0, description="Time for a request of several windows, besides that for each.", gt=0
     )
+    window_seconds: float = Field(1.0, description="Mean time per window.", gt=0)
     most_megabytes: float = Field(2000.0, description="Size of the unpacked files in MB.", gt=0)
     threads: int = Field(2, description="Threads that torch may use.", ge=1)
     device: str = Field("cpu", description="Device the models are to run on.")

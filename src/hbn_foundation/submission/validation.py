@@ -227,7 +227,8 @@ def _check_model(
 
 def difference(values: np.ndarray, wanted: np.ndarray, tolerance: float) -> str | None:
     """Say which window differs most, when one differs by more than the tolerance; else None."""
-    gap = np.abs(values - wanted) / np.maximum(1.0, np.abs(wanted))
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(values - wanted) / np.maximum(1.0, np.abs(wanted))
     gap = np.where(np.isfinite(values) & np.isfinite(wanted), gap, np.inf)
     gap[(values == wanted) | (np.isnan(values) & np.isnan(wanted))] = 0.0
     worst = int(gap.argmax())
