@@ -37,12 +37,15 @@ class Call:
 
     def build(self) -> Any:
         """Make the calls, the inner ones first."""
-        return self.target(
-            **{
-                name: value.build() if isinstance(value, Call) else value
-                for name, value in self.arguments.items()
-            }
-        )
+        return self.target(**{name: _built(value) for name, value in self.arguments.items()})
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, Call):
+        return value.build()
+    if isinstance(value, Mapping):
+        return {key: _built(part) for key, part in value.items()}
+    return [_built(part) for part in value] if isinstance(value, list) else value
 
 
 def symbol_of(target: Any) -> Symbol:

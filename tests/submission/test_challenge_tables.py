@@ -1,0 +1,93 @@
+"""Tables of predictions hold what they should, or one line says what is wrong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.submission.tables import (
+    CHALLENGE1,
+    CHALLENGE2,
+    challenge1_table,
+    challenge2_table,
+    check_table,
+)
+
+
+def trials(**changes: object) -> pd.DataFrame:
+    columns = {
+        "recording": ["b", "a", "a"],
+        "subject": ["2", "1", "1"],
+        "trial": [1, 10, 2],
+        "rt": [1.0, 2.0, np.nan],
+        "predicted_rt": [1.5, 0.5, 2.5],
+        "p_correct": [0.0, 1.0, 0.5],
+    }
+    return pd.DataFrame(columns | changes)
+
+
+def subjects(**changes: object) -> pd.DataFrame:
+    factors = ["p_factor", "attention", "internalizing", "externalizing"]
+    columns = {"subject": ["2", "1"], "n_windows": [3, 4]}
+    columns |= {f"predicted_{name}": [0.1, -3.0] for name in factors}
+    return pd.DataFrame(columns | changes)
+
+
+def test_one_row_per_trial():
+    table = challenge1_table(trials())
+    assert list(table.columns) == ["recording", "trial", "predicted_rt", "p_correct"]
+    assert table["trial"].tolist() == [2, 10, 1]
+    assert table["predicted_rt"].tolist() == [2.5, 0.5, 1.5]
+
+
+def test_one_row_per_subject():
+    table = challenge2_table(subjects())
+    assert list(table.columns) == CHALLENGE2.columns
+    assert table["subject"].tolist() == ["1", "2"]
+
+
+def test_files_are_read_back_as_valid(tmp_path):
+    challenge1_table(trials()).to_csv(tmp_path / "challenge1.csv", index=False)
+    check_table(pd.read_csv(tmp_path / "challenge1.csv"), CHALLENGE1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"predicted_rt": [1.0, 2.6, 1.0]},
+         "challenge1.csv: predicted_rt of recording a, trial 10 is 2.6; expected a number from 0.5 "
+         "to 2.5"),
+        ({"predicted_rt": [1.0, np.nan, 1.0]}, "predicted_rt of recording a, trial 10 is nan"),
+        ({"predicted_rt": ["1", "2", "soon"]}, "predicted_rt of recording a, trial 2 is soon"),
+        ({"p_correct": [0.0, -0.1, 0.0]}, "p_correct of recording a, trial 10 is -0.1; expected a"),
+        ({"trial": [1, 2, 2]}, "challenge1.csv: recording a, trial 2 is there more than once"),
+        ({"recording": ["b", "a", None]}, "challenge1.csv: row 3 has no recording"),
+    ],
+)  # fmt: skip
+def test_wrong_values(changes, expected):
+    with pytest.raises(UserError) as caught:
+        challenge1_table(trials(**changes))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_infinite_factor():
+    with pytest.raises(UserError, match=r"predicted_attention of subject 1 is inf; expected a nu"):
+        challenge2_table(subjects(predicted_attention=[0.0, np.inf]))
+
+
+def test_a_missing_column():
+    table = trials().drop(columns="p_correct")
+    with pytest.raises(UserError, match=r"challenge1\.csv: no column p_correct; found recording, "):
+        challenge1_table(table)
+
+
+def test_no_rows():
+    with pytest.raises(UserError, match=r"challenge2\.csv: no rows; expected one for each subject"):
+        challenge2_table(subjects().iloc[:0])
+
+
+def test_columns_in_another_order():
+    table = challenge1_table(trials())
+    with pytest.raises(UserError, match=r"columns p_correct, .* expected recording, trial, "):
+        check_table(table[table.columns[::-1]], CHALLENGE1)

@@ -1,0 +1,278 @@
+"""A zip is scored on a release as the challenge does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import written
+
+from hbn_foundation.cli import cli
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.factors import FACTORS
+from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.submission.params import LimitParams, ScoringParams
+from hbn_foundation.submission.scoreboard import (
+    LocalScore,
+    from_demographics,
+    score_text,
+    scores_table,
+)
+from hbn_foundation.submission.scoring import local_score, score_release
+from hbn_foundation.submission.windows import (
+    CHANNELS,
+    NotScored,
+    _at_rate,
+    crop_starts,
+    example_of,
+    read_volts,
+    trial_starts,
+)
+
+TASK = "contrastChangeDetection"
+LIMITS = LimitParams(threads=1)
+
+
+@pytest.fixture(scope="module")
+def release(tiny_bids, tmp_path_factory) -> Path:
+    """The tiny release with one damaged file, an excluded subject and one without factors."""
+    root = tmp_path_factory.mktemp("release") / "bids"
+    shutil.copytree(tiny_bids, root)
+    damaged = next((root / "sub-NDARSIM003").glob(f"eeg/*{TASK}*.bdf"))
+    damaged.write_bytes(damaged.read_bytes()[:-100_000])
+    table = pd.read_csv(root / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
+    table.loc[table["participant_id"] == "sub-NDARSIM002", list(FACTORS)] = "n/a"
+    table.to_csv(root / "participants.tsv", sep="\t", index=False)
+    for path in sorted((root / "sub-NDARSIM006" / "eeg").iterdir()):
+        path.rename(path.with_name(path.name.replace("NDARSIM006", "NDARUJ292JXV")))
+    (root / "sub-NDARSIM006").rename(root / "sub-NDARUJ292JXV")
+    return root
+
+
+@pytest.fixture(scope="module")
+def scored(release, tmp_path_factory) -> LocalScore:
+    """The score of a submission that answers with samples of the window it is given."""
+    submission = written(
+        init="self.calls = 0",
+        forward="return volts[:, 5:6, 7] * 1e6",
+        second="self.calls += 1; assert volts.shape == (1, 129, 200); "
+        "return 1e3 * self.calls + 1e6 * volts[:, 128:129, 199] + 1e6 * volts[:, 9:10, 0]",
+    )
+    path = submission.save(tmp_path_factory.mktemp("zip") / "a.zip")
+    params = ScoringParams(limits=LIMITS, challenge2_tasks=("RestingState", TASK), seed=4)
+    return score_release(path, str(release), params)
+
+
+def raw_of(release: Path, recording: str) -> mne.io.BaseRaw:
+    subject = recording.split("_")[0]
+    return mne.io.read_raw(release / subject / "eeg" / f"{recording}_eeg.bdf", verbose="ERROR")
+
+
+def test_windows_of_response_times_are_those_of_the_file(scored, release):
+    windows = scored.predictions[1]
+    assert sorted(windows["subject"].unique()) == [f"NDARSIM00{n}" for n in (1, 2, 4, 5)]
+    for recording, rows in windows.groupby("recording"):
+        data = raw_of(release, recording).get_data(picks=["E6"])[0]
+        events = pd.read_csv(
+            release / f"{recording.split('_')[0]}/eeg/{recording}_events.tsv", sep="\t"
+        )
+        stimuli = events.loc[events["value"].isin(["left_target", "right_target"]), "onset"]
+        starts = np.round(stimuli.to_numpy() * 100).astype(int) + 50
+        assert set(rows["start"]) <= set(starts)
+        expected = data[rows["start"].to_numpy() + 7] * 1e6
+        np.testing.assert_allclose(rows["predicted_rt"], expected, rtol=1e-5, atol=1e-5)
+        presses = events.loc[events["value"].str.endswith("Press"), "onset"].to_numpy()
+        first = [presses[presses >= (s - 50) / 100 - 0.006].min() for s in rows["start"]]
+        np.testing.assert_allclose(rows["rt"], first - (rows["start"] - 50) / 100, atol=0.006)
+
+
+def test_crops_of_the_factor_are_those_of_the_file_one_by_one_in_order(scored, release):
+    windows = scored.predictions[2]
+    assert list(windows["subject"]) == sorted(windows["subject"])
+    assert sorted(windows["subject"].unique()) == [f"NDARSIM00{n}" for n in (1, 3, 4, 5)]
+    assert set(windows["task"]) == {"RestingState", TASK}
+    given = windows["predicted_externalizing"].to_numpy()
+    calls = np.round(given / 1e3)
+    assert list(calls) == list(range(1, len(windows) + 1))
+    for recording, rows in windows.groupby("recording"):
+        raw = raw_of(release, recording)
+        assert len(rows) == (raw.n_times - 400) // 200 + 1
+        data = raw.get_data(picks=["E10", "Cz"])
+        start = rows["start"].to_numpy()
+        expected = 1e6 * (data[1, start + 199] + data[0, start])
+        assert np.abs(expected).max() > 1
+        np.testing.assert_allclose(given[rows.index] - 1e3 * calls[rows.index], expected, atol=0.05)
+
+
+def test_true_values(scored, release):
+    people = read_participants(release).set_index("subject")
+    windows = scored.predictions[2]
+    expected = people["externalizing"].reindex(windows["subject"]).to_numpy()
+    np.testing.assert_array_equal(windows["externalizing"], expected)
+
+
+def test_scores(scored):
+    scores = scored.scores.set_index("method")
+    windows = scored.predictions[1]
+    error = windows["rt"] - windows["predicted_rt"]
+    expected = np.sqrt((error**2).mean()) / windows["rt"].std(ddof=0)
+    assert scores.loc["submission", "challenge1"] == pytest.approx(expected)
+    first, second = scores.loc["submission", ["challenge1", "challenge2"]]
+    assert scores.loc["submission", "overall"] == pytest.approx(0.3 * first + 0.7 * second)
+    constant = scores.loc["mean of the true values", ["challenge1", "challenge2", "overall"]]
+    np.testing.assert_allclose(constant.to_numpy(float), 1.0)
+
+
+def test_what_is_left_out_is_told(scored):
+    assert list(scored.skipped) == [f"sub-NDARSIM003_task-{TASK}_run-1"]
+    text = score_text(scored)
+    assert f"Left out: 1 recordings, such as sub-NDARSIM003_task-{TASK}_run-1: truncated" in text
+    assert "16 windows of 4 recordings, 4 subjects" in text or "Challenge 1: " in text
+
+
+def test_the_command(release, tmp_path):
+    """A constant, from a zip that reads where it should not: scored all the same, and told."""
+    source = written(
+        top="open('/etc/hostname').close() if True else 0",
+        forward="return torch.full((1, 1), 1.5)",
+    )
+    path = source.save(tmp_path / "a.zip")
+    arguments = ["score", str(path), "--bids-root", str(release), "--output", str(tmp_path / "out"),
+                 "--max-subjects", "2", "--factor", "p_factor"]  # fmt: skip
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert "2: p_factor" in result.output
+    assert "reads no file outside its folder; it reads /etc/hostname" in result.output
+    saved = {file.name for file in (tmp_path / "out").iterdir()}
+    assert saved == {"scores.csv", "scores.txt", "predictions1.csv", "predictions2.csv"}
+    windows = pd.read_csv(tmp_path / "out" / "predictions1.csv")
+    assert (windows["predicted_rt"] == 1.5).all()
+    assert windows["subject"].nunique() == 2
+    second = pd.read_csv(tmp_path / "out" / "predictions2.csv")
+    assert list(second.columns[-2:]) == ["p_factor", "predicted_p_factor"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["/no/such.zip", "--bids-root", "."], "/no/such.zip: no such file"),
+        (["{zip}", "--bids-root", "/no/such/root"], "/no/such/root: no such folder"),
+        (["{zip}", "--bids-root", ".", "--factor", "iq"], "factor='iq'"),
+        (["{zip}", "--bids-root", ".", "--batch-size", "-1"], "batch_size=-1"),
+        (["{zip}", "--bids-root", "{root}", "--task", "none"], None),
+    ],
+)
+def test_mistakes_on_the_command_line(release, tmp_path, arguments, expected):
+    path = written(forward="return volts[:, 0, 0]").save(tmp_path / "a.zip")
+    places = {"zip": path, "root": release}
+    result = CliRunner().invoke(cli, ["score", *(a.format(**places) for a in arguments)])
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: ")
+    assert (expected or "challenge 1: gives [1]; expected [1, 1]") in line
+
+
+def test_nothing_to_score(release):
+    recordings = find_recordings(release)
+    people = read_participants(release)
+    rest = recordings[recordings["task"] == "RestingState"]
+    with pytest.raises(UserError, match="score: no recording of contrastChangeDetection is there"):
+        local_score(written(), rest, people)
+
+
+def test_reading_volts(tiny_bids):
+    path = next(tiny_bids.glob("sub-*/eeg/*RestingState*.bdf")).relative_to(tiny_bids)
+    volts = read_volts(str(tiny_bids), str(path))
+    raw = mne.io.read_raw(tiny_bids / path, verbose="ERROR")
+    assert raw.ch_names == list(CHANNELS)
+    assert volts.shape == (129, raw.n_times)
+    assert volts.dtype == np.float32
+    np.testing.assert_allclose(volts, raw.get_data(), rtol=1e-6)
+
+
+def fif(folder: Path, names: list[str], sfreq: float = 100.0) -> str:
+    """Write a short recording in which each channel's number tells its name."""
+    info = mne.create_info(names, sfreq, "eeg")
+    data = np.arange(len(names))[:, None] * 1e-6 * np.ones((1, int(8 * sfreq)))
+    (folder / "sub-1" / "eeg").mkdir(parents=True)
+    path = "sub-1/eeg/sub-1_task-rest_eeg.fif"
+    mne.io.RawArray(data, info, verbose="ERROR").save(folder / path, verbose="ERROR")
+    return path
+
+
+def test_channels_are_put_in_order_and_the_reference_may_be_missing(tmp_path):
+    names = list(CHANNELS[:128])[::-1]
+    volts = read_volts(str(tmp_path), fif(tmp_path, names))
+    np.testing.assert_allclose(volts[:128, 0], np.arange(128)[::-1] * 1e-6, rtol=1e-5)
+    assert (volts[128] == 0).all()
+
+
+def test_a_recording_of_another_net(tmp_path):
+    with pytest.raises(NotScored, match="has 20 of the 129 channels of the net"):
+        read_volts(str(tmp_path), fif(tmp_path, [f"E{n}" for n in range(1, 20)]))
+
+
+def test_another_rate_is_filtered_and_resampled():
+    time = np.arange(0, 30, 1 / 500)
+    data = np.stack([20e-6 * np.sin(2 * np.pi * 10 * time), 20e-6 * np.sin(2 * np.pi * 70 * time)])
+    raw = mne.io.RawArray(data, mne.create_info(["E2", "E1"], 500.0, "eeg"), verbose="ERROR")
+    found = _at_rate(raw, [0, 1])
+    assert found.shape == (2, 3000)
+    middle = slice(1000, 2000)
+    at_rate = 20e-6 * np.sin(2 * np.pi * 10 * np.arange(0, 30, 0.01))
+    np.testing.assert_allclose(found[0, middle], at_rate[middle], atol=0.4e-6)
+    assert np.abs(found[1, middle]).max() < 1e-6
+
+
+@given(st.integers(0, 5000), st.integers(0, 2**32), st.text("ab_-1", max_size=6))
+def test_each_crop_lies_in_its_window(n_samples, seed, recording):
+    starts = crop_starts(recording, n_samples, seed)
+    assert len(starts) == max(0, (n_samples - 400) // 200 + 1)
+    windows = 200 * np.arange(len(starts))
+    assert ((starts >= windows) & (starts + 200 <= windows + 400)).all()
+    assert np.array_equal(starts, crop_starts(recording, n_samples, seed))
+    longer = crop_starts(recording, n_samples, seed + 1)
+    assert len(starts) < 20 or not np.array_equal(starts, longer)
+
+
+def test_only_whole_windows_after_the_stimulus():
+    trials = pd.DataFrame({"stimulus": [-1.0, 0.004, 1.006, 3.0]})
+    found = trial_starts(trials, 450)
+    assert list(found["start"]) == [50, 151]
+
+
+def test_age_and_sex_of_other_subjects():
+    random = np.random.default_rng(0)
+    ages = random.uniform(5, 20, 40)
+    people = pd.DataFrame(
+        {"subject": [f"s{n}" for n in range(40)], "age": ages, "sex": np.tile([0.0, 1.0], 20)}
+    )
+    subjects = people["subject"].repeat(3).reset_index(drop=True)
+    values = (0.1 * ages).repeat(3) + np.tile([-0.1, 0.0, 0.1], 40)
+    found = from_demographics(subjects, values, people)
+    np.testing.assert_allclose(found, (0.1 * ages).repeat(3), atol=1e-6)
+    # nothing of a subject's own value is in its prediction
+    values[:3] += 100.0
+    again = from_demographics(subjects, values, people)
+    np.testing.assert_allclose(again[:3], found[:3], atol=1e-6)
+
+
+def test_without_ages_there_is_no_row_of_them(scored):
+    people = pd.DataFrame({"subject": ["a"], "age": [np.nan], "sex": [np.nan]})
+    methods = scores_table(scored.predictions, scored.targets, people)["method"]
+    assert list(methods) == ["submission", "mean of the true values"]
+
+
+def test_example_windows_of_a_release(release):
+    windows = example_of(find_recordings(release), 7)
+    assert windows.shape == (7, 129, 200)
+    assert 1e-7 < np.abs(windows).mean() < 1e-3
+    assert example_of(find_recordings(release).iloc[:0], 7) is None
