@@ -14,6 +14,7 @@ N_SAMPLES = 200
 CHANNELS = (*(f"E{number}" for number in range(1, 129)), "Cz")
 REFERENCE = "Cz"
 BAND = (0.5, 50.0)  # Hz, of the challenge's own release
+CHUNK_SECONDS = 60.0
 #: Challenge 1: samples from the stimulus to the beginning of the window.
 AFTER_STIMULUS = 50
 #: Challenge 2: length and distance of the windows that a crop is taken from, in samples.
@@ -70,12 +71,16 @@ def _at_rate(raw: Any, picks: list[int]) -> np.ndarray:
     """Return samples (C, n) of some channels in volts, at the challenge's rate."""
     if round(raw.info["sfreq"], 6) == SFREQ:
         return raw.get_data(picks=picks, verbose="ERROR")
-    names = [raw.ch_names[pick] for pick in picks]
-    part = raw.copy().pick(names, verbose="ERROR").reorder_channels(names)
-    part.load_data(verbose="ERROR")
-    highest = min(BAND[1], 0.45 * part.info["sfreq"])
-    part.filter(BAND[0], highest, picks="all", verbose="ERROR")
-    return part.resample(SFREQ, verbose="ERROR").get_data(verbose="ERROR")
+    from hbn_foundation.recordings.resampling import Resampler, extend
+
+    resampler = Resampler(raw.info["sfreq"], SFREQ, *BAND, raw.n_times, CHUNK_SECONDS)
+    parts = []
+    for piece in resampler.pieces():
+        start, stop = max(piece.start, 0), min(piece.stop, raw.n_times)
+        samples = raw.get_data(picks=picks, start=start, stop=stop, verbose="ERROR")
+        filled = extend(samples, start - piece.start, piece.stop - stop)
+        parts.append(resampler.apply(piece, filled))
+    return np.concatenate(parts, axis=1)
 
 
 def trial_starts(trials: pd.DataFrame, n_samples: int) -> pd.DataFrame:
