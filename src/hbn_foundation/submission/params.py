@@ -9,6 +9,15 @@ from pydantic import Field
 from hbn_foundation.params import Params
 
 
+class ExportParams(Params):
+    """Which labels of the fine-tuned checkpoints the submission answers."""
+
+    challenge1: str = Field("rt", description="Column of the label that challenge 1 asks for.")
+    challenge2: str = Field(
+        "externalizing", description="Column of the label that challenge 2 asks for."
+    )
+
+
 class LimitParams(Params):
     """How much a submission may use while it is run here."""
 

@@ -182,6 +182,32 @@ def _check_answers(challenge: int, answers: Answers) -> None:
     raise UserError(f"challenge {challenge}: gives a value that is not finite")
 
 
+def of_subjects(
+    recordings: pd.DataFrame, splits: pd.DataFrame, params: ScoringParams
+) -> pd.DataFrame:
+    """Keep the recordings of the subjects that are to be scored.
+
+    Parameters
+    ----------
+    recordings, splits
+        `splits` has `subject` and `split`.
+    params
+        `subjects`: those held out, or all.
+
+    Raises
+    ------
+    UserError
+        When no subject is held out.
+    """
+    if params.subjects == "all":
+        return recordings
+    held_out = splits.loc[splits["split"] == "test", "subject"]
+    chosen = recordings[recordings["subject"].isin(held_out)]
+    if chosen.empty:
+        raise UserError("score: no recording is of a test subject; choose scoring.subjects: all")
+    return chosen
+
+
 def score_release(
     submission: str | Path,
     bids_root: str,

@@ -251,6 +251,24 @@ def _check_conduct(
         report.add(LIMITS["error"], problems_of.get("error") or problems_of.get("ended"))
 
 
+def require_passed(report: Mapping[str, Any]) -> None:
+    """Stop where a check failed.
+
+    Parameters
+    ----------
+    report
+        As `Report.as_dict` gives it.
+
+    Raises
+    ------
+    UserError
+        One line with the first check that failed, and how many more did.
+    """
+    failed = [f"{c['check']}: {c['detail']}" for c in report["checks"] if not c["passed"]]
+    if failed:
+        raise UserError(f"submission: {_first(failed)}")
+
+
 def predictor(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function of windows (n, C, T) in volts to values (n,) from one of the models."""
 
