@@ -151,9 +151,9 @@ def test_signals_of_the_store():
 
 def test_a_checkpoint_of_tasks():
     checkpoint = of_response_times()
-    checkpoint.metadata["parameters"] |= {"label": {"kind": "task", "column": None},
-                                          "more_targets": {}}  # fmt: skip
-    with pytest.raises(UserError, match="fine-tuned for tasks, not for rt"):
+    checkpoint.metadata["parameters"]["label"] = {"kind": "task", "column": None}
+    checkpoint.metadata["more_targets"] = {}
+    with pytest.raises(UserError, match="fine-tuned for task, not for rt"):
         target_of(checkpoint.metadata, "rt")
 
 
@@ -173,7 +173,7 @@ def run(tiny_bids, tmp_path_factory) -> DataCatalog:
         "challenge1.checkpoint": of_response_times(),
         "challenge2.checkpoint": of_factors(),
         "challenge1.predictions": trials,
-        "challenge2.subject_predictions": factors,
+        "challenge2.predictions": factors,
         "signal_store": a_store(),
         "recordings": recordings,
         "participants": people,

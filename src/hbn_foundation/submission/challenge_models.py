@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge_predictions import learned_columns
 from hbn_foundation.models.params import MAIN
 from hbn_foundation.submission.calls import Call
 from hbn_foundation.submission.export import ExportedModel
@@ -64,21 +65,18 @@ def target_of(metadata: Mapping[str, Any], column: str) -> str:
     UserError
         When the checkpoint was fine-tuned for other labels, or for classes of this one.
     """
-    parameters = metadata.get("parameters", {})
-    labels = {MAIN: parameters.get("label", {})}
-    labels |= {name: one["label"] for name, one in parameters.get("more_targets", {}).items()}
-    described = {MAIN: metadata.get("targets", {}), **metadata.get("more_targets", {})}
-    columns = {name: label.get("column") for name, label in labels.items() if name in described}
+    columns = learned_columns(metadata)
+    described = {MAIN: metadata["targets"], **metadata["more_targets"]}
     found = [name for name, known in columns.items() if known == column]
-    numbers = [name for name in found if described[name].get("is_regression")]
-    if numbers:
-        return numbers[0]
+    for name in found:
+        if described[name]["is_regression"]:
+            return name
     if found:
         raise UserError(
             f"export: the checkpoint answers {column} in classes, and a submission gives numbers; "
             "fine-tune with label.type: regression"
         )
-    known = ", ".join(str(name or "tasks") for name in columns.values())
+    known = ", ".join(columns.values())
     raise UserError(f"export: the checkpoint was fine-tuned for {known}, not for {column}")
 
 

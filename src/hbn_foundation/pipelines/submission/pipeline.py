@@ -1,18 +1,22 @@
 """Wiring of the submission pipeline."""
 
-from kedro.pipeline import Pipeline, node
+import warnings
+
+from kedro.pipeline import Pipeline, node, pipeline
 
 from hbn_foundation.pipelines.submission import nodes
 
-CHECKPOINTS = ["challenge1.checkpoint", "challenge2.checkpoint"]
-TRIALS, SUBJECTS = "challenge1.predictions", "challenge2.subject_predictions"
+CHECKPOINTS = ["challenge1_checkpoint", "challenge2_checkpoint"]
+PREDICTIONS = ["challenge1_predictions", "challenge2_predictions"]
+#: What the pipelines of the challenges call these.
+OF_CHALLENGES = {name: name.replace("_", ".") for name in [*CHECKPOINTS, *PREDICTIONS]}
 RELEASE = ["recordings", "participants", "splits"]
 EXPORT = "params:submission.export"
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Return the pipeline from the checkpoints of both challenges to a scored submission."""
-    return Pipeline(
+    template = Pipeline(
         [
             node(
                 nodes.export_submission,
@@ -23,7 +27,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 nodes.write_tables,
-                inputs=[TRIALS, SUBJECTS],
+                inputs=PREDICTIONS,
                 outputs=["challenge1_csv", "challenge2_csv"],
                 name="write_prediction_tables",
                 tags="export",
@@ -63,3 +67,6 @@ def create_pipeline(**_: object) -> Pipeline:
         ],
         tags="submission",
     )
+    with warnings.catch_warnings():  # a dot in a name: it is that of the challenge's namespace
+        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
+        return pipeline(template, inputs=OF_CHALLENGES)
