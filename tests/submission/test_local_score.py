@@ -257,12 +257,22 @@ def test_age_and_sex_of_other_subjects():
     )
     subjects = people["subject"].repeat(3).reset_index(drop=True)
     values = (0.1 * ages).repeat(3) + np.tile([-0.1, 0.0, 0.1], 40)
-    found = from_demographics(subjects, values, people)
+    found = from_demographics(subjects, values, people, "rt")
     np.testing.assert_allclose(found, (0.1 * ages).repeat(3), atol=1e-6)
     # nothing of a subject's own value is in its prediction
     values[:3] += 100.0
-    again = from_demographics(subjects, values, people)
+    again = from_demographics(subjects, values, people, "rt")
     np.testing.assert_allclose(again[:3], found[:3], atol=1e-6)
+
+
+def test_age_and_sex_of_subjects_that_are_not_scored():
+    ages = np.linspace(5, 20, 30)
+    people = pd.DataFrame({"subject": [f"s{n}" for n in range(30)], "age": ages, "sex": 1.0})
+    subjects, values = people["subject"][:2], 0.2 * ages[:2]
+    assert from_demographics(subjects, values, people[:2], "externalizing") is None
+    people["externalizing"] = 0.2 * ages
+    found = from_demographics(subjects, values, people, "externalizing")
+    np.testing.assert_allclose(found, values, atol=1e-6)
 
 
 def test_without_ages_there_is_no_row_of_them(scored):

@@ -72,6 +72,8 @@ def local_score(
         submission = Submission.load(submission, params.limits.most_megabytes)
     job = _Job.of(recordings, participants, params, trial_params or TrialParams())
     skipped: dict[str, str] = {}
+    if not job.rows:
+        raise UserError(f"score: {job.nothing(skipped)}")
     parts: dict[int, list[pd.DataFrame]] = {1: [], 2: []}
     with running(submission, params.limits, forbids=False) as process:
         for row in track(job.rows, "Scoring recordings"):
