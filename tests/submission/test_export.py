@@ -62,6 +62,10 @@ def test_what_only_training_needs_stays_behind(source):
     assert "pydantic" not in source
 
 
+def test_what_torch_itself_calls_comes_along(source):
+    assert "    def train(self, mode: bool = True) -> LayersPool:" in source
+
+
 def test_comments_and_docstrings_stay(source):
     assert "FLOOR = 1e-6  # µV², below any amplifier's" in source
     assert "# A comment that belongs to the function.\ndef maths_log(" in source

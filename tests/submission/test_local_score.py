@@ -243,6 +243,10 @@ def test_each_crop_lies_in_its_window(n_samples, seed, recording):
     assert len(starts) < 20 or not np.array_equal(starts, longer)
 
 
+def test_crops_of_one_recording_are_not_those_of_another():
+    assert not np.array_equal(crop_starts("a", 5000, 0), crop_starts("b", 5000, 0))
+
+
 def test_only_whole_windows_after_the_stimulus():
     trials = pd.DataFrame({"stimulus": [-1.0, 0.004, 1.006, 3.0]})
     found = trial_starts(trials, 450)
