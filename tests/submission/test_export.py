@@ -126,8 +126,13 @@ def test_the_same_models_give_the_same_bytes():
     assert first == second
 
 
-@pytest.mark.parametrize("tokens", [("band",), ("band", "time")])
-@pytest.mark.parametrize("head", [{"pooling": "attention"}, {"kind": "mlp", "hidden_dim": 8}])
+@pytest.mark.parametrize(
+    ("tokens", "head"),
+    [
+        (("band",), {"pooling": "attention"}),
+        (("band", "time"), {"kind": "mlp", "hidden_dim": 8}),
+    ],
+)
 def test_models_of_the_project(tokens, head, tmp_path):
     encoder = EncoderParams(tokens=tokens, hidden_dim=16, n_heads=2, n_layers=1)
     call = Call(
