@@ -225,7 +225,13 @@ def test_a_zip_that_failed_is_not_scored(run):
              "params:ingestion.trials"]  # fmt: skip
     rest = [run.load(name) for name in names]
     with pytest.raises(UserError, match=r"submission: gives \(B, 1\): \[1\] instead of \[1, 1\]"):
-        score_submission(run.load("submission"), {"passed": False, "checks": [check]}, *rest)
+        score_submission(
+            run.load("submission"),
+            {"passed": False, "checks": [check]},
+            of_response_times(),
+            of_factors(),
+            *rest,
+        )
 
 
 def test_without_held_out_subjects(run):
@@ -235,5 +241,15 @@ def test_without_held_out_subjects(run):
     recordings = run.load("recordings")
     with pytest.raises(UserError, match="no recording is of a test subject"):
         of_subjects(recordings, splits, ScoringParams())
+    splits.loc[0, "split"] = "test"
+    seen = {"training_subjects": ["NDARSIM004", "NDARSIM001"], "validation_subjects": []}
+    with pytest.raises(UserError, match="NDARSIM001"):
+        of_subjects(recordings, splits, ScoringParams(), [{}, seen])
+    with pytest.raises(UserError, match="no recording is of a validation subject"):
+        of_subjects(recordings, splits, ScoringParams(subjects="validation"))
+    splits.loc[0, "split"] = "validation"
+    chosen = {"training_subjects": [], "validation_subjects": ["NDARSIM001"]}
+    found = of_subjects(recordings, splits, ScoringParams(subjects="validation"), [chosen])
+    assert set(found["subject"]) == {"NDARSIM001"}
     everyone = of_subjects(recordings, splits, ScoringParams(subjects="all"))
     assert len(everyone) == len(recordings)

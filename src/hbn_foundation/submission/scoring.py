@@ -8,7 +8,7 @@ NRMSE over all windows, the whole 0.3 of the first and 0.7 of the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS, challenge_subjects, factor_table
 from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.splits import check_unseen
 from hbn_foundation.labels.trials import recording_trials, usable_trials
-from hbn_foundation.progress import track
+from hbn_foundation.progress import say, track
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
 from hbn_foundation.submission.process import Answers, running
@@ -185,7 +186,10 @@ def _check_answers(challenge: int, answers: Answers) -> None:
 
 
 def of_subjects(
-    recordings: pd.DataFrame, splits: pd.DataFrame, params: ScoringParams
+    recordings: pd.DataFrame,
+    splits: pd.DataFrame,
+    params: ScoringParams,
+    models: Iterable[Mapping[str, Any]] = (),
 ) -> pd.DataFrame:
     """Keep the recordings of the subjects that are to be scored.
 
@@ -194,19 +198,32 @@ def of_subjects(
     recordings, splits
         `splits` has `subject` and `split`.
     params
-        `subjects`: those held out, or all.
+        `subjects`: a split, or all.
+    models
+        Metadata of the checkpoints that the submission was made from.
 
     Raises
     ------
     UserError
-        When no subject is held out.
+        When the split is empty, or a model was trained or chosen on one of its subjects.
     """
     if params.subjects == "all":
         return recordings
-    held_out = splits.loc[splits["split"] == "test", "subject"]
+    held_out = splits.loc[splits["split"] == params.subjects, "subject"].astype(str)
+    kinds = ["training_subjects"]
+    if params.subjects == "validation":
+        say("Validation subjects are scored: they chose the best epoch, so the score flatters")
+    else:
+        kinds.append("validation_subjects")
+    for metadata in models:
+        for kind in kinds:
+            check_unseen(metadata.get(kind, ()), held_out)
     chosen = recordings[recordings["subject"].isin(held_out)]
     if chosen.empty:
-        raise UserError("score: no recording is of a test subject; choose scoring.subjects: all")
+        raise UserError(
+            f"score: no recording is of a {params.subjects} subject; scoring.subjects may also be "
+            "test, validation or all"
+        )
     return chosen
 
 

@@ -72,6 +72,8 @@ def validate_submission(
 def score_submission(
     submission: Any,
     submission_validation: dict[str, Any],
+    challenge1_checkpoint: Any,
+    challenge2_checkpoint: Any,
     recordings: types.DataFrame,
     participants: types.DataFrame,
     splits: types.DataFrame,
@@ -95,7 +97,8 @@ def score_submission(
     from hbn_foundation.submission.validation import require_passed
 
     require_passed(submission_validation)
-    chosen = of_subjects(recordings, splits, scoring)
+    models = [challenge1_checkpoint.metadata, challenge2_checkpoint.metadata]
+    chosen = of_subjects(recordings, splits, scoring, models)
     score = local_score(submission, chosen, participants, scoring, trials)
     text = score_text(score)
     show(text)

@@ -51,6 +51,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=[
                     "submission",
                     "submission_validation",
+                    *CHECKPOINTS,
                     *RELEASE,
                     "params:submission.scoring",
                     "params:ingestion.trials",
