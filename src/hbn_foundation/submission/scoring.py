@@ -91,12 +91,7 @@ def local_score(
                 windows[f"predicted_{job.targets[challenge]}"] = answers.values
                 parts[challenge].append(windows[job.columns(challenge)])
         noted = process.noted
-    predictions = {
-        number: pd.concat(tables, ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=job.columns(number))
-        for number, tables in parts.items()
-    }
+    predictions = {number: _joined(tables, job.columns(number)) for number, tables in parts.items()}
     if all(table.empty for table in predictions.values()):
         raise UserError(f"score: {job.nothing(skipped)}")
     scores = scores_table(predictions, job.targets, job.people)
@@ -173,6 +168,10 @@ class _Job:
             f"{len(self.rows)} recordings have neither trials with a response nor subjects whose "
             "factors are known"
         )
+
+
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def _check_answers(challenge: int, answers: Answers) -> None:
