@@ -23,6 +23,7 @@ from hbn_foundation.progress import say
 NEXT_STEP = {
     "ingestion": "kedro run --pipeline foundation",
     "challenge1": "kedro run --pipeline challenge2",
+    "challenge2": "kedro run --pipeline submission",
 }
 VIEW = "kedro viz run"
 

@@ -8,6 +8,7 @@ from hbn_foundation.pipelines import (
     finetuning_comparison,
     foundation,
     ingestion,
+    submission,
 )
 
 
@@ -16,7 +17,8 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `foundation` begins at the BIDS root, so that one command does everything; `ingestion` is
     its first part alone; `finetuning` goes on from the checkpoint of an earlier run,
-    `finetuning_comparison` from the windows of one, `challenge1` and `challenge2` from both.
+    `finetuning_comparison` from the windows of one, `challenge1` and `challenge2` from both, and
+    `submission` from the checkpoints of both challenges.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
@@ -27,5 +29,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "finetuning_comparison": finetuning_comparison.create_pipeline(),
         "challenge1": challenge.create_challenge1(),
         "challenge2": challenge.create_challenge2(),
+        "submission": submission.create_pipeline(),
         "__default__": data + pretraining,
     }

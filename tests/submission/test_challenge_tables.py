@@ -46,6 +46,13 @@ def test_one_row_per_subject():
     assert table["subject"].tolist() == ["1", "2"]
 
 
+def test_windows_of_a_subject_are_averaged():
+    windows = pd.concat([subjects(), subjects(predicted_attention=[2.1, 1.0])])
+    table = challenge2_table(windows).set_index("subject")
+    assert table["predicted_attention"].to_dict() == pytest.approx({"1": -1.0, "2": 1.1})
+    assert table["predicted_p_factor"].to_dict() == pytest.approx({"1": -3.0, "2": 0.1})
+
+
 def test_files_are_read_back_as_valid(tmp_path):
     challenge1_table(trials()).to_csv(tmp_path / "challenge1.csv", index=False)
     check_table(pd.read_csv(tmp_path / "challenge1.csv"), CHALLENGE1)

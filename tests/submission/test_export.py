@@ -62,6 +62,10 @@ def test_what_only_training_needs_stays_behind(source):
     assert "pydantic" not in source
 
 
+def test_what_torch_itself_calls_comes_along(source):
+    assert "    def train(self, mode: bool = True) -> LayersPool:" in source
+
+
 def test_comments_and_docstrings_stay(source):
     assert "FLOOR = 1e-6  # µV², below any amplifier's" in source
     assert "# A comment that belongs to the function.\ndef maths_log(" in source
@@ -122,8 +126,13 @@ def test_the_same_models_give_the_same_bytes():
     assert first == second
 
 
-@pytest.mark.parametrize("tokens", [("band",), ("band", "time")])
-@pytest.mark.parametrize("head", [{"pooling": "attention"}, {"kind": "mlp", "hidden_dim": 8}])
+@pytest.mark.parametrize(
+    ("tokens", "head"),
+    [
+        (("band",), {"pooling": "attention"}),
+        (("band", "time"), {"kind": "mlp", "hidden_dim": 8}),
+    ],
+)
 def test_models_of_the_project(tokens, head, tmp_path):
     encoder = EncoderParams(tokens=tokens, hidden_dim=16, n_heads=2, n_layers=1)
     call = Call(

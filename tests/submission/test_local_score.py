@@ -243,6 +243,10 @@ def test_each_crop_lies_in_its_window(n_samples, seed, recording):
     assert len(starts) < 20 or not np.array_equal(starts, longer)
 
 
+def test_crops_of_one_recording_are_not_those_of_another():
+    assert not np.array_equal(crop_starts("a", 5000, 0), crop_starts("b", 5000, 0))
+
+
 def test_only_whole_windows_after_the_stimulus():
     trials = pd.DataFrame({"stimulus": [-1.0, 0.004, 1.006, 3.0]})
     found = trial_starts(trials, 450)
@@ -257,12 +261,22 @@ def test_age_and_sex_of_other_subjects():
     )
     subjects = people["subject"].repeat(3).reset_index(drop=True)
     values = (0.1 * ages).repeat(3) + np.tile([-0.1, 0.0, 0.1], 40)
-    found = from_demographics(subjects, values, people)
+    found = from_demographics(subjects, values, people, "rt")
     np.testing.assert_allclose(found, (0.1 * ages).repeat(3), atol=1e-6)
     # nothing of a subject's own value is in its prediction
     values[:3] += 100.0
-    again = from_demographics(subjects, values, people)
+    again = from_demographics(subjects, values, people, "rt")
     np.testing.assert_allclose(again[:3], found[:3], atol=1e-6)
+
+
+def test_age_and_sex_of_subjects_that_are_not_scored():
+    ages = np.linspace(5, 20, 30)
+    people = pd.DataFrame({"subject": [f"s{n}" for n in range(30)], "age": ages, "sex": 1.0})
+    subjects, values = people["subject"][:2], 0.2 * ages[:2]
+    assert from_demographics(subjects, values, people[:2], "externalizing") is None
+    people["externalizing"] = 0.2 * ages
+    found = from_demographics(subjects, values, people, "externalizing")
+    np.testing.assert_allclose(found, values, atol=1e-6)
 
 
 def test_without_ages_there_is_no_row_of_them(scored):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toys import saved, toy_submission, written
 
+from hbn_foundation.submission import process
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import LimitParams, ValidationParams
 from hbn_foundation.submission.validation import (
@@ -61,12 +62,17 @@ def test_the_report_says_what_was_run(checked):
     assert all(line.startswith("ok ") for line in checked.text().splitlines())
 
 
-def test_reading_elsewhere_and_keeping_quiet_about_it():
+def test_reading_elsewhere_and_keeping_quiet_about_it(monkeypatch):
     """What is tried is told even when its failure is swallowed; the project is not there."""
+    # a package that is installed here stands in for the project where it is installed
+    monkeypatch.setattr(process, "BLOCKED", (*process.BLOCKED, "safetensors"))
     quiet = (
         "try: open('/etc/passwd')\n        except OSError: pass\n"
-        "        try: import_module('hbn_' + 'foundation')\n"
-        "        except ModuleNotFoundError: return volts[:, :1, 0]"
+        "        for name in ('hbn_' + 'foundation', 'safetensors'):\n"
+        "            try: import_module(name)\n"
+        "            except ModuleNotFoundError: continue\n"
+        "            raise RuntimeError(name + ' can be imported')\n"
+        "        return volts[:, :1, 0]"
     )
     lines = failures(written(top="from importlib import import_module", forward=quiet))
     assert lines == ["reads no file outside its folder: reads /etc/passwd"]

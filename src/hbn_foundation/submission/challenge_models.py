@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge_predictions import learned_columns
+from hbn_foundation.models.params import MAIN
 from hbn_foundation.submission.calls import Call
 from hbn_foundation.submission.export import ExportedModel
+from hbn_foundation.submission.params import ExportParams
 from hbn_foundation.submission.windows import CHANNELS, N_SAMPLES, SFREQ
 
 if TYPE_CHECKING:
@@ -18,7 +21,63 @@ if TYPE_CHECKING:
     from hbn_foundation.models.finetuned import FineTuned
     from hbn_foundation.models.heads import Head
     from hbn_foundation.models.voltage import ChallengeModel
+    from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
+
+
+def exported_models(
+    checkpoints: Mapping[int, Checkpoint], store: SignalStore, params: ExportParams
+) -> dict[int, ExportedModel]:
+    """Describe the models of both challenges for the export.
+
+    Parameters
+    ----------
+    checkpoints
+        Fine-tuned on windows in volts, by challenge.
+    store
+        Whose channels they take.
+    params
+        Which labels are answered.
+
+    Raises
+    ------
+    UserError
+        When a checkpoint does not suit the challenge.
+    """
+    columns = {1: params.challenge1, 2: params.challenge2}
+    return {
+        number: exported_model(
+            checkpoint,
+            store.channel_names,
+            store.positions,
+            target_of(checkpoint.metadata, columns[number]),
+            f"{columns[number]}, fine-tuned by run {checkpoint.metadata.get('run_id')}",
+        )
+        for number, checkpoint in checkpoints.items()
+    }
+
+
+def target_of(metadata: Mapping[str, Any], column: str) -> str:
+    """Return the name of the target whose label is a column.
+
+    Raises
+    ------
+    UserError
+        When the checkpoint was fine-tuned for other labels, or for classes of this one.
+    """
+    columns = learned_columns(metadata)
+    described = {MAIN: metadata["targets"], **metadata["more_targets"]}
+    found = [name for name, known in columns.items() if known == column]
+    for name in found:
+        if described[name]["is_regression"]:
+            return name
+    if found:
+        raise UserError(
+            f"export: the checkpoint answers {column} in classes, and a submission gives numbers; "
+            "fine-tune with label.type: regression"
+        )
+    known = ", ".join(columns.values())
+    raise UserError(f"export: the checkpoint was fine-tuned for {known}, not for {column}")
 
 
 def exported_model(
@@ -44,13 +103,13 @@ def exported_model(
     Raises
     ------
     UserError
-        When the checkpoint takes other windows than the challenge gives, or has no such target.
+        When the checkpoint takes other windows than the challenge gives.
     """
     from hbn_foundation.submission.channels import Rearranged
     from hbn_foundation.training.finetuning.model_making import load_challenge_model
 
     metadata = checkpoint.metadata
-    _check(metadata, channel_names, target)
+    _check(metadata, channel_names)
     names = tuple(metadata["channel_names"])
     model = load_challenge_model(checkpoint, positions, target)
     call, weights = describe(model), model.state_dict()
@@ -61,7 +120,7 @@ def exported_model(
     return ExportedModel(call, weights, origin)
 
 
-def _check(metadata: dict[str, Any], channel_names: Sequence[str], target: str) -> None:
+def _check(metadata: Mapping[str, Any], channel_names: Sequence[str]) -> None:
     """Check that a checkpoint is one whose model can be exported."""
     if metadata.get("parameters", {}).get("input", {}).get("unit") != "volts":
         raise UserError(
@@ -81,9 +140,6 @@ def _check(metadata: dict[str, Any], channel_names: Sequence[str], target: str) 
         )
     if not set(CHANNELS) & set(channel_names):
         raise UserError(f"export: none of the checkpoint's channels is one of {CHANNELS[0]} to Cz")
-    known = ["main", *metadata.get("more_targets", {})]
-    if target not in known:
-        raise UserError(f"export: the checkpoint answers {', '.join(known)}, not {target}")
 
 
 def describe(model: ChallengeModel) -> Call:

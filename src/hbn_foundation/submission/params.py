@@ -9,6 +9,15 @@ from pydantic import Field
 from hbn_foundation.params import Params
 
 
+class ExportParams(Params):
+    """Which labels of the fine-tuned checkpoints the submission answers."""
+
+    challenge1: str = Field("rt", description="Column of the label that challenge 1 asks for.")
+    challenge2: str = Field(
+        "externalizing", description="Column of the label that challenge 2 asks for."
+    )
+
+
 class LimitParams(Params):
     """How much a submission may use while it is run here."""
 
@@ -65,9 +74,9 @@ class ScoringParams(Params):
         None, description="At most so many subjects, the first in order.", ge=1
     )
     seed: int = Field(0, description="Seed of the crops of challenge 2.", ge=0)
-    subjects: Literal["test", "all"] = Field(
+    subjects: Literal["test", "validation", "all"] = Field(
         "test",
-        description="Subjects a run of the pipeline scores: those held out, or all, which flatters "
-        "a model that was trained on some of them.",
+        description="Subjects a run of the pipeline scores: those held out; validation, as where "
+        "the official split has no others; or all, which flatters a model trained on some of them.",
     )
     limits: LimitParams = Field(LimitParams(), description="Memory and time.")

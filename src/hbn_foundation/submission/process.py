@@ -199,13 +199,23 @@ class RunningSubmission:
             )
 
     def _last_words(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(SECONDS_TO_END)
+        status = self._exit_status()
         self._printed.seek(0, os.SEEK_END)
         self._printed.seek(max(self._printed.tell() - MOST_PRINTED, 0))
         lines = self._printed.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f" with status {self._process.poll()}" + (f": {last[:200]}" if last else "")
+        return f" with status {status}" + (f": {last[:200]}" if last else "")
+
+    def _exit_status(self) -> int | None:
+        """Wait for the end, but leave the process's number taken until its group is killed."""
+        deadline = time.monotonic() + SECONDS_TO_END
+        options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        while time.monotonic() < deadline:
+            ended = os.waitid(os.P_PID, self._process.pid, options)
+            if ended is not None:
+                return ended.si_status
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return None
 
 
 @contextlib.contextmanager

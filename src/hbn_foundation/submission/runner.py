@@ -30,6 +30,7 @@ CONNECTIONS = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.ge
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 OF_THE_SYSTEM = ("/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/proc/self")
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
+FORBIDDEN = "a submission must not do this"
 
 
 class Blocked:
@@ -101,7 +102,7 @@ class Watch:
         if found not in self.noted and len(self.noted) < 100:
             self.noted.append(found)
         if self.forbids:
-            raise PermissionError(f"a submission must not do this: it {what}")
+            raise PermissionError(f"{FORBIDDEN}: it {what}")
 
 
 def _text(path: Any) -> str:

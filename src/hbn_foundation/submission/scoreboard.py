@@ -15,6 +15,7 @@ from hbn_foundation.submission.validation import CONDUCT
 
 WEIGHTS = {1: 0.3, 2: 0.7}
 FEWEST_SUBJECTS = 5  # that a regression on age and sex is fitted on
+MOST_FOLDS = 50
 
 
 @dataclass
@@ -54,7 +55,7 @@ def scores_table(
     predictions, targets
         As in `LocalScore`.
     people
-        `subject`, `age`, `sex`.
+        As `factor_table` gives them.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def scores_table(
             len(table), table[targets[number]].mean()
         ),
         "age and sex, other subjects": lambda table, number: from_demographics(
-            table["subject"], table[targets[number]].to_numpy(float), people
+            table["subject"], table[targets[number]].to_numpy(float), people, targets[number]
         ),
     }
     rows = []
@@ -85,24 +86,42 @@ def scores_table(
 
 
 def from_demographics(
-    subjects: pd.Series, values: np.ndarray, people: pd.DataFrame
+    subjects: pd.Series, values: np.ndarray, people: pd.DataFrame, target: str
 ) -> np.ndarray | None:
-    """Predict each subject's mean from age and sex by what holds for all other subjects.
+    """Predict each subject's mean from age and sex by what holds for other subjects.
 
-    Ordinary least squares on subjects, each left out in turn; unknown ages and sexes are means.
-    None where too few subjects are known.
+    Ordinary least squares on subjects, left out in turn (in at most 50 groups). Of a factor the
+    others are all that the release knows, of response times those that are scored.
+
+    Parameters
+    ----------
+    subjects, values
+        Subject and true value of each window (N,).
+    people
+        `subject`, `age`, `sex` (NaN where unknown; the mean is taken), factors.
+    target
+        What is predicted; where `people` have it, they are learned from, too.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (N,); None where age and sex of too few subjects are known.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression
-    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+    from sklearn.model_selection import KFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    means = pd.Series(values).groupby(subjects.to_numpy()).mean()
-    known = people.set_index("subject")[["age", "sex"]].reindex(means.index)
-    if known.notna().all(axis=1).sum() < FEWEST_SUBJECTS:
+    known = people.set_index("subject")
+    means = pd.Series(values, dtype=float).groupby(subjects.to_numpy()).mean()
+    if target in known:
+        means = means.combine_first(known[target].dropna())
+    inputs = known[["age", "sex"]].reindex(means.index)
+    if inputs.notna().all(axis=1).sum() < FEWEST_SUBJECTS:
         return None
     model = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
-    predicted = cross_val_predict(model, known.to_numpy(), means.to_numpy(), cv=LeaveOneOut())
+    folds = KFold(min(MOST_FOLDS, len(means)), shuffle=True, random_state=0)
+    predicted = cross_val_predict(model, inputs.to_numpy(), means.to_numpy(), cv=folds)
     return pd.Series(predicted, means.index).reindex(subjects).to_numpy()
 
 

@@ -8,7 +8,7 @@ NRMSE over all windows, the whole 0.3 of the first and 0.7 of the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS, challenge_subjects, factor_table
 from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.splits import check_unseen
 from hbn_foundation.labels.trials import recording_trials, usable_trials
-from hbn_foundation.progress import track
+from hbn_foundation.progress import say, track
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
 from hbn_foundation.submission.process import Answers, running
@@ -72,6 +73,8 @@ def local_score(
         submission = Submission.load(submission, params.limits.most_megabytes)
     job = _Job.of(recordings, participants, params, trial_params or TrialParams())
     skipped: dict[str, str] = {}
+    if not job.rows:
+        raise UserError(f"score: {job.nothing(skipped)}")
     parts: dict[int, list[pd.DataFrame]] = {1: [], 2: []}
     with running(submission, params.limits, forbids=False) as process:
         for row in track(job.rows, "Scoring recordings"):
@@ -88,12 +91,7 @@ def local_score(
                 windows[f"predicted_{job.targets[challenge]}"] = answers.values
                 parts[challenge].append(windows[job.columns(challenge)])
         noted = process.noted
-    predictions = {
-        number: pd.concat(tables, ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=job.columns(number))
-        for number, tables in parts.items()
-    }
+    predictions = {number: _joined(tables, job.columns(number)) for number, tables in parts.items()}
     if all(table.empty for table in predictions.values()):
         raise UserError(f"score: {job.nothing(skipped)}")
     scores = scores_table(predictions, job.targets, job.people)
@@ -172,6 +170,10 @@ class _Job:
         )
 
 
+def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
 def _check_answers(challenge: int, answers: Answers) -> None:
     """Refuse answers that the harness could make no score of: it takes the first of each row."""
     if np.isfinite(answers.values).all():
@@ -180,6 +182,48 @@ def _check_answers(challenge: int, answers: Answers) -> None:
         found, expected = answers.wrong_shapes[0]
         raise UserError(f"challenge {challenge}: gives {found}; expected {expected}")
     raise UserError(f"challenge {challenge}: gives a value that is not finite")
+
+
+def of_subjects(
+    recordings: pd.DataFrame,
+    splits: pd.DataFrame,
+    params: ScoringParams,
+    models: Iterable[Mapping[str, Any]] = (),
+) -> pd.DataFrame:
+    """Keep the recordings of the subjects that are to be scored.
+
+    Parameters
+    ----------
+    recordings, splits
+        `splits` has `subject` and `split`.
+    params
+        `subjects`: a split, or all.
+    models
+        Metadata of the checkpoints that the submission was made from.
+
+    Raises
+    ------
+    UserError
+        When the split is empty, or a model was trained or chosen on one of its subjects.
+    """
+    if params.subjects == "all":
+        return recordings
+    held_out = splits.loc[splits["split"] == params.subjects, "subject"].astype(str)
+    kinds = ["training_subjects"]
+    if params.subjects == "validation":
+        say("Validation subjects are scored: they chose the best epoch, so the score flatters")
+    else:
+        kinds.append("validation_subjects")
+    for metadata in models:
+        for kind in kinds:
+            check_unseen(metadata.get(kind, ()), held_out)
+    chosen = recordings[recordings["subject"].isin(held_out)]
+    if chosen.empty:
+        raise UserError(
+            f"score: no recording is of a {params.subjects} subject; scoring.subjects may also be "
+            "test, validation or all"
+        )
+    return chosen
 
 
 def score_release(

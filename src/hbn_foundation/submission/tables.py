@@ -65,27 +65,39 @@ def challenge1_table(predictions: pd.DataFrame) -> pd.DataFrame:
     return _table(predictions, CHALLENGE1)
 
 
-def challenge2_table(subjects: pd.DataFrame) -> pd.DataFrame:
+def challenge2_table(predictions: pd.DataFrame) -> pd.DataFrame:
     """Make the table of challenge 2: the four factors of each subject.
 
     Parameters
     ----------
-    subjects
-        One row per subject, with the columns of `CHALLENGE2` among others.
+    predictions
+        With the columns of `CHALLENGE2` among others; one row per subject, or one per window, of
+        which a subject's mean is taken.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `subject`, `predicted_p_factor`, … `predicted_externalizing`.
 
     Raises
     ------
     UserError
         When it does not hold what it should.
     """
-    return _table(subjects, CHALLENGE2)
+    _check_columns(predictions, CHALLENGE2)
+    windows = predictions[CHALLENGE2.columns]
+    return _table(windows.groupby("subject", as_index=False).mean(), CHALLENGE2)
 
 
-def _table(predictions: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def _check_columns(predictions: pd.DataFrame, schema: Schema) -> None:
     missing = [name for name in schema.columns if name not in predictions]
     if missing:
         found = ", ".join(map(str, predictions.columns)) or "none"
         raise UserError(f"{schema.name}: no column {missing[0]}; found {found}")
+
+
+def _table(predictions: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    _check_columns(predictions, schema)
     table = predictions[schema.columns].sort_values(list(schema.ids), ignore_index=True)
     check_table(table, schema)
     return table

@@ -16,6 +16,7 @@ from hbn_foundation.submission.archive import SOURCE, Submission
 from hbn_foundation.submission.compatibility import problems
 from hbn_foundation.submission.params import ValidationParams
 from hbn_foundation.submission.process import RunningSubmission, SubmissionError, running
+from hbn_foundation.submission.runner import FORBIDDEN
 from hbn_foundation.submission.weights import weights_problem
 
 N_CHANNELS, N_SAMPLES, SFREQ = 129, 200, 100
@@ -247,8 +248,27 @@ def _check_conduct(
     peak = report.about.get("peak_megabytes")
     report.add(LIMITS["memory"], problems_of.get("memory"), f"{peak:,} MB" if peak else "")
     report.add(LIMITS["time"], problems_of.get("time"), f"{report.about['seconds']:g} s")
-    if not noted:  # what is forbidden fails, and has been named
-        report.add(LIMITS["error"], problems_of.get("error") or problems_of.get("ended"))
+    problem = problems_of.get("error") or problems_of.get("ended")
+    if problem is None or FORBIDDEN not in problem:  # else it has been named
+        report.add(LIMITS["error"], problem)
+
+
+def require_passed(report: Mapping[str, Any]) -> None:
+    """Stop where a check failed.
+
+    Parameters
+    ----------
+    report
+        As `Report.as_dict` gives it.
+
+    Raises
+    ------
+    UserError
+        One line with the first check that failed, and how many more did.
+    """
+    failed = [f"{c['check']}: {c['detail']}" for c in report["checks"] if not c["passed"]]
+    if failed:
+        raise UserError(f"submission: {_first(failed)}")
 
 
 def predictor(model: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -118,6 +118,24 @@ def cut(volts: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.stack([volts[:, start : start + N_SAMPLES] for start in starts])
 
 
+def windows_for_checks(recordings: pd.DataFrame, n: int, seed: int) -> np.ndarray:
+    """Windows (n, 129, 200) in volts: artificial ones, then real ones where any can be read.
+
+    Parameters
+    ----------
+    recordings
+        As `find_recordings` gives them.
+    n, seed
+        How many, and of the artificial ones the seed.
+    """
+    from hbn_foundation.submission.validation import example_windows
+
+    real = example_of(recordings, n // 2)
+    if real is None:
+        return example_windows(n, seed)
+    return np.concatenate([example_windows(n - len(real), seed), real])
+
+
 def example_of(recordings: pd.DataFrame, n: int) -> np.ndarray | None:
     """Windows (n, 129, 200) from the first recording that can be read; None without one.
 

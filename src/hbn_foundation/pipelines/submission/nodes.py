@@ -1,0 +1,105 @@
+"""Nodes of the submission pipeline: each hands its work to one function of a room below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.pipelines import types
+from hbn_foundation.submission.params import ExportParams, ScoringParams, ValidationParams
+
+
+def export_submission(
+    challenge1_checkpoint: Any,
+    challenge2_checkpoint: Any,
+    signal_store: types.SignalStore,
+    export: ExportParams,
+) -> Any:
+    """Write both models as one file of plain torch with their weights beside it.
+
+    Returns
+    -------
+    submission : Submission
+        The flat zip.
+    """
+    from hbn_foundation.submission.challenge_models import exported_models
+    from hbn_foundation.submission.export import export_submission
+
+    checkpoints = {1: challenge1_checkpoint, 2: challenge2_checkpoint}
+    return export_submission(exported_models(checkpoints, signal_store, export))
+
+
+def write_tables(
+    challenge1_predictions: types.DataFrame, challenge2_predictions: types.DataFrame
+) -> tuple[types.DataFrame, types.DataFrame]:
+    """Make the tables of predictions: one row per trial, one row per subject."""
+    from hbn_foundation.submission.tables import challenge1_table, challenge2_table
+
+    return challenge1_table(challenge1_predictions), challenge2_table(challenge2_predictions)
+
+
+def validate_submission(
+    submission: Any,
+    challenge1_checkpoint: Any,
+    challenge2_checkpoint: Any,
+    signal_store: types.SignalStore,
+    recordings: types.DataFrame,
+    export: ExportParams,
+    validation: ValidationParams,
+) -> dict[str, Any]:
+    """Check the zip in a clean process, against the project's own predictions.
+
+    Returns
+    -------
+    submission_validation : dict
+        `passed`, and each check with what was found.
+    """
+    from hbn_foundation.progress import say
+    from hbn_foundation.submission.challenge_models import exported_models, project_model
+    from hbn_foundation.submission.validation import predictor, validate_submission
+    from hbn_foundation.submission.windows import windows_for_checks
+
+    checkpoints = {1: challenge1_checkpoint, 2: challenge2_checkpoint}
+    models = exported_models(checkpoints, signal_store, export)
+    expected = {number: predictor(project_model(model)) for number, model in models.items()}
+    windows = windows_for_checks(recordings, validation.n_windows, validation.seed)
+    report = validate_submission(submission, expected, validation, windows)
+    for line in report.text().splitlines():
+        say(line)
+    return report.as_dict()
+
+
+def score_submission(
+    submission: Any,
+    submission_validation: dict[str, Any],
+    challenge1_checkpoint: Any,
+    challenge2_checkpoint: Any,
+    recordings: types.DataFrame,
+    participants: types.DataFrame,
+    splits: types.DataFrame,
+    scoring: ScoringParams,
+    trials: TrialParams,
+) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, str]:
+    """Score a zip that passed its checks, on the subjects that were held out.
+
+    Returns
+    -------
+    local_scores : DataFrame
+        One row per method.
+    local_predictions1, local_predictions2 : DataFrame
+        One row per window.
+    local_score_report : str
+        The table as text.
+    """
+    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.submission.scoreboard import score_text
+    from hbn_foundation.submission.scoring import local_score, of_subjects
+    from hbn_foundation.submission.validation import require_passed
+
+    require_passed(submission_validation)
+    models = [challenge1_checkpoint.metadata, challenge2_checkpoint.metadata]
+    chosen = of_subjects(recordings, splits, scoring, models)
+    score = local_score(submission, chosen, participants, scoring, trials)
+    text = score_text(score)
+    show(text)
+    return score.scores, score.predictions[1], score.predictions[2], text

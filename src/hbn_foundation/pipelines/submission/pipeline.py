@@ -1,0 +1,73 @@
+"""Wiring of the submission pipeline."""
+
+import warnings
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from hbn_foundation.pipelines.submission import nodes
+
+CHECKPOINTS = ["challenge1_checkpoint", "challenge2_checkpoint"]
+PREDICTIONS = ["challenge1_predictions", "challenge2_predictions"]
+#: What the pipelines of the challenges call these.
+OF_CHALLENGES = {name: name.replace("_", ".") for name in [*CHECKPOINTS, *PREDICTIONS]}
+RELEASE = ["recordings", "participants", "splits"]
+EXPORT = "params:submission.export"
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Return the pipeline from the checkpoints of both challenges to a scored submission."""
+    template = Pipeline(
+        [
+            node(
+                nodes.export_submission,
+                inputs=[*CHECKPOINTS, "signal_store", EXPORT],
+                outputs="submission",
+                name="export_submission",
+                tags="export",
+            ),
+            node(
+                nodes.write_tables,
+                inputs=PREDICTIONS,
+                outputs=["challenge1_csv", "challenge2_csv"],
+                name="write_prediction_tables",
+                tags="export",
+            ),
+            node(
+                nodes.validate_submission,
+                inputs=[
+                    "submission",
+                    *CHECKPOINTS,
+                    "signal_store",
+                    "recordings",
+                    EXPORT,
+                    "params:submission.validation",
+                ],
+                outputs="submission_validation",
+                name="validate_submission",
+                tags="evaluation",
+            ),
+            node(
+                nodes.score_submission,
+                inputs=[
+                    "submission",
+                    "submission_validation",
+                    *CHECKPOINTS,
+                    *RELEASE,
+                    "params:submission.scoring",
+                    "params:ingestion.trials",
+                ],
+                outputs=[
+                    "local_scores",
+                    "local_predictions1",
+                    "local_predictions2",
+                    "local_score_report",
+                ],
+                name="score_submission",
+                tags="evaluation",
+            ),
+        ],
+        tags="submission",
+    )
+    with warnings.catch_warnings():  # a dot in a name: it is that of the challenge's namespace
+        warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
+        return pipeline(template, inputs=OF_CHALLENGES)

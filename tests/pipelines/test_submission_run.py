@@ -1,0 +1,97 @@
+"""From nothing to a scored submission, as a user runs it, on a small simulated release."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_runs import SMALL, newest, run
+
+from hbn_foundation.submission.archive import Submission
+from kedro_project import KedroProject
+
+pytestmark = pytest.mark.slow
+
+CHALLENGES = """
+challenge1:
+  trainer: {epochs: 2, batch_size: 16, precision: "32"}
+  tokens: {time: {width: 16, n_components: 4, n_frequencies: 16}}
+challenge2:
+  trainer: {epochs: 1, batch_size: 16, precision: "32"}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> KedroProject:
+    """A project that has run all pipelines once."""
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
+    more = SMALL.replace("n_subjects: 6", "n_subjects: 12")
+    (project.root / "conf" / "local" / "parameters.yml").write_text(more + CHALLENGES)
+    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
+    for name in ("challenge1", "challenge2"):
+        run(project, "--pipeline", name)
+    result = run(project, "--pipeline", "submission")
+    (project.root / "log").write_text(result.stderr + result.stdout)
+    return project
+
+
+def test_the_submission_passes_all_checks(project):
+    report = json.loads(newest(project, "08_reporting/submission_validation.json").read_text())
+    assert [check for check in report["checks"] if not check["passed"]] == []
+    assert "as the project predicts" in (project.root / "log").read_text()
+    files = Submission.load(newest(project, "07_model_output/submission.zip")).files
+    assert set(files) == {"submission.py", "weights_challenge_1.pt", "weights_challenge_2.pt"}
+
+
+def test_the_score_is_of_the_predictions_that_the_project_makes(project):
+    """Two ways to the same trials: from the store, and from the files as the challenge reads."""
+    mine = pd.read_parquet(newest(project, "07_model_output/challenge1_predictions.parquet"))
+    scored = pd.read_parquet(newest(project, "07_model_output/local_predictions1.parquet"))
+    both = mine.merge(scored, on=["recording", "trial"], suffixes=("", "_scored"))
+    assert len(both) == len(mine) == len(scored)
+    assert (both["start"] == both["start_scored"]).all()
+    np.testing.assert_array_equal(both["rt"], both["rt_scored"])
+    np.testing.assert_allclose(both["predicted_rt"], both["predicted_rt_scored"], atol=2e-3)
+    table = pd.read_csv(newest(project, "07_model_output/challenge1.csv"))
+    np.testing.assert_allclose(
+        table.merge(both, on=["recording", "trial"])["predicted_rt_x"], both["predicted_rt"]
+    )
+
+
+def test_only_held_out_subjects_are_scored(project):
+    splits = pd.read_csv(newest(project, "03_primary/splits.csv"), dtype={"subject": str})
+    held_out = set(splits.loc[splits["split"] == "test", "subject"])
+    for number in (1, 2):
+        scored = pd.read_parquet(
+            newest(project, f"07_model_output/local_predictions{number}.parquet")
+        )
+        assert set(scored["subject"]) <= held_out
+    scores = pd.read_csv(newest(project, "08_reporting/local_scores.csv"))
+    assert {"submission", "mean of the true values"} <= set(scores["method"])
+
+
+def test_checks_and_score_alone(project):
+    run(project, "--pipeline", "submission", "--from-nodes", "validate_submission")
+    assert len(project.versions("08_reporting/local_scores.csv")) == 2
+    assert len(project.versions("07_model_output/submission.zip")) == 1
+
+
+def test_the_command_scores_the_same(project):
+    zip_path = newest(project, "07_model_output/submission.zip")
+    result = project.kedro("score", str(zip_path), "--bids-root", "data/01_raw/simulated")
+    assert result.returncode == 0, result.stderr
+    everyone = pd.read_csv(project.root / "local_score" / "predictions1.csv")
+    scored = pd.read_parquet(newest(project, "07_model_output/local_predictions1.parquet"))
+    both = scored.merge(everyone, on=["recording", "trial"])
+    assert len(both) == len(scored) < len(everyone)
+    np.testing.assert_allclose(both["predicted_rt_x"], both["predicted_rt_y"], atol=1e-5)
+    assert "Score of the challenge" in result.stdout
+
+
+def test_a_model_that_does_not_fit_is_one_line(project):
+    result = project.kedro(
+        "run", "--pipeline", "submission", "--params", "submission.export.challenge1=age"
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "not for age" in result.stderr.splitlines()[-1]

@@ -1,0 +1,255 @@
+"""Fine-tuned checkpoints become a submission that computes what the project does."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fine_tuned import a_store, fine_tuned, label, of_factors, of_response_times
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.io.core import Version
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.io.submission import SubmissionDataset
+from hbn_foundation.labels.factors import FACTORS
+from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.models.params import HeadParams
+from hbn_foundation.pipelines.submission import create_pipeline
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.submission.challenge_models import exported_models, project_model, target_of
+from hbn_foundation.submission.export import export_source
+from hbn_foundation.submission.params import (
+    ExportParams,
+    LimitParams,
+    ScoringParams,
+    ValidationParams,
+)
+from hbn_foundation.submission.validation import example_windows
+from hbn_foundation.submission.windows import CHANNELS
+from hbn_foundation.training.finetuning.model_making import load_challenge_model
+
+WINDOWS = torch.from_numpy(example_windows(6, seed=2))
+
+
+def values(model: torch.nn.Module, windows: torch.Tensor = WINDOWS) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.eval()(windows)
+
+
+def exported_here(models: dict, number: int) -> torch.nn.Module:
+    """The model that the exported source makes, in this process."""
+    module = types.ModuleType("exported_here")
+    sys.modules[module.__name__] = module  # which dataclass looks for
+    module.__file__ = "submission.py"
+    exec(compile(export_source(models), "submission.py", "exec"), module.__dict__)
+    model = module.MODELS[f"challenge_{number}"]()
+    model.load_state_dict(models[number].weights)
+    return model
+
+
+@pytest.fixture(scope="module")
+def models() -> dict:
+    return exported_models({1: of_response_times(), 2: of_factors()}, a_store(), ExportParams())
+
+
+def test_response_times_are_those_of_the_project_within_the_window(models):
+    found = values(exported_here(models, 1))
+    checkpoint = of_response_times()
+    mine = load_challenge_model(checkpoint, a_store().positions)
+    assert found.shape == (6, 1)
+    assert torch.equal(found, values(mine))
+    assert ((found >= 0.5) & (found <= 2.5)).all()
+    assert found.std() > 0
+
+
+def test_the_factor_asked_for_is_answered_in_its_unit(models):
+    checkpoint = of_factors()
+    name = target_of(checkpoint.metadata, "externalizing")
+    mine = load_challenge_model(checkpoint, a_store().positions, name)
+    found = values(exported_here(models, 2))
+    assert torch.equal(found, values(mine))
+    others = [
+        load_challenge_model(checkpoint, a_store().positions, n) for n in ("main", "attention")
+    ]
+    assert not any(torch.equal(found, values(other)) for other in others)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [CHANNELS[::-1], CHANNELS[:128], (*CHANNELS[3:70], "Fz", *CHANNELS[70:])],
+    ids=["reversed", "without reference", "some of them and another"],
+)
+def test_channels_in_another_order(names):
+    store = a_store(names)
+    models = exported_models({1: of_response_times(names), 2: of_factors(names)}, store,
+                             ExportParams())  # fmt: skip
+    mine = load_challenge_model(of_response_times(names), store.positions)
+    own_order = torch.stack(
+        [
+            WINDOWS[:, CHANNELS.index(name)] if name in CHANNELS else torch.zeros(6, 200)
+            for name in names
+        ],
+        1,
+    )
+    expected = values(mine, own_order)
+    assert torch.equal(values(exported_here(models, 1)), expected)
+    # a recording without its reference, which is zero
+    assert torch.equal(values(project_model(models[1]), WINDOWS[:, :128]), expected)
+
+
+def test_a_missing_reference(models):
+    model = exported_here(models, 1)
+    assert torch.equal(values(model, WINDOWS[:, :128]), values(model))
+    with pytest.raises(ValueError, match="127 channels; expected 129"):
+        values(model, WINDOWS[:, :127])
+
+
+def test_the_source_says_where_the_models_are_from(models):
+    text = export_source(models)
+    assert "Challenge 1: rt, fine-tuned by run 2026-01-01T00.00.00.000Z." in text
+    assert "Challenge 2: externalizing, fine-tuned by run" in text
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected"),
+    [
+        (
+            lambda: of_response_times(sfreq=200.0),
+            "takes 200 samples at 200 Hz; a submission is given",
+        ),
+        (lambda: of_response_times(n_samples=100), "takes 100 samples at 100 Hz"),
+        (
+            lambda: of_response_times(names=CHANNELS[:20]),
+            "the signal store has 129 channels, others",
+        ),
+        (lambda: fine_tuned(label("age"), HeadParams(), {}), "fine-tuned for age, not for rt"),
+        (
+            lambda: fine_tuned(label("age"), HeadParams(), {"rt": label("rt", "trial", False)}),
+            "answers rt in classes, and a submission gives numbers",
+        ),
+    ],
+)
+def test_checkpoints_that_do_not_suit(checkpoint, expected):
+    with pytest.raises(UserError) as caught:
+        exported_models({1: checkpoint(), 2: of_factors()}, a_store(), ExportParams())
+    assert expected in str(caught.value)
+
+
+def test_signals_of_the_store():
+    checkpoint = of_response_times()
+    checkpoint.metadata["parameters"]["input"]["unit"] = "store"
+    with pytest.raises(UserError, match=r"fine-tune with input\.unit: volts"):
+        exported_models({1: checkpoint, 2: of_factors()}, a_store(), ExportParams())
+
+
+def test_a_checkpoint_of_tasks():
+    checkpoint = of_response_times()
+    checkpoint.metadata["parameters"]["label"] = {"kind": "task", "column": None}
+    checkpoint.metadata["more_targets"] = {}
+    with pytest.raises(UserError, match="fine-tuned for task, not for rt"):
+        target_of(checkpoint.metadata, "rt")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_bids, tmp_path_factory) -> DataCatalog:
+    """The whole pipeline on a tiny release, two of its subjects held out."""
+    recordings = find_recordings(tiny_bids)
+    people = read_participants(tiny_bids)
+    subjects = sorted(people["subject"])
+    splits = pd.DataFrame({"subject": subjects, "split": ["train"] * 4 + ["test"] * 2})
+    trials = pd.DataFrame(
+        {"recording": ["a", "a"], "trial": [1, 2], "predicted_rt": [1.0, 2.0], "p_correct": 0.5}
+    )
+    factors = pd.DataFrame({"subject": subjects} | {f"predicted_{n}": 0.1 for n in FACTORS})
+    limits = LimitParams(threads=1)
+    values = {
+        "challenge1.checkpoint": of_response_times(),
+        "challenge2.checkpoint": of_factors(),
+        "challenge1.predictions": trials,
+        "challenge2.predictions": factors,
+        "signal_store": a_store(),
+        "recordings": recordings,
+        "participants": people,
+        "splits": splits,
+        "params:submission.export": ExportParams(),
+        "params:submission.validation": ValidationParams(n_windows=6, batch_size=4, limits=limits),
+        "params:submission.scoring": ScoringParams(limits=limits),
+        "params:ingestion.trials": TrialParams(),
+    }
+    catalog = DataCatalog({name: MemoryDataset(value) for name, value in values.items()})
+    folder = tmp_path_factory.mktemp("data")
+    path = str(folder / "submission.zip")
+    catalog["submission"] = SubmissionDataset(filepath=path, version=Version("1", "1"))
+    catalog["submission_validation"] = JSONDataset(filepath=str(folder / "validation.json"))
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+def test_the_zip_passes_its_checks(run):
+    report = run.load("submission_validation")
+    assert [check for check in report["checks"] if not check["passed"]] == []
+    assert report["passed"] is True
+    names = [check["check"] for check in report["checks"]]
+    assert "challenge 1: as the project predicts" in names
+    assert "challenge 2: as the project predicts" in names
+
+
+def test_held_out_subjects_are_scored(run):
+    for number in (1, 2):
+        windows = run.load(f"local_predictions{number}")
+        assert sorted(windows["subject"].unique()) == ["NDARSIM005", "NDARSIM006"]
+    scores = run.load("local_scores").set_index("method")
+    assert np.isfinite(
+        scores.loc["submission", ["challenge1", "challenge2", "overall"]].tolist()
+    ).all()
+    assert "0.3 · C1 + 0.7 · C2" in run.load("local_score_report")
+
+
+def test_tables(run):
+    assert len(run.load("challenge1_csv")) == 2
+    assert len(run.load("challenge2_csv")) == 6
+
+
+def test_a_zip_that_failed_is_not_scored(run):
+    from hbn_foundation.pipelines.submission.nodes import score_submission
+
+    check = {"check": "gives (B, 1)", "passed": False, "detail": "[1] instead of [1, 1]"}
+    names = ["recordings", "participants", "splits", "params:submission.scoring",
+             "params:ingestion.trials"]  # fmt: skip
+    rest = [run.load(name) for name in names]
+    with pytest.raises(UserError, match=r"submission: gives \(B, 1\): \[1\] instead of \[1, 1\]"):
+        score_submission(
+            run.load("submission"),
+            {"passed": False, "checks": [check]},
+            of_response_times(),
+            of_factors(),
+            *rest,
+        )
+
+
+def test_without_held_out_subjects(run):
+    from hbn_foundation.submission.scoring import of_subjects
+
+    splits = run.load("splits").assign(split="train")
+    recordings = run.load("recordings")
+    with pytest.raises(UserError, match="no recording is of a test subject"):
+        of_subjects(recordings, splits, ScoringParams())
+    splits.loc[0, "split"] = "test"
+    seen = {"training_subjects": ["NDARSIM004", "NDARSIM001"], "validation_subjects": []}
+    with pytest.raises(UserError, match="NDARSIM001"):
+        of_subjects(recordings, splits, ScoringParams(), [{}, seen])
+    with pytest.raises(UserError, match="no recording is of a validation subject"):
+        of_subjects(recordings, splits, ScoringParams(subjects="validation"))
+    splits.loc[0, "split"] = "validation"
+    chosen = {"training_subjects": [], "validation_subjects": ["NDARSIM001"]}
+    found = of_subjects(recordings, splits, ScoringParams(subjects="validation"), [chosen])
+    assert set(found["subject"]) == {"NDARSIM001"}
+    everyone = of_subjects(recordings, splits, ScoringParams(subjects="all"))
+    assert len(everyone) == len(recordings)
