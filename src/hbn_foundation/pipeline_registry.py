@@ -9,6 +9,7 @@ from hbn_foundation.pipelines import (
     foundation,
     ingestion,
     submission,
+    sweep,
 )
 
 
@@ -17,8 +18,8 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `foundation` begins at the BIDS root, so that one command does everything; `ingestion` is
     its first part alone; `finetuning` goes on from the checkpoint of an earlier run,
-    `finetuning_comparison` from the windows of one, `challenge1` and `challenge2` from both, and
-    `submission` from the checkpoints of both challenges.
+    `finetuning_comparison` and `sweep` from the windows of one, `challenge1` and `challenge2` from
+    both, and `submission` from the checkpoints of both challenges.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
@@ -30,5 +31,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "challenge1": challenge.create_challenge1(),
         "challenge2": challenge.create_challenge2(),
         "submission": submission.create_pipeline(),
+        "sweep": sweep.create_pipeline(),
         "__default__": data + pretraining,
     }

@@ -194,8 +194,10 @@ def _finetune(run: Run, folder: Path) -> tuple[Checkpoint, pd.DataFrame, str]:
     )  # fmt: skip
     if run.supervision is None:
         remove_folder(folder)  # of a run that was killed
-        return *finetune(*arguments), ""
-    return finetune_supervised(*arguments, run_id=TRAINING, supervision=run.supervision)
+        return *finetune(*arguments, extras=recipe.extras), ""
+    return finetune_supervised(
+        *arguments, run_id=TRAINING, supervision=run.supervision, extras=recipe.extras
+    )
 
 
 def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
@@ -203,19 +205,8 @@ def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFra
     from hbn_foundation.training.finetuning.prediction import predict
 
     fold, recipe = run.fold, run.recipe
-    checkpoint = pretrained_encoder(fold)
-    scratch = path.with_name(f"training-{path.stem}")
-    remove_folder(scratch)  # of a run that was killed
-    start = time.perf_counter()
-    try:
-        tuned, history = finetune(
-            checkpoint, fold.store, run.windows, run.splits, fold.participants, recipe.label,
-            recipe.head, run.plan, recipe.rates, recipe.regularisation, run.trainer,
-            fold.device_plan, scratch, extras=recipe.extras,
-        )  # fmt: skip
-    finally:
-        remove_folder(scratch)
-    seconds = time.perf_counter() - start
+    tuned, history, incidents = _finetune(run, folder)
+    _write(incidents_path(run), lambda file: file.write_text(incidents))
     targets = labelled_targets(run)
     batch_size = recipe.evaluation.batch_size
     validation = places_of(run, targets, "validation")

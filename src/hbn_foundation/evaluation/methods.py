@@ -43,8 +43,10 @@ CHALLENGE_NAMES = {
 }
 
 
-def written(method: str) -> str:
-    """Write a method as a reader wants it."""
+def written(method: str, numbers: bool = False) -> str:
+    """Write a method as a reader wants it; of numbers there is a mean, no majority."""
+    if numbers and method == "majority":
+        method = "constant"
     return (NAMES | PLAN_NAMES | CHALLENGE_NAMES).get(method, method.replace("_", " "))
 
 

@@ -19,7 +19,6 @@ from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.models.trunk import Block
 
 Parts = dict[str, Tensor]
-FAMILIES = ("band", "time")
 
 
 class Encoder(nn.Module):

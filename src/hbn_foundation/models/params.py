@@ -170,45 +170,6 @@ class InputParams(Params):
     )
 
 
-class AddedTokenParams(Params):
-    """Tokens that a head needs and a checkpoint's encoder may lack.
-
-    What the encoder has stays as it is. What it lacks is new: its normalisation is fitted on
-    training windows, and it is trained with the head from the first step, at the head's rate.
-    """
-
-    tokens: tuple[TokenFamily, ...] = Field(
-        (), description="Families of tokens that there must be; none: those of the checkpoint."
-    )
-    band: BandTokenParams = Field(BandTokenParams(), description="Band tokens, where they are new.")
-    time: TimeTokenParams = Field(TimeTokenParams(), description="Time tokens, where they are new.")
-
-
-class InputParams(Params):
-    """In which units windows reach the model, and which of their channels it uses."""
-
-    unit: Literal["store", "volts"] = Field(
-        "store",
-        description="store: robust z-scores, scaled by the whole recording, without its bad "
-        "channels; volts: each window alone, as where nothing of its recording is known.",
-    )
-    window_gain: bool = Field(
-        False, description="volts: divide each window by its own median amplitude."
-    )
-    flat_uv: float = Field(
-        0.5, description="volts: a channel that moves less than this many µV is not used.", ge=0
-    )
-    wild: float = Field(
-        4.0,
-        description="volts: a channel whose mean amplitude, in its own scale, is so many times the "
-        "median of the window's channels is not used.",
-        gt=1,
-    )
-    clip: float = Field(
-        15.0, description="volts: extremes are clipped at so many robust deviations.", gt=0
-    )
-
-
 #: Margins of the published methods scaled down to few classes, where `margin_size` is not given.
 DEFAULT_MARGINS = {"cosface": 0.2, "arcface": 0.3}
 

@@ -57,6 +57,7 @@ def compare_plans(
     rates: RateParams,
     regularisation: RegularisationParams,
     trainer: FineTuningParams,
+    finetuning_supervision: SupervisionParams,
     more_targets: MoreTargets,
     tokens: AddedTokenParams,
     input: InputParams,

@@ -64,6 +64,7 @@ def _runs() -> list:
                 "params:finetuning.rates",
                 "params:finetuning.regularisation",
                 "params:finetuning.trainer",
+                "params:finetuning.supervision",
                 "params:finetuning.more_targets",
                 "params:finetuning.tokens",
                 "params:finetuning.input",
