@@ -17,28 +17,6 @@ if TYPE_CHECKING:
     from hbn_foundation.recordings.simulation.params import SimulationParams
 
 PROJECT = Path(__file__).parents[1]
-WITH_PROCESSES = ("tests/pipelines", "tests/notebooks", "tests/test_cli", "tests/test_hooks",
-                  "tests/training/supervision", "tests/training/test_supervised",
-                  "tests/training/test_device", "tests/training/test_resuming",
-                  "tests/sweeps/test_sweep_engine", "tests/sweeps/test_sweep_on_dask",
-                  "tests/sweeps/test_sweep_training", "tests/sweeps/test_base_store")  # fmt: skip
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file's tests on one worker, and all that start processes on the same one.
-
-    Tests that wait for silence or kill at a moment would disturb each other on two cores. They
-    take longest, so they begin.
-    """
-
-    def home(item: pytest.Item) -> str:
-        return item.path.relative_to(PROJECT).as_posix()
-
-    items.sort(key=lambda item: not home(item).startswith(WITH_PROCESSES))
-    for item in items:
-        group = "processes" if home(item).startswith(WITH_PROCESSES) else home(item)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _data(variable: str, folder: str) -> Path:
