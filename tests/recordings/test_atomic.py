@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings import atomic
+from hbn_foundation.recordings.atomic import renamed_when_done, write_directory
 
 
 def test_a_broken_write_leaves_the_former_file(tmp_path):
@@ -44,3 +47,36 @@ def test_a_short_write_is_a_full_disk(tmp_path):
 def test_other_errors_without_a_number_are_no_full_disk(tmp_path):
     with pytest.raises(OSError, match="odd"), renamed_when_done(tmp_path / "signal"):
         raise OSError("odd")
+
+
+def test_a_directory_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced, real = [], os.fsync
+    names = lambda: [path.name for path in tmp_path.iterdir()]  # noqa: E731
+
+    def fsync(number):
+        synced.append((Path(os.readlink(f"/proc/self/fd/{number}")), names()))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_directory(tmp_path / "best", {"weights": b"1", "metadata": b"2"})
+    *inside, last = synced
+    assert {path.name for path, _ in inside[:2]} == {"weights", "metadata"}
+    assert inside[2][0].name.startswith(".best.")
+    assert all("best" not in there for _, there in inside)
+    assert last == (tmp_path, ["best"])
+
+
+def test_a_directory_whose_replacement_fails_stays(tmp_path, monkeypatch):
+    write_directory(tmp_path / "best", {"weights": b"former"})
+    real = Path.rename
+
+    def rename(path, target):
+        if target == tmp_path / "best" and (path / "weights").read_bytes() == b"new":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, target)
+
+    monkeypatch.setattr(atomic.Path, "rename", rename)
+    with pytest.raises(OSError, match="No space"):
+        write_directory(tmp_path / "best", {"weights": b"new"})
+    assert (tmp_path / "best" / "weights").read_bytes() == b"former"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]

@@ -282,6 +282,16 @@ def test_a_lost_best_is_replaced_by_the_best_that_is_left(train, tmp_path):
     assert again.metadata["monitored"] == history["validation_loss"][2]
 
 
+def test_a_best_that_was_being_replaced_is_found(train, tmp_path):
+    """Killed between two renames; the epoch of the best is no longer kept."""
+    trainer = {**STANDING_STILL, "early_stopping_patience": 3}
+    checkpoint, *_ = train(tmp_path / "run", trainer=trainer)
+    (tmp_path / "run" / BEST).rename(tmp_path / "run" / ".best.0f0f0f0f.old")
+    again, *_ = train(tmp_path / "run", trainer=trainer)
+    assert again.metadata["best_epoch"] == checkpoint.metadata["best_epoch"] == 0
+    assert same(again, checkpoint)
+
+
 def test_what_a_killed_process_was_writing_is_removed(train, whole, tmp_path):
     shutil.copytree(whole[3], tmp_path / "run")
     for name in (".epoch-002.0f0f0f0f", ".best.0f0f0f0f", ".best.0f0f0f0f.old"):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from hbn_foundation.errors import UserError
 
+OLD = ".old"  # of a directory's former content, until the new one has its name
+
 
 @contextlib.contextmanager
 def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[Path]:
@@ -78,12 +80,12 @@ def write_directory(directory: Path, files: dict[str, bytes]) -> None:
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    old = directory.with_name(f"{temporary.name}{OLD}")
     temporary.mkdir()
     try:
         for name, content in files.items():
             _write(temporary / name, content)
         _sync(temporary)
-        old = directory.with_name(f"{temporary.name}.old")
         if directory.exists():
             directory.rename(old)
         temporary.rename(directory)
@@ -91,6 +93,9 @@ def write_directory(directory: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not directory.exists():
+            with contextlib.suppress(FileNotFoundError):
+                old.rename(directory)
         raise
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import OLD
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 from hbn_foundation.training.disk import check_space
@@ -69,6 +70,10 @@ def fit(
     from hbn_foundation.training.training_state import CheckpointFolders, largest_size
 
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / BEST).exists():  # it was being replaced
+        for former in folder.glob(f".{BEST}.*{OLD}"):
+            former.rename(folder / BEST)
+            break
     stale = [folder / LAST]
     for name in (BEST, LAST, "epoch-*"):  # temporary names that a killed process left
         stale += folder.glob(f".{name}.*")

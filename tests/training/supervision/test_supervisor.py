@@ -163,6 +163,19 @@ def test_the_time_is_one_budget_and_ends_softly(run):
     assert supervise(run)["weights"] == expected()
 
 
+def test_the_budget_is_the_same_after_restarts(run, monkeypatch):
+    real, deadlines = supervisor.Child, []
+
+    def child(*arguments):
+        deadlines.append(arguments[-1].deadline)
+        return real(*arguments)
+
+    monkeypatch.setattr(supervisor, "Child", child)
+    supervise(run, "kill@8")
+    assert len(deadlines) == 3
+    assert len(set(deadlines)) == 1
+
+
 def test_a_child_that_does_not_end_in_time_is_ended(run):
     began = time.monotonic()
     result = supervise(run, "hang@7", seconds=5.0, limits={"grace": 1.0})
