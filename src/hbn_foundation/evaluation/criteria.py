@@ -75,7 +75,7 @@ def _loss_falls(history: pd.DataFrame) -> Row:
     if len(history) < 2:
         return name, aim, f"{len(history)} epoch", NOT_APPLICABLE
     first, last = history["train_loss"].iloc[0], history["train_loss"].iloc[-1]
-    return name, aim, f"{first:.3f} to {last:.3f}", _verdict(last < first)
+    return name, aim, f"{first:.3f} to {last:.3f}", met_or_not(last < first)
 
 
 def _loss_small(history: pd.DataFrame, objective: str) -> Row:
@@ -85,7 +85,7 @@ def _loss_small(history: pd.DataFrame, objective: str) -> Row:
     if objective not in BINARY or history.empty or not chance <= np.log(2) + 0.01:
         return name, aim, objective.replace("_", " ") or "unknown", NOT_APPLICABLE
     last = history["train_loss"].iloc[-1]
-    return name, aim, f"{last:.3f}", _verdict(last < 0.3)
+    return name, aim, f"{last:.3f}", met_or_not(last < 0.3)
 
 
 def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Row]:
@@ -102,8 +102,8 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Row]:
         return [(name, "> 60 %", why, NOT_APPLICABLE)]
     text = f"{value:.1%}"
     return [
-        (name, "> 60 %", text, _verdict(value > 0.6)),
-        (f"{name}, stretch", "> 70 %", text, _verdict(value > 0.7)),
+        (name, "> 60 %", text, met_or_not(value > 0.6)),
+        (f"{name}, stretch", "> 70 %", text, met_or_not(value > 0.7)),
     ]
 
 
@@ -112,7 +112,7 @@ def _better_than_trivial(metrics: Mapping[str, Any]) -> Row:
     value = metrics.get("pretext", {}).get("test", {}).get("improvement")
     if value is None:
         return name, aim, "unknown", NOT_APPLICABLE
-    return name, aim, f"{value:.1%}", _verdict(value > 0.15)
+    return name, aim, f"{value:.1%}", met_or_not(value > 0.15)
 
 
 def _time(history: pd.DataFrame) -> Row:
@@ -121,7 +121,7 @@ def _time(history: pd.DataFrame) -> Row:
         return name, aim, "unknown", NOT_APPLICABLE
     seconds = float(history["seconds"].sum())
     text = f"{seconds / 3600:.1f} h" if seconds > 3600 else f"{seconds / 60:.1f} min"
-    return name, aim, text, _verdict(seconds < MOST_HOURS * 3600)
+    return name, aim, text, met_or_not(seconds < MOST_HOURS * 3600)
 
 
 def _size(metrics: Mapping[str, Any]) -> Row:
@@ -129,7 +129,7 @@ def _size(metrics: Mapping[str, Any]) -> Row:
     megabytes = metrics.get("model", {}).get("megabytes")
     if megabytes is None:
         return name, aim, "unknown", NOT_APPLICABLE
-    return name, aim, f"{megabytes:.1f} MB", _verdict(10 <= megabytes <= 20)
+    return name, aim, f"{megabytes:.1f} MB", met_or_not(10 <= megabytes <= 20)
 
 
 def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Row:
@@ -142,8 +142,9 @@ def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Row:
     if str(checkpoint.metadata.get("stopped")).startswith("no better validation"):
         return name, aim, f"stopped early, best epoch {best + 1}", MET
     change = abs(losses[-4] - losses[-1]) / max(abs(losses[-4]), 1e-12)
-    return name, aim, f"changed by {change:.1%}", _verdict(change < SMALL_CHANGE)
+    return name, aim, f"changed by {change:.1%}", met_or_not(change < SMALL_CHANGE)
 
 
-def _verdict(met: bool) -> str:
+def met_or_not(met: bool) -> str:
+    """Word a verdict."""
     return MET if met else NOT_MET

@@ -31,10 +31,21 @@ PLAN_NAMES = {
     "frozen_probe": "frozen probe",
 }
 
+#: Beside a model of response times or factors; the last two know the subject's own answers.
+CHALLENGE_NAMES = {
+    "constant": "training mean",
+    "median": "training median",
+    "age_sex": "age and sex",
+    "time_bins": "ridge on time bins",
+    "boosted_trees": "gradient-boosted trees",
+    "subject_mean": "mean of the same trials",
+    "other_runs_mean": "mean of the subject's other runs",
+}
+
 
 def written(method: str) -> str:
     """Write a method as a reader wants it."""
-    return (NAMES | PLAN_NAMES).get(method, method.replace("_", " "))
+    return (NAMES | PLAN_NAMES | CHALLENGE_NAMES).get(method, method.replace("_", " "))
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

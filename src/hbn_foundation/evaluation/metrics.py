@@ -138,17 +138,51 @@ def bootstrap_interval(
         Without ends where there are too few subjects for one, or too many resamples without a
         score: those that are left would give an interval that is far too narrow.
     """
-    places = [np.flatnonzero(subjects == name) for name in pd.unique(subjects)]
+    reason = no_interval(subjects, n_samples)
+    if reason:
+        return Interval(np.nan, np.nan, reason)
+    return interval_of(resampled(score, subjects, n_samples, seed), level, without)
+
+
+def no_interval(subjects: np.ndarray, n_samples: int) -> str:
+    """Say why subjects cannot be resampled; nothing where they can."""
+    n_subjects = len(pd.unique(subjects))
     if n_samples < 1:
-        return Interval(np.nan, np.nan, "none asked for")
-    if len(places) < FEWEST_SUBJECTS:
-        return Interval(np.nan, np.nan, f"{len(places)} test subjects are too few to resample")
+        return "none asked for"
+    if n_subjects < FEWEST_SUBJECTS:
+        return f"{n_subjects} test subjects are too few to resample"
+    return ""
+
+
+def resampled(
+    score: Callable[[np.ndarray], Any], subjects: np.ndarray, n_samples: int, seed: int = 0
+) -> np.ndarray:
+    """Score resamples of whole subjects, drawn with replacement.
+
+    Parameters
+    ----------
+    score
+        One number, or several (k,), of the items at these places.
+    subjects
+        Subject of each item (N,). The same subjects in the same order are drawn alike, whatever
+        is scored, so that two methods can be compared resample by resample.
+    n_samples, seed
+        How many resamples, and which ones.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_samples,) or (n_samples, k).
+    """
+    codes, names = pd.factorize(subjects)
+    order = np.argsort(codes, kind="stable")
+    places = np.split(order, np.cumsum(np.bincount(codes))[:-1])
     random = np.random.default_rng(seed)
     values = []
     for _ in range(n_samples):
-        drawn = random.integers(len(places), size=len(places))
+        drawn = random.integers(len(names), size=len(names))
         values.append(score(np.concatenate([places[i] for i in drawn])))
-    return interval_of(np.array(values), level, without)
+    return np.array(values)
 
 
 def interval_of(

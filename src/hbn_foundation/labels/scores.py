@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+ALMOST_ONE = 1 - 1e-6
+"""Correlations are taken for no nearer to one, where Fisher's z has no end."""
+
 
 def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
     """Area under the ROC curve; one class against the rest, averaged, for more than two classes.
@@ -130,3 +133,87 @@ def mae(values: np.ndarray, predicted: np.ndarray) -> float:
 def r2(values: np.ndarray, predicted: np.ndarray) -> float:
     """Share of the variance explained, 1 − NRMSE²; NaN when the values do not vary."""
     return 1 - nrmse(values, predicted) ** 2
+
+
+def within_group_r(values: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> float:
+    """Pearson's correlation inside groups, averaged by Fisher's z.
+
+    What differs between groups, such as a subject's mean, does not enter. Each group counts by
+    its size less three, the inverse variance of z (Fisher 1921; Hedges and Olkin 1985).
+
+    Parameters
+    ----------
+    values, predicted
+        True and predicted number of each item (N,).
+    groups
+        Group of each item (N,); groups of fewer than four items, or in which values or
+        predictions do not vary, are left out.
+
+    Returns
+    -------
+    float
+        NaN when no group is left.
+    """
+    z, weights = group_fisher_z(values, predicted, groups)
+    return mean_r(z, weights)
+
+
+def group_fisher_z(
+    values: np.ndarray, predicted: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fisher's z (G,) and weight (G,) of each group, in order of appearance; see `within_group_r`.
+
+    A group that is left out has z NaN and weight 0.
+    """
+    names, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    z, weights = np.full(len(names), np.nan), np.zeros(len(names))
+    order = np.argsort(codes, kind="stable")
+    for group, inside in enumerate(np.split(order, np.cumsum(np.bincount(codes))[:-1])):
+        r = pearson_r(values[inside], predicted[inside]) if len(inside) > 3 else np.nan
+        if not np.isnan(r):
+            z[group] = np.arctanh(np.clip(r, -ALMOST_ONE, ALMOST_ONE))
+            weights[group] = len(inside) - 3
+    return z, weights
+
+
+def mean_r(z: np.ndarray, weights: np.ndarray) -> float:
+    """Correlation at the weighted mean of Fisher's z (G,); NaN without any weight."""
+    total = weights.sum()
+    return float(np.tanh((np.nan_to_num(z) * weights).sum() / total)) if total > 0 else np.nan
+
+
+def partial_r(values: np.ndarray, predicted: np.ndarray, given: np.ndarray) -> float:
+    """Correlation of what is left of both after linear regression on other variables.
+
+    Parameters
+    ----------
+    values, predicted
+        True and predicted number of each item (N,).
+    given
+        (N, K) variables whose share is taken out, such as age and sex.
+
+    Returns
+    -------
+    float
+        NaN with no more than K + 2 items, or when nothing is left of either.
+    """
+    if len(values) <= given.shape[1] + 2:
+        return np.nan
+    design = np.column_stack([np.ones(len(given)), given])
+    left = []
+    for numbers in (np.asarray(values, float), np.asarray(predicted, float)):
+        rest = numbers - design @ np.linalg.lstsq(design, numbers, rcond=None)[0]
+        if rest.std() <= 1e-6 * np.abs(numbers).max():  # rounding is all that is left
+            return np.nan
+        left.append(rest)
+    return pearson_r(*left)
+
+
+def calibration_slope(values: np.ndarray, predicted: np.ndarray) -> float:
+    """Slope of the regression of true on predicted values.
+
+    1 where a prediction that is larger by one goes with a truth that is larger by one; below 1
+    predictions spread too far, above 1 too little (Cox 1958). NaN when predictions do not vary.
+    """
+    r = pearson_r(values, predicted)
+    return np.nan if np.isnan(r) else float(r * values.std() / predicted.std())

@@ -1,0 +1,1 @@
+"""The challenge's two tasks evaluated: response times and psychopathology factors."""

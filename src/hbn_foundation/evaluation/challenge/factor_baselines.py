@@ -1,0 +1,114 @@
+"""What a model of the factors must beat, fitted and chosen on the same subjects and windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE
+from hbn_foundation.evaluation.challenge.features import method_features
+from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
+from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
+from hbn_foundation.evaluation.demographics import fit_demographics
+from hbn_foundation.evaluation.probe import Scaling
+from hbn_foundation.evaluation.ridge import fit_ridge
+from hbn_foundation.labels.params import SPLITS
+from hbn_foundation.progress import track
+
+if TYPE_CHECKING:
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.store import SignalStore
+
+WITHOUT_EEG = ("constant", "median", "age_sex")
+ANY = "any factor"
+
+
+def factor_baselines(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    people: pd.DataFrame,
+    factors: tuple[str, ...],
+    params: FactorEvaluationParams,
+    n_samples: int,
+    random_encoder: Encoder | None = None,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Fit all baselines on training windows, choose on validation windows, answer the test windows.
+
+    What takes no EEG is fitted on subjects, each counted once.
+
+    Parameters
+    ----------
+    store, windows
+        The signals, and where the windows are: `row`, `recording`, `subject`, `start`.
+    splits
+        `subject` and `split`.
+    people
+        `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown.
+    factors
+        Their names (K of them).
+    params
+        Which baselines, and how.
+    n_samples
+        Length of a window.
+    random_encoder
+        An encoder with random weights; without one `random_weights` is left out.
+
+    Returns
+    -------
+    test : pandas.DataFrame
+        Test windows of subjects of whom some factor is known (N rows), with the factors, `age`
+        and `sex`.
+    answers : dict
+        By method: predictions (N, K).
+
+    Raises
+    ------
+    UserError
+        When a factor is known of too few subjects of a split.
+    """
+    known = people.assign(**{ANY: people[list(factors)].mean(axis=1)})
+    table = with_columns(windows, known, [*factors, ANY, "age", "sex"])
+    table = baseline_windows(table, splits, ANY, params.max_windows, params.seed)
+    _check_factors(table, factors)
+    features = method_features(params.baselines, store, table, n_samples, params, random_encoder)
+    methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in features]
+    answers: dict[str, np.ndarray] = {}
+    for method in track(methods, "baselines"):
+        columns = [_answer(method, features.get(method), table, name, params) for name in factors]
+        answers[method] = np.column_stack(columns)
+    test = table[table["split"] == "test"].drop(columns=ANY).reset_index(drop=True)
+    return test, answers
+
+
+def _answer(
+    method: str, features: np.ndarray | None, table: pd.DataFrame, factor: str,
+    params: FactorEvaluationParams,
+) -> np.ndarray:  # fmt: skip
+    splits, values = table["split"].to_numpy(dtype=str), table[factor].to_numpy(dtype=float)
+    test = splits == "test"
+    if features is None:
+        training = table[splits == "train"].drop_duplicates("subject")
+        of_subjects = training[factor].to_numpy(dtype=float)
+        if method == "age_sex":
+            return fit_demographics(training, of_subjects).predict(table[test])
+        middle = np.nanmedian if method == "median" else np.nanmean
+        return np.full(int(test.sum()), float(middle(of_subjects)))
+    known = ~np.isnan(values)
+    scaling: Scaling = "feature" if method in SCALED_PER_FEATURE else "global"
+    ridge = fit_ridge(features[known], values[known], splits[known], params.strengths, scaling)
+    return ridge.predict(features[test])
+
+
+def _check_factors(table: pd.DataFrame, factors: tuple[str, ...]) -> None:
+    for factor in factors:
+        counts = table[table[factor].notna()].groupby("split")["subject"].nunique()
+        for split in SPLITS:
+            if counts.get(split, 0) < 2:
+                raise UserError(
+                    f"participants: {factor} is known of {counts.get(split, 0)} {split} subjects "
+                    "with windows; expected two or more"
+                )

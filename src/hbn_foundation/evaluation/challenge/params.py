@@ -1,0 +1,108 @@
+"""Parameters of the evaluation of the challenge's two tasks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hbn_foundation.evaluation.params import BaselineParams
+from hbn_foundation.params import Params
+
+ResponseTimeBaseline = Literal[
+    "constant",
+    "median",
+    "age_sex",
+    "band_power",
+    "filter_bank",
+    "riemann",
+    "time_bins",
+    "boosted_trees",
+    "random_weights",
+]
+FactorBaseline = Literal[
+    "constant", "median", "age_sex", "band_power", "filter_bank", "riemann", "random_weights"
+]
+RESPONSE_TIME_BASELINES: tuple[ResponseTimeBaseline, ...] = (
+    "constant",
+    "median",
+    "age_sex",
+    "band_power",
+    "time_bins",
+    "boosted_trees",
+    "random_weights",
+)
+FACTOR_BASELINES: tuple[FactorBaseline, ...] = (
+    "constant",
+    "median",
+    "age_sex",
+    "band_power",
+    "filter_bank",
+    "random_weights",
+)
+
+
+class BoostingParams(Params):
+    """Gradient-boosted trees; the validation subjects choose their size and number."""
+
+    leaves: tuple[int, ...] = Field(
+        (4, 12), min_length=1, description="Most leaves of a tree, to choose from."
+    )
+    max_trees: int = Field(200, ge=1, description="Most trees; how many are used is chosen.")
+    learning_rate: float = Field(0.05, gt=0, le=1, description="Share of each tree that counts.")
+    min_samples_leaf: int = Field(20, ge=1, description="Fewest windows in a leaf.")
+
+
+class ResponseTimeEvaluationParams(BaselineParams):
+    """What response times and success are compared with, on the same subjects and windows."""
+
+    baselines: tuple[ResponseTimeBaseline, ...] = Field(
+        RESPONSE_TIME_BASELINES,
+        min_length=1,
+        description="Methods scored beside the model; random_weights needs a checkpoint.",
+    )
+    max_windows: int = Field(
+        20_000,
+        ge=10,
+        description="Most training and most validation windows of the baselines; more are thinned "
+        "evenly. Test windows are never thinned.",
+    )
+    bin_seconds: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Width of the time bins that ridge and trees see, in s.",
+    )
+    boosting: BoostingParams = Field(BoostingParams(), description="The gradient-boosted trees.")
+    success_threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Probability above which a trial is called correct, for the balanced accuracy; "
+        "null: the share of correct trials among the training windows.",
+    )
+
+
+class FactorEvaluationParams(BaselineParams):
+    """What factors are compared with, and how windows become one prediction per subject."""
+
+    baselines: tuple[FactorBaseline, ...] = Field(
+        FACTOR_BASELINES,
+        min_length=1,
+        description="Methods scored beside the model; random_weights needs a checkpoint.",
+    )
+    max_windows: int = Field(
+        20_000,
+        ge=10,
+        description="Most training and most validation windows of the baselines; more are thinned "
+        "evenly. Test windows are never thinned.",
+    )
+    aggregation: Literal["mean", "median", "trimmed"] = Field(
+        "mean", description="How the predictions of a subject's windows become one."
+    )
+    trim: float = Field(
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="Share of the windows left out at either end; aggregation trimmed only.",
+    )

@@ -1,0 +1,136 @@
+"""What a model of response times must beat, fitted and chosen on the same subjects and windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE
+from hbn_foundation.evaluation.challenge.boosting import fit_boosted_trees
+from hbn_foundation.evaluation.challenge.features import BOOSTED, method_features
+from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
+from hbn_foundation.evaluation.demographics import fit_demographics
+from hbn_foundation.evaluation.probe import Scaling, fit_probe
+from hbn_foundation.evaluation.ridge import fit_ridge
+from hbn_foundation.progress import track
+
+if TYPE_CHECKING:
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.store import SignalStore
+
+RT, P_CORRECT = "predicted_rt", "p_correct"
+WITHOUT_EEG = ("constant", "median", "age_sex")
+
+
+def response_time_baselines(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    people: pd.DataFrame,
+    params: ResponseTimeEvaluationParams,
+    n_samples: int,
+    random_encoder: Encoder | None = None,
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Fit all baselines on training windows, choose on validation windows, answer the test windows.
+
+    Parameters
+    ----------
+    store
+        The signals.
+    windows
+        Trial windows: `row`, `recording`, `subject`, `start`, `rt` in s and `correct` (0, 1, NaN).
+    splits
+        `subject` and `split`.
+    people
+        `subject`, `age` and `sex` (0, 1), NaN where unknown.
+    params
+        Which baselines, and how.
+    n_samples
+        Length of a window.
+    random_encoder
+        An encoder with random weights; without one `random_weights` is left out.
+
+    Returns
+    -------
+    test : pandas.DataFrame
+        The test windows with a response time (N rows), in the order of `windows`.
+    answers : dict
+        By method: `predicted_rt` in s and `p_correct`, the probability of a correct answer, of
+        these windows (N rows).
+
+    Raises
+    ------
+    UserError
+        When a split has no window with a response time.
+    """
+    table = baseline_windows(windows, splits, "rt", params.max_windows, params.seed)
+    features = method_features(
+        params.baselines, store, table, n_samples, params, random_encoder, params.bin_seconds
+    )
+    table = with_columns(table, people, ["age", "sex"])
+    methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in features]
+    test = table[table["split"] == "test"].reset_index(drop=True)
+    answers: dict[str, pd.DataFrame] = {}
+    for method in track(methods, "baselines"):
+        times = _times(method, features.get(method), table, params)
+        success = _success(method, features.get(method), table, params)
+        answers[method] = pd.DataFrame({RT: times, P_CORRECT: success})
+    return test, answers
+
+
+def _times(
+    method: str, features: np.ndarray | None, table: pd.DataFrame,
+    params: ResponseTimeEvaluationParams,
+) -> np.ndarray:  # fmt: skip
+    splits, times = table["split"].to_numpy(dtype=str), table["rt"].to_numpy(dtype=float)
+    train, test = splits == "train", splits == "test"
+    if method == "age_sex":
+        return fit_demographics(table[train], times[train]).predict(table[test])
+    if features is None:
+        middle = np.median if method == "median" else np.mean
+        return np.full(int(test.sum()), float(middle(times[train])))
+    if method == BOOSTED:
+        trees = fit_boosted_trees(features, times, splits, params.boosting, seed=params.seed)
+        return trees.predict(features[test])
+    ridge = fit_ridge(features, times, splits, params.strengths, _scaling(method))
+    return ridge.predict(features[test])
+
+
+def _success(
+    method: str, features: np.ndarray | None, table: pd.DataFrame,
+    params: ResponseTimeEvaluationParams,
+) -> np.ndarray:  # fmt: skip
+    """Probability of a correct answer; the training share where there is nothing to learn from."""
+    splits, correct = table["split"].to_numpy(dtype=str), table["correct"].to_numpy(dtype=float)
+    test, known = splits == "test", ~np.isnan(correct)
+    share = training_share(table)
+    held = correct[known & (splits == "validation")]
+    if method in ("constant", "median") or share in (0, 1) or np.isnan(share) or not len(held):
+        return np.full(int(test.sum()), share)
+    train = known & (splits == "train")
+    if method == "age_sex":
+        return fit_demographics(table[train], correct[train], classes=True).predict(table[test])
+    assert features is not None
+    labels, known_splits = correct[known].astype(np.int64), splits[known]
+    if method == BOOSTED:
+        trees = fit_boosted_trees(
+            features[known], labels, known_splits, params.boosting, classes=True, seed=params.seed
+        )
+        return trees.predict(features[test])
+    probe = fit_probe(features[known], labels, known_splits, 2, params.strengths, _scaling(method))
+    logs = probe.log_probabilities(features[test])
+    # the probe weighs both classes alike; back to how frequent they are
+    return expit(logs[:, 1] - logs[:, 0] + logit(share))
+
+
+def training_share(windows: pd.DataFrame) -> float:
+    """Share of correct trials among the training windows; NaN where it is known of none."""
+    return float(windows.loc[windows["split"] == "train", "correct"].astype(float).mean())
+
+
+def _scaling(method: str) -> Scaling:
+    return "feature" if method in SCALED_PER_FEATURE else "global"
