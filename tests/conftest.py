@@ -66,6 +66,23 @@ def tiny_bids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate_release(tmp_path_factory.mktemp("simulated") / "tiny", tiny_simulation())
 
 
+@pytest.fixture(scope="session")
+def subject_only_bids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated release whose response times follow the subject, with nothing in the EEG of it.
+
+    Held-out subjects can be predicted no better than by a constant; who recognises a subject by
+    its EEG and knows other trials of it does far better.
+    """
+    from hbn_foundation.recordings.simulation.release import simulate_release
+
+    params = tiny_simulation(
+        n_subjects=20, rest_seconds=6.0, eyes_open_seconds=2.0, eyes_closed_seconds=2.0,
+        trials_per_run=12, n_background_sources=30, rt_follows="subject", rt_subject_sd=0.35,
+        bad_channel_share=0.0, n_jobs=2,
+    )  # fmt: skip
+    return simulate_release(tmp_path_factory.mktemp("simulated") / "subject_only", params)
+
+
 def tiny_simulation(**changes: object) -> SimulationParams:
     """Return the parameters of `tiny_bids`, with changes."""
     from hbn_foundation.recordings.simulation.params import SimulationParams

@@ -108,3 +108,14 @@ def test_too_few_subjects_or_classes_give_no_interval():
     assert "of the resamples hold one class only" in one_class.missing
     half = np.isin(subjects, ["s0", "s1", "s2"]).astype(int)
     assert np.isfinite(metrics.subject_interval(half, logs, subjects, 300)[:2]).all()
+
+
+def test_resamples_draw_whole_subjects_and_the_same_ones_for_every_score():
+    subjects = np.array(list("abcabcabdd"))
+    drawn = metrics.resampled(lambda chosen: np.bincount(chosen, minlength=10), subjects, 20)
+    for subject in "abcd":
+        counts = drawn[:, subjects == subject]
+        assert (counts == counts[:, :1]).all()
+    assert (drawn[:, [0, 1, 2, 8]].sum(1) == 4).all()
+    again = metrics.resampled(lambda chosen: float(chosen.sum()), subjects, 20)
+    np.testing.assert_array_equal(again, drawn @ np.arange(10))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import linregress, pearsonr
 from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
 
 from hbn_foundation.labels import scores
@@ -76,3 +77,75 @@ def test_the_mean_scores_one_and_correlates_with_nothing():
     assert np.isnan(scores.pearson_r(values, mean + np.array([0, 1e-13, 0])))
     assert np.isnan(scores.nrmse(mean, values))
     assert np.isnan(scores.nrmse(np.full(93, 12.88), np.zeros(93)))
+
+
+def test_correlation_within_groups_by_hand():
+    random = np.random.default_rng(0)
+    groups = np.repeat(["a", "b", "c", "few"], [10, 25, 8, 3])
+    values, predicted = random.normal(size=(2, len(groups)))
+    predicted += 0.5 * values
+    z, sizes = [], []
+    for name in "abc":
+        inside = groups == name
+        z.append(np.arctanh(pearsonr(values[inside], predicted[inside]).statistic))
+        sizes.append(inside.sum())
+    expected = np.tanh(np.average(z, weights=np.array(sizes) - 3))
+    assert scores.within_group_r(values, predicted, groups) == pytest.approx(expected)
+    # a group whose answers are all the same tells nothing
+    predicted[groups == "c"] = 1.0
+    expected = np.tanh(np.average(z[:2], weights=[7, 22]))
+    assert scores.within_group_r(values, predicted, groups) == pytest.approx(expected)
+    assert np.isnan(scores.within_group_r(values[-3:], predicted[-3:], groups[-3:]))
+    assert np.isfinite(scores.within_group_r(values, values, groups))
+
+
+@given(st.integers(0, 100), st.floats(-50, 50))
+def test_correlation_within_groups_knows_no_groups_mean(seed, shift):
+    random = np.random.default_rng(seed)
+    groups = np.repeat(["a", "b", "c"], 9)
+    values, predicted = random.normal(size=(2, 27))
+    moved = predicted + shift * (groups == "b")
+    found = scores.within_group_r(values, moved, groups)
+    assert found == pytest.approx(scores.within_group_r(values, predicted, groups), abs=1e-6)
+
+
+def test_partial_correlation_from_the_inverse_of_all_correlations():
+    random = np.random.default_rng(1)
+    given_ = random.normal(size=(60, 2)) * [4.0, 0.5] + [12, 0.5]
+    values = given_ @ [0.2, 1.0] + random.normal(size=60)
+    predicted = 0.4 * values + given_ @ [0.3, -1.0] + random.normal(size=60)
+    inverse = np.linalg.inv(np.corrcoef(np.column_stack([values, predicted, given_]).T))
+    expected = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
+    assert scores.partial_r(values, predicted, given_) == pytest.approx(expected)
+    # one variable given: the formula of the textbook
+    r = np.corrcoef(np.column_stack([values, predicted, given_[:, 0]]).T)
+    textbook = (r[0, 1] - r[0, 2] * r[1, 2]) / np.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
+    assert scores.partial_r(values, predicted, given_[:, :1]) == pytest.approx(textbook)
+
+
+def test_nothing_is_left_of_a_prediction_from_what_is_given():
+    random = np.random.default_rng(2)
+    given_ = random.normal(size=(30, 2))
+    values = random.normal(size=30)
+    assert np.isnan(scores.partial_r(values, given_ @ [0.3, 0.1] + 2, given_))
+    assert np.isnan(scores.partial_r(values[:4], values[:4], given_[:4]))
+
+
+@given(st.integers(0, 100), st.floats(-5, 5), st.floats(-5, 5))
+def test_partial_correlation_knows_nothing_of_what_is_given(seed, first, second):
+    random = np.random.default_rng(seed)
+    given_ = random.normal(size=(40, 2))
+    values, predicted = random.normal(size=(2, 40))
+    moved = predicted + given_ @ [first, second] + 1.0
+    expected = scores.partial_r(values, predicted, given_)
+    assert scores.partial_r(values, moved, given_) == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_slope_is_that_of_a_regression():
+    random = np.random.default_rng(3)
+    values = random.normal(size=80)
+    predicted = 0.3 * values + 0.2 * random.normal(size=80) + 5
+    expected = linregress(predicted, values).slope
+    assert scores.calibration_slope(values, predicted) == pytest.approx(expected)
+    assert scores.calibration_slope(values, 2 * predicted) == pytest.approx(expected / 2)
+    assert np.isnan(scores.calibration_slope(values, np.ones(80)))

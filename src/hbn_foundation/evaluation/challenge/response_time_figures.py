@@ -161,9 +161,7 @@ def _transform(panel: Axes, places: np.ndarray) -> None:
     panel.set_ylabel("% of the trials (dashed: all right)")
 
 
-def _coverage(
-    panel: Axes, times: np.ndarray, edges: np.ndarray, shares: np.ndarray
-) -> None:
+def _coverage(panel: Axes, times: np.ndarray, edges: np.ndarray, shares: np.ndarray) -> None:
     levels = np.linspace(0.05, 0.95, 19)
     seen = coverage(times, edges, shares, levels)
     panel.plot([0, 100], [0, 100], color=MUTED, lw=1, ls="--")
@@ -204,8 +202,9 @@ def within_subject_figure(table: pd.DataFrame) -> Figure:
         panel.axhline(0, color=INK, lw=0.8)
         mean = scores.mean_r(z, weights)
         panel.axhline(mean, color=ACCENT, lw=1.2, ls=(0, (4, 2)))
-        panel.annotate(f"mean {mean:.2f}", (1, mean), (4, 0), xycoords=("axes fraction", "data"),
-                       textcoords="offset points", va="center", color=ACCENT, fontsize=8)  # fmt: skip
+        at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        panel.annotate(f"mean {mean:.2f}", (1, mean), (4, 0), va="center", color=ACCENT,
+                       fontsize=8, **at)  # fmt: skip
         panel.set_xlim(-1, len(middle))
         panel.set_xticks([])
         panel.set_xlabel(f"{known.sum()} test subjects, sorted")

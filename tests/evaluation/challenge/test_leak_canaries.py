@@ -1,0 +1,108 @@
+"""A release whose response times follow the subject alone: who scores on it, leaks.
+
+On subjects never seen nothing can be better than a constant. A split by trials hands subjects to
+both sides, and whoever recognises them is rewarded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.neighbors import KNeighborsRegressor
+
+from hbn_foundation.evaluation.challenge.features import method_features
+from hbn_foundation.evaluation.challenge.params import BoostingParams, ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.challenge.response_time import (
+    reference_answers,
+    response_time_scores,
+)
+from hbn_foundation.evaluation.challenge.response_time_baselines import response_time_baselines
+from hbn_foundation.evaluation.metrics import bootstrap_interval
+from hbn_foundation.labels.factors import factor_table
+from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.labels.scores import nrmse
+from hbn_foundation.labels.trials import recording_trials
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import CleaningParams, SelectionParams
+from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.store import SignalStore
+from hbn_foundation.signals.trial_windows import cut_trial_windows
+
+PARAMS = ResponseTimeEvaluationParams(
+    bootstraps=200, boosting=BoostingParams(leaves=(4,), max_trees=40)
+)
+
+
+class Canary(NamedTuple):
+    store: SignalStore
+    windows: pd.DataFrame
+    people: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def canary(subject_only_bids, tmp_path_factory) -> Canary:
+    selection = SelectionParams(tasks=("contrastChangeDetection",))
+    recordings = find_recordings(subject_only_bids, selection)
+    folder = tmp_path_factory.mktemp("canary") / "store"
+    store = build_store(recordings, folder, CleaningParams(), n_jobs=2)
+    trials = recording_trials(recordings, TrialParams())
+    people = factor_table(read_participants(subject_only_bids))
+    return Canary(store, cut_trial_windows(store, trials), people)
+
+
+def folds_of(subjects: np.ndarray, n_folds: int = 4) -> list[pd.DataFrame]:
+    """Each subject is tested once; the next part validates."""
+    names = np.random.default_rng(0).permutation(np.unique(subjects))
+    part = np.arange(len(names)) % n_folds
+    words = np.array(["test", "validation", *["train"] * (n_folds - 2)])
+    return [pd.DataFrame({"subject": names, "split": words[(part - k) % n_folds]})
+            for k in range(n_folds)]  # fmt: skip
+
+
+def test_no_baseline_beats_a_constant_on_subjects_never_seen(canary, random_encoder):
+    tests, answers = [], {}
+    for splits in folds_of(canary.windows["subject"].to_numpy()):
+        test, found = response_time_baselines(
+            canary.store, canary.windows, splits, canary.people, PARAMS, 200, random_encoder
+        )
+        tests.append(test)
+        for name, answer in found.items():
+            answers.setdefault(name, []).append(answer)
+    test = pd.concat(tests, ignore_index=True)
+    assert set(answers) == set(PARAMS.baselines)
+    for name, parts in answers.items():
+        answer = pd.concat(parts, ignore_index=True)
+        score = response_time_scores(test, answer, 0.85, PARAMS.bootstraps)["nrmse"]
+        assert score.interval.high >= 1, name
+        assert score.value > 0.98, name
+    # there is much to know, for who knows the subject
+    own = response_time_scores(test, reference_answers(test)["subject_mean"], 0.85, 0)
+    assert own["nrmse"].value < 0.7
+
+
+def test_a_split_by_trials_rewards_recognising_subjects(canary):
+    windows = canary.windows.assign(split="train")
+    features = method_features(("filter_bank",), canary.store, windows, 200, PARAMS)
+    values, inputs = windows["rt"].to_numpy(), features["filter_bank"]
+    subjects = windows["subject"].to_numpy()
+    random = np.random.default_rng(0)
+    by_trial = random.permutation(len(values)) % 4
+    by_subject = pd.Series(subjects).map(
+        {name: k % 4 for k, name in enumerate(random.permutation(np.unique(subjects)))}
+    )
+    answers = {}
+    for name, part in (("trial", by_trial), ("subject", by_subject.to_numpy())):
+        answers[name] = np.empty(len(values))
+        for fold in range(4):
+            held = part == fold
+            nearest = KNeighborsRegressor(5).fit(inputs[~held], values[~held])
+            answers[name][held] = nearest.predict(inputs[held])
+    assert nrmse(values, answers["trial"]) < 0.9
+    interval = bootstrap_interval(
+        lambda chosen: nrmse(values[chosen], answers["subject"][chosen]), subjects, 200
+    )
+    assert interval.high >= 1
