@@ -78,7 +78,7 @@ def subject_only_bids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = tiny_simulation(
         n_subjects=20, rest_seconds=6.0, eyes_open_seconds=2.0, eyes_closed_seconds=2.0,
         trials_per_run=12, n_background_sources=30, rt_follows="subject", rt_subject_sd=0.35,
-        bad_channel_share=0.0, n_jobs=2,
+        bad_channel_share=0.0,
     )  # fmt: skip
     return simulate_release(tmp_path_factory.mktemp("simulated") / "subject_only", params)
 

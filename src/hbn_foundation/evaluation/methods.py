@@ -38,8 +38,8 @@ CHALLENGE_NAMES = {
     "age_sex": "age and sex",
     "time_bins": "ridge on time bins",
     "boosted_trees": "gradient-boosted trees",
-    "subject_mean": "mean of the same trials",
-    "other_runs_mean": "mean of the subject's other runs",
+    "subject_mean": "own mean, same trials",
+    "other_runs_mean": "own mean, other runs",
 }
 
 

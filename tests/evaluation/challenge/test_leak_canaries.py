@@ -48,7 +48,7 @@ def canary(subject_only_bids, tmp_path_factory) -> Canary:
     selection = SelectionParams(tasks=("contrastChangeDetection",))
     recordings = find_recordings(subject_only_bids, selection)
     folder = tmp_path_factory.mktemp("canary") / "store"
-    store = build_store(recordings, folder, CleaningParams(), n_jobs=2)
+    store = build_store(recordings, folder, CleaningParams(), n_jobs=1)
     trials = recording_trials(recordings, TrialParams())
     people = factor_table(read_participants(subject_only_bids))
     return Canary(store, cut_trial_windows(store, trials), people)

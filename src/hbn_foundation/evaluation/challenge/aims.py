@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.factors import MEAN
+from hbn_foundation.evaluation.challenge.wording import interval_text, number
 from hbn_foundation.evaluation.criteria import COLUMNS, NOT_APPLICABLE, Row, met_or_not
 from hbn_foundation.evaluation.finetuned import FINE_TUNED
 
@@ -47,21 +48,22 @@ def factor_aims(scores: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         `criterion`, `aim`, `value` (with its 95 % interval), `verdict`.
     """
-    ours = scores[scores["method"] == FINE_TUNED].set_index("factor")
-    factors = [name for name in ours.index if name != MEAN]
-    rows = [_row("mean of the factors, Pearson r over subjects", 0.2, ours.loc[MEAN], "subject_r")]
-    rows += [
-        _row(f"{name.replace('_', ' ')}, Pearson r over subjects", 0.15, ours.loc[name],
-             "subject_r")
-        for name in factors
-    ]  # fmt: skip
+    ours = scores[scores["method"] == FINE_TUNED]
+    ours = ours.sort_values("factor", key=lambda names: names != MEAN, kind="stable")
+    rows = []
+    for _, row in ours.iterrows():
+        of_mean = row["factor"] == MEAN
+        name = "mean of the factors" if of_mean else str(row["factor"]).replace("_", " ")
+        least = 0.2 if of_mean else 0.15
+        rows.append(_row(f"{name}, Pearson r over subjects", least, row, "subject_r"))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _row(name: str, least: float, scores: pd.Series, score: str) -> Row:
-    value, low, high = (float(scores[f"{score}{end}"]) for end in ("", "_low", "_high"))
+    value = float(scores[score])
     aim = f"> {least:g}"
     if np.isnan(value):
         return name, aim, "no score", NOT_APPLICABLE
-    interval = f" ({low:.2f} to {high:.2f})" if np.isfinite([low, high]).all() else ""
-    return name, aim, f"{value:.2f}{interval}", met_or_not(value > least)
+    ends = interval_text(scores, score, 2)
+    text = number(value, 2) + (f" ({ends})" if ends else "")
+    return name, aim, text, met_or_not(value > least)

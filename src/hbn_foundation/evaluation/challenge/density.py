@@ -12,7 +12,7 @@ RANGE = (0.5, 2.5)
 
 def density_of(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
     """Return ends (n + 1,) in s and shares (N, n) of the time bins; None without any."""
-    columns = sorted(name for name in table if str(name).startswith(DENSITY))
+    columns = sorted(name for name in map(str, table) if name.startswith(DENSITY))
     edges = np.linspace(*RANGE, len(columns) + 1)
     if not columns:
         return edges, None

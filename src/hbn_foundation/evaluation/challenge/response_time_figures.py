@@ -79,7 +79,7 @@ def _subject_errors(panel: Axes, table: pd.DataFrame) -> None:
             "mean": (table["rt"].mean() - table["rt"]) ** 2,
         }
     )
-    errors = np.sqrt(squares.groupby(table["subject"].to_numpy()).mean())
+    errors = squares.groupby(table["subject"].to_numpy()).mean() ** 0.5
     better = errors["model"] < errors["mean"]
     for chosen, colour in ((better, ACCENT), (~better, WARNING)):
         panel.plot(errors["mean"][chosen], errors["model"][chosen], "o", ms=4.5, mew=0,
@@ -202,9 +202,10 @@ def within_subject_figure(table: pd.DataFrame) -> Figure:
         panel.axhline(0, color=INK, lw=0.8)
         mean = scores.mean_r(z, weights)
         panel.axhline(mean, color=ACCENT, lw=1.2, ls=(0, (4, 2)))
-        at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        panel.annotate(f"mean {mean:.2f}", (1, mean), (4, 0), va="center", color=ACCENT,
-                       fontsize=8, **at)  # fmt: skip
+        panel.annotate(
+            f"mean {mean:.2f}", (1, mean), (4, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", color=ACCENT, fontsize=8,
+        )  # fmt: skip
         panel.set_xlim(-1, len(middle))
         panel.set_xticks([])
         panel.set_xlabel(f"{known.sum()} test subjects, sorted")

@@ -1,0 +1,219 @@
+"""Figures of the factors: what is answered, what of it is age, and how many windows it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.challenge.drawing import diagonal, points
+from hbn_foundation.evaluation.challenge.factors import MAIN_FACTOR
+from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
+from hbn_foundation.evaluation.challenge.subjects import PREDICTED, aggregate_windows
+from hbn_foundation.evaluation.challenge.wording import number
+from hbn_foundation.evaluation.style import (
+    ACCENT,
+    CYCLE,
+    INK,
+    MUTED,
+    WARNING,
+    new_figure,
+    note,
+    styled,
+)
+from hbn_foundation.labels import scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DRAWS = 20
+
+
+def factor_answers_figure(subjects: pd.DataFrame, factors: tuple[str, ...]) -> Figure:
+    """Draw predicted against true factors, one dot per test subject.
+
+    Parameters
+    ----------
+    subjects
+        One row per test subject: each factor, `predicted_<factor>`, `age` and `sex`.
+    factors
+        Their names.
+    """
+    with styled():
+        figure, axes = new_figure(1, len(factors), panel=(2.85, 3.2))
+        for panel, factor in zip(axes, factors, strict=True):
+            _one_factor(panel, subjects, factor)
+        axes[0].set_ylabel("predicted")
+    return figure
+
+
+def _one_factor(panel: Axes, subjects: pd.DataFrame, factor: str) -> None:
+    known = subjects[subjects[factor].notna()]
+    values = known[factor].to_numpy(float)
+    answers = known[PREDICTED + factor].to_numpy(float)
+    given = known[["age", "sex"]]
+    both = given.notna().all(axis=1).to_numpy()
+    r = scores.pearson_r(values, answers)
+    left = scores.partial_r(values[both], answers[both], given[both].to_numpy(float))
+    panel.set_title(
+        f"{named(factor)}\nr {number(r, 2) or '–'}, given age, sex {number(left, 2) or '–'}"
+    )
+    if not len(values):
+        return note(panel, "not known")
+    points(panel, values, answers)
+    panel.axhline(values.mean(), color=MUTED, lw=1, ls=":")
+    if not np.isnan(r):
+        ends = np.array([values.min(), values.max()])
+        slope = r * answers.std() / values.std()
+        panel.plot(ends, answers.mean() + slope * (ends - values.mean()), color=ACCENT, lw=1.4)
+    diagonal(panel, values, values)
+    panel.set_xlabel("true")
+    return None
+
+
+def factor_errors_figure(
+    subjects: pd.DataFrame,
+    baseline: pd.DataFrame | None,
+    predictions: pd.DataFrame,
+    params: FactorEvaluationParams,
+    factor: str = MAIN_FACTOR,
+) -> Figure:
+    """Draw the errors of one factor by subject, its prediction over age, its error over windows.
+
+    Parameters
+    ----------
+    subjects
+        Of the model: the factor, `predicted_<factor>`, `age` and `sex`.
+    baseline
+        The same of age and sex alone; None where that was not asked for.
+    predictions
+        Of windows: `subject` and `predicted_<factor>`.
+    params
+        How windows become one prediction.
+    factor
+        Which one.
+    """
+    known = subjects[subjects[factor].notna()]
+    with styled():
+        figure, axes = new_figure(1, 3, panel=(3.7, 3.4))
+        _against_demographics(axes[0], known, baseline, factor)
+        _over_age(axes[1], known, factor)
+        _over_windows(axes[2], known, predictions, params, factor)
+    return figure
+
+
+def _against_demographics(
+    panel: Axes, subjects: pd.DataFrame, baseline: pd.DataFrame | None, factor: str
+) -> None:
+    panel.set_title(f"{named(factor)}: error of each subject")
+    if baseline is None:
+        return note(panel, "age and sex are not\namong the baselines")
+    error = (subjects[PREDICTED + factor] - subjects[factor]).abs().to_numpy()
+    theirs = baseline.set_index("subject").loc[subjects["subject"]]
+    other = (theirs[PREDICTED + factor] - theirs[factor]).abs().to_numpy()
+    better = error < other
+    for chosen, colour in ((better, ACCENT), (~better, WARNING)):
+        panel.plot(other[chosen], error[chosen], "o", ms=4.5, mew=0, color=colour, alpha=0.7)
+    diagonal(panel, other, error)
+    text = f"model better in {int(better.sum())} of {len(better)} subjects"
+    panel.text(0.04, 0.97, text, transform=panel.transAxes, va="top", fontsize=8)
+    panel.margins(y=0.14)
+    panel.set_xlabel("|error| of age and sex")
+    panel.set_ylabel("|error| of the model")
+    return None
+
+
+def _over_age(panel: Axes, subjects: pd.DataFrame, factor: str) -> None:
+    panel.set_title("Prediction over age")
+    known = subjects[subjects["age"].notna()]
+    if known.empty:
+        return note(panel, "age is not known")
+    for sex, name, colour in ((0.0, "female", CYCLE[3]), (1.0, "male", CYCLE[2])):
+        part = known[known["sex"] == sex]
+        if len(part):
+            panel.plot(part["age"], part[PREDICTED + factor], "o", ms=4.5, mew=0, color=colour,
+                       alpha=0.7, label=name)  # fmt: skip
+    unknown = known[known["sex"].isna()]
+    panel.plot(unknown["age"], unknown[PREDICTED + factor], "o", ms=4.5, mew=0, color=MUTED)
+    r = scores.pearson_r(known["age"].to_numpy(float), known[PREDICTED + factor].to_numpy(float))
+    panel.text(0.04, 0.97, f"r with age {number(r, 2) or '–'}", transform=panel.transAxes, va="top",
+               fontsize=8)  # fmt: skip
+    panel.margins(y=0.16)
+    panel.legend(loc="upper right")
+    panel.set_xlabel("age (years)")
+    panel.set_ylabel("predicted")
+    return None
+
+
+def _over_windows(
+    panel: Axes, subjects: pd.DataFrame, predictions: pd.DataFrame,
+    params: FactorEvaluationParams, factor: str,
+) -> None:  # fmt: skip
+    panel.set_title("Error over windows per subject")
+    curve = error_over_windows(subjects, predictions, params, factor)
+    if curve.empty:
+        return note(panel, "one window per subject")
+    panel.plot(curve["windows"], curve["nrmse"], color=ACCENT, marker="o", ms=4)
+    panel.fill_between(curve["windows"], curve["low"], curve["high"], color=ACCENT, alpha=0.18,
+                       lw=0)  # fmt: skip
+    panel.axhline(1, color=INK, lw=0.8)
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(curve["windows"], [f"{n:g}" for n in curve["windows"]])
+    panel.minorticks_off()
+    panel.margins(y=0.2)
+    panel.set_xlabel(f"windows (random; {params.aggregation} of them)")
+    panel.set_ylabel("NRMSE of subjects (1: the mean)")
+    return None
+
+
+def error_over_windows(
+    subjects: pd.DataFrame,
+    predictions: pd.DataFrame,
+    params: FactorEvaluationParams,
+    factor: str,
+) -> pd.DataFrame:
+    """Error of subjects when only so many of their windows are seen, drawn 20 times.
+
+    Parameters
+    ----------
+    subjects
+        `subject` and the factor.
+    predictions
+        Of windows: `subject` and `predicted_<factor>`.
+    params
+        How windows become one prediction, and the seed of the draws.
+    factor
+        Which one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `windows`, mean `nrmse`, and `low` and `high`, one standard deviation over the draws away;
+        for every count in 1, 2, 4, … that half the subjects have. Empty where that is one.
+    """
+    truth = subjects.set_index(subjects["subject"].astype(str))[factor]
+    inside = predictions[predictions["subject"].astype(str).isin(truth.index)]
+    most = inside.groupby("subject").size().median()
+    random = np.random.default_rng(params.seed)
+    counts = [count for count in COUNTS if count <= most]
+    rows = []
+    for count in counts if len(counts) > 1 else []:
+        found = []
+        for _ in range(DRAWS):
+            order = inside.iloc[random.permutation(len(inside))]
+            few = order.groupby("subject").head(count)
+            answers = few[[PREDICTED + factor]].to_numpy(float)
+            whole = aggregate_windows(answers, few["subject"].to_numpy(), params)[0]
+            found.append(scores.nrmse(truth[whole.index].to_numpy(), whole.to_numpy()))
+        middle, spread = float(np.mean(found)), float(np.std(found))
+        rows.append({"windows": count, "nrmse": middle, "low": middle - spread,
+                     "high": middle + spread})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def named(factor: str) -> str:
+    """Write a factor as a reader wants it."""
+    return "p factor" if factor == "p_factor" else factor.replace("_", " ")

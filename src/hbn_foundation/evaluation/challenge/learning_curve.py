@@ -1,0 +1,64 @@
+"""How scores grow with the subjects whose labels are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from hbn_foundation.evaluation.challenge.scoring import lower_is_better
+from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
+from hbn_foundation.evaluation.finetuning_report import score_title
+from hbn_foundation.evaluation.style import ACCENT, CYCLE, MUTED, new_figure, note, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLES = {"r": "Pearson r", "auroc": "AUROC of success", "window_nrmse": "NRMSE of windows",
+          "subject_nrmse": "NRMSE of subjects", "subject_r": "Pearson r of subjects"}  # fmt: skip
+
+
+def learning_curve_figure(table: pd.DataFrame, names: tuple[str, ...] = ("nrmse", "r")) -> Figure:
+    """Draw scores over the number of training subjects.
+
+    Parameters
+    ----------
+    table
+        One row per method, share and seed: `method`, `share` (of the training subjects, 0 to 1),
+        `n_subjects` (training subjects) and the scores of the test subjects.
+    names
+        Scores, one panel each. Lines are means over seeds, bands one standard deviation.
+    """
+    shown = [name for name in names if name in table and table[name].notna().any()]
+    with styled():
+        figure, axes = new_figure(1, max(len(shown), 1), panel=(11.1 / max(len(shown), 2), 3.3))
+        if not shown:
+            note(axes[0], "no run was scored")
+            return figure
+        for panel, name in zip(axes, shown, strict=True):
+            _curve(panel, table, name)
+        axes[0].legend(loc="best")
+    return figure
+
+
+def _curve(panel: Axes, table: pd.DataFrame, name: str) -> None:
+    others = iter([colour for colour in CYCLE if colour != ACCENT])
+    better = "lower" if lower_is_better(name) else "higher"
+    title = TITLES.get(name) or score_title(name)
+    panel.set_title(f"{title} ({better} is better)")
+    ticks = table.groupby("n_subjects")["share"].mean()
+    order = sorted(table["method"].unique(), key=lambda method: method != FINE_TUNED)
+    for method in order:
+        groups = table[table["method"] == method].groupby("n_subjects")[name]
+        mean, spread = groups.mean(), groups.std(ddof=0)
+        constant = method in ("constant", "median")
+        colour = ACCENT if method == FINE_TUNED else MUTED if constant else next(others)
+        style = ":" if constant else "-"
+        panel.plot(mean.index, mean, style, marker=None if constant else "o", ms=4, color=colour,
+                   label=written_method(method))  # fmt: skip
+        panel.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.12, lw=0)
+    panel.set_xlim(0, ticks.index.max() * 1.04)
+    panel.set_xticks(ticks.index, [f"{n}\n{share:.0%}" for n, share in ticks.items()])
+    panel.set_xlabel("training subjects, share of all")
+    panel.margins(y=0.12)

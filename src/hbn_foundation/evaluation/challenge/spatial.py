@@ -1,0 +1,147 @@
+"""Where on the scalp a model looks: patterns of its components, and what hiding places changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NEAR = np.cos(np.deg2rad(30))
+
+
+class SpatialMaps(NamedTuple):
+    """Maps of a model over the channels of the layout (C).
+
+    Attributes
+    ----------
+    relevance
+        (D,) how far the prediction moves (root mean square, in its own unit) when the channels
+        within 30° of each direction are hidden.
+    directions
+        (D, 3) unit vectors.
+    weights
+        (K, C) of the learned spatial components; K is 0 without any.
+    patterns
+        (K, C) covariance of each channel with each component, over the component's deviation
+        (Haufe et al. 2014): weights say how sources are taken apart, patterns where they are.
+    importance
+        (K,) how far the prediction moves when a component is taken out.
+    """
+
+    relevance: np.ndarray
+    directions: np.ndarray
+    weights: np.ndarray
+    patterns: np.ndarray
+    importance: np.ndarray
+
+
+def spatial_maps(
+    model: nn.Module,
+    answer: Callable[[Tensor], Tensor],
+    windows: Tensor,
+    positions: np.ndarray,
+) -> SpatialMaps:
+    """Measure the maps on some windows.
+
+    Parameters
+    ----------
+    model
+        Any module; its `SpatialComponents`, where it has some, are looked at.
+    answer
+        Prediction (B,) or (B, 1) of windows (B, C, T) by that model; a channel of zeros counts as
+        missing.
+    windows
+        (B, C, T) of test subjects.
+    positions
+        (C, 3) unit vectors.
+    """
+    import torch
+
+    from hbn_foundation.models.spatial import DIRECTIONS_10_20, SpatialComponents
+
+    directions = np.array(list(DIRECTIONS_10_20.values()))
+    found = [module for module in model.modules() if isinstance(module, SpatialComponents)]
+    components = found[0] if found else None
+    model.eval()
+    with torch.no_grad():
+        usual, seen = _with_hook(components, lambda: answer(windows))
+        relevance = []
+        for direction in directions:
+            hidden = windows.clone()
+            hidden[:, torch.from_numpy(positions @ direction > NEAR)] = 0
+            relevance.append(_moved(answer(hidden), usual))
+        n_channels = windows.shape[1]
+        empty = np.empty((0, n_channels))
+        weights, patterns, importance = empty, empty, np.empty(0)
+        if components is not None and seen is not None:
+            weights = _weights(components, positions)
+            patterns = _patterns(*seen)
+            importance = np.array([
+                _moved(_without(components, k, lambda: answer(windows)), usual)
+                for k in range(len(weights))
+            ])  # fmt: skip
+    return SpatialMaps(np.array(relevance), directions, weights, patterns, importance)
+
+
+def _moved(changed: Tensor, usual: Tensor) -> float:
+    return float((changed.flatten() - usual.flatten()).float().square().mean().sqrt())
+
+
+def _with_hook(
+    components: nn.Module | None, run: Callable[[], Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+    """Run the model and keep the signals, the mask and the components that it made of them."""
+    if components is None:
+        return run(), None
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((inputs[0].float(), inputs[2], output.float()))
+
+    handle = components.register_forward_hook(keep)
+    try:
+        usual = run()
+    finally:
+        handle.remove()
+    return usual, seen[0] if seen else None
+
+
+def _without(components: nn.Module, number: int, run: Callable[[], Tensor]) -> Tensor:
+    def remove(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        changed = output.clone()
+        changed[:, number] = 0
+        return changed
+
+    handle = components.register_forward_hook(remove)
+    try:
+        return run()
+    finally:
+        handle.remove()
+
+
+def _weights(components: nn.Module, positions: np.ndarray) -> np.ndarray:
+    """Weights (K, C), by asking for the components of one channel at a time."""
+    import torch
+
+    n_channels = len(positions)
+    one_each = torch.eye(n_channels)[None]  # (1, C, C): time is the channel that is on
+    places = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.float32))
+    device = next(components.parameters()).device
+    everywhere = torch.ones(1, n_channels, dtype=torch.bool, device=device)
+    found = components(one_each.to(device), places.to(device), everywhere)
+    return found[0].float().cpu().numpy() * n_channels
+
+
+def _patterns(signals: Tensor, mask: Tensor, components: Tensor) -> np.ndarray:
+    """Covariance (K, C) of channels with components of deviation one, over usable windows."""
+    signals = signals - signals.mean(-1, keepdim=True)
+    components = components - components.mean(-1, keepdim=True)
+    deviation = components.square().mean((0, 2)).sqrt().clamp_min(1e-12)
+    products = (components @ signals.transpose(1, 2)) / signals.shape[-1]
+    present = mask.float()
+    mean = (products * present[:, None]).sum(0) / present.sum(0).clamp_min(1.0)
+    return (mean / deviation[:, None]).cpu().numpy()

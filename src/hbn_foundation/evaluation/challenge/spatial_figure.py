@@ -1,0 +1,72 @@
+"""Topographic maps of where a model looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hbn_foundation.evaluation.challenge.spatial import SpatialMaps
+from hbn_foundation.evaluation.style import new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_MAPS = 6
+RADIUS = 0.095  # m, of MNE's head
+LOWEST = -0.3
+"""Electrodes of face and neck lie lower; drawn, they would shrink the head."""
+
+
+def spatial_figure(maps: SpatialMaps, positions: np.ndarray, unit: str = "ms") -> Figure:
+    """Draw what hiding each place changes, and the patterns of the most important components.
+
+    Parameters
+    ----------
+    maps
+        Of `spatial_maps`; relevance and importance in the unit.
+    positions
+        (C, 3) unit vectors of the channels.
+    unit
+        Of the prediction.
+    """
+    order = np.argsort(maps.importance)[::-1][: MOST_MAPS - 1]
+    with styled():
+        figure, axes = new_figure(1, 1 + len(order), panel=(11.1 / MOST_MAPS, 2.5))
+        for panel in axes:
+            panel.set_axis_off()
+        top = maps.relevance.max()
+        axes[0].set_title("hidden within 30°", fontsize=9)
+        _map(axes[0], maps.relevance, maps.directions, "Blues", (0.0, float(top) or 1.0))
+        _below(axes[0], f"moves up to {top:.2g} {unit}")
+        for panel, number in zip(axes[1:], order, strict=False):
+            pattern = maps.patterns[number]
+            panel.set_title(f"component {number + 1}", fontsize=9)
+            most = float(np.abs(pattern).max()) or 1.0
+            _map(panel, pattern, positions, "RdBu_r", (-most, most))
+            _below(panel, f"without it {maps.importance[number]:.2g} {unit}")
+    return figure
+
+
+def _below(panel: Axes, text: str) -> None:
+    panel.text(0.5, -0.04, text, transform=panel.transAxes, ha="center", va="top", fontsize=8)
+
+
+def _map(
+    panel: Axes, values: np.ndarray, places: np.ndarray, colours: str, limits: tuple[float, float]
+) -> None:
+    """Draw one map; positions become a montage, so that MNE projects them as it always does."""
+    import mne
+
+    high = np.asarray(places)[:, 2] > LOWEST
+    values, places = values[high], places[high]
+    names = [f"c{number}" for number in range(len(places))]
+    info: Any = mne.create_info(names, 100.0, "eeg")
+    points = {name: RADIUS * np.asarray(place) for name, place in zip(names, places, strict=True)}
+    with mne.utils.use_log_level("ERROR"):
+        info.set_montage(mne.channels.make_dig_montage(points, coord_frame="head"))
+        mne.viz.plot_topomap(
+            values, info, axes=panel, show=False, cmap=colours, vlim=limits, contours=4,
+            sphere=(0.0, 0.0, 0.0, RADIUS), sensors="k." if len(places) < 40 else False,
+        )  # fmt: skip
