@@ -226,7 +226,7 @@ def test_example_trials_are_those_at_the_quartiles_of_the_error(planted):
     assert time[0] == pytest.approx(-0.3)
     at = np.abs(time - first["rt"]) < 0.1
     microvolts = 10  # a stored unit of this store
-    assert signals[4, at].mean() > 1.5 * microvolts > signals[5, at].mean()
+    assert 4 * microvolts > signals[4, at].mean() > 1.5 * microvolts > signals[5, at].mean()
 
 
 def test_more_windows_make_the_error_smaller():

@@ -47,8 +47,9 @@ def test_scores_of_windows_and_of_subjects(tables):
 def test_age_and_sex_leave_nothing_to_a_prediction_made_of_them(tables):
     windows, _ = tables
     made = np.tile((0.1 * windows["age"] - windows["sex"]).to_numpy()[:, None], (1, 4))
-    found = factor_scores(windows, made, FACTORS, FactorEvaluationParams(bootstraps=0))
+    found = factor_scores(windows, made, FACTORS, FactorEvaluationParams(bootstraps=20))
     assert np.isnan(found["mean.partial_r"].value)
+    assert np.isnan(found["externalizing.partial_r"].draws).all()
     assert np.isfinite(found["mean.subject_r"].value)
     unknown = windows.assign(age=np.nan)
     rest = factor_scores(unknown, made, FACTORS, FactorEvaluationParams(bootstraps=0))

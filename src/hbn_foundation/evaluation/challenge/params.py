@@ -53,19 +53,24 @@ class BoostingParams(Params):
     min_samples_leaf: int = Field(20, ge=1, description="Fewest windows in a leaf.")
 
 
-class ResponseTimeEvaluationParams(BaselineParams):
+class ManyWindowsParams(BaselineParams):
+    """Baselines of tasks in which every window counts."""
+
+    max_windows: int = Field(
+        20_000,
+        ge=10,
+        description="Most training and most validation windows of the baselines; more are thinned "
+        "evenly. Test windows are never thinned.",
+    )
+
+
+class ResponseTimeEvaluationParams(ManyWindowsParams):
     """What response times and success are compared with, on the same subjects and windows."""
 
     baselines: tuple[ResponseTimeBaseline, ...] = Field(
         RESPONSE_TIME_BASELINES,
         min_length=1,
         description="Methods scored beside the model; random_weights needs a checkpoint.",
-    )
-    max_windows: int = Field(
-        20_000,
-        ge=10,
-        description="Most training and most validation windows of the baselines; more are thinned "
-        "evenly. Test windows are never thinned.",
     )
     bin_seconds: float = Field(
         0.05,
@@ -83,19 +88,13 @@ class ResponseTimeEvaluationParams(BaselineParams):
     )
 
 
-class FactorEvaluationParams(BaselineParams):
+class FactorEvaluationParams(ManyWindowsParams):
     """What factors are compared with, and how windows become one prediction per subject."""
 
     baselines: tuple[FactorBaseline, ...] = Field(
         FACTOR_BASELINES,
         min_length=1,
         description="Methods scored beside the model; random_weights needs a checkpoint.",
-    )
-    max_windows: int = Field(
-        20_000,
-        ge=10,
-        description="Most training and most validation windows of the baselines; more are thinned "
-        "evenly. Test windows are never thinned.",
     )
     aggregation: Literal["mean", "median", "trimmed"] = Field(
         "mean", description="How the predictions of a subject's windows become one."
