@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
@@ -18,6 +20,7 @@ def encoder_features(
     windows: pd.DataFrame,
     batch_size: int,
     input_of: str | None = None,
+    prepare: nn.Module | None = None,
 ) -> dict[str, np.ndarray]:
     """Embed windows with one or more encoders in one pass over the signals.
 
@@ -32,6 +35,9 @@ def encoder_features(
     input_of
         An encoder whose input (what its tokens are made of, before any learned weight that mixes
         tokens) is returned too, as `encoder_input`.
+    prepare
+        Takes windows in volts and their present channels, and gives both as the encoders see
+        them; None where encoders take windows as the store has them.
 
     Returns
     -------
@@ -44,7 +50,7 @@ def encoder_features(
     from hbn_foundation.signals.windows import WindowReader
 
     n_samples = next(iter(encoders.values())).n_samples
-    reader = WindowReader(store, n_samples)
+    reader = WindowReader(store, n_samples, volts=prepare is not None)
     positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))
     result: dict[str, np.ndarray] = {}
     for encoder in encoders.values():
@@ -52,8 +58,11 @@ def encoder_features(
     with torch.inference_mode():
         for batch in WindowBatches(reader, windows, batch_size):
             place = batch.index.numpy()
+            signals, mask = batch.signals, batch.mask
+            if prepare is not None:
+                signals, mask = prepare(signals, mask)
             for name, encoder in encoders.items():
-                parts = encoder.inputs(batch.signals, positions, batch.mask)
+                parts = encoder.inputs(signals, positions, mask)
                 if name == input_of:
                     _put(result, "encoder_input", _flat(parts), place, len(windows))
                 tokens = torch.cat(list(encoder.embed(parts).values()), 1)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from challenge_tables import FACTORS
 
+from hbn_foundation.evaluation.challenge.features import Unlearned
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
@@ -75,10 +76,10 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 
 
 @pytest.fixture(scope="session")
-def random_encoder() -> Encoder:
+def random_encoder() -> Unlearned:
     """A small encoder with both families of tokens that has learned nothing."""
     import torch
 
     torch.manual_seed(0)
     params = EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=4, n_layers=1)
-    return Encoder(params, 100.0, N_SAMPLES).eval()
+    return Unlearned(Encoder(params, 100.0, N_SAMPLES).eval())

@@ -19,7 +19,7 @@ from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.progress import track
 
 if TYPE_CHECKING:
-    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.evaluation.challenge.features import Unlearned
     from hbn_foundation.signals.store import SignalStore
 
 WITHOUT_EEG = ("constant", "median", "age_sex")
@@ -34,7 +34,7 @@ def factor_baselines(
     factors: tuple[str, ...],
     params: FactorEvaluationParams,
     n_samples: int,
-    random_encoder: Encoder | None = None,
+    random_encoder: Unlearned | None = None,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Fit all baselines on training windows, choose on validation windows, answer the test windows.
 

@@ -31,8 +31,8 @@ from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
+    from hbn_foundation.evaluation.challenge.features import Unlearned
     from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
-    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
 MAIN_FACTOR = "externalizing"
@@ -71,7 +71,7 @@ def evaluate_factors(
     factors: tuple[str, ...],
     params: FactorEvaluationParams,
     n_samples: int,
-    random_encoder: Encoder | None = None,
+    random_encoder: Unlearned | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
 ) -> FactorScores:
     """Score predicted factors on the test subjects, baselines beside them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import electrode_weights, read_batches
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
@@ -23,13 +25,28 @@ BOOSTED = "boosted_trees"
 ON_TIME_BINS = (TIME_BINS, BOOSTED)
 
 
+class Unlearned(NamedTuple):
+    """An encoder with random weights.
+
+    Attributes
+    ----------
+    encoder
+        In evaluation mode.
+    prepare
+        See `encoder_features`.
+    """
+
+    encoder: Encoder
+    prepare: nn.Module | None = None
+
+
 def method_features(
     methods: tuple[str, ...],
     store: SignalStore,
     windows: pd.DataFrame,
     n_samples: int,
     params: BaselineParams,
-    random_encoder: Encoder | None = None,
+    random_encoder: Unlearned | None = None,
     bin_seconds: float = 0.05,
 ) -> dict[str, np.ndarray]:
     """Features (N, D) of the methods that have any, by method.
@@ -46,7 +63,7 @@ def method_features(
     params
         Bands, shrinkage, batch size.
     random_encoder
-        With random weights.
+        With random weights, and how windows reach it.
     bin_seconds
         Width of the time bins in s.
     """
@@ -56,13 +73,15 @@ def method_features(
         bins = time_bins(store, windows, n_samples, bin_seconds, params.batch_size)
         found |= {name: bins for name in ON_TIME_BINS if name in methods}
     if RANDOM in methods and random_encoder is not None:
-        if random_encoder.n_samples != n_samples:
+        encoder = random_encoder.encoder
+        if encoder.n_samples != n_samples:
             raise UserError(
-                f"evaluation: the encoder is made for windows of {random_encoder.n_samples} "
+                f"evaluation: the encoder is made for windows of {encoder.n_samples} "
                 f"samples, these have {n_samples}; leave {RANDOM} out of the baselines"
             )
-        encoders = {RANDOM: random_encoder}
-        found |= encoder_features(encoders, store, windows, params.batch_size)
+        found |= encoder_features(
+            {RANDOM: encoder}, store, windows, params.batch_size, prepare=random_encoder.prepare
+        )
     return found
 
 

@@ -32,8 +32,8 @@ from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
+    from hbn_foundation.evaluation.challenge.features import Unlearned
     from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
-    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
 MAIN = "nrmse"
@@ -69,7 +69,7 @@ def evaluate_response_times(
     people: pd.DataFrame,
     params: ResponseTimeEvaluationParams,
     n_samples: int,
-    random_encoder: Encoder | None = None,
+    random_encoder: Unlearned | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
 ) -> ResponseTimeScores:
     """Score predicted response times and success on the test subjects, baselines beside them.

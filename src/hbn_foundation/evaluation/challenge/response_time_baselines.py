@@ -19,7 +19,7 @@ from hbn_foundation.evaluation.ridge import fit_ridge
 from hbn_foundation.progress import track
 
 if TYPE_CHECKING:
-    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.evaluation.challenge.features import Unlearned
     from hbn_foundation.signals.store import SignalStore
 
 RT, P_CORRECT = "predicted_rt", "p_correct"
@@ -33,7 +33,7 @@ def response_time_baselines(
     people: pd.DataFrame,
     params: ResponseTimeEvaluationParams,
     n_samples: int,
-    random_encoder: Encoder | None = None,
+    random_encoder: Unlearned | None = None,
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Fit all baselines on training windows, choose on validation windows, answer the test windows.
 

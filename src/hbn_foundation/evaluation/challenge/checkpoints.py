@@ -1,0 +1,91 @@
+"""What the evaluation takes from a fine-tuned checkpoint beside its predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.challenge.features import Unlearned
+from hbn_foundation.evaluation.challenge.spatial import SpatialMaps, spatial_maps
+from hbn_foundation.labels.splits import check_unseen
+from hbn_foundation.signals.windows import thinned
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+MOST_WINDOWS = 64
+
+
+def check_checkpoint(checkpoint: Checkpoint, splits: pd.DataFrame) -> None:
+    """Refuse a checkpoint that was trained on a test subject, or chosen on one.
+
+    Raises
+    ------
+    UserError
+        Naming the subjects.
+    """
+    test = splits.loc[splits["split"] == "test", "subject"].astype(str)
+    for group in ("training_subjects", "validation_subjects"):
+        check_unseen(checkpoint.metadata.get(group) or (), test)
+
+
+def unlearned(checkpoint: Checkpoint, seed: int = 0) -> Unlearned:
+    """Make an encoder like the checkpoint's with random weights, its input and scales kept."""
+    from hbn_foundation.training.checkpoint import random_encoder
+    from hbn_foundation.training.finetuning.prediction import load_finetuned
+
+    return Unlearned(random_encoder(checkpoint, seed), load_finetuned(checkpoint).input)
+
+
+def checkpoint_maps(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    target: str | None = None,
+    factor: float = 1.0,
+    seed: int = 0,
+) -> SpatialMaps:
+    """Measure on test windows where on the scalp a fine-tuned model looks.
+
+    Parameters
+    ----------
+    checkpoint
+        Fine-tuned.
+    store, windows
+        The signals, and windows of test subjects; at most 64 of them are used.
+    target
+        Name of a target that is a number; None: the main one.
+    factor
+        What the prediction is multiplied by, such as 1,000 for ms.
+    seed
+        Which windows.
+    """
+    import torch
+
+    from hbn_foundation.models.params import MAIN
+    from hbn_foundation.signals.windows import WindowReader
+    from hbn_foundation.training.finetuning.prediction import load_finetuned
+
+    model = load_finetuned(checkpoint)
+    n_samples = checkpoint.metadata["n_samples"]
+    reader = WindowReader(store, n_samples, volts=model.input is not None)
+    few = windows.iloc[thinned(len(windows), MOST_WINDOWS, seed)]
+    signals, mask = reader.read_scaled(few["row"].to_numpy(), few["start"].to_numpy())
+    reader.close()
+    positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))
+
+    def answer(windows: Tensor) -> Tensor:
+        present = mask & (windows != 0).any(-1)
+        outputs = model(*_placed(model.prepare(windows, present), positions))
+        return factor * model.value(outputs, target or MAIN)
+
+    return spatial_maps(model, answer, signals, store.positions)
+
+
+def _placed(prepared: tuple[Tensor, Tensor], positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return prepared[0], positions, prepared[1]
