@@ -1,0 +1,95 @@
+"""A model fine-tuned on windows in volts is evaluated as it is: its input, its test subjects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge.checkpoints import (
+    check_checkpoint,
+    checkpoint_maps,
+    unlearned,
+)
+from hbn_foundation.evaluation.challenge.features import method_features
+from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.challenge.response_time import evaluate_response_times
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.params import MAIN, AddedTokenParams, HeadParams, InputParams
+from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.training.finetuning.extras import Extras
+from hbn_foundation.training.finetuning.finetuning import finetune
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.prediction import predict_targets
+from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+
+HEAD = HeadParams(kind="distribution", dropout=0.0, bins=40)
+TOKENS = AddedTokenParams.model_validate(
+    {"tokens": ("time",), "time": {"kind": "conv", "width": 16, "kernel": 9, "depth": 0}}
+)
+SUCCESS = {"correct": {"label": {"kind": "trial", "column": "correct", "type": "multiclass"}}}
+
+
+@pytest.fixture(scope="module")
+def tuned(planted, pretrained, tmp_path_factory):
+    """Response times and success, learned for a few epochs."""
+    extras = Extras(MoreTargets.model_validate(SUCCESS), TOKENS, InputParams(unit="volts"))
+    label = LabelParams(kind="trial", column="rt", type="regression")
+    trainer = FineTuningParams(epochs=5, batch_size=16, precision="32", monitor="loss")
+    checkpoint, history = finetune(
+        pretrained[0], planted.store, planted.windows, planted.splits, planted.people, label, HEAD,
+        PlanParams(strategy="full"), RateParams(head_lr=5e-3),
+        RegularisationParams(hide_probability=0.0), trainer,
+        {"chosen": "cpu"}, tmp_path_factory.mktemp("tuned"), extras=extras,
+    )  # fmt: skip
+    return checkpoint, history
+
+
+def test_the_model_its_maps_and_its_random_encoder(planted, tuned):
+    checkpoint, _ = tuned
+    test = planted.windows[planted.windows["subject"] >= "s16"].reset_index(drop=True)
+    found = predict_targets(checkpoint, planted.store, test)
+    predictions = test.assign(
+        predicted_rt=found.answers[MAIN], p_correct=np.exp(found.answers["correct"][:, 1])
+    )
+    random_encoder = unlearned(checkpoint)
+    params = ResponseTimeEvaluationParams(bootstraps=0, baselines=("constant", "random_weights"))
+    result = evaluate_response_times(predictions, *planted, params, 200, random_encoder)
+    scores = result.scores.set_index("method")["nrmse"]
+    assert scores["fine_tuned"] < 0.9 < scores["constant"]
+    assert scores["fine_tuned"] < scores["random_weights"]
+    maps = checkpoint_maps(checkpoint, planted.store, test, factor=1000.0)
+    places = np.array(list(DIRECTIONS_10_20))[np.argsort(maps.relevance)[-2:]]
+    assert set(places) == {"Pz", "Cz"}
+    assert maps.relevance.max() > 8  # ms
+    assert maps.importance.max() > 1  # ms
+
+
+def test_a_random_encoder_sees_windows_as_the_model_does(planted, tuned):
+    checkpoint, _ = tuned
+    made = unlearned(checkpoint, seed=1)
+    assert made.prepare is not None
+    again, other = unlearned(checkpoint, seed=1), unlearned(checkpoint, seed=2)
+    weights = [one.encoder.trunk[0].attention.out.weight for one in (made, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    few = planted.windows.head(4).assign(split="train")
+    params = ResponseTimeEvaluationParams(baselines=("random_weights",))
+    found = method_features(params.baselines, planted.store, few, 200, params, made)
+    bare = method_features(params.baselines, planted.store, few, 200, params,
+                           made._replace(prepare=None))  # fmt: skip
+    assert found["random_weights"].shape == bare["random_weights"].shape
+    assert not np.allclose(found["random_weights"], bare["random_weights"])
+    with pytest.raises(UserError, match="the encoder is made for windows of 200 samples"):
+        method_features(params.baselines, planted.store, few, 150, params, made)
+
+
+def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(planted, tuned):
+    checkpoint, _ = tuned
+    check_checkpoint(checkpoint, planted.splits)
+    for split in ("train", "validation"):
+        moved = planted.splits["split"].where(planted.splits["split"] != split, "test")
+        with pytest.raises(UserError, match="of the subjects it is to be evaluated on"):
+            check_checkpoint(checkpoint, planted.splits.assign(split=moved))
