@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 MOST_FOR_MEAN = 1000
+ON_COVARIANCES = ("riemann", "filter_bank")
 #: Band powers differ in kind from channel to channel; everything else keeps its variances.
 SCALED_PER_FEATURE = ("band_power",)
 
@@ -41,7 +42,7 @@ def classical_features(
         See `measure`.
     """
     measured = measure(methods, store, windows, n_samples, params)
-    for name in ("riemann", "filter_bank"):
+    for name in ON_COVARIANCES:
         if name in measured:
             measured[name] = tangent_vectors(measured[name], train)
     return measured
@@ -106,14 +107,26 @@ def tangent_vectors(matrices: np.ndarray, train: np.ndarray) -> np.ndarray:
         Which windows (N,) the mean is taken of; more than 1,000 are thinned evenly, for the mean
         of that many moves no further.
     """
+    return to_tangent(tangent_spaces(matrices, train), matrices)
+
+
+def tangent_spaces(matrices: np.ndarray, train: np.ndarray) -> list[Any]:
+    """Fit pyriemann's tangent space of each band; parameters as for `tangent_vectors`."""
     from pyriemann.tangentspace import TangentSpace
 
     chosen = np.flatnonzero(train)
     if len(chosen) > MOST_FOR_MEAN:
         chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FOR_MEAN).astype(np.int64)]
-    columns = []
-    for band in range(matrices.shape[1]):
-        of_band = matrices[:, band].astype(np.float64)
-        space = TangentSpace(metric="riemann").fit(of_band[chosen])
-        columns.append(space.transform(of_band).astype(np.float32))
+    return [
+        TangentSpace(metric="riemann").fit(of_band[chosen].astype(np.float64))
+        for of_band in matrices.swapaxes(0, 1)
+    ]
+
+
+def to_tangent(spaces: list[Any], matrices: np.ndarray) -> np.ndarray:
+    """Map covariances (N, bands, V, V) to fitted tangent spaces, bands side by side."""
+    columns = [
+        space.transform(of_band.astype(np.float64)).astype(np.float32)
+        for space, of_band in zip(spaces, matrices.swapaxes(0, 1), strict=True)
+    ]
     return np.concatenate(columns, 1)

@@ -8,6 +8,7 @@ import pytest
 from challenge_tables import FACTORS
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge import features
 from hbn_foundation.evaluation.challenge.factor_baselines import factor_baselines
 from hbn_foundation.evaluation.challenge.factors import evaluate_factors
 from hbn_foundation.evaluation.challenge.features import time_bins
@@ -97,6 +98,21 @@ def test_nothing_of_the_test_subjects_is_used(planted, answered, random_encoder)
     )
     for name, answer in answers.items():
         pd.testing.assert_frame_equal(answer, again[name])
+
+
+def test_windows_are_answered_alike_a_few_at_a_time(planted, answered, monkeypatch):
+    monkeypatch.setattr(features, "MOST_AT_ONCE", 7)
+    few = ResponseTimeEvaluationParams(baselines=("filter_bank", "time_bins"), bootstraps=0)
+    _, answers = response_time_baselines(
+        planted.store, planted.windows, planted.splits, planted.people, few, 200
+    )
+    _, whole = answered
+    pd.testing.assert_frame_equal(answers["time_bins"], whole["time_bins"], rtol=1e-4)
+    monkeypatch.undo()
+    _, once = response_time_baselines(
+        planted.store, planted.windows, planted.splits, planted.people, few, 200
+    )
+    pd.testing.assert_frame_equal(answers["filter_bank"], once["filter_bank"], rtol=1e-4)
 
 
 def test_time_bins_are_means_over_time(planted):

@@ -7,14 +7,11 @@ import pytest
 import torch
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.challenge.checkpoints import (
-    check_checkpoint,
-    checkpoint_maps,
-    unlearned,
-)
-from hbn_foundation.evaluation.challenge.features import method_features
+from hbn_foundation.evaluation.challenge.checkpoints import checkpoint_maps, unlearned
+from hbn_foundation.evaluation.challenge.features import WindowFeatures
 from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.challenge.response_time import evaluate_response_times
+from hbn_foundation.evaluation.challenge.tasks import evaluate_response_time_model
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import MAIN, AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
@@ -77,19 +74,21 @@ def test_a_random_encoder_sees_windows_as_the_model_does(planted, tuned):
     assert not torch.equal(weights[0], weights[2])
     few = planted.windows.head(4).assign(split="train")
     params = ResponseTimeEvaluationParams(baselines=("random_weights",))
-    found = method_features(params.baselines, planted.store, few, 200, params, made)
-    bare = method_features(params.baselines, planted.store, few, 200, params,
-                           made._replace(prepare=None))  # fmt: skip
+    store, methods = planted.store, params.baselines
+    found = WindowFeatures(methods, store, 200, params, made).fit(few)
+    bare = WindowFeatures(methods, store, 200, params, made._replace(prepare=None)).fit(few)
     assert found["random_weights"].shape == bare["random_weights"].shape
     assert not np.allclose(found["random_weights"], bare["random_weights"])
     with pytest.raises(UserError, match="the encoder is made for windows of 200 samples"):
-        method_features(params.baselines, planted.store, few, 150, params, made)
+        WindowFeatures(methods, store, 150, params, made)
 
 
 def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(planted, tuned):
     checkpoint, _ = tuned
-    check_checkpoint(checkpoint, planted.splits)
     for split in ("train", "validation"):
         moved = planted.splits["split"].where(planted.splits["split"] != split, "test")
         with pytest.raises(UserError, match="of the subjects it is to be evaluated on"):
-            check_checkpoint(checkpoint, planted.splits.assign(split=moved))
+            evaluate_response_time_model(
+                checkpoint, planted.windows, planted.store, planted.windows,
+                planted.splits.assign(split=moved), planted.people, ResponseTimeEvaluationParams(),
+            )  # fmt: skip

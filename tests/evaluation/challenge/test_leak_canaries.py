@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from hbn_foundation.evaluation.challenge.features import method_features
+from hbn_foundation.evaluation.challenge.features import WindowFeatures
 from hbn_foundation.evaluation.challenge.params import BoostingParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.challenge.response_time import (
     reference_answers,
@@ -86,8 +86,8 @@ def test_no_baseline_beats_a_constant_on_subjects_never_seen(canary, random_enco
 
 def test_a_split_by_trials_rewards_recognising_subjects(canary):
     windows = canary.windows.assign(split="train")
-    features = method_features(("filter_bank",), canary.store, windows, 200, PARAMS)
-    values, inputs = windows["rt"].to_numpy(), features["filter_bank"]
+    features = WindowFeatures(("filter_bank",), canary.store, 200, PARAMS)
+    values, inputs = windows["rt"].to_numpy(), features.fit(windows)["filter_bank"]
     subjects = windows["subject"].to_numpy()
     random = np.random.default_rng(0)
     by_trial = random.permutation(len(values)) % 4

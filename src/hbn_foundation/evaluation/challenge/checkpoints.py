@@ -9,7 +9,6 @@ import pandas as pd
 
 from hbn_foundation.evaluation.challenge.features import Unlearned
 from hbn_foundation.evaluation.challenge.spatial import SpatialMaps, spatial_maps
-from hbn_foundation.labels.splits import check_unseen
 from hbn_foundation.signals.windows import thinned
 
 if TYPE_CHECKING:
@@ -19,19 +18,6 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 MOST_WINDOWS = 64
-
-
-def check_checkpoint(checkpoint: Checkpoint, splits: pd.DataFrame) -> None:
-    """Refuse a checkpoint that was trained on a test subject, or chosen on one.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects.
-    """
-    test = splits.loc[splits["split"] == "test", "subject"].astype(str)
-    for group in ("training_subjects", "validation_subjects"):
-        check_unseen(checkpoint.metadata.get(group) or (), test)
 
 
 def unlearned(checkpoint: Checkpoint, seed: int = 0) -> Unlearned:

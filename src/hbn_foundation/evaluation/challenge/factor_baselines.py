@@ -9,7 +9,12 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE
-from hbn_foundation.evaluation.challenge.features import method_features
+from hbn_foundation.evaluation.challenge.features import (
+    Answer,
+    WindowFeatures,
+    always,
+    in_parts,
+)
 from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
 from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
 from hbn_foundation.evaluation.demographics import fit_demographics
@@ -74,33 +79,42 @@ def factor_baselines(
     table = with_columns(windows, known, [*factors, ANY, "age", "sex"])
     table = baseline_windows(table, splits, ANY, params.max_windows, params.seed)
     _check_factors(table, factors)
-    features = method_features(params.baselines, store, table, n_samples, params, random_encoder)
-    methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in features]
-    answers: dict[str, np.ndarray] = {}
-    for method in track(methods, "baselines"):
-        columns = [_answer(method, features.get(method), table, name, params) for name in factors]
-        answers[method] = np.column_stack(columns)
-    test = table[table["split"] == "test"].drop(columns=ANY).reset_index(drop=True)
-    return test, answers
+    tested = table["split"] == "test"
+    learned, test = table[~tested].reset_index(drop=True), table[tested].reset_index(drop=True)
+    features = WindowFeatures(params.baselines, store, n_samples, params, random_encoder)
+    found = features.fit(learned)
+    methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in found]
+    fits = {
+        method: [_fit(method, found.get(method), learned, name, params) for name in factors]
+        for method in track(methods, "baselines")
+    }
+    answers: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    for part in in_parts(test):
+        found = features(part)
+        for method, of_factors in fits.items():
+            said = [answer(found.get(method), part) for answer in of_factors]
+            answers[method].append(np.column_stack(said))
+    stacked = {method: np.concatenate(parts) for method, parts in answers.items()}
+    return test.drop(columns=ANY), stacked
 
 
-def _answer(
+def _fit(
     method: str, features: np.ndarray | None, table: pd.DataFrame, factor: str,
     params: FactorEvaluationParams,
-) -> np.ndarray:  # fmt: skip
+) -> Answer:  # fmt: skip
     splits, values = table["split"].to_numpy(dtype=str), table[factor].to_numpy(dtype=float)
-    test = splits == "test"
     if features is None:
         training = table[splits == "train"].drop_duplicates("subject")
         of_subjects = training[factor].to_numpy(dtype=float)
         if method == "age_sex":
-            return fit_demographics(training, of_subjects).predict(table[test])
+            people = fit_demographics(training, of_subjects)
+            return lambda _, windows: people.predict(windows)
         middle = np.nanmedian if method == "median" else np.nanmean
-        return np.full(int(test.sum()), float(middle(of_subjects)))
+        return always(float(middle(of_subjects)))
     known = ~np.isnan(values)
     scaling: Scaling = "feature" if method in SCALED_PER_FEATURE else "global"
     ridge = fit_ridge(features[known], values[known], splits[known], params.strengths, scaling)
-    return ridge.predict(features[test])
+    return lambda inputs, _: ridge.predict(inputs)
 
 
 def _check_factors(table: pd.DataFrame, factors: tuple[str, ...]) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.baselines import classical_features
+from hbn_foundation.evaluation.baselines import (
+    ON_COVARIANCES,
+    measure,
+    tangent_spaces,
+    to_tangent,
+)
 from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import electrode_weights, read_batches
@@ -23,6 +29,9 @@ RANDOM = "random_weights"
 TIME_BINS = "time_bins"
 BOOSTED = "boosted_trees"
 ON_TIME_BINS = (TIME_BINS, BOOSTED)
+MOST_AT_ONCE = 8192
+#: What a fitted method says (N,) of windows, from their features and their table.
+Answer = Callable[[Any, pd.DataFrame], np.ndarray]
 
 
 class Unlearned(NamedTuple):
@@ -39,25 +48,21 @@ class Unlearned(NamedTuple):
     encoder: Encoder
     prepare: nn.Module | None = None
 
+    @property
+    def n_samples(self) -> int:
+        """Length of the windows that it takes."""
+        return self.encoder.n_samples
 
-def method_features(
-    methods: tuple[str, ...],
-    store: SignalStore,
-    windows: pd.DataFrame,
-    n_samples: int,
-    params: BaselineParams,
-    random_encoder: Unlearned | None = None,
-    bin_seconds: float = 0.05,
-) -> dict[str, np.ndarray]:
-    """Features (N, D) of the methods that have any, by method.
+
+class WindowFeatures:
+    """Features (N, D) of the methods that have any.
 
     Parameters
     ----------
     methods
         Names; those without features are left out, and so is `random_weights` without an encoder.
-    store, windows
-        The signals, and where the windows are, with their `split`; what must be fitted is fitted
-        on those of training subjects.
+    store
+        The signals.
     n_samples
         Length of a window.
     params
@@ -66,23 +71,81 @@ def method_features(
         With random weights, and how windows reach it.
     bin_seconds
         Width of the time bins in s.
+
+    Raises
+    ------
+    UserError
+        When the encoder is made for windows of another length.
     """
-    train = (windows["split"] == "train").to_numpy()
-    found = classical_features(methods, store, windows, train, n_samples, params)
-    if set(methods) & set(ON_TIME_BINS):
-        bins = time_bins(store, windows, n_samples, bin_seconds, params.batch_size)
-        found |= {name: bins for name in ON_TIME_BINS if name in methods}
-    if RANDOM in methods and random_encoder is not None:
-        encoder = random_encoder.encoder
-        if encoder.n_samples != n_samples:
+
+    def __init__(
+        self,
+        methods: tuple[str, ...],
+        store: SignalStore,
+        n_samples: int,
+        params: BaselineParams,
+        random_encoder: Unlearned | None = None,
+        bin_seconds: float = 0.05,
+    ) -> None:
+        self.methods = methods
+        self.store = store
+        self.n_samples = n_samples
+        self.params = params
+        self.random_encoder = random_encoder if RANDOM in methods else None
+        self.bin_seconds = bin_seconds
+        self._spaces: dict[str, list[Any]] = {}
+        made_for = n_samples if self.random_encoder is None else self.random_encoder.n_samples
+        if made_for != n_samples:
             raise UserError(
-                f"evaluation: the encoder is made for windows of {encoder.n_samples} "
-                f"samples, these have {n_samples}; leave {RANDOM} out of the baselines"
+                f"evaluation: the encoder is made for windows of {made_for} samples, these have "
+                f"{n_samples}; leave {RANDOM} out of the baselines"
             )
-        found |= encoder_features(
-            {RANDOM: encoder}, store, windows, params.batch_size, prepare=random_encoder.prepare
-        )
-    return found
+
+    def fit(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Fit what must be fitted on the training windows; return the features of all, by method.
+
+        Parameters
+        ----------
+        windows
+            Where the windows are, with their `split` (N rows).
+        """
+        found = self._measured(windows)
+        train = (windows["split"] == "train").to_numpy()
+        for name in ON_COVARIANCES:
+            if name in found:
+                self._spaces[name] = tangent_spaces(found[name], train)
+        return self._mapped(found)
+
+    def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Features (N, D) of further windows, by method."""
+        return self._mapped(self._measured(windows))
+
+    def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        store, n_samples, params = self.store, self.n_samples, self.params
+        found = measure(self.methods, store, windows, n_samples, params)
+        if set(self.methods) & set(ON_TIME_BINS):
+            bins = time_bins(store, windows, n_samples, self.bin_seconds, params.batch_size)
+            found |= {name: bins for name in ON_TIME_BINS if name in self.methods}
+        if self.random_encoder is not None:
+            encoder, prepare = self.random_encoder
+            found |= encoder_features(
+                {RANDOM: encoder}, store, windows, params.batch_size, prepare=prepare
+            )
+        return found
+
+    def _mapped(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return found | {name: to_tangent(s, found[name]) for name, s in self._spaces.items()}
+
+
+def always(value: float) -> Answer:
+    """Answer every window alike."""
+    return lambda _, windows: np.full(len(windows), value)
+
+
+def in_parts(windows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield windows a few thousand at a time, so that their features need little memory."""
+    for first in range(0, len(windows), MOST_AT_ONCE):
+        yield windows.iloc[first : first + MOST_AT_ONCE]
 
 
 def time_bins(

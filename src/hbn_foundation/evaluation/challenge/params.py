@@ -53,8 +53,8 @@ class BoostingParams(Params):
     min_samples_leaf: int = Field(20, ge=1, description="Fewest windows in a leaf.")
 
 
-class ManyWindowsParams(BaselineParams):
-    """Baselines of tasks in which every window counts."""
+class ChallengeEvaluationParams(BaselineParams):
+    """What both of the challenge's tasks are evaluated with."""
 
     max_windows: int = Field(
         20_000,
@@ -62,9 +62,19 @@ class ManyWindowsParams(BaselineParams):
         description="Most training and most validation windows of the baselines; more are thinned "
         "evenly. Test windows are never thinned.",
     )
+    others: dict[str, str] = Field(
+        {},
+        description="Further models to stand beside, by name: the predictions.parquet of each, of "
+        "the same test windows; scratch for one of a run with trainer.start=from_scratch.",
+    )
+    learning_curve: str | None = Field(
+        None,
+        description="A CSV of scores over training subjects, drawn in the report: method, share, "
+        "n_subjects, seed and scores, one row per run.",
+    )
 
 
-class ResponseTimeEvaluationParams(ManyWindowsParams):
+class ResponseTimeEvaluationParams(ChallengeEvaluationParams):
     """What response times and success are compared with, on the same subjects and windows."""
 
     baselines: tuple[ResponseTimeBaseline, ...] = Field(
@@ -88,7 +98,7 @@ class ResponseTimeEvaluationParams(ManyWindowsParams):
     )
 
 
-class FactorEvaluationParams(ManyWindowsParams):
+class FactorEvaluationParams(ChallengeEvaluationParams):
     """What factors are compared with, and how windows become one prediction per subject."""
 
     baselines: tuple[FactorBaseline, ...] = Field(

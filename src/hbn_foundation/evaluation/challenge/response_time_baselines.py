@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,13 @@ from scipy.special import expit, logit
 
 from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE
 from hbn_foundation.evaluation.challenge.boosting import fit_boosted_trees
-from hbn_foundation.evaluation.challenge.features import BOOSTED, method_features
+from hbn_foundation.evaluation.challenge.features import (
+    BOOSTED,
+    Answer,
+    WindowFeatures,
+    always,
+    in_parts,
+)
 from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
 from hbn_foundation.evaluation.demographics import fit_demographics
@@ -68,63 +74,77 @@ def response_time_baselines(
         When a split has no window with a response time.
     """
     table = baseline_windows(windows, splits, "rt", params.max_windows, params.seed)
-    features = method_features(
-        params.baselines, store, table, n_samples, params, random_encoder, params.bin_seconds
-    )
     table = with_columns(table, people, ["age", "sex"])
-    methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in features]
-    test = table[table["split"] == "test"].reset_index(drop=True)
-    answers: dict[str, pd.DataFrame] = {}
-    for method in track(methods, "baselines"):
-        times = _times(method, features.get(method), table, params)
-        success = _success(method, features.get(method), table, params)
-        answers[method] = pd.DataFrame({RT: times, P_CORRECT: success})
-    return test, answers
+    tested = table["split"] == "test"
+    known, test = table[~tested].reset_index(drop=True), table[tested].reset_index(drop=True)
+    features = WindowFeatures(
+        params.baselines, store, n_samples, params, random_encoder, params.bin_seconds
+    )
+    found = features.fit(known)
+    methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in found]
+    fits = {
+        method: (_fit_times(method, found.get(method), known, params),
+                 _fit_success(method, found.get(method), known, params))
+        for method in track(methods, "baselines")
+    }  # fmt: skip
+    answers: dict[str, list[pd.DataFrame]] = {method: [] for method in methods}
+    for part in in_parts(test):
+        found = features(part)
+        for method, (times, success) in fits.items():
+            said = [answer(found.get(method), part) for answer in (times, success)]
+            answers[method].append(pd.DataFrame(dict(zip((RT, P_CORRECT), said, strict=True))))
+    return test, {name: pd.concat(parts, ignore_index=True) for name, parts in answers.items()}
 
 
-def _times(
+def _fit_times(
     method: str, features: np.ndarray | None, table: pd.DataFrame,
     params: ResponseTimeEvaluationParams,
-) -> np.ndarray:  # fmt: skip
+) -> Answer:  # fmt: skip
     splits, times = table["split"].to_numpy(dtype=str), table["rt"].to_numpy(dtype=float)
-    train, test = splits == "train", splits == "test"
+    train = splits == "train"
     if method == "age_sex":
-        return fit_demographics(table[train], times[train]).predict(table[test])
+        people = fit_demographics(table[train], times[train])
+        return lambda _, windows: people.predict(windows)
     if features is None:
         middle = np.median if method == "median" else np.mean
-        return np.full(int(test.sum()), float(middle(times[train])))
+        return always(float(middle(times[train])))
     if method == BOOSTED:
         trees = fit_boosted_trees(features, times, splits, params.boosting, seed=params.seed)
-        return trees.predict(features[test])
+        return lambda inputs, _: trees.predict(inputs)
     ridge = fit_ridge(features, times, splits, params.strengths, _scaling(method))
-    return ridge.predict(features[test])
+    return lambda inputs, _: ridge.predict(inputs)
 
 
-def _success(
+def _fit_success(
     method: str, features: np.ndarray | None, table: pd.DataFrame,
     params: ResponseTimeEvaluationParams,
-) -> np.ndarray:  # fmt: skip
-    """Probability of a correct answer; the training share where there is nothing to learn from."""
+) -> Answer:  # fmt: skip
+    """Fit the probability of a correct answer; the training share where nothing can be learned."""
     splits, correct = table["split"].to_numpy(dtype=str), table["correct"].to_numpy(dtype=float)
-    test, known = splits == "test", ~np.isnan(correct)
+    known = ~np.isnan(correct)
     share = training_share(table)
     held = correct[known & (splits == "validation")]
     if method in ("constant", "median") or share in (0, 1) or np.isnan(share) or not len(held):
-        return np.full(int(test.sum()), share)
+        return always(share)
     train = known & (splits == "train")
     if method == "age_sex":
-        return fit_demographics(table[train], correct[train], classes=True).predict(table[test])
+        people = fit_demographics(table[train], correct[train], classes=True)
+        return lambda _, windows: people.predict(windows)
     assert features is not None
-    labels, known_splits = correct[known].astype(np.int64), splits[known]
+    labels, inputs, parts = correct[known].astype(np.int64), features[known], splits[known]
     if method == BOOSTED:
         trees = fit_boosted_trees(
-            features[known], labels, known_splits, params.boosting, classes=True, seed=params.seed
+            inputs, labels, parts, params.boosting, classes=True, seed=params.seed
         )
-        return trees.predict(features[test])
-    probe = fit_probe(features[known], labels, known_splits, 2, params.strengths, _scaling(method))
-    logs = probe.log_probabilities(features[test])
-    # the probe weighs both classes alike; back to how frequent they are
-    return expit(logs[:, 1] - logs[:, 0] + logit(share))
+        return lambda inputs, _: trees.predict(inputs)
+    probe = fit_probe(inputs, labels, parts, 2, params.strengths, _scaling(method))
+
+    def answer(inputs: Any, _: pd.DataFrame) -> np.ndarray:
+        logs = probe.log_probabilities(inputs)
+        # the probe weighs both classes alike; back to how frequent they are
+        return expit(logs[:, 1] - logs[:, 0] + logit(share))
+
+    return answer
 
 
 def training_share(windows: pd.DataFrame) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from hbn_foundation.pipelines.challenge import nodes
+from hbn_foundation.pipelines.challenge import evaluation, nodes
 from hbn_foundation.pipelines.finetuning import nodes as finetuning
 
 #: What other pipelines make; all else is an instance's own.
@@ -14,6 +14,7 @@ RUN = "run_version"
 HARDWARE = "params:foundation.hardware"
 DATA = ["signal_store", "windows", "splits", "participants"]
 MODEL = ["params:label", "params:head", "params:plan", "params:rates"]
+TESTED = ["checkpoint", "predictions", "signal_store", "windows", "splits"]
 EXTRAS = ["params:more_targets", "params:tokens", "params:input"]
 
 
@@ -37,7 +38,9 @@ def create_challenge1(**_: object) -> Pipeline:
         name="prepare",
         tags="training",
     )
-    return _instance("challenge1", prepare, nodes.predict_response_times)
+    return _instance(
+        "challenge1", prepare, nodes.predict_response_times, _response_time_evaluation()
+    )
 
 
 def create_challenge2(**_: object) -> Pipeline:
@@ -60,12 +63,12 @@ def create_challenge2(**_: object) -> Pipeline:
         name="prepare",
         tags="training",
     )
-    return _instance("challenge2", prepare, nodes.predict_factors)
+    return _instance("challenge2", prepare, nodes.predict_factors, _factor_evaluation())
 
 
-def _instance(namespace: str, prepare: Any, predict: Callable[..., Any]) -> Pipeline:
+def _instance(namespace: str, prepare: Any, predict: Callable[..., Any], scoring: list) -> Pipeline:
     """Put the template into a namespace: `windows` becomes `challenge1.windows`, and so on."""
-    template = Pipeline([prepare, *_training_nodes(), _prediction_node(predict)])
+    template = Pipeline([prepare, *_training_nodes(), _prediction_node(predict), *scoring])
     inputs = {*SHARED, RUN} & template.inputs()
     return pipeline(
         template, namespace=namespace, inputs=inputs, parameters={HARDWARE}, tags=namespace
@@ -117,3 +120,41 @@ def _prediction_node(predict: Callable[..., Any]) -> Any:
         name="predict",
         tags="evaluation",
     )
+
+
+def _response_time_evaluation() -> list:
+    return [
+        node(
+            evaluation.evaluate_response_times,
+            inputs=[*TESTED, "participants", "params:evaluation"],
+            outputs=["metrics", "scores", "answers"],
+            name="evaluate",
+            tags="evaluation",
+        ),
+        node(
+            evaluation.report_response_times,
+            inputs=[*TESTED, "scores", "metrics", "history", "params:evaluation"],
+            outputs=["page", "report", "answers_figure", "spatial_figure"],
+            name="report",
+            tags="evaluation",
+        ),
+    ]
+
+
+def _factor_evaluation() -> list:
+    return [
+        node(
+            evaluation.evaluate_factors,
+            inputs=[*TESTED, "participants", "params:evaluation"],
+            outputs=["metrics", "scores", "answers", "subject_predictions"],
+            name="evaluate",
+            tags="evaluation",
+        ),
+        node(
+            evaluation.report_factors,
+            inputs=[*TESTED, "scores", "metrics", "answers", "history", "params:evaluation"],
+            outputs=["page", "report", "answers_figure", "spatial_figure"],
+            name="report",
+            tags="evaluation",
+        ),
+    ]

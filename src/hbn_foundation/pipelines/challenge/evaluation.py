@@ -1,0 +1,134 @@
+"""Nodes that evaluate and report; each hands its work to one function of a room below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hbn_foundation.evaluation.challenge.params import (
+    FactorEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
+from hbn_foundation.pipelines import types
+
+
+def evaluate_response_times(
+    checkpoint: Any,
+    predictions: types.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    evaluation: ResponseTimeEvaluationParams,
+) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame]:
+    """Score response times and success of the test trials, baselines beside the model.
+
+    Returns
+    -------
+    metrics : dict
+        Everything that is a number.
+    scores : DataFrame
+        One row per method.
+    answers : DataFrame
+        What every method says of every test trial.
+    """
+    from hbn_foundation.evaluation.challenge import tasks
+
+    result = tasks.evaluate_response_time_model(
+        checkpoint, predictions, signal_store, windows, splits, participants, evaluation
+    )
+    return result.metrics, result.scores, result.answers
+
+
+def report_response_times(
+    checkpoint: Any,
+    predictions: types.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    scores: types.DataFrame,
+    metrics: dict[str, Any],
+    history: types.DataFrame,
+    evaluation: ResponseTimeEvaluationParams,
+) -> tuple[str, str, Any, Any]:
+    """Print the scores, and write the report.
+
+    Returns
+    -------
+    page : str
+        HTML with all figures.
+    report : str
+        The scores in plain text.
+    answers_figure, spatial_figure : Figure
+        Two of the page's figures.
+    """
+    from hbn_foundation.evaluation.challenge import tasks
+
+    return _shown(
+        tasks.report_response_times(
+            checkpoint, predictions, signal_store, windows, splits, scores, metrics, history,
+            evaluation,
+        )
+    )  # fmt: skip
+
+
+def evaluate_factors(
+    checkpoint: Any,
+    predictions: types.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    evaluation: FactorEvaluationParams,
+) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
+    """Score the factors of the test subjects, baselines beside the model.
+
+    Returns
+    -------
+    metrics : dict
+        Everything that is a number.
+    scores : DataFrame
+        One row per method and factor.
+    answers : DataFrame
+        What every method says of every test subject.
+    subject_predictions : DataFrame
+        The model's rows of these.
+    """
+    from hbn_foundation.evaluation.challenge import tasks
+    from hbn_foundation.evaluation.finetuned import FINE_TUNED
+
+    result = tasks.evaluate_factor_model(
+        checkpoint, predictions, signal_store, windows, splits, participants, evaluation
+    )
+    answers = result.subjects
+    own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
+    return result.metrics, result.scores, answers, own
+
+
+def report_factors(
+    checkpoint: Any,
+    predictions: types.DataFrame,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    scores: types.DataFrame,
+    metrics: dict[str, Any],
+    answers: types.DataFrame,
+    history: types.DataFrame,
+    evaluation: FactorEvaluationParams,
+) -> tuple[str, str, Any, Any]:
+    """Print the scores, and write the report; returns as `report_response_times`."""
+    from hbn_foundation.evaluation.challenge import tasks
+
+    return _shown(
+        tasks.report_factors(
+            checkpoint, predictions, signal_store, windows, splits, scores, metrics, answers,
+            history, evaluation,
+        )
+    )  # fmt: skip
+
+
+def _shown(report: Any) -> tuple[str, str, Any, Any]:
+    from hbn_foundation.evaluation.report import show
+
+    show(report.text)
+    return report.page, report.text, report.figures["answers"], report.figures["spatial"]
