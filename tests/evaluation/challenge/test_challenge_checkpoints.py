@@ -58,7 +58,7 @@ def test_the_model_its_maps_and_its_random_encoder(planted, tuned):
     assert scores["fine_tuned"] < 0.9 < scores["constant"]
     assert scores["fine_tuned"] < scores["random_weights"]
     maps = checkpoint_maps(checkpoint, planted.store, test, factor=1000.0)
-    places = np.array(list(DIRECTIONS_10_20))[np.argsort(maps.relevance)[-2:]]
+    places = np.array(list(DIRECTIONS_10_20))[np.argsort(maps.relevance[0])[-2:]]
     assert set(places) == {"Pz", "Cz"}
     assert maps.relevance.max() > 8  # ms
     assert maps.importance.max() > 1  # ms

@@ -29,11 +29,12 @@ def windows() -> torch.Tensor:
 def test_hiding_the_channels_that_are_used_moves_the_prediction(windows):
     place = NAMES.index("O1")
     maps = spatial_maps(torch.nn.Identity(), lambda x: x[:, place].mean(-1), windows, POSITIONS)
-    assert int(np.argmax(maps.relevance)) == place
-    assert maps.relevance[NAMES.index("Fz")] == 0
+    (relevance,) = maps.relevance
+    assert int(np.argmax(relevance)) == place
+    assert relevance[NAMES.index("Fz")] == 0
     assert maps.patterns.shape == (0, 19)
     usual = windows[:, place].mean(-1).square().mean().sqrt()
-    assert maps.relevance[place] == pytest.approx(float(usual), rel=1e-5)
+    assert relevance[place] == pytest.approx(float(usual), rel=1e-5)
 
 
 def test_components_have_patterns_and_importance(windows):
@@ -58,6 +59,14 @@ def test_components_have_patterns_and_importance(windows):
     assert maps.patterns[2, 3] == pytest.approx(one, abs=0.05)
     # nothing stays hooked to the model
     assert not components._forward_hooks
+
+
+def test_several_predictions_have_a_map_each(windows):
+    places = [NAMES.index(name) for name in ("F7", "O2")]
+    maps = spatial_maps(torch.nn.Identity(), lambda x: x[:, places, 0], windows, POSITIONS)
+    assert maps.relevance.argmax(1).tolist() == places
+    figure = spatial_figure(maps, POSITIONS, "", ("first", "second"))
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["first", "second"]
 
 
 def test_maps_are_drawn_with_and_without_components(windows):

@@ -11,6 +11,8 @@ import numpy as np
 
 from hbn_foundation.evaluation.challenge.params import BoostingParams
 
+FEW = 5000
+
 
 @dataclass(frozen=True)
 class BoostedTrees:
@@ -67,24 +69,27 @@ def fit_boosted_trees(
         numbers and log loss of classes.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     make = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
     train, held = splits == "train", splits == "validation"
     best: BoostedTrees | None = None
-    for leaves in params.leaves:
-        model = make(
-            max_iter=params.max_trees,
-            learning_rate=params.learning_rate,
-            max_leaf_nodes=leaves,
-            min_samples_leaf=params.min_samples_leaf,
-            early_stopping=False,
-            random_state=seed,
-        ).fit(features[train], values[train])
-        stages = _stages(model, features[held])
-        errors = [_error(values[held], answer, classes) for answer in stages]
-        fewest = int(np.argmin(errors))
-        if best is None or errors[fewest] < best.validation_error:
-            best = BoostedTrees(model, fewest + 1, errors[fewest])
+    # a tree of few windows takes less time than its threads take to meet on a busy machine
+    with threadpool_limits(1 if train.sum() < FEW else None):
+        for leaves in params.leaves:
+            model = make(
+                max_iter=params.max_trees,
+                learning_rate=params.learning_rate,
+                max_leaf_nodes=leaves,
+                min_samples_leaf=params.min_samples_leaf,
+                early_stopping=False,
+                random_state=seed,
+            ).fit(features[train], values[train])
+            stages = _stages(model, features[held])
+            errors = [_error(values[held], answer, classes) for answer in stages]
+            fewest = int(np.argmin(errors))
+            if best is None or errors[fewest] < best.validation_error:
+                best = BoostedTrees(model, fewest + 1, errors[fewest])
     assert best is not None
     return best
 

@@ -32,7 +32,7 @@ def checkpoint_maps(
     checkpoint: Checkpoint,
     store: SignalStore,
     windows: pd.DataFrame,
-    target: str | None = None,
+    targets: tuple[str, ...] = (),
     factor: float = 1.0,
     seed: int = 0,
 ) -> SpatialMaps:
@@ -44,10 +44,10 @@ def checkpoint_maps(
         Fine-tuned.
     store, windows
         The signals, and windows of test subjects; at most 64 of them are used.
-    target
-        Name of a target that is a number; None: the main one.
+    targets
+        Names of targets that are numbers; none: the main one.
     factor
-        What the prediction is multiplied by, such as 1,000 for ms.
+        What predictions are multiplied by, such as 1,000 for ms.
     seed
         Which windows.
     """
@@ -65,10 +65,12 @@ def checkpoint_maps(
     reader.close()
     positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))
 
+    names = targets or (MAIN,)
+
     def answer(windows: Tensor) -> Tensor:
         present = mask & (windows != 0).any(-1)
         outputs = model(*_placed(model.prepare(windows, present), positions))
-        return factor * model.value(outputs, target or MAIN)
+        return factor * torch.stack([model.value(outputs, name) for name in names], 1)
 
     return spatial_maps(model, answer, signals, store.positions)
 

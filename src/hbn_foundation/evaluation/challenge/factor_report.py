@@ -81,8 +81,9 @@ PICTURES = {
     ),
     "spatial": (
         "Where on the scalp it looks",
-        "First: how far the prediction of externalizing moves when the channels around a place are "
-        "hidden. Others: the learned components that matter most, as patterns.",
+        "How far the prediction of each factor moves when the channels within 30° of a place are "
+        "hidden; behind these, where the model has learned spatial components, the patterns of "
+        "those that matter most to the first.",
     ),
     **OF_BOTH,
 }
@@ -129,7 +130,7 @@ def factor_figures(
     history
         One row per epoch of the training.
     maps
-        Of `spatial_maps`.
+        Of `spatial_maps`, one prediction per factor.
     learning_curve
         See `learning_curve_figure`.
 
@@ -149,10 +150,11 @@ def factor_figures(
         ),
     }
     if maps is not None:
-        figures["spatial"] = spatial_figure(maps, store.positions, "")
+        names = tuple(map(named, factors))
+        figures["spatial"] = spatial_figure(maps, store.positions, "", names)
     if learning_curve is not None and len(learning_curve):
-        names = ("window_nrmse", "subject_r")
-        figures["learning_curve"] = learning_curve_figure(learning_curve, names)
+        curves = ("window_nrmse", "subject_r")
+        figures["learning_curve"] = learning_curve_figure(learning_curve, curves)
     if history is not None:
         figures["training"] = finetuning_figure(history, "Factors")
     return figures

@@ -108,7 +108,8 @@ def evaluate_factors(
     found = {name: factor_scores(test, answer, factors, params) for name, answer in answers.items()}
     table = _score_table(found, kinds, factors)
     for _, row in table[table["factor"] == MEAN].iterrows():
-        say(f"{row['name']}: NRMSE {row['window_nrmse']:.3f}, r {row['subject_r']:.3f} of subjects")
+        r = "" if np.isnan(row["subject_r"]) else f", r {row['subject_r']:.3f} of subjects"
+        say(f"{row['name']}: NRMSE {row['window_nrmse']:.3f} of windows{r}, mean of the factors")
     subjects = [
         subject_predictions(
             test[["subject"]].assign(**dict(zip(columns, answer.T, strict=True))),

@@ -19,8 +19,8 @@ class SpatialMaps(NamedTuple):
     Attributes
     ----------
     relevance
-        (D,) how far the prediction moves (root mean square, in its own unit) when the channels
-        within 30° of each direction are hidden.
+        (M, D) how far each of M predictions moves (root mean square, in its own unit) when the
+        channels within 30° of each direction are hidden.
     directions
         (D, 3) unit vectors.
     weights
@@ -29,7 +29,7 @@ class SpatialMaps(NamedTuple):
         (K, C) covariance of each channel with each component, over the component's deviation
         (Haufe et al. 2014): weights say how sources are taken apart, patterns where they are.
     importance
-        (K,) how far the prediction moves when a component is taken out.
+        (K,) how far the first prediction moves when a component is taken out.
     """
 
     relevance: np.ndarray
@@ -52,8 +52,8 @@ def spatial_maps(
     model
         Any module; its `SpatialComponents`, where it has some, are looked at.
     answer
-        Prediction (B,) or (B, 1) of windows (B, C, T) by that model; a channel of zeros counts as
-        missing.
+        Predictions (B,) or (B, M) of windows (B, C, T) by that model; a channel of zeros counts
+        as missing.
     windows
         (B, C, T) of test subjects.
     positions
@@ -81,14 +81,16 @@ def spatial_maps(
             weights = _weights(components, positions)
             patterns = _patterns(*seen)
             importance = np.array([
-                _moved(_without(components, k, lambda: answer(windows)), usual)
+                _moved(_without(components, k, lambda: answer(windows)), usual)[0]
                 for k in range(len(weights))
             ])  # fmt: skip
-    return SpatialMaps(np.array(relevance), directions, weights, patterns, importance)
+    return SpatialMaps(np.stack(relevance, 1), directions, weights, patterns, importance)
 
 
-def _moved(changed: Tensor, usual: Tensor) -> float:
-    return float((changed.flatten() - usual.flatten()).float().square().mean().sqrt())
+def _moved(changed: Tensor, usual: Tensor) -> np.ndarray:
+    """Root mean square difference (M,) of predictions (B,) or (B, M)."""
+    difference = (changed - usual).float().reshape(len(usual), -1)
+    return difference.square().mean(0).sqrt().cpu().numpy()
 
 
 def _with_hook(

@@ -19,7 +19,12 @@ LOWEST = -0.3
 """Electrodes of face and neck lie lower; drawn, they would shrink the head."""
 
 
-def spatial_figure(maps: SpatialMaps, positions: np.ndarray, unit: str = "ms") -> Figure:
+def spatial_figure(
+    maps: SpatialMaps,
+    positions: np.ndarray,
+    unit: str = "ms",
+    names: tuple[str, ...] = ("hidden within 30°",),
+) -> Figure:
     """Draw what hiding each place changes, and the patterns of the most important components.
 
     Parameters
@@ -30,17 +35,20 @@ def spatial_figure(maps: SpatialMaps, positions: np.ndarray, unit: str = "ms") -
         (C, 3) unit vectors of the channels.
     unit
         Of the prediction.
+    names
+        Titles of the maps of relevance, one for each prediction.
     """
-    order = np.argsort(maps.importance)[::-1][: MOST_MAPS - 1]
+    order = np.argsort(maps.importance)[::-1][: max(MOST_MAPS - len(names), 2)]
     with styled():
-        figure, axes = new_figure(1, 1 + len(order), panel=(11.1 / MOST_MAPS, 2.5))
+        figure, axes = new_figure(1, len(names) + len(order), panel=(11.1 / MOST_MAPS, 2.5))
         for panel in axes:
             panel.set_axis_off()
-        top = maps.relevance.max()
-        axes[0].set_title("hidden within 30°", fontsize=9)
-        _map(axes[0], maps.relevance, maps.directions, "Blues", (0.0, float(top) or 1.0))
-        _below(axes[0], f"moves up to {top:.2g} {unit}")
-        for panel, number in zip(axes[1:], order, strict=False):
+        for panel, name, relevance in zip(axes, names, maps.relevance, strict=False):
+            top = float(relevance.max())
+            panel.set_title(name, fontsize=9)
+            _map(panel, relevance, maps.directions, "Blues", (0.0, top or 1.0))
+            _below(panel, f"moves up to {top:.2g} {unit}")
+        for panel, number in zip(axes[len(names) :], order, strict=True):
             pattern = maps.patterns[number]
             panel.set_title(f"component {number + 1}", fontsize=9)
             most = float(np.abs(pattern).max()) or 1.0

@@ -32,7 +32,7 @@ from hbn_foundation.evaluation.challenge.response_time_report import (
     response_time_text,
 )
 from hbn_foundation.evaluation.challenge.subjects import PREDICTED
-from hbn_foundation.evaluation.challenge_predictions import test_windows
+from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
 from hbn_foundation.labels.factors import FACTORS, factor_table
 
 if TYPE_CHECKING:
@@ -191,11 +191,13 @@ def report_factors(
         One row per epoch of the training.
     """
     test = test_windows(checkpoint, windows, splits)
-    maps = checkpoint_maps(checkpoint, store, test, seed=params.seed)
+    factors = predicted_factors(predictions)
+    target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
+    targets = tuple(target_of[factor] for factor in factors)
+    maps = checkpoint_maps(checkpoint, store, test, targets, seed=params.seed)
     figures = factor_figures(
-        subjects, predictions, predicted_factors(predictions), params, store, history, maps,
-        _learning_curve(params),
-    )  # fmt: skip
+        subjects, predictions, factors, params, store, history, maps, _learning_curve(params)
+    )
     page = factor_page(scores, metrics, figures, about(checkpoint))
     return Report(page, factor_text(scores, metrics), figures)
 
