@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def predict_response_times(
     table = test[[*IDENTITY, "trial", "rt"]].copy()
     table["predicted_rt"] = said.answers[MAIN]
     table["correct"] = test["correct"]
-    table["p_correct"] = _probability(checkpoint.metadata, said, SUCCESS, RIGHT)
+    table["p_correct"] = _probability(checkpoint.metadata, said, SUCCESS, RIGHT, windows)
     shares = said.shares.get(MAIN)
     if shares is None:
         return table
@@ -130,11 +130,29 @@ def learned_columns(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _probability(
-    metadata: Mapping[str, Any], said: Predictions, column: str, value: str
+    metadata: Mapping[str, Any], said: Predictions, column: str, value: str, windows: pd.DataFrame
 ) -> np.ndarray | float:
-    """Probability (N,) that a column has a value; NaN where no target is about it."""
+    """Probability (N,) that a column has a value; NaN where no target is about it.
+
+    A model that was trained with weights of classes takes all classes for equally frequent; its
+    answer is taken back to how frequent the value is among the windows of its training subjects.
+    """
     for name, learned in learned_columns(metadata).items():
         described = metadata["targets"] if name == MAIN else metadata["more_targets"][name]
         if learned == column and value in described["names"]:
-            return np.exp(said.answers[name])[:, described["names"].index(value)]
+            place = described["names"].index(value)
+            shares = np.exp(said.answers[name])
+            if metadata["parameters"]["regularisation"]["class_weights"]:
+                trained = set(map(str, metadata["training_subjects"]))
+                of_training = windows["subject"].astype(str).isin(trained)
+                shares = shares * _frequencies(windows.loc[of_training, column], described["names"])
+            return shares[:, place] / shares.sum(1)
     return np.nan
+
+
+def _frequencies(values: pd.Series, names: Sequence[str]) -> np.ndarray:
+    """Count each value (K,), numbers as they are written without a fraction; at least one."""
+    written = values.dropna().map(
+        lambda value: f"{value:g}" if isinstance(value, int | float) else str(value)
+    )
+    return np.array([max(int((written == name).sum()), 1) for name in names], dtype=float)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
+from planted_trials import FACTORS
+
 N_BINS = 40
 
 

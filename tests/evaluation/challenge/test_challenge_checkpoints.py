@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.challenge.checkpoints import checkpoint_maps, unlearned
@@ -12,45 +15,14 @@ from hbn_foundation.evaluation.challenge.features import WindowFeatures
 from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.challenge.response_time import evaluate_response_times
 from hbn_foundation.evaluation.challenge.tasks import evaluate_response_time_model
-from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import MAIN, AddedTokenParams, HeadParams, InputParams
+from hbn_foundation.evaluation.challenge_predictions import predict_response_times
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
-from hbn_foundation.training.finetuning.extras import Extras
-from hbn_foundation.training.finetuning.finetuning import finetune
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.prediction import predict_targets
-from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-
-HEAD = HeadParams(kind="distribution", dropout=0.0, bins=40)
-TOKENS = AddedTokenParams.model_validate(
-    {"tokens": ("time",), "time": {"kind": "conv", "width": 16, "kernel": 9, "depth": 0}}
-)
-SUCCESS = {"correct": {"label": {"kind": "trial", "column": "correct", "type": "multiclass"}}}
-
-
-@pytest.fixture(scope="module")
-def tuned(planted, pretrained, tmp_path_factory):
-    """Response times and success, learned for a few epochs."""
-    extras = Extras(MoreTargets.model_validate(SUCCESS), TOKENS, InputParams(unit="volts"))
-    label = LabelParams(kind="trial", column="rt", type="regression")
-    trainer = FineTuningParams(epochs=5, batch_size=16, precision="32", monitor="loss")
-    checkpoint, history = finetune(
-        pretrained[0], planted.store, planted.windows, planted.splits, planted.people, label, HEAD,
-        PlanParams(strategy="full"), RateParams(head_lr=5e-3),
-        RegularisationParams(hide_probability=0.0), trainer,
-        {"chosen": "cpu"}, tmp_path_factory.mktemp("tuned"), extras=extras,
-    )  # fmt: skip
-    return checkpoint, history
 
 
 def test_the_model_its_maps_and_its_random_encoder(planted, tuned):
     checkpoint, _ = tuned
     test = planted.windows[planted.windows["subject"] >= "s16"].reset_index(drop=True)
-    found = predict_targets(checkpoint, planted.store, test)
-    predictions = test.assign(
-        predicted_rt=found.answers[MAIN], p_correct=np.exp(found.answers["correct"][:, 1])
-    )
+    predictions = predict_response_times(checkpoint, planted.store, planted.windows, planted.splits)
     random_encoder = unlearned(checkpoint)
     params = ResponseTimeEvaluationParams(bootstraps=0, baselines=("constant", "random_weights"))
     result = evaluate_response_times(predictions, *planted, params, 200, random_encoder)
@@ -62,6 +34,21 @@ def test_the_model_its_maps_and_its_random_encoder(planted, tuned):
     assert set(places) == {"Pz", "Cz"}
     assert maps.relevance.max() > 8  # ms
     assert maps.importance.max() > 1  # ms
+
+
+def test_success_has_a_probability_although_classes_were_weighed(planted, tuned):
+    checkpoint, _ = tuned
+    weighed = predict_response_times(checkpoint, planted.store, planted.windows, planted.splits)
+    metadata = copy.deepcopy(checkpoint.metadata)
+    metadata["parameters"]["regularisation"]["class_weights"] = False
+    bare = checkpoint.__class__(checkpoint.weights, metadata)
+    as_said = predict_response_times(bare, planted.store, planted.windows, planted.splits)
+    train = planted.windows[planted.windows["subject"] < "s12"]
+    share = train["correct"].mean()
+    expected = expit(logit(as_said["p_correct"]) + logit(share))
+    np.testing.assert_allclose(weighed["p_correct"], expected, rtol=1e-5)
+    assert abs(weighed["p_correct"].mean() - share) < abs(as_said["p_correct"].mean() - share)
+    assert (weighed["predicted_rt"] == as_said["predicted_rt"]).all()
 
 
 def test_a_random_encoder_sees_windows_as_the_model_does(planted, tuned):

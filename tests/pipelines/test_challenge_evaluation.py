@@ -1,0 +1,117 @@
+"""The evaluation of both challenges alone, from predictions to the page, by their pipelines."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge.params import (
+    FactorEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
+from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
+from hbn_foundation.pipelines import challenge
+from planted_trials import (
+    FACTORS,
+    Planted,
+    plant,
+    pretrained_on,
+    tuned_for_factors,
+    tuned_for_times,
+)
+
+NAMED = {"F": 0.0, "M": 1.0}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Planted:
+    """As ingestion has it: the sex of participants is a letter."""
+    found = plant(tmp_path_factory.mktemp("planted"))
+    letters = found.people["sex"].map({code: name for name, code in NAMED.items()})
+    return found._replace(people=found.people.assign(sex=letters))
+
+
+@pytest.fixture(scope="module")
+def foundation(planted, tmp_path_factory):
+    return pretrained_on(planted, tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="module")
+def times(planted, foundation, tmp_path_factory) -> dict:
+    """Data of challenge 1."""
+    checkpoint, history = tuned_for_times(planted, foundation, tmp_path_factory.mktemp("times"))
+    store, windows, splits, _ = planted
+    predictions = predict_response_times(checkpoint, store, windows, splits)
+    return {"checkpoint": checkpoint, "history": history, "predictions": predictions}
+
+
+def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
+    """Run the evaluation of a challenge; everything it makes, by name."""
+    pipeline = getattr(challenge, f"create_{name}")().from_nodes(f"{name}.evaluate")
+    given = {
+        "signal_store": planted.store, "splits": planted.splits, "participants": planted.people,
+        f"params:{name}.evaluation": evaluation, f"{name}.windows": planted.windows,
+        **{f"{name}.{key}": value for key, value in data.items()},
+    }  # fmt: skip
+    for node in pipeline.nodes:  # one at a time: a run forgets what none of its nodes wants
+        catalog = DataCatalog({key: MemoryDataset(given[key]) for key in node.inputs})
+        made = SequentialRunner().run(pipeline.only_nodes(node.name), catalog)
+        given |= {key: dataset.load() for key, dataset in made.items()}
+    return {key.removeprefix(f"{name}."): given[key] for key in pipeline.all_outputs()}
+
+
+def test_response_times(planted, times, tmp_path):
+    path = tmp_path / "scratch.parquet"
+    times["predictions"].assign(predicted_rt=1.6).to_parquet(path)
+    curve = tmp_path / "curve.csv"
+    pd.DataFrame({"method": "fine_tuned", "share": [0.1, 1.0], "n_subjects": [2, 12], "seed": 0,
+                  "nrmse": [1.0, 0.8]}).to_csv(curve, index=False)  # fmt: skip
+    params = ResponseTimeEvaluationParams(
+        bootstraps=40, baselines=("constant", "age_sex", "band_power", "random_weights"),
+        others={"scratch": str(path)}, learning_curve=str(curve),
+    )  # fmt: skip
+    found = run(planted, "challenge1", times, params)
+    scores = found["scores"].set_index("method")
+    assert scores.index[0] == "fine_tuned"
+    assert scores.loc["scratch", "nrmse"] > 0.99
+    assert scores.loc["age_sex", "nrmse"] > 0.9
+    assert len(found["answers"]) == len(scores) * len(times["predictions"])
+    assert "from scratch" in found["report"]
+    for title in ("Three trials", "Where on the scalp", "How many subjects", "Course of the"):
+        assert title in found["page"]
+    assert times["checkpoint"].metadata["run_id"] in found["page"]
+    assert found["answers_figure"].axes
+    assert found["spatial_figure"].axes
+
+
+def test_factors(planted, foundation, tmp_path_factory):
+    checkpoint, history = tuned_for_factors(planted, foundation, tmp_path_factory.mktemp("factors"))
+    windows = planted.windows.merge(planted.people[["subject", *FACTORS]], on="subject")
+    predictions = predict_numbers(checkpoint, planted.store, windows, planted.splits)
+    data = {"checkpoint": checkpoint, "history": history, "predictions": predictions}
+    params = FactorEvaluationParams(bootstraps=40, baselines=("constant", "age_sex", "band_power"))
+    found = run(planted._replace(windows=windows), "challenge2", data, params)
+    assert set(found["scores"]["factor"]) == {*FACTORS, "mean"}
+    subjects = found["subject_predictions"]
+    assert list(subjects) == [
+        "subject", *(column for name in FACTORS for column in (name, f"predicted_{name}")),
+        "n_windows", "age", "sex",
+    ]  # fmt: skip
+    assert len(subjects) == 8
+    assert subjects["sex"].isin(NAMED.values()).all()
+    assert "p factor" in found["page"]
+    maps = [panel.get_title(loc="left") for panel in found["spatial_figure"].axes]
+    assert maps == ["p factor", "attention", "internalizing", "externalizing"]
+
+
+def test_files_that_are_not_there_are_named(planted, times):
+    few = {"bootstraps": 0, "baselines": ("constant",)}
+    gone = ResponseTimeEvaluationParams(others={"scratch": "gone.parquet"}, **few)
+    with pytest.raises(UserError, match=r"evaluation\.others\.scratch=gone\.parquet: no such"):
+        run(planted, "challenge1", times, gone)
+    gone = ResponseTimeEvaluationParams(learning_curve="gone.csv", **few)
+    with pytest.raises(UserError, match=r"evaluation\.learning_curve=gone\.csv: no such"):
+        run(planted, "challenge1", times, gone)

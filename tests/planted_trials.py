@@ -1,0 +1,143 @@
+"""Trials in which a bump marks the response and its size success; subjects with traits.
+
+And models of them, fine-tuned for a moment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.signals.store import SignalStore, store_from_arrays
+
+FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
+N_SUBJECTS, N_TRIALS, SPACING = 24, 20, 300
+N_SAMPLES = 200
+
+
+class Planted(NamedTuple):
+    """What the evaluation of both tasks takes."""
+
+    store: SignalStore
+    windows: pd.DataFrame
+    splits: pd.DataFrame
+    people: pd.DataFrame
+
+
+def planted_signal(
+    random: np.random.Generator, rts: np.ndarray, correct: np.ndarray, theta: float
+) -> np.ndarray:
+    """Noise (T, 19) with a bump at each response, larger in correct trials, and theta in front."""
+    names = list(DIRECTIONS_10_20)
+    time = np.arange(SPACING * len(rts)) / 100
+    signal = random.normal(size=(len(time), 19))
+    signal[:, names.index("Fz")] += theta * np.sin(2 * np.pi * 6 * time)
+    for number, (rt, right) in enumerate(zip(rts, correct, strict=True)):
+        bump = np.exp(-0.5 * ((time - 3 * number - rt) / 0.12) ** 2)
+        signal[:, names.index("Pz")] += 2.5 * bump
+        signal[:, names.index("Cz")] += (1.5 + 1.5 * right) * bump
+    return signal
+
+
+def plant(folder: Path) -> Planted:
+    """Make the store and its tables in a folder."""
+    random = np.random.default_rng(0)
+    subjects = [f"s{number:02}" for number in range(N_SUBJECTS)]
+    traits = random.normal(size=N_SUBJECTS)
+    recordings, rows = [], []
+    for number, subject in enumerate(subjects):
+        name = f"sub-{subject}_task-contrastChangeDetection_run-1"
+        rts = np.clip(random.normal(1.6, 0.35, N_TRIALS), 0.6, 2.4)
+        correct = (random.random(N_TRIALS) < 0.8).astype(float)
+        row = {"recording": name, "subject": subject, "task": "contrastChangeDetection",
+               "run": "1"}  # fmt: skip
+        theta = np.exp(0.5 * traits[number])
+        recordings.append((row, planted_signal(random, rts, correct, theta)))
+        table = pd.DataFrame({"rt": rts, "correct": correct, "trial": np.arange(N_TRIALS)})
+        starts = SPACING * np.arange(N_TRIALS) + 50
+        rows.append(table.assign(**row, row=number, start=starts, stimulus=starts / 100 - 0.5,
+                                 side="left", response_side="left"))  # fmt: skip
+    positions = np.array(list(DIRECTIONS_10_20.values()))
+    store = store_from_arrays(folder / "store", recordings, tuple(DIRECTIONS_10_20), positions)
+    splits = pd.DataFrame(
+        {"subject": subjects, "split": ["train"] * 12 + ["validation"] * 4 + ["test"] * 8}
+    )
+    people = pd.DataFrame({"subject": subjects, "age": random.uniform(5, 21, N_SUBJECTS),
+                           "sex": np.arange(N_SUBJECTS) % 2 * 1.0})  # fmt: skip
+    for factor in FACTORS:
+        people[factor] = 0.8 * traits + 0.2 * random.normal(size=N_SUBJECTS)
+    return Planted(store, pd.concat(rows, ignore_index=True), splits, people)
+
+
+def pretrained_on(planted: Planted, folder: Path) -> Any:
+    """Checkpoint of a small encoder after one epoch."""
+    from hbn_foundation.models.params import EncoderParams
+    from hbn_foundation.signals.params import WindowParams
+    from hbn_foundation.signals.windows import cut_windows
+    from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+    from hbn_foundation.training.pretraining import pretrain
+
+    window = WindowParams(seconds=2.0, stride=4.0)
+    return pretrain(
+        planted.store, cut_windows(planted.store, window), planted.splits, planted.people,
+        EncoderParams(hidden_dim=32, n_heads=4, n_layers=1),
+        ObjectiveParams(name="band_completion"),
+        TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32"),
+        {"chosen": "cpu"}, folder, window=window,
+    )[0]  # fmt: skip
+
+
+def tuned_on(
+    planted: Planted, foundation: Any, folder: Path, label: dict[str, Any], head: dict[str, Any],
+    more: dict[str, Any], tokens: dict[str, Any], epochs: int,
+) -> tuple[Any, pd.DataFrame]:  # fmt: skip
+    """Checkpoint and history of a model that takes volts."""
+    from hbn_foundation.labels.params import LabelParams
+    from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
+    from hbn_foundation.training.finetuning.extras import Extras
+    from hbn_foundation.training.finetuning.finetuning import finetune
+    from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+    from hbn_foundation.training.finetuning.target_params import MoreTargets
+    from hbn_foundation.training.finetuning.trainer_params import (
+        FineTuningParams,
+        RegularisationParams,
+    )
+
+    extras = Extras(
+        MoreTargets.model_validate(more),
+        AddedTokenParams.model_validate(tokens),
+        InputParams(unit="volts"),
+    )
+    return finetune(
+        foundation, planted.store, planted.windows, planted.splits, planted.people,
+        LabelParams.model_validate(label), HeadParams.model_validate(head),
+        PlanParams(strategy="full"), RateParams(head_lr=5e-3),
+        RegularisationParams(hide_probability=0.0),
+        FineTuningParams(epochs=epochs, batch_size=16, precision="32", monitor="loss"),
+        {"chosen": "cpu"}, folder, extras=extras,
+    )  # fmt: skip
+
+
+def tuned_for_times(planted: Planted, foundation: Any, folder: Path) -> tuple[Any, pd.DataFrame]:
+    """Response times as distributions, and success; from convolutions."""
+    return tuned_on(
+        planted, foundation, folder,
+        {"kind": "trial", "column": "rt", "type": "regression"},
+        {"kind": "distribution", "dropout": 0.0, "bins": 40},
+        {"success": {"label": {"kind": "trial", "column": "correct", "type": "binary"}}},
+        {"tokens": ("time",), "time": {"kind": "conv", "width": 16, "kernel": 9, "depth": 0}},
+        epochs=3,
+    )  # fmt: skip
+
+
+def tuned_for_factors(planted: Planted, foundation: Any, folder: Path) -> tuple[Any, pd.DataFrame]:
+    """All factors, from the tokens that there are."""
+    numbers = {
+        name: {"kind": "participant", "column": name, "type": "regression"} for name in FACTORS
+    }
+    more = {name: {"label": numbers[name]} for name in FACTORS[:-1]}
+    return tuned_on(planted, foundation, folder, numbers[FACTORS[-1]], {}, more, {}, epochs=2)
