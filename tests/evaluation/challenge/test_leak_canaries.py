@@ -20,6 +20,7 @@ from hbn_foundation.evaluation.challenge.response_time import (
     response_time_scores,
 )
 from hbn_foundation.evaluation.challenge.response_time_baselines import response_time_baselines
+from hbn_foundation.evaluation.challenge_predictions import predict_response_times
 from hbn_foundation.evaluation.metrics import bootstrap_interval
 from hbn_foundation.labels.factors import factor_table
 from hbn_foundation.labels.params import TrialParams
@@ -31,6 +32,7 @@ from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.trial_windows import cut_trial_windows
+from planted_trials import Planted, pretrained_on, tuned_for_times
 
 PARAMS = ResponseTimeEvaluationParams(
     bootstraps=200, boosting=BoostingParams(leaves=(4,), max_trees=40)
@@ -82,6 +84,22 @@ def test_no_baseline_beats_a_constant_on_subjects_never_seen(canary, random_enco
     # there is much to know, for who knows the subject
     own = response_time_scores(test, reference_answers(test)["subject_mean"], 0.85, 0)
     assert own["nrmse"].value < 0.7
+
+
+@pytest.mark.slow
+def test_no_fine_tuned_model_beats_a_constant_on_subjects_never_seen(canary, tmp_path):
+    predictions = []
+    for number, splits in enumerate(folds_of(canary.windows["subject"].to_numpy())):
+        data = Planted(canary.store, canary.windows, splits, canary.people)
+        foundation = pretrained_on(data, tmp_path / f"pretrained{number}")
+        checkpoint, _ = tuned_for_times(data, foundation, tmp_path / f"tuned{number}")
+        found = predict_response_times(checkpoint, canary.store, canary.windows, splits)
+        predictions.append(found)
+    table = pd.concat(predictions, ignore_index=True)
+    assert len(table) == len(canary.windows)
+    score = response_time_scores(table, table, 0.85, PARAMS.bootstraps)["nrmse"]
+    assert score.interval.high >= 1
+    assert score.value > 0.98
 
 
 def test_a_split_by_trials_rewards_recognising_subjects(canary):
