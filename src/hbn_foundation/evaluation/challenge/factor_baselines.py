@@ -13,7 +13,7 @@ from hbn_foundation.evaluation.challenge.features import (
     Answer,
     WindowFeatures,
     always,
-    in_parts,
+    answer_windows,
 )
 from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
 from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
@@ -88,14 +88,7 @@ def factor_baselines(
         method: [_fit(method, found.get(method), learned, name, params) for name in factors]
         for method in track(methods, "baselines")
     }
-    answers: dict[str, list[np.ndarray]] = {method: [] for method in methods}
-    for part in in_parts(test):
-        found = features(part)
-        for method, of_factors in fits.items():
-            said = [answer(found.get(method), part) for answer in of_factors]
-            answers[method].append(np.column_stack(said))
-    stacked = {method: np.concatenate(parts) for method, parts in answers.items()}
-    return test.drop(columns=ANY), stacked
+    return test.drop(columns=ANY), answer_windows(fits, features, test)
 
 
 def _fit(

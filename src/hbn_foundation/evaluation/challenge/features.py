@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -142,10 +142,33 @@ def always(value: float) -> Answer:
     return lambda _, windows: np.full(len(windows), value)
 
 
-def in_parts(windows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield windows a few thousand at a time, so that their features need little memory."""
+def answer_windows(
+    fits: Mapping[str, Sequence[Answer]], features: WindowFeatures, windows: pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """Answer windows a few thousand at a time, so that their features need little memory.
+
+    Parameters
+    ----------
+    fits
+        By method: what it was fitted for, K of them.
+    features
+        Fitted.
+    windows
+        Where the windows are (N rows).
+
+    Returns
+    -------
+    dict
+        By method (N, K).
+    """
+    answers: dict[str, list[np.ndarray]] = {method: [] for method in fits}
     for first in range(0, len(windows), MOST_AT_ONCE):
-        yield windows.iloc[first : first + MOST_AT_ONCE]
+        part = windows.iloc[first : first + MOST_AT_ONCE]
+        found = features(part)
+        for method, of_method in fits.items():
+            said = [answer(found.get(method), part) for answer in of_method]
+            answers[method].append(np.column_stack(said))
+    return {method: np.concatenate(parts) for method, parts in answers.items()}
 
 
 def time_bins(

@@ -15,7 +15,7 @@ from hbn_foundation.evaluation.challenge.features import (
     Answer,
     WindowFeatures,
     always,
-    in_parts,
+    answer_windows,
 )
 from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
@@ -87,13 +87,10 @@ def response_time_baselines(
                  _fit_success(method, found.get(method), known, params))
         for method in track(methods, "baselines")
     }  # fmt: skip
-    answers: dict[str, list[pd.DataFrame]] = {method: [] for method in methods}
-    for part in in_parts(test):
-        found = features(part)
-        for method, (times, success) in fits.items():
-            said = [answer(found.get(method), part) for answer in (times, success)]
-            answers[method].append(pd.DataFrame(dict(zip((RT, P_CORRECT), said, strict=True))))
-    return test, {name: pd.concat(parts, ignore_index=True) for name, parts in answers.items()}
+    answers = answer_windows(fits, features, test)
+    return test, {
+        name: pd.DataFrame(said, columns=[RT, P_CORRECT]) for name, said in answers.items()
+    }
 
 
 def _fit_times(
