@@ -22,8 +22,14 @@ SHORT = """
 CHALLENGES = f"""
 challenge1:
   tokens:{SHORT}
+  evaluation:
+    bootstraps: 20
+    baselines: [constant, age_sex, time_bins, random_weights]
 challenge2:
   tokens:{SHORT}
+  evaluation:
+    bootstraps: 20
+    baselines: [constant, age_sex, band_power]
 """
 IDENTITY = ["recording", "subject", "task", "run", "start"]
 
@@ -100,6 +106,23 @@ def test_checkpoints_name_what_they_are_made_from(project):
         assert newest(project, f"08_reporting/{name}_lr_preview.png").read_bytes()[1:4] == b"PNG"
     assert "challenge1.predictions" in (project.root / "challenge1.log").read_text()
     assert "Next: kedro run --pipeline challenge2" in (project.root / "challenge1.log").read_text()
+
+
+def test_both_are_reported_beside_their_baselines(project):
+    for name, n_rows in (("challenge1", 5 + 2), ("challenge2", 4 * 5)):
+        scores = pd.read_csv(newest(project, f"08_reporting/{name}_scores.csv"))
+        assert len(scores) == n_rows  # of challenge 1 two are no fair methods
+        assert {"fine_tuned", "constant", "age_sex"} <= set(scores["method"])
+        page = newest(project, f"08_reporting/{name}.html").read_text(encoding="utf-8")
+        assert page.count("data:image/png;base64,") >= 4
+        report = newest(project, f"08_reporting/{name}_report.txt").read_text(encoding="utf-8")
+        assert "Aims" in report
+        assert "fine-tuned" in (project.root / f"{name}.log").read_text()
+        metrics = json.loads(newest(project, f"08_reporting/{name}_metrics.json").read_text())
+        assert metrics["n_subjects"] == len(held_out(project))
+        assert newest(project, f"08_reporting/{name}_spatial.png").read_bytes()[1:4] == b"PNG"
+    subjects = table(project, "07_model_output", "challenge2_subject_predictions")
+    assert set(subjects["subject"]) == held_out(project)
 
 
 def test_predictions_can_be_made_again_alone(project):
