@@ -8,12 +8,13 @@ import threading
 import time
 
 import pytest
-from stand_in import alive, expected, supervise, wait_for
+from stand_in import expected, supervise
 
 from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
+from processes import alive, wait_for
 
 
 @pytest.fixture

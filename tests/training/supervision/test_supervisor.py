@@ -163,15 +163,14 @@ def test_the_time_is_one_budget_and_ends_softly(run):
     assert supervise(run)["weights"] == expected()
 
 
-def test_the_budget_is_the_same_after_restarts(run, monkeypatch):
+def test_the_budget_is_the_same_after_restarts(run):
     real, deadlines = supervisor.Child, []
 
     def child(*arguments):
         deadlines.append(arguments[-1].deadline)
         return real(*arguments)
 
-    monkeypatch.setattr(supervisor, "Child", child)
-    supervise(run, "kill@8")
+    supervise(run, "kill@8", start_child=child)
     assert len(deadlines) == 3
     assert len(set(deadlines)) == 1
 
