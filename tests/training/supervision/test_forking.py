@@ -45,7 +45,8 @@ def test_many_children_of_one_server(server, tmp_path):
     ],
 )
 def test_each_fault_is_survived(run, server, fault, kind, what, in_stack):
-    result = supervise(run, fault, start_child=server.start_child)
+    limits = {"step_least": 2.0, "kill_after": 2.0}
+    result = supervise(run, fault, start_child=server.start_child, limits=limits)
     assert result["weights"] == expected()
     first, second = read_incidents(run.path)
     assert (first.kind, first.step) == (kind, 7)
@@ -82,10 +83,12 @@ from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision.forking import ForkServer
 server = ForkServer(("stand_in",))
 run = RunFolder(Path(sys.argv[1]), {})
-import threading
-threading.Thread(target=lambda: (
-    stand_in.wait_for(lambda: server._server and server._ready),
-    Path(sys.argv[2]).write_text(str(server._server.pid)))).start()
+import threading, time
+def tell():
+    while not (server._server and server._ready):
+        time.sleep(0.02)
+    Path(sys.argv[2]).write_text(str(server._server.pid))
+threading.Thread(target=tell).start()
 stand_in.supervise(run, start_child=server.start_child, pause=5.0,
                    limits={"step_least": 100.0, "first_step": 100.0})
 """
