@@ -7,6 +7,7 @@ even if that is killed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -21,6 +22,7 @@ Result = TypeVar("Result")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 SECONDS_BETWEEN_LOOKS = 2.0
+MANAGER = "ExecutorManagerThread"
 KILLED = "its worker process was killed, probably for want of memory"
 
 
@@ -106,7 +108,24 @@ def _run_until_broken(
                 return broken
             yield from _collect(running, broken, BrokenProcessPool)
     finally:
-        pool.shutdown(kill_workers=True)
+        with _quiet_manager():
+            pool.shutdown(kill_workers=True)
+
+
+@contextlib.contextmanager
+def _quiet_manager() -> Iterator[None]:
+    """Let loky's own thread, whose pipes close while it waits on them, print no traceback."""
+    told = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if failed.thread is None or failed.thread.name != MANAGER:
+            told(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = told
 
 
 def _end_with(parent: int) -> None:
