@@ -10,7 +10,6 @@ from hbn_foundation.labels.factors import (
     FACTORS,
     challenge_subjects,
     factor_table,
-    factor_values,
 )
 from hbn_foundation.labels.participants import read_participants
 
@@ -38,13 +37,6 @@ def test_values_and_gaps(participants):
     np.testing.assert_array_equal(table["sex"], [0, 1, np.nan, np.nan])
     np.testing.assert_array_equal(table["age"], [8.5, np.nan, 10, 11])
     np.testing.assert_array_equal(table["externalizing"], [-1, -2, -3, np.nan])
-
-
-def test_masks_stand_in_for_what_is_unknown(participants):
-    values, known = factor_values(factor_table(participants), ["b", "d", "b", "nobody"])
-    assert values.dtype == np.float32
-    np.testing.assert_allclose(values, [[-1, 0.2, 2, -2], [0] * 4, [-1, 0.2, 2, -2], [0] * 4])
-    np.testing.assert_array_equal(known, [[True] * 4, [False] * 4, [True] * 4, [False] * 4])
 
 
 def test_the_challenge_drops_its_excluded_subjects_and_those_without_factors(participants):

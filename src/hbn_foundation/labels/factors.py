@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
@@ -27,21 +24,6 @@ EXCLUDED_SUBJECTS = frozenset(
 """Subjects that the challenge leaves out because of their recordings."""
 
 SEXES = {"f": 0.0, "female": 0.0, "m": 1.0, "male": 1.0}
-
-
-class FactorValues(NamedTuple):
-    """The factors as a model learns them.
-
-    Attributes
-    ----------
-    values
-        (N, 4) float32 in the order of `FACTORS`; 0 where unknown.
-    known
-        (N, 4) bool.
-    """
-
-    values: np.ndarray
-    known: np.ndarray
 
 
 def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
@@ -71,22 +53,6 @@ def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
     words = sexes.map(lambda sex: str(sex).strip().lower()).reset_index(drop=True)
     table["sex"] = words.map(SEXES).astype(float)
     return table
-
-
-def factor_values(table: pd.DataFrame, subjects: Iterable[str]) -> FactorValues:
-    """Give each of some subjects, or of some windows' subjects, its factors and their mask.
-
-    Parameters
-    ----------
-    table
-        As `factor_table` gives it; a subject that it lacks has nothing known.
-    subjects
-        Subject of each row wanted (N,).
-    """
-    found = table.set_index("subject")[list(FACTORS)].reindex([str(s) for s in subjects])
-    values = found.to_numpy(dtype=np.float32)
-    known = np.isfinite(values)
-    return FactorValues(np.where(known, values, np.float32(0)), known)
 
 
 def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:

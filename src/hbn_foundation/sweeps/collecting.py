@@ -11,7 +11,7 @@ import pandas as pd
 from hbn_foundation.sweeps.jobs import fields
 from hbn_foundation.sweeps.params import StoreParams
 from hbn_foundation.sweeps.planner import Plan
-from hbn_foundation.sweeps.running import BLOCKED, Place
+from hbn_foundation.sweeps.running import Place
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.store import METRICS, Store
 
@@ -121,9 +121,3 @@ def _measured(metrics: dict[str, Any] | None, report: Mapping[str, Any]) -> dict
     counts = {f"n_{name}": count for name, count in metrics.get("windows", {}).items()}
     found = {name: (counts | metrics).get(name) for name in MEASURED}
     return {**found, "status": "done", "what": ""}
-
-
-def without_result(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the jobs that have no result, failed ones first."""
-    rows = table[table["status"] != "done"]
-    return rows.sort_values("status", key=lambda s: s == BLOCKED, kind="stable")
