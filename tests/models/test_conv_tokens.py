@@ -88,3 +88,19 @@ def test_patches_cannot_be_left_out_of_tokens_that_overlap():
 def test_a_kernel_has_a_middle():
     with pytest.raises(ValueError, match="kernel 4 must be odd"):
         TimeTokenParams(kernel=4)
+
+
+def test_whitening_is_fitted_before_the_courses_are_scaled(positions, windows):
+    torch.manual_seed(0)
+    time = TimeTokenParams(kind="conv", width=8, n_components=4, n_whitened=6)
+    encoder = Encoder(EncoderParams(tokens=("time",), time=time, **SMALL), SFREQ, N_SAMPLES).eval()
+    before = encoder.time.components.whitener.clone()
+    encoder.fit_normalisation([windows, windows], positions)
+    assert not torch.equal(encoder.time.components.whitener, before)
+    courses = encoder.time.features(windows.signals, positions, windows.mask).detach()
+    usable = windows.mask.any(-1)
+    torch.testing.assert_close(
+        courses[usable].flatten(0, 1).std(0), torch.ones(4), atol=0.01, rtol=0
+    )
+    with pytest.raises(ValueError, match="n_whitened 20 exceeds the 16 Fourier features"):
+        TimeTokenParams(n_whitened=20, n_frequencies=8)

@@ -55,11 +55,41 @@ def test_a_hidden_electrode_is_replaced_by_its_neighbour():
 
 
 @pytest.mark.parametrize("copies", [2, 5])
-def test_components_do_not_grow_with_the_number_of_channels(copies):
-    components = SpatialComponents(4, 8, 2.0)
+@pytest.mark.parametrize("n_whitened", [0, 6])
+def test_components_do_not_grow_with_the_number_of_channels(copies, n_whitened):
+    components = SpatialComponents(4, 8, 2.0, n_whitened)
     signals, mask = torch.randn(3, 19, 50), torch.ones(3, 19, dtype=torch.bool)
     expected = components(signals, POSITIONS, mask)
     found = components(
         signals.repeat(1, copies, 1), POSITIONS.repeat(copies, 1), mask.repeat(1, copies)
     )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def correlated(n=40):
+    """Windows in which neighbours see nearly the same: sources of very different size."""
+    random = torch.Generator().manual_seed(0)
+    fields = torch.exp(4 * POSITIONS @ POSITIONS[:12].T)
+    sources = torch.randn(n, 12, 200, generator=random) * torch.logspace(0, -2, 12)[:, None]
+    return fields @ sources, torch.ones(n, 19, dtype=torch.bool)
+
+
+def test_whitened_components_are_uncorrelated_and_of_one_size():
+    torch.manual_seed(0)
+    components = SpatialComponents(4, 32, 2.0, n_whitened=4)
+    signals, mask = correlated()
+    total = components.covariance(signals, POSITIONS, mask)
+    components.fit_whitening(total / len(signals))
+    found = components(signals, POSITIONS, mask).transpose(0, 1).flatten(1)
+    covariance = found @ found.T / found.shape[1]
+    torch.testing.assert_close(covariance, torch.eye(4), atol=0.1, rtol=0)
+    plain = SpatialComponents(4, 32, 2.0)(signals, POSITIONS, mask).transpose(0, 1).flatten(1)
+    assert torch.corrcoef(plain.detach()).fill_diagonal_(0).abs().max() > 0.5
+
+
+@pytest.mark.parametrize("n_whitened", [0, 5])
+def test_weights_say_what_is_mixed(n_whitened):
+    components = SpatialComponents(3, 8, 2.0, n_whitened)
+    signals, mask = correlated(2)
+    expected = components.weights(POSITIONS) @ signals / 19
+    torch.testing.assert_close(components(signals, POSITIONS, mask), expected, rtol=1e-3, atol=1e-4)

@@ -60,7 +60,10 @@ class ConvTokens(nn.Module):
         self.steps = next(n for n in (params.steps, 2, 1) if self.patch_samples % n == 0)
         stride = self.patch_samples // self.steps
         self.components = SpatialComponents(
-            params.n_components, params.n_frequencies, params.spatial_scale
+            params.n_components,
+            params.n_frequencies,
+            params.spatial_scale,
+            params.n_whitened,
         )
         self.register_buffer("centre", torch.zeros(params.n_components))
         self.register_buffer("scale", torch.ones(params.n_components))

@@ -15,6 +15,7 @@ from hbn_foundation.models import symmetric
 from hbn_foundation.models.band_tokens import BandTokens, Moments
 from hbn_foundation.models.conv_tokens import ConvTokens
 from hbn_foundation.models.params import FAMILIES, AddedTokenParams, EncoderParams
+from hbn_foundation.models.spatial import SpatialComponents
 from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.models.trunk import Block
 
@@ -160,8 +161,8 @@ class Encoder(nn.Module):
         Parameters
         ----------
         batches
-            Can be iterated twice; each has `signals` (B, C, T) and `mask` (B, C). Only running
-            sums are kept, so memory does not grow with the data.
+            Can be iterated several times; each has `signals` (B, C, T) and `mask` (B, C). Only
+            running sums are kept, so memory does not grow with the data.
         positions
             (C, 3).
         families
@@ -177,6 +178,8 @@ class Encoder(nn.Module):
         spectra, features = Moments(), Moments()
         band = self.band if "band" in families else None
         time = self.time if "time" in families else None
+        if time is not None and time.components.n_whitened:
+            self._fit_whitening(time.components, batches, positions)
         for batch in batches_seen:
             usable = batch.mask.any(-1)
             signals, mask = batch.signals[usable], batch.mask[usable]
@@ -192,6 +195,19 @@ class Encoder(nn.Module):
         if band is None:
             return {}
         return {"band_covariance": self._fit_tangents(spectra, batches, positions)}
+
+    def _fit_whitening(
+        self, components: SpatialComponents, batches: Iterable[Any], positions: Tensor
+    ) -> None:
+        """Set the directions that the time tokens' components mix."""
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for batch in batches:
+            usable = batch.mask.any(-1)
+            if usable.any():
+                signals, mask = batch.signals[usable], batch.mask[usable]
+                total = total + components.covariance(signals, positions, mask).double()
+                count += int(usable.sum())
+        components.fit_whitening(total / count)
 
     def _fit_tangents(self, spectra: Moments, batches: Iterable[Any], positions: Tensor) -> Tensor:
         """Set whitener, centre and scale; return the covariance of the normalised tangents."""

@@ -8,6 +8,8 @@ from hbn_foundation.params import Params
 
 TokenFamily = Literal["band", "time"]
 FAMILIES: tuple[TokenFamily, ...] = ("band", "time")
+#: Of heads of classes; see `HeadParams.subject_attenuation`.
+SUBJECT_ATTENUATION = 300.0
 #: Name of the target that others are learned beside.
 MAIN = "main"
 
@@ -72,6 +74,13 @@ class TimeTokenParams(Params):
         "unit sphere: the larger, the finer the components.",
         gt=0,
     )
+    n_whitened: int = Field(
+        0,
+        description="Uncorrelated directions, of equal variance in the training windows, that the "
+        "components mix; 0: they mix the Fourier features themselves.",
+        ge=0,
+        le=512,
+    )
     width: int = Field(64, description="conv: channels of the convolutions.", ge=1, le=1024)
     kernel: int = Field(
         15, description="conv: samples that a convolution sees; an odd number.", ge=3, le=101
@@ -90,9 +99,14 @@ class TimeTokenParams(Params):
     )
 
     @model_validator(mode="after")
-    def _kernel_has_a_middle(self) -> Self:
+    def _consistent(self) -> Self:
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd")
+        if self.n_whitened > 2 * self.n_frequencies:
+            raise ValueError(
+                f"n_whitened {self.n_whitened} exceeds the {2 * self.n_frequencies} Fourier "
+                "features that it is made from"
+            )
         return self
 
 
@@ -195,6 +209,21 @@ class HeadParams(Params):
         description="Pass the tokens through the encoder's final norm; it takes away their "
         "amplitude, and with it some accuracy. Without it the norm is no block of the model.",
     )
+    subject_attenuation: float | None = Field(
+        None,
+        description="How strongly directions of the features are scaled down in which subjects of "
+        "the same class differ: one that holds the share s of the variance is multiplied by "
+        "(1 + this · s)^-½. Classes only; null: 300 for classes, 0 for numbers.",
+        ge=0,
+    )
+    attenuated_directions: int = Field(
+        64, description="At most so many directions are scaled down.", ge=1, le=4096
+    )
+    start: Literal["probe", "zeros"] = Field(
+        "probe",
+        description="How a linear head without margin begins: at a linear probe of the features, "
+        "whose strength the validation windows choose, or at zero. Other heads have no choice.",
+    )
     bins: int = Field(40, description="distribution: bins of time.", ge=2, le=1000)
     earliest: float = Field(
         0.5, description="distribution: the window's begin, in the unit of the label (s)."
@@ -239,6 +268,17 @@ class HeadParams(Params):
     margin_warmup_steps: int = Field(
         100, description="Steps over which the margin grows from zero to its size.", ge=0
     )
+
+    def attenuation(self, classification: bool) -> float:
+        """Return how strongly differences between subjects are scaled down, defaults resolved."""
+        if self.subject_attenuation is None:
+            return SUBJECT_ATTENUATION if classification else 0.0
+        return self.subject_attenuation
+
+    @property
+    def starts_at_probe(self) -> bool:
+        """Whether the head begins at a linear probe."""
+        return self.start == "probe" and self.kind == "linear" and self.margin == "none"
 
     @property
     def is_time(self) -> bool:

@@ -32,6 +32,9 @@ DIRECTIONS_10_20: dict[str, tuple[float, float, float]] = {
 }
 
 
+WHITENING_FLOOR = 0.003  # of the mean variance of the directions
+
+
 class VirtualElectrodes(nn.Module):
     """Averages of the channels around fixed directions; nothing is learned.
 
@@ -78,6 +81,10 @@ class SpatialComponents(nn.Module):
     A component's weight at an electrode is a sum of Fourier features of its x, y, z; the mixture
     is the mean over the channels present, so that it means the same for any montage.
 
+    Neighbouring electrodes see almost the same, and a mixture that cancels what they share is the
+    difference of large weights, which gradient descent hardly finds. Whitened, the components mix
+    directions that are uncorrelated and of equal variance in the training windows instead.
+
     Parameters
     ----------
     n_components
@@ -86,20 +93,66 @@ class SpatialComponents(nn.Module):
         Spatial frequencies, each a sine and a cosine.
     spatial_scale
         Standard deviation of the frequencies, which are drawn once and stay.
+    n_whitened
+        How many uncorrelated directions are mixed; 0: the Fourier features themselves.
     """
 
     frequencies: Tensor
+    whitener: Tensor
 
-    def __init__(self, n_components: int, n_frequencies: int, spatial_scale: float) -> None:
+    def __init__(
+        self, n_components: int, n_frequencies: int, spatial_scale: float, n_whitened: int = 0
+    ) -> None:
         super().__init__()
+        self.n_whitened = n_whitened
         self.register_buffer("frequencies", spatial_scale * torch.randn(3, n_frequencies))
-        self.mix = nn.Linear(2 * n_frequencies, n_components)
-        nn.init.normal_(self.mix.weight, std=n_frequencies**-0.5)
+        if n_whitened:
+            self.mix = nn.Linear(n_whitened, n_components, bias=False)
+            nn.init.orthogonal_(self.mix.weight)
+            self.register_buffer("whitener", torch.eye(n_whitened, 2 * n_frequencies))
+        else:
+            self.mix = nn.Linear(2 * n_frequencies, n_components)
+            nn.init.normal_(self.mix.weight, std=n_frequencies**-0.5)
+
+    def functions(self, positions: Tensor) -> Tensor:
+        """Fourier features (2F, C) of positions (C, 3)."""
+        phases = positions @ self.frequencies
+        return torch.cat([phases.sin(), phases.cos()], dim=-1).T
+
+    def weights(self, positions: Tensor) -> Tensor:
+        """Weights (K, C) of the components at positions (C, 3)."""
+        functions = self.functions(positions)
+        if self.n_whitened:
+            return self.mix.weight @ (self.whitener @ functions)
+        return self.mix(functions.T).T
 
     def forward(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Components (B, K, T) of channels (B, C, T) at positions (C, 3)."""
-        phases = positions @ self.frequencies
-        weights = self.mix(torch.cat([phases.sin(), phases.cos()], dim=-1)).T  # (K, C)
-        present = mask.to(weights.dtype)
-        share = present / present.sum(-1, keepdim=True).clamp_min(1.0)
-        return (weights * share[:, None, :]) @ signals
+        return _mixed(self.weights(positions), signals, mask)
+
+    def covariance(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Sum (2F, 2F) over windows of the covariances of mixtures by single Fourier features."""
+        mixtures = _mixed(self.functions(positions), signals, mask)
+        along = mixtures.transpose(0, 1).flatten(1)
+        return along @ along.T / mixtures.shape[-1]
+
+    @torch.no_grad()
+    def fit_whitening(self, covariance: Tensor) -> None:
+        """Take the directions of largest variance, given the mean `covariance` (2F, 2F).
+
+        A share of the mean variance is added to each, so that none of sensor noise alone is
+        blown up.
+        """
+        values, directions = torch.linalg.eigh(covariance.double())
+        values, directions = values[-self.n_whitened :], directions[:, -self.n_whitened :]
+        floor = (WHITENING_FLOOR * values.mean()).clamp_min(1e-12)
+        rows = (directions / (values + floor).sqrt()).T
+        self.whitener.zero_()
+        self.whitener[: len(rows)] = rows.to(self.whitener)
+
+
+def _mixed(weights: Tensor, signals: Tensor, mask: Tensor) -> Tensor:
+    """Mean (B, K, T) over the channels present of weights (K, C) times signals (B, C, T)."""
+    present = mask.to(weights.dtype)
+    share = present / present.sum(-1, keepdim=True).clamp_min(1.0)
+    return (weights * share[:, None, :]) @ signals

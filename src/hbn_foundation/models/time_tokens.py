@@ -57,7 +57,10 @@ class TimeTokens(nn.Module):
         self.patch_samples = patch_length(params.patch_seconds, sfreq, n_samples)
         self.n_patches = n_samples // self.patch_samples
         self.components = SpatialComponents(
-            params.n_components, params.n_frequencies, params.spatial_scale
+            params.n_components,
+            params.n_frequencies,
+            params.spatial_scale,
+            params.n_whitened,
         )
         self.spectrum = PatchSpectrum(self.patch_samples)
         size = params.n_components * (self.patch_samples + self.spectrum.n_bins)
