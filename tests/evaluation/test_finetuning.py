@@ -9,7 +9,6 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.finetuning import finetuning_metrics, predictions_table
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers, chosen_windows
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.ridge import fit_ridge
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 
@@ -65,25 +64,6 @@ def test_predictions_stand_beside_the_truth(toy):
     table = predictions_table(few, numbers, np.array([1.5, 0.0, 2.5]))
     assert table["value"].tolist() == [1, 3]
     assert table["predicted"].tolist() == [1.5, 2.5]
-
-
-def test_ridge_finds_a_number_and_looks_at_no_test_window():
-    random = np.random.default_rng(0)
-    features = random.normal(size=(300, 12))
-    values = 50 + 10 * features[:, 0] + random.normal(size=300)
-    splits = np.repeat(["train", "validation", "test"], 100)
-    test = splits == "test"
-    strengths = (1e-5, 1e-2, 1.0, 100.0)
-    ridge = fit_ridge(features, values, splits, strengths)
-    assert np.corrcoef(ridge.predict(features[test]), values[test])[0, 1] > 0.95
-    assert ridge.validation_nrmse < 0.3
-    moved = np.where(test, 1e6, values)
-    again = fit_ridge(np.where(test[:, None], 1e6, features), moved, splits, strengths)
-    np.testing.assert_array_equal(again.predict(features), ridge.predict(features))
-    # nothing to find: the mean, by the strongest penalty
-    noise = fit_ridge(random.normal(size=(300, 12)), values, splits, strengths)
-    assert noise.strength <= 1e-2
-    assert noise.validation_nrmse == pytest.approx(1, abs=0.1)
 
 
 def test_all_baselines_tell_the_tasks_apart(toy, pretrained):

@@ -16,7 +16,6 @@ from hbn_foundation.evaluation.figures import foundation_figures
 from hbn_foundation.evaluation.foundation import all_features, evaluate_foundation
 from hbn_foundation.evaluation.methods import NAMES
 from hbn_foundation.evaluation.metrics import auroc
-from hbn_foundation.evaluation.probe import fit_probe
 from hbn_foundation.evaluation.report import report_text
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.params import LabelParams
@@ -24,6 +23,7 @@ from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import WindowReader, cut_windows
+from hbn_foundation.training.probe import fit_probe
 
 
 @pytest.fixture(scope="module")

@@ -123,3 +123,23 @@ def test_wrong_values_are_one_line(values, named):
     with pytest.raises(UserError, match=named) as info:
         HeadParams.model_validate(values)
     assert "\n" not in str(info.value)
+
+
+def test_differences_between_subjects_are_scaled_down_for_classes_alone():
+    classes, numbers = HeadParams(), HeadParams()
+    assert make_head(classes, N_TOKENS, DIM, 2, classification=True).strength == 300
+    assert make_head(numbers, N_TOKENS, DIM, 1, classification=False).strength == 0
+    without = make_head(HeadParams(subject_attenuation=0), N_TOKENS, DIM, 2, classification=True)
+    assert not [name for name, _ in without.named_buffers() if "attenuation" in name]
+    with pytest.raises(UserError, match=r"head.subject_attenuation=50: .* expected 0 or null"):
+        make_head(HeadParams(subject_attenuation=50), N_TOKENS, DIM, 1, classification=False)
+
+
+def test_what_is_scaled_down_is_so_in_every_output():
+    head, tokens = stir(some_head("mean", "linear")).eval(), some_tokens()
+    before = head.features(tokens)
+    head.attenuation.fit(torch.eye(DIM)[:1] * 4, torch.ones(1), 300.0)
+    after = head.features(tokens)
+    assert (after[:, 0].abs() < 0.1 * before[:, 0].abs() + 1e-6).all()
+    torch.testing.assert_close(after[:, 1:], before[:, 1:])
+    torch.testing.assert_close(head(tokens), head.output(after))

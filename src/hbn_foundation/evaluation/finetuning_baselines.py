@@ -12,12 +12,12 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE, classical_features
 from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.probe import Scaling, fit_probe, majority_log_probabilities
-from hbn_foundation.evaluation.ridge import fit_ridge
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import track
 from hbn_foundation.signals.windows import thinned
+from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
+from hbn_foundation.training.ridge import fit_ridge
 
 if TYPE_CHECKING:
     from hbn_foundation.models.encoder import Encoder

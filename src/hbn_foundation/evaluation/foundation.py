@@ -15,11 +15,11 @@ from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
 from hbn_foundation.evaluation.metrics import classification_scores, subject_interval
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
-from hbn_foundation.evaluation.probe import Scaling, fit_probe, majority_log_probabilities
 from hbn_foundation.evaluation.sample import LabelledWindows, labelled_windows
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.splits import check_disjoint, check_unseen
 from hbn_foundation.progress import say, track
+from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

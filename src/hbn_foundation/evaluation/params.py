@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
 from hbn_foundation.training.finetuning.params import Strategy
+from hbn_foundation.training.probe import STRENGTHS
 
 Baseline = Literal[
     "random_weights", "encoder_input", "filter_bank", "riemann", "band_power", "majority"
@@ -48,7 +49,7 @@ class BaselineParams(Params):
     """What classical methods measure and how they are fitted and scored."""
 
     strengths: tuple[float, ...] = Field(
-        (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0),
+        STRENGTHS,
         min_length=1,
         description="Inverse regularisation strengths, from strong to weak, from which the "
         "validation subjects choose.",

@@ -16,21 +16,23 @@ from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 #: Of these the weights of a pretraining do not depend.
-BESIDE_IT = ("training/supervision/", "training/finetuning/")
+BESIDE_IT = (
+    "training/supervision/", "training/finetuning/", "training/probe.py", "training/ridge.py",
+)  # fmt: skip
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/store.py")  # fmt: skip
-EVALUATION = tuple(
-    f"evaluation/{name}.py"
-    for name in ("baselines", "features", "foundation", "metrics", "pretext", "probe", "sample",
-                 "spectra", "cross_validation")
+EVALUATION = (
+    "training/probe.py",
+    *(f"evaluation/{name}.py"
+      for name in ("baselines", "features", "foundation", "metrics", "pretext", "sample",
+                   "spectra", "cross_validation")),
 )  # fmt: skip
 
 FINE_TUNING = (
     *PRETRAINING,
     *(f"evaluation/{name}.py"
       for name in ("baselines", "features", "finetuning", "finetuning_baselines",
-                   "finetuning_runs", "metrics", "probe", "regression_metrics", "ridge",
-                   "spectra")),
+                   "finetuning_runs", "metrics", "regression_metrics", "spectra")),
 )  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def provenance(precision: str, device_plan: dict[str, Any]) -> Provenance:
     arithmetic = [device, resolved, *_versions("torch", "numpy")]
     return Provenance(
         hash_code(PRETRAINING, arithmetic),
-        hash_code(EVALUATION, _versions("numpy", "scikit-learn", "pyriemann", "scipy")),
+        hash_code(EVALUATION, _versions("numpy", "scikit-learn", "pyriemann", "scipy"), beside=()),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.models.attenuation import Attenuation
 from hbn_foundation.models.distribution import DistributionOutput, TimeTokensOnly
 from hbn_foundation.models.margin import MarginOutput
 from hbn_foundation.models.params import MAIN, HeadParams
@@ -48,6 +49,8 @@ class Head(nn.Module):
         Classes, or values; a distribution has its bins.
     n_time
         How many of the tokens, the last ones, are time tokens; for a distribution.
+    strength
+        How strongly differences between subjects are scaled down; 0 for not at all.
     """
 
     centre: Tensor
@@ -55,7 +58,13 @@ class Head(nn.Module):
     unit: Tensor
 
     def __init__(
-        self, params: HeadParams, n_tokens: int, dim: int, n_outputs: int, n_time: int = 0
+        self,
+        params: HeadParams,
+        n_tokens: int,
+        dim: int,
+        n_outputs: int,
+        n_time: int = 0,
+        strength: float = 0.0,
     ) -> None:
         super().__init__()
         self.params = params
@@ -70,6 +79,10 @@ class Head(nn.Module):
         self.register_buffer("centre", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("unit", torch.tensor([0.0, 1.0]))
+        self.strength = strength
+        self.attenuation: nn.Module = (
+            Attenuation(n_features, params.attenuated_directions) if strength else nn.Identity()
+        )
         self.hidden: nn.Module = nn.Identity()
         if params.kind == "mlp":
             layer = nn.Linear(n_features, params.hidden_dim)
@@ -99,7 +112,11 @@ class Head(nn.Module):
 
     def features(self, tokens: Tensor) -> Tensor:
         """Features (B, F) that the output is made from: pooled, centred, after the hidden layer."""
-        return self.hidden((self.pooling(tokens) - self.centre) / self.scale)
+        return self.hidden(self.attenuation(self.normalised(tokens)))
+
+    def normalised(self, tokens: Tensor) -> Tensor:
+        """Pooled tokens (B, F), centred and of mean variance one."""
+        return (self.pooling(tokens) - self.centre) / self.scale
 
     def logits(
         self, tokens: Tensor, labels: Tensor | None = None, margin_share: float = 1.0
@@ -223,13 +240,20 @@ def make_head(
     Raises
     ------
     UserError
-        When a margin is wanted of a regression; when a distribution is wanted of classes, or of
-        tokens among which there are no time tokens, or that do not share out its bins.
+        When a margin or an attenuation is wanted of a regression; when a distribution is wanted
+        of classes, or of tokens among which there are no time tokens, or that do not share out
+        its bins.
     """
     if params.margin != "none" and not classification:
         raise UserError(
             f"head.margin={params.margin!r}: a margin is between classes; expected none for a "
             "regression"
+        )
+    strength = params.attenuation(classification)
+    if strength and not classification:
+        raise UserError(
+            f"head.subject_attenuation={strength:g}: differences between subjects may be what a "
+            "number says; expected 0 or null for a regression"
         )
     if params.kind == "distribution":
         if classification:
@@ -241,4 +265,4 @@ def make_head(
             return Head(params, n_tokens, dim, n_outputs, n_time)
         except ValueError as error:
             raise UserError(f"head.bins: {error}") from None
-    return Head(params, n_tokens, dim, n_outputs)
+    return Head(params, n_tokens, dim, n_outputs, strength=strength)

@@ -177,6 +177,7 @@ def _finetuned(model: FineTuned) -> Call:
                 "dim": encoder.params.hidden_dim,
                 "n_outputs": head.n_outputs,
                 "n_time": n_time,
+                "strength": head.strength,
             },
         )
 

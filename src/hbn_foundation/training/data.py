@@ -68,15 +68,19 @@ class WindowsOfSubjects:
         """All windows, in batches that are mixed, but the same in each pass."""
         return self._batches(self.windows, batch_size, shuffle=True)
 
+    def sample(self, most: int) -> pd.DataFrame:
+        """At most `most` rows of the windows, in the table's order; the same in each call."""
+        if len(self.windows) <= most:
+            return self.windows
+        random = np.random.default_rng(seeding.derive(self.seed, seeding.CHOICE))
+        chosen = random.choice(len(self.windows), most, replace=False)
+        return self.windows.iloc[np.sort(chosen)]
+
     def plain(self, batch_size: int, most: int) -> Iterable[Any]:
-        """At most `most` windows without the objective's additions, in the table's order."""
+        """Batches of `sample`, without the objective's additions."""
         from hbn_foundation.signals.batches import WindowBatches
 
-        windows = self.windows
-        if len(windows) > most:
-            random = np.random.default_rng(seeding.derive(self.seed, seeding.CHOICE))
-            windows = windows.iloc[np.sort(random.choice(len(windows), most, replace=False))]
-        return WindowBatches(self.reader, windows, batch_size)
+        return WindowBatches(self.reader, self.sample(most), batch_size)
 
     def _batches(self, windows: pd.DataFrame, batch_size: int, **options: Any) -> Iterable[Any]:
         from hbn_foundation.signals.batches import WindowBatches

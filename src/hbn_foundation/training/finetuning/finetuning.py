@@ -18,7 +18,7 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.data import Told, subjects_of
+from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block, make_plan
@@ -222,8 +222,9 @@ def prepare(
         for name in ("train", "validation")
     }
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    plain = Told(data["train"].plain(256, trainer.probe_windows), lambda: link.beat(START))
-    model_making.fit_model(model, store, data["train"], plain, positions, targets)
+    model_making.fit_model(
+        model, store, data, trainer.probe_windows, positions, targets, lambda: link.beat(START)
+    )
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if plan.from_scratch:
         rates = for_scratch(rates)

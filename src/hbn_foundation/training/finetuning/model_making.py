@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.models.attenuation import Attenuation
 from hbn_foundation.models.finetuned import FineTuned, HeadOf, make_finetuned
 from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.models.voltage import ChallengeModel, VoltageInput
@@ -24,12 +25,15 @@ from hbn_foundation.training.checkpoint import (
     random_encoder,
 )
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras, extras_of
+from hbn_foundation.training.finetuning.group_means import GroupMeans
+from hbn_foundation.training.finetuning.probe_start import start_from_probes
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.finetuning.data import LabelledWindows
 
 REFERENCE = "Cz"
+BATCH_SIZE = 256
 
 
 def make_model(
@@ -95,12 +99,15 @@ def make_input(extras: Extras, channel_names: Sequence[str]) -> VoltageInput | N
 def fit_model(
     model: FineTuned,
     store: SignalStore,
-    training: LabelledWindows,
-    batches: Iterable[Any],
+    data: Mapping[str, LabelledWindows],
+    most: int,
     positions: Tensor,
     targets: Mapping[str, WindowTargets],
+    tell: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Fit scales, normalisation of new tokens, heads: on windows of training subjects only.
+    """Fit scales, normalisation of new tokens, heads: on windows of training subjects.
+
+    Only how strongly a probe is regularised that a head begins at, is chosen on validation windows.
 
     Parameters
     ----------
@@ -108,22 +115,25 @@ def fit_model(
         As `make_model` made it.
     store
         Has the scales of the recordings.
-    training
-        The training windows with their targets.
-    batches
-        Of some of them, as they are read; can be iterated several times.
+    data
+        `train` and `validation`, with their targets.
+    most
+        Windows of each that are used at most.
     positions
         (C, 3).
     targets
         By name, the main one first.
+    tell
+        Called after each batch.
     """
+    training = data["train"]
     if isinstance(model.input, VoltageInput):
         rows = np.unique(training.windows["row"].to_numpy(dtype=np.int64))
         model.input.scale.copy_(torch.from_numpy(channel_scales(store, rows)))
-    prepared = Prepared(model, batches)
+    batches = {name: Prepared(model, part, most, tell) for name, part in data.items()}
     if model.added:
-        model.encoder.fit_normalisation(prepared, positions, model.added)
-    model.fit_head(prepared, positions)
+        model.encoder.fit_normalisation(batches["train"], positions, model.added)
+    model.fit_head(batches["train"], positions)
     for number, (name, one) in enumerate(targets.items()):
         head = model.head.parts[name]
         if one.is_regression:
@@ -131,6 +141,43 @@ def fit_model(
         if head.params.kind == "distribution":
             column = training.targets[:, number]
             head.fit_prior(column[~column.isnan()])
+    fit_attenuation(model, training, batches["train"], positions)
+    start_from_probes(model, data, batches, positions, targets)
+
+
+@torch.no_grad()
+def fit_attenuation(
+    model: FineTuned,
+    training: LabelledWindows,
+    batches: Iterable[Any],
+    positions: Tensor,
+) -> None:
+    """Find the directions in which subjects of a class differ; parameters as for `fit_model`.
+
+    A class of which the windows hold one subject has no such directions.
+    """
+    found = {}
+    subjects = training.windows["subject"].to_numpy()
+    for number, (name, head) in enumerate(model.head.parts.items()):
+        if isinstance(head.attenuation, Attenuation):
+            values = training.targets[:, number].numpy()
+            found[name] = GroupMeans.of(subjects, values, len(head.centre))
+    if not found:
+        return
+    was_training = model.training
+    model.eval()
+    for batch in batches:
+        usable = batch.mask.any(-1)
+        if usable.any():
+            signals, mask = batch.signals[usable], batch.mask[usable]
+            tokens = model.tokens(model.encoder.inputs(signals, positions, mask))
+            for name, means in found.items():
+                means.add(model.head.parts[name].normalised(tokens), batch.index[usable])
+    for name, means in found.items():
+        head = model.head.parts[name]
+        assert isinstance(head.attenuation, Attenuation)
+        head.attenuation.fit(*means.within_classes(), head.strength)
+    model.train(was_training)
 
 
 def channel_scales(store: SignalStore, rows: Iterable[int]) -> np.ndarray:
@@ -146,24 +193,34 @@ def channel_scales(store: SignalStore, rows: Iterable[int]) -> np.ndarray:
 
 
 class Prepared:
-    """Batches as the encoder sees them.
+    """Batches of some windows as the encoder sees them; `index` is a place among all of them.
 
     Parameters
     ----------
     model
         Prepares them.
-    batches
-        As they are read.
+    windows
+        Reads them.
+    most
+        How many at most.
+    tell
+        Called after each batch.
     """
 
-    def __init__(self, model: FineTuned, batches: Iterable[Any]) -> None:
+    def __init__(
+        self, model: FineTuned, windows: LabelledWindows, most: int, tell: Callable[[], Any]
+    ) -> None:
         self.model = model
-        self.batches = batches
+        self.windows = windows
+        self.most = most
+        self.tell = tell
+        self.places = torch.from_numpy(windows.sample(most).index.to_numpy(copy=True))
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.batches:
+        for batch in self.windows.plain(BATCH_SIZE, self.most):
             signals, mask = self.model.prepare(batch.signals, batch.mask)
-            yield Batch(signals, mask, batch.index)
+            yield Batch(signals, mask, self.places[batch.index])
+            self.tell()
 
 
 def load_finetuned(checkpoint: Checkpoint) -> FineTuned:

@@ -12,6 +12,8 @@ import numpy as np
 from hbn_foundation.labels.scores import auroc
 
 Scaling = Literal["global", "feature"]
+#: Inverse regularisation strengths to choose from, from strong to weak.
+STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 CLEARLY_WORSE = 0.04
 NORM = 10.0
 LEAST = -1e3  # log probability of what was never seen
@@ -49,6 +51,11 @@ class Standardiser:
         deviation = np.sqrt(np.where(variance > 1e-20, variance, 1.0))
         return cls(centre, deviation * np.sqrt(n_features) / NORM)
 
+    def undo(self, weights: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turn a map of standardised features, (K, D) and (K,), into one of the features."""
+        scaled = weights / self.scale
+        return scaled, offsets - scaled @ self.centre
+
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Standardise (N, D); NaN becomes the training mean."""
         values = (features - self.centre) / self.scale
@@ -78,6 +85,22 @@ class Probe:
     n_classes: int
     strength: float
     validation_auroc: float
+
+    def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (K, D) and offsets (K,) of the logits of features (N, D) without NaN."""
+        weights = np.zeros((self.n_classes, len(self.standardiser.centre)))
+        offsets = np.full(self.n_classes, LEAST)
+        known, coefficients, intercepts = (
+            self.model.classes_,
+            self.model.coef_,
+            self.model.intercept_,
+        )
+        if len(coefficients) == 1:  # the second class against the first
+            coefficients = np.concatenate([-coefficients, coefficients]) / 2
+            intercepts = np.concatenate([-intercepts, intercepts]) / 2
+        known = self.model.classes_
+        weights[known], offsets[known] = self.standardiser.undo(coefficients, intercepts)
+        return weights, offsets
 
     def log_probabilities(self, features: np.ndarray) -> np.ndarray:
         """Log probability of each class (N, K) from features (N, D)."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.evaluation.probe import Scaling, Standardiser
 from hbn_foundation.labels.scores import nrmse
+from hbn_foundation.training.probe import Scaling, Standardiser
 
 #: A number of the subject is learned from a dozen subjects, whatever the number of windows, and
 #: needs stronger penalties than the class of a window.
@@ -40,6 +40,13 @@ class RidgeFit:
     sd: float
     strength: float
     validation_nrmse: float
+
+    def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (1, D) and offset (1,) of the numbers of features (N, D) without NaN."""
+        weights, offset = self.standardiser.undo(
+            np.atleast_2d(self.model.coef_), np.atleast_1d(self.model.intercept_)
+        )
+        return self.sd * weights, self.sd * offset + self.mean
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Predict numbers (N,) from features (N, D)."""

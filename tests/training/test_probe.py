@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hbn_foundation.evaluation.metrics import auroc
-from hbn_foundation.evaluation.probe import Standardiser, fit_probe, majority_log_probabilities
+from hbn_foundation.training.probe import Standardiser, fit_probe, majority_log_probabilities
 
 STRENGTHS = (1e-3, 1e-2, 0.1)
 
@@ -106,3 +106,19 @@ def test_a_class_without_training_windows_is_never_answered():
     labels[(splits == "train") & (labels == 1)] = 0
     answer = fit_probe(features, labels, splits, 3, STRENGTHS).log_probabilities(features)
     assert not (answer.argmax(1) == 1).any()
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_its_linear_map_gives_its_log_probabilities(k):
+    features, labels, splits = data(k=3 if k == 4 else k)  # of four classes one has no window
+    features = 5 + 2 * features
+    probe = fit_probe(features, labels, splits, k, STRENGTHS)
+    weights, offsets = probe.linear_map()
+    assert weights.shape == (k, 12)
+    logits = features @ weights.T + offsets
+    expected = probe.log_probabilities(features)
+    known = slice(0, 3 if k == 4 else k)
+    differences = logits[:, known] - logits[:, :1]
+    np.testing.assert_allclose(differences, expected[:, known] - expected[:, :1], atol=1e-4)
+    if k == 4:
+        assert logits[:, 3].max() < -500

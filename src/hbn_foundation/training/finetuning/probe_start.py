@@ -1,0 +1,98 @@
+"""Let linear heads begin at a probe of the encoder as it is, solved instead of learned.
+
+A head that begins at zero sends random gradients into the encoder until it has learned something,
+and its strength of regularisation is whatever its steps happen to be. One that begins at the best
+linear map of the frozen features does neither (linear probing, then fine-tuning: Kumar et al.
+2022). As for every probe here, the validation windows choose the strength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.models.heads import Head, LinearOutput
+from hbn_foundation.training.probe import STRENGTHS, fit_probe
+from hbn_foundation.training.ridge import fit_ridge
+
+if TYPE_CHECKING:
+    from hbn_foundation.training.finetuning.data import LabelledWindows
+
+
+def start_from_probes(
+    model: FineTuned,
+    data: Mapping[str, LabelledWindows],
+    batches: Mapping[str, Iterable[Any]],
+    positions: Tensor,
+    targets: Mapping[str, WindowTargets],
+) -> dict[str, float]:
+    """Set the linear heads that begin at a probe; other heads stay as they are.
+
+    Parameters
+    ----------
+    model
+        Its heads are centred already.
+    data
+        `train` and `validation`: their targets.
+    batches
+        Of some windows of each, as the encoder sees them, with their places as `index`.
+    positions
+        (C, 3).
+    targets
+        By name, in the order of the columns of `data[…].targets`.
+
+    Returns
+    -------
+    dict
+        The strength that was chosen for each head that was set.
+    """
+    heads = {
+        name: head
+        for name, head in model.head.parts.items()
+        if head.params.starts_at_probe and isinstance(head.output, LinearOutput)
+    }
+    if not heads:
+        return {}
+    features: dict[str, list[np.ndarray]] = {name: [] for name in heads}
+    values, splits = [], []
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for split in ("train", "validation"):
+            for batch in batches[split]:
+                tokens = model.tokens(model.encoder.inputs(batch.signals, positions, batch.mask))
+                for name, head in heads.items():
+                    features[name].append(head.features(tokens).float().numpy())
+                values.append(data[split].of(batch).numpy())
+                splits += [split] * len(batch)
+    model.train(was_training)
+    columns = dict(zip(targets, np.concatenate(values).T, strict=True))
+    return {
+        name: _solve(head, np.concatenate(features[name]), columns[name], np.array(splits),
+                     None if targets[name].is_regression else len(targets[name].names))
+        for name, head in heads.items()
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def _solve(
+    head: Head, features: np.ndarray, values: np.ndarray, splits: np.ndarray, n_classes: int | None
+) -> float:
+    """Set one head; return the strength."""
+    known = ~np.isnan(values)
+    features, values, splits = features[known], values[known], splits[known]
+    if n_classes is None:
+        found: Any = fit_ridge(features, values, splits, STRENGTHS)
+    else:
+        found = fit_probe(features, values.astype(np.int64), splits, n_classes, STRENGTHS)
+    weights, offsets = found.linear_map()
+    assert isinstance(head.output, LinearOutput)
+    head.output.linear.weight.copy_(torch.from_numpy(weights))
+    head.output.linear.bias.copy_(torch.from_numpy(offsets))
+    return float(found.strength)

@@ -1,0 +1,81 @@
+"""A linear head begins at what a probe of the same features would answer."""
+
+import numpy as np
+import pytest
+import torch
+from finetuning_runs import AGE, parameters, participants
+
+from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.models.attenuation import Attenuation
+from hbn_foundation.training.data import subjects_of
+from hbn_foundation.training.finetuning.finetuning import prepare
+from hbn_foundation.training.probe import STRENGTHS, fit_probe
+from hbn_foundation.training.ridge import fit_ridge
+
+
+def prepared(short_run, data, **groups):
+    """The model before its first step, and its targets."""
+    store, windows, splits = data
+    label, head, plan, rates, regularisation, trainer = parameters(**groups)
+    training = subjects_of(splits, "train", windows)
+    targets = {"main": window_targets(windows, participants(), label, training)}
+    loop = prepare(
+        short_run[0], store, windows, splits, targets, head, plan, rates, regularisation, trainer
+    )
+    return loop, targets["main"]
+
+
+def outputs_and_features(loop, name):
+    """Outputs, features and targets of all windows of a split."""
+    part = loop.training_windows if name == "train" else loop.validation_windows
+    model, found = loop.model.eval(), []
+    with torch.inference_mode():
+        for batch in part.plain(64, 10_000):
+            features = model.features(batch.signals, loop.positions, batch.mask)
+            found.append((model.head.output(features), features, part.of(batch)))
+    return [torch.cat(parts).numpy() for parts in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize("strength", [0.0, 300.0])
+def test_classes_begin_at_the_probe(short_run, data, strength):
+    loop, _ = prepared(short_run, data, head={"subject_attenuation": strength})
+    parts = [outputs_and_features(loop, name) for name in ("train", "validation")]
+    outputs, features, values = (np.concatenate(one) for one in zip(*parts, strict=True))
+    splits = np.repeat(["train", "validation"], [len(part[0]) for part in parts])
+    probe = fit_probe(features, values[:, 0].astype(int), splits, 2, STRENGTHS)
+    expected = probe.log_probabilities(features)
+    np.testing.assert_allclose(
+        outputs[:, 1] - outputs[:, 0], expected[:, 1] - expected[:, 0], atol=1e-3
+    )
+    assert np.abs(outputs).max() > 1e-3
+
+
+def test_numbers_begin_at_ridge_regression(short_run, data):
+    loop, target = prepared(short_run, data, label=AGE)
+    parts = [outputs_and_features(loop, name) for name in ("train", "validation")]
+    outputs, features, values = (np.concatenate(one) for one in zip(*parts, strict=True))
+    splits = np.repeat(["train", "validation"], [len(part[0]) for part in parts])
+    ridge = fit_ridge(features, values[:, 0], splits, STRENGTHS)
+    np.testing.assert_allclose(outputs[:, 0], ridge.predict(features), atol=1e-3)
+    assert target.is_regression
+    assert not isinstance(loop.model.head.attenuation, Attenuation)
+
+
+@pytest.mark.parametrize(
+    "head", [{"start": "zeros"}, {"kind": "mlp", "hidden_dim": 8}], ids=["zeros", "mlp"]
+)
+def test_others_begin_at_zero(short_run, data, head):
+    loop, _ = prepared(short_run, data, head=head)
+    assert not outputs_and_features(loop, "train")[0].any()
+
+
+def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
+    def spread(strength):
+        loop, _ = prepared(short_run, data, head={"subject_attenuation": strength})
+        _, features, values = outputs_and_features(loop, "train")
+        subjects = loop.training_windows.windows["subject"].to_numpy()
+        mine = values[:, 0] == 0
+        means = np.stack([features[mine & (subjects == s)].mean(0) for s in np.unique(subjects)])
+        return means.var(0).sum() / features.var(0).sum()
+
+    assert spread(300.0) < 0.5 * spread(0.0)
