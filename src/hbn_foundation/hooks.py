@@ -20,10 +20,16 @@ from kedro.pipeline.node import Node
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
 
+IN_THE_REPORT = (
+    "kedro run --pipeline {0} --from-nodes {0}.report --params "
+    "{0}.evaluation.learning_curve=<the learning_curve above>"
+)
 NEXT_STEP = {
     "ingestion": "kedro run --pipeline foundation",
     "challenge1": "kedro run --pipeline challenge2",
     "challenge2": "kedro run --pipeline submission",
+    "challenge1_learning_curve": IN_THE_REPORT.format("challenge1"),
+    "challenge2_learning_curve": IN_THE_REPORT.format("challenge2"),
 }
 VIEW = "kedro viz run"
 

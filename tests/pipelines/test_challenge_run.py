@@ -30,6 +30,11 @@ challenge2:
   evaluation:
     bootstraps: 20
     baselines: [constant, age_sex, band_power]
+learning_curve:
+  runs:
+    shares: [1.0]
+    seeds: [0]
+    scratch: false
 """
 IDENTITY = ["recording", "subject", "task", "run", "start"]
 
@@ -133,6 +138,22 @@ def test_predictions_can_be_made_again_alone(project):
     pd.testing.assert_frame_equal(
         table(project, "07_model_output", "challenge1_predictions"), before
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["challenge1", "challenge2"])
+def test_a_learning_curve_stands_in_the_report(project, name):
+    result = run(project, "--pipeline", f"{name}_learning_curve")
+    assert f"{name}.evaluation.learning_curve=<the learning_curve above>" in result.stderr
+    curve = newest(project, f"08_reporting/{name}_learning_curve.csv")
+    table = pd.read_csv(curve)
+    assert {"fine_tuned", "constant", "age_sex"} <= set(table["method"])
+    assert newest(project, f"08_reporting/{name}_learning_curve.png").read_bytes()[1:4] == b"PNG"
+    assert "training mean" in newest(project, f"08_reporting/{name}_learning_curve.txt").read_text()
+    given = f"{name}.evaluation.learning_curve={curve}"
+    run(project, "--pipeline", name, "--from-nodes", f"{name}.report", "--params", given)
+    page = newest(project, f"08_reporting/{name}.html").read_text(encoding="utf-8")
+    assert "How many subjects it takes" in page
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hbn_foundation.evaluation.challenge.factor_figures import (
     factor_errors_figure,
     named,
 )
-from hbn_foundation.evaluation.challenge.factors import MAIN_FACTOR, MEAN
-from hbn_foundation.evaluation.challenge.learning_curve import learning_curve_figure
+from hbn_foundation.evaluation.challenge.factors import MEAN, main_factor
+from hbn_foundation.evaluation.challenge.learning_curve import OF_FACTORS, learning_curve_figure
 from hbn_foundation.evaluation.challenge.page import (
     Card,
     Column,
@@ -142,7 +142,7 @@ def factor_figures(
     """
     ours = subjects[subjects["method"] == FINE_TUNED]
     simple = subjects[subjects["method"] == "age_sex"]
-    main = MAIN_FACTOR if MAIN_FACTOR in factors else factors[0]
+    main = main_factor(factors)
     figures = {
         "answers": factor_answers_figure(ours, factors),
         "errors": factor_errors_figure(
@@ -153,8 +153,7 @@ def factor_figures(
         names = tuple(map(named, factors))
         figures["spatial"] = spatial_figure(maps, store.positions, "", names)
     if learning_curve is not None and len(learning_curve):
-        curves = ("window_nrmse", "subject_r")
-        figures["learning_curve"] = learning_curve_figure(learning_curve, curves)
+        figures["learning_curve"] = learning_curve_figure(learning_curve, OF_FACTORS)
     if history is not None:
         figures["training"] = finetuning_figure(history, "Factors")
     return figures
@@ -211,8 +210,7 @@ def of_factor(scores: pd.DataFrame, factor: str) -> pd.DataFrame:
 
 
 def _main(scores: pd.DataFrame) -> str:
-    names = scores["factor"].tolist()
-    return MAIN_FACTOR if MAIN_FACTOR in names else str(names[0])
+    return main_factor(scores["factor"].tolist())
 
 
 def _by_factor(scores: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,11 @@ MEAN = "mean"
 SCORES = ("window_nrmse", "window_r", "subject_nrmse", "subject_r", "partial_r",
           "calibration_slope")  # fmt: skip
 COMPARED = ("window_nrmse", "subject_nrmse")
+
+
+def main_factor(factors: Sequence[str]) -> str:
+    """Name the factor that the challenge scores, or the first where that is not predicted."""
+    return MAIN_FACTOR if MAIN_FACTOR in factors else factors[0]
 
 
 class FactorScores(NamedTuple):

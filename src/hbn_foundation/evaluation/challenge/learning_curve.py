@@ -1,14 +1,18 @@
-"""How scores grow with the subjects whose labels are known."""
+"""How scores grow with the subjects whose labels are known: figure and text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.scoring import lower_is_better
+from hbn_foundation.evaluation.challenge.wording import number
 from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
+from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
 from hbn_foundation.evaluation.finetuning_report import score_title
+from hbn_foundation.evaluation.report import table as as_text
 from hbn_foundation.evaluation.style import ACCENT, CYCLE, MUTED, new_figure, note, styled
 
 if TYPE_CHECKING:
@@ -17,9 +21,58 @@ if TYPE_CHECKING:
 
 TITLES = {"r": "Pearson r", "auroc": "AUROC of success", "window_nrmse": "NRMSE of windows",
           "subject_nrmse": "NRMSE of subjects", "subject_r": "Pearson r of subjects"}  # fmt: skip
+OF_TIMES, OF_FACTORS = ("nrmse", "r"), ("window_nrmse", "subject_r")
 
 
-def learning_curve_figure(table: pd.DataFrame, names: tuple[str, ...] = ("nrmse", "r")) -> Figure:
+def curve_scores(table: pd.DataFrame) -> tuple[str, ...]:
+    """Name the scores that are drawn, by what was predicted."""
+    return OF_FACTORS if OF_FACTORS[0] in table else OF_TIMES
+
+
+def learning_curve_text(table: pd.DataFrame) -> str:
+    """Write the error of each method on each share of the training subjects, and who is ahead.
+
+    Parameters
+    ----------
+    table
+        As for `learning_curve_figure`.
+    """
+    name = curve_scores(table)[0]
+    counts = sorted(int(n) for n in table["n_subjects"].unique())
+    found = {
+        (method, n): table.loc[
+            (table["method"] == method) & (table["n_subjects"] == n), name
+        ].to_numpy(float)
+        for method in map(str, table["method"].unique())
+        for n in counts
+    }
+    shares = {n: float(table.loc[table["n_subjects"] == n, "share"].mean()) for n in counts}
+    methods = sorted({method for method, _ in found}, key=lambda m: found[m, counts[-1]].mean())
+    rows = [
+        [written_method(method), *(_mean_sd(found[method, n]) for n in counts)]
+        for method in methods
+    ]
+    header = [f"{TITLES.get(name) or score_title(name)}, lower is better"]
+    header += [f"{n} ({shares[n]:.0%})" for n in counts]
+    title = (
+        f"Training subjects with labels; mean ± sd over {table['seed'].nunique()} seeds, the same "
+        "test subjects"
+    )
+    verdicts = []
+    for n in counts:
+        others = {m: found[m, n].mean() for m in methods if m not in (FINE_TUNED, SCRATCH)}
+        best = min(others, key=lambda method: others[method])
+        gap = others[best] - found[FINE_TUNED, n].mean()
+        place = "ahead of" if gap > 0 else "NOT ahead of"
+        verdicts.append(f"with {n} subjects {place} {written_method(best)}, by {number(gap)}")
+    return f"{as_text(title, header, rows)}\nThe fine-tuned model is {'; '.join(verdicts)}."
+
+
+def _mean_sd(values: np.ndarray) -> str:
+    return f"{number(values.mean())} ± {number(values.std())}"
+
+
+def learning_curve_figure(table: pd.DataFrame, names: tuple[str, ...] = OF_TIMES) -> Figure:
     """Draw scores over the number of training subjects.
 
     Parameters

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.params import Params
@@ -115,3 +115,32 @@ class FactorEvaluationParams(ChallengeEvaluationParams):
         lt=0.5,
         description="Share of the windows left out at either end; aggregation trimmed only.",
     )
+
+
+class LearningCurveParams(Params):
+    """Over which shares of the training subjects the scores are followed, and how often."""
+
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.1, 0.25, 0.5, 0.75, 1.0),
+        min_length=1,
+        description="Shares of the training subjects that keep their labels, each within the "
+        "next; at least two subjects.",
+    )
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, description="Each draws other subsets, and trains otherwise."
+    )
+    scratch: bool = Field(
+        True, description="Whether a model from random weights is trained beside each."
+    )
+    n_jobs: int = Field(1, ge=1, description="Runs at once on a CPU, each a process of its own.")
+    work_dir: str = Field(
+        "data/06_models/learning_curve",
+        description="Folder of finished runs, from which one that was killed goes on.",
+    )
+
+    @field_validator("shares", "seeds")
+    @classmethod
+    def _each_once(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each one once, found {list(value)}")
+        return value

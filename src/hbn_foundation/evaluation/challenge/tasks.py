@@ -31,9 +31,9 @@ from hbn_foundation.evaluation.challenge.response_time_report import (
     response_time_page,
     response_time_text,
 )
-from hbn_foundation.evaluation.challenge.subjects import PREDICTED
+from hbn_foundation.evaluation.challenge.subjects import people_of, predicted_factors
 from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
-from hbn_foundation.labels.factors import FACTORS, factor_table
+from hbn_foundation.labels.factors import factor_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -200,23 +200,6 @@ def report_factors(
     )
     page = factor_page(scores, metrics, figures, about(checkpoint))
     return Report(page, factor_text(scores, metrics), figures)
-
-
-def predicted_factors(predictions: pd.DataFrame) -> tuple[str, ...]:
-    """Name what was predicted: the factors in their usual order, then everything else."""
-    names = [name.removeprefix(PREDICTED) for name in map(str, predictions)
-             if name.startswith(PREDICTED)]  # fmt: skip
-    return tuple(sorted(names, key=lambda name: (*FACTORS, name).index(name)))
-
-
-def people_of(participants: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
-    """Pick age, sex, and what is predicted from the participants, NaN where unknown."""
-    people = factor_table(participants)
-    for name in factors:
-        if name not in people:
-            numbers = pd.to_numeric(participants[name], errors="coerce")
-            people[name] = numbers.to_numpy(dtype=float)
-    return people
 
 
 def about(checkpoint: Checkpoint) -> str:
