@@ -156,6 +156,14 @@ def test_the_same_in_plain_text(answered, factors_answered):
     assert max(map(len, text.splitlines())) <= 110
 
 
+def test_why_there_are_no_intervals_is_said(answered, factors_answered):
+    for words, (_, result) in ((response_time_text, answered), (factor_text, factors_answered)):
+        assert "No intervals" not in words(result.scores, result.metrics)
+        few = {**result.metrics, "interval_missing": "4 test subjects are too few to resample"}
+        said = " ".join(words(result.scores, few).split())
+        assert "No intervals: 4 test subjects are too few to resample." in said
+
+
 def test_aims_are_met_or_not_and_never_asked_for(answered, factors_answered):
     scores = answered[1].scores.copy()
     ours = scores["method"] == "fine_tuned"

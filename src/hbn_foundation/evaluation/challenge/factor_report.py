@@ -32,6 +32,7 @@ from hbn_foundation.evaluation.challenge.wording import (
     INTERVALS,
     OF_BOTH,
     long_text,
+    no_interval_text,
     number,
     own,
     rival,
@@ -235,7 +236,7 @@ def _about(metrics: Mapping[str, Any]) -> str:
     return (
         f"{metrics['n_windows']:,} windows of {metrics['n_subjects']} test subjects in "
         f"{metrics['n_recordings']} recordings; one prediction per subject by the "
-        f"{metrics['aggregation']} of its windows."
+        f"{metrics['aggregation']} of its windows.{no_interval_text(metrics)}"
     )
 
 

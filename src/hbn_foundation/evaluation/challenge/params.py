@@ -65,7 +65,7 @@ class ChallengeEvaluationParams(BaselineParams):
     others: dict[str, str] = Field(
         {},
         description="Further models to stand beside, by name: the predictions.parquet of each, of "
-        "the same test windows; scratch for one of a run with trainer.start=from_scratch.",
+        "the same test windows.",
     )
     learning_curve: str | None = Field(
         None,
@@ -114,6 +114,16 @@ class FactorEvaluationParams(ChallengeEvaluationParams):
         ge=0,
         lt=0.5,
         description="Share of the windows left out at either end; aggregation trimmed only.",
+    )
+
+
+class FromScratchParams(Params):
+    """The baseline that begins from random weights, in both challenges."""
+
+    train: bool = Field(
+        True,
+        description="Whether the same model is trained from random weights, too, to stand beside "
+        "the fine-tuned one; takes as long again.",
     )
 
 

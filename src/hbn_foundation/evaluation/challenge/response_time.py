@@ -237,12 +237,7 @@ def _score_table(found: dict[str, dict[str, Score]], kinds: dict[str, str]) -> p
 def _metrics(
     found: dict[str, dict[str, Score]], test: pd.DataFrame, share: float, threshold: float
 ) -> dict[str, Any]:
-    metrics = {
-        name: score_row(of_method, None, ()) | {
-            "interval_missing": next(iter(of_method.values())).interval.missing
-        }
-        for name, of_method in found.items()
-    }  # fmt: skip
+    metrics = {name: score_row(of_method, None, ()) for name, of_method in found.items()}
     return plain(
         {
             "test": metrics,
@@ -251,6 +246,9 @@ def _metrics(
             "n_recordings": test["recording"].nunique(),
             "rt_mean": float(test["rt"].mean()),
             "rt_sd": float(test["rt"].std(ddof=0)),
+            "n_success_known": int(test["correct"].notna().sum()),
+            "n_wrong": int((test["correct"] == 0).sum()),
+            "interval_missing": next(iter(found[FINE_TUNED].values())).interval.missing,
             "training_share_correct": share,
             "success_threshold": threshold,
         }

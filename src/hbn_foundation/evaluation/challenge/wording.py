@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -34,6 +37,12 @@ OF_BOTH = {
     ),
 }
 """Heading and reading of the figures that both reports have."""
+
+
+def no_interval_text(metrics: Mapping[str, Any]) -> str:
+    """Say why no score has an interval; nothing where they have."""
+    missing = metrics.get("interval_missing")
+    return f" No intervals: {missing}." if missing else ""
 
 
 def number(value: float, digits: int = 3, factor: float = 1.0, signed: bool = False) -> str:

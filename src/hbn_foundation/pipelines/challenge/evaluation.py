@@ -19,6 +19,7 @@ def evaluate_response_times(
     splits: types.DataFrame,
     participants: types.DataFrame,
     evaluation: ResponseTimeEvaluationParams,
+    scratch_predictions: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame]:
     """Score response times and success of the test trials, baselines beside the model.
 
@@ -34,8 +35,9 @@ def evaluate_response_times(
     from hbn_foundation.evaluation.challenge import tasks
 
     result = tasks.evaluate_response_time_model(
-        checkpoint, predictions, signal_store, windows, splits, participants, evaluation
-    )
+        checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
+        scratch_predictions,
+    )  # fmt: skip
     return result.metrics, result.scores, result.answers
 
 
@@ -79,6 +81,7 @@ def evaluate_factors(
     splits: types.DataFrame,
     participants: types.DataFrame,
     evaluation: FactorEvaluationParams,
+    scratch_predictions: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score the factors of the test subjects, baselines beside the model.
 
@@ -97,8 +100,9 @@ def evaluate_factors(
     from hbn_foundation.evaluation.finetuned import FINE_TUNED
 
     result = tasks.evaluate_factor_model(
-        checkpoint, predictions, signal_store, windows, splits, participants, evaluation
-    )
+        checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
+        scratch_predictions,
+    )  # fmt: skip
     answers = result.subjects
     own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
     return result.metrics, result.scores, answers, own

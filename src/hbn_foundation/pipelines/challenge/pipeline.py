@@ -13,6 +13,7 @@ SHARED = {"foundation_checkpoint", "signal_store", "trials", "splits", "particip
 RUN = "run_version"
 HARDWARE = "params:foundation.hardware"
 CURVE = "params:learning_curve.runs"
+SCRATCH = "params:challenge.from_scratch"
 DATA = ["signal_store", "windows", "splits", "participants"]
 MODEL = ["params:label", "params:head", "params:plan", "params:rates"]
 TESTED = ["checkpoint", "predictions", "signal_store", "windows", "splits"]
@@ -122,7 +123,11 @@ def _instance(namespace: str, prepare: Any, predict: Callable[..., Any], scoring
     template = Pipeline([prepare, *_training_nodes(), _prediction_node(predict), *scoring])
     inputs = {*SHARED, RUN} & template.inputs()
     return pipeline(
-        template, namespace=namespace, inputs=inputs, parameters={HARDWARE}, tags=namespace
+        template,
+        namespace=namespace,
+        inputs=inputs,
+        parameters={HARDWARE, SCRATCH},
+        tags=namespace,
     )
 
 
@@ -160,6 +165,24 @@ def _training_nodes() -> list:
             name="finetune",
             tags="training",
         ),
+        node(
+            nodes.train_from_scratch,
+            inputs=[
+                "foundation_checkpoint",
+                *DATA,
+                *MODEL,
+                "params:regularisation",
+                "params:trainer",
+                *EXTRAS,
+                "device_plan",
+                "params:supervision",
+                RUN,
+                SCRATCH,
+            ],
+            outputs="scratch_predictions",
+            name="train_from_scratch",
+            tags="training",
+        ),
     ]
 
 
@@ -177,7 +200,7 @@ def _response_time_evaluation() -> list:
     return [
         node(
             evaluation.evaluate_response_times,
-            inputs=[*TESTED, "participants", "params:evaluation"],
+            inputs=[*TESTED, "participants", "params:evaluation", "scratch_predictions"],
             outputs=["metrics", "scores", "answers"],
             name="evaluate",
             tags="evaluation",
@@ -196,7 +219,7 @@ def _factor_evaluation() -> list:
     return [
         node(
             evaluation.evaluate_factors,
-            inputs=[*TESTED, "participants", "params:evaluation"],
+            inputs=[*TESTED, "participants", "params:evaluation", "scratch_predictions"],
             outputs=["metrics", "scores", "answers", "subject_predictions"],
             name="evaluate",
             tags="evaluation",
