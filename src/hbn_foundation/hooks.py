@@ -28,6 +28,7 @@ NEXT_STEP = {
     "ingestion": "kedro run --pipeline foundation",
     "challenge1": "kedro run --pipeline challenge2",
     "challenge2": "kedro run --pipeline submission",
+    "submission": "hbn-foundation score <the submission above> --bids-root <a release>",
     "challenge1_learning_curve": IN_THE_REPORT.format("challenge1"),
     "challenge2_learning_curve": IN_THE_REPORT.format("challenge2"),
 }
@@ -257,7 +258,9 @@ class RunReport:
             if isinstance(dataset, AbstractVersionedDataset):
                 say(f"  {name:26} {_relative(dataset._get_load_path(), run_params)}")
         names = run_params.get("pipeline_names") or ["__default__"]
-        say(f"Next: {NEXT_STEP.get(names[0], VIEW) + _environment(run_params)}")
+        next_step = NEXT_STEP.get(names[0], VIEW)
+        ours = next_step.startswith("kedro")
+        say(f"Next: {next_step}{_environment(run_params) if ours else ''}")
 
 
 def _environment(run_params: dict[str, Any]) -> str:

@@ -124,3 +124,18 @@ def test_a_split_by_trials_rewards_recognising_subjects(canary):
         lambda chosen: nrmse(values[chosen], answers["subject"][chosen]), subjects, 200
     )
     assert interval.high >= 1
+
+
+@pytest.mark.slow
+def test_shuffled_labels_teach_a_fine_tuned_model_nothing(planted, tmp_path):
+    """What is planted there is found from the true labels, see the tests of baselines."""
+    order = np.random.default_rng(0).permutation(len(planted.windows))
+    labels = planted.windows[["rt", "correct"]].iloc[order].to_numpy()
+    shuffled = planted._replace(windows=planted.windows.assign(rt=labels[:, 0],
+                                                               correct=labels[:, 1]))  # fmt: skip
+    foundation = pretrained_on(shuffled, tmp_path / "pretrained")
+    checkpoint, _ = tuned_for_times(shuffled, foundation, tmp_path / "tuned")
+    table = predict_response_times(checkpoint, shuffled.store, shuffled.windows, shuffled.splits)
+    scores = response_time_scores(table, table, 0.8, PARAMS.bootstraps)
+    assert scores["nrmse"].interval.high >= 1
+    assert scores["auroc"].interval.low <= 0.5 <= scores["auroc"].interval.high

@@ -65,5 +65,5 @@ def _row(name: str, least: float, scores: pd.Series, score: str) -> Row:
     if np.isnan(value):
         return name, aim, "no score", NOT_APPLICABLE
     ends = interval_text(scores, score, 2)
-    text = number(value, 2) + (f" ({ends})" if ends else "")
+    text = f"{number(value, 2)} ({ends or 'no interval'})"
     return name, aim, text, met_or_not(value > least)

@@ -95,7 +95,8 @@ NOTES = (
      "have .974 on its validation release."),
     ("NRMSE, subjects", "The same with one prediction per subject, made from its windows."),
     ("r given age, sex", "Partial correlation over subjects: what is left when linear regression "
-     "on age and sex is taken out of truth and prediction. None where nothing is left."),
+     "on age and sex is taken out of truth and prediction. None where nothing is left, or of fewer "
+     "than five subjects."),
     ("slope", "Of the regression of true on predicted values over subjects; 1: calibrated, below "
      "1: predictions spread too far."),
     ("model ahead by", AHEAD),

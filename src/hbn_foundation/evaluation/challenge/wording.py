@@ -111,7 +111,7 @@ def verdict_text(scores: pd.DataFrame, name: str) -> str:
     against = f"the best baseline, {best['name']} ({value_text(best, name)})"
     if pd.isna(gap):
         return f"It cannot be compared with {against}."
-    interval = sure = ""
+    interval, sure = "", ": how surely is not known"
     if not pd.isna(low):
         interval = f" (95 % {number(low)} to {number(high)})"
         sure = ": not surely, the interval includes zero" if low <= 0 <= high else ""

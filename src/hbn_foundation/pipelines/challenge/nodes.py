@@ -8,6 +8,7 @@ from hbn_foundation.evaluation.challenge.params import FromScratchParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.pipelines import types
+from hbn_foundation.pipelines.finetuning import nodes as finetuning
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
@@ -42,14 +43,12 @@ def prepare_trials(
         The rates over the run, for the plan's default course.
     """
     from hbn_foundation.signals.trial_windows import windows_of_trials
-    from hbn_foundation.training.finetuning.extras import Extras
 
     seconds = _window_seconds(foundation_checkpoint)
     chosen = windows_of_trials(label, signal_store, trials, windows, seconds)
-    extras = Extras(more_targets, tokens, input)
     return chosen, _checked(
         foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
-        rates, trainer, extras, fault,
+        rates, trainer, more_targets, tokens, input, fault,
     )  # fmt: skip
 
 
@@ -80,9 +79,7 @@ def prepare_crops(
         The rates over the run, for the plan's default course.
     """
     from hbn_foundation.signals.crop_windows import cut_crop_windows
-    from hbn_foundation.training.finetuning.extras import Extras
 
-    extras = Extras(more_targets, tokens, input)
     labels = [label, *(one.label for one in more_targets.chosen.values())]
     chosen = cut_crop_windows(
         signal_store,
@@ -94,7 +91,7 @@ def prepare_crops(
     )
     return chosen, _checked(
         foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
-        rates, trainer, extras, fault,
+        rates, trainer, more_targets, tokens, input, fault,
     )  # fmt: skip
 
 
@@ -177,15 +174,8 @@ def _checked(
     participants: types.DataFrame,
     *rest: Any,
 ) -> Any:
-    """Check everything before training, and draw the learning rates."""
-    from hbn_foundation.evaluation.rate_figure import lr_curves
+    """Check that whoever is reported has chosen nothing, then as any fine-tuning."""
     from hbn_foundation.labels.splits import check_reported
-    from hbn_foundation.training.finetuning.preflight import preview_finetuning
-    from hbn_foundation.training.supervision.faults import Fault
 
-    *groups, fault = rest
-    Fault.parse(fault)
     check_reported(splits, participants, checkpoint.metadata["validation_subjects"])
-    return lr_curves(
-        preview_finetuning(checkpoint, signal_store, windows, splits, participants, *groups)
-    )
+    return finetuning.preview(checkpoint, signal_store, windows, splits, participants, *rest)
