@@ -162,9 +162,19 @@ def test_names_of_results_follow_what_they_depend_on(data, tmp_path):
                                                    work_dir="elsewhere"))) == base  # fmt: skip
     assert keys(shares=(0.25, 0.5, 1.0)) > base
     assert not keys(seeds=(1,)) & base
+    assert len(keys(same_steps=False) & base) == 1  # everybody: gone through as often
     assert not keys(recipe_of(rates=RateParams(head_lr=1e-3))) & base
     later = data.windows.assign(rt=data.windows["rt"] + 0.1)
     assert not keys(given=data._replace(windows=later)) & base
+
+
+def test_every_run_has_as_many_steps(data, tmp_path):
+    params = params_in(tmp_path, shares=(0.25, 0.5, 1.0))
+    given = recipe_of(trainer=FineTuningParams(epochs=6, early_stopping_patience=2))
+    trainers = [run.recipe.trainer for run in list_runs(data, given, params, CPU)]
+    assert [(one.epochs, one.early_stopping_patience) for one in trainers] == [
+        (24, 8), (12, 4), (6, 2)
+    ]  # fmt: skip
 
 
 def test_mistakes_are_found_before_any_training(data, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 N_JOBS = "learning_curve.runs.n_jobs"
 FEWEST = 2
 """Subjects that a number of theirs can be learned from."""
+OF_EACH_RUN = ("seed", "epochs", "early_stopping_patience")
 FIRST = ["method", "share", "n_subjects", "seed"]
 
 
@@ -121,7 +123,9 @@ class CurveRun:
     def key(self) -> str:
         """Hash of what the result depends on."""
         subjects = self.data.splits.sort_values("subject")[["subject", "split"]].values.tolist()
-        return hash_of(self.common, subjects, self.seed, self.scratch)
+        trainer = self.recipe.trainer
+        lengths = trainer.epochs, trainer.early_stopping_patience
+        return hash_of(self.common, subjects, self.seed, self.scratch, lengths)
 
     @property
     def path(self) -> Path:
@@ -203,7 +207,7 @@ def list_runs(
         data.store.fingerprint,
         hash_table(data.windows),
         hash_table(data.participants),
-        recipe.trainer.model_dump(mode="json", exclude={*NOT_IN_THE_WEIGHTS, "seed"}),
+        recipe.trainer.model_dump(mode="json", exclude={*NOT_IN_THE_WEIGHTS, *OF_EACH_RUN}),
         recipe.extras.dump(),
         recipe.evaluation.model_dump(
             mode="json", exclude={"batch_size", "bootstraps", "others", "learning_curve"}
@@ -214,13 +218,22 @@ def list_runs(
     for seed in params.seeds:
         for share, splits in nested_splits(data.splits, data.windows, params.shares, seed):
             n_subjects = int((splits["split"] == "train").sum())
+            trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
             runs.append(
                 CurveRun(
-                    data._replace(splits=splits), recipe, share, n_subjects, seed, params.scratch,
-                    device_plan, supervision, common, work_dir,
+                    data._replace(splits=splits), recipe._replace(trainer=trainer), share,
+                    n_subjects, seed, params.scratch, device_plan, supervision, common, work_dir,
                 )
             )  # fmt: skip
     return sorted(runs, key=lambda run: run.n_subjects)
+
+
+def lengthened(trainer: FineTuningParams, share: float) -> FineTuningParams:
+    """Let a share of the training subjects be gone through so often that the steps are as many."""
+    changes = {
+        name: ceil(getattr(trainer, name) / share) for name in ("epochs", "early_stopping_patience")
+    }
+    return trainer.model_copy(update=changes)
 
 
 def nested_splits(
@@ -299,6 +312,7 @@ def _tuned(
     run: CurveRun, folder: Path, changes: dict[str, Any], name: str = FINE_TUNED
 ) -> Checkpoint:
     recipe = run.recipe
+    say(f"{run.words}: training {written_method(name)}")
     trainer = recipe.trainer.model_copy(update={"seed": run.seed, **changes})
     checkpoint, _, incidents = finetuned_in(
         folder / name, *run.data, *recipe[:5], going_on(trainer), run.device_plan,

@@ -142,6 +142,12 @@ class LearningCurveParams(Params):
     scratch: bool = Field(
         True, description="Whether a model from random weights is trained beside each."
     )
+    same_steps: bool = Field(
+        True,
+        description="Whether a smaller subset is gone through more often, so that every run has as "
+        "many steps, and as many without improvement before it stops; else few subjects also mean "
+        "a short training. Epochs that a plan itself names stay.",
+    )
     n_jobs: int = Field(1, ge=1, description="Runs at once on a CPU, each a process of its own.")
     work_dir: str = Field(
         "data/06_models/learning_curve",
