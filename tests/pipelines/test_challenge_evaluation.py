@@ -82,6 +82,8 @@ def test_response_times(planted, times, tmp_path):
     assert scores.loc["age_sex", "nrmse"] > 0.9
     assert len(found["answers"]) == len(scores) * len(times["predictions"])
     assert "from scratch" in found["report"]
+    assert found["metrics"]["table_problem"] is None
+    assert "CSV of the predictions" in found["report"]
     for title in ("Three trials", "Where on the scalp", "How many subjects", "Course of the"):
         assert title in found["page"]
     assert times["checkpoint"].metadata["run_id"] in found["page"]
@@ -103,6 +105,7 @@ def test_factors(planted, foundation, tmp_path_factory):
         "n_windows", "age", "sex",
     ]  # fmt: skip
     assert len(subjects) == 8
+    assert found["metrics"]["table_problem"] is None
     assert subjects["sex"].isin(NAMED.values()).all()
     assert "p factor" in found["page"]
     maps = [panel.get_title(loc="left") for panel in found["spatial_figure"].axes]

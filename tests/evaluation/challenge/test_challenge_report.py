@@ -169,6 +169,9 @@ def test_aims_are_met_or_not_and_never_asked_for(answered, factors_answered):
     ours = scores["method"] == "fine_tuned"
     scores.loc[ours, ["r", "auroc"]] = [0.31, 0.69]
     assert response_time_aims(scores)["verdict"].tolist() == ["met", "not met"]
+    for problem, said, verdict in ((None, "valid", "met"), ("no rows", "no rows", "not met")):
+        last = response_time_aims(scores, {"table_problem": problem}).iloc[-1]
+        assert (last["aim"], last["value"], last["verdict"]) == ("valid", said, verdict)
     scores.loc[ours, "auroc"] = np.nan
     assert response_time_aims(scores)["verdict"].tolist() == ["met", "not applicable"]
     scores = factors_answered[1].scores.copy()

@@ -146,8 +146,11 @@ def test_table_and_figure(curve):
     text = learning_curve_text(table)
     assert "3 (25%)" in text.replace(" %", "%")
     assert "from scratch" in text
-    assert text.count("ahead of") == 2
-    assert max(map(len, text.splitlines()[:-1])) <= 110
+    assert " ".join(text.split()).count(" ahead") == 2
+    assert max(map(len, text.splitlines())) <= 110
+    assert "±" not in text
+    twice = pd.concat([table, table.assign(seed=1, nrmse=table["nrmse"] + 0.1)])
+    assert "± 0.050" in learning_curve_text(twice)
     figure = learning_curve_figure(table, curve_scores(table))
     assert len(figure.axes) == 2
 

@@ -199,7 +199,7 @@ def factor_page(
         lead,
         f"{_about(metrics)} {about}".strip(),
         _cards(of_main, own(of_mean)),
-        factor_aims(scores),
+        factor_aims(scores, metrics),
         tables,
         [Picture(*PICTURES[name], figures[name]) for name in PICTURES if name in figures],
         NOTES,
@@ -276,7 +276,7 @@ def factor_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
         [named(row["factor"]), *(value_text(row, n, 3 if "nrmse" in n else 2) for n in names)]
         for _, row in of_model.iterrows()
     ]
-    aims = [[str(value) for value in row] for row in factor_aims(scores).to_numpy()]
+    aims = [[str(value) for value in row] for row in factor_aims(scores, metrics).to_numpy()]
     return "\n".join(
         [
             table(f"{named(main).capitalize()}. {_about(metrics)}", header, rows),

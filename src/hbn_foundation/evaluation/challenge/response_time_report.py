@@ -195,7 +195,7 @@ def response_time_page(
         lead,
         f"{_about(metrics)} {about}".strip(),
         _cards(scores, ours),
-        response_time_aims(scores),
+        response_time_aims(scores, metrics),
         tables,
         [Picture(*PICTURES[name], figures[name]) for name in PICTURES if name in figures],
         NOTES,
@@ -244,7 +244,7 @@ def response_time_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
     ]
     header = ["method", "NRMSE (95 %)", "ahead", "r", "inside", "ms", "AUROC", "balanced"]
     title = f"Response times and success. {_about(metrics)}"
-    aims = [[str(value) for value in row] for row in response_time_aims(scores).to_numpy()]
+    aims = [[str(value) for value in row] for row in response_time_aims(scores, metrics).to_numpy()]
     return "\n".join(
         [
             table(title, header, rows),

@@ -38,7 +38,11 @@ def evaluate_response_times(
         checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
         scratch_predictions,
     )  # fmt: skip
-    return result.metrics, result.scores, result.answers
+    return (
+        _with_table(result.metrics, "challenge1_table", predictions),
+        result.scores,
+        result.answers,
+    )
 
 
 def report_response_times(
@@ -105,7 +109,7 @@ def evaluate_factors(
     )  # fmt: skip
     answers = result.subjects
     own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
-    return result.metrics, result.scores, answers, own
+    return _with_table(result.metrics, "challenge2_table", own), result.scores, answers, own
 
 
 def report_factors(
@@ -129,6 +133,19 @@ def report_factors(
             history, evaluation,
         )
     )  # fmt: skip
+
+
+def _with_table(metrics: dict[str, Any], maker: str, predictions: Any) -> dict[str, Any]:
+    """Add what is wrong with the CSV that a submission makes of the predictions."""
+    from hbn_foundation.errors import UserError
+    from hbn_foundation.evaluation.challenge.aims import TABLE_PROBLEM
+    from hbn_foundation.submission import tables
+
+    try:
+        getattr(tables, maker)(predictions)
+    except UserError as error:
+        return {**metrics, TABLE_PROBLEM: str(error)}
+    return {**metrics, TABLE_PROBLEM: None}
 
 
 def _shown(report: Any) -> tuple[str, str, Any, Any]:
