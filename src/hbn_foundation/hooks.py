@@ -253,10 +253,11 @@ class RunReport:
     ) -> None:
         """List the files that this run made, and the next command."""
         say("Results:")
-        for name in sorted(pipeline.all_outputs()):
-            dataset = catalog.get(name)
+        made = {name: catalog.get(name) for name in sorted(pipeline.all_outputs())}
+        width = max(map(len, made), default=0)
+        for name, dataset in made.items():
             if isinstance(dataset, AbstractVersionedDataset):
-                say(f"  {name:26} {_relative(dataset._get_load_path(), run_params)}")
+                say(f"  {name:{width}} {_relative(dataset._get_load_path(), run_params)}")
         names = run_params.get("pipeline_names") or ["__default__"]
         next_step = NEXT_STEP.get(names[0], VIEW)
         ours = next_step.startswith("kedro")
