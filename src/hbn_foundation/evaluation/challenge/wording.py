@@ -32,8 +32,8 @@ OF_BOTH = {
     ),
     "training": (
         "Course of the training",
-        "Scores are of validation subjects, which chose the epoch that is kept; dashed: blocks "
-        "join.",
+        "Scores are of validation subjects, which chose the epoch that is kept. The training loss is "
+        "taken with dropout and hidden channels, so it may lie above; dashed: blocks join.",
     ),
 }
 """Heading and reading of the figures that both reports have."""
