@@ -190,7 +190,7 @@ def test_aims_are_met_or_not_and_never_asked_for(answered, factors_answered):
         (-0.02, -0.03, -0.01, "It is NOT ahead of the best baseline, band power (0.950): behind by "
          "0.020 (95 % 0.010 to 0.030)."),
         (-0.02, -0.05, 0.01, "behind by 0.020 (95 % −0.010 to 0.050): not surely"),
-        (0.02, np.nan, np.nan, "by 0.020: how surely is not known."),
+        (0.02, np.nan, np.nan, "by 0.020; how surely is not known."),
         (0.0, 0.0, 0.0, "It is level with"),
         (np.nan, np.nan, np.nan, "It cannot be compared with"),
     ],

@@ -32,8 +32,8 @@ OF_BOTH = {
     ),
     "training": (
         "Course of the training",
-        "Scores are of validation subjects, which chose the epoch that is kept. The training loss is "
-        "taken with dropout and hidden channels, so it may lie above; dashed: blocks join.",
+        "Scores are of validation subjects, which chose the epoch that is kept. The training loss "
+        "is taken with dropout and hidden channels, so it may lie above; dashed: blocks join.",
     ),
 }
 """Heading and reading of the figures that both reports have."""
@@ -111,7 +111,7 @@ def verdict_text(scores: pd.DataFrame, name: str) -> str:
     against = f"the best baseline, {best['name']} ({value_text(best, name)})"
     if pd.isna(gap):
         return f"It cannot be compared with {against}."
-    interval, sure = "", ": how surely is not known"
+    interval, sure = "", "; how surely is not known"
     if not pd.isna(low):
         interval = f" (95 % {number(low)} to {number(high)})"
         sure = ": not surely, the interval includes zero" if low <= 0 <= high else ""
