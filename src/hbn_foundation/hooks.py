@@ -20,10 +20,17 @@ from kedro.pipeline.node import Node
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
 
+IN_THE_REPORT = (
+    "kedro run --pipeline {0} --from-nodes {0}.report --params "
+    "{0}.evaluation.learning_curve=<the learning_curve above>"
+)
 NEXT_STEP = {
     "ingestion": "kedro run --pipeline foundation",
     "challenge1": "kedro run --pipeline challenge2",
     "challenge2": "kedro run --pipeline submission",
+    "submission": "hbn-foundation score <the submission above> --bids-root <a release>",
+    "challenge1_learning_curve": IN_THE_REPORT.format("challenge1"),
+    "challenge2_learning_curve": IN_THE_REPORT.format("challenge2"),
 }
 VIEW = "kedro viz run"
 
@@ -246,12 +253,15 @@ class RunReport:
     ) -> None:
         """List the files that this run made, and the next command."""
         say("Results:")
-        for name in sorted(pipeline.all_outputs()):
-            dataset = catalog.get(name)
+        made = {name: catalog.get(name) for name in sorted(pipeline.all_outputs())}
+        width = max(map(len, made), default=0)
+        for name, dataset in made.items():
             if isinstance(dataset, AbstractVersionedDataset):
-                say(f"  {name:26} {_relative(dataset._get_load_path(), run_params)}")
+                say(f"  {name:{width}} {_relative(dataset._get_load_path(), run_params)}")
         names = run_params.get("pipeline_names") or ["__default__"]
-        say(f"Next: {NEXT_STEP.get(names[0], VIEW) + _environment(run_params)}")
+        next_step = NEXT_STEP.get(names[0], VIEW)
+        ours = next_step.startswith("kedro")
+        say(f"Next: {next_step}{_environment(run_params) if ours else ''}")
 
 
 def _environment(run_params: dict[str, Any]) -> str:

@@ -19,7 +19,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     `foundation` begins at the BIDS root, so that one command does everything; `ingestion` is
     its first part alone; `finetuning` goes on from the checkpoint of an earlier run,
     `finetuning_comparison` and `sweep` from the windows of one, `challenge1` and `challenge2` from
-    both, and `submission` from the checkpoints of both challenges.
+    both, their learning curves from the windows of those, and `submission` from the checkpoints
+    of both challenges.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
@@ -30,6 +31,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "finetuning_comparison": finetuning_comparison.create_pipeline(),
         "challenge1": challenge.create_challenge1(),
         "challenge2": challenge.create_challenge2(),
+        "challenge1_learning_curve": challenge.create_learning_curve1(),
+        "challenge2_learning_curve": challenge.create_learning_curve2(),
         "submission": submission.create_pipeline(),
         "sweep": sweep.create_pipeline(),
         "__default__": data + pretraining,

@@ -49,7 +49,8 @@ def times(planted, foundation, tmp_path_factory) -> dict:
 
 
 def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
-    """Run the evaluation of a challenge; everything it makes, by name."""
+    """Run the evaluation of a challenge, without a model from scratch; all it makes, by name."""
+    data = {"scratch_predictions": pd.DataFrame(), **data}
     pipeline = getattr(challenge, f"create_{name}")().from_nodes(f"{name}.evaluate")
     given = {
         "signal_store": planted.store, "splits": planted.splits, "participants": planted.people,
@@ -64,22 +65,25 @@ def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
 
 
 def test_response_times(planted, times, tmp_path):
-    path = tmp_path / "scratch.parquet"
-    times["predictions"].assign(predicted_rt=1.6).to_parquet(path)
+    path = tmp_path / "other.parquet"
+    times["predictions"].assign(predicted_rt=1.7).to_parquet(path)
+    scratch = times["predictions"].assign(predicted_rt=1.6)
     curve = tmp_path / "curve.csv"
     pd.DataFrame({"method": "fine_tuned", "share": [0.1, 1.0], "n_subjects": [2, 12], "seed": 0,
                   "nrmse": [1.0, 0.8]}).to_csv(curve, index=False)  # fmt: skip
     params = ResponseTimeEvaluationParams(
         bootstraps=40, baselines=("constant", "age_sex", "band_power", "random_weights"),
-        others={"scratch": str(path)}, learning_curve=str(curve),
+        others={"other": str(path)}, learning_curve=str(curve),
     )  # fmt: skip
-    found = run(planted, "challenge1", times, params)
+    found = run(planted, "challenge1", {**times, "scratch_predictions": scratch}, params)
     scores = found["scores"].set_index("method")
     assert scores.index[0] == "fine_tuned"
-    assert scores.loc["scratch", "nrmse"] > 0.99
+    assert scores.loc["other", "nrmse"] > scores.loc["scratch", "nrmse"] > 0.99
     assert scores.loc["age_sex", "nrmse"] > 0.9
     assert len(found["answers"]) == len(scores) * len(times["predictions"])
     assert "from scratch" in found["report"]
+    assert found["metrics"]["table_problem"] is None
+    assert "CSV of the predictions" in found["report"]
     for title in ("Three trials", "Where on the scalp", "How many subjects", "Course of the"):
         assert title in found["page"]
     assert times["checkpoint"].metadata["run_id"] in found["page"]
@@ -101,6 +105,7 @@ def test_factors(planted, foundation, tmp_path_factory):
         "n_windows", "age", "sex",
     ]  # fmt: skip
     assert len(subjects) == 8
+    assert found["metrics"]["table_problem"] is None
     assert subjects["sex"].isin(NAMED.values()).all()
     assert "p factor" in found["page"]
     maps = [panel.get_title(loc="left") for panel in found["spatial_figure"].axes]
@@ -109,8 +114,8 @@ def test_factors(planted, foundation, tmp_path_factory):
 
 def test_files_that_are_not_there_are_named(planted, times):
     few = {"bootstraps": 0, "baselines": ("constant",)}
-    gone = ResponseTimeEvaluationParams(others={"scratch": "gone.parquet"}, **few)
-    with pytest.raises(UserError, match=r"evaluation\.others\.scratch=gone\.parquet: no such"):
+    gone = ResponseTimeEvaluationParams(others={"other": "gone.parquet"}, **few)
+    with pytest.raises(UserError, match=r"evaluation\.others\.other=gone\.parquet: no such"):
         run(planted, "challenge1", times, gone)
     gone = ResponseTimeEvaluationParams(learning_curve="gone.csv", **few)
     with pytest.raises(UserError, match=r"evaluation\.learning_curve=gone\.csv: no such"):

@@ -30,6 +30,11 @@ challenge2:
   evaluation:
     bootstraps: 20
     baselines: [constant, age_sex, band_power]
+learning_curve:
+  runs:
+    shares: [1.0]
+    seeds: [0]
+    scratch: false
 """
 IDENTITY = ["recording", "subject", "task", "run", "start"]
 
@@ -41,7 +46,8 @@ def project(tmp_path_factory) -> KedroProject:
     (project.root / "conf" / "local" / "parameters.yml").write_text(simulated + CHALLENGES)
     run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
     for name in ("challenge1", "challenge2"):
-        result = run(project, "--pipeline", name)
+        scratch = f"challenge.from_scratch.train={name == 'challenge1'}"
+        result = run(project, "--pipeline", name, "--params", scratch)
         (project.root / f"{name}.log").write_text(result.stderr + result.stdout)
     return project
 
@@ -109,10 +115,11 @@ def test_checkpoints_name_what_they_are_made_from(project):
 
 
 def test_both_are_reported_beside_their_baselines(project):
-    for name, n_rows in (("challenge1", 5 + 2), ("challenge2", 4 * 5)):
+    for name, n_rows in (("challenge1", 6 + 2), ("challenge2", 4 * 5)):
         scores = pd.read_csv(newest(project, f"08_reporting/{name}_scores.csv"))
         assert len(scores) == n_rows  # of challenge 1 two are no fair methods
         assert {"fine_tuned", "constant", "age_sex"} <= set(scores["method"])
+        assert ("scratch" in set(scores["method"])) == (name == "challenge1")
         page = newest(project, f"08_reporting/{name}.html").read_text(encoding="utf-8")
         assert page.count("data:image/png;base64,") >= 4
         report = newest(project, f"08_reporting/{name}_report.txt").read_text(encoding="utf-8")
@@ -135,10 +142,30 @@ def test_predictions_can_be_made_again_alone(project):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["challenge1", "challenge2"])
+def test_a_learning_curve_stands_in_the_report(project, name):
+    result = run(project, "--pipeline", f"{name}_learning_curve")
+    assert f"{name}.evaluation.learning_curve=<the learning_curve above>" in result.stderr
+    curve = newest(project, f"08_reporting/{name}_learning_curve.csv")
+    table = pd.read_csv(curve)
+    assert {"fine_tuned", "constant", "age_sex"} <= set(table["method"])
+    assert newest(project, f"08_reporting/{name}_learning_curve.png").read_bytes()[1:4] == b"PNG"
+    assert "training mean" in newest(project, f"08_reporting/{name}_learning_curve.txt").read_text()
+    given = f"{name}.evaluation.learning_curve={curve}"
+    run(project, "--pipeline", name, "--from-nodes", f"{name}.report", "--params", given)
+    page = newest(project, f"08_reporting/{name}.html").read_text(encoding="utf-8")
+    assert "How many subjects it takes" in page
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ("challenge1.more_targets.success.weigth=0.1", "weigth"),
+        (
+            "challenge1.label.kind=task,challenge1.label.column=null,challenge1.label.type=auto",
+            "label.kind=task: the windows here are those of trials; take trial",
+        ),
         ("challenge2.regularisation.jitter_seconds=1.5", "needs 5 s"),
     ],
 )

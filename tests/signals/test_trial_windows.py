@@ -101,6 +101,14 @@ def test_what_gives_no_window(store, caplog):
         assert empty.columns.tolist() == COLUMNS + OF_TRIAL
 
 
+def test_subjects_that_the_challenge_excludes_have_none(store, caplog):
+    table = trials((0, 3.0), (1, 0.0))
+    table.loc[0, "subject"] = "NDARWV769JM7"
+    with caplog.at_level("INFO"):
+        assert cut_trial_windows(store, table)["subject"].tolist() == ["1"]
+    assert "left out, excluded: NDARWV769JM7" in caplog.text
+
+
 def test_no_trials_at_all(store):
     nothing = recording_trials(
         pd.DataFrame(columns=["recording", "subject", "task", "run", "path", "bids_root"])

@@ -69,6 +69,12 @@ def test_too_large(tmp_path):
         Submission.load(path, most_megabytes=1.0)
 
 
+def test_too_many_files(tmp_path):
+    path = zipped(tmp_path / "a.zip", *(f"{number}.txt" for number in range(1000)))
+    with pytest.raises(UserError, match="1,001 files in it; expected at most 1,000"):
+        Submission.load(path)
+
+
 def test_without_a_source(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("model.py", "pass")

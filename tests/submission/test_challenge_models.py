@@ -173,7 +173,7 @@ def run(tiny_bids, tmp_path_factory) -> DataCatalog:
         "challenge1.checkpoint": of_response_times(),
         "challenge2.checkpoint": of_factors(),
         "challenge1.predictions": trials,
-        "challenge2.predictions": factors,
+        "challenge2.subject_predictions": factors,
         "signal_store": a_store(),
         "recordings": recordings,
         "participants": people,

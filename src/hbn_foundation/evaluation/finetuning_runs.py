@@ -27,7 +27,7 @@ from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
 from hbn_foundation.evaluation.finetuning_bootstrap import long_predictions
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.side_by_side import TRAINING, going_on
+from hbn_foundation.evaluation.side_by_side import finetuned_in, going_on
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
@@ -181,31 +181,17 @@ def labelled_targets(run: Run) -> WindowTargets:
     return window_targets(run.windows, run.fold.participants, run.recipe.label, training)
 
 
-def _finetune(run: Run, folder: Path) -> tuple[Checkpoint, pd.DataFrame, str]:
-    """Fine-tune by one plan under supervision, where that is wanted; give incidents, too."""
-    from hbn_foundation.training.finetuning.finetuning import finetune
-    from hbn_foundation.training.finetuning.supervised import finetune_supervised
-
-    fold, recipe = run.fold, run.recipe
-    arguments = (
-        pretrained_encoder(fold), fold.store, run.windows, run.splits, fold.participants,
-        recipe.label, recipe.head, run.plan, recipe.rates, recipe.regularisation,
-        going_on(run.trainer), fold.device_plan, folder,
-    )  # fmt: skip
-    if run.supervision is None:
-        remove_folder(folder)  # of a run that was killed
-        return *finetune(*arguments, extras=recipe.extras), ""
-    return finetune_supervised(
-        *arguments, run_id=TRAINING, supervision=run.supervision, extras=recipe.extras
-    )
-
-
 def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Fine-tune by one plan, and score it."""
     from hbn_foundation.training.finetuning.prediction import predict
 
     fold, recipe = run.fold, run.recipe
-    tuned, history, incidents = _finetune(run, folder)
+    tuned, history, incidents = finetuned_in(
+        folder, pretrained_encoder(fold), fold.store, run.windows, run.splits, fold.participants,
+        recipe.label, recipe.head, run.plan, recipe.rates, recipe.regularisation,
+        going_on(run.trainer), fold.device_plan,
+        extras=recipe.extras, supervision=run.supervision,
+    )  # fmt: skip
     _write(incidents_path(run), lambda file: file.write_text(incidents))
     targets = labelled_targets(run)
     batch_size = recipe.evaluation.batch_size

@@ -34,6 +34,15 @@ FINE_TUNING = (
       for name in ("baselines", "features", "finetuning", "finetuning_baselines",
                    "finetuning_runs", "metrics", "regression_metrics", "spectra")),
 )  # fmt: skip
+LEARNING = (
+    *FINE_TUNING,
+    "evaluation/challenge_predictions.py",
+    "evaluation/demographics.py",
+    *(f"evaluation/challenge/{name}.py"
+      for name in ("boosting", "checkpoints", "factor_baselines", "factors", "features",
+                   "learning_runs", "learning_scores", "response_time",
+                   "response_time_baselines", "scoring", "subjects", "windows")),
+)  # fmt: skip
 
 
 class Provenance(NamedTuple):
@@ -67,14 +76,21 @@ def provenance(precision: str, device_plan: dict[str, Any]) -> Provenance:
     )
 
 
-def finetuning_provenance(precision: str, device_plan: dict[str, Any]) -> str:
+def finetuning_provenance(
+    precision: str, device_plan: dict[str, Any], places: Iterable[str] = FINE_TUNING
+) -> str:
     """Hash what a fine-tuning and its scores depend on; arguments as for `provenance`."""
     from hbn_foundation.training.precision import choose_precision
 
     device = device_plan["chosen"]
     resolved = choose_precision(precision, device) if device == "cpu" else precision
     libraries = _versions("torch", "numpy", "scikit-learn", "pyriemann", "scipy")
-    return hash_code(FINE_TUNING, [device, resolved, *libraries], beside=("training/supervision/",))
+    return hash_code(places, [device, resolved, *libraries], beside=("training/supervision/",))
+
+
+def learning_provenance(precision: str, device_plan: dict[str, Any]) -> str:
+    """Hash what a run of a challenge's learning curve depends on; arguments as for `provenance`."""
+    return finetuning_provenance(precision, device_plan, LEARNING)
 
 
 def hash_code(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.run_folder import prune_unfinished
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.finetuning.extras import Extras
+    from hbn_foundation.training.supervision.params import SupervisionParams
 
 TRAINING = "training"  # the run's folder in a folder of its own
 
@@ -53,6 +61,37 @@ def side_by_side(
 def going_on(trainer: Trainer) -> Trainer:
     """Trainer of a run that has a folder to itself, in which it goes on where it was killed."""
     return trainer.model_copy(update={"resume": "auto"})
+
+
+def finetuned_in(
+    folder: Path, *arguments: Any, extras: Extras, supervision: SupervisionParams | None
+) -> tuple[Checkpoint, pd.DataFrame, str]:
+    """Fine-tune in a folder of its own, under supervision where that is wanted.
+
+    Parameters
+    ----------
+    folder
+        Where a training that was killed goes on, unless it is not supervised.
+    arguments
+        Of `finetune`, as far as its device plan.
+    extras
+        Of `finetune`.
+    supervision
+        How long each part may be silent; None trains in this process.
+
+    Returns
+    -------
+    tuple
+        Checkpoint, history and incidents as JSON lines.
+    """
+    from hbn_foundation.training.finetuning.finetuning import finetune
+    from hbn_foundation.training.finetuning.supervised import finetune_supervised
+
+    given: Any = (*arguments, folder)
+    if supervision is None:
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        return *finetune(*given, extras=extras), ""
+    return finetune_supervised(*given, run_id=TRAINING, supervision=supervision, extras=extras)
 
 
 def prune_scratch(folder: Path, pattern: str, trainer: RunParams, n_jobs: int) -> None:

@@ -163,17 +163,7 @@ def window_labels(
     if params.type == "regression":
         raise UserError("labels: classes are needed here, found type: regression")
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
-    if params.kind == "task":
-        what, values, numeric = "task", windows["task"].astype(object), False
-    elif params.kind == "trial":
-        what = str(params.column)
-        values = _of_trials(windows, what)
-        numeric = _is_numeric(values, what, params)
-    else:
-        what = str(params.column)
-        column = _column(participants, what)
-        values = windows["subject"].map(column).astype(object)
-        numeric = _is_numeric(column, what, params)
+    what, values, numeric = _to_label(windows, participants, params)
     if params.positive:
         labels = _one_against_rest(values, training, params.positive, what)
     elif numeric:
@@ -196,6 +186,21 @@ def window_labels(
             f"{len(labels.names)}: {some(labels.names)}; name those of class 1 in positive"
         )
     return labels
+
+
+def _to_label(
+    windows: pd.DataFrame, participants: pd.DataFrame, params: LabelParams
+) -> tuple[str, pd.Series, bool]:
+    """Return what is told apart, its value for each window (N,), and whether numbers are cut."""
+    what = str(params.column)
+    if params.kind == "task":
+        return "task", windows["task"].astype(object), False
+    if params.kind == "trial":
+        values = _of_trials(windows, what)
+        return what, values, _is_numeric(values, what, params)
+    column = _column(participants, what)
+    values = windows["subject"].map(column).astype(object)
+    return what, values, _is_numeric(column, what, params)
 
 
 def task_labels(windows: pd.DataFrame) -> WindowLabels:

@@ -74,6 +74,16 @@ def cut_crop_windows(
     windows = _of_tasks(windows, store, params.tasks)
     numbers = people[names].apply(pd.to_numeric, errors="coerce").astype(float)
     numbers.index = pd.Index(people["subject"].astype(str))
+    windows = _of_known(windows, numbers)
+    rest = window_length(params.seconds, store.sfreq) - window_length(seconds, store.sfreq)
+    windows["start"] += rest // 2
+    values = numbers.reindex(windows["subject"].astype(str)).reset_index(drop=True)
+    return pd.concat([windows, values], axis=1)
+
+
+def _of_known(windows: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Keep the windows of subjects of whom some number is known, unless they are excluded."""
+    names = [str(name) for name in numbers]
     subjects = windows["subject"].astype(str)
     excluded = subjects.isin(EXCLUDED_SUBJECTS)
     unknown = ~excluded & ~subjects.isin(numbers.index[numbers.notna().any(axis=1)])
@@ -81,13 +91,10 @@ def cut_crop_windows(
         if which.any():
             dropped = sorted(subjects[which].unique())
             say(f"left out, {why}: {some(dropped)}")
-    windows = windows[~excluded & ~unknown].reset_index(drop=True)
-    if windows.empty:
+    known = windows[~excluded & ~unknown].reset_index(drop=True)
+    if known.empty:
         raise UserError(f"windows: no subject with a window has a known {' or '.join(names)}")
-    rest = window_length(params.seconds, store.sfreq) - window_length(seconds, store.sfreq)
-    windows["start"] += rest // 2
-    values = numbers.reindex(windows["subject"].astype(str)).reset_index(drop=True)
-    return pd.concat([windows, values], axis=1)
+    return known
 
 
 def _of_tasks(

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.trials import usable_trials
+from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.signals.windows import COLUMNS, window_length
@@ -35,7 +37,8 @@ def cut_trial_windows(
     store
         The signal store.
     trials
-        As `recording_trials` gives them; excluded ones get no window.
+        As `recording_trials` gives them; excluded ones get no window, nor do those of subjects
+        that the challenge excludes.
     params
         Offset and length in seconds.
 
@@ -53,7 +56,10 @@ def cut_trial_windows(
     usable = usable_trials(trials)
     row = usable["recording"].map(rows)
     usable = usable[row.notna()].assign(row=row.dropna().astype(np.int64))
-    usable = usable.sort_values(["row", "trial"], kind="stable")
+    excluded = usable["subject"].isin(EXCLUDED_SUBJECTS)
+    if excluded.any():
+        say(f"left out, excluded: {some(sorted(usable['subject'][excluded].unique()))}")
+    usable = usable[~excluded].sort_values(["row", "trial"], kind="stable")
     samples = recordings["n_samples"].to_numpy(dtype=np.int64)[usable["row"]]
     start = np.round(usable["stimulus"].to_numpy(dtype=float) * store.sfreq)
     start = (start + round(params.offset * store.sfreq)).astype(np.int64)
@@ -93,6 +99,32 @@ def windows_of_label(
     """
     if label.kind != "trial":
         return windows
+    return windows_of_trials(label, store, trials, params, seconds)
+
+
+def windows_of_trials(
+    label: LabelParams,
+    store: SignalStore,
+    trials: pd.DataFrame,
+    params: TrialWindowParams,
+    seconds: float,
+) -> pd.DataFrame:
+    """Return the windows of the trials, for a label that is one of trials.
+
+    Parameters
+    ----------
+    label, store, trials, params, seconds
+        As for `windows_of_label`.
+
+    Raises
+    ------
+    UserError
+        As `windows_of_label`; and for any other label.
+    """
+    if label.kind != "trial":
+        raise UserError(
+            f"label.kind={label.kind}: the windows here are those of trials; take trial"
+        )
     if window_length(params.seconds, store.sfreq) != window_length(seconds, store.sfreq):
         raise UserError(
             f"trial_windows.seconds={params.seconds:g}: the encoder takes windows of {seconds:g} s"

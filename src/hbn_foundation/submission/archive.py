@@ -62,8 +62,8 @@ class Submission:
         Raises
         ------
         UserError
-            When it is no zip, is damaged or too large, or holds anything but plain files side by
-            side: folders, absolute paths, `..`, links, one name twice.
+            When it is no zip, is damaged or too large, holds too many files, or anything but plain
+            files side by side: folders, absolute paths, `..`, links, one name twice.
         """
         path = Path(path)
         if not path.is_file():
@@ -89,6 +89,8 @@ class Submission:
 
 def archive_problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | None:
     """Say in one line what is wrong with the entries of a zip; None when nothing is."""
+    if len(entries) > MOST_FILES:
+        return f"{len(entries):,} files in it; expected at most {MOST_FILES:,}"
     for entry in entries:
         problem = _entry_problem(entry)
         if problem is not None:

@@ -138,17 +138,23 @@ def test_the_model_stands_beside_its_baselines(planted):
     random = np.random.default_rng(0)
     near = test.assign(predicted_rt=1.6 + 0.8 * (test["rt"] - 1.6), p_correct=0.5)
     far = near.assign(predicted_rt=random.uniform(1, 2, len(test))).drop(columns="p_correct")
+    unasked = far.assign(p_correct=np.nan)  # as of a model without success among its targets
     params = ResponseTimeEvaluationParams(bootstraps=60, baselines=("constant", "median"))
-    result = evaluate_response_times(near, *planted, params, 200, others={"scratch": far})
+    result = evaluate_response_times(near, *planted, params, 200,
+                                     others={"scratch": far, "unasked": unasked})  # fmt: skip
     table = result.scores.set_index("method")
     assert table.index[0] == "fine_tuned"
     assert table["kind"].tolist()[-2:] == ["reference"] * 2
     assert table.loc["constant", "nrmse_ahead_low"] > 0
     assert np.isnan(table.loc["fine_tuned", "nrmse_ahead"])
     assert np.isnan(table.loc["scratch", "auroc"])
+    assert np.isnan(table.loc["unasked", "auroc"])
+    assert table.loc["unasked", "nrmse"] == table.loc["scratch", "nrmse"]
     assert table.loc["scratch", "name"] == "from scratch"
     metrics = result.metrics
-    assert metrics["n_windows"] == len(test)
+    assert metrics["n_windows"] == metrics["n_success_known"] == len(test)
+    assert metrics["n_wrong"] == (test["correct"] == 0).sum()
+    assert metrics["interval_missing"] == ""
     assert metrics["test"]["scratch"]["auroc"] is None
     train = planted.windows[planted.windows["subject"] < "s12"]
     assert metrics["success_threshold"] == pytest.approx(train["correct"].mean())

@@ -156,11 +156,22 @@ def test_the_same_in_plain_text(answered, factors_answered):
     assert max(map(len, text.splitlines())) <= 110
 
 
+def test_why_there_are_no_intervals_is_said(answered, factors_answered):
+    for words, (_, result) in ((response_time_text, answered), (factor_text, factors_answered)):
+        assert "No intervals" not in words(result.scores, result.metrics)
+        few = {**result.metrics, "interval_missing": "4 test subjects are too few to resample"}
+        said = " ".join(words(result.scores, few).split())
+        assert "No intervals: 4 test subjects are too few to resample." in said
+
+
 def test_aims_are_met_or_not_and_never_asked_for(answered, factors_answered):
     scores = answered[1].scores.copy()
     ours = scores["method"] == "fine_tuned"
     scores.loc[ours, ["r", "auroc"]] = [0.31, 0.69]
     assert response_time_aims(scores)["verdict"].tolist() == ["met", "not met"]
+    for problem, said, verdict in ((None, "valid", "met"), ("no rows", "no rows", "not met")):
+        last = response_time_aims(scores, {"table_problem": problem}).iloc[-1]
+        assert (last["aim"], last["value"], last["verdict"]) == ("valid", said, verdict)
     scores.loc[ours, "auroc"] = np.nan
     assert response_time_aims(scores)["verdict"].tolist() == ["met", "not applicable"]
     scores = factors_answered[1].scores.copy()
@@ -179,7 +190,7 @@ def test_aims_are_met_or_not_and_never_asked_for(answered, factors_answered):
         (-0.02, -0.03, -0.01, "It is NOT ahead of the best baseline, band power (0.950): behind by "
          "0.020 (95 % 0.010 to 0.030)."),
         (-0.02, -0.05, 0.01, "behind by 0.020 (95 % −0.010 to 0.050): not surely"),
-        (0.02, np.nan, np.nan, "by 0.020."),
+        (0.02, np.nan, np.nan, "by 0.020; how surely is not known."),
         (0.0, 0.0, 0.0, "It is level with"),
         (np.nan, np.nan, np.nan, "It cannot be compared with"),
     ],

@@ -6,6 +6,7 @@ both sides, and whoever recognises them is rewarded.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.challenge.features import WindowFeatures
 from hbn_foundation.evaluation.challenge.params import BoostingParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.challenge.response_time import (
@@ -23,15 +25,21 @@ from hbn_foundation.evaluation.challenge.response_time_baselines import response
 from hbn_foundation.evaluation.challenge_predictions import predict_response_times
 from hbn_foundation.evaluation.metrics import bootstrap_interval
 from hbn_foundation.labels.factors import factor_table
-from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.params import LabelParams, TrialParams
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.labels.scores import nrmse
 from hbn_foundation.labels.trials import recording_trials
+from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
+from hbn_foundation.pipelines.challenge.nodes import prepare_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.trial_windows import cut_trial_windows
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
 from planted_trials import Planted, pretrained_on, tuned_for_times
 
 PARAMS = ResponseTimeEvaluationParams(
@@ -124,3 +132,42 @@ def test_a_split_by_trials_rewards_recognising_subjects(canary):
         lambda chosen: nrmse(values[chosen], answers["subject"][chosen]), subjects, 200
     )
     assert interval.high >= 1
+
+
+@pytest.mark.parametrize(
+    ("seen_as", "says"),
+    [("train", "the model was trained on 12"), ("validation", "was chosen on 4 of the test")],
+)
+def test_a_pretraining_that_has_seen_test_subjects_is_refused(planted, tmp_path, seen_as, says):
+    """Before any fine-tuning: those it learned from, and those who chose its epoch."""
+    foundation = pretrained_on(planted, tmp_path)
+    roles = {"train": "train", "validation": "validation", "test": "test"}
+    roles |= {seen_as: "test", "test": seen_as}
+    splits = planted.splits.assign(split=planted.splits["split"].map(roles))
+    label = LabelParams(kind="trial", column="rt", type="regression")
+    prepare = partial(
+        prepare_trials, foundation, planted.store, planted.windows.assign(excluded=""),
+        participants=planted.people, windows=TrialWindowParams(), label=label,
+        head=HeadParams(kind="distribution"), plan=PlanParams(strategy="full"), rates=RateParams(),
+        trainer=FineTuningParams(), more_targets=MoreTargets(),
+        tokens=AddedTokenParams(tokens=("time",)), input=InputParams(), fault=None,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=says):
+        prepare(splits=splits)
+    windows, _ = prepare(splits=planted.splits)
+    assert len(windows) == len(planted.windows)
+
+
+@pytest.mark.slow
+def test_shuffled_labels_teach_a_fine_tuned_model_nothing(planted, tmp_path):
+    """What is planted there is found from the true labels, see the tests of baselines."""
+    order = np.random.default_rng(0).permutation(len(planted.windows))
+    labels = planted.windows[["rt", "correct"]].iloc[order].to_numpy()
+    shuffled = planted._replace(windows=planted.windows.assign(rt=labels[:, 0],
+                                                               correct=labels[:, 1]))  # fmt: skip
+    foundation = pretrained_on(shuffled, tmp_path / "pretrained")
+    checkpoint, _ = tuned_for_times(shuffled, foundation, tmp_path / "tuned")
+    table = predict_response_times(checkpoint, shuffled.store, shuffled.windows, shuffled.splits)
+    scores = response_time_scores(table, table, 0.8, PARAMS.bootstraps)
+    assert scores["nrmse"].interval.high >= 1
+    assert scores["auroc"].interval.low <= 0.5 <= scores["auroc"].interval.high

@@ -73,7 +73,9 @@ def test_maps_are_drawn_with_and_without_components(windows):
     maps = spatial_maps(torch.nn.Identity(), lambda x: x[:, 0].mean(-1), windows, POSITIONS)
     assert len(spatial_figure(maps, POSITIONS).axes) == 1
     patterns = np.random.default_rng(0).normal(size=(8, 19))
-    full = maps._replace(patterns=patterns, importance=np.arange(8.0))
+    full = maps._replace(patterns=patterns, importance=np.arange(8.0),
+                         relevance=np.full_like(maps.relevance, 312.7))  # fmt: skip
     figure = spatial_figure(full, POSITIONS, "ms")
+    assert figure.axes[0].texts[-1].get_text() == "moves up to 310 ms"
     titles = [panel.get_title(loc="left") for panel in figure.axes]
     assert titles == ["hidden within 30°", *(f"component {k}" for k in (8, 7, 6, 5, 4))]

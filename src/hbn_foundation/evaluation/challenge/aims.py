@@ -5,6 +5,9 @@ They are aims, never conditions: nothing fails because one is missed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -13,14 +16,21 @@ from hbn_foundation.evaluation.challenge.wording import interval_text, number
 from hbn_foundation.evaluation.criteria import COLUMNS, NOT_APPLICABLE, Row, met_or_not
 from hbn_foundation.evaluation.finetuned import FINE_TUNED
 
+TABLE_PROBLEM = "table_problem"
 
-def response_time_aims(scores: pd.DataFrame) -> pd.DataFrame:
+
+def response_time_aims(
+    scores: pd.DataFrame, metrics: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """Compare response times and success with the aims set for them.
 
     Parameters
     ----------
     scores
         Of `evaluate_response_times`.
+    metrics
+        With `table_problem`, what is wrong with the CSV of predictions, None for nothing; where it
+        was not looked at, its row is left out.
 
     Returns
     -------
@@ -31,17 +41,20 @@ def response_time_aims(scores: pd.DataFrame) -> pd.DataFrame:
     rows = [
         _row("response time, Pearson r over all trials", 0.3, ours, "r"),
         _row("success of a trial, AUROC", 0.7, ours, "auroc"),
+        *_table_row(metrics),
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def factor_aims(scores: pd.DataFrame) -> pd.DataFrame:
+def factor_aims(scores: pd.DataFrame, metrics: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Compare the factors with the aims set for them: Pearson r over subjects.
 
     Parameters
     ----------
     scores
         Of `evaluate_factors`.
+    metrics
+        As for `response_time_aims`.
 
     Returns
     -------
@@ -50,13 +63,21 @@ def factor_aims(scores: pd.DataFrame) -> pd.DataFrame:
     """
     ours = scores[scores["method"] == FINE_TUNED]
     ours = ours.sort_values("factor", key=lambda names: names != MEAN, kind="stable")
-    rows = []
+    rows: list[Row] = []
     for _, row in ours.iterrows():
         of_mean = row["factor"] == MEAN
         name = "mean of the factors" if of_mean else str(row["factor"]).replace("_", " ")
         least = 0.2 if of_mean else 0.15
         rows.append(_row(f"{name}, Pearson r over subjects", least, row, "subject_r"))
+    rows += _table_row(metrics)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _table_row(metrics: Mapping[str, Any] | None) -> list[Row]:
+    if metrics is None or TABLE_PROBLEM not in metrics:
+        return []
+    problem = metrics[TABLE_PROBLEM]
+    return [("CSV of the predictions", "valid", problem or "valid", met_or_not(not problem))]
 
 
 def _row(name: str, least: float, scores: pd.Series, score: str) -> Row:
@@ -65,5 +86,5 @@ def _row(name: str, least: float, scores: pd.Series, score: str) -> Row:
     if np.isnan(value):
         return name, aim, "no score", NOT_APPLICABLE
     ends = interval_text(scores, score, 2)
-    text = number(value, 2) + (f" ({ends})" if ends else "")
+    text = f"{number(value, 2)} ({ends or 'no interval'})"
     return name, aim, text, met_or_not(value > least)

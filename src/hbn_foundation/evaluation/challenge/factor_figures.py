@@ -108,7 +108,7 @@ def factor_errors_figure(
 def _against_demographics(
     panel: Axes, subjects: pd.DataFrame, baseline: pd.DataFrame | None, factor: str
 ) -> None:
-    panel.set_title(f"{named(factor)}: error of each subject")
+    panel.set_title(f"{named(factor).capitalize()}: error of each subject")
     if baseline is None:
         return note(panel, "age and sex are not\namong the baselines")
     error = (subjects[PREDICTED + factor] - subjects[factor]).abs().to_numpy()

@@ -14,8 +14,8 @@ from hbn_foundation.evaluation.challenge.factor_figures import (
     factor_errors_figure,
     named,
 )
-from hbn_foundation.evaluation.challenge.factors import MAIN_FACTOR, MEAN
-from hbn_foundation.evaluation.challenge.learning_curve import learning_curve_figure
+from hbn_foundation.evaluation.challenge.factors import MEAN, main_factor
+from hbn_foundation.evaluation.challenge.learning_curve import OF_FACTORS, learning_curve_figure
 from hbn_foundation.evaluation.challenge.page import (
     Card,
     Column,
@@ -32,6 +32,7 @@ from hbn_foundation.evaluation.challenge.wording import (
     INTERVALS,
     OF_BOTH,
     long_text,
+    no_interval_text,
     number,
     own,
     rival,
@@ -94,7 +95,8 @@ NOTES = (
      "have .974 on its validation release."),
     ("NRMSE, subjects", "The same with one prediction per subject, made from its windows."),
     ("r given age, sex", "Partial correlation over subjects: what is left when linear regression "
-     "on age and sex is taken out of truth and prediction. None where nothing is left."),
+     "on age and sex is taken out of truth and prediction. None where nothing is left, or of fewer "
+     "than five subjects."),
     ("slope", "Of the regression of true on predicted values over subjects; 1: calibrated, below "
      "1: predictions spread too far."),
     ("model ahead by", AHEAD),
@@ -142,7 +144,7 @@ def factor_figures(
     """
     ours = subjects[subjects["method"] == FINE_TUNED]
     simple = subjects[subjects["method"] == "age_sex"]
-    main = MAIN_FACTOR if MAIN_FACTOR in factors else factors[0]
+    main = main_factor(factors)
     figures = {
         "answers": factor_answers_figure(ours, factors),
         "errors": factor_errors_figure(
@@ -153,8 +155,7 @@ def factor_figures(
         names = tuple(map(named, factors))
         figures["spatial"] = spatial_figure(maps, store.positions, "", names)
     if learning_curve is not None and len(learning_curve):
-        curves = ("window_nrmse", "subject_r")
-        figures["learning_curve"] = learning_curve_figure(learning_curve, curves)
+        figures["learning_curve"] = learning_curve_figure(learning_curve, OF_FACTORS)
     if history is not None:
         figures["training"] = finetuning_figure(history, "Factors")
     return figures
@@ -198,7 +199,7 @@ def factor_page(
         lead,
         f"{_about(metrics)} {about}".strip(),
         _cards(of_main, own(of_mean)),
-        factor_aims(scores),
+        factor_aims(scores, metrics),
         tables,
         [Picture(*PICTURES[name], figures[name]) for name in PICTURES if name in figures],
         NOTES,
@@ -211,8 +212,7 @@ def of_factor(scores: pd.DataFrame, factor: str) -> pd.DataFrame:
 
 
 def _main(scores: pd.DataFrame) -> str:
-    names = scores["factor"].tolist()
-    return MAIN_FACTOR if MAIN_FACTOR in names else str(names[0])
+    return main_factor(scores["factor"].tolist())
 
 
 def _by_factor(scores: pd.DataFrame) -> pd.DataFrame:
@@ -237,7 +237,7 @@ def _about(metrics: Mapping[str, Any]) -> str:
     return (
         f"{metrics['n_windows']:,} windows of {metrics['n_subjects']} test subjects in "
         f"{metrics['n_recordings']} recordings; one prediction per subject by the "
-        f"{metrics['aggregation']} of its windows."
+        f"{metrics['aggregation']} of its windows.{no_interval_text(metrics)}"
     )
 
 
@@ -276,7 +276,7 @@ def factor_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
         [named(row["factor"]), *(value_text(row, n, 3 if "nrmse" in n else 2) for n in names)]
         for _, row in of_model.iterrows()
     ]
-    aims = [[str(value) for value in row] for row in factor_aims(scores).to_numpy()]
+    aims = [[str(value) for value in row] for row in factor_aims(scores, metrics).to_numpy()]
     return "\n".join(
         [
             table(f"{named(main).capitalize()}. {_about(metrics)}", header, rows),

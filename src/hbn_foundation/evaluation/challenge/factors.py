@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,11 @@ MEAN = "mean"
 SCORES = ("window_nrmse", "window_r", "subject_nrmse", "subject_r", "partial_r",
           "calibration_slope")  # fmt: skip
 COMPARED = ("window_nrmse", "subject_nrmse")
+
+
+def main_factor(factors: Sequence[str]) -> str:
+    """Name the factor that the challenge scores, or the first where that is not predicted."""
+    return MAIN_FACTOR if MAIN_FACTOR in factors else factors[0]
 
 
 class FactorScores(NamedTuple):
@@ -117,8 +122,9 @@ def evaluate_factors(
         ).assign(method=name)
         for name, answer in answers.items()
     ]  # fmt: skip
+    missing = next(iter(found[FINE_TUNED].values())).interval.missing
     return FactorScores(
-        _metrics(table, test, params), table, pd.concat(subjects, ignore_index=True)
+        _metrics(table, test, params, missing), table, pd.concat(subjects, ignore_index=True)
     )
 
 
@@ -225,7 +231,7 @@ def _of_factor(of_method: dict[str, Score], factor: str) -> dict[str, Score]:
 
 
 def _metrics(
-    table: pd.DataFrame, test: pd.DataFrame, params: FactorEvaluationParams
+    table: pd.DataFrame, test: pd.DataFrame, params: FactorEvaluationParams, interval_missing: str
 ) -> dict[str, Any]:
     names = [f"{name}{end}" for name in SCORES for end in ("", "_low", "_high")]
     found: dict[str, dict[str, Any]] = {}
@@ -239,5 +245,6 @@ def _metrics(
             "n_subjects": test["subject"].nunique(),
             "n_recordings": test["recording"].nunique(),
             "aggregation": params.aggregation,
+            "interval_missing": interval_missing,
         }
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.params import Params
@@ -65,7 +65,7 @@ class ChallengeEvaluationParams(BaselineParams):
     others: dict[str, str] = Field(
         {},
         description="Further models to stand beside, by name: the predictions.parquet of each, of "
-        "the same test windows; scratch for one of a run with trainer.start=from_scratch.",
+        "the same test windows.",
     )
     learning_curve: str | None = Field(
         None,
@@ -115,3 +115,48 @@ class FactorEvaluationParams(ChallengeEvaluationParams):
         lt=0.5,
         description="Share of the windows left out at either end; aggregation trimmed only.",
     )
+
+
+class FromScratchParams(Params):
+    """The baseline that begins from random weights, in both challenges."""
+
+    train: bool = Field(
+        True,
+        description="Whether the same model is trained from random weights, too, to stand beside "
+        "the fine-tuned one; takes as long again.",
+    )
+
+
+class LearningCurveParams(Params):
+    """Over which shares of the training subjects the scores are followed, and how often."""
+
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.1, 0.25, 0.5, 0.75, 1.0),
+        min_length=1,
+        description="Shares of the training subjects that keep their labels, each within the "
+        "next; at least two subjects.",
+    )
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, description="Each draws other subsets, and trains otherwise."
+    )
+    scratch: bool = Field(
+        True, description="Whether a model from random weights is trained beside each."
+    )
+    same_steps: bool = Field(
+        True,
+        description="Whether a smaller subset is gone through more often, so that every run has as "
+        "many steps, and as many without improvement before it stops; else few subjects also mean "
+        "a short training. Epochs that a plan itself names stay.",
+    )
+    n_jobs: int = Field(1, ge=1, description="Runs at once on a CPU, each a process of its own.")
+    work_dir: str = Field(
+        "data/06_models/learning_curve",
+        description="Folder of finished runs, from which one that was killed goes on.",
+    )
+
+    @field_validator("shares", "seeds")
+    @classmethod
+    def _each_once(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"expected each one once, found {list(value)}")
+        return value

@@ -100,7 +100,7 @@ def evaluate_response_times(
     )
     kinds = dict.fromkeys(answers, BASELINE)
     given = {FINE_TUNED: predictions, **(others or {})}
-    models = {name: _of_model(table, test, name) for name, table in given.items()}
+    models = {name: model_answers(table, test, name) for name, table in given.items()}
     references = reference_answers(test)
     answers = {**models, **answers, **references}
     kinds |= {FINE_TUNED: MODEL, **dict.fromkeys(others or {}, BASELINE)}
@@ -201,8 +201,25 @@ def reference_answers(test: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: table.rename(columns=columns) for name, table in tables.items()}
 
 
-def _of_model(predictions: pd.DataFrame, test: pd.DataFrame, name: str) -> pd.DataFrame:
-    columns = [RT, P_CORRECT] if P_CORRECT in predictions else [RT]
+def model_answers(predictions: pd.DataFrame, test: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Bring a model's predictions into the order of the test windows.
+
+    Parameters
+    ----------
+    predictions
+        As of `predict_response_times`; `p_correct` may be missing, or nowhere known.
+    test
+        The windows that are scored (N rows).
+    name
+        Of the model, for messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `predicted_rt` and `p_correct` (N rows); the latter NaN where success is not predicted.
+    """
+    success = P_CORRECT in predictions and predictions[P_CORRECT].notna().any()
+    columns = [RT, P_CORRECT] if success else [RT]
     table = matched(predictions, test, columns, f"predictions of {written_method(name)}")
     return table.reindex(columns=[RT, P_CORRECT])
 
@@ -220,12 +237,7 @@ def _score_table(found: dict[str, dict[str, Score]], kinds: dict[str, str]) -> p
 def _metrics(
     found: dict[str, dict[str, Score]], test: pd.DataFrame, share: float, threshold: float
 ) -> dict[str, Any]:
-    metrics = {
-        name: score_row(of_method, None, ()) | {
-            "interval_missing": next(iter(of_method.values())).interval.missing
-        }
-        for name, of_method in found.items()
-    }  # fmt: skip
+    metrics = {name: score_row(of_method, None, ()) for name, of_method in found.items()}
     return plain(
         {
             "test": metrics,
@@ -234,6 +246,9 @@ def _metrics(
             "n_recordings": test["recording"].nunique(),
             "rt_mean": float(test["rt"].mean()),
             "rt_sd": float(test["rt"].std(ddof=0)),
+            "n_success_known": int(test["correct"].notna().sum()),
+            "n_wrong": int((test["correct"] == 0).sum()),
+            "interval_missing": next(iter(found[FINE_TUNED].values())).interval.missing,
             "training_share_correct": share,
             "success_threshold": threshold,
         }

@@ -32,6 +32,7 @@ from hbn_foundation.evaluation.challenge.wording import (
     INTERVALS,
     OF_BOTH,
     long_text,
+    no_interval_text,
     number,
     own,
     rival,
@@ -178,8 +179,10 @@ def response_time_page(
         ),
         ScoreTable(
             "Success of the trial",
-            "Best first. Whether the answer was correct, from the same windows; grey line: .5, "
-            "chance.", by_success, SUCCESS_COLUMNS,
+            f"Best first. Whether the answer was correct, from the same windows, of which "
+            f"{metrics['n_wrong']} have a wrong one; grey line: .5, chance.",
+            by_success,
+            SUCCESS_COLUMNS,
         ),
     ]  # fmt: skip
     lead = (
@@ -192,7 +195,7 @@ def response_time_page(
         lead,
         f"{_about(metrics)} {about}".strip(),
         _cards(scores, ours),
-        response_time_aims(scores),
+        response_time_aims(scores, metrics),
         tables,
         [Picture(*PICTURES[name], figures[name]) for name in PICTURES if name in figures],
         NOTES,
@@ -203,7 +206,8 @@ def _about(metrics: Mapping[str, Any]) -> str:
     return (
         f"{metrics['n_windows']:,} trials of {metrics['n_subjects']} test subjects in "
         f"{metrics['n_recordings']} recordings; response time {metrics['rt_mean']:.3f} ± "
-        f"{metrics['rt_sd']:.3f} s."
+        f"{metrics['rt_sd']:.3f} s; {metrics['n_wrong']} of {metrics['n_success_known']} answers "
+        f"wrong.{no_interval_text(metrics)}"
     )
 
 
@@ -240,7 +244,7 @@ def response_time_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
     ]
     header = ["method", "NRMSE (95 %)", "ahead", "r", "inside", "ms", "AUROC", "balanced"]
     title = f"Response times and success. {_about(metrics)}"
-    aims = [[str(value) for value in row] for row in response_time_aims(scores).to_numpy()]
+    aims = [[str(value) for value in row] for row in response_time_aims(scores, metrics).to_numpy()]
     return "\n".join(
         [
             table(title, header, rows),

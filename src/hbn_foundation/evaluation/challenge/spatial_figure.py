@@ -47,14 +47,19 @@ def spatial_figure(
             top = float(relevance.max())
             panel.set_title(name, fontsize=9)
             _map(panel, relevance, maps.directions, "Blues", (0.0, top or 1.0))
-            _below(panel, f"moves up to {top:.2g} {unit}")
+            _below(panel, f"moves up to {_two_digits(top)} {unit}")
         for panel, number in zip(axes[len(names) :], order, strict=True):
             pattern = maps.patterns[number]
             panel.set_title(f"component {number + 1}", fontsize=9)
             most = float(np.abs(pattern).max()) or 1.0
             _map(panel, pattern, positions, "RdBu_r", (-most, most))
-            _below(panel, f"without it {maps.importance[number]:.2g} {unit}")
+            _below(panel, f"without it {_two_digits(maps.importance[number])} {unit}")
     return figure
+
+
+def _two_digits(value: float) -> str:
+    """Write a number to two digits, without a power of ten where it has more before the point."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _below(panel: Axes, text: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
+from hbn_foundation.labels.factors import FACTORS, factor_table
 
 PREDICTED = "predicted_"
 
@@ -80,3 +81,20 @@ def subject_predictions(
     order = [name for factor in factors for name in (factor, PREDICTED + factor)]
     result = pd.concat([wanted, table], axis=1)[[*order, "n_windows", "age", "sex"]]
     return result.rename_axis("subject").reset_index()
+
+
+def predicted_factors(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Name what was predicted: the factors in their usual order, then everything else."""
+    names = [name.removeprefix(PREDICTED) for name in map(str, predictions)
+             if name.startswith(PREDICTED)]  # fmt: skip
+    return tuple(sorted(names, key=lambda name: (*FACTORS, name).index(name)))
+
+
+def people_of(participants: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
+    """Pick age, sex, and what is predicted from the participants, NaN where unknown."""
+    people = factor_table(participants)
+    for name in factors:
+        if name not in people:
+            numbers = pd.to_numeric(participants[name], errors="coerce")
+            people[name] = numbers.to_numpy(dtype=float)
+    return people

@@ -31,9 +31,10 @@ from hbn_foundation.evaluation.challenge.response_time_report import (
     response_time_page,
     response_time_text,
 )
-from hbn_foundation.evaluation.challenge.subjects import PREDICTED
+from hbn_foundation.evaluation.challenge.subjects import people_of, predicted_factors
 from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
-from hbn_foundation.labels.factors import FACTORS, factor_table
+from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
+from hbn_foundation.labels.factors import factor_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +69,7 @@ def evaluate_response_time_model(
     splits: pd.DataFrame,
     participants: pd.DataFrame,
     params: ResponseTimeEvaluationParams,
+    scratch: pd.DataFrame | None = None,
 ) -> ResponseTimeScores:
     """Score the predictions of a model of response times beside baselines on the same windows.
 
@@ -81,6 +83,8 @@ def evaluate_response_time_model(
         The data; windows as `cut_trial_windows` gives them.
     params
         Which baselines.
+    scratch
+        Predictions of the same model trained from random weights; empty or None without one.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def evaluate_response_time_model(
     test_windows(checkpoint, windows, splits)
     return evaluate_response_times(
         predictions, store, windows, splits, factor_table(participants), params,
-        checkpoint.metadata["n_samples"], _unlearned(checkpoint, params), _others(params),
+        checkpoint.metadata["n_samples"], _unlearned(checkpoint, params), _others(params, scratch),
     )  # fmt: skip
 
 
@@ -106,6 +110,7 @@ def evaluate_factor_model(
     splits: pd.DataFrame,
     participants: pd.DataFrame,
     params: FactorEvaluationParams,
+    scratch: pd.DataFrame | None = None,
 ) -> FactorScores:
     """Score the predictions of a model of factors beside baselines on the same windows.
 
@@ -119,6 +124,8 @@ def evaluate_factor_model(
         The data.
     params
         Which baselines, and how windows become one prediction per subject.
+    scratch
+        Predictions of the same model trained from random weights; empty or None without one.
 
     Returns
     -------
@@ -133,7 +140,7 @@ def evaluate_factor_model(
     factors = predicted_factors(predictions)
     return evaluate_factors(
         predictions, store, windows, splits, people_of(participants, factors), factors, params,
-        checkpoint.metadata["n_samples"], _unlearned(checkpoint, params), _others(params),
+        checkpoint.metadata["n_samples"], _unlearned(checkpoint, params), _others(params, scratch),
     )  # fmt: skip
 
 
@@ -202,23 +209,6 @@ def report_factors(
     return Report(page, factor_text(scores, metrics), figures)
 
 
-def predicted_factors(predictions: pd.DataFrame) -> tuple[str, ...]:
-    """Name what was predicted: the factors in their usual order, then everything else."""
-    names = [name.removeprefix(PREDICTED) for name in map(str, predictions)
-             if name.startswith(PREDICTED)]  # fmt: skip
-    return tuple(sorted(names, key=lambda name: (*FACTORS, name).index(name)))
-
-
-def people_of(participants: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
-    """Pick age, sex, and what is predicted from the participants, NaN where unknown."""
-    people = factor_table(participants)
-    for name in factors:
-        if name not in people:
-            numbers = pd.to_numeric(participants[name], errors="coerce")
-            people[name] = numbers.to_numpy(dtype=float)
-    return people
-
-
 def about(checkpoint: Checkpoint) -> str:
     """Say in a sentence which model it is."""
     metadata = checkpoint.metadata
@@ -237,8 +227,10 @@ def _unlearned(
     return unlearned(checkpoint, params.seed) if RANDOM in params.baselines else None
 
 
-def _others(params: ChallengeEvaluationParams) -> dict[str, pd.DataFrame]:
-    found = {}
+def _others(
+    params: ChallengeEvaluationParams, scratch: pd.DataFrame | None
+) -> dict[str, pd.DataFrame]:
+    found = {} if scratch is None or scratch.empty else {SCRATCH: scratch}
     for name, path in params.others.items():
         if not Path(path).is_file():
             raise UserError(f"evaluation.others.{name}={path}: no such file")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -29,11 +32,17 @@ OF_BOTH = {
     ),
     "training": (
         "Course of the training",
-        "Scores are of validation subjects, which chose the epoch that is kept; dashed: blocks "
-        "join.",
+        "Scores are of validation subjects, which chose the epoch that is kept. The training loss "
+        "is taken with dropout and hidden channels, so it may lie above; dashed: blocks join.",
     ),
 }
 """Heading and reading of the figures that both reports have."""
+
+
+def no_interval_text(metrics: Mapping[str, Any]) -> str:
+    """Say why no score has an interval; nothing where they have."""
+    missing = metrics.get("interval_missing")
+    return f" No intervals: {missing}." if missing else ""
 
 
 def number(value: float, digits: int = 3, factor: float = 1.0, signed: bool = False) -> str:
@@ -102,7 +111,7 @@ def verdict_text(scores: pd.DataFrame, name: str) -> str:
     against = f"the best baseline, {best['name']} ({value_text(best, name)})"
     if pd.isna(gap):
         return f"It cannot be compared with {against}."
-    interval = sure = ""
+    interval, sure = "", "; how surely is not known"
     if not pd.isna(low):
         interval = f" (95 % {number(low)} to {number(high)})"
         sure = ": not surely, the interval includes zero" if low <= 0 <= high else ""

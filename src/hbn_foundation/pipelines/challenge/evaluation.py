@@ -19,6 +19,7 @@ def evaluate_response_times(
     splits: types.DataFrame,
     participants: types.DataFrame,
     evaluation: ResponseTimeEvaluationParams,
+    scratch_predictions: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame]:
     """Score response times and success of the test trials, baselines beside the model.
 
@@ -34,9 +35,14 @@ def evaluate_response_times(
     from hbn_foundation.evaluation.challenge import tasks
 
     result = tasks.evaluate_response_time_model(
-        checkpoint, predictions, signal_store, windows, splits, participants, evaluation
+        checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
+        scratch_predictions,
+    )  # fmt: skip
+    return (
+        _with_table(result.metrics, "challenge1_table", predictions),
+        result.scores,
+        result.answers,
     )
-    return result.metrics, result.scores, result.answers
 
 
 def report_response_times(
@@ -79,6 +85,7 @@ def evaluate_factors(
     splits: types.DataFrame,
     participants: types.DataFrame,
     evaluation: FactorEvaluationParams,
+    scratch_predictions: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score the factors of the test subjects, baselines beside the model.
 
@@ -97,11 +104,12 @@ def evaluate_factors(
     from hbn_foundation.evaluation.finetuned import FINE_TUNED
 
     result = tasks.evaluate_factor_model(
-        checkpoint, predictions, signal_store, windows, splits, participants, evaluation
-    )
+        checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
+        scratch_predictions,
+    )  # fmt: skip
     answers = result.subjects
     own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
-    return result.metrics, result.scores, answers, own
+    return _with_table(result.metrics, "challenge2_table", own), result.scores, answers, own
 
 
 def report_factors(
@@ -125,6 +133,19 @@ def report_factors(
             history, evaluation,
         )
     )  # fmt: skip
+
+
+def _with_table(metrics: dict[str, Any], maker: str, predictions: Any) -> dict[str, Any]:
+    """Add what is wrong with the CSV that a submission makes of the predictions."""
+    from hbn_foundation.errors import UserError
+    from hbn_foundation.evaluation.challenge.aims import TABLE_PROBLEM
+    from hbn_foundation.submission import tables
+
+    try:
+        getattr(tables, maker)(predictions)
+    except UserError as error:
+        return {**metrics, TABLE_PROBLEM: str(error)}
+    return {**metrics, TABLE_PROBLEM: None}
 
 
 def _shown(report: Any) -> tuple[str, str, Any, Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from hbn_foundation.evaluation.challenge.params import FromScratchParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.pipelines import types
+from hbn_foundation.pipelines.finetuning import nodes as finetuning
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.supervision.params import SupervisionParams
 
 
 def prepare_trials(
@@ -39,16 +42,13 @@ def prepare_trials(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.signals.trial_windows import windows_of_label
-    from hbn_foundation.training.finetuning.extras import Extras
+    from hbn_foundation.signals.trial_windows import windows_of_trials
 
-    ordinary = trials.iloc[:0]  # a label of trials does not take them
     seconds = _window_seconds(foundation_checkpoint)
-    chosen = windows_of_label(label, ordinary, signal_store, trials, windows, seconds)
-    extras = Extras(more_targets, tokens, input)
+    chosen = windows_of_trials(label, signal_store, trials, windows, seconds)
     return chosen, _checked(
         foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
-        rates, trainer, extras, fault,
+        rates, trainer, more_targets, tokens, input, fault,
     )  # fmt: skip
 
 
@@ -79,9 +79,7 @@ def prepare_crops(
         The rates over the run, for the plan's default course.
     """
     from hbn_foundation.signals.crop_windows import cut_crop_windows
-    from hbn_foundation.training.finetuning.extras import Extras
 
-    extras = Extras(more_targets, tokens, input)
     labels = [label, *(one.label for one in more_targets.chosen.values())]
     chosen = cut_crop_windows(
         signal_store,
@@ -93,7 +91,44 @@ def prepare_crops(
     )
     return chosen, _checked(
         foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
-        rates, trainer, extras, fault,
+        rates, trainer, more_targets, tokens, input, fault,
+    )  # fmt: skip
+
+
+def train_from_scratch(
+    foundation_checkpoint: Any,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    regularisation: RegularisationParams,
+    trainer: FineTuningParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
+    device_plan: dict[str, Any],
+    supervision: SupervisionParams,
+    run_version: str,
+    from_scratch: FromScratchParams,
+) -> types.DataFrame:
+    """Train the same model from random weights, and predict the test windows.
+
+    Returns
+    -------
+    scratch_predictions : DataFrame
+        As of the fine-tuned model; empty where it is not wanted.
+    """
+    from hbn_foundation.evaluation.challenge.scratch import scratch_predictions
+    from hbn_foundation.training.finetuning.extras import Extras
+
+    return scratch_predictions(
+        foundation_checkpoint, signal_store, windows, splits, participants, label,
+        (head, plan, rates, regularisation), trainer, Extras(more_targets, tokens, input),
+        device_plan, supervision, run_version, from_scratch,
     )  # fmt: skip
 
 
@@ -139,15 +174,8 @@ def _checked(
     participants: types.DataFrame,
     *rest: Any,
 ) -> Any:
-    """Check everything before training, and draw the learning rates."""
-    from hbn_foundation.evaluation.rate_figure import lr_curves
+    """Check that whoever is reported has chosen nothing, then as any fine-tuning."""
     from hbn_foundation.labels.splits import check_reported
-    from hbn_foundation.training.finetuning.preflight import preview_finetuning
-    from hbn_foundation.training.supervision.faults import Fault
 
-    *groups, fault = rest
-    Fault.parse(fault)
     check_reported(splits, participants, checkpoint.metadata["validation_subjects"])
-    return lr_curves(
-        preview_finetuning(checkpoint, signal_store, windows, splits, participants, *groups)
-    )
+    return finetuning.preview(checkpoint, signal_store, windows, splits, participants, *rest)

@@ -49,32 +49,46 @@ def prepare_finetuning(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.evaluation.rate_figure import lr_curves
     from hbn_foundation.signals.trial_windows import windows_of_label
+
+    metadata = foundation_checkpoint.metadata
+    seconds = metadata["n_samples"] / metadata["sfreq"]
+    chosen = windows_of_label(label, windows, signal_store, trials, trial_windows, seconds)
+    return chosen, preview(
+        foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
+        rates, trainer, more_targets, tokens, input, fault,
+    )  # fmt: skip
+
+
+def preview(
+    foundation_checkpoint: Any,
+    signal_store: types.SignalStore,
+    windows: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    label: LabelParams,
+    head: HeadParams,
+    plan: PlanParams,
+    rates: RateParams,
+    trainer: FineTuningParams,
+    more_targets: MoreTargets,
+    tokens: AddedTokenParams,
+    input: InputParams,
+    fault: str | None,
+) -> Any:
+    """Stop when something does not fit, before any training; draw the learning rates."""
+    from hbn_foundation.evaluation.rate_figure import lr_curves
     from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.preflight import preview_finetuning
     from hbn_foundation.training.supervision.faults import Fault
 
     Fault.parse(fault)
-    metadata = foundation_checkpoint.metadata
-    seconds = metadata["n_samples"] / metadata["sfreq"]
-    chosen = windows_of_label(label, windows, signal_store, trials, trial_windows, seconds)
-    curves = lr_curves(
+    return lr_curves(
         preview_finetuning(
-            foundation_checkpoint,
-            signal_store,
-            chosen,
-            splits,
-            participants,
-            label,
-            head,
-            plan,
-            rates,
-            trainer,
-            Extras(more_targets, tokens, input),
+            foundation_checkpoint, signal_store, windows, splits, participants, label, head, plan,
+            rates, trainer, Extras(more_targets, tokens, input),
         )
-    )
-    return chosen, curves
+    )  # fmt: skip
 
 
 def choose_device(

@@ -30,12 +30,15 @@ def export_submission(
 
 
 def write_tables(
-    challenge1_predictions: types.DataFrame, challenge2_predictions: types.DataFrame
+    challenge1_predictions: types.DataFrame, challenge2_subject_predictions: types.DataFrame
 ) -> tuple[types.DataFrame, types.DataFrame]:
     """Make the tables of predictions: one row per trial, one row per subject."""
     from hbn_foundation.submission.tables import challenge1_table, challenge2_table
 
-    return challenge1_table(challenge1_predictions), challenge2_table(challenge2_predictions)
+    return (
+        challenge1_table(challenge1_predictions),
+        challenge2_table(challenge2_subject_predictions),
+    )
 
 
 def validate_submission(

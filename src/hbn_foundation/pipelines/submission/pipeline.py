@@ -7,9 +7,9 @@ from kedro.pipeline import Pipeline, node, pipeline
 from hbn_foundation.pipelines.submission import nodes
 
 CHECKPOINTS = ["challenge1_checkpoint", "challenge2_checkpoint"]
-PREDICTIONS = ["challenge1_predictions", "challenge2_predictions"]
+PREDICTIONS = ["challenge1_predictions", "challenge2_subject_predictions"]
 #: What the pipelines of the challenges call these.
-OF_CHALLENGES = {name: name.replace("_", ".") for name in [*CHECKPOINTS, *PREDICTIONS]}
+OF_CHALLENGES = {name: name.replace("_", ".", 1) for name in [*CHECKPOINTS, *PREDICTIONS]}
 RELEASE = ["recordings", "participants", "splits"]
 EXPORT = "params:submission.export"
 

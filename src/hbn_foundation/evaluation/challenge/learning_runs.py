@@ -1,0 +1,349 @@
+"""Train on the labels of more and more subjects: model, scratch and baselines, the same test.
+
+The subsets of one seed are nested, the validation and test subjects those of every run. The
+foundation checkpoint has seen the signals of all training subjects; what grows is how many of
+them have labels. From scratch and the baselines see the subset alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge.learning_scores import (
+    main_factor_scores,
+    time_scores,
+)
+from hbn_foundation.evaluation.challenge.params import (
+    FactorEvaluationParams,
+    LearningCurveParams,
+    ResponseTimeEvaluationParams,
+)
+from hbn_foundation.evaluation.cross_validation import hash_of, hash_table, remove_folder
+from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
+from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
+from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.provenance import learning_provenance
+from hbn_foundation.evaluation.side_by_side import (
+    finetuned_in,
+    going_on,
+    prune_scratch,
+    side_by_side,
+)
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.splits import check_reported
+from hbn_foundation.models.params import HeadParams
+from hbn_foundation.progress import say, track
+from hbn_foundation.training.finetuning.extras import Extras
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
+from hbn_foundation.training.supervision.supervisor import stopped_at_once
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.supervision.params import SupervisionParams
+
+N_JOBS = "learning_curve.runs.n_jobs"
+FEWEST = 2
+"""Subjects that a number of theirs can be learned from."""
+OF_EACH_RUN = ("seed", "epochs", "early_stopping_patience")
+FIRST = ["method", "share", "n_subjects", "seed"]
+
+
+class CurveData(NamedTuple):
+    """What all runs share: the checkpoint that they begin with, and the data."""
+
+    foundation: Checkpoint
+    store: SignalStore
+    windows: pd.DataFrame
+    splits: pd.DataFrame
+    participants: pd.DataFrame
+
+
+class CurveRecipe(NamedTuple):
+    """How all runs learn, and what stands beside them."""
+
+    label: LabelParams
+    head: HeadParams
+    plan: PlanParams
+    rates: RateParams
+    regularisation: RegularisationParams
+    trainer: FineTuningParams
+    extras: Extras
+    evaluation: ResponseTimeEvaluationParams | FactorEvaluationParams
+
+
+@dataclass(frozen=True)
+class CurveRun:
+    """One subset and seed, ready to be sent to another process.
+
+    Attributes
+    ----------
+    data
+        Its splits hold the training subjects of this subset alone.
+    recipe
+        Parameters.
+    share, n_subjects, seed
+        Share and number of the training subjects, and the seed that drew them and trains.
+    scratch
+        Whether a model from random weights is trained beside the one from the checkpoint.
+    device_plan
+        Where to train.
+    supervision
+        How long each part of a training may be silent; None trains in the worker itself.
+    common
+        Hash of all that the runs share.
+    work_dir
+        Where results are kept.
+    """
+
+    data: CurveData
+    recipe: CurveRecipe
+    share: float
+    n_subjects: int
+    seed: int
+    scratch: bool
+    device_plan: dict[str, Any]
+    supervision: SupervisionParams | None
+    common: str
+    work_dir: Path
+
+    @property
+    def key(self) -> str:
+        """Hash of what the result depends on."""
+        subjects = self.data.splits.sort_values("subject")[["subject", "split"]].values.tolist()
+        trainer = self.recipe.trainer
+        lengths = trainer.epochs, trainer.early_stopping_patience
+        return hash_of(self.common, subjects, self.seed, self.scratch, lengths)
+
+    @property
+    def path(self) -> Path:
+        """Where the scores are kept."""
+        return self.work_dir / f"run-{self.key}.json"
+
+    @property
+    def words(self) -> str:
+        """Name of the run in messages."""
+        return f"{self.n_subjects} training subjects ({self.share:.0%}), seed {self.seed}"
+
+
+def learning_curve(
+    data: CurveData,
+    recipe: CurveRecipe,
+    params: LearningCurveParams,
+    device_plan: dict[str, Any],
+    supervision: SupervisionParams | None = None,
+) -> pd.DataFrame:
+    """Train and score on each share of the training subjects with each seed.
+
+    Results of finished runs are kept; the same call goes on where an earlier one was killed.
+
+    Parameters
+    ----------
+    data
+        Checkpoint, signals, windows, splits and participants, as the challenge's pipeline has
+        them.
+    recipe
+        Parameters of the model and of the evaluation.
+    params
+        Shares, seeds, jobs.
+    device_plan
+        `chosen` says where to train; runs go one at a time on any other device than the CPU.
+    supervision
+        How long each part of a training may be silent; None trains in the worker itself.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per subset, seed and method: `method`, `share`, `n_subjects` (training subjects),
+        `seed`, and the scores of the test subjects: those of `response_time_scores`, or those of
+        `factor_scores` of the factor that the challenge scores.
+
+    Raises
+    ------
+    UserError
+        When there are too few subjects, or labels or parameters do not fit; before any training.
+    """
+    runs = list_runs(data, recipe, params, device_plan, supervision)
+    _check(runs, data)
+    waiting = [run for run in runs if not run.path.is_file()]
+    if len(waiting) < len(runs):
+        say(f"learning curve: {len(runs) - len(waiting)} of {len(runs)} runs are kept")
+    n_jobs = params.n_jobs if device_plan["chosen"] == "cpu" else 1
+    for start in (FINE_TUNED, SCRATCH):
+        prune_scratch(Path(params.work_dir), f"training-*/{start}", recipe.trainer, n_jobs)
+    with stopped_at_once(Path(params.work_dir)):
+        running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
+        for run in track(running, "learning curve", total=len(waiting)):
+            say(_said(run))
+    table = pd.concat([_read(run) for run in runs], ignore_index=True)
+    return table[[*FIRST, *(name for name in table if name not in FIRST)]]
+
+
+def list_runs(
+    data: CurveData,
+    recipe: CurveRecipe,
+    params: LearningCurveParams,
+    device_plan: dict[str, Any],
+    supervision: SupervisionParams | None = None,
+) -> list[CurveRun]:
+    """List the runs, the smallest subsets first, so that mistakes show early."""
+    work_dir = Path(params.work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    common = hash_of(
+        learning_provenance(recipe.trainer.precision, device_plan),
+        data.foundation.metadata.get("weights_sha256"),
+        data.store.fingerprint,
+        hash_table(data.windows),
+        hash_table(data.participants),
+        recipe.trainer.model_dump(mode="json", exclude={*NOT_IN_THE_WEIGHTS, *OF_EACH_RUN}),
+        recipe.extras.dump(),
+        recipe.evaluation.model_dump(
+            mode="json", exclude={"batch_size", "bootstraps", "others", "learning_curve"}
+        ),
+        *(group.model_dump(mode="json") for group in recipe[:5]),
+    )
+    runs = []
+    for seed in params.seeds:
+        for share, splits in nested_splits(data.splits, data.windows, params.shares, seed):
+            n_subjects = int((splits["split"] == "train").sum())
+            trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
+            runs.append(
+                CurveRun(
+                    data._replace(splits=splits), recipe._replace(trainer=trainer), share,
+                    n_subjects, seed, params.scratch, device_plan, supervision, common, work_dir,
+                )
+            )  # fmt: skip
+    return sorted(runs, key=lambda run: run.n_subjects)
+
+
+def lengthened(trainer: FineTuningParams, share: float) -> FineTuningParams:
+    """Let a share of the training subjects be gone through so often that the steps are as many."""
+    changes = {
+        name: ceil(getattr(trainer, name) / share) for name in ("epochs", "early_stopping_patience")
+    }
+    return trainer.model_copy(update=changes)
+
+
+def nested_splits(
+    splits: pd.DataFrame, windows: pd.DataFrame, shares: Sequence[float], seed: int
+) -> list[tuple[float, pd.DataFrame]]:
+    """Take all but a share of the training subjects out of the splits, each share in the next.
+
+    Parameters
+    ----------
+    splits
+        `subject` and `split`.
+    windows
+        Subjects without a window count for nothing.
+    shares
+        Of the training subjects, above 0 and up to 1; at least two subjects are taken, and of
+        shares that give as many the first.
+    seed
+        Draws the order in which subjects join.
+
+    Returns
+    -------
+    list of (float, pandas.DataFrame)
+        The share that was taken, and the splits; validation and test subjects are all there.
+    """
+    there = set(windows["subject"].astype(str))
+    names = splits["subject"].astype(str)
+    training = sorted(set(names[splits["split"] == "train"]) & there)
+    if len(training) < FEWEST:
+        raise UserError(
+            f"learning curve: {len(training)} training subjects have windows; expected {FEWEST} "
+            "or more"
+        )
+    order = np.random.default_rng(seed).permutation(training)
+    counts = {max(FEWEST, round(share * len(order))) for share in shares}
+    return [
+        (
+            count / len(order),
+            splits[(splits["split"] != "train") | names.isin(order[:count])].reset_index(drop=True),
+        )
+        for count in sorted(counts)
+    ]
+
+
+def _check(runs: Sequence[CurveRun], data: CurveData) -> None:
+    """Find out before any training what would stop a run."""
+    from hbn_foundation.training.finetuning.preflight import check_finetuning
+
+    check_reported(
+        data.splits, data.participants, data.foundation.metadata.get("validation_subjects", ())
+    )
+    for run in runs:
+        foundation, store, windows, splits, participants = run.data
+        try:
+            check_finetuning(
+                foundation, store, windows, splits, participants, run.recipe.label,
+                run.recipe.trainer, run.recipe.extras,
+            )  # fmt: skip
+        except UserError as error:
+            raise UserError(f"learning curve, {run.words}: {error}") from None
+
+
+def carry_out(run: CurveRun) -> None:
+    """Train on the subset, score the test subjects, and keep what was found."""
+    folder = run.work_dir / f"training-{run.key}"
+    tuned = {FINE_TUNED: _tuned(run, folder, {})}
+    if run.scratch:
+        tuned[SCRATCH] = _tuned(run, folder, {"start": "from_scratch"}, SCRATCH)
+    rows = [{"method": method, **scores} for method, scores in _scored(run, tuned).items()]
+    temporary = run.path.with_name(f"{run.path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(plain(rows), indent=1))
+    temporary.replace(run.path)
+    remove_folder(folder)
+
+
+def _tuned(
+    run: CurveRun, folder: Path, changes: dict[str, Any], name: str = FINE_TUNED
+) -> Checkpoint:
+    recipe = run.recipe
+    say(f"{run.words}: training {written_method(name)}")
+    trainer = recipe.trainer.model_copy(update={"seed": run.seed, **changes})
+    checkpoint, _, incidents = finetuned_in(
+        folder / name, *run.data, *recipe[:5], going_on(trainer), run.device_plan,
+        extras=recipe.extras, supervision=run.supervision,
+    )  # fmt: skip
+    if incidents:
+        run.path.with_suffix(f".{name}.incidents.jsonl").write_text(incidents)
+    return checkpoint
+
+
+def _scored(run: CurveRun, tuned: dict[str, Checkpoint]) -> dict[str, dict[str, float]]:
+    data = run.data[1:]
+    params = run.recipe.evaluation.model_copy(update={"bootstraps": 0, "seed": run.seed})
+    if isinstance(params, ResponseTimeEvaluationParams):
+        return time_scores(tuned, *data, params)
+    return main_factor_scores(tuned, *data, params)
+
+
+def _read(run: CurveRun) -> pd.DataFrame:
+    rows = pd.DataFrame(json.loads(run.path.read_text()))
+    return rows.assign(share=run.share, n_subjects=run.n_subjects, seed=run.seed)
+
+
+def _said(run: CurveRun) -> str:
+    """One line about a finished run."""
+    rows = _read(run).set_index("method")
+    errors = rows["nrmse" if "nrmse" in rows else "window_nrmse"].astype(float)
+    others = errors.drop([FINE_TUNED, *([SCRATCH] if run.scratch else [])])
+    best = str(others.idxmin())
+    scratch = f", from scratch {errors[SCRATCH]:.3f}" if run.scratch else ""
+    return (
+        f"{run.words}: NRMSE {errors[FINE_TUNED]:.3f}{scratch}, {written_method(best)} "
+        f"{others[best]:.3f}"
+    )

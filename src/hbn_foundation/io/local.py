@@ -1,0 +1,51 @@
+"""What the project's datasets share: a place on this machine's disk, in versions."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any, Generic, TypeVar
+
+from kedro.io import AbstractVersionedDataset
+from kedro.io.core import Version, get_filepath_str
+
+Content = TypeVar("Content")
+
+
+class LocalDataset(AbstractVersionedDataset[Content, Content], Generic[Content]):
+    """A file or folder that its content reads and writes by itself.
+
+    Parameters
+    ----------
+    filepath
+        The place; with versions, `filepath/<version>/<name>`.
+    version
+        Given by Kedro for `versioned: true`.
+    metadata
+        Kept for plug-ins such as Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath=PurePosixPath(filepath), version=version)
+        self.metadata = metadata
+
+    @property
+    def load_path(self) -> Path:
+        """Of the version that is to be loaded."""
+        return Path(get_filepath_str(self._get_load_path(), "file"))
+
+    @property
+    def save_path(self) -> Path:
+        """Of the version of this run."""
+        return Path(get_filepath_str(self._get_save_path(), "file"))
+
+    def _exists(self) -> bool:
+        return self.load_path.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}
