@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,15 @@ def run(plan: Plan, context: Context, engine: str = "inline", **options: Any) ->
     finally:
         sweep.close()
     return sweep
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Wait until something is true."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.02)
+    return found
 
 
 def log(folder: Path) -> list[str]:

@@ -12,17 +12,9 @@ from pathlib import Path
 
 import pytest
 import sweep_stand_in
-from sweep_stand_in import log, make_context, make_plan, order, run, worker_of
+from sweep_stand_in import log, make_context, make_plan, order, run, wait_for, worker_of
 
 pytest.importorskip("distributed")
-
-
-def wait_for(condition, seconds=60.0):
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.02)
-    return found
 
 
 def alive(pid):

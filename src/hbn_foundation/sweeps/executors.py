@@ -170,15 +170,10 @@ def make_executor(params: EngineParams, context: Context) -> Executor:
     params = read_cluster(params)
     if params.engine == "inline":
         return Inline(context)
-    try:
-        import dask
-        import distributed  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "sweep.engine.engine: Dask is not installed; pip install 'dask[distributed]', or set "
-            "engine: inline"
-        ) from None
-    dask.config.set(_settings(context))
+    import dask
+
+    dask.config.set(_settings(context, params.engine))
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     start = {"local": _local, "ssh": _ssh, "slurm": _slurm}[params.engine]
     try:
         executor = OnDask(context, *start(params, context))
@@ -226,9 +221,21 @@ def count_workers(params: EngineParams, device: str) -> int:
     return max(1, (cores or 1) // params.threads)
 
 
-def _settings(context: Context) -> dict[str, Any]:
-    """Dask's settings: a job computes in a child, so the worker's memory says nothing."""
+def gpus_of_a_machine(params: EngineParams) -> int:
+    """How many GPUs the workers of one machine divide among them; 0 where the system does."""
+    if params.engine == "ssh" and params.ssh is not None:
+        return params.ssh.workers_per_host
+    return params.gpus if params.engine == "local" else 0
+
+
+def _settings(context: Context, engine: str) -> dict[str, Any]:
+    """Dask's settings: a job computes in a child, so the worker's memory says nothing.
+
+    What workers of this machine say of their comings and goings would fill the console. Those
+    elsewhere write to logs of their own; over ssh Dask reads there where they listen.
+    """
     return {
+        "logging.distributed": "error" if engine == "local" else "info",
         "distributed.scheduler.allowed-failures": context.retries,
         "distributed.scheduler.work-stealing": False,
         "distributed.scheduler.worker-saturation": 1.0,
@@ -254,10 +261,10 @@ def _local(params: EngineParams, context: Context) -> tuple[Any, int]:
         n_workers=workers,
         threads_per_worker=1,
         resources=_resources(context),
-        dashboard_address="127.0.0.1:0" if _has_bokeh() else None,
+        dashboard_address="127.0.0.1:0",
         local_directory=str(folder),
         memory_limit=None,
-        silence_logs=logging.CRITICAL,
+        silence_logs=logging.ERROR,
     )
     return cluster, workers
 
@@ -276,7 +283,7 @@ def _ssh(params: EngineParams, context: Context) -> tuple[Any, int]:
             "resources": _resources(context),
             "memory_limit": 0,
         },
-        scheduler_options={"port": 0, "dashboard": False},
+        scheduler_options={"port": 0, "dashboard_address": ":0"},
         remote_python=params.ssh.python or sys.executable,
     )
     return cluster, count_workers(params, "cpu")
