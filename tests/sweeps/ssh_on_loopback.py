@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ class Hosts:
         self.groups: dict[str, list[int]] = {address: [] for address in addresses}
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
+        self._threads = ThreadPoolExecutor(32)  # each reads a stream
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Hosts:
@@ -51,6 +54,7 @@ class Hosts:
             self.kill(address)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._threads.shutdown()
 
     def home(self, address: str) -> Path:
         """Where processes of a host begin."""
@@ -61,6 +65,15 @@ class Hosts:
         for group in self.groups[address]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
+
+    def running(self, address: str) -> list[int]:
+        """Give the groups of processes of a host that are still there."""
+        found = []
+        for group in self.groups[address]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, 0)
+                found.append(group)
+        return found
 
     @property
     def params(self) -> dict[str, Any]:
@@ -89,19 +102,19 @@ class Hosts:
 
     async def _run(self, process: Any) -> None:
         address = process.get_extra_info("sockname")[0]
-        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        child = await asyncio.create_subprocess_shell(
-            process.command, stdin=nothing, stdout=pipe, stderr=pipe, start_new_session=True,
-            cwd=self.home(address),
+        child = subprocess.Popen(
+            process.command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True, cwd=self.home(address),
         )  # fmt: skip
         self.groups[address].append(child.pid)
         with contextlib.suppress(OSError, asyncssh.Error):  # the client is gone
             await asyncio.gather(
-                _pass_on(child.stdout, process.stdout), _pass_on(child.stderr, process.stderr)
+                self._pass_on(child.stdout, process.stdout),
+                self._pass_on(child.stderr, process.stderr),
             )
-            process.exit(await child.wait())
+            process.exit(await self._loop.run_in_executor(self._threads, child.wait))
 
-
-async def _pass_on(source: Any, target: Any) -> None:
-    while text := await source.read(65536):
-        target.write(text)
+    async def _pass_on(self, source: Any, target: Any) -> None:
+        with source:
+            while text := await self._loop.run_in_executor(self._threads, source.read1, 65536):
+                target.write(text)

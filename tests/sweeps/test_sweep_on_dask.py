@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,23 @@ def test_workers_without_a_common_store_get_bases_by_their_hash(tmp_path, skip):
     assert len(list((tmp_path / "results").glob("??/*"))) == 8
     starts = [(tmp_path / f"worker-{n}" / "work" / "log.txt").read_text() for n in (0, 1)]
     assert sum(text.count("start base") for text in starts) == 1
+
+
+@pytest.mark.slow
+def test_a_base_that_is_damaged_at_the_url_is_trained_again(tmp_path):
+    stores = {"sync_url": (tmp_path / "url").as_uri(), "worker_folder": str(tmp_path / "worker")}
+    plan, context = make_plan(1, 1), make_context(tmp_path, stores=stores)
+    base = plan.bases[0]
+    run(plan._replace(finetunings=[]), context, "local", workers=1)
+    (there,) = (tmp_path / "url" / "bases").glob(f"??/{base.hash}")
+    (there / "weights").write_text("something else")
+    for folder in ("worker", "bases"):
+        shutil.rmtree(tmp_path / folder)
+    sweep = run(plan, context, "local", workers=1)
+    assert sweep.failures() == []
+    assert {outcome.status for outcome in sweep.outcomes.values()} == {"done"}
+    assert (there / "weights").read_text() == f"weights of {base.hash}"
+    assert len(list(there.glob("digests.json*.damaged"))) == 1
 
 
 def test_a_store_that_cannot_be_reached_names_the_worker(tmp_path):

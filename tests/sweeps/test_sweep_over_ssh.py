@@ -41,8 +41,7 @@ def test_hosts_without_a_common_disk_get_bases_by_their_hash(tmp_path, hosts):
         (entry,) = (hosts.home(address) / name / "bases").glob("??/*")
         assert entry.name == plan.bases[0].hash
     lines = [
-        (hosts.home(address) / name / "work" / "log.txt").read_text()
-        for address in (FIRST, SECOND)
+        (hosts.home(address) / name / "work" / "log.txt").read_text() for address in (FIRST, SECOND)
     ]
     assert sum(text.count("start base") for text in lines) == 1
     assert len(list((tmp_path / "here" / "store" / "results").glob("??/*/digests.json"))) == 8
@@ -55,7 +54,9 @@ def test_hosts_with_a_common_disk_use_the_same_folders(tmp_path, hosts):
     here = tmp_path / "here" / "store"
     assert len(list(here.glob("bases/??/*/digests.json"))) == 1
     assert len(list(here.glob("results/??/*/digests.json"))) == 4
-    assert [path for host in (FIRST, SECOND) for path in hosts.home(host).rglob("digests.json")] == []
+    assert [
+        path for host in (FIRST, SECOND) for path in hosts.home(host).rglob("digests.json")
+    ] == []
 
 
 def test_a_lost_scheduler_ends_the_run_and_the_next_goes_on(tmp_path, hosts):
@@ -73,11 +74,12 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_goes_on(tmp_path, hosts):
     with pytest.raises(UserError, match="the connection to Dask's scheduler is lost"):
         on(hosts, plan, context)
     thread.join()
-    for address in (FIRST, SECOND):
-        hosts.kill(address)
+    wait_for(lambda: not hosts.running(FIRST) and not hosts.running(SECOND))
     order(tmp_path)
     again = run(plan, context)
-    assert sorted(outcome.status for outcome in again.outcomes.values()) == ["done"] * 3 + ["kept"] * 3
+    assert (
+        sorted(outcome.status for outcome in again.outcomes.values()) == ["done"] * 3 + ["kept"] * 3
+    )
 
 
 def test_a_host_that_cannot_be_reached_is_one_clear_line(tmp_path, hosts):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +27,8 @@ from hbn_foundation.sweeps.running import (
 from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
 
 Job = BaseSpec | FinetuneSpec
+SECONDS_WITHOUT_WORKERS = 60.0
+LOST = "the connection to Dask's scheduler is lost; the same command goes on with what is missing"
 
 
 class Executor(Protocol):
@@ -94,6 +98,7 @@ class OnDask:
         self._ended: queue.Queue[tuple[Job, Any]] = queue.Queue()
         self._futures: dict[str, Any] = {}
         self._count = 0
+        self._since, self._told = time.monotonic(), False
 
     def submit(self, job: Job) -> None:
         """Send it to a worker that is free."""
@@ -120,8 +125,8 @@ class OnDask:
             job, future = self._ended.get(timeout=timeout)
         except queue.Empty:
             if self.client.status in ("closed", "closing"):
-                raise UserError("the connection to Dask's scheduler is lost; the same command "
-                                "goes on with what is missing") from None  # fmt: skip
+                raise UserError(LOST) from None
+            self._tell_when_nobody_works()
             return None
         if future is self._futures.get(job.id):
             del self._futures[job.id]
@@ -133,14 +138,25 @@ class OnDask:
                 FAILED, f"its worker died {self.context.retries + 1} times", worker=str(worker)
             )
         except Exception as error:
+            if future.cancelled():  # nobody here does so: it went with the scheduler
+                raise UserError(LOST) from None
             text = " ".join(str(error).split())
             return job, Outcome(FAILED, f"{type(error).__name__}: {text}")
+
+    def _tell_when_nobody_works(self) -> None:
+        """Say once that no worker is there: it may be queued, or have died as it started."""
+        if self.cluster.scheduler_info["workers"]:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since > SECONDS_WITHOUT_WORKERS and not self._told:
+            self._told = True
+            say("no worker is there: they are queued still, or their logs say why they ended")
 
     def close(self) -> None:
         """Close client and cluster; jobs that run are ended with their workers."""
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        self.client.close(timeout=10)
-        self.cluster.close(timeout=10)
+        for part in (self.client, self.cluster):
+            with contextlib.suppress(Exception):  # it says goodbye to a scheduler that may be gone
+                part.close(timeout=10)
 
 
 def _on_worker(job: Job, context: Context) -> Outcome:
