@@ -65,7 +65,8 @@ def test_the_example_needs_84_bases_for_1008_fine_tunings(data, tmp_path):
     mean = {name: sum(part.values()) / len(part) for name, part in cost._asdict().items()}
     shared, alone = 84 * mean["base"] + 1008 * mean["finetuning"], 1008 * sum(mean.values())
     begin = SECONDS_TO_BEGIN
-    assert guess.ratio == pytest.approx((begin + shared / 2) / (begin + alone / 2), rel=1e-6)
+    assert guess.ratio == pytest.approx(shared / alone, rel=1e-6)
+    assert guess.alone_seconds == pytest.approx(begin + alone / 2, rel=1e-6)
     assert guess.seconds == pytest.approx(begin + shared / 2, rel=1e-6)
     many, _ = estimate(found, data, *stores, workers=10_000)
     longest = max(cost.base[s.base_hash] + cost.finetuning[s.hash] for s in found.finetunings)

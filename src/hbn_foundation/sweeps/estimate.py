@@ -64,7 +64,7 @@ class Estimate(NamedTuple):
     alone_seconds
         Of the whole plan, were each fine-tuning to train its own base.
     ratio
-        Of the whole plan: the time with shared bases over the time without.
+        Of the whole plan: the time with shared bases over the time without, once workers are there.
     disk
         Bytes still to be written.
     measured
@@ -106,18 +106,22 @@ def estimate(
     )
     bases_left = [base for base in plan.bases if not bases.has(base.hash)]
     left = [spec for spec in plan.finetunings if not results.has(spec.hash)]
-    shared = wall_seconds(plan.bases, plan.finetunings, cost, workers)
-    alone = wall_seconds(plan.bases, plan.finetunings, cost, workers, own_bases=True)
+    shared = busy_seconds(plan.bases, plan.finetunings, cost, workers)
+    alone = busy_seconds(plan.bases, plan.finetunings, cost, workers, own_bases=True)
+    missing = busy_seconds(bases_left, left, cost, workers)
     disk = len(bases_left) * (base_bytes or ASSUMED_BYTES[BASE])
     disk += len(left) * (tuned_bytes or ASSUMED_BYTES[FINETUNE])
     found = Estimate(
-        wall_seconds(bases_left, left, cost, workers), alone, shared / alone if alone else math.nan,
-        int(disk), sum(len(rows) for rows in (*of_bases.values(), *of_tunings.values())),
-    )  # fmt: skip
+        SECONDS_TO_BEGIN * bool(missing) + missing,
+        SECONDS_TO_BEGIN + alone,
+        shared / alone if alone else math.nan,
+        int(disk),
+        sum(map(len, (*of_bases.values(), *of_tunings.values()))),
+    )
     return found, cost
 
 
-def wall_seconds(
+def busy_seconds(
     bases: Sequence[BaseSpec],
     finetunings: Sequence[FinetuneSpec],
     cost: Cost,
@@ -144,7 +148,7 @@ def wall_seconds(
     work = sum(cost.finetuning[spec.hash] for spec in finetunings) + sum(first.values())
     if own_bases:
         work = sum(chains)
-    return SECONDS_TO_BEGIN + max(work / workers, *chains, *first.values())
+    return max(work / workers, *chains, *first.values())
 
 
 def _base_seconds(base: BaseSpec, counts: Any, pace: Pace) -> float:
@@ -240,7 +244,7 @@ def in_words(plan: Plan, found: Estimate, bases: Store, results: Store, workers:
     shared = sum(spec.base_hash is not None for spec in plan.finetunings)
     lines = [
         f"plan: {n_bases:,} bases and {n_tuned:,} fine-tunings "
-        f"({plan.folds} folds, {plan.setups} base set-ups)"
+        f"({plan.folds} folds, {plan.setups} set-up{'s' * (plan.setups != 1)} of the base)"
     ]
     if n_bases and shared:
         lines.append(

@@ -231,7 +231,7 @@ def count_workers(params: EngineParams, device: str) -> int:
         return params.slurm.jobs if params.slurm is not None else 1
     if params.workers is not None:
         return params.workers
-    if device != "cpu":
+    if (params.device or device) != "cpu":
         return params.gpus
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) // params.threads)
