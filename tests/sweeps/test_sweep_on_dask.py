@@ -25,9 +25,9 @@ def alive(pid):
         return False
 
 
-def ended(folder):
+def ended(folder, work="work"):
     """How often each job came to its end."""
-    return Counter(line.partition(" ")[2] for line in log(folder) if line.startswith("end"))
+    return Counter(line.partition(" ")[2] for line in log(folder, work) if line.startswith("end"))
 
 
 @pytest.mark.parametrize("kind", ["base", pytest.param("finetune", marks=pytest.mark.slow)])
@@ -69,13 +69,14 @@ def test_a_worker_that_dies_each_time_fails_its_job_alone(tmp_path, monkeypatch)
     status = {name: outcome.status for name, outcome in sweep.outcomes.items()}
     assert status[victim.id] == "failed"
     assert "its worker died 2 times" in sweep.outcomes[victim.id].what
+    assert log(tmp_path).count(f"start {victim.id}") == 2
     assert status[plan.finetunings[0].id] == "blocked"
     assert status[plan.finetunings[1].id] == "done"
 
 
-def start(folder, n_bases=2, per_base=3, workers=1):
+def start(folder, work="work", n_bases=2, per_base=3, workers=1):
     return subprocess.Popen(
-        [sys.executable, sweep_stand_in.__file__, str(folder), str(n_bases), str(per_base),
+        [sys.executable, sweep_stand_in.__file__, str(folder), work, str(n_bases), str(per_base),
          str(workers)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -106,15 +107,20 @@ def test_a_killed_sweep_goes_on_with_what_is_missing(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_sweeps_at_once_train_each_base_once(tmp_path):
-    order(tmp_path, base="wait")
-    processes = [start(tmp_path, n_bases=3, per_base=2) for _ in range(2)]
-    wait_for(lambda: len(log(tmp_path)) >= 2)  # both are at work, each on a base of its own
-    (tmp_path / "work" / "go").touch()
+@pytest.mark.parametrize("works", [("work", "work"), ("work", "other")])
+def test_two_sweeps_at_once_train_each_base_once(tmp_path, works):
+    """Two runs of one project, or of two projects that share their stores alone."""
+    for work in works:
+        order(tmp_path, work, base="wait")
+    processes = [start(tmp_path, work, n_bases=3, per_base=2) for work in works]
+    wait_for(lambda: sum(len(log(tmp_path, work)) for work in set(works)) >= 2)  # a base of each
+    for work in works:
+        (tmp_path / work / "go").touch()
     outcomes = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert set(ended(tmp_path).values()) == {1}
-    assert len(ended(tmp_path)) == 9
+    found = sum((ended(tmp_path, work) for work in set(works)), Counter())
+    assert set(found.values()) == {1}
+    assert len(found) == 9
     for name in outcomes[0]:
         assert sorted(outcome[name] for outcome in outcomes) == ["done", "kept"]
 
