@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.data import put_data
@@ -231,7 +230,7 @@ class Sweep:
         self._tried_again.add(job.id)
         self.dependents.setdefault(base.hash, []).append(job)
         if base.id not in self.running:
-            say(f"{base.id}: gone or damaged, it is trained again")
+            self._live.say(f"{base.id}: gone or damaged, it is trained again")
             self.outcomes.pop(base.id, None)
             self._submit(base)
 
@@ -239,7 +238,8 @@ class Sweep:
         """Record the end of a job; start or block those that wait for it."""
         self.outcomes[job.id] = outcome
         if outcome.status == FAILED:
-            say(f"{job.id} failed: {outcome.what.splitlines()[0] if outcome.what else ''}")
+            why = outcome.what.partition("\n")[0]
+            self._live.say(f"{job.id} failed: {why}")
         if not isinstance(job, BaseSpec):
             return
         for spec in self.dependents.pop(job.hash, []):
