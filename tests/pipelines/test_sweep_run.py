@@ -100,6 +100,22 @@ def test_a_second_run_trains_nothing_and_says_the_same(project):
     assert newest(project, "08_reporting/sweep_summary.md").read_text() == page
 
 
+def test_response_times_are_learned_on_the_same_bases(project):
+    switches = [
+        "finetuning.label.kind=trial", "finetuning.label.column=rt",
+        "finetuning.label.type=regression", "sweep.study.targets=1",
+        "sweep.study.rules.validation_share=0.5", "sweep.grid.finetune.mode=full_fine_tuning",
+    ]  # fmt: skip
+    said = run(project, "--pipeline", "sweep", "--params", ",".join(switches))
+    assert "kept from before: 1 bases, 0 fine-tunings" in said.stdout + said.stderr
+    table = pd.read_parquet(newest(project, "07_model_output/sweep_jobs.parquet"))
+    tuned = table[table["kind"] == "finetune"]
+    assert tuned["status"].tolist() == ["done"] * 2
+    assert tuned["nrmse"].notna().all()
+    assert (tuned["n_base"] > 0).all()
+    assert "NRMSE by share" in newest(project, "08_reporting/sweep_summary.md").read_text()
+
+
 def test_a_base_that_fails_blocks_its_own_and_nothing_else(project):
     """Job files made by hand, on workers: one base expects data that is not there."""
     read = {name: json.loads((project.root / f"{name}.json").read_text())

@@ -190,8 +190,11 @@ def strata_of(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     if values.dtype.kind == "f":
         ranks = pd.Series(values).rank(method="first").to_numpy()
         codes = np.minimum(((ranks - 1) * BINS / max(len(values), 1)).astype(int), BINS - 1)
-    else:
-        codes = values
+        return [
+            (f"{code + 1} of {BINS} by size", np.flatnonzero(codes == code))
+            for code in np.unique(codes)
+        ]
+    codes = values
     return [(str(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]
 
 
