@@ -2,11 +2,15 @@
 
 import json
 import re
+import shutil
+from collections import Counter
 
 import pandas as pd
 import pytest
 from test_runs import SMALL, newest, run
 
+from hbn_foundation.sweeps.jobs import records
+from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
 from kedro_project import KedroProject
 
 SWEEP = """
@@ -52,6 +56,8 @@ def project(tmp_path_factory) -> KedroProject:
     run(project, "--pipeline", "ingestion")
     result = run(project, "--pipeline", "sweep")
     (project.root / "log").write_text(result.stdout + result.stderr)
+    for name in ("base_jobs", "finetune_jobs"):
+        shutil.copy(newest(project, f"06_models/{name}.json"), project.root / f"{name}.json")
     return project
 
 
@@ -94,9 +100,56 @@ def test_a_second_run_trains_nothing_and_says_the_same(project):
     assert newest(project, "08_reporting/sweep_summary.md").read_text() == page
 
 
+def test_response_times_are_learned_on_the_same_bases(project):
+    switches = [
+        "finetuning.label.kind=trial", "finetuning.label.column=rt",
+        "finetuning.label.type=regression", "sweep.study.targets=1",
+        "sweep.study.rules.validation_share=0.5", "sweep.grid.finetune.mode=full_fine_tuning",
+    ]  # fmt: skip
+    said = run(project, "--pipeline", "sweep", "--params", ",".join(switches))
+    assert "kept from before: 1 bases, 0 fine-tunings" in said.stdout + said.stderr
+    table = pd.read_parquet(newest(project, "07_model_output/sweep_jobs.parquet"))
+    tuned = table[table["kind"] == "finetune"]
+    assert tuned["status"].tolist() == ["done"] * 2
+    assert tuned["nrmse"].notna().all()
+    assert (tuned["n_base"] > 0).all()
+    assert "NRMSE by share" in newest(project, "08_reporting/sweep_summary.md").read_text()
+
+
+def test_a_base_that_fails_blocks_its_own_and_nothing_else(project):
+    """Job files made by hand, on workers: one base expects data that is not there."""
+    read = {name: json.loads((project.root / f"{name}.json").read_text())
+            for name in ("base_jobs", "finetune_jobs")}  # fmt: skip
+    bases = [BaseSpec.model_validate(job["spec"]) for job in read["base_jobs"]]
+    strange = bases[0].model_copy(update={"data": "0" * 32})
+    tunings = []
+    for job in read["finetune_jobs"]:
+        spec = FinetuneSpec.model_validate({**job["spec"], "seed_finetune": 7})
+        if spec.base_hash == bases[0].hash:
+            spec = spec.model_copy(update={"base_hash": strange.hash})
+        tunings.append(spec)
+    for name, specs in (("base_jobs", [strange, bases[1]]), ("finetune_jobs", tunings)):
+        (project.root / f"mine_{name}.json").write_text(json.dumps(records(specs)))
+    files = ",".join(f"sweep.jobs.{name}=mine_{name}.json" for name in read)
+    switches = f"{files},sweep.engine.engine=local,sweep.engine.workers=2"
+    result = project.kedro("run", "--pipeline", "sweep", "--params", switches)
+    said = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert re.search(rf"failed +{strange.id}: .*hash mismatch .*: data is '0000", said)
+    assert f'--params "sweep.jobs.only={strange.id}"' in said
+    assert f"blocked  2 fine-tunings: its base {strange.hash} failed" in said
+    report = json.loads(newest(project, "06_models/sweep_finetune_report.json").read_text())
+    found = Counter(job["status"] for job in report.values())
+    assert found == {"done": 6, "blocked": 2}
+    table = pd.read_parquet(newest(project, "07_model_output/sweep_jobs.parquet"))
+    assert table["status"].value_counts().to_dict() == {"done": 7, "blocked": 2, "failed": 1}
+    for noise in ("Traceback", "Start worker at", "Registered to", "parameters are trained"):
+        assert noise not in said
+
+
 def test_one_job_runs_alone_and_a_failure_is_an_exit_status(project):
     root = project.root
-    jobs = json.loads(newest(project, "06_models/finetune_jobs.json").read_text())
+    jobs = json.loads((root / "finetune_jobs.json").read_text())
     (base,) = {job["base_hash"] for job in jobs[:1]}
     (folder,) = (root / "data" / "06_models" / "bases").glob(f"??/{base}")
     folder.rename(root / "elsewhere")

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,24 +138,34 @@ def run(plan: Plan, context: Context, engine: str = "inline", **options: Any) ->
     return sweep
 
 
-def log(folder: Path) -> list[str]:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Wait until something is true."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.02)
+    return found
+
+
+def log(folder: Path, work: str = "work") -> list[str]:
     """Lines of what jobs did."""
-    path = folder / "work" / "log.txt"
+    path = folder / work / "log.txt"
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def order(folder: Path, **orders: str) -> None:
+def order(folder: Path, work: str = "work", **orders: str) -> None:
     """Say how jobs are to misbehave."""
-    (folder / "work").mkdir(parents=True, exist_ok=True)
-    (folder / "work" / "orders.json").write_text(json.dumps(orders))
+    (folder / work).mkdir(parents=True, exist_ok=True)
+    (folder / work / "orders.json").write_text(json.dumps(orders))
 
 
-def main(folder: Path, n_bases: int, per_base: int, workers: int) -> int:
+def main(folder: Path, work: str, n_bases: int, per_base: int, workers: int) -> int:
     """Be a whole sweep, as a process of its own; the exit status says how it ended."""
-    sweep = run(make_plan(n_bases, per_base), make_context(folder), "local", workers=workers)
+    context = make_context(folder, stores={"work": str(folder / work)})
+    sweep = run(make_plan(n_bases, per_base), context, "local", workers=workers)
     print(json.dumps({name: o.status for name, o in sweep.outcomes.items()}))
     return 1 if sweep.failures() else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:5])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])))

@@ -1,6 +1,10 @@
 """What becomes of jobs that end, die, hang or fail, one after another in the foreground."""
 
+import functools
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -78,6 +82,17 @@ def test_what_always_fails_blocks_its_own_and_nobody_else(tmp_path, fault, start
     )
 
 
+def test_a_result_that_is_there_is_not_blocked_by_its_base(tmp_path):
+    plan, context = make_plan(1, 2), make_context(tmp_path)
+    run(plan._replace(finetunings=plan.finetunings[:1]), context)
+    bases = Place.of(context.stores).stores["base"]
+    bases.quarantine(plan.bases[0].hash, "a test")
+    sweep = run(plan, context, skip_base_training=True)
+    found = statuses(sweep)
+    assert [found[spec.id] for spec in plan.finetunings] == ["kept", "blocked"]
+    assert [row["job"] for row in sweep.failures()] == [plan.bases[0].id, plan.finetunings[1].id]
+
+
 @pytest.mark.parametrize("moment", ["before", "meanwhile"])
 def test_a_damaged_base_is_put_aside_and_trained_again(tmp_path, moment, monkeypatch):
     plan, context = make_plan(1, 2), make_context(tmp_path)
@@ -129,7 +144,6 @@ def test_threads_are_pinned_and_the_environment_stays_as_it_was(tmp_path, monkey
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     context = make_context(tmp_path, job_start="fresh", threads=2)
-    import os
 
     with running.start_of_children(context, ""):
         assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "2"
@@ -137,6 +151,30 @@ def test_threads_are_pinned_and_the_environment_stays_as_it_was(tmp_path, monkey
     assert "MKL_NUM_THREADS" not in os.environ
     plan = make_plan(1, 0)
     assert run(plan, context).failures() == []
+
+
+def test_each_worker_of_a_machine_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    code = "\n".join(
+        ["import sys, tempfile", f"tempfile.gettempdir = lambda: {str(tmp_path)!r}",
+         "from hbn_foundation.sweeps.running import own_gpu",
+         "print(own_gpu(2), own_gpu(2), flush=True)", "sys.stdin.read()"]
+    )  # fmt: skip
+    start = functools.partial(
+        subprocess.Popen, [sys.executable, "-c", code], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    workers = [start(), start()]
+    said = [worker.stdout.readline().split() for worker in workers]
+    assert sorted(said) == [["0", "0"], ["1", "1"]]
+    workers[said.index(["1", "1"])].kill()
+    workers[said.index(["1", "1"])].wait()
+    workers.append(start())  # takes the place of the one that died
+    assert workers[2].stdout.readline().split() == ["1", "1"]
+    named = start(env={**os.environ, "CUDA_VISIBLE_DEVICES": "6,7"})
+    assert named.stdout.readline().split() == ["6", "6"]
+    for worker in (*workers, named):
+        worker.communicate()
 
 
 def test_start_up_takes_less_than_a_second(tmp_path):

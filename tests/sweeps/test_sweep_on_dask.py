@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,17 +13,9 @@ from pathlib import Path
 
 import pytest
 import sweep_stand_in
-from sweep_stand_in import log, make_context, make_plan, order, run, worker_of
+from sweep_stand_in import log, make_context, make_plan, order, run, wait_for, worker_of
 
 pytest.importorskip("distributed")
-
-
-def wait_for(condition, seconds=60.0):
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.02)
-    return found
 
 
 def alive(pid):
@@ -32,9 +25,9 @@ def alive(pid):
         return False
 
 
-def ended(folder):
+def ended(folder, work="work"):
     """How often each job came to its end."""
-    return Counter(line.partition(" ")[2] for line in log(folder) if line.startswith("end"))
+    return Counter(line.partition(" ")[2] for line in log(folder, work) if line.startswith("end"))
 
 
 @pytest.mark.parametrize("kind", ["base", pytest.param("finetune", marks=pytest.mark.slow)])
@@ -76,13 +69,14 @@ def test_a_worker_that_dies_each_time_fails_its_job_alone(tmp_path, monkeypatch)
     status = {name: outcome.status for name, outcome in sweep.outcomes.items()}
     assert status[victim.id] == "failed"
     assert "its worker died 2 times" in sweep.outcomes[victim.id].what
+    assert log(tmp_path).count(f"start {victim.id}") == 2
     assert status[plan.finetunings[0].id] == "blocked"
     assert status[plan.finetunings[1].id] == "done"
 
 
-def start(folder, n_bases=2, per_base=3, workers=1):
+def start(folder, work="work", n_bases=2, per_base=3, workers=1):
     return subprocess.Popen(
-        [sys.executable, sweep_stand_in.__file__, str(folder), str(n_bases), str(per_base),
+        [sys.executable, sweep_stand_in.__file__, str(folder), work, str(n_bases), str(per_base),
          str(workers)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -113,15 +107,20 @@ def test_a_killed_sweep_goes_on_with_what_is_missing(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_sweeps_at_once_train_each_base_once(tmp_path):
-    order(tmp_path, base="wait")
-    processes = [start(tmp_path, n_bases=3, per_base=2) for _ in range(2)]
-    wait_for(lambda: len(log(tmp_path)) >= 2)  # both are at work, each on a base of its own
-    (tmp_path / "work" / "go").touch()
+@pytest.mark.parametrize("works", [("work", "work"), ("work", "other")])
+def test_two_sweeps_at_once_train_each_base_once(tmp_path, works):
+    """Two runs of one project, or of two projects that share their stores alone."""
+    for work in works:
+        order(tmp_path, work, base="wait")
+    processes = [start(tmp_path, work, n_bases=3, per_base=2) for work in works]
+    wait_for(lambda: sum(len(log(tmp_path, work)) for work in set(works)) >= 2)  # a base of each
+    for work in works:
+        (tmp_path / work / "go").touch()
     outcomes = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert set(ended(tmp_path).values()) == {1}
-    assert len(ended(tmp_path)) == 9
+    found = sum((ended(tmp_path, work) for work in set(works)), Counter())
+    assert set(found.values()) == {1}
+    assert len(found) == 9
     for name in outcomes[0]:
         assert sorted(outcome[name] for outcome in outcomes) == ["done", "kept"]
 
@@ -153,6 +152,23 @@ def test_workers_without_a_common_store_get_bases_by_their_hash(tmp_path, skip):
     assert len(list((tmp_path / "results").glob("??/*"))) == 8
     starts = [(tmp_path / f"worker-{n}" / "work" / "log.txt").read_text() for n in (0, 1)]
     assert sum(text.count("start base") for text in starts) == 1
+
+
+@pytest.mark.slow
+def test_a_base_that_is_damaged_at_the_url_is_trained_again(tmp_path):
+    stores = {"sync_url": (tmp_path / "url").as_uri(), "worker_folder": str(tmp_path / "worker")}
+    plan, context = make_plan(1, 1), make_context(tmp_path, stores=stores)
+    base = plan.bases[0]
+    run(plan._replace(finetunings=[]), context, "local", workers=1)
+    (there,) = (tmp_path / "url" / "bases").glob(f"??/{base.hash}")
+    (there / "weights").write_text("something else")
+    for folder in ("worker", "bases"):
+        shutil.rmtree(tmp_path / folder)
+    sweep = run(plan, context, "local", workers=1)
+    assert sweep.failures() == []
+    assert {outcome.status for outcome in sweep.outcomes.values()} == {"done"}
+    assert (there / "weights").read_text() == f"weights of {base.hash}"
+    assert len(list(there.glob("digests.json*.damaged"))) == 1
 
 
 def test_a_store_that_cannot_be_reached_names_the_worker(tmp_path):

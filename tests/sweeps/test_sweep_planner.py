@@ -7,7 +7,12 @@ import yaml
 from sweep_data import defaults, make_data
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.sweeps.estimate import estimate, in_words
+from hbn_foundation.sweeps.estimate import (
+    SECONDS_AROUND,
+    SECONDS_TO_BEGIN,
+    estimate,
+    in_words,
+)
 from hbn_foundation.sweeps.jobs import read_jobs, records, select
 from hbn_foundation.sweeps.params import GridParams, JobParams, StudyParams
 from hbn_foundation.sweeps.planner import make_plan
@@ -58,8 +63,53 @@ def test_the_example_needs_84_bases_for_1008_fine_tunings(data, tmp_path):
     assert "84 bases and 1,008 fine-tunings" in words
     assert "each base serves 12" in words
     mean = {name: sum(part.values()) / len(part) for name, part in cost._asdict().items()}
-    ratio = (84 * mean["base"] + 1008 * mean["finetuning"]) / (1008 * sum(mean.values()))
-    assert guess.ratio == pytest.approx(ratio, rel=1e-6)
+    shared, alone = 84 * mean["base"] + 1008 * mean["finetuning"], 1008 * sum(mean.values())
+    begin = SECONDS_TO_BEGIN
+    assert guess.ratio == pytest.approx(shared / alone, rel=1e-6)
+    assert guess.alone_seconds == pytest.approx(begin + alone / 2, rel=1e-6)
+    assert guess.seconds == pytest.approx(begin + shared / 2, rel=1e-6)
+    many, _ = estimate(found, data, *stores, workers=10_000)
+    longest = max(cost.base[s.base_hash] + cost.finetuning[s.hash] for s in found.finetunings)
+    assert many.seconds == pytest.approx(begin + longest)
+
+
+def finished(store, folder, spec, windows, seconds, epochs=2):
+    """Put an entry of a job that is done into a store."""
+    folder.mkdir()
+    counts = {"train": windows, "validation": 9, "test": 9}
+    metrics = {"windows": counts, "epochs": epochs, "seconds": seconds}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "spec.json").write_text(json.dumps(spec.model_dump(mode="json")))
+    store.publish(spec.hash, folder)
+
+
+def test_times_are_estimated_from_what_earlier_jobs_took(small, data, tmp_path):
+    """Two seconds and a hundredth for each window of each epoch, half of the epochs planned."""
+    bases, results = Store(tmp_path / "bases"), Store(tmp_path / "results", "finetune")
+    guess, _ = estimate(small, data, bases, results)
+    assert "a guess" in "\n".join(in_words(small, guess, bases, results, 1))
+    for number, windows in enumerate((20, 200, 1000)):
+        spec = small.finetunings[number]
+        finished(results, tmp_path / "out", spec, windows, 2 + 0.01 * windows, epochs=1)
+        assert spec.tuning.trainer.epochs == 2
+    finished(bases, tmp_path / "out", small.bases[0], 400, 9.0, epochs=1)
+    found, cost = estimate(small, data, bases, results)
+    counts = data.windows["subject"].value_counts()
+    for spec in small.finetunings[3:]:
+        target = cost.finetuning[spec.hash] - SECONDS_AROUND - 2
+        base = small.base_of[spec.base_hash]
+        if spec.mode == "full_fine_tuning":
+            target -= 0.01 * sum(counts[name] for name in base.train_subjects)
+        assert 0 < target < 0.01 * counts[spec.target]
+    per_window = (9.0 - 1.0) / 400
+    for base in small.bases:
+        windows = sum(counts[name] for name in base.train_subjects)
+        assert cost.base[base.hash] == pytest.approx(SECONDS_AROUND + 1 + per_window * windows)
+    assert found.measured == 4
+    left = sum(cost.base[b.hash] for b in small.bases[1:])
+    left += sum(cost.finetuning[s.hash] for s in small.finetunings[3:])
+    assert found.seconds == pytest.approx(SECONDS_TO_BEGIN + left)
+    assert "as 4 earlier jobs took" in "\n".join(in_words(small, found, bases, results, 1))
 
 
 def test_planning_again_gives_the_same_jobs(data, small):

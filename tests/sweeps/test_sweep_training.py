@@ -1,12 +1,14 @@
 """Real bases and fine-tunings, small: what an entry holds, and what a job refuses."""
 
+import dataclasses
 import json
+import multiprocessing
 
 import numpy as np
 import pandas as pd
 import pytest
 from sweep_data import defaults, make_data
-from sweep_stand_in import LIMITS
+from sweep_stand_in import LIMITS, wait_for
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.sweeps.data import put_data
@@ -15,6 +17,7 @@ from hbn_foundation.sweeps.params import EngineParams, GridParams, StoreParams, 
 from hbn_foundation.sweeps.planner import make_plan
 from hbn_foundation.sweeps.running import Context, Place, run_job
 from hbn_foundation.sweeps.training import load_base
+from hbn_foundation.training.run_folder import in_use
 
 GRID = {
     "base": {"kind": ["pretraining", "supervised"]},
@@ -103,6 +106,41 @@ def test_a_base_that_knows_the_target_is_refused(ready, swept):
     other = spec.model_copy(update={"base_hash": plan.bases[1].hash})
     with pytest.raises(UserError, match="the hash is"):
         load_base(entry, other)
+
+
+def kill_after_an_epoch(spec, context, folder):
+    """Start a job in a worker of its own; kill that, and wait until its training is gone too."""
+    worker = multiprocessing.get_context("spawn").Process(target=run_job, args=(spec, context))
+    worker.start()
+    wait_for(lambda: list(folder.glob("epoch-*")))
+    worker.kill()
+    worker.join()
+    wait_for(lambda: not in_use(folder))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_a_training_that_goes_on_with_the_same_weights(ready, tmp_path):
+    """A base is killed with its worker after its first epoch; nothing tells in the end."""
+    plan, context, _ = ready
+    base = plan.bases[0]
+    long = base.model_copy(
+        update={"trainer": {**base.trainer.model_dump(), "epochs": 6, "seed": 4}}
+    )
+    weights = []
+    for name in ("killed", "whole"):
+        stores = {kind: str(tmp_path / name / kind) for kind in ("bases", "results", "work")}
+        there = dataclasses.replace(context, stores=StoreParams.model_validate(stores))
+        folder = tmp_path / name / "work" / long.id
+        if name == "killed":
+            kill_after_an_epoch(long, there, folder)
+            assert not Place.of(there.stores).stores["base"].has(long.hash)
+        assert run_job(long, there).status == "done"
+        (path,) = (tmp_path / name / "bases").glob("??/*/checkpoint/weights.safetensors")
+        weights.append(path.read_bytes())
+        history = pd.read_csv(path.parents[1] / "history.csv")
+        assert history["epoch"].tolist() == sorted(set(history["epoch"]))
+        assert len(history) == 6
+    assert weights[0] == weights[1]
 
 
 def test_a_training_that_its_time_limit_ends_is_not_published(ready):

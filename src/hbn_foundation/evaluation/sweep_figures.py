@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.evaluation.comparison import SIGNIFICANT
 from hbn_foundation.evaluation.finetuning_report import score_title
+from hbn_foundation.evaluation.metrics import FEWEST_SUBJECTS
 from hbn_foundation.evaluation.style import (
     ACCENT,
     INK,
@@ -29,7 +31,8 @@ MODE_COLOURS = {
     "target_only_fine_tuning": "#e0972f",
     "target_only": MUTED,
 }
-CHANCE = {"window_auroc": 0.5, "nrmse": 1.0}
+NOTHING_LEARNED = {"window_auroc": (0.5, "chance"), "nrmse": (1.0, "the mean")}
+ROW_INCHES, GAP = 0.19, 1.5  # of the panel of pairs: a row, and rows before the next pair
 
 
 def curves_figure(curves: pd.DataFrame, pairs: pd.DataFrame, score: str) -> Figure:
@@ -42,19 +45,21 @@ def curves_figure(curves: pd.DataFrame, pairs: pd.DataFrame, score: str) -> Figu
     score
         The score they are of.
     """
+    known = pairs[pairs["ahead_by"].notna()]
     with styled():
-        figure, axes = new_figure(1, 2, panel=(4.6, 3.5))
+        figure, axes = new_figure(1, 2, panel=(4.8, max(3.6, 1.2 + ROW_INCHES * _rows(known))))
         n = int(curves["n_targets"].max()) if len(curves) else 0
         heading(figure, "How much of a new subject's own data is needed",
                 f"{n} subjects left out in turn, tested on their last run; bands and bars: 95 % "
-                "over subjects" if n >= 5 else f"{n} subjects left out in turn, tested on their "
-                "last run; too few for intervals")  # fmt: skip
+                "over subjects" if n >= FEWEST_SUBJECTS else f"{n} subjects left out in turn, "
+                "tested on their last run; too few for intervals")  # fmt: skip
         if curves.empty:
             for panel in axes:
                 note(panel, "no fine-tuning is finished")
             return figure
         _curves(axes[0], curves, score)
-        _pairs(axes[1], pairs)
+        _pairs(axes[1], known)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
     return figure
 
 
@@ -63,14 +68,19 @@ def _curves(panel: Axes, curves: pd.DataFrame, score: str) -> None:
     for mode in (m for m in MODES if m in set(curves["mode"])):
         part = curves[curves["mode"] == mode]
         x, colour = part["target_data_pct"].to_numpy(float) * 100, MODE_COLOURS[mode]
-        low, high = part["low"].to_numpy(float), part["high"].to_numpy(float)
-        if np.isfinite(low).any():
-            panel.fill_between(x, low, high, color=colour, alpha=0.16, lw=0)
+        ends = part[["low", "high"]].to_numpy(float).T
+        if np.isfinite(ends).any():
+            panel.fill_between(x, *ends, color=colour, alpha=0.1, lw=0)
+            for end in ends:  # bands lie over one another: their ends are told apart by colour
+                panel.plot(x, end, color=colour, lw=0.7, alpha=0.7)
         panel.plot(x, part["score"], marker="o", ms=4.5, color=colour, label=MODE_NAMES[mode])
-    if score in CHANCE:
-        panel.axhline(CHANCE[score], color=PALE, lw=1, ls=":")
+    low, high = panel.get_ylim()
+    level, name = NOTHING_LEARNED.get(score, (np.inf, ""))
+    if low - (high - low) / 2 < level < high + (high - low) / 2:  # else the rest would be flat
+        panel.axhline(level, color=MUTED, lw=1, ls=":")
+        panel.annotate(name, (1, level), (-2, 2), xycoords=("axes fraction", "data"),
+                       textcoords="offset points", ha="right", fontsize=8, color=MUTED)  # fmt: skip
     _share_axis(panel, curves["target_data_pct"].unique() * 100)
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
 
 
 def _share_axis(panel: Axes, shares: np.ndarray) -> None:
@@ -82,39 +92,50 @@ def _share_axis(panel: Axes, shares: np.ndarray) -> None:
     panel.set_xlabel("share of the subject's training windows (%)")
 
 
+def _rows(pairs: pd.DataFrame) -> float:
+    """Height of the panel of pairs, in rows."""
+    return len(pairs) + GAP * len(pairs.drop_duplicates(["first", "second"]))
+
+
 def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
-    """One row per pair and share, from the top: how far the first is ahead."""
+    """Draw a group per pair of modes and a row per share: how far the first is ahead."""
     panel.set_title("ahead by")
-    known = pairs[pairs["ahead_by"].notna()]
-    if known.empty:
-        note(panel, "one mode only: nothing to compare")
+    if pairs.empty:
+        note(panel, "no two modes on the same subjects: nothing to compare")
         return
-    labels: list[str] = []
-    heights: list[float] = []
-    rows: list[dict[Any, Any]] = known.iloc[::-1].to_dict("records")
-    for place, row in enumerate(rows):
-        share, ahead = row["target_data_pct"], float(row["ahead_by"])
-        another = place and rows[place - 1]["second"] != row["second"]
-        another = another or (place and rows[place - 1]["first"] != row["first"])
-        height = heights[-1] + (1.7 if another else 1.0) if heights else 0.0
-        heights.append(height)
-        labels.append("all shares" if share == ALL_SHARES else f"{100 * float(share):g} %")
-        ends = np.array([row["low"], row["high"]], dtype=float)
-        if np.isfinite(ends).all():
-            panel.plot(ends, [height, height], color=INK, lw=1.2, solid_capstyle="butt", zorder=2)
-        panel.plot(ahead, height, "o", ms=8, color=MODE_COLOURS[row["first"]],
-                   mec=MODE_COLOURS[row["second"]], mew=2.2, zorder=3)  # fmt: skip
-        if float(row["p_holm"]) < 0.05:
-            panel.annotate("*", (ahead, height), (0, 3), ha="center", fontsize=12,
-                           textcoords="offset points")  # fmt: skip
+    ticks: dict[float, str] = {}
+    height = 0.0
+    behind = {"fc": "white", "ec": "none", "pad": 1}
+    for (first, second), group in pairs.groupby(["first", "second"], sort=False):
+        names = f"{MODE_NAMES[str(first)]} against {MODE_NAMES[str(second)]}"
+        panel.annotate(names, (0.01, height), xycoords=("axes fraction", "data"), va="center",
+                       fontsize=8, color=MUTED, bbox=behind)  # fmt: skip
+        rows: list[dict[Any, Any]] = group.to_dict("records")
+        for row in rows:
+            height -= 1
+            share = row["target_data_pct"]
+            ticks[height] = "all shares" if share == ALL_SHARES else f"{100 * float(share):g} %"
+            _pair(panel, row, height)
+        height -= GAP
     panel.axvline(0, color=MUTED, lw=1, ls=":")
-    panel.set_yticks(heights, labels)
-    panel.set_ylim(-0.7, heights[-1] + 0.7)
+    panel.set_yticks(list(ticks), list(ticks.values()))
+    panel.set_ylim(height + GAP - 0.7, 0.7)
     panel.grid(True, axis="x")
     panel.grid(False, axis="y")
     panel.margins(x=0.15)
-    panel.set_xlabel("fill: the first mode, edge: the one it is compared with;\n"
-                     "* p < .05, Wilcoxon, Holm")  # fmt: skip
+    panel.set_xlabel("difference; colour: the mode that is ahead\n* p < .05, Wilcoxon, Holm")
+
+
+def _pair(panel: Axes, row: dict[Any, Any], height: float) -> None:
+    ahead = float(row["ahead_by"])
+    colour = MODE_COLOURS[row["first"] if ahead > 0 else row["second"]] if ahead else INK
+    ends = np.array([row["low"], row["high"]], dtype=float)
+    if np.isfinite(ends).all():
+        panel.plot(ends, [height, height], color=colour, lw=1.4, solid_capstyle="butt", zorder=2)
+    panel.plot(ahead, height, "o", ms=6, color=colour, zorder=3)
+    if float(row["p_holm"]) < SIGNIFICANT:
+        panel.annotate("*", (ahead, height), (0, 1), ha="center", fontsize=12,
+                       textcoords="offset points")  # fmt: skip
 
 
 def savings_figure(savings: Savings) -> Figure:
@@ -132,10 +153,9 @@ def savings_figure(savings: Savings) -> Figure:
             heading(figure, "Time saved by sharing bases")
             note(panel, "no fine-tuning is finished")
             return figure
-        share = 1 - savings.ratio
-        heading(figure, "Time saved by sharing bases",
-                f"{savings.bases:,} bases serve {savings.finetunings:,} fine-tunings: {share:.0%} "
-                "less computing, as measured")  # fmt: skip
+        saved = f"{100 * (1 - savings.ratio):.0f} % less computing, as measured"
+        jobs = f"{savings.bases:,} bases serve {savings.finetunings:,} fine-tunings"
+        heading(figure, "Time saved by sharing bases", f"{jobs}: {saved}")
         own = savings.alone_seconds - savings.finetune_seconds
         unit, name = _unit(savings.alone_seconds)
         for height, (bases, _) in enumerate(((own, "alone"), (savings.base_seconds, "shared"))):
@@ -144,14 +164,14 @@ def savings_figure(savings: Savings) -> Figure:
                        label="bases" if height else None)  # fmt: skip
             panel.barh(height, savings.finetune_seconds / unit, left=bases / unit, height=0.55,
                        color=PALE, label="fine-tunings" if height else None)  # fmt: skip
-            panel.annotate(f"{total:.3g}", (total, height), (4, 0), va="center",
+            panel.annotate(f"{total:.1f} {name}", (total, height), (4, 0), va="center",
                            textcoords="offset points", color=INK, fontsize=8)  # fmt: skip
         panel.set_yticks([0, 1], ["each its own base", "shared bases"])
         panel.set_xlabel(f"time of one worker ({name})")
         panel.grid(True, axis="x")
         panel.grid(False, axis="y")
         panel.margins(x=0.1)
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.32), ncols=2)
+        panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return figure
 
 

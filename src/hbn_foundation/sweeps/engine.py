@@ -13,11 +13,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.data import put_data
-from hbn_foundation.sweeps.executors import Executor, Job, make_executor, read_cluster
+from hbn_foundation.sweeps.executors import (
+    Executor,
+    Job,
+    gpus_of_a_machine,
+    make_executor,
+    read_cluster,
+)
 from hbn_foundation.sweeps.jobs import RERUN, base_not_found, plan_of
 from hbn_foundation.sweeps.live import Live
 from hbn_foundation.sweeps.params import EngineParams, JobParams, StoreParams
@@ -95,7 +100,8 @@ class Sweep:
                     self.dependents.setdefault(spec.base_hash, []).append(spec)
         for base in self.plan.bases:
             if self.place.take(BASE, base.hash) is not None:
-                self._send(base)
+                if not self.context.stores.skip_sync:
+                    self.place.send(BASE, base.hash)
                 self._note(base, Outcome(KEPT))
             elif self.skip_base_training:
                 self._note(base, Outcome(FAILED, base_not_found(base.hash, bases.root)))
@@ -112,9 +118,9 @@ class Sweep:
             key = spec.base_hash
             of_plan = None if key is None else self.outcomes.get(f"{BASE}-{key}")
             if key is not None and of_plan is None and self.place.take(BASE, key) is None:
-                self._note(spec, Outcome(BLOCKED, base_not_found(key, bases.root)))
+                self._block(spec, base_not_found(key, bases.root))
             elif of_plan is not None and of_plan.status == FAILED:
-                self._note(spec, Outcome(BLOCKED, f"its base {key} failed"))
+                self._block(spec, f"its base {key} failed")
             else:
                 self._start(spec)
         self._until(lambda: all(spec.id in self.outcomes for spec in self.plan.finetunings))
@@ -166,11 +172,6 @@ class Sweep:
             raise
         self._live.show(self.outcomes, self.running, at_once=True)
 
-    def _send(self, base: BaseSpec) -> None:
-        """Send a base that is kept here to where workers fetch it."""
-        if BASE in self.place.remotes and not self.context.stores.skip_sync:
-            self.place.remotes[BASE].push(base.hash, self.place.stores[BASE])
-
     def _submit(self, job: Job) -> None:
         if self._executor is None:  # not before there is something to do
             self._executor = make_executor(self.engine, self.context)
@@ -186,6 +187,11 @@ class Sweep:
             self._note(spec, Outcome(KEPT))
         else:
             self._submit(spec)
+
+    def _block(self, spec: FinetuneSpec, why: str) -> None:
+        """Give a fine-tuning up for want of its base, unless its result is there."""
+        kept = self.place.take(FINETUNE, spec.hash) is not None
+        self._note(spec, Outcome(KEPT) if kept else Outcome(BLOCKED, why))
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         """Take note of a job that has ended, or put it off."""
@@ -224,7 +230,7 @@ class Sweep:
         self._tried_again.add(job.id)
         self.dependents.setdefault(base.hash, []).append(job)
         if base.id not in self.running:
-            say(f"{base.id}: gone or damaged, it is trained again")
+            self._live.say(f"{base.id}: gone or damaged, it is trained again")
             self.outcomes.pop(base.id, None)
             self._submit(base)
 
@@ -232,12 +238,13 @@ class Sweep:
         """Record the end of a job; start or block those that wait for it."""
         self.outcomes[job.id] = outcome
         if outcome.status == FAILED:
-            say(f"{job.id} failed: {outcome.what.splitlines()[0] if outcome.what else ''}")
+            why = outcome.what.partition("\n")[0]
+            self._live.say(f"{job.id} failed: {why}")
         if not isinstance(job, BaseSpec):
             return
         for spec in self.dependents.pop(job.hash, []):
             if outcome.status == FAILED:
-                self._note(spec, Outcome(BLOCKED, f"its base {job.hash} failed"))
+                self._block(spec, f"its base {job.hash} failed")
             else:
                 self._start(spec)
 
@@ -336,9 +343,9 @@ def open_sweep(
     place = put_data(data, Place.of(stores).work, window, cleaning)
     engine = read_cluster(engine)
     context = Context(
-        data=place, stores=stores, device_plan=device_plan, limits=limits, retries=engine.retries,
-        threads=engine.threads, job_start=engine.job_start,
-        gpus=engine.gpus if engine.engine == "local" else 0,
+        data=place, stores=stores, limits=limits, retries=engine.retries, threads=engine.threads,
+        job_start=engine.job_start, gpus=gpus_of_a_machine(engine),
+        device_plan={**device_plan, "chosen": engine.device or device_plan["chosen"]},
     )  # fmt: skip
     plan = plan_of(base_jobs, finetune_jobs)
     sweep = Sweep(plan, context, engine, jobs.skip_base_training)

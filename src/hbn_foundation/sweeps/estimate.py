@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.signals.windows import window_length
 from hbn_foundation.sweeps.planner import Data, Plan
-from hbn_foundation.sweeps.specs import FULL, BaseSpec, FinetuneSpec
+from hbn_foundation.sweeps.specs import BASE, FINETUNE, FULL, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.store import METRICS, Store
 from hbn_foundation.sweeps.study import TRAIN, roles
 
 ASSUMED_SPEED = 300.0  # windows a second, of a default encoder on two cores
-ASSUMED_START = 1.0  # seconds around a job
-ASSUMED_BYTES = {"base": 14_000_000, "finetuning": 60_000}
-MOST_READ = 50  # results that are looked into
+ASSUMED_START = 1.0  # seconds of a job besides its windows
+ASSUMED_BYTES = {BASE: 14_000_000, FINETUNE: 60_000}
+SECONDS_AROUND = 0.3  # of a worker, before and after what a job itself measures
+SECONDS_TO_BEGIN = 10.0  # until workers are there and have imported what trainings need
+SPREAD = 3.0
+MOST_READ = 200  # results that are looked into
 
 
 class Cost(NamedTuple):
@@ -28,34 +32,59 @@ class Cost(NamedTuple):
     finetuning: dict[str, float]
 
 
+class Pace(NamedTuple):
+    """How long jobs of a kind take.
+
+    Attributes
+    ----------
+    fixed
+        Seconds of a job, however few its windows are.
+    window
+        Seconds per window of each epoch.
+    epochs
+        Share of the planned epochs that early stopping leaves.
+    """
+
+    fixed: float = ASSUMED_START
+    window: float = 1 / ASSUMED_SPEED
+    epochs: float = 1.0
+
+    def seconds(self, windows: float, epochs: int) -> float:
+        """Give the seconds of a worker for a job."""
+        return SECONDS_AROUND + self.fixed + self.window * windows * epochs * self.epochs
+
+
 class Estimate(NamedTuple):
     """What a plan takes.
 
     Attributes
     ----------
     seconds
-        Of what is still to be done, on all workers together.
+        Until all that is still to be done is done.
     alone_seconds
-        Were each fine-tuning to train its own base.
+        Of the whole plan, were each fine-tuning to train its own base.
     ratio
-        Of the whole plan: the time with shared bases over the time without.
+        Of the whole plan: the time with shared bases over the time without, once workers are there.
     disk
         Bytes still to be written.
     measured
-        Whether the speed is from earlier jobs of this store.
+        How many earlier jobs of these stores the times are from.
     """
 
     seconds: float
     alone_seconds: float
     ratio: float
     disk: int
-    measured: bool
+    measured: int
 
 
 def estimate(
     plan: Plan, data: Data, bases: Store, results: Store, workers: int = 1
 ) -> tuple[Estimate, Cost]:
     """Estimate time and disk of a plan; jobs whose results are there take nothing.
+
+    A job takes a fixed time and a time for each window. Both are fitted to the jobs of its kind
+    that the stores hold, whatever their encoders; without any they are a guess.
 
     Parameters
     ----------
@@ -68,45 +97,77 @@ def estimate(
     workers
         How many jobs run at once.
     """
-    base_speed, base_bytes = measured(bases)
-    tuned_speed, tuned_bytes = measured(results)
+    of_bases, base_bytes = measured(bases)
+    of_tunings, tuned_bytes = measured(results)
     counts = data.windows["subject"].astype(str).value_counts()
     cost = Cost(
-        {b.hash: base_seconds(b, counts, base_speed or ASSUMED_SPEED) for b in plan.bases},
-        _finetuning_seconds(plan, data, counts, tuned_speed or base_speed or ASSUMED_SPEED),
+        {b.hash: _base_seconds(b, counts, pace_of(b.kind, of_bases)) for b in plan.bases},
+        _finetuning_seconds(plan, data, counts, {**of_bases, **of_tunings}),
     )
-    to_train = [base.hash for base in plan.bases if not bases.has(base.hash)]
-    to_tune = [spec.hash for spec in plan.finetunings if not results.has(spec.hash)]
-    left = sum(cost.base[key] for key in to_train) + sum(cost.finetuning[key] for key in to_tune)
-    shared, alone = totals(plan, cost)
-    disk = len(to_train) * (base_bytes or ASSUMED_BYTES["base"])
-    disk += len(to_tune) * (tuned_bytes or ASSUMED_BYTES["finetuning"])
+    bases_left = [base for base in plan.bases if not bases.has(base.hash)]
+    left = [spec for spec in plan.finetunings if not results.has(spec.hash)]
+    shared = busy_seconds(plan.bases, plan.finetunings, cost, workers)
+    alone = busy_seconds(plan.bases, plan.finetunings, cost, workers, own_bases=True)
+    missing = busy_seconds(bases_left, left, cost, workers)
+    disk = len(bases_left) * (base_bytes or ASSUMED_BYTES[BASE])
+    disk += len(left) * (tuned_bytes or ASSUMED_BYTES[FINETUNE])
     found = Estimate(
-        left / workers, alone / workers, shared / alone if alone else math.nan, int(disk),
-        base_speed is not None or tuned_speed is not None,
-    )  # fmt: skip
+        SECONDS_TO_BEGIN * bool(missing) + missing,
+        SECONDS_TO_BEGIN + alone,
+        shared / alone if alone else math.nan,
+        int(disk),
+        sum(map(len, (*of_bases.values(), *of_tunings.values()))),
+    )
     return found, cost
 
 
-def totals(plan: Plan, cost: Cost) -> tuple[float, float]:
-    """Seconds of all jobs with shared bases, and were each fine-tuning to train its own."""
-    tuning = sum(cost.finetuning[spec.hash] for spec in plan.finetunings)
-    shared = tuning + sum(cost.base[base.hash] for base in plan.bases)
-    alone = tuning + sum(
-        cost.base.get(str(spec.base_hash), 0.0) for spec in plan.finetunings if spec.base_hash
-    )
-    return shared, alone
+def busy_seconds(
+    bases: Sequence[BaseSpec],
+    finetunings: Sequence[FinetuneSpec],
+    cost: Cost,
+    workers: int,
+    own_bases: bool = False,
+) -> float:
+    """Give the time that jobs take together: all workers busy, but no fine-tuning before its base.
+
+    Parameters
+    ----------
+    bases, finetunings
+        What is to be done.
+    cost
+        Seconds of each job.
+    workers
+        How many run at once.
+    own_bases
+        Whether each fine-tuning trains its own base.
+    """
+    if not bases and not finetunings:
+        return 0.0
+    first = {base.hash: cost.base[base.hash] for base in bases}
+    chains = [first.get(str(s.base_hash), 0.0) + cost.finetuning[s.hash] for s in finetunings]
+    work = sum(cost.finetuning[spec.hash] for spec in finetunings) + sum(first.values())
+    if own_bases:
+        work = sum(chains)
+    return max(work / workers, *chains, *first.values())
 
 
-def base_seconds(base: BaseSpec, counts: Any, speed: float) -> float:
-    """Seconds of a base: windows times epochs over speed."""
+def _base_seconds(base: BaseSpec, counts: Any, pace: Pace) -> float:
     windows = sum(int(counts.get(subject, 0)) for subject in base.train_subjects)
-    trainer = base.supervised.trainer if base.supervised is not None else base.trainer
-    return ASSUMED_START + windows * trainer.epochs / speed
+    return pace.seconds(windows, planned_epochs(base))
 
 
-def _finetuning_seconds(plan: Plan, data: Data, counts: Any, speed: float) -> dict[str, float]:
+def planned_epochs(spec: BaseSpec | FinetuneSpec) -> int:
+    """Most epochs that a job trains."""
+    if isinstance(spec, FinetuneSpec):
+        return spec.tuning.trainer.epochs
+    return (spec.supervised or spec).trainer.epochs
+
+
+def _finetuning_seconds(
+    plan: Plan, data: Data, counts: Any, known: dict[str, list[Job]]
+) -> dict[str, float]:
     early: dict[Any, int] = {}
+    pace = pace_of(FINETUNE, known)
     sfreq, found = float(data.store.sfreq), {}
     base_of = plan.base_of
     for spec in plan.finetunings:
@@ -116,35 +177,65 @@ def _finetuning_seconds(plan: Plan, data: Data, counts: Any, speed: float) -> di
             serves = roles(data.labelled, spec.target, spec.rules, sfreq, n_samples)
             early[key] = int((serves == TRAIN).sum())
         base = base_of.get(str(spec.base_hash))
-        windows = steps_windows(spec, early[key], base, counts)
-        found[spec.hash] = ASSUMED_START + windows * spec.tuning.trainer.epochs / speed
+        windows = windows_of_an_epoch(spec, early[key], base, counts)
+        found[spec.hash] = pace.seconds(windows, planned_epochs(spec))
     return found
 
 
-def steps_windows(spec: FinetuneSpec, early: int, base: BaseSpec | None, counts: Any) -> float:
-    """Windows of an epoch."""
+def windows_of_an_epoch(
+    spec: FinetuneSpec, early: int, base: BaseSpec | None, counts: Any
+) -> float:
+    """Count the windows of an epoch; `early` of the target may be trained on."""
     if spec.mode == FULL and base is not None:
         others = sum(int(counts.get(subject, 0)) for subject in base.train_subjects)
         return others + early * spec.target_data_pct
     return max(1.0, early * spec.target_data_pct)
 
 
-def measured(store: Store) -> tuple[float | None, float | None]:
-    """Median speed (windows a second) and size (bytes) of a store's entries; None without any."""
-    speeds, sizes = [], []
-    keys: Sequence[str] = store.hashes()
-    for key in keys[:MOST_READ]:
-        sizes.append(store.size(key))
+class Job(NamedTuple):
+    """What a finished job took: its windows times its epochs, and seconds."""
+
+    windows: float
+    seconds: float
+    epochs: float  # share of the planned ones
+
+
+def measured(store: Store) -> tuple[dict[str, list[Job]], float | None]:
+    """Read what jobs took, by their kind, and the median size of an entry in bytes."""
+    jobs: dict[str, list[Job]] = {}
+    sizes = []
+    for key in store.hashes()[:MOST_READ]:
         try:
             metrics = json.loads((store.path(key) / METRICS).read_text())
-            speeds.append(float(metrics["windows_per_second"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            content = store.spec(key)
+            spec: Any = (FinetuneSpec if "mode" in content else BaseSpec).model_validate(content)
+            windows = metrics["windows"]["train"] + metrics["windows"].get("base", 0)
+            share = metrics["epochs"] / planned_epochs(spec)
+            job = Job(windows * metrics["epochs"], float(metrics["seconds"]), share)
+        except (OSError, ValueError, KeyError, TypeError, UserError):
             continue
-    speeds = [speed for speed in speeds if math.isfinite(speed) and speed > 0]
-    return (
-        float(np.median(speeds)) if speeds else None,
-        float(np.median(sizes)) if sizes else None,
-    )
+        sizes.append(store.size(key))
+        if math.isfinite(job.seconds) and job.seconds > 0 and job.windows > 0:
+            jobs.setdefault(content.get("kind", FINETUNE), []).append(job)
+    return jobs, float(np.median(sizes)) if sizes else None
+
+
+def pace_of(kind: str, known: dict[str, list[Job]]) -> Pace:
+    """Fit the pace of one kind of base, or of fine-tunings, to their own jobs, else to all."""
+    jobs = known.get(kind) or [job for rows in known.values() for job in rows]
+    if not jobs:
+        return Pace()
+    windows, seconds, shares = np.array(jobs, dtype=float).T
+    if windows.max() < SPREAD * windows.min():  # too much alike to tell one time from the other
+        fixed = min(ASSUMED_START, seconds.mean() / 2)
+        slope = (seconds.mean() - fixed) / windows.mean()
+    else:
+        from scipy.optimize import nnls
+
+        scale = windows.max()
+        (fixed, slope), _ = nnls(np.column_stack([np.ones(len(jobs)), windows / scale]), seconds)
+        slope /= scale
+    return Pace(float(fixed), float(slope), float(shares.mean()))
 
 
 def in_words(plan: Plan, found: Estimate, bases: Store, results: Store, workers: int) -> list[str]:
@@ -153,7 +244,7 @@ def in_words(plan: Plan, found: Estimate, bases: Store, results: Store, workers:
     shared = sum(spec.base_hash is not None for spec in plan.finetunings)
     lines = [
         f"plan: {n_bases:,} bases and {n_tuned:,} fine-tunings "
-        f"({plan.folds} folds, {plan.setups} base set-ups)"
+        f"({plan.folds} folds, {plan.setups} set-up{'s' * (plan.setups != 1)} of the base)"
     ]
     if n_bases and shared:
         lines.append(
@@ -163,11 +254,16 @@ def in_words(plan: Plan, found: Estimate, bases: Store, results: Store, workers:
     kept = sum(map(bases.has, (base.hash for base in plan.bases)))
     done = sum(map(results.has, (spec.hash for spec in plan.finetunings)))
     lines.append(f"kept from before: {kept:,} bases, {done:,} fine-tunings")
-    basis = "as measured before" if found.measured else "a guess, nothing is measured yet"
-    saved = "" if math.isnan(found.ratio) else (
-        f"; without sharing {duration(found.alone_seconds)} (ratio {found.ratio:.2f})"
-    )  # fmt: skip
-    lines.append(f"time: about {duration(found.seconds)} with {workers} workers, {basis}{saved}")
+    basis = "a guess, nothing is measured yet"
+    if found.measured:
+        basis = f"as {found.measured:,} earlier jobs took"
+    many = f"{workers} workers" if workers > 1 else "one worker"
+    lines.append(f"time: about {duration(found.seconds)} with {many}, {basis}")
+    if shared > n_bases:
+        lines.append(
+            f"sharing: all of it takes {found.ratio:.2f} times as long as if each fine-tuning "
+            f"trained its own base ({duration(found.alone_seconds)})"
+        )
     lines.append(f"disk: about {found.disk / 1e6:,.0f} MB")
     return lines
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +27,8 @@ from hbn_foundation.sweeps.running import (
 from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
 
 Job = BaseSpec | FinetuneSpec
+SECONDS_WITHOUT_WORKERS = 60.0
+LOST = "the connection to Dask's scheduler is lost; the same command goes on with what is missing"
 
 
 class Executor(Protocol):
@@ -94,6 +98,7 @@ class OnDask:
         self._ended: queue.Queue[tuple[Job, Any]] = queue.Queue()
         self._futures: dict[str, Any] = {}
         self._count = 0
+        self._since, self._told = time.monotonic(), False
 
     def submit(self, job: Job) -> None:
         """Send it to a worker that is free."""
@@ -120,8 +125,8 @@ class OnDask:
             job, future = self._ended.get(timeout=timeout)
         except queue.Empty:
             if self.client.status in ("closed", "closing"):
-                raise UserError("the connection to Dask's scheduler is lost; the same command "
-                                "goes on with what is missing") from None  # fmt: skip
+                raise UserError(LOST) from None
+            self._tell_when_nobody_works()
             return None
         if future is self._futures.get(job.id):
             del self._futures[job.id]
@@ -133,14 +138,25 @@ class OnDask:
                 FAILED, f"its worker died {self.context.retries + 1} times", worker=str(worker)
             )
         except Exception as error:
+            if future.cancelled():  # nobody here does so: it went with the scheduler
+                raise UserError(LOST) from None
             text = " ".join(str(error).split())
             return job, Outcome(FAILED, f"{type(error).__name__}: {text}")
+
+    def _tell_when_nobody_works(self) -> None:
+        """Say once that no worker is there: it may be queued, or have died as it started."""
+        if self.cluster.scheduler_info["workers"]:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since > SECONDS_WITHOUT_WORKERS and not self._told:
+            self._told = True
+            say("no worker is there: they are queued still, or their logs say why they ended")
 
     def close(self) -> None:
         """Close client and cluster; jobs that run are ended with their workers."""
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        self.client.close(timeout=10)
-        self.cluster.close(timeout=10)
+        for part in (self.client, self.cluster):
+            with contextlib.suppress(Exception):  # it says goodbye to a scheduler that may be gone
+                part.close(timeout=10)
 
 
 def _on_worker(job: Job, context: Context) -> Outcome:
@@ -170,15 +186,10 @@ def make_executor(params: EngineParams, context: Context) -> Executor:
     params = read_cluster(params)
     if params.engine == "inline":
         return Inline(context)
-    try:
-        import dask
-        import distributed  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "sweep.engine.engine: Dask is not installed; pip install 'dask[distributed]', or set "
-            "engine: inline"
-        ) from None
-    dask.config.set(_settings(context))
+    import dask
+
+    dask.config.set(_settings(context, params.engine))
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     start = {"local": _local, "ssh": _ssh, "slurm": _slurm}[params.engine]
     try:
         executor = OnDask(context, *start(params, context))
@@ -220,15 +231,27 @@ def count_workers(params: EngineParams, device: str) -> int:
         return params.slurm.jobs if params.slurm is not None else 1
     if params.workers is not None:
         return params.workers
-    if device != "cpu":
+    if (params.device or device) != "cpu":
         return params.gpus
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) // params.threads)
 
 
-def _settings(context: Context) -> dict[str, Any]:
-    """Dask's settings: a job computes in a child, so the worker's memory says nothing."""
+def gpus_of_a_machine(params: EngineParams) -> int:
+    """How many GPUs the workers of one machine divide among them; 0 where the system does."""
+    if params.engine == "ssh" and params.ssh is not None:
+        return params.ssh.workers_per_host
+    return params.gpus if params.engine == "local" else 0
+
+
+def _settings(context: Context, engine: str) -> dict[str, Any]:
+    """Dask's settings: a job computes in a child, so the worker's memory says nothing.
+
+    What workers of this machine say of their comings and goings would fill the console. Those
+    elsewhere write to logs of their own; over ssh Dask reads there where they listen.
+    """
     return {
+        "logging.distributed": "error" if engine == "local" else "info",
         "distributed.scheduler.allowed-failures": context.retries,
         "distributed.scheduler.work-stealing": False,
         "distributed.scheduler.worker-saturation": 1.0,
@@ -254,10 +277,10 @@ def _local(params: EngineParams, context: Context) -> tuple[Any, int]:
         n_workers=workers,
         threads_per_worker=1,
         resources=_resources(context),
-        dashboard_address="127.0.0.1:0" if _has_bokeh() else None,
+        dashboard_address="127.0.0.1:0",
         local_directory=str(folder),
         memory_limit=None,
-        silence_logs=logging.CRITICAL,
+        silence_logs=logging.ERROR,
     )
     return cluster, workers
 
@@ -276,7 +299,7 @@ def _ssh(params: EngineParams, context: Context) -> tuple[Any, int]:
             "resources": _resources(context),
             "memory_limit": 0,
         },
-        scheduler_options={"port": 0, "dashboard": False},
+        scheduler_options={"port": 0, "dashboard_address": ":0"},
         remote_python=params.ssh.python or sys.executable,
     )
     return cluster, count_workers(params, "cpu")

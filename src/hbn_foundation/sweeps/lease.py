@@ -45,7 +45,7 @@ class Lease:
 
     def _keep(self, beat: float) -> None:
         while not self._ended.wait(beat):
-            if _read(self.path).get("token") != self.token:
+            if _read(self.path).get("token", self.token) != self.token:
                 return  # somebody took it over, after a long pause of this process
             with contextlib.suppress(OSError):
                 os.utime(self.path)
@@ -77,21 +77,16 @@ def acquire(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
-    draft = path.with_name(f".{path.name}.{token}")
-    draft.write_text(json.dumps({**_who_am_i(), "token": token}))
-    try:
-        for _ in range(2):
-            try:
-                os.link(draft, path)  # fails where the name is taken, unlike a rename
-            except FileExistsError:
-                if not _set_stale_aside(path, expires):
-                    return None
-                continue
-            os.utime(path)
-            return Lease(path, token, beat)
-        return None
-    finally:
-        draft.unlink(missing_ok=True)
+    for _ in range(2):
+        try:
+            with open(path, "x") as file:
+                file.write(json.dumps({**_who_am_i(), "token": token}))
+        except FileExistsError:
+            if not _set_stale_aside(path, expires):
+                return None
+            continue
+        return Lease(path, token, beat)
+    return None
 
 
 def holder(path: Path, expires: float = SECONDS_TO_EXPIRE) -> str | None:
@@ -124,7 +119,9 @@ def _set_stale_aside(path: Path, expires: float) -> bool:
 
 
 def _is_stale(path: Path, found: dict[str, Any], expires: float) -> bool:
-    if found.get("host") == socket.gethostname() and found:
+    if not found:  # its holder is about to write it, or was killed before
+        return _age(path) > SECONDS_TO_EXPIRE
+    if found.get("host") == socket.gethostname():
         if found.get("boot") != boot_id():
             return True
         return _started(int(found["pid"])) != found.get("started")

@@ -59,6 +59,17 @@ class Live:
             self._said, self._last = now, line
             say(line)
 
+    def say(self, text: str) -> None:
+        """Tell a line; the handlers of the log write past the table, so it steps aside."""
+        if self._live is None:
+            say(text)
+            return
+        self._live.transient = True
+        self._live.stop()
+        say(text)
+        self._live.transient = False
+        self._live.start()
+
     def close(self) -> None:
         """Leave the table as it is."""
         if self._live is not None:

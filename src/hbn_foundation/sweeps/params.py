@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -112,9 +113,10 @@ class EngineParams(Params):
         None, description="local: how many; by default one per core, or one per GPU.", ge=1
     )
     threads: int = Field(1, description="Threads of each job.", ge=1)
-    gpus: int = Field(
-        1, description="local: GPUs, one worker each, where the plan names one.", ge=1
+    device: Literal["cpu", "cuda"] | None = Field(
+        None, description="Where jobs compute; by default as found on this machine."
     )
+    gpus: int = Field(1, description="local: GPUs of this machine, one worker each.", ge=1)
     retries: int = Field(
         2, description="How often a job that died or hung is tried again; errors never are.", ge=0
     )
@@ -149,7 +151,15 @@ class StoreParams(Params):
         "bases and results go through.",
     )
     worker_folder: str = Field(
-        "sweep-{worker}",
-        description="With sync_url: a worker's own folder; {host} and {worker} are filled in.",
+        "sweep-{host}",
+        description="With sync_url: a worker's own folder; {host} and {worker} are filled in, the "
+        "latter is another one after each start of a cluster by ssh.",
     )
     skip_sync: bool = Field(False, description="Fetch no base; workers are to have them.")
+
+    def absolute(self) -> StoreParams:
+        """Name the common folders as every process finds them, whatever folder it is in."""
+        names = ("bases", "results", "work")
+        return self.model_copy(
+            update={name: str(Path(getattr(self, name)).absolute()) for name in names}
+        )

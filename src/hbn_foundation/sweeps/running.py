@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,11 +19,13 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.parallel import THREADS
 from hbn_foundation.sweeps.data import DataPlace
 from hbn_foundation.sweeps.jobs import base_not_found
+from hbn_foundation.sweeps.lease import Lease, acquire
 from hbn_foundation.sweeps.params import StoreParams
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.store import Store
 from hbn_foundation.sweeps.sync import Remote
 from hbn_foundation.training.run_folder import RunFolder, in_use
+from hbn_foundation.training.supervision.display import Display, Quiet
 from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.process import Child
@@ -59,7 +63,7 @@ class Context:
     job_start
         `auto`, `fork` or `fresh`.
     gpus
-        Of this machine, given out to its workers by their number; 0 leaves that to the system.
+        Of each machine, one for each of its workers; 0 leaves that to the system.
     train_base, finetune, preload
         What jobs call, and what a fork server imports for it.
     """
@@ -75,6 +79,10 @@ class Context:
     train_base: str = f"{TRAINING}:train_base_in"
     finetune: str = f"{TRAINING}:finetune_in"
     preload: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # a worker elsewhere begins in another folder than this one
+        object.__setattr__(self, "stores", self.stores.absolute())
 
     @property
     def forks(self) -> bool:
@@ -152,6 +160,11 @@ class Place:
             found = self.stores[kind].take(key)
         return found
 
+    def send(self, kind: str, key: str) -> None:
+        """Send an entry to where others fetch it, unless all share a file system."""
+        if kind in self.remotes:
+            self.remotes[kind].push(key, self.stores[kind])
+
 
 def run_job(spec: BaseSpec | FinetuneSpec, context: Context, worker: str = "") -> Outcome:
     """Carry out a job unless its result is there; what it gives is on disk.
@@ -178,6 +191,7 @@ def _run(spec: BaseSpec | FinetuneSpec, context: Context, worker: str) -> tuple[
     place = Place.of(context.stores, worker)
     store = place.stores[kind]
     if place.take(kind, spec.hash) is not None:
+        place.send(kind, spec.hash)
         return KEPT, ""
     lease = store.lease(spec.hash)
     folder = place.work / spec.id
@@ -200,8 +214,7 @@ def _run(spec: BaseSpec | FinetuneSpec, context: Context, worker: str) -> tuple[
             arguments = {"base": base, "keep_weights": context.stores.keep_weights}
         _carry_out(spec, folder, context, worker, arguments)
         store.publish(spec.hash, folder / OUT)
-        if kind in place.remotes:
-            place.remotes[kind].push(spec.hash, store)
+        place.send(kind, spec.hash)
     shutil.rmtree(folder, ignore_errors=True)
     return DONE, ""
 
@@ -233,6 +246,8 @@ def _carry_out(
                 limits=context.limits.model_copy(update={"max_restarts": context.retries}),
                 resume_point=lambda: ResumePoint(*run.newest()),
                 start_child=start_child,
+                name=spec.id,
+                display=Quiet if worker else Display,
             ).run()  # fmt: skip
         if not (folder / OUT).is_dir():
             raise UserError(f"{spec.id}: the time limit ended it; it goes on from its last epoch")
@@ -241,14 +256,37 @@ def _carry_out(
 
 
 _SERVERS: dict[tuple[Any, ...], ForkServer] = {}
+_GPUS: dict[str, Lease | None] = {}
+
+
+def own_gpu(count: int) -> str:
+    """Choose a GPU that no other worker on this machine has, for as long as this process lives.
+
+    Parameters
+    ----------
+    count
+        How many there are, where CUDA_VISIBLE_DEVICES does not name them.
+    """
+    if not _GPUS:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        names = [name for name in visible.split(",") if name] or list(map(str, range(count)))
+        folder = Path(tempfile.gettempdir()) / f"hbn-foundation-gpus-{getpass.getuser()}"
+        for name in names:
+            held = acquire(folder / f"{name}.json")
+            if held is not None:
+                _GPUS[name] = held
+                break
+        else:  # more workers than GPUs
+            _GPUS[names[os.getpid() % len(names)]] = None
+    return next(iter(_GPUS))
 
 
 @contextlib.contextmanager
 def start_of_children(context: Context, worker: str) -> Iterator[Callable[..., Child]]:
     """Give what starts the children of this process, with their threads pinned."""
     environment = dict.fromkeys(THREADS, str(context.threads))
-    if context.gpus and context.device_plan["chosen"] == "cuda" and worker.isdigit():
-        environment["CUDA_VISIBLE_DEVICES"] = str(int(worker) % context.gpus)
+    if context.gpus and context.device_plan["chosen"] == "cuda" and worker:
+        environment["CUDA_VISIBLE_DEVICES"] = own_gpu(context.gpus)
     if context.forks:
         preload = context.preload
         if not preload:

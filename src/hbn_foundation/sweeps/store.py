@@ -127,19 +127,12 @@ class Store:
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
 
-    def receive(self, key: str, folder: Path) -> bool:
-        """Make a folder that came from another store, digests and all, an entry.
-
-        Raises
-        ------
-        UserError
-            When it is not whole.
-        """
-        beside = Store(folder.parent.parent, self.what)
-        problem = beside.damage(key) if beside.path(key) == folder else "wrong place"
-        if problem is not None:
-            raise UserError(f"{self.what} {key}: arrived damaged ({problem})")
-        return self._put(key, folder)
+    def receive(self, key: str, folder: Path) -> str:
+        """Make a folder `<aa>/<hash>` from another store an entry; say what is wrong with it."""
+        problem = Store(folder.parent.parent, self.what).damage(key)
+        if problem is None:
+            self._put(key, folder)
+        return problem or ""
 
     def _put(self, key: str, folder: Path) -> bool:
         final = self.path(key)

@@ -190,8 +190,11 @@ def strata_of(values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     if values.dtype.kind == "f":
         ranks = pd.Series(values).rank(method="first").to_numpy()
         codes = np.minimum(((ranks - 1) * BINS / max(len(values), 1)).astype(int), BINS - 1)
-    else:
-        codes = values
+        return [
+            (f"{code + 1} of {BINS} by size", np.flatnonzero(codes == code))
+            for code in np.unique(codes)
+        ]
+    codes = values
     return [(str(code), np.flatnonzero(codes == code)) for code in np.unique(codes)]
 
 
@@ -232,21 +235,7 @@ def finetune_tables(
     """
     if spec.target in set(map(str, base_train_subjects)):
         raise UserError(f"{spec.id}: its base was trained on the target {spec.target}")
-    serves = roles(windows, spec.target, spec.rules, sfreq, n_samples)
-    targets = target_values(windows, participants, spec.tuning.label, serves, spec.target)
-    early = np.flatnonzero((serves == TRAIN) & targets.known)
-    try:
-        subset = choose_subset(
-            windows.iloc[early], targets.values[early], spec.target_data_pct, spec.seed_finetune,
-            spec.rules.min_per_class,
-        )  # fmt: skip
-    except UserError as error:
-        raise UserError(f"target {spec.target}: {error}") from None
-    parts = {
-        TRAIN: early[subset],
-        VALIDATION: np.flatnonzero((serves == VALIDATION) & targets.known),
-        TEST: np.flatnonzero((serves == TEST) & targets.known),
-    }
+    parts = _parts(spec, windows, participants, sfreq, n_samples)
     tables = [
         windows.iloc[places].assign(subject=f"{spec.target}+{name}")
         for name, places in parts.items()
@@ -262,6 +251,31 @@ def finetune_tables(
         pd.DataFrame({"subject": list(splits), "split": list(splits.values())}),
         with_parts(participants, spec.target, parts),
     )
+
+
+def _parts(
+    spec: FinetuneSpec,
+    windows: pd.DataFrame,
+    participants: pd.DataFrame,
+    sfreq: float,
+    n_samples: int,
+) -> dict[str, np.ndarray]:
+    """Find the places of the target's training, validation and test windows."""
+    serves = roles(windows, spec.target, spec.rules, sfreq, n_samples)
+    targets = target_values(windows, participants, spec.tuning.label, serves, spec.target)
+    early = np.flatnonzero((serves == TRAIN) & targets.known)
+    try:
+        subset = choose_subset(
+            windows.iloc[early], targets.values[early], spec.target_data_pct, spec.seed_finetune,
+            spec.rules.min_per_class,
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"target {spec.target}: {error}") from None
+    return {
+        TRAIN: early[subset],
+        VALIDATION: np.flatnonzero((serves == VALIDATION) & targets.known),
+        TEST: np.flatnonzero((serves == TEST) & targets.known),
+    }
 
 
 def with_parts(

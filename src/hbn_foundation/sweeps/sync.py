@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
 from hbn_foundation.sweeps.store import DIGESTS, INCOMING, Store
 
 
@@ -50,13 +51,25 @@ class Remote:
     def fetch(self, key: str, store: Store) -> bool:
         """Bring an entry into a store; False when there is none.
 
+        One that arrives damaged twice is damaged there: it is put aside, so that it is made anew.
+
         Raises
         ------
         UserError
-            When it cannot be reached, or arrives damaged.
+            When it cannot be reached.
         """
-        if not self.has(key):
-            return False
+        problem = ""
+        for _ in range(2):
+            if not self.has(key):
+                return False
+            problem = self._bring(key, store)
+            if not problem:
+                return True
+        self._put_aside(key, problem)
+        return False
+
+    def _bring(self, key: str, store: Store) -> str:
+        """Fetch an entry; say what is wrong with what has arrived."""
         system, root = self._open()
         there = f"{root}/{key[:2]}/{key}"
         folder = store.root / INCOMING / f"fetch.{secrets.token_hex(4)}" / key[:2] / key
@@ -68,12 +81,21 @@ class Remote:
             for name in json.loads(content)["files"]:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 system.get_file(f"{there}/{name}", str(folder / name))
-            store.receive(key, folder)
+            return store.receive(key, folder)
         except (OSError, ValueError, KeyError) as error:
             raise self._failure(f"fetching {self.what} {key} from", error) from None
         finally:
             shutil.rmtree(folder.parents[1], ignore_errors=True)
-        return True
+
+    def _put_aside(self, key: str, problem: str) -> None:
+        """Make an entry incomplete, which it is not read as; its files stay until the next one."""
+        system, root = self._open()
+        digests = f"{root}/{key[:2]}/{key}/{DIGESTS}"
+        try:
+            system.mv(digests, f"{digests}.{secrets.token_hex(4)}.damaged")
+        except OSError as error:
+            raise self._failure(f"fetching {self.what} {key} from", error) from None
+        say(f"{self.what} {key}: damaged at {self.url} ({problem}); it is not used")
 
     def push(self, key: str, store: Store) -> None:
         """Send an entry; its digests go last, so that nobody fetches half of it.

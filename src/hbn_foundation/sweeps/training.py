@@ -84,18 +84,14 @@ def train_base_in(
     """
     started = _begin(threads)
     found = data.load()
-    here = spec.model_copy(
-        update={
-            "data": data_fingerprint(found.store, found.windows_of(spec.kind), spec.subjects),
-            "window": data.window.model_dump(), "cleaning": data.cleaning.model_dump(),
-        }
-    )  # fmt: skip
-    here.check_same(spec, spec.id)
+    here = {
+        "data": data_fingerprint(found.store, found.windows_of(spec.kind), spec.subjects),
+        "window": data.window.model_dump(), "cleaning": data.cleaning.model_dump(),
+    }  # fmt: skip
+    spec.model_copy(update=here).check_same(spec, spec.id)
     names = {"train": spec.train_subjects, "validation": spec.validation_subjects}
-    splits = pd.DataFrame(
-        [(subject, split) for split, subjects in names.items() for subject in subjects],
-        columns=["subject", "split"],
-    )
+    rows = [(subject, split) for split, subjects in names.items() for subject in subjects]
+    splits = pd.DataFrame(rows, columns=["subject", "split"])
     windows = _of(found.windows_of(spec.kind), spec.subjects)
     if spec.supervised is None:
         from hbn_foundation.training.pretraining import pretrain_in

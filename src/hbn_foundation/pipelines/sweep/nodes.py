@@ -44,6 +44,7 @@ def plan(
     jobs: JobParams,
     engine: EngineParams,
     store: StoreParams,
+    device_plan: dict[str, Any],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """Cross folds and grid, check what can be checked, and print what it will take.
 
@@ -75,7 +76,7 @@ def plan(
     )
     planned = select(planned, jobs, stores[BASE])
     check_trainings(planned, data)
-    workers = count_workers(read_cluster(engine), "cpu")
+    workers = count_workers(read_cluster(engine), device_plan["chosen"])
     found, _ = estimate(planned, data, stores[BASE], stores[FINETUNE], workers)
     text = "\n".join(in_words(planned, found, stores[BASE], stores[FINETUNE], workers))
     show(text)

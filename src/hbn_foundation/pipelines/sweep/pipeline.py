@@ -65,6 +65,7 @@ def _planning() -> list:
                 "params:sweep.jobs",
                 "params:sweep.engine",
                 STORE,
+                "sweep_device_plan",
             ],
             outputs=[*JOBS, "sweep_plan"],
             name="plan",

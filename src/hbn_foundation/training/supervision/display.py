@@ -104,6 +104,16 @@ class Display:
         return "  ".join(parts)
 
 
+class Quiet(Display):
+    """Shows nothing: for one of many trainings at once. What a child says is in its log."""
+
+    def show(self, beat: Beat) -> None:
+        """Show nothing."""
+
+    def line(self, text: str) -> None:
+        """Show nothing."""
+
+
 class Pace:
     """How fast the steps of one child come, validations and checkpoints between them included."""
 

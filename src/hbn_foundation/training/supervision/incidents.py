@@ -74,6 +74,7 @@ def record(
     *,
     seconds: float = 0.0,
     stack: str = "",
+    name: str = "",
 ) -> None:
     """Record an incident and say it in a line; where the disk is full, only the line is left.
 
@@ -85,6 +86,8 @@ def record(
         The last one.
     kind, what, action, seconds, stack
         As of an `Incident`.
+    name
+        Of the training, where the line is to tell it from others.
     """
     incident = Incident(
         time=now(),
@@ -105,7 +108,7 @@ def record(
             raise
         say(f"{folder}: disk full, the incident is told here alone")
     place = f"training on {beat.device}, {beat.section}, step {beat.step}" if beat.count else folder
-    say(f"{place}: {what}; {action}")
+    say(f"{name}{': ' if name else ''}{place}: {what}; {action}")
 
 
 def read_incidents(folder: Path) -> list[Incident]:

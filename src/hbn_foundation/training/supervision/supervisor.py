@@ -147,6 +147,10 @@ class Supervisor:
         A fault to order.
     start_child
         Makes the child, with the arguments of `Child`.
+    name
+        Comes before what is said of an incident, where several trainings run at once.
+    display
+        Makes what shows the child's lines and progress.
     """
 
     def __init__(
@@ -162,8 +166,12 @@ class Supervisor:
         resume_point: Callable[[], ResumePoint],
         fault: Fault | None = None,
         start_child: Callable[..., Child] = Child,
+        name: str = "",
+        display: Callable[[], Display] = Display,
     ) -> None:
         self.start_child = start_child
+        self.name = name
+        self.display = display
         self.folder = folder
         self.target = target
         self.arguments = arguments
@@ -196,7 +204,7 @@ class Supervisor:
         """
         with renamed_when_done(self.folder / LIMITS) as temporary:
             temporary.write_text(self.limits.model_dump_json())
-        with StopSignals().caught() as stop, Display() as display:
+        with StopSignals().caught() as stop, self.display() as display:
             while True:
                 point = self.resume_point()
                 ending = self._attempt(point, stop, display)
@@ -318,8 +326,9 @@ class Supervisor:
     def _record(self, ending: Ending, kind: str, action: str) -> None:
         seconds = time.monotonic() - self.started
         record(
-            self.folder, self.beat, kind, ending.what, action, seconds=seconds, stack=ending.stack
-        )
+            self.folder, self.beat, kind, ending.what, action, seconds=seconds, stack=ending.stack,
+            name=self.name,
+        )  # fmt: skip
 
     def _stopped(self, stop: StopSignals) -> TrainingStopped:
         epochs = self.resume_point().epochs
