@@ -165,7 +165,8 @@ def comparison_figure(folds: pd.DataFrame, summary: pd.DataFrame, score: str) ->
         seeds = int(summary["seeds"].max()) if len(summary) else 0
         n_folds = summary["folds"].max() if len(summary) else 0
         bars = "bar: ± 1 sd (left), 95 % over subjects (right)"
-        words = f"{n_folds} folds, mean of {seeds} seeds each; large dot: mean; {bars}"
+        each = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+        words = f"{n_folds} folds, {each} each; large dot: mean; {bars}"
         heading(figure, "Ways of fine-tuning, and baselines (grey)", words)
         if not methods:
             for panel in axes:
@@ -186,6 +187,7 @@ def comparison_figure(folds: pd.DataFrame, summary: pd.DataFrame, score: str) ->
             panel.grid(True, axis="x")
             panel.grid(False, axis="y")
             panel.margins(x=0.1)
+        axes[1].margins(x=0.25)  # room for what is written above a point
     return figure
 
 
