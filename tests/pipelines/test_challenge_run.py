@@ -14,6 +14,7 @@ SHORT = """
     time:
       n_components: 4
       n_frequencies: 8
+      n_whitened: 8
       width: 8
   trainer:
     epochs: 2

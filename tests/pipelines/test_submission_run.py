@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 CHALLENGES = """
 challenge1:
   trainer: {epochs: 2, batch_size: 16, precision: "32"}
-  tokens: {time: {width: 16, n_components: 4, n_frequencies: 16}}
+  tokens: {time: {width: 16, n_components: 4, n_frequencies: 16, n_whitened: 16}}
 challenge2:
   trainer: {epochs: 1, batch_size: 16, precision: "32"}
 """
