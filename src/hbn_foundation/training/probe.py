@@ -90,11 +90,7 @@ class Probe:
         """Weights (K, D) and offsets (K,) of the logits of features (N, D) without NaN."""
         weights = np.zeros((self.n_classes, len(self.standardiser.centre)))
         offsets = np.full(self.n_classes, LEAST)
-        known, coefficients, intercepts = (
-            self.model.classes_,
-            self.model.coef_,
-            self.model.intercept_,
-        )
+        coefficients, intercepts = self.model.coef_, self.model.intercept_
         if len(coefficients) == 1:  # the second class against the first
             coefficients = np.concatenate([-coefficients, coefficients]) / 2
             intercepts = np.concatenate([-intercepts, intercepts]) / 2

@@ -7,7 +7,10 @@ from finetuning_runs import AGE, parameters, participants
 
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.models.attenuation import Attenuation
+from hbn_foundation.models.heads import make_head
+from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.data import subjects_of
+from hbn_foundation.training.finetuning import probe_start
 from hbn_foundation.training.finetuning.finetuning import prepare
 from hbn_foundation.training.probe import STRENGTHS, fit_probe
 from hbn_foundation.training.ridge import fit_ridge
@@ -79,3 +82,33 @@ def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
         return means.var(0).sum() / features.var(0).sum()
 
     assert spread(300.0) < 0.5 * spread(0.0)
+
+
+def solved(values, splits, n_classes):
+    head = make_head(HeadParams(subject_attenuation=0), 2, 3, n_classes or 1, n_classes is not None)
+    features = np.random.default_rng(0).normal(size=(len(values), 6)).astype(np.float32)
+    strength = probe_start._solve(head, features, np.array(values), np.array(splits), n_classes)
+    return strength, head.output.linear
+
+
+def test_a_class_that_the_sample_lacks_can_still_be_learned():
+    strength, linear = solved([0.0, 2.0] * 10, ["train"] * 14 + ["validation"] * 6, 3)
+    assert strength in STRENGTHS
+    assert linear.bias[1] == -10
+    assert not linear.weight[1].any()
+    assert linear.weight[[0, 2]].any()
+
+
+@pytest.mark.parametrize("n_classes", [2, None])
+def test_without_validation_windows_the_middle_strength_is_taken(n_classes):
+    values = [0.0, 1.0] * 10 + [np.nan] * 4
+    strength, linear = solved(values, ["train"] * 20 + ["validation"] * 4, n_classes)
+    assert strength == STRENGTHS[len(STRENGTHS) // 2]
+    assert linear.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("values", [[1.0] * 6, [np.nan] * 6])
+def test_where_the_sample_tells_nothing_a_head_begins_at_zero(values):
+    strength, linear = solved(values, ["train"] * 6, 2)
+    assert strength is None
+    assert not linear.weight.any()

@@ -24,6 +24,9 @@ from hbn_foundation.training.ridge import fit_ridge
 if TYPE_CHECKING:
     from hbn_foundation.training.finetuning.data import LabelledWindows
 
+#: Of a class that no window of the sample has: unlikely, but still to be learned from others.
+LEAST_OFFSET = -10.0
+
 
 def start_from_probes(
     model: FineTuned,
@@ -31,7 +34,7 @@ def start_from_probes(
     batches: Mapping[str, Iterable[Any]],
     positions: Tensor,
     targets: Mapping[str, WindowTargets],
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Set the linear heads that begin at a probe; other heads stay as they are.
 
     Parameters
@@ -50,7 +53,7 @@ def start_from_probes(
     Returns
     -------
     dict
-        The strength that was chosen for each head that was set.
+        The strength that was chosen for each head; None where its windows tell nothing.
     """
     heads = {
         name: head
@@ -83,9 +86,11 @@ def start_from_probes(
 @torch.no_grad()
 def _solve(
     head: Head, features: np.ndarray, values: np.ndarray, splits: np.ndarray, n_classes: int | None
-) -> float:
-    """Set one head; return the strength."""
+) -> float | None:
+    """Set one head; return the strength, None where the sample tells nothing."""
     known = ~np.isnan(values)
+    if len(np.unique(values[known & (splits == "train")])) < 2:
+        return None  # nothing to solve in the sample: the head begins at zero
     features, values, splits = features[known], values[known], splits[known]
     if n_classes is None:
         found: Any = fit_ridge(features, values, splits, STRENGTHS)
@@ -94,5 +99,5 @@ def _solve(
     weights, offsets = found.linear_map()
     assert isinstance(head.output, LinearOutput)
     head.output.linear.weight.copy_(torch.from_numpy(weights))
-    head.output.linear.bias.copy_(torch.from_numpy(offsets))
+    head.output.linear.bias.copy_(torch.from_numpy(np.maximum(offsets, LEAST_OFFSET)))
     return float(found.strength)
