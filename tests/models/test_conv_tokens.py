@@ -4,12 +4,9 @@ import pytest
 import torch
 from small import N_CHANNELS, N_SAMPLES, SFREQ
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.models.conv_tokens import ConvTokens
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import AddedTokenParams, EncoderParams, TimeTokenParams
-from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.params import ObjectiveParams
 
 SMALL = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
 
@@ -76,13 +73,19 @@ def test_added_tokens_leave_the_encoder_as_it_is(positions, windows):
     assert encoder.with_tokens(AddedTokenParams(tokens=("band",))) is encoder
 
 
-def test_patches_cannot_be_left_out_of_tokens_that_overlap():
-    encoder = Encoder(
-        EncoderParams(tokens=("time",), time=TimeTokenParams(kind="conv"), **SMALL),
-        SFREQ, N_SAMPLES,
-    )  # fmt: skip
-    with pytest.raises(UserError, match=r"encoder.time.kind=conv .* expected patch"):
-        make_objective(ObjectiveParams(name="masked_patches"), encoder)
+def test_what_is_left_out_reaches_no_other_token(positions, windows):
+    tokens = some_tokens(patch_seconds=0.3)  # three patches, and ten samples after the last
+    features = tokens.features(windows.signals, positions, windows.mask)
+    hidden = torch.tensor([[0, 2]] * len(features))
+    other = features.clone()
+    other[:, :30] = 7.0
+    other[:, 60:90] = -7.0
+    blank = tokens.without(features, hidden)
+    assert torch.equal(blank, tokens.without(other, hidden))
+    assert not blank[:, :30].any() and not blank[:, 60:90].any()
+    assert torch.equal(blank[:, 30:60], features[:, 30:60])
+    with torch.no_grad():
+        assert (tokens(features)[:, 1] - tokens(other)[:, 1]).abs().max() > 1e-2
 
 
 def test_a_kernel_has_a_middle():

@@ -1,6 +1,7 @@
 """Each objective learns what there is, and only chance from shuffled labels."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from pydantic import ValidationError
 from runs import SHORT, run
 
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.models.params import EncoderParams, TimeTokenParams
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.windows import WindowReader
-from hbn_foundation.training.objectives.left_out import choose, gather
+from hbn_foundation.training.objectives import masked
+from hbn_foundation.training.objectives.left_out import choose
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.relative_positioning import PairBatches
 from hbn_foundation.training.params import ObjectiveParams
@@ -21,10 +23,13 @@ from hbn_foundation.training.scoring import pretext_scores
 CLASSIFY = {**SHORT, "epochs": 4, "learning_rate": 5e-3}
 
 
-def small(*tokens, dropout=0.0):
+def small(*tokens, dropout=0.0, kind="patch"):
     torch.manual_seed(0)
+    time = TimeTokenParams(kind=kind, width=8)
     return Encoder(
-        EncoderParams(tokens=tokens, hidden_dim=32, n_heads=4, n_layers=1, dropout=dropout),
+        EncoderParams(
+            tokens=tokens, hidden_dim=32, n_heads=4, n_layers=1, dropout=dropout, time=time
+        ),
         100,
         200,
     )
@@ -34,8 +39,8 @@ def first_batch(store, windows, size=32):
     return next(iter(WindowBatches(WindowReader(store, 200), windows, size, shuffle=True)))
 
 
-def fitted(store, windows, tokens, **params):
-    encoder = small(*tokens)
+def fitted(store, windows, tokens, kind="patch", **params):
+    encoder = small(*tokens, kind=kind)
     objective = make_objective(ObjectiveParams(**params), encoder)
     batches = WindowBatches(WindowReader(store, 200), windows, 100)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
@@ -96,25 +101,28 @@ def test_bands_left_out_are_not_computed(store, windows):
         assert not some[window, hidden].any()
 
 
-def test_hidden_patches_stay_hidden(store, windows):
+@pytest.mark.parametrize("kind", ["patch", "conv"])
+def test_hidden_patches_stay_hidden(store, windows, kind, monkeypatch):
     """What happens in a hidden patch must not reach the prediction."""
     encoder, objective, positions = fitted(
-        store, windows, ("time",), name="masked_patches", hide_probability=0.0, noise=0.0
+        store, windows, ("time",), kind, name="masked_patches", hide_probability=0.0, noise=0.0
     )
-    objective.eval()
     encoder.eval()
+    objective.eval()
     batch = first_batch(store, windows, 4)
-    torch.manual_seed(0)
     visible, hidden = choose(4, 10, 7, torch.device("cpu"))
     assert [*visible[0].tolist(), *hidden[0].tolist()] != list(range(10))
-    changed = batch.signals.clone().unflatten(-1, (10, 20))
-    for window in range(4):
-        changed[window, :, hidden[window]] = 7.0
-    features = encoder.inputs(batch.signals, positions, batch.mask)["time"]
-    other = encoder.inputs(changed.flatten(-2), positions, batch.mask)["time"]
-    assert not torch.allclose(features, other)
-    tokens, changed_tokens = (encoder.embed({"time": x})["time"] for x in (features, other))
-    torch.testing.assert_close(gather(tokens, visible), gather(changed_tokens, visible))
+    monkeypatch.setattr(masked, "choose", lambda *_: (visible, hidden))
+    seen = []
+    monkeypatch.setattr(encoder, "mix", lambda tokens: seen.append(tokens) or tokens)
+    for patches in (hidden, visible):
+        changed = batch.signals.clone().unflatten(-1, (10, 20))
+        for window in range(4):
+            changed[window, :, patches[window]] = 7.0
+        objective(encoder, batch, positions)
+        objective(encoder, replace(batch, signals=changed.flatten(-2)), positions)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.allclose(seen[2], seen[3])
 
 
 def test_visible_and_hidden_tokens_divide_the_window():
@@ -126,9 +134,10 @@ def test_visible_and_hidden_tokens_divide_the_window():
     assert len({tuple(row) for row in hidden.tolist()}) > 10
 
 
-def test_every_module_of_the_joint_objective_gets_gradient(store, windows):
+@pytest.mark.parametrize("kind", ["patch", "conv"])
+def test_every_module_of_the_joint_objective_gets_gradient(store, windows, kind):
     encoder, objective, positions = fitted(
-        store, windows, ("band", "time"), name="masked", mask_bands=0.5
+        store, windows, ("band", "time"), kind, name="masked", mask_bands=0.5
     )
     objective(encoder, first_batch(store, windows), positions).loss.backward()
     for module in (encoder, objective):

@@ -88,6 +88,16 @@ class ConvTokens(nn.Module):
         courses = (self.raw_features(signals, positions, mask) - self.centre) / self.scale
         return courses * mask.any(-1)[:, None, None]
 
+    def without(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """Courses (B, T, components) with the training mean in place of patches `hidden` (B, M).
+
+        A convolution would else carry what it sees there into the tokens of the neighbours.
+        """
+        kept = features.new_ones(len(features), self.n_patches).scatter_(1, hidden, 0.0)
+        kept = kept.repeat_interleave(self.patch_samples, 1)
+        rest = features.shape[1] - kept.shape[1]  # samples after the last patch
+        return features * functional.pad(kept, (0, rest), value=1.0)[..., None]
+
     def forward(self, features: Tensor) -> Tensor:
         """Tokens (B, patches, D) from courses (B, T, components)."""
         used = features[:, : self.n_patches * self.patch_samples]

@@ -83,6 +83,10 @@ class TimeTokens(nn.Module):
         features = (self.raw_features(signals, positions, mask) - self.centre) / self.scale
         return features * mask.any(-1)[:, None, None]
 
+    def without(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """Features with nothing of the patches `hidden` in any other's: as they are."""
+        return features
+
     def forward(self, features: Tensor) -> Tensor:
         """Tokens (B, patches, D) from features (B, patches, size)."""
         return self.project(features) + self.position

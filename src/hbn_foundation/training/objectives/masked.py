@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.conv_tokens import ConvTokens
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
 from hbn_foundation.training.objectives.band_completion import BandCompletion
 from hbn_foundation.training.objectives.base import Objective, Outcome
@@ -57,12 +55,7 @@ class Masked(Objective):
             self.bands = BandCompletion(
                 encoder.band, dim, n_heads, params.n_coordinates, params.share_of_bands
             )
-        if "time" in families and isinstance(encoder.time, ConvTokens):
-            raise UserError(
-                f"objective.name: {params.name} leaves out patches of time, but with "
-                "encoder.time.kind=conv their neighbours have seen them; expected patch"
-            )
-        if "time" in families and isinstance(encoder.time, TimeTokens):
+        if "time" in families and encoder.time is not None:
             self.patches = MaskedPatches(
                 encoder.time, dim, n_heads, params.mask_patches, encoder.params.band.sharpness
             )
@@ -95,6 +88,8 @@ class Masked(Objective):
         visible = {family: seen for family, (seen, _) in chosen.items()}
         noisy = white_noise(signals, params.noise)
         inputs = encoder.inputs(noisy, positions, seen_mask, visible.get("band"))
+        if self.patches is not None and encoder.time is not None:
+            inputs["time"] = encoder.time.without(inputs["time"], chosen["time"][1])
         tokens = encoder.embed(inputs)
         for family, part in self.parts.items():
             if part.n_hidden:
