@@ -236,6 +236,20 @@ def test_groups_of_one_rate_are_one_line():
     assert rate_lines({}) == []
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "foundation_training/run",
+        "foundation_training/folds/training-1a/training",
+        "finetuning_comparison/training-1a/training",
+        "learning_curve/training-1a/from_scratch/training",
+    ],
+)
+def test_finds_the_trainings_of_every_pipeline(tmp_path, place):
+    run = make_run(tmp_path / "06_models" / place)
+    assert find_runs(tmp_path) == [run]
+
+
 def test_finds_runs_in_data_folders(tmp_path):
     old = make_run(tmp_path / "06_models" / "foundation_training" / "a")
     new = make_run(tmp_path / "eegmat" / "06_models" / "foundation_training" / "b")

@@ -181,6 +181,11 @@ def learning_curve(
     if len(waiting) < len(runs):
         say(f"learning curve: {len(runs) - len(waiting)} of {len(runs)} runs are kept")
     n_jobs = params.n_jobs if device_plan["chosen"] == "cpu" else 1
+    if waiting:
+        say(
+            f"learning curve: {len(waiting)} runs to do, {min(n_jobs, len(waiting))} at a time; "
+            "how one goes: hbn-foundation monitor"
+        )
     for start in (FINE_TUNED, SCRATCH):
         prune_scratch(Path(params.work_dir), f"training-*/{start}", recipe.trainer, n_jobs)
     with stopped_at_once(Path(params.work_dir)):

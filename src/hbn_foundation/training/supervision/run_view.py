@@ -33,7 +33,7 @@ REBOOTED = "the machine was started anew since"
 ACTIVE = (RUNNING, RESTARTING, SILENT)
 
 MODELS = "06_models"
-PLACES = ("*_training/*", "*_training/folds/*/*", "*_comparison/*/*")
+PLACES = ("*_training/*", "*_training/folds/*/*", "*_comparison/*/*", "learning_curve/*/*/*")
 NOT_SEARCHED = re.compile(r"\d\d_|\.")
 DEEPEST = 4  # folders below the one that is searched
 MOST_RUNS = 20  # the newest ones, among which a running one is looked for
