@@ -76,8 +76,8 @@ class RunVersions:
     Kedro loads the *latest* version of a dataset, which may be another run's. Here a dataset
     that this run makes is loaded in the version this run saved; one that it only reads is
     fixed when the run starts. Kedro's warning that two versions differ becomes an error. Nodes
-    that name something after the run read the version as `run_version`, and the names of all
-    nodes of the run as `run_nodes`.
+    that name something after the run read the version as `run_version`, the names of all nodes
+    of the run as `run_nodes`, and the environment and parameters it was given as `run_settings`.
     """
 
     def __init__(self) -> None:
@@ -94,6 +94,8 @@ class RunVersions:
         self._version = claim_version(run_params)
         catalog["run_version"] = MemoryDataset(self._version)
         catalog["run_nodes"] = MemoryDataset([node.name for node in pipeline.nodes])
+        params = dict(_dotted(run_params.get("runtime_params") or {}))
+        catalog["run_settings"] = MemoryDataset({"env": run_params.get("env"), "params": params})
         asked = run_params.get("load_versions") or {}
         made = pipeline.all_outputs()
         read: dict[str, str] = {}
@@ -262,6 +264,15 @@ class RunReport:
         next_step = NEXT_STEP.get(names[0], VIEW)
         ours = next_step.startswith("kedro")
         say(f"Next: {next_step}{_environment(run_params) if ours else ''}")
+
+
+def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested dictionaries by dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _environment(run_params: dict[str, Any]) -> str:

@@ -117,6 +117,10 @@ def test_files_that_are_not_there_are_named(planted, times):
     gone = ResponseTimeEvaluationParams(others={"other": "gone.parquet"}, **few)
     with pytest.raises(UserError, match=r"evaluation\.others\.other=gone\.parquet: no such"):
         run(planted, "challenge1", times, gone)
+    for name in ("fine_tuned", "constant", "subject_mean"):
+        taken = ResponseTimeEvaluationParams(others={name: "gone.parquet"}, **few)
+        with pytest.raises(UserError, match=rf"evaluation\.others\.{name}: the table has"):
+            run(planted, "challenge1", times, taken)
     gone = ResponseTimeEvaluationParams(learning_curve="gone.csv", **few)
     with pytest.raises(UserError, match=r"evaluation\.learning_curve=gone\.csv: no such"):
         run(planted, "challenge1", times, gone)

@@ -136,7 +136,8 @@ def test_a_base_that_fails_blocks_its_own_and_nothing_else(project):
     said = result.stdout + result.stderr
     assert result.returncode == 1
     assert re.search(rf"failed +{strange.id}: .*hash mismatch .*: data is '0000", said)
-    assert f'--params "sweep.jobs.only={strange.id}"' in said
+    command = re.search(rf'--params "(sweep[^"]*,sweep\.jobs\.only={strange.id})"', said)
+    assert command is not None
     assert f"blocked  2 fine-tunings: its base {strange.hash} failed" in said
     report = json.loads(newest(project, "06_models/sweep_finetune_report.json").read_text())
     found = Counter(job["status"] for job in report.values())
@@ -145,6 +146,8 @@ def test_a_base_that_fails_blocks_its_own_and_nothing_else(project):
     assert table["status"].value_counts().to_dict() == {"done": 7, "blocked": 2, "failed": 1}
     for noise in ("Traceback", "Start worker at", "Registered to", "parameters are trained"):
         assert noise not in said
+    again = project.kedro("run", "--pipeline", "sweep", "--params", command[1])
+    assert re.search(rf"failed +{strange.id}: .*hash mismatch", again.stdout + again.stderr)
 
 
 def test_one_job_runs_alone_and_a_failure_is_an_exit_status(project):
@@ -159,7 +162,8 @@ def test_one_job_runs_alone_and_a_failure_is_an_exit_status(project):
     assert result.returncode == 1
     assert f"base not found: {base}" in said
     assert "Traceback" not in said
-    command = re.search(rf'--params "(sweep\.jobs\.only=base-{base})"', said)
+    command = re.search(rf'--params "(sweep[^"]*,sweep\.jobs\.only=base-{base})"', said)
     assert command is not None
+    assert "skip_base_training" not in command[1]
     run(project, "--pipeline", "sweep", "--params", command[1])
     assert list((root / "data" / "06_models" / "bases").glob(f"??/{base}/digests.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -183,6 +184,19 @@ def test_an_interpreter_that_is_not_there():
     limits = LimitParams(python="/no/such/python")
     with pytest.raises(Exception, match=r"limits\.python='/no/such/python': cannot be run"):
         validate_submission(written(), params=ValidationParams(limits=limits))
+
+
+@pytest.mark.parametrize("variable", [None, "TORCH_2_2_PYTHON"])
+def test_another_interpreter_runs_it(variable):
+    """The challenge's torch is 2.2: name an interpreter that has it."""
+    python = sys.executable if variable is None else os.environ.get(variable)
+    if python is None:
+        pytest.skip(f"{variable} names no Python with torch 2.2")
+    submission, models = toy_submission()
+    expected = {number: predictor(model) for number, model in models.items()}
+    limits = FAST.limits.model_copy(update={"python": python})
+    report = validate_submission(submission, expected, FAST.model_copy(update={"limits": limits}))
+    assert report.failures() == []
 
 
 def test_example_windows():

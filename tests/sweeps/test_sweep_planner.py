@@ -10,12 +10,14 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.sweeps.estimate import (
     SECONDS_AROUND,
     SECONDS_TO_BEGIN,
+    Pace,
     estimate,
     in_words,
 )
-from hbn_foundation.sweeps.jobs import read_jobs, records, select
+from hbn_foundation.sweeps.jobs import asked, read_jobs, records, rerun, select
 from hbn_foundation.sweeps.params import GridParams, JobParams, StudyParams
 from hbn_foundation.sweeps.planner import make_plan
+from hbn_foundation.sweeps.specs import FULL
 from hbn_foundation.sweeps.store import Store
 
 #: Seven participants, 3 × 2 × 2 base set-ups, two modes, six shares.
@@ -228,6 +230,60 @@ def test_jobs_are_chosen_by_any_field(small, tmp_path):
         chosen(small, tmp_path, where={"modus": 1})
     with pytest.raises(UserError, match="no job has these values"):
         chosen(small, tmp_path, where={"target": "S77"})
+
+
+def test_a_field_of_bases_and_fine_tunings_is_chosen_by_whose_it_is(data, tmp_path):
+    found = plan(data, {**SMALL, "base": {"trainer.batch_size": [32, 64]}})
+    _, some = chosen(found, tmp_path, where={"base.trainer.batch_size": 64})
+    assert {base.trainer.batch_size for base in some.bases} == {64}
+    assert len(some.bases) == len(found.bases) / 2
+    assert {spec.base_hash for spec in some.finetunings} == {base.hash for base in some.bases}
+    _, none = chosen(found, tmp_path, where={"finetune.trainer.batch_size": 8})
+    assert len(none.finetunings) == len(found.finetunings)
+    with pytest.raises(UserError, match=r"expected base\.trainer\.batch_size or finetune\.trainer"):
+        chosen(found, tmp_path, where={"trainer.batch_size": 64})
+    _, bases = chosen(found, tmp_path, where={"base.trainer.batch_size": [64]}, only_bases=True)
+    assert [base.hash for base in bases.bases] == [base.hash for base in some.bases]
+
+
+def test_a_command_has_what_the_run_was_given():
+    assert rerun("base-1a") == 'kedro run --pipeline sweep --params "sweep.jobs.only=base-1a"'
+    params = {
+        "sweep.grid.file": "grid.yml",
+        "sweep.engine.workers": 2,
+        "finetuning.evaluation.bootstraps": None,
+        "sweep.store.skip_sync": True,
+        "sweep.jobs.only": "finetune-2b",
+        "sweep.jobs.skip_base_training": True,
+    }
+    with asked({"env": "eegmat", "params": params}):
+        command = rerun("base-1a")
+    given = (
+        "sweep.grid.file=grid.yml,sweep.engine.workers=2,"
+        "finetuning.evaluation.bootstraps=null,sweep.store.skip_sync=true"
+    )
+    assert command == (
+        f'kedro run --env eegmat --pipeline sweep --params "{given},sweep.jobs.only=base-1a"'
+    )
+    assert "eegmat" not in rerun("base-1a")
+
+
+def test_time_is_estimated_from_the_windows_that_are_trained_on(data, tmp_path):
+    """A fourth of the windows is that of the trials."""
+    stores = Store(tmp_path / "bases"), Store(tmp_path / "results", "finetune")
+    grid = {"base": {"kind": ["pretraining", "supervised"]}, "finetune": {"mode": FULL}}
+    trials = data._replace(label_windows=data.windows.iloc[::4].reset_index(drop=True))
+    found = plan(data, grid)
+    _, cost = estimate(found, data, *stores)
+    _, of_trials = estimate(found, trials, *stores)
+    start = Pace().seconds(0, 1)
+    for base in found.bases:
+        share = (of_trials.base[base.hash] - start) / (cost.base[base.hash] - start)
+        assert share == pytest.approx(1.0 if base.kind == "pretraining" else 0.25, abs=0.02)
+    for key, seconds in cost.finetuning.items():
+        assert (of_trials.finetuning[key] - start) / (seconds - start) == pytest.approx(
+            0.25, abs=0.02
+        )
 
 
 def test_one_job_is_chosen_by_its_name(small, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,10 @@ class DataPlace:
             When they are not here.
         """
         if not (self.folder / INDEX).is_file():
-            raise UserError(f"{self.folder}: the data of the sweep is not on this machine")
+            raise UserError(
+                f"{self.folder}: the tables of the sweep are not on {socket.gethostname()}; "
+                "expected there and the signals at the same paths as on the machine that plans"
+            )
         labelled = self.folder / LABEL_WINDOWS
         return Data(
             SignalStore.from_index(self.folder / INDEX),

@@ -23,7 +23,7 @@ from hbn_foundation.sweeps.executors import (
     make_executor,
     read_cluster,
 )
-from hbn_foundation.sweeps.jobs import RERUN, base_not_found, plan_of
+from hbn_foundation.sweeps.jobs import base_not_found, plan_of, rerun
 from hbn_foundation.sweeps.live import Live
 from hbn_foundation.sweeps.params import EngineParams, JobParams, StoreParams
 from hbn_foundation.sweeps.planner import Data, Plan
@@ -259,7 +259,7 @@ def counts(outcomes: Iterable[Outcome]) -> str:
 def failures_of(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """List failed and blocked jobs of reports, with the command that runs each again."""
     return [
-        {"job": name, "status": row["status"], "what": row["what"], "again": RERUN.format(name)}
+        {"job": name, "status": row["status"], "what": row["what"], "again": rerun(name)}
         for name, row in reports.items()
         if row["status"] in (FAILED, BLOCKED)
     ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.windows import window_length
@@ -99,10 +100,10 @@ def estimate(
     """
     of_bases, base_bytes = measured(bases)
     of_tunings, tuned_bytes = measured(results)
-    counts = data.windows["subject"].astype(str).value_counts()
+    counts = {kind: _counts(data.windows_of(kind)) for kind in {base.kind for base in plan.bases}}
     cost = Cost(
-        {b.hash: _base_seconds(b, counts, pace_of(b.kind, of_bases)) for b in plan.bases},
-        _finetuning_seconds(plan, data, counts, {**of_bases, **of_tunings}),
+        {b.hash: _base_seconds(b, counts[b.kind], pace_of(b.kind, of_bases)) for b in plan.bases},
+        _finetuning_seconds(plan, data, {**of_bases, **of_tunings}),
     )
     bases_left = [base for base in plan.bases if not bases.has(base.hash)]
     left = [spec for spec in plan.finetunings if not results.has(spec.hash)]
@@ -151,6 +152,11 @@ def busy_seconds(
     return max(work / workers, *chains, *first.values())
 
 
+def _counts(windows: pd.DataFrame) -> pd.Series:
+    """Windows of each subject."""
+    return windows["subject"].astype(str).value_counts()
+
+
 def _base_seconds(base: BaseSpec, counts: Any, pace: Pace) -> float:
     windows = sum(int(counts.get(subject, 0)) for subject in base.train_subjects)
     return pace.seconds(windows, planned_epochs(base))
@@ -163,9 +169,8 @@ def planned_epochs(spec: BaseSpec | FinetuneSpec) -> int:
     return (spec.supervised or spec).trainer.epochs
 
 
-def _finetuning_seconds(
-    plan: Plan, data: Data, counts: Any, known: dict[str, list[Job]]
-) -> dict[str, float]:
+def _finetuning_seconds(plan: Plan, data: Data, known: dict[str, list[Job]]) -> dict[str, float]:
+    counts = _counts(data.labelled)
     early: dict[Any, int] = {}
     pace = pace_of(FINETUNE, known)
     sfreq, found = float(data.store.sfreq), {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,35 @@ from hbn_foundation.sweeps.planner import Plan, matches
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec, Spec
 from hbn_foundation.sweeps.store import Store
 
-RERUN = 'kedro run --pipeline sweep --params "sweep.jobs.only={}"'
+CHOICES = ("sweep.jobs.only", "sweep.jobs.only_bases", "sweep.jobs.skip_base_training")
+"""What a command for one job has in their place."""
+_ASKED: ContextVar[Mapping[str, Any]] = ContextVar("asked", default={})  # noqa: B039 - not changed
+
+
+@contextmanager
+def asked(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Let the commands in messages have the environment and parameters that the run was given.
+
+    Parameters
+    ----------
+    settings
+        `env`, a name or None; `params`, values by dotted name.
+    """
+    token = _ASKED.set(settings)
+    try:
+        yield
+    finally:
+        _ASKED.reset(token)
+
+
+def rerun(name: str) -> str:
+    """Write the command that carries out one job alone."""
+    settings = _ASKED.get()
+    env = f" --env {settings['env']}" if settings.get("env") else ""
+    given = {key: value for key, value in settings.get("params", {}).items() if key not in CHOICES}
+    values = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
+    params = ",".join(f"{key}={value}" for key, value in [*values.items(), (CHOICES[0], name)])
+    return f'kedro run{env} --pipeline sweep --params "{params}"'
 
 
 def records(specs: Iterable[BaseSpec | FinetuneSpec]) -> list[dict[str, Any]]:
@@ -116,7 +146,7 @@ def select(plan: Plan, params: JobParams, store: Store) -> Plan:
 
 def base_not_found(key: str, place: object) -> str:
     """Say that a base is missing, and how to train it."""
-    return f"base not found: {key} is not in {place}; train it by {RERUN.format(f'{BASE}-{key}')}"
+    return f"base not found: {key} is not in {place}; train it by {rerun(f'{BASE}-{key}')}"
 
 
 def _only(plan: Plan, name: str) -> Plan:
@@ -137,32 +167,54 @@ def _only(plan: Plan, name: str) -> Plan:
 
 
 def _where(plan: Plan, where: Mapping[str, Any]) -> Plan:
-    known: set[str] = set()
-    base_fields = {base.hash: fields(base) for base in plan.bases}
-    kept = []
-    for spec in plan.finetunings:
-        of_base = base_fields.get(str(spec.base_hash), {})
-        mine = {**of_base, **fields(spec)}
-        known |= mine.keys()
-        if matches(mine, where):
-            kept.append(spec)
-    for found in base_fields.values():
-        known |= found.keys()
-    for name in where:
-        if name not in known:
-            raise UserError(
-                f"sweep.jobs.where.{name}: no job has such a field; known are target, mode, "
-                "target_data_pct, seed_finetune, encoder.hidden_dim, trainer.learning_rate, …"
-            )
-    needed = {spec.base_hash for spec in kept}
+    of_bases = {base.hash: _named(base) for base in plan.bases}
+    of_tunings = {
+        spec.hash: {**of_bases.get(str(spec.base_hash), {}), **_named(spec)}
+        for spec in plan.finetunings
+    }
+    wanted = dict(_whole_name(name, value, of_bases, of_tunings) for name, value in where.items())
+    finetunings = [spec for spec in plan.finetunings if matches(of_tunings[spec.hash], wanted)]
+    needed = {spec.base_hash for spec in finetunings}
     bases = [
         base
         for base in plan.bases
-        if (base.hash in needed if plan.finetunings else matches(base_fields[base.hash], where))
+        if (base.hash in needed if plan.finetunings else matches(of_bases[base.hash], wanted))
     ]
-    if not kept and not bases:
+    if not finetunings and not bases:
         raise UserError(f"sweep.jobs.where={dict(where)}: no job has these values")
-    return plan._replace(bases=bases, finetunings=kept)
+    return plan._replace(bases=bases, finetunings=finetunings)
+
+
+def _named(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
+    """Fields by names that say whose they are: `base.seed`, `finetune.mode`."""
+    kind = BASE if isinstance(spec, BaseSpec) else FINETUNE
+    return {f"{kind}.{name}": value for name, value in fields(spec).items()}
+
+
+def _whole_name(name: str, value: Any, *groups: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any]:
+    """Say whose a field is, where its name does not.
+
+    Raises
+    ------
+    UserError
+        When no job has it, or bases and fine-tunings have different values of it.
+    """
+    known = {field for group in groups for found in group.values() for field in found}
+    meant = [field for field in (name, f"{BASE}.{name}", f"{FINETUNE}.{name}") if field in known]
+    if not meant:
+        raise UserError(
+            f"sweep.jobs.where.{name}: no job has such a field; known are target, mode, "
+            "target_data_pct, seed_finetune, encoder.hidden_dim, base.trainer.learning_rate, …"
+        )
+    if len(meant) > 1 and any(
+        set(meant) <= found.keys() and found[meant[0]] != found[meant[1]]
+        for found in groups[-1].values()
+    ):
+        raise UserError(
+            f"sweep.jobs.where.{name}: bases and fine-tunings have their own; "
+            f"expected {' or '.join(meant)}"
+        )
+    return meant[-1], value
 
 
 def fields(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:

@@ -70,8 +70,8 @@ class JobParams(Params):
     )
     where: dict[str, Any] = Field(
         {},
-        description="Only jobs with these values: a field (target, mode, encoder.hidden_dim, …) "
-        "and a value or a list of them.",
+        description="Only jobs with these values: a field (target, mode, encoder.hidden_dim, "
+        "base.trainer.batch_size, …) and a value or a list of them.",
     )
 
 

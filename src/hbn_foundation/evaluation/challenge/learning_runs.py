@@ -2,7 +2,8 @@
 
 The subsets of one seed are nested, the validation and test subjects those of every run. The
 foundation checkpoint has seen the signals of all training subjects; what grows is how many of
-them have labels. From scratch and the baselines see the subset alone.
+them have labels. Baselines see the subset alone; from scratch begins at random weights, behind the
+checkpoint's normalisation of the tokens, which all training subjects have fitted.
 """
 
 from __future__ import annotations

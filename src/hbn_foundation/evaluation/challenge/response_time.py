@@ -197,7 +197,7 @@ def reference_answers(test: pd.DataFrame) -> dict[str, pd.DataFrame]:
     other = (total - runs.transform("sum")) / left.where(left > 0)
     other = other.fillna(test[["rt", "correct"]].mean())
     columns = {"rt": RT, "correct": P_CORRECT}
-    tables = {"subject_mean": own, "other_runs_mean": other}
+    tables = dict(zip(REFERENCES, (own, other), strict=True))
     return {name: table.rename(columns=columns) for name, table in tables.items()}
 
 

@@ -44,7 +44,8 @@ def scratch_predictions(
     Parameters
     ----------
     foundation
-        Whose architecture is trained, with none of its weights.
+        Whose architecture is trained, with none of its weights; its normalisation of the tokens,
+        fitted on training subjects, stays.
     store, windows, splits, participants
         The data.
     label, trainer, extras

@@ -23,6 +23,7 @@ from hbn_foundation.evaluation.challenge.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.challenge.response_time import (
+    REFERENCES,
     ResponseTimeScores,
     evaluate_response_times,
 )
@@ -33,6 +34,7 @@ from hbn_foundation.evaluation.challenge.response_time_report import (
 )
 from hbn_foundation.evaluation.challenge.subjects import people_of, predicted_factors
 from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
+from hbn_foundation.evaluation.finetuned import FINE_TUNED
 from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
 from hbn_foundation.labels.factors import factor_table
 
@@ -228,10 +230,14 @@ def _unlearned(
 
 
 def _others(
-    params: ChallengeEvaluationParams, scratch: pd.DataFrame | None
+    params: ResponseTimeEvaluationParams | FactorEvaluationParams, scratch: pd.DataFrame | None
 ) -> dict[str, pd.DataFrame]:
     found = {} if scratch is None or scratch.empty else {SCRATCH: scratch}
     for name, path in params.others.items():
+        if name in {FINE_TUNED, *found, *REFERENCES, *params.baselines}:
+            raise UserError(
+                f"evaluation.others.{name}: the table has a method of that name; expected another"
+            )
         if not Path(path).is_file():
             raise UserError(f"evaluation.others.{name}={path}: no such file")
         found[name] = pd.read_parquet(path)

@@ -45,6 +45,7 @@ def plan(
     engine: EngineParams,
     store: StoreParams,
     device_plan: dict[str, Any],
+    run_settings: dict[str, Any],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """Cross folds and grid, check what can be checked, and print what it will take.
 
@@ -59,7 +60,7 @@ def plan(
     from hbn_foundation.sweeps.estimate import estimate, in_words
     from hbn_foundation.sweeps.executors import count_workers, read_cluster
     from hbn_foundation.sweeps.grid import Defaults
-    from hbn_foundation.sweeps.jobs import records, select
+    from hbn_foundation.sweeps.jobs import asked, records, select
     from hbn_foundation.sweeps.planner import make_plan
     from hbn_foundation.sweeps.preflight import check_trainings
     from hbn_foundation.sweeps.running import Place
@@ -74,7 +75,8 @@ def plan(
     planned = make_plan(
         data, study, grid, Defaults(encoder, objective, pretraining, window, cleaning, tuning)
     )
-    planned = select(planned, jobs, stores[BASE])
+    with asked(run_settings):
+        planned = select(planned, jobs, stores[BASE])
     check_trainings(planned, data)
     workers = count_workers(read_cluster(engine), device_plan["chosen"])
     found, _ = estimate(planned, data, stores[BASE], stores[FINETUNE], workers)
@@ -99,6 +101,7 @@ def train_bases(
     store: StoreParams,
     supervision: SupervisionParams,
     run_version: str,
+    run_settings: dict[str, Any],
     run_nodes: list[str],
 ) -> dict[str, Any]:
     """Train the bases that are missing; fine-tunings of finished ones start meanwhile.
@@ -109,6 +112,7 @@ def train_bases(
         What became of each base.
     """
     from hbn_foundation.sweeps.engine import open_sweep
+    from hbn_foundation.sweeps.jobs import asked
     from hbn_foundation.sweeps.specs import BASE
 
     data = _data(signal_store, windows, sweep_windows, participants, label)
@@ -117,10 +121,11 @@ def train_bases(
         store, supervision,
     )  # fmt: skip
     goes_on = "finetune" in run_nodes
-    sweep.run_bases(then_finetune=goes_on)
-    if not goes_on:
-        sweep.close()
-        sweep.check()
+    with asked(run_settings):
+        sweep.run_bases(then_finetune=goes_on)
+        if not goes_on:
+            sweep.close()
+            sweep.check()
     return sweep.report(BASE)
 
 
@@ -141,6 +146,7 @@ def finetune(
     store: StoreParams,
     supervision: SupervisionParams,
     run_version: str,
+    run_settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Carry out the fine-tunings that are missing, and wait for those that run.
 
@@ -150,6 +156,7 @@ def finetune(
         What became of each fine-tuning.
     """
     from hbn_foundation.sweeps.engine import open_sweep
+    from hbn_foundation.sweeps.jobs import asked
     from hbn_foundation.sweeps.specs import FINETUNE
 
     data = _data(signal_store, windows, sweep_windows, participants, label)
@@ -157,7 +164,8 @@ def finetune(
         run_version, base_jobs, finetune_jobs, data, device_plan, window, cleaning, jobs, engine,
         store, supervision,
     )  # fmt: skip
-    sweep.finish()
+    with asked(run_settings):
+        sweep.finish()
     sweep.close()
     return sweep.report(FINETUNE)
 
@@ -213,11 +221,18 @@ def collect(
     )
 
 
-def check_sweep(base_report: dict[str, Any], finetune_report: dict[str, Any], page: str) -> None:
+def check_sweep(
+    base_report: dict[str, Any],
+    finetune_report: dict[str, Any],
+    page: str,
+    run_settings: dict[str, Any],
+) -> None:
     """End the run with an error when a job has no result: all that is done is kept by now."""
     from hbn_foundation.sweeps.engine import check_reports
+    from hbn_foundation.sweeps.jobs import asked
 
-    check_reports({**base_report, **finetune_report})
+    with asked(run_settings):
+        check_reports({**base_report, **finetune_report})
 
 
 def _data(

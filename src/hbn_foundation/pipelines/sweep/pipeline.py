@@ -22,6 +22,7 @@ RUNNING = [
     STORE,
     "params:foundation.supervision",
     "run_version",
+    "run_settings",
 ]
 
 
@@ -66,6 +67,7 @@ def _planning() -> list:
                 "params:sweep.engine",
                 STORE,
                 "sweep_device_plan",
+                "run_settings",
             ],
             outputs=[*JOBS, "sweep_plan"],
             name="plan",
@@ -127,7 +129,7 @@ def _results() -> list:
         ),
         node(
             nodes.check_sweep,
-            inputs=[*REPORTS, "sweep_summary"],
+            inputs=[*REPORTS, "sweep_summary", "run_settings"],
             outputs=None,
             name="check_sweep",
             tags="evaluation",
