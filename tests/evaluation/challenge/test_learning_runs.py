@@ -146,7 +146,14 @@ def test_table_and_figure(curve):
     text = learning_curve_text(table)
     assert "3 (25%)" in text.replace(" %", "%")
     assert "from scratch" in text
-    assert " ".join(text.split()).count(" ahead") == 2
+    said = " ".join(text.split())
+    assert said.count(" ahead") == 4
+    gap = table.groupby(["method", "n_subjects"])["nrmse"].mean().unstack()
+    for n, gain in (gap.loc["scratch"] - gap.loc["fine_tuned"]).items():
+        way = "ahead by" if gain > 0 else "NOT ahead, behind by"
+        assert (
+            f"with {n} subjects {way} {abs(gain):.3f}" in said.partition("from scratch, it is")[2]
+        )
     assert max(map(len, text.splitlines())) <= 110
     assert "±" not in text
     twice = pd.concat([table, table.assign(seed=1, nrmse=table["nrmse"] + 0.1)])

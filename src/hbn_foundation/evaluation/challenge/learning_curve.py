@@ -61,15 +61,24 @@ def learning_curve_text(table: pd.DataFrame) -> str:
     n_seeds = table["seed"].nunique()
     seeds = f"mean ± sd over {n_seeds} seeds" if n_seeds > 1 else "one seed"
     title = f"Training subjects with labels; {seeds}, the same test subjects"
-    verdicts = []
+    verdicts, beside = [], []
     for n in counts:
+        ours = found[FINE_TUNED, n]
         others = {m: found[m, n].mean() for m in methods if m not in (FINE_TUNED, SCRATCH)}
         best = min(others, key=lambda method: others[method])
-        gap = others[best] - found[FINE_TUNED, n].mean()
-        way = "ahead of" if gap > 0 else "NOT ahead, behind"
-        verdicts.append(f"with {n} subjects {way} {written_method(best)} by {number(abs(gap))}")
-    sentence = f"The fine-tuned model is {'; '.join(verdicts)}."
-    return f"{as_text(title, header, rows)}\n{fill(sentence, WIDTH)}"
+        verdicts.append(f"with {n} subjects {_ahead(ours, others[best])} ({written_method(best)})")
+        if SCRATCH in methods:
+            beside.append(f"with {n} subjects {_ahead(ours, found[SCRATCH, n].mean())}")
+    said = [f"Beside the best baseline, the fine-tuned model is {'; '.join(verdicts)}."]
+    if beside:
+        said.append(f"Beside the same model from scratch, it is {'; '.join(beside)}.")
+    text = "\n".join(fill(sentence, WIDTH) for sentence in said)
+    return f"{as_text(title, header, rows)}\n{text}"
+
+
+def _ahead(ours: np.ndarray, other: float) -> str:
+    gap = other - ours.mean()
+    return f"ahead by {number(gap)}" if gap > 0 else f"NOT ahead, behind by {number(-gap)}"
 
 
 def _mean_sd(values: np.ndarray) -> str:
