@@ -21,7 +21,8 @@ from pathlib import Path
 import pandas as pd
 
 PROJECT = Path(__file__).parents[1]
-COPIED = ("conf", "src", "pyproject.toml")
+COPIED = ("conf", "src", "pyproject.toml", ".telemetry")
+ENDS = "pretrain_encoder,list_trials"
 EPOCHS = {"base": 5, "time_tokens": 8}
 TRUTH = "data/01_raw/simulated/derivatives/ground_truth/trials.tsv"
 TRIAL = ["subject", "run", "trial"]
@@ -39,7 +40,9 @@ def main() -> None:
     for split in arguments.splits:
         waiting = [name for name in arguments.only if not result(work, name, split).is_file()]
         if waiting:
-            kedro(arguments, work, split, "foundation", "--to-nodes", "pretrain_encoder")
+            kedro(
+                arguments, work, split, "foundation", "--to-nodes", "pretrain_encoder,list_trials"
+            )
         for name in waiting:
             kedro(arguments, work, split, name)
             scores = newest(work, f"08_reporting/{name}_scores.csv")
