@@ -25,6 +25,7 @@ COPIED = ("conf", "src", "pyproject.toml", ".telemetry")
 ENDS = "pretrain_encoder,list_trials"
 EPOCHS = {"base": 5, "time_tokens": 8}
 TRUTH = "data/01_raw/simulated/derivatives/ground_truth/trials.tsv"
+SHARE = "share of the ideal observer"
 TRIAL = ["subject", "run", "trial"]
 
 
@@ -102,7 +103,7 @@ def scored(work: Path, name: str, path: Path) -> pd.DataFrame:
         return scores[["method", "window_nrmse"]].set_axis(["method", "nrmse"], axis=1)
     predictions = newest(work, "07_model_output/challenge1_predictions.parquet")
     share = share_of_observer(pd.read_parquet(predictions), pd.read_csv(work / TRUTH, sep="\t"))
-    row = {"method": "share of the ideal observer", "nrmse": share}
+    row = {"method": SHARE, "nrmse": share}
     return pd.concat([scores[["method", "nrmse"]], pd.DataFrame([row])], ignore_index=True)
 
 
@@ -128,7 +129,9 @@ def table(work: Path, name: str, splits: list[int]) -> str:
         }
     )
     found["mean"], found["sd"] = found[splits].mean(axis=1), found[splits].std(axis=1, ddof=1)
-    return found.sort_values("mean").round(3).to_string()
+    names = found.sort_values("mean").index
+    order = [*names.drop(SHARE, errors="ignore"), *names.intersection([SHARE])]
+    return found.loc[order].round(3).to_string()
 
 
 if __name__ == "__main__":
