@@ -8,6 +8,7 @@ from hbn_foundation.training.finetuning.params import PhaseParams, PlanParams, R
 
 def test_the_defaults_need_none():
     assert advice(PlanParams(), RateParams(), 15) == []
+    assert advice(PlanParams(strategy="full"), RateParams(head_lr=2e-3, backbone_lr=7e-4), 25) == []
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,7 @@ def test_the_defaults_need_none():
         ({}, {"schedule": "onecycle"}, 15, ("onecycle", "cosine", "reduce_on_plateau")),
         ({}, {"backbone_lr": 1e-5}, 15, ("backbone_lr=1e-05", "100 times", "consider 0.0001")),
         ({}, {"backbone_lr": 2e-3}, 15, ("2 times above",)),
+        ({}, {"backbone_lr_factor": 0.6}, 15, ("1.67 times below", "consider 0.1")),
         ({}, {"backbone_lr_factor": 0.05}, 15, ("20 times below", "consider 0.1")),
         ({"strategy": "full"}, {"backbone_lr": 1e-5}, 15, ("100 times",)),
         ({"phase1_epochs": 6}, {}, 15, ("phase1_epochs=6", "40%", "consider 3")),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hbn_foundation.labels.metric_names import TRAIN, higher_is_better
 from hbn_foundation.training.finetuning.params import WITHOUT_UNFREEZING, PlanParams, RateParams
 
-#: How many times lower than the head's the encoder's rate is best.
-USUAL_RATIOS = (5.0, 10.0)
+#: How many times lower than the head's the encoder's rate is: 5 to 10 where the head begins well, 3
+#: for response times, where it begins at nothing (docs/experiments.md).
+USUAL_RATIOS = (2.0, 10.0)
 #: Which share of the epochs the head is best trained alone.
 USUAL_PHASE1 = (0.15, 0.25)
 #: Metrics that are never above 1.
@@ -67,7 +68,7 @@ def _ratio(plan: PlanParams, rates: RateParams) -> str:
     how = f"{ratio:.3g} times below" if ratio >= 1 else f"{1 / ratio:.3g} times above"
     return (
         f"rates.{key}={value:g}: the encoder's rate {rates.backbone_peak:g} is {how} the head's "
-        f"{rates.head_lr:g}; 5 to 10 times below is usual, consider {wanted}"
+        f"{rates.head_lr:g}; 2 to 10 times below is usual, consider {wanted}"
     )
 
 
