@@ -41,9 +41,7 @@ def main() -> None:
     for split in arguments.splits:
         waiting = [name for name in arguments.only if not result(work, name, split).is_file()]
         if waiting:
-            kedro(
-                arguments, work, split, "foundation", "--to-nodes", "pretrain_encoder,list_trials"
-            )
+            kedro(arguments, work, split, "foundation", "--to-nodes", ENDS)
         for name in waiting:
             kedro(arguments, work, split, name)
             scores = newest(work, f"08_reporting/{name}_scores.csv")

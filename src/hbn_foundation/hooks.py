@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.params import dotted
 from hbn_foundation.progress import say
 
 IN_THE_REPORT = (
@@ -77,7 +78,8 @@ class RunVersions:
     that this run makes is loaded in the version this run saved; one that it only reads is
     fixed when the run starts. Kedro's warning that two versions differ becomes an error. Nodes
     that name something after the run read the version as `run_version`, the names of all nodes
-    of the run as `run_nodes`, and the environment and parameters it was given as `run_settings`.
+    of the run as `run_nodes`, and environment, parameters and versions that it was given as
+    `run_settings`.
     """
 
     def __init__(self) -> None:
@@ -94,9 +96,11 @@ class RunVersions:
         self._version = claim_version(run_params)
         catalog["run_version"] = MemoryDataset(self._version)
         catalog["run_nodes"] = MemoryDataset([node.name for node in pipeline.nodes])
-        params = dict(_dotted(run_params.get("runtime_params") or {}))
-        catalog["run_settings"] = MemoryDataset({"env": run_params.get("env"), "params": params})
         asked = run_params.get("load_versions") or {}
+        params = dict(dotted(run_params.get("runtime_params") or {}))
+        catalog["run_settings"] = MemoryDataset(
+            {"env": run_params.get("env"), "params": params, "load_versions": asked}
+        )
         made = pipeline.all_outputs()
         read: dict[str, str] = {}
         for name in sorted(pipeline.datasets()):
@@ -264,15 +268,6 @@ class RunReport:
         next_step = NEXT_STEP.get(names[0], VIEW)
         ours = next_step.startswith("kedro")
         say(f"Next: {next_step}{_environment(run_params) if ours else ''}")
-
-
-def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of nested dictionaries by dotted names."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _environment(run_params: dict[str, Any]) -> str:

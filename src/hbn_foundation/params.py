@@ -1,5 +1,6 @@
 """The base of every parameter model."""
 
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Self, get_args, get_type_hints
 
@@ -38,6 +39,15 @@ class Params(BaseModel):
             return super().model_validate(obj, **options)
         except ValidationError as error:
             raise UserError(_first_mistake(cls, error)) from None
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested groups by dotted names, as on a command line: `trainer.epochs`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _annotation(group: type[BaseModel], name: str) -> Any:

@@ -256,14 +256,17 @@ def test_a_command_has_what_the_run_was_given():
         "sweep.jobs.only": "finetune-2b",
         "sweep.jobs.skip_base_training": True,
     }
-    with asked({"env": "eegmat", "params": params}):
+    versions = {"windows": "2026-11-25T16.01.04.922Z", "trials": "2026-11-25T16.58.30.374Z"}
+    with asked({"env": "eegmat", "params": params, "load_versions": versions}):
         command = rerun("base-1a")
     given = (
         "sweep.grid.file=grid.yml,sweep.engine.workers=2,"
         "finetuning.evaluation.bootstraps=null,sweep.store.skip_sync=true"
     )
     assert command == (
-        f'kedro run --env eegmat --pipeline sweep --params "{given},sweep.jobs.only=base-1a"'
+        "kedro run --env eegmat --pipeline sweep --load-versions "
+        "windows:2026-11-25T16.01.04.922Z,trials:2026-11-25T16.58.30.374Z "
+        f'--params "{given},sweep.jobs.only=base-1a"'
     )
     assert "eegmat" not in rerun("base-1a")
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.params import dotted
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.params import GridParams
@@ -93,7 +94,7 @@ def combinations(grid: Mapping[str, Any], which: str) -> Iterator[dict[str, Any]
         A value for each dotted name.
     """
     names = BASE_NAMES if which == "base" else FINETUNE_NAMES
-    flat = dict(_flat(grid))
+    flat = dict(dotted(grid))
     for name in flat:
         if name.partition(".")[0] not in names:
             raise UserError(
@@ -111,14 +112,6 @@ def combinations(grid: Mapping[str, Any], which: str) -> Iterator[dict[str, Any]
         axes.append(values)
     for chosen in itertools.product(*axes):
         yield dict(zip(flat, chosen, strict=True))
-
-
-def _flat(grid: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in grid.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _takes_lists(name: str, which: str) -> bool:

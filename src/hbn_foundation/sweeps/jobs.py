@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.params import dotted
 from hbn_foundation.sweeps.params import JobParams
 from hbn_foundation.sweeps.planner import Plan, matches
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec, Spec
@@ -17,17 +18,17 @@ from hbn_foundation.sweeps.store import Store
 
 CHOICES = ("sweep.jobs.only", "sweep.jobs.only_bases", "sweep.jobs.skip_base_training")
 """What a command for one job has in their place."""
-_ASKED: ContextVar[Mapping[str, Any]] = ContextVar("asked", default={})  # noqa: B039 - not changed
+_ASKED: ContextVar[Mapping[str, Any] | None] = ContextVar("asked", default=None)
 
 
 @contextmanager
 def asked(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Let the commands in messages have the environment and parameters that the run was given.
+    """Let the commands in messages have what the run was given.
 
     Parameters
     ----------
     settings
-        `env`, a name or None; `params`, values by dotted name.
+        `env`, a name or None; `params`, values by dotted name; `load_versions`, by dataset.
     """
     token = _ASKED.set(settings)
     try:
@@ -38,12 +39,16 @@ def asked(settings: Mapping[str, Any]) -> Iterator[None]:
 
 def rerun(name: str) -> str:
     """Write the command that carries out one job alone."""
-    settings = _ASKED.get()
+    settings = _ASKED.get() or {}
     env = f" --env {settings['env']}" if settings.get("env") else ""
+    versions = ",".join(
+        f"{key}:{value}" for key, value in settings.get("load_versions", {}).items()
+    )
+    versions = f" --load-versions {versions}" if versions else ""
     given = {key: value for key, value in settings.get("params", {}).items() if key not in CHOICES}
     values = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
     params = ",".join(f"{key}={value}" for key, value in [*values.items(), (CHOICES[0], name)])
-    return f'kedro run{env} --pipeline sweep --params "{params}"'
+    return f'kedro run{env} --pipeline sweep{versions} --params "{params}"'
 
 
 def records(specs: Iterable[BaseSpec | FinetuneSpec]) -> list[dict[str, Any]]:
@@ -219,17 +224,9 @@ def _whole_name(name: str, value: Any, *groups: Mapping[str, Mapping[str, Any]])
 
 def fields(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
     """All fields of a job by their dotted names; those of `tuning` without that word."""
-
-    def walk(content: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-        for name, value in content.items():
-            if isinstance(value, Mapping):
-                yield from walk(value, f"{prefix}{name}.")
-            else:
-                yield f"{prefix}{name}", value
-
     content = spec.model_dump(mode="json")
     if isinstance(spec, FinetuneSpec):
         content |= content.pop("tuning")
     else:
         content["n_base_participants"] = len(spec.subjects)
-    return dict(walk(content))
+    return dict(dotted(content))

@@ -242,7 +242,7 @@ def test_groups_of_one_rate_are_one_line():
         "foundation_training/run",
         "foundation_training/folds/training-1a/training",
         "finetuning_comparison/training-1a/training",
-        "learning_curve/training-1a/from_scratch/training",
+        "learning_curve/training-1a/scratch/training",
     ],
 )
 def test_finds_the_trainings_of_every_pipeline(tmp_path, place):
