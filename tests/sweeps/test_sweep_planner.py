@@ -246,6 +246,19 @@ def test_a_field_of_bases_and_fine_tunings_is_chosen_by_whose_it_is(data, tmp_pa
     assert [base.hash for base in bases.bases] == [base.hash for base in some.bases]
 
 
+def test_an_encoder_is_chosen_whoever_has_it(data, tmp_path):
+    """That of a base, and that of a job from scratch, which has no base."""
+    modes = ["full_fine_tuning", "target_only"]
+    found = plan(data, {"base": {"encoder": {"hidden_dim": [16, 32]}}, "finetune": {"mode": modes}})
+    _, some = chosen(found, tmp_path, where={"encoder.hidden_dim": 32})
+    assert {base.encoder.hidden_dim for base in some.bases} == {32}
+    assert len(some.bases) == 7
+    by_mode = {mode: [s for s in some.finetunings if s.mode == mode] for mode in modes}
+    assert {s.base_hash for s in by_mode[FULL]} == {base.hash for base in some.bases}
+    assert {s.encoder.hidden_dim for s in by_mode["target_only"]} == {32}
+    assert [len(jobs) for jobs in by_mode.values()] == [7, 7]
+
+
 def test_a_command_has_what_the_run_was_given():
     assert rerun("base-1a") == 'kedro run --pipeline sweep --params "sweep.jobs.only=base-1a"'
     params = {

@@ -41,10 +41,8 @@ def rerun(name: str) -> str:
     """Write the command that carries out one job alone."""
     settings = _ASKED.get() or {}
     env = f" --env {settings['env']}" if settings.get("env") else ""
-    versions = ",".join(
-        f"{key}:{value}" for key, value in settings.get("load_versions", {}).items()
-    )
-    versions = f" --load-versions {versions}" if versions else ""
+    read = [f"{key}:{value}" for key, value in settings.get("load_versions", {}).items()]
+    versions = f" --load-versions {','.join(read)}" if read else ""
     given = {key: value for key, value in settings.get("params", {}).items() if key not in CHOICES}
     values = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
     params = ",".join(f"{key}={value}" for key, value in [*values.items(), (CHOICES[0], name)])
@@ -177,7 +175,11 @@ def _where(plan: Plan, where: Mapping[str, Any]) -> Plan:
         spec.hash: {**of_bases.get(str(spec.base_hash), {}), **_named(spec)}
         for spec in plan.finetunings
     }
-    wanted = dict(_whole_name(name, value, of_bases, of_tunings) for name, value in where.items())
+    wanted = {
+        field: value
+        for name, value in where.items()
+        for field in _whole_names(name, of_bases, of_tunings)
+    }
     finetunings = [spec for spec in plan.finetunings if matches(of_tunings[spec.hash], wanted)]
     needed = {spec.base_hash for spec in finetunings}
     bases = [
@@ -196,8 +198,8 @@ def _named(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
     return {f"{kind}.{name}": value for name, value in fields(spec).items()}
 
 
-def _whole_name(name: str, value: Any, *groups: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any]:
-    """Say whose a field is, where its name does not.
+def _whole_names(name: str, *groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say whose a field is, where its name does not: of a base, or of a job that needs none.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def _whole_name(name: str, value: Any, *groups: Mapping[str, Mapping[str, Any]])
             f"sweep.jobs.where.{name}: bases and fine-tunings have their own; "
             f"expected {' or '.join(meant)}"
         )
-    return meant[-1], value
+    return meant
 
 
 def fields(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
