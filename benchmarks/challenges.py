@@ -3,11 +3,14 @@
     python benchmarks/challenges.py                              # both, as the defaults pretrain
     python benchmarks/challenges.py --only challenge1 --env time_tokens
     python benchmarks/challenges.py --splits 0 --epochs 2        # a glance
+    python benchmarks/challenges.py --only challenge2 --work data/rates \
+        --set challenge2.rates.backbone_lr=3e-5                  # what another value gives
 
 For each split: `foundation` up to its checkpoint, then the challenges with their baselines, by
 `kedro run` in a copy of the project, whose data folder is the work folder's. Splits that are done
-are kept there, so a run that was stopped goes on. The last line for response times is the share
-that the model explains of what the ideal observer of the simulation explains of the same trials.
+are kept there, so a run that was stopped goes on; other values want another work folder. The last
+line for response times is the share that the model explains of what the ideal observer of the
+simulation explains of the same trials.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ def parse() -> argparse.Namespace:
     add("--splits", nargs="+", type=int, default=[0, 1, 2], help="seeds of split and training")
     add("--subjects", type=int, default=80)
     add("--epochs", type=int, help="of the pretraining; by default 5, with time tokens 8")
+    add("--set", nargs="+", default=[], metavar="PIPELINE.NAME=VALUE", help="other parameters")
     add("--work", type=Path, default=PROJECT / "data/challenges_benchmark")
     return parser.parse_args()
 
@@ -76,7 +80,8 @@ def kedro(arguments: argparse.Namespace, work: Path, split: int, pipeline: str, 
     }
     if pipeline != "foundation":
         values[f"{pipeline}.trainer.seed"] = split
-    params = ",".join(f"{name}={value}" for name, value in values.items())
+    own = [text for text in arguments.set if text.split(".")[0] == pipeline]
+    params = ",".join([*(f"{name}={value}" for name, value in values.items()), *own])
     env = [] if arguments.env == "base" else ["--env", arguments.env]
     command = [sys.executable, "-m", "kedro", "run", *env, "--pipeline", pipeline, *more]
     subprocess.run([*command, "--params", params], cwd=work, check=True)
