@@ -16,6 +16,7 @@ simulation explains of the same trials.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def main() -> None:
         copy = shutil.copy if source.is_file() else shutil.copytree
         if not (work / name).exists():
             copy(source, work / name)
+    check_settings(arguments, work)
     for split in arguments.splits:
         waiting = [name for name in arguments.only if not result(work, name, split).is_file()]
         if waiting:
@@ -71,6 +73,17 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_settings(arguments: argparse.Namespace, work: Path) -> None:
+    """Stop where the splits that are kept were run with other values."""
+    own = {name: getattr(arguments, name) for name in ("subjects", "epochs", "set")}
+    path = work / "settings.json"
+    has_results = (work / "results").is_dir() and path.exists()
+    kept = json.loads(path.read_text()) if has_results else own
+    if kept != own:
+        sys.exit(f"{work}: has results of {kept}, asked for {own}; choose another --work")
+    path.write_text(json.dumps(own))
+
+
 def kedro(arguments: argparse.Namespace, work: Path, split: int, pipeline: str, *more: str) -> None:
     """Run one pipeline with the parameters of a split; its lines go to the terminal."""
     values = {
@@ -80,8 +93,7 @@ def kedro(arguments: argparse.Namespace, work: Path, split: int, pipeline: str, 
     }
     if pipeline != "foundation":
         values[f"{pipeline}.trainer.seed"] = split
-    own = [text for text in arguments.set if text.split(".")[0] == pipeline]
-    params = ",".join([*(f"{name}={value}" for name, value in values.items()), *own])
+    params = ",".join([*(f"{name}={value}" for name, value in values.items()), *arguments.set])
     env = [] if arguments.env == "base" else ["--env", arguments.env]
     command = [sys.executable, "-m", "kedro", "run", *env, "--pipeline", pipeline, *more]
     subprocess.run([*command, "--params", params], cwd=work, check=True)
