@@ -49,6 +49,7 @@ def bad_device(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "tokens"),
     [
+        ("recording_spectra", ("band", "time")),
         ("band_completion", ("band",)),
         ("band_completion", ("band", "time")),
         ("masked_patches", ("time",)),

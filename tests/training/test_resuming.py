@@ -74,7 +74,7 @@ def train(store, windows, splits):
                 splits,
                 None,
                 EncoderParams(**SMALL, tokens=("band",)),
-                ObjectiveParams(name="band_completion"),
+                ObjectiveParams(name="recording_spectra"),
                 TrainerParams(**trainer),
                 CPU,
                 window=WindowParams(),

@@ -1,9 +1,12 @@
 """Ridge regression chooses on validation windows and learns from training windows alone."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from hbn_foundation.training.ridge import fit_ridge
+from hbn_foundation.training.ridge import cross_validated, fit_ridge
 
 
 def test_ridge_finds_a_number_and_looks_at_no_test_window():
@@ -38,3 +41,43 @@ def test_its_linear_map_gives_what_it_predicts(scaling):
     np.testing.assert_allclose(
         (features @ weights.T + offsets)[:, 0], ridge.predict(features), rtol=1e-5
     )
+
+
+def test_folds_of_training_subjects_choose_where_each_has_one_number():
+    """Validation subjects that mislead choose a weak penalty; folds see that nothing is there."""
+    random = np.random.default_rng(2)
+    subjects = np.repeat([f"s{number}" for number in range(60)], 20)
+    splits = np.repeat(["train", "validation", "test"], [1000, 100, 100])
+    own = random.normal(size=(60, 40)).repeat(20, axis=0)
+    features = own + 0.3 * random.normal(size=own.shape)
+    values = random.normal(size=60).repeat(20)
+    held = splits == "validation"
+    probe = fit_ridge(features, values, splits, (1.0,))
+    values[held] = probe.predict(features)[held]  # as if all had been learned
+    values[held] = pd.Series(values[held]).groupby(subjects[held]).transform("mean")
+    strengths = (1e-5, 1.0)
+    assert fit_ridge(features, values, splits, strengths).strength == 1.0
+    ridge = fit_ridge(features, values, splits, strengths, subjects=subjects)
+    assert ridge.strength == 1e-5
+    # with a number that the features do tell, folds choose a weak penalty, whatever is validated
+    values = 5 * own[:, 0]
+    values[held] = random.permutation(5).repeat(20)
+    assert fit_ridge(features, values, splits, strengths, subjects=subjects).strength == 1.0
+    # numbers that differ within subjects are many cases: the validation windows choose
+    values = features[:, 0] + random.normal(size=1200)
+    assert (
+        fit_ridge(features, values, splits, strengths, subjects=subjects).strength
+        == fit_ridge(features, values, splits, strengths).strength
+    )
+
+
+def test_folds_score_what_scikit_learn_does():
+    random = np.random.default_rng(3)
+    subjects = np.repeat(np.arange(12), 10)
+    inputs = random.normal(size=(120, 30)).astype(np.float32)
+    targets = inputs[:, 0] + random.normal(size=120)
+    penalties = [0.1, 10.0, 1000.0]
+    found = cross_validated(inputs, targets, subjects, penalties)
+    for penalty, error in zip(penalties, found, strict=True):
+        said = cross_val_predict(Ridge(penalty), inputs, targets, groups=subjects, cv=GroupKFold(5))
+        assert error == pytest.approx(np.sqrt(np.mean((said - targets) ** 2)) / targets.std(), 1e-4)

@@ -118,8 +118,9 @@ def baseline_answers(
     answers: dict[str, BaselineAnswer] = {}
     for method in track(methods, "baselines"):
         answers[method] = _answer(
-            method, features.get(method), values, parts, targets, params.strengths
-        )
+            method, features.get(method), values, parts, targets, params.strengths,
+            table["subject"].to_numpy(dtype=str),
+        )  # fmt: skip
     return chosen[parts == "test"], answers
 
 
@@ -147,6 +148,7 @@ def _answer(
     parts: np.ndarray,
     targets: WindowTargets,
     strengths: tuple[float, ...],
+    subjects: np.ndarray,
 ) -> BaselineAnswer:
     """Fit one method and answer the test windows."""
     start = time.perf_counter()
@@ -161,7 +163,7 @@ def _answer(
                 values[train], targets.n_outputs, int(test.sum())
             )
     elif targets.is_regression:
-        ridge = fit_ridge(features, values, parts, strengths, scaling)
+        ridge = fit_ridge(features, values, parts, strengths, scaling, subjects)
         predictions, validation = ridge.predict(features[test]), ridge.validation_nrmse
     else:
         probe = fit_probe(features, values, parts, targets.n_outputs, strengths, scaling)

@@ -52,7 +52,8 @@ class BaselineParams(Params):
         STRENGTHS,
         min_length=1,
         description="Inverse regularisation strengths, from strong to weak, from which the "
-        "validation subjects choose.",
+        "validation subjects choose; folds of the training subjects where each subject has one "
+        "number.",
     )
     bands: tuple[tuple[float, float], ...] = Field(
         ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 20.0), (20.0, 30.0), (30.0, 45.0)),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: The trivial predictors of each loss; the first loss found gives the headline.
 TRIVIAL = {
+    "recording_loss": ("trivial_copy", "trivial_recording_mean"),
     "band_loss": ("trivial_copy", "trivial_band_mean"),
     "patch_loss": ("trivial_patch_mean", "trivial_visible_patches"),
     "masked_band_loss": ("trivial_masked_band_mean",),

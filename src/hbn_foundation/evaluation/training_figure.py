@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 NAMES = {
     "loss": "Loss",
+    "recording_loss": "Spectra of the recording",
     "band_loss": "Spectra of the bands",
     "masked_band_loss": "Masked bands",
     "patch_loss": "Hidden patches",
     "trivial_copy": "copying the input",
+    "trivial_recording_mean": "training mean",
     "trivial_band_mean": "training mean",
     "trivial_masked_band_mean": "training mean",
     "trivial_patch_mean": "training mean",

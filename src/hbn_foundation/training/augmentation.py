@@ -51,7 +51,13 @@ def random_gain(signals: Tensor, spread: float) -> Tensor:
     """Multiply each window (B, C, T) by exp(N(0, spread))."""
     if spread == 0:
         return signals
-    return signals * (spread * torch.randn(len(signals), 1, 1, device=signals.device)).exp()
+    log_gains = draw_log_gains(len(signals), spread, signals.device)
+    return signals * log_gains.exp()[:, None, None]
+
+
+def draw_log_gains(n_windows: int, spread: float, device: torch.device) -> Tensor:
+    """Draw the logarithms (B,) of a gain of each window, N(0, spread)."""
+    return spread * torch.randn(n_windows, device=device)
 
 
 def white_noise(signals: Tensor, level: float) -> Tensor:

@@ -68,6 +68,10 @@ class WindowsOfSubjects:
         """All windows, in batches that are mixed, but the same in each pass."""
         return self._batches(self.windows, batch_size, shuffle=True)
 
+    def whole(self, batch_size: int = VALIDATION_BATCH_SIZE) -> Iterable[Any]:
+        """All windows as they are, in the table's order."""
+        return self._batches(self.windows, batch_size)
+
     def sample(self, most: int) -> pd.DataFrame:
         """At most `most` rows of the windows, in the table's order; the same in each call."""
         if len(self.windows) <= most:

@@ -19,6 +19,7 @@ from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.objectives.base import Objective
 from hbn_foundation.training.objectives.make import make_objective
+from hbn_foundation.training.objectives.recording_spectra import RecordingBatch, RecordingSpectra
 from hbn_foundation.training.objectives.relative_positioning import PairBatch, RelativePositioning
 from hbn_foundation.training.objectives.task_classification import LabelledBatch, TaskClassification
 from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
@@ -130,14 +131,15 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     """
     encoder = move(trial.encoder, device).train()
     objective = move(trial.objective, device).train()
-    batch = objective_batch(objective, trial.batch, device)
+    batch, positions = objective_batch(objective, trial.batch, device), trial.positions.to(device)
+    objective.begin(encoder, [batch], positions)
     blocks = [*encoder.blocks(), ("objective", objective)]
     trainer = job.trainer
     groups = parameter_groups(blocks, trainer.learning_rate, trainer.weight_decay)
     optimizer = make_optimizer(groups, trainer.betas)
     with torch.random.fork_rng(devices=[]), arithmetic(device, trial.precision):
         torch.manual_seed(SEED)
-        loss = objective(encoder, batch, trial.positions.to(device)).loss
+        loss = objective(encoder, batch, positions).loss
     loss.backward()
     parameters = [parameter for group in groups for parameter in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, trainer.gradient_clip)
@@ -150,7 +152,7 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
 
 
 def objective_batch(objective: Objective, batch: Batch, device: str) -> Any:
-    """Add to random windows what the objective takes: partners, classes, or nothing."""
+    """Add to random windows what the objective takes: partners, classes, recordings, or nothing."""
     batch = batch.to(device)
     labels = torch.arange(len(batch), device=device) % 2
     if isinstance(objective, RelativePositioning):
@@ -158,6 +160,8 @@ def objective_batch(objective: Objective, batch: Batch, device: str) -> Any:
         return PairBatch(signals, torch.cat([batch.mask, batch.mask.flip(0)]), labels.float())
     if isinstance(objective, TaskClassification):
         return LabelledBatch(batch.signals, batch.mask, labels)
+    if isinstance(objective, RecordingSpectra):
+        return RecordingBatch(batch.signals, batch.mask, batch.index, labels)
     return batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import lightning
@@ -16,7 +17,7 @@ from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.schedule import shape
 from hbn_foundation.training.scoring import score_batches
-from hbn_foundation.training.supervision.heartbeat import EVALUATION
+from hbn_foundation.training.supervision.heartbeat import EVALUATION, START
 from hbn_foundation.training.training_loop import TrainingLoop
 
 
@@ -68,6 +69,12 @@ class PretrainingLoop(TrainingLoop):
         patience = self.params.early_stopping_patience
         # not strict: not every epoch has a validation
         return [EarlyStopping("validation_loss", patience=patience, strict=False)]
+
+    def on_train_start(self) -> None:
+        """Let the objective see all windows once; weights and fits are in place by now."""
+        windows = itertools.chain(self.training_windows.whole(), self.validation_windows.whole())
+        batches = Told(windows, lambda: self.link.beat(START))
+        self.objective.begin(self.encoder, batches, self.positions)
 
     def outcome(self, batch: Any) -> Outcome:
         """Loss of the objective."""

@@ -8,7 +8,12 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
 
 ObjectiveName = Literal[
-    "band_completion", "masked_patches", "masked", "relative_positioning", "task_classification"
+    "recording_spectra",
+    "band_completion",
+    "masked_patches",
+    "masked",
+    "relative_positioning",
+    "task_classification",
 ]
 #: The objectives whose targets are labels, so that shuffling them is a control.
 WITH_LABELS = ("relative_positioning", "task_classification")
@@ -19,7 +24,8 @@ class ObjectiveParams(Params):
 
     name: ObjectiveName = Field(
         "band_completion",
-        description="band_completion: the spectra of the whole scalp from a part of it; "
+        description="recording_spectra: the mean spectra of the whole recording from one window "
+        "of it; band_completion: the spectra of the whole scalp from a part of it; "
         "masked_patches: patches of time from the others; masked: both; relative_positioning: "
         "are two windows near each other; task_classification: which class a window has.",
     )

@@ -1,4 +1,9 @@
-"""Ridge regression of a number, whose penalty the validation subjects choose."""
+"""Ridge regression of a number; its penalty is chosen by validation windows or by folds.
+
+What each subject has one number of, such as a psychopathology factor, is known of as many cases as
+there are subjects, and a dozen validation subjects choose almost at random. There, folds of the
+training subjects choose. Where numbers differ within subjects the validation windows do.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from hbn_foundation.labels.scores import nrmse
 from hbn_foundation.training.probe import Scaling, Standardiser
@@ -14,6 +20,7 @@ from hbn_foundation.training.probe import Scaling, Standardiser
 #: A number of the subject is learned from a dozen subjects, whatever the number of windows, and
 #: needs stronger penalties than the class of a window.
 PENALTY = 100.0
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class RidgeFit:
     strength
         The inverse regularisation strength that was chosen.
     validation_nrmse
-        Of the validation windows at that strength.
+        Of the validation windows at that strength; NaN where they hold one number only.
     """
 
     standardiser: Standardiser
@@ -59,6 +66,7 @@ def fit_ridge(
     splits: np.ndarray,
     strengths: Sequence[float],
     scaling: Scaling = "global",
+    subjects: np.ndarray | None = None,
 ) -> RidgeFit:
     """Fit a ridge regression on the training windows.
 
@@ -72,12 +80,14 @@ def fit_ridge(
         Inverse regularisation strengths to choose from; the penalty is 100 / strength.
     scaling
         See `Standardiser.fit`.
+    subjects
+        Subject of each window (N,). Where none has two numbers, folds of training subjects choose.
 
     Returns
     -------
     RidgeFit
-        At the strength with the lowest NRMSE of the validation windows, the stronger of equals;
-        the middle strength where they hold one number only.
+        At the strength with the lowest NRMSE of the windows that choose, the stronger of equals;
+        the middle strength where those hold one number only.
     """
     from sklearn.linear_model import Ridge
 
@@ -85,16 +95,66 @@ def fit_ridge(
     standardiser = Standardiser.fit(features[train], scaling)
     inputs, held_inputs = standardiser(features[train]), standardiser(features[held])
     mean, sd = float(values[train].mean()), float(values[train].std()) or 1.0
+    targets = (values[train] - mean) / sd
     grid = sorted(strengths)
-    if len(np.unique(values[held])) < 2:
+    penalties = [PENALTY / strength for strength in grid]
+    if subjects is not None and _one_number_each(values[train], subjects[train]):
+        errors = list(cross_validated(inputs, targets, subjects[train], penalties))
+    elif len(np.unique(values[held])) > 1:
+        models = (Ridge(alpha=penalty).fit(inputs, targets) for penalty in penalties)
+        errors = [nrmse(values[held], _predict(model, held_inputs, mean, sd)) for model in models]
+    else:
         grid = [grid[len(grid) // 2]]
-    fits = []
-    for strength in grid:
-        model = Ridge(alpha=PENALTY / strength).fit(inputs, (values[train] - mean) / sd)
-        error = nrmse(values[held], _predict(model, held_inputs, mean, sd))
-        fits.append((np.inf if np.isnan(error) else error, strength, model, error))
-    _, strength, model, error = min(fits, key=lambda found: found[:2])
-    return RidgeFit(standardiser, model, mean, sd, strength, error)
+        errors = [0.0]
+    best = int(np.argmin(np.nan_to_num(errors, nan=np.inf)))
+    model = Ridge(alpha=PENALTY / grid[best]).fit(inputs, targets)
+    error = nrmse(values[held], _predict(model, held_inputs, mean, sd))
+    return RidgeFit(standardiser, model, mean, sd, grid[best], error)
+
+
+def cross_validated(
+    inputs: np.ndarray, targets: np.ndarray, subjects: np.ndarray, penalties: Sequence[float]
+) -> np.ndarray:
+    """Score ridge regressions on training subjects that they have not seen, in up to five folds.
+
+    One decomposition serves all penalties, where scikit-learn solves each anew when subjects must
+    stay together.
+
+    Parameters
+    ----------
+    inputs, targets
+        (N, D) and (N,) of the training windows.
+    subjects
+        Of each window (N,); two or more.
+    penalties
+        To be scored.
+
+    Returns
+    -------
+    numpy.ndarray
+        NRMSE of all windows at each penalty (P,).
+    """
+    from scipy.linalg import eigh
+    from sklearn.model_selection import GroupKFold
+
+    squares = np.zeros(len(penalties))
+    folds = GroupKFold(min(FOLDS, len(np.unique(subjects))))
+    for fitted, held in folds.split(inputs, targets, subjects):
+        centre, middle = inputs[fitted].mean(0), targets[fitted].mean()
+        centred = inputs[fitted] - centre
+        values, vectors = eigh(centred.T @ centred)
+        onto = vectors.T @ (centred.T @ (targets[fitted] - middle).astype(inputs.dtype))
+        turned = (inputs[held] - centre) @ vectors
+        for number, penalty in enumerate(penalties):
+            predicted = middle + turned @ (onto / (values + penalty))
+            squares[number] += np.square(predicted - targets[held]).sum()
+    return np.sqrt(squares / len(targets)) / max(float(targets.std()), 1e-12)
+
+
+def _one_number_each(values: np.ndarray, subjects: np.ndarray) -> bool:
+    """Whether several subjects have one number each, and not all the same."""
+    numbers = pd.Series(values).groupby(subjects).nunique()
+    return len(numbers) > 1 and numbers.max() == 1 and len(np.unique(values)) > 1
 
 
 def _predict(model: Any, inputs: np.ndarray, mean: float, sd: float) -> np.ndarray:

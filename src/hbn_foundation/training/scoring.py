@@ -128,11 +128,11 @@ def pretext_scores(
     )
     fill(objective, checkpoint, "objective.")
     data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, own_seed)
+    positions = torch.as_tensor(store.positions, dtype=torch.float32, device=device)
+    encoder, objective = encoder.to(device), objective.to(device)
+    objective.begin(encoder, data.whole(), positions)
     if most is not None:
         kept = thinned(len(data.windows), most, seed)
         data.windows = data.windows.iloc[kept].reset_index(drop=True)
-    positions = torch.as_tensor(store.positions, dtype=torch.float32, device=device)
-    scores = score_batches(
-        encoder.to(device), objective.to(device), data.validation(), positions, own_seed
-    )
+    scores = score_batches(encoder, objective, data.validation(), positions, own_seed)
     return {**scores, "n_windows": float(len(data.windows))}

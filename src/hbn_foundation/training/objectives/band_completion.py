@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models.band_tokens import BandTokens
+from hbn_foundation.training.objectives.band_targets import BandTargets
 from hbn_foundation.training.objectives.left_out import LeftOutPredictor, gather
 
 
-class BandCompletion(nn.Module):
+class BandCompletion(BandTargets):
     """Targets and decoders for the band tokens.
 
     The target is the first principal coordinates of each band's clean tangent, with their natural
@@ -31,8 +32,6 @@ class BandCompletion(nn.Module):
         Share of the band tokens left out; at least one band stays.
     """
 
-    coordinates: Tensor
-
     def __init__(
         self,
         band_tokens: BandTokens,
@@ -41,30 +40,13 @@ class BandCompletion(nn.Module):
         n_coordinates: int,
         mask_share: float,
     ) -> None:
-        super().__init__()
-        n_bands, size = band_tokens.centre.shape
-        n_out = min(n_coordinates, size)
-        self.n_tokens = n_bands
+        super().__init__(band_tokens, n_coordinates)
+        n_bands = self.n_tokens
         self.n_hidden = min(round(mask_share * n_bands), n_bands - 1)
-        self.register_buffer("coordinates", torch.zeros(n_bands, size, n_out))
-        self.decode = nn.Linear(hidden_dim, n_out)
+        self.decode = nn.Linear(hidden_dim, self.n_out)
         self.predict = (
-            LeftOutPredictor(hidden_dim, n_heads, n_bands, n_out) if self.n_hidden else None
+            LeftOutPredictor(hidden_dim, n_heads, n_bands, self.n_out) if self.n_hidden else None
         )
-
-    @torch.no_grad()
-    def fit(self, covariance: Tensor) -> None:
-        """Take the principal coordinates from the covariance (bands, 190, 190) of tangents."""
-        n_out = self.coordinates.shape[-1]
-        values, vectors = torch.linalg.eigh(covariance.double())
-        variance = values.flip(-1)[..., :n_out].mean().clamp_min(1e-12)
-        self.coordinates.copy_(vectors.flip(-1)[..., :n_out] / variance.sqrt())
-
-    def project(self, tangents: Tensor) -> Tensor:
-        """Coordinates (B, bands, n_coordinates) of tangents (B, bands, 190)."""
-        with torch.autocast(tangents.device.type, enabled=False):
-            by_band = tangents.float().transpose(0, 1) @ self.coordinates
-            return by_band.transpose(0, 1)
 
     def score(
         self, mixed: Tensor, corrupted: Tensor, clean: Tensor, visible: Tensor, hidden: Tensor

@@ -59,6 +59,14 @@ class Objective(nn.Module, ABC):
         """Fit what is not learned (targets' coordinates and scales) on training windows."""
         return
 
+    def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
+        """Compute what depends on the data and is not kept with the weights.
+
+        Called before the first step, also of a training that goes on, with what is fitted in
+        place. `batches` gives every window of training and validation once, as it is.
+        """
+        return
+
     @abstractmethod
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
         """Score one batch; in training mode with augmentation."""

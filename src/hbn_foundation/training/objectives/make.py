@@ -5,6 +5,7 @@ from __future__ import annotations
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.objectives.base import Objective
 from hbn_foundation.training.objectives.masked import FAMILIES, Masked
+from hbn_foundation.training.objectives.recording_spectra import RecordingSpectra
 from hbn_foundation.training.objectives.relative_positioning import RelativePositioning
 from hbn_foundation.training.objectives.task_classification import TaskClassification
 from hbn_foundation.training.params import ObjectiveParams
@@ -20,6 +21,8 @@ def make_objective(params: ObjectiveParams, encoder: Encoder) -> Objective:
     """
     if params.name in FAMILIES:
         return Masked(params, encoder)
+    if params.name == "recording_spectra":
+        return RecordingSpectra(params, encoder)
     if params.name == "relative_positioning":
         return RelativePositioning(params, encoder)
     return TaskClassification(params, encoder)

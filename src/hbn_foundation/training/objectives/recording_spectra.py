@@ -1,0 +1,151 @@
+"""Predict the spectra of a whole recording from one corrupted window of it.
+
+The target is the mean tangent of all windows of the window's recording, as principal coordinates.
+What comes and goes within a recording cannot be predicted and is averaged out; what stays, which is
+the subject's and the task's, is what the encoder must find in two seconds.
+
+Trivial predictors: copying the corrupted window's own coordinates, and the training mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.training.augmentation import draw_log_gains, hide_channels, white_noise
+from hbn_foundation.training.objectives.band_targets import BandTargets
+from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.params import ObjectiveParams
+
+LEAST_WINDOWS = 5
+"""A recording with fewer is left out: its mean would be the windows themselves."""
+
+
+@dataclass
+class RecordingBatch:
+    """Windows (B, C, T), their channels (B, C) and the recordings (B,) that they come from."""
+
+    signals: Tensor
+    mask: Tensor
+    index: Tensor
+    recording: Tensor
+
+    def __len__(self) -> int:
+        return len(self.recording)
+
+
+class RecordingBatches:
+    """Say of the windows of plain batches which recording (row of the store) they come from."""
+
+    def __init__(self, batches: Any, rows: Tensor) -> None:
+        self.plain = batches
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __iter__(self) -> Iterator[RecordingBatch]:
+        for batch in self.plain:
+            yield RecordingBatch(batch.signals, batch.mask, batch.index, self.rows[batch.index])
+
+
+class RecordingSpectra(Objective):
+    """One linear map, shared by the bands, from each band token to its recording's coordinates.
+
+    Raises
+    ------
+    UserError
+        When the encoder has no band tokens.
+    """
+
+    recordings: Tensor
+    means: Tensor
+
+    def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
+        super().__init__()
+        if encoder.band is None:
+            raise UserError(
+                f"objective.name: {params.name} needs band tokens, but encoder.tokens is "
+                f"{list(encoder.params.tokens)}"
+            )
+        self.params = params
+        self.bands = BandTargets(encoder.band, params.n_coordinates)
+        self.decode = nn.Linear(encoder.params.hidden_dim, self.bands.n_out)
+        self.register_buffer("recordings", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.register_buffer("means", torch.zeros(0), persistent=False)
+
+    def prepare(
+        self,
+        windows: pd.DataFrame,
+        participants: pd.DataFrame | None,
+        train_subjects: list[str],
+        sfreq: float,
+        seed: int,
+        validation_subjects: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """Leave out recordings with too few windows for a mean."""
+        count = windows.groupby("row")["row"].transform("size")
+        if len(count) and count.max() < LEAST_WINDOWS:
+            raise UserError(
+                f"objective: recording_spectra needs {LEAST_WINDOWS} windows of a recording, but "
+                f"none has more than {count.max()}; cut shorter windows, or take band_completion"
+            )
+        return windows[count >= LEAST_WINDOWS].reset_index(drop=True)
+
+    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[RecordingBatch]:
+        """Add the recordings."""
+        return RecordingBatches(batches, torch.tensor(windows["row"].to_numpy(dtype="int64")))
+
+    def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
+        """Fit the targets' coordinates on training windows."""
+        self.bands.fit(statistics["band_covariance"])
+
+    @torch.no_grad()
+    def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
+        """Average the coordinates of each recording, over its whole windows as they are."""
+        assert encoder.band is not None
+        sums: dict[int, Tensor] = {}
+        counts: dict[int, int] = {}
+        for batch in batches:
+            signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
+            coordinates = self.bands.project(encoder.band.tangents(signals, positions, mask))
+            usable = batch.mask.any(-1).to(positions.device)
+            recording = batch.recording.to(positions.device)
+            for row in batch.recording.unique().tolist():
+                own = coordinates[(recording == row) & usable].double()
+                sums[row] = sums.get(row, 0) + own.sum(0)
+                counts[row] = counts.get(row, 0) + len(own)
+        rows = sorted(sums)
+        self.recordings = torch.tensor(rows, device=positions.device)
+        self.means = torch.stack([sums[row] / max(counts[row], 1) for row in rows]).float()
+
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
+        """Mean squared error of the recording's coordinates."""
+        assert encoder.band is not None
+        params, signals, mask = self.params, batch.signals, batch.mask
+        target = self.means[torch.searchsorted(self.recordings, batch.recording)]
+        if self.training and params.gain > 0:
+            log_gains = draw_log_gains(len(signals), params.gain, signals.device)
+            signals = signals * log_gains.exp()[:, None, None]
+            target = target + self.bands.of_gain(log_gains, encoder.band.scale)
+        seen_mask = hide_channels(
+            mask, positions, params.hide_probability, params.hide_least, params.hide_most
+        )
+        inputs = encoder.inputs(white_noise(signals, params.noise), positions, seen_mask)
+        mixed = encoder.mix(torch.cat(list(encoder.embed(inputs).values()), 1))
+        predicted = self.decode(mixed[:, : self.bands.n_tokens]).float()
+        loss = (predicted - target).square().mean()
+        copied = self.bands.project(inputs["band"])
+        scores = {
+            "recording_loss": loss.detach(),
+            "trivial_copy": (copied - target).square().mean(),
+            "trivial_recording_mean": target.square().mean(),
+        }
+        return Outcome(loss, len(signals), scores)
