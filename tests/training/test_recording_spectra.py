@@ -84,6 +84,7 @@ def test_it_learns_more_than_to_copy(store, windows, splits, tmp_path):
     assert scores["loss"] == pytest.approx(best["validation_loss"], rel=1e-4)
     some = pretext_scores(checkpoint, store, windows, ["5", "6"], most=20)
     assert some["n_windows"] == 20
+    assert pretext_scores(checkpoint, store, windows, ["nobody"]) == {"n_windows": 0.0}
     assert some["trivial_recording_mean"] == pytest.approx(
         scores["trivial_recording_mean"], rel=0.3
     )

@@ -1,4 +1,4 @@
-"""Ridge regression chooses on validation windows and learns from training windows alone."""
+"""Ridge regression chooses on validation windows or folds; it learns from training windows alone."""
 
 import numpy as np
 import pandas as pd
@@ -71,13 +71,23 @@ def test_folds_of_training_subjects_choose_where_each_has_one_number():
     )
 
 
-def test_folds_score_what_scikit_learn_does():
+@pytest.mark.parametrize("n_features", [30, 300])
+def test_folds_score_what_scikit_learn_does(n_features):
     random = np.random.default_rng(3)
     subjects = np.repeat(np.arange(12), 10)
-    inputs = random.normal(size=(120, 30)).astype(np.float32)
+    inputs = random.normal(size=(120, n_features)).astype(np.float32)
     targets = inputs[:, 0] + random.normal(size=120)
     penalties = [0.1, 10.0, 1000.0]
     found = cross_validated(inputs, targets, subjects, penalties)
     for penalty, error in zip(penalties, found, strict=True):
         said = cross_val_predict(Ridge(penalty), inputs, targets, groups=subjects, cv=GroupKFold(5))
         assert error == pytest.approx(np.sqrt(np.mean((said - targets) ** 2)) / targets.std(), 1e-4)
+
+
+def test_the_stronger_of_equals_where_each_fold_has_one_subject():
+    random = np.random.default_rng(4)
+    subjects = np.repeat(["a", "b", "c"], 10)
+    splits = np.repeat(["train", "train", "validation"], 10)
+    values = np.repeat([0.1, 0.7, 0.3], 10)
+    features = random.normal(size=(30, 5))
+    assert fit_ridge(features, values, splits, (1e-3, 1.0), subjects=subjects).strength == 1e-3

@@ -77,7 +77,7 @@ def baseline_answers(
     n_samples: int,
     encoder: Encoder | None = None,
 ) -> tuple[np.ndarray, dict[str, BaselineAnswer]]:
-    """Fit all baselines on the training windows, choose on validation, answer the test windows.
+    """Fit all baselines on the training windows, choose strengths, answer the test windows.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.schedule import shape
 from hbn_foundation.training.scoring import score_batches
-from hbn_foundation.training.supervision.heartbeat import EVALUATION, START
+from hbn_foundation.training.supervision.heartbeat import EVALUATION, FIRST_STEP
 from hbn_foundation.training.training_loop import TrainingLoop
 
 
@@ -73,7 +73,7 @@ class PretrainingLoop(TrainingLoop):
     def on_train_start(self) -> None:
         """Let the objective see all windows once; weights and fits are in place by now."""
         windows = itertools.chain(self.training_windows.whole(), self.validation_windows.whole())
-        batches = Told(windows, lambda: self.link.beat(START))
+        batches = Told(windows, lambda: self.link.beat(FIRST_STEP))
         self.objective.begin(self.encoder, batches, self.positions)
 
     def outcome(self, batch: Any) -> Outcome:

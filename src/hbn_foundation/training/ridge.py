@@ -142,13 +142,19 @@ def cross_validated(
     for fitted, held in folds.split(inputs, targets, subjects):
         centre, middle = inputs[fitted].mean(0), targets[fitted].mean()
         centred = inputs[fitted] - centre
-        values, vectors = eigh(centred.T @ centred)
-        onto = vectors.T @ (centred.T @ (targets[fitted] - middle).astype(inputs.dtype))
-        turned = (inputs[held] - centre) @ vectors
+        errors = (targets[fitted] - middle).astype(inputs.dtype)
+        others = inputs[held] - centre
+        if centred.shape[1] > len(centred):  # of features or of windows, whichever are fewer
+            gram, others = centred @ centred.T, others @ centred.T
+        else:
+            gram, errors = centred.T @ centred, centred.T @ errors
+        values, vectors = eigh(gram)
+        onto, turned = vectors.T @ errors, others @ vectors
         for number, penalty in enumerate(penalties):
-            predicted = middle + turned @ (onto / (values + penalty))
+            predicted = middle + turned @ (onto / (np.maximum(values, 0) + penalty))
             squares[number] += np.square(predicted - targets[held]).sum()
-    return np.sqrt(squares / len(targets)) / max(float(targets.std()), 1e-12)
+    errors = np.sqrt(squares / len(targets)) / max(float(targets.std()), 1e-12)
+    return errors.round(6)  # equals, as of constant targets, stay equal
 
 
 def _one_number_each(values: np.ndarray, subjects: np.ndarray) -> bool:

@@ -28,7 +28,7 @@ from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
 from hbn_foundation.evaluation.challenge.spatial_figure import spatial_figure
 from hbn_foundation.evaluation.challenge.wording import (
     AHEAD,
-    BASELINES,
+    BASELINES_OF_FACTORS,
     INTERVALS,
     OF_BOTH,
     long_text,
@@ -101,7 +101,7 @@ NOTES = (
      "1: predictions spread too far."),
     ("model ahead by", AHEAD),
     ("intervals", INTERVALS),
-    ("baselines", BASELINES),
+    ("baselines", BASELINES_OF_FACTORS),
 )  # fmt: skip
 
 

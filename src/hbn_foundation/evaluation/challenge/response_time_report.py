@@ -28,7 +28,7 @@ from hbn_foundation.evaluation.challenge.scoring import REFERENCE
 from hbn_foundation.evaluation.challenge.spatial_figure import spatial_figure
 from hbn_foundation.evaluation.challenge.wording import (
     AHEAD,
-    BASELINES,
+    BASELINES_OF_TIMES,
     INTERVALS,
     OF_BOTH,
     long_text,
@@ -106,7 +106,7 @@ NOTES = (
     ("balanced accuracy", "Mean share of right answers among correct and among wrong trials, at "
      "the threshold that the parameters name."),
     ("intervals", INTERVALS),
-    ("baselines", BASELINES),
+    ("baselines", BASELINES_OF_TIMES),
 )  # fmt: skip
 
 

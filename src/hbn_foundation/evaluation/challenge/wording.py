@@ -16,9 +16,10 @@ INTERVALS = (
 )
 
 
-BASELINES = (
-    "Fitted on training subjects, their strength or size chosen on validation subjects, scored on "
-    "the model's own test windows."
+_FITTED = "Fitted on training subjects, {}, scored on the model's own test windows."
+BASELINES_OF_TIMES = _FITTED.format("their strength or size chosen on validation subjects")
+BASELINES_OF_FACTORS = _FITTED.format(
+    "the strength of their ridge regressions chosen by folds of these"
 )
 AHEAD = (
     "How much better the model is than the method, both scored on the same resampled subjects; "

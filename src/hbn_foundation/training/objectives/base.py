@@ -63,7 +63,8 @@ class Objective(nn.Module, ABC):
         """Compute what depends on the data and is not kept with the weights.
 
         Called before the first step, also of a training that goes on, with what is fitted in
-        place. `batches` gives every window of training and validation once, as it is.
+        place. `batches` gives every window once, as it is: before a training those of training
+        and validation subjects, else of the subjects that are scored.
         """
         return
 

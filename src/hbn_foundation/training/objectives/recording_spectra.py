@@ -115,16 +115,20 @@ class RecordingSpectra(Objective):
         counts: dict[int, int] = {}
         for batch in batches:
             signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
-            coordinates = self.bands.project(encoder.band.tangents(signals, positions, mask))
-            usable = batch.mask.any(-1).to(positions.device)
-            recording = batch.recording.to(positions.device)
-            for row in batch.recording.unique().tolist():
+            tangents = encoder.band.tangents(signals, positions, mask)
+            # on the CPU: not every device adds in double precision
+            coordinates, recording = self.bands.project(tangents).cpu(), batch.recording.cpu()
+            usable = mask.any(-1).cpu()
+            for row in recording.unique().tolist():
                 own = coordinates[(recording == row) & usable].double()
                 sums[row] = sums.get(row, 0) + own.sum(0)
                 counts[row] = counts.get(row, 0) + len(own)
+        if not sums:
+            return  # nobody has a window
         rows = sorted(sums)
+        means = torch.stack([sums[row] / max(counts[row], 1) for row in rows])
         self.recordings = torch.tensor(rows, device=positions.device)
-        self.means = torch.stack([sums[row] / max(counts[row], 1) for row in rows]).float()
+        self.means = means.float().to(positions.device)
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
         """Mean squared error of the recording's coordinates."""
