@@ -1,4 +1,4 @@
-"""Ridge regression chooses on validation windows or folds; it learns from training windows alone."""
+"""Ridge regression chooses on validation windows or folds, and is fitted on training windows."""
 
 import numpy as np
 import pandas as pd
