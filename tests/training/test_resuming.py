@@ -5,6 +5,7 @@ In this process: what a killed one leaves on the disk is what is written until t
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -196,7 +197,7 @@ def test_a_truncated_checkpoint_costs_one_epoch(train, whole, tmp_path, name):
     again, _, sections = train(tmp_path / "run")
     assert same(again, checkpoint)
     assert (tmp_path / "run" / "epoch-002.damaged").exists()
-    assert sections.count("first_step") == 1
+    assert [section for section, _ in itertools.groupby(sections)].count("first_step") == 1
 
 
 def test_with_all_damaged_it_begins_anew(train, whole, tmp_path):
