@@ -142,14 +142,14 @@ def cross_validated(
     for fitted, held in folds.split(inputs, targets, subjects):
         centre, middle = inputs[fitted].mean(0), targets[fitted].mean()
         centred = inputs[fitted] - centre
-        errors = (targets[fitted] - middle).astype(inputs.dtype)
+        residuals = (targets[fitted] - middle).astype(inputs.dtype)
         others = inputs[held] - centre
         if centred.shape[1] > len(centred):  # of features or of windows, whichever are fewer
             gram, others = centred @ centred.T, others @ centred.T
         else:
-            gram, errors = centred.T @ centred, centred.T @ errors
+            gram, residuals = centred.T @ centred, centred.T @ residuals
         values, vectors = eigh(gram)
-        onto, turned = vectors.T @ errors, others @ vectors
+        onto, turned = vectors.T @ residuals, others @ vectors
         for number, penalty in enumerate(penalties):
             predicted = middle + turned @ (onto / (np.maximum(values, 0) + penalty))
             squares[number] += np.square(predicted - targets[held]).sum()
