@@ -19,6 +19,7 @@ def alive(pid: int) -> bool:
 
 def pending(pid: int, number: int) -> bool:
     """Whether a signal waits for a process that is halted."""
+    assert alive(pid), "it ended before it could be halted"
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     sets = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
     return any(one & 1 << number - 1 for one in sets)
