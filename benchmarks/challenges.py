@@ -2,6 +2,7 @@
 
     python benchmarks/challenges.py                              # both, as the defaults pretrain
     python benchmarks/challenges.py --only challenge1 --env time_tokens
+    python benchmarks/challenges.py --only challenge2 --env factors
     python benchmarks/challenges.py --splits 0 --epochs 2        # a glance
     python benchmarks/challenges.py --only challenge2 --work data/rates \
         --set challenge2.rates.backbone_lr=3e-5                  # what another value gives
@@ -27,7 +28,7 @@ import pandas as pd
 PROJECT = Path(__file__).parents[1]
 COPIED = ("conf", "src", "pyproject.toml", ".telemetry")
 ENDS = "pretrain_encoder,list_trials"
-EPOCHS = {"base": 5, "time_tokens": 8}
+EPOCHS = {"base": 5, "time_tokens": 8, "factors": 5}
 TRUTH = "data/01_raw/simulated/derivatives/ground_truth/trials.tsv"
 SHARE = "share of the ideal observer"
 TRIAL = ["subject", "run", "trial"]
@@ -64,7 +65,7 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     both = ["challenge1", "challenge2"]
     add("--only", nargs="+", choices=both, default=both)
-    add("--env", choices=list(EPOCHS), default="base", help="which tokens are pretrained")
+    add("--env", choices=list(EPOCHS), default="base", help="what is pretrained, and how")
     add("--splits", nargs="+", type=int, default=[0, 1, 2], help="seeds of split and training")
     add("--subjects", type=int, default=80)
     add("--epochs", type=int, help="of the pretraining; by default 5, with time tokens 8")

@@ -37,3 +37,18 @@ def test_base_configuration_gives_every_group(name):
     inputs = set().union(*(pipeline.inputs() for pipeline in pipelines))
     asked = {i.removeprefix("params:") for i in inputs if i.startswith(f"params:{name}.")}
     assert {f"{name}.{group}" for group in given} == asked
+
+
+@pytest.mark.parametrize("environment", ["eegmat", "factors", "hbn", "time_tokens"])
+def test_environments_give_values_that_are_known(environment):
+    given = OmegaConf.load(PROJECT / "conf" / environment / "parameters.yml")
+    groups = parameter_groups(register_pipelines())
+    checked = 0
+    for name, values in given.items():
+        base = OmegaConf.load(PROJECT / "conf" / "base" / name / "parameters.yml")[name]
+        for group, own in values.items():
+            if f"{name}.{group}" in groups and OmegaConf.is_config(own):
+                merged = OmegaConf.merge(base.get(group, {}), own)
+                groups[f"{name}.{group}"](**OmegaConf.to_container(merged, resolve=False))
+                checked += 1
+    assert checked

@@ -222,7 +222,12 @@ class HeadParams(Params):
     start: Literal["probe", "zeros"] = Field(
         "probe",
         description="How a linear head without margin begins: at a linear probe of the features, "
-        "whose strength the validation windows choose, or at zero. Other heads have no choice.",
+        "or at zero. Other heads have no choice.",
+    )
+    strength_by: Literal["validation", "folds"] = Field(
+        "validation",
+        description="Who chooses the strength of that probe: the validation windows, or, of a "
+        "number that each subject has one of, five folds of the training subjects.",
     )
     bins: int = Field(40, description="distribution: bins of time.", ge=2, le=1000)
     earliest: float = Field(

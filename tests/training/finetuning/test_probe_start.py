@@ -64,6 +64,21 @@ def test_numbers_begin_at_ridge_regression(short_run, data):
     assert not isinstance(loop.model.head.attenuation, Attenuation)
 
 
+def test_folds_of_subjects_choose_the_strength_of_a_number_of_theirs(short_run, data):
+    loop, _ = prepared(short_run, data, label=AGE, head={"strength_by": "folds"})
+    parts = [outputs_and_features(loop, name) for name in ("train", "validation")]
+    outputs, features, values = (np.concatenate(one) for one in zip(*parts, strict=True))
+    splits = np.repeat(["train", "validation"], [len(part[0]) for part in parts])
+    tables = [loop.training_windows.windows, loop.validation_windows.windows]
+    subjects = np.concatenate([table["subject"].to_numpy(dtype=str) for table in tables])
+    ridge, other = (
+        fit_ridge(features, values[:, 0], splits, STRENGTHS, subjects=groups)
+        for groups in (subjects, None)
+    )
+    np.testing.assert_allclose(outputs[:, 0], ridge.predict(features), atol=1e-3)
+    assert ridge.strength != other.strength
+
+
 @pytest.mark.parametrize(
     "head", [{"start": "zeros"}, {"kind": "mlp", "hidden_dim": 8}], ids=["zeros", "mlp"]
 )
@@ -87,7 +102,10 @@ def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
 def solved(values, splits, n_classes):
     head = make_head(HeadParams(subject_attenuation=0), 2, 3, n_classes or 1, n_classes is not None)
     features = np.random.default_rng(0).normal(size=(len(values), 6)).astype(np.float32)
-    strength = probe_start._solve(head, features, np.array(values), np.array(splits), n_classes)
+    subjects = np.arange(len(values)).astype(str)
+    strength = probe_start._solve(
+        head, features, np.array(values), np.array(splits), subjects, n_classes
+    )
     return strength, head.output.linear
 
 

@@ -3,7 +3,8 @@
 A head that begins at zero sends random gradients into the encoder until it has learned something,
 and its strength of regularisation is whatever its steps happen to be. One that begins at the best
 linear map of the frozen features does neither (linear probing, then fine-tuning: Kumar et al.
-2022). As for every probe here, the validation windows choose the strength.
+2022). The validation windows choose the strength; of a number that each subject has one of, folds
+of the training subjects may (`HeadParams.strength_by`), as a dozen validation subjects are few.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def start_from_probes(
     if not heads:
         return {}
     features: dict[str, list[np.ndarray]] = {name: [] for name in heads}
-    values, splits = [], []
+    values, splits, subjects = [], [], []
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -74,10 +75,12 @@ def start_from_probes(
                     features[name].append(head.features(tokens).float().numpy())
                 values.append(data[split].of(batch).numpy())
                 splits += [split] * len(batch)
+                subjects.append(data[split].windows["subject"].to_numpy()[batch.index])
     model.train(was_training)
     columns = dict(zip(targets, np.concatenate(values).T, strict=True))
     return {
         name: _solve(head, np.concatenate(features[name]), columns[name], np.array(splits),
+                     np.concatenate(subjects),
                      None if targets[name].is_regression else len(targets[name].names))
         for name, head in heads.items()
     }  # fmt: skip
@@ -85,7 +88,12 @@ def start_from_probes(
 
 @torch.no_grad()
 def _solve(
-    head: Head, features: np.ndarray, values: np.ndarray, splits: np.ndarray, n_classes: int | None
+    head: Head,
+    features: np.ndarray,
+    values: np.ndarray,
+    splits: np.ndarray,
+    subjects: np.ndarray,
+    n_classes: int | None,
 ) -> float | None:
     """Set one head; return the strength, None where the sample tells nothing."""
     known = ~np.isnan(values)
@@ -93,7 +101,8 @@ def _solve(
         return None  # nothing to solve in the sample: the head begins at zero
     features, values, splits = features[known], values[known], splits[known]
     if n_classes is None:
-        found: Any = fit_ridge(features, values, splits, STRENGTHS)
+        groups = subjects[known].astype(str) if head.params.strength_by == "folds" else None
+        found: Any = fit_ridge(features, values, splits, STRENGTHS, subjects=groups)
     else:
         found = fit_probe(features, values.astype(np.int64), splits, n_classes, STRENGTHS)
     weights, offsets = found.linear_map()
