@@ -47,7 +47,8 @@ def test_environments_give_values_that_are_known(environment):
     for name, values in given.items():
         base = OmegaConf.load(PROJECT / "conf" / "base" / name / "parameters.yml")[name]
         for group, own in values.items():
-            if f"{name}.{group}" in groups and OmegaConf.is_config(own):
+            if OmegaConf.is_config(own):
+                assert f"{name}.{group}" in groups
                 merged = OmegaConf.merge(base.get(group, {}), own)
                 groups[f"{name}.{group}"](**OmegaConf.to_container(merged, resolve=False))
                 checked += 1

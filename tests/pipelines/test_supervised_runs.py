@@ -18,7 +18,7 @@ def project(tmp_path_factory) -> KedroProject:
     """A project whose recordings are ingested."""
     project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
     parameters = SMALL.replace("device: cpu", "device: auto").replace(
-        "epochs: 2", f"epochs: {EPOCHS}"
+        "epochs: 2", f"epochs: {EPOCHS}\n    early_stopping_patience: {EPOCHS}"
     )
     (project.root / "conf" / "local" / "parameters.yml").write_text(parameters)
     result = project.kedro("run", "--pipeline", "ingestion")

@@ -227,7 +227,8 @@ class HeadParams(Params):
     strength_by: Literal["validation", "folds"] = Field(
         "validation",
         description="Who chooses the strength of that probe: the validation windows, or, of a "
-        "number that each subject has one of, five folds of the training subjects.",
+        "number that each subject has one of, five folds of the training subjects. Classes, and "
+        "numbers that vary within subjects, stay with the validation windows.",
     )
     bins: int = Field(40, description="distribution: bins of time.", ge=2, le=1000)
     earliest: float = Field(

@@ -10,7 +10,7 @@ from hbn_foundation.models.attenuation import Attenuation
 from hbn_foundation.models.heads import make_head
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.data import subjects_of
-from hbn_foundation.training.finetuning import probe_start
+from hbn_foundation.training.finetuning import model_making, probe_start
 from hbn_foundation.training.finetuning.finetuning import prepare
 from hbn_foundation.training.probe import STRENGTHS, fit_probe
 from hbn_foundation.training.ridge import fit_ridge
@@ -77,6 +77,20 @@ def test_folds_of_subjects_choose_the_strength_of_a_number_of_theirs(short_run, 
     )
     np.testing.assert_allclose(outputs[:, 0], ridge.predict(features), atol=1e-3)
     assert ridge.strength != other.strength
+
+
+def test_a_sample_is_solved_with_its_own_subjects(short_run, data, monkeypatch):
+    monkeypatch.setattr(model_making, "BATCH_SIZE", 29)  # the last batch is of one window
+    asked = {"strength_by": "folds"}
+    loop, _ = prepared(short_run, data, label=AGE, head=asked, trainer={"probe_windows": 30})
+    outputs, features, values = outputs_and_features(loop, "train")
+    sample = loop.training_windows.sample(30).index.to_numpy()
+    subjects = loop.training_windows.windows["subject"].to_numpy(dtype=str)[sample]
+    assert len(sample) == 30 < len(features)
+    ridge = fit_ridge(
+        features[sample], values[sample, 0], np.full(30, "train"), STRENGTHS, subjects=subjects
+    )
+    np.testing.assert_allclose(outputs[:, 0], ridge.predict(features), atol=2e-3)
 
 
 @pytest.mark.parametrize(

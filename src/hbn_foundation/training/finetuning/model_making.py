@@ -107,7 +107,8 @@ def fit_model(
 ) -> None:
     """Fit scales, normalisation of new tokens, heads: on windows of training subjects.
 
-    Only how strongly a probe is regularised that a head begins at, is chosen on validation windows.
+    Only how strongly a probe is regularised that a head begins at, is chosen on validation windows,
+    where `strength_by` does not say otherwise.
 
     Parameters
     ----------

@@ -75,7 +75,9 @@ def start_from_probes(
                     features[name].append(head.features(tokens).float().numpy())
                 values.append(data[split].of(batch).numpy())
                 splits += [split] * len(batch)
-                subjects.append(data[split].windows["subject"].to_numpy()[batch.index])
+                subjects.append(
+                    data[split].windows["subject"].to_numpy(dtype=str)[batch.index.numpy()]
+                )
     model.train(was_training)
     columns = dict(zip(targets, np.concatenate(values).T, strict=True))
     return {
@@ -101,7 +103,7 @@ def _solve(
         return None  # nothing to solve in the sample: the head begins at zero
     features, values, splits = features[known], values[known], splits[known]
     if n_classes is None:
-        groups = subjects[known].astype(str) if head.params.strength_by == "folds" else None
+        groups = subjects[known] if head.params.strength_by == "folds" else None
         found: Any = fit_ridge(features, values, splits, STRENGTHS, subjects=groups)
     else:
         found = fit_probe(features, values.astype(np.int64), splits, n_classes, STRENGTHS)

@@ -28,7 +28,10 @@ class FineTuningParams(RunParams):
         "balanced_accuracy, auroc, accuracy; for regression loss, nrmse, r, mae, r2.",
     )
     probe_windows: int = Field(
-        2000, description="Most training windows on which the head's scale is fitted.", ge=10
+        2000,
+        description="Most training windows on which the head's scale, its start and the "
+        "normalisation of new tokens are fitted, and most validation windows that choose it.",
+        ge=10,
     )
     work_dir: str = Field(
         "data/06_models/finetuning_training",
