@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
+from hbn_foundation.recordings.channels import eeg_channels
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import template_positions
-from hbn_foundation.recordings.read import check_length, eeg_channels, read_raw, read_sidecar
+from hbn_foundation.recordings.read import check_length, read_raw, read_sidecar
 from recordings.eeg_files import (
     NAMES,
     bids_file,

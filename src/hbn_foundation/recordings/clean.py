@@ -18,18 +18,12 @@ import numpy as np
 
 from hbn_foundation.recordings.atomic import full_disk_named
 from hbn_foundation.recordings.channel_tally import ChannelTally
+from hbn_foundation.recordings.channels import Channels, eeg_channels
 from hbn_foundation.recordings.cleaned import CleanedRecording
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import bad_channels, highest_correlation, quality_measures
-from hbn_foundation.recordings.read import (
-    Channels,
-    check_length,
-    eeg_channels,
-    one_line,
-    read_raw,
-    read_sidecar,
-)
+from hbn_foundation.recordings.read import check_length, one_line, read_raw, read_sidecar
 from hbn_foundation.recordings.resampling import Piece, Resampler, extend
 
 MAX_SAMPLE = 2**14
@@ -202,7 +196,12 @@ def _finish(
         n_samples=signal.n_samples,
         sfreq=params.sfreq,
         bad={name: bad[name] for name in channels.names if name in bad},
-        quality={**quality, "sfreq_file": resampler.sfreq_in, "h_freq": resampler.h_freq},
+        quality={
+            **quality,
+            "sfreq_file": resampler.sfreq_in,
+            "h_freq": resampler.h_freq,
+            "note": "; ".join(channels.notes),
+        },
     )
 
 

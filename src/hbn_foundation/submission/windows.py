@@ -45,8 +45,9 @@ def read_volts(root: str, path: str) -> np.ndarray:
     NotScored
         When it cannot be read, or lacks electrodes of the net.
     """
+    from hbn_foundation.recordings.channels import eeg_channels
     from hbn_foundation.recordings.integrity import UnreadableRecording
-    from hbn_foundation.recordings.read import eeg_channels, one_line, read_raw
+    from hbn_foundation.recordings.read import one_line, read_raw
 
     try:
         raw = read_raw(f"{root}/{path}")
