@@ -1,0 +1,160 @@
+"""Read the tables (.tsv) and JSON files beside recordings, as people write them.
+
+A file that is there and cannot be read is an error that names it, never the same as no file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+DELIMITERS = ("\t", ";", ",")
+
+
+class UnreadableSidecar(ValueError):  # noqa: N818 - names what was met, it is not a fault of the code
+    """A sidecar that is there and cannot be read; the message names the file and the reason."""
+
+
+class Table(NamedTuple):
+    """A table as text.
+
+    Attributes
+    ----------
+    columns
+        Names of the columns, stripped.
+    rows
+        One dictionary per row that is not empty: every column's text, stripped, ``""`` where the
+        row ends early.
+    notes
+        What is not as BIDS has it and was read all the same, a sentence each.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    notes: list[str]
+
+
+def read_text(path: Path) -> tuple[str, list[str]]:
+    """Read a text file in UTF-8 (with or without byte order mark), UTF-16 or cp1252 / latin-1.
+
+    Returns
+    -------
+    text : str
+    notes : list of str
+        A sentence that names the encoding where it is not UTF-8.
+
+    Raises
+    ------
+    UnreadableSidecar
+        The file is a link to nothing, may not be read, or is no text.
+    OSError
+        Any other failure of the disk, which says nothing about the file.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnreadableSidecar(f"{path.name}: a link to a file that is not there") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise UnreadableSidecar(f"{path.name}: cannot be read ({error.strerror})") from error
+    encoding = _encoding(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UnreadableSidecar(f"{path.name}: no text ({error.reason})") from error
+    if "\0" in text:
+        raise UnreadableSidecar(f"{path.name}: no text (it holds zero bytes)")
+    plain = encoding.startswith("utf-8")
+    return text, [] if plain else [f"{path.name} is not in UTF-8: read as {encoding}"]
+
+
+def _encoding(content: bytes) -> str:
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            return encoding
+    if b"\0" in content[:2]:
+        return "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def read_table(path: Path) -> Table:
+    """Read a tab-separated table with a header.
+
+    Without a tab in its header, a table separated by semicolons or commas is read as that.
+
+    Raises
+    ------
+    UnreadableSidecar
+        As `read_text`, or a cell is longer than any text.
+    OSError
+        As `read_text`.
+    """
+    text, notes = read_text(path)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    header = text.lstrip("\n").partition("\n")[0]
+    delimiter = next((d for d in DELIMITERS if d in header), "\t")
+    if delimiter != "\t":
+        notes.append(f"{path.name} is separated by {delimiter!r} instead of tabs")
+    try:
+        cells = _cells(text, delimiter, csv.QUOTE_MINIMAL)
+    except csv.Error:  # a quotation mark that is never closed is a character like any other
+        notes.append(f"{path.name} has quotation marks out of place")
+        try:
+            cells = _cells(text, delimiter, csv.QUOTE_NONE)
+        except csv.Error as error:
+            raise UnreadableSidecar(f"{path.name}: not a tab-separated table ({error})") from error
+    if not cells:
+        return Table([], [], [*notes, f"{path.name} is empty"])
+    columns, *body = cells
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        notes.append(f"{path.name} names {', '.join(twice)} twice: the first column counts")
+    long = sum(any(row[len(columns) :]) for row in body)
+    if long:
+        notes.append(f"{path.name}: {long} rows have more cells than the header")
+    places = {name: columns.index(name) for name in columns if name}
+    rows = [{n: row[i] if i < len(row) else "" for n, i in places.items()} for row in body]
+    return Table(list(places), rows, notes)
+
+
+def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
+    """Stripped cells of the rows that are not empty."""
+    lines = io.StringIO(text, newline="")
+    table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    rows = ([cell.strip() for cell in row] for row in table)
+    return [row for row in rows if any(row)]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, in any encoding of `read_text`.
+
+    Raises
+    ------
+    UnreadableSidecar
+        As `read_text`, or the text is no JSON object.
+    OSError
+        As `read_text`.
+    """
+    try:
+        content = json.loads(read_text(path)[0])
+    except json.JSONDecodeError as error:
+        raise UnreadableSidecar(f"{path.name}: not JSON ({error})") from error
+    except RecursionError as error:
+        raise UnreadableSidecar(f"{path.name}: not JSON (nested too deeply)") from error
+    if not isinstance(content, dict):
+        raise UnreadableSidecar(f"{path.name}: not a JSON object")
+    return content
