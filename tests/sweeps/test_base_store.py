@@ -1,9 +1,12 @@
 """Entries appear whole or not at all; what is damaged is found and put aside."""
 
+import contextlib
+import errno
 import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -137,42 +140,36 @@ def test_a_lease_has_one_holder(tmp_path):
         assert second is not None
 
 
-def hold(path, held):
-    assert lease.acquire(path) is not None
-    held.set()
-    time.sleep(1000)
+def age(path):
+    """Make a lease look as if nobody had touched it for an hour, by a clock that may be wrong."""
+    before = path.stat().st_mtime - 3600
+    os.utime(path, (before, before))
 
 
-def test_the_lease_of_a_dead_process_is_free_at_once(tmp_path):
+def test_a_lease_that_beats_is_held_whatever_clocks_and_names_say(tmp_path, monkeypatch):
+    """As of a process in another container: same host name, no such number, its clock behind."""
     path = tmp_path / "a.json"
-    spawn = multiprocessing.get_context("spawn")
-    held = spawn.Event()
-    process = spawn.Process(target=hold, args=(path, held))
-    process.start()
-    assert held.wait(30)
-    assert lease.acquire(path) is None
-    process.kill()
-    process.join()
-    assert lease.acquire(path) is not None
-
-
-def test_the_lease_of_another_start_of_this_machine_is_free(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    monkeypatch.setattr(lease, "boot_id", lambda: "before")
-    lease.acquire(path)._ended.set()
-    monkeypatch.undo()
-    assert lease.acquire(path) is not None
-
-
-def test_the_lease_of_another_host_is_free_when_it_is_silent(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    monkeypatch.setattr(lease.socket, "gethostname", lambda: "elsewhere")
-    theirs = lease.acquire(path, beat=0.05)
-    monkeypatch.undo()
-    for _ in range(5):
-        time.sleep(0.05)
-        assert lease.acquire(path, expires=0.3) is None  # it beats
+    theirs = lease.acquire(path, beat=1000)
+    record = {**json.loads(path.read_text()), "pid": 2**22 + 1, "boot": "another"}
+    path.write_text(json.dumps(record))
+    for _ in range(6):
+        age(path)  # the beat of a machine whose clock is an hour late
+        assert lease.acquire(path, expires=0.3) is None
+        time.sleep(0.1)
     theirs._ended.set()
+
+
+def test_a_lease_that_is_silent_is_free_for_whoever_watched_it(tmp_path):
+    path = tmp_path / "a.json"
+    theirs = lease.acquire(path, beat=0.05)
+    began = time.monotonic()
+    while time.monotonic() < began + 0.5:
+        assert lease.acquire(path, expires=0.3) is None  # it beats
+        time.sleep(0.02)
+    theirs._ended.set()
+    theirs._thread.join()
+    age(path)
+    assert lease.acquire(path, expires=0.3) is None  # one look proves nothing
     time.sleep(0.4)
     mine = lease.acquire(path, expires=0.3)
     assert mine is not None
@@ -180,15 +177,29 @@ def test_the_lease_of_another_host_is_free_when_it_is_silent(tmp_path, monkeypat
     assert lease.holder(path) is not None
 
 
+def test_who_works_for_the_same_takes_over_at_once(tmp_path):
+    path = tmp_path / "a.json"
+    lease.acquire(path, "sweep 1")._ended.set()
+    assert lease.acquire(path, "sweep 2") is None
+    assert lease.acquire(path, "sweep 1") is not None
+    lease.free(tmp_path, "sweep 2")
+    assert path.exists()
+    lease.free(tmp_path, "sweep 1")
+    assert lease.acquire(path, "sweep 2") is not None
+
+
 def race(path, barrier, won):
     barrier.wait()
-    if lease.acquire(path, expires=0.0) is not None:
-        won.put(os.getpid())
-        time.sleep(1)
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        if lease.acquire(path, beat=0.05, expires=0.5) is not None:
+            won.put(os.getpid())
+            time.sleep(2)
 
 
 def test_a_race_for_a_lease_has_one_winner(tmp_path):
     path = tmp_path / "a.json"
+    lease.acquire(path)._ended.set()
     spawn = multiprocessing.get_context("spawn")
     barrier, won = spawn.Barrier(4), spawn.Queue()
     processes = [spawn.Process(target=race, args=(path, barrier, won)) for _ in range(4)]
@@ -201,3 +212,57 @@ def test_a_race_for_a_lease_has_one_winner(tmp_path):
         winners.append(won.get())
     assert len(winners) == 1
     assert not [p for p in stores.Path(tmp_path).iterdir() if p.name.startswith(".a.json")]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def content(folder):
+    return {p.name: p.read_text() for p in folder.rglob("*") if p.is_file() and p.name != DIGESTS}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_disk_that_is_full_at_the_end_of_a_training_keeps_what_it_gave(
+    small_disk, tmp_path, there
+):
+    """The result lies on the full disk itself, where its digests do not fit, or on another."""
+    store = Store(small_disk / "bases")
+    folder = prepared((small_disk if there else tmp_path) / "out", "w" * 50_000)
+    before = content(folder)
+    with contextlib.suppress(OSError), open(small_disk / "ballast", "wb", buffering=0) as file:
+        while True:
+            file.write(b"0" * 4096)
+    with pytest.raises(UserError, match="disk full"):
+        store.publish(KEY, folder)
+    assert content(folder) == before
+    assert not store.has(KEY)
+    (small_disk / "ballast").unlink()
+    assert store.publish(KEY, folder)
+    assert store.damage(KEY) is None
+
+
+def test_a_result_that_cannot_get_its_name_stays(store, tmp_path, monkeypatch):
+    folder = prepared(tmp_path / "out")
+    before = content(folder)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "_put", full)
+    with pytest.raises(UserError, match="disk full"):
+        store.publish(KEY, folder)
+    monkeypatch.undo()
+    assert content(folder) == before
+    assert store.publish(KEY, folder)
+    assert store.damage(KEY) is None

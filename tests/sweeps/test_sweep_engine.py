@@ -140,6 +140,29 @@ def test_a_job_that_somebody_else_has_is_waited_for(tmp_path):
     assert time.monotonic() - started > 1.0
 
 
+def test_what_was_trained_and_could_not_be_published_is_not_trained_again(tmp_path, monkeypatch):
+    plan, context = make_plan(1, 0), make_context(tmp_path)
+    base = plan.bases[0]
+
+    def full(store, key, folder):
+        raise UserError(f"{folder}: disk full")
+
+    monkeypatch.setattr("hbn_foundation.sweeps.store.Store.publish", full)
+    assert statuses(run(plan, context)) == {base.id: "failed"}
+    monkeypatch.undo()
+    monkeypatch.setattr("hbn_foundation.sweeps.executors.close_servers", lambda: None)
+    assert statuses(run(plan, context)) == {base.id: "done"}
+    assert log(tmp_path).count(f"start {base.id}") == 1
+
+
+def test_waiting_for_a_job_of_others_costs_nothing(tmp_path):
+    executor = make_executor(EngineParams(engine="inline"), make_context(tmp_path))
+    started, worked = time.monotonic(), time.process_time()
+    assert executor.next(0.3) is None
+    assert time.monotonic() - started >= 0.3
+    assert time.process_time() - worked < 0.1
+
+
 def test_threads_are_pinned_and_the_environment_stays_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)

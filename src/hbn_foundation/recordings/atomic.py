@@ -61,11 +61,13 @@ def is_full_disk(error: OSError) -> bool:
     """Tell whether an error says that nothing more can be written.
 
     NumPy's `tofile`, by which EDF files are written, counts what it could not write and gives no
-    number of an error.
+    number of an error; `shutil` puts the numbers of several into a text.
     """
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if error.errno is None:
-        return re.search(r"\d+ requested and \d+ written", str(error)) is not None
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        said = r"\d+ requested and \d+ written|\[Errno ({})\]".format("|".join(map(str, numbers)))
+        return re.search(said, str(error)) is not None
+    return error.errno in numbers
 
 
 def write_directory(directory: Path, files: dict[str, bytes]) -> None:

@@ -24,6 +24,7 @@ from hbn_foundation.sweeps.executors import (
     read_cluster,
 )
 from hbn_foundation.sweeps.jobs import base_not_found, plan_of, rerun
+from hbn_foundation.sweeps.lease import SECONDS_TO_EXPIRE
 from hbn_foundation.sweeps.live import Live
 from hbn_foundation.sweeps.params import EngineParams, JobParams, StoreParams
 from hbn_foundation.sweeps.planner import Data, Plan
@@ -82,6 +83,7 @@ class Sweep:
         self._later: list[tuple[float, Job]] = []
         self._executor = executor
         self._tried_again: set[str] = set()
+        self._told_of_others = False
         self.closed = False
         self._live = Live(len(plan.bases), len(plan.finetunings))
 
@@ -132,6 +134,8 @@ class Sweep:
         if self._executor is not None:
             self._executor.close()
             self._executor = None
+            for store in self.place.stores.values():  # workers that were ended could not do it
+                store.free_leases(self.context.sweep)
 
     def failures(self) -> list[dict[str, Any]]:
         """List failed and blocked jobs with the command that runs just that again."""
@@ -197,6 +201,10 @@ class Sweep:
         """Take note of a job that has ended, or put it off."""
         self.running.discard(job.id)
         if outcome.status == HELD:
+            if not self._told_of_others:
+                self._told_of_others = True
+                self._live.say(f"{job.id} waits: {outcome.what} has it; free when that is silent "
+                               f"for {SECONDS_TO_EXPIRE:g} s")  # fmt: skip
             self._later.append((time.monotonic() + SECONDS_UNTIL_AGAIN, job))
         elif outcome.status == MISSING and isinstance(job, FinetuneSpec):
             self._base_missing(job, outcome)

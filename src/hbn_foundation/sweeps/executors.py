@@ -63,8 +63,9 @@ class Inline:
         self._waiting.sort(key=lambda job: isinstance(job, BaseSpec))
 
     def next(self, timeout: float) -> tuple[Job, Outcome] | None:
-        """Carry out the first in the queue."""
+        """Carry out the first in the queue; wait where there is none."""
         if not self._waiting:
+            time.sleep(timeout)
             return None
         job = self._waiting.pop(0)
         return job, run_job(job, self.context)

@@ -1,8 +1,10 @@
 """Leases: who works on a result now, so that two runs do not train the same base.
 
-A lease is a small file that its holder touches every few seconds. One whose process is gone, or
-that nobody has touched for long, is free for others. Should two ever hold the same, both train and
-the later result is thrown away: publishing is one rename.
+A lease is a small file that its holder touches every few seconds. One that stays as it is for
+longer, by the monotonic clock of the process that wants it, is free: names of hosts, numbers of
+processes and the clocks of machines say nothing, since containers share the former and machines
+differ in the latter. Should two ever hold the same, both train and the later result is thrown
+away: publishing is one rename.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.training.supervision.heartbeat import boot_id
-
 SECONDS_BETWEEN_BEATS = 5.0
-SECONDS_TO_EXPIRE = 60.0
+SECONDS_TO_EXPIRE = 30.0
+
+_SEEN: dict[Path, tuple[Any, float]] = {}  # how a lease was, and since when, to this process
 
 
 class Lease:
@@ -64,25 +66,32 @@ class Lease:
 
 
 def acquire(
-    path: Path, beat: float = SECONDS_BETWEEN_BEATS, expires: float = SECONDS_TO_EXPIRE
+    path: Path,
+    owner: str = "",
+    beat: float = SECONDS_BETWEEN_BEATS,
+    expires: float = SECONDS_TO_EXPIRE,
 ) -> Lease | None:
-    """Take a lease; None when somebody else holds it.
+    """Take a lease; None when somebody else holds it, or has not been watched for long enough.
 
     Parameters
     ----------
     path
         The file; its folder is made.
+    owner
+        Name of what several processes work for, and which gives each name to one of them at a
+        time: the lease of a process that died is free at once for the others.
     beat, expires
         Seconds between two touches, and without one until others may take it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
+    me = {"host": socket.gethostname(), "pid": os.getpid(), "owner": owner, "token": token}
     for _ in range(2):
         try:
             with open(path, "x") as file:
-                file.write(json.dumps({**_who_am_i(), "token": token}))
+                file.write(json.dumps(me))
         except FileExistsError:
-            if not _set_stale_aside(path, expires):
+            if not _set_stale_aside(path, owner, expires):
                 return None
             continue
         return Lease(path, token, beat)
@@ -90,19 +99,26 @@ def acquire(
 
 
 def holder(path: Path, expires: float = SECONDS_TO_EXPIRE) -> str | None:
-    """Say who holds a lease; None when it is free."""
+    """Say who holds a lease, by its age in the clock of the file system; None when it is free."""
     found = _read(path)
-    if not found or _is_stale(path, found, expires):
+    if _age(path) > expires:
         return None
     return f"process {found.get('pid')} on {found.get('host')}"
 
 
-def _set_stale_aside(path: Path, expires: float) -> bool:
+def free(folder: Path, owner: str) -> None:
+    """Free the leases in a folder that an owner's processes held, all of which have ended."""
+    for path in folder.glob("*.json"):
+        if _read(path).get("owner") == owner:
+            path.unlink(missing_ok=True)
+
+
+def _set_stale_aside(path: Path, owner: str, expires: float) -> bool:
     """Move a lease away that nobody holds any more; tell whether the name is free now."""
     seen = _read(path)
     if not path.exists():
         return True
-    if not _is_stale(path, seen, expires):
+    if not (owner and seen.get("owner") == owner) and not _is_stale(path, expires):
         return False
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.stale")
     try:
@@ -118,14 +134,19 @@ def _set_stale_aside(path: Path, expires: float) -> bool:
     return True
 
 
-def _is_stale(path: Path, found: dict[str, Any], expires: float) -> bool:
-    if not found:  # its holder is about to write it, or was killed before
-        return _age(path) > SECONDS_TO_EXPIRE
-    if found.get("host") == socket.gethostname():
-        if found.get("boot") != boot_id():
-            return True
-        return _started(int(found["pid"])) != found.get("started")
-    return _age(path) > expires
+def _is_stale(path: Path, expires: float) -> bool:
+    """Tell whether this process has seen no touch for long enough."""
+    now = time.monotonic()
+    try:
+        with open(path) as file:  # what is opened is as it is on the server, not as cached here
+            state = (os.fstat(file.fileno()).st_mtime_ns, file.read())
+    except FileNotFoundError:
+        return True
+    before, since = _SEEN.get(path, (None, now))
+    if state != before:
+        _SEEN[path] = (state, now)
+        return expires <= 0
+    return now - since >= expires
 
 
 def _age(path: Path) -> float:
@@ -140,40 +161,6 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _who_am_i() -> dict[str, Any]:
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "pid": pid,
-        "boot": boot_id(),
-        "started": _started(pid),
-        "since": time.strftime("%Y-%m-%dT%H:%M:%S"),
-    }
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, so that a number used again is told apart; None when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return _started_without_proc(pid)
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
-
-
-def _started_without_proc(pid: int) -> str | None:
-    if Path("/proc/self").exists():
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "unknown"
-    return "unknown"
 
 
 def _read(path: Path) -> dict[str, Any]:

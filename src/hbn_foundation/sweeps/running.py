@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -13,22 +14,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.parallel import THREADS
 from hbn_foundation.sweeps.data import DataPlace
 from hbn_foundation.sweeps.jobs import base_not_found
-from hbn_foundation.sweeps.lease import Lease, acquire
 from hbn_foundation.sweeps.params import StoreParams
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.store import Store
 from hbn_foundation.sweeps.sync import Remote
-from hbn_foundation.training.run_folder import RunFolder, in_use
+from hbn_foundation.training.run_folder import RunFolder, in_use, try_lock
 from hbn_foundation.training.supervision.display import Display, Quiet
 from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.params import SupervisionParams
-from hbn_foundation.training.supervision.process import Child
+from hbn_foundation.training.supervision.process import RESULT, Child
 from hbn_foundation.training.supervision.supervisor import (
     ResumePoint,
     Supervisor,
@@ -66,6 +66,8 @@ class Context:
         Of each machine, one for each of its workers; 0 leaves that to the system.
     train_base, finetune, preload
         What jobs call, and what a fork server imports for it.
+    sweep
+        Name of the sweep that the jobs are of, for their leases.
     """
 
     data: DataPlace
@@ -79,6 +81,7 @@ class Context:
     train_base: str = f"{TRAINING}:train_base_in"
     finetune: str = f"{TRAINING}:finetune_in"
     preload: tuple[str, ...] = ()
+    sweep: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
         # a worker elsewhere begins in another folder than this one
@@ -193,7 +196,7 @@ def _run(spec: BaseSpec | FinetuneSpec, context: Context, worker: str) -> tuple[
     if place.take(kind, spec.hash) is not None:
         place.send(kind, spec.hash)
         return KEPT, ""
-    lease = store.lease(spec.hash)
+    lease = store.lease(spec.hash, context.sweep)
     folder = place.work / spec.id
     if lease is None or in_use(folder):
         if lease is not None:
@@ -212,7 +215,8 @@ def _run(spec: BaseSpec | FinetuneSpec, context: Context, worker: str) -> tuple[
                 if base is None:
                     return MISSING, base_not_found(spec.base_hash, bases.root)
             arguments = {"base": base, "keep_weights": context.stores.keep_weights}
-        _carry_out(spec, folder, context, worker, arguments)
+        if not ((folder / RESULT).is_file() and (folder / OUT).is_dir()):  # trained, not published
+            _carry_out(spec, folder, context, worker, arguments)
         store.publish(spec.hash, folder / OUT)
         place.send(kind, spec.hash)
     shutil.rmtree(folder, ignore_errors=True)
@@ -256,7 +260,7 @@ def _carry_out(
 
 
 _SERVERS: dict[tuple[Any, ...], ForkServer] = {}
-_GPUS: dict[str, Lease | None] = {}
+_GPUS: dict[str, IO[str] | None] = {}  # the locked file of the one that this process has
 
 
 def own_gpu(count: int) -> str:
@@ -271,11 +275,13 @@ def own_gpu(count: int) -> str:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         names = [name for name in visible.split(",") if name] or list(map(str, range(count)))
         folder = Path(tempfile.gettempdir()) / f"hbn-foundation-gpus-{getpass.getuser()}"
+        folder.mkdir(exist_ok=True)
         for name in names:
-            held = acquire(folder / f"{name}.json")
-            if held is not None:
-                _GPUS[name] = held
+            file = open(folder / f"{name}.lock", "w")  # noqa: SIM115 - held until the process ends
+            if try_lock(file):
+                _GPUS[name] = file
                 break
+            file.close()
         else:  # more workers than GPUs
             _GPUS[names[os.getpid() % len(names)]] = None
     return next(iter(_GPUS))

@@ -99,6 +99,8 @@ class Store:
     def publish(self, key: str, folder: Path) -> bool:
         """Make a prepared folder the entry of a hash; the folder is used up.
 
+        Where it cannot be written, as on a full disk, the folder stays as it is.
+
         Parameters
         ----------
         key
@@ -114,18 +116,27 @@ class Store:
         incoming = self.root / INCOMING / f"{key}.{secrets.token_hex(4)}"
         with full_disk_named(self.path(key)):
             incoming.parent.mkdir(parents=True, exist_ok=True)
+            self.path(key).parent.mkdir(parents=True, exist_ok=True)
+            self._write_digests(key, folder)
             try:
                 shutil.move(folder, incoming)  # a rename where it is the same disk
-                names = sorted(p.relative_to(incoming) for p in incoming.rglob("*") if p.is_file())
-                digests = {name.as_posix(): _digest(incoming / name) for name in names}
-                for name in names:
-                    _sync(incoming / name)
-                record = {"hash": key, "files": digests}
-                (incoming / DIGESTS).write_text(json.dumps(record, indent=1))
-                _sync(incoming / DIGESTS)
                 return self._put(key, incoming)
+            except BaseException:
+                if not folder.exists():  # what took hours to train is not lost with the write
+                    shutil.move(incoming, folder)
+                raise
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
+
+    def _write_digests(self, key: str, folder: Path) -> None:
+        """Write what is in a folder into it, all of it durable."""
+        (folder / DIGESTS).unlink(missing_ok=True)  # of an attempt that failed
+        names = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+        digests = {name.as_posix(): _digest(folder / name) for name in names}
+        for name in names:
+            _sync(folder / name)
+        (folder / DIGESTS).write_text(json.dumps({"hash": key, "files": digests}, indent=1))
+        _sync(folder / DIGESTS)
 
     def receive(self, key: str, folder: Path) -> str:
         """Make a folder `<aa>/<hash>` from another store an entry; say what is wrong with it."""
@@ -174,9 +185,13 @@ class Store:
             raise UserError(f"{self.what} {prefix}: {several} in {self.root}")
         return found[0]
 
-    def lease(self, key: str, **options: float) -> lease.Lease | None:
+    def lease(self, key: str, owner: str = "") -> lease.Lease | None:
         """Take the lease of an entry; None when somebody else works on it."""
-        return lease.acquire(self.root / LEASES / f"{key}.json", **options)
+        return lease.acquire(self.root / LEASES / f"{key}.json", owner)
+
+    def free_leases(self, owner: str) -> None:
+        """Free what the processes of an owner held, all of which have ended."""
+        lease.free(self.root / LEASES, owner)
 
     def holder(self, key: str) -> str | None:
         """Say who works on an entry."""

@@ -60,7 +60,7 @@ class RunFolder:
                 "that can"
             ) from None
         self.path = path
-        if not _try_lock(self._lock, patience=MOMENT):
+        if not try_lock(self._lock, patience=MOMENT):
             self._lock.close()
             raise UserError(
                 f"{path}: this training is running already (process {_holder(path)}); wait for "
@@ -170,7 +170,7 @@ def own_digest(metadata: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
+def try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
     """Lock a file, or tell that others hold it for longer than `patience` seconds."""
     try:
         import fcntl
@@ -195,7 +195,7 @@ def in_use(path: Path) -> bool:
     """Tell whether a process holds the folder; another one that asks, too, is not in the way."""
     try:
         with open(path / LOCK) as file:
-            return not _try_lock(file, shared=True)
+            return not try_lock(file, shared=True)
     except FileNotFoundError:
         return False
 
@@ -345,7 +345,7 @@ def _remove_checkpoints(folder: Path) -> int | None:
     """Remove them and count their bytes; None where a process holds the folder."""
     try:
         with open(folder / LOCK, "r+") as file:
-            if not _try_lock(file):
+            if not try_lock(file):
                 return None
             parts = _checkpoints(folder)
             size = sum(path.stat().st_size for part in parts for path in part.iterdir())
