@@ -180,6 +180,30 @@ def test_mistakes_on_the_command_line(release, tmp_path, arguments, expected):
     assert (expected or "challenge 1: gives [1]; expected [1, 1]") in line
 
 
+@pytest.mark.parametrize("wrong", ["nan", "inf"])
+def test_one_answer_that_is_not_finite_is_told_with_its_trial(release, wrong):
+    submission = written(
+        init="self.calls = 0",
+        forward="self.calls += 1; "
+        f"return torch.full((1, 1), float('{wrong}') if self.calls == 3 else 1.5)",
+        second="return torch.zeros(1, 1)",
+    )
+    recordings = find_recordings(release)
+    score = local_score(submission, recordings, read_participants(release), ScoringParams())
+    row = score.scores.set_index("method").loc["submission"]
+    assert np.isnan(row["challenge1"])
+    assert np.isnan(row["overall"])
+    assert row["challenge2"] > 0
+    first, second = score.predictions[1], score.predictions[2]
+    assert list(np.flatnonzero(~np.isfinite(first["predicted_rt"]))) == [2]
+    assert second["predicted_externalizing"].notna().all()
+    text = " ".join(score_text(score).split())
+    place = f"{wrong} for trial {first['trial'][2]} of {first['recording'][2]}"
+    assert f"Challenge 1: the score is invalid: 1 answer is not finite of {len(first)}" in text
+    assert place in text
+    assert "Challenge 2: the score" not in text
+
+
 def test_nothing_to_score(release):
     recordings = find_recordings(release)
     people = read_participants(release)

@@ -26,7 +26,7 @@ class LocalScore:
     ----------
     scores
         One row per method: `method`, `challenge1`, `challenge2`, `overall`; NRMSE, NaN where
-        there is none.
+        there is none or an answer is not finite.
     predictions
         By challenge, one row per window: `recording`, `subject`, `task`, `run`, `start`
         (samples), of challenge 1 `trial`; the target and `predicted_<target>`.
@@ -77,12 +77,36 @@ def scores_table(
         for number, table in predictions.items():
             values = None if table.empty else predict(table, number)
             true = table[targets[number]].to_numpy(float)
-            found[number] = np.nan if values is None else nrmse(true, values)
-        if not all(np.isnan(value) for value in found.values()):
+            scored = values is not None and np.isfinite(values).all()
+            found[number] = nrmse(true, values) if scored else np.nan
+        if name == "submission" or not all(np.isnan(value) for value in found.values()):
             overall = sum(WEIGHTS[number] * value for number, value in found.items())
             scores = {f"challenge{number}": value for number, value in found.items()}
             rows.append({"method": name, **scores, "overall": overall})
     return pd.DataFrame(rows)
+
+
+def invalid(windows: pd.DataFrame, target: str) -> str | None:
+    """Say why there is no valid score: answers that are not finite, the first with its place.
+
+    Parameters
+    ----------
+    windows
+        As in `LocalScore`.
+    target
+        Name of the target.
+    """
+    answers = windows[f"predicted_{target}"].to_numpy(float)
+    wrong = np.flatnonzero(~np.isfinite(answers))
+    if not len(wrong):
+        return None
+    first = windows.iloc[wrong[0]]
+    where = f"trial {first['trial']}" if "trial" in windows else f"the window at {first['start']}"
+    count = "1 answer is" if len(wrong) == 1 else f"{len(wrong):,} answers are"
+    return (
+        f"the score is invalid: {count} not finite of {len(windows):,}, such as "
+        f"{answers[wrong[0]]} for {where} of {first['recording']}"
+    )
 
 
 def from_demographics(
@@ -146,6 +170,16 @@ def score_text(score: LocalScore) -> str:
             f"Challenge {challenge}: {len(windows):,} windows of {recordings:,} recordings, "
             f"{subjects:,} subjects."
         )
+        problem = invalid(windows, score.targets[challenge])
+        if problem is not None:
+            finite = np.isfinite(windows[f"predicted_{score.targets[challenge]}"])
+            others = nrmse(
+                windows.loc[finite, score.targets[challenge]].to_numpy(float),
+                windows.loc[finite, f"predicted_{score.targets[challenge]}"].to_numpy(float),
+            )
+            lines.append(
+                f"Challenge {challenge}: {problem}. NRMSE of the finite ones: {number(others)}."
+            )
     if score.skipped:
         name, reason = next(iter(score.skipped.items()))
         lines.append(f"Left out: {len(score.skipped)} recordings, such as {name}: {reason}.")

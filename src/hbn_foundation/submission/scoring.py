@@ -25,7 +25,7 @@ from hbn_foundation.progress import say, track
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
 from hbn_foundation.submission.process import Answers, running
-from hbn_foundation.submission.scoreboard import LocalScore, scores_table
+from hbn_foundation.submission.scoreboard import LocalScore, invalid, scores_table
 from hbn_foundation.submission.windows import (
     NotScored,
     crop_starts,
@@ -66,7 +66,8 @@ def local_score(
     Raises
     ------
     UserError
-        When the submission fails or goes over a limit, or nothing is there to score.
+        When the submission fails or goes over a limit, or nothing is there to score. An answer
+        that is not finite makes the score of its challenge invalid, and is told.
     """
     params = params or ScoringParams()
     if not isinstance(submission, Submission):
@@ -76,6 +77,7 @@ def local_score(
     if not job.rows:
         raise UserError(f"score: {job.nothing(skipped)}")
     parts: dict[int, list[pd.DataFrame]] = {1: [], 2: []}
+    told: set[int] = set()
     with running(submission, params.limits, forbids=False) as process:
         for row in track(job.rows, "Scoring recordings"):
             try:
@@ -89,6 +91,9 @@ def local_score(
                 )
                 _check_answers(challenge, answers)
                 windows[f"predicted_{job.targets[challenge]}"] = answers.values
+                if invalid(windows, job.targets[challenge]) and challenge not in told:
+                    told.add(challenge)
+                    say(f"Challenge {challenge}: {invalid(windows, job.targets[challenge])}")
                 parts[challenge].append(windows[job.columns(challenge)])
         noted = process.noted
     predictions = {number: _joined(tables, job.columns(number)) for number, tables in parts.items()}
@@ -175,13 +180,10 @@ def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 
 def _check_answers(challenge: int, answers: Answers) -> None:
-    """Refuse answers that the harness could make no score of: it takes the first of each row."""
-    if np.isfinite(answers.values).all():
-        return
-    if answers.wrong_shapes:
+    """Refuse answers of a shape that the harness makes no score of: it takes the first of each."""
+    if not np.isfinite(answers.values).all() and answers.wrong_shapes:
         found, expected = answers.wrong_shapes[0]
         raise UserError(f"challenge {challenge}: gives {found}; expected {expected}")
-    raise UserError(f"challenge {challenge}: gives a value that is not finite")
 
 
 def of_subjects(
