@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from hbn_foundation.bases_cli import bases
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.supervision.supervisor import TrainingStopped
+from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 
 WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,7 +40,8 @@ def _run(**options: Any) -> Any:
         click.secho(f"Error: {Path.cwd()} lies in no project", fg="red", err=True)
         sys.exit(1)
     try:
-        return kedro_run.callback(**options)
+        with stopped_at_once():
+            return kedro_run.callback(**options)
     except Exception as error:
         line = one_line(error)
         stopped = stop_signal(error)

@@ -35,12 +35,11 @@ def test_a_signal_ends_the_workers_and_says_how_to_go_on(tmp_path, number):
     thread = threading.Thread(target=send)
     thread.start()
     with (
-        pytest.raises(TrainingStopped, match=f"Stopped by {number.name}.*goes on there") as caught,
-        stopped_at_once(tmp_path),
+        pytest.raises(TrainingStopped, match=f"Stopped by {number.name}.*goes on") as caught,
+        stopped_at_once(),
     ):
         list(side_by_side(sleep_named, [str(tmp_path)] * 2, 2, "n_jobs"))
     thread.join()
-    assert str(tmp_path) in str(caught.value)
     assert caught.value.signal_number == number
     assert signal.getsignal(number) is before
     workers = [int(path.name) for path in tmp_path.iterdir()]
@@ -55,9 +54,9 @@ def terminate_and_catch() -> None:
         pytest.fail("caught")
 
 
-def test_who_catches_every_exception_does_not_catch_a_signal(tmp_path):
+def test_who_catches_every_exception_does_not_catch_a_signal():
     """A handler of the log would, in the midst of a line."""
-    with pytest.raises(TrainingStopped), stopped_at_once(tmp_path):
+    with pytest.raises(TrainingStopped), stopped_at_once():
         terminate_and_catch()
 
 

@@ -23,7 +23,6 @@ from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_fo
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
-from hbn_foundation.training.supervision.supervisor import stopped_at_once
 
 if TYPE_CHECKING:
     from hbn_foundation.models.params import EncoderParams
@@ -157,11 +156,10 @@ def cross_validate(
     Path(work_dir).mkdir(parents=True, exist_ok=True)
     prune_scratch(Path(work_dir), "pretraining-*", trainer, n_jobs)
     running = side_by_side(_run_in_worker, waiting, n_jobs, "evaluation.repeats.n_jobs")
-    with stopped_at_once(Path(work_dir)):
-        for fold in track(running, "cross-validation folds", total=len(waiting)):
-            auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
-            text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
-            say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: {text}")
+    for fold in track(running, "cross-validation folds", total=len(waiting)):
+        auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
+        text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
+        say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: {text}")
     rows = [row for fold in folds for row in fold_rows(fold.repeat, fold.fold, _read(fold))]
     return fold_table(rows)
 

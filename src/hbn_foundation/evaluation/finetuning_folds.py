@@ -41,7 +41,6 @@ from hbn_foundation.evaluation.side_by_side import prune_scratch, side_by_side
 from hbn_foundation.labels.metric_names import check_metric
 from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.progress import say, track
-from hbn_foundation.training.supervision.supervisor import stopped_at_once
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.targets import WindowTargets
@@ -111,11 +110,10 @@ def compare_plans(
         say(f"comparison: {len(runs) - len(waiting)} of {len(runs)} runs are kept")
     n_jobs = params.repeats.n_jobs if folds[0].device_plan["chosen"] == "cpu" else 1
     prune_scratch(Path(params.work_dir), "training-*", recipe.trainer, n_jobs)
-    with stopped_at_once(Path(params.work_dir)):
-        _pretrain_all(waiting, n_jobs)
-        running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
-        for run in track(running, "fine-tuning runs", total=len(waiting)):
-            say(_said(run))
+    _pretrain_all(waiting, n_jobs)
+    running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
+    for run in track(running, "fine-tuning runs", total=len(waiting)):
+        say(_said(run))
     results = [read_result(run, path) for run, path in zip(runs, paths, strict=True)]
     table = pd.concat([rows for rows, _ in results], ignore_index=True)
     first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]

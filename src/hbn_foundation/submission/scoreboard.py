@@ -77,8 +77,8 @@ def scores_table(
         for number, table in predictions.items():
             values = None if table.empty else predict(table, number)
             true = table[targets[number]].to_numpy(float)
-            scored = values is not None and np.isfinite(values).all()
-            found[number] = nrmse(true, values) if scored else np.nan
+            valid = values is not None and np.isfinite(values).all()
+            found[number] = nrmse(true, np.asarray(values)) if valid else np.nan
         if name == "submission" or not all(np.isnan(value) for value in found.values()):
             overall = sum(WEIGHTS[number] * value for number, value in found.items())
             scores = {f"challenge{number}": value for number, value in found.items()}

@@ -48,7 +48,6 @@ from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
-from hbn_foundation.training.supervision.supervisor import stopped_at_once
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -189,10 +188,9 @@ def learning_curve(
         )
     for start in (FINE_TUNED, SCRATCH):
         prune_scratch(Path(params.work_dir), f"training-*/{start}", recipe.trainer, n_jobs)
-    with stopped_at_once(Path(params.work_dir)):
-        running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
-        for run in track(running, "learning curve", total=len(waiting)):
-            say(_said(run))
+    running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
+    for run in track(running, "learning curve", total=len(waiting)):
+        say(_said(run))
     table = pd.concat([_read(run) for run in runs], ignore_index=True)
     return table[[*FIRST, *(name for name in table if name not in FIRST)]]
 

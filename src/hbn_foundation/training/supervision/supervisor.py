@@ -6,6 +6,7 @@ Imports neither torch nor Lightning: it must go on when they hang.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -48,9 +49,13 @@ class TrainingStopped(UserError):  # noqa: N818 - says what happened
         return type(self), (str(self), self.signal_number)
 
 
+class Stop(BaseException):
+    """Passes through whoever catches every Exception, as a handler of the log does."""
+
+
 @contextmanager
-def stopped_at_once(folder: Path) -> Iterator[None]:
-    """Raise `TrainingStopped` on SIGINT or SIGTERM inside the block: for work in other processes.
+def stopped_at_once() -> Iterator[None]:
+    """Raise `TrainingStopped` on SIGINT or SIGTERM inside the block; a second one ends at once.
 
     A supervisor inside the block, in this process, takes them itself.
     """
@@ -58,20 +63,20 @@ def stopped_at_once(folder: Path) -> Iterator[None]:
         yield
         return
 
-    class Stop(BaseException):
-        """Passes through whoever catches every Exception, as a handler of the log does."""
-
     def stop(number: int, _: Any) -> None:
+        for each in before:  # whoever cannot wait until all is closed need not
+            signal.signal(each, lambda again, _: os._exit(128 + again))
         raise Stop(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     except Stop as stopped:
         number = signal.Signals(stopped.args[0])
         raise TrainingStopped(
-            f"Stopped by {number.name}; what is done is kept in {folder}, the same command goes on "
-            "there",
+            f"Stopped by {number.name}; what is done is kept, the same command goes on there",
             number,
         ) from None
     finally:
