@@ -6,7 +6,9 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from hbn_foundation.labels.params import SplitParams, TrialParams
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.io.placed_subjects import PlacedSubjectsDataset
+from hbn_foundation.labels.params import LabelParams, SplitParams, TrialParams
 from hbn_foundation.pipelines import ingestion
 from hbn_foundation.pipelines.ingestion import nodes
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
@@ -20,13 +22,19 @@ def catalog(tiny_bids, tmp_path) -> DataCatalog:
         "selection": SelectionParams(),
         "cleaning": CleaningParams(),
         "store": BuildParams(path=str(tmp_path / "signals"), n_jobs=1),
-        "splits": SplitParams(method="stratified"),
+        "splits": SplitParams(),
         "trials": TrialParams(),
         "windows": WindowParams(),
     }
-    return DataCatalog(
-        {f"params:ingestion.{name}": MemoryDataset(value) for name, value in parameters.items()}
-    )
+    given = {f"params:ingestion.{name}": value for name, value in parameters.items()}
+    given |= {
+        "params:foundation.evaluation": EvaluationParams(),
+        "params:finetuning.label": LabelParams(),
+    }
+    catalog = DataCatalog({name: MemoryDataset(value) for name, value in given.items()})
+    for name in ("placed_before", "placed_subjects"):
+        catalog[name] = PlacedSubjectsDataset(filepath=str(tmp_path / "placed.csv"))
+    return catalog
 
 
 def run(catalog: DataCatalog, *to_outputs: str) -> dict:
@@ -49,6 +57,26 @@ def test_every_subject_is_in_one_split(catalog):
     splits = run(catalog, "splits")["splits"]
     assert splits["subject"].is_unique
     assert set(splits["split"]) == {"train", "validation", "test"}
+
+
+def test_a_run_with_more_subjects_moves_nobody(catalog, tmp_path):
+    catalog["params:ingestion.selection"] = SelectionParams(max_subjects=4)
+    few = run(catalog, "splits")["splits"]
+    catalog["params:ingestion.selection"] = SelectionParams()
+    more = run(catalog, "splits")["splits"]
+    assert len(few) == 4
+    assert len(more) == 6
+    assert len(few.merge(more, on=["subject", "split"])) == 4
+    assert set(more["method"]) == {"stratified"}
+    assert len((tmp_path / "placed.csv").read_text().splitlines()) == 7
+
+
+def test_splits_are_stratified_by_what_is_learned_of_subjects(catalog, caplog):
+    learned = LabelParams(kind="participant", column="p_factor", type="regression")
+    catalog["params:finetuning.label"] = learned
+    with caplog.at_level("INFO"):
+        run(catalog, "splits")
+    assert "stratified by p_factor, age, sex" in caplog.text
 
 
 def test_participants_are_those_of_the_recordings(catalog):

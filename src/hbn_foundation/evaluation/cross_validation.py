@@ -20,11 +20,12 @@ from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance, provenance
 from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, side_by_side
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
-from hbn_foundation.labels.splits import repeated_splits
+from hbn_foundation.labels.folds import repeated_splits
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
+    from hbn_foundation.labels.params import LabelParams
     from hbn_foundation.models.params import EncoderParams
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.store import SignalStore
@@ -178,14 +179,21 @@ def make_folds(
     window: WindowParams,
     device_plan: dict[str, Any],
     supervision: SupervisionParams | None = None,
+    label: LabelParams | None = None,
 ) -> list[Fold]:
-    """List the folds; parameters as for `cross_validate`, `repeats` says how many."""
+    """List the folds; parameters as for `cross_validate`, `repeats` says how many.
+
+    `label` is what is learned, by default that of the evaluation: where it is of subjects, the
+    folds are stratified by it.
+    """
     # once, in this process: a file that changes meanwhile must not move the results of a fold
     origin = provenance(trainer.precision, device_plan)
     return [
         Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
              evaluation, window, device_plan, Path(work_dir), origin, supervision)
-        for repeat, fold, splits in subject_folds(windows, repeats)
+        for repeat, fold, splits in subject_folds(
+            windows, repeats, participants, label or evaluation.label
+        )
     ]  # fmt: skip
 
 
@@ -239,11 +247,13 @@ def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame, str]:
 
 
 def subject_folds(
-    windows: pd.DataFrame, repeats: RepeatParams
+    windows: pd.DataFrame, repeats: RepeatParams, participants: pd.DataFrame, label: LabelParams
 ) -> Iterator[tuple[int, int, pd.DataFrame]]:
     """Yield repeat, fold and its `subject` and `split`."""
-    subjects = windows["subject"].unique().tolist()
-    table = repeated_splits(subjects, repeats.folds, repeats.repeats, repeats.seed)
+    table = repeated_splits(
+        windows["subject"].unique().tolist(), repeats.folds, repeats.repeats, repeats.seed,
+        participants=participants, label=label,
+    )  # fmt: skip
     for _, part in table.groupby(["repeat", "fold"]):
         place = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
         yield *place, part[["subject", "split"]].reset_index(drop=True)

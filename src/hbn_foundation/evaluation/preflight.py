@@ -14,7 +14,8 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.sample import labelled_windows
-from hbn_foundation.labels.splits import check_disjoint, repeated_splits
+from hbn_foundation.labels.folds import repeated_splits
+from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
@@ -98,7 +99,7 @@ def check_before_training(
         sfreq=store.sfreq,
         h_freq=_highest_passed(store),
     )
-    for name, table in _divisions(windows, splits, evaluation):
+    for name, table in _divisions(windows, splits, participants, evaluation):
         try:
             _check_labels(windows, table, participants, objective, evaluation)
         except UserError as error:
@@ -151,7 +152,10 @@ def _check_objective(
 
 
 def _divisions(
-    windows: pd.DataFrame, splits: pd.DataFrame | None, evaluation: EvaluationParams
+    windows: pd.DataFrame,
+    splits: pd.DataFrame | None,
+    participants: pd.DataFrame,
+    evaluation: EvaluationParams,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Every division of the subjects that is trained on, with its name; that of the run first."""
     if splits is not None:
@@ -160,8 +164,10 @@ def _divisions(
     repeats = evaluation.repeats
     if repeats is None:
         return
-    subjects = windows["subject"].unique().tolist()
-    folds = repeated_splits(subjects, repeats.folds, repeats.repeats, repeats.seed)
+    folds = repeated_splits(
+        windows["subject"].unique().tolist(), repeats.folds, repeats.repeats, repeats.seed,
+        participants=participants, label=evaluation.label,
+    )  # fmt: skip
     for _, part in folds.groupby(["repeat", "fold"]):
         repeat, fold = part["repeat"].iloc[0] + 1, part["fold"].iloc[0] + 1
         yield f"evaluation.repeats, repeat {repeat} fold {fold}", part[["subject", "split"]]

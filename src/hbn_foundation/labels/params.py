@@ -18,10 +18,12 @@ TRAIN_RELEASES = ("R1", "R2", "R3", "R4", "R6", "R7", "R8", "R9", "R10", "R11")
 class SplitParams(Params):
     """How the subjects are divided into training, validation and test."""
 
-    method: Literal["hash", "stratified", "release"] = Field(
-        "hash",
-        description="hash: each subject by its own hash, so that new subjects move nobody; "
-        "stratified: exact shares within age, sex and site; release: by the release column.",
+    method: Literal["auto", "hash", "stratified", "release"] = Field(
+        "auto",
+        description="auto: stratified below 200 subjects, hash from there on; decided at the "
+        "first run, and who has been placed stays there; stratified: exact shares within what is "
+        "learned of subjects, age, sex and site; hash: each subject by its own hash; release: by "
+        "the release column.",
     )
     train: float = Field(0.7, gt=0, le=1, description="Share of the training subjects.")
     validation: float = Field(0.15, ge=0, lt=1, description="Share of the validation subjects.")
@@ -36,7 +38,7 @@ class SplitParams(Params):
     keep: str | None = Field(
         None,
         description="An earlier splits CSV (subject, split) whose subjects keep their place; "
-        "for the method stratified, where new subjects could move others.",
+        "for the methods stratified and auto, which then looks at no other earlier place.",
     )
     release_column: str = Field("release_number", description="Column that names the release.")
     train_releases: tuple[str, ...] = Field(
@@ -64,8 +66,8 @@ class SplitParams(Params):
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
             raise ValueError(f"train + validation + test must be 1, found {total:g}")
-        if self.keep is not None and self.method != "stratified":
-            raise ValueError(f"keep goes with the method stratified, found {self.method}")
+        if self.keep is not None and self.method not in ("auto", "stratified"):
+            raise ValueError(f"keep goes with the methods auto and stratified, found {self.method}")
         named = [release for releases in self.releases.values() for release in releases]
         twice = sorted({release for release in named if named.count(release) > 1})
         if twice:

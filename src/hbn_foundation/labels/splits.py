@@ -6,32 +6,44 @@ other more than two people do, so any other division measures how well people ar
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.params import SPLITS, SplitParams
-from hbn_foundation.labels.strata import fill_quotas, strata
+from hbn_foundation.labels.params import SPLITS, LabelParams, SplitParams
+from hbn_foundation.labels.strata import (
+    class_strata,
+    divide,
+    joined,
+    position,
+    strata,
+    strata_columns,
+)
 from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 
+HASHED_FROM = 200
+"""So many subjects are divided by hash where the method is `auto`, fewer by strata."""
+PLACED_COLUMNS = ("division", "method", "subject", "split")
+
 
 def split_subjects(
-    subjects: Sequence[str], participants: pd.DataFrame, params: SplitParams
+    subjects: Sequence[str],
+    participants: pd.DataFrame,
+    params: SplitParams,
+    earlier: pd.DataFrame | None = None,
+    labels: Sequence[LabelParams] = (),
 ) -> pd.DataFrame:
-    """Divide subjects by hash, by exact shares within strata, or by release.
+    """Divide subjects with exact shares within strata, by hash, or by release.
 
-    `hash` places each subject by a hash of the seed and its own name. It is the default because
-    a larger data set then leaves everybody where they were, and a model pretrained on the smaller
-    one stays clean. The price is that the shares hold only on average: a place that never changes
-    can depend on nothing but the subject itself, hence not on how many others of the same age
-    and sex there are, so such a division cannot be stratified exactly. `stratified` gives exact
-    shares within strata; new subjects may then move others unless `keep` names the earlier
-    splits. `release` follows the releases of the data set.
+    `stratified` gives exact shares within strata. `hash` places each subject by a hash of the
+    seed and its own name: new subjects move nobody, but the shares hold only on average, which
+    is far off for few subjects. `auto` takes the first below 200 subjects and the second from
+    there on; what it decided and where each subject was placed is kept in a table, so that a
+    data set that grows goes on by the same method and moves nobody. `release` follows the
+    releases of the data set.
 
     Parameters
     ----------
@@ -41,11 +53,16 @@ def split_subjects(
         Table with the column `subject`.
     params
         Method, shares and seed.
+    earlier
+        Where `auto` placed subjects before: `PLACED_COLUMNS`, as `placed_subjects` gives them.
+        Rows of another division (other seed, shares or strata) count for nothing.
+    labels
+        What is learned: classes of subjects are stratified by, before anything else.
 
     Returns
     -------
     pandas.DataFrame
-        One row per subject: `subject`, `split` (train, validation or test), `stratum`.
+        One row per subject: `subject`, `split` (train, validation or test), `stratum`, `method`.
 
     Raises
     ------
@@ -60,94 +77,100 @@ def split_subjects(
             f"splits: {len(names)} subjects cannot be divided into {', '.join(wanted)}; "
             f"at least {len(wanted)} are needed"
         )
+    classes = class_strata(names, participants, labels)
     stratum = strata(names, participants, params.stratify, params.age_bins)
-    if params.method == "release":
+    method, kept = _decided(len(names), params, earlier)
+    if method == "release":
         places = _by_release(names, participants, params)
-    elif params.method == "stratified":
-        order = sorted(names, key=lambda subject: position(subject, params.seed))
-        places = fill_quotas(stratum.loc[order], params.shares, _kept(params.keep))
+    elif method == "stratified":
+        places = divide(joined(classes), stratum, params.shares, params.seed, kept)
     else:
-        places = {subject: _by_hash(subject, params) for subject in names}
+        places = {subject: kept.get(subject) or _by_hash(subject, params) for subject in names}
     placed = [subject for subject in names if subject in places]
-    splits = pd.DataFrame(
-        {
-            "subject": placed,
-            "split": [places[subject] for subject in placed],
-            "stratum": stratum.loc[placed].to_numpy(),
-        }
-    )
-    _none_empty(splits, wanted, params)
+    columns = {"split": [places[name] for name in placed], "stratum": stratum[placed].to_numpy()}
+    splits = pd.DataFrame({"subject": placed, **columns, "method": method})
+    n_kept = len(set(placed) & set(kept))
+    _none_empty(splits, wanted, params.seed, n_kept)
+    by = strata_columns(names, participants, params.stratify)
+    say(_told(splits, [*classes, *by], n_kept))
     return splits
 
 
-def position(subject: str, seed: int) -> float:
-    """Place a subject in [0, 1) by its name and the seed alone."""
-    digest = hashlib.blake2b(f"{seed}:{subject}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53
-
-
-def repeated_splits(
-    subjects: Sequence[str],
-    n_folds: int = 5,
-    n_repeats: int = 2,
-    seed: int = 0,
-    n_validation: int | None = None,
-) -> pd.DataFrame:
-    """Divide subjects repeatedly into folds for a cross-validation.
-
-    In each repeat the subjects are shuffled and dealt into folds; each fold is the test set once.
-    Of the other subjects some validate (every choice is made on them) and the rest train.
+def placed_subjects(splits: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+    """List where a division placed its subjects, for later divisions of a data set that grows.
 
     Parameters
     ----------
-    subjects
-        Subjects, repeated ones count once; their order does not matter.
-    n_folds, n_repeats
-        How many folds, and how often.
-    seed
-        Another seed gives other folds.
-    n_validation
-        How many subjects validate; by default as many as are tested, but no more than a third of
-        those that are not.
+    splits
+        As `split_subjects` gives them.
+    params
+        That they were made with.
 
     Returns
     -------
     pandas.DataFrame
-        Columns `repeat`, `fold`, `subject`, `split`, one row per subject in each fold.
+        `PLACED_COLUMNS`; empty where the method is not `auto`, or `keep` names a table of one's
+        own.
+    """
+    rows = splits if params.method == "auto" and params.keep is None else splits.iloc[:0]
+    return rows.assign(division=_division(params))[list(PLACED_COLUMNS)].reset_index(drop=True)
+
+
+def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
+    """Add subjects to those that have a place already.
 
     Raises
     ------
     UserError
-        When there are too few subjects.
+        A subject was placed otherwise in the meantime, by a run beside this one.
     """
-    names = np.array(sorted({str(subject) for subject in subjects}), dtype=object)
-    if n_folds < 2:
-        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
-    largest = -(-len(names) // n_folds)
-    validating = _n_validating(len(names), largest) if n_validation is None else n_validation
-    if len(names) < n_folds or validating < 1 or len(names) - largest - validating < 1:
+    both = pd.concat([earlier, placed], ignore_index=True).drop_duplicates()
+    twice = both[both.duplicated(["division", "subject"])]
+    if len(twice):
         raise UserError(
-            f"repeats: {len(names)} subjects do not give {n_folds} folds with subjects left to "
-            f"train and {validating} to validate"
+            f"splits: another run has just placed {len(twice)} of these subjects otherwise "
+            f"({some(twice['subject'])}); run this again"
         )
-    parts = []
-    for repeat in range(n_repeats):
-        random = np.random.default_rng([seed, repeat])
-        folds = np.array_split(random.permutation(names), n_folds)
-        for fold, test in enumerate(folds):
-            others = random.permutation(names[~np.isin(names, test)])
-            n_held = _n_validating(len(names), len(test)) if n_validation is None else n_validation
-            split = dict.fromkeys(others, "train")
-            split.update(dict.fromkeys(others[:n_held], "validation"))
-            split.update(dict.fromkeys(test, "test"))
-            columns = {"subject": list(names), "split": [split[name] for name in names]}
-            parts.append(pd.DataFrame({"repeat": repeat, "fold": fold, **columns}))
-    return pd.concat(parts, ignore_index=True)
+    return both
 
 
-def _n_validating(n_subjects: int, n_tested: int) -> int:
-    """Count the subjects that validate where nobody says: two thirds of the others are to train."""
-    return max(1, min(n_tested, (n_subjects - n_tested) // 3))
+def _division(params: SplitParams) -> str:
+    """Name what a division depends on: with another seed, shares or strata it is another one."""
+    shares = "/".join(f"{share:g}" for share in params.shares.values())
+    by = "default" if params.stratify is None else ",".join(params.stratify)
+    return f"seed {params.seed}, shares {shares}, strata {by}, bins {params.age_bins}"
+
+
+def _decided(
+    n_subjects: int, params: SplitParams, earlier: pd.DataFrame | None
+) -> tuple[str, dict[str, str]]:
+    """Return the method, and the places that subjects have already."""
+    method, before = params.method, pd.DataFrame(columns=["subject", "split"])
+    if params.keep is not None:
+        before = _kept(params.keep)
+    elif method == "auto" and earlier is not None:
+        before = earlier[earlier["division"] == _division(params)]
+    if method == "auto" and len(before) and "method" in before:
+        method = str(before["method"].iloc[0])  # type: ignore[assignment]
+    elif method == "auto":
+        method = "stratified" if n_subjects < HASHED_FROM else "hash"
+    return method, dict(zip(before["subject"], before["split"], strict=True))
+
+
+def _told(splits: pd.DataFrame, by: Iterable[str], n_kept: int) -> str:
+    """One line: who is where, by what, and what is not known."""
+    counts = splits["split"].value_counts()
+    numbers = ", ".join(f"{name} {counts.get(name, 0)}" for name in SPLITS)
+    how = str(splits["method"].iloc[0])
+    if how == "stratified":
+        by = list(dict.fromkeys(by))
+        unknown = " and ".join(name for name in ("age", "sex") if name not in by)
+        how = f"stratified by {', '.join(by)}" if by else "not stratified"
+        how += f"; {unknown} of these subjects unknown" if unknown else ""
+    else:
+        how = f"by {how}, not stratified"
+    keep = f"; {n_kept} keep the place that they had" if n_kept else ""
+    return f"splits: {len(splits)} subjects, {numbers} ({how}{keep})"
 
 
 def check_disjoint(splits: pd.DataFrame) -> None:
@@ -266,10 +289,8 @@ def _by_release(
     return places
 
 
-def _kept(path: str | None) -> dict[str, str]:
-    """Read the places that subjects have already."""
-    if path is None:
-        return {}
+def _kept(path: str) -> pd.DataFrame:
+    """Read the places that subjects have already: `subject`, `split`, maybe `method`."""
     if not Path(path).is_file():
         raise UserError(f"splits: keep names {path}, which is not a file")
     try:
@@ -284,17 +305,22 @@ def _kept(path: str | None) -> dict[str, str]:
         found = some(strange) or "an empty one"
         raise UserError(f"{path}: expected the splits {', '.join(SPLITS)}, found {found}")
     check_disjoint(table)
-    return dict(zip(table["subject"], table["split"], strict=True))
+    if "method" in table and not table["method"].isin(["hash", "stratified"]).all():
+        table = table.drop(columns="method")
+    return table
 
 
-def _none_empty(splits: pd.DataFrame, wanted: Sequence[str], params: SplitParams) -> None:
+def _none_empty(splits: pd.DataFrame, wanted: Sequence[str], seed: int, n_kept: int) -> None:
     counts = splits["split"].value_counts()
     if all(counts.get(split, 0) for split in wanted):
         return
     found = ", ".join(f"{split} {counts.get(split, 0)}" for split in wanted)
-    hint = {
-        "hash": f"try another seed than {params.seed} or method: stratified",
-        "stratified": "add subjects or raise the share of the empty split",
-        "release": "check train_releases, validation_releases and test_releases",
-    }[params.method]
+    hint = "check train_releases, validation_releases and test_releases"
+    if n_kept:
+        hint = (
+            f"{n_kept} of them keep the place of an earlier division; add subjects, or divide "
+            f"anew by another seed than {seed}"
+        )
+    elif len(splits) and splits["method"].iloc[0] == "hash":
+        hint = f"try another seed than {seed} or method: stratified"
     raise UserError(f"splits: a split has no subjects ({found}); {hint}")

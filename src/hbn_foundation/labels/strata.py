@@ -1,25 +1,56 @@
-"""Strata of subjects, and exact shares within them."""
+"""Strata of subjects, and whole numbers of subjects for shares of them."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.targets import UNKNOWN as NO_CLASS
+from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.labels.wording import written
 
 USUAL_COLUMNS = ("age", "sex", "site", "release_number")
+BINS = 3
 UNKNOWN = "unknown"
+Part = TypeVar("Part", str, int)
+
+
+def strata_columns(
+    subjects: Sequence[str], participants: pd.DataFrame, columns: Sequence[str] | None = None
+) -> list[str]:
+    """Name the columns that make strata: those of which at least one subject's value is known.
+
+    Raises
+    ------
+    UserError
+        When a column is asked for that the table does not have.
+    """
+    there = [name for name in participants.columns if name != "subject"]
+    missing = [name for name in columns or () if name not in there]
+    if missing:
+        raise UserError(
+            f"splits: stratify asks for {', '.join(missing)}, but participants.tsv has "
+            f"{', '.join(there) or 'no columns'}"
+        )
+    people = participants[participants["subject"].isin(list(subjects))]
+    wanted = [name for name in USUAL_COLUMNS if name in there] if columns is None else columns
+    return [name for name in wanted if people[name].notna().any()]
 
 
 def strata(
     subjects: Sequence[str],
     participants: pd.DataFrame,
-    columns: Sequence[str] | None,
-    n_bins: int,
+    columns: Sequence[str] | None = None,
+    n_bins: int = BINS,
 ) -> pd.Series:
     """Name the stratum of each subject, such as `age 6.1-9.2 · sex F`.
 
@@ -44,20 +75,57 @@ def strata(
     UserError
         When a column is asked for that the table does not have.
     """
-    known = [name for name in participants.columns if name != "subject"]
-    if columns is None:
-        columns = [name for name in USUAL_COLUMNS if name in known]
-    missing = [name for name in columns if name not in known]
-    if missing:
-        raise UserError(
-            f"splits: stratify asks for {', '.join(missing)}, but participants.tsv has "
-            f"{', '.join(known) or 'no columns'}"
-        )
-    table = participants.set_index("subject").reindex(list(subjects))
-    names = pd.Series("", index=table.index, dtype=object)
-    for column in columns:
-        names = names + " · " + column + " " + _levels(table[column], n_bins)
-    return names.str.removeprefix(" · ").replace("", "all").rename("stratum")
+    columns = strata_columns(subjects, participants, columns)
+    table = participants.set_index("subject").reindex(list(subjects))[columns]
+    return joined(table.apply(_levels, n_bins=n_bins)).rename("stratum")
+
+
+def class_strata(
+    subjects: Sequence[str], participants: pd.DataFrame, labels: Iterable[LabelParams]
+) -> pd.DataFrame:
+    """Name the class of each subject in every label that says something of a whole subject.
+
+    Parameters
+    ----------
+    subjects
+        The subjects that are divided.
+    participants
+        A table with the column `subject`.
+    labels
+        What is learned; labels of tasks and trials, and those that these subjects' values do not
+        make, are passed over: the latter are an error where they are learned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A column per label, named as its column of the participants, indexed by subject; numbers
+        by quantile bin.
+    """
+    classes = pd.DataFrame(index=list(subjects))
+    for label in labels:
+        if label.kind == "participant" and label.column not in classes:
+            with contextlib.suppress(UserError):
+                classes[str(label.column)] = _classes(subjects, participants, label)
+    return classes
+
+
+def joined(classes: pd.DataFrame) -> pd.Series:
+    """Join the columns of a table to one name per row; `all` without a column."""
+    names = pd.Series("", index=classes.index, dtype=object)
+    for column in classes:
+        names = names + f" · {column} " + classes[column]
+    return names.str.removeprefix(" · ").replace("", "all")
+
+
+def _classes(subjects: Sequence[str], participants: pd.DataFrame, label: LabelParams) -> list[str]:
+    if label.type == "regression":
+        known = participants.set_index("subject").reindex(list(subjects))
+        if label.column not in known:
+            raise UserError(f"labels: column {label.column} is not in participants.tsv")
+        return _levels(known[label.column], BINS).tolist()
+    each = pd.DataFrame({"subject": list(subjects)})
+    classes, titles = window_labels(each, participants, label, subjects)
+    return [UNKNOWN if number == NO_CLASS else titles[number] for number in classes]
 
 
 def _levels(values: pd.Series, n_bins: int) -> pd.Series:
@@ -75,48 +143,101 @@ def _levels(values: pd.Series, n_bins: int) -> pd.Series:
     return pd.Series(names, index=values.index, dtype=object)
 
 
-def fill_quotas(
-    ordered: pd.Series, shares: Mapping[str, float], kept: Mapping[str, str]
-) -> dict[str, str]:
-    """Give each subject a split, every stratum divided as exactly as whole people allow.
+def position(text: str, seed: int | str) -> float:
+    """Place a subject in [0, 1) by its name and the seed alone."""
+    digest = hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
 
-    Within a stratum the count of a split differs from its exact share by less than one person
-    (kept subjects aside). What rounding owes to a split is carried to the next stratum, so that
-    the totals come out right too although most strata are small.
+
+def apportion(n: int, shares: Mapping[Part, float]) -> dict[Part, int]:
+    """Divide n by shares into whole numbers by largest remainder.
+
+    Each number differs from its exact share by less than one, but for this: a part with a share
+    has at least one where n is enough for that.
 
     Parameters
     ----------
-    ordered
-        Stratum of each subject, indexed by subject; the order decides who comes first.
+    n
+        What is divided.
     shares
-        Share of each split; they add up to one.
+        Of each part, above 0 or 0; they need not add up to one. Of equal remainders the first
+        part's counts more.
+    """
+    total = sum(shares.values()) or 1.0
+    exact = {part: n * share / total for part, share in shares.items()}
+    counts = {part: math.floor(number + 1e-9) for part, number in exact.items()}
+    by_remainder = sorted(shares, key=lambda part: round(counts[part] - exact[part], 9))
+    for part in by_remainder[: n - sum(counts.values())]:
+        counts[part] += 1
+    wanted = [part for part in shares if shares[part] > 0]
+    for part in wanted if n >= len(wanted) else []:
+        if not counts[part]:
+            counts[max(wanted, key=lambda other: counts[other])] -= 1
+            counts[part] = 1
+    return counts
+
+
+def divide(
+    classes: pd.Series,
+    stratum: pd.Series,
+    shares: Mapping[Part, float],
+    seed: int | str,
+    kept: Mapping[str, Part] | None = None,
+) -> dict[str, Part]:
+    """Give each subject a part: totals by `apportion`, classes and strata spread over the parts.
+
+    Within a class the parts are apportioned, too, so that each part has a subject of every class
+    that has as many subjects as there are parts. Within a class, subjects are dealt stratum by
+    stratum, always to the part that is furthest behind its share.
+
+    Parameters
+    ----------
+    classes, stratum
+        Of each subject, indexed by subject.
+    shares
+        Of each part.
+    seed
+        Decides the order of strata and of subjects within one.
     kept
-        Splits of subjects that have a place already.
+        Parts of subjects that have one already; the others make up for them as far as they can.
 
     Returns
     -------
     dict
-        The split of each subject of `ordered`.
+        The part of each subject.
     """
-    names = [str(subject) for subject in ordered.index]
-    places = {subject: kept[subject] for subject in names if subject in kept}
-    carried = dict.fromkeys(shares, 0.0)
-    for _, members in ordered.groupby(ordered, sort=True):
-        owed = {split: share * len(members) for split, share in shares.items()}
-        for subject in members.index:
-            if subject in places:
-                owed[places[subject]] -= 1
-        for subject in members.index:
-            if subject not in places:
-                places[subject] = _most_owed(owed, carried)
-                owed[places[subject]] -= 1
-        carried = {split: carried[split] + owed[split] for split in shares}
-    return places
+    kept = kept or {}
+    left = apportion(len(classes), shares)
+    parts: dict[str, Part] = {}
+    by_size = sorted(classes.groupby(classes), key=lambda item: (len(item[1]), item[0]))
+    for _, members in by_size:
+        key = {
+            name: (position(stratum[name], seed), stratum[name], position(name, seed))
+            for name in members.index
+        }
+        quota = apportion(len(members), {part: max(n, 0) for part, n in left.items()})
+        dealt = _deal(sorted(key, key=key.__getitem__), quota, kept)
+        for part in dealt.values():
+            left[part] -= 1
+        parts |= dealt
+    return parts
 
 
-def _most_owed(owed: Mapping[str, float], carried: Mapping[str, float]) -> str:
-    whole = [split for split in owed if owed[split] >= 1 - 1e-9]
-    if whole:
-        return max(whole, key=lambda split: owed[split])
-    part = [split for split in owed if owed[split] > 1e-9]
-    return max(part or owed, key=lambda split: owed[split] + carried[split])
+def _deal(
+    names: Sequence[str], quota: Mapping[Part, int], kept: Mapping[str, Part]
+) -> dict[str, Part]:
+    left, given = dict(quota), dict.fromkeys(quota, 0)
+    for name in names:
+        if name in kept:
+            left[kept[name]] -= 1
+    parts: dict[str, Part] = {}
+    for place, name in enumerate(names, start=1):
+        if name in kept:
+            part = kept[name]
+        else:
+            due = {part: quota[part] * place / len(names) - given[part] for part in quota}
+            part = max((part for part in quota if left[part] > 0), key=lambda one: due[one])
+            left[part] -= 1
+        given[part] += 1
+        parts[name] = part
+    return parts

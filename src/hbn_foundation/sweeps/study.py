@@ -17,7 +17,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import position
+from hbn_foundation.labels.strata import position
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.labels.wording import some
 from hbn_foundation.sweeps.specs import FULL, FinetuneSpec, SplitRules

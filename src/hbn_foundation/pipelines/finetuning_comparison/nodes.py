@@ -93,6 +93,7 @@ def compare_plans(
         window=window,
         device_plan=device_plan,
         supervision=supervision,
+        label=label,
     )
     recipe = Recipe(
         label, head, plan, rates, regularisation, trainer, evaluation,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.labels.params import SplitParams, TrialParams
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.labels.params import LabelParams, SplitParams, TrialParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
 from hbn_foundation.signals.params import BuildParams, WindowParams
@@ -52,13 +53,29 @@ def list_recordings(
 
 
 def split_subjects(
-    recordings: types.DataFrame, participants: types.DataFrame, params: SplitParams
-) -> types.DataFrame:
-    """Assign each subject to training, validation or test before any window exists."""
+    recordings: types.DataFrame,
+    participants: types.DataFrame,
+    placed_before: types.DataFrame,
+    params: SplitParams,
+    probed: EvaluationParams,
+    learned: LabelParams,
+) -> tuple[types.DataFrame, types.DataFrame]:
+    """Assign each subject to training, validation or test before any window exists.
+
+    Returns
+    -------
+    placed_subjects : DataFrame
+        Who was placed where, to be kept for later runs.
+    splits : DataFrame
+        One row per subject.
+    """
     from hbn_foundation.labels import splits
 
     subjects = sorted(recordings["subject"].unique())
-    return splits.split_subjects(subjects, participants, params)
+    table = splits.split_subjects(
+        subjects, participants, params, placed_before, (learned, probed.label)
+    )
+    return splits.placed_subjects(table, params), table
 
 
 def list_trials(recordings: types.DataFrame, params: TrialParams) -> types.DataFrame:

@@ -23,8 +23,15 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 nodes.split_subjects,
-                inputs=["recordings", "participants", "params:ingestion.splits"],
-                outputs="splits",
+                inputs=[
+                    "recordings",
+                    "participants",
+                    "placed_before",
+                    "params:ingestion.splits",
+                    "params:foundation.evaluation",
+                    "params:finetuning.label",
+                ],
+                outputs=["placed_subjects", "splits"],
                 name="split_subjects",
             ),
             node(
