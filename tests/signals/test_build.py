@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
+import struct
 import subprocess
 import time
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
-from hbn_foundation.signals import build
+from hbn_foundation.signals import build, parallel
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.content import cleaning_hash
 from hbn_foundation.signals.store import SignalStore
@@ -46,7 +49,7 @@ def cleaned(monkeypatch):
 
 
 def make(root, store, **options):
-    options = {"n_jobs": 1, **options}
+    options = {"n_jobs": 0, **options}
     selection = options.pop("selection", None)
     return build_store(find_recordings(root, selection), store, **options)
 
@@ -239,6 +242,38 @@ def test_a_store_of_failures_alone_is_an_error(root, tmp_path):
         make(root, tmp_path / "store", max_failed_share=1.0)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        TimeoutError("timed out"),
+        ModuleNotFoundError("No module named 'pymatreader'"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["open", "samples"])
+def test_a_passing_error_is_no_verdict_on_a_file(root, tmp_path, monkeypatch, error, where):
+    original = mne.io.read_raw if where == "open" else mne.io.BaseRaw.get_data
+
+    def failing(first, *args, **options):
+        if "sub-2" in str(first if where == "open" else first.filenames[0]):
+            try:
+                raise error
+            except Exception as cause:
+                raise RuntimeError("as readers tell it") from cause
+        return original(first, *args, **options)
+
+    place = (mne.io, "read_raw") if where == "open" else (mne.io.BaseRaw, "get_data")
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, failing)
+        store = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert store.table["reason"].iat[1].endswith("; tried again in the next run")
+    assert len(make(root, tmp_path / "store")) == 4
+
+
 def test_a_fault_in_one_recording_is_reported_and_tried_again(root, tmp_path, monkeypatch):
     from hbn_foundation.recordings import clean
 
@@ -267,7 +302,7 @@ def test_two_recordings_of_one_name(root, tmp_path):
     table = find_recordings(root)
     table.loc[1, "recording"] = "sub-1_task-rest"
     with pytest.raises(UserError, match="two recordings named 'sub-1_task-rest'"):
-        build_store(table, tmp_path / "store", n_jobs=1)
+        build_store(table, tmp_path / "store")
 
 
 def test_a_full_disk_keeps_what_is_written(root, tmp_path, cleaned):
@@ -293,21 +328,43 @@ def test_a_full_disk_keeps_what_is_written(root, tmp_path, cleaned):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_killed_worker_is_one_failed_recording(root, tmp_path, monkeypatch):
-    def results(function, tasks, n_jobs):
-        for task in tasks:
-            killed = task.row["subject"] == "2"
-            yield (
-                task,
-                build.WorkerKilled("its worker process was killed") if killed else (function(task)),
-            )
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_file_whose_reader_never_returns_is_left_out_and_tried_again(root, tmp_path, n_jobs):
+    bids_file(root, ".edf", "2").unlink()
+    path = write(raw_array(noise(14, 2560, SFREQ), SFREQ), bids_file(root, ".fif", "2"))
+    whole = path.read_bytes()
+    third = 16 + 20 + 16 + 4  # a directory of FIF's blocks whose next one is itself
+    path.write_bytes(whole[: third + 12] + struct.pack(">i", third) + whole[third + 16 :])
+    options = {"max_failed_share": 0.3, "n_jobs": n_jobs}
+    store = make(root, tmp_path / "store", max_seconds=4, **options)
+    failed = store.table.set_index("subject").loc["2"]
+    assert failed["reason"] == "ended because it took more than 4 s; tried again in the next run"
+    assert list(store.recordings["subject"]) == ["1", "3", "4"]
+    path.write_bytes(whole)
+    assert len(make(root, tmp_path / "store", **options)) == 4
+
+
+def test_limits_reach_the_workers(root, tmp_path, monkeypatch):
+    given = []
+
+    def results(function, tasks, n_jobs, limits):
+        given.append((limits.memory_gb, {limits.seconds(task) for task in tasks}))
+        return ((task, function(task)) for task in tasks)
 
     monkeypatch.setattr(build, "run_parallel", results)
-    store = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert store.table["reason"].iat[1] == "its worker process was killed"
-    assert len(store) == 3
-    monkeypatch.undo()
-    assert len(make(root, tmp_path / "store")) == 4
+    size = bids_file(root, ".edf", "2").stat().st_size
+    with bids_file(root, ".txt", "2").open("wb") as of_the_recording:
+        of_the_recording.truncate(300_000_000 - size)
+    make(root, tmp_path / "store", max_seconds=7, max_memory_gb=3)
+    [(memory, seconds)] = given
+    assert memory == 3
+    assert sorted(seconds) == [7, pytest.approx(21)]
+
+
+def test_workers_are_not_started_for_nothing(root, tmp_path, monkeypatch):
+    make(root, tmp_path / "store")
+    monkeypatch.setattr(parallel, "_Worker", None)
+    assert len(make(root, tmp_path / "store", n_jobs=2)) == 4
 
 
 def test_montages_share_one_layout(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
+from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
 from processes import alive, wait_for
 
 
@@ -45,7 +45,7 @@ def sleep_named(folder: str) -> None:
     time.sleep(600)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [0, 1, 2])
 def test_every_task_has_its_result(n_jobs):
     assert dict(run_parallel(square, range(9), n_jobs)) == {x: x * x for x in range(9)}
     assert list(run_parallel(square, [], n_jobs)) == []
@@ -55,7 +55,7 @@ def test_workers_compute_with_one_thread():
     assert [result for _, result in run_parallel(threads, range(2), 2)] == ["1", "1"]
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [0, 1, 2])
 def test_an_exception_is_raised_here(n_jobs):
     with pytest.raises(ValueError, match="three"):
         list(run_parallel(fail_at_three, range(6), n_jobs))
@@ -70,6 +70,59 @@ def test_a_killed_worker_loses_its_task_alone():
 def test_a_task_whose_worker_was_killed_once_is_tried_again(tmp_path):
     marker = str(tmp_path / "died")
     assert list(run_parallel(die_once, [marker], 2)) == [(marker, marker)]
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def allocate(n_bytes: int) -> int:
+    try:
+        return len(bytearray(n_bytes))
+    except MemoryError:
+        return -1
+
+
+def end_by_a_fault(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_task_that_takes_too_long_is_ended_alone(n_jobs):
+    started = time.monotonic()
+    limits = Limits(seconds=lambda task: 3.0)
+    results = dict(run_parallel(nap, [0.0, 600.0, 0.1, 0.2], n_jobs, limits))
+    assert time.monotonic() - started < 60
+    assert str(results.pop(600.0)) == "ended because it took more than 3 s"
+    assert results == {x: x for x in (0.0, 0.1, 0.2)}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux bounds the memory")
+def test_a_task_cannot_take_more_memory_than_it_may():
+    results = dict(run_parallel(allocate, [10**6, 2 * 10**9], 1, Limits(memory_gb=1.0)))
+    assert results == {10**6: 10**6, 2 * 10**9: -1}
+
+
+def test_what_a_worker_died_of_is_told():
+    [(_, result)] = run_parallel(end_by_a_fault, [0], 1)
+    assert str(result) == "its worker process ended by SIGSEGV"
+
+
+def test_workers_end_with_what_asks_for_results(tmp_path):
+    results = run_parallel(sleep_or_not, [("", 0), (str(tmp_path), 600)], 2)
+    assert next(results) == (("", 0), None)
+    wait_for(lambda: list(tmp_path.iterdir()))
+    [worker] = (int(path.name) for path in tmp_path.iterdir())
+    started = time.monotonic()
+    results.close()
+    assert time.monotonic() - started < 5
+    assert not alive(worker)
+
+
+def sleep_or_not(task: tuple[str, float]) -> None:
+    if task[0]:
+        sleep_named(task[0])
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")

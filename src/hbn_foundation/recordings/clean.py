@@ -20,7 +20,7 @@ from hbn_foundation.recordings.atomic import full_disk_named
 from hbn_foundation.recordings.channel_tally import ChannelTally
 from hbn_foundation.recordings.channels import Channels, eeg_channels
 from hbn_foundation.recordings.cleaned import CleanedRecording
-from hbn_foundation.recordings.integrity import UnreadableRecording
+from hbn_foundation.recordings.integrity import UnreadableRecording, is_passing
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import bad_channels, highest_correlation, quality_measures
 from hbn_foundation.recordings.read import check_length, one_line, read_raw, read_sidecar
@@ -113,9 +113,9 @@ def _pieces(
 def _read(raw: Any, picks: list[int], start: int, stop: int) -> np.ndarray:
     try:
         samples = raw.get_data(picks=picks, start=start, stop=stop, verbose="ERROR")
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_passing(error):
+            raise
         seconds = start / raw.info["sfreq"]
         raise UnreadableRecording(
             f"truncated or damaged: cannot be read from {seconds:.1f} s ({one_line(error)})"

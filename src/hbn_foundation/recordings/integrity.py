@@ -7,12 +7,36 @@ compared with the file's size here, before MNE sees it.
 from __future__ import annotations
 
 import configparser
+import errno
 import os
 from pathlib import Path
 
 
 class UnreadableRecording(Exception):  # noqa: N818 - names what was met, it is not a fault of the code
     """A recording that cannot be used; the message is the reason, in one line."""
+
+
+PASSING = (MemoryError, ImportError, PermissionError, TimeoutError, ConnectionError)
+FAULTS_OF_A_FILE = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EINVAL, errno.EOVERFLOW, errno.EFBIG),
+}
+"""Errors of the system that follow from what a file holds: names and offsets that cannot be."""
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that led to it, says nothing of the file itself.
+
+    Memory or a package is missing, the disk or the network fails, the file may not be read: the
+    same file can be read another time.
+    """
+    while error is not None:
+        if isinstance(error, PASSING):
+            return True
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno not in FAULTS_OF_A_FILE
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def check_file(path: Path) -> None:

@@ -21,6 +21,7 @@ from hbn_foundation.recordings.integrity import (
     check_duration,
     check_fdt,
     check_file,
+    is_passing,
 )
 
 
@@ -52,9 +53,9 @@ def read_raw(path: str | Path) -> Any:
             # mne.io.read_raw knows EGI by its .mff alone
             reader = mne.io.read_raw_egi if path.suffix.lower() == ".raw" else mne.io.read_raw
             raw = reader(path, preload=False, verbose="ERROR")
-    except MemoryError:
-        raise
     except Exception as error:  # whatever a reader trips over is a reason to leave the file out
+        if is_passing(error):
+            raise
         raise UnreadableRecording(f"cannot be read: {one_line(error)}") from error
     if not np.isfinite(raw.info["sfreq"]) or raw.info["sfreq"] <= 0:
         raise UnreadableRecording(f"sampling rate of {raw.info['sfreq']:g} Hz")

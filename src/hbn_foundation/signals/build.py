@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,15 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
-from hbn_foundation.signals.clean_task import CleaningTask, clean_task, done_before
+from hbn_foundation.signals.clean_task import (
+    CleaningTask,
+    clean_task,
+    done_before,
+    seconds_allowed,
+)
 from hbn_foundation.signals.content import cleaning_hash
-from hbn_foundation.signals.parallel import WorkerKilled, count_workers, run_parallel
+from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
+from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.store_files import FOLDERS, describe_failure
 from hbn_foundation.signals.store_index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
@@ -31,6 +38,8 @@ def build_store(
     cleaning: CleaningParams | None = None,
     n_jobs: int = -1,
     max_failed_share: float = 0.2,
+    max_seconds: float = BuildParams().max_seconds,
+    max_memory_gb: float = BuildParams().max_memory_gb,
 ) -> SignalStore:
     """Clean the recordings into a signal store; those cleaned before are left as they are.
 
@@ -48,9 +57,13 @@ def build_store(
     cleaning
         How to clean; None is the defaults.
     n_jobs
-        Worker processes; −1: one for each core, 1: none.
+        Worker processes; −1: one for each core, 0: none (and no limits).
     max_failed_share
         The build stops as soon as a larger share of the recordings cannot be used.
+    max_seconds
+        Seconds that a recording may take, for each 100 MB of its files.
+    max_memory_gb
+        Memory of a worker in 10⁹ bytes.
 
     Returns
     -------
@@ -76,7 +89,8 @@ def build_store(
         else:
             tally.add(task.place, description)
     n_known = len(recordings) - len(tasks)
-    results = _results(tasks, n_jobs)
+    limits = Limits(partial(seconds_allowed, for_100_mb=max_seconds), max_memory_gb)
+    results = _results(tasks, n_jobs, limits)
     for place, description in track(results, "cleaning recordings", total=len(tasks)):
         tally.add(place, description)
     index = path / INDEX
@@ -160,10 +174,12 @@ class _Tally:
         )
 
 
-def _results(tasks: list[CleaningTask], n_jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    workers = min(count_workers(n_jobs), max(len(tasks), 1))
-    for task, result in run_parallel(clean_task, tasks, workers):
+def _results(
+    tasks: list[CleaningTask], n_jobs: int, limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for task, result in run_parallel(clean_task, tasks, n_jobs, limits):
         if isinstance(result, WorkerKilled):
-            yield task.place, describe_failure(task.row, str(result), "", task.cleaning)
+            reason = f"{result}; tried again in the next run"
+            yield task.place, describe_failure(task.row, reason, "", task.cleaning)
         else:
             yield task.place, result

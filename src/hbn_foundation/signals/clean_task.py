@@ -55,6 +55,11 @@ def _read(task: CleaningTask, content: str) -> dict[str, Any] | None:
     return description
 
 
+def seconds_allowed(task: CleaningTask, for_100_mb: float) -> float:
+    """Seconds that cleaning may take: at least `for_100_mb`, more for files beyond 100 MB."""
+    return for_100_mb * max(sum(size for _, size, _ in stamp(task.row)) / 1e8, 1)
+
+
 def clean_task(task: CleaningTask) -> dict[str, Any]:
     """Clean one recording; run in a worker.
 
@@ -67,33 +72,33 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
     from hbn_foundation.recordings.integrity import UnreadableRecording
 
     recording = str(task.row["recording"])
-    files = stamp(task.row)
     content = ""
     try:
+        files = stamp(task.row)
         content = content_hash(task.row["bids_root"], files)
         description = _read(task, content)
         if description is None:
-            description = _clean_content(task, content)
+            try:
+                description = _clean_content(task, content)
+            except UnreadableRecording as error:
+                description = describe_failure(task.row, str(error), content, task.cleaning)
             key = (task.store, recording, content, task.cleaning)
             write_json(description_file(*key), description)
         note_hash(task.store, recording, files, content)
         return description
     except UserError:
         raise
-    except UnreadableRecording as error:
-        description = describe_failure(task.row, str(error), content, task.cleaning)
-        write_json(description_file(task.store, recording, content, task.cleaning), description)
-        note_hash(task.store, recording, files, content)
-        return description
     except MemoryError:
-        reason = "not enough memory"
-    except Exception as error:  # one recording must not end the run; it is tried again next time
+        reason = "it needs more memory than there is or than store.max_memory_gb allows"
+    except Exception as error:  # one recording must not end the run
         if isinstance(error, OSError) and _is_of_store(error, task.store):
             raise UserError(
                 f"store.path: {error.filename} cannot be written ({error.strerror})"
             ) from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return describe_failure(task.row, reason, content, task.cleaning)
+    return describe_failure(
+        task.row, f"{reason}; tried again in the next run", content, task.cleaning
+    )
 
 
 def _is_of_store(error: OSError, store: str) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,12 +24,22 @@ SIDECARS = ("channels.tsv", "eeg.json", "electrodes.tsv", "coordsystem.json")
 WITHOUT_EFFECT = {"chunk_seconds", "scale"}
 """Parameters of the cleaning that do not change its result on disk."""
 
+PACKAGES = ("mne", "pymatreader", "scipy")
+"""What reads and filters; another version of one (but of its last number) cleans again."""
+
+NAMED_IN_VHDR = re.compile(rb"(?im)^\s*(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$")
+
 Stamp = list[tuple[str, int, int]]
 
 
 def cleaning_hash(params: CleaningParams) -> str:
-    """Hash of the parameters of the cleaning and of its version."""
-    content = {"version": CLEANING_VERSION, **params.model_dump(exclude=WITHOUT_EFFECT)}
+    """Hash of the parameters of the cleaning, of its version and of those of its packages."""
+    packages = [f"{name} {'.'.join(version(name).split('.')[:2])}" for name in PACKAGES]
+    content = {
+        "version": CLEANING_VERSION,
+        "packages": packages,
+        **params.model_dump(exclude=WITHOUT_EFFECT),
+    }
     return _hash(json.dumps(content, sort_keys=True).encode())
 
 
@@ -41,7 +54,7 @@ def stamp(row: Mapping[str, Any]) -> Stamp:
     root, path = str(row["bids_root"]), str(row["path"])
     folder, _, name = path.rpartition("/")
     stem = name.rpartition(".")[0].partition("_split-")[0].removesuffix("_eeg")
-    files = _own_files(os.path.join(root, folder), stem)
+    files = _own_files(os.path.join(root, folder), stem, name)
     found = [(f"{folder}/{f}", *_size_and_time(os.path.join(root, folder, f))) for f in files]
     for suffix in SIDECARS:
         file = sidecar(root, path, suffix)
@@ -50,16 +63,26 @@ def stamp(row: Mapping[str, Any]) -> Stamp:
     return sorted(set(found))
 
 
-def _own_files(folder: str, stem: str) -> list[str]:
-    """Signal files of a recording: every ``<stem>_eeg.*`` but its JSON; folders' files too."""
-    names = [n for n in _names(folder, _time(folder)) if _is_own(n, stem)]
-    files = []
-    for name in names:
-        place = Path(folder, name)
+def _own_files(folder: str, stem: str, name: str) -> set[str]:
+    """Signal files of a recording: every ``<stem>_eeg.*`` but its JSON; folders' files too.
+
+    Besides, those of other names that its header `name` may mean: BrainVision's is asked; of
+    EEGLAB's, which would have to be read whole, every ``.fdt`` without a ``.set`` counts.
+    """
+    names = _names(folder, _time(folder))
+    files = set()
+    for own in (n for n in names if _is_own(n, stem)):
+        place = Path(folder, own)
         if place.is_dir():
-            files += [p.relative_to(folder).as_posix() for p in place.rglob("*") if p.is_file()]
+            files |= {p.relative_to(folder).as_posix() for p in place.rglob("*") if p.is_file()}
         else:
-            files.append(name)
+            files.add(own)
+    start, ending = os.path.splitext(name)
+    if ending.lower() == ".vhdr":
+        files |= _named_in_vhdr(os.path.join(folder, name), start)
+    elif ending.lower() == ".set":
+        headers = {n[:-4] for n in names if n.lower().endswith(".set")}
+        files |= {n for n in names if n.lower().endswith(".fdt") and n[:-4] not in headers}
     return files
 
 
@@ -67,7 +90,26 @@ def _is_own(name: str, stem: str) -> bool:
     if not name.startswith(stem) or name.endswith((".json", ".tsv")):
         return False
     rest = name[len(stem) :]
-    return rest.startswith("_eeg.") or (rest.startswith("_split-") and "_eeg." in rest)
+    # _eeg-1.fif is the second file of a recording that is none of BIDS's splits
+    return re.match(r"(_split-\d+)?_eeg[.-]", rest) is not None
+
+
+def _named_in_vhdr(path: str, stem: str) -> set[str]:
+    """Names of the data and the markers in a BrainVision header, as far as it can be read."""
+    if _size_and_time(path)[0] < 0:
+        return set()
+    try:
+        named = NAMED_IN_VHDR.findall(Path(path).read_bytes())
+    except OSError:
+        return set()
+    return {_decoded(name).replace("$b", stem).replace("\\", "/") for name in named}
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
 
 
 @lru_cache(maxsize=8)
@@ -84,11 +126,12 @@ def _time(path: str) -> int:
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
+    """Size and time (ns) of a file; −1 where there is none (or something that never ends)."""
     try:
-        stat = os.stat(path)
-    except OSError:
+        found = os.stat(path)
+    except (OSError, ValueError):
         return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else (-1, -1)
 
 
 def content_hash(root: str | Path, files: Stamp) -> str:

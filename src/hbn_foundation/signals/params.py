@@ -46,7 +46,24 @@ class BuildParams(Params):
         "data/02_intermediate/signals",
         description="Folder of the clean signals, shared by all runs.",
     )
-    n_jobs: int = Field(-1, description="Processes that clean recordings; -1: one for each core.")
+    n_jobs: int = Field(
+        -1,
+        ge=-1,
+        description="Processes that clean recordings; -1: one for each core; 0: none, the "
+        "recordings are cleaned in the main process and have no limits, for a debugger.",
+    )
+    max_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that cleaning a recording may take, for each 100 MB of its files. "
+        "One that takes longer is left out and tried again in the next run.",
+    )
+    max_memory_gb: float = Field(
+        8.0,
+        ge=1,
+        description="Memory of a process that cleans recordings (on Linux). A recording that "
+        "needs more is left out and tried again in the next run.",
+    )
     max_failed_share: float = Field(
         0.2,
         ge=0,

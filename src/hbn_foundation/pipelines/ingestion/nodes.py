@@ -97,6 +97,8 @@ def clean_signals(
         cleaning,
         n_jobs=build.n_jobs,
         max_failed_share=build.max_failed_share,
+        max_seconds=build.max_seconds,
+        max_memory_gb=build.max_memory_gb,
     )
 
 
