@@ -27,6 +27,7 @@ $(INSTALLED): pyproject.toml
 
 foundation: $(INSTALLED)
 	$(BIN)/kedro run --pipeline foundation $(ARGS)
+	@echo "For further commands, enter the environment once per shell: source $(BIN)/activate"
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
@@ -48,4 +49,5 @@ viz: $(INSTALLED)
 	$(BIN)/kedro viz run --pipeline foundation $(ARGS)
 
 clean:
-	rm -rf data runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf build runs local_score .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -29,7 +29,7 @@ PROJECT = Path(__file__).parents[1]
 COPIED = ("conf", "src", "pyproject.toml", ".telemetry")
 ENDS = "pretrain_encoder,list_trials"
 EPOCHS = {"base": 5, "time_tokens": 8, "factors": 5}
-TRUTH = "data/01_raw/simulated/derivatives/ground_truth/trials.tsv"
+TRUTH = "data/simulated/01_raw/simulated/derivatives/ground_truth/trials.tsv"
 SHARE = "share of the ideal observer"
 TRIAL = ["subject", "run", "trial"]
 
@@ -55,7 +55,7 @@ def main() -> None:
             scored(work, name, scores).to_csv(result(work, name, split), index=False)
     for name in arguments.only:
         print(f"\n{name}\n{table(work, name, arguments.splits)}")
-    print(f"\nreports: {work / 'data/08_reporting'}")
+    print(f"\nreports: {work / 'data/simulated/08_reporting'}")
 
 
 def parse() -> argparse.Namespace:
@@ -102,7 +102,7 @@ def kedro(arguments: argparse.Namespace, work: Path, split: int, pipeline: str, 
 
 def newest(work: Path, name: str) -> Path:
     """Path of the last version of a file."""
-    folder = work / "data" / name
+    folder = work / "data" / "simulated" / name
     return sorted(folder.iterdir())[-1] / folder.name
 
 

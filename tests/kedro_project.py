@@ -50,6 +50,11 @@ class KedroProject:
 
     root: Path
 
+    @property
+    def data(self) -> Path:
+        """The folder of the simulated release and of all that is made of it."""
+        return self.root / "data" / "simulated"
+
     @classmethod
     def copy_to(cls, folder: Path) -> KedroProject:
         """Copy sources and configuration."""
@@ -61,11 +66,13 @@ class KedroProject:
             shutil.copy(PROJECT / name, folder / name)
         return cls(folder)
 
-    def kedro(self, *arguments: str, timeout: float = 300, **environment: str):
+    def kedro(
+        self, *arguments: str, timeout: float = 300, below: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `kedro` with these arguments; return the finished process with its output."""
         return subprocess.run(
             [sys.executable, "-m", "kedro", *arguments],
-            cwd=self.root,
+            cwd=self.root / below,
             env={**os.environ, "PYTHONPATH": str(self.root / "src"), **environment},
             capture_output=True,
             text=True,
@@ -85,5 +92,5 @@ class KedroProject:
         )
 
     def versions(self, entry: str) -> list[str]:
-        """Versions on disk of a catalog entry, named by its path below `data`."""
-        return sorted(path.name for path in (self.root / "data" / entry).iterdir())
+        """Versions on disk of a catalog entry, named by its path below `data/simulated`."""
+        return sorted(path.name for path in (self.data / entry).iterdir())

@@ -6,33 +6,36 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.utils import find_kedro_project
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.project import one_line_errors, open_project
 
 
 @click.group()
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="The store; by default data/06_models/bases of the project.",
+    help="The store; by default the project's, sweep.store.bases.",
 )
+@click.option("--env", help="Environment that names the project's store.")
 @click.pass_context
-def bases(context: click.Context, folder: Path | None) -> None:
+def bases(context: click.Context, folder: Path | None, env: str | None) -> None:
     """List, show, verify and clear away the bases that sweeps share."""
-    project = find_kedro_project(Path.cwd()) or Path.cwd()
-    context.obj = folder or project / "data" / "06_models" / "bases"
+    with one_line_errors():
+        if folder is None:
+            with open_project(env) as project:
+                folder = (
+                    project.project_path
+                    / project.config_loader["parameters"]["sweep"]["store"]["bases"]
+                )
+    context.obj = folder
 
 
 def _with_store(work: Callable[[Any], Any], folder: Path) -> Any:
     """Do something with the store of bases; end with one line where there is none."""
     from hbn_foundation.sweeps import inventory
 
-    try:
+    with one_line_errors():
         return work(inventory.open_store(folder))
-    except UserError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
 
 
 @bases.command("list")

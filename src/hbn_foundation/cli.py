@@ -5,6 +5,7 @@ Kedro takes commands of this module before its own.
 
 import copy
 import errno
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,17 +14,19 @@ from typing import Any
 import click
 from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.context import KedroContext
 from kedro.io import DatasetNotFoundError
-from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
 from hbn_foundation.bases_cli import bases
 from hbn_foundation.errors import UserError
+from hbn_foundation.project import newest, one_line_errors, open_project, project_folder
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 
 WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "time_tokens")  # those of the project
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 
@@ -36,9 +39,8 @@ def _run(**options: Any) -> Any:
     """Run the pipeline; print a mistake of the user in one line and leave with status 1."""
     if kedro_run.callback is None:
         raise RuntimeError("kedro run has no callback; this version of Kedro is not supported")
-    if find_kedro_project(Path.cwd()) is None:
-        click.secho(f"Error: {Path.cwd()} lies in no project", fg="red", err=True)
-        sys.exit(1)
+    with one_line_errors():
+        project_folder()
     try:
         with stopped_at_once():
             return kedro_run.callback(**options)
@@ -97,12 +99,48 @@ def _parameters(text: str) -> str:
 
 
 @cli.command()
-def parameters() -> None:
-    """Print the reference of all parameters."""
-    from hbn_foundation.pipeline_registry import register_pipelines
-    from hbn_foundation.pipelines.reference import parameter_groups, reference_page
+@click.option("--pipeline", "-p", help="Only the parameters that this pipeline reads.")
+@click.option("--env", "-e", help="The environment whose values are printed.")
+def parameters(pipeline: str | None, env: str | None) -> None:
+    """Print parameters: name, value in force, default and meaning.
 
-    click.echo(reference_page(parameter_groups(register_pipelines())), nl=False)
+    Without options, the reference of all parameters in all environments.
+    """
+    from hbn_foundation.pipeline_registry import register_pipelines
+    from hbn_foundation.pipelines import reference
+
+    pipelines = register_pipelines()
+    with one_line_errors():
+        if pipeline is None and env is None:
+            groups = reference.parameter_groups(pipelines)
+            page = reference.reference_page(groups, configured_values())
+            click.echo(page, nl=False)
+            return
+        if pipeline is not None and pipeline not in pipelines:
+            raise UserError(f"--pipeline {pipeline}: expected one of {', '.join(pipelines)}")
+        chosen = pipelines if pipeline is None else {pipeline: pipelines[pipeline]}
+        with open_project(env) as project:
+            groups = reference.parameter_groups(chosen)
+            click.echo(reference.values_text(groups, project.config_loader["parameters"]), nl=False)
+
+
+def configured_values() -> dict[str, dict[str, Any]]:
+    """Return the parameters of each environment that comes with the project, `base` first."""
+    found = {}
+    for name in ENVIRONMENTS:
+        with open_project(name) as project:
+            values = project.config_loader["parameters"]
+            found[name] = reduced(values, project.config_loader["globals"])
+    return found
+
+
+def reduced(values: Any, settings: dict[str, Any]) -> Any:
+    """Write `<data>` for the folder of the data set, in which all environments differ."""
+    if isinstance(values, dict):
+        return {name: reduced(value, settings) for name, value in values.items()}
+    if isinstance(values, str):
+        return re.sub(rf"^{re.escape(settings['data'])}/", "<data>/", values)
+    return values
 
 
 @cli.command()
@@ -116,23 +154,21 @@ def monitor(folder: Path | None, once: bool) -> None:
     """Show the running or the last training, each second anew until Ctrl-C."""
     from hbn_foundation.training.supervision import monitor as watching
 
-    project = find_kedro_project(Path.cwd()) or Path.cwd()
-    try:
-        watching.monitor(folder or project / "data", once)
-    except UserError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+    with one_line_errors():
+        watching.monitor(folder or project_folder() / "data", once)
 
 
 @cli.command()
-@click.argument("submission", type=click.Path(path_type=Path))
-@click.option("--bids-root", required=True, help="The release: a folder or an fsspec URL.")
+@click.argument("submission", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--bids-root",
+    help="The release: a folder or an fsspec URL; by default what the project's newest run read.",
+)
+@click.option("--env", "-e", help="Environment whose newest submission and release are taken.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default=Path("local_score"),
-    show_default=True,
-    help="Folder for the scores and predictions.",
+    help="Folder for the scores and predictions; by default local_score.",
 )
 @click.option("--max-subjects", type=int, help="Only so many subjects, the first in order.")
 @click.option("--task", "tasks", multiple=True, help="Task of challenge 2; may be repeated.")
@@ -142,11 +178,18 @@ def monitor(folder: Path | None, once: bool) -> None:
 @click.option("--window-seconds", type=float, help="Most time per window, on average.")
 @click.option("--device", help="Device of the models; by default the CPU.")
 @click.option("--python", help="Interpreter to run it with, such as one with torch 2.2.")
-def score(submission: Path, bids_root: str, output: Path, **given: Any) -> None:
+def score(
+    submission: Path | None,
+    bids_root: str | None,
+    env: str | None,
+    output: Path | None,
+    **given: Any,
+) -> None:
     """Score a submission's zip on a release, as the challenge does.
 
-    A submission is a program. It runs in a process of its own with limits on memory and time, but
-    with your rights: score only what you would run.
+    Without a zip, the newest one of the project is scored. A submission is a program. It runs in a
+    process of its own with limits on memory and time, but with your rights: score only what you
+    would run.
     """
     from hbn_foundation.submission.params import ScoringParams
     from hbn_foundation.submission.scoreboard import save_score, score_text
@@ -158,14 +201,33 @@ def score(submission: Path, bids_root: str, output: Path, **given: Any) -> None:
     limits = {names[name]: chosen.pop(name) for name in names if name in chosen}
     if "tasks" in chosen:
         chosen["challenge2_tasks"] = chosen.pop("tasks")
-    try:
+    with one_line_errors():
         params = ScoringParams.model_validate({**chosen, "limits": limits})
-        result = score_release(submission, bids_root, params)
+        place = Path(output or "local_score")
+        cache = {}
+        if submission is None or bids_root is None:
+            with open_project(env) as project:
+                here = project.project_path
+                place = output or here / "local_score"
+                made_by = f"kedro run --pipeline submission{f' --env {env}' if env else ''}"
+                submission = submission or newest(project, "submission", made_by)
+                bids_root = bids_root or _release(project)
+                cache = {
+                    "cache": str(
+                        here / project.config_loader["parameters"]["ingestion"]["source"]["cache"]
+                    )
+                }
+            click.echo(f"Scoring {submission} on {bids_root}", err=True)
+        result = score_release(submission, bids_root, params, **cache)
         click.echo(score_text(result), nl=False)
-        save_score(result, output)
-    except UserError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+        save_score(result, place)
+
+
+def _release(project: KedroContext) -> str:
+    """Return the BIDS root that the project's newest run has read."""
+    made_by = "kedro run --pipeline ingestion"
+    root = str(json.loads(newest(project, "bids_source", made_by).read_text())["root"])
+    return root if "://" in root else str(project.project_path / root)
 
 
 run = copy.copy(kedro_run)

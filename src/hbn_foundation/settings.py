@@ -3,12 +3,18 @@
 import os
 import warnings
 
-from hbn_foundation.hooks import ParameterNames, RunReport, RunVersions
+from hbn_foundation.hooks import (
+    DataFolder,
+    ParameterNames,
+    ProjectFolder,
+    RunReport,
+    RunVersions,
+)
 
 # `--pipeline` is the documented way to name one pipeline here.
 warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 
-HOOKS = (ParameterNames(), RunVersions(), RunReport())
+HOOKS = (ProjectFolder(), DataFolder(), ParameterNames(), RunVersions(), RunReport())
 
 # No usage data is sent, and nothing asks whether it may be.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

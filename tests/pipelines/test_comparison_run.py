@@ -69,5 +69,5 @@ def test_a_comparison_that_is_stopped_goes_on_and_gives_every_result(project):
     assert newest(project, "08_reporting/comparison.png").read_bytes()[1:4] == b"PNG"
     for line in newest(project, "06_models/comparison_incidents.jsonl").read_text().splitlines():
         assert json.loads(line)["kind"] == "killed"  # in the run that was stopped
-    runs = project.root / "data" / "06_models" / "finetuning_comparison"
+    runs = project.data / "06_models" / "finetuning_comparison"
     assert not list(runs.glob("training-*"))

@@ -27,7 +27,7 @@ def run(project: KedroProject, *arguments: str):
 
 def newest(project: KedroProject, entry: str):
     version = project.versions(entry)[-1]
-    return project.root / "data" / entry / version / entry.rsplit("/", 1)[1]
+    return project.data / entry / version / entry.rsplit("/", 1)[1]
 
 
 def test_every_result_is_there_and_named(project):
@@ -75,7 +75,7 @@ def test_earlier_version_of_the_checkpoint(project):
         project, "--pipeline", "foundation", "--nodes", "evaluate_encoder",
         "--load-versions", f"foundation_checkpoint:{first}",
     )  # fmt: skip
-    record = sorted((project.root / "data" / "runs").glob("*/run.json"))[-1]
+    record = sorted((project.data / "runs").glob("*/run.json"))[-1]
     assert json.loads(record.read_text())["load_versions"] == {"foundation_checkpoint": first}
 
 

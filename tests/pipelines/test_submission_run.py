@@ -78,7 +78,7 @@ def test_checks_and_score_alone(project):
 
 def test_the_command_scores_the_same(project):
     zip_path = newest(project, "07_model_output/submission.zip")
-    result = project.kedro("score", str(zip_path), "--bids-root", "data/01_raw/simulated")
+    result = project.kedro("score", str(zip_path), "--bids-root", "data/simulated/01_raw/simulated")
     assert result.returncode == 0, result.stderr
     everyone = pd.read_csv(project.root / "local_score" / "predictions1.csv")
     scored = pd.read_parquet(newest(project, "07_model_output/local_predictions1.parquet"))

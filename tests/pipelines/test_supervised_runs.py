@@ -28,7 +28,7 @@ def project(tmp_path_factory) -> KedroProject:
 
 def newest(project: KedroProject, entry: str):
     version = project.versions(entry)[-1]
-    return project.root / "data" / entry / version / entry.rsplit("/", 1)[1]
+    return project.data / entry / version / entry.rsplit("/", 1)[1]
 
 
 def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
@@ -38,7 +38,7 @@ def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
     for line in process.stdout:
         said += line
         if f"epoch 1 of {EPOCHS}" in line and child is None:
-            runs = project.root / "data" / "06_models" / "foundation_training"
+            runs = project.data / "06_models" / "foundation_training"
             (run,) = [path for path in runs.iterdir() if not (path / "done").exists()]
             child = read_beat(run).pid
             interrupt(process, number, child)
@@ -84,7 +84,7 @@ def test_a_run_without_incident_says_so_by_an_empty_file(project):
     ],
 )
 def test_a_run_that_is_ended_goes_on_with_the_same_command(project, number, status):
-    runs = project.root / "data" / "06_models" / "foundation_training"
+    runs = project.data / "06_models" / "foundation_training"
     ended, said = stop_in_training(project, number)
     assert ended == status, said[-3000:]
     if number != signal.SIGKILL:
@@ -99,10 +99,10 @@ def test_a_run_that_is_ended_goes_on_with_the_same_command(project, number, stat
     assert len(history) == EPOCHS + 1
     undisturbed = project.kedro(*TRAINING)
     assert undisturbed.returncode == 0
-    versions = project.versions("06_models/foundation_checkpoint")[-2:]
+    name = "06_models/foundation_checkpoint"
+    versions = project.versions(name)[-2:]
     weights = [
-        project.root / "data/06_models/foundation_checkpoint" / version / "foundation_checkpoint"
-        / "weights.safetensors"
+        project.data / name / version / "foundation_checkpoint" / "weights.safetensors"
         for version in versions
-    ]  # fmt: skip
+    ]
     assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -154,7 +154,7 @@ def test_one_job_runs_alone_and_a_failure_is_an_exit_status(project):
     root = project.root
     jobs = json.loads((root / "finetune_jobs.json").read_text())
     (base,) = {job["base_hash"] for job in jobs[:1]}
-    (folder,) = (root / "data" / "06_models" / "bases").glob(f"??/{base}")
+    (folder,) = (root / "data" / "simulated" / "06_models" / "bases").glob(f"??/{base}")
     folder.rename(root / "elsewhere")
     skip = "sweep.jobs.skip_base_training=true,sweep.grid.finetune.seed_finetune=5"
     result = project.kedro("run", "--pipeline", "sweep", "--params", skip)
@@ -166,4 +166,6 @@ def test_one_job_runs_alone_and_a_failure_is_an_exit_status(project):
     assert command is not None
     assert "skip_base_training" not in command[1]
     run(project, "--pipeline", "sweep", "--params", command[1])
-    assert list((root / "data" / "06_models" / "bases").glob(f"??/{base}/digests.json"))
+    assert list(
+        (root / "data" / "simulated" / "06_models" / "bases").glob(f"??/{base}/digests.json")
+    )

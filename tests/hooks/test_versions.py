@@ -63,7 +63,7 @@ def save_version_of(folder: Path, name: str, version: str, value: int) -> None:
 def start(
     hook: RunVersions, pipeline: Pipeline, catalog: DataCatalog, folder: Path, **more
 ) -> None:
-    run_params = {"run_id": RUN_ID, "project_path": str(folder), **more}
+    run_params = {"run_id": RUN_ID, "project_path": str(folder)} | more
     hook.before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
 
 
@@ -107,6 +107,100 @@ def test_version_that_is_not_there_names_those_that_are(tmp_path, chain):
         start(RunVersions(), chain, catalog, tmp_path, load_versions={"first": "2020"})
 
 
+OLD, NEW = "2024-01-01T00.00.00.000Z", "2025-01-01T00.00.00.000Z"
+
+
+@pytest.fixture
+def joined() -> Pipeline:
+    return Pipeline([node(add, ["first", "second"], "third", name="add")])
+
+
+def test_asked_version_brings_what_the_same_run_made(tmp_path, joined):
+    for version, value in ((OLD, 1), (NEW, 10)):
+        save_version_of(tmp_path, "first", version, value)
+        save_version_of(tmp_path, "second", version, value)
+    catalog = catalog_of(tmp_path, RUN_ID)
+    start(RunVersions(), joined, catalog, tmp_path, load_versions={"first": OLD})
+    assert (catalog.load("first"), catalog.load("second")) == (1, 1)
+
+
+def test_asked_version_brings_what_its_run_has_read_and_what_was_made_of_it(tmp_path, joined):
+    save_version_of(tmp_path, "first", OLD, 1)
+    start(RunVersions(), Pipeline([node(double, "first", "second", name="a")]),
+          catalog_of(tmp_path, RUN_ID), tmp_path)  # fmt: skip
+    save_version_of(tmp_path, "second", RUN_ID, 2)
+    for name in ("first", "second"):
+        save_version_of(tmp_path, name, "2027-01-01T00.00.00.000Z", 666)
+    later = "2028-01-01T00.00.00.000Z"
+    for asked in ({"first": OLD}, {"second": RUN_ID}):
+        catalog = catalog_of(tmp_path, later)
+        start(RunVersions(), joined, catalog, tmp_path, load_versions=asked, run_id=later)
+        assert (catalog.load("first"), catalog.load("second")) == (1, 2)
+
+
+REPORT = ["foundation_checkpoint", "foundation_metrics"]
+
+
+def of_foundation(folder: Path, save_version: str = RUN_ID) -> DataCatalog:
+    config = {
+        name: {"type": "json.JSONDataset", "filepath": str(folder / name), "versioned": True}
+        for name in REPORT
+    }
+    return DataCatalog.from_config(config, save_version=save_version)
+
+
+@pytest.fixture
+def report() -> Pipeline:
+    return Pipeline([node(add, REPORT, "text", name="report")])
+
+
+@pytest.fixture
+def evaluated(tmp_path) -> str:
+    """Two checkpoints, of which the older one is evaluated by a later run; return its version."""
+    for version in (OLD, NEW):
+        path = tmp_path / REPORT[0] / version / REPORT[0]
+        path.parent.mkdir(parents=True)
+        path.write_text("1")
+    evaluation = Pipeline([node(double, REPORT[0], REPORT[1], name="evaluate")])
+    catalog = of_foundation(tmp_path)
+    start(RunVersions(), evaluation, catalog, tmp_path, load_versions={REPORT[0]: OLD})
+    catalog.save(REPORT[1], 2)
+    return RUN_ID
+
+
+LATER = "2027-01-01T00.00.00.000Z"
+
+
+def test_report_of_parts_of_two_checkpoints_is_refused(tmp_path, report, evaluated):
+    line = f"foundation_metrics of {evaluated} belongs to the foundation_checkpoint of {OLD}, "
+    line += f"but that of {NEW} .*--load-versions foundation_checkpoint:{OLD}"
+    for asked in ({}, {REPORT[0]: NEW, REPORT[1]: evaluated}):
+        with pytest.raises(UserError, match=line):
+            start(RunVersions(), report, of_foundation(tmp_path, LATER), tmp_path, run_id=LATER,
+                  load_versions=asked)  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", [{REPORT[0]: OLD}, {REPORT[1]: RUN_ID}])
+def test_checkpoint_that_was_evaluated_later_is_reported(tmp_path, report, evaluated, asked):
+    catalog = of_foundation(tmp_path, LATER)
+    start(RunVersions(), report, catalog, tmp_path, run_id=LATER, load_versions=asked)
+    found = [catalog.get(name).resolve_load_version() for name in REPORT]
+    assert found == [OLD, evaluated]
+
+
+def test_history_of_another_run_is_refused(tmp_path, evaluated):
+    """A history is saved with its checkpoint, so that its version says whose it is."""
+    name = "foundation_history"
+    save_version_of(tmp_path, name, OLD, 1)
+    config = {name: {"type": "json.JSONDataset", "filepath": str(tmp_path / f"{name}.json"),
+                     "versioned": True}}  # fmt: skip
+    catalog = of_foundation(tmp_path, LATER)
+    catalog[name] = DataCatalog.from_config(config, save_version=LATER).get(name)
+    pipeline = Pipeline([node(add, [REPORT[0], name], "text", name="report")])
+    with pytest.raises(UserError, match=f"foundation_history of {OLD} belongs to"):
+        start(RunVersions(), pipeline, catalog, tmp_path, run_id=LATER)
+
+
 def test_inputs_of_two_runs_are_told(tmp_path, caplog):
     save_version_of(tmp_path, "first", "2025-01-01T00.00.00.000Z", 1)
     save_version_of(tmp_path, "second", "2024-01-01T00.00.00.000Z", 1)
@@ -126,14 +220,18 @@ def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
         ]
     )
     report = RunReport()
+    params = {"pipeline_names": ["x"], "env": "hbn", "runtime_params": {"a": {"b": 3}}}
     report.before_pipeline_run(run_params={}, pipeline=pipeline)
     with caplog.at_level("INFO"):
-        report.on_pipeline_error(error=ValueError())
+        report.on_pipeline_error(error=ValueError(), run_params=params)
         assert "--from-nodes" not in caplog.text
         report.before_node_run(node=pipeline.nodes[0])
         report.after_node_run(node=pipeline.nodes[0])
-        report.on_pipeline_error(error=ValueError())
-    assert "--from-nodes b,c" in caplog.text
+        report.on_pipeline_error(error=ValueError(), run_params=params)
+        again = "kedro run --pipeline x --from-nodes b,c --env hbn --params a.b=3"
+        assert f"to go on: {again}" in caplog.text
+        report.on_pipeline_error(error=UserError("no such label"), run_params=params)
+    assert f"once that is mended: {again}" in caplog.text
 
 
 def test_missing_input_is_one_line(tmp_path, chain):
@@ -165,9 +263,9 @@ def test_saved_elsewhere_in_between_is_an_error(tmp_path, chain):
 
 def test_two_runs_in_one_millisecond_get_two_versions(tmp_path):
     run_params = {"run_id": RUN_ID, "project_path": str(tmp_path)}
-    versions = [claim_version(run_params) for _ in range(3)]
+    versions = [claim_version(run_params, tmp_path / "runs") for _ in range(3)]
     assert versions == [RUN_ID, "2026-01-01T00.00.01.000Z", "2026-01-01T00.00.01.001Z"]
-    record = json.loads((tmp_path / "data" / "runs" / versions[2] / "run.json").read_text())
+    record = json.loads((tmp_path / "runs" / versions[2] / "run.json").read_text())
     assert record["version"] == versions[2]
 
 

@@ -1,0 +1,145 @@
+"""Where a run works, and in which folder its data set lies."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractVersionedDataset, DataCatalog
+
+from hbn_foundation.errors import UserError
+
+DATA = "data"
+
+
+class ProjectFolder:
+    """Let relative paths mean the project's folder while a pipeline runs, wherever it was started.
+
+    Kedro does so for the catalog alone; work folders, BIDS roots and whatever else a parameter
+    names would be taken from where the command was typed.
+    """
+
+    def __init__(self) -> None:
+        self._before: str | None = None
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Enter the project's folder."""
+        self._before = os.getcwd()
+        os.chdir(run_params["project_path"])
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Leave it."""
+        self._leave()
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Leave it."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._before is not None:
+            os.chdir(self._before)
+            self._before = None
+
+
+class DataFolder:
+    """Give each data set a folder of its own below `data`.
+
+    `globals.yml` names the folder of the data set that is configured beside it. A root that
+    `--params` gives, or that an environment gives without a `globals.yml` of its own, is another
+    data set: its folder is `data/<name of the root>`. A folder in which another data set lies
+    already is refused before anything runs.
+    """
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Choose the folder, before anything reads it from the configuration."""
+        loader = context.config_loader
+        if not isinstance(loader, OmegaConfigLoader):
+            return
+        root = _root(loader["parameters"])
+        declared = loader["globals"].get(DATA)
+        if root is None or declared is None:
+            return
+        with _reading(loader, runtime_params={}):
+            configured = _root(loader["parameters"])
+        with _reading(loader, env=loader.base_env):
+            base = loader["globals"].get(DATA, DATA)
+        if root == configured and declared != base:
+            return
+        folder = Path(base).parent / folder_name(root, Path(context.project_path))
+        loader["globals"] = {**loader["globals"], DATA: folder.as_posix()}
+        loader._globals_oc = None  # what Kedro has kept of the old ones
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
+        """Refuse to put two data sets into one folder."""
+        dataset = catalog.get("bids_source") if "params:ingestion.source" in catalog else None
+        if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
+            return
+        source = catalog.load("params:ingestion.source")
+        asked = str(source.root or source.simulated_root)
+        there = str(dataset.load()["root"])
+        project = Path(run_params["project_path"])
+        if is_same_root(there, asked, project):
+            return
+        folder = os.path.relpath(str(dataset._filepath.parents[1]), str(project))
+        raise UserError(
+            f"{folder} holds what was made of {there}, and this run is of {asked}; name another "
+            f"folder in conf/<environment>/globals.yml ({DATA}: {DATA}/<name>) and add --env "
+            f"<environment>, or move {folder} away"
+        )
+
+
+def _root(parameters: dict[str, Any]) -> str | None:
+    root = parameters.get("ingestion", {}).get("source", {}).get("root")
+    return None if root is None else str(root)
+
+
+@contextmanager
+def _reading(loader: OmegaConfigLoader, **changes: Any) -> Iterator[None]:
+    """Let the loader read the files as if it had been made with other arguments."""
+    before = {name: getattr(loader, name) for name in changes}
+    try:
+        vars(loader).update(changes)
+        yield
+    finally:
+        vars(loader).update(before)
+
+
+def folder_name(root: str, project: Path = Path()) -> str:
+    """Name the folder of a data set after the last part of its root, a folder or a URL.
+
+    Parameters
+    ----------
+    root
+        Of the BIDS data set.
+    project
+        The folder that a relative root counts from.
+
+    Examples
+    --------
+    >>> folder_name("s3://bucket/R1_mini_L100_bdf/")
+    'R1_mini_L100_bdf'
+    """
+    path = root if "://" in root else os.path.normpath(project / root)
+    name = re.split(r"[/\\]+", path.rstrip("/\\"))[-1]
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "root"
+
+
+def is_same_root(there: str, asked: str, project: Path = Path()) -> bool:
+    """Tell whether two roots are one; a folder that is gone was moved, and counts as the same."""
+    if there.rstrip("/") == asked.rstrip("/"):
+        return True
+    if "://" in there or "://" in asked:
+        return False
+    return not (project / there).exists() or os.path.realpath(project / there) == os.path.realpath(
+        project / asked
+    )

@@ -1,0 +1,138 @@
+"""What is said while a run goes and when it has ended."""
+
+import os
+import time
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractVersionedDataset, DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from hbn_foundation.errors import mistake
+from hbn_foundation.hooks.records import command
+from hbn_foundation.progress import say
+from hbn_foundation.training.supervision.supervisor import TrainingStopped
+
+
+class RunReport:
+    """Say which node runs, how long it took, where the results are and what to run next."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._done = 0
+        self._pipeline: Pipeline | None = None
+        self._finished: set[Node] = set()
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Count the nodes."""
+        self._done, self._pipeline, self._finished = 0, pipeline, set()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Name the node."""
+        self._done += 1
+        self._started = time.monotonic()
+        total = len(self._pipeline.nodes) if self._pipeline is not None else self._done
+        say(f"[{self._done}/{total}] {node.name}")
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Tell the time of nodes that took some."""
+        self._finished.add(node)
+        seconds = time.monotonic() - self._started
+        if seconds > 1:
+            say(f"        {node.name} took {seconds:.0f} s")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any]) -> None:
+        """Tell how to go on where the run stopped."""
+        if not self._finished or self._pipeline is None:
+            return
+        waiting = set(self._pipeline.nodes) - self._finished
+        first = [
+            node.name
+            for node in self._pipeline.nodes
+            if node in waiting and not self._pipeline.node_dependencies[node] & waiting
+        ]
+        again = command(run_params, from_nodes=",".join(first))
+        found = mistake(error)
+        # any other mistake of the user stays one: the same command would fail again
+        goes_on = found is None or isinstance(found, TrainingStopped)
+        when = "to go on" if goes_on else "once that is mended"
+        say(f"What is done is kept; {when}: {again}")
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """List the files that this run made, and the next command."""
+        say("Results:")
+        made = {name: catalog.get(name) for name in sorted(pipeline.all_outputs())}
+        saved = {
+            name: os.path.relpath(str(dataset._get_load_path()), run_params["project_path"])
+            for name, dataset in made.items()
+            if isinstance(dataset, AbstractVersionedDataset)
+        }
+        width = max(map(len, saved), default=0)
+        for name, path in saved.items():
+            say(f"  {name:{width}} {path}")
+        say(f"Next: {next_command(run_params, catalog, saved)}")
+
+
+def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[str, str]) -> str:
+    """Write the command that usually follows, one that works on what is there.
+
+    Parameters
+    ----------
+    run_params
+        Of the run that has ended.
+    catalog
+        Its catalog.
+    saved
+        Paths of what it made, from the project's folder, by the name of the entry.
+    """
+    name = (run_params.get("pipeline_names") or ["__default__"])[0]
+    if name == "ingestion":
+        return command(run_params, pipeline="foundation")
+    if name == "challenge1" and _has_factors(catalog):
+        return command(run_params, pipeline="challenge2")
+    if name == "challenge2" and _can_be_submitted(catalog):
+        return command(run_params, pipeline="submission")
+    if name == "submission" and "submission" in saved:
+        return f"hbn-foundation score {saved['submission']}{environment(run_params)}"
+    curve = f"{name.removesuffix('_learning_curve')}.learning_curve"
+    if name.endswith("_learning_curve") and curve in saved:
+        challenge = name.removesuffix("_learning_curve")
+        key = {"challenge1": {"evaluation": {"learning_curve": saved[curve]}}}
+        if challenge == "challenge2":
+            key = {"challenge2": key["challenge1"]}
+        params = {"runtime_params": {**(run_params.get("runtime_params") or {}), **key}}
+        return command(
+            {**run_params, **params}, pipeline=challenge, from_nodes=f"{challenge}.report"
+        )
+    return f"kedro viz run{environment(run_params)}"
+
+
+def _has_factors(catalog: DataCatalog) -> bool:
+    """Tell whether the participants have what challenge 2 learns."""
+    label = catalog.load("params:challenge2.label")
+    column = label["column"] if isinstance(label, dict) else label.column
+    return catalog.exists("participants") and column in catalog.load("participants")
+
+
+def _can_be_submitted(catalog: DataCatalog) -> bool:
+    """Tell whether both models are there and take single windows in volts."""
+    for challenge in ("challenge1", "challenge2"):
+        checkpoint = f"{challenge}.checkpoint"
+        if not catalog.exists(checkpoint):
+            return False
+        if catalog.load(checkpoint).metadata["parameters"]["input"]["unit"] != "volts":
+            return False
+    return True
+
+
+def environment(run_params: dict[str, Any]) -> str:
+    """Write the option that names the run's environment, where there is one."""
+    return f" --env {run_params['env']}" if run_params.get("env") else ""

@@ -1,0 +1,93 @@
+"""Each data set has a folder of its own, and relative paths mean the project's folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hbn_foundation.hooks.folders import folder_name, is_same_root
+from kedro_project import SMALL, KedroProject
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("s3://bucket/R1_mini_L100_bdf/", "R1_mini_L100_bdf"),
+        ("/data/my_bids", "my_bids"),
+        ("../bids", "bids"),
+        ("..", "b"),
+        ("a b/ä ö", "ä_ö"),
+        ("1e3", "1e3"),
+        ("/", "root"),
+    ],
+)
+def test_folder_is_named_after_the_root(root, name):
+    assert folder_name(root, Path("/a/b/c")) == name
+
+
+def test_roots_are_compared_as_folders(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert is_same_root("a", str(tmp_path / "b"), tmp_path)
+    assert is_same_root("moved", "a", tmp_path)
+    assert not is_same_root("a", "c", tmp_path)
+    assert not is_same_root("a", "s3://bucket/a", tmp_path)
+    assert is_same_root("s3://bucket/a/", "s3://bucket/a", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_bids) -> KedroProject:
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("around") / "project")
+    (project.root / "conf" / "local" / "parameters.yml").write_text(SMALL)
+    for folder in ("mine", "other/mine"):
+        place = project.root.parent / folder
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(tiny_bids)
+    copied = project.root.parent / "copied" / "mine"
+    copied.mkdir(parents=True)
+    for path in tiny_bids.iterdir():
+        (copied / path.name).symlink_to(path)
+    return project
+
+
+def list_recordings(project: KedroProject, *options: str, below: str = ""):
+    command = ["run", "--pipeline", "ingestion", "--to-nodes", "list_recordings", *options]
+    return project.kedro(*command, below=below)
+
+
+def test_root_given_by_parameters_has_its_own_folder_from_wherever_it_is_run(project):
+    options = ["--params", "ingestion.source.root=../mine"]
+    result = list_recordings(project, *options, below="conf/base")
+    assert result.returncode == 0, result.stderr
+    (path,) = (project.root / "data" / "mine" / "01_raw" / "bids_source.json").glob("*/*.json")
+    assert json.loads(path.read_text())["root"] == "../mine"
+    assert [path.name for path in (project.root / "data").iterdir()] == ["mine"]
+    assert not (project.root / "conf" / "base" / "data").exists()
+    assert "Next: kedro run --pipeline foundation --params" not in result.stderr  # not the whole
+    assert list_recordings(project, *options).returncode == 0
+
+
+def test_another_data_set_of_the_same_name_is_refused(project):
+    assert list_recordings(project, "--params", "ingestion.source.root=../mine").returncode == 0
+    same = list_recordings(project, "--params", "ingestion.source.root=../other/mine")
+    assert same.returncode == 0, same.stderr
+    result = list_recordings(project, "--params", "ingestion.source.root=../copied/mine")
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    for part in ("data/mine holds what was made of ../other/mine", "../copied/mine", "globals.yml"):
+        assert part in line
+
+
+def test_environment_without_a_folder_of_its_own_gets_one(project):
+    for name, globals_ in (("unnamed", None), ("named", "data: data/elsewhere\n")):
+        folder = project.root / "conf" / name
+        folder.mkdir()
+        (folder / "parameters.yml").write_text("ingestion: {source: {root: ../mine}}\n")
+        if globals_ is not None:
+            (folder / "globals.yml").write_text(globals_)
+    assert list_recordings(project, "--env", "named").returncode == 0
+    assert len(list((project.root / "data/elsewhere/01_raw/recordings.parquet").iterdir())) == 1
+    before = len(list((project.root / "data/mine/01_raw").glob("recordings.parquet/*")))
+    assert list_recordings(project, "--env", "unnamed").returncode == 0
+    after = len(list((project.root / "data/mine/01_raw").glob("recordings.parquet/*")))
+    assert after == before + 1
