@@ -6,8 +6,9 @@ import pytest
 
 from hbn_foundation.bids_names import entities, recording_name, sidecar
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.find import find_recordings, recordings_in
 from hbn_foundation.recordings.params import SelectionParams
+from hbn_foundation.recordings.select import select_recordings, select_subjects
 
 
 def touch(root, *names):
@@ -150,6 +151,31 @@ def test_thousands_of_subjects_are_listed_quickly(tmp_path):
     started = time.perf_counter()
     assert len(find_recordings(tmp_path)) == 3000
     assert time.perf_counter() - started < 3
+
+
+def test_thousands_of_subjects_are_selected_quickly(tmp_path):
+    subjects = [f"NDAR{i:04}" for i in range(3155)]
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\tage\n" + "".join(f"sub-{s}\t{s[4:]}\n" for s in subjects))
+    selection = SelectionParams(
+        subjects=[f"sub-{s}" for s in subjects],
+        exclude_subjects=subjects[::10],
+        participants={"age": list(range(3155))},
+    )
+    started = time.perf_counter()
+    kept = select_subjects("root", subjects, selection, table)
+    rows = ((s, recordings_in([f"sub-{s}/eeg/sub-{s}_task-x_eeg.bdf"])) for s in kept)
+    assert len(select_recordings("root", rows, selection)) == 2839
+    assert time.perf_counter() - started < 1
+
+
+def test_labels_that_only_look_like_numbers(tmp_path):
+    for subject in ("1e3", "1000", "12345678901234567890", "12345678901234567891"):
+        touch(tmp_path, f"sub-{subject}/eeg/sub-{subject}_task-x_eeg.bdf")
+    assert found(tmp_path, subjects=["1000"]) == ["sub-1000_task-x"]
+    assert found(tmp_path, subjects=["1e3"]) == ["sub-1e3_task-x"]
+    long = "12345678901234567890"
+    assert found(tmp_path, subjects=[long]) == [f"sub-{long}_task-x"]
 
 
 def test_eegmat(eegmat_root):

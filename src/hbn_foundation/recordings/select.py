@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from hbn_foundation.errors import UserError
@@ -13,19 +15,24 @@ from hbn_foundation.recordings.params import SelectionParams
 Row = dict[str, str | None]
 
 
-def same(a: object, b: object) -> bool:
-    """Compare labels: ``2`` and ``"02"`` are the same, and so are ``1`` and ``"1.0"``."""
-    if str(a) == str(b):
-        return True
-    try:
-        return float(str(a)) == float(str(b))
-    except ValueError:
-        return False
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def chosen(label: object, wanted: Iterable[object] | None, prefix: str = "") -> bool:
-    """Whether a label is among those wanted; None wants all."""
-    return wanted is None or any(same(label, str(w).removeprefix(prefix)) for w in wanted)
+def comparable(label: object) -> str | Decimal:
+    """What labels are compared by: ``2`` and ``"02"`` are the same, and so are ``1`` and ``"1.0"``.
+
+    ``1e3`` is a name and no number.
+    """
+    text = str(label)
+    return Decimal(text) if NUMBER.fullmatch(text) else text
+
+
+def asked_for(wanted: Iterable[object] | None, prefix: str = "") -> Callable[[object], bool]:
+    """Function that tells whether a label is among those wanted; None wants all."""
+    if wanted is None:
+        return lambda label: True
+    labels = {comparable(str(w).removeprefix(prefix)) for w in wanted}
+    return lambda label: comparable(label) in labels
 
 
 def select_subjects(
@@ -40,15 +47,15 @@ def select_subjects(
     """
     kept = sorted(subjects)
     if selection.subjects is not None:
-        missing = [
-            w for w in selection.subjects if not any(chosen(s, [w], "sub-") for s in subjects)
-        ]
-        kept = [s for s in kept if chosen(s, selection.subjects, "sub-")]
+        there = asked_for(subjects)
+        missing = [w for w in selection.subjects if not there(str(w).removeprefix("sub-"))]
+        kept = list(filter(asked_for(selection.subjects, "sub-"), kept))
         _check(kept, root, "subjects", selection.subjects, subjects)
         if missing:
             say(f"{root}: no such subjects, left out: {', '.join(map(str, missing))}")
     if selection.exclude_subjects:
-        kept = [s for s in kept if not chosen(s, selection.exclude_subjects, "sub-")]
+        excluded = asked_for(selection.exclude_subjects, "sub-")
+        kept = [s for s in kept if not excluded(s)]
         _check(kept, root, "exclude_subjects", selection.exclude_subjects, subjects)
     if selection.participants:
         kept = _by_participants(root, kept, selection.participants, participants)
@@ -74,7 +81,8 @@ def _by_participants(
                 f"there are {', '.join(columns)}"
             )
         present = sorted({str(rows[s][column]) for s in subjects if s in rows})
-        subjects = [s for s in subjects if s in rows and chosen(rows[s][column], values)]
+        meets = asked_for(values)
+        subjects = [s for s in subjects if s in rows and meets(rows[s][column])]
         _check(subjects, root, f"participants.{column}", values, present)
     return subjects
 
@@ -98,10 +106,10 @@ def select_recordings(
     UserError
         No recording is left; the message names the filter and the values there are.
     """
-    filters: list[tuple[str, Callable[[Row], object], list | None, str]] = [
-        ("tasks", lambda row: row["task"], selection.tasks, "task-"),
-        ("sessions", lambda row: row["session"], selection.sessions, "ses-"),
-        ("runs", lambda row: row["run"], selection.runs, "run-"),
+    filters: list[tuple[str, str, list | None, Callable[[object], bool]]] = [
+        ("tasks", "task", selection.tasks, asked_for(selection.tasks, "task-")),
+        ("sessions", "session", selection.sessions, asked_for(selection.sessions, "ses-")),
+        ("runs", "run", selection.runs, asked_for(selection.runs, "run-")),
     ]
     seen: list[set[str]] = [set() for _ in filters]
     left = [0 for _ in filters]
@@ -110,9 +118,9 @@ def select_recordings(
     for _, rows in subjects:
         n_files += len(rows)
         kept = list(rows)
-        for place, (_, value, wanted, prefix) in enumerate(filters):
-            seen[place].update(str(value(row)) for row in kept if value(row) is not None)
-            kept = [row for row in kept if chosen(value(row), wanted, prefix)]
+        for place, (_, entity, _, meets) in enumerate(filters):
+            seen[place].update(str(row[entity]) for row in kept if row[entity] is not None)
+            kept = [row for row in kept if meets(row[entity])]
             left[place] += len(kept)
         found += kept
         n_subjects += bool(kept)
