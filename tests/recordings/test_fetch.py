@@ -82,6 +82,102 @@ def test_a_broken_transfer_leaves_no_half_file(remote, tmp_path, monkeypatch):
     assert mirrored(tmp_path) == set()
 
 
+@pytest.fixture
+def offline(remote, monkeypatch):
+    """A function that makes the remote unreachable."""
+
+    def refuse(self, *args, **options):
+        raise ConnectionRefusedError("no network")
+
+    def cut():
+        for name in ("ls", "find", "info", "get_file"):
+            monkeypatch.setattr(type(remote), name, refuse)
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("fetched", "asked"),
+    [
+        ({}, {}),
+        ({}, {"tasks": ["task-ccd"], "max_subjects": 1}),
+        ({"subjects": ["a", "sub-b"]}, {"subjects": ["b"], "runs": None}),
+        ({"exclude_subjects": ["a"]}, {"exclude_subjects": ["sub-a", "c"]}),
+        ({"participants": {"sex": ["M", "F"]}}, {"participants": {"sex": ["M"]}}),
+        ({"tasks": ["rest"], "max_subjects": 2}, {"tasks": ["rest"], "max_subjects": 1}),
+    ],
+)
+def test_a_complete_mirror_is_used_without_the_network(
+    remote, offline, tmp_path, caplog, fetched, asked
+):
+    caplog.set_level("INFO")
+    find_recordings("memory://release", SelectionParams(**fetched), cache=tmp_path)
+    with_network = find_recordings("memory://release", SelectionParams(**asked), cache=tmp_path)
+    find_recordings("memory://release", SelectionParams(tasks=["net"]), cache=tmp_path)
+    offline()
+    table = find_recordings("memory://release", SelectionParams(**asked), cache=tmp_path)
+    assert table.equals(with_network)
+    assert "memory://release: cannot be read (no network); its mirror" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fetched", "asked"),
+    [
+        ({"tasks": ["rest"]}, {}),
+        ({"tasks": ["rest"]}, {"tasks": ["rest", "ccd"]}),
+        ({"exclude_subjects": ["a"]}, {}),
+        ({"participants": {"sex": ["M"]}}, {"participants": {"sex": ["M", "F"]}}),
+        ({"max_subjects": 1}, {"max_subjects": 2}),
+        ({"max_subjects": 1}, {"max_subjects": 1, "exclude_subjects": ["a"]}),
+        ({"max_subjects": 1}, {}),
+    ],
+)
+def test_a_mirror_of_something_else_is_not_used(remote, offline, tmp_path, fetched, asked):
+    find_recordings("memory://release", SelectionParams(**fetched), cache=tmp_path)
+    offline()
+    with pytest.raises(UserError, match=r"^memory://release: cannot be read \(no network\)$"):
+        find_recordings("memory://release", SelectionParams(**asked), cache=tmp_path)
+
+
+def test_a_mirror_that_has_lost_a_file_is_not_used(remote, offline, tmp_path):
+    root = Path(find_recordings("memory://release", cache=tmp_path)["bids_root"].iat[0])
+    (root / "sub-a/eeg/sub-a_task-rest_eeg.fdt").write_bytes(b"half")
+    offline()
+    with pytest.raises(UserError, match=r"no network.*1 files of its mirror .*task-rest_eeg.fdt"):
+        find_recordings("memory://release", cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-a/eeg/../../../../../evil_eeg.set",
+        "sub-a/eeg/C:/evil_eeg.set/..",
+        "sub-a/eeg/..\\..\\evil_eeg.set",
+        "sub-a/eeg//../../../evil_eeg.set",
+        "sub-C:\\evil/eeg/sub-1_eeg.set",
+        "C:evil.tsv",
+        "\\evil.json",
+    ],
+)
+def test_remote_names_that_lead_out_are_refused_before_anything_is_written(remote, tmp_path, name):
+    remote.store[f"/release/{name}"] = remote.store["/release/participants.tsv"]
+    with pytest.raises(UserError, match=r"expected the name of a file in .*; nothing is written"):
+        find_recordings("memory://release", cache=tmp_path / "cache")
+    assert mirrored(tmp_path) == set()
+    del remote.store[f"/release/{name}"]
+
+
+def test_links_in_the_cache_lead_nowhere(remote, tmp_path):
+    elsewhere, mirror = tmp_path / "elsewhere", tmp_path / "cache" / "memory" / "release"
+    elsewhere.mkdir()
+    mirror.mkdir(parents=True)
+    (mirror / "sub-b").symlink_to(elsewhere)
+    with pytest.raises(UserError, match=r"sub-b/eeg/.*leads out of .* by a link"):
+        find_recordings("memory://release", cache=tmp_path / "cache")
+    assert mirrored(elsewhere) == set()
+    assert mirrored(mirror) == set()
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

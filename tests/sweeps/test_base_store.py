@@ -15,6 +15,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.sweeps import lease
 from hbn_foundation.sweeps import store as stores
 from hbn_foundation.sweeps.store import DIGESTS, QUARANTINE, Store
+from hbn_foundation.sweeps.sync import Remote
 
 KEY = "0123456789abcdef"
 
@@ -266,3 +267,44 @@ def test_a_result_that_cannot_get_its_name_stays(store, tmp_path, monkeypatch):
     assert content(folder) == before
     assert store.publish(KEY, folder)
     assert store.damage(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../evil",
+        "/tmp/evil",
+        "more/../../evil",
+        "C:evil",
+        "..\\evil",
+        "\\evil",
+        "",
+        ".",
+        "a\0",
+    ],
+)
+def test_names_in_digests_that_lead_out_are_refused_before_anything_is_written(
+    store, tmp_path, name
+):
+    there = Store(tmp_path / "remote")
+    there.publish(KEY, prepared(tmp_path / "out"))
+    digests = there.path(KEY) / DIGESTS
+    record = json.loads(digests.read_text())
+    digests.write_text(json.dumps({**record, "files": {**record["files"], name: "0" * 64}}))
+    remote = Remote(f"file://{there.root}")
+    with pytest.raises(UserError, match=r"expected the name of a file in .*; nothing is written"):
+        remote.fetch(KEY, store)
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+    assert not (tmp_path / "evil").exists()
+    with pytest.raises(UserError, match="expected the name of a file"):
+        Remote(f"file://{tmp_path / 'other'}").push(KEY, there)
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
+    assert there.take(KEY) is None  # nor is it read where it is
+
+
+def test_an_entry_with_a_link_out_of_it_is_damaged(store, tmp_path):
+    store.publish(KEY, prepared(tmp_path / "out"))
+    more = store.path(KEY) / "more"
+    more.rename(tmp_path / "elsewhere")
+    more.symlink_to(tmp_path / "elsewhere")
+    assert store.damage(KEY) == f"{DIGESTS} names 'more/history.csv', which is not in its folder"

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from hbn_foundation.errors import UserError
 
@@ -55,6 +55,26 @@ def full_disk_named(path: Path, bytes_needed: int | None = None) -> Iterator[Non
             f"{path}: disk full{need}; free some space or choose another folder and run again: "
             "what is written already is kept"
         ) from error
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """Path of a file in a folder, by a name that somebody else gave.
+
+    Raises
+    ------
+    UserError
+        The name leads out of the folder: by ``..``, as an absolute name, by a drive's letter or
+        by a link that is there.
+    """
+    # of Windows, too: a name with a backslash is one of a folder there
+    parts = name.replace("\\", "/").split("/")
+    plain = not {"", ".", ".."} & set(parts) and "\\" not in name and "\0" not in name
+    if not plain or PureWindowsPath(name).anchor:
+        raise UserError(f"{name!r}: expected the name of a file in {folder}; nothing is written")
+    path = folder / name
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path}: leads out of {folder} by a link; nothing is written")
+    return path
 
 
 def is_full_disk(error: OSError) -> bool:

@@ -6,16 +6,18 @@ again; each is written to a temporary name first, so an interrupted transfer lea
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.progress import track
+from hbn_foundation.progress import say, track
+from hbn_foundation.recordings.atomic import is_full_disk, path_inside
 from hbn_foundation.recordings.find import check_root, recordings_in
+from hbn_foundation.recordings.manifest import Manifest
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import Row, select_recordings, select_subjects
 
@@ -31,6 +33,8 @@ def mirror(
 ) -> Path:
     """Copy what is selected from `url` into a folder of `cache`; return that folder.
 
+    Where the URL cannot be read now, a mirror that is complete for the selection is used as it is.
+
     Parameters
     ----------
     url
@@ -45,28 +49,58 @@ def mirror(
     Raises
     ------
     UserError
-        The URL cannot be read, is not a BIDS root, or nothing is selected.
+        The URL cannot be read and its mirror is not complete for the selection, it is not a BIDS
+        root, nothing is selected, or names at the URL lead out of the mirror.
     """
-    import fsspec
-
     protocol, _, rest = url.partition("://")
     if storage_options is None:
         storage_options = {"anon": True} if protocol in ("s3", "s3a") else {}
     local = Path(cache) / protocol / "/".join(p for p in rest.split("/") if p not in ("", ".."))
+    manifest = Manifest(local)
     try:
-        files, top = fsspec.core.url_to_fs(url, **storage_options)
-        remote = _Remote(files, str(top).rstrip("/"))
-        return _mirror(remote, url, selection, local)
+        with _errors_named(url, local):
+            import fsspec
+
+            files, top = fsspec.core.url_to_fs(url, **storage_options)
+            fetched = _mirror(_Remote(files, str(top).rstrip("/")), url, selection, local)
+    except _UnreachableError as error:
+        if not manifest.covers(selection):
+            raise
+        missing = manifest.missing()
+        if missing:
+            raise UserError(
+                f"{error}; {len(missing)} files of its mirror {local} are missing or have another "
+                f"size ({missing[0]}, …)"
+            ) from error
+        say(f"{error}; its mirror {local}, which holds all that is selected, is used instead")
+        return local
+    manifest.add(selection, fetched)
+    return local
+
+
+class _UnreachableError(UserError):
+    """The URL cannot be read now."""
+
+
+@contextlib.contextmanager
+def _errors_named(url: str, local: Path) -> Iterator[None]:
+    """Turn what the clients of the stores raise into one line."""
+    try:
+        yield
     except UserError:
         raise
+    except FileNotFoundError as error:
+        raise _UnreachableError(
+            f"{url}: no such folder, expected the root of a BIDS data set"
+        ) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full_disk(error):
             raise UserError(f"{local}: disk full while fetching {url}") from error
-        raise UserError(f"{url}: cannot be read ({_line(error)})") from error
+        raise _UnreachableError(f"{url}: cannot be read ({_line(error)})") from error
     except (ImportError, ValueError) as error:
-        raise UserError(f"{url}: cannot be read ({_line(error)})") from error
+        raise _UnreachableError(f"{url}: cannot be read ({_line(error)})") from error
     except Exception as error:  # the clients of the stores raise exceptions of their own
-        raise UserError(
+        raise _UnreachableError(
             f"{url}: cannot be read ({type(error).__name__}: {_line(error)})"
         ) from error
 
@@ -92,12 +126,13 @@ class _Remote:
     def sizes(self, folder: str) -> dict[str, int]:
         """Every file below a folder, by its relative name, with its size."""
         found = self.files.find(f"{self.top}/{folder}", detail=True)
-        start = len(self.top.lstrip("/")) + 1
-        return {name.lstrip("/")[start:]: int(e.get("size") or 0) for name, e in found.items()}
+        top = self.top.lstrip("/") + "/"
+        # a name that does not begin so is refused as one that leads out
+        return {n.lstrip("/").removeprefix(top): int(e.get("size") or 0) for n, e in found.items()}
 
-    def fetch(self, name: str, target: Path, size: int | None = None) -> None:
+    def fetch(self, name: str, target: Path, size: int) -> None:
         """Copy one file unless it is there already with that size."""
-        if size is not None and target.is_file() and target.stat().st_size == size:
+        if target.is_file() and target.stat().st_size == size:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -108,30 +143,31 @@ class _Remote:
             temporary.unlink(missing_ok=True)
 
 
-def _mirror(remote: _Remote, url: str, selection: SelectionParams, local: Path) -> Path:
-    try:
-        names = remote.names()
-    except FileNotFoundError as error:
-        raise UserError(f"{url}: no such folder, expected the root of a BIDS data set") from error
+def _mirror(remote: _Remote, url: str, selection: SelectionParams, local: Path) -> dict[str, int]:
+    """Fetch what is selected; return the files and sizes. All names are checked before."""
+    names = remote.names()
     subjects = check_root(url, names)
-    for name, is_folder in names.items():
-        if not is_folder and name.endswith((".json", ".tsv")):
-            remote.fetch(name, local / name, remote.files.size(f"{remote.top}/{name}"))
-    kept = select_subjects(url, subjects, selection, local / "participants.tsv")
-    sizes: dict[str, int] = {}
+    tables = [n for n, folder in names.items() if not folder and n.endswith((".json", ".tsv"))]
+    sizes = {name: int(remote.files.size(f"{remote.top}/{name}") or 0) for name in tables}
+    paths = {name: path_inside(local, name) for name in (*tables, *(f"sub-{s}" for s in subjects))}
+    participants = local / "participants.tsv"
+    if selection.participants and participants.name in sizes:
+        remote.fetch(participants.name, participants, sizes[participants.name])
+    kept = select_subjects(url, subjects, selection, participants)
 
     def listed(subject: str) -> list[Row]:
         found = remote.sizes(f"sub-{subject}")
+        paths.update({name: path_inside(local, name) for name in found})
         sizes.update(found)
         heads = (_head(name) for name in found)
         return recordings_in(sorted(dict.fromkeys(heads)))
 
     listing = track(kept, f"listing {url}")
     rows = select_recordings(url, ((subject, listed(subject)) for subject in listing), selection)
-    wanted = _wanted(sizes, rows)
+    wanted = [*tables, *_wanted(sizes, rows)]
     for name in track(wanted, f"fetching {url}"):
-        remote.fetch(name, local / name, sizes[name])
-    return local
+        remote.fetch(name, paths[name], sizes[name])
+    return {name: paths[name].stat().st_size for name in wanted}
 
 
 def _head(name: str) -> str:

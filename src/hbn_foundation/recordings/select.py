@@ -19,16 +19,16 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def comparable(label: object) -> str | Decimal:
-    """What labels are compared by: ``2`` and ``"02"`` are the same, and so are ``1`` and ``"1.0"``.
+    """Give what a label is compared by.
 
-    ``1e3`` is a name and no number.
+    ``2`` and ``"02"`` are the same, and so are ``1`` and ``"1.0"``; ``1e3`` is a name.
     """
     text = str(label)
     return Decimal(text) if NUMBER.fullmatch(text) else text
 
 
 def asked_for(wanted: Iterable[object] | None, prefix: str = "") -> Callable[[object], bool]:
-    """Function that tells whether a label is among those wanted; None wants all."""
+    """Make a function that tells whether a label is among those wanted; None wants all."""
     if wanted is None:
         return lambda label: True
     labels = {comparable(str(w).removeprefix(prefix)) for w in wanted}

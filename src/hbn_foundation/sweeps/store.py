@@ -20,7 +20,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named
+from hbn_foundation.recordings.atomic import full_disk_named, path_inside
 from hbn_foundation.sweeps import lease
 
 DIGESTS, SPEC, METRICS = "digests.json", "spec.json", "metrics.json"
@@ -77,7 +77,9 @@ class Store:
             return f"{DIGESTS} is of {named}"
         for name, expected in sorted(files.items()):
             try:
-                found = _digest(folder / name)
+                found = _digest(path_inside(folder, name))
+            except UserError:
+                return f"{DIGESTS} names {name!r}, which is not in its folder"
             except OSError:
                 return f"{name} is missing"
             if found != expected:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import path_inside
 from hbn_foundation.sweeps.store import DIGESTS, INCOMING, Store
 
 
@@ -77,12 +78,13 @@ class Remote:
         try:
             with system.open(f"{there}/{DIGESTS}", "rb") as file:
                 content = file.read()
+            paths = {name: path_inside(folder, name) for name in json.loads(content)["files"]}
             (folder / DIGESTS).write_bytes(content)
-            for name in json.loads(content)["files"]:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                system.get_file(f"{there}/{name}", str(folder / name))
+            for name, path in paths.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                system.get_file(f"{there}/{name}", str(path))
             return store.receive(key, folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (UserError, OSError, ValueError, KeyError, TypeError) as error:
             raise self._failure(f"fetching {self.what} {key} from", error) from None
         finally:
             shutil.rmtree(folder.parents[1], ignore_errors=True)
@@ -112,9 +114,9 @@ class Remote:
         try:
             system.makedirs(there, exist_ok=True)
             names = json.loads((here / DIGESTS).read_text())["files"]
-            for name in names:
+            for name, path in {name: path_inside(here, name) for name in names}.items():
                 system.makedirs(f"{there}/{name}".rpartition("/")[0], exist_ok=True)
-                system.put_file(str(here / name), f"{there}/{name}")
+                system.put_file(str(path), f"{there}/{name}")
             draft = f"{there}/.{DIGESTS}.{secrets.token_hex(4)}"
             system.put_file(str(here / DIGESTS), draft)
             system.mv(draft, f"{there}/{DIGESTS}")
