@@ -199,17 +199,16 @@ def test_files_as_they_come(tmp_path, caplog):
     )
     write_events(tmp_path, "", "empty")
     write_events(tmp_path, "onset\ttrial_type\n1\tgo\n", "other")
-    write_events(tmp_path, f"{head}\n{start}\né\n", "latin", "latin-1")
+    write_events(tmp_path, f"{head}\n{start}\n{rest}9\tn/a\té\tn/a\n", "latin", "latin-1")
+    write_events(tmp_path, f"{head}\n{start}\n\0\n", "zeros")
     recordings = listed(tmp_path)
     lost = recordings.iloc[:1].assign(recording="sub-9", path="sub-9/eeg/sub-9_eeg.bdf")
     with caplog.at_level("INFO"):
         trials = recording_trials(pd.concat([recordings, lost]))
-    assert trials["subject"].tolist() == ["bare", "bom", "gaps", "short"]
-    assert trials["rt"].tolist() == [1, 1, 1, 1]
-    assert trials["correct"].isna().tolist() == [True, False, False, True]
-    assert (
-        "1 events files are left out: sub-latin_task-x_run-1_events.tsv: not a tab-" in caplog.text
-    )
+    assert trials["subject"].tolist() == ["bare", "bom", "gaps", "latin", "short"]
+    assert trials["rt"].tolist() == [1, 1, 1, 1, 1]
+    assert trials["correct"].isna().tolist() == [True, False, False, False, True]
+    assert "1 events files are left out: sub-zeros_task-x_run-1_events.tsv: no text" in caplog.text
     assert "sub-empty_task-x_run-1, sub-other_task-x_run-1 have no column value" in caplog.text
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.cleaned import CleanedRecording
+from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.store_files import (
     describe_failure,
@@ -19,8 +20,9 @@ AXES = np.eye(3)
 
 
 def cleaned(names: tuple[str, ...], n_samples: int, bad=None) -> CleanedRecording:
+    timeline = Timeline.unbroken(n_samples, 100.0)
     return CleanedRecording(
-        names, AXES[: len(names)], np.full(len(names), 2e-6), n_samples, 100.0, bad or {}
+        names, AXES[: len(names)], np.full(len(names), 2e-6), timeline, bad or {}
     )
 
 

@@ -38,6 +38,7 @@ def store(tmp_path_factory) -> SignalStore:
 def mixed(tmp_path_factory) -> SignalStore:
     """Three recordings of other channels in other orders."""
     from hbn_foundation.recordings.cleaned import CleanedRecording
+    from hbn_foundation.recordings.timeline import Timeline
 
     path = tmp_path_factory.mktemp("mixed")
     place = dict(zip("ABC", np.eye(3), strict=True))
@@ -47,8 +48,7 @@ def mixed(tmp_path_factory) -> SignalStore:
             tuple(names),
             np.array([place[name] for name in names]),
             np.ones(len(names)),
-            300,
-            100.0,
+            Timeline.unbroken(300, 100.0),
             {"C": "noisy"} if i == 1 else {},
         )
         row = {"recording": f"sub-{i}", "subject": str(i), "task": "rest"}
@@ -78,7 +78,10 @@ def test_short_recordings_give_none_and_are_told(store, caplog):
         "sub-2_task-rest": 1,
         "sub-3_task-rest": 3,
     }
-    assert "1 recordings are shorter than 2 s and give no window: sub-1_task-rest" in caplog.text
+    assert (
+        "1 recordings have no 2 s without a gap or a bad segment and give no window: sub-1"
+        in caplog.text
+    )
 
 
 def test_no_window_at_all_is_an_error(store):

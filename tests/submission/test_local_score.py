@@ -19,6 +19,8 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.factors import FACTORS
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.recording import open_recording
+from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.submission.params import LimitParams, ScoringParams
 from hbn_foundation.submission.scoreboard import (
     LocalScore,
@@ -214,10 +216,11 @@ def test_nothing_to_score(release):
 
 def test_reading_volts(tiny_bids):
     path = next(tiny_bids.glob("sub-*/eeg/*RestingState*.bdf")).relative_to(tiny_bids)
-    volts = read_volts(str(tiny_bids), str(path))
+    volts, timeline = read_volts(str(tiny_bids), str(path))
     raw = mne.io.read_raw(tiny_bids / path, verbose="ERROR")
     assert raw.ch_names == list(CHANNELS)
     assert volts.shape == (129, raw.n_times)
+    assert timeline.allowed.tolist() == [[0, raw.n_times]]
     assert volts.dtype == np.float32
     np.testing.assert_allclose(volts, raw.get_data(), rtol=1e-6)
 
@@ -234,7 +237,7 @@ def fif(folder: Path, names: list[str], sfreq: float = 100.0) -> str:
 
 def test_channels_are_put_in_order_and_the_reference_may_be_missing(tmp_path):
     names = list(CHANNELS[:128])[::-1]
-    volts = read_volts(str(tmp_path), fif(tmp_path, names))
+    volts, _ = read_volts(str(tmp_path), fif(tmp_path, names))
     np.testing.assert_allclose(volts[:128, 0], np.arange(128)[::-1] * 1e-6, rtol=1e-5)
     assert (volts[128] == 0).all()
 
@@ -244,12 +247,14 @@ def test_a_recording_of_another_net(tmp_path):
         read_volts(str(tmp_path), fif(tmp_path, [f"E{n}" for n in range(1, 20)]))
 
 
-def test_another_rate_is_filtered_and_resampled():
+def test_another_rate_is_filtered_and_resampled(tmp_path):
     time = np.arange(0, 30, 1 / 500)
     data = np.stack([20e-6 * np.sin(2 * np.pi * 10 * time), 20e-6 * np.sin(2 * np.pi * 70 * time)])
     raw = mne.io.RawArray(data, mne.create_info(["E2", "E1"], 500.0, "eeg"), verbose="ERROR")
-    found = _at_rate(raw, [0, 1])
+    raw.save(tmp_path / "sub-1_task-rest_eeg.fif", verbose="ERROR")
+    found, timeline = _at_rate(open_recording(str(tmp_path), "sub-1_task-rest_eeg.fif"), [0, 1])
     assert found.shape == (2, 3000)
+    assert timeline.stretches == ((0, 3000, 0.0),)
     middle = slice(1000, 2000)
     at_rate = 20e-6 * np.sin(2 * np.pi * 10 * np.arange(0, 30, 0.01))
     np.testing.assert_allclose(found[0, middle], at_rate[middle], atol=0.4e-6)
@@ -258,22 +263,24 @@ def test_another_rate_is_filtered_and_resampled():
 
 @given(st.integers(0, 5000), st.integers(0, 2**32), st.text("ab_-1", max_size=6))
 def test_each_crop_lies_in_its_window(n_samples, seed, recording):
-    starts = crop_starts(recording, n_samples, seed)
+    timeline = Timeline.unbroken(n_samples, 100.0)
+    starts = crop_starts(recording, timeline, seed)
     assert len(starts) == max(0, (n_samples - 400) // 200 + 1)
     windows = 200 * np.arange(len(starts))
     assert ((starts >= windows) & (starts + 200 <= windows + 400)).all()
-    assert np.array_equal(starts, crop_starts(recording, n_samples, seed))
-    longer = crop_starts(recording, n_samples, seed + 1)
+    assert np.array_equal(starts, crop_starts(recording, timeline, seed))
+    longer = crop_starts(recording, timeline, seed + 1)
     assert len(starts) < 20 or not np.array_equal(starts, longer)
 
 
 def test_crops_of_one_recording_are_not_those_of_another():
-    assert not np.array_equal(crop_starts("a", 5000, 0), crop_starts("b", 5000, 0))
+    timeline = Timeline.unbroken(5000, 100.0)
+    assert not np.array_equal(crop_starts("a", timeline, 0), crop_starts("b", timeline, 0))
 
 
 def test_only_whole_windows_after_the_stimulus():
-    trials = pd.DataFrame({"stimulus": [-1.0, 0.004, 1.006, 3.0]})
-    found = trial_starts(trials, 450)
+    trials = pd.DataFrame({"stimulus": [-1.0, 0.004, 1.006, 3.0], "response": 4.0})
+    found = trial_starts(trials, Timeline.unbroken(450, 100.0))
     assert list(found["start"]) == [50, 151]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from hbn_foundation.bids_names import sidecar
+from hbn_foundation.sidecars import read_table
 
 MISSING = ("", "n/a")
 
@@ -31,26 +31,14 @@ def read_events(root: str | Path, path: str) -> dict[str, list[str | None]] | No
 
     Raises
     ------
-    ValueError
-        When the file is not a tab-separated table in UTF-8; says what is wrong with it.
+    UnreadableSidecar
+        When the file is there and cannot be read; a ValueError that says what is wrong with it.
     """
     file = sidecar(root, path, "events.tsv")
     if file is None:
         return None
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.reader(lines, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file.name}: not a tab-separated table in UTF-8: {error}") from error
-    rows = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
-    if not rows:
-        return {}
-    header, *body = rows
-    return {name: [_cell(row, place) for row in body] for place, name in enumerate(header) if name}
-
-
-def _cell(row: list[str], place: int) -> str | None:
-    """Return a cell; rows that end early lack their last ones."""
-    if place >= len(row) or row[place] in MISSING:
-        return None
-    return row[place]
+    table = read_table(file)
+    return {
+        name: [None if row[name] in MISSING else row[name] for row in table.rows]
+        for name in table.columns
+    }

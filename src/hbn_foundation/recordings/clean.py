@@ -1,7 +1,8 @@
 """Clean one recording: EEG channels only, band-pass, resampling, bad channels, robust scale.
 
 The recording is read, filtered and resampled in pieces into a temporary file, so memory does not
-grow with its length; short ones never leave memory. Scale and correlations come from at most
+grow with its length; short ones never leave memory. Each continuous stretch is filtered on its own,
+and the stretches are stored one after another. Scale and correlations come from at most
 `MAX_SAMPLE` samples spread over the recording: all of them up to 164 s at 100 Hz.
 
 The reference is left as it is: a flat reference channel (Cz in HBN) is marked flat like any other.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,13 @@ import numpy as np
 
 from hbn_foundation.recordings.atomic import full_disk_named
 from hbn_foundation.recordings.channel_tally import ChannelTally
-from hbn_foundation.recordings.channels import Channels, eeg_channels
 from hbn_foundation.recordings.cleaned import CleanedRecording
-from hbn_foundation.recordings.integrity import UnreadableRecording, is_passing
+from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import bad_channels, highest_correlation, quality_measures
-from hbn_foundation.recordings.read import check_length, one_line, read_raw, read_sidecar
+from hbn_foundation.recordings.recording import Recording, open_recording
 from hbn_foundation.recordings.resampling import Piece, Resampler, extend
+from hbn_foundation.recordings.timeline import Timeline
 
 MAX_SAMPLE = 2**14
 IN_MEMORY_BYTES = 2**23
@@ -58,92 +60,106 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     UserError
         The disk is full.
     """
-    root, path = str(row["bids_root"]), str(row["path"])
-    raw = read_raw(Path(root, path))
-    info = read_sidecar(root, path)
-    check_length(raw, path, info)
-    sfreq, n_in = float(raw.info["sfreq"]), int(raw.n_times)
-    if n_in / sfreq < params.min_seconds:
-        raise UnreadableRecording(
-            f"too short: {n_in / sfreq:.2f} s, at least {params.min_seconds:g} s are needed"
+    recording = open_recording(str(row["bids_root"]), str(row["path"]))
+    source, dropped = recording.longest_stretches(params.min_seconds)
+    h_freq = params.h_freq
+    if recording.lowpass > 2 * params.l_freq:
+        h_freq = min(h_freq, recording.lowpass)
+    resamplers = [
+        Resampler(
+            *(recording.sfreq, params.sfreq, params.l_freq, h_freq),
+            *(stop - start, params.chunk_seconds),
         )
-    channels = eeg_channels(raw, root, path)
-    lowpass = float(raw.info["lowpass"] or 0.0)
-    h_freq = min(params.h_freq, lowpass) if lowpass > 2 * params.l_freq else params.h_freq
-    resampler = Resampler(sfreq, params.sfreq, params.l_freq, h_freq, n_in, params.chunk_seconds)
-    tally = ChannelTally(len(channels.picks), sfreq, params.flat_uv * 1e-6)
+        for start, stop, _ in source.stretches
+    ]
+    timeline = source.at_rate(params.sfreq, [resampler.n_out for resampler in resamplers])
+    n_channels, n_out = len(recording.channels.picks), timeline.stretches[-1].stop
+    tally = ChannelTally(n_channels, recording.sfreq, params.flat_uv * 1e-6)
     # float32 in the temporary file and float16 in the result
-    n_bytes = resampler.n_out * len(channels.picks) * 6
     with (
-        full_disk_named(out.parent, n_bytes),
+        full_disk_named(out.parent, n_out * n_channels * 6),
         tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(out.parent)) as file,
     ):
-        for piece in _pieces(raw, channels, resampler, tally):
+        for piece in _pieces(recording, source, resamplers, tally):
             file.write(np.ascontiguousarray(piece.T).data)
         if (tally.missing_share >= 1).all():
             raise UnreadableRecording("all samples are NaN")
-        signal = _Signal(file, resampler.n_out, len(channels.picks), params)
-        return _finish(signal, channels, tally, params, info, resampler, out)
+        signal = _Signal(file, timeline, n_channels, params)
+        cleaned = _finish(signal, recording, tally, params, out)
+    notes = list(recording.notes)
+    if h_freq < params.h_freq and h_freq < recording.sfreq / 2:
+        notes.append(f"low-passed at {h_freq:g} Hz, which is the file's own low-pass")
+    if dropped:
+        notes.append(f"{dropped:.1f} s left out in stretches under {params.min_seconds:g} s")
+    bad_seconds = sum(stop - start for start, stop in timeline.bad) / params.sfreq
+    quality = {
+        **cleaned.quality,
+        "sfreq_file": recording.sfreq,
+        "h_freq": resamplers[0].h_freq,
+        "seconds_left_out": round(recording.gaps.pauses + dropped + bad_seconds, 3),
+        "note": "; ".join(notes),
+    }
+    return replace(cleaned, quality=quality)
 
 
 def _pieces(
-    raw: Any, channels: Channels, resampler: Resampler, tally: ChannelTally
+    recording: Recording, source: Timeline, resamplers: list[Resampler], tally: ChannelTally
 ) -> Iterator[np.ndarray]:
-    """Clean (C, T) float32 pieces in volts, in order; the tally is kept on the way."""
+    """Clean (C, T) float32 pieces in volts, in order; the tally is kept on the way.
+
+    Each stretch is filtered on its own, and what is marked bad is not counted.
+    """
     offset: np.ndarray | None = None
-    ratio = resampler.sfreq_in / resampler.sfreq_out
-    done = 0
-    for piece in resampler.pieces():
-        start, stop = max(piece.start, 0), min(piece.stop, resampler.n_in)
-        samples = _read(raw, channels.picks, start, stop)
-        if offset is None:
-            # the same for all pieces, so that they join; it keeps float32 exact on DC recordings
-            finite = np.where(np.isfinite(samples), samples, 0.0)
-            offset = finite.mean(axis=1, keepdims=True)
-        samples -= offset
-        volts = samples.astype(np.float32)
-        core = resampler.n_in if piece.last == resampler.n_out else round(piece.last * ratio)
-        tally.update(volts[:, done - start : core - start])
-        done = core
-        if not np.isfinite(volts).all():
-            np.nan_to_num(volts, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        yield _filtered(resampler, piece, volts, start, stop)
+    allowed = source.allowed
+    for stretch, resampler in zip(source.stretches, resamplers, strict=True):
+        ratio = resampler.sfreq_in / resampler.sfreq_out
+        done = 0
+        for piece in resampler.pieces():
+            start, stop = max(piece.start, 0), min(piece.stop, resampler.n_in)
+            samples = recording.read(stretch.start + start, stretch.start + stop)
+            if offset is None:
+                # the same for all pieces, so that they join; it keeps float32 exact on DC
+                # recordings
+                finite = np.where(np.isfinite(samples), samples, 0.0)
+                offset = finite.mean(axis=1, keepdims=True)
+            samples -= offset
+            volts = samples.astype(np.float32)
+            core = resampler.n_in if piece.last == resampler.n_out else round(piece.last * ratio)
+            for first, last in np.clip(allowed - stretch.start, done, core):
+                if last > first:
+                    tally.update(volts[:, first - start : last - start])
+            done = core
+            if not np.isfinite(volts).all():
+                np.nan_to_num(volts, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            yield filtered(resampler, piece, volts)
 
 
-def _read(raw: Any, picks: list[int], start: int, stop: int) -> np.ndarray:
-    try:
-        samples = raw.get_data(picks=picks, start=start, stop=stop, verbose="ERROR")
-    except Exception as error:
-        if is_passing(error):
-            raise
-        seconds = start / raw.info["sfreq"]
-        raise UnreadableRecording(
-            f"truncated or damaged: cannot be read from {seconds:.1f} s ({one_line(error)})"
-        ) from error
-    if samples.shape[1] != stop - start:
-        raise UnreadableRecording(
-            f"truncated: {samples.shape[1]} of {stop - start} samples from sample {start}"
-        )
-    return samples
+def filtered(resampler: Resampler, piece: Piece, samples: np.ndarray) -> np.ndarray:
+    """Filter and resample a piece (C, T) of a stretch, a few channels at a time.
 
-
-def _filtered(
-    resampler: Resampler, piece: Piece, samples: np.ndarray, start: int, stop: int
-) -> np.ndarray:
-    blocks = []
-    for place in range(0, len(samples), MAX_BLOCK):
-        block = samples[place : place + MAX_BLOCK]
-        blocks.append(resampler.apply(piece, extend(block, start - piece.start, piece.stop - stop)))
-    return np.concatenate(blocks)
+    `samples` are those of the piece that lie within the stretch; beyond its ends the signal is
+    extended.
+    """
+    before = max(-piece.start, 0)
+    after = piece.stop - piece.start - before - samples.shape[1]
+    blocks = [samples[at : at + MAX_BLOCK] for at in range(0, len(samples), MAX_BLOCK)]
+    return np.concatenate(
+        [resampler.apply(piece, extend(block, before, after)) for block in blocks]
+    )
 
 
 class _Signal:
     """The clean signal in volts, in the temporary file as (T, C) float32."""
 
     def __init__(
-        self, file: tempfile.SpooledTemporaryFile[bytes], n: int, c: int, params: CleaningParams
+        self,
+        file: tempfile.SpooledTemporaryFile[bytes],
+        timeline: Timeline,
+        n_channels: int,
+        params: CleaningParams,
     ) -> None:
-        self.file, self.n_samples, self.n_channels = file, n, c
+        self.file, self.timeline, self.n_channels = file, timeline, n_channels
+        self.n_samples = timeline.stretches[-1].stop
         self._block = max(int(params.chunk_seconds * params.sfreq), 1)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -155,22 +171,21 @@ class _Signal:
             yield start, np.frombuffer(data, np.float32).reshape(n, self.n_channels)
 
     def sample(self) -> np.ndarray:
-        """At most MAX_SAMPLE evenly spaced samples: (C, S) float32."""
+        """At most MAX_SAMPLE evenly spaced samples that are not marked bad: (C, S) float32."""
         step = -(-self.n_samples // MAX_SAMPLE)
         picked = [block[(-start) % step :: step].T for start, block in self.blocks()]
-        return np.concatenate(picked, axis=1)
+        sample = np.concatenate(picked, axis=1)
+        good = self.timeline.inside(np.arange(0, self.n_samples, step), 1)
+        if not good.any():
+            raise UnreadableRecording("all of it is marked bad")
+        return sample if good.all() else sample[:, good]
 
 
 def _finish(
-    signal: _Signal,
-    channels: Channels,
-    tally: ChannelTally,
-    params: CleaningParams,
-    info: Mapping[str, Any],
-    resampler: Resampler,
-    out: Path,
+    signal: _Signal, recording: Recording, tally: ChannelTally, params: CleaningParams, out: Path
 ) -> CleanedRecording:
     """Scale the signal, write it, and say which channels are bad."""
+    channels = recording.channels
     sample = signal.sample()
     centre = np.median(sample, axis=1)
     sample -= centre[:, None]
@@ -186,22 +201,17 @@ def _finish(
             f"no usable channel: all {len(bad)} are bad ({', '.join(reasons)})"
         )
     clipped = _write(signal, centre, unit, params.clip, out)
-    line = info.get("PowerLineFrequency")
+    line = recording.info.get("PowerLineFrequency")
     ratio = tally.line_ratio(float(line) if isinstance(line, int | float) and line > 0 else None)
-    quality = quality_measures(channels.names, list(bad), channels.unknown, scales, ratio, clipped)
     return CleanedRecording(
         names=tuple(channels.names),
         positions=channels.positions,
         scales=unit,
-        n_samples=signal.n_samples,
-        sfreq=params.sfreq,
+        timeline=signal.timeline,
         bad={name: bad[name] for name in channels.names if name in bad},
-        quality={
-            **quality,
-            "sfreq_file": resampler.sfreq_in,
-            "h_freq": resampler.h_freq,
-            "note": "; ".join(channels.notes),
-        },
+        quality=quality_measures(
+            channels.names, list(bad), channels.unknown, scales, ratio, clipped
+        ),
     )
 
 

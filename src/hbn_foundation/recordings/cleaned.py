@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hbn_foundation.recordings.timeline import Timeline
+
 
 @dataclass(frozen=True)
 class CleanedRecording:
@@ -20,10 +22,8 @@ class CleanedRecording:
         (C, 3) unit vectors in head coordinates.
     scales
         (C,) volts per stored unit.
-    n_samples
-        Length of the signal.
-    sfreq
-        Sampling rate of the signal in Hz.
+    timeline
+        Continuous stretches and bad segments of the signal, at its own rate.
     bad
         Bad channels and why: ``{"Cz": "flat"}``. They stay in the signal and are masked.
     quality
@@ -33,7 +33,16 @@ class CleanedRecording:
     names: tuple[str, ...]
     positions: np.ndarray
     scales: np.ndarray
-    n_samples: int
-    sfreq: float
+    timeline: Timeline
     bad: Mapping[str, str] = field(default_factory=dict)
     quality: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the signal."""
+        return self.timeline.stretches[-1].stop
+
+    @property
+    def sfreq(self) -> float:
+        """Sampling rate of the signal in Hz."""
+        return self.timeline.sfreq

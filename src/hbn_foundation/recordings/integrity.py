@@ -11,6 +11,8 @@ import errno
 import os
 from pathlib import Path
 
+from hbn_foundation.recordings.edf import read_edf_header
+
 
 class UnreadableRecording(Exception):  # noqa: N818 - names what was met, it is not a fault of the code
     """A recording that cannot be used; the message is the reason, in one line."""
@@ -57,31 +59,25 @@ def check_file(path: Path) -> None:
 
 
 def _check_edf(path: Path, ending: str) -> None:
-    """Compare an EDF or BDF file's size with its header.
-
-    The layout is Kemp et al. 1992 (EDF): 256 bytes, then 256 for each signal, then records.
-    """
+    """Compare an EDF or BDF file's size with its header."""
     kind = ending[1:].upper()
     start = b"0" if ending == ".edf" else b"\xffBIOSEMI"
     with path.open("rb") as file:
-        head = file.read(256)
-        if not head.startswith(start):
-            raise UnreadableRecording(f"not a {kind} file: it begins with {head[:8]!r}")
-        try:
-            header_bytes, n_records = int(head[184:192]), int(head[236:244])
-            seconds, n_signals = float(head[244:252]), int(head[252:256])
-            fields = file.read(256 * n_signals)[216 * n_signals : 224 * n_signals]
-            per_record = sum(int(fields[8 * i : 8 * i + 8]) for i in range(n_signals))
-        except ValueError as error:
-            raise UnreadableRecording(f"damaged {kind} header ({_line(error)})") from error
-    if seconds <= 0:
+        head = file.read(8)
+    if not head.startswith(start):
+        raise UnreadableRecording(f"not a {kind} file: it begins with {head!r}")
+    try:
+        header = read_edf_header(path)
+    except ValueError as error:
+        raise UnreadableRecording(f"damaged {kind} header ({_line(error)})") from error
+    seconds = header.record_seconds
+    if not seconds > 0:
         raise UnreadableRecording(f"sampling rate of 0 Hz or unknown: records of {seconds:g} s")
-    record_bytes = per_record * (2 if ending == ".edf" else 3)
-    held = path.stat().st_size - header_bytes
-    if record_bytes <= 0 or held < record_bytes:
+    held = path.stat().st_size - header.n_bytes
+    if header.record_bytes <= 0 or held < header.record_bytes:
         raise UnreadableRecording("no samples: the file ends with its header")
-    if n_records >= 0 and held < n_records * record_bytes:
-        _truncated(held / record_bytes * seconds, n_records * seconds)
+    if header.n_records >= 0 and held < header.n_records * header.record_bytes:
+        _truncated(held / header.record_bytes * seconds, header.n_records * seconds)
 
 
 def _check_brainvision(path: Path) -> None:

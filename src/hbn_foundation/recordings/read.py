@@ -8,8 +8,9 @@ takes half as long again, and fails on things that do not matter here: events wh
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,28 @@ from hbn_foundation.recordings.integrity import (
     is_passing,
 )
 
+NO_EFFECT = re.compile(
+    # filters, gaps and channels are read and told by this package
+    r"different (high|low)pass|software filter|boundary|mixed sampling|not unique"
+    # what is not used: dates, persons, positions of other points, times of annotations
+    r"|date|birth|patient|subject|naming conventions|channel loc|coordinate|montage|position"
+    r"|annotation\(s\)|events have an onset",
+    re.IGNORECASE,
+)
+"""Warnings of readers that say nothing of the signal."""
 
-def read_raw(path: str | Path) -> Any:
+
+def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -> Any:
     """Open a recording without loading its samples.
 
     Parameters
     ----------
     path
         The file (or ``.mff`` folder).
+    notes
+        What the reader warns of is added here, as far as it concerns the signal.
+    options
+        Of the reader, such as ``include``.
 
     Returns
     -------
@@ -47,16 +62,20 @@ def read_raw(path: str | Path) -> Any:
 
     path = Path(path)
     check_file(path)
+    # mne.io.read_raw knows EGI by its .mff alone
+    reader = mne.io.read_raw_egi if path.suffix.lower() == ".raw" else mne.io.read_raw
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # mne.io.read_raw knows EGI by its .mff alone
-            reader = mne.io.read_raw_egi if path.suffix.lower() == ".raw" else mne.io.read_raw
-            raw = reader(path, preload=False, verbose="ERROR")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            raw = _opened(reader, path, options)
     except Exception as error:  # whatever a reader trips over is a reason to leave the file out
         if is_passing(error):
             raise
         raise UnreadableRecording(f"cannot be read: {one_line(error)}") from error
+    if notes is not None:
+        told = [one_line(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
+        told = [f"MNE: {text}" for text in told if not NO_EFFECT.search(text)]
+        notes += [text for text in dict.fromkeys(told) if text not in notes]
     if not np.isfinite(raw.info["sfreq"]) or raw.info["sfreq"] <= 0:
         raise UnreadableRecording(f"sampling rate of {raw.info['sfreq']:g} Hz")
     if raw.n_times == 0:
@@ -66,7 +85,17 @@ def read_raw(path: str | Path) -> Any:
     return raw
 
 
-def one_line(error: BaseException) -> str:
+def _opened(reader: Callable[..., Any], path: Path, options: Mapping[str, Any]) -> Any:
+    """Open a file; the texts of annotations in EDF may be in another encoding than UTF-8."""
+    try:
+        return reader(path, preload=False, verbose="WARNING", **options)
+    except Exception as error:
+        if path.suffix.lower() not in (".edf", ".bdf") or "latin1" not in str(error):
+            raise
+        return reader(path, preload=False, verbose="WARNING", encoding="latin1", **options)
+
+
+def one_line(error: BaseException | str) -> str:
     """Put an exception's message in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 

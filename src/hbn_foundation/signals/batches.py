@@ -123,7 +123,8 @@ class WindowBatches:
     seed, epoch
         Order and jitter depend on these two and on the table, not on the batch size.
     jitter
-        Largest random shift of a start in samples, to either side, within the recording.
+        Largest random shift of a start in samples, to either side; a window stays where there is
+        neither a gap nor a bad segment.
     drop_last
         Leave out the last batch when it has fewer windows.
 
@@ -156,6 +157,7 @@ class WindowBatches:
         self.drop_last = drop_last
         self._rows = windows["row"].to_numpy(dtype=np.int64)
         self._starts = windows["start"].to_numpy(dtype=np.int64)
+        self._ranges = reader.store.range_of(self._rows, self._starts) if jitter else None
         self._mix: Mix | None = None
         if SHARE in windows and shuffle and drop_last:
             self._mix = Mix.of(windows[SHARE].to_numpy(dtype=np.float64), batch_size)
@@ -195,8 +197,8 @@ class WindowBatches:
         elif self.shuffle:
             order = random.permutation(order)
         starts = self._starts
-        if self.jitter:
+        if self._ranges is not None:
             shift = random.integers(-self.jitter, self.jitter, size=len(starts), endpoint=True)
-            last = self.reader.lengths[self._rows] - self.reader.n_samples
-            starts = np.clip(starts + shift, 0, last)
+            low, high = self._ranges.T
+            starts = np.clip(starts + shift, low, high - self.reader.n_samples)
         return order, starts

@@ -17,10 +17,10 @@ from hbn_foundation.bids_names import sidecar
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 
-CLEANING_VERSION = 1
+CLEANING_VERSION = 2
 """To be raised when the code cleans otherwise than before with the same parameters."""
 
-SIDECARS = ("channels.tsv", "eeg.json", "electrodes.tsv", "coordsystem.json")
+SIDECARS = ("channels.tsv", "eeg.json", "electrodes.tsv", "coordsystem.json", "events.tsv")
 WITHOUT_EFFECT = {"chunk_seconds", "scale"}
 """Parameters of the cleaning that do not change its result on disk."""
 

@@ -20,6 +20,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.cleaned import CleanedRecording
+from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.store_files import FORMAT, signal_file, write_recording
 from hbn_foundation.signals.store_index import (
     HIDDEN_COLUMNS,
@@ -150,6 +151,34 @@ class SignalStore:
         name, content, cleaning = (str(self.recordings[column].iat[row]) for column in columns)
         return signal_file(self.path, name, content, cleaning)
 
+    def timeline(self, row: int) -> Timeline:
+        """Continuous stretches and bad segments of a usable recording."""
+        place = self._usable_rows[row]
+        stretches = np.asarray(self._index["stretches"].iat[place]).reshape(-1, 3).tolist()
+        bad = np.asarray(self._index["bad_segments"].iat[place]).reshape(-1, 2).tolist()
+        return Timeline(
+            self.sfreq,
+            tuple(Stretch(int(start), int(stop), onset) for start, stop, onset in stretches),
+            tuple(Segment(int(start), int(stop)) for start, stop in bad),
+        )
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """(k, 3) int64: row, start and stop of what windows may touch, in order.
+
+        A window lies within one of these ranges; between them are gaps and bad segments.
+        """
+        ranges = [self.timeline(row).allowed for row in range(len(self))]
+        rows = np.repeat(np.arange(len(self)), [len(of_row) for of_row in ranges])
+        joined = np.concatenate([np.empty((0, 2), np.int64), *ranges])
+        return np.column_stack([rows.astype(np.int64), joined])
+
+    def range_of(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """(N, 2) int64, start and stop of the allowed ranges in which samples (N,) lie."""
+        key = self.allowed[:, 0] << 40 | self.allowed[:, 1]
+        found = np.searchsorted(key, rows.astype(np.int64) << 40 | starts, side="right") - 1
+        return self.allowed[np.maximum(found, 0), 1:]
+
     def channel_index(self, row: int) -> np.ndarray:
         """Places of the signal's columns in the layout: (c,) int64."""
         names = self._names(row, "channels")
@@ -225,7 +254,8 @@ def store_from_arrays(
         The store's folder.
     recordings
         Pairs of a row (``recording`` and ``subject``, if wanted ``session``, ``task``, ``run``,
-        and ``bad``: channel names with their reasons) and a signal (T, C) in stored units.
+        ``bad``: channel names with their reasons, and ``timeline``) and a signal (T, C) in
+        stored units.
     names, positions
         The C channels and their (C, 3) unit vectors, the same for all.
     sfreq
@@ -237,8 +267,7 @@ def store_from_arrays(
             names=tuple(names),
             positions=np.asarray(positions),
             scales=np.full(len(names), 1e-5),
-            n_samples=len(signal),
-            sfreq=sfreq,
+            timeline=row.get("timeline") or Timeline.unbroken(len(signal), sfreq),
             bad=row.get("bad", {}),
         )
         stored = np.ascontiguousarray(signal, dtype=np.float16)

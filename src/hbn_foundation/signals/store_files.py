@@ -24,7 +24,7 @@ import numpy as np
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.cleaned import CleanedRecording
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files' format; a store of another version is made anew."""
 
 FOLDERS = ("signals", "sources")
@@ -61,6 +61,8 @@ def describe(
         "reason": "",
         "sfreq": float(cleaned.sfreq),
         "n_samples": int(cleaned.n_samples),
+        "stretches": [list(stretch) for stretch in cleaned.timeline.stretches],
+        "bad_segments": [list(segment) for segment in cleaned.timeline.bad],
         "channels": list(cleaned.names),
         "positions": np.asarray(cleaned.positions, float).round(6).tolist(),
         "scales": np.asarray(cleaned.scales, float).tolist(),

@@ -16,8 +16,9 @@ from hbn_foundation.signals.store_files import FORMAT
 
 INDEX = "index.parquet"
 METADATA_KEY = b"hbn_foundation"
-HIDDEN_COLUMNS = ("channels", "scales", "bad")
-"""Columns for the store alone: names joined by tabs, and volts per stored unit of each."""
+HIDDEN_COLUMNS = ("channels", "scales", "bad", "stretches", "bad_segments")
+"""Columns for the store alone: names joined by tabs, volts per stored unit of each, and start, stop
+(and onset in s) of each stretch and bad segment, one after another."""
 
 TEXT_COLUMNS = ("recording", "subject", "session", "task", "run", "path", "status", "reason")
 TABLE_COLUMNS = (
@@ -97,6 +98,8 @@ def _row(description: Mapping[str, Any]) -> dict[str, Any]:
         "channels": "\t".join(channels),
         "scales": np.asarray(description.get("scales", []), np.float32),
         "bad": "\t".join(bad),
+        "stretches": np.asarray(description.get("stretches", []), float).ravel(),
+        "bad_segments": np.asarray(description.get("bad_segments", []), float).ravel(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,8 +30,9 @@ def cut_trial_windows(
     """Cut a window for each usable trial of the store's usable recordings.
 
     A window begins at the sample nearest to the stimulus plus the offset, as the challenge
-    counts it: each of the two is rounded to whole samples. Onsets count from the first sample of
-    a recording, which is the first of its signal in the store.
+    counts it: each of the two is rounded to whole samples. Onsets are seconds of real time from
+    the first sample of a recording. A window does not touch a gap or a segment that is marked bad,
+    and no gap lies between its stimulus and the response.
 
     Parameters
     ----------
@@ -47,8 +49,8 @@ def cut_trial_windows(
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
         `trial`, `stimulus` (s), `rt` (s), `correct` (1, 0, NaN), `side`, `response_side`; in the
-        order of the recordings and of their trials. May be empty. Trials whose window does not
-        lie wholly inside the recording get none and are told.
+        order of the recordings and of their trials. May be empty. Trials that get none are told
+        with the reason.
     """
     params = params or TrialWindowParams()
     recordings = store.recordings
@@ -60,13 +62,21 @@ def cut_trial_windows(
     if excluded.any():
         say(f"left out, excluded: {some(sorted(usable['subject'][excluded].unique()))}")
     usable = usable[~excluded].sort_values(["row", "trial"], kind="stable")
-    samples = recordings["n_samples"].to_numpy(dtype=np.int64)[usable["row"]]
-    start = np.round(usable["stimulus"].to_numpy(dtype=float) * store.sfreq)
-    start = (start + round(params.offset * store.sfreq)).astype(np.int64)
-    inside = (start >= 0) & (start + window_length(params.seconds, store.sfreq) <= samples)
-    if not inside.all():
-        say(f"{(~inside).sum()} trials give no window: it would reach beyond their recording")
-    windows = usable.assign(start=start)[inside]
+    offset = round(params.offset * store.sfreq)
+    length = window_length(params.seconds, store.sfreq)
+    start = np.zeros(len(usable), np.int64)
+    reason = np.full(len(usable), "", object)
+    times = usable[["stimulus", "response"]].to_numpy(dtype=float)
+    of_row = usable["row"].to_numpy()
+    for number in np.unique(of_row).tolist():
+        places = np.flatnonzero(of_row == number)
+        start[places], reason[places] = store.timeline(number).trial_windows(
+            times[places], offset, length
+        )
+    if without := Counter(reason[reason != ""]):
+        words = "; ".join(f"{count}: {why}" for why, count in without.most_common())
+        say(f"{without.total()} trials give no window ({words})")
+    windows = usable.assign(start=start)[reason == ""]
     return windows[["row", *COLUMNS, "start", *OF_TRIAL]].reset_index(drop=True)
 
 

@@ -52,6 +52,8 @@ def window_length(seconds: float, sfreq: float) -> int:
 def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     """Cut every usable recording into windows that lie wholly inside it.
 
+    No window lies across a gap or touches a segment that is marked bad.
+
     Parameters
     ----------
     store
@@ -63,8 +65,8 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
-        one row per window, in the order of the recordings. Recordings shorter than a window give
-        none and are told.
+        one row per window, in the order of the recordings. Recordings without room for a window
+        give none and are told.
 
     Raises
     ------
@@ -74,21 +76,22 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     recordings = store.recordings
     n_samples = window_length(params.seconds, store.sfreq)
     stride = max(1, round(params.stride * store.sfreq))
-    room = recordings["n_samples"].to_numpy(dtype=np.int64) - n_samples
+    rows, starts, stops = store.allowed.T
+    room = stops - starts - n_samples
     counts = np.where(room >= 0, room // stride + 1, 0)
-    short = recordings["recording"][counts == 0]
+    short = recordings["recording"][~np.isin(np.arange(len(recordings)), rows[counts > 0])]
     if len(short) == len(recordings):
-        longest = float(recordings["n_samples"].max()) / store.sfreq if len(recordings) else 0
+        longest = float((stops - starts).max()) / store.sfreq if len(rows) else 0
         raise UserError(
             f"windows: seconds is {params.seconds:g}, but the longest of {len(recordings)} "
-            f"usable recordings lasts {longest:.1f} s"
+            f"usable recordings lasts {longest:.1f} s without a gap or a bad segment"
         )
     if len(short):
-        say(f"{len(short)} recordings are shorter than {params.seconds:g} s and give no window: "
-            f"{some(short)}")  # fmt: skip
-    row = np.repeat(np.arange(len(recordings)), counts)
-    first = np.cumsum(counts) - counts
-    start = (np.arange(len(row)) - first[row]) * stride
+        say(f"{len(short)} recordings have no {params.seconds:g} s without a gap or a bad segment "
+            f"and give no window: {some(short)}")  # fmt: skip
+    row = np.repeat(rows, counts)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    start = np.repeat(starts, counts) + (np.arange(len(row)) - first) * stride
     windows = recordings.loc[:, list(COLUMNS)].iloc[row].reset_index(drop=True)
     windows.insert(0, "row", row)
     windows["start"] = start

@@ -22,6 +22,7 @@ from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.labels.splits import check_unseen
 from hbn_foundation.labels.trials import recording_trials, usable_trials
 from hbn_foundation.progress import say, track
+from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
 from hbn_foundation.submission.process import Answers, running
@@ -81,11 +82,11 @@ def local_score(
     with running(submission, params.limits, forbids=False) as process:
         for row in track(job.rows, "Scoring recordings"):
             try:
-                volts = read_volts(row["bids_root"], row["path"])
+                volts, timeline = read_volts(row["bids_root"], row["path"])
             except NotScored as reason:
                 skipped[row["recording"]] = str(reason)
                 continue
-            for challenge, windows in job.windows(row, volts.shape[1]):
+            for challenge, windows in job.windows(row, timeline):
                 answers = process.predict(
                     challenge, cut(volts, windows["start"].to_numpy()), params.batch_size
                 )
@@ -147,15 +148,17 @@ class _Job:
         target = self.targets[challenge]
         return [*OF_WINDOW, *(["trial"] if challenge == 1 else []), target, f"predicted_{target}"]
 
-    def windows(self, row: dict[str, Any], n_samples: int) -> Iterator[tuple[int, pd.DataFrame]]:
+    def windows(
+        self, row: dict[str, Any], timeline: Timeline
+    ) -> Iterator[tuple[int, pd.DataFrame]]:
         """Yield the windows of a recording for each challenge that it has some for."""
         trials = self.trials.get(row["recording"])
         if row["task"] == self.params.challenge1_task and trials is not None:
-            found = trial_starts(trials, n_samples)
+            found = trial_starts(trials, timeline)
             if len(found):
                 yield 1, found.reset_index(drop=True)
         if row["task"] in self.params.challenge2_tasks and row["subject"] in self.values:
-            starts = crop_starts(row["recording"], n_samples, self.params.seed)
+            starts = crop_starts(row["recording"], timeline, self.params.seed)
             same = {name: row[name] for name in OF_WINDOW[:-1]}
             value = self.values[row["subject"]]
             if len(starts):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from hbn_foundation.recordings.recording import Recording
+    from hbn_foundation.recordings.timeline import Timeline
 
 SFREQ = 100
 N_SAMPLES = 200
@@ -25,7 +29,7 @@ class NotScored(Exception):  # noqa: N818 - a reason, not a fault
     """A recording cannot be given to a submission; the message says why."""
 
 
-def read_volts(root: str, path: str) -> np.ndarray:
+def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
     """Read a recording in the form that submissions are given.
 
     Parameters
@@ -35,79 +39,86 @@ def read_volts(root: str, path: str) -> np.ndarray:
 
     Returns
     -------
-    numpy.ndarray
+    volts : numpy.ndarray
         (129, n) in volts at 100 Hz, float32, channels as in `CHANNELS`. Nothing is scaled or
         cleaned; a reference that the file lacks is zero. A recording at another rate is filtered
-        to 0.5 to 50 Hz and resampled first, as the challenge did.
+        to 0.5 to 50 Hz and resampled first, as the challenge did, each continuous stretch alone.
+    timeline : Timeline
+        Its continuous stretches and bad segments.
 
     Raises
     ------
     NotScored
         When it cannot be read, or lacks electrodes of the net.
     """
-    from hbn_foundation.recordings.channels import eeg_channels
     from hbn_foundation.recordings.integrity import UnreadableRecording
-    from hbn_foundation.recordings.read import one_line, read_raw
+    from hbn_foundation.recordings.read import one_line
+    from hbn_foundation.recordings.recording import open_recording
 
     try:
-        raw = read_raw(f"{root}/{path}")
-        channels = eeg_channels(raw, root, path)
+        recording = open_recording(root, path)
+        channels = recording.channels
         columns = dict(zip(channels.names, channels.picks, strict=True))
         missing = [name for name in CHANNELS if name not in columns and name != REFERENCE]
         if missing:
             there = len(CHANNELS) - len(missing)
             raise NotScored(f"has {there} of the {len(CHANNELS)} channels of the net")
         picks = [columns[name] for name in CHANNELS if name in columns]
-        data = _at_rate(raw, picks)
+        data, timeline = _at_rate(recording, picks)
     except UnreadableRecording as error:
         raise NotScored(str(error)) from error
     except (OSError, ValueError, RuntimeError) as error:  # what reading the samples trips over
         raise NotScored(one_line(error)) from error
     volts = np.zeros((len(CHANNELS), data.shape[1]), dtype=np.float32)
     volts[[place for place, name in enumerate(CHANNELS) if name in columns]] = data
-    return volts
+    return volts, timeline
 
 
-def _at_rate(raw: Any, picks: list[int]) -> np.ndarray:
+def _at_rate(recording: Recording, picks: list[int]) -> tuple[np.ndarray, Timeline]:
     """Return samples (C, n) of some channels in volts, at the challenge's rate."""
-    if round(raw.info["sfreq"], 6) == SFREQ:
-        return raw.get_data(picks=picks, verbose="ERROR")
-    from hbn_foundation.recordings.resampling import Resampler, extend
+    from hbn_foundation.recordings.clean import filtered
+    from hbn_foundation.recordings.resampling import Resampler
 
-    resampler = Resampler(raw.info["sfreq"], SFREQ, *BAND, raw.n_times, CHUNK_SECONDS)
-    parts = []
-    for piece in resampler.pieces():
-        start, stop = max(piece.start, 0), min(piece.stop, raw.n_times)
-        samples = raw.get_data(picks=picks, start=start, stop=stop, verbose="ERROR")
-        filled = extend(samples, start - piece.start, piece.stop - stop)
-        parts.append(resampler.apply(piece, filled))
-    return np.concatenate(parts, axis=1)
+    source, _ = recording.longest_stretches(N_SAMPLES / SFREQ)
+    parts, lengths = [], []
+    for start, stop, _ in source.stretches:
+        if round(recording.sfreq, 6) == SFREQ:
+            parts.append(recording.read(start, stop, picks))
+            lengths.append(stop - start)
+            continue
+        resampler = Resampler(recording.sfreq, SFREQ, *BAND, stop - start, CHUNK_SECONDS)
+        for piece in resampler.pieces():
+            first, last = max(piece.start, 0), min(piece.stop, resampler.n_in)
+            samples = recording.read(start + first, start + last, picks)
+            parts.append(filtered(resampler, piece, samples))
+        lengths.append(resampler.n_out)
+    return np.concatenate(parts, axis=1), source.at_rate(SFREQ, lengths)
 
 
-def trial_starts(trials: pd.DataFrame, n_samples: int) -> pd.DataFrame:
+def trial_starts(trials: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
     """Add `start`, in samples, to the trials of a recording; without a whole window they go.
 
-    A window begins half a second after its stimulus, both counted in whole samples.
+    A window begins half a second after its stimulus, both counted in whole samples; it touches
+    neither a gap nor a bad segment.
     """
-    stimulus = np.round(trials["stimulus"].to_numpy(dtype=float) * SFREQ).astype(np.int64)
-    start = stimulus + AFTER_STIMULUS
-    inside = (start >= 0) & (start + N_SAMPLES <= n_samples)
-    return trials.assign(start=start)[inside].reset_index(drop=True)
+    times = trials[["stimulus", "response"]].to_numpy(dtype=float)
+    start, reason = timeline.trial_windows(times, AFTER_STIMULUS, N_SAMPLES)
+    return trials.assign(start=start)[reason == ""].reset_index(drop=True)
 
 
-def crop_starts(recording: str, n_samples: int, seed: int) -> np.ndarray:
+def crop_starts(recording: str, timeline: Timeline, seed: int) -> np.ndarray:
     """Draw the starts (n,), in samples, of one crop in each window of 4 s, one every 2 s.
 
     Parameters
     ----------
     recording
         Its name; with the seed it decides where each crop lies, whatever else is scored.
-    n_samples
-        Length of the recording; below 4 s it has no window.
+    timeline
+        Of the recording; below 4 s without a gap or a bad segment it has no window.
     seed
         Of the crops.
     """
-    windows = np.arange(0, n_samples - LONG + 1, STRIDE)
+    windows = timeline.starts(LONG, STRIDE)
     random = np.random.default_rng([seed, crc32(recording.encode())])
     return windows + random.integers(0, LONG - N_SAMPLES + 1, len(windows))
 
@@ -149,10 +160,10 @@ def example_of(recordings: pd.DataFrame, n: int) -> np.ndarray | None:
     """
     for root, path in zip(recordings["bids_root"], recordings["path"], strict=True):
         try:
-            volts = read_volts(root, path)
+            volts, timeline = read_volts(root, path)
         except NotScored:
             continue
-        if volts.shape[1] >= N_SAMPLES:
-            starts = np.linspace(0, volts.shape[1] - N_SAMPLES, n).astype(np.int64)
-            return cut(volts, starts)
+        starts = timeline.starts(N_SAMPLES, 1)
+        if len(starts):
+            return cut(volts, starts[np.linspace(0, len(starts) - 1, n).astype(np.int64)])
     return None

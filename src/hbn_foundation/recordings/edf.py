@@ -1,0 +1,140 @@
+"""What MNE does not tell of an EDF or BDF file: each channel's rate and filters, records' times.
+
+MNE gives all channels the highest rate of those it reads, merges their filters into one, and puts
+the records of a discontinuous file (EDF+D) one after another without their times.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+TIME_STAMPED = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?(\x14[^\x00]*\x14)\x00")
+"""A list of annotations that begin together: onset, duration, texts."""
+
+
+@dataclass(frozen=True)
+class EdfHeader:
+    """Header of an EDF or BDF file (Kemp et al. 1992; EDF+: Kemp and Olivan 2003).
+
+    Attributes
+    ----------
+    n_bytes
+        Length of the header.
+    n_records
+        Data records as the header has it; -1 where it does not say.
+    record_seconds
+        Length of a data record.
+    discontinuous
+        Whether records may lie apart in time (EDF+D, BDF+D).
+    sample_bytes
+        2 (EDF) or 3 (BDF).
+    labels, prefilters, samples
+        Name, filters and samples in a record of each signal, annotations among them.
+    """
+
+    n_bytes: int
+    n_records: int
+    record_seconds: float
+    discontinuous: bool
+    sample_bytes: int
+    labels: list[str]
+    prefilters: list[str]
+    samples: list[int]
+
+    @property
+    def channels(self) -> list[int]:
+        """The signals that are no annotations, in the order of MNE's channels."""
+        return [i for i, label in enumerate(self.labels) if label not in ANNOTATIONS]
+
+    @property
+    def record_bytes(self) -> int:
+        """Length of a data record in bytes."""
+        return sum(self.samples) * self.sample_bytes
+
+
+def read_edf_header(path: Path) -> EdfHeader:
+    """Read the header of an EDF or BDF file.
+
+    Raises
+    ------
+    ValueError
+        A number in it is none.
+    """
+    with path.open("rb") as file:
+        head = file.read(256)
+        n_signals = int(head[252:256])
+        fields = file.read(256 * n_signals)
+
+    def column(first: int, width: int) -> list[str]:
+        at = first * n_signals
+        texts = (fields[at + i * width : at + (i + 1) * width] for i in range(n_signals))
+        return [text.strip().decode("latin-1") for text in texts]
+
+    return EdfHeader(
+        n_bytes=int(head[184:192]),
+        n_records=int(head[236:244]),
+        record_seconds=float(head[244:252]),
+        discontinuous=head[192:197] in (b"EDF+D", b"BDF+D"),
+        sample_bytes=3 if head[:1] == b"\xff" else 2,
+        labels=column(0, 16),
+        prefilters=column(136, 80),
+        samples=[int(text) for text in column(216, 8)],
+    )
+
+
+def record_times(
+    path: Path, header: EdfHeader
+) -> tuple[np.ndarray, list[tuple[float, float, str]]] | None:
+    """Read the times of the data records and the annotations in them, in s from the first record.
+
+    Each record's first annotation is its time, by the standard of EDF+.
+
+    Returns
+    -------
+    onsets : numpy.ndarray
+        (R,) times of the records.
+    annotations : list
+        Onset, duration (0 where there is none) and text of each.
+        None instead of both when a record has no time, or time does not increase.
+    """
+    places = [i for i, label in enumerate(header.labels) if label in ANNOTATIONS]
+    if not places:
+        return None
+    fields = [
+        (sum(header.samples[:i]) * header.sample_bytes, header.samples[i] * header.sample_bytes)
+        for i in places
+    ]
+    onsets, annotations = [], []
+    n_records = (path.stat().st_size - header.n_bytes) // header.record_bytes
+    with path.open("rb") as file:
+        for record in range(n_records):
+            for at, width in fields:
+                file.seek(header.n_bytes + record * header.record_bytes + at)
+                lists = TIME_STAMPED.findall(file.read(width))
+                if at == fields[0][0]:
+                    if not lists or not lists[0][2].startswith(b"\x14\x14"):
+                        return None
+                    onsets.append(float(lists[0][0]))
+                for onset, duration, texts in lists:
+                    annotations += [
+                        (float(onset), float(duration or 0), text.decode("utf-8", "replace"))
+                        for text in texts.split(b"\x14")
+                        if text
+                    ]
+    first, times = onsets[0], np.array(onsets)
+    if (np.diff(times) <= 0).any():
+        return None
+    return times - first, [(onset - first, length, text) for onset, length, text in annotations]
+
+
+def low_pass(prefilter: str) -> float:
+    """Low-pass in Hz of a channel's filters as the header has them; NaN where it has none."""
+    match = re.search(r"LP\s*[:=]?\s*(\d+(?:[.,]\d+)?)\s*(k?)", prefilter, re.IGNORECASE)
+    if match is None:
+        return float("nan")
+    return float(match[1].replace(",", ".")) * (1000 if match[2] else 1)

@@ -1,0 +1,176 @@
+"""Where a recording's samples lie in real time, and which of them windows may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+BEYOND = "the window reaches beyond the recording"
+GAP = "a gap in the recording lies between the stimulus and the window's end or the response"
+BAD = "the window touches a segment marked bad"
+
+
+class Stretch(NamedTuple):
+    """Samples ``start … stop`` were recorded without a break, from `onset` (s) on."""
+
+    start: int
+    stop: int
+    onset: float
+
+
+class Segment(NamedTuple):
+    """Samples ``start … stop`` that windows must not touch."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Continuous stretches of a recording and its bad segments.
+
+    Onsets are those of events.tsv: seconds of real time from the first sample of the recording.
+
+    Attributes
+    ----------
+    sfreq
+        Sampling rate in Hz.
+    stretches
+        In order of time, without overlap.
+    bad
+        Segments marked bad; sorted, without overlap, each within a stretch.
+    """
+
+    sfreq: float
+    stretches: tuple[Stretch, ...]
+    bad: tuple[Segment, ...] = ()
+
+    @classmethod
+    def unbroken(cls, n_samples: int, sfreq: float) -> Timeline:
+        """Timeline of a recording without a gap."""
+        return cls(sfreq, (Stretch(0, n_samples, 0.0),))
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """(k, 2) int64, start and stop of what windows may touch: each must lie within one."""
+        parts = [part for s in self.stretches for part in without(s, self.bad, self.sfreq)]
+        return np.array([(start, stop) for start, stop, _ in parts], np.int64).reshape(-1, 2)
+
+    def places(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find times in the samples.
+
+        Parameters
+        ----------
+        times
+            (N,) seconds of real time.
+
+        Returns
+        -------
+        stretch : numpy.ndarray
+            (N,) the last stretch that begins at or before the time; the first one for times
+            before it.
+        sample : numpy.ndarray
+            (N,) int64, nearest sample, counted on from the beginning of that stretch even if
+            that lies beyond its end.
+        """
+        onsets = np.array([stretch.onset for stretch in self.stretches])
+        # a time may be rounded to just before the onset of its own stretch
+        index = np.searchsorted(onsets, times + 0.5 / self.sfreq, side="right") - 1
+        index = np.maximum(index, 0)
+        starts = np.array([stretch.start for stretch in self.stretches])
+        sample = np.round((times - onsets[index]) * self.sfreq).astype(np.int64)
+        return index, starts[index] + sample
+
+    def trial_windows(
+        self, times: np.ndarray, offset: int, n_samples: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Place a window at each stimulus.
+
+        Parameters
+        ----------
+        times
+            (N, 2) stimulus and response in seconds of real time; NaN where there is no response.
+        offset
+            Samples from the stimulus to the beginning of the window.
+        n_samples
+            Length of the windows.
+
+        Returns
+        -------
+        start : numpy.ndarray
+            (N,) int64, first sample of each window.
+        reason : numpy.ndarray
+            (N,) why there is no such window, "" where there is.
+        """
+        stimulus, response = times.T
+        stretch, sample = self.places(stimulus)
+        of_response, _ = self.places(np.where(np.isnan(response), stimulus, response))
+        first = np.array([s.start for s in self.stretches])[stretch]
+        last = np.array([s.stop for s in self.stretches])[stretch]
+        start, stop = sample + offset, sample + offset + n_samples
+        ends = (start < 0) | ((stretch == len(self.stretches) - 1) & (stop > last))
+        broken = (of_response != stretch) | (start < first) | (stop > last)
+        whole = self.inside(start, n_samples)
+        return start, np.select([ends, broken, ~whole], [BEYOND, GAP, BAD], "")
+
+    def inside(self, start: np.ndarray, n_samples: int) -> np.ndarray:
+        """Tell which windows (N,) lie wholly in one allowed range."""
+        low, high = self.allowed.T
+        if not len(low):
+            return np.zeros(len(start), bool)
+        index = np.searchsorted(low, start, side="right") - 1
+        return (index >= 0) & (start + n_samples <= high[index])
+
+    def starts(self, n_samples: int, stride: int) -> np.ndarray:
+        """First samples of the windows of one length that are allowed, one every `stride`."""
+        ranges = [np.arange(a, b - n_samples + 1, stride) for a, b in self.allowed]
+        return np.concatenate(ranges) if ranges else np.empty(0, np.int64)
+
+    def at_rate(self, sfreq: float, lengths: Sequence[int]) -> Timeline:
+        """Timeline of the stretches put one after another at another rate.
+
+        Parameters
+        ----------
+        sfreq
+            The new sampling rate in Hz.
+        lengths
+            Samples of each stretch at that rate.
+        """
+        ratio = sfreq / self.sfreq
+        stretches, bad, first = [], [], 0
+        for (start, stop, onset), length in zip(self.stretches, lengths, strict=True):
+            for segment in self.bad:
+                if start <= segment.start < stop:
+                    a = int(np.floor((segment.start - start) * ratio + 1e-6))
+                    b = int(np.ceil((segment.stop - start) * ratio - 1e-6))
+                    bad.append((first + min(a, length - 1), first + min(max(b, a + 1), length)))
+            stretches.append(Stretch(first, first + length, onset))
+            first += length
+        return Timeline(sfreq, tuple(stretches), merged(bad))
+
+
+def merged(segments: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
+    """Sort segments and join those that overlap or touch."""
+    joined: list[Segment] = []
+    for start, stop in sorted(segments):
+        if joined and start <= joined[-1].stop:
+            joined[-1] = Segment(joined[-1].start, max(stop, joined[-1].stop))
+        else:
+            joined.append(Segment(start, stop))
+    return tuple(joined)
+
+
+def without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) -> list[Stretch]:
+    """Parts of a stretch that are left when sorted segments are taken out of it."""
+    edges = [stretch.start]
+    for start, stop in skipped:
+        if start < stretch.stop and stop > stretch.start:
+            edges += [max(start, stretch.start), min(stop, stretch.stop)]
+    edges.append(stretch.stop)
+    pairs = list(pairwise(edges))[::2]
+    return [Stretch(a, b, stretch.onset + (a - stretch.start) / sfreq) for a, b in pairs if a < b]

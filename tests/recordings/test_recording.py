@@ -1,0 +1,280 @@
+"""What is read is the EEG's own: its rate, its filters, its time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import edfio
+import mne
+import numpy as np
+import pytest
+
+from hbn_foundation.recordings.clean import clean_recording
+from hbn_foundation.recordings.integrity import UnreadableRecording
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.recordings.recording import Recording, open_recording
+from recordings.eeg_files import NAMES, bids_file, noise, raw_array, row, write, write_channels
+
+SFREQ = 128.0
+
+
+def edf(
+    path: Path,
+    signals: list[np.ndarray],
+    rates: list[float],
+    names: tuple[str, ...] = NAMES,
+    prefilters: list[str] | None = None,
+    annotations: list[edfio.EdfAnnotation] | None = None,
+) -> Path:
+    """Write an EDF or BDF file whose signals (in volts) have rates and filters of their own."""
+    kind, whole = (
+        (edfio.EdfSignal, edfio.Edf) if path.suffix == ".edf" else (edfio.BdfSignal, edfio.Bdf)
+    )
+    prefilters = prefilters or [""] * len(signals)
+    whole(
+        [
+            kind(x * 1e6, rate, label=name, physical_dimension="uV", prefiltering=filters)
+            for x, rate, name, filters in zip(signals, rates, names, prefilters, strict=False)
+        ],
+        annotations=annotations,
+    ).write(path)
+    return path
+
+
+def pause_from(path: Path, record: int, seconds: int) -> None:
+    """Make a file of records of 1 s discontinuous: a pause before one of its records."""
+    content = bytearray(path.read_bytes())
+    n_bytes = 2 if path.suffix == ".edf" else 3
+    content[192:197] = b"EDF+D" if n_bytes == 2 else b"BDF+D"
+    head, n = int(content[184:192]), int(content[252:256])
+    samples = [int(content[256 + 216 * n + 8 * i : 256 + 216 * n + 8 * i + 8]) for i in range(n)]
+    width = n_bytes * samples[-1]
+    for number in range(record, int(content[236:244])):
+        end = head + (number + 1) * n_bytes * sum(samples)
+        field = bytes(content[end - width : end])
+        time = b"+%d\x14\x14" % number
+        assert field.startswith(time)
+        later = b"+%d\x14\x14" % (number + seconds) + field[len(time) :]
+        content[end - width : end] = later[:width]
+    path.write_bytes(bytes(content))
+
+
+def opened(root: Path, path: Path) -> Recording:
+    return open_recording(str(root), path.relative_to(root).as_posix())
+
+
+def cleaned(root: Path, path: Path, **params):
+    out = path.with_suffix(".npy")
+    recording = clean_recording(row(root, path), CleaningParams(**params), out)
+    return recording, np.load(out).astype(float)
+
+
+def write_events(path: Path, *rows: tuple) -> None:
+    lines = ["onset\tduration\ttrial_type", *("\t".join(map(str, r)) for r in rows)]
+    name = path.name.partition("_eeg.")[0] + "_events.tsv"
+    path.with_name(name).write_text("\n".join(lines) + "\n")
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Least correlation of a channel of two signals (T, C)."""
+    return min(float(np.corrcoef(x, y)[0, 1]) for x, y in zip(a.T, b.T, strict=True))
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf"])
+@pytest.mark.parametrize("rate", [512.0, 32.0])
+def test_a_channel_of_another_rate_changes_nothing(tmp_path, ending, rate):
+    eeg = noise(14, int(70 * SFREQ), SFREQ)
+    other = noise(1, int(70 * rate), rate, seed=5)
+    alone = edf(bids_file(tmp_path / "a", ending), [*eeg], [SFREQ] * 14)
+    beside = edf(
+        bids_file(tmp_path / "b", ending),
+        [other[0], *eeg],
+        [rate] + [SFREQ] * 14,
+        ("EMG1", *NAMES),
+    )
+    write_channels(beside, [("EMG1", "EMG", "good"), *((n, "EEG", "good") for n in NAMES)])
+    # pieces that do not begin where a data record does
+    expected, signal = cleaned(tmp_path / "a", alone, chunk_seconds=10.3)
+    found, same = cleaned(tmp_path / "b", beside, chunk_seconds=10.3)
+    assert found.names == expected.names
+    assert found.quality["sfreq_file"] == SFREQ
+    assert same.shape == signal.shape
+    assert correlation(same, signal) > 0.9999
+    np.testing.assert_allclose(found.scales, expected.scales, rtol=1e-3)
+
+
+def test_eeg_channels_of_a_minority_rate_are_left_out_and_named(tmp_path):
+    eeg = noise(14, int(20 * SFREQ), SFREQ)
+    fast = noise(14, 20 * 512, 512)
+    path = edf(bids_file(tmp_path, ".edf"), [*eeg[:12], *fast[12:]], [SFREQ] * 12 + [512.0, 512.0])
+    found, signal = cleaned(tmp_path, path)
+    assert signal.shape == (2000, 12)
+    assert "T7" not in found.names
+    assert "left out, as they are not sampled at 128 Hz like most: Pz, T7" in found.quality["note"]
+
+
+EEG_FILTERS, BELT_FILTERS = "HP:0.1Hz LP:40Hz N:50Hz", "HP: DC; LP: 5 Hz"
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf"])
+def test_filters_of_other_channels_are_not_those_of_the_eeg(tmp_path, ending):
+    signals = noise(14, int(20 * SFREQ), SFREQ)
+    # first, so that a list of the EEG channels alone has other places
+    filters = [BELT_FILTERS] + [EEG_FILTERS] * 13
+    names = ("Thorax", *NAMES[:13])
+    path = edf(bids_file(tmp_path, ending), [*signals], [SFREQ] * 14, names, filters)
+    write_channels(path, [(n, "RESP" if n == "Thorax" else "EEG", "good") for n in names])
+    found, _ = cleaned(tmp_path, path)
+    assert found.quality["h_freq"] == 40
+    assert found.quality["note"] == "low-passed at 40 Hz, which is the file's own low-pass"
+
+
+def test_one_eeg_channel_with_a_filter_of_its_own_does_not_filter_the_rest(tmp_path):
+    signals = noise(14, int(20 * SFREQ), SFREQ)
+    filters = ["LP:70Hz"] * 13 + ["LP:5Hz"]
+    path = edf(bids_file(tmp_path, ".edf"), [*signals], [SFREQ] * 14, NAMES, filters)
+    found, _ = cleaned(tmp_path, path)
+    assert found.quality["h_freq"] == pytest.approx(48)
+    assert (
+        "most EEG channels, by the file's header: 70 Hz; others: T7 (5 Hz)"
+        in (found.quality["note"])
+    )
+
+
+@pytest.mark.parametrize(("others", "expected"), [("Off", 30), ("1000", 30), ("5", 30)])
+def test_filters_of_brainvision_are_read_by_channel(tmp_path, others, expected):
+    path = write(raw_array(noise(14, 5000, 250.0), 250.0), bids_file(tmp_path, ".vhdr"))
+    cutoffs = ["30"] * 12 + [others] * 2
+    lines = [
+        "[Comment]", "", "A m p l i f i e r  S e t u p", "============================",
+        "Number of channels: 14", "Sampling Rate [Hz]: 250", "", "Channels", "--------",
+        "#     Name      Phys. Chn.    Resolution / Unit   Low Cutoff [s]   High Cutoff [Hz]   "
+        "Notch [Hz]    Series Res. [kOhm] Gradient         Offset",
+        *(
+            f"{i}     {name}         {i}                0.1 µV             10             {cut}"
+            "              Off                0"
+            for i, (name, cut) in enumerate(zip(NAMES, cutoffs, strict=True), 1)
+        ),
+    ]  # fmt: skip
+    path.write_text(path.read_text().replace("[Comment]", "\n".join(lines)))
+    assert opened(tmp_path, path).lowpass == expected
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf"])
+def test_a_pause_of_a_discontinuous_file_is_no_signal(tmp_path, ending):
+    """Each side is what it is alone, and times are real times."""
+    eeg = noise(14, int(30 * SFREQ), SFREQ)
+    eeg[:, int(10 * SFREQ) :] += 2e-3  # a step, across which a filter would ring
+    notes = [edfio.EdfAnnotation(1, None, "x")]
+    path = edf(bids_file(tmp_path / "whole", ending), [*eeg], [SFREQ] * 14, annotations=notes)
+    pause_from(path, 10, 60)
+    found, signal = cleaned(tmp_path / "whole", path)
+    assert found.timeline.stretches == ((0, 1000, 0.0), (1000, 3000, 70.0))
+    assert found.quality["seconds_left_out"] == 60
+    assert found.quality["note"] == "60.0 s not recorded (pauses)"
+    for part, (a, b) in enumerate([(0, 10), (10, 30)]):
+        piece = eeg[:, int(a * SFREQ) : int(b * SFREQ)]
+        alone = edf(bids_file(tmp_path / str(part), ending), [*piece], [SFREQ] * 14)
+        _, expected = cleaned(tmp_path / str(part), alone)
+        assert correlation(signal[100 * a : 100 * b], expected) > 0.9999
+
+
+def test_marks_of_a_discontinuous_file_are_at_real_times(tmp_path):
+    marks = [edfio.EdfAnnotation(75, 2, "BAD_move"), edfio.EdfAnnotation(3, 1, "bad")]
+    eeg = noise(14, int(30 * SFREQ), SFREQ)
+    path = edf(bids_file(tmp_path, ".edf"), [*eeg], [SFREQ] * 14, annotations=marks)
+    pause_from(path, 10, 60)
+    found, _ = cleaned(tmp_path, path)
+    assert found.timeline.bad == ((300, 400), (1500, 1700))
+    assert found.quality["seconds_left_out"] == 63
+    assert "3.0 s marked bad (BAD_move, bad)" in found.quality["note"]
+
+
+def test_a_discontinuous_file_without_times_is_told(tmp_path):
+    path = edf(bids_file(tmp_path, ".edf"), [*noise(14, 1280, SFREQ)], [SFREQ] * 14)
+    content = bytearray(path.read_bytes())
+    content[192:197] = b"EDF+D"
+    path.write_bytes(bytes(content))
+    found, signal = cleaned(tmp_path, path)
+    assert len(signal) == 1000
+    assert "its records have no times: read as continuous" in found.quality["note"]
+
+
+def test_skips_of_fif_are_not_stored(tmp_path):
+    eeg = noise(14, 40 * 250, 250.0)
+    raw = raw_array(eeg, 250.0)
+    raw.set_annotations(mne.Annotations([10.0], [5.0], ["BAD_ACQ_SKIP"]))
+    path = bids_file(tmp_path, ".fif")
+    raw.save(path, buffer_size_sec=1.0, verbose="ERROR")
+    assert not mne.io.read_raw(path, verbose="ERROR").get_data(start=2600, stop=3700).any()
+    write_events(path, (20.0, 0.5, "BAD_noise"), (12.0, 0, "go"))
+    found, signal = cleaned(tmp_path, path)
+    assert found.timeline.stretches == ((0, 1000, 0.0), (1000, 3500, 15.0))
+    assert found.timeline.bad == ((1500, 1550),)
+    assert found.quality["seconds_left_out"] == 5.5
+    assert np.abs(signal).reshape(-1, 50, 14).max(axis=(1, 2)).min() > 0.1
+
+
+def test_boundaries_cut_and_shift_no_time(tmp_path):
+    eeg = noise(14, 30 * 250, 250.0)
+    eeg[:, 2500:] += 3e-3
+    raw = raw_array(eeg, 250.0)
+    # EEGLAB puts boundaries between two samples; the duration is that of what was removed
+    raw.set_annotations(mne.Annotations([2499.5 / 250, 29.0], [7.0, 0], ["boundary"] * 2))
+    path = write(raw, bids_file(tmp_path, ".set"))
+    write_events(path, (9.998, "n/a", "boundary"), (12.0, 1.0, "bad segment"))
+    found, signal = cleaned(tmp_path, path)
+    assert found.timeline.stretches == ((0, 1000, 0.0), (1000, 2900, 10.0))
+    assert found.timeline.bad == ((1200, 1300),)
+    assert found.quality["seconds_left_out"] == 2
+    assert found.quality["note"] == (
+        "cut at 2 boundaries; 1.0 s marked bad (bad segment); 1.0 s left out in stretches under 2 s"
+    )
+    assert np.abs(signal[900:1100]).max() < 8  # the step would be 15 of the clip
+
+
+def test_new_segments_of_brainvision_cut(tmp_path):
+    path = write(raw_array(noise(14, 5000, 250.0), 250.0), bids_file(tmp_path, ".vhdr"))
+    markers = path.with_suffix(".vmrk")
+    segments = "Mk{}=New Segment,,{},1,0,20260101120000000000\n"
+    with markers.open("a") as file:
+        file.write(segments.format(1, 1) + segments.format(2, 2501))
+    stretches = opened(tmp_path, path).gaps.timeline.stretches
+    assert stretches == ((0, 2500, 0.0), (2500, 5000, 10.0))
+
+
+def test_the_scale_and_the_verdicts_are_not_taken_over_bad_segments(tmp_path):
+    eeg = noise(14, 10_000, 250.0)
+    plain = write(raw_array(eeg, 250.0), bids_file(tmp_path / "a", ".fif"))
+    expected, _ = cleaned(tmp_path / "a", plain)
+    eeg[:, 2500:8500] += 1e-3 * noise(14, 6000, 5.0, seed=3) / 1e-5
+    eeg[3, 2500:8500] = 0
+    path = write(raw_array(eeg, 250.0), bids_file(tmp_path / "b", ".fif"))
+    write_events(path, (10, 24, "BAD_artefact"))
+    found, _ = cleaned(tmp_path / "b", path)
+    assert found.bad == {}
+    np.testing.assert_allclose(found.scales, expected.scales, rtol=0.4)
+
+
+def test_only_short_or_bad_stretches_are_no_recording(tmp_path):
+    path = write(raw_array(noise(14, 1000, 250.0), 250.0), bids_file(tmp_path, ".fif"))
+    write_events(path, *((t, 0, "boundary") for t in (1, 2, 3)))
+    with pytest.raises(UnreadableRecording, match=r"1.00 s \(the longest of 4 stretches\)"):
+        cleaned(tmp_path, path)
+    write_events(path, (0, 4, "BAD"))
+    with pytest.raises(UnreadableRecording, match="all of it is marked bad"):
+        cleaned(tmp_path, path)
+
+
+def test_what_a_reader_changes_is_noted(tmp_path):
+    path = edf(bids_file(tmp_path, ".edf"), [*noise(14, 1280, SFREQ)], [SFREQ] * 14)
+    content = bytearray(path.read_bytes())
+    content[236:244] = b"-1      "  # records unknown: counted by the file's size
+    path.write_bytes(bytes(content))
+    assert any("does not match the file size" in note for note in opened(tmp_path, path).notes)
+
+
+def test_a_damaged_events_table_is_told(tmp_path):
+    path = write(raw_array(noise(14, 1000, 250.0), 250.0), bids_file(tmp_path, ".fif"))
+    path.with_name("sub-1_task-rest_events.tsv").write_bytes(b"onset\0duration")
+    assert "events.tsv are not known" in opened(tmp_path, path).notes[0]
