@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
@@ -79,6 +80,20 @@ def test_jitter_shifts_windows_inside_their_recordings(store, windows):
     assert np.abs(shift).max() <= 60
     assert len(np.unique(shift)) > 5
     assert len(list(batches)) == 4
+
+
+def test_jitter_shifts_no_window_into_a_gap_or_a_bad_segment(tmp_path):
+    timeline = Timeline(
+        100.0, (Stretch(0, 430, 0.0), Stretch(430, 900, 60.0)), (Segment(600, 610),)
+    )
+    row = {"recording": "r", "subject": "1", "task": "rest", "timeline": timeline}
+    store = store_from_arrays(tmp_path, [(row, np.zeros((900, 3)))], ("A", "B", "C"), np.eye(3))
+    windows = cut_windows(store, WindowParams(seconds=1, stride=0.5))
+    batches = WindowBatches(WindowReader(store, 100), windows, 6, jitter=60)
+    for epoch in range(20):
+        batches.set_epoch(epoch)
+        _, starts = batches._plan()
+        assert timeline.inside(starts, 100).all()
 
 
 def test_drop_last_leaves_out_the_rest(store, windows):

@@ -117,6 +117,18 @@ def test_a_sidecar_that_matters_counts_as_content(root, tmp_path, cleaned):
     assert not store.usable(2)[store.channel_names.index("Fp1")]
 
 
+def test_marks_in_events_count_as_content(root, tmp_path, cleaned):
+    first = make(root, tmp_path / "store")
+    events = bids_file(root, ".edf", "3").with_name("sub-3_task-rest_events.tsv")
+    events.write_text("onset\tduration\ttrial_type\n3\t1\tBAD_move\n")
+    store = make(root, tmp_path / "store")
+    assert cleaned[4:] == ["sub-3_task-rest"]
+    assert first.timeline(2).bad == ()
+    assert store.timeline(2).bad == ((300, 400),)
+    assert store.table["seconds_left_out"].tolist() == [0, 0, 1, 0]
+    assert store.table["note"].tolist() == ["", "", "1.0 s marked bad (BAD_move)", ""]
+
+
 def test_a_touched_file_is_read_but_not_cleaned(root, tmp_path, cleaned):
     make(root, tmp_path / "store")
     os.utime(bids_file(root, ".edf", "1"), (1, 1))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.timeline import Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.crop_windows import cut_crop_windows
 from hbn_foundation.signals.params import CropWindowParams
@@ -55,6 +56,16 @@ def test_the_crop_is_in_the_middle(store, caplog):
     said = caplog.text
     assert "left out, excluded: NDARBA381JGH" in said
     assert "left out, without p_factor and attention: c" in said
+
+
+def test_no_crop_of_any_shift_touches_a_gap(tmp_path):
+    timeline = Timeline(100.0, (Stretch(0, 450, 0.0), Stretch(450, 1000, 60.0)))
+    row = {"recording": "r", "subject": "a", "task": "rest", "timeline": timeline}
+    store = store_from_arrays(tmp_path, [(row, np.zeros((1000, 2)))], ("A", "B"), np.eye(3)[:2])
+    windows = cut(store)
+    assert windows["start"].tolist() == [100, 550]
+    for shift in (-100, 100):
+        assert timeline.inside(windows["start"].to_numpy() + shift, 200).all()
 
 
 def test_windows_have_what_is_known_of_their_subject(store):

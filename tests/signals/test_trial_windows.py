@@ -11,6 +11,7 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.trials import NO_PRESS, recording_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import TrialWindowParams, WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
@@ -99,6 +100,20 @@ def test_what_gives_no_window(store, caplog):
     for empty in (unusable, unknown):
         assert empty.empty
         assert empty.columns.tolist() == COLUMNS + OF_TRIAL
+
+
+def test_trials_across_a_gap_give_no_window_and_say_why(tmp_path, caplog):
+    timeline = Timeline(
+        100.0, (Stretch(0, 1000, 0.0), Stretch(1000, 2000, 70.0)), (Segment(1300, 1310),)
+    )
+    row = {"recording": "sub-0_task-ccd_run-1", "subject": "0", "timeline": timeline}
+    store = store_from_arrays(tmp_path, [(row, np.zeros((2000, 3)))], ("A", "B", "C"), np.eye(3))
+    table = trials((0, 3.0), (0, 9.5), (0, 71.0), (0, 76.0), (0, 7.4))
+    table.loc[4, "response"] = 70.2
+    with caplog.at_level("INFO"):
+        windows = cut_trial_windows(store, table)
+    assert windows["start"].tolist() == [350, 1650]
+    assert f"3 trials give no window (2: {GAP}; 1: {BAD})" in caplog.text
 
 
 def test_subjects_that_the_challenge_excludes_have_none(store, caplog):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.store_files import write_recording
@@ -38,7 +39,6 @@ def store(tmp_path_factory) -> SignalStore:
 def mixed(tmp_path_factory) -> SignalStore:
     """Three recordings of other channels in other orders."""
     from hbn_foundation.recordings.cleaned import CleanedRecording
-    from hbn_foundation.recordings.timeline import Timeline
 
     path = tmp_path_factory.mktemp("mixed")
     place = dict(zip("ABC", np.eye(3), strict=True))
@@ -67,6 +67,25 @@ def test_windows_are_all_those_that_lie_inside(store, seconds, stride):
     for row, length in enumerate(LENGTHS):
         starts = windows.loc[windows["row"] == row, "start"].tolist()
         assert starts == list(range(0, length - n_samples + 1, step))
+
+
+def test_no_window_lies_across_a_gap_or_in_a_bad_segment(tmp_path, caplog):
+    broken = Timeline(100.0, (Stretch(0, 450, 0.0), Stretch(450, 731, 64.5)), (Segment(500, 520),))
+    bad = Timeline(100.0, (Stretch(0, 199, 0.0), Stretch(199, 400, 2.0)), (Segment(300, 301),))
+    recordings = [
+        ({"recording": name, "subject": name, "timeline": timeline}, signal(n, 3))
+        for name, n, timeline in (("r1", 731, broken), ("r2", 400, bad), ("r3", 400, None))
+    ]
+    store = store_from_arrays(tmp_path, recordings, NAMES, np.eye(3))
+    with caplog.at_level("INFO"):
+        windows = cut_windows(store, WindowParams(seconds=2, stride=1))
+    assert windows[["row", "start"]].to_numpy().tolist() == [
+        *([0, start] for start in (0, 100, 200, 520)),
+        *([2, start] for start in (0, 100, 200)),
+    ]
+    assert "1 recordings have no 2 s without a gap or a bad segment" in caplog.text
+    assert store.timeline(0).stretches == broken.stretches
+    assert SignalStore(tmp_path).timeline(0).bad == broken.bad
 
 
 def test_short_recordings_give_none_and_are_told(store, caplog):

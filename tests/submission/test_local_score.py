@@ -20,7 +20,7 @@ from hbn_foundation.labels.factors import FACTORS
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.recording import open_recording
-from hbn_foundation.recordings.timeline import Timeline
+from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.submission.params import LimitParams, ScoringParams
 from hbn_foundation.submission.scoreboard import (
     LocalScore,
@@ -282,6 +282,17 @@ def test_only_whole_windows_after_the_stimulus():
     trials = pd.DataFrame({"stimulus": [-1.0, 0.004, 1.006, 3.0], "response": 4.0})
     found = trial_starts(trials, Timeline.unbroken(450, 100.0))
     assert list(found["start"]) == [50, 151]
+
+
+def test_gaps_and_bad_segments_are_not_scored():
+    timeline = Timeline(
+        100.0, (Stretch(0, 900, 0.0), Stretch(900, 2000, 60.0)), (Segment(1400, 1410),)
+    )
+    for start in crop_starts("r", timeline, 0).tolist():
+        assert timeline.inside(np.array([start]), 200).all()
+    assert len(crop_starts("r", timeline, 0)) == 3 + 1 + 1
+    trials = pd.DataFrame({"stimulus": [3.0, 7.0, 64.0, 66.0], "response": [4.0, 8.0, 65.0, 67.0]})
+    assert list(trial_starts(trials, timeline)["start"]) == [350, 1550]
 
 
 def test_age_and_sex_of_other_subjects():
