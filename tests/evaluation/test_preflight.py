@@ -13,7 +13,7 @@ from hbn_foundation.pipeline_registry import register_pipelines
 from hbn_foundation.pipelines.foundation import nodes
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.params import DeviceParams, ObjectiveParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 SEX = LabelParams(kind="participant", column="sex")
@@ -151,17 +151,67 @@ def test_parameters_are_checked_before_any_recording_is_read(recipe):
     with pytest.raises(UserError, match="masked_patches needs time tokens"):
         nodes.check_parameters(
             recipe.encoder, ObjectiveParams(name="masked_patches"), EvaluationParams(),
-            recipe.window, CleaningParams(), None,
+            recipe.window, CleaningParams(), DeviceParams(), None,
         )  # fmt: skip
     with pytest.raises(UserError, match="lies above 30 Hz"):
         nodes.check_parameters(
             recipe.encoder, recipe.objective, EvaluationParams(),
-            recipe.window, CleaningParams(h_freq=30.0), None,
+            recipe.window, CleaningParams(h_freq=30.0), DeviceParams(), None,
         )  # fmt: skip
     with pytest.raises(UserError, match="fault: found 'hung@3'; expected kind@step"):
         nodes.check_parameters(
             recipe.encoder, recipe.objective, EvaluationParams(),
-            recipe.window, CleaningParams(), "hung@3",
+            recipe.window, CleaningParams(), DeviceParams(), "hung@3",
         )  # fmt: skip
     order = [node.name for node in register_pipelines()["foundation"].nodes]
     assert order.index("check_parameters") < order.index("list_recordings")
+    assert order.index("check_data") < order.index("clean_signals")
+
+
+@pytest.fixture
+def recordings(toy):
+    """Recordings as they are listed, before any is read."""
+    return toy.windows.drop_duplicates("recording")[["recording", "subject", "task"]]
+
+
+def check_data(toy, recordings, recipe, folder, **changes):
+    values = {"evaluation": EvaluationParams(), "trainer": recipe.trainer} | changes
+    trainer = values["trainer"].model_copy(update={"work_dir": str(folder)})
+    return nodes.check_data(
+        recordings, toy.splits, toy.participants, recipe.encoder, recipe.objective, trainer,
+        recipe.window, values["evaluation"], CleaningParams(), "run",
+    )  # fmt: skip
+
+
+def test_labelled_subjects_are_counted_before_cleaning(toy, recordings, recipe, tmp_path):
+    counts = check_data(toy, recordings, recipe, tmp_path / "later")
+    assert counts == toy.splits["split"].value_counts().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (LabelParams(kind="participant", column="handedness"), "column handedness is not in"),
+        (LabelParams(kind="task", positive=("sleep",)), "positive names sleep"),
+    ],
+)
+def test_label_is_checked_before_cleaning(toy, recordings, recipe, tmp_path, label, says):
+    evaluation = EvaluationParams(label=label)
+    with pytest.raises(UserError, match=says):
+        check_data(toy, recordings, recipe, tmp_path, evaluation=evaluation)
+    one_task = recordings[recordings["task"] == recordings["task"].iloc[0]]
+    with pytest.raises(UserError, match="two"):
+        check_data(toy, one_task, recipe, tmp_path)
+
+
+def test_disk_is_checked_before_cleaning(toy, recordings, recipe, tmp_path):
+    trainer = recipe.trainer.model_copy(update={"keep_last": 10**9})
+    with pytest.raises(UserError, match=r"later/run: .* MB are free and the checkpoints need"):
+        check_data(toy, recordings, recipe, tmp_path / "later", trainer=trainer)
+
+
+def test_device_asked_for_by_name_is_tried_before_any_recording_is_read(recipe, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    values = [recipe.encoder, recipe.objective, EvaluationParams(), recipe.window, CleaningParams()]
+    with pytest.raises(UserError, match="device: cuda was asked for but cannot be used"):
+        nodes.check_parameters(*values, DeviceParams(device="cuda"), None)

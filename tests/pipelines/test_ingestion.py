@@ -31,6 +31,7 @@ def catalog(tiny_bids, tmp_path) -> DataCatalog:
         "params:foundation.evaluation": EvaluationParams(),
         "params:finetuning.label": LabelParams(),
     }
+    given["data_check"] = {}
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in given.items()})
     for name in ("placed_before", "placed_subjects"):
         catalog[name] = PlacedSubjectsDataset(filepath=str(tmp_path / "placed.csv"))

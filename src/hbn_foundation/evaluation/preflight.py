@@ -7,6 +7,8 @@ early, on the same tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,9 +21,12 @@ from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.disk import check_space
+from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hbn_foundation.signals.store import SignalStore
 
 Edges = tuple[tuple[float, float], ...]
@@ -58,6 +63,53 @@ def check_parameters(
     if {"band_power", "filter_bank"} & set(evaluation.baselines):
         _check_bands("evaluation.bands", evaluation.bands, sfreq, h_freq, n_samples)
     _check_objective(encoder, objective, sfreq, n_samples)
+
+
+def check_before_cleaning(
+    recordings: pd.DataFrame,
+    splits: pd.DataFrame,
+    participants: pd.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    evaluation: EvaluationParams,
+    *,
+    window: WindowParams,
+    sfreq: float,
+    folder: Path,
+) -> dict[str, int]:
+    """Make sure that training and evaluation can follow, before any signal is cleaned.
+
+    Parameters
+    ----------
+    recordings, splits, participants
+        Tables; each recording stands for its windows.
+    encoder, objective, trainer, evaluation, window
+        Parameters that have to fit the data and each other.
+    sfreq
+        Sampling rate of the clean signals in Hz.
+    folder
+        Where the checkpoints will lie.
+
+    Returns
+    -------
+    dict
+        How many subjects are labelled, by split.
+
+    Raises
+    ------
+    UserError
+        As `check_before_training`; the disk has no room for the checkpoints.
+    """
+    from hbn_foundation.training.training_state import largest_size
+
+    for name, table in _divisions(recordings, splits, participants, evaluation):
+        with _of_division(name):
+            _check_labels(recordings, table, participants, objective, evaluation)
+    made = _check_objective(encoder, objective, sfreq, round(window.seconds * sfreq))
+    check_space(folder, *largest_size(made), trainer.keep_last)
+    table = labelled_windows(recordings, splits, participants, evaluation).table
+    return {str(name): int(part["subject"].nunique()) for name, part in table.groupby("split")}
 
 
 def check_before_training(
@@ -100,10 +152,17 @@ def check_before_training(
         h_freq=_highest_passed(store),
     )
     for name, table in _divisions(windows, splits, participants, evaluation):
-        try:
+        with _of_division(name):
             _check_labels(windows, table, participants, objective, evaluation)
-        except UserError as error:
-            raise UserError(f"{name}: {error}" if name else str(error)) from None
+
+
+@contextmanager
+def _of_division(name: str) -> Iterator[None]:
+    """Name the division of the subjects in which something is wrong."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}" if name else str(error)) from None
 
 
 def _check_bands(
@@ -138,7 +197,8 @@ def _highest_passed(store: SignalStore) -> float | None:
 
 def _check_objective(
     encoder: EncoderParams, objective: ObjectiveParams, sfreq: float, n_samples: int
-) -> None:
+) -> nn.Module:
+    """Make the objective with its encoder, and return it."""
     from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.training import seeding
     from hbn_foundation.training.objectives.make import make_objective
@@ -148,7 +208,7 @@ def _check_objective(
             made = Encoder(encoder, sfreq, n_samples)
         except ValueError as error:
             raise UserError(f"encoder: {error}") from None
-        make_objective(objective, made)
+        return make_objective(objective, made)
 
 
 def _divisions(

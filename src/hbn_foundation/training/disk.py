@@ -26,6 +26,12 @@ def bytes_needed(weights: int, state: int, keep_last: int) -> int:
     return (keep_last + 1) * state + 2 * weights
 
 
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free where a folder is or will be."""
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
 def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
     """Check that the checkpoints of a training will fit on the disk.
 
@@ -47,7 +53,7 @@ def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
         if path.is_file() and path.parent.suffix != ASIDE
     )
     needed = bytes_needed(weights, state, keep_last) + SPARE - there
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < needed:
         raise UserError(
             f"{folder}: {free / 1e6:,.0f} MB are free and the checkpoints need "

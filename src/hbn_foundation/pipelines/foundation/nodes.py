@@ -20,14 +20,15 @@ def check_parameters(
     evaluation: EvaluationParams,
     window: WindowParams,
     cleaning: CleaningParams,
+    hardware: DeviceParams,
     fault: str | None,
 ) -> None:
-    """Stop before anything is read when the parameters do not fit each other."""
+    """Stop before anything is read when parameters do not fit each other, or a device is absent."""
     from hbn_foundation.evaluation import preflight
+    from hbn_foundation.training import device
     from hbn_foundation.training.supervision.faults import Fault
 
     Fault.parse(fault)
-
     preflight.check_parameters(
         encoder,
         objective,
@@ -35,6 +36,45 @@ def check_parameters(
         window=window,
         sfreq=cleaning.sfreq,
         h_freq=cleaning.h_freq,
+    )
+    if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
+        job = device.ProbeJob(encoder=encoder, objective=objective, sfreq=cleaning.sfreq,
+                              n_samples=round(window.seconds * cleaning.sfreq))  # fmt: skip
+        device.choose_device(hardware.device, hardware.timeout_seconds, job=job)
+
+
+def check_data(
+    recordings: types.DataFrame,
+    splits: types.DataFrame,
+    participants: types.DataFrame,
+    encoder: EncoderParams,
+    objective: ObjectiveParams,
+    trainer: TrainerParams,
+    window: WindowParams,
+    evaluation: EvaluationParams,
+    cleaning: CleaningParams,
+    run_version: str,
+) -> dict[str, int]:
+    """Stop before any signal is cleaned when the label cannot be made or the disk is too small.
+
+    Returns
+    -------
+    dict
+        How many subjects are labelled, by split.
+    """
+    from hbn_foundation.evaluation.preflight import check_before_cleaning
+
+    return check_before_cleaning(
+        recordings,
+        splits,
+        participants,
+        encoder,
+        objective,
+        trainer,
+        evaluation,
+        window=window,
+        sfreq=cleaning.sfreq,
+        folder=Path(trainer.work_dir) / run_version,
     )
 
 

@@ -86,9 +86,15 @@ def list_trials(recordings: types.DataFrame, params: TrialParams) -> types.DataF
 
 
 def clean_signals(
-    recordings: types.DataFrame, cleaning: CleaningParams, build: BuildParams
+    recordings: types.DataFrame,
+    cleaning: CleaningParams,
+    build: BuildParams,
+    data_check: dict[str, int],
 ) -> types.SignalStore:
-    """Clean every new or changed recording into the signal store."""
+    """Clean every new or changed recording into the signal store.
+
+    It needs nothing of `data_check`, but comes after what is checked there.
+    """
     from hbn_foundation.signals.build import build_store
 
     return build_store(

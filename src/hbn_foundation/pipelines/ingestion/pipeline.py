@@ -42,7 +42,13 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 nodes.clean_signals,
-                inputs=["recordings", "params:ingestion.cleaning", "params:ingestion.store"],
+                # data_check: what follows is checked first where anything does
+                inputs=[
+                    "recordings",
+                    "params:ingestion.cleaning",
+                    "params:ingestion.store",
+                    "data_check",
+                ],
                 outputs="signal_store",
                 name="clean_signals",
             ),
