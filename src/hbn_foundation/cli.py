@@ -230,6 +230,21 @@ def _release(project: KedroContext) -> str:
     return root if "://" in root else str(project.project_path / root)
 
 
+@cli.command("eegmat-to-bids")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("bids_root", type=click.Path(path_type=Path))
+def eegmat_to_bids(folder: Path, bids_root: Path) -> None:
+    """Convert PhysioNet's eegmat (rest and mental arithmetic) to BIDS.
+
+    Download https://physionet.org/content/eegmat/1.0.0/ into FOLDER first.
+    """
+    from hbn_foundation.recordings.eegmat import convert
+
+    with one_line_errors():
+        root = convert(folder, bids_root).resolve()
+    click.echo(f"Next: EEGMAT_ROOT={root} kedro run --env eegmat --pipeline foundation")
+
+
 run = copy.copy(kedro_run)
 run.callback = _run
 cli.add_command(run)

@@ -13,6 +13,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, DataCatalog
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.recordings.params import SourceParams
 
 DATA = "data"
 
@@ -84,7 +85,7 @@ class DataFolder:
         dataset = catalog.get("bids_source") if "params:ingestion.source" in catalog else None
         if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
             return
-        source = catalog.load("params:ingestion.source")
+        source = SourceParams.model_validate(catalog.load("params:ingestion.source"))
         asked = str(source.root or source.simulated_root)
         there = str(dataset.load()["root"])
         project = Path(run_params["project_path"])

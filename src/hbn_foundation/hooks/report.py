@@ -11,6 +11,7 @@ from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import mistake
 from hbn_foundation.hooks.records import command
+from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.progress import say
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
@@ -56,12 +57,12 @@ class RunReport:
             for node in self._pipeline.nodes
             if node in waiting and not self._pipeline.node_dependencies[node] & waiting
         ]
-        again = command(run_params, from_nodes=",".join(first))
+        nodes = ",".join(first)
         found = mistake(error)
-        # any other mistake of the user stays one: the same command would fail again
-        goes_on = found is None or isinstance(found, TrainingStopped)
-        when = "to go on" if goes_on else "once that is mended"
-        say(f"What is done is kept; {when}: {again}")
+        if found is None or isinstance(found, TrainingStopped):
+            say(f"What is done is kept; to go on: {command(run_params, from_nodes=nodes)}")
+        else:  # it stays a mistake until it is mended: the same command would fail again
+            say(f"What is done is kept; once that is mended, go on with --from-nodes {nodes}")
 
     @hook_impl
     def after_pipeline_run(
@@ -117,9 +118,8 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
 
 def _has_factors(catalog: DataCatalog) -> bool:
     """Tell whether the participants have what challenge 2 learns."""
-    label = catalog.load("params:challenge2.label")
-    column = label["column"] if isinstance(label, dict) else label.column
-    return catalog.exists("participants") and column in catalog.load("participants")
+    label = LabelParams.model_validate(catalog.load("params:challenge2.label"))
+    return catalog.exists("participants") and label.column in catalog.load("participants")
 
 
 def _can_be_submitted(catalog: DataCatalog) -> bool:
