@@ -1,8 +1,13 @@
 """What is known about the subjects is read as written."""
 
+import json
+import re
+
+import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.factors import factor_table
 from hbn_foundation.labels.participants import read_participants
 
 
@@ -30,18 +35,159 @@ def test_missing_table_gives_the_folders_and_a_line(tmp_path, caplog):
     assert "participants.tsv is missing" in caplog.text
 
 
+def rooted(root, labels, text: str | bytes, **files: str):
+    """Write folders and participants.tsv; return the root."""
+    for label in labels:
+        (root / f"sub-{label}").mkdir()
+    content = text if isinstance(text, bytes) else text.encode()
+    (root / "participants.tsv").write_bytes(content)
+    for name, other in files.items():
+        (root / f"{name}.json").write_text(other)
+    return root
+
+
+def test_no_column_that_names_subjects_is_said_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="column participant_id, found subject, age") as caught:
+        read_participants(rooted(tmp_path, ["01"], "subject\tage\nA\t2\n"))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("labels", "ids", "read", "says"),
     [
-        ("subject\tage\n1\t2\n", "expected a column participant_id, found subject, age"),
-        ("participant_id\nsub-1\n1\n", "several of 1"),
-        ("", "not a tab-separated table"),
+        (["001", "002"], ["1", "2"], ["001", "002"], "2 of 2 .* 1 is read as sub-001"),
+        (["001", "002"], ["1.0", "sub-2"], ["001", "002"], "2 of 2"),
+        (["1", "02"], ["001", "sub-02"], ["1", "02"], "1 of 2 .* 001 is read as sub-1"),
+        (["P01", "P2"], ["p1", "sub_P02"], ["P01", "P2"], "2 of 2"),
+        (["1", "01"], ["1", "001"], ["1", "001"], "no row of 1 of 2 subjects .01."),
+        (["001"], ["1", "01"], ["1", "01"], "no row of 1 of 1 subjects .*its rows are of 1, 01"),
+        (["001"], ["001", "1"], ["001", "1"], None),
+        (["A"], ["Q"], ["Q"], r"no row of 1 of 1 subjects \(A\): .* rows are of Q"),
     ],
 )
-def test_a_broken_table_is_said_in_one_line(tmp_path, text, says):
-    with pytest.raises(UserError, match=says) as caught:
-        read_participants(write(tmp_path, text))
-    assert "\n" not in str(caught.value)
+def test_rows_meet_folders_where_one_alone_can_be_meant(tmp_path, caplog, labels, ids, read, says):
+    text = "participant_id\tage\n" + "".join(f"{name}\t{5 + k}\n" for k, name in enumerate(ids))
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, labels, text))
+    assert table["subject"].tolist() == read
+    assert table["age"].tolist() == [5 + k for k in range(len(ids))]
+    assert re.search(says, caplog.text) if says else not caplog.text
+
+
+def test_a_column_of_another_name_may_name_the_subjects(tmp_path, caplog):
+    text = "Nr\tSubject\tAge\tGender\n7\tsub-01\t8,5\tweiblich\n8\tsub-02\t9\tM\n"
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, ["01", "02"], text))
+    assert table["subject"].tolist() == ["01", "02"]
+    assert table["age"].tolist() == [8.5, 9.0]
+    assert "no column participant_id; Subject names the subjects" in caplog.text
+    assert "column Age is read as age" in caplog.text
+    assert "column Gender is read as sex" in caplog.text
+    assert "sex: 1 of 2 values recognised as F or M; unknown are weiblich" in caplog.text
+
+
+def test_numbers_are_read_as_people_write_them_or_named(tmp_path, caplog):
+    ages = ["8,5", "9", "89+", "18-38", "n/a", "12y", ",5", "1e1"]
+    text = "participant_id\tage\tdose\n" + "".join(
+        f"sub-0{k}\t{age}\t{k}\n" for k, age in enumerate(ages)
+    )
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, [f"0{k}" for k in range(8)], text))
+    known = [8.5, 9.0, 89.0, None, None, None, 0.5, 10.0]
+    pd.testing.assert_series_equal(table["age"], pd.Series(known, name="age", dtype=float))
+    assert table["dose"].dtype == "int64"
+    assert "participants.tsv: age: 3 of 7 values are written as 8,5 is, which is read as 8.5" in (
+        caplog.text
+    )
+    assert "age: 5 of 7 values recognised as a number; unknown are 18-38, 12y" in caplog.text
+
+
+def test_a_column_of_many_numbers_stays_one_where_a_few_values_are_none(tmp_path, caplog):
+    """Else a regression would stop, and a label of classes would have one per number."""
+    rows = [f"sub-{k}\t{k},5\t{k % 3}\n" for k in range(8)] + ["sub-8\trefused\tother\n"]
+    text = "participant_id\tscore\tgroup\n" + "".join(rows)
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, range(9), text))
+    assert table["score"].tolist()[:8] == [k + 0.5 for k in range(8)]
+    assert "score: 8 of 9 values recognised as a number; unknown are refused" in caplog.text
+    assert set(table["group"]) == {"0", "1", "2", "other"}
+    assert "group" not in caplog.text
+
+
+def test_a_label_of_which_nothing_is_recognised_says_so_with_examples(tmp_path, caplog):
+    text = "participant_id\tage\tsex\n01\tyoung\tx1\n02\told\tx2\n"
+    with caplog.at_level("INFO"):
+        people = read_participants(rooted(tmp_path, ["01", "02"], text))
+    assert "age: none of 2 values recognised as a number; unknown are young, old" in caplog.text
+    assert "sex: none of 2 values recognised as F or M; unknown are x1, x2" in caplog.text
+    assert factor_table(people)[["age", "sex"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("values", "sidecar", "read", "numbers"),
+    [
+        (["F", "f", "female", "M", "m", "male"], None, list("FFFMMM"), [0, 0, 0, 1, 1, 1]),
+        (["female", "male", "male"], None, ["female", "male", "male"], [0, 1, 1]),
+        (["1", "2", "n/a"], {"1": "Male", "2": "Female (self-reported)"}, ["M", "F", None],
+         [1, 0, None]),
+        (["1", "2", "1"], None, [1, 2, 1], [None, None, None]),
+        (["F", "Other", "o"], None, ["F", "O", "O"], [0, None, None]),
+    ],
+)  # fmt: skip
+def test_sex_is_of_one_spelling(tmp_path, values, sidecar, read, numbers):
+    text = "participant_id\tsex\n" + "".join(f"{k}\t{value}\n" for k, value in enumerate(values))
+    files = {} if sidecar is None else {"participants": json.dumps({"sex": {"Levels": sidecar}})}
+    table = read_participants(rooted(tmp_path, range(len(values)), text, **files))
+    assert [None if pd.isna(value) else value for value in table["sex"]] == read
+    sexes = [None if pd.isna(value) else value for value in factor_table(table)["sex"]]
+    assert sexes == numbers
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-8-sig", "utf-8"])
+def test_any_usual_encoding_is_read(tmp_path, encoding, caplog):
+    text = "participant_id\tage\tsite\nsub-01\t9\tMünchen\n"
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, ["01"], text.encode(encoding)))
+    assert table["site"].tolist() == ["München"]
+    assert table["age"].tolist() == [9]
+    assert ("not in UTF-8" in caplog.text) == (not encoding.startswith("utf-8"))
+
+
+def test_rows_of_one_subject_cost_no_more_than_they_disagree_on(tmp_path, caplog):
+    text = (
+        "participant_id\tage\tsex\nsub-01\t9\tF\nsub-02\t7\tM\nsub-01\t9\tF\n"
+        "sub-03\t5\tM\nsub-03\t6\tM\nsub-03\tn/a\tn/a\n"
+    )
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, ["01", "02", "03"], text)).set_index("subject")
+    assert table["sex"].to_dict() == {"01": "F", "02": "M", "03": "M"}
+    assert table["age"].dropna().to_dict() == {"01": 9, "02": 7}
+    assert "1 rows are there twice, the same each time" in caplog.text
+    assert r"1 subjects have several rows (03); they differ in age, which is unknown" in caplog.text
+
+
+def test_a_table_that_cannot_be_read_is_said_and_stops_nothing(tmp_path, caplog):
+    rooted(tmp_path, ["01", "02"], b"zip\x00\x01\xff" * 20)
+    for content in (None, b""):
+        if content is not None:
+            (tmp_path / "participants.tsv").write_bytes(content)
+        with caplog.at_level("INFO"):
+            assert read_participants(tmp_path).columns.tolist() == ["subject"]
+    (tmp_path / "participants.tsv").unlink()
+    (tmp_path / "participants.tsv").symlink_to(tmp_path / "annex")
+    with caplog.at_level("INFO"):
+        assert read_participants(tmp_path)["subject"].tolist() == ["01", "02"]
+    for reason in ("no text", "is empty", "a link to a file that is not there"):
+        assert reason in caplog.text
+
+
+def test_a_header_that_names_a_column_twice(tmp_path, caplog):
+    text = "participant_id\tparticipant_id\tage\nsub-01\tQ1\t28\n"
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, ["01"], text))
+    assert table["subject"].tolist() == ["01"]
+    assert table["age"].tolist() == [28]
+    assert "participant_id twice: the first column counts" in caplog.text
 
 
 def test_real_tables(eegmat_root, hbn_metadata_root):

@@ -78,7 +78,7 @@ def test_at_most_so_many_subjects_that_have_a_recording(root):
         ({"tasks": ["ccd"], "runs": [7]}, r"selection.runs = \[7\]; there are: 1, 2"),
         ({"subjects": ["99"]}, r"selection.subjects = \[99\]; there are: 01, 02, 03, 04, 05"),
         ({"participants": {"sex": ["X"]}}, r"selection.participants.sex = \[X\]; .*: F, M"),
-        ({"participants": {"height": [1]}}, r"no column 'height'.*participant_id, sex, age"),
+        ({"participants": {"height": [1]}}, r"no column 'height'.*there are sex, age"),
         ({"sessions": ["a"]}, r"selection.sessions = \[a\]; there are: b"),
         ({"subjects": ["05"]}, r"no EEG recording under the sub-\* folders"),
     ],
@@ -194,3 +194,20 @@ def test_real_hbn_names(hbn_metadata_root):
     names = [recording_name(p.name.replace("_events.tsv", "_eeg.bdf")) for p in events]
     assert None not in names
     assert {entities(n)["run"] for n in names if "contrastChange" in n} == {"1", "2", "3"}
+
+
+def test_participants_are_selected_as_they_are_read_elsewhere(tmp_path):
+    """Numbers without zeros, decimal commas and another encoding do not hide anybody."""
+    for name in ("001", "002", "003"):
+        folder = tmp_path / f"sub-{name}" / "eeg"
+        folder.mkdir(parents=True)
+        (folder / f"sub-{name}_task-rest_eeg.edf").touch()
+    text = "participant_id\tage\tsex\tsite\n1\t8,5\tf\tKöln\n2\t9\tF\tKöln\n3\t8.5\tm\tUlm\n"
+    (tmp_path / "participants.tsv").write_bytes(text.encode("cp1252"))
+    for wanted, subjects in [
+        ({"age": [8.5]}, ["001", "003"]),
+        ({"sex": ["F"]}, ["001", "002"]),
+        ({"site": ["Köln"]}, ["001", "002"]),
+    ]:
+        table = find_recordings(tmp_path, SelectionParams(participants=wanted))
+        assert table["subject"].tolist() == subjects

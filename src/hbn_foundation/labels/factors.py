@@ -23,7 +23,9 @@ EXCLUDED_SUBJECTS = frozenset(
 )
 """Subjects that the challenge leaves out because of their recordings."""
 
-SEXES = {"f": 0.0, "female": 0.0, "m": 1.0, "male": 1.0}
+SEXES = dict.fromkeys(("f", "female", "w", "woman", "girl"), 0.0) | dict.fromkeys(
+    ("m", "male", "man", "boy"), 1.0
+)
 
 
 def factor_table(participants: pd.DataFrame) -> pd.DataFrame:

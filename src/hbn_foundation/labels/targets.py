@@ -270,8 +270,9 @@ def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
     wrong = column[column.notna() & ~np.isfinite(numbers)]
     if len(wrong):
         raise UserError(
-            f"labels: type: regression needs numbers, but {name} of subject {wrong.index[0]} is "
-            f"{wrong.iloc[0]}"
+            f"labels: type: regression needs numbers, but {len(wrong)} of {column.notna().sum()} "
+            f"values of {name} in participants.tsv are none, such as {wrong.iloc[0]} of subject "
+            f"{wrong.index[0]}"
         )
     return numbers
 
@@ -291,7 +292,10 @@ def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
     known = column.dropna()
     numbers = bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
     if params.threshold is not None and not numbers:
-        raise UserError(f"labels: threshold is set, but the values of {name} are not numbers")
+        found = some(dict.fromkeys(known), 3) or "none"
+        raise UserError(
+            f"labels: threshold is set, but the values of {name} are not numbers; found {found}"
+        )
     many = numbers and known.nunique() > MOST_CATEGORIES
     if params.type == "multiclass" and many:
         raise UserError(

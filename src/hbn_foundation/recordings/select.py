@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.wording import written
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import SelectionParams
 
@@ -65,24 +66,26 @@ def select_subjects(
 def _by_participants(
     root: str, subjects: list[str], wanted: dict, participants: Path | None
 ) -> list[str]:
-    if participants is None or not participants.is_file():
+    if participants is None or not os.path.lexists(participants):
         raise UserError(
             f"{root}: participants.tsv is missing, but selection.participants asks for "
             f"{', '.join(wanted)}"
         )
-    with participants.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        columns = list(reader.fieldnames or [])
-        rows = {str(r.get("participant_id", "")).removeprefix("sub-"): r for r in reader}
+    from hbn_foundation.labels.participants import read_participants
+
+    table = read_participants(participants.parent, subjects).set_index("subject")
+    columns = list(map(str, table.columns))
     for column, values in wanted.items():
         if column not in columns:
             raise UserError(
                 f"{participants}: no column {column!r} as selection.participants asks; "
-                f"there are {', '.join(columns)}"
+                f"there are {', '.join(columns) or 'none'}"
             )
-        present = sorted({str(rows[s][column]) for s in subjects if s in rows})
+        texts = table[column].map(written, na_action="ignore").astype(object).fillna("n/a")
+        has = texts.to_dict()
+        present = sorted({has[s] for s in subjects if s in has})
         meets = asked_for(values)
-        subjects = [s for s in subjects if s in rows and meets(rows[s][column])]
+        subjects = [s for s in subjects if s in has and meets(has[s])]
         _check(subjects, root, f"participants.{column}", values, present)
     return subjects
 
