@@ -32,14 +32,15 @@ def entities(name: str) -> dict[str, str]:
 def recording_name(name: str) -> str | None:
     """Identify the recording a file holds (``sub-02_task-rest``); None if it holds none.
 
-    Of a FIF recording in several files only the first counts: reading it reads all.
+    Of a FIF recording in several files only the first counts: reading it reads all. A split
+    that is no number (`split-a`) is a recording of its own.
     """
     stem, ending = os.path.splitext(name.rpartition("/")[2])
     if ending.lower() not in FORMATS or not stem.endswith("_eeg") or not stem.startswith("sub-"):
         return None
     split = entities(stem).get("split")
-    if split is not None:
-        if int(split or 0) > 1:
+    if split is not None and split.isdecimal():
+        if int(split) > 1:
             return None
         stem = stem.replace(f"_split-{split}", "")
     return stem.removesuffix("_eeg")

@@ -19,7 +19,9 @@ from hbn_foundation.hooks import (
     claim_version,
     known_parameters,
 )
+from hbn_foundation.pipeline_registry import register_pipelines
 
+OLD, NEW = "2024-01-01T00.00.00.000Z", "2025-01-01T00.00.00.000Z"
 RUN_ID = "2026-01-01T00.00.00.999Z"
 
 
@@ -105,9 +107,6 @@ def test_version_that_is_not_there_names_those_that_are(tmp_path, chain):
     catalog = catalog_of(tmp_path, RUN_ID)
     with pytest.raises(UserError, match=r"first: no version 2020.*there are 2025-01-01"):
         start(RunVersions(), chain, catalog, tmp_path, load_versions={"first": "2020"})
-
-
-OLD, NEW = "2024-01-01T00.00.00.000Z", "2025-01-01T00.00.00.000Z"
 
 
 @pytest.fixture
@@ -247,6 +246,64 @@ def test_missing_input_names_the_command_that_makes_it(tmp_path):
     command = "kedro run --pipeline ingestion --to-nodes list_trials --env hbn"
     with pytest.raises(UserError, match=f"trials: nothing saved yet at .*; make it by {command}"):
         start(RunVersions(), pipeline, catalog, tmp_path, env="hbn")
+
+
+def all_entries(folder: Path, names: set[str]) -> DataCatalog:
+    config = {
+        name: {"type": "json.JSONDataset", "filepath": str(folder / name), "versioned": True}
+        for name in names
+    }
+    return DataCatalog.from_config(config, save_version=RUN_ID)
+
+
+def made_by_pipelines() -> set[str]:
+    return set().union(*(one.all_outputs() for one in register_pipelines().values()))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "commands"),
+    [
+        ("finetuning", ["--pipeline foundation --to-nodes list_trials,pretrain_encoder"]),
+        (
+            "submission",
+            [
+                "--pipeline foundation --to-nodes list_trials,pretrain_encoder",
+                "--pipeline challenge1 --to-nodes challenge1.predict",
+                "--pipeline challenge2 --to-nodes challenge2.evaluate",
+            ],
+        ),
+    ],
+)
+def test_all_that_is_missing_is_named_with_the_commands_that_make_it(tmp_path, pipeline, commands):
+    catalog = all_entries(tmp_path, made_by_pipelines())
+    catalog["params:finetuning.label"] = {"kind": "trial", "column": "rt"}
+    catalog["params:ingestion.source"] = {}
+    with pytest.raises(UserError) as raised:
+        start(RunVersions(), register_pipelines()[pipeline], catalog, tmp_path, env="eegmat")
+    text = str(raised.value)
+    for name in ("signal_store", "splits", "participants"):
+        assert name in text
+    line = " && ".join(f"kedro run {command} --env eegmat" for command in commands)
+    assert text.endswith(f"; make them by {line}")
+
+
+def test_label_of_tasks_needs_no_trials(tmp_path):
+    pipeline = register_pipelines()["finetuning"].only_nodes("prepare_finetuning")
+    names = made_by_pipelines()
+    for kind in ("task", "trial"):
+        catalog = all_entries(tmp_path, names)
+        label = {"kind": kind, "column": "rt"} if kind == "trial" else {"kind": kind}
+        catalog["params:finetuning.label"] = label
+        for name in {"foundation_checkpoint", "signal_store", "windows", "splits", "participants"}:
+            path = tmp_path / name / OLD / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("1")
+        if kind == "task":
+            start(RunVersions(), pipeline, catalog, tmp_path)
+            assert catalog.load("trials") is None
+        else:
+            with pytest.raises(UserError, match=r"^trials: nothing saved yet .* list_trials$"):
+                start(RunVersions(), pipeline, catalog, tmp_path)
 
 
 def test_saved_elsewhere_in_between_is_an_error(tmp_path, chain):

@@ -7,13 +7,14 @@ from typing import Any
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, DataCatalog, MemoryDataset
-from kedro.io.core import Version, VersionNotFoundError
+from kedro.io.core import Version
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.hooks.folders import DATA
-from hbn_foundation.hooks.records import RunRecords, check_parts, claim_version, command
+from hbn_foundation.hooks.missing import check_all_there, do_without_trials, latest, versioned
+from hbn_foundation.hooks.records import RunRecords, check_parts, claim_version
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import say
 
@@ -61,11 +62,27 @@ class RunVersions:
         )
         for name in CHECKED_BEFORE & pipeline.inputs():
             catalog[name] = MemoryDataset({})  # by no node of this run
-        made = pipeline.all_outputs()
+        do_without_trials(catalog, pipeline)
         records = RunRecords(self._runs)
+        read = self._fix_versions(run_params, pipeline, catalog, records)
+        _tell_origins(read)
+        check_parts(read, catalog, records)
+        records.add(self._version, read=read)
+
+    def _fix_versions(
+        self,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        catalog: DataCatalog,
+        records: RunRecords,
+    ) -> dict[str, str]:
+        """Fix the version of all that the run makes and reads; return that of what it reads."""
+        asked = run_params.get("load_versions") or {}
+        made = pipeline.all_outputs()
         read: dict[str, str] = {}
+        missing: dict[str, str] = {}
         for name in sorted(pipeline.datasets()):
-            dataset = _versioned(catalog, name)
+            dataset = versioned(catalog, name)
             if dataset is None:
                 continue
             if name in made and name in asked:
@@ -74,59 +91,29 @@ class RunVersions:
                     "leave it out or start behind the node that makes it"
                 )
             if name not in made:
-                read[name] = (
-                    asked.get(name)
-                    or records.companion(name, dataset, asked)
-                    or _latest(dataset, name, run_params)
-                )
-                self._pin(dataset, read[name])
-                _check_there(dataset, name, read[name])
+                companion = asked.get(name) or records.companion(name, dataset, asked)
+                version = companion or latest(dataset)
+                if version is None:
+                    missing[name] = str(dataset._filepath)
+                    continue
+                read[name] = version
+                self._pin(dataset, version)
+                _check_there(dataset, name, version)
             elif not run_params.get("only_missing_outputs"):
                 self._pin(dataset, self._version)
-        _tell_origins(read)
-        check_parts(read, catalog, records)
-        records.add(self._version, read=read)
+        check_all_there(missing, catalog, run_params)
+        return read
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         """From its save on, a dataset is read in this run's version."""
-        dataset = _versioned(self._catalog, dataset_name) if self._catalog is not None else None
+        dataset = versioned(self._catalog, dataset_name) if self._catalog is not None else None
         if dataset is not None and self._version is not None:
             self._pin(dataset, self._version)
 
-    def _pin(self, dataset: AbstractVersionedDataset, load: str) -> None:
+    def _pin(self, dataset: AbstractVersionedDataset, load: str | None) -> None:
         dataset.release()
         dataset._version = Version(load, self._version)
-
-
-def _versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
-    dataset = None if name.startswith("params:") else catalog.get(name)
-    if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
-        return dataset
-    return None
-
-
-def _latest(dataset: AbstractVersionedDataset, name: str, run_params: dict[str, Any]) -> str:
-    try:
-        version = dataset.resolve_load_version()
-    except VersionNotFoundError:
-        version = None
-    if version is None:
-        raise UserError(
-            f"{name}: nothing saved yet at {dataset._filepath}; {_maker(name, run_params)}"
-        )
-    return version
-
-
-def _maker(name: str, run_params: dict[str, Any]) -> str:
-    """Word the command that makes a dataset."""
-    from hbn_foundation.pipeline_registry import register_pipelines
-
-    for title, pipeline in register_pipelines().items():
-        if name in pipeline.all_outputs():
-            maker = next(node.name for node in pipeline.nodes if name in node.outputs)
-            return f"make it by {command(run_params, pipeline=title, to_nodes=maker)}"
-    return "run the pipeline from a node that makes it"
 
 
 def _check_there(dataset: AbstractVersionedDataset, name: str, version: str) -> None:

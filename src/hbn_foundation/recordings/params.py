@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from hbn_foundation.params import Params
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
-Label = str | int
+Label = str | StrictInt  # 1e3 in YAML is a number, and no name of anybody
 
 
 class SourceParams(Params):
