@@ -47,7 +47,12 @@ def recording_name(name: str) -> str | None:
 
 
 def sidecar(root: str | Path, path: str, suffix: str) -> Path | None:
-    """Find the sidecar of a recording by BIDS's inheritance; None when there is none.
+    """Find the sidecar of a recording: the first of `sidecars`, None when there is none."""
+    return next(iter(sidecars(root, path, suffix)), None)
+
+
+def sidecars(root: str | Path, path: str, suffix: str) -> list[Path]:
+    """Find all sidecars of a recording by BIDS's inheritance.
 
     Parameters
     ----------
@@ -60,21 +65,22 @@ def sidecar(root: str | Path, path: str, suffix: str) -> Path | None:
 
     Returns
     -------
-    Path or None
-        The most specific file in the nearest folder.
+    list of Path
+        From the nearest folder to the root, in each the most specific name first. A link to
+        nothing is among them.
     """
     wanted = set(entities(path).items())
     folder = PurePosixPath(path).parent
+    found = []
     for place in (folder, *folder.parents):
-        best, most = None, -1
+        here = []
         for name in _sidecars_in(os.path.join(root, place)):
             if name == suffix or name.endswith(f"_{suffix}"):
                 own = {pair for pair in entities(name).items() if pair[0] != "space"}
-                if len(own) > most and own <= wanted:
-                    best, most = name, len(own)
-        if best is not None:
-            return Path(root, place, best)
-    return None
+                if own <= wanted:
+                    here.append((-len(own), name))
+        found += [Path(root, place, name) for _, name in sorted(here)]
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from hbn_foundation.bids_names import sidecars
+
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -132,7 +134,7 @@ def read_table(path: Path) -> Table:
 
 
 def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
-    """Stripped cells of the rows that are not empty."""
+    """Return the stripped cells of the rows that are not empty."""
     lines = io.StringIO(text, newline="")
     table = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     rows = ([cell.strip() for cell in row] for row in table)
@@ -158,3 +160,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UnreadableSidecar(f"{path.name}: not a JSON object")
     return content
+
+
+def inherited_json(root: str | Path, path: str, suffix: str) -> tuple[dict[str, Any], list[str]]:
+    """Read a recording's JSON sidecars, the nearer ones overriding those nearer to the root.
+
+    Returns
+    -------
+    content : dict
+        Of those that can be read; empty when there are none.
+    notes : list of str
+        A sentence for each file that cannot be read.
+    """
+    content: dict[str, Any] = {}
+    notes = []
+    for file in reversed(sidecars(root, path, suffix)):
+        try:
+            content.update(read_json(file))
+        except UnreadableSidecar as error:
+            notes.append(str(error))
+    return content, notes

@@ -6,21 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.models.spatial import DIRECTIONS_10_20, SpatialComponents, VirtualElectrodes
-from hbn_foundation.recordings.montage import channel_positions
+from hbn_foundation.recordings.montage import canonical_names, template_positions
 
 POSITIONS = torch.tensor(list(DIRECTIONS_10_20.values()))
 
 
 def test_the_directions_are_where_recordings_have_their_electrodes():
-    names, positions, unknown = channel_positions(list(DIRECTIONS_10_20))
-    assert list(names) == list(DIRECTIONS_10_20)
-    assert not unknown
+    names = canonical_names(list(DIRECTIONS_10_20))
+    positions = template_positions(names)
+    assert names == list(DIRECTIONS_10_20)
     torch.testing.assert_close(torch.as_tensor(positions).float(), POSITIONS, atol=1e-3, rtol=0)
 
 
 def test_a_dense_net_is_averaged_around_each_direction():
     names = [f"E{number}" for number in range(1, 129)]
-    positions = torch.as_tensor(channel_positions(names)[1]).float()
+    positions = torch.as_tensor(template_positions(names)).float()
     weights = VirtualElectrodes(40.0).weights(positions, torch.ones(1, 128, dtype=torch.bool))
     effective = 1 / weights.square().sum(-1)
     assert 1.5 < effective.min() < effective.max() < 7

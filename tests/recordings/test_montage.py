@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.recordings.montage import (
+    bipolar_pairs,
     canonical_names,
-    channel_positions,
+    match_names,
     template_positions,
     to_unit_sphere,
 )
+from hbn_foundation.recordings.positions import angles
 
 TEN_TWENTY = ["Fp1", "F4", "F7", "T8", "C3", "P7", "P4", "O1", "O2", "Fz", "Cz", "Pz"]
 
@@ -32,10 +34,14 @@ def angle(a: str, b: str) -> float:
         ("T3", "T7"),
         ("EEG T6-A1", "P8"),
         ("cz", "Cz"),
-        ("E129", "Cz"),
         ("VREF", "Cz"),
-        ("E022", "E22"),
-        ("EEG 001", "E1"),
+        ("EEG 001", None),
+        ("E22", None),
+        ("A1", "A1"),
+        ("O2_A1", "O2"),
+        ("C4A1", "C4"),
+        ("FZ-CZ", None),
+        ("FP1F7", None),
         (" C3 ", "C3"),
         ("F3-M2", "F3"),
         ("A2-A1", None),
@@ -50,14 +56,6 @@ def angle(a: str, b: str) -> float:
 )
 def test_names_of_many_makers(given_name, expected):
     assert canonical_names([given_name]) == [expected]
-
-
-def test_known_and_unknown_are_told_apart_in_order():
-    names, positions, unknown = channel_positions(["EEG Pz", "ECG", "T4", "A2-A1"])
-    assert names == ["Pz", "T8"]
-    assert unknown == ["ECG", "A2-A1"]
-    assert positions[0, 2] > 0.7
-    assert positions[1, 0] > 0.9
 
 
 def test_every_template_lies_on_the_unit_sphere():
@@ -84,14 +82,99 @@ def test_left_is_left_front_is_front_and_up_is_up():
 
 
 def test_numbers_of_another_net_are_not_taken_for_the_usual_one():
-    full = [f"E{n}" for n in range(1, 257)]
-    names, positions, unknown = channel_positions([*full, "E257"])
-    assert unknown == []
+    names = canonical_names([f"E{n}" for n in range(1, 258)])
     assert names[0] == "E1@257"
     assert names[-1] == "Cz"
-    assert not np.allclose(positions[0], template_positions(["E1"])[0], atol=0.05)
+    first, usual = template_positions(["E1@257", "E1"])
+    assert not np.allclose(first, usual, atol=0.05)
     assert canonical_names([f"E{n}" for n in range(1, 65)])[0] == "E1@65"
-    assert canonical_names(["E1", "E5", "E17"]) == ["E1", "E5", "E17"]
+    assert canonical_names([f"EEG E{n:03d}" for n in range(1, 130)])[::64] == ["E1", "E65", "Cz"]
+
+
+def test_numbers_speak_for_a_net_only_where_most_are_there():
+    assert canonical_names([f"E{n}" for n in range(1, 33)]) == [None] * 32
+    assert canonical_names([f"E{n}" for n in range(1, 33)], "EGI")[0] == "E1@33"
+    assert canonical_names(["E1", "E5", "E17"], "Geodesic") == ["E1", "E5", "E17"]
+    assert canonical_names(["F3", "F4", "E1", "E2"]) == ["F3", "F4", None, None]
+    assert canonical_names([f"EEG {n:03d}" for n in range(1, 129)]) == [None] * 128
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 128, 160, 256])
+def test_biosemi_labels_are_those_of_the_cap_that_they_fill(size):
+    import mne
+
+    labels = [f"{'ABCDEFGH'[i // 32]}{i % 32 + 1}" for i in range(size)]
+    montage = mne.channels.make_standard_montage(f"biosemi{size}")
+    names = canonical_names(labels)
+    if size <= 64:
+        assert names == montage.ch_names
+    else:
+        assert names == [f"{label}@biosemi{size}" for label in labels]
+    true = np.array(list(montage.get_positions()["ch_pos"].values()))
+    true /= np.linalg.norm(true, axis=1, keepdims=True)
+    assert angles(template_positions(names), true).max() < 17
+
+
+def test_counted_names_are_no_ten_twenty_sites():
+    assert canonical_names([f"C{n}" for n in range(1, 33)]) == [None] * 32
+    assert canonical_names(["C1", "C2", "C3", "F9", "T1", "T3", "T4"])[:4] == [
+        "C1",
+        "C2",
+        "C3",
+        "F9",
+    ]
+
+
+def test_pairs_are_derivations_unless_they_share_their_second_end():
+    assert bipolar_pairs(["FP1-F7", "EEG F7 - T3", "FZ-CZ", "Fz-Ref", "C3-A2"]) == {
+        0: ("Fp1", "F7"),
+        1: ("F7", "T7"),
+        2: ("Fz", "Cz"),
+    }
+    assert bipolar_pairs(["Fz-Cz", "Pz-Cz", "Oz-Cz"]) == {}
+    assert canonical_names(["Fz-FCz", "Pz-FCz", "T5-FCz"]) == ["Fz", "Pz", "P7"]
+
+
+def test_names_of_a_sidecar_match_in_other_writings():
+    own = ["EEG Fz-Ref", "EEG T3-Ref", "ch01", "EEG 002", "EOG L"]
+    other = ["T7", "FZ", "Ch1", "EEG002", "eog_l", "nothing"]
+    assert match_names(own, other) == {0: 1, 1: 0, 2: 2, 3: 3, 4: 4}
+    assert match_names(["Fz-A1", "Fz-A2"], ["Fz"]) == {}
+
+
+@pytest.mark.parametrize("size", [6, 14, 19])
+@pytest.mark.parametrize("origin", [0.0, 0.038])
+def test_few_electrodes_of_a_real_head_are_placed_around_its_centre(size, origin):
+    import mne
+
+    names = [
+        *[
+            "F3",
+            "F4",
+            "C3",
+            "C4",
+            "O1",
+            "O2",
+            "AF3",
+            "AF4",
+            "F7",
+            "F8",
+            "T7",
+            "T8",
+            "P7",
+            "P8",
+            "Fp1",
+            "Fp2",
+            "Fz",
+            "Cz",
+            "Pz",
+        ]
+    ][:size]
+    montage = mne.channels.make_standard_montage("colin27_1005")
+    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
+    points = np.array([info["chs"][info.ch_names.index(name)]["loc"][:3] for name in names])
+    unit = to_unit_sphere(points - [0, 0.015 if origin == 0 else 0, 0.038 - origin])
+    assert angles(unit, template_positions(names)).max() < 5
 
 
 def test_digitised_heads_come_to_the_same_places():
@@ -104,8 +187,9 @@ def test_digitised_heads_come_to_the_same_places():
 
 
 @given(st.lists(st.text(max_size=12), max_size=20))
-def test_any_text_is_either_resolved_or_listed(names):
-    known, positions, unknown = channel_positions(names)
-    assert len(known) + len(unknown) == len(names)
-    assert positions.shape == (len(known), 3)
-    assert canonical_names(known) == known
+def test_any_names_are_resolved_to_places_or_not(names):
+    found = canonical_names(names)
+    assert len(found) == len(names)
+    known = [name for name in found if name is not None]
+    assert template_positions(known).shape == (len(known), 3)
+    assert set(match_names(names, names)) >= {i for i, n in enumerate(names) if n.strip()}

@@ -15,7 +15,6 @@ from recordings.eeg_files import (
     noise,
     raw_array,
     write,
-    write_channels,
     write_sidecar,
 )
 
@@ -66,78 +65,6 @@ def write_egi(path, microvolts, sfreq):
     ]
     body = np.ascontiguousarray(microvolts.T, ">f4")
     path.write_bytes(b"".join(part.tobytes() for part in head) + body.tobytes())
-
-
-def test_channels_tsv_says_what_is_eeg_and_what_is_bad(tmp_path, signal):
-    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".edf"))
-    write_channels(path, [("Fp1", "EOG", "good"), ("F3", "EEG", "bad"), ("Fp2", "n/a", "n/a")])
-    found = channels(tmp_path, path)
-    assert "Fp1" not in found.names
-    assert {"Fp2", "F3", "C3"} <= set(found.names)
-    assert found.bad == {"F3": "channels.tsv"}
-
-
-def test_channels_without_a_place_are_listed(tmp_path, signal):
-    names = ("Fp1", "EEG C3-REF", "Cz.", "X9", "ECG", "A2-A1")
-    path = write(raw_array(signal[:6], SFREQ, names), bids_file(tmp_path, ".edf"))
-    found = channels(tmp_path, path)
-    assert found.names == ["Fp1", "C3", "Cz"]
-    assert found.unknown == ["X9", "ECG", "A2-A1"]
-
-
-def test_digitised_positions_place_unknown_names(tmp_path, signal):
-    import mne
-
-    names = [f"ch{i}" for i in range(10)]
-    places = template_positions(NAMES[:10]) * 0.095 + [0, 0, 0.04]
-    raw = raw_array(signal[:10], SFREQ, tuple(names))
-    raw.set_montage(
-        mne.channels.make_dig_montage(dict(zip(names, places, strict=True)), coord_frame="head")
-    )
-    path = write(raw, bids_file(tmp_path, ".fif"))
-    found = channels(tmp_path, path)
-    assert found.names == names
-    cosines = (found.positions * template_positions(NAMES[:10])).sum(axis=1)
-    assert cosines.min() > 0.99
-
-
-def test_electrodes_tsv_places_unknown_names(tmp_path, signal):
-    names = [f"ch{i}" for i in range(10)]
-    path = write(raw_array(signal[:10], SFREQ, tuple(names)), bids_file(tmp_path, ".edf"))
-    places = template_positions(NAMES[:10]) * 0.095 + [0, 0, 0.04]
-    lines = [f"{n}\t{x}\t{y}\t{z}" for n, (x, y, z) in zip(names, places, strict=True)]
-    (path.parent / "sub-1_space-CapTrak_electrodes.tsv").write_text(
-        "name\tx\ty\tz\n" + "\n".join(lines) + "\n"
-    )
-    (path.parent / "sub-1_space-CapTrak_coordsystem.json").write_text(
-        '{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "m"}'
-    )
-    found = channels(tmp_path, path)
-    assert found.names == names
-    cosines = (found.positions * template_positions(NAMES[:10])).sum(axis=1)
-    assert cosines.min() > 0.98
-
-
-@pytest.mark.parametrize(
-    ("names", "types", "reason"),
-    [
-        (("a", "b", "c"), "eeg", "no positions at all: no template knows the names"),
-        (("Fp1", "C3", "T3"), "misc", "no EEG channel among 3 \\(MISC\\)"),
-        (("Fp1", "T3", "T7"), "eeg", "duplicate channel names: T7"),
-    ],
-)
-def test_channels_that_cannot_be_used(tmp_path, signal, names, types, reason):
-    path = write(raw_array(signal[:3], SFREQ, names, types), bids_file(tmp_path, ".fif"))
-    with pytest.raises(UnreadableRecording, match=reason):
-        channels(tmp_path, path)
-
-
-def test_a_name_that_occurs_twice_in_the_file(tmp_path, signal):
-    path = write(raw_array(signal[:3], SFREQ, ("Fp1", "C3", "C4")), bids_file(tmp_path, ".edf"))
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"C4              ", b"C3              ", 1))
-    with pytest.raises(UnreadableRecording, match="duplicate channel names: C3"):
-        channels(tmp_path, path)
 
 
 @pytest.mark.parametrize("ending", [".edf", ".bdf", ".set", ".vhdr", ".fif", ".raw"])

@@ -18,7 +18,7 @@ from hbn_foundation.signals import build, parallel
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.content import cleaning_hash
 from hbn_foundation.signals.store import SignalStore
-from recordings.eeg_files import bids_file, noise, raw_array, write, write_channels
+from recordings.eeg_files import bids_file, noise, raw_array, write, write_channels, write_sidecar
 
 SFREQ = 128.0
 
@@ -384,7 +384,8 @@ def test_montages_share_one_layout(tmp_path):
     signal = noise(14, int(20 * SFREQ), SFREQ)
     write(raw_array(signal, SFREQ), bids_file(root, ".edf", "1"))
     net = tuple(f"E{i}" for i in range(1, 15))
-    write(raw_array(signal, SFREQ, net), bids_file(root, ".fif", "2"))
+    path = write(raw_array(signal, SFREQ, net), bids_file(root, ".fif", "2"))
+    write_sidecar(path, CapManufacturer="EGI")
     store = make(root, tmp_path / "store")
     assert len(store.channel_names) == 28
     assert store.usable(0).sum() == store.usable(1).sum() == 14

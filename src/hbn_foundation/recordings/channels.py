@@ -1,27 +1,42 @@
-"""Tell which channels of a recording are EEG, and where on the head they are.
-
-`mne_bids` is used for electrode positions of electrodes.tsv, with their coordinate systems.
-"""
+"""Tell which channels of a recording are EEG, where on the head they are, and in which unit."""
 
 from __future__ import annotations
 
-import csv
 import re
-import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from hbn_foundation.bids_names import sidecar
+from hbn_foundation.recordings.edf import read_edf_header
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import (
+    PREFIX,
+    bipolar_pairs,
     canonical_names,
-    template_positions,
-    to_unit_sphere,
+    match_names,
 )
+from hbn_foundation.recordings.positions import Places, place_electrodes
+from hbn_foundation.sidecars import UnreadableSidecar, inherited_json, read_table
+
+NOT_EEG = re.compile(
+    r"([HV]?E[OM]G|E[CK]G|CHIN|RESP|FLOW|NASAL|SNORE|THOR|ABD|CHEST|SPO2|SAO2|PULSE|PLETH|TEMP|"
+    r"GSR|EDA|EXG|ERG|LEG|POSITION|PHOTIC|STI|TRIG|STATUS|MARKER|EVENT|DC\d|ACC|GYR|AUX|ROC|LOC)",
+    re.IGNORECASE,
+)
+"""How names of what is recorded beside EEG begin."""
+
+EYE = re.compile(r"E[12](?!\d)", re.IGNORECASE)
+"""Electrodes beside the eyes, where no others are called E and a number."""
+
+MOST_NAMED = 6
+UNITS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9}
+READ_AS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
+"""Units of EDF and BDF that MNE knows, in volts; it takes all others for volts."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,10 @@ class Channels:
         Channels that the data set itself marks as bad, with the reason.
     notes
         What was guessed, left out or not read, a sentence each, for the quality table.
+    positions_from
+        What the positions come from: ``electrodes.tsv``, ``file``, ``template 10-05``.
+    factors
+        (C,) what the reader's numbers are multiplied by to be volts.
     """
 
     picks: list[int]
@@ -50,60 +69,179 @@ class Channels:
     unknown: list[str]
     bad: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    positions_from: str = ""
+    factors: np.ndarray = field(default_factory=lambda: np.ones(0))
 
 
-def eeg_channels(raw: Any, root: str | Path, path: str) -> Channels:
+def eeg_channels(
+    raw: Any,
+    root: str | Path,
+    path: str,
+    bipolar: Literal["refuse", "midpoint"] = "refuse",
+) -> Channels:
     """Pick the EEG channels of a recording and place them on the head.
 
     The type of a channel is that of channels.tsv where it names the channel, else that of the
-    file. A position is the template's for the channel's name, else the file's own digitised
-    one, else that of electrodes.tsv; an EEG channel with none of them is left out.
+    file, but for names of other signals. Where a channel is, `place_electrodes` tells; an EEG
+    channel without a position is left out.
+
+    Parameters
+    ----------
+    raw
+        The recording.
+    root, path
+        The BIDS root, and the recording relative to it.
+    bipolar
+        What becomes of a recording of bipolar derivations: it is refused, or each derivation is
+        taken for an electrode at the midpoint of its ends.
 
     Raises
     ------
     UnreadableRecording
-        No EEG channel, no positions at all, or two channels of one name.
+        No EEG channel, bipolar derivations, most EEG channels without a position, or two channels
+        of one name.
     """
-    described = _channel_table(root, path)
-    types = raw.get_channel_types()
-    picks = []
-    for place, name in enumerate(raw.ch_names):
-        said = described.get(name.strip(), {}).get("type", "").upper()
-        kind = said if said not in ("", "N/A") else types[place].upper()
-        if kind == "EEG":
-            picks.append(place)
-    if not picks:
-        found = sorted({kind.upper() for kind in types})
-        raise UnreadableRecording(f"no EEG channel among {len(types)} ({', '.join(found)})")
-    given = [raw.ch_names[place].strip() for place in picks]
-    canonical = canonical_names([_without_counter(name, given) for name in given])
-    positions = _positions(raw, picks, canonical, root, path)
-    names = [c if c is not None else g for c, g in zip(canonical, given, strict=True)]
-    kept = [i for i in range(len(picks)) if np.isfinite(positions[i]).all()]
-    if not kept:
-        raise UnreadableRecording(
-            f"no positions at all: no template knows the names ({', '.join(given[:4])}, …) and "
-            "the file holds none"
-        )
-    twice = [name for name, n in Counter(names[i] for i in kept).items() if n > 1]
-    if twice:
-        raise UnreadableRecording(f"duplicate channel names: {', '.join(sorted(twice)[:6])}")
-    bad = {}
-    for i in kept:
-        row = described.get(given[i], {})
-        if row.get("status", "").lower() == "bad":
-            why = row.get("status_description") or ""
-            bad[names[i]] = "channels.tsv" + (f": {why}" if why.lower() not in ("", "n/a") else "")
+    info, notes = inherited_json(root, path, "eeg.json")
+    maker = _maker(info, path)
+    names = [name.strip() for name in raw.ch_names]
+    rows = _channel_table(root, path, names, maker, notes)
+    all_eeg = _electrodes(raw, names, rows, maker)
+    eeg, places = _placed(raw, [e for e in all_eeg if not e.other], root, path, bipolar, notes)
+    notes += places.notes
+    _check_most_placed(eeg, places, notes)
+    kept = [(e, i) for i, e in enumerate(eeg) if places.sources[i]]
+    channel_names = [e.name or e.given for e, _ in kept]
+    _check_names(channel_names)
+    unplaced = [e.pick for i, e in enumerate(eeg) if not places.sources[i]]
     return Channels(
-        [picks[i] for i in kept],
-        [names[i] for i in kept],
-        positions[kept],
-        [given[i] for i in range(len(picks)) if i not in set(kept)],
-        bad,
+        picks=[e.pick for e, _ in kept],
+        names=channel_names,
+        positions=places.positions[[i for _, i in kept]],
+        unknown=[e.given for e in all_eeg if e.other or e.pick in unplaced],
+        bad={name: e.bad for name, (e, _) in zip(channel_names, kept, strict=True) if e.bad},
+        notes=notes,
+        positions_from=_sources([places.sources[i] for _, i in kept]),
+        factors=_factors(raw, root, path, [e for e, _ in kept], notes),
     )
 
 
-def _without_counter(name: str, given: list[str]) -> str:
+def _placed(
+    raw: Any,
+    eeg: Sequence[_Electrode],
+    root: str | Path,
+    path: str,
+    bipolar: str,
+    notes: list[str],
+) -> tuple[list[_Electrode], Places]:
+    """Place the electrodes, or the derivations where these prevail; the fewer are left out."""
+    pairs = bipolar_pairs([e.given for e in eeg])
+    derived = [eeg[i] for i in pairs]
+    if len(pairs) <= sum(e.name is not None for e in eeg):
+        if pairs:
+            notes.append(f"bipolar derivations left out: {', '.join(e.given for e in derived)}")
+        single = [e for i, e in enumerate(eeg) if i not in pairs]
+        given, names = [e.given for e in single], [e.name for e in single]
+        return single, place_electrodes(given, names, _in_file(raw, single), root, path)
+    if bipolar == "refuse":
+        raise UnreadableRecording(
+            f"bipolar derivations ({_some(e.given for e in derived)}): {len(pairs)} of {len(eeg)} "
+            "EEG channels; cleaning.bipolar: midpoint takes each for an electrode halfway between "
+            "its ends"
+        )
+    if len(pairs) < len(eeg):
+        rest = [e.given for i, e in enumerate(eeg) if i not in pairs]
+        notes.append(f"channels beside bipolar derivations left out: {', '.join(rest)}")
+    return _midpoints(derived, list(pairs.values()), root, path)
+
+
+@dataclass(frozen=True)
+class _Electrode:
+    """A channel that is EEG by its type, at column `pick` of the file.
+
+    It is `other` where only the file calls it EEG, as it does all channels, and its name does not.
+    """
+
+    pick: int
+    given: str
+    name: str | None
+    row: Mapping[str, str]
+    other: bool
+
+    @property
+    def bad(self) -> str:
+        """Why channels.tsv calls it bad, "" when it does not."""
+        if self.row.get("status", "").lower() != "bad":
+            return ""
+        why = self.row.get("status_description", "")
+        return "channels.tsv" + (f": {why}" if why.lower() not in ("", "n/a") else "")
+
+
+def _maker(info: Mapping[str, Any], path: str) -> str:
+    keys = ("Manufacturer", "CapManufacturer", "CapManufacturersModelName")
+    of_egi = "EGI" if path.lower().endswith((".raw", ".mff")) else ""
+    return " ".join([of_egi, *(str(info.get(key, "")) for key in keys)])
+
+
+def _kind(row: Mapping[str, str]) -> str:
+    """Type of a channel by channels.tsv, "" where it says none."""
+    said = row.get("type", "").upper()
+    return "" if said == "N/A" else said
+
+
+def _channel_table(
+    root: str | Path, path: str, names: Sequence[str], maker: str, notes: list[str]
+) -> dict[int, dict[str, str]]:
+    """Rows of channels.tsv by the channel's place in the file; empty when there is no such file."""
+    file = sidecar(root, path, "channels.tsv")
+    if file is None:
+        return {}
+    try:
+        table = read_table(file)
+    except UnreadableSidecar as error:
+        notes.append(f"{error}: no types and bad channels from it")
+        return {}
+    notes += table.notes
+    matched = match_names(names, [row.get("name", "") for row in table.rows], maker)
+    strange = [row.get("name", "") for i, row in enumerate(table.rows) if i not in matched.values()]
+    if not matched:
+        notes.append(
+            f"{file.name} names no channel of the file ({_some(strange) or 'it has no rows'}): no "
+            "types and bad channels from it"
+        )
+    elif strange:
+        notes.append(f"{file.name} names channels that the file lacks: {_some(strange)}")
+    return {own: table.rows[other] for own, other in matched.items()}
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+
+
+def _electrodes(
+    raw: Any, names: Sequence[str], rows: Mapping[int, Mapping[str, str]], maker: str
+) -> list[_Electrode]:
+    """Pick the channels that channels.tsv, else the file, calls EEG."""
+    types = [kind.upper() for kind in raw.get_channel_types()]
+    picks = [i for i, kind in enumerate(types) if (_kind(rows.get(i, {})) or kind) == "EEG"]
+    if not picks:
+        raise UnreadableRecording(
+            f"no EEG channel among {len(types)} ({', '.join(sorted(set(types)))})"
+        )
+    given = [_without_counter(names[i], names) for i in picks]
+    canonical = canonical_names(given, maker)
+    plain = [PREFIX.sub("", name) for name in given]
+    eyes = not any(re.match(r"E0*([3-9]|\d\d)", name, re.IGNORECASE) for name in plain)
+    other = [bool(NOT_EEG.match(name) or (eyes and EYE.match(name))) for name in plain]
+    electrodes = []
+    for i, (pick, own, name) in enumerate(zip(picks, given, canonical, strict=True)):
+        row = rows.get(pick, {})
+        unlike = other[i] and name is None and not _kind(row)
+        electrodes.append(_Electrode(pick, own, name, row, unlike))
+    return electrodes
+
+
+def _without_counter(name: str, given: Sequence[str]) -> str:
     """Undo the running numbers that MNE appends to names that occur twice (``Fz-0``, ``Fz-1``)."""
     match = re.fullmatch(r"(.+)-(\d+)", name)
     if match and sum(other.startswith(f"{match[1]}-") for other in given) > 1:
@@ -111,56 +249,89 @@ def _without_counter(name: str, given: list[str]) -> str:
     return name
 
 
-def _channel_table(root: str | Path, path: str) -> dict[str, dict[str, str]]:
-    """Rows of channels.tsv by channel name; empty when there is no such file."""
-    file = sidecar(root, path, "channels.tsv")
-    if file is None:
-        return {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return {}
-    clean = ({str(k): (v or "") for k, v in row.items() if k is not None} for row in rows)
-    return {row.get("name", "").strip(): row for row in clean}
-
-
-def _positions(
-    raw: Any, picks: list[int], canonical: list[str | None], root: str | Path, path: str
-) -> np.ndarray:
-    """(C, 3) unit vectors, NaN where nothing tells the place."""
-    positions = np.full((len(picks), 3), np.nan)
-    known = [i for i, name in enumerate(canonical) if name is not None]
-    positions[known] = template_positions([str(canonical[i]) for i in known])
-    if len(known) == len(picks):
-        return positions
-    measured = _measured(raw, picks)
-    if not np.isfinite(measured).any() and sidecar(root, path, "electrodes.tsv") is not None:
-        measured = _measured(_with_electrodes(root, path) or raw, picks)
-    there = np.isfinite(measured).all(axis=1)
-    if there.any():
-        unit = np.full_like(measured, np.nan)
-        unit[there] = to_unit_sphere(measured[there])
-        unknown = [i for i, name in enumerate(canonical) if name is None]
-        positions[unknown] = unit[unknown]
-    return positions
-
-
-def _measured(raw: Any, picks: list[int]) -> np.ndarray:
-    """(C, 3) digitised positions in metres, NaN where there is none."""
-    points = np.array([raw.info["chs"][place]["loc"][:3] for place in picks], float)
+def _in_file(raw: Any, electrodes: Sequence[_Electrode]) -> np.ndarray:
+    """(C, 3) positions in the file in metres, NaN where there is none."""
+    points = np.array([raw.info["chs"][e.pick]["loc"][:3] for e in electrodes], float)
+    points = points.reshape(-1, 3)
     points[(np.abs(points) < 1e-9).all(axis=1)] = np.nan
     return points
 
 
-def _with_electrodes(root: str | Path, path: str) -> Any:
-    """Open the recording with its electrodes.tsv by mne-bids; None when that fails."""
-    import mne_bids
+def _midpoints(
+    derived: Sequence[_Electrode], pairs: Sequence[tuple[str, str]], root: str | Path, path: str
+) -> tuple[list[_Electrode], Places]:
+    """Place derivations halfway between their ends; one that occurs again is left out.
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            location = mne_bids.get_bids_path_from_fname(Path(root, path), verbose="ERROR")
-            return mne_bids.read_raw_bids(location, verbose="ERROR")
-    except Exception:  # the channels then count as unknown, which the table shows
-        return None
+    Ends on opposite sides of the head have no place between them.
+    """
+    first = dict(reversed(list(zip(pairs, derived, strict=True))))
+    order = list(dict.fromkeys(pairs))
+    ends = [end for pair in order for end in pair]
+    places = place_electrodes(ends, ends, np.full((len(ends), 3), np.nan), root, path)
+    middle = places.positions.reshape(-1, 2, 3).mean(axis=1)
+    length = np.linalg.norm(middle, axis=1, keepdims=True)
+    middle = np.where(length > 0.6, middle / np.maximum(length, 0.6), np.nan)
+    sources = [places.sources[2 * i] if np.isfinite(p).all() else "" for i, p in enumerate(middle)]
+    notes = [*places.notes, "bipolar derivations, each taken for an electrode between its ends"]
+    if len(order) < len(derived):
+        notes.append(f"{len(derived) - len(order)} derivations that occur again left out")
+    electrodes = [replace(first[pair], name="-".join(pair)) for pair in order]
+    return electrodes, Places(middle, sources, notes)
+
+
+def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequence[str]) -> None:
+    unplaced = [e.given for e, source in zip(eeg, places.sources, strict=True) if not source]
+    if 2 * len(unplaced) > len(eeg) or not eeg:
+        reasons = "; ".join(notes)
+        raise UnreadableRecording(
+            f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({_some(unplaced)}): "
+            "their names say none, and neither electrodes.tsv nor the file does"
+            + (f" ({reasons})" if reasons else "")
+        )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise UnreadableRecording(f"duplicate channel names: {', '.join(sorted(twice)[:6])}")
+
+
+def _sources(sources: Sequence[str]) -> str:
+    """Put what the positions come from in words, with the numbers where there are several."""
+    counts = Counter(sources).most_common()
+    return ", ".join(name if len(counts) == 1 else f"{name} ({n})" for name, n in counts)
+
+
+def _factors(
+    raw: Any, root: str | Path, path: str, electrodes: Sequence[_Electrode], notes: list[str]
+) -> np.ndarray:
+    """(C,) what the reader's numbers are multiplied by to be volts.
+
+    EDF and BDF files name a unit for each channel, and MNE takes those it does not know for
+    volts. Other formats have their unit.
+    """
+    factors = np.ones(len(electrodes))
+    if not path.lower().endswith((".edf", ".bdf")):
+        return factors
+    header = read_edf_header(Path(root, path))
+    if len(header.channels) != len(raw.ch_names):
+        return factors
+    unknown = []
+    for i, electrode in enumerate(electrodes):
+        written = header.units[header.channels[electrode.pick]]
+        true = _in_volts(written)
+        if true is None:
+            true = _in_volts(electrode.row.get("units", ""))
+            unknown += [electrode.given] if true is None else []
+        factors[i] = 1.0 if true is None else true / READ_AS.get(written, 1.0)
+    if unknown:
+        notes.append(
+            f"neither the file nor channels.tsv has a unit for {_some(unknown)}: taken for volts"
+        )
+    return factors
+
+
+def _in_volts(unit: str) -> float | None:
+    """Volts in a unit, however its µ is written; None for no unit of voltage."""
+    text = re.sub(r"^(µ|μ|\x83\xca|micro)", "u", unit.strip().lower())
+    return UNITS.get(re.sub(r"volts?$", "v", text))

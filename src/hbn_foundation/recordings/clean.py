@@ -23,7 +23,12 @@ from hbn_foundation.recordings.channel_tally import ChannelTally
 from hbn_foundation.recordings.cleaned import CleanedRecording
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.params import CleaningParams
-from hbn_foundation.recordings.quality import bad_channels, highest_correlation, quality_measures
+from hbn_foundation.recordings.quality import (
+    amplitude_notes,
+    bad_channels,
+    highest_correlation,
+    quality_measures,
+)
 from hbn_foundation.recordings.recording import Recording, open_recording
 from hbn_foundation.recordings.resampling import Piece, Resampler, extend
 from hbn_foundation.recordings.timeline import Timeline
@@ -60,7 +65,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     UserError
         The disk is full.
     """
-    recording = open_recording(str(row["bids_root"]), str(row["path"]))
+    recording = open_recording(str(row["bids_root"]), str(row["path"]), params.bipolar)
     source, dropped = recording.longest_stretches(params.min_seconds)
     h_freq = params.h_freq
     if recording.lowpass > 2 * params.l_freq:
@@ -86,7 +91,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
             raise UnreadableRecording("all samples are NaN")
         signal = _Signal(file, timeline, n_channels, params)
         cleaned = _finish(signal, recording, tally, params, out)
-    notes = list(recording.notes)
+    notes = [*recording.notes, *amplitude_notes(float(cleaned.quality["amplitude_uv"]))]
     if h_freq < params.h_freq and h_freq < recording.sfreq / 2:
         notes.append(f"low-passed at {h_freq:g} Hz, which is the file's own low-pass")
     if dropped:
@@ -97,6 +102,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
         "sfreq_file": recording.sfreq,
         "h_freq": resamplers[0].h_freq,
         "seconds_left_out": round(recording.gaps.pauses + dropped + bad_seconds, 3),
+        "positions_from": recording.channels.positions_from,
         "note": "; ".join(notes),
     }
     return replace(cleaned, quality=quality)
@@ -198,7 +204,8 @@ def _finish(
     if len(bad) == len(channels.names):
         reasons = sorted(set(bad.values()))
         raise UnreadableRecording(
-            f"no usable channel: all {len(bad)} are bad ({', '.join(reasons)})"
+            f"no usable channel: all {len(bad)} are bad ({', '.join(reasons)}), their "
+            f"median amplitude is {np.median(scales) * 1e6:.2g} µV"
         )
     clipped = _write(signal, centre, unit, params.clip, out)
     line = recording.info.get("PowerLineFrequency")

@@ -33,8 +33,8 @@ class EdfHeader:
         Whether records may lie apart in time (EDF+D, BDF+D).
     sample_bytes
         2 (EDF) or 3 (BDF).
-    labels, prefilters, samples
-        Name, filters and samples in a record of each signal, annotations among them.
+    labels, units, prefilters, samples
+        Name, unit, filters and samples in a record of each signal, annotations among them.
     """
 
     n_bytes: int
@@ -43,6 +43,7 @@ class EdfHeader:
     discontinuous: bool
     sample_bytes: int
     labels: list[str]
+    units: list[str]
     prefilters: list[str]
     samples: list[int]
 
@@ -82,6 +83,7 @@ def read_edf_header(path: Path) -> EdfHeader:
         discontinuous=head[192:197] in (b"EDF+D", b"BDF+D"),
         sample_bytes=3 if head[:1] == b"\xff" else 2,
         labels=column(0, 16),
+        units=column(96, 8),
         prefilters=column(136, 80),
         samples=[int(text) for text in column(216, 8)],
     )

@@ -118,6 +118,12 @@ class CleaningParams(Params):
         description="A channel whose highest correlation with another is below this is bad.",
     )
 
+    bipolar: Literal["refuse", "midpoint"] = Field(
+        "refuse",
+        description="A recording of bipolar derivations (Fp1-F7, F7-T7, …): refuse leaves it out; "
+        "midpoint takes each derivation for an electrode halfway between its ends.",
+    )
+
     @model_validator(mode="after")
     def _edges_in_order(self) -> CleaningParams:
         if self.l_freq >= self.h_freq:

@@ -15,6 +15,9 @@ MIN_CHANNELS_TO_COMPARE = 8
 MIN_LOG_SPREAD = 0.2
 """Least robust deviation of log amplitudes; montages more even than that are no reason."""
 
+AMPLITUDES_UV = (0.5, 500.0)
+"""Least and greatest median amplitude of EEG in µV: beyond, the unit is not what it seems."""
+
 
 def bad_channels(
     names: Sequence[str],
@@ -110,3 +113,13 @@ def quality_measures(
         "clipped_share": clipped,
         "unknown_channels": ", ".join(unknown),
     }
+
+
+def amplitude_notes(amplitude_uv: float) -> list[str]:
+    """Say in a sentence that a recording's median amplitude cannot be that of EEG, if so."""
+    if AMPLITUDES_UV[0] <= amplitude_uv <= AMPLITUDES_UV[1]:
+        return []
+    return [
+        f"median amplitude of {amplitude_uv:.3g} µV, expected {AMPLITUDES_UV[0]:g} to "
+        f"{AMPLITUDES_UV[1]:g} µV: its unit is probably wrong"
+    ]

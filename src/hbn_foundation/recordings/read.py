@@ -7,7 +7,6 @@ takes half as long again, and fails on things that do not matter here: events wh
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.bids_names import sidecar
 from hbn_foundation.recordings.integrity import (
     UnreadableRecording,
     check_duration,
@@ -24,6 +22,7 @@ from hbn_foundation.recordings.integrity import (
     check_file,
     is_passing,
 )
+from hbn_foundation.sidecars import inherited_json
 
 NO_EFFECT = re.compile(
     # filters, gaps and channels are read and told by this package
@@ -102,12 +101,7 @@ def one_line(error: BaseException | str) -> str:
 
 def read_sidecar(root: str | Path, path: str) -> dict[str, Any]:
     """Read a recording's eeg.json; empty when there is none or it is damaged."""
-    file = sidecar(root, path, "eeg.json")
-    try:
-        content = json.loads(file.read_bytes()) if file else {}
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return inherited_json(root, path, "eeg.json")[0]
 
 
 def check_length(raw: Any, path: str, info: Mapping[str, Any]) -> None:

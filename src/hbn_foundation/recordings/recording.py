@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Recording:
         return replace(timeline, stretches=tuple(stretches), bad=tuple(bad)), dropped
 
     def read(self, start: int, stop: int, picks: list[int] | None = None) -> np.ndarray:
-        """Read samples (C, stop − start) in volts of some columns, by default those of `channels`.
+        """Read samples (C, stop − start) in volts of some columns of `channels`, by default all.
 
         Raises
         ------
@@ -99,11 +99,15 @@ class Recording:
             raise UnreadableRecording(
                 f"truncated: {samples.shape[1]} of {stop - start} samples from sample {start}"
             )
+        factors = dict(zip(self.channels.picks, self.channels.factors, strict=True))
+        samples *= np.array([[factors[pick]] for pick in picks])
         return samples
 
 
-def open_recording(root: str, path: str) -> Recording:
-    """Open a recording of a BIDS root.
+def open_recording(
+    root: str, path: str, bipolar: Literal["refuse", "midpoint"] = "refuse"
+) -> Recording:
+    """Open a recording of a BIDS root; `bipolar` as for `eeg_channels`.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def open_recording(root: str, path: str) -> Recording:
     raw = read_raw(file, notes)
     info = read_sidecar(root, path)
     check_length(raw, path, info)
-    channels = eeg_channels(raw, root, path)
+    channels = eeg_channels(raw, root, path, bipolar)
     header = read_edf_header(file) if file.suffix.lower() in (".edf", ".bdf") else None
     lowpass = _lowpass(raw, file, channels, header, notes)
     if header is not None:
@@ -156,6 +160,7 @@ def _at_own_rate(
         picks=[raw.ch_names.index(name) for name in names],
         names=[channels.names[i] for i in kept],
         positions=channels.positions[kept],
+        factors=channels.factors[kept],
         bad={n: why for n, why in channels.bad.items() if n in {channels.names[i] for i in kept}},
     )
     return raw, channels

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hbn_foundation.bids_names import sidecar
+from hbn_foundation.bids_names import sidecars
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 
@@ -57,8 +57,7 @@ def stamp(row: Mapping[str, Any]) -> Stamp:
     files = _own_files(os.path.join(root, folder), stem, name)
     found = [(f"{folder}/{f}", *_size_and_time(os.path.join(root, folder, f))) for f in files]
     for suffix in SIDECARS:
-        file = sidecar(root, path, suffix)
-        if file is not None:
+        for file in sidecars(root, path, suffix):
             found.append((file.relative_to(root).as_posix(), *_size_and_time(str(file))))
     return sorted(set(found))
 

@@ -1,0 +1,166 @@
+"""Positions of electrodes.tsv, of the file and of templates come to the same unit sphere."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import mne
+import numpy as np
+import pytest
+
+from hbn_foundation.recordings.montage import canonical_names, template_positions, to_unit_sphere
+from hbn_foundation.recordings.positions import FRONT_LEFT_UP, angles, place_electrodes
+
+CAP = "biosemi16"
+NOWHERE = np.full((16, 3), np.nan)
+LANDMARKS = {"NAS": [0, 0.1, 0], "LPA": [-0.08, 0, 0], "RPA": [0.08, 0, 0]}
+
+
+@pytest.fixture(scope="module")
+def cap():
+    """(16, 3) positions of a cap in metres in head coordinates."""
+    montage = mne.channels.make_standard_montage(CAP)
+    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
+    return np.array([channel["loc"][:3] for channel in info["chs"]])
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Write electrodes.tsv with coordsystem.json, and place the channels of a recording."""
+
+    def write_and_place(points, names=None, comma=False, in_file=NOWHERE, **system):
+        names = names or [f"ch{i + 1}" for i in range(len(points))]
+        folder = tmp_path / "sub-1" / "eeg"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [
+            "\t".join([n, *(f"{x:.5f}" for x in p)]) for n, p in zip(names, points, strict=True)
+        ]
+        text = "\n".join(["name\tx\ty\tz", *rows])
+        text = text.replace(".", ",") if comma else text
+        (folder / "sub-1_electrodes.tsv").write_text(text.replace("nan", "n/a"))
+        (folder / "sub-1_coordsystem.json").unlink(missing_ok=True)
+        if system:
+            (folder / "sub-1_coordsystem.json").write_text(json.dumps(system))
+        path = "sub-1/eeg/sub-1_task-rest_eeg.edf"
+        return place_electrodes(names, canonical_names(names), in_file, tmp_path, path)
+
+    return write_and_place
+
+
+def off(places, cap):
+    return angles(places.positions, to_unit_sphere(cap)).max()
+
+
+def declared(system, unit="m", **more):
+    return {"EEGCoordinateSystem": system, "EEGCoordinateUnits": unit, **more}
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("m", 1), ("cm", 100), ("mm", 1000)])
+@pytest.mark.parametrize("said", ["m", "cm", "mm"])
+@pytest.mark.parametrize("comma", [False, True])
+def test_units_are_those_of_a_head_whatever_is_declared(place, cap, unit, factor, said, comma):
+    places = place(cap * factor, comma=comma, **declared("CapTrak", said))
+    assert off(places, cap) < 0.1
+    assert set(places.sources) == {"electrodes.tsv"}
+    assert any("scaled by" in note for note in places.notes) == (unit != said)
+    assert any("decimal commas" in note for note in places.notes) == comma
+
+
+@pytest.mark.parametrize("system", ["CTF", "EEGLAB", "EEGLAB-HJ", "4DBti", "KitYokogawa"])
+def test_axes_are_those_of_the_declared_system(place, cap, system):
+    places = place(1000 * cap @ FRONT_LEFT_UP, **declared(system, "mm"))
+    assert off(places, cap) < 0.1
+    assert any("x is taken for front and y for left" in note for note in places.notes)
+
+
+@pytest.mark.parametrize("unit", ["m", "mm"])
+def test_landmarks_tell_the_axes(place, cap, unit):
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn)
+    landmarks = {name: list(np.array(p) @ turn + 0.01) for name, p in LANDMARKS.items()}
+    given = declared("Other", unit, AnatomicalLandmarkCoordinates=landmarks)
+    places = place((cap @ turn + 0.01) * (1000 if unit == "mm" else 1), **given)
+    assert off(places, cap) < 0.1
+    assert places.notes == []
+
+
+def test_landmarks_that_fit_no_head_are_told_and_not_used(place, cap):
+    swapped = {**LANDMARKS, "LPA": LANDMARKS["RPA"], "RPA": LANDMARKS["LPA"]}
+    places = place(cap, **declared("CapTrak", AnatomicalLandmarkCoordinates=swapped))
+    assert off(places, cap) < 0.1
+    assert any("fit no head" in note for note in places.notes)
+
+
+def test_names_show_axes_other_than_those_declared(place, cap):
+    names = mne.channels.make_standard_montage(CAP).ch_names
+    places = place(cap @ FRONT_LEFT_UP, names, **declared("CapTrak"))
+    assert off(places, cap) < 0.1
+    assert "by the names of the electrodes x is front, y is left, z is up" in places.notes[0]
+
+
+def test_without_names_the_symmetry_of_caps_shows_the_axes(place, cap):
+    for system in ("Other", "CapTrak"):
+        places = place(cap @ FRONT_LEFT_UP, **declared(system))
+        assert off(places, cap) < 0.1
+        assert any("alike on both sides of the x axis" in note for note in places.notes)
+    places = place(cap)
+    assert off(places, cap) < 0.1
+    assert any("declares no axes" in note for note in places.notes)
+
+
+def test_a_measured_position_outranks_a_name(place, cap):
+    names = mne.channels.make_standard_montage(CAP).ch_names
+    moved = cap.copy()
+    moved[:3] = cap[[2, 0, 1]]
+    moved[5] = np.nan
+    in_file = np.full_like(cap, np.nan)
+    places = place(moved, names, in_file=in_file, **declared("CapTrak"))
+    assert angles(places.positions[:3], to_unit_sphere(cap)[[2, 0, 1]]).max() < 1
+    assert places.sources[:6] == ["electrodes.tsv"] * 5 + ["template 10-05"]
+    np.testing.assert_allclose(places.positions[5], template_positions(["T7"])[0])
+
+
+def test_positions_that_contradict_their_names_are_told(place, cap):
+    names = mne.channels.make_standard_montage(CAP).ch_names
+    shuffled = np.random.default_rng(0).permutation(16)
+    places = place(cap[shuffled], names, **declared("CapTrak"))
+    assert off(places, cap[shuffled]) < 0.1
+    assert "from where the names of the electrodes say" in places.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda x: x * 3, "a head with a radius of 2[0-9.]+ cm, expected 5 to 15 cm"),
+        (lambda x: x * [1, 1, 0], "all electrodes lie in a plane"),
+    ],
+)
+def test_positions_on_no_head_are_not_used(place, cap, change, reason):
+    places = place(change(cap), **declared("CapTrak"))
+    assert set(places.sources) == {""}
+    assert re.search(reason, places.notes[0])
+
+
+def test_positions_in_the_file_come_next(place, cap):
+    places = place(np.full_like(cap, np.nan), in_file=cap / 10)
+    assert off(places, cap) < 0.1
+    assert set(places.sources) == {"file"}
+    assert any("positions in the file" in note for note in places.notes)
+
+
+def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
+    place(cap, [f"x{i}" for i in range(16)])
+    path, names = "sub-1/eeg/sub-1_task-rest_eeg.edf", ["a", "b"]
+    file = tmp_path / "sub-1/eeg/sub-1_electrodes.tsv"
+    for content, reason in (
+        (None, "names no channel of the file"),
+        (b"name\tx\ty\nCz\t0\t0\n", "expected columns name, x, y, z"),
+        (b"\xff\xfea", "no text"),
+        (b"name\tx\ty\tz\na\tfar\t0\t0\n", "no numbers: far"),
+    ):
+        if content is not None:
+            file.write_bytes(content)
+        notes = place_electrodes(names, [None, None], NOWHERE[:2], tmp_path, path).notes
+        assert f"{file.name}" in notes[0]
+        assert reason in notes[0]
