@@ -250,7 +250,7 @@ def test_a_recording_of_another_net(tmp_path):
 def test_another_rate_is_filtered_and_resampled(tmp_path):
     time = np.arange(0, 30, 1 / 500)
     data = np.stack([20e-6 * np.sin(2 * np.pi * 10 * time), 20e-6 * np.sin(2 * np.pi * 70 * time)])
-    raw = mne.io.RawArray(data, mne.create_info(["E2", "E1"], 500.0, "eeg"), verbose="ERROR")
+    raw = mne.io.RawArray(data, mne.create_info(["Fp2", "Fp1"], 500.0, "eeg"), verbose="ERROR")
     raw.save(tmp_path / "sub-1_task-rest_eeg.fif", verbose="ERROR")
     found, timeline = _at_rate(open_recording(str(tmp_path), "sub-1_task-rest_eeg.fif"), [0, 1])
     assert found.shape == (2, 3000)
