@@ -184,5 +184,7 @@ def test_real_recordings(tmp_path, eegmat_root):
     recording = clean_recording(one, PARAMS, tmp_path / "clean.npy")
     assert len(recording.names) == 19
     assert {"T7", "T8", "P7", "P8"} <= set(recording.names)
-    assert recording.n_samples == 18200
+    # 182 s by the header; the last two are padding
+    assert recording.n_samples == 18003
+    assert recording.quality["seconds_left_out"] == pytest.approx(1.98, abs=0.01)
     assert 2 < recording.quality["amplitude_uv"] < 50

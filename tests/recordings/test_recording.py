@@ -278,3 +278,27 @@ def test_a_damaged_events_table_is_told(tmp_path):
     path = write(raw_array(noise(14, 1000, 250.0), 250.0), bids_file(tmp_path, ".fif"))
     path.with_name("sub-1_task-rest_events.tsv").write_bytes(b"onset\0duration")
     assert "events.tsv are not known" in opened(tmp_path, path).notes[0]
+
+
+@pytest.mark.parametrize("fill", [0.0, 7e-6])
+@pytest.mark.parametrize("ending", [".edf", ".fif"])
+def test_a_pause_that_nothing_marks_is_no_signal(tmp_path, ending, fill):
+    eeg = noise(14, 75 * 128, SFREQ) + 2e-4
+    eeg[5] = 1e-5  # flat throughout
+    pause = slice(int(58 * SFREQ), int(63 * SFREQ))  # across the end of what is looked at at once
+    filled = eeg.copy()
+    filled[:, pause] = fill
+    path = write(raw_array(filled, SFREQ), bids_file(tmp_path / "whole", ending))
+    found, signal = cleaned(tmp_path / "whole", path)
+    assert found.timeline.stretches == ((0, 5800, 0.0), (5800, 7000, 63.0))
+    assert found.quality["seconds_left_out"] == 5
+    assert "5.0 s in which no channel moves" in found.quality["note"]
+    assert found.bad == {"C4": "flat"}
+    for part, (a, b) in enumerate([(0, 58), (63, 75)]):
+        piece = raw_array(eeg[:, int(a * SFREQ) : int(b * SFREQ)], SFREQ)
+        _, expected = cleaned(
+            tmp_path / str(part), write(piece, bids_file(tmp_path / str(part), ending))
+        )
+        others = [i for i in range(14) if i != 5]
+        at = slice(0, 5800) if part == 0 else slice(5800, 7000)
+        assert correlation(signal[at][:, others], expected[:, others]) > 0.9999

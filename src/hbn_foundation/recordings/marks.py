@@ -64,6 +64,22 @@ class Gaps:
     pauses: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    def without(self, still: list[tuple[int, int]]) -> Gaps:
+        """Take out samples (start, stop) of pauses that nothing marks."""
+        sfreq = self.timeline.sfreq
+        parts = [p for s in self.timeline.stretches for p in without(s, still, sfreq)]
+        seconds = (_length(self.timeline.stretches) - _length(parts)) / sfreq
+        if not seconds:
+            return self
+        bad = _within(list(self.timeline.bad), parts)
+        note = f"{seconds:.1f} s in which no channel moves (pauses that nothing marks)"
+        timeline = Timeline(sfreq, tuple(parts), bad)
+        return Gaps(timeline, self.pauses + seconds, [*self.notes, note])
+
+
+def _length(stretches: Iterable[Stretch]) -> int:
+    return sum(stop - start for start, stop, _ in stretches)
+
 
 def find_gaps(raw: Any, root: str | Path, path: str, header: EdfHeader | None) -> Gaps:
     """Find the continuous stretches and the bad segments of a recording.

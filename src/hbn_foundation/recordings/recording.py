@@ -20,7 +20,13 @@ from hbn_foundation.recordings.edf import EdfHeader, low_pass, read_edf_header
 from hbn_foundation.recordings.integrity import UnreadableRecording, is_passing
 from hbn_foundation.recordings.marks import Gaps, find_gaps
 from hbn_foundation.recordings.read import check_length, one_line, read_raw, read_sidecar
-from hbn_foundation.recordings.timeline import Timeline
+from hbn_foundation.recordings.timeline import Timeline, merged
+
+STILL_SECONDS = 1.0
+"""Seconds without a change in any channel that are a pause."""
+
+CHUNK_SECONDS = 60.0
+"""Seconds looked through at a time."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,37 @@ class Recording:
         samples *= np.array([[factors[pick]] for pick in picks])
         return samples
 
+    def still(self) -> list[tuple[int, int]]:
+        """Find samples (start, stop) during which no channel moves for `STILL_SECONDS`.
+
+        These are pauses that the file does not mark, filled with zeros or the last value. A
+        recording that never moves has none: it is flat.
+        """
+        picks, n = self.channels.picks, int(self.raw.n_times)
+        few = picks[:: max(len(picks) // 2, 1)]
+        length, chunk = round(STILL_SECONDS * self.sfreq), round(CHUNK_SECONDS * self.sfreq)
+        runs: list[tuple[int, int]] = []
+        for start in range(0, n, chunk):
+            first, stop = max(start - 1, 0), min(start + chunk, n)
+            found = _still_runs(self.read(first, stop, few), length)
+            if found and len(picks) > len(few):
+                found = _still_runs(self.read(first, stop), length)
+            runs += [(first + a, first + b) for a, b in found]
+        joined = [(a, b) for a, b in merged(runs) if b - a >= length]
+        return joined if sum(b - a for a, b in joined) < n else []
+
+
+def _still_runs(samples: np.ndarray, length: int) -> list[tuple[int, int]]:
+    """Start and stop of runs without a change in (C, T), from `length` on or at the ends."""
+    same = np.ones(samples.shape[1] - 1, bool)
+    for x in samples:
+        same &= (x[1:] == x[:-1]) | (np.isnan(x[1:]) & np.isnan(x[:-1]))
+        if not same.any():
+            return []
+    edges = np.flatnonzero(np.diff(same, prepend=False, append=False)).reshape(-1, 2)
+    ends = (0, len(same))
+    return [(a, b + 1) for a, b in edges.tolist() if b - a >= length or a in ends or b in ends]
+
 
 def open_recording(
     root: str, path: str, bipolar: Literal["refuse", "midpoint"] = "refuse"
@@ -125,7 +162,9 @@ def open_recording(
     if header is not None:
         raw, channels = _at_own_rate(raw, file, channels, header, notes)
     gaps = find_gaps(raw, root, path, header)
-    return Recording(raw, channels, info, gaps, lowpass, [*channels.notes, *notes, *gaps.notes])
+    recording = Recording(raw, channels, info, gaps, lowpass, [*channels.notes, *notes])
+    gaps = gaps.without(recording.still())
+    return replace(recording, gaps=gaps, notes=[*recording.notes, *gaps.notes])
 
 
 def _at_own_rate(
