@@ -211,6 +211,8 @@ def score(
                 place = output or here / "local_score"
                 made_by = f"kedro run --pipeline submission{f' --env {env}' if env else ''}"
                 submission = submission or newest(project, "submission", made_by)
+                if not submission.exists():  # as "Next:" names it, from the project's folder
+                    submission = here / submission
                 bids_root = bids_root or _release(project)
                 cache = {
                     "cache": str(

@@ -1,0 +1,177 @@
+"""The commands of the README work as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.framework.cli.project import run as kedro_run
+
+from hbn_foundation.cli import cli
+from hbn_foundation.hooks import known_parameters
+from hbn_foundation.params import dotted
+from hbn_foundation.pipeline_registry import register_pipelines
+
+PROJECT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:kedro run|hbn-foundation) [^`]*)`")
+PLACEHOLDER = re.compile(r"<\w+>")
+
+
+def in_blocks() -> list[str]:
+    """Commands of the console blocks, in order, without their comments."""
+    text = "\n".join(BLOCK.findall((PROJECT / "README.md").read_text(encoding="utf-8")))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [re.sub(r"\s+# .*", "", line[2:]).strip() for line in lines if line.startswith("$ ")]
+
+
+def everywhere() -> list[str]:
+    """Those, and the commands within sentences that name no file of the reader's."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    return [*in_blocks(), *(one for one in INLINE.findall(text) if "…" not in one)]
+
+
+def test_there_are_commands():
+    assert len(in_blocks()) > 15
+    assert in_blocks()[:1] == ["make foundation"]
+    assert "source .venv/bin/activate" in in_blocks()
+
+
+@pytest.mark.parametrize("line", [one for one in everywhere() if one.startswith("kedro run")])
+def test_kedro_commands_name_what_there_is(line):
+    options = kedro_run.make_context("run", shlex.split(line)[2:]).params
+    pipelines = register_pipelines()
+    pipeline = pipelines[options["pipeline"] or "__default__"]
+    names = {node.name for node in pipeline.nodes}
+    for option in ("node_names", "from_nodes", "to_nodes"):
+        assert set(options[option]) <= names
+    assert set(options["tags"]) <= {tag for node in pipeline.nodes for tag in node.tags}
+    env = options["env"]
+    assert env is None or PLACEHOLDER.fullmatch(env) or (PROJECT / "conf" / env).is_dir()
+    for name, _ in dotted(options["params"]):
+        known = [group for group in known_parameters() if f"{name}.".startswith(f"{group}.")]
+        assert known, f"{name}: no node reads it"
+
+
+@pytest.mark.parametrize("line", [one for one in everywhere() if one.startswith("hbn-foundation")])
+def test_commands_of_the_project_are_known(line):
+    words = shlex.split(PLACEHOLDER.sub("x", line).split(">")[0])[1:]
+    command = cli
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context("command", words)
+
+
+@pytest.mark.parametrize("line", [one for one in everywhere() if one.startswith("make ")])
+def test_targets_are_in_the_makefile(line):
+    (target,) = line.split()[1:]
+    assert re.search(rf"^{target}:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+
+
+#: What makes every command take seconds; the command lines stay as they are written.
+SMALL = """
+ingestion:
+  source: {simulation: {n_subjects: 20, rest_seconds: 24.0, eyes_open_seconds: 5.0,
+    eyes_closed_seconds: 6.0, ccd_runs: 1, trials_per_run: 6, n_background_sources: 60, n_jobs: 1}}
+  store: {n_jobs: 1}
+foundation:
+  encoder: {hidden_dim: 32, n_heads: 2, n_layers: 1}
+  trainer: {epochs: 1, batch_size: 16, warmup_steps: 2}
+  evaluation: {bootstraps: 20, map_method: pca, baselines: [majority, band_power]}
+finetuning:
+  plan: {strategy: full}
+  trainer: {epochs: 1}
+challenge: {from_scratch: {train: false}}
+challenge1: {trainer: {epochs: 1}, evaluation: {bootstraps: 20, baselines: [constant]}}
+challenge2: {trainer: {epochs: 1, probe_windows: 200},
+  evaluation: {bootstraps: 20, baselines: [constant]}}
+learning_curve: {runs: {shares: [1.0], seeds: [0], scratch: false}}
+submission: {validation: {n_windows: 4}}
+sweep:
+  study: {participants: 8, targets: 1}
+  grid:
+    base: {trainer: {epochs: 1}}
+    finetune: {mode: [target_only], target_data_pct: [1.0], trainer: {epochs: 1}}
+  engine: {engine: inline}
+"""
+
+
+def merged(base: dict, changes: dict) -> dict:
+    both = {**base, **changes}
+    nested = {k for k in base.keys() & changes.keys() if isinstance(changes[k], dict)}
+    return both | {key: merged(base[key] or {}, changes[key]) for key in nested}
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A clone of the project with small parameters, and an environment as `make` leaves it."""
+    folder = tmp_path / "clone"
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    if files.returncode:
+        pytest.skip("not a git checkout")
+    for name in files.stdout.splitlines():
+        if (PROJECT / name).is_file() and not name.startswith("tests/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    small = yaml.safe_load(SMALL)
+    for path in folder.glob("conf/*/**/parameters.yml"):
+        values = yaml.safe_load(path.read_text())
+        changes = {key: small[key] for key in values.keys() & small.keys()}
+        if path.parent.parent.name == "base":
+            path.write_text(yaml.safe_dump(merged(values, changes), sort_keys=False))
+        else:
+            for group in values.values():
+                group.get("trainer", {}).pop("epochs", None)
+            path.write_text(yaml.safe_dump(values, sort_keys=False))
+    make_environment(folder)
+    return folder
+
+
+def make_environment(folder: Path) -> None:
+    """Make what `make install` does out of the packages that this interpreter has."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=folder, check=True)
+    python = folder / ".venv" / "bin" / "python"
+    (site,) = (folder / ".venv" / "lib").glob("*/site-packages")
+    places = [folder / "src", sysconfig.get_paths()["purelib"]]
+    (site / "packages.pth").write_text("\n".join(map(str, places)))
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    scripts = {**project["scripts"], "kedro": "kedro.framework.cli:main"}
+    for name, entry in scripts.items():
+        module, function = entry.split(":")
+        script = folder / ".venv" / "bin" / name
+        script.write_text(f"#!{python}\nfrom {module} import {function}\n{function}()\n")
+        script.chmod(0o755)
+    (folder / ".venv" / ".installed").touch()
+
+
+LEFT_OUT = ("make test", "make viz")  # this test, and a server that goes on until Ctrl-C
+
+
+@pytest.mark.slow
+def test_commands_run_in_order_in_a_fresh_shell(clone):
+    kept = {name: os.environ[name] for name in ("HOME", "OMP_NUM_THREADS") if name in os.environ}
+    lines = [line for line in in_blocks() if line not in LEFT_OUT]
+    script = "\n".join(f"echo '$ {line}'\n{line}" for line in lines)
+    result = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-e", "-c", script],
+        cwd=clone,
+        env={**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
+    last = result.stdout.rpartition("\n$ ")[2].splitlines()[:1]
+    assert result.returncode == 0, f"{last}: {result.stderr[-3000:]}"
+    assert [path.name for path in sorted((clone / "data").iterdir())] == ["README.md", "simulated"]
