@@ -16,14 +16,14 @@ import pytest
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation import cross_validation, finetuning_folds
 from hbn_foundation.evaluation.cross_validation import cross_validate, make_folds
-from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+from hbn_foundation.evaluation.finetuning_comparison import comparison_table, pairs_table
 from hbn_foundation.evaluation.finetuning_folds import (
     compare_plans,
     compared_score,
     labelled_splits,
     list_runs,
 )
-from hbn_foundation.evaluation.finetuning_runs import BASELINES, Recipe, result_path
+from hbn_foundation.evaluation.finetuning_runs import BASELINES, Recipe, read_result, result_path
 from hbn_foundation.evaluation.params import (
     ComparisonParams,
     EvaluationParams,
@@ -205,6 +205,45 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, params):
     assert found.folds["n_train"].eq(3).all()
     with pytest.raises(UserError, match="labelled_subjects=99: a fold has"):
         labelled_splits(folds[0], 99, 0)
+
+
+def test_a_fold_without_a_score_is_missing_and_counted(folds, params, tmp_path):
+    """A test fold of one class: NaN in a column of numbers, said in words, left out of pairs."""
+    first, second = (
+        run for run in list_runs(folds, recipe_of(), params) if run.method == "head_only"
+    )
+    paths = [result_path(first), result_path(second)]
+    for path, auroc in zip(paths, [None, 0.8], strict=True):
+        rows = [
+            {"method": "head_only", "window_auroc": auroc, "n_train": 4, "n_test": 2},
+            {"method": "majority", "window_auroc": None if auroc is None else 0.5, "n_train": 4,
+             "n_test": 2},
+        ]  # fmt: skip
+        path.write_text(json.dumps(rows))
+        pd.DataFrame({"subject": ["a"]}).to_parquet(path.with_suffix(".parquet"))
+    tables = [read_result(run, path)[0] for run, path in zip((first, second), paths, strict=True)]
+    assert tables[0]["window_auroc"].dtype == float
+    assert "fold 1: head_only, seed 0: no score" in finetuning_folds._said(first)
+    assert "AUROC" in finetuning_folds._said(second).upper()
+    pair = pairs_table(pd.concat(tables), "window_auroc").iloc[0]
+    assert pair["folds"] == 1
+    assert pair["ahead_by"] == pytest.approx(0.3)
+
+
+def test_folds_of_a_label_of_subjects_test_both_classes(toy, recipe, pretrained_at):
+    subjects = sorted(toy.windows["subject"].unique())
+    people = pd.DataFrame({"subject": subjects})
+    people["group"] = ["ill"] * 4 + ["well"] * (len(subjects) - 4)
+    label = LabelParams(kind="participant", column="group")
+    for seed in range(5):
+        repeats = RepeatParams(folds=2, repeats=2, seed=seed)
+        for fold in make_folds(
+            toy.store, toy.windows, people, recipe.encoder, recipe.objective, recipe.trainer,
+            EvaluationParams(), repeats, pretrained_at, window=recipe.window,
+            device_plan={"chosen": "cpu"}, label=label,
+        ):  # fmt: skip
+            classes = fold.splits.merge(people).groupby("split")["group"].nunique()
+            assert (classes == 2).all(), (seed, classes)
 
 
 def test_names_of_results_follow_what_they_depend_on(folds, params):

@@ -36,7 +36,9 @@ def test_two_folds_leave_most_of_the_other_half_to_train(n):
     assert counts["test"].sum() == n
 
 
-@pytest.mark.parametrize(("n", "folds", "held"), [(3, 5, None), (6, 1, None), (6, 3, 4), (4, 2, 2)])
+@pytest.mark.parametrize(
+    ("n", "folds", "held"), [(3, 5, None), (6, 1, None), (6, 3, 4), (4, 2, 2), (9, 3, 0)]
+)
 def test_too_few_subjects_to_repeat(n, folds, held):
     with pytest.raises(UserError, match="repeats"):
         repeated_splits([str(i) for i in range(n)], folds, 1, n_validation=held)

@@ -149,6 +149,15 @@ def test_a_class_without_a_validation_subject_is_named(windows, participants):
     check_targets(tasks, windows, SPLITS)
 
 
+def test_a_class_without_a_test_subject_is_told(windows, participants, caplog):
+    participants["sex"] = ["F", "M"] * 3 + ["M", "M", "F"]
+    params = LabelParams(kind="participant", column="sex")
+    targets = window_targets(windows, participants, params, TRAIN)
+    with caplog.at_level("INFO"):
+        check_targets(targets, windows, SPLITS)
+    assert "no test subject has the class F: scores that compare classes" in caplog.text
+
+
 def test_numbers_must_differ_in_each_split(windows, participants):
     params = LabelParams(column="score", **REGRESSION)
     check_targets(window_targets(windows, participants, params, TRAIN), windows, SPLITS)

@@ -288,6 +288,8 @@ def _said(run: Run) -> str:
     rows, _ = read_result(run, result_path(run))
     score: Any = "nrmse" if "nrmse" in rows else "window_auroc"
     place = f"repeat {run.fold.repeat + 1} fold {run.fold.fold + 1}"
+    if rows[score].isna().all():
+        return f"{place}: {run.method}, seed {run.seed}: no score, one test value only"
     best = rows.loc[rows[score].idxmin() if score == "nrmse" else rows[score].idxmax()]
     name = written(str(best["method"]))
     name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, seed {run.seed}"

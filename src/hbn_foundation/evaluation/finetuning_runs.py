@@ -151,8 +151,11 @@ def incidents_path(run: Run) -> Path:
 
 
 def read_result(run: Run, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the scores, one row per method, and the predictions of a finished run."""
-    rows = pd.DataFrame(json.loads(path.read_text()))
+    """Read the scores, one row per method, and the predictions of a finished run.
+
+    A score that there is none of, as where a test fold has one class only, is NaN.
+    """
+    rows = pd.DataFrame(json.loads(path.read_text())).fillna(np.nan).infer_objects()
     return rows.assign(**run.place), pd.read_parquet(path.with_suffix(".parquet")).assign(
         **run.place
     )

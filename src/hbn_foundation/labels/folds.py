@@ -63,7 +63,7 @@ def repeated_splits(
     classes = joined(class_strata(names, people, [] if label is None else [label]))
     stratum = strata(names, people)
     fewest = classes.nunique()
-    validating = n_validation or _n_validating(len(names), largest, fewest)
+    validating = _n_validating(len(names), largest, fewest, n_validation)
     if len(names) < n_folds or validating < 1 or len(names) - largest - validating < 1:
         raise UserError(
             f"repeats: {len(names)} subjects do not give {n_folds} folds with subjects left to "
@@ -78,7 +78,7 @@ def repeated_splits(
         for fold in range(n_folds):
             test = [name for name in names if fold_of[name] == fold]
             others = [name for name in names if fold_of[name] != fold]
-            n_held = n_validation or _n_validating(len(names), len(test), fewest)
+            n_held = _n_validating(len(names), len(test), fewest, n_validation)
             split = dict.fromkeys(test, "test") | divide(
                 classes[others], stratum[others],
                 {"train": len(others) - n_held, "validation": n_held},
@@ -89,7 +89,8 @@ def repeated_splits(
     return pd.concat(parts, ignore_index=True)
 
 
-def _n_validating(n_subjects: int, n_tested: int, n_classes: int) -> int:
-    """Count the subjects that validate by default: two thirds of the others are to train."""
+def _n_validating(n_subjects: int, n_tested: int, n_classes: int, asked: int | None) -> int:
+    """Count the subjects that validate; by default two thirds of the others are to train."""
     others = n_subjects - n_tested
-    return max(1, min(n_tested, others // 3), min(n_classes, others // 2))
+    usual = max(1, min(n_tested, others // 3), min(n_classes, others // 2))
+    return usual if asked is None else asked

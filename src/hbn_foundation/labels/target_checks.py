@@ -10,6 +10,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.labels.wording import some
+from hbn_foundation.progress import say
 
 
 def check_targets(
@@ -18,7 +19,7 @@ def check_targets(
     splits: pd.DataFrame,
     needed: Collection[str] = ("train", "validation"),
 ) -> None:
-    """Make sure that the splits have what training and choosing need.
+    """Make sure that the splits have what training and choosing need; tell what scoring lacks.
 
     Parameters
     ----------
@@ -38,6 +39,14 @@ def check_targets(
         number only.
     """
     split = windows["subject"].map(splits.set_index("subject")["split"]).to_numpy(dtype=object)
+    tested = targets.values[(split == "test") & targets.known]
+    if len(tested) and not targets.is_regression and "test" not in needed:
+        absent = [name for k, name in enumerate(targets.names) if k not in tested]
+        if absent:
+            say(
+                f"labels: no test subject has the class {', '.join(absent)}: scores that compare "
+                "classes leave it out, or are missing"
+            )
     for name in needed:
         inside = (split == name) & targets.known
         values = targets.values[inside]
