@@ -366,11 +366,12 @@ def test_limits_reach_the_workers(root, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "run_parallel", results)
     size = bids_file(root, ".edf", "2").stat().st_size
     with bids_file(root, ".txt", "2").open("wb") as of_the_recording:
-        of_the_recording.truncate(300_000_000 - size)
+        of_the_recording.truncate(20_000_000 - size)
     make(root, tmp_path / "store", max_seconds=7, max_memory_gb=3)
     [(memory, seconds)] = given
     assert memory == 3
-    assert sorted(seconds) == [7, pytest.approx(21)]
+    assert min(seconds) == pytest.approx(7, rel=0.1)
+    assert max(seconds) == pytest.approx(21)
 
 
 def test_workers_are_not_started_for_nothing(root, tmp_path, monkeypatch):

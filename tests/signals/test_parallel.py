@@ -98,6 +98,15 @@ def test_a_task_that_takes_too_long_is_ended_alone(n_jobs):
     assert results == {x: x for x in (0.0, 0.1, 0.2)}
 
 
+def prepare_slowly() -> None:
+    time.sleep(3)
+
+
+def test_preparing_a_worker_takes_none_of_a_task_s_seconds():
+    limits = Limits(seconds=lambda task: 2.0, prepare=prepare_slowly)
+    assert list(run_parallel(nap, [0.0], 1, limits)) == [(0.0, 0.0)]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux bounds the memory")
 def test_a_task_cannot_take_more_memory_than_it_may():
     results = dict(run_parallel(allocate, [10**6, 2 * 10**9], 1, Limits(memory_gb=1.0)))

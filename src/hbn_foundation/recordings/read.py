@@ -67,6 +67,7 @@ def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = _opened(reader, path, options)
+        raw.get_channel_types()  # a damaged FIF file has kinds that there are not
     except Exception as error:  # whatever a reader trips over is a reason to leave the file out
         if is_passing(error):
             raise
@@ -96,7 +97,10 @@ def _opened(reader: Callable[..., Any], path: Path, options: Mapping[str, Any]) 
 
 def one_line(error: BaseException | str) -> str:
     """Put an exception's message in one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = " ".join(str(error).split())[:200]
+    if text and not isinstance(error, KeyError):
+        return text
+    return f"{type(error).__name__} {text}".strip()
 
 
 def read_sidecar(root: str | Path, path: str) -> dict[str, Any]:

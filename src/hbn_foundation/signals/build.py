@@ -18,6 +18,7 @@ from hbn_foundation.signals.clean_task import (
     CleaningTask,
     clean_task,
     done_before,
+    load_readers,
     seconds_allowed,
 )
 from hbn_foundation.signals.content import cleaning_hash
@@ -61,7 +62,7 @@ def build_store(
     max_failed_share
         The build stops as soon as a larger share of the recordings cannot be used.
     max_seconds
-        Seconds that a recording may take, for each 100 MB of its files.
+        Seconds that a recording may take, and as many again for each 10 MB of its files.
     max_memory_gb
         Memory of a worker in 10⁹ bytes.
 
@@ -89,7 +90,7 @@ def build_store(
         else:
             tally.add(task.place, description)
     n_known = len(recordings) - len(tasks)
-    limits = Limits(partial(seconds_allowed, for_100_mb=max_seconds), max_memory_gb)
+    limits = Limits(partial(seconds_allowed, least=max_seconds), load_readers, max_memory_gb)
     results = _results(tasks, n_jobs, limits)
     for place, description in track(results, "cleaning recordings", total=len(tasks)):
         tally.add(place, description)

@@ -55,9 +55,17 @@ def _read(task: CleaningTask, content: str) -> dict[str, Any] | None:
     return description
 
 
-def seconds_allowed(task: CleaningTask, for_100_mb: float) -> float:
-    """Seconds that cleaning may take: at least `for_100_mb`, more for files beyond 100 MB."""
-    return for_100_mb * max(sum(size for _, size, _ in stamp(task.row)) / 1e8, 1)
+def seconds_allowed(task: CleaningTask, least: float) -> float:
+    """Seconds that cleaning may take: `least`, and as many again for each 10 MB of the files."""
+    return least * (1 + sum(max(size, 0) for _, size, _ in stamp(task.row)) / 1e7)
+
+
+def load_readers() -> None:
+    """Import what cleaning needs: that takes seconds, or a minute from a network drive."""
+    import mne.io  # noqa: F401
+    import scipy.fft  # noqa: F401
+
+    import hbn_foundation.recordings.clean  # noqa: F401
 
 
 def clean_task(task: CleaningTask) -> dict[str, Any]:

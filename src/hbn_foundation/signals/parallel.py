@@ -48,12 +48,15 @@ class Limits:
     ----------
     seconds
         Seconds that a task may take, as a function of it; None is no limit.
+    prepare
+        Called in each worker before its first task, whose seconds it takes none of: imports.
     memory_gb
         Memory of a worker in 10⁹ bytes; beyond it an allocation is a MemoryError. None is no
         limit, and so is any value where the system has no such limits (macOS, Windows).
     """
 
     seconds: Callable[[Any], float] | None = None
+    prepare: Callable[[], None] | None = None
     memory_gb: float | None = None
 
 
@@ -132,18 +135,23 @@ class _Pool:
                 worker.seconds_left -= worker.seconds_waited()
                 if pipe in answered:
                     try:
-                        done, result = worker.answer()
+                        answer = worker.pipe.recv()
                     except (EOFError, OSError):
                         worker.process.join(SECONDS_OF_WAITING)  # for its own exit code
                         self._end(worker)
                         lost.append((worker.task, worker.cause()))
                         continue
+                    if answer is None:
+                        worker.begin()
+                        continue
+                    worker.busy = False
+                    done, result = answer
                     if not done:
                         raise result
                 elif worker.seconds_left > 0:
                     continue
                 else:
-                    result = WorkerKilled(f"ended because it took more than {worker.seconds:g} s")
+                    result = WorkerKilled(f"ended because it took more than {worker.seconds:.0f} s")
                     self._end(worker)
                 task = worker.task
                 self._give(tasks, n_workers)
@@ -178,25 +186,26 @@ class _Worker:
     def __init__(self, function: Callable[[Any], Any], limits: Limits) -> None:
         from joblib.externals.loky.backend.context import get_context
 
-        self.limits = limits
+        self.limits, self.ready, self.busy = limits, False, False
         context = get_context("loky")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve,
-            args=(theirs, function, os.getpid(), limits.memory_gb),
+            args=(theirs, function, limits.prepare, os.getpid(), limits.memory_gb),
             daemon=True,
             env=dict.fromkeys(THREADS, "1"),
         )
         with _interrupts_held():
             self.process.start()
         theirs.close()
-        self.busy = False
 
     def give(self, task: Any) -> None:
         self.task, self.busy = task, True
         self.seconds = self.limits.seconds(task) if self.limits.seconds else float("inf")
-        self.seconds_left, self._looked = self.seconds, time.monotonic()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `answer` says it
+        self.seconds_left, self._looked = float("inf"), time.monotonic()
+        if self.ready:
+            self.begin()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is found dead
             self.pipe.send((task, self.seconds))
 
     def seconds_waited(self) -> float:
@@ -204,10 +213,9 @@ class _Worker:
         before, self._looked = self._looked, time.monotonic()
         return min(self._looked - before, 2 * SECONDS_OF_WAITING)
 
-    def answer(self) -> tuple[bool, Any]:
-        answer = self.pipe.recv()
-        self.busy = False
-        return answer
+    def begin(self) -> None:
+        """Count the task's seconds from now."""
+        self.ready, self.seconds_left = True, self.seconds
 
     def kill(self) -> None:
         from joblib.externals.loky.backend.utils import kill_process_tree
@@ -238,11 +246,18 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _serve(
-    pipe: Connection, function: Callable[[Any], Any], parent: int, memory_gb: float | None
+    pipe: Connection,
+    function: Callable[[Any], Any],
+    prepare: Callable[[], None] | None,
+    parent: int,
+    memory_gb: float | None,
 ) -> None:
-    """Answer tasks until the pipe is closed: (True, result) or (False, exception)."""
+    """Send None when ready, then answer tasks: with (True, result) or (False, exception)."""
     _end_with(parent)
     _limit_memory(memory_gb)
+    if prepare is not None:
+        prepare()
+    pipe.send(None)
     with open(os.devnull, "w") as nowhere:
         while True:
             try:

@@ -53,10 +53,10 @@ class BuildParams(Params):
         "recordings are cleaned in the main process and have no limits, for a debugger.",
     )
     max_seconds: float = Field(
-        300.0,
+        30.0,
         gt=0,
-        description="Seconds that cleaning a recording may take, for each 100 MB of its files. "
-        "One that takes longer is left out and tried again in the next run.",
+        description="Seconds that cleaning a recording may take, and as many again for each 10 MB "
+        "of its files. One that takes longer is left out and tried again in the next run.",
     )
     max_memory_gb: float = Field(
         8.0,

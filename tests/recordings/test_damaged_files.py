@@ -1,0 +1,27 @@
+"""Files with a few bytes changed, as ``benchmarks/fuzz_recordings.py`` makes them by number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+KINDS_THAT_ARE_NONE = (177, 1027, 1222, 1372)  # in FIF: of a channel, of a coil
+ENDS_ITS_READER = 1273  # an EEGLAB file at which scipy 1.17 crashes
+
+
+def test_each_is_cleaned_or_rejected_with_a_reason(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from fuzz_recordings import clean, kind_of_end, write
+
+    numbers = [*range(50), *KINDS_THAT_ARE_NONE, ENDS_ITS_READER]
+    for number in numbers:
+        write(tmp_path, number)
+    reasons = clean(tmp_path, 2)
+    ends = {number: kind_of_end(reason) for number, reason in reasons.items()}
+    assert sorted(ends) == sorted(numbers)
+    assert {number: reasons[number] for number in ends if ends[number] == "neither"} == {}
+    assert {ends[number] for number in KINDS_THAT_ARE_NONE} == {"rejected"}
+    count = Counter(ends.values())
+    assert count["cleaned"] > 20
+    assert count["ended"] <= 3
