@@ -117,11 +117,13 @@ def test_a_sidecar_that_matters_counts_as_content(root, tmp_path, cleaned):
     assert not store.usable(2)[store.channel_names.index("Fp1")]
 
 
-def test_marks_in_events_count_as_content(root, tmp_path, cleaned):
+def test_marks_in_events_count_as_content(root, tmp_path, cleaned, caplog):
     first = make(root, tmp_path / "store")
     events = bids_file(root, ".edf", "3").with_name("sub-3_task-rest_events.tsv")
     events.write_text("onset\tduration\ttrial_type\n3\t1\tBAD_move\n")
-    store = make(root, tmp_path / "store")
+    with caplog.at_level("INFO"):
+        store = make(root, tmp_path / "store")
+    assert "1.0 s of 1 recordings are left out as pauses" in caplog.text
     assert cleaned[4:] == ["sub-3_task-rest"]
     assert first.timeline(2).bad == ()
     assert store.timeline(2).bad == ((300, 400),)

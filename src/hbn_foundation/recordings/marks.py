@@ -197,7 +197,8 @@ def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float) -> Gaps:
     pauses = [s.onset - end for s, end in zip(stretches[1:], ends, strict=False)]
     pauses = [pause for pause in [stretches[0].onset if stretches else 0.0, *pauses] if pause > 0]
     if len(stretches) > whole:
-        gaps.notes.append(f"cut at {len(stretches) - whole} boundaries")
+        n_cuts = len(stretches) - whole
+        gaps.notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
     if bad:
         texts = sorted({mark.text.strip() for mark in bad})
         more = ", …" if len(texts) > 3 else ""

@@ -142,16 +142,19 @@ class Timeline:
             Samples of each stretch at that rate.
         """
         ratio = sfreq / self.sfreq
-        stretches, bad, first = [], [], 0
+        stretches, first = [], 0
+        bad: list[Segment] = []
         for (start, stop, onset), length in zip(self.stretches, lengths, strict=True):
+            here = []
             for segment in self.bad:
                 if start <= segment.start < stop:
                     a = int(np.floor((segment.start - start) * ratio + 1e-6))
                     b = int(np.ceil((segment.stop - start) * ratio - 1e-6))
-                    bad.append((first + min(a, length - 1), first + min(max(b, a + 1), length)))
+                    here.append((first + min(a, length - 1), first + min(max(b, a + 1), length)))
+            bad += merged(here)
             stretches.append(Stretch(first, first + length, onset))
             first += length
-        return Timeline(sfreq, tuple(stretches), merged(bad))
+        return Timeline(sfreq, tuple(stretches), tuple(bad))
 
 
 def merged(segments: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:

@@ -103,7 +103,17 @@ def build_store(
         f"{path}: {len(tasks) - tally.n_failed_now} recordings cleaned, {n_known} known from "
         f"before, {len(tally.failures)} cannot be used"
     )
+    _say_left_out(frame)
     return SignalStore.from_table(index, frame, metadata)
+
+
+def _say_left_out(frame: pd.DataFrame) -> None:
+    """Say how much of the recordings lies in pauses, short stretches and bad segments."""
+    if "seconds_left_out" in frame:
+        seconds = frame["seconds_left_out"].dropna()
+        if n := int((seconds > 0).sum()):
+            say(f"{seconds.sum():,.1f} s of {n} recordings are left out as pauses, short stretches "
+                "or bad segments (see note in the quality table)")  # fmt: skip
 
 
 def _check_writable(path: Path) -> None:
