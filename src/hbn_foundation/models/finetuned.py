@@ -55,10 +55,8 @@ class FineTuned(nn.Module):
         self.encoder = encoder
         self.head = head
         self.added = tuple(added)
-        self._trainable: tuple[str, ...] = ()
-        if not head.final_norm:
-            encoder.final_norm.requires_grad_(False)
-        self.unfreeze_backbone()
+        # nothing is frozen here: what wraps a model for several processes must meet all parameters
+        self._trainable = tuple(name for name, _ in self.blocks())
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """Named parts from input to output, the head last; the final norm only where it is used."""
@@ -148,6 +146,8 @@ class FineTuned(nn.Module):
         if unknown := sorted(wanted.difference(known)):
             raise ValueError(f"no block {unknown[0]!r}; known: {', '.join(known)}")
         self._trainable = tuple(name for name in known if name in wanted)
+        if not self.head.final_norm:  # in no block, as nothing goes through it
+            self.encoder.final_norm.requires_grad_(False)
         for name, module in blocks:
             module.requires_grad_(name in wanted)
             if name not in wanted:

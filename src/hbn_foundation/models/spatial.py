@@ -127,8 +127,13 @@ class SpatialComponents(nn.Module):
         return self.mix(functions.T).T
 
     def forward(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Components (B, K, T) of channels (B, C, T) at positions (C, 3)."""
-        return _mixed(self.weights(positions), signals, mask)
+        """Components (B, K, T) of channels (B, C, T) at positions (C, 3).
+
+        In single precision also under autocast: a mixture may be the small difference of large
+        signals.
+        """
+        with torch.autocast(signals.device.type, enabled=False):
+            return _mixed(self.weights(positions.float()), signals.float(), mask)
 
     def covariance(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Sum (2F, 2F) over windows of the covariances of mixtures by single Fourier features."""

@@ -18,6 +18,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, METADATA, damage, epochs_in
+from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.training_state import CheckpointFolders
@@ -75,8 +76,8 @@ class Beats(lightning.Callback):
         """Note the time; let an ordered fault happen."""
         self.began = time.monotonic()
         fault = self.link.fault_due(trainer.global_step + 1)
-        if fault is not None:
-            fault.strike(1 / loop.micro_batches)
+        if fault is not None and fault.kind != OOM_EVALUATION:
+            fault.strike(loop.micro_batch / loop.batch_size)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, loop: Any, outputs: Any, batch: Any, batch_idx: int
@@ -89,15 +90,14 @@ class Beats(lightning.Callback):
             now - self.began,
             epoch=trainer.current_epoch + 1,
             step=trainer.global_step,
-            loss=None if loss is None else float(loss) * trainer.accumulate_grad_batches,
+            loss=None if loss is None else float(loss),
             windows_per_second=loop.average.size / max(now - loop.epoch_started, 1e-9),
             learning_rates={
                 group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups
             },
         )
         reason = self.link.asked_to_stop
-        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if reason is not None and whole_step and batch_idx + 1 < trainer.num_training_batches:
+        if reason is not None and batch_idx + 1 < trainer.num_training_batches:
             loop.cut_short, loop.partial = reason, True
             trainer.should_stop = True
 

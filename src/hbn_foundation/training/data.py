@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,11 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training import seeding
+from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.objectives.base import Objective
-
-VALIDATION_BATCH_SIZE = 256
 
 
 class WindowsOfSubjects:
@@ -64,11 +64,11 @@ class WindowsOfSubjects:
             self.windows, size, shuffle=True, epoch=epoch, jitter=jitter, drop_last=True
         )
 
-    def validation(self, batch_size: int = VALIDATION_BATCH_SIZE) -> Iterable[Any]:
+    def validation(self, batch_size: int = EVALUATION_BATCH) -> Iterable[Any]:
         """All windows, in batches that are mixed, but the same in each pass."""
         return self._batches(self.windows, batch_size, shuffle=True)
 
-    def whole(self, batch_size: int = VALIDATION_BATCH_SIZE) -> Iterable[Any]:
+    def whole(self, batch_size: int = EVALUATION_BATCH) -> Iterable[Any]:
         """All windows as they are, in the table's order."""
         return self._batches(self.windows, batch_size)
 
@@ -116,26 +116,59 @@ class Told:
             self.tell()
 
 
-class Head:
-    """The first batches of a pass.
+class Steps:
+    """Batches in lists, one for each optimizer step.
 
     Parameters
     ----------
     batches
         What to iterate over.
+    accumulate
+        Batches in a list; the last one may have fewer.
     count
-        How many.
+        How many lists.
     """
 
-    def __init__(self, batches: Iterable[Any], count: int) -> None:
+    def __init__(self, batches: Iterable[Any], accumulate: int, count: int) -> None:
         self.batches = batches
+        self.accumulate = accumulate
         self.count = count
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[Any]:
-        return itertools.islice(self.batches, self.count)
+    def __iter__(self) -> Iterator[list[Any]]:
+        batches = iter(self.batches)
+        for _ in range(self.count):
+            yield list(itertools.islice(batches, self.accumulate))
+
+
+def n_windows(batch: Any) -> int:
+    """Windows (or pairs of them) in a batch, a dataclass of tensors."""
+    return min(len(value) for value in _tensors(batch).values())
+
+
+def cut(batch: Any, size: int) -> list[Any]:
+    """Cut a batch into micro-batches of at most so many windows, in their order.
+
+    A tensor with several rows for each window has all first rows first, as pairs have.
+    """
+    count = n_windows(batch)
+    if count <= size:
+        return [batch]
+    folded = {name: value.unflatten(0, (-1, count)) for name, value in _tensors(batch).items()}
+    return [
+        replace(
+            batch,
+            **{name: value[:, at : at + size].flatten(0, 1) for name, value in folded.items()},
+        )
+        for at in range(0, count, size)
+    ]
+
+
+def _tensors(batch: Any) -> dict[str, Any]:
+    found = {part.name: getattr(batch, part.name) for part in fields(batch)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def subjects_of(splits: pd.DataFrame, split: str, windows: pd.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.training.device import ProbeJob
+from hbn_foundation.training.supervision.failures import is_out_of_memory
 
 GIB = 2**30
 WANTED = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
@@ -236,13 +237,6 @@ def versions() -> dict[str, str | None]:
     elif amd.is_file():
         found["driver"] = amd.read_text().strip()
     return found
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory was what was missing, by type or by the usual words."""
-    text = str(error).lower()
-    words = ("out of memory", "alloc_failed", "can't allocate memory")
-    return "OutOfMemory" in type(error).__name__ or any(word in text for word in words)
 
 
 def worth_telling(caught: list[warnings.WarningMessage]) -> list[str]:

@@ -102,7 +102,6 @@ def fit(
                 checkpoints,
             ],
             CheckpointFolders(checkpoints.metadata),
-            loop.micro_batches,
         )
         trainer.fit(loop, ckpt_path=str(resume_from) if resume_from is not None else None)
     stopped = why_stopped(loop, params)
@@ -173,7 +172,6 @@ def make_trainer(
     device: str,
     callbacks: list[lightning.Callback],
     plugin: Any,
-    micro_batches: int,
 ) -> lightning.Trainer:
     """Lightning's trainer, without its own logs, bars and folders."""
     import lightning
@@ -183,7 +181,6 @@ def make_trainer(
         devices=1,
         precision=choose_precision(params.precision, accelerator(device)),
         max_epochs=params.epochs,
-        accumulate_grad_batches=params.accumulate * micro_batches,
         check_val_every_n_epoch=params.validate_every,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

@@ -17,7 +17,7 @@ from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.schedule import shape
 from hbn_foundation.training.scoring import score_batches
-from hbn_foundation.training.supervision.heartbeat import EVALUATION, FIRST_STEP
+from hbn_foundation.training.supervision.heartbeat import EVALUATION
 from hbn_foundation.training.training_loop import TrainingLoop
 
 
@@ -70,22 +70,29 @@ class PretrainingLoop(TrainingLoop):
         # not strict: not every epoch has a validation
         return [EarlyStopping("validation_loss", patience=patience, strict=False)]
 
-    def on_train_start(self) -> None:
+    def on_fit_start(self) -> None:
         """Let the objective see all windows once; weights and fits are in place by now."""
-        windows = itertools.chain(self.training_windows.whole(), self.validation_windows.whole())
-        batches = Told(windows, lambda: self.link.beat(FIRST_STEP))
+        size = self.evaluation_batch
+        windows = itertools.chain(
+            self.training_windows.whole(size), self.validation_windows.whole(size)
+        )
+        batches = Told(windows, lambda: self.link.beat(EVALUATION))
         self.objective.begin(self.encoder, batches, self.positions)
 
-    def outcome(self, batch: Any) -> Outcome:
-        """Loss of the objective."""
-        return self.objective(self.encoder, batch, self.positions)
+    def outcome(self, batch: Any, share: Tensor) -> Outcome:
+        """Loss of the objective, a mean over windows of which each has as many terms."""
+        found: Outcome = self.objective(self.encoder, batch, self.positions)
+        return Outcome(share[0] * found.loss, found.size)
 
     def score_validation(self) -> dict[str, float]:
         """Score the objective, beside its trivial predictors."""
         return score_batches(
             self.encoder,
             self.objective,
-            Told(self.validation_windows.validation(), lambda: self.link.beat(EVALUATION)),
+            Told(
+                self.validation_windows.validation(self.evaluation_batch),
+                lambda: self.link.beat(EVALUATION),
+            ),
             self.positions,
             self.params.seed,
         )

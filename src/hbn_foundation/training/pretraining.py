@@ -119,10 +119,9 @@ def pretrain_in(
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     device = link.orders.device if link.orders is not None else device_plan["chosen"]
     resume_from = link.orders.resume_from if link.orders is not None else None
-    micro_batch = link.orders.micro_batch if link.orders is not None else None
     loop = prepare(
         store, windows, splits, participants, encoder, objective, trainer, window,
-        link=link, refit=resume_from is None, micro_batch=micro_batch,
+        link=link, refit=resume_from is None,
     )  # fmt: skip
     provenance = {
         "kind": "foundation",
@@ -163,7 +162,6 @@ def prepare(
     *,
     link: Link | None = None,
     refit: bool = True,
-    micro_batch: int | None = None,
 ) -> PretrainingLoop:
     """Make encoder, objective and data, and fit what is fitted before the first step.
 
@@ -173,8 +171,6 @@ def prepare(
         To the supervisor, which waits for the fits.
     refit
         Whether to fit; weights that are to be loaded hold what was fitted.
-    micro_batch
-        Most windows at once; None for the whole batch.
 
     The others are those of `pretrain`.
     """
@@ -222,7 +218,6 @@ def prepare(
         trainer,
         jitter,
         link=link,
-        micro_batch=micro_batch,
     )
 
 

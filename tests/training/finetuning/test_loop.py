@@ -1,20 +1,34 @@
 """A fine-tuning that dies and goes on, what it exports, and the options of its steps."""
 
 import shutil
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from finetuning_runs import PLAN, Killed, parameters, participants, same, tune, tune_until
+from finetuning_runs import (
+    AGE,
+    CPU,
+    PLAN,
+    Killed,
+    parameters,
+    participants,
+    same,
+    tune,
+    tune_until,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
-from hbn_foundation.training.finetuning.finetuning import prepare
+from hbn_foundation.training.finetuning.finetuning import finetune_in, prepare
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.finetuning.prediction import load_finetuned
 from hbn_foundation.training.run_folder import BEST, RunFolder
+from hbn_foundation.training.supervision.link import Link, Orders
 
 EVERYTHING = {
     "regularisation": {"ema_decay": 0.8, "mixup": 0.4, "l2_sp": 0.1, "gain": 0.1, "noise": 0.1},
@@ -157,7 +171,7 @@ def test_mixup_shares_the_margin_between_both_classes(short_run, data, monkeypat
     monkeypatch.setattr(type(loop.model), "forward", noted)
     batch = next(iter(loop.training_windows.training(16, 0)))
     torch.manual_seed(0)
-    outcome = loop.outcome(batch)
+    outcome = loop.outcome(batch, torch.ones(2))
     assert torch.isfinite(outcome.loss)
     assert seen["labels"].shape == (16, 2)
     assert torch.allclose(seen["labels"].sum(1), torch.ones(16))
@@ -168,7 +182,7 @@ def test_a_window_of_which_mixup_leaves_no_channel_is_no_harm(short_run, data):
     loop = loop_of(short_run, data, regularisation={"mixup": 1.0, "hide_probability": 0})
     batch = next(iter(loop.training_windows.training(16, 0)))
     batch.mask[::2] = False
-    loss = loop.outcome(batch).loss
+    loss = loop.outcome(batch, torch.ones(2)).loss
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -208,6 +222,134 @@ def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data, tm
     unfrozen = table[(table["block"] == "block_2") & table["trained"]]["step"].min()
     assert unfrozen == PLAN["phase1_epochs"] * 2
     assert np.isfinite(table["rate"]).all()
+
+
+def gradient(loop, batches):
+    """Gradient of one step, as its micro-batches leave it."""
+    loop.zero_grad()
+    for part, share in loop.micro_batches(batches):
+        loop.outcome(part, share).loss.backward()
+    found = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
+    return torch.cat(found).double()
+
+
+STILL = {"hide_probability": 0.0, "label_smoothing": 0.1, "l2_sp": 0.1}
+NO_DROPOUT = {"dropout": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("label", "regularisation"),
+    [({}, {}), (AGE, {"regression_loss": "mse"}), ({}, {"class_weights": False})],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_micro_batches_sum_to_the_batch(short_run, data, label, regularisation, missing):
+    """Of 4 x 4 and of 16, as halved for want of memory or as `accumulate`; of unequal ones too."""
+    loop = loop_of(
+        short_run, data, label=label, head=NO_DROPOUT, regularisation={**STILL, **regularisation}
+    )
+    loop.model.eval()  # no dropout, which differs with the size of a micro-batch
+    with torch.no_grad():
+        for _, parameter in loop.model.pretrained_parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))  # away from the anchor
+        loop.model.head.output.linear.weight.normal_(0, 0.1)
+    if missing:
+        loop.training_windows.targets[::3] = torch.nan
+    whole = list(loop.training_windows.training(16, 0))[:1]
+    wanted = gradient(loop, whole)
+    for size in (4, 5, 1):
+        loop.micro_batch = size
+        assert (gradient(loop, whole) - wanted).norm() <= 1e-6 * wanted.norm(), size
+    loop.micro_batch = 4
+    small = [b for b, _ in zip(loop.training_windows.training(4, 0), range(4), strict=False)]
+    assert (gradient(loop, small) - wanted).norm() <= 1e-6 * wanted.norm()
+
+
+@pytest.mark.parametrize("options", [{"micro_batch": 3}, {"accumulate": 4}])
+def test_a_run_in_smaller_parts_moves_and_averages_the_same(
+    short_run, data, tmp_path, monkeypatch, options
+):
+    """Steps are counted, not their parts: by the average of the weights, and by the rates."""
+    seen = {}
+
+    def noted(loop):
+        seen["steps"], seen["averaged"] = loop.global_step, int(loop.average_model.n_averaged)
+
+    monkeypatch.setattr(FineTuningLoop, "on_fit_end", noted)
+    monkeypatch.setattr("torch.nn.functional.dropout", lambda x, *_, **__: x)
+    weights = {}
+
+    def flat(loop):
+        parts = [part for kind in loop.remembered().values() for part in kind.values()]
+        return torch.cat([part.flatten().double() for part in parts])
+
+    for name, asked in (("whole", {}), ("parts", options)):
+        accumulate = asked.get("accumulate", 1)
+        orders = Orders("cpu", time.monotonic() + 1000, micro_batch=asked.get("micro_batch"))
+        for hook in ("on_train_start", "on_train_end"):
+            monkeypatch.setattr(
+                FineTuningLoop, hook, lambda loop, at=(name, hook): weights.update({at: flat(loop)})
+            )
+        finetune_in(
+            tmp_path / name, short_run[0], *data, participants(),
+            *parameters(
+                regularisation={"hide_probability": 0.0, "ema_decay": 0.9}, head=NO_DROPOUT,
+                trainer={"epochs": 2, "batch_size": 16 // accumulate, "accumulate": accumulate},
+                plan={"strategy": "full"}, rates={"head_lr": 1e-4},
+            ), CPU, run_id="run", link=Link(None, orders),
+        )  # fmt: skip
+        assert seen == {"steps": 6, "averaged": 6}
+    moved = weights["whole", "on_train_end"] - weights["whole", "on_train_start"]
+    apart = weights["whole", "on_train_end"] - weights["parts", "on_train_end"]
+    assert apart.norm() < 0.02 * moved.norm()
+
+
+def test_nothing_is_frozen_before_the_strategy_has_wrapped_the_module(
+    short_run, data, tmp_path, monkeypatch
+):
+    """DistributedDataParallel would never average what is frozen when it wraps."""
+    seen = {}
+    setup = SingleDeviceStrategy.setup
+
+    def noted(strategy, trainer):
+        setup(strategy, trainer)
+        loop = trainer.lightning_module
+        seen["wrapped"] = all(parameter.requires_grad for parameter in loop.parameters())
+
+    def started(loop):
+        frozen = [n for n, p in loop.named_parameters() if not p.requires_grad]
+        seen["frozen"] = {name.split(".")[0] for name in frozen}
+        seen["trained"] = [n for n, p in loop.named_parameters() if p.requires_grad]
+
+    monkeypatch.setattr(SingleDeviceStrategy, "setup", noted)
+    monkeypatch.setattr(FineTuningLoop, "on_train_start", started)
+    tune(
+        short_run[0], data, tmp_path, regularisation={"ema_decay": 0.9}, trainer={"epochs": 1},
+        plan={"strategy": "head_only"},
+    )  # fmt: skip
+    assert seen["wrapped"]
+    assert seen["frozen"] == {"model", "average_model"}
+    assert all(name.startswith("model.head.") for name in seen["trained"])
+
+
+def test_the_gap_is_of_the_same_loss_on_both_splits(short_run, data, tmp_path):
+    """With the same windows in both splits there is none, whatever the training adds."""
+    store, windows, _ = data
+    twice = pd.concat([windows, windows.assign(subject=windows["subject"] + "v")])
+    twice = twice.reset_index(drop=True)
+    people = sorted(windows["subject"].unique())[:4]
+    both = pd.DataFrame({
+        "subject": [*people, *(f"{name}v" for name in people)],
+        "split": ["train"] * 4 + ["validation"] * 4,
+    })  # fmt: skip
+    _, history = tune(
+        short_run[0], (store, twice, both), tmp_path,
+        regularisation={"mixup": 0.4, "l2_sp": 1.0, "label_smoothing": 0.2, "ema_decay": 0.8},
+        head={"margin": "arcface", "margin_warmup_steps": 0}, trainer={"epochs": 3},
+    )  # fmt: skip
+    assert np.allclose(history["gap"], 0, atol=1e-6)
+    assert np.allclose(history["train_plain_loss"], history["validation_loss"], atol=1e-6)
+    assert np.allclose(history["train_auroc"], history["auroc"])
+    assert (history["train_loss"] - history["validation_loss"]).abs().min() > 0.05
 
 
 def test_a_lost_best_is_written_again_from_its_epoch(short_run, data, tmp_path):

@@ -28,10 +28,11 @@ from hbn_foundation.training.run_folder import (
     open_run,
     own_digest,
 )
-from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.faults import OOM_EVALUATION, Fault
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import STOPPED, Link
 from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
 from hbn_foundation.training.supervision.process import Child
 from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
 
@@ -87,7 +88,7 @@ def train(
     for epoch in range(first, epochs):
         for step in range(epoch * STEPS + 1, (epoch + 1) * STEPS + 1):
             fault = link.fault_due(step)
-            if fault is not None:
+            if fault is not None and fault.kind != OOM_EVALUATION:
                 fault.strike((orders.micro_batch or BATCH) / BATCH)
             time.sleep(pause)
             weights = hashlib.sha256(weights + step.to_bytes(4)).digest()
@@ -101,13 +102,21 @@ def train(
                 asked = link.asked_to_stop
                 return {"stopped": asked if asked == STOPPED else "time limit, the stand-in's"}
         link.beat(EVALUATION)
+        fault = link.fault_due(step)
+        if fault is not None and fault.kind == OOM_EVALUATION:
+            fault.strike((orders.evaluation_batch or EVALUATION_BATCH) / EVALUATION_BATCH)
         go_wrong("evaluation")
         link.beat(CHECKPOINT)
         go_wrong("checkpoint")
         with full_disk_named(folder):
             save(folder / f"epoch-{epoch:03d}", weights)
         link.beat(STEP)
-    return {"stopped": "all epochs", "weights": weights.hex(), "micro_batch": orders.micro_batch}
+    return {
+        "stopped": "all epochs",
+        "weights": weights.hex(),
+        "micro_batch": orders.micro_batch,
+        "evaluation_batch": orders.evaluation_batch,
+    }
 
 
 def save(folder: Path, weights: bytes) -> None:

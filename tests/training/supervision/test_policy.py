@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.training.supervision import heartbeat
+from hbn_foundation.training.supervision.failures import DEVICE, OUT_OF_MEMORY
 from hbn_foundation.training.supervision.heartbeat import Beat
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.policy import (
     DIED,
-    OUT_OF_MEMORY,
     SILENT,
     Restarts,
     halve,
@@ -73,8 +73,18 @@ def test_memory_is_halved_to_one_window_then_the_cpu_takes_over():
     while restarts.device == "cuda":
         assert restarts.after(OUT_OF_MEMORY, progressed=False) is not None
         sizes.append(restarts.micro_batch)
-    assert sizes == [48, 24, 12, 6, 3, 1, None]
+    assert sizes == [48, 24, 12, 6, 3, 2, 1, None]
     assert restarts.without_progress == 1
+
+
+def test_too_little_memory_in_an_evaluation_leaves_the_training_batch():
+    restarts = Restarts("cuda", 96, 3)
+    for size in (128, 64):
+        action = restarts.after(OUT_OF_MEMORY, False, section=heartbeat.EVALUATION)
+        assert action == f"again on cuda, evaluating {size} windows at once"
+        assert (restarts.evaluation_batch, restarts.micro_batch) == (size, None)
+    restarts.after(OUT_OF_MEMORY, False)
+    assert (restarts.evaluation_batch, restarts.micro_batch) == (64, 48)
 
 
 def test_too_little_memory_for_one_window_on_the_cpu_is_the_end():
@@ -85,17 +95,16 @@ def test_too_little_memory_for_one_window_on_the_cpu_is_the_end():
 
 
 @given(st.integers(1, 5000))
-def test_halving_keeps_the_batch(batch):
+def test_halving_ends_at_one_window(batch):
     size, seen = batch, []
     while size is not None:
-        assert batch % size == 0
         seen.append(size)
-        size = halve(size, batch)
+        size = halve(size) if size > 1 else None
     assert seen[-1] == 1
-    assert all(after <= before / 2 for before, after in itertools.pairwise(seen))
+    assert all(after <= (before + 1) / 2 for before, after in itertools.pairwise(seen))
 
 
-@given(st.lists(st.tuples(st.sampled_from([SILENT, DIED, OUT_OF_MEMORY]), st.booleans())))
+@given(st.lists(st.tuples(st.sampled_from([SILENT, DIED, DEVICE, OUT_OF_MEMORY]), st.booleans())))
 def test_it_never_returns_to_a_device_that_was_left(incidents):
     restarts, left = Restarts("cuda", 8, 3), False
     for kind, progressed in incidents:

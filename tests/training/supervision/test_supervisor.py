@@ -130,6 +130,26 @@ def test_too_little_memory_halves_the_micro_batch(run):
     assert {incident.kind for incident in read_incidents(run.path)} == {"out_of_memory"}
 
 
+def test_too_little_memory_in_a_validation_halves_its_batch_alone(run):
+    result = supervise(run, "oom_evaluation@8")
+    assert (result["weights"], result["micro_batch"]) == (expected(), None)
+    assert result["evaluation_batch"] == 64
+    halved = [incident.action for incident in read_incidents(run.path)]
+    assert halved == [f"again on simulated, evaluating {n} windows at once" for n in (128, 64)]
+
+
+def test_a_device_that_raises_is_tried_again_and_left(run):
+    """As after a hang: once more, as it had finished an epoch, and then the CPU."""
+    assert supervise(run, "cuda@8")["weights"] == expected()
+    incidents = read_incidents(run.path)
+    assert {(one.kind, one.step) for one in incidents} == {("device_error", 7)}
+    assert [one.action.split(" from")[0] for one in incidents] == [
+        "again on simulated",
+        "on to cpu",
+    ]
+    assert "illegal memory access" in incidents[0].what
+
+
 def test_an_exception_is_not_retried_and_brings_its_traceback(run):
     with pytest.raises(UserError, match="failed at step 7: InjectedError: a fault") as caught:
         supervise(run, "error@8")

@@ -131,7 +131,7 @@ def finetune_in(
     )
     loop = prepare(
         checkpoint, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
-        extras=extras, link=link, micro_batch=orders.micro_batch if orders is not None else None,
+        extras=extras, link=link,
     )  # fmt: skip
     parent = checkpoint.metadata
     provenance = {
@@ -191,7 +191,6 @@ def prepare(
     *,
     extras: Extras = PLAIN,
     link: Link | None = None,
-    micro_batch: int | None = None,
 ) -> FineTuningLoop:
     """Make model, plan, curve and data; parameters as for `finetune`, targets by name."""
     import torch
@@ -237,7 +236,6 @@ def prepare(
             targets, model.head, data["train"].targets, regularisation, weights
         ),
         jitter=round(regularisation.jitter_seconds * store.sfreq), link=link,
-        micro_batch=micro_batch,
     )  # fmt: skip
 
 

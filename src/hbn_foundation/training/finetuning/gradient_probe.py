@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def gradient_scores(
     blocks: Sequence[tuple[str, nn.Module]],
     batches: Iterable[Any],
-    loss_of: Callable[[Any], Tensor],
+    losses_of: Callable[[Any], Iterable[Tensor]],
 ) -> dict[str, float]:
     """Score each block by ‖gradient‖ / ‖weights‖, averaged over some batches.
 
@@ -25,8 +25,8 @@ def gradient_scores(
         Names and modules, frozen or not.
     batches
         A few training batches.
-    loss_of
-        Loss of a batch.
+    losses_of
+        Parts of the loss of a batch, which sum to it.
 
     Returns
     -------
@@ -48,9 +48,7 @@ def gradient_scores(
             for module in modules:
                 module.training = False  # no dropout, and no statistics of a norm that move
             for batch in batches:
-                with torch.enable_grad():
-                    found = torch.autograd.grad(loss_of(batch), parameters, allow_unused=True)
-                gradients = iter(found)
+                gradients = iter(_gradients(losses_of(batch), parameters))
                 for name, part in named:
                     own = [next(gradients) for _ in part]
                     totals[name] += _norm(own) / max(_norm(part), 1e-12)
@@ -61,6 +59,19 @@ def gradient_scores(
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
     return {name: total / max(count, 1) for name, total in totals.items()}
+
+
+def _gradients(losses: Iterable[Tensor], parameters: list[nn.Parameter]) -> list[Tensor | None]:
+    """Sum of the losses' gradients; None of a parameter that none depends on."""
+    total: list[Tensor | None] = [None] * len(parameters)
+    with torch.enable_grad():
+        for loss in losses:
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+            total = [
+                old if new is None else new if old is None else old + new
+                for old, new in zip(total, found, strict=True)
+            ]
+    return total
 
 
 def _norm(tensors: Iterable[Tensor | None]) -> float:

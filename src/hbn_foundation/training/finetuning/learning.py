@@ -110,9 +110,32 @@ class Learning(nn.Module):
             found[name] = loss(part[known], column[known]) if known.any() else 0.0 * part.sum()
         return found
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Weighted sum of the losses of outputs (B, K) for targets (B, M)."""
-        return self.total(self.each(outputs, targets))
+    def weights_of(self, targets: Tensor) -> Tensor:
+        """By what each target's loss divides its sum over windows (B, M): (M,)."""
+        found = []
+        for loss, column in zip(self.losses, targets.unbind(1), strict=True):
+            assert isinstance(loss, TargetLoss | DistributionLoss)
+            found.append(loss.weight_of(column[~column.isnan()]))
+        return torch.stack(found)
+
+    def forward(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Weighted sum of the losses of outputs (B, K) for targets (B, M).
+
+        Parameters
+        ----------
+        outputs, targets
+            Of the windows.
+        shares
+            (M,) shares of the windows in the weights of a larger batch: such losses of its parts
+            sum to that of the whole. None: the windows are all there are.
+        """
+        losses = self.each(outputs, targets)
+        if shares is not None:
+            losses = {
+                name: share * loss
+                for (name, loss), share in zip(losses.items(), shares, strict=True)
+            }
+        return self.total(losses)
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of the targets' losses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
@@ -22,7 +23,7 @@ from hbn_foundation.training.augmentation import hide_channels, random_gain, whi
 from hbn_foundation.training.data import Told
 from hbn_foundation.training.finetuning.data import LabelledWindows
 from hbn_foundation.training.finetuning.gradient_probe import gradient_scores
-from hbn_foundation.training.finetuning.learning import Learning
+from hbn_foundation.training.finetuning.learning import FISHER, Learning
 from hbn_foundation.training.finetuning.losses import Anchor
 from hbn_foundation.training.finetuning.params import RateParams
 from hbn_foundation.training.finetuning.plans import Block, Plan
@@ -54,7 +55,7 @@ class FineTuningLoop(TrainingLoop):
     learning
         The targets with their losses.
     options
-        `jitter`, `link`, `micro_batch`, as for `TrainingLoop`.
+        `jitter`, `link`, as for `TrainingLoop`.
     """
 
     params: FineTuningParams
@@ -91,9 +92,8 @@ class FineTuningLoop(TrainingLoop):
         if regularisation.ema_decay is not None:
             rule = partial(follow, regularisation.ema_decay)
             self.average_model = AveragedModel(model, multi_avg_fn=rule)
-            self.average_model.requires_grad_(False)
         self.trainable = plan.start()
-        self.answers: list[tuple[Tensor, Tensor]] = []
+        self.training_scores: dict[str, float] = {}
         self.gradient_norms: dict[str, float] = {}
         self.update_norms: dict[str, float] = {}
 
@@ -127,30 +127,32 @@ class FineTuningLoop(TrainingLoop):
     def on_train_epoch_start(self) -> None:
         """Seed the epoch; Lightning has put every block into training mode, which is set right."""
         super().on_train_epoch_start()
-        self.answers = []
+        self.training_scores = {}
         self.model.train()
 
-    def outcome(self, batch: Any) -> Outcome:
-        """Loss of an augmented batch."""
+    def weight_of(self, batch: Any) -> Tensor:
+        """Windows of a micro-batch, and the weight (M,) that each target's loss divides by."""
+        targets = self.training_windows.of(batch).to(self.positions.device)
+        return torch.cat([super().weight_of(batch), self.learning.weights_of(targets)])
+
+    def outcome(self, batch: Any, share: Tensor) -> Outcome:
+        """Loss of an augmented micro-batch, and its share of the penalty."""
         rules, targets = self.regularisation, self.training_windows.of(batch)
         signals, mask = self.model.prepare(batch.signals, batch.mask)
         signals = white_noise(random_gain(signals, rules.gain), rules.noise)
         mask = hide_channels(
             mask, self.positions, rules.hide_probability, rules.hide_least, rules.hide_most
         )
-        share = self.model.head.share(self.global_step)
         if rules.mixup:
-            loss, outputs = self._mixed(signals, mask, targets, share)
+            loss = self._mixed(signals, mask, targets, share[1:])
         else:
             labels = self.learning.labels(targets)
-            outputs = self.model(signals, self.positions, mask, labels, share)
-            loss = self.learning(outputs, targets)
-        self.answers.append((targets, outputs.detach().float()))
-        return Outcome(loss + self.anchor(), len(batch), {})
+            margin = self.model.head.share(self.global_step)
+            outputs = self.model(signals, self.positions, mask, labels, margin)
+            loss = self.learning(outputs, targets, share[1:])
+        return Outcome(loss + share[0] * self.anchor(), len(batch))
 
-    def _mixed(
-        self, signals: Tensor, mask: Tensor, targets: Tensor, share: Any
-    ) -> tuple[Tensor, Tensor]:
+    def _mixed(self, signals: Tensor, mask: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
         """Mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses."""
         rate = torch.distributions.Beta(self.regularisation.mixup, self.regularisation.mixup)
         weight = float(rate.sample())
@@ -158,13 +160,23 @@ class FineTuningLoop(TrainingLoop):
         mixed = weight * signals + (1 - weight) * signals[order]
         # a class that is half of a window has half of the margin
         labels = self.learning.mixed_labels(targets, targets[order], weight)
-        outputs = self.model(mixed, self.positions, mask & mask[order], labels, share)
-        own, other = self.learning(outputs, targets), self.learning(outputs, targets[order])
-        return weight * own + (1 - weight) * other, outputs
+        margin = self.model.head.share(self.global_step)
+        outputs = self.model(mixed, self.positions, mask & mask[order], labels, margin)
+        own, other = (self.learning(outputs, part, shares) for part in (targets, targets[order]))
+        return weight * own + (1 - weight) * other
 
     def score_validation(self) -> dict[str, float]:
-        """Loss and metrics on the validation subjects."""
-        values, outputs, features = self.predict_windows(self.validation_windows)
+        """Loss and metrics on the validation subjects, and on as many training windows."""
+        scores = self._score(self.validation_windows, len(self.validation_windows.windows))
+        found = self._score(self.training_windows, len(self.validation_windows.windows))
+        found["plain_loss"] = found.pop("loss")
+        found.pop(FISHER, None)
+        self.training_scores = {f"{TRAIN}{name}": value for name, value in found.items()}
+        return scores
+
+    def _score(self, windows: LabelledWindows, most: int) -> dict[str, float]:
+        """Loss and metrics of windows as they are: no augmentation, margin, smoothing, penalty."""
+        values, outputs, features = self.predict_windows(windows, most)
         self.learning.eval()
         losses = self.learning.each(torch.as_tensor(outputs), torch.as_tensor(values))
         self.learning.train()
@@ -173,43 +185,33 @@ class FineTuningLoop(TrainingLoop):
         return {"loss": float(self.learning.total(losses)), **parts, **scores}
 
     def predict_windows(
-        self, windows: LabelledWindows
+        self, windows: LabelledWindows, most: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets (n, M), outputs (n, K), features (n, F) of all windows, in their order."""
+        """Targets (n, M), outputs (n, K), features (n, F) of at most so many windows, in order."""
         model = self.scored_model.eval()
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        batches = windows.plain(256, len(windows.windows))
+        parts: list[tuple[Tensor, Tensor]] = []
+        batches = windows.plain(self.evaluation_batch, most)
         with torch.no_grad():
             for batch in Told(batches, lambda: self.link.beat(EVALUATION)):
                 here = move_data_to_device(batch, self.positions.device)
                 signals, mask = model.prepare(here.signals, here.mask)
                 features = model.features(signals, self.positions, mask)
-                outputs = model.head.output(features)
-                parts.append((windows.of(here), outputs.float(), features.float()))
+                parts.append((model.head.output(features).float(), features.float()))
         self.model.train()
-        values, outputs, features = map(torch.cat, zip(*parts, strict=True))
-        return values.cpu().numpy(), outputs.cpu().numpy(), features.cpu().numpy()
+        outputs, features = map(torch.cat, zip(*parts, strict=True))
+        values = windows.targets[windows.sample(most).index.to_numpy(copy=True)]
+        return values.numpy(), outputs.cpu().numpy(), features.cpu().numpy()
 
     def close_epoch(self, device: str) -> None:
         """Add the row with the metrics, the gap and what moved; the rate is the head's."""
         super().close_epoch(device)
         row = self.history[-1]
         row["learning_rate"] = self.trainer.optimizers[0].param_groups[-1]["lr"]
-        row |= self._score_training()
-        row["gap"] = row["validation_loss"] - row["train_loss"]
+        row |= self.training_scores
+        row["gap"] = row["validation_loss"] - row.get(f"{TRAIN}plain_loss", math.nan)
         row["trainable"] = ",".join(self.model.trainable())
         row |= {f"gradient_{name}": value for name, value in self.gradient_norms.items()}
         row |= {f"update_{name}": value for name, value in self.update_norms.items()}
-
-    def _score_training(self) -> dict[str, float]:
-        """Metrics of the answers given in training: of augmented windows, while it learned."""
-        if not self.answers:
-            return {}
-        values, outputs = (
-            torch.cat(parts).cpu().numpy() for parts in zip(*self.answers, strict=True)
-        )
-        found = self.learning.scores(values, outputs)
-        return {f"{TRAIN}{name}": value for name, value in found.items()}
 
     def monitored(self) -> float:
         """Give the metric that the best epoch is chosen by, so that lower is better."""
@@ -228,6 +230,17 @@ class FineTuningLoop(TrainingLoop):
         self.trainable = self.trainable | frozenset(blocks)
         self.model.set_trainable(self.trainable)
         self.curve.unfrozen(self.global_step, tuple(blocks))
+
+    def freeze_blocks(self) -> None:
+        """Freeze as the plan says.
+
+        Called at the start of the fit, after the strategy has wrapped the module: DistributedData-
+        Parallel never averages the gradients of a parameter that was frozen when it was wrapped,
+        and one that is unfrozen later would differ from process to process without a word.
+        """
+        self.model.set_trainable(self.trainable)
+        if self.average_model is not None:
+            self.average_model.requires_grad_(False)
 
     def follow_curve(self) -> None:
         """Set the next step's rates, which the schedule has set by the curve as it was."""
@@ -264,17 +277,18 @@ class FineTuningLoop(TrainingLoop):
 
     def score_gradients(self, n_batches: int) -> dict[str, float]:
         """Relative gradient norms of all blocks, on a few training batches; nothing moves."""
-        batches = self.training_windows.training(self.micro_batch, self.current_epoch)
+        batches = self.training_windows.training(self.batch_size, self.current_epoch)
         chosen = [batch for batch, _ in zip(batches, range(n_batches), strict=False)]
 
-        def loss_of(batch: Any) -> Tensor:
-            here = move_data_to_device(batch, self.positions.device)
-            signals, mask = self.model.prepare(here.signals, here.mask)
-            outputs = self.model(signals, self.positions, mask)
-            return self.learning(outputs, self.training_windows.of(here))
+        def losses_of(batch: Any) -> Iterable[Tensor]:
+            for part, share in self.micro_batches([batch]):
+                here = move_data_to_device(part, self.positions.device)
+                signals, mask = self.model.prepare(here.signals, here.mask)
+                outputs = self.model(signals, self.positions, mask)
+                yield self.learning(outputs, self.training_windows.of(here), share[1:])
 
         with seeding.seeded(self.params.seed, seeding.VALIDATION, self.current_epoch):
-            return gradient_scores(self.model.blocks(), chosen, loss_of)
+            return gradient_scores(self.model.blocks(), chosen, losses_of)
 
 
 def follow(decay: float, average: list[Tensor], now: list[Tensor], n_averaged: Any) -> None:

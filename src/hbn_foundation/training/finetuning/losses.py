@@ -49,6 +49,12 @@ class TargetLoss(nn.Module):
             return functional.mse_loss(values, targets)
         return functional.smooth_l1_loss(values, targets)
 
+    def weight_of(self, targets: Tensor) -> Tensor:
+        """By what the loss of these targets (B,) divides a sum: their weights', or their number."""
+        if self.weights is None:
+            return targets.new_tensor(float(len(targets)))
+        return self.weights.to(targets.device)[targets.long()].sum()
+
     def answer(self, outputs: Tensor) -> Tensor:
         """Standardised values (B,) of outputs (B, 1) for numbers."""
         return outputs.float().squeeze(-1)
@@ -83,6 +89,10 @@ class DistributionLoss(nn.Module):
         shares = -(wanted * outputs.float().log_softmax(1)).sum(1).mean()
         error = functional.mse_loss(self.answer(outputs), targets.clamp(bins[0], bins[-1]))
         return self.params.shares_weight * shares + self.params.error_weight * error
+
+    def weight_of(self, targets: Tensor) -> Tensor:
+        """By what the loss of these targets (B,) divides a sum: their number."""
+        return targets.new_tensor(float(len(targets)))
 
     def answer(self, outputs: Tensor) -> Tensor:
         """Standardised times (B,) of logits (B, bins): their mean."""

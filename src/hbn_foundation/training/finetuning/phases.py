@@ -43,7 +43,7 @@ class Phases(lightning.Callback):
 
     def on_fit_start(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Freeze as the plan begins, or as a resumed run left it."""
-        loop.model.set_trainable(loop.trainable)
+        loop.freeze_blocks()
         loop.ended = self.ended
         tell_phase(self.phase, loop)
 

@@ -1,11 +1,15 @@
-"""When has a metric stalled? The rule of torch's `ReduceLROnPlateau`, without torch."""
+"""When has a metric stalled? The rule of torch's `ReduceLROnPlateau`, without torch.
+
+Below zero torch's own relative threshold calls a worse value better; here it is a share of the
+best value's size.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-#: A value is better when it is so by this share of the best one, as in torch.
+#: A value is better when it is so by this share of the size of the best one, as in torch.
 THRESHOLD = 1e-4
 
 
@@ -37,9 +41,8 @@ class Stall:
     def _better(self, value: float, higher_is_better: bool) -> bool:
         if self.best is None or not math.isfinite(value):
             return math.isfinite(value)
-        if higher_is_better:
-            return value > self.best * (1 + THRESHOLD)
-        return value < self.best * (1 - THRESHOLD)
+        ahead = value - self.best if higher_is_better else self.best - value
+        return ahead > THRESHOLD * abs(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run must know."""

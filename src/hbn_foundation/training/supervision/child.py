@@ -24,6 +24,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
+from hbn_foundation.training.supervision.failures import classify
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.process import (
     EXIT_FAILURE,
@@ -35,7 +36,6 @@ from hbn_foundation.training.supervision.process import (
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SECONDS_BETWEEN_LOOKS = 2.0
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_cpu")
 
 
 def main(folder: Path, parent: int) -> int:
@@ -77,19 +77,6 @@ def describe(error: BaseException) -> dict[str, Any]:
         "message": text if isinstance(error, UserError) else f"{type(error).__name__}: {text}",
         "traceback": "".join(traceback.format_exception(error)),
     }
-
-
-def classify(error: BaseException) -> str:
-    """Sort an error: `user`, `out_of_memory` or `error`."""
-    if isinstance(error, UserError):
-        return "user"
-    if isinstance(error, MemoryError):
-        return "out_of_memory"
-    if isinstance(error, RuntimeError) and any(
-        part in str(error).lower() for part in OUT_OF_MEMORY
-    ):
-        return "out_of_memory"  # torch's own classes derive from RuntimeError
-    return "error"
 
 
 def leave(path: Path, content: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hbn_foundation.errors import UserError
 
 SIMULATED = "simulated"
+OOM_EVALUATION = "oom_evaluation"
 FOREVER = 10**9  # seconds
 
 KINDS = {
@@ -27,17 +28,19 @@ KINDS = {
     "kill": "killed from outside",
     "exit": "ends with status 0 and no result",
     "error": "a Python exception",
+    "cuda": "a CUDA error, raised as an exception",
     "oom": "out of memory, until the micro-batch is at most a quarter of the batch",
+    "oom_evaluation": "out of memory in a validation, until its batch is at most a quarter",
     "nan": "a loss that is not a number",
 }
 
 
 class InjectedError(RuntimeError):
-    """The exception of the fault `error`."""
+    """The exception of the faults `error` and `cuda`."""
 
 
 class InjectedOutOfMemory(RuntimeError):  # noqa: N818 - says what happened
-    """The exception of the fault `oom`."""
+    """The exception of the faults `oom` and `oom_evaluation`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ class Fault:
         """Say whether it strikes before step `step` on `device`, having struck `struck` times."""
         if self.times is None:
             return (
-                step >= self.step if self.kind == "oom" else step == self.step and device != "cpu"
+                step >= self.step
+                if self.kind in ("oom", OOM_EVALUATION)
+                else step == self.step and device != "cpu"
             )
         return step >= self.step and struck < self.times
 
@@ -91,7 +96,7 @@ class Fault:
         Parameters
         ----------
         micro_share
-            The micro-batch as a share of the batch.
+            The windows at once as a share of the whole batch.
         """
         if self.kind == "stubborn":
             for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
@@ -108,5 +113,9 @@ class Fault:
             os._exit(0)
         elif self.kind == "error":
             raise InjectedError("a fault was ordered here")
-        elif self.kind == "oom" and micro_share > 0.25:
+        elif self.kind == "cuda":
+            raise InjectedError(
+                "CUDA error: an illegal memory access was encountered (a fault was ordered here)"
+            )
+        elif self.kind in ("oom", OOM_EVALUATION) and micro_share > 0.25:
             raise InjectedOutOfMemory("out of memory (a fault was ordered here)")

@@ -25,8 +25,9 @@ class Incident:
     time
         ISO 8601, UTC, of the wall clock; `seconds` is since the start of the supervision.
     kind
-        `silent`, `died`, `no_result`, `out_of_memory`, `error`, `time_limit`, `stopped`: of the
-        child; `killed`: of the run before, with its supervisor; `damaged`: of a checkpoint.
+        `silent`, `died`, `no_result`, `out_of_memory`, `device_error`, `error`, `time_limit`,
+        `stopped`: of the child; `killed`: of the run before, with its supervisor; `damaged`: of a
+        checkpoint.
     device, section, epoch, step
         Where the child was, by its last beat; epochs counted from 0 as in the history, steps done.
     what

@@ -33,8 +33,8 @@ class Orders:
         Where to train; overrules the plan, which may be spent.
     deadline
         End of `max_training_time`, of the monotonic clock, which parent and child share.
-    micro_batch
-        Windows at once; None for the whole batch.
+    micro_batch, evaluation_batch
+        Windows at once in training and in an evaluation; None for a whole batch.
     resume_from
         Folder of the epoch checkpoint to go on from.
     fault, faults_struck
@@ -44,6 +44,7 @@ class Orders:
     device: str
     deadline: float
     micro_batch: int | None = None
+    evaluation_batch: int | None = None
     resume_from: str | None = None
     fault: Fault | None = None
     faults_struck: int = 0

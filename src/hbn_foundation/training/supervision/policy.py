@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from hbn_foundation.training.supervision import heartbeat
+from hbn_foundation.training.supervision.failures import OUT_OF_MEMORY
 from hbn_foundation.training.supervision.heartbeat import Beat
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 CPU = "cpu"
-SILENT, DIED, NO_RESULT, OUT_OF_MEMORY = "silent", "died", "no_result", "out_of_memory"
+SILENT, DIED, NO_RESULT = "silent", "died", "no_result"
+EVALUATION_BATCH = 256  # windows at once in an evaluation, while there is memory
 
 
 def silence_limit(beat: Beat, params: SupervisionParams) -> float:
@@ -34,7 +36,8 @@ class Restarts:
     device
         Where the training begins.
     batch_size
-        Windows per step, halved to a micro-batch when memory is short.
+        Windows of a batch, halved to a micro-batch when memory is short in training; where it is
+        in an evaluation, its windows at once are halved.
     max_restarts
         Most restarts without progress.
     """
@@ -44,17 +47,14 @@ class Restarts:
         self.batch_size = batch_size
         self.max_restarts = max_restarts
         self.micro_batch: int | None = None
+        self.evaluation_batch: int | None = None
         self.without_progress = 0
         self.restarts = 0
         self.tried_again = False
 
-    def after(self, kind: str, progressed: bool, abandoned: bool = False) -> str | None:
-        """Decide as `_after` does, and count."""
-        action = self._after(kind, progressed, abandoned)
-        self.restarts += action is not None
-        return action
-
-    def _after(self, kind: str, progressed: bool, abandoned: bool) -> str | None:
+    def after(
+        self, kind: str, progressed: bool, abandoned: bool = False, section: str = heartbeat.STEP
+    ) -> str | None:
         """Decide what to do, and say it in a few words; None gives up.
 
         Parameters
@@ -65,15 +65,32 @@ class Restarts:
             Whether the attempt finished an epoch.
         abandoned
             Whether the child could not be killed: its device is not used again.
+        section
+            Where it was.
         """
-        if kind == OUT_OF_MEMORY:
-            smaller = halve(self.micro_batch or self.batch_size, self.batch_size)
-            if smaller is not None:
-                self.micro_batch = smaller
-                return (
-                    f"again on {self.device} with {smaller} windows at once, "
-                    f"{self.batch_size // smaller} times for a batch of {self.batch_size}"
-                )
+        smaller = self._with_less_memory(section) if kind == OUT_OF_MEMORY else None
+        action = smaller or self._after(kind, progressed, abandoned)
+        self.restarts += action is not None
+        return action
+
+    def _with_less_memory(self, section: str) -> str | None:
+        """Halve what was too large; None where it cannot be smaller."""
+        if section == heartbeat.EVALUATION:
+            before = self.evaluation_batch or EVALUATION_BATCH
+            if before == 1:
+                return None
+            self.evaluation_batch = halve(before)
+            return f"again on {self.device}, evaluating {self.evaluation_batch} windows at once"
+        before = self.micro_batch or self.batch_size
+        if before == 1:
+            return None
+        self.micro_batch = halve(before)
+        return (
+            f"again on {self.device} with {self.micro_batch} windows at once, "
+            f"{-(-self.batch_size // self.micro_batch)} times for a batch of {self.batch_size}"
+        )
+
+    def _after(self, kind: str, progressed: bool, abandoned: bool) -> str | None:
         self.without_progress = 0 if progressed else self.without_progress + 1
         if self.without_progress > self.max_restarts:
             return None
@@ -82,12 +99,10 @@ class Restarts:
         if progressed and not (self.tried_again or abandoned or kind == OUT_OF_MEMORY):
             self.tried_again = True
             return f"again on {self.device} from the last checkpoint"
-        self.device, self.micro_batch = CPU, None
+        self.device, self.micro_batch, self.evaluation_batch = CPU, None, None
         return "on to cpu from the last checkpoint"
 
 
-def halve(micro_batch: int, batch_size: int) -> int | None:
-    """Give the next smaller micro-batch that divides the batch; None below one window."""
-    if micro_batch == 1:
-        return None
-    return next(size for size in range(micro_batch // 2, 0, -1) if batch_size % size == 0)
+def halve(size: int) -> int:
+    """Give half of so many windows, rounded up; of two or more that is fewer."""
+    return (size + 1) // 2

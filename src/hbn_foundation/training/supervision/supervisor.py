@@ -21,6 +21,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
+from hbn_foundation.training.supervision.failures import ERROR, USER
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import record
@@ -29,7 +30,7 @@ from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.process import EXIT_FULL_DISK, FAILURE, RESULT, Child
 
 SECONDS_BETWEEN_LOOKS = 0.1
-ERROR, USER, FINISHED = "error", "user", "finished"
+FINISHED = "finished"
 KEPT = "stopped; what is saved is kept"
 MORE_TIME = "stopped; the same command with more max_training_time goes on"
 PAUSE = 5.0  # a longer time between two looks is a pause of this process
@@ -235,6 +236,7 @@ class Supervisor:
             device=self.restarts.device,
             deadline=self.deadline,
             micro_batch=self.restarts.micro_batch,
+            evaluation_batch=self.restarts.evaluation_batch,
             resume_from=str(point.folder) if point.folder is not None else None,
             fault=self.fault,
             faults_struck=self.incidents,
@@ -318,7 +320,7 @@ class Supervisor:
             )
         if ending.abandoned and self.restarts.device != policy.CPU:
             ABANDONED.add(self.restarts.device)
-        action = self.restarts.after(ending.kind, progressed, ending.abandoned)
+        action = self.restarts.after(ending.kind, progressed, ending.abandoned, self.beat.section)
         self._record(ending, ending.kind, action or "given up; what is saved is kept")
         if action is None:
             raise UserError(
