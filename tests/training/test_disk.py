@@ -21,7 +21,7 @@ def free(monkeypatch):
 
 def test_enough_is_enough(tmp_path, free):
     needed = disk.bytes_needed(1000, 3000, keep_last=3) + disk.SPARE
-    assert needed == 4 * 3000 + 2 * 1000 + disk.SPARE
+    assert needed == 4 * 3000 + 4 * 1000 + disk.SPARE
     free(needed)
     disk.check_space(tmp_path, 1000, 3000, 3)
     free(needed - 1)

@@ -116,6 +116,26 @@ class Checkpoint:
         return cls(load((directory / WEIGHTS_FILE).read_bytes()), metadata)
 
 
+def fitted_once(folder: Path | None, module: nn.Module, fit: Callable[[], Any]) -> None:
+    """Fit a module, or load what an earlier attempt of the same training has fitted.
+
+    Parameters
+    ----------
+    folder
+        Where what is fitted is kept; None keeps nothing.
+    module
+        Its weights and buffers are all that `fit` changes.
+    fit
+        Fits it.
+    """
+    if folder is not None and damage(folder) is None:
+        module.load_state_dict(Checkpoint.load(folder).weights)
+        return
+    fit()
+    if folder is not None:
+        Checkpoint({name: part.clone() for name, part in module.state_dict().items()}).save(folder)
+
+
 def load_encoder(checkpoint: Checkpoint) -> Encoder:
     """Load the encoder of a checkpoint, in evaluation mode, on the CPU.
 

@@ -12,18 +12,21 @@ SPARE = 64 * 1024**2  # logs, and whatever else writes there
 
 
 def bytes_needed(weights: int, state: int, keep_last: int) -> int:
-    """Bytes of `keep_last` epochs, the best, and one of each being written beside.
+    """Bytes of `keep_last` epochs, best, last, what is fitted before, and what is written beside.
+
+    A checkpoint that is replaced is there until the new one is whole: one more epoch, and one more
+    of those without a state.
 
     Parameters
     ----------
     weights
         Of a checkpoint without the state of training.
     state
-        Of one with it.
+        Of one with it, as large as it can become.
     keep_last
         Epochs kept.
     """
-    return (keep_last + 1) * state + 2 * weights
+    return (keep_last + 1) * state + 4 * weights
 
 
 def free_bytes(folder: Path) -> int:

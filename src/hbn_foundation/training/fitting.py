@@ -89,7 +89,12 @@ def fit(
         folder, params.checkpoint_every, params.keep_last, link, provenance
     )
     link.limit(params.max_training_time)
-    with Display() as display, quiet_lightning(), seeding.seeded(params.seed, seeding.TRAINING):
+    with (
+        Display() as display,
+        quiet_lightning(),
+        algorithms_as_before(),
+        seeding.seeded(params.seed, seeding.TRAINING),
+    ):
         if link.orders is None:  # nobody else draws
             link.show = display.show
         trainer = make_trainer(
@@ -180,6 +185,7 @@ def make_trainer(
         accelerator=accelerator(device),
         devices=1,
         precision=choose_precision(params.precision, accelerator(device)),
+        deterministic=params.deterministic and accelerator(device) == "cuda",
         max_epochs=params.epochs,
         check_val_every_n_epoch=params.validate_every,
         reload_dataloaders_every_n_epochs=1,
@@ -195,6 +201,19 @@ def make_trainer(
 def accelerator(device: str) -> str:
     """Lightning's name of a plan's device."""
     return "cpu" if device == "simulated" else device
+
+
+@contextmanager
+def algorithms_as_before() -> Iterator[None]:
+    """Undo what a trainer says of deterministic algorithms, which is of the whole process."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
 @contextmanager

@@ -132,6 +132,11 @@ class RunParams(Params):
     precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device computes it natively, else 32."
     )
+    deterministic: bool = Field(
+        False,
+        description="On a GPU, only algorithms that give the same bits each time, which are "
+        "slower; what has none is an error. On the CPU it is so anyway.",
+    )
     max_non_finite: int = Field(
         3, description="Batches in a row whose loss is not finite before training stops.", ge=1
     )

@@ -18,11 +18,12 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training import seeding
-from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.checkpoint import Checkpoint, fitted_once
 from hbn_foundation.training.data import Told, WindowsOfSubjects, subjects_of
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
+from hbn_foundation.training.run_folder import FITTED
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
 
@@ -121,7 +122,7 @@ def pretrain_in(
     resume_from = link.orders.resume_from if link.orders is not None else None
     loop = prepare(
         store, windows, splits, participants, encoder, objective, trainer, window,
-        link=link, refit=resume_from is None,
+        link=link, kept=Path(folder) / FITTED if link.orders is not None else None,
     )  # fmt: skip
     provenance = {
         "kind": "foundation",
@@ -161,7 +162,7 @@ def prepare(
     window: WindowParams,
     *,
     link: Link | None = None,
-    refit: bool = True,
+    kept: Path | None = None,
 ) -> PretrainingLoop:
     """Make encoder, objective and data, and fit what is fitted before the first step.
 
@@ -169,8 +170,8 @@ def prepare(
     ----------
     link
         To the supervisor, which waits for the fits.
-    refit
-        Whether to fit; weights that are to be loaded hold what was fitted.
+    kept
+        Folder of what an earlier attempt has fitted; None fits anew and keeps nothing.
 
     The others are those of `pretrain`.
     """
@@ -202,12 +203,15 @@ def prepare(
             )
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     link = link or Link()
-    if refit:
+
+    def fit_both() -> None:
         plain = data["train"].plain(256, trainer.normalisation_windows)
         batches = Told(plain, lambda: link.beat(START))
         with torch.no_grad():
             statistics = encoder.fit_normalisation(batches, positions)
             objective.fit(statistics, batches, positions)
+
+    fitted_once(kept, torch.nn.ModuleList([encoder, objective]), fit_both)
     jitter = round(objective_params.jitter_seconds * store.sfreq)
     return PretrainingLoop(
         encoder,

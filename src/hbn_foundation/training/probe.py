@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,6 +110,7 @@ def fit_probe(
     n_classes: int,
     strengths: Sequence[float],
     scaling: Scaling = "global",
+    tell: Callable[[], Any] = lambda: None,
 ) -> Probe:
     """Fit a balanced logistic regression on the training windows.
 
@@ -128,6 +129,8 @@ def fit_probe(
         Inverse regularisation strengths to choose from.
     scaling
         See `Standardiser.fit`.
+    tell
+        Called after each strength.
 
     Returns
     -------
@@ -152,6 +155,7 @@ def fit_probe(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # not converged at weak regularisation: no harm
             model.fit(inputs, labels[train])
+        tell()
         area = auroc(labels[held], _log_probabilities(model, held_inputs, n_classes))
         if best is None or area > best[0] + 1e-4:
             best = (area, strength, _copy(model))

@@ -7,7 +7,7 @@ training subjects choose. Where numbers differ within subjects the validation wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ def fit_ridge(
     strengths: Sequence[float],
     scaling: Scaling = "global",
     subjects: np.ndarray | None = None,
+    tell: Callable[[], Any] = lambda: None,
 ) -> RidgeFit:
     """Fit a ridge regression on the training windows.
 
@@ -82,6 +83,8 @@ def fit_ridge(
         See `Standardiser.fit`.
     subjects
         Subject of each window (N,). Where none has two numbers, folds of training subjects choose.
+    tell
+        Called after each fit.
 
     Returns
     -------
@@ -99,10 +102,13 @@ def fit_ridge(
     grid = sorted(strengths)
     penalties = [PENALTY / strength for strength in grid]
     if subjects is not None and _one_number_each(values[train], subjects[train]):
-        errors = list(cross_validated(inputs, targets, subjects[train], penalties))
+        errors = list(cross_validated(inputs, targets, subjects[train], penalties, tell))
     elif len(np.unique(values[held])) > 1:
-        models = (Ridge(alpha=penalty).fit(inputs, targets) for penalty in penalties)
-        errors = [nrmse(values[held], _predict(model, held_inputs, mean, sd)) for model in models]
+        errors = []
+        for penalty in penalties:
+            model = Ridge(alpha=penalty).fit(inputs, targets)
+            errors.append(nrmse(values[held], _predict(model, held_inputs, mean, sd)))
+            tell()
     else:
         grid = [grid[len(grid) // 2]]
         errors = [0.0]
@@ -113,7 +119,11 @@ def fit_ridge(
 
 
 def cross_validated(
-    inputs: np.ndarray, targets: np.ndarray, subjects: np.ndarray, penalties: Sequence[float]
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    subjects: np.ndarray,
+    penalties: Sequence[float],
+    tell: Callable[[], Any] = lambda: None,
 ) -> np.ndarray:
     """Score ridge regressions on training subjects that they have not seen, in up to five folds.
 
@@ -128,6 +138,8 @@ def cross_validated(
         Of each window (N,); two or more.
     penalties
         To be scored.
+    tell
+        Called after each fold.
 
     Returns
     -------
@@ -153,6 +165,7 @@ def cross_validated(
         for number, penalty in enumerate(penalties):
             predicted = middle + turned @ (onto / (np.maximum(values, 0) + penalty))
             squares[number] += np.square(predicted - targets[held]).sum()
+        tell()
     errors = np.sqrt(squares / len(targets)) / max(float(targets.std()), 1e-12)
     return errors.round(6)  # equals, as of constant targets, stay equal
 

@@ -25,6 +25,7 @@ from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, recor
 #: `done` and `removed` are markers: the result is stored elsewhere; the checkpoints had to go.
 RUN, LOCK, DONE, REMOVED, HISTORY = "run.json", "lock", "done", "removed", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
+FITTED = "fitted"  # what is computed before the first step, for every attempt of the run
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
 DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
 OWN_DIGEST = "metadata_sha256"
@@ -137,7 +138,7 @@ def mark_done(path: Path) -> None:
         return
     taken = in_use(path)
     (path / DONE).touch()
-    for folder in [] if taken else [*epochs_in(path), *path.glob(f"*{ASIDE}")]:
+    for folder in [] if taken else [*epochs_in(path), path / FITTED, *path.glob(f"*{ASIDE}")]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -224,7 +225,7 @@ def open_run(
         with is in use.
     """
     if resume is False:
-        return RunFolder(work_dir / run_id, identity)
+        return _new(work_dir / run_id, identity)
     if resume != "auto":
         return RunFolder(_named(work_dir, str(resume), identity), identity)
     refused = None
@@ -239,7 +240,13 @@ def open_run(
             refused = f"the unfinished run {folder.name} is not resumed: {difference}"
     if refused is not None:
         say(f"{refused}; a new one begins")
-    return RunFolder(work_dir / run_id, identity)
+    return _new(work_dir / run_id, identity)
+
+
+def _new(path: Path, identity: dict[str, Any]) -> RunFolder:
+    run = RunFolder(path, identity)
+    shutil.rmtree(path / FITTED, ignore_errors=True)  # of another run under this name
+    return run
 
 
 def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
@@ -337,7 +344,7 @@ def prune_unfinished(folders: Iterable[Path], keep: int) -> None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     aside = [path for path in folder.glob(f"*{ASIDE}") if path.is_dir()]
-    kept = [folder / name for name in (BEST, LAST) if (folder / name).is_dir()]
+    kept = [folder / name for name in (BEST, LAST, FITTED) if (folder / name).is_dir()]
     return [*epochs_in(folder), *kept, *aside]
 
 

@@ -126,6 +126,14 @@ class TrainingLoop(lightning.LightningModule):
         """Give the weights and buffers that a checkpoint of the model has."""
         return {name: value.detach().cpu() for name, value in self.state_dict().items()}
 
+    def optimised(self) -> Iterable[Tensor]:
+        """Parameters that the optimizer has, now or later."""
+        return self.parameters()
+
+    def also_kept(self) -> Iterable[Tensor]:
+        """Tensors of the state of training beside the module's own and the optimizer's."""
+        return ()
+
     def micro_batches(self, batches: list[Any]) -> list[tuple[Any, Tensor]]:
         """Cut batches into micro-batches, each with its shares of their weights."""
         parts = [part for batch in batches for part in cut(batch, self.micro_batch)]

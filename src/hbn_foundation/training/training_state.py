@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.run_folder import STATE
+
+if TYPE_CHECKING:
+    from hbn_foundation.training.training_loop import TrainingLoop
 
 TREE = "tree"
 TENSOR, TUPLE, PAIRS = "__tensor__", "__tuple__", "__pairs__"
@@ -124,8 +126,12 @@ class CheckpointFolders(CheckpointIO):
         """Checkpoints are removed by who makes them."""
 
 
-def largest_size(module: torch.nn.Module) -> tuple[int, int]:
-    """Bytes of a module's checkpoint, and of one with AdamW's two moments beside."""
-    weights = sum(part.numel() * part.element_size() for part in module.state_dict().values())
-    moments = 2 * sum(part.numel() * part.element_size() for part in module.parameters())
-    return weights, weights + moments
+def largest_size(loop: TrainingLoop) -> tuple[int, int]:
+    """Bytes of a training's best checkpoint, and of an epoch's with the largest state beside."""
+    moments = 2 * _bytes(loop.optimised())  # of AdamW
+    state = _bytes(loop.state_dict().values()) + moments + _bytes(loop.also_kept())
+    return _bytes(loop.exported().values()), state
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(part.numel() * part.element_size() for part in tensors)

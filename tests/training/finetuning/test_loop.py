@@ -24,10 +24,12 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.training import fitting
+from hbn_foundation.training.finetuning import probe_start
 from hbn_foundation.training.finetuning.finetuning import finetune_in, prepare
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.finetuning.prediction import load_finetuned
-from hbn_foundation.training.run_folder import BEST, RunFolder
+from hbn_foundation.training.run_folder import BEST, FITTED, WEIGHTS, RunFolder
 from hbn_foundation.training.supervision.link import Link, Orders
 
 EVERYTHING = {
@@ -231,6 +233,79 @@ def gradient(loop, batches):
         loop.outcome(part, share).loss.backward()
     found = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
     return torch.cat(found).double()
+
+
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_the_disk_estimate_is_what_the_largest_checkpoints_take(
+    short_run, data, tmp_path, monkeypatch, name
+):
+    """The average of the weights, moments of all blocks, and the best weights of a phase too."""
+    asked = []
+    monkeypatch.setattr(fitting, "check_space", lambda _, *sizes: asked.extend(sizes))
+    groups = {} if name == "plain" else EVERYTHING
+    tune_until(short_run[0], data, tmp_path, None, **{**groups, "plan": {"phase1_epochs": 1}})
+
+    def size(folder):
+        return sum(path.stat().st_size for path in folder.iterdir())
+
+    weights, state, keep_last = asked
+    epochs = [size(path) for path in tmp_path.glob("epoch-*")]
+    headers = 100_000  # names and numbers in the files' headers
+    assert state - headers < max(epochs) < state + headers
+    for part in (BEST, FITTED):
+        assert size(tmp_path / part) < weights + headers
+    assert keep_last == 3
+
+
+def fits_of(monkeypatch):
+    """Count how often a head's start is solved."""
+    solved = []
+    solve = probe_start._solve
+    monkeypatch.setattr(
+        probe_start, "_solve", lambda *given: solved.append(len(solved)) or solve(*given)
+    )
+    return solved
+
+
+def test_what_is_fitted_before_the_first_step_is_fitted_once(
+    short_run, data, tmp_path, monkeypatch, wholes
+):
+    """Killed before the first epoch was whole, and again later: bitwise the same all the same."""
+    solved = fits_of(monkeypatch)
+    for last in (len(wholes["plain"][2]) // 3, len(wholes["plain"][2]) // 2):
+        with pytest.raises(Killed):
+            tune_until(short_run[0], data, tmp_path, last)
+    again = tune_until(short_run[0], data, tmp_path, None)
+    assert solved == [0]
+    assert "start" not in again[2]
+    check_the_same(again, wholes["plain"])
+
+
+def test_damaged_fits_are_made_again(short_run, data, tmp_path, monkeypatch, wholes):
+    solved = fits_of(monkeypatch)
+    with pytest.raises(Killed):
+        tune_until(short_run[0], data, tmp_path, len(wholes["plain"][2]) // 3)
+    (tmp_path / FITTED / WEIGHTS).write_bytes(b"half of")
+    again = tune_until(short_run[0], data, tmp_path, None)
+    assert solved == [0, 1]
+    assert same(again[0].weights, wholes["plain"][0].weights)
+
+
+@pytest.mark.parametrize("label", [{}, AGE])
+def test_a_head_is_solved_with_beats_between_the_parts(
+    short_run, data, tmp_path, monkeypatch, label
+):
+    """One for each strength or fold: a long fit is no silence, and a hang in one of them is."""
+    beats = {}
+    solve = probe_start._solve
+
+    def noted(*given):
+        tell = given[-1]
+        return solve(*given[:-1], lambda: beats.update(n=beats.get("n", 0) + 1) or tell())
+
+    monkeypatch.setattr(probe_start, "_solve", noted)
+    loop_of(short_run, data, label=label)
+    assert beats["n"] >= 5
 
 
 STILL = {"hide_probability": 0.0, "label_smoothing": 0.1, "l2_sp": 0.1}

@@ -190,7 +190,7 @@ def test_phases_are_told_and_every_epoch_has_its_norms(short_run, data, tmp_path
         assert history[name].notna().all(), name
     for name in ("f1", "balanced_accuracy", "auroc", "accuracy"):
         assert history[f"train_{name}"].between(0, 1).all()
-    assert (history["gap"] == history["validation_loss"] - history["train_loss"]).all()
+    assert (history["gap"] == history["validation_loss"] - history["train_plain_loss"]).all()
     assert history["trainable"].tolist() == ["head"] * 2 + [",".join(NAMES)] * 2
     for kind in ("gradient", "update"):
         for name in NAMES:

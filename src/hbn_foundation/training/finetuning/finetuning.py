@@ -17,7 +17,7 @@ import pandas as pd
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.params import MAIN, HeadParams
-from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.checkpoint import Checkpoint, fitted_once
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
@@ -28,6 +28,7 @@ from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, 
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.pretraining import library_versions, threads
+from hbn_foundation.training.run_folder import FITTED
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
 
@@ -131,7 +132,7 @@ def finetune_in(
     )
     loop = prepare(
         checkpoint, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
-        extras=extras, link=link,
+        extras=extras, link=link, kept=Path(folder) / FITTED if orders is not None else None,
     )  # fmt: skip
     parent = checkpoint.metadata
     provenance = {
@@ -191,8 +192,12 @@ def prepare(
     *,
     extras: Extras = PLAIN,
     link: Link | None = None,
+    kept: Path | None = None,
 ) -> FineTuningLoop:
-    """Make model, plan, curve and data; parameters as for `finetune`, targets by name."""
+    """Make model, plan, curve and data; parameters as for `finetune`, targets by name.
+
+    What is fitted before the first step is read from the folder `kept`, or left there.
+    """
     import torch
 
     from hbn_foundation.training.finetuning import model_making
@@ -221,9 +226,10 @@ def prepare(
         for name in ("train", "validation")
     }
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    model_making.fit_model(
-        model, store, data, trainer.probe_windows, positions, targets, lambda: link.beat(START)
-    )
+    most = trainer.probe_windows
+    fitted_once(kept, model, lambda: model_making.fit_model(
+        model, store, data, most, positions, targets, lambda: link.beat(START)
+    ))  # fmt: skip
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if plan.from_scratch:
         rates = for_scratch(rates)

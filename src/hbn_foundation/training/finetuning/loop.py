@@ -246,6 +246,14 @@ class FineTuningLoop(TrainingLoop):
         """Set the next step's rates, which the schedule has set by the curve as it was."""
         self.curve.set_rates(self.trainer.optimizers[0].param_groups, self.global_step)
 
+    def optimised(self) -> Iterable[Tensor]:
+        """Parameters of the model; an average of them is not optimised."""
+        return self.model.parameters()
+
+    def also_kept(self) -> Iterable[Tensor]:
+        """Best weights of a phase, from which the next one may begin."""
+        return [part for model in self.remembered().values() for part in model.values()]
+
     def remembered(self) -> dict[str, dict[str, Tensor]]:
         """Copy the weights, and their average where one is kept."""
         models = {"model": self.model, "average": self.average_model}

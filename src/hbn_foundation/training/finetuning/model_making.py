@@ -125,7 +125,7 @@ def fit_model(
     targets
         By name, the main one first.
     tell
-        Called after each batch.
+        Called after each batch, and as a head's start is solved.
     """
     training = data["train"]
     if isinstance(model.input, VoltageInput):
@@ -143,7 +143,7 @@ def fit_model(
             column = training.targets[:, number]
             head.fit_prior(column[~column.isnan()])
     fit_attenuation(model, training, batches["train"], positions)
-    start_from_probes(model, data, batches, positions, targets)
+    start_from_probes(model, data, batches, positions, targets, tell)
 
 
 @torch.no_grad()

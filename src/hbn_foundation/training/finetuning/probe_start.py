@@ -9,7 +9,7 @@ of the training subjects may (`HeadParams.strength_by`), as a dozen validation s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def start_from_probes(
     batches: Mapping[str, Iterable[Any]],
     positions: Tensor,
     targets: Mapping[str, WindowTargets],
+    tell: Callable[[], Any] = lambda: None,
 ) -> dict[str, float | None]:
     """Set the linear heads that begin at a probe; other heads stay as they are.
 
@@ -50,6 +51,8 @@ def start_from_probes(
         (C, 3).
     targets
         By name, in the order of the columns of `data[…].targets`.
+    tell
+        Called after each part of the solutions.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def start_from_probes(
     return {
         name: _solve(head, np.concatenate(features[name]), columns[name], np.array(splits),
                      np.concatenate(subjects),
-                     None if targets[name].is_regression else len(targets[name].names))
+                     None if targets[name].is_regression else len(targets[name].names), tell)
         for name, head in heads.items()
     }  # fmt: skip
 
@@ -96,6 +99,7 @@ def _solve(
     splits: np.ndarray,
     subjects: np.ndarray,
     n_classes: int | None,
+    tell: Callable[[], Any],
 ) -> float | None:
     """Set one head; return the strength, None where the sample tells nothing."""
     known = ~np.isnan(values)
@@ -104,9 +108,10 @@ def _solve(
     features, values, splits = features[known], values[known], splits[known]
     if n_classes is None:
         groups = subjects[known] if head.params.strength_by == "folds" else None
-        found: Any = fit_ridge(features, values, splits, STRENGTHS, subjects=groups)
+        found: Any = fit_ridge(features, values, splits, STRENGTHS, subjects=groups, tell=tell)
     else:
-        found = fit_probe(features, values.astype(np.int64), splits, n_classes, STRENGTHS)
+        labels = values.astype(np.int64)
+        found = fit_probe(features, labels, splits, n_classes, STRENGTHS, tell=tell)
     weights, offsets = found.linear_map()
     assert isinstance(head.output, LinearOutput)
     head.output.linear.weight.copy_(torch.from_numpy(weights))
