@@ -23,6 +23,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import hbn_foundation  # noqa: F401 - before torch, which reads how its threads are to wait
+
+# isort: split
 import numpy as np
 import pandas as pd
 import torch

@@ -26,6 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hbn_foundation  # noqa: F401 - before torch, which reads how its threads are to wait
+
+# isort: split
 import numpy as np
 import pandas as pd
 import torch
@@ -60,7 +63,9 @@ FAULTS: dict[str, tuple[str, list[str], set[str]]] = {
     "crash": ("crash@3", ["died"], {"cpu"}),
     "kill": ("kill@3", ["died"], {"cpu"}),
     "exit": ("exit@3", ["no_result"], {"cpu"}),
+    "cuda": ("cuda@3", ["device_error"], {"cpu"}),
     "oom": ("oom@3", ["out_of_memory"] * 2, {"simulated"}),
+    "oom_evaluation": ("oom_evaluation@3", ["out_of_memory"] * 2, {"simulated"}),
     "nan_once": ("nan@11", [], {"simulated"}),  # in the second epoch, as the two below
     "nan": ("nan@11*1", ["error"], {"simulated"}),  # that is, from there on
     "error": ("error@11", ["error"], {"simulated"}),
@@ -168,7 +173,7 @@ def try_fault(kind: str, data: tuple[Any, ...], work_dir: Path) -> tuple[Any, ..
 
 def stopped_as_specified(error: str | None, folder: Path) -> bool:
     """Tell whether an error surfaced, once, and the epoch before it is kept whole."""
-    whole = damage(folder / "epoch-000") is None and damage(folder / "best") is None
+    whole = damage(folder / "epoch-001") is None and damage(folder / "best") is None
     return error is not None and "step" in error.splitlines()[0] and whole
 
 

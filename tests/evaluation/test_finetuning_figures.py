@@ -31,7 +31,7 @@ def rates(epochs: int = 8, join: int = 3) -> pd.DataFrame:
 
 def history(epochs: int = 10) -> pd.DataFrame:
     number = np.arange(epochs)
-    table = pd.DataFrame({"epoch": number, "train_loss": 0.7 * 0.8**number})
+    table = pd.DataFrame({"epoch": number + 1, "train_loss": 0.7 * 0.8**number})
     table["validation_loss"] = 0.7 * 0.9**number
     table["auroc"], table["f1"] = 0.9 - 0.4 * 0.7**number, 0.85 - 0.4 * 0.7**number
     table["fisher_ratio"] = 0.1 * number

@@ -25,7 +25,7 @@ def scored(toy, pretrained, quick):
 
 def history(losses, **columns) -> pd.DataFrame:
     n = len(losses)
-    table = {"epoch": range(n), "train_loss": losses, "validation_loss": losses,
+    table = {"epoch": range(1, n + 1), "train_loss": losses, "validation_loss": losses,
              "learning_rate": 1e-3, "seconds": 60.0}  # fmt: skip
     return pd.DataFrame({**table, **columns})
 

@@ -26,6 +26,22 @@ def test_a_dense_net_is_averaged_around_each_direction():
     assert 1.5 < effective.min() < effective.max() < 7
 
 
+@pytest.mark.parametrize("n_whitened", [0, 8])
+def test_components_are_in_single_precision_under_autocast(n_whitened):
+    """Small differences of large signals, which eight bits of a mantissa would lose."""
+    torch.manual_seed(0)
+    components = SpatialComponents(6, 16, 2.0, n_whitened)
+    mask = torch.ones(3, 19, dtype=torch.bool)
+    signals = 100 + torch.randn(3, 19, 50)
+    wanted = components(signals, POSITIONS, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = components(signals, POSITIONS, mask)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, wanted)
+    found.sum().backward()
+    assert components.mix.weight.grad is not None
+
+
 def test_at_the_10_20_electrodes_the_map_is_nearly_the_identity():
     weights = VirtualElectrodes(40.0).weights(POSITIONS, torch.ones(1, 19, dtype=torch.bool))
     assert weights[0].diagonal().min() > 0.97

@@ -61,6 +61,21 @@ def test_flat_wild_broken_and_hidden_channels_are_not_used(window_gain):
     assert not signals[~mask].any()
 
 
+def test_the_typical_level_is_the_median_of_the_usable_channels():
+    """Of an even number the lower one; `nanmedian` is refused where all is to be deterministic."""
+    volts = some_volts(64, 1) * torch.logspace(-0.3, 0.3, 64)[:, None, None]
+    given = torch.rand(64, N_CHANNELS) > 0.4
+    made = some_input(wild=2.0)
+    _, usable = made(volts, given)
+    signals = (volts - volts.mean(-1, keepdim=True)) / SCALES[:, None]
+    level = signals.abs().mean(-1)
+    typical = level.masked_fill(~given, torch.nan).nanmedian(1, keepdim=True).values
+    assert torch.equal(usable, given & (level <= 2.0 * typical))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "nanmedian", None)
+        made(volts, given)
+
+
 def test_a_gain_of_the_whole_window_is_taken_out_where_that_is_wanted():
     volts = some_volts()
     plain, gained = some_input(), some_input(window_gain=True)

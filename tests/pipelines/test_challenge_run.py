@@ -108,7 +108,7 @@ def test_checkpoints_name_what_they_are_made_from(project):
         tokens = metadata["parameters"]["encoder"]["tokens"]
         assert tokens == (["band", "time"] if name == "challenge1" else ["band"])
         history = pd.read_csv(newest(project, f"06_models/{name}_history.csv"))
-        assert history["epoch"].tolist() == [0, 1]
+        assert history["epoch"].tolist() == [1, 2]
         assert newest(project, f"06_models/{name}_incidents.jsonl").read_text() == ""
         assert newest(project, f"08_reporting/{name}_lr_preview.png").read_bytes()[1:4] == b"PNG"
     assert "challenge1.predictions" in (project.root / "challenge1.log").read_text()

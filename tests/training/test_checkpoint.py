@@ -16,6 +16,7 @@ from hbn_foundation.training.checkpoint import (
     load_encoder,
     random_encoder,
 )
+from hbn_foundation.training.run_folder import OWN_DIGEST, own_digest
 
 
 @pytest.fixture
@@ -66,14 +67,35 @@ def test_other_damage_is_refused(checkpoint, tmp_path):
         Checkpoint.load(tmp_path / "nothing")
     folder = checkpoint.save(tmp_path / "c")
     metadata = json.loads((folder / METADATA_FILE).read_text())
-    for version in (2, None, "1"):
+    for version in (3, None, "1"):
         (folder / METADATA_FILE).write_text(json.dumps({**metadata, "format_version": version}))
-        with pytest.raises(UserError, match=f"checkpoint format {version!r}; this program reads 1"):
+        with pytest.raises(
+            UserError, match=f"checkpoint format {version!r}; this program reads 1 and 2"
+        ):
             Checkpoint.load(folder)
     for text in ("{", "[]", ""):
         (folder / METADATA_FILE).write_text(text)
         with pytest.raises(UserError, match="not a JSON object"):
             Checkpoint.load(folder)
+
+
+def test_epochs_of_the_older_format_are_counted_from_1(checkpoint, tmp_path):
+    """Before, the first epoch was 0: in the best one, by device, and of an incident."""
+    before = {
+        "best_epoch": 0,
+        "epochs_by_device": {"cuda": [0], "cpu": [1, 2]},
+        "incidents": [{"kind": "silent", "epoch": 1}],
+    }
+    folder = Checkpoint(checkpoint.weights, before).save(tmp_path / "c")
+    metadata = json.loads((folder / METADATA_FILE).read_text()) | {"format_version": 1}
+    metadata[OWN_DIGEST] = own_digest(metadata)
+    (folder / METADATA_FILE).write_text(json.dumps(metadata))
+    read = Checkpoint.load(folder)
+    assert read.metadata["best_epoch"] == 1
+    assert read.metadata["epochs_by_device"] == {"cuda": [1], "cpu": [2, 3]}
+    assert read.metadata["incidents"] == [{"kind": "silent", "epoch": 2}]
+    again = Checkpoint.load(read.save(tmp_path / "again"))
+    assert again.metadata["best_epoch"] == 1
 
 
 def test_weights_that_do_not_fit_are_named(checkpoint):

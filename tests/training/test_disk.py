@@ -32,15 +32,15 @@ def test_enough_is_enough(tmp_path, free):
 
 
 def test_what_is_there_already_need_not_fit_again(tmp_path, free):
-    (tmp_path / "epoch-000").mkdir()
-    (tmp_path / "epoch-000" / "weights").write_bytes(b"0" * 3000)
+    (tmp_path / "epoch-001").mkdir()
+    (tmp_path / "epoch-001" / "weights").write_bytes(b"0" * 3000)
     free(disk.bytes_needed(1000, 3000, 3) + disk.SPARE - 3000)
     disk.check_space(tmp_path, 1000, 3000, 3)
 
 
 def test_what_is_put_aside_is_not_used_again(tmp_path, free):
-    (tmp_path / "epoch-000.damaged").mkdir()
-    (tmp_path / "epoch-000.damaged" / "weights").write_bytes(b"0" * 3000)
+    (tmp_path / "epoch-001.damaged").mkdir()
+    (tmp_path / "epoch-001.damaged" / "weights").write_bytes(b"0" * 3000)
     free(disk.bytes_needed(1000, 3000, 3) + disk.SPARE - 3000)
     with pytest.raises(UserError):
         disk.check_space(tmp_path, 1000, 3000, 3)

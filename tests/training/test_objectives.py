@@ -188,7 +188,7 @@ def test_task_classification_learns_and_its_control_does_not(store, windows, spl
     checkpoint, history = controls[0]
     assert history["trivial_accuracy"].eq(0.5).all()  # permuted inside the split
     # the evaluation meets the labels that the training met
-    best = history.iloc[checkpoint.metadata["best_epoch"]]
+    best = history.iloc[checkpoint.metadata["best_epoch"] - 1]
     scores = pretext_scores(checkpoint, store, windows, ["5", "6"])
     assert scores["loss"] == pytest.approx(best["validation_loss"], rel=1e-4)
     few = pretext_scores(checkpoint, store, windows[windows["start"] < 2000], ["5", "6"])

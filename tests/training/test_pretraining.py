@@ -28,7 +28,7 @@ def folders(run_folder):
 
 def test_the_history_has_a_row_per_epoch(short_run):
     _, history, _ = short_run
-    assert history["epoch"].tolist() == [0, 1]
+    assert history["epoch"].tolist() == [1, 2]
     expected = {
         "train_loss",
         "validation_loss",
@@ -56,7 +56,7 @@ def test_the_checkpoint_says_where_it_comes_from(short_run, store, splits):
     assert metadata["training_subjects"] == ["0", "1", "2", "3", "4"]
     assert metadata["validation_subjects"] == ["5", "6"]
     assert metadata["store_fingerprint"] == store.fingerprint
-    assert metadata["best_epoch"] == int(history["validation_loss"].idxmin())
+    assert metadata["best_epoch"] == int(history["validation_loss"].idxmin()) + 1
     assert metadata["scores"]["validation_loss"] == history["validation_loss"].min()
     assert (metadata["sfreq"], metadata["n_samples"]) == (100.0, 200)
     assert metadata["parameters"]["trainer"]["epochs"] == 2
@@ -66,7 +66,7 @@ def test_the_checkpoint_says_where_it_comes_from(short_run, store, splits):
     assert metadata["stopped"] == "all epochs"
     assert metadata["parent_version"] is None
     assert {"python", "torch", "hbn-foundation"} <= set(metadata["versions"])
-    assert folders(folder) == ["best", "epoch-000", "epoch-001"]
+    assert folders(folder) == ["best", "epoch-001", "epoch-002"]
 
 
 def test_the_same_seed_gives_the_same_weights(short_run, store, windows, splits, tmp_path):
@@ -113,9 +113,9 @@ def test_band_completion_learns(store, windows, splits, tmp_path):
 def test_checkpoints_are_thinned_and_validation_skipped(store, windows, splits, tmp_path):
     trainer = {**SHORT, "epochs": 6, "keep_last": 2, "validate_every": 3, "checkpoint_every": 2}
     checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
-    assert folders(tmp_path) == ["best", "epoch-003", "epoch-005"]
+    assert folders(tmp_path) == ["best", "epoch-004", "epoch-006"]
     assert history["validation_loss"].notna().tolist() == [False, False, True] * 2
-    assert checkpoint.metadata["best_epoch"] in (2, 5)
+    assert checkpoint.metadata["best_epoch"] in (3, 6)
 
 
 def test_training_stops_when_validation_no_longer_improves(
@@ -125,7 +125,7 @@ def test_training_stops_when_validation_no_longer_improves(
     trainer = {**SHORT, "epochs": 30, "early_stopping_patience": 1, "learning_rate": 0.3}
     checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert len(history) < 30
-    assert len(history) == checkpoint.metadata["best_epoch"] + 2
+    assert len(history) == checkpoint.metadata["best_epoch"] + 1
     assert checkpoint.metadata["stopped"] == "no better validation for 1 validations"
     line = f"training stopped after epoch {len(history)} of 30: no better validation for 1"
     assert line in caplog.text
@@ -137,7 +137,7 @@ def test_training_stops_when_the_time_is_up(store, windows, splits, tmp_path, ca
     trainer["early_stopping_patience"] = 10_000
     checkpoint, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert 0 < len(history) < 1000
-    assert checkpoint.metadata["best_epoch"] < len(history)
+    assert checkpoint.metadata["best_epoch"] <= len(history)
     assert checkpoint.metadata["stopped"] == "time limit, max_training_time 3 s"
     assert "of 10000: time limit" in caplog.text
 
@@ -146,11 +146,11 @@ def test_without_a_validation_the_last_weights_are_kept(store, windows, splits, 
     trainer = {**SHORT, "max_training_time": 0.001}
     checkpoint, history = run(store, windows, splits, tmp_path / "a", trainer=trainer)
     assert len(history) == 1
-    assert checkpoint.metadata["best_epoch"] == 0
+    assert checkpoint.metadata["best_epoch"] == 1
     trainer = {**SHORT, "validate_every": 5}
     checkpoint, history = run(store, windows, splits, tmp_path / "b", trainer=trainer)
     assert history["validation_loss"].isna().all()
-    assert checkpoint.metadata["best_epoch"] == 1
+    assert checkpoint.metadata["best_epoch"] == 2
 
 
 def test_accumulation_takes_fewer_steps(store, windows, splits, tmp_path):
@@ -192,7 +192,7 @@ def test_a_checkpoint_embeds_another_montage(short_run):
 def test_pretext_scores_are_those_of_the_best_epoch(short_run, store, windows):
     checkpoint, history, _ = short_run
     scores = pretext_scores(checkpoint, store, windows, ["5", "6"])
-    best = history.iloc[checkpoint.metadata["best_epoch"]]
+    best = history.iloc[checkpoint.metadata["best_epoch"] - 1]
     assert scores["n_windows"] == 80
     assert scores["loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
     assert scores["trivial_copy"] == pytest.approx(best["trivial_copy"], rel=1e-5)

@@ -145,7 +145,7 @@ def test_the_sections_are_told(whole):
 
 
 def test_only_so_many_epochs_are_kept(whole):
-    assert [path.name for path in RunFolder(whole[3], {}).epochs()] == ["epoch-001", "epoch-002"]
+    assert [path.name for path in RunFolder(whole[3], {}).epochs()] == ["epoch-002", "epoch-003"]
 
 
 def test_dead_after_the_last_checkpoint_it_only_reports(train, whole, tmp_path):
@@ -192,18 +192,18 @@ def test_asked_to_stop_as_patience_ends_it_has_ended(train, tmp_path, monkeypatc
 def test_a_truncated_checkpoint_costs_one_epoch(train, whole, tmp_path, name):
     checkpoint, _, _, path = whole
     shutil.copytree(path, tmp_path / "run")
-    damaged = tmp_path / "run" / "epoch-002" / name
+    damaged = tmp_path / "run" / "epoch-003" / name
     os.truncate(damaged, damaged.stat().st_size * 2 // 3)
     again, _, sections = train(tmp_path / "run")
     assert same(again, checkpoint)
-    assert (tmp_path / "run" / "epoch-002.damaged").exists()
+    assert (tmp_path / "run" / "epoch-003.damaged").exists()
     assert [section for section, _ in itertools.groupby(sections)].count("first_step") == 1
 
 
 def test_with_all_damaged_it_begins_anew(train, whole, tmp_path):
     checkpoint, history, _, path = whole
     shutil.copytree(path, tmp_path / "run")
-    for folder in ("epoch-001", "epoch-002", BEST):
+    for folder in ("epoch-002", "epoch-003", BEST):
         os.truncate(tmp_path / "run" / folder / WEIGHTS, 100)
     again, history_again, _ = train(tmp_path / "run")
     assert same(again, checkpoint)
@@ -214,12 +214,12 @@ def test_with_all_damaged_it_begins_anew(train, whole, tmp_path):
 def test_killed_between_an_epoch_and_its_best(train, whole, tmp_path):
     """Of the last epoch: nothing is left to train, and its weights are the best all the same."""
     checkpoint, history, sections, _ = whole
-    assert checkpoint.metadata["best_epoch"] == 2
+    assert checkpoint.metadata["best_epoch"] == 3
     last = max(n for n, section in enumerate(sections) if section == "checkpoint")
     with pytest.raises(Killed):
         train(tmp_path / "run", last=last)
     assert RunFolder(tmp_path / "run", {}).newest()[1] == 3
-    assert Checkpoint.load(tmp_path / "run" / BEST).metadata["best_epoch"] == 1
+    assert Checkpoint.load(tmp_path / "run" / BEST).metadata["best_epoch"] == 2
     again, history_again, sections_again = train(tmp_path / "run")
     assert same(again, checkpoint)
     assert same_history(history_again, history)
@@ -230,13 +230,13 @@ def test_the_best_of_an_epoch_that_is_trained_anew_is_not_kept(train, whole, tmp
     """As on another device, where the epoch does not come out as well."""
     folder = tmp_path / "run"
     shutil.copytree(whole[3], folder)
-    shutil.rmtree(folder / "epoch-002")
+    shutil.rmtree(folder / "epoch-003")
     real = PretrainingLoop.monitored
     monkeypatch.setattr(PretrainingLoop, "monitored", lambda loop: real(loop) + 100)
     again, history, _ = train(folder)
-    assert history["epoch"].tolist() == [0, 1, 2]
-    assert again.metadata["best_epoch"] == 1
-    assert same(again, Checkpoint.load(folder / "epoch-001"))
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert again.metadata["best_epoch"] == 2
+    assert same(again, Checkpoint.load(folder / "epoch-002"))
 
 
 def test_before_its_first_new_epoch_history_and_best_are_those_it_goes_on_from(
@@ -244,19 +244,19 @@ def test_before_its_first_new_epoch_history_and_best_are_those_it_goes_on_from(
 ):
     folder = tmp_path / "run"
     shutil.copytree(whole[3], folder)
-    shutil.rmtree(folder / "epoch-002")
+    shutil.rmtree(folder / "epoch-003")
     first_step = 1 + whole[2].index("first_step")
     with pytest.raises(Killed):
         train(folder, last=first_step)
     checkpoint, history = final_checkpoint(folder, "time limit")
-    assert history["epoch"].tolist() == [0, 1]
-    assert same(checkpoint, Checkpoint.load(folder / "epoch-001"))
+    assert history["epoch"].tolist() == [1, 2]
+    assert same(checkpoint, Checkpoint.load(folder / "epoch-002"))
 
 
 def test_a_lost_best_is_replaced_by_its_epoch(train, tmp_path):
     """Which is not the newest."""
     checkpoint, *_ = train(tmp_path / "run", trainer=STANDING_STILL)
-    assert checkpoint.metadata["best_epoch"] == 0
+    assert checkpoint.metadata["best_epoch"] == 1
     shutil.rmtree(tmp_path / "run" / BEST)
     again, *_ = train(tmp_path / "run", trainer=STANDING_STILL)
     assert same(again, checkpoint)
@@ -274,12 +274,12 @@ def test_a_lost_best_is_replaced_by_the_best_that_is_left(train, tmp_path):
     trainer = {**STANDING_STILL, "early_stopping_patience": 3}
     train(tmp_path / "run", trainer=trainer)
     assert [path.name for path in RunFolder(tmp_path / "run", {}).epochs()] == [
-        "epoch-002", "epoch-003"
+        "epoch-003", "epoch-004"
     ]  # fmt: skip
     shutil.rmtree(tmp_path / "run" / BEST)
-    shutil.rmtree(tmp_path / "run" / "epoch-003")
+    shutil.rmtree(tmp_path / "run" / "epoch-004")
     again, history, _ = train(tmp_path / "run", trainer=trainer)
-    assert again.metadata["best_epoch"] == 2
+    assert again.metadata["best_epoch"] == 3
     assert again.metadata["monitored"] == history["validation_loss"][2]
 
 
@@ -289,14 +289,14 @@ def test_a_best_that_was_being_replaced_is_found(train, tmp_path):
     checkpoint, *_ = train(tmp_path / "run", trainer=trainer)
     (tmp_path / "run" / BEST).rename(tmp_path / "run" / ".best.0f0f0f0f.old")
     again, *_ = train(tmp_path / "run", trainer=trainer)
-    assert again.metadata["best_epoch"] == checkpoint.metadata["best_epoch"] == 0
+    assert again.metadata["best_epoch"] == checkpoint.metadata["best_epoch"] == 1
     assert same(again, checkpoint)
 
 
 def test_what_a_killed_process_was_writing_is_removed(train, whole, tmp_path):
     shutil.copytree(whole[3], tmp_path / "run")
-    for name in (".epoch-002.0f0f0f0f", ".best.0f0f0f0f", ".best.0f0f0f0f.old"):
-        shutil.copytree(tmp_path / "run" / "epoch-001", tmp_path / "run" / name)
+    for name in (".epoch-003.0f0f0f0f", ".best.0f0f0f0f", ".best.0f0f0f0f.old"):
+        shutil.copytree(tmp_path / "run" / "epoch-002", tmp_path / "run" / name)
     train(tmp_path / "run")
     assert not list((tmp_path / "run").glob(".*"))
 
@@ -329,13 +329,13 @@ def test_without_a_validated_epoch_the_last_whole_one_is_left(train, tmp_path):
         train(tmp_path / "run", last=16, trainer=trainer)
     assert RunFolder(tmp_path / "run", {}).newest()[1] == 1
     checkpoint, history = final_checkpoint(tmp_path / "run", "time limit")
-    assert checkpoint.metadata["best_epoch"] == 0
+    assert checkpoint.metadata["best_epoch"] == 1
     assert len(history) == 1
     with pytest.raises(Killed):  # a second time, before another epoch is whole
         train(tmp_path / "run", last=3, trainer=trainer)
     assert same(final_checkpoint(tmp_path / "run", "time limit")[0], checkpoint)
     again, *_ = train(tmp_path / "run", trainer=trainer)
-    assert again.metadata["best_epoch"] == 2
+    assert again.metadata["best_epoch"] == 3
     assert not (tmp_path / "run" / LAST).exists()
 
 
@@ -365,7 +365,7 @@ def test_asked_to_stop_between_two_checkpoints_the_last_whole_epoch_is_kept(
     monkeypatch.undo()
     again, history, _ = train(tmp_path / "run", trainer=trainer)
     assert same(again, undisturbed)
-    assert history["epoch"].tolist() == list(range(6))
+    assert history["epoch"].tolist() == list(range(1, 7))
 
 
 def test_with_another_number_of_threads_it_goes_on_and_says_so(train, whole, tmp_path, caplog):
@@ -373,7 +373,7 @@ def test_with_another_number_of_threads_it_goes_on_and_says_so(train, whole, tmp
     caplog.set_level("INFO")
     _, history, _, path = whole
     shutil.copytree(path, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "epoch-002")
+    shutil.rmtree(tmp_path / "run" / "epoch-003")
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -385,6 +385,6 @@ def test_with_another_number_of_threads_it_goes_on_and_says_so(train, whole, tmp
     for column in ("train_loss", "validation_loss"):
         assert again[column].tolist() == pytest.approx(history[column].tolist(), rel=1e-3)
     caplog.clear()
-    shutil.rmtree(tmp_path / "run" / "epoch-002")
+    shutil.rmtree(tmp_path / "run" / "epoch-003")
     train(tmp_path / "run")
     assert "going on with" not in caplog.text

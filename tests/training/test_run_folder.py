@@ -93,9 +93,9 @@ def test_killed_before_its_first_beat(run):
 
 def test_the_newest_is_by_number(run):
     for number in (0, 998, 999, 1000):
-        save(run.path / f"epoch-{number:03d}", b"abc")
-    assert run.newest() == (run.path / "epoch-1000", 1001)
-    (run.path / ".epoch-1001.4f4f").mkdir()  # was being written
+        save(run.path / f"epoch-{number + 1:03d}", b"abc")
+    assert run.newest() == (run.path / "epoch-1010", 1001)
+    (run.path / ".epoch-1011.4f4f").mkdir()  # was being written
     assert run.newest()[1] == 1001
 
 
@@ -104,18 +104,18 @@ def test_the_newest_is_by_number(run):
 def test_a_file_cut_at_any_byte_is_seen(tmp_path_factory, name, data):
     run = RunFolder(tmp_path_factory.mktemp("runs") / "one", IDENTITY)
     for number in range(3):
-        save(run.path / f"epoch-{number:03d}", b"some weights" * 9)
-    path = run.path / "epoch-002" / name
+        save(run.path / f"epoch-{number + 1:03d}", b"some weights" * 9)
+    path = run.path / "epoch-003" / name
     length = data.draw(st.integers(0, path.stat().st_size - 1))
     os.truncate(path, length)
-    assert run.newest() == (run.path / "epoch-001", 2)
-    assert (run.path / "epoch-002.damaged" / name).stat().st_size == length
+    assert run.newest() == (run.path / "epoch-002", 2)
+    assert (run.path / "epoch-003.damaged" / name).stat().st_size == length
     run.close()
 
 
 @given(st.sampled_from([WEIGHTS, STATE]), st.data())
 def test_a_bit_turned_anywhere_is_seen(tmp_path_factory, name, data):
-    folder = tmp_path_factory.mktemp("runs") / "epoch-000"
+    folder = tmp_path_factory.mktemp("runs") / "epoch-001"
     save(folder, b"some weights" * 9)
     content = bytearray((folder / name).read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -124,34 +124,34 @@ def test_a_bit_turned_anywhere_is_seen(tmp_path_factory, name, data):
 
 
 def test_altered_metadata_are_damage(run):
-    save(run.path / "epoch-000", b"a", flag=True)
-    text = (run.path / "epoch-000" / METADATA).read_text()
-    (run.path / "epoch-000" / METADATA).write_text(text.replace("true", "false"))
-    assert damage(run.path / "epoch-000") == "metadata.json is damaged"
+    save(run.path / "epoch-001", b"a", flag=True)
+    text = (run.path / "epoch-001" / METADATA).read_text()
+    (run.path / "epoch-001" / METADATA).write_text(text.replace("true", "false"))
+    assert damage(run.path / "epoch-001") == "metadata.json is damaged"
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, STATE, METADATA])
 def test_a_missing_file_is_named(run, name, lines):
-    save(run.path / "epoch-000", b"abc")
-    (run.path / "epoch-000" / name).unlink()
+    save(run.path / "epoch-001", b"abc")
+    (run.path / "epoch-001" / name).unlink()
     assert run.newest() == (None, 0)
-    assert f"{name} is missing; put aside as epoch-000.damaged" in lines()[-1]
+    assert f"{name} is missing; put aside as epoch-001.damaged" in lines()[-1]
     (incident,) = read_incidents(run.path)
-    assert (incident.kind, incident.what) == ("damaged", f"epoch-000: {name} is missing")
-    assert incident.action == "put aside as epoch-000.damaged, the one before is used"
+    assert (incident.kind, incident.what) == ("damaged", f"epoch-001: {name} is missing")
+    assert incident.action == "put aside as epoch-001.damaged, the one before is used"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff"])
 def test_metadata_of_another_form_are_damage(run, content):
-    save(run.path / "epoch-000", b"abc")
-    (run.path / "epoch-000" / METADATA).write_text(content)
+    save(run.path / "epoch-001", b"abc")
+    (run.path / "epoch-001" / METADATA).write_text(content)
     assert run.newest() == (None, 0)
 
 
 def test_all_damaged_is_a_beginning_and_each_is_kept_aside(run, lines):
     for number in range(3):
-        save(run.path / f"epoch-{number:03d}", b"abc")
-        (run.path / f"epoch-{number:03d}" / WEIGHTS).write_bytes(b"abd")
+        save(run.path / f"epoch-{number + 1:03d}", b"abc")
+        (run.path / f"epoch-{number + 1:03d}" / WEIGHTS).write_bytes(b"abd")
     assert run.newest() == (None, 0)
     assert len([line for line in lines() if "put aside" in line]) == 3
     assert len(list(run.path.glob("*.damaged"))) == 3
@@ -180,7 +180,7 @@ def test_a_folder_in_use_is_refused_in_one_line(run):
 
 
 def test_auto_goes_on_with_the_same_and_says_so(run, lines):
-    save(run.path / "epoch-000", b"abc")
+    save(run.path / "epoch-001", b"abc")
     run.close()
     again = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert again.path == run.path
@@ -197,7 +197,7 @@ def test_auto_goes_on_with_the_same_and_says_so(run, lines):
     ],
 )
 def test_what_differs_is_named(run, lines, identity, difference):
-    save(run.path / "epoch-000", b"abc")
+    save(run.path / "epoch-001", b"abc")
     run.close()
     other = open_run(run.path.parent, "two", identity, "auto")
     assert other.path.name == "two"
@@ -222,11 +222,11 @@ def test_a_run_by_its_name(run):
 
 
 def test_a_run_that_is_done_is_not_resumed(run):
-    save(run.path / "epoch-000", b"abc")
+    save(run.path / "epoch-001", b"abc")
     save(run.path / BEST, b"abc", state=False)
     run.close()
     mark_done(run.path)
-    assert not (run.path / "epoch-000").exists()
+    assert not (run.path / "epoch-001").exists()
     assert (run.path / BEST).exists()
     with pytest.raises(UserError, match="the run one is done"):
         open_run(run.path.parent, "two", IDENTITY, "one")
@@ -236,7 +236,7 @@ def test_a_run_that_is_done_is_not_resumed(run):
 
 
 def test_a_record_that_cannot_be_read_is_another_run(run, lines):
-    save(run.path / "epoch-000", b"abc")
+    save(run.path / "epoch-001", b"abc")
     run.close()
     (run.path / RUN).write_text("{")
     other = open_run(run.path.parent, "two", IDENTITY, "auto")
@@ -257,10 +257,10 @@ def ended(path, age: float, *checkpoints: str, identity=IDENTITY) -> Path:
 
 def test_weights_of_runs_that_are_done_go_but_for_the_newest(tmp_path):
     for name in ("old", "kept", "open"):
-        ended(tmp_path / name, 0, BEST, "epoch-001.damaged")
+        ended(tmp_path / name, 0, BEST, "epoch-002.damaged")
         if name != "open":
             mark_done(tmp_path / name)
-    assert not (tmp_path / "kept" / "epoch-001.damaged").exists()
+    assert not (tmp_path / "kept" / "epoch-002.damaged").exists()
     prune(tmp_path, tmp_path / "kept", 3)
     assert [(tmp_path / name / BEST).exists() for name in ("old", "kept", "open")] == [0, 1, 1]
     assert (tmp_path / "old" / DONE).exists()
@@ -268,7 +268,7 @@ def test_weights_of_runs_that_are_done_go_but_for_the_newest(tmp_path):
 
 def test_of_unfinished_runs_the_last_ones_stay_and_a_line_names_the_others(tmp_path, lines):
     for age in range(5):
-        ended(tmp_path / f"run{age}", age, "epoch-000", BEST, identity=OTHER)
+        ended(tmp_path / f"run{age}", age, "epoch-001", BEST, identity=OTHER)
     ended(tmp_path / "empty", 0)
     held = RunFolder(tmp_path / "run4", OTHER)
     current = RunFolder(tmp_path / "current", IDENTITY)

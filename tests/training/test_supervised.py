@@ -78,9 +78,9 @@ def test_an_undisturbed_run_has_no_incident(normal):
     checkpoint, history, incidents, folder = normal
     assert incidents == ""
     assert checkpoint.metadata["incidents"] == []
-    assert checkpoint.metadata["epochs_by_device"] == {"cpu": [0, 1, 2]}
+    assert checkpoint.metadata["epochs_by_device"] == {"cpu": [1, 2, 3]}
     assert checkpoint.metadata["stopped"] == "all epochs"
-    assert history["epoch"].tolist() == [0, 1, 2]
+    assert history["epoch"].tolist() == [1, 2, 3]
     assert same(Checkpoint.load(folder / BEST), checkpoint)
     load_encoder(checkpoint)
     assert len(list(folder.glob("epoch-*"))) == 3  # until somebody has stored it for good
@@ -105,7 +105,7 @@ def test_a_hang_that_holds_the_lock_is_finished_on_the_cpu(data, normal, tmp_pat
         data, tmp_path, fault=f"hang_gil@{STEPS + 3}", limits={"step_least": 6.0}
     )
     assert same(checkpoint, normal[0])
-    assert checkpoint.metadata["epochs_by_device"] == {"simulated": [0], "cpu": [1, 2]}
+    assert checkpoint.metadata["epochs_by_device"] == {"simulated": [1], "cpu": [2, 3]}
     assert history["device"].tolist() == ["simulated", "cpu", "cpu"]
     found = [json.loads(line) for line in incidents.splitlines()]
     assert [incident["kind"] for incident in found] == ["silent", "silent"]
@@ -122,7 +122,7 @@ def test_an_exception_surfaces_with_its_traceback_and_what_is_saved_is_usable(fa
     assert f"failed at step {2 * STEPS + 1}: InjectedError" in message
     assert "in on_train_batch_start" in message
     assert str(work / "run") in message
-    for name in (BEST, "epoch-000", "epoch-001"):
+    for name in (BEST, "epoch-001", "epoch-002"):
         load_encoder(Checkpoint.load(work / "run" / name))
 
 
@@ -130,12 +130,12 @@ def test_it_goes_on_after_an_exception_with_a_damaged_checkpoint(data, normal, f
     """The metadata of the newest are cut at a random byte, the best one's weights too."""
     shutil.copytree(failed[0], tmp_path / "work")
     run, byte = tmp_path / "work" / "run", random.Random(2)
-    for path in (run / "epoch-001" / METADATA, run / BEST / WEIGHTS):
+    for path in (run / "epoch-002" / METADATA, run / BEST / WEIGHTS):
         os.truncate(path, byte.randrange(path.stat().st_size))
     checkpoint, history, incidents = supervised(data, tmp_path / "work", run_id="another")
     assert same(checkpoint, normal[0])
     assert len(history) == 3
-    assert (run / "epoch-001.damaged").is_dir()
+    assert (run / "epoch-002.damaged").is_dir()
     assert (run / f"{BEST}.damaged").is_dir()
     assert not (tmp_path / "work" / "another").exists()
     kinds = [json.loads(line)["kind"] for line in incidents.splitlines()]
@@ -225,7 +225,7 @@ def test_killed_then_interrupted_then_finished(start, data, normal, tmp_path):
     assert "TrainingStopped: Stopped by SIGINT" in said
     checkpoint, history, _ = supervised(data, tmp_path)
     assert same(checkpoint, normal[0])
-    assert history["epoch"].tolist() == [0, 1, 2]
+    assert history["epoch"].tolist() == [1, 2, 3]
 
 
 @pytest.mark.slow

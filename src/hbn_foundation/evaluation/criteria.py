@@ -140,7 +140,7 @@ def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Row:
     if len(losses) < 4 or best is None:
         return name, aim, f"{len(losses)} validations", NOT_APPLICABLE
     if str(checkpoint.metadata.get("stopped")).startswith("no better validation"):
-        return name, aim, f"stopped early, best epoch {best + 1}", MET
+        return name, aim, f"stopped early, best epoch {best}", MET
     change = abs(losses[-4] - losses[-1]) / max(abs(losses[-4]), 1e-12)
     return name, aim, f"changed by {change:.1%}", met_or_not(change < SMALL_CHANGE)
 

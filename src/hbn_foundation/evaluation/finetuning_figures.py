@@ -41,7 +41,7 @@ def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figu
     Parameters
     ----------
     history
-        One row per epoch: `epoch` (from 0), `train_loss`, `validation_loss`, scores of the
+        One row per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, scores of the
         validation subjects, `trainable` (names joined by commas), `update_<block>` (relative
         change of a block's weights in a step).
     title
@@ -75,7 +75,7 @@ def _lines(
     if not found:
         note(panel, "not recorded")
         return
-    epochs, colours = history["epoch"] + 1, cycle(CYCLE)
+    epochs, colours = history["epoch"], cycle(CYCLE)
     for name in found:
         values = history[name].where(history[name] > 0) if log else history[name]
         colour = INK if name == "train_loss" else next(colours)
@@ -95,7 +95,7 @@ def _joins(history: pd.DataFrame) -> list[int]:
         return []
     sets = history["trainable"].fillna("").astype(str)
     changed = sets.ne(sets.shift().fillna(sets)).to_numpy()
-    return history.loc[changed, "epoch"].astype(int).tolist()
+    return (history.loc[changed, "epoch"] - 1).astype(int).tolist()
 
 
 def _phases_in_words(history: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ def lr_curves(table: pd.DataFrame, title: str = "Learning rates of the plan") ->
     Parameters
     ----------
     table
-        `epoch` (fraction, from 0), `block`, `rate`, `trained`: of `preview_rates`.
+        `epoch` (epochs done, a fraction), `block`, `rate`, `trained`: of `preview_rates`.
     title
         Over the figure.
     """

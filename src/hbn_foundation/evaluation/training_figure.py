@@ -44,7 +44,7 @@ def training_figure(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history
-        One row per epoch: `epoch` (from 0), `train_loss`, `validation_loss`, the objective's
+        One row per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, the objective's
         scores on validation subjects, `trivial_…`, `learning_rate`, `seconds`.
     """
     parts = [name for name in TRIVIAL if name != "loss" and name in history]
@@ -69,7 +69,7 @@ def training_figure(history: pd.DataFrame) -> Figure:
 
 
 def best_epoch(history: pd.DataFrame) -> int | None:
-    """Find the epoch (from 0) with the lowest validation loss."""
+    """Find the epoch (from 1) with the lowest validation loss."""
     losses = history["validation_loss"] if "validation_loss" in history else pd.Series(dtype=float)
     return None if losses.isna().all() else int(history["epoch"].iloc[int(losses.argmin())])
 
@@ -78,7 +78,7 @@ def _subtitle(history: pd.DataFrame) -> str:
     if history.empty:
         return "no epoch was finished"
     best = best_epoch(history)
-    kept = f"epoch {best + 1} is kept" if best is not None else "no validation loss"
+    kept = f"epoch {best} is kept" if best is not None else "no validation loss"
     minutes = history["seconds"].sum() / 60 if "seconds" in history else float("nan")
     return f"{len(history)} epochs in {minutes:.1f} min; {kept} (lowest validation loss)"
 
@@ -87,7 +87,7 @@ def _losses(axes: Axes, history: pd.DataFrame, trivial: list[str]) -> None:
     axes.set_title("Loss")
     if history.empty:
         return note(axes, "no epoch was finished")
-    epochs = history["epoch"] + 1
+    epochs = history["epoch"]
     axes.plot(epochs, history["train_loss"], color=INK, marker="o", ms=3, label="training")
     known = history["validation_loss"].notna()
     axes.plot(
@@ -98,14 +98,14 @@ def _losses(axes: Axes, history: pd.DataFrame, trivial: list[str]) -> None:
     best = best_epoch(history)
     if best is not None:
         loss = history.loc[history["epoch"] == best, "validation_loss"].iloc[0]
-        axes.plot(best + 1, loss, "o", ms=9, mfc="none", mec=ACCENT, mew=1.5)
+        axes.plot(best, loss, "o", ms=9, mfc="none", mec=ACCENT, mew=1.5)
     finish(axes, epochs)
     return None
 
 
 def _part(axes: Axes, history: pd.DataFrame, name: str) -> None:
     axes.set_title(NAMES[name])
-    epochs = history["epoch"] + 1
+    epochs = history["epoch"]
     known = history[name].notna()
     axes.plot(
         epochs[known], history[name][known], color=ACCENT, marker="o", ms=3,
@@ -117,7 +117,7 @@ def _part(axes: Axes, history: pd.DataFrame, name: str) -> None:
 
 def _accuracy(axes: Axes, history: pd.DataFrame) -> None:
     axes.set_title("Accuracy on validation subjects")
-    epochs = history["epoch"] + 1
+    epochs = history["epoch"]
     axes.plot(epochs, history["accuracy"], color=ACCENT, marker="o", ms=3, label="accuracy")
     _dashed(axes, history, ["trivial_accuracy"] if "trivial_accuracy" in history else [])
     finish(axes, epochs)
@@ -127,7 +127,7 @@ def _learning_rate(axes: Axes, history: pd.DataFrame) -> None:
     axes.set_title("Learning rate at the end of each epoch")
     if history.empty or "learning_rate" not in history:
         return note(axes, "not recorded")
-    epochs = history["epoch"] + 1
+    epochs = history["epoch"]
     axes.plot(epochs, history["learning_rate"], color=INK, marker="o", ms=3)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value else "0")
     finish(axes, epochs, legend=False)
@@ -136,7 +136,7 @@ def _learning_rate(axes: Axes, history: pd.DataFrame) -> None:
 
 def _dashed(axes: Axes, history: pd.DataFrame, trivial: list[str]) -> None:
     """Draw what trivial predictors score, each named at its line."""
-    last = history["epoch"].max() + 1
+    last = history["epoch"].max()
     levels = {name: history[name].dropna() for name in trivial}
     lowest = min((level.iloc[-1] for level in levels.values() if len(level)), default=0.0)
     for name, level in levels.items():

@@ -75,11 +75,13 @@ class VoltageInput(nn.Module):
         usable = finite & moves if present is None else finite & moves & present
         signals = signals / (self.scale / VOLTS)[:, None]
         level = signals.abs().mean(-1)
-        # of a window without any channel it is NaN, which no level compares with
-        typical = level.masked_fill(~usable, torch.nan).nanmedian(1, keepdim=True).values
+        # the median of the usable ones, which are first; torch's own differs on a GPU from call
+        # to call in its index, and is refused where algorithms are to be deterministic
+        middle = (usable.sum(1, keepdim=True) - 1).clamp_min(0) // 2
+        typical = level.masked_fill(~usable, torch.inf).sort(1).values.gather(1, middle)
         usable = usable & (level <= self.params.wild * typical)
         if self.params.window_gain:
-            signals = signals * (TYPICAL_LEVEL / typical).nan_to_num(1.0)[..., None]
+            signals = signals * (TYPICAL_LEVEL / typical)[..., None]
         signals = signals.clamp(-self.params.clip, self.params.clip)
         return signals * usable[..., None], usable
 

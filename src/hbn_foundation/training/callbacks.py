@@ -18,6 +18,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, METADATA, damage, epochs_in
+from hbn_foundation.training.supervision.display import duration
 from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
@@ -211,7 +212,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
         plugin = cast(CheckpointFolders, trainer.strategy.checkpoint_io)
         self.row = row = loop.history[-1]
         reason = self.link.asked_to_stop  # after patience has been asked, which comes first
-        over = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
+        over = trainer.should_stop or row["epoch"] == trainer.max_epochs
         if reason is not None and not over:
             loop.cut_short, trainer.should_stop = reason, True
         self.monitored = self.state["monitored"] = loop.monitored()
@@ -221,10 +222,10 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
             self._thin_out()
             self._save_weights(loop, LAST)
             return
-        ends = trainer.should_stop or row["epoch"] + 1 == trainer.max_epochs
+        ends = trainer.should_stop or row["epoch"] == trainer.max_epochs
         self.state["ends"] = trainer.should_stop and loop.cut_short is None
         better = self._note_best()
-        plugin.hold = (row["epoch"] + 1) % self.every != 0 and not ends
+        plugin.hold = row["epoch"] % self.every != 0 and not ends
         trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
         self.link.beat(CHECKPOINT)
         if better:  # behind the epoch, from which it can be written again
@@ -250,7 +251,7 @@ class EpochCheckpoints(lightning.pytorch.callbacks.Checkpoint):
 
 
 class Lines(lightning.Callback):
-    """Tell each epoch in one line.
+    """Tell each epoch in one line, with the time that the others take if they take as long.
 
     Parameters
     ----------
@@ -263,10 +264,18 @@ class Lines(lightning.Callback):
     def __init__(self, epochs: int, tell: Callable[[str], None]) -> None:
         self.epochs = epochs
         self.tell = tell
+        self.ended = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, loop: Any) -> None:
+        """Note the time."""
+        self.ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, loop: Any) -> None:
         """Tell it."""
-        self.tell(describe_epoch(loop.history[-1], self.epochs, loop.partial))
+        took, self.ended = time.monotonic() - self.ended, time.monotonic()
+        left = self.epochs - loop.history[-1]["epoch"]
+        line = describe_epoch(loop.history[-1], self.epochs, loop.partial)
+        self.tell(f"{line}, {duration(left * took)} left" if left and not loop.partial else line)
 
 
 def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> str:
@@ -277,7 +286,7 @@ def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> s
         if name.startswith("trivial_") and "accuracy" not in name
     )
     cut = ", cut short" if partial else ""
-    line = f"epoch {row['epoch'] + 1} of {epochs}{cut}: loss {row['train_loss']:.3f}"
+    line = f"epoch {row['epoch']} of {epochs}{cut}: loss {row['train_loss']:.3f}"
     if row["validation_loss"] == row["validation_loss"]:
         line += f", validation {row['validation_loss']:.3f}" + (
             f" (trivial: {trivial})" * bool(trivial)

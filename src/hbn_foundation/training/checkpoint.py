@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from hbn_foundation.models.encoder import Encoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+EPOCHS_FROM_0 = 1  # the format that counted them so
 
 
 @dataclass
@@ -106,14 +107,31 @@ class Checkpoint:
             raise UserError(
                 f"{directory / METADATA_FILE}: damaged, it is not a JSON object"
             ) from None
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, EPOCHS_FROM_0):
             raise UserError(
-                f"{directory}: checkpoint format {version!r}; this program reads {FORMAT_VERSION}"
+                f"{directory}: checkpoint format {version!r}; this program reads 1 and 2"
             )
         problem = damage(directory)
         if problem is not None:
             raise UserError(f"{directory}: {problem}")
+        if version == EPOCHS_FROM_0:
+            metadata |= _epochs_from_1(metadata)
         return cls(load((directory / WEIGHTS_FILE).read_bytes()), metadata)
+
+
+def _epochs_from_1(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Count the epochs of older metadata as they are counted now."""
+    found: dict[str, Any] = {}
+    if "best_epoch" in metadata:
+        found["best_epoch"] = metadata["best_epoch"] + 1
+    if "epochs_by_device" in metadata:
+        found["epochs_by_device"] = {
+            device: [epoch + 1 for epoch in epochs]
+            for device, epochs in metadata["epochs_by_device"].items()
+        }
+    if "incidents" in metadata:
+        found["incidents"] = [{**one, "epoch": one["epoch"] + 1} for one in metadata["incidents"]]
+    return found
 
 
 def fitted_once(folder: Path | None, module: nn.Module, fit: Callable[[], Any]) -> None:

@@ -111,7 +111,7 @@ class RunFolder:
         for folder in reversed(self.epochs()):
             problem = damage(folder)
             if problem is None:
-                return folder, int(folder.name.removeprefix("epoch-")) + 1
+                return folder, int(folder.name.removeprefix("epoch-"))
             self.set_aside(folder, problem)
         return None, 0
 

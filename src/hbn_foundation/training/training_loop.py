@@ -254,7 +254,7 @@ class TrainingLoop(lightning.LightningModule):
         loss = validation.pop("loss", float("nan"))
         self.history.append(
             {
-                "epoch": self.current_epoch,
+                "epoch": self.current_epoch + 1,
                 "train_loss": scores["loss"],
                 "validation_loss": loss,
                 **validation,

@@ -43,7 +43,7 @@ PARAMS = ResponseTimeEvaluationParams(
     bootstraps=60, baselines=("constant", "median", "age_sex", "band_power")
 )
 FACTOR_PARAMS = FactorEvaluationParams(bootstraps=60, baselines=("constant", "age_sex"))
-HISTORY = pd.DataFrame({"epoch": range(3), "train_loss": [1.0, 0.8, 0.7], "gap": [0.1, 0.2, 0.3],
+HISTORY = pd.DataFrame({"epoch": range(1, 4), "train_loss": [1.0, 0.8, 0.7], "gap": [0.1, 0.2, 0.3],
                         "validation_loss": [1.1, 1.0, 1.2], "nrmse": [1.0, 0.9, 0.95]})  # fmt: skip
 
 

@@ -17,7 +17,7 @@ def carried_out(plan, rows, scores=None):
     trainable = set(plan.start())
     history, found = [], {}
     for epoch, row in enumerate(rows):
-        history.append({"epoch": epoch, **row})
+        history.append({"epoch": epoch + 1, **row})
         decision = plan.after_epoch(history, frozenset(trainable), scores)
         trainable |= set(decision.unfreeze)
         if decision.stop:

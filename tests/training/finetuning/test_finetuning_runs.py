@@ -45,7 +45,7 @@ def test_predictions_are_what_validation_scored(tuned, data):
     windows = of_split(data, "validation")
     names = np.array(checkpoint.metadata["targets"]["names"])
     right = names[predict(checkpoint, data[0], windows).argmax(1)] == windows["task"].to_numpy()
-    best = history.loc[checkpoint.metadata["best_epoch"]]
+    best = history.loc[checkpoint.metadata["best_epoch"] - 1]
     assert right.mean() == pytest.approx(best["accuracy"], abs=1e-9)
 
 
@@ -84,7 +84,7 @@ def test_a_number_is_predicted_in_its_own_unit(short_run, data, tmp_path):
     assert values.mean() > 5  # standardised, it would be about 0
     for name in ("nrmse", "r", "mae", "r2", "train_mae"):
         assert history[name].notna().all(), name
-    assert checkpoint.metadata["best_epoch"] == history["mae"].idxmin()
+    assert checkpoint.metadata["best_epoch"] == history["mae"].idxmin() + 1
 
 
 def test_scratch_has_no_parent(short_run, data, tmp_path):

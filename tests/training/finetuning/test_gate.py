@@ -57,7 +57,7 @@ def test_the_last_epoch_of_the_extension_counts():
 
 def test_a_failed_gate_stops_the_run():
     plan = gated(gate_on_fail="stop")
-    history = [{"epoch": n, "balanced_accuracy": 0.61} for n in range(3)]
+    history = [{"epoch": n + 1, "balanced_accuracy": 0.61} for n in range(3)]
     decision = plan.after_epoch(history, {"head"}, None)
     assert decision.stop
     assert not decision.unfreeze
@@ -93,7 +93,7 @@ def test_a_gate_stays_passed():
     first, second = gated(**params), gated(**params)
     assert carried_out(first, rows[:3]) == {3: expected[3]}
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    history = [{"epoch": epoch, **row} for epoch, row in enumerate(rows)]
+    history = [{"epoch": epoch + 1, **row} for epoch, row in enumerate(rows)]
     trained = {"head", *expected[3]}
     assert second.after_epoch(history[:4], trained, None).unfreeze == ()
     assert second.after_epoch(history[:5], trained, None).unfreeze == expected[5]

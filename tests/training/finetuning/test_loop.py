@@ -436,7 +436,7 @@ def test_a_lost_best_is_written_again_from_its_epoch(short_run, data, tmp_path):
         "plan": {"strategy": "head_only"},
     }
     whole = tune_until(short_run[0], data, tmp_path, None, **groups)
-    assert whole[0].metadata["best_epoch"] == 0
+    assert whole[0].metadata["best_epoch"] == 1
     shutil.rmtree(tmp_path / BEST)
     again = tune_until(short_run[0], data, tmp_path, None, **groups)
     assert "step" not in again[2]

@@ -141,7 +141,7 @@ def test_patience_begins_anew_after_the_grace(
         trainer={"epochs": 10, "early_stopping_patience": patience},
     )  # fmt: skip
     assert len(history) == expected
-    assert checkpoint.metadata["best_epoch"] == 0
+    assert checkpoint.metadata["best_epoch"] == 1
     assert f"for {patience} validations" in checkpoint.metadata["stopped"]
 
 
@@ -152,7 +152,7 @@ def test_epochs_without_a_validation_count_for_nothing(short_run, data, tmp_path
         trainer={"epochs": 6, "validate_every": 2, "early_stopping_patience": 1},
     )  # fmt: skip
     assert len(history) == 6
-    assert checkpoint.metadata["best_epoch"] == 5
+    assert checkpoint.metadata["best_epoch"] == 6
 
 
 def test_a_first_score_that_is_no_number_is_bettered(short_run, data, tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_a_first_score_that_is_no_number_is_bettered(short_run, data, tmp_path, 
         trainer={"early_stopping_patience": 2},
     )  # fmt: skip
     assert len(history) == 4
-    assert checkpoint.metadata["best_epoch"] == 3
+    assert checkpoint.metadata["best_epoch"] == 4
 
 
 def test_a_gate_that_stops_is_named(short_run, data, tmp_path):

@@ -16,6 +16,7 @@ from hbn_foundation.training.finetuning.params import PhaseParams, PlanParams, S
 from hbn_foundation.training.finetuning.plans import Block, make_plan
 from hbn_foundation.training.finetuning.plans.from_the_back import from_the_back
 from hbn_foundation.training.finetuning.plans.make import PLANS
+from hbn_foundation.training.finetuning.stall import THRESHOLD, Stall
 
 BACKBONE = NAMES[:-1]
 
@@ -117,6 +118,30 @@ def test_a_plateau_of_a_metric_that_should_rise():
     assert carried_out(plan, rows) == {4: ("block_4",)}
 
 
+def test_a_plateau_below_zero():
+    """A metric that falls stands still, and a loss that rises a little: neither is better."""
+    plan = plan_of(strategy="plateau", plateau_metric="r2", plateau_patience=0, target_share=0.1)
+    rows = [{"r2": value} for value in (-0.5, -0.4, -0.3, -0.300_02, -0.2)]
+    assert carried_out(plan, rows) == {4: ("block_4",)}
+    plan = plan_of(strategy="plateau", plateau_patience=0, target_share=0.1)
+    assert carried_out(plan, losses(-2.0, -2.5, -3.0, -2.999_9, -4.0)) == {4: ("block_4",)}
+
+
+@given(st.floats(-100, 100), st.floats(1e-3, 10), st.booleans())
+def test_what_is_better_does_not_depend_on_the_sign(best, step, higher):
+    stall = Stall(0)
+    stall.add(best, higher)
+    better = best + step if higher else best - step
+    if step > 2 * THRESHOLD * abs(best):
+        assert not stall.add(better, higher)
+        stall = Stall(0)
+        stall.add(best, higher)
+    assert stall.add(2 * best - better, higher)
+    stall = Stall(0)
+    stall.add(best, higher)
+    assert stall.add(best, higher)
+
+
 def test_epochs_without_a_validation_stall_nothing():
     plan = plan_of(strategy="plateau", plateau_patience=0)
     rows = losses(1.0, math.nan, math.nan, 0.5, math.nan, 0.6)
@@ -155,17 +180,17 @@ def test_a_missing_probe_is_an_error_of_the_program():
 
 def test_nothing_is_decided_twice_and_nothing_after_the_last_epoch():
     plan = plan_of(epochs=4)
-    history = [{"epoch": epoch} for epoch in range(3)]
+    history = [{"epoch": epoch + 1} for epoch in range(3)]
     assert plan.after_epoch(history, {"head"}, None).unfreeze == BACKBONE
     assert plan.after_epoch(history, {"head"}, None) == ((), False, "")
     assert plan.after_epoch([], {"head"}, None) == ((), False, "")
     late = plan_of(epochs=3, phase1_epochs=2)
-    assert late.after_epoch([{"epoch": 2}], {"head"}, None) == ((), False, "")
+    assert late.after_epoch([{"epoch": 3}], {"head"}, None) == ((), False, "")
 
 
 def test_what_was_missed_is_made_up_for():
     plan = plan_of(strategy="gradual", phase1_epochs=1, every=1)
-    decision = plan.after_epoch([{"epoch": 2}], {"head"}, None)
+    decision = plan.after_epoch([{"epoch": 3}], {"head"}, None)
     assert decision.unfreeze == ("block_2", "block_3", "block_4")
 
 
@@ -173,7 +198,7 @@ def waiting(plan, rows):
     """Whether a plan waits for an unfreezing, before the first epoch and after each."""
     trainable, history, found = set(plan.start()), [], [plan.is_waiting()]
     for epoch, row in enumerate(rows):
-        history.append({"epoch": epoch, **row})
+        history.append({"epoch": epoch + 1, **row})
         trainable |= set(plan.after_epoch(history, trainable, None).unfreeze)
         found.append(plan.is_waiting())
     return found
@@ -294,7 +319,7 @@ def test_every_block_is_unfrozen_at_most_once_and_a_resumed_plan_goes_on_alike(p
     trainable, named, history = set(plan.start()), [], []
     assert "head" in trainable
     for epoch, row in enumerate(rows):
-        history.append({"epoch": epoch, **row})
+        history.append({"epoch": epoch + 1, **row})
         scores = dict(zip(NAMES, row["scores"], strict=True))
         decision = plan.after_epoch(history, frozenset(trainable), lambda: scores)  # noqa: B023
         same = whole.after_epoch(history, frozenset(trainable), lambda: scores)  # noqa: B023

@@ -69,7 +69,7 @@ def train(
     weights, first = b"", 0
     if orders.resume_from is not None:
         weights = (Path(orders.resume_from) / WEIGHTS).read_bytes()
-        first = int(Path(orders.resume_from).name.removeprefix("epoch-")) + 1
+        first = int(Path(orders.resume_from).name.removeprefix("epoch-"))
 
     def go_wrong(where: str) -> None:
         if misbehave == where and orders.device != "cpu":
@@ -109,7 +109,7 @@ def train(
         link.beat(CHECKPOINT)
         go_wrong("checkpoint")
         with full_disk_named(folder):
-            save(folder / f"epoch-{epoch:03d}", weights)
+            save(folder / f"epoch-{epoch + 1:03d}", weights)
         link.beat(STEP)
     return {
         "stopped": "all epochs",

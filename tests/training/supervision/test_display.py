@@ -162,3 +162,15 @@ def test_pace_has_validations_in_it_but_not_the_first_step():
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_pace_follows_when_steps_become_slower():
+    """As when the encoder is unfrozen: ten times slower after twenty fast epochs."""
+    pace, moment = Pace(), 0.0
+    for step in range(1, 301):
+        epoch = (step - 1) // 10 + 1
+        moment += 0.1 if epoch <= 20 else 1.0
+        pace.note(Beat(section="step", step=step, epoch=epoch, steps=400), moment)
+        if epoch == 22 and step % 10 == 0:
+            left = pace.seconds_left(Beat(step=step, steps=400))
+            assert (400 - step) / 2 < left < (400 - step) * 2

@@ -63,7 +63,7 @@ def test_a_disk_that_fills_while_it_trains(small_disk, tmp_path, monkeypatch):
         supervise(run, hold=(7, str(tmp_path / "go")))
     assert "\n" not in str(caught.value)
     assert read_beat(small_disk / "run").step >= 7
-    assert run.newest() == (run.path / "epoch-000", 1)  # whole by its digests
+    assert run.newest() == (run.path / "epoch-001", 1)  # whole by its digests
     (small_disk / "ballast").unlink()
     assert supervise(run)["weights"] == expected()
     run.close()
@@ -73,7 +73,7 @@ def test_a_disk_that_fills_while_it_trains(small_disk, tmp_path, monkeypatch):
 def test_a_limit_of_the_file_size_in_the_child(tmp_path):
     """The second way to run out: EFBIG, as of a quota."""
     run = open_run(tmp_path, "run", {}, "auto")
-    save(run.path / "epoch-000", b"whole")
+    save(run.path / "epoch-001", b"whole")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
     try:
@@ -82,5 +82,5 @@ def test_a_limit_of_the_file_size_in_the_child(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(caught.value)
-    assert run.newest() == (run.path / "epoch-000", 1)
-    assert os.listdir(run.path).count("epoch-000") == 1
+    assert run.newest() == (run.path / "epoch-001", 1)
+    assert os.listdir(run.path).count("epoch-001") == 1

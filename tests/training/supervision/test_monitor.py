@@ -62,7 +62,7 @@ def make_run(folder, section="step", pid=None, supervisor=GONE, epochs=3, **news
         change_beat(folder, pid=pid)
     rows = [
         {
-            "epoch": epoch,
+            "epoch": epoch + 1,
             "train_loss": 1.0 - epoch / 10,
             "validation_loss": 2.0 + abs(epoch - 1),
             "device": "cpu",

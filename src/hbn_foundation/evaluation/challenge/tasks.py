@@ -219,7 +219,7 @@ def about(checkpoint: Checkpoint) -> str:
     parts = [f"Model of run {metadata.get('run_id', 'unknown')}, fine-tuned on {n_subjects} "
              "subjects"]  # fmt: skip
     if epoch is not None:
-        parts.append(f"best epoch {int(epoch) + 1}")
+        parts.append(f"best epoch {int(epoch)}")
     return ", ".join(parts) + "."
 
 

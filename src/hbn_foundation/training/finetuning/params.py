@@ -57,8 +57,8 @@ class PlanParams(Params):
     )
     unfreeze_backbone_epoch: int | None = Field(
         None,
-        description="two_phase and gated: the epoch, counted from 0, in which the encoder is first "
-        "trained; null is phase1_epochs.",
+        description="two_phase and gated: epochs with the head alone, after which the encoder is "
+        "first trained; null is phase1_epochs.",
         ge=1,
     )
     gate_metric: str = Field(

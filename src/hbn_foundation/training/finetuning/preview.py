@@ -43,8 +43,8 @@ def preview_rates(
     Returns
     -------
     pandas.DataFrame
-        `step` (from 0), `epoch` (fraction, from 0), `block`, `rate` (0 while frozen), `trained`;
-        blocks in forward order within each step.
+        `step` (from 0), `epoch` (epochs done, a fraction), `block`, `rate` (0 while frozen),
+        `trained`; blocks in forward order within each step.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def preview_rates(
             for block in blocks
             for here in (block.name in trained,)
         ]
-        history.append({"epoch": epoch} | _stalled(plan))
+        history.append({"epoch": epoch + 1} | _stalled(plan))
         curve.plateau(1.0)
         decision = course.after_epoch(history, trained, lambda: {b.name: 1.0 for b in blocks})
         if decision.unfreeze:

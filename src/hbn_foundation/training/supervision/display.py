@@ -115,10 +115,15 @@ class Quiet(Display):
 
 
 class Pace:
-    """How fast the steps of one child come, validations and checkpoints between them included."""
+    """How fast the steps of one child come, validations and checkpoints between them included.
+
+    Of this epoch and the one before: steps take longer once more of a model is trained.
+    """
 
     def __init__(self) -> None:
+        self._epoch = 0
         self._first: tuple[int, float] | None = None
+        self._turn: tuple[int, float] | None = None  # where this epoch began
         self._last: tuple[int, float] | None = None
 
     def note(self, beat: Beat, moment: float) -> None:
@@ -126,8 +131,10 @@ class Pace:
         if beat.section != STEP or not beat.step:
             return
         if self._first is None:
-            self._first = (beat.step, moment)
-        self._last = (beat.step, moment)
+            self._first = self._turn = (beat.step, moment)
+        elif beat.epoch != self._epoch:
+            self._first, self._turn = self._turn, self._last
+        self._epoch, self._last = beat.epoch, (beat.step, moment)
 
     def seconds_left(self, beat: Beat) -> float | None:
         """Estimate the seconds to the last step; None while there is nothing to go by."""

@@ -29,7 +29,7 @@ class Incident:
         `stopped`: of the child; `killed`: of the run before, with its supervisor; `damaged`: of a
         checkpoint.
     device, section, epoch, step
-        Where the child was, by its last beat; epochs counted from 0 as in the history, steps done.
+        Where the child was, by its last beat; epochs counted from 1, steps done.
     what
         One line: what happened.
     action
@@ -96,7 +96,7 @@ def record(
         kind=kind,
         device=beat.device,
         section=beat.section,
-        epoch=max(beat.epoch - 1, 0),
+        epoch=beat.epoch,
         step=beat.step,
         what=what,
         action=action,

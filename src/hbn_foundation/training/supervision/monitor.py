@@ -234,7 +234,7 @@ def epoch_table(history: list[dict[str, Any]], rows: int, wide: bool) -> Table:
         row = history[position]
         epoch = number(row.get("epoch"))
         cells = [
-            "-" if epoch is None else f"{epoch + 1:.0f}",
+            "-" if epoch is None else f"{epoch:.0f}",
             _figure(row.get("train_loss"), ".4f"),
             _figure(row.get("validation_loss"), ".4f"),
             "best" if position == best else "",

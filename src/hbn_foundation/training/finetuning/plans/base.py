@@ -61,7 +61,7 @@ class Plan:
         self.backbone = self.blocks[:-1]
         self.memory: dict[str, Any] = {}
         self._unfrozen: list[str] = []
-        self._judged = -1
+        self._judged = 0
 
     def start(self) -> frozenset[str]:
         """Give the blocks that are trained from the first step on."""
@@ -78,7 +78,7 @@ class Plan:
         Parameters
         ----------
         history
-            One row per epoch so far, with `epoch` counted from 0 and the metrics.
+            One row per epoch so far, with `epoch` counted from 1 and the metrics.
         trainable
             Blocks that are trained now.
         gradient_scores
@@ -92,15 +92,15 @@ class Plan:
         """
         if not history:
             return NOTHING
-        epoch = int(history[-1]["epoch"])
-        if epoch <= self._judged:
+        done = int(history[-1]["epoch"])
+        if done <= self._judged:
             return NOTHING
-        self._judged = epoch
-        if epoch + 1 >= self.epochs:
+        self._judged = done
+        if done >= self.epochs:
             return NOTHING
         open_already = set(trainable) | set(self._unfrozen) | self.start()
         frozen = tuple(block for block in self.backbone if block.name not in open_already)
-        decision = self.judge(epoch + 1, history, frozen, gradient_scores)
+        decision = self.judge(done, history, frozen, gradient_scores)
         wanted = set(decision.unfreeze)
         names = tuple(block.name for block in frozen if block.name in wanted)
         self._unfrozen += names
@@ -129,7 +129,7 @@ class Plan:
     @property
     def done(self) -> int:
         """Epochs judged so far."""
-        return self._judged + 1
+        return self._judged
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run must know, as JSON values."""
