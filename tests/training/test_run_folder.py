@@ -77,7 +77,7 @@ def test_a_run_that_was_not_closed_was_killed(run):
     RunFolder(run.path, IDENTITY).close()
     (incident,) = read_incidents(run.path)
     assert (incident.kind, incident.device, incident.section) == ("killed", "cuda", "step")
-    assert (incident.epoch, incident.step) == (2, 25)
+    assert (incident.epoch, incident.step) == (3, 25)
     assert "process 4711" in incident.what
     RunFolder(run.path, IDENTITY).close()  # the one before was closed
     assert len(read_incidents(run.path)) == 1
@@ -94,8 +94,8 @@ def test_killed_before_its_first_beat(run):
 def test_the_newest_is_by_number(run):
     for number in (0, 998, 999, 1000):
         save(run.path / f"epoch-{number + 1:03d}", b"abc")
-    assert run.newest() == (run.path / "epoch-1010", 1001)
-    (run.path / ".epoch-1011.4f4f").mkdir()  # was being written
+    assert run.newest() == (run.path / "epoch-1001", 1001)
+    (run.path / ".epoch-1002.4f4f").mkdir()  # was being written
     assert run.newest()[1] == 1001
 
 

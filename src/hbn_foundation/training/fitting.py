@@ -67,7 +67,7 @@ def fit(
         Why it ended, in a few words.
     """
     from hbn_foundation.training import callbacks
-    from hbn_foundation.training.training_state import CheckpointFolders, largest_size
+    from hbn_foundation.training.training_state import CheckpointFolders
 
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / BEST).exists():  # it was being replaced
@@ -84,7 +84,7 @@ def fit(
         shutil.rmtree(old, ignore_errors=True)
     if resume_from is not None:
         _tell_other_arithmetic(resume_from, provenance)
-    check_space(folder, *largest_size(loop), params.keep_last)
+    check_space(folder, *loop.checkpoint_sizes(), params.keep_last)
     checkpoints = callbacks.EpochCheckpoints(
         folder, params.checkpoint_every, params.keep_last, link, provenance
     )

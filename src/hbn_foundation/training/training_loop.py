@@ -26,6 +26,7 @@ from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import EVALUATION
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
+from hbn_foundation.training.training_state import largest_size
 
 RECORDINGS_NAMED = 3
 
@@ -126,13 +127,9 @@ class TrainingLoop(lightning.LightningModule):
         """Give the weights and buffers that a checkpoint of the model has."""
         return {name: value.detach().cpu() for name, value in self.state_dict().items()}
 
-    def optimised(self) -> Iterable[Tensor]:
-        """Parameters that the optimizer has, now or later."""
-        return self.parameters()
-
-    def also_kept(self) -> Iterable[Tensor]:
-        """Tensors of the state of training beside the module's own and the optimizer's."""
-        return ()
+    def checkpoint_sizes(self) -> tuple[int, int]:
+        """Bytes of the best checkpoint, and of an epoch's with the largest state of training."""
+        return largest_size(self)
 
     def micro_batches(self, batches: list[Any]) -> list[tuple[Any, Tensor]]:
         """Cut batches into micro-batches, each with its shares of their weights."""

@@ -10,16 +10,13 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.run_folder import STATE
-
-if TYPE_CHECKING:
-    from hbn_foundation.training.training_loop import TrainingLoop
 
 TREE = "tree"
 TENSOR, TUPLE, PAIRS = "__tensor__", "__tuple__", "__pairs__"
@@ -126,11 +123,10 @@ class CheckpointFolders(CheckpointIO):
         """Checkpoints are removed by who makes them."""
 
 
-def largest_size(loop: TrainingLoop) -> tuple[int, int]:
-    """Bytes of a training's best checkpoint, and of an epoch's with the largest state beside."""
-    moments = 2 * _bytes(loop.optimised())  # of AdamW
-    state = _bytes(loop.state_dict().values()) + moments + _bytes(loop.also_kept())
-    return _bytes(loop.exported().values()), state
+def largest_size(module: nn.Module, also: Iterable[Tensor] = ()) -> tuple[int, int]:
+    """Bytes of a module's checkpoint, and of one with AdamW's moments and `also` beside."""
+    weights = _bytes(module.state_dict().values())
+    return weights, weights + 2 * _bytes(module.parameters()) + _bytes(also)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -33,6 +33,7 @@ from hbn_foundation.training.objectives.base import Outcome
 from hbn_foundation.training.optimizer import make_optimizer
 from hbn_foundation.training.supervision.heartbeat import EVALUATION
 from hbn_foundation.training.training_loop import TrainingLoop
+from hbn_foundation.training.training_state import largest_size
 
 
 class FineTuningLoop(TrainingLoop):
@@ -246,13 +247,12 @@ class FineTuningLoop(TrainingLoop):
         """Set the next step's rates, which the schedule has set by the curve as it was."""
         self.curve.set_rates(self.trainer.optimizers[0].param_groups, self.global_step)
 
-    def optimised(self) -> Iterable[Tensor]:
-        """Parameters of the model; an average of them is not optimised."""
-        return self.model.parameters()
-
-    def also_kept(self) -> Iterable[Tensor]:
-        """Best weights of a phase, from which the next one may begin."""
-        return [part for model in self.remembered().values() for part in model.values()]
+    def checkpoint_sizes(self) -> tuple[int, int]:
+        """Count the average of the weights, and the best of a phase, beside the model."""
+        found = self.remembered()
+        average = found.get("average", {}).values()
+        best = [part for model in found.values() for part in model.values()]
+        return largest_size(self.model, [*average, *best])
 
     def remembered(self) -> dict[str, dict[str, Tensor]]:
         """Copy the weights, and their average where one is kept."""

@@ -99,7 +99,7 @@ def _solve(
     splits: np.ndarray,
     subjects: np.ndarray,
     n_classes: int | None,
-    tell: Callable[[], Any],
+    tell: Callable[[], Any] = lambda: None,
 ) -> float | None:
     """Set one head; return the strength, None where the sample tells nothing."""
     known = ~np.isnan(values)
