@@ -157,7 +157,6 @@ def test_02_the_low_pass_of_another_channel_is_not_the_eegs(ingest, tmp_path):
     assert (found.quality["h_freq"] > 45).all()
 
 
-@unmended
 def test_03_a_sidecar_in_cp1252_is_read(ingest, tmp_path):
     made = write_case("03_channels_cp1252.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -169,7 +168,6 @@ def test_03_a_sidecar_in_cp1252_is_read(ingest, tmp_path):
         assert same_signal(found.signal(subject), right[subject])
 
 
-@unmended
 def test_05_positions_in_the_file_outrank_names(ingest, tmp_path):
     write_case("05_eeg001_fif.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -187,7 +185,6 @@ def test_06_numbers_without_leading_zeros_meet_their_folders(ingest, tmp_path):
     assert found.participants["sex"].notna().all()
 
 
-@unmended
 @pytest.mark.parametrize("script", ["08_electrodes_unit.py", "08b_electrodes_ctf.py"])
 def test_08_electrodes_of_another_unit_or_axes(script, ingest, tmp_path):
     made = write_case(script, tmp_path / "root")
@@ -205,7 +202,6 @@ def test_08_electrodes_of_another_unit_or_axes(script, ingest, tmp_path):
         assert same_signal(signal, there)
 
 
-@unmended
 def test_09_units_come_from_the_sidecar(ingest, tmp_path):
     made = write_case("09_edf_units.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -213,7 +209,6 @@ def test_09_units_come_from_the_sidecar(ingest, tmp_path):
     assert found.quality["amplitude_uv"].between(5, 50).all()
 
 
-@unmended
 def test_10_annotations_that_cannot_be_decoded_stop_nothing(ingest, tmp_path):
     made = write_case("10_edf_latin1_notes.py", tmp_path / "root")
     all_as_control(ingest(tmp_path / "root"), made, tmp_path)
@@ -239,7 +234,6 @@ def test_18_decimal_commas_are_read(ingest, tmp_path):
     assert found.angles(true).max() < MOST_DEGREES
 
 
-@unmended
 def test_22_names_written_otherwise_in_the_sidecar_match(ingest, tmp_path):
     made = write_case("22_channel_names_differ.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -251,7 +245,6 @@ def test_22_names_written_otherwise_in_the_sidecar_match(ingest, tmp_path):
         assert same_signal(found.signal(subject), right[subject])
 
 
-@unmended
 def test_23_bipolar_derivations_are_refused_as_such(ingest, tmp_path):
     write_case("23_bipolar_banana.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -262,7 +255,6 @@ def test_23_bipolar_derivations_are_refused_as_such(ingest, tmp_path):
     assert "Traceback" not in found.text
 
 
-@unmended
 def test_25_eye_electrodes_are_not_placed_on_the_scalp(ingest, tmp_path):
     made = write_case("25_psg_e1_e2.py", tmp_path / "root")
     found = ingest(tmp_path / "root")

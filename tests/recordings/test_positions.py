@@ -8,6 +8,8 @@ import re
 import mne
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hbn_foundation.recordings.montage import canonical_names, template_positions, to_unit_sphere
 from hbn_foundation.recordings.positions import FRONT_LEFT_UP, angles, place_electrodes
@@ -157,10 +159,35 @@ def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
         (None, "names no channel of the file"),
         (b"name\tx\ty\nCz\t0\t0\n", "expected columns name, x, y, z"),
         (b"\xff\xfea", "no text"),
-        (b"name\tx\ty\tz\na\tfar\t0\t0\n", "no numbers: far"),
+        (b"name\tx\ty\tz\na\tfar\t0\t0\n", "no coordinates: far"),
     ):
         if content is not None:
             file.write_bytes(content)
         notes = place_electrodes(names, [None, None], NOWHERE[:2], tmp_path, path).notes
         assert f"{file.name}" in notes[0]
         assert reason in notes[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.floats()] * 3), min_size=1, max_size=12),
+    st.sampled_from(["CTF", "CapTrak", "Other", None]),
+    st.sampled_from(["mm", "m", None, "pixels"]),
+    st.dictionaries(st.sampled_from(["NAS", "LPA", "RPA"]), st.lists(st.floats(-200, 200))),
+)
+def test_any_positions_are_unit_vectors_or_none(tmp_path_factory, points, system, unit, landmarks):
+    folder = tmp_path_factory.getbasetemp() / "any" / "sub-1"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["Fp1", "Cz", "O2", "T7", *(f"ch{i}" for i in range(8))][: len(points)]
+    rows = ["\t".join([name, *map(str, p)]) for name, p in zip(names, points, strict=True)]
+    (folder / "sub-1_electrodes.tsv").write_text("\n".join(["name\tx\ty\tz", *rows]))
+    content = declared(system, unit, AnatomicalLandmarkCoordinates=landmarks)
+    (folder / "sub-1_coordsystem.json").write_text(json.dumps(content))
+    for in_file in (NOWHERE[: len(points)], np.array(points)):
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            places = place_electrodes(
+                names, canonical_names(names), in_file, folder.parent, "sub-1/sub-1_eeg.edf"
+            )
+        placed = np.isfinite(places.positions).all(axis=1)
+        assert [bool(source) for source in places.sources] == placed.tolist()
+        np.testing.assert_allclose(np.linalg.norm(places.positions[placed], axis=1), 1)

@@ -210,3 +210,25 @@ def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed)
     again = pickle.loads(pickle.dumps(volts))
     assert again.volts
     assert again.mask([3]).all()
+
+
+def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path, caplog):
+    from hbn_foundation.recordings.cleaned import CleanedRecording
+
+    timeline, descriptions = Timeline.unbroken(300, 100.0), []
+    for i, amplitude in enumerate((12.0, 2e7)):
+        positions = np.eye(3) if i == 0 else np.eye(3)[[1, 0, 2]]
+        quality = {"amplitude_uv": amplitude}
+        cleaned = CleanedRecording(NAMES, positions, np.ones(3), timeline, {}, quality)
+        row = {"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest"}
+        piece = signal(300, 3, i)
+        descriptions.append(write_recording(tmp_path, row, cleaned, piece, str(i), "p"))
+    with caplog.at_level("INFO"):
+        write_index(tmp_path, descriptions)
+    assert "2 channels lie at different places in different recordings (A, B)" in caplog.text
+    store = SignalStore(tmp_path)
+    WindowReader(store, 100)
+    with pytest.raises(
+        UserError, match=r"volts: 1 of 2 recordings .*: sub-1_task-rest \(2e\+07 µV"
+    ):
+        WindowReader(store, 100, volts=True)

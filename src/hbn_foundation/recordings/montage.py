@@ -262,14 +262,15 @@ def to_unit_sphere(points: np.ndarray) -> np.ndarray:
     """
     points = np.asarray(points, float)
     directions = points - _sphere(points, _usual_centre(points))[0]
-    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    norms = np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions / np.where(norms > 0, norms, np.nan)
 
 
 def head_radius(points: np.ndarray) -> float:
     """Radius of the head that points (C, 3) lie on, in their unit: of no use for its details."""
     points = np.asarray(points, float)
     distance = float(np.median(np.linalg.norm(points, axis=1)))
-    if len(points) < MIN_TO_FIT:
+    if len(points) < MIN_TO_FIT or distance == 0:
         return distance
     centre, radius = _sphere(points / distance)
     misfit = np.linalg.norm(points / distance - centre, axis=1) - radius

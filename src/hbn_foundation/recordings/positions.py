@@ -39,6 +39,9 @@ UNDECLARED = frozenset({"", "na", "other"})
 LANDMARKS = {"nasion": {"nas", "nasion", "nz"}, "lpa": {"lpa"}, "rpa": {"rpa"}}
 MISSING = frozenset({"", "n/a", "nan"})
 
+LARGEST = 1e4
+"""Coordinates beyond are no positions in any unit; NaN is not below it either."""
+
 AXES_OFF = 30.0
 """Median degrees from where names say, beyond which axes are suspected."""
 
@@ -99,6 +102,7 @@ def place_electrodes(
     known = [i for i, name in enumerate(canonical) if name is not None]
     expected[known] = template_positions([str(canonical[i]) for i in known])
     places = Places(np.full((len(names), 3), np.nan), [""] * len(names))
+    in_file = np.where(_there(in_file)[:, None], in_file, np.nan)
     sources = [_electrodes(names, root, path, places.notes), Measured("file", in_file, True)]
     for measured in sources:
         if measured is None or not (_missing(places) & _there(measured.points)).any():
@@ -118,7 +122,7 @@ def _missing(places: Places) -> np.ndarray:
 
 
 def _there(points: np.ndarray) -> np.ndarray:
-    return np.isfinite(points).all(axis=1)
+    return (np.abs(points) < LARGEST).all(axis=1)
 
 
 def _electrodes(
@@ -137,7 +141,7 @@ def _electrodes(
             continue
         numbers, strange = _numbers(table.rows, file.name, notes)
         if strange:
-            notes.append(f"{file.name}: no numbers: {', '.join(strange[:3])}")
+            notes.append(f"{file.name}: no coordinates: {', '.join(strange[:3])}")
         places = match_names(names, [row["name"] for row in table.rows])
         points = np.full((len(names), 3), np.nan)
         for own, other in places.items():
@@ -168,6 +172,9 @@ def _numbers(
                 numbers[i, axis] = float(cell) if cell.lower() not in MISSING else np.nan
             except ValueError:
                 strange.append(cell)
+    beyond = ~_there(numbers) & ~np.isnan(numbers).any(axis=1)
+    strange += [" ".join(cells[i]) for i in np.flatnonzero(beyond).tolist()]
+    numbers[~_there(numbers)] = np.nan
     return numbers, strange
 
 

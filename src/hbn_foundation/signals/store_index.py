@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.signals.store_files import FORMAT
 
@@ -29,6 +31,10 @@ TABLE_COLUMNS = (
 """Columns that every table has; the measures of the quality follow."""
 
 
+LEAST_AGREEMENT = 0.95
+"""Length of the mean of a channel's directions (18° around it), below which that is told."""
+
+
 class IndexBuilder:
     """Collect descriptions, in any order, into an index; each takes about 2 kB of memory.
 
@@ -40,6 +46,7 @@ class IndexBuilder:
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, Any]] = {}
         self._sums: dict[str, np.ndarray] = {}
+        self._counts: Counter[str] = Counter()
         self._fullest: list[str] = []
         self._rates: set[float] = set()
 
@@ -54,6 +61,7 @@ class IndexBuilder:
             self._fullest = names
         for name, position in zip(names, description["positions"], strict=True):
             self._sums[name] = self._sums.get(name, 0.0) + np.asarray(position, float)
+            self._counts[name] += 1
 
     def frame(self) -> pd.DataFrame:
         """Return the index's rows, in order of their places."""
@@ -71,7 +79,14 @@ class IndexBuilder:
             rates = ", ".join(f"{rate:g}" for rate in sorted(self._rates))
             raise UserError(f"recordings at {rates} Hz in one signal store, expected one rate")
         order = [*self._fullest, *(name for name in self._sums if name not in set(self._fullest))]
-        layout = {n: (self._sums[n] / np.linalg.norm(self._sums[n])).tolist() for n in order}
+        lengths = {n: float(np.linalg.norm(self._sums[n])) for n in order}
+        apart = [n for n in order if lengths[n] < LEAST_AGREEMENT * self._counts[n]]
+        if apart:
+            say(
+                f"{len(apart)} channels lie at different places in different recordings "
+                f"({', '.join(apart[:6])}{', …' * (len(apart) > 6)}): the mean is taken"
+            )
+        layout = {n: (self._sums[n] / max(lengths[n], 1e-12)).tolist() for n in order}
         return {
             "format": FORMAT,
             "sfreq": next(iter(self._rates), None),

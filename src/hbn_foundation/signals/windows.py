@@ -19,6 +19,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.quality import AMPLITUDES_UV
 from hbn_foundation.signals.params import WindowParams
 
 if TYPE_CHECKING:
@@ -116,6 +117,22 @@ class _Place(NamedTuple):
     bad: np.ndarray | None
 
 
+def _check_amplitudes(store: SignalStore) -> None:
+    """Raise where volts make no sense, since the unit of a recording is not what it seems."""
+    if "amplitude_uv" not in store.recordings:
+        return
+    least, greatest = AMPLITUDES_UV
+    amplitudes = store.recordings.set_index("recording")["amplitude_uv"].dropna()
+    wrong = amplitudes[(amplitudes < least) | (amplitudes > greatest)]
+    if len(wrong):
+        named = some([f"{name} ({value:.3g} µV)" for name, value in wrong.items()])
+        raise UserError(
+            f"input.unit: volts: {len(wrong)} of {len(store.recordings)} recordings have a median "
+            f"amplitude outside {least:g} to {greatest:g} µV: {named}; "
+            "give their unit in channels.tsv or leave them out (selection.exclude_subjects)"
+        )
+
+
 class WindowReader:
     """Read windows of one length from the signal store.
 
@@ -137,9 +154,16 @@ class WindowReader:
         Samples of each recording.
     rescales : bool
         Whether `gains` are other than one.
+
+    Raises
+    ------
+    UserError
+        When volts are read and the amplitude of a recording cannot be that of EEG.
     """
 
     def __init__(self, store: SignalStore, n_samples: int, volts: bool = False) -> None:
+        if volts:
+            _check_amplitudes(store)
         self.store = store
         self.n_samples = n_samples
         self.volts = volts
