@@ -1,5 +1,9 @@
 """Mistakes on the command line end in one clear line, before anything is computed."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from kedro.io import DatasetError
 
@@ -40,6 +44,23 @@ def test_wrong_parameter(project, params, expected):
     line = run(project, "--pipeline", "ingestion", "--params", params)
     for part in expected:
         assert part in line
+
+
+def test_project_is_named_from_outside(project, tmp_path):
+    def outside(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hbn_foundation", "--project-path", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(project.root / "src")},
+        )  # fmt: skip
+
+    command = ["run", "--pipeline", "ingestion", "--nodes", "prepare_source", "--params"]
+    result = outside(str(project.root), *command, "ingestion.source.root=nowhere")
+    assert result.returncode == 1
+    assert "nowhere" in result.stderr
+    assert (project.root / "data" / "nowhere" / "runs").is_dir()
+    assert not list(tmp_path.iterdir())
+    assert "there is no project" in outside(str(tmp_path), *command).stderr
 
 
 def test_unknown_pipeline(project):

@@ -1,5 +1,7 @@
 """`hbn-foundation` and `python -m hbn_foundation`: run the pipelines of the project."""
 
+import os
+import sys
 from pathlib import Path
 
 from kedro.framework.startup import bootstrap_project
@@ -9,7 +11,16 @@ from hbn_foundation.cli import cli
 
 
 def main() -> None:
-    """Run a command of the project from anywhere inside it; some need no project around them."""
+    """Run a command of the project from anywhere inside it; some need no project around them.
+
+    From outside, the option `--project-path` before the command names the project's folder.
+    """
+    if sys.argv[1:2] == ["--project-path"] and len(sys.argv) > 2:  # before Kedro looks for one
+        folder = Path(sys.argv[2])
+        if find_kedro_project(folder) is None:
+            sys.exit(f"Error: --project-path {folder}: there is no project")
+        os.chdir(folder)
+        del sys.argv[1:3]
     project = find_kedro_project(Path.cwd())
     if project is not None:
         bootstrap_project(project)

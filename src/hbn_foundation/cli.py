@@ -32,7 +32,7 @@ KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 @click.group(name="hbn-foundation")
 def cli() -> None:
-    """Commands of the project."""
+    """Commands of the project; hbn-foundation --project-path FOLDER … runs them from outside."""
 
 
 def _run(**options: Any) -> Any:

@@ -287,6 +287,14 @@ def test_all_that_is_missing_is_named_with_the_commands_that_make_it(tmp_path, p
     assert text.endswith(f"; make them by {line}")
 
 
+def test_other_data_sets_that_have_it_are_named(tmp_path, chain):
+    for folder in ("mine", "yours"):
+        save_version_of(tmp_path / folder / "01_raw", "first", OLD, 1)
+    catalog = catalog_of(tmp_path / "simulated" / "01_raw", RUN_ID)
+    with pytest.raises(UserError, match=r"It is there for mine, yours: .*root$"):
+        start(RunVersions(), chain, catalog, tmp_path)
+
+
 def test_label_of_tasks_needs_no_trials(tmp_path):
     pipeline = register_pipelines()["finetuning"].only_nodes("prepare_finetuning")
     names = made_by_pipelines()

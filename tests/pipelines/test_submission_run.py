@@ -78,8 +78,9 @@ def test_checks_and_score_alone(project):
 
 def test_the_command_scores_the_same(project):
     zip_path = newest(project, "07_model_output/submission.zip")
-    result = project.kedro("score", str(zip_path), "--bids-root", "data/simulated/01_raw/simulated")
+    result = project.kedro("score", below="conf")  # the newest one, on the release of its run
     assert result.returncode == 0, result.stderr
+    assert f"Scoring {zip_path} on {project.data / '01_raw' / 'simulated'}" in result.stderr
     everyone = pd.read_csv(project.root / "local_score" / "predictions1.csv")
     scored = pd.read_parquet(newest(project, "07_model_output/local_predictions1.parquet"))
     both = scored.merge(everyone, on=["recording", "trial"])

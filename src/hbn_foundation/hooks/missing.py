@@ -1,5 +1,6 @@
 """What a run reads and nobody has made yet, and the commands that make it."""
 
+from pathlib import Path, PurePath
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DataCatalog, MemoryDataset
@@ -65,7 +66,25 @@ def check_all_there(
         how = "run the pipeline from a node that makes it"
     first, *others = missing
     also = f" (and of {', '.join(others)})" if others else ""
-    raise UserError(f"{first}: nothing saved yet at {missing[first]}{also}; {how}")
+    raise UserError(
+        f"{first}: nothing saved yet at {missing[first]}{also}; {how}{_elsewhere(missing[first])}"
+    )
+
+
+def _elsewhere(path: str) -> str:
+    """Name the folders of other data sets that have an entry."""
+    place = PurePath(path)
+    if len(place.parents) < 3:
+        return ""
+    own, below = place.parents[1], place.relative_to(place.parents[1])
+    others = sorted(Path(own.parent).glob("*"))
+    names = [one.name for one in others if one.name != own.name and (one / below).is_dir()]
+    if not names:
+        return ""
+    return (
+        f". It is there for {', '.join(names)}: for another data set than that of {own.name} add "
+        "its --env, or its --params ingestion.source.root"
+    )
 
 
 def commands_for(missing: set[str], catalog: DataCatalog, run_params: dict[str, Any]) -> list[str]:

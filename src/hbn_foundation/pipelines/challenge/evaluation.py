@@ -39,7 +39,7 @@ def evaluate_response_times(
         scratch_predictions,
     )  # fmt: skip
     return (
-        _with_table(result.metrics, "challenge1_table", predictions),
+        _with_table(result.metrics, "challenge1_table", predictions, checkpoint),
         result.scores,
         result.answers,
     )
@@ -68,7 +68,9 @@ def report_response_times(
         Two of the page's figures.
     """
     from hbn_foundation.evaluation.challenge import tasks
+    from hbn_foundation.evaluation.identity import check_identity
 
+    check_identity(metrics, checkpoint)
     return _shown(
         tasks.report_response_times(
             checkpoint, predictions, signal_store, windows, splits, scores, metrics, history,
@@ -109,7 +111,12 @@ def evaluate_factors(
     )  # fmt: skip
     answers = result.subjects
     own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
-    return _with_table(result.metrics, "challenge2_table", own), result.scores, answers, own
+    return (
+        _with_table(result.metrics, "challenge2_table", own, checkpoint),
+        result.scores,
+        answers,
+        own,
+    )
 
 
 def report_factors(
@@ -126,7 +133,9 @@ def report_factors(
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report; returns as `report_response_times`."""
     from hbn_foundation.evaluation.challenge import tasks
+    from hbn_foundation.evaluation.identity import check_identity
 
+    check_identity(metrics, checkpoint)
     return _shown(
         tasks.report_factors(
             checkpoint, predictions, signal_store, windows, splits, scores, metrics, answers,
@@ -135,12 +144,16 @@ def report_factors(
     )  # fmt: skip
 
 
-def _with_table(metrics: dict[str, Any], maker: str, predictions: Any) -> dict[str, Any]:
-    """Add what is wrong with the CSV that a submission makes of the predictions."""
+def _with_table(
+    metrics: dict[str, Any], maker: str, predictions: Any, checkpoint: Any
+) -> dict[str, Any]:
+    """Add the checkpoint, and what is wrong with the CSV that a submission would have."""
     from hbn_foundation.errors import UserError
     from hbn_foundation.evaluation.challenge.aims import TABLE_PROBLEM
+    from hbn_foundation.evaluation.identity import with_identity
     from hbn_foundation.submission import tables
 
+    metrics = with_identity(metrics, checkpoint)
     try:
         getattr(tables, maker)(predictions)
     except UserError as error:

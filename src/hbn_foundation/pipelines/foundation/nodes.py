@@ -185,11 +185,13 @@ def evaluate_encoder(
         Two coordinates per window for the embedding map.
     """
     from hbn_foundation.evaluation.foundation import evaluate_foundation
+    from hbn_foundation.evaluation.identity import with_identity
 
     result = evaluate_foundation(
         foundation_checkpoint, signal_store, windows, splits, participants, evaluation
     )
-    return result.metrics, result.scores, result.predictions, result.embedding
+    metrics = with_identity(result.metrics, foundation_checkpoint)
+    return metrics, result.scores, result.predictions, result.embedding
 
 
 def cross_validate_encoder(
@@ -285,8 +287,10 @@ def report(
         What was printed.
     """
     from hbn_foundation.evaluation.criteria import criteria_table
+    from hbn_foundation.evaluation.identity import check_identity
     from hbn_foundation.evaluation.report import report_text, show
 
+    check_identity(foundation_metrics, foundation_checkpoint)
     criteria = criteria_table(foundation_history, foundation_metrics, foundation_checkpoint)
     text = report_text(foundation_metrics, foundation_scores, foundation_fold_summary, criteria)
     show(text)

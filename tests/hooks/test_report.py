@@ -1,0 +1,64 @@
+"""What a run says at its end works as it is written."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+
+from hbn_foundation.hooks.report import next_command
+
+
+def catalog_of(unit1="volts", unit2="volts", columns=("externalizing",), without=()) -> DataCatalog:
+    entries = {
+        "params:challenge2.label": {"kind": "participant", "column": "externalizing"},
+        "participants": pd.DataFrame(columns=["subject", *columns]),
+    }
+    for name, unit in (("challenge1", unit1), ("challenge2", unit2)):
+        metadata = {"parameters": {"input": {"unit": unit}}}
+        entries[f"{name}.checkpoint"] = SimpleNamespace(metadata=metadata)
+    return DataCatalog(
+        {name: MemoryDataset(one) for name, one in entries.items() if name not in without}
+    )
+
+
+def following(pipeline, catalog=None, saved=None, **more):
+    params = {"pipeline_names": [pipeline], "env": None, "runtime_params": {}} | more
+    return next_command(params, catalog or catalog_of(), saved or {})
+
+
+def test_environment_and_parameters_go_on():
+    given = {"env": "mine", "runtime_params": {"ingestion": {"source": {"root": "/a b"}}}}
+    line = "kedro run --pipeline foundation --env mine --params 'ingestion.source.root=/a b'"
+    assert following("ingestion", **given) == line
+    assert following("foundation", **given) == "kedro viz run --env mine"
+
+
+def test_challenges_go_on_to_what_works():
+    assert following("challenge1") == "kedro run --pipeline challenge2"
+    assert following("challenge1", catalog_of(columns=("age",))) == "kedro viz run"
+    assert following("challenge2") == "kedro run --pipeline submission"
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [
+        catalog_of(unit2="store"),
+        catalog_of(unit1="store"),
+        catalog_of(without=["challenge1.checkpoint"]),
+    ],
+)
+def test_no_submission_is_suggested_of_models_that_are_none(catalog):
+    assert following("challenge2", catalog, env="factors") == "kedro viz run --env factors"
+
+
+def test_real_paths_are_named():
+    saved = {"submission": "data/a/submission.zip/1/submission.zip"}
+    score = "hbn-foundation score data/a/submission.zip/1/submission.zip"
+    assert following("submission", saved=saved) == score
+    for challenge in ("challenge1", "challenge2"):
+        saved = {f"{challenge}.learning_curve": "data/a/curve.csv/1/curve.csv"}
+        assert following(f"{challenge}_learning_curve", saved=saved) == (
+            f"kedro run --pipeline {challenge} --from-nodes {challenge}.report --params "
+            f"{challenge}.evaluation.learning_curve=data/a/curve.csv/1/curve.csv"
+        )
