@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import queue
+import signal
 import sys
 import time
 from pathlib import Path
@@ -154,7 +155,6 @@ class OnDask:
 
     def close(self) -> None:
         """Close client and cluster; jobs that run are ended with their workers."""
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         for part in (self.client, self.cluster):
             with contextlib.suppress(Exception):  # it says goodbye to a scheduler that may be gone
                 part.close(timeout=10)
@@ -190,7 +190,7 @@ def make_executor(params: EngineParams, context: Context) -> Executor:
     import dask
 
     dask.config.set(_settings(context, params.engine))
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     start = {"local": _local, "ssh": _ssh, "slurm": _slurm}[params.engine]
     try:
         executor = OnDask(context, *start(params, context))
@@ -248,11 +248,12 @@ def gpus_of_a_machine(params: EngineParams) -> int:
 def _settings(context: Context, engine: str) -> dict[str, Any]:
     """Dask's settings: a job computes in a child, so the worker's memory says nothing.
 
-    What workers of this machine say of their comings and goings would fill the console. Those
-    elsewhere write to logs of their own; over ssh Dask reads there where they listen.
+    What workers of this machine say of their comings and goings would fill the console; what goes
+    wrong is in the outcome of the job. Those elsewhere write to logs of their own; over ssh Dask
+    reads there where they listen.
     """
     return {
-        "logging.distributed": "error" if engine == "local" else "info",
+        "logging.distributed": "critical" if engine == "local" else "info",
         "distributed.scheduler.allowed-failures": context.retries,
         "distributed.scheduler.work-stealing": False,
         "distributed.scheduler.worker-saturation": 1.0,
@@ -269,20 +270,29 @@ def _resources(context: Context) -> dict[str, float]:
 
 
 def _local(params: EngineParams, context: Context) -> tuple[Any, int]:
+    from multiprocessing import resource_tracker
+
     from distributed import LocalCluster
 
     workers = count_workers(params, context.device_plan["chosen"])
     folder = Place.of(context.stores).work / "dask"
     folder.mkdir(parents=True, exist_ok=True)
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        resources=_resources(context),
-        dashboard_address="127.0.0.1:0",
-        local_directory=str(folder),
-        memory_limit=None,
-        silence_logs=logging.ERROR,
-    )
+    # Ctrl-C is for this process alone: what is started here inherits that it is blocked. The
+    # tracker's start would unblock it.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            resources=_resources(context),
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(folder),
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return cluster, workers
 
 

@@ -77,7 +77,7 @@ def stopped_at_once() -> Iterator[None]:
     except Stop as stopped:
         number = signal.Signals(stopped.args[0])
         raise TrainingStopped(
-            f"Stopped by {number.name}; what is done is kept, the same command goes on there",
+            f"Stopped by {number.name}; what is done is kept, the same command goes on",
             number,
         ) from None
     finally:
