@@ -89,6 +89,7 @@ class KedroProject:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # so that a test can send a signal to all, as a terminal does
         )
 
     def versions(self, entry: str) -> list[str]:

@@ -22,6 +22,7 @@ from yaml import YAMLError
 from hbn_foundation.bases_cli import bases
 from hbn_foundation.errors import UserError
 from hbn_foundation.project import newest, one_line_errors, open_project, project_folder
+from hbn_foundation.settings import REPORT
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 
 WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
@@ -48,7 +49,7 @@ def _run(**options: Any) -> Any:
         line = one_line(error)
         stopped = stop_signal(error)
         if stopped is not None:
-            click.echo(line, err=True)
+            click.echo(f"{line}: {REPORT.again()}", err=True)
             sys.exit(128 + stopped)
         if line is None:
             raise

@@ -14,7 +14,8 @@ from hbn_foundation.hooks import (
 # `--pipeline` is the documented way to name one pipeline here.
 warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated")
 
-HOOKS = (ProjectFolder(), DataFolder(), ParameterNames(), RunVersions(), RunReport())
+REPORT = RunReport()
+HOOKS = (ProjectFolder(), DataFolder(), ParameterNames(), RunVersions(), REPORT)
 
 # No usage data is sent, and nothing asks whether it may be.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

@@ -20,6 +20,7 @@ from hbn_foundation.hooks import (
     known_parameters,
 )
 from hbn_foundation.pipeline_registry import register_pipelines
+from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
 OLD, NEW = "2024-01-01T00.00.00.000Z", "2025-01-01T00.00.00.000Z"
 RUN_ID = "2026-01-01T00.00.00.999Z"
@@ -220,16 +221,18 @@ def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
     )
     report = RunReport()
     params = {"pipeline_names": ["x"], "env": "hbn", "runtime_params": {"a": {"b": 3}}}
-    report.before_pipeline_run(run_params={}, pipeline=pipeline)
+    report.before_pipeline_run(run_params={**params, "to_nodes": ["d"]}, pipeline=pipeline)
     with caplog.at_level("INFO"):
-        report.on_pipeline_error(error=ValueError(), run_params=params)
+        report.on_pipeline_error(error=ValueError())
         assert "--from-nodes" not in caplog.text
+        assert report.again() == "kedro run --pipeline x --to-nodes d --env hbn --params a.b=3"
         report.before_node_run(node=pipeline.nodes[0])
         report.after_node_run(node=pipeline.nodes[0])
-        report.on_pipeline_error(error=ValueError(), run_params=params)
-        again = "kedro run --pipeline x --from-nodes b,c --env hbn --params a.b=3"
+        report.on_pipeline_error(error=ValueError())
+        again = "kedro run --pipeline x --from-nodes b,c --to-nodes d --env hbn --params a.b=3"
         assert f"to go on: {again}" in caplog.text
-        report.on_pipeline_error(error=UserError("no such label"), run_params=params)
+        report.on_pipeline_error(error=UserError("no such label"))
+        report.on_pipeline_error(error=TrainingStopped("stopped", 2))
     assert "once that is mended, go on with --from-nodes b,c" in caplog.text
     assert caplog.text.count("to go on: ") == 1
 

@@ -24,12 +24,13 @@ OUTCOMES = {
 SCRIPT = """
 import logging, time
 from hbn_foundation.sweeps.live import Live
+from hbn_foundation.progress import say
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 live = Live(3, 9)
 live.begin(2, None)
 live.show({}, {"base-a"})
 time.sleep(1)
-live.say("base-a failed: an error")
+say("base-a failed: an error")
 live.close()
 """
 

@@ -18,10 +18,10 @@ import pandas as pd
 
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance, provenance
-from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, side_by_side
+from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, tracked
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.labels.folds import repeated_splits
-from hbn_foundation.progress import say, track
+from hbn_foundation.progress import say
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ def cross_validate(
     n_jobs = params.repeats.n_jobs if plan["chosen"] == "cpu" else 1
     Path(work_dir).mkdir(parents=True, exist_ok=True)
     prune_scratch(Path(work_dir), "pretraining-*", trainer, n_jobs)
-    running = side_by_side(_run_in_worker, waiting, n_jobs, "evaluation.repeats.n_jobs")
-    for fold in track(running, "cross-validation folds", total=len(waiting)):
+    parameter, words = "evaluation.repeats.n_jobs", "cross-validation folds"
+    for fold in tracked(_run_in_worker, waiting, n_jobs, parameter, words, trainings_of):
         auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
         text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
         say(f"repeat {fold.repeat + 1} fold {fold.fold + 1}: {text}")
@@ -221,13 +221,19 @@ def pretrained_encoder(fold: Fold) -> Checkpoint:
 
     if (fold.checkpoint_path / METADATA_FILE).is_file():
         return Checkpoint.load(fold.checkpoint_path)
-    scratch = fold.work_dir / f"pretraining-{fold.pretraining_key}"
+    (run,) = trainings_of(fold)
+    scratch = run.parent
     checkpoint, history, incidents = _pretrain(fold, scratch)
     checkpoint.save(fold.checkpoint_path)
     history.to_csv(fold.checkpoint_path / "history.csv", index=False)
     (fold.checkpoint_path / INCIDENTS).write_text(incidents)
     remove_folder(scratch)
     return checkpoint
+
+
+def trainings_of(fold: Fold) -> list[Path]:
+    """Folder of the run in which the encoder of a fold is pretrained, while that lasts."""
+    return [fold.work_dir / f"pretraining-{fold.pretraining_key}" / TRAINING]
 
 
 def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame, str]:

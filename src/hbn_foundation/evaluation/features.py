@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.progress import track
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -56,7 +58,7 @@ def encoder_features(
     for encoder in encoders.values():
         encoder.eval()
     with torch.inference_mode():
-        for batch in WindowBatches(reader, windows, batch_size):
+        for batch in track(WindowBatches(reader, windows, batch_size), "batches embedded"):
             place = batch.index.numpy()
             signals, mask = batch.signals, batch.mask
             if prepare is not None:

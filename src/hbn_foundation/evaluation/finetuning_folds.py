@@ -22,6 +22,9 @@ from hbn_foundation.evaluation.cross_validation import (
     hash_table,
     pretrained_encoder,
 )
+from hbn_foundation.evaluation.cross_validation import (
+    trainings_of as pretraining_of,
+)
 from hbn_foundation.evaluation.finetuning import main_score
 from hbn_foundation.evaluation.finetuning_runs import (
     BASELINES,
@@ -33,14 +36,15 @@ from hbn_foundation.evaluation.finetuning_runs import (
     places_of,
     read_result,
     result_path,
+    trainings_of,
 )
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import ComparisonParams
 from hbn_foundation.evaluation.provenance import finetuning_provenance
-from hbn_foundation.evaluation.side_by_side import prune_scratch, side_by_side
+from hbn_foundation.evaluation.side_by_side import prune_scratch, tracked
 from hbn_foundation.labels.metric_names import check_metric
 from hbn_foundation.labels.target_checks import check_targets
-from hbn_foundation.progress import say, track
+from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.targets import WindowTargets
@@ -111,8 +115,7 @@ def compare_plans(
     n_jobs = params.repeats.n_jobs if folds[0].device_plan["chosen"] == "cpu" else 1
     prune_scratch(Path(params.work_dir), "training-*", recipe.trainer, n_jobs)
     _pretrain_all(waiting, n_jobs)
-    running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
-    for run in track(running, "fine-tuning runs", total=len(waiting)):
+    for run in tracked(carry_out, waiting, n_jobs, N_JOBS, "fine-tuning runs", trainings_of):
         say(_said(run))
     results = [read_result(run, path) for run, path in zip(runs, paths, strict=True)]
     table = pd.concat([rows for rows, _ in results], ignore_index=True)
@@ -274,8 +277,7 @@ def _pretrain_all(runs: Sequence[Run], n_jobs: int) -> None:
     if len(missing) < len(folds):
         say(f"pretrained encoders: {len(folds) - len(missing)} of {len(folds)} are kept")
     prune_scratch(runs[0].fold.work_dir, "pretraining-*", runs[0].fold.trainer, n_jobs)
-    running = side_by_side(_pretrain_one, missing, n_jobs, N_JOBS)
-    for fold in track(running, "pretraining", total=len(missing)):
+    for fold in tracked(_pretrain_one, missing, n_jobs, N_JOBS, "pretraining", pretraining_of):
         say(f"pretrained repeat {fold.repeat + 1} fold {fold.fold + 1}")
 
 

@@ -27,7 +27,7 @@ from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
 from hbn_foundation.evaluation.finetuning_bootstrap import long_predictions
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.side_by_side import finetuned_in, going_on
+from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in, going_on
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
@@ -164,12 +164,19 @@ def read_result(run: Run, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def carry_out(run: Run) -> None:
     """Fine-tune or fit, score the test windows, and keep what was found."""
     path = result_path(run)
-    scratch = path.with_name(f"training-{path.stem}")
+    (training,) = trainings_of(run)
+    scratch = training.parent
     rows, predictions = _baselines(run) if run.method == BASELINES else _finetuned(run, scratch)
     _write(path.with_suffix(".parquet"), lambda file: predictions.to_parquet(file, index=False))
     # the last to be written says that the run is done
     _write(path, lambda file: file.write_text(json.dumps(plain(rows), indent=1)))
     remove_folder(scratch)
+
+
+def trainings_of(run: Run) -> list[Path]:
+    """Folder of a run's training, while that lasts."""
+    path = result_path(run)
+    return [path.with_name(f"training-{path.stem}") / TRAINING]
 
 
 def _write(path: Path, write: Any) -> None:

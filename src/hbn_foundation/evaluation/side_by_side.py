@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.progress import track
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.run_folder import prune_unfinished
+from hbn_foundation.training.supervision.heartbeat import read_beat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from hbn_foundation.training.supervision.params import SupervisionParams
 
 TRAINING = "training"  # the run's folder in a folder of its own
+TRAINING_SHARE = 0.9  # of a task; then it is scored
+SECONDS_OF_A_BEAT = 120.0
+SHOWN = 4  # trainings whose epochs are told
 
 Task = TypeVar("Task")
 Trainer = TypeVar("Trainer", bound=RunParams)
@@ -56,6 +61,59 @@ def side_by_side(
         if isinstance(result, WorkerKilled):
             raise UserError(f"{parameter}={n_jobs}: a run failed twice, {result}; try 1")
         yield task
+
+
+def tracked(
+    function: Callable[[Task], None],
+    tasks: Sequence[Task],
+    n_jobs: int,
+    parameter: str,
+    description: str,
+    folders: Callable[[Task], Sequence[Path]],
+) -> Iterator[Task]:
+    """As `side_by_side`, showing how many are done, the epochs of those under way, the time left.
+
+    Parameters
+    ----------
+    function, tasks, n_jobs, parameter
+        As `side_by_side` takes them.
+    description
+        A few words for the tasks.
+    folders
+        Gives the runs' folders of a task's trainings, while those last.
+    """
+    under_way = Trainings({id(task): folders(task) for task in tasks})
+    running = side_by_side(function, tasks, n_jobs, parameter)
+    for task in track(running, description, total=len(tasks), part=under_way):
+        under_way.ended(id(task))
+        yield task
+
+
+class Trainings:
+    """How far the trainings of some tasks are, from the heartbeats in their folders."""
+
+    def __init__(self, folders: Mapping[Any, Sequence[Path]]) -> None:
+        self._folders = dict(folders)
+        self._shares: dict[Path, float] = {}
+
+    def ended(self, task: Any) -> None:
+        """Count a task no more: it is done."""
+        for folder in self._folders.pop(task):
+            self._shares.pop(folder, None)
+
+    def __call__(self) -> tuple[float, str]:
+        """Return the share that is done, in tasks, and the epochs that are trained now."""
+        done, now = 0.0, []
+        for folders in self._folders.values():
+            for folder in folders:
+                beat = read_beat(folder)
+                # that of a training which was killed is old; of one that is done there is none
+                if beat is not None and beat.steps and (beat.age or 0.0) < SECONDS_OF_A_BEAT:
+                    self._shares[folder] = TRAINING_SHARE * min(beat.step / beat.steps, 1.0)
+                    now.append(f"epoch {beat.epoch}/{beat.epochs}")
+                done += self._shares.get(folder, 0.0) / len(folders)
+        more = f" and {len(now) - SHOWN} more" if len(now) > SHOWN else ""
+        return done, "; ".join(now[:SHOWN]) + more
 
 
 def going_on(trainer: Trainer) -> Trainer:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -12,7 +13,7 @@ from kedro.pipeline.node import Node
 from hbn_foundation.errors import mistake
 from hbn_foundation.hooks.records import command
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.progress import say
+from hbn_foundation.progress import duration, say, working
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
 
@@ -24,16 +25,27 @@ class RunReport:
         self._done = 0
         self._pipeline: Pipeline | None = None
         self._finished: set[Node] = set()
+        self._asked: dict[str, Any] = {}
+        self._node = ""
+        self._pulse = ExitStack()
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Count the nodes."""
         self._done, self._pipeline, self._finished = 0, pipeline, set()
+        self._asked = run_params
+        self._pulse = ExitStack()
+        self._pulse.enter_context(working(self._so_far))
+
+    def _so_far(self) -> str:
+        seconds = duration(time.monotonic() - self._started)
+        return f"        {self._node}: {seconds} so far"
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Name the node."""
         self._done += 1
+        self._node = node.name
         self._started = time.monotonic()
         total = len(self._pipeline.nodes) if self._pipeline is not None else self._done
         say(f"[{self._done}/{total}] {node.name}")
@@ -47,28 +59,45 @@ class RunReport:
             say(f"        {node.name} took {seconds:.0f} s")
 
     @hook_impl
-    def on_pipeline_error(self, error: Exception, run_params: dict[str, Any]) -> None:
-        """Tell how to go on where the run stopped."""
-        if not self._finished or self._pipeline is None:
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Tell how to go on where the run stopped; who stopped it is told so in one line."""
+        self._pulse.close()
+        found = mistake(error)
+        if not self._finished or isinstance(found, TrainingStopped):
             return
+        if found is None:
+            say(f"What is done is kept; to go on: {self.again()}")
+        else:  # it stays a mistake until it is mended: the same command would fail again
+            nodes = self._waiting()
+            say(f"What is done is kept; once that is mended, go on with --from-nodes {nodes}")
+
+    def again(self) -> str:
+        """Write the command that goes on where the run stopped."""
+        options = {
+            name: ",".join(self._asked.get(name) or ())
+            for name in ("from_nodes", "to_nodes", "tags")
+        }
+        if self._finished:
+            options["from_nodes"] = self._waiting()
+        return command(self._asked, **options)
+
+    def _waiting(self) -> str:
+        """Name the nodes that could run next."""
+        assert self._pipeline is not None
         waiting = set(self._pipeline.nodes) - self._finished
         first = [
             node.name
             for node in self._pipeline.nodes
             if node in waiting and not self._pipeline.node_dependencies[node] & waiting
         ]
-        nodes = ",".join(first)
-        found = mistake(error)
-        if found is None or isinstance(found, TrainingStopped):
-            say(f"What is done is kept; to go on: {command(run_params, from_nodes=nodes)}")
-        else:  # it stays a mistake until it is mended: the same command would fail again
-            say(f"What is done is kept; once that is mended, go on with --from-nodes {nodes}")
+        return ",".join(first)
 
     @hook_impl
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """List the files that this run made, and the next command."""
+        self._pulse.close()
         say("Results:")
         made = {name: catalog.get(name) for name in sorted(pipeline.all_outputs())}
         saved = {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.data import put_data
@@ -85,7 +86,7 @@ class Sweep:
         self._tried_again: set[str] = set()
         self._told_of_others = False
         self.closed = False
-        self._live = Live(len(plan.bases), len(plan.finetunings))
+        self._live = Live(len(plan.bases), len(plan.finetunings), self.place.work)
 
     def run_bases(self, then_finetune: bool = True) -> None:
         """Train the bases that are missing.
@@ -203,7 +204,7 @@ class Sweep:
         if outcome.status == HELD:
             if not self._told_of_others:
                 self._told_of_others = True
-                self._live.say(f"{job.id} waits: {outcome.what} has it; free when that is silent "
+                say(f"{job.id} waits: {outcome.what} has it; free when that is silent "
                                f"for {SECONDS_TO_EXPIRE:g} s")  # fmt: skip
             self._later.append((time.monotonic() + SECONDS_UNTIL_AGAIN, job))
         elif outcome.status == MISSING and isinstance(job, FinetuneSpec):
@@ -238,7 +239,7 @@ class Sweep:
         self._tried_again.add(job.id)
         self.dependents.setdefault(base.hash, []).append(job)
         if base.id not in self.running:
-            self._live.say(f"{base.id}: gone or damaged, it is trained again")
+            say(f"{base.id}: gone or damaged, it is trained again")
             self.outcomes.pop(base.id, None)
             self._submit(base)
 
@@ -247,7 +248,7 @@ class Sweep:
         self.outcomes[job.id] = outcome
         if outcome.status == FAILED:
             why = outcome.what.partition("\n")[0]
-            self._live.say(f"{job.id} failed: {why}")
+            say(f"{job.id} failed: {why}")
         if not isinstance(job, BaseSpec):
             return
         for spec in self.dependents.pop(job.hash, []):

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import queue
-import signal
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
-from hbn_foundation.signals.parallel import THREADS
+from hbn_foundation.signals.parallel import THREADS, interrupts_held
 from hbn_foundation.sweeps.grid import read_yaml
 from hbn_foundation.sweeps.params import EngineParams
 from hbn_foundation.sweeps.running import (
@@ -270,18 +269,12 @@ def _resources(context: Context) -> dict[str, float]:
 
 
 def _local(params: EngineParams, context: Context) -> tuple[Any, int]:
-    from multiprocessing import resource_tracker
-
     from distributed import LocalCluster
 
     workers = count_workers(params, context.device_plan["chosen"])
     folder = Place.of(context.stores).work / "dask"
     folder.mkdir(parents=True, exist_ok=True)
-    # Ctrl-C is for this process alone: what is started here inherits that it is blocked. The
-    # tracker's start would unblock it.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with interrupts_held():  # threads and workers that are started here inherit it
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -291,8 +284,6 @@ def _local(params: EngineParams, context: Context) -> tuple[Any, int]:
             memory_limit=None,
             silence_logs=logging.CRITICAL,
         )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return cluster, workers
 
 

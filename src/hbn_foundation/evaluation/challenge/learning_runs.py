@@ -35,15 +35,16 @@ from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.provenance import learning_provenance
 from hbn_foundation.evaluation.side_by_side import (
+    TRAINING,
     finetuned_in,
     going_on,
     prune_scratch,
-    side_by_side,
+    tracked,
 )
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import check_reported
 from hbn_foundation.models.params import HeadParams
-from hbn_foundation.progress import say, track
+from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
@@ -188,8 +189,7 @@ def learning_curve(
         )
     for start in (FINE_TUNED, SCRATCH):
         prune_scratch(Path(params.work_dir), f"training-*/{start}", recipe.trainer, n_jobs)
-    running = side_by_side(carry_out, waiting, n_jobs, N_JOBS)
-    for run in track(running, "learning curve", total=len(waiting)):
+    for run in tracked(carry_out, waiting, n_jobs, N_JOBS, "learning curve", _trainings_of):
         say(_said(run))
     table = pd.concat([_read(run) for run in runs], ignore_index=True)
     return table[[*FIRST, *(name for name in table if name not in FIRST)]]
@@ -301,7 +301,7 @@ def _check(runs: Sequence[CurveRun], data: CurveData) -> None:
 
 def carry_out(run: CurveRun) -> None:
     """Train on the subset, score the test subjects, and keep what was found."""
-    folder = run.work_dir / f"training-{run.key}"
+    folder = _folder(run)
     tuned = {FINE_TUNED: _tuned(run, folder, {})}
     if run.scratch:
         tuned[SCRATCH] = _tuned(run, folder, {"start": "from_scratch"}, SCRATCH)
@@ -310,6 +310,16 @@ def carry_out(run: CurveRun) -> None:
     temporary.write_text(json.dumps(plain(rows), indent=1))
     temporary.replace(run.path)
     remove_folder(folder)
+
+
+def _folder(run: CurveRun) -> Path:
+    return run.work_dir / f"training-{run.key}"
+
+
+def _trainings_of(run: CurveRun) -> list[Path]:
+    """Folders of a run's trainings, while those last."""
+    starts = [FINE_TUNED, SCRATCH] if run.scratch else [FINE_TUNED]
+    return [_folder(run) / start / TRAINING for start in starts]
 
 
 def _tuned(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import MAIN
+from hbn_foundation.progress import track
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def predict_targets(
     batches = WindowBatches(WindowReader(store, n_samples, volts), windows, batch_size)
     outputs: list[dict[str, torch.Tensor]] = []
     with torch.inference_mode():
-        for batch in batches:
+        for batch in track(batches, "batches predicted"):
             signals, mask = model.prepare(batch.signals, batch.mask)
             outputs.append(model.split(model(signals, positions, mask)))
     answers, shares = {}, {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import ExitStack
 from typing import Any
 
-from hbn_foundation.progress import drawing, may_draw, say
+from hbn_foundation.progress import drawing, duration, may_draw, say, working
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat
 
 SECONDS_UNTIL_SILENCE_IS_SHOWN = 10.0
@@ -23,6 +22,7 @@ class Display:
         self._bar: Any = None
         self._task: Any = None
         self._beat = Beat()
+        self._tells = False  # where no bar can be drawn
         self._heard = 0.0  # when the last beat came
         self._pace = Pace()
         self._place = ExitStack()
@@ -41,29 +41,24 @@ class Display:
             return
         if self._bar is None:
             if not may_draw():
+                if not self._tells:
+                    self._tells = True
+                    self._place.enter_context(working(self.describe))
                 return
             self._start()
         self._bar.update(self._task, completed=beat.step, total=beat.steps)
 
     def line(self, text: str) -> None:
         """Show a line of the child's above the bar; it also goes where the log does."""
-        if self._bar is None:
-            say(text)
-            return
-        # The handlers of the log write past the bar: it steps aside for the line.
-        self._bar.live.transient = True
-        self._bar.stop()
         say(text)
-        self._bar.live.transient = False
-        self._bar.start()
 
     def pause(self) -> None:
         """Leave the bar as it is; the next beat begins another one."""
         if self._bar is not None:
             self._heard = time.monotonic()  # whoever ended the child tells of its silence
-            self._bar.stop()
             self._bar = None
-            self._place.close()
+        self._place.close()
+        self._tells = False
         self._pace = Pace()
 
     def _start(self) -> None:
@@ -82,9 +77,8 @@ class Display:
 
         rest_of_the_line = BarColumn(bar_width=None, table_column=Column(ratio=1))
         self._bar = Progress(rest_of_the_line, Now(), console=Console(stderr=True), expand=True)
-        self._place.enter_context(drawing())
-        self._bar.start()
         self._task = self._bar.add_task("training", total=self._beat.steps)
+        self._place.enter_context(drawing(self._bar.live))
 
     def describe(self) -> str:
         """One line about now: epoch, loss, speed, time left, device, silence."""
@@ -143,18 +137,3 @@ class Pace:
             (first, began), (last, ended) = self._first, self._last
             return steps * (ended - began) / (last - first)
         return steps * beat.median_step if beat.median_step is not None else None
-
-
-def duration(seconds: float, digits: int = 0) -> str:
-    """Say a time in words; below a minute with so many digits."""
-    if not math.isfinite(seconds):
-        return "an unknown time"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.{digits}f} s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    hours, minutes = divmod(round(whole / 60), 60)
-    if hours == 0:
-        return f"{minutes} min"
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

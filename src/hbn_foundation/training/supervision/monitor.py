@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.progress import duration
 from hbn_foundation.training.supervision import heartbeat
 from hbn_foundation.training.supervision import run_view as view
-from hbn_foundation.training.supervision.display import duration
 from hbn_foundation.training.supervision.heartbeat import Beat
 from hbn_foundation.training.supervision.incidents import Incident
 from hbn_foundation.training.supervision.run_view import RunView, find_runs, number, watch

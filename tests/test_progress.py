@@ -1,0 +1,88 @@
+"""Long work is never silent, and the time left is told right."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hbn_foundation import progress
+from hbn_foundation.evaluation.side_by_side import TRAINING_SHARE, Trainings
+from hbn_foundation.progress import Count, track
+from hbn_foundation.training.supervision.heartbeat import STEP, Heartbeat
+
+SILENCE = Path(__file__).parents[1] / "benchmarks" / "silence.py"
+WORK = """
+import logging, sys, time
+from hbn_foundation import progress
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+progress.MOST_SILENCE = {True: 0.3, False: 0.3}
+progress.SECONDS_BETWEEN_LOOKS = 0.1
+with progress.working(lambda: f"the node: {time.monotonic():.1f} s so far"):
+    time.sleep(1.0)
+    began = time.monotonic()
+    part = lambda: ((time.monotonic() - began) % 1.5 / 1.5, "epoch 1/2")
+    for item in progress.track([1, 2], "folds", part=part):
+        time.sleep(1.5)
+        progress.say(f"fold {item} is done")
+"""
+
+
+@pytest.mark.parametrize("where", [[], ["--file"]])
+def test_work_that_takes_long_is_not_silent(where):
+    """Neither before the first item nor inside one, on a terminal and in a file."""
+    command = [
+        sys.executable,
+        str(SILENCE),
+        "--most",
+        "1.4",
+        *where,
+        "--",
+        sys.executable,
+        "-c",
+        WORK,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "the node: " in done.stdout
+    assert "epoch 1/2, about" in done.stdout
+    assert "fold 2 is done" in done.stdout
+
+
+def test_the_time_left_counts_what_is_under_way(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    count = Count("folds", 4, lambda: (0.5, "epoch 5/10"))
+    assert count.seconds_left() == 0
+    now = 110.0  # half a fold takes ten seconds
+    assert count.seconds_left() == 70
+    assert count.text() == "folds: 0 of 4, epoch 5/10, about 1 min 10 s left"
+    count.done = 3
+    assert count.seconds_left() == pytest.approx(10 / 3.5 * 0.5)
+
+
+def test_without_anything_done_no_time_is_promised():
+    assert Count("folds", 4, None).seconds_left() is None
+    assert re.fullmatch(r"folds: 0 of 4, \d s so far", Count("folds", 4, None).text())
+    assert list(track(iter("ab"), "letters")) == ["a", "b"]
+
+
+def test_the_epochs_of_trainings_come_from_their_heartbeats(tmp_path):
+    folders = {name: [tmp_path / name] for name in "abc"}
+    for (folder,) in folders.values():
+        folder.mkdir()
+    trainings = Trainings(folders)
+    assert trainings() == (0.0, "")
+    Heartbeat(tmp_path / "a").beat(STEP, step=30, steps=40, epoch=3, epochs=4)
+    Heartbeat(tmp_path / "b").beat(STEP, step=10, steps=40, epoch=1, epochs=4)
+    share, words = trainings()
+    assert share == pytest.approx(TRAINING_SHARE)
+    assert words == "epoch 3/4; epoch 1/4"
+    for path in (tmp_path / "a").iterdir():  # trained; now it is scored
+        path.unlink()
+    assert trainings()[0] == pytest.approx(TRAINING_SHARE)
+    trainings.ended("a")
+    assert trainings()[0] == pytest.approx(TRAINING_SHARE / 4)
