@@ -265,7 +265,6 @@ def test_25_eye_electrodes_are_not_placed_on_the_scalp(ingest, tmp_path):
         assert same_signal(found.signal(subject), right[subject])
 
 
-@unmended
 def test_26_signals_that_were_replaced_are_read_anew(ingest, tmp_path):
     made = write_case("26_stale_data_file.py", tmp_path / "root")
     all_as_control(ingest(tmp_path / "root"), made, tmp_path / "first")
@@ -296,7 +295,6 @@ def test_28_participants_in_cp1252_are_read(ingest, tmp_path):
     assert found.participants["sex"].notna().all()
 
 
-@unmended
 def test_29_a_file_whose_reader_never_returns_is_rejected(ingest, tmp_path):
     if not (CASES / "29_damaged_fif").is_dir():
         pytest.skip(f"{CASES / '29_damaged_fif'} is not here")

@@ -134,24 +134,35 @@ def sleep_or_not(task: tuple[str, float]) -> None:
         sleep_named(task[0])
 
 
+SLEEPING = """
+from hbn_foundation.signals.parallel import run_parallel
+from signals.test_parallel import sleep_named
+list(run_parallel(sleep_named, [{folder!r}] * 2, 2))
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    script = (
-        "from hbn_foundation.signals.parallel import run_parallel\n"
-        "from signals.test_parallel import sleep_named\n"
-        f"list(run_parallel(sleep_named, [{str(tmp_path)!r}] * 2, 2))\n"
-    )
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_a_parent_that_is_killed_or_interrupted(tmp_path, number):
     paths = os.pathsep.join(sys.path)
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths}
+        [sys.executable, "-c", SLEEPING.format(folder=str(tmp_path))],
+        env={**os.environ, "PYTHONPATH": paths},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     workers: list[int] = []
     try:
         wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
         workers = [int(path.name) for path in tmp_path.iterdir()]
-        parent.kill()
-        parent.wait()
+        if number == signal.SIGINT:  # a terminal sends it to all
+            os.killpg(parent.pid, number)
+        else:
+            parent.kill()
+        _, told = parent.communicate(timeout=30)
         wait_for(lambda: not any(map(alive, workers)), 60)
+        assert told.count("Traceback") == (number == signal.SIGINT)  # of the parent alone
     finally:
         parent.kill()
         parent.wait()
