@@ -2,8 +2,9 @@
 
 ``python benchmarks/fuzz_recordings.py [--files 10000] [--first 0] [--workers 2]``
 
-File number i is always the same: its format (EDF, BDF, FIF, EEGLAB, BrainVision) and one to eight
-bytes that are changed somewhere, most of them in a header, follow from i. Each is cleaned as in an
+File number i is always the same: its format (EDF, BDF, FIF, EEGLAB, BrainVision, or EDF with
+sidecars of which these are changed) and one to eight bytes that are changed somewhere, most of them
+in a header, follow from i. Each is cleaned as in an
 ingestion, by workers with limits of time and memory. The table counts how the files end:
 
 - *cleaned*;
@@ -28,10 +29,22 @@ from typing import Any
 
 import numpy as np
 
-FORMATS = ("EDF", "BDF", "FIF", "EEGLAB", "BrainVision")
+FORMATS = ("EDF", "BDF", "FIF", "EEGLAB", "BrainVision", "sidecars")
 SFREQ, SECONDS = 128, 6
 NAMES = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "O1", "O2")
 STEM = "sub-{}_task-x_eeg"
+SIDECARS = {
+    "_channels.tsv": "name\ttype\tunits\tstatus\n"
+    + "".join(f"{n}\tEEG\tuV\tgood\n" for n in NAMES),
+    "_events.tsv": "onset\tduration\ttrial_type\n0.5\t0\tstart\n1.5\t1.0\tBAD_jump\n4\tn/a\tstop\n",
+    "_electrodes.tsv": "name\tx\ty\tz\n"
+    + "".join(
+        f"{name}\t{0.08 * (-1) ** i:.3f}\t{0.02 * i - 0.07:.3f}\t0.040\n"
+        for i, name in enumerate(NAMES)
+    ),
+    "_coordsystem.json": '{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "m"}',
+    "_eeg.json": '{"PowerLineFrequency": 50, "RecordingDuration": 6.0, "EEGReference": "Cz"}',
+}
 MOST_SECONDS, MOST_GB = 10.0, 2.0
 AT_ONCE = 200
 AGAIN = "; tried again in the next run"
@@ -63,17 +76,20 @@ def whole(kind: str) -> dict[str, bytes]:
         elif kind == "FIF":
             raw.save(stem.with_suffix(".fif"), verbose="ERROR")
         else:
-            ending = {"EDF": ".edf", "EEGLAB": ".set", "BrainVision": ".vhdr"}[kind]
+            ending = {"EEGLAB": ".set", "BrainVision": ".vhdr"}.get(kind, ".edf")
             mne.export.export_raw(stem.with_suffix(ending), raw, verbose="ERROR")
-        return {path.suffix: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+        files = {path.suffix: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    sidecars = SIDECARS.items() if kind == "sidecars" else ()
+    return files | {ending: text.encode() for ending, text in sidecars}
 
 
 def damaged(number: int) -> dict[str, bytes]:
     """Files of the recording of a number, with one to eight bytes changed."""
     rng = np.random.default_rng(number)
     files = {ending: bytearray(content) for ending, content in whole(kind_of(number)).items()}
+    changed = [ending for ending in files if ending != ".edf"] or [".edf"]
     for _ in range(rng.integers(1, 9)):
-        content = files[str(rng.choice(list(files)))]
+        content = files[str(rng.choice(changed))]
         # as many in the first tenth, hundredth, … as in the rest
         place = int(len(content) ** rng.uniform(0.2, 1)) - 1
         content[place] = int(rng.integers(256))
@@ -93,7 +109,8 @@ def write(root: Path, number: int) -> None:
     for ending, content in damaged(number).items():
         named = content.replace(STEM.format("x").encode(), stem.encode())
         is_text = ending in (".vhdr", ".vmrk")
-        (folder / f"{stem}{ending}").write_bytes(named if is_text else content)
+        path = folder / f"{stem}{ending}" if ending[0] == "." else folder / f"{stem[:-4]}{ending}"
+        path.write_bytes(named if is_text else content)
 
 
 def clean(root: Path, n_workers: int) -> dict[int, str]:

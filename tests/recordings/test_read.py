@@ -171,3 +171,12 @@ def test_real_sidecars_of_hbn(hbn_metadata_root):
     for file in sidecars:
         path = file.with_suffix(".set").relative_to(root).as_posix()
         assert read_sidecar(root, path)["PowerLineFrequency"] == 60
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".eeg", "x\0.eeg", "../" * 2000 + "x.eeg", "."])
+def test_a_data_file_whose_name_cannot_be_is_a_reason(tmp_path, name):
+    header = write(raw_array(noise(4, 512, SFREQ), SFREQ), bids_file(tmp_path, ".vhdr"))
+    text = header.read_text().replace(f"DataFile={header.stem}.eeg", f"DataFile={name}")
+    header.write_text(text)
+    with pytest.raises(UnreadableRecording, match=r"^[^\n]+$"):
+        read_raw(header)

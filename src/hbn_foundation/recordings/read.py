@@ -60,14 +60,16 @@ def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -
     import mne
 
     path = Path(path)
-    check_file(path)
     # mne.io.read_raw knows EGI by its .mff alone
     reader = mne.io.read_raw_egi if path.suffix.lower() == ".raw" else mne.io.read_raw
     try:
+        check_file(path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = _opened(reader, path, options)
         raw.get_channel_types()  # a damaged FIF file has kinds that there are not
+    except UnreadableRecording:
+        raise
     except Exception as error:  # whatever a reader trips over is a reason to leave the file out
         if is_passing(error):
             raise
