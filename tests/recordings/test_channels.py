@@ -259,3 +259,10 @@ def test_a_unit_that_nothing_tells_and_its_amplitude_are_told(tmp_path):
     assert "neither the file nor channels.tsv has a unit for Fp1" in quality["note"]
     assert "expected 0.5 to 500 µV: its unit is probably wrong" in quality["note"]
     assert quality["amplitude_uv"] > 1e6
+
+
+def test_a_unit_whose_first_sign_was_lost_is_taken_for_microvolts(tmp_path):
+    path = edf(tmp_path, NAMES[:10], [".V"] * 10)
+    quality = clean_recording(row(tmp_path, path), CleaningParams(), tmp_path / "out.npy").quality
+    assert quality["note"] == "unit '.V' of the file taken for µV"
+    assert 1 < quality["amplitude_uv"] < 50

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hbn_foundation.recordings.electrodes import FRONT_LEFT_UP
 from hbn_foundation.recordings.montage import canonical_names, template_positions, to_unit_sphere
-from hbn_foundation.recordings.positions import FRONT_LEFT_UP, angles, place_electrodes
+from hbn_foundation.recordings.positions import angles, place_electrodes
 
 CAP = "biosemi16"
 NOWHERE = np.full((16, 3), np.nan)
@@ -73,7 +74,9 @@ def test_units_are_those_of_a_head_whatever_is_declared(place, cap, unit, factor
 def test_axes_are_those_of_the_declared_system(place, cap, system):
     places = place(1000 * cap @ FRONT_LEFT_UP, **declared(system, "mm"))
     assert off(places, cap) < 0.1
-    assert any("x is taken for front and y for left" in note for note in places.notes)
+    assert any(
+        f"x is front, y is left, z is up, as {system} has them" in note for note in places.notes
+    )
 
 
 @pytest.mark.parametrize("unit", ["m", "mm"])
@@ -98,17 +101,25 @@ def test_names_show_axes_other_than_those_declared(place, cap):
     names = mne.channels.make_standard_montage(CAP).ch_names
     places = place(cap @ FRONT_LEFT_UP, names, **declared("CapTrak"))
     assert off(places, cap) < 0.1
-    assert "by the names of the electrodes x is front, y is left, z is up" in places.notes[0]
+    assert "by the names of its electrodes x is front, y is left, z is up" in places.notes[0]
+    places = place(cap, names, **declared("CTF"))
+    assert off(places, cap) < 0.1
+    assert [n.partition(": ")[2] for n in places.notes] == [
+        "by the names of its electrodes x is right, y is front, z is up"
+    ]
 
 
 def test_without_names_the_symmetry_of_caps_shows_the_axes(place, cap):
     for system in ("Other", "CapTrak"):
         places = place(cap @ FRONT_LEFT_UP, **declared(system))
         assert off(places, cap) < 0.1
-        assert any("alike on both sides of the x axis" in note for note in places.notes)
+        assert any(
+            "by the symmetry of its electrodes x is front, y is left" in note
+            for note in places.notes
+        )
     places = place(cap)
     assert off(places, cap) < 0.1
-    assert any("declares no axes" in note for note in places.notes)
+    assert any("no axes are declared" in note for note in places.notes)
 
 
 def test_a_measured_position_outranks_a_name(place, cap):

@@ -314,16 +314,21 @@ def _factors(
     if not path.lower().endswith((".edf", ".bdf")):
         return factors
     header = read_edf_header(Path(root, path))
-    if len(header.channels) != len(raw.ch_names):
+    units = [header.units[signal] for signal in header.channels]
+    if len(units) != len(raw.ch_names):
         return factors
-    unknown = []
+    unknown, mangled = [], set()
     for i, electrode in enumerate(electrodes):
-        written = header.units[header.channels[electrode.pick]]
+        written = units[electrode.pick]
         true = _in_volts(written)
         if true is None:
             true = _in_volts(electrode.row.get("units", ""))
-            unknown += [electrode.given] if true is None else []
+        if true is None and re.fullmatch(r"[^A-Za-z0-9\s]V", written):
+            true = 1e-6
+            mangled.add(written)
+        unknown += [electrode.given] if true is None else []
         factors[i] = 1.0 if true is None else true / READ_AS.get(written, 1.0)
+    notes += [f"unit {written!r} of the file taken for µV" for written in sorted(mangled)]
     if unknown:
         notes.append(
             f"neither the file nor channels.tsv has a unit for {_some(unknown)}: taken for volts"

@@ -1,0 +1,233 @@
+"""Read measured positions of electrodes: electrodes.tsv with its coordsystem.json."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hbn_foundation.bids_names import entities, sidecars
+from hbn_foundation.recordings.montage import head_radius, match_names
+from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
+
+RADII = (0.05, 0.15)
+"""Least and greatest radius of a head in metres."""
+
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+FRONT_LEFT_UP = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+"""Takes x front, y left, z up to head coordinates (x right, y front, z up)."""
+
+FRONT_LEFT_UP_SYSTEMS = frozenset({"ctf", "4dbti", "kityokogawa", "eeglab", "eeglabhj"})
+UNDECLARED = frozenset({"", "na", "other"})
+LANDMARKS = {"nasion": {"nas", "nasion", "nz"}, "lpa": {"lpa"}, "rpa": {"rpa"}}
+MISSING = frozenset({"", "n/a", "nan"})
+
+LARGEST = 1e4
+"""Coordinates beyond are no positions in any unit; NaN is not below it either."""
+
+
+MIN_FLAT = 8
+"""Electrodes from which on a plane is none of a head's slices."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measured positions.
+
+    Attributes
+    ----------
+    source
+        For `Places.sources`.
+    what
+        For messages.
+    points
+        (C, 3) in metres, NaN for none.
+    axes
+        (3, 3) what takes the points to the axes of head coordinates, as far as is declared.
+    system
+        The system that declares these axes, "" for none; None where the points lie in head
+        coordinates for sure.
+    """
+
+    source: str
+    what: str
+    points: np.ndarray
+    axes: np.ndarray = field(default_factory=lambda: np.eye(3))
+    system: str | None = None
+
+
+def measured_electrodes(
+    names: Sequence[str], root: str | Path, path: str, notes: list[str]
+) -> Measured | None:
+    """Read the first electrodes.tsv that knows any of the electrodes, in metres."""
+    for file in sidecars(root, path, "electrodes.tsv"):
+        try:
+            table = read_table(file)
+        except UnreadableSidecar as error:
+            notes.append(f"{error}: no positions from it")
+            continue
+        notes += table.notes
+        if not {"name", "x", "y", "z"} <= set(table.columns):
+            notes.append(f"{file.name}: expected columns name, x, y, z; no positions from it")
+            continue
+        numbers, strange = _numbers(table.rows, file.name, notes)
+        if strange:
+            notes.append(f"{file.name}: no coordinates: {', '.join(strange[:3])}")
+        places = match_names(names, [row["name"] for row in table.rows])
+        points = np.full((len(names), 3), np.nan)
+        for own, other in places.items():
+            points[own] = numbers[other]
+        if not places:
+            notes.append(f"{file.name} names no channel of the file: no positions from it")
+        if not there(points).any():
+            continue
+        landmarks = {row["name"]: numbers[i].tolist() for i, row in enumerate(table.rows)}
+        return _in_head_coordinates(points, landmarks, file, root, path, notes)
+    return None
+
+
+def there(points: np.ndarray) -> np.ndarray:
+    """(C,) whether points (C, 3) are positions."""
+    return (np.abs(points) < LARGEST).all(axis=1)
+
+
+def _numbers(
+    rows: Sequence[Mapping[str, str]], file: str, notes: list[str]
+) -> tuple[np.ndarray, list[str]]:
+    """(N, 3) numbers, NaN where there are none, and the texts that are none."""
+    cells = [[row[axis] for axis in "xyz"] for row in rows]
+    commas = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+    if any(commas.fullmatch(cell) for row in cells for cell in row):
+        notes.append(f"{file} has decimal commas")
+        cells = [[cell.replace(",", ".") for cell in row] for row in cells]
+    strange = []
+    numbers = np.full((len(cells), 3), np.nan)
+    for i, row in enumerate(cells):
+        for axis, cell in enumerate(row):
+            try:
+                numbers[i, axis] = float(cell) if cell.lower() not in MISSING else np.nan
+            except ValueError:
+                strange.append(cell)
+    beyond = ~there(numbers) & ~np.isnan(numbers).any(axis=1)
+    strange += [" ".join(cells[i]) for i in np.flatnonzero(beyond).tolist()]
+    numbers[~there(numbers)] = np.nan
+    return numbers, strange
+
+
+def _in_head_coordinates(
+    points: np.ndarray,
+    rows: Mapping[str, Sequence[float]],
+    file: Path,
+    root: str | Path,
+    path: str,
+    notes: list[str],
+) -> Measured | None:
+    """Bring the positions of electrodes.tsv to metres and to the axes of head coordinates."""
+    system, declared = _coordinate_system(file, root, path, notes)
+    metres = to_metres(points, str(declared.get("EEGCoordinateUnits", "")), file.name, notes)
+    if metres is None:
+        return None
+    plain = re.sub(r"[^a-z0-9]", "", system.lower())
+    axes = FRONT_LEFT_UP if plain in FRONT_LEFT_UP_SYSTEMS else np.eye(3)
+    own = Measured("electrodes.tsv", file.name, metres, axes, "" if plain in UNDECLARED else system)
+    given = declared.get("AnatomicalLandmarkCoordinates")
+    landmarks = _landmarks(given if isinstance(given, Mapping) else rows)
+    if landmarks is None:
+        return own
+    head = _by_landmarks(metres, landmarks)
+    if head is None:
+        notes.append(f"{file.name}: its landmarks (NAS, LPA, RPA) fit no head and are not used")
+        return own
+    if own.system and _turned(head, metres @ axes.T):
+        notes.append(f"{file.name}: its landmarks contradict {system}'s axes; the landmarks count")
+    return Measured("electrodes.tsv", file.name, head)
+
+
+def _coordinate_system(
+    file: Path, root: str | Path, path: str, notes: list[str]
+) -> tuple[str, dict[str, Any]]:
+    """Name of the coordinate system of an electrodes.tsv, and all of its coordsystem.json."""
+    space = entities(file.name).get("space", "")
+    files = sidecars(root, path, "coordsystem.json")
+    own = [f for f in files if entities(f.name).get("space", "") == space]
+    for found in own or (files if len(files) == 1 else []):
+        try:
+            content = read_json(found)
+        except UnreadableSidecar as error:
+            notes.append(f"{error}: the axes of {file.name} are not known")
+            break
+        return str(content.get("EEGCoordinateSystem") or space), content
+    else:
+        notes.append(f"{file.name} has no coordsystem.json")
+    return space, {}
+
+
+def to_metres(points: np.ndarray, unit: str, what: str, notes: list[str]) -> np.ndarray | None:
+    """Scale points so that they lie on a head; None where no plain factor does."""
+    rows = points[there(points)]
+    flat = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
+    if len(rows) >= MIN_FLAT and flat[-1] < 1e-3 * flat[0]:
+        notes.append(f"{what}: all electrodes lie in a plane; no positions from it")
+        return None
+    factor = UNITS.get(unit.strip().lower(), 1.0)
+    radius = head_radius(rows) * factor
+    if RADII[0] <= radius <= RADII[1]:
+        return points * factor
+    for power in (-3, -2, -1, 1, 2, 3):
+        if RADII[0] <= radius * 10.0**power <= RADII[1]:
+            said = f"in {unit or 'm'} " if unit.lower() in ("", *UNITS) else f"in {unit!r} "
+            notes.append(
+                f"{what}: {said}the head has a radius of {100 * radius:.3g} cm; scaled by "
+                f"{10.0**power:g}"
+            )
+            return points * factor * 10.0**power
+    notes.append(
+        f"{what}: a head with a radius of {100 * radius:.3g} cm, expected 5 to 15 cm; no positions "
+        "from it"
+    )
+    return None
+
+
+def _landmarks(given: Mapping[str, Any]) -> list[np.ndarray] | None:
+    """Nasion and the left and right preauricular points; None unless all three are there."""
+    found = []
+    for names in LANDMARKS.values():
+        points = [p for name, p in given.items() if str(name).strip().lower() in names]
+        try:
+            point = np.asarray(points[0], float)
+        except (IndexError, TypeError, ValueError):
+            return None
+        if point.shape != (3,) or not np.isfinite(point).all():
+            return None
+        found.append(point)
+    return found
+
+
+def _by_landmarks(points: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Take points in metres to head coordinates by their landmarks; None where these fit no head.
+
+    The landmarks may have a unit of their own, a plain factor from metres.
+    """
+    import mne
+
+    width = float(np.linalg.norm(landmarks[2] - landmarks[1]))
+    if not width > 0:
+        return None
+    nasion, lpa, rpa = (point * 10.0 ** np.round(np.log10(0.15 / width)) for point in landmarks)
+    front = float(np.linalg.norm(nasion - (lpa + rpa) / 2))
+    if not (0.08 < np.linalg.norm(rpa - lpa) < 0.25 and 0.05 < front < 0.16):
+        return None
+    to_head = mne.transforms.get_ras_to_neuromag_trans(nasion, lpa, rpa)
+    head = points @ to_head[:3, :3].T + to_head[:3, 3]
+    return head if np.nanmean(head[:, 2]) > 0 else None
+
+
+def _turned(points: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether the same points have other axes (by 45° and more) in two coordinates."""
+    first, second = (p[there(p)] - p[there(p)].mean(axis=0) for p in (points, other))
+    u, _, vt = np.linalg.svd(first.T @ second)
+    return float(np.trace(u @ vt)) < 1 + 2 * np.cos(np.pi / 4)
