@@ -1,6 +1,7 @@
 """The table of placed subjects is added to, whole or not at all, by runs side by side."""
 
 import multiprocessing
+import re
 
 import pandas as pd
 import pytest
@@ -40,6 +41,22 @@ def test_a_subject_that_was_placed_otherwise_is_named_and_nothing_is_lost(tmp_pa
     assert isinstance(caught.value.__cause__, UserError)
     assert "(002)" in str(caught.value.__cause__)
     assert len(dataset.load()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("subject,split\na,train\n", "expected the columns division and method and subject and"),
+        ("division,method,subject,split\nx,hash,a,trian\n", "expected the splits .* found trian"),
+        ("division,method,subject,split\nx,hash,a,train\nx,hash,a,test\n", "found a in two"),
+    ],
+)
+def test_a_file_that_someone_has_changed_is_named(tmp_path, text, says):
+    (tmp_path / "placed.csv").write_text(text)
+    with pytest.raises(DatasetError) as caught:
+        PlacedSubjectsDataset(filepath=str(tmp_path / "placed.csv")).load()
+    assert isinstance(caught.value.__cause__, UserError)
+    assert re.search(says, str(caught.value.__cause__))
 
 
 def test_runs_side_by_side_lose_no_subject(tmp_path):

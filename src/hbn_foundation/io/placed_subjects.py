@@ -29,14 +29,22 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """Read who was placed where."""
+        """Read who was placed where.
+
+        Raises
+        ------
+        UserError
+            Someone has changed the file, and it no longer makes sense.
+        """
         import pandas as pd
 
-        from hbn_foundation.labels.splits import PLACED_COLUMNS
+        from hbn_foundation.labels.splits import PLACED_COLUMNS, check_places
 
         if not self._path.is_file():
             return pd.DataFrame(columns=list(PLACED_COLUMNS), dtype=str)
-        return pd.read_csv(self._path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(self._path, dtype=str, keep_default_na=False)
+        check_places(table, self._path)
+        return table
 
     def save(self, data: pd.DataFrame) -> None:
         """Add subjects; the file is replaced whole or not at all.

@@ -71,20 +71,14 @@ def repeated_splits(
         )
     parts = []
     for repeat in range(n_repeats):
-        fold_of = divide(
-            classes, stratum, dict.fromkeys(range(n_folds), 1.0),
-            f"{seed}:{repeat}",
-        )  # fmt: skip
+        equal = dict.fromkeys(range(n_folds), 1.0)
+        fold_of = pd.Series(divide(classes, stratum, equal, f"{seed}:{repeat}"))[names]
         for fold in range(n_folds):
-            test = [name for name in names if fold_of[name] == fold]
-            others = [name for name in names if fold_of[name] != fold]
-            n_held = _n_validating(len(names), len(test), fewest, n_validation)
-            split = dict.fromkeys(test, "test") | divide(
-                classes[others], stratum[others],
-                {"train": len(others) - n_held, "validation": n_held},
-                f"{seed}:{repeat}:{fold}",
-            )  # fmt: skip
-            columns = {"subject": names, "split": [split[name] for name in names]}
+            others = fold_of.index[fold_of != fold]
+            held = _n_validating(len(names), len(names) - len(others), fewest, n_validation)
+            shares = {"train": len(others) - held, "validation": held}
+            split = divide(classes[others], stratum[others], shares, f"{seed}:{repeat}:{fold}")
+            columns = {"subject": names, "split": [split.get(name, "test") for name in names]}
             parts.append(pd.DataFrame({"repeat": repeat, "fold": fold, **columns}))
     return pd.concat(parts, ignore_index=True)
 

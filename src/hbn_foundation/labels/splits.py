@@ -71,12 +71,7 @@ def split_subjects(
         or the splits that are kept do not make sense.
     """
     names = sorted({str(subject) for subject in subjects})
-    wanted = _wanted(params)
-    if len(names) < len(wanted):
-        raise UserError(
-            f"splits: {len(names)} subjects cannot be divided into {', '.join(wanted)}; "
-            f"at least {len(wanted)} are needed"
-        )
+    wanted = _wanted(params, len(names))
     classes = class_strata(names, participants, labels)
     stratum = strata(names, participants, params.stratify, params.age_bins)
     method, kept = _decided(len(names), params, earlier)
@@ -252,10 +247,16 @@ def check_reported(
         )
 
 
-def _wanted(params: SplitParams) -> list[str]:
+def _wanted(params: SplitParams, n_subjects: int) -> list[str]:
     """Name the splits that must not be empty."""
     wishes: Mapping[str, object] = params.releases if params.method == "release" else params.shares
-    return [split for split in SPLITS if wishes[split]]
+    wanted = [split for split in SPLITS if wishes[split]]
+    if n_subjects < len(wanted):
+        raise UserError(
+            f"splits: {n_subjects} subjects cannot be divided into {', '.join(wanted)}; "
+            f"at least {len(wanted)} are needed"
+        )
+    return wanted
 
 
 def _by_hash(subject: str, params: SplitParams) -> str:
@@ -289,6 +290,27 @@ def _by_release(
     return places
 
 
+def check_places(
+    table: pd.DataFrame, path: str | Path, columns: Sequence[str] = PLACED_COLUMNS
+) -> None:
+    """Make sure that a table of places, read from a file, makes sense.
+
+    Raises
+    ------
+    UserError
+        A column is missing, a split has another name, or a subject is in two of one division.
+    """
+    if not set(columns) <= set(table):
+        found = ", ".join(map(str, table.columns))
+        raise UserError(f"{path}: expected the columns {' and '.join(columns)}, found {found}")
+    strange = sorted(set(table["split"].dropna()) - set(SPLITS))
+    if strange or table["split"].isna().any():
+        found = some(strange) or "an empty one"
+        raise UserError(f"{path}: expected the splits {', '.join(SPLITS)}, found {found}")
+    for _, part in table.groupby("division") if "division" in columns else [("", table)]:
+        check_disjoint(part)
+
+
 def _kept(path: str) -> pd.DataFrame:
     """Read the places that subjects have already: `subject`, `split`, maybe `method`."""
     if not Path(path).is_file():
@@ -297,14 +319,7 @@ def _kept(path: str) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"splits: keep names {path}, which is not a CSV table") from error
-    if not {"subject", "split"} <= set(table):
-        found = ", ".join(map(str, table.columns))
-        raise UserError(f"{path}: expected the columns subject and split, found {found}")
-    strange = sorted(set(table["split"].dropna()) - set(SPLITS))
-    if strange or table["split"].isna().any():
-        found = some(strange) or "an empty one"
-        raise UserError(f"{path}: expected the splits {', '.join(SPLITS)}, found {found}")
-    check_disjoint(table)
+    check_places(table, path, ("subject", "split"))
     if "method" in table and not table["method"].isin(["hash", "stratified"]).all():
         table = table.drop(columns="method")
     return table
