@@ -131,6 +131,17 @@ def test_marks_in_events_count_as_content(root, tmp_path, cleaned, caplog):
     assert store.table["note"].tolist() == ["", "", "1.0 s marked bad (BAD_move)", ""]
 
 
+def test_a_file_replaced_by_one_of_its_size_and_time_is_cleaned_again(root, tmp_path, cleaned):
+    make(root, tmp_path / "store")
+    path = bids_file(root, ".edf", "2")
+    before = path.stat()
+    write(raw_array(noise(14, int(20 * SFREQ), SFREQ, seed=99), SFREQ), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    make(root, tmp_path / "store")
+    assert cleaned[4:] == ["sub-2_task-rest"]
+
+
 def test_a_touched_file_is_read_but_not_cleaned(root, tmp_path, cleaned):
     make(root, tmp_path / "store")
     os.utime(bids_file(root, ".edf", "1"), (1, 1))

@@ -125,12 +125,16 @@ def _time(path: str) -> int:
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
-    """Size and time (ns) of a file; −1 where there is none (or something that never ends)."""
+    """Size and time (ns) of a file; −1 where there is none (or something that never ends).
+
+    The time is that of the last change of any kind: copying can keep the content's.
+    """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return -1, -1
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else (-1, -1)
+    time = max(found.st_mtime_ns, found.st_ctime_ns)
+    return (found.st_size, time) if stat.S_ISREG(found.st_mode) else (-1, -1)
 
 
 def content_hash(root: str | Path, files: Stamp) -> str:
