@@ -41,7 +41,8 @@ def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figu
     Parameters
     ----------
     history
-        One row per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, scores of the
+        One row per epoch: `epoch` (from 1), `train_loss`, `train_plain_loss` (of training
+        windows as they are), `validation_loss`, scores of the
         validation subjects, `trainable` (names joined by commas), `update_<block>` (relative
         change of a block's weights in a step).
     title
@@ -54,7 +55,11 @@ def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figu
             for panel in axes:
                 note(panel, "no epoch was finished")
             return figure
-        lines = {"train_loss": "training", "validation_loss": "validation subjects"}
+        lines = {
+            "train_loss": "training, as minimised",
+            "train_plain_loss": "training, as validated",
+            "validation_loss": "validation subjects",
+        }
         _lines(axes[0], history, lines, "Loss")
         _lines(axes[1], history, SCORES, "Scores of the validation subjects")
         ratio = {"fisher_ratio": "scatter between / within classes"}

@@ -319,8 +319,16 @@ NO_DROPOUT = {"dropout": 0.0}
 @pytest.mark.parametrize("missing", [False, True])
 def test_micro_batches_sum_to_the_batch(short_run, data, label, regularisation, missing):
     """Of 4 x 4 and of 16, as halved for want of memory or as `accumulate`; of unequal ones too."""
+    store, windows, splits = data
+    tasks = windows["task"].to_numpy(dtype=str)
+    rare = tasks == min(tasks)
+    windows = windows[~rare | (np.cumsum(rare) % 4 == 0)].reset_index(drop=True)
     loop = loop_of(
-        short_run, data, label=label, head=NO_DROPOUT, regularisation={**STILL, **regularisation}
+        short_run,
+        (store, windows, splits),
+        label=label,
+        head=NO_DROPOUT,
+        regularisation={**STILL, **regularisation},
     )
     loop.model.eval()  # no dropout, which differs with the size of a micro-batch
     with torch.no_grad():

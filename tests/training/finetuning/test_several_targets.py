@@ -185,13 +185,14 @@ def test_killed_it_goes_on_to_the_same_end(band_only, trials, tmp_path):
     assert same(again[0].weights, whole[0].weights)
 
 
-def test_a_time_moves_with_its_window(band_only, trials):
+def loop_of_trials(band_only, trials, **more):
+    """The loop before its first step, and its targets."""
     from hbn_foundation.labels.targets import window_targets
     from hbn_foundation.training.finetuning.finetuning import prepare
     from hbn_foundation.training.finetuning.preflight import further_targets
 
     store, windows, splits = trials
-    groups = {name: group for name, group in GROUPS.items() if name != "participants"}
+    groups = {name: group for name, group in GROUPS.items() if name != "participants"} | more
     label, head, plan, rates, regularisation, trainer = parameters(**groups)
     train = of_split(trials, "train")["subject"].unique()
     targets = {"main": window_targets(windows, participants(), label, train)}
@@ -200,6 +201,32 @@ def test_a_time_moves_with_its_window(band_only, trials):
         band_only, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
         extras=EXTRAS,
     )  # fmt: skip
+    return loop, targets
+
+
+def test_micro_batches_sum_to_the_batch_for_each_target(band_only, trials):
+    """A time, a class and a number, each unknown for other windows, with the time's shares."""
+    still = {"hide_probability": 0.0, "gain": 0.0, "noise": 0.0}
+    loop, _ = loop_of_trials(band_only, trials, regularisation=still)
+    loop.model.eval()
+    values = loop.training_windows.targets
+    values[::2, 1], values[1::3, 2] = torch.nan, torch.nan
+    batches = [next(iter(loop.training_windows.training(16, 0)))]
+    assert values[batches[0].index].isnan().any(0).tolist() == [False, True, True]
+    found = {}
+    for size in (16, 4, 3, 1):
+        loop.micro_batch = size
+        loop.zero_grad()
+        for part, share in loop.micro_batches(batches):
+            loop.outcome(part, share).loss.backward()
+        parts = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
+        found[size] = torch.cat(parts).double()
+    for size in (4, 3, 1):
+        assert (found[size] - found[16]).norm() <= 1e-6 * found[16].norm(), size
+
+
+def test_a_time_moves_with_its_window(band_only, trials):
+    loop, targets = loop_of_trials(band_only, trials)
     data = loop.training_windows
     batch = next(iter(data.training(64, 0, loop.jitter)))
     assert batch.shift.abs().max() > 10
