@@ -27,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from arguments import count
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -181,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     default = os.environ.get("EEGMAT_ROOT") or str(PROJECT / ".." / "shared" / "data" / "eegmat")
     parser.add_argument("--root", default=default, help="BIDS root")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--workers", type=count, default=2, help="worker processes")
     parser.add_argument("--no-memory", action="store_true", help="times alone")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="ingestion-"))

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 
+from arguments import count
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=count, default=5)
     repeats = parser.parse_args().repeats
     command = [sys.executable, "-m", "kedro", "registry", "list"]
     seconds = []

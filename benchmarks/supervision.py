@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from arguments import count
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
@@ -275,9 +276,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["speed", "faults"])
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--every", type=int, default=3, help="share of the windows, one in so many")
+    parser.add_argument("--rounds", type=count, default=6)
+    parser.add_argument("--epochs", type=count, default=2)
+    parser.add_argument(
+        "--every", type=count, default=3, help="share of the windows, one in so many"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with tempfile.TemporaryDirectory() as folder:

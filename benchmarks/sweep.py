@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from arguments import count
 from hbn_foundation.evaluation.sweep_scores import measured_savings
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.models.params import EncoderParams
@@ -233,7 +234,7 @@ def main() -> int:
     """Measure, and leave with status 1 when something is not as promised."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["sharing", "overhead"])
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=count, default=2)
     parser.add_argument("--folder", type=Path, help="Keep what is made here.")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")

@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from arguments import count, positive
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
@@ -98,9 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--recordings", type=int, default=16)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--seconds", type=float, default=4, help="measure each case this long")
+    parser.add_argument("--recordings", type=count, default=16)
+    parser.add_argument("--minutes", type=positive, default=5)
+    parser.add_argument("--seconds", type=positive, default=4, help="measure each case this long")
     options = parser.parse_args()
     python = os.environ.get("BRAINDECODE_PYTHON")
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 
 FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
-N_SUBJECTS, N_TRIALS, SPACING = 24, 20, 300
+N_SUBJECTS, N_TRIALS, SPACING = 28, 20, 300
 N_SAMPLES = 200
 
 
@@ -63,9 +63,8 @@ def plant(folder: Path) -> Planted:
                                  side="left", response_side="left"))  # fmt: skip
     positions = np.array(list(DIRECTIONS_10_20.values()))
     store = store_from_arrays(folder / "store", recordings, tuple(DIRECTIONS_10_20), positions)
-    splits = pd.DataFrame(
-        {"subject": subjects, "split": ["train"] * 12 + ["validation"] * 4 + ["test"] * 8}
-    )
+    of_subject = ["train"] * 12 + ["validation"] * 4 + ["test"] * (N_SUBJECTS - 16)
+    splits = pd.DataFrame({"subject": subjects, "split": of_subject})
     people = pd.DataFrame({"subject": subjects, "age": random.uniform(5, 21, N_SUBJECTS),
                            "sex": np.arange(N_SUBJECTS) % 2 * 1.0})  # fmt: skip
     for factor in FACTORS:

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from kedro.io import DatasetError
 
-from hbn_foundation.cli import one_line
+from hbn_foundation.cli import one_line, score
 from hbn_foundation.errors import UserError
 from kedro_project import KedroProject
 
@@ -115,3 +117,23 @@ def test_full_disk_below_another_error_is_named():
 
 def test_other_errors_keep_their_traceback():
     assert one_line(ZeroDivisionError("division by zero")) is None
+
+
+@pytest.mark.parametrize("option", ["max-subjects", "batch-size", "memory", "window-seconds"])
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_a_count_of_zero_is_no_count_left_out(option, value):
+    given = ["submission.zip", "--bids-root", "nowhere", f"--{option}", value]
+    result = CliRunner().invoke(score, given)
+    assert result.exit_code == 1
+    assert f"{option.split('-')[-1]}" in result.output
+    assert f"={float(value):g}" in result.output.replace(".0", "")
+
+
+@pytest.mark.parametrize("arguments", [["registry.py", "--repeats", "0"],
+                                       ["window_reading.py", "--minutes", "-1"]])  # fmt: skip
+def test_benchmarks_refuse_counts_of_nothing(arguments):
+    script = Path(__file__).parents[1] / "benchmarks" / arguments[0]
+    command = [sys.executable, script, *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{arguments[1]}: {arguments[2]}: expected a" in done.stderr

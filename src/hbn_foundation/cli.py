@@ -196,7 +196,7 @@ def score(
     from hbn_foundation.submission.scoreboard import save_score, score_text
     from hbn_foundation.submission.scoring import score_release
 
-    chosen = {name: value for name, value in given.items() if value}
+    chosen = {name: value for name, value in given.items() if value not in (None, ())}
     names = {"memory": "memory_megabytes", "window_seconds": "window_seconds", "device": "device",
              "python": "python"}  # fmt: skip
     limits = {names[name]: chosen.pop(name) for name in names if name in chosen}

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.finetuning import finetuning_metrics, predictions_table
+from hbn_foundation.evaluation.finetuning import (
+    finetuning_metrics,
+    main_score_of,
+    predictions_table,
+)
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers, chosen_windows
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.labels.params import LabelParams
@@ -24,16 +28,18 @@ def targets_of(toy, label: LabelParams) -> WindowTargets:
 def test_numbers_are_scored_per_window_and_per_recording():
     random = np.random.default_rng(0)
     recordings = np.repeat([f"r{k}" for k in range(12)], 10)
-    subjects = np.repeat([f"s{k}" for k in range(6)], 20)
+    subjects = np.repeat([f"s{k}" for k in range(12)], 10)
     values = np.repeat(np.arange(12.0), 10)
     predicted = values + random.normal(0, 5, 120)
     predicted[0] = np.nan  # its truth is not known either
     values[0] = np.nan
-    scores = finetuning_metrics(values, predicted, recordings, subjects, True, bootstraps=100)
+    scores = finetuning_metrics(values, predicted, recordings, subjects, True)
+    main = main_score_of(values, predicted, subjects, True, 100)
+    assert main.value == scores["nrmse"]
+    assert main.interval.low < main.value < main.interval.high
     assert scores["n_windows"] == 119
     assert scores["n_recordings"] == 12
     assert scores["recording_nrmse"] < scores["nrmse"]
-    assert scores["nrmse_low"] < scores["nrmse"] < scores["nrmse_high"]
     assert scores["recording_r"] > scores["r"] > 0.4
 
 
@@ -41,12 +47,13 @@ def test_classes_have_f1_and_the_reason_for_no_interval():
     labels = np.array([0, 0, 1, 1, -1])
     logs = np.log(np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8], [0.5, 0.5]]))
     names = np.array(list("abcde"))
-    scores = finetuning_metrics(labels, logs, names, names, False, bootstraps=10)
+    scores = finetuning_metrics(labels, logs, names, names, False)
     assert scores["accuracy"] == 0.75
     assert scores["f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert scores["confusion_matrix"] == [[2, 0], [1, 1]]
-    assert np.isnan(scores["window_auroc_low"])
-    assert scores["interval_missing"] == "4 test subjects are too few to resample"
+    ends = main_score_of(labels, logs, names, False, 10).interval
+    assert np.isnan(ends.low)
+    assert ends.missing == "4 test subjects, an interval needs 10"
 
 
 def test_predictions_stand_beside_the_truth(toy):

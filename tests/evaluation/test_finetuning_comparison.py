@@ -6,23 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hbn_foundation.evaluation.comparison import compare
-from hbn_foundation.evaluation.finetuning_bootstrap import long_predictions, resampled_scores
 from hbn_foundation.evaluation.finetuning_comparison import (
     best_plan,
     comparison_table,
-    pairs_table,
 )
 from hbn_foundation.evaluation.finetuning_report import comparison_text, count, verdict
+from hbn_foundation.evaluation.finetuning_runs import long_predictions
+from hbn_foundation.evaluation.statistics import compare, holm
 
 N_FOLDS = 5
 SKILL = {"two_phase": 2.0, "head_only": 1.5, "scratch": 0.8, "riemann": 1.0, "majority": 0.0}
 
 
 def simulated(skill=SKILL, seeds=2, n_subjects=20, numbers=False):
-    """Folds and predictions of methods whose log odds follow the truth more or less."""
+    """Folds of methods whose log odds follow the truth more or less."""
     random = np.random.default_rng(0)
-    folds, predictions = [], []
+    folds = []
     for fold in range(N_FOLDS):
         subjects = np.repeat([f"{s:02}" for s in range(n_subjects)][fold::N_FOLDS], 20)
         values = np.tile([0, 1], len(subjects) // 2)
@@ -33,13 +32,14 @@ def simulated(skill=SKILL, seeds=2, n_subjects=20, numbers=False):
                 answer = odds if numbers else np.stack([-odds / 2, odds / 2], 1)
                 place = {"repeat": 0, "fold": fold, "seed": seed, "method": method}
                 part = long_predictions(place, subjects, values, answer)
-                predictions.append(part)
                 score = resampled_point(part)
                 folds.append(
                     {**place, "window_auroc": score, "validation": score, "epochs": 5,
-                     "seconds": 10.0, "trainable": 1000, "n_train": 12, "n_test": 4}
+                     "seconds": 10.0, "trainable": 1000, "n_train": 12, "n_test": 4,
+                     "train_windows": 2400, "fitted_windows": 2000, "n_windows": 80,
+                     "n_channels": 129}
                 )  # fmt: skip
-    return pd.DataFrame(folds), pd.concat(predictions, ignore_index=True)
+    return pd.DataFrame(folds)
 
 
 def resampled_point(part):
@@ -51,8 +51,8 @@ def resampled_point(part):
 
 
 def test_the_table_is_what_the_folds_say():
-    folds, predictions = simulated()
-    table = comparison_table(folds, "window_auroc", predictions, bootstraps=50)
+    folds = simulated()
+    table = comparison_table(folds, "window_auroc")
     by_method = table.set_index("method")
     assert table["method"].iloc[0] == "two_phase"
     assert table["score"].is_monotonic_decreasing
@@ -65,6 +65,7 @@ def test_the_table_is_what_the_folds_say():
     # seeds are averaged before the test: they are no further subjects
     expected = compare(of_fold["two_phase"].to_numpy(), of_fold["riemann"].to_numpy(), 4 / 12)
     row = by_method.loc["riemann"]
+    assert tuple(row[["ahead_low", "ahead_high"]]) == pytest.approx(expected.interval[:2])
     assert row["p"] == pytest.approx(expected.p)
     assert (row["ahead_in"], row["folds"]) == (expected.wins, N_FOLDS)
     assert row["ahead_low"] < row["ahead_by"] < row["ahead_high"]
@@ -73,17 +74,17 @@ def test_the_table_is_what_the_folds_say():
 
 
 def test_smaller_errors_are_ahead():
-    folds, _ = simulated()
+    folds = simulated()
     folds["nrmse"] = 1 - folds["window_auroc"]
     folds["validation"] = folds["nrmse"]
     table = comparison_table(folds, "nrmse")
     assert table["method"].iloc[0] == "two_phase"
     assert (table["ahead_by"].dropna() > 0).all()
-    assert table["ahead_low"].isna().all()
+    assert (table["ahead_low"].dropna() < table["ahead_by"].dropna()).all()
 
 
 def test_the_reference_is_chosen_on_validation_subjects_and_never_from_scratch():
-    folds, _ = simulated()
+    folds = simulated()
     folds.loc[folds["method"] == "head_only", "validation"] = 0.99
     folds.loc[folds["method"].isin(["scratch", "riemann"]), "validation"] = 1.0
     assert best_plan(folds, "window_auroc") == "head_only"
@@ -91,55 +92,49 @@ def test_the_reference_is_chosen_on_validation_subjects_and_never_from_scratch()
     assert best_plan(folds[folds["method"] == "riemann"], "window_auroc") == "riemann"
 
 
-def test_a_resample_of_everyone_once_is_the_score(monkeypatch):
-    folds, predictions = simulated(seeds=1)
-
-    class Once:
-        def multinomial(self, n, shares, size):
-            return np.ones((size, n), dtype=int)
-
-    monkeypatch.setattr(np.random, "default_rng", lambda seed: Once())
-    resampled = resampled_scores(predictions, "window_auroc", 2)
-    expected = folds.set_index(["method", "repeat", "fold"])["window_auroc"]
-    np.testing.assert_allclose(resampled[0], expected.reindex(resampled.index))
+def test_p_values_of_the_rows_are_corrected_by_holm():
+    table = comparison_table(simulated(), "window_auroc").set_index("method")
+    p = table["p"].to_numpy(dtype=float)
+    np.testing.assert_allclose(table["p_holm"], holm(p))
+    assert np.nanmax(table["p_holm"] / table["p"]) >= 3.99  # of four comparisons
 
 
-def test_intervals_allow_for_what_windows_of_a_subject_share():
-    # one subject carries the whole difference: the interval must reach zero
-    folds, predictions = simulated({"two_phase": 1.0, "riemann": 1.0}, seeds=1)
-    ours = predictions["method"] == "two_phase"
-    columns = ["log_p_0", "log_p_1"]
-    predictions.loc[ours, columns] = predictions.loc[~ours, columns].to_numpy()
-    lucky = ours & (predictions["subject"] == "03")
-    right = np.eye(2)[predictions.loc[lucky, "value"]]
-    predictions.loc[lucky, columns] = 5 * right
-    pairs = pairs_table(folds, "window_auroc", predictions, bootstraps=200)
-    row = pairs[(pairs["first"] == "two_phase") & (pairs["second"] == "riemann")].iloc[0]
-    assert row["ahead_low"] <= 1e-12
-    assert row["ahead_high"] > 0.005
+def test_a_fold_without_a_score_leaves_the_pair_without_an_interval():
+    folds = simulated(seeds=1)
+    folds.loc[folds["fold"] == 2, "window_auroc"] = np.nan  # its subjects have one class
+    table = comparison_table(folds, "window_auroc")
+    others = table[~table["reference"]]
+    assert others[["ahead_low", "ahead_high", "p", "p_holm"]].isna().all(axis=None)
+    assert set(others["missing"]) == {"1 of 5 folds without a score"}
+    text = comparison_text(table, "window_auroc")
+    assert "1 of 5 folds without a score." in text
+    assert "No interval and no p for" in text
 
 
-def test_numbers_are_resampled_too():
-    _, predictions = simulated(numbers=True, seeds=1)
-    predictions["value"] = predictions["value"].astype(float)
-    resampled = resampled_scores(predictions, "mae", 5)
-    assert resampled.loc["two_phase"].notna().all().all()
-
-
-def test_few_subjects_give_no_interval():
-    folds, predictions = simulated(n_subjects=5)
-    few = predictions[predictions["subject"] < "04"]
-    assert resampled_scores(few, "window_auroc", 10).empty
-    table = comparison_table(folds, "window_auroc", few, bootstraps=10)
-    assert table["ahead_low"].isna().all()
+def test_equal_methods_are_level():
+    folds = simulated(seeds=1)
+    ours = folds[folds["method"] == "two_phase"]
+    folds = pd.concat([ours, ours.assign(method="riemann")], ignore_index=True)
+    table = comparison_table(folds, "window_auroc")
+    assert table["p"].isna().all()
+    assert table["ahead_in"].max() == 0
+    said = verdict(table)
+    assert "is level with the best baseline" in said
+    assert "ahead of the best" not in said
 
 
 def test_text_says_who_wins():
-    folds, predictions = simulated()
-    table = comparison_table(folds, "window_auroc", predictions, bootstraps=50)
+    folds = simulated()
+    table = comparison_table(folds, "window_auroc")
     text = comparison_text(table, "window_auroc", "rest against arithmetic")
     assert max(map(len, text.splitlines())) <= 110
     assert "two phases *" in text
+    words = " ".join(text.split())
+    assert "each of 12 training subjects with 2,400 windows" in words
+    assert "(the baselines' are thinned evenly to 2,000) and 4 test subjects with 80" in words
+    assert "see all 129 channels; Riemannian broadband: by their 32 principal components" in words
+    assert "corrected resampled t" in text
+    assert "ddof 1" in text
     assert "The best plan (two phases) is ahead of the best baseline, Riemannian broadband" in text
     assert "ahead of training from scratch" in " ".join(text.split())
     losing = comparison_table(folds, "window_auroc", reference="scratch")

@@ -35,7 +35,8 @@ def checkpoint(objective: str, stopped: str = "all epochs"):
 
 
 METRICS = {
-    "probe": {"pretrained": {"balanced_accuracy": 0.65}},
+    "probe": {"pretrained": {"balanced_accuracy": 0.65, "confusion_matrix": [[70, 30], [40, 60]]}},
+    "subjects": {"train": 20, "validation": 10, "test": 10},
     "model": {"megabytes": 13.8},
     "pretext": {"test": {"improvement": 0.1}},
 }
@@ -50,7 +51,27 @@ def test_criteria_of_a_self_supervised_run():
     assert verdicts(table) == [
         MET, NOT_APPLICABLE, MET, NOT_MET, NOT_MET, MET, MET, NOT_MET,
     ]  # fmt: skip
-    assert table["value"].tolist()[2] == "65.0%"
+    assert table["value"].tolist()[2] == "65.0%, lowest recall 60%"
+
+
+@pytest.mark.parametrize("n", [1, 9, 10])
+def test_a_verdict_needs_ten_subjects(n):
+    metrics = {**METRICS, "subjects": {"validation": n, "test": n}}
+    table = criteria_table(history([1.0, 0.5]), metrics, checkpoint("band_completion"))
+    of_people = table[table["criterion"].str.contains("accuracy|pretext")]["verdict"]
+    assert of_people.tolist() == (["undecided"] * 3 if n < 10 else [MET, NOT_MET, NOT_MET])
+    alone = table[~table["criterion"].str.contains("accuracy|pretext")]["verdict"]
+    assert "undecided" not in set(alone)  # of loss, time and size
+
+
+def test_a_class_that_is_missed_is_no_success():
+    probe = {"balanced_accuracy": 0.61, "confusion_matrix": [[99, 1], [77, 23]]}
+    metrics = {**METRICS, "probe": {"pretrained": probe}}
+    table = criteria_table(history([1.0, 0.5]), metrics, checkpoint("band_completion"))
+    row = table.set_index("criterion").loc["balanced accuracy of the probe"]
+    assert row["aim"] == "> 60%, each class recalled above 50%"
+    assert row["value"] == "61.0%, lowest recall 23%"
+    assert row["verdict"] == NOT_MET
 
 
 def test_criteria_of_a_binary_task_take_its_own_accuracy():
@@ -104,7 +125,8 @@ def test_report_says_who_wins_and_who_loses(scored, pretrained, folds_of, capsys
     text = report_text(scored.metrics, scored.scores, summary, criteria)
     assert "The best baseline (log band power) beats the pretrained encoder by 0.010" in text
     assert "not significant" in text
-    assert "No interval: 3 test subjects are too few to resample." in text
+    assert "No interval: 3 test subjects, an interval needs 10." in text
+    assert f"All methods see all {scored.metrics['n_channels']} channels." in " ".join(text.split())
     assert "\x1b" not in text
     for name in scored.scores["name"]:
         assert name in text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hbn_foundation.evaluation import baselines, spectra
-from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
+from hbn_foundation.evaluation.sample import channels_text
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.signals.store import store_from_arrays
 
 BANDS = EvaluationParams().bands
 POSITIONS = np.array(list(DIRECTIONS_10_20.values()), dtype=np.float32)
@@ -57,13 +60,39 @@ def test_few_channels_stay_themselves_and_bad_ones_come_from_their_neighbours():
     assert set(near) == {4, 8, 10, 14}  # Fz, C3, C4, Pz around Cz
 
 
-def test_dense_caps_become_nineteen_electrodes():
+@pytest.mark.parametrize("n_channels", [32, 129])
+def test_every_channel_of_a_dense_cap_reaches_the_baselines(n_channels, tmp_path):
     random = np.random.default_rng(0)
-    positions = random.normal(size=(129, 3))
+    positions = random.normal(size=(n_channels, 3))
     positions /= np.linalg.norm(positions, axis=1, keepdims=True)
-    weights = spectra.electrode_weights(positions, random.random((4, 129)) > 0.2)
-    assert weights.shape == (4, 19, 129)
-    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+    names = tuple(f"E{k}" for k in range(n_channels))
+    signals = random.normal(size=(2000, n_channels)).astype(np.float32)
+    recordings = [({"recording": f"r{k}", "subject": f"s{k}", "task": "rest"}, signals + k)
+                  for k in range(2)]  # fmt: skip
+    store = store_from_arrays(tmp_path / "store", recordings, names, positions)
+    windows = pd.DataFrame({"row": [0, 0, 1], "start": [0, 200, 0]})
+    components = baselines.fit_components(
+        ("riemann",), store, windows.iloc[:2], 200, BaselineParams()
+    )
+    if n_channels == 32:
+        assert components is None
+        components = np.eye(32)
+    np.testing.assert_allclose(components @ components.T, np.eye(32), atol=1e-5)
+    assert (np.abs(components).max(0) > 0).all()  # no channel is left out
+    bad = np.ones((1, n_channels), bool)
+    bad[0, 5] = False
+    weights = spectra.electrode_weights(positions, bad, components)
+    assert weights.shape == (1, 32, n_channels)
+    assert (weights[0, :, 5] == 0).all()
+    features = baselines.classical_features(
+        ("riemann", "filter_bank"), store, windows, np.array([True, True, False]), 200,
+        BaselineParams(),
+    )  # fmt: skip
+    assert features["riemann"].shape == (3, 32 * 33 // 2)
+    assert np.isfinite(features["filter_bank"]).all()
+    said = channels_text(["riemann", "band_power"], n_channels)
+    assert f"all {n_channels} channels" in said
+    assert ("32 principal components" in said) == (n_channels == 129)
 
 
 def test_tangent_space_of_the_training_mean():

@@ -12,6 +12,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams, SplitParams
 from hbn_foundation.labels.splits import (
     check_disjoint,
+    check_never_seen,
     check_reported,
     check_unseen,
     placed_subjects,
@@ -298,6 +299,15 @@ def test_overlap_is_an_error():
     check_unseen(["a"], ["b"])
     with pytest.raises(UserError, match=r"1 of the subjects .* \(b\)"):
         check_unseen(["a", "b"], ["b", "c"])
+
+
+def test_a_model_is_not_tested_on_who_chose_its_epoch():
+    metadata = {"training_subjects": ["a"], "validation_subjects": ["b"]}
+    check_never_seen(metadata, ["c"], ["b"])
+    with pytest.raises(UserError, match=r"epoch was chosen on 1 of the test subjects .b."):
+        check_never_seen(metadata, ["b", "c"])
+    with pytest.raises(UserError, match=r"trained on 1 .*a"):
+        check_never_seen(metadata, ["c"], ["a"])
 
 
 def test_nobody_is_reported_who_has_chosen_the_epoch():

@@ -9,9 +9,11 @@ import pandas as pd
 
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import (
+    ON_ELECTRODES,
     covariances,
     electrode_weights,
     log_band_power,
+    principal_components,
     read_batches,
 )
 
@@ -41,11 +43,25 @@ def classical_features(
     methods, store, windows, n_samples, params
         See `measure`.
     """
-    measured = measure(methods, store, windows, n_samples, params)
+    components = fit_components(methods, store, windows[train], n_samples, params)
+    measured = measure(methods, store, windows, n_samples, params, components)
     for name in ON_COVARIANCES:
         if name in measured:
             measured[name] = tangent_vectors(measured[name], train)
     return measured
+
+
+def fit_components(
+    methods: tuple[str, ...],
+    store: SignalStore,
+    training: pd.DataFrame,
+    n_samples: int,
+    params: BaselineParams,
+) -> np.ndarray | None:
+    """Fit `principal_components` on training windows where a method needs them."""
+    if not set(methods) & set(ON_ELECTRODES):
+        return None
+    return principal_components(store, training, n_samples, params.batch_size)
 
 
 def measure(
@@ -54,6 +70,7 @@ def measure(
     windows: pd.DataFrame,
     n_samples: int,
     params: BaselineParams,
+    components: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Measure windows for the classical methods in one pass over the signals.
 
@@ -67,6 +84,8 @@ def measure(
         Length of a window.
     params
         Bands, shrinkage, batch size.
+    components
+        Of `fit_components`.
 
     Returns
     -------
@@ -83,7 +102,7 @@ def measure(
             power = log_band_power(signals, mask, params.bands, store.sfreq)
             parts["band_power"].append(power)
         if "riemann" in parts or "filter_bank" in parts:
-            electrodes = electrode_weights(store.positions, mask) @ signals
+            electrodes = electrode_weights(store.positions, mask, components) @ signals
         if "riemann" in parts:
             matrices = covariances(electrodes, None, store.sfreq, params.shrinkage)
             parts["riemann"].append(matrices)

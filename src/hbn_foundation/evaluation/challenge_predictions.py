@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.labels.splits import check_disjoint, check_never_seen
 from hbn_foundation.models.params import MAIN
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def test_windows(
     """
     check_disjoint(splits)
     tested = splits.loc[splits["split"] == "test", "subject"].astype(str)
-    for known in ("training_subjects", "validation_subjects"):
-        check_unseen(checkpoint.metadata[known], tested)
+    check_never_seen(checkpoint.metadata, tested)
     chosen = windows[windows["subject"].astype(str).isin(tested)].reset_index(drop=True)
     if chosen.empty:
         raise UserError(f"splits: none of the {len(tested)} test subjects has a window")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.metrics import by_recording, confusion_matrix
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import INK, heading, new_figure, styled
 from hbn_foundation.labels.scores import balanced_accuracy
 
@@ -45,7 +46,7 @@ def confusion_figure(
         heading(
             figure,
             title,
-            f"{predictions['subject'].nunique()} test subjects",
+            count_of(predictions["subject"].nunique(), "test subject"),
         )
         _matrix(axes[0], labels, answers.argmax(1), names, "windows")
         if panels == 2:

@@ -1,17 +1,18 @@
-"""The aims set for a foundation model: met, not met or not applicable, with the value.
+"""The aims set for a foundation model: met, not met, undecided or not applicable, with the value.
 
 They are aims, never conditions: nothing fails because one is missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.methods import PRETRAINED
+from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS
 from hbn_foundation.evaluation.training_figure import best_epoch
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("criterion", "aim", "value", "verdict")
 MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
+UNDECIDED = "undecided"
 #: Objectives whose loss is a binary cross-entropy, for which ln 2 = .69 is chance.
 BINARY = ("relative_positioning", "task_classification")
 SMALL_CHANGE = 0.01
@@ -43,7 +45,8 @@ def criteria_table(
     Returns
     -------
     pandas.DataFrame
-        `criterion`, `aim`, `value`, `verdict` (met, not met, not applicable).
+        `criterion`, `aim`, `value`, `verdict` (met, not met, not applicable; undecided where fewer
+        than ten subjects were scored).
     """
     objective = checkpoint.metadata.get("objective", "")
     pretext = metrics.get("objective", {}).get("shuffled", False)
@@ -89,22 +92,42 @@ def _loss_small(history: pd.DataFrame, objective: str) -> Row:
 
 
 def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Row]:
+    """Judge the accuracy; that of a probe also by the class that it recognises least."""
     best = best_epoch(history)
+    counts, recall, beside = metrics.get("subjects", {}), np.nan, ""
     if "accuracy" in history and best is not None:
-        name = "validation accuracy"
+        name, n = "validation accuracy", counts.get("validation", 0)
         value = float(history.loc[history["epoch"] == best, "accuracy"].iloc[0])
     else:
-        name = "balanced accuracy of the probe"
-        found = metrics.get("probe", {}).get(PRETRAINED, {}).get("balanced_accuracy")
+        name, n = "balanced accuracy of the probe", counts.get("test", 0)
+        probe = metrics.get("probe", {}).get(PRETRAINED, {})
+        found = probe.get("balanced_accuracy")
         value = np.nan if found is None else float(found)
+        recall, chance = worst_recall(probe.get("confusion_matrix", []))
+        beside = f", each class recalled above {chance:.0%}"
     if np.isnan(value):
         why = "one class only" if "score" in metrics.get("missing", {}) else "unknown"
         return [(name, "> 60 %", why, NOT_APPLICABLE)]
-    text = f"{value:.1%}"
+    text = f"{value:.1%}" + (f", lowest recall {recall:.0%}" if beside else "")
+    each = not beside or recall > chance
     return [
-        (name, "> 60 %", text, met_or_not(value > 0.6)),
-        (f"{name}, stretch", "> 70 %", text, met_or_not(value > 0.7)),
+        (f"{name}{more}", f"> {least:.0%}{beside}", text, verdict_of(value > least and each, n))
+        for more, least in (("", 0.6), (", stretch", 0.7))
     ]
+
+
+def worst_recall(matrix: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Return the lowest share of right answers of a class, and what guessing would give.
+
+    Parameters
+    ----------
+    matrix
+        Counts (K, K), true classes in the rows; classes without items do not count.
+    """
+    rows = [(row[k], sum(row)) for k, row in enumerate(matrix) if sum(row)]
+    if not rows:
+        return np.nan, np.nan
+    return min(right / n for right, n in rows), 1 / len(rows)
 
 
 def _better_than_trivial(metrics: Mapping[str, Any]) -> Row:
@@ -112,7 +135,8 @@ def _better_than_trivial(metrics: Mapping[str, Any]) -> Row:
     value = metrics.get("pretext", {}).get("test", {}).get("improvement")
     if value is None:
         return name, aim, "unknown", NOT_APPLICABLE
-    return name, aim, f"{value:.1%}", met_or_not(value > 0.15)
+    n = metrics.get("subjects", {}).get("test", 0)
+    return name, aim, f"{value:.1%}", verdict_of(value > 0.15, n)
 
 
 def _time(history: pd.DataFrame) -> Row:
@@ -148,3 +172,8 @@ def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Row:
 def met_or_not(met: bool) -> str:
     """Word a verdict."""
     return MET if met else NOT_MET
+
+
+def verdict_of(met: bool, n_subjects: int) -> str:
+    """Word a verdict on a score of subjects: with fewer than ten it is undecided."""
+    return UNDECIDED if n_subjects < FEWEST_SUBJECTS else met_or_not(met)

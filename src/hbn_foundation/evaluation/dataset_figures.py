@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import (
     ACCENT,
     CYCLE,
@@ -95,7 +96,8 @@ def dataset_figure(
         heading(
             figure,
             "The data set and its splits",
-            f"{len(split_of):,} subjects, {len(good):,} recordings, {len(windows):,} windows; "
+            f"{count_of(len(split_of), 'subject')}, {count_of(len(good), 'recording')}, "
+            f"{count_of(len(windows), 'window')}; "
             "every subject is in one split only",
         )
         _sizes(axes[0], good, split_of, windows, present)
@@ -229,7 +231,7 @@ def _sizes(
     counts = split_of.value_counts()
     for height, split in enumerate(reversed(present)):
         axes.barh(height, counts[split], color=SPLIT_COLOURS[split], height=0.62)
-        text = f"{counts[split]:,} subjects\n{hours.get(split, 0):,.1f} h, "
+        text = f"{count_of(counts[split], 'subject')}\n{hours.get(split, 0):,.1f} h, "
         text += f"{n_windows.get(split, 0):,} windows"
         axes.annotate(text, (counts[split], height), (5, 0), textcoords="offset points",
                       va="center", fontsize=8)  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import (
     CYCLE,
     MUTED,
@@ -42,8 +43,9 @@ def embedding_figure(embedding: pd.DataFrame) -> Figure:
         heading(
             figure,
             "Windows as the encoder sees them",
-            f"{len(embedding):,} windows of {embedding['subject'].nunique()} subjects in two "
-            "dimensions; distances across the map mean little, neighbourhoods do",
+            f"{len(embedding):,} windows of "
+            f"{count_of(embedding['subject'].nunique(), 'subject')} in two dimensions; "
+            "distances across the map mean little, neighbourhoods do",
         )
         _by_label(axes[0], embedding)
         _by_subject(axes[1], embedding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -9,16 +10,20 @@ import pandas as pd
 from hbn_foundation.evaluation.finetuning import (
     finetuning_metrics,
     main_score,
+    main_score_of,
     predictions_table,
 )
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
 from hbn_foundation.evaluation.finetuning_report import score_title
-from hbn_foundation.evaluation.foundation import plain, training_of
+from hbn_foundation.evaluation.foundation import plain, training_of, with_ends
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.report import signed, table
+from hbn_foundation.evaluation.report import WIDTH, ahead_text, table
+from hbn_foundation.evaluation.sample import count_sample, fitted_text
+from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of, level
+from hbn_foundation.labels.metric_names import lower_is_better
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.labels.splits import check_disjoint, check_never_seen
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.progress import say
 
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 FINE_TUNED = "fine_tuned"
-LOWER = ("nrmse", "mae")
 
 
 class FineTunedScores(NamedTuple):
@@ -80,14 +84,14 @@ def evaluate_finetuned(
     Raises
     ------
     UserError
-        When a test subject was trained on, or no test window has a label.
+        When a test subject was trained on or chose the best epoch, or no test window has a label.
     """
     from hbn_foundation.training.checkpoint import load_encoder
     from hbn_foundation.training.finetuning.prediction import predict
 
     check_disjoint(splits)
     test_subjects = splits.loc[splits["split"] == "test", "subject"].astype(str)
-    check_unseen(checkpoint.metadata["training_subjects"], test_subjects)
+    check_never_seen(checkpoint.metadata, test_subjects)
     training = splits.loc[splits["split"] == "train", "subject"].astype(str)
     targets = window_targets(windows, participants, label, training)
     places, answers = baseline_answers(
@@ -98,19 +102,21 @@ def evaluate_finetuned(
     of_test = targets._replace(values=targets.values[places])
     own = predict(checkpoint, store, test, params.batch_size)
     found = {FINE_TUNED: own} | {name: answer.predictions for name, answer in answers.items()}
-    results = {
-        name: finetuning_metrics(
-            of_test.values,
-            predictions,
-            test["recording"].to_numpy(),
-            test["subject"].to_numpy(),
-            targets.is_regression,
-            bootstraps=params.bootstraps,
-            seed=params.seed,
+    recordings, subjects = test["recording"].to_numpy(), test["subject"].to_numpy()
+    regression = targets.is_regression
+    scores = {
+        name: main_score_of(
+            of_test.values, said, subjects, regression, params.bootstraps, params.seed
         )
-        for name, predictions in found.items()
+        for name, said in found.items()
     }
-    main = main_score(targets.is_regression)
+    split_of = windows["subject"].map(splits.set_index("subject")["split"])
+    main = main_score(regression)
+    results = {
+        name: finetuning_metrics(of_test.values, said, recordings, subjects, regression)
+        | with_ends(main, scores[name], scores[FINE_TUNED])
+        for name, said in found.items()
+    }
     for name, result in results.items():
         words = written_method(name, targets.is_regression)
         say(f"{words}: {score_title(main)} {result[main]:.3f}")
@@ -118,6 +124,10 @@ def evaluate_finetuned(
         "label": label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
         "test": results,
+        "sample": count_sample(
+            split_of[targets.known], windows.loc[targets.known, "subject"], params.max_windows
+        ),
+        "n_channels": len(store.positions),
         "best_epoch": checkpoint.metadata.get("best_epoch"),
         "training": training_of(checkpoint),
     }
@@ -140,7 +150,7 @@ def score_table(results: dict[str, dict[str, Any]], main: str) -> pd.DataFrame:
         for name, result in results.items()
     ]
     scores = pd.DataFrame(rows)
-    return scores.sort_values(main, ascending=main in LOWER, ignore_index=True)
+    return scores.sort_values(main, ascending=lower_is_better(main), ignore_index=True)
 
 
 def finetuned_text(scores: pd.DataFrame, metrics: dict[str, Any]) -> str:
@@ -148,27 +158,31 @@ def finetuned_text(scores: pd.DataFrame, metrics: dict[str, Any]) -> str:
     main = main_score(metrics["classes"] is None)
     shown = [n for n in SHOWN if n in scores and n != main and scores[n].notna().any()]
     own = float(scores.loc[scores["method"] == FINE_TUNED, main].iloc[0])
-    sign = -1.0 if main in LOWER else 1.0
     rows = []
     for _, row in scores.iterrows():
         low, high = row.get(f"{main}_low"), row.get(f"{main}_high")
         interval = "" if pd.isna(low) or pd.isna(high) else f"{low:.3f} to {high:.3f}"
-        ahead = "" if row["method"] == FINE_TUNED else signed(sign * (own - row[main]))
         values = ["" if pd.isna(row[name]) else f"{row[name]:.3f}" for name in shown]
-        rows.append([row["name"], f"{row[main]:.3f}", interval, *values, ahead])
+        rows.append([row["name"], f"{row[main]:.3f}", interval, *values, ahead_text(row)])
     what = metrics["label"].get("column") or metrics["label"]["kind"]
     n_subjects = metrics["test"][FINE_TUNED]["n_subjects"]
     titles = [score_title(name) for name in shown]
-    header = ["method", score_title(main), "95 % interval", *titles, "ahead by"]
-    text = table(f"Fine-tuning for {what}: {n_subjects} test subjects", header, rows)
+    header = ["method", score_title(main), "95 %", *titles, "ahead by (95 %)"]
+    missing = metrics["test"][FINE_TUNED]["interval_missing"]
+    text = table(f"Fine-tuning for {what}: {count_of(n_subjects, 'test subject')}", header, rows)
+    text += f"\n{fill(fitted_text(metrics, scores['method']), WIDTH)}"
+    text += f"\nNo intervals: {missing}." if missing else f"\n{FIXED_MODEL}"
     if pd.isna(own):
         return f"{text}\nThe test subjects are too few to tell: none has what a score needs."
-    best = scores.iloc[0]
-    verdict = (
-        "The fine-tuned model is ahead of every baseline on this one split."
-        if best["method"] == FINE_TUNED
-        else f"The fine-tuned model is behind {best['name']} on this one split."
-    )
+    others = scores[scores["method"] != FINE_TUNED]
+    verdict = "No baseline stands beside it."
+    if len(others):
+        best = others.iloc[0]
+        gap = float(best["ahead_by"])
+        word = "level with" if level(gap) else "ahead of" if gap > 0 else "behind"
+        verdict = (
+            f"The fine-tuned model is {word} the best baseline ({best['name']}) on this one split."
+        )
     return f"{text}\n{verdict} Only repeated splits tell how surely: finetuning_comparison."
 
 

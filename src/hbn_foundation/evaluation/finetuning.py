@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.metrics import bootstrap_interval, classification_scores
+from hbn_foundation.evaluation.metrics import classification_scores
 from hbn_foundation.evaluation.regression_metrics import regression_scores
+from hbn_foundation.evaluation.statistics import Part, Score, score_parts
 from hbn_foundation.labels import scores
 from hbn_foundation.labels.targets import WindowTargets
 
@@ -41,15 +42,41 @@ def score_windows(values: np.ndarray, predictions: np.ndarray, score: str) -> fl
     return WINDOW_SCORES[score](values, answers)
 
 
+def main_score_of(
+    values: np.ndarray,
+    predictions: np.ndarray,
+    subjects: np.ndarray,
+    is_regression: bool,
+    bootstraps: int,
+    seed: int = 0,
+) -> Score:
+    """Compute the main score with its interval over subjects; parameters as `finetuning_metrics`.
+
+    `bootstraps` and `seed` are how many resamples of whole subjects are drawn, and which ones.
+    """
+    known = known_values(values, is_regression)
+    values, predictions = values[known], predictions[known]
+    main = main_score(is_regression)
+
+    def score(chosen: np.ndarray) -> dict[str, float]:
+        return {main: score_windows(values[chosen], predictions[chosen], main)}
+
+    without = "have one value only" if is_regression else "hold one class only"
+    return score_parts([Part(subjects[known], score)], bootstraps, seed, without)[main]
+
+
+def known_values(values: np.ndarray, is_regression: bool) -> np.ndarray:
+    """Tell which windows (N,) have a class or a number."""
+    known: np.ndarray = ~np.isnan(values) if is_regression else values >= 0
+    return known
+
+
 def finetuning_metrics(
     values: np.ndarray,
     predictions: np.ndarray,
     recordings: np.ndarray,
     subjects: np.ndarray,
     is_regression: bool,
-    *,
-    bootstraps: int = 500,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Score predictions of windows, per window and per recording.
 
@@ -63,33 +90,19 @@ def finetuning_metrics(
         Of each window (N,).
     is_regression
         Whether the values are numbers.
-    bootstraps, seed
-        Resamplings of whole subjects for the interval of the main score.
 
     Returns
     -------
     dict
-        As `classification_scores` or `regression_scores`; `<main score>_low` and `_high`, NaN
-        where there is no interval, and then `interval_missing` says why; `n_windows`,
-        `n_recordings`, `n_subjects`.
+        As `classification_scores` or `regression_scores`; `n_windows`, `n_recordings`,
+        `n_subjects`.
     """
-    known = ~np.isnan(values) if is_regression else values >= 0
+    known = known_values(values, is_regression)
     values, predictions = values[known], predictions[known]
     recordings, subjects = recordings[known], subjects[known]
     measure = regression_scores if is_regression else classification_scores
-    main = main_score(is_regression)
-    interval = bootstrap_interval(
-        lambda chosen: score_windows(values[chosen], predictions[chosen], main),
-        subjects,
-        bootstraps,
-        seed,
-        without="have one value only" if is_regression else "hold one class only",
-    )
     return {
         **measure(values, predictions, recordings),
-        f"{main}_low": interval.low,
-        f"{main}_high": interval.high,
-        "interval_missing": interval.missing,
         "n_windows": len(values),
         "n_recordings": len(np.unique(recordings.astype(str))),
         "n_subjects": len(np.unique(subjects.astype(str))),

@@ -6,18 +6,19 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from hbn_foundation.evaluation.comparison import compare
 from hbn_foundation.evaluation.finetuning import OF_NUMBERS
-from hbn_foundation.evaluation.finetuning_bootstrap import difference_interval, resampled_scores
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
+from hbn_foundation.evaluation.statistics import compare, holm
+from hbn_foundation.labels.metric_names import lower_is_better
 
 SCRATCH = "scratch"
-LOWER_IS_BETTER = ("nrmse", "mae", "recording_nrmse", "recording_mae")
+SAMPLE = ("n_train", "train_windows", "fitted_windows", "n_test", "n_windows", "n_channels")
 COSTS = ("epochs", "seconds", "trainable")
 SUMMARY_COLUMNS = (
     "method", "name", "is_baseline", "score", "score_sd", "seed_sd", "validation", *COSTS,
-    "folds", "seeds", "reference", "ahead_by", "ahead_low", "ahead_high", "ahead_in", "p",
+    "folds", "seeds", "reference", "ahead_by", "ahead_low", "ahead_high", "ahead_in",
+    "p", "p_holm", "missing", *SAMPLE,
 )  # fmt: skip
 
 
@@ -27,13 +28,7 @@ def is_baseline(method: str) -> bool:
 
 
 def comparison_table(
-    folds: pd.DataFrame,
-    score: str,
-    predictions: pd.DataFrame | None = None,
-    *,
-    reference: str | None = None,
-    bootstraps: int = 500,
-    seed: int = 0,
+    folds: pd.DataFrame, score: str, *, reference: str | None = None
 ) -> pd.DataFrame:
     """One row per method, best first: scores, costs, and how far the best plan is ahead of it.
 
@@ -48,30 +43,25 @@ def comparison_table(
     score
         Name of the column that is compared. Where few subjects are tested per fold, their
         numbers may lie close together and `nrmse` explode; `mae` does not.
-    predictions
-        Stacked `long_predictions` of the same runs, for intervals of window scores; None for no
-        intervals.
     reference
         The method that is compared with the others; by default the plan that starts from
         pretrained weights and is best on validation subjects.
-    bootstraps, seed
-        Resamplings of the subjects.
 
     Returns
     -------
     pandas.DataFrame
-        `score` mean and `score_sd` over folds; `seed_sd`, the mean standard deviation over seeds
-        within a fold; costs; `ahead_by` of the reference (positive: the reference is better) with
-        the ends of its 95 % interval over resampled subjects, in how many folds, and `p` of the
-        corrected resampled t-test.
+        `score` mean and `score_sd` (ddof 1) over folds; `seed_sd`, the mean standard deviation
+        over seeds within a fold; costs; `ahead_by` of the reference (positive: the reference is
+        better) with the ends of its 95 % interval, in how many folds, `p` of the corrected
+        resampled t-test and `p_holm`, corrected over the rows; `missing`, why there is no
+        interval; `SAMPLE`, mean subjects, windows and channels of a fold.
     """
     if folds.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
-    sign = -1.0 if score in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if lower_is_better(score) else 1.0
     best = reference or best_plan(folds, score)
-    pairs = pairs_table(
-        folds, score, predictions, firsts=[best], bootstraps=bootstraps, seed=seed
-    ).set_index("second")
+    pairs = pairs_table(folds, score, firsts=[best]).set_index("second")
+    pairs["p_holm"] = holm(pairs["p"].to_numpy(dtype=float))
     rows = []
     for method, part in folds.groupby("method"):
         by_fold = part.groupby(["repeat", "fold"])[score]
@@ -83,11 +73,10 @@ def comparison_table(
             "seed_sd": by_fold.std(ddof=1).mean(), "folds": len(of_fold),
             "seeds": part["seed"].nunique(), "reference": method == best,
         }  # fmt: skip
-        row |= {name: part[name].mean() for name in ("validation", *COSTS) if name in part}
+        row |= {name: part[name].mean() for name in ("validation", *COSTS, *SAMPLE) if name in part}
         if method in pairs.index:
             pair = pairs.loc[method]
-            row |= {name: pair[name] for name in pairs.columns if name.startswith("ahead")}
-            row["p"] = pair["p"]
+            row |= {name: pair[name] for name in pairs.columns if name not in ("first", "folds")}
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
     order = (-sign * table["score"]).argsort(kind="stable")
@@ -111,17 +100,11 @@ def best_plan(folds: pd.DataFrame, score: str) -> str:
     if not candidates:
         return str(folds["method"].iloc[0])
     of_these = means[candidates]
-    return str(of_these.idxmin() if score in LOWER_IS_BETTER else of_these.idxmax())
+    return str(of_these.idxmin() if lower_is_better(score) else of_these.idxmax())
 
 
 def pairs_table(
-    folds: pd.DataFrame,
-    score: str,
-    predictions: pd.DataFrame | None = None,
-    *,
-    firsts: Iterable[str] | None = None,
-    bootstraps: int = 500,
-    seed: int = 0,
+    folds: pd.DataFrame, score: str, *, firsts: Iterable[str] | None = None
 ) -> pd.DataFrame:
     """Compare methods in pairs, by default each plan with every other method.
 
@@ -129,16 +112,13 @@ def pairs_table(
     -------
     pandas.DataFrame
         `first`, `second`, `ahead_by` (positive: the first is better), `ahead_low`, `ahead_high`,
-        `ahead_in` and `folds`, `p`.
+        `ahead_in` and `folds`, `p`, `missing`.
     """
-    sign = -1.0 if score in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if lower_is_better(score) else 1.0
     by_fold = folds.pivot_table(
         index=["repeat", "fold"], columns="method", values=score, aggfunc="mean", dropna=False
     )
     ratio = float((folds["n_test"] / folds["n_train"]).mean())
-    resampled = pd.DataFrame()
-    if predictions is not None and not predictions.empty:
-        resampled = resampled_scores(predictions, score, bootstraps, seed)
     plans = [name for name in by_fold if not is_baseline(str(name))]
     rows = []
     for first in plans if firsts is None else firsts:
@@ -146,11 +126,12 @@ def pairs_table(
             result = compare(
                 sign * by_fold[first].to_numpy(), sign * by_fold[second].to_numpy(), ratio
             )
-            ends = difference_interval(resampled, str(first), str(second), sign)
+            low, high, missing = result.interval
             rows.append(
                 {"first": first, "second": second, "ahead_by": result.difference,
-                 "ahead_low": ends.low, "ahead_high": ends.high, "ahead_in": result.wins,
-                 "folds": result.folds, "p": result.p}
+                 "ahead_low": low, "ahead_high": high, "ahead_in": result.wins,
+                 "folds": result.folds, "p": result.p, "missing": missing}
             )  # fmt: skip
-    names = ["first", "second", "ahead_by", "ahead_low", "ahead_high", "ahead_in", "folds", "p"]
+    names = ["first", "second", "ahead_by", "ahead_low", "ahead_high", "ahead_in", "folds", "p",
+             "missing"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)

@@ -13,6 +13,7 @@ from hbn_foundation.evaluation.finetuning_comparison import is_baseline
 from hbn_foundation.evaluation.finetuning_report import score_title
 from hbn_foundation.evaluation.regression_metrics import numbers_by_recording, regression_scores
 from hbn_foundation.evaluation.report import p_is
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import (
     ACCENT,
     CYCLE,
@@ -130,7 +131,9 @@ def answers_figure(predictions: pd.DataFrame, title: str = "What the model answe
     scores = regression_scores(values, answers, recordings)
     with styled():
         figure, axes = new_figure(1, 2, panel=(3.9, 3.8), sharex=True, sharey=True)
-        heading(figure, title, f"{predictions['subject'].nunique()} subjects never seen")
+        heading(
+            figure, title, f"{count_of(predictions['subject'].nunique(), 'subject')} never seen"
+        )
         _scatter(axes[0], values, answers, f"{len(values):,} windows", scores, "", 0.15)
         whole = numbers_by_recording(values, answers, recordings)
         unit = f"{len(whole[0]):,} recordings"
@@ -169,7 +172,7 @@ def comparison_figure(folds: pd.DataFrame, summary: pd.DataFrame, score: str) ->
         figure, axes = new_figure(1, 2, panel=(4.6, 1.3 + 0.36 * max(len(methods), 2)), sharey=True)
         seeds = int(summary["seeds"].max()) if len(summary) else 0
         n_folds = summary["folds"].max() if len(summary) else 0
-        bars = "bar: ± 1 sd (left), 95 % over subjects (right)"
+        bars = "bar: ± 1 sd (left), 95 % corrected t (right)"
         each = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
         words = f"{n_folds} folds, {each} each; large dot: mean; {bars}"
         heading(figure, "Ways of fine-tuning, and baselines (grey)", words)
@@ -207,7 +210,7 @@ def _method_row(
         ends = [row["score"] - sd, row["score"] + sd]
         _dot(axes[0], row["score"], ends, height, colour, f"{row['score']:.3f}")
     if np.isfinite(row["ahead_by"]):
-        p = "" if pd.isna(row["p"]) else f" ({p_is(row['p'])})"
+        p = "" if pd.isna(row["p_holm"]) else f" ({p_is(row['p_holm'])})"
         ends = [row["ahead_low"], row["ahead_high"]]
         _dot(axes[1], row["ahead_by"], ends, height, colour, f"{row['ahead_by']:+.3f}{p}")
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import pandas as pd
 
-from hbn_foundation.evaluation.comparison import SIGNIFICANT
-from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
-from hbn_foundation.evaluation.report import p_is, p_text, signed, table
+from hbn_foundation.evaluation.finetuning_comparison import SAMPLE, SCRATCH
+from hbn_foundation.evaluation.report import (
+    WIDTH,
+    ends_text,
+    missing_folds,
+    p_is,
+    p_text,
+    signed,
+    table,
+)
+from hbn_foundation.evaluation.sample import channels_text
+from hbn_foundation.evaluation.statistics import CORRECTED_T, SIGNIFICANT, level
 
 LEGEND = (
-    "Mean ± sd over folds. * best plan on validation subjects. Ahead by: how far that plan is\n"
-    "better than the method (95 % interval over resampled subjects), and in how many folds."
+    "* best plan on validation subjects; ahead by: how far it is better than the method, and in "
+    f"how many folds. 95 % and p: {CORRECTED_T}"
 )
 TITLES = {
     "window_auroc": "window AUROC",
@@ -52,21 +63,38 @@ def comparison_text(summary: pd.DataFrame, score: str, about: str = "") -> str:
             row["name"] + (" *" if row["reference"] else ""),
             _mean_sd(row["score"], row["score_sd"]),
             "" if row["reference"] else signed(row["ahead_by"]),
-            _range(row["ahead_low"], row["ahead_high"]),
+            ends_text(row["ahead_low"], row["ahead_high"]),
             "" if pd.isna(row["ahead_in"]) else f"{int(row['ahead_in'])}/{row['folds']}",
-            p_text(row["p"]),
+            p_text(row["p_holm"]),
             "" if pd.isna(row["epochs"]) else f"{row['epochs']:.1f}",
             "" if pd.isna(row["seconds"]) else f"{row['seconds']:,.0f}",
             count(row["trainable"]),
         ]
         for _, row in summary.iterrows()
     ]
-    header = ["method", score_title(score), "ahead by", "95 %", "folds", "p", "epochs", "s",
+    header = ["method", score_title(score), "ahead by", "95 %", "folds", "p (Holm)", "epochs", "s",
               "trained"]  # fmt: skip
     n_folds, n_seeds = int(summary["folds"].max()), int(summary["seeds"].max())
     seeds = f", {n_seeds} seeds" if n_seeds > 1 else ""
     title = f"Fine-tuning{f' for {about}' if about else ''} over {n_folds} folds{seeds}"
-    return "\n".join([table(title, header, rows), LEGEND, "", verdict(summary)])
+    text = [table(title, header, rows), _sample(summary), fill(LEGEND, WIDTH), *missing_folds(summary), "",
+            verdict(summary)]  # fmt: skip
+    return "\n".join(text)
+
+
+def _sample(summary: pd.DataFrame) -> str:
+    """Say on what the folds were trained and scored."""
+    means = summary[list(SAMPLE)].mean()
+    methods = summary.loc[summary["is_baseline"], "method"]
+    thinned = "" if means["fitted_windows"] >= means["train_windows"] - 0.5 else (
+        f" (the baselines' are thinned evenly to {means['fitted_windows']:,.0f})"
+    )  # fmt: skip
+    text = (
+        f"Mean ± sd over folds, each of {means['n_train']:.3g} training subjects with "
+        f"{means['train_windows']:,.0f} windows{thinned} and {means['n_test']:.3g} test subjects "
+        f"with {means['n_windows']:,.0f}. {channels_text(methods, int(means['n_channels']))}"
+    )
+    return fill(text, WIDTH)
 
 
 def verdict(summary: pd.DataFrame) -> str:
@@ -81,18 +109,20 @@ def verdict(summary: pd.DataFrame) -> str:
     scratch = summary[(summary["method"] == SCRATCH) & summary["ahead_by"].notna()]
     if len(scratch):
         lines.append(_against(best["name"], scratch.iloc[0], "training "))
-    ahead = summary[(summary["p"] < SIGNIFICANT) & (summary["ahead_by"] > 0)]["name"]
+    ahead = summary[(summary["p_holm"] < SIGNIFICANT) & (summary["ahead_by"] > 0)]["name"]
     lines.append(f"Significantly behind the best plan: {', '.join(ahead) or 'none'}.")
     return "\n".join(lines)
 
 
 def _against(name: str, other: pd.Series, what: str) -> str:
     gap, folds = other["ahead_by"], other["folds"]
-    sure = "significant" if other["p"] < SIGNIFICANT else "not significant"
-    interval = _range(other["ahead_low"], other["ahead_high"])
-    interval = f"; over subjects {interval}" if interval else ""
-    words = f"{int(other['ahead_in'])} of {folds} folds ({p_is(other['p'])}, {sure}{interval})"
+    sure = "significant" if other["p_holm"] < SIGNIFICANT else "not significant"
+    interval = ends_text(other["ahead_low"], other["ahead_high"])
+    interval = f"; 95 % {interval}" if interval else ""
+    words = f"{int(other['ahead_in'])} of {folds} folds ({p_is(other['p_holm'])}, {sure}{interval})"
     against = f"{what}{other['name']}"
+    if level(gap):
+        return f"The best plan ({name}) is level with {against}."
     if gap > 0:
         return f"The best plan ({name}) is ahead of {against},\n  by {gap:.3f}, in {words}."
     return (
@@ -115,7 +145,3 @@ def _mean_sd(mean: float, sd: float) -> str:
     if pd.isna(mean):
         return ""
     return f"{mean:.3f}" + ("" if pd.isna(sd) else f" ± {sd:.3f}")
-
-
-def _range(low: float, high: float) -> str:
-    return "" if pd.isna(low) or pd.isna(high) else f"{low:+.3f} to {high:+.3f}"

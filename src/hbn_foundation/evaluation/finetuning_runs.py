@@ -24,7 +24,6 @@ from hbn_foundation.evaluation.cross_validation import (
 )
 from hbn_foundation.evaluation.finetuning import finetuning_metrics, main_score, score_windows
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
-from hbn_foundation.evaluation.finetuning_bootstrap import long_predictions
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in, going_on
@@ -253,18 +252,49 @@ def _scored(
     subjects = windows["subject"].astype(str).to_numpy()
     values = targets.values[test]
     scores = finetuning_metrics(
-        values, predictions, windows["recording"].to_numpy(), subjects, targets.is_regression,
-        bootstraps=0,
-    )  # fmt: skip
+        values, predictions, windows["recording"].to_numpy(), subjects, targets.is_regression
+    )
     numbers = {
-        name: value
-        for name, value in scores.items()
-        if isinstance(value, int | float | np.number) and not name.endswith(("_low", "_high"))
+        name: value for name, value in scores.items() if isinstance(value, int | float | np.number)
     }
     with_windows = run.splits["subject"].astype(str).isin(run.windows["subject"].astype(str))
     counts = run.splits.loc[with_windows, "split"].value_counts()
-    row = {"method": method, "n_train": int(counts["train"]), "n_test": int(counts["test"])}
+    n_windows = len(places_of(run, targets, "train"))
+    row = {
+        "method": method,
+        "n_train": int(counts["train"]),
+        "n_test": int(counts["test"]),
+        "train_windows": n_windows,
+        "fitted_windows": min(n_windows, run.recipe.evaluation.max_windows),
+        "n_channels": len(run.fold.store.positions),
+    }
     return row | numbers, long_predictions({"method": method}, subjects, values, predictions)
+
+
+def long_predictions(
+    place: dict[str, object], subjects: np.ndarray, values: np.ndarray, predictions: np.ndarray
+) -> pd.DataFrame:
+    """Predictions of one run on its test windows, to be stacked with those of others.
+
+    Parameters
+    ----------
+    place
+        `repeat`, `fold`, `seed` and `method` of the run, as far as known.
+    subjects, values
+        Subject and class or number of each window (N,).
+    predictions
+        Log probabilities (N, K), or numbers (N,).
+
+    Returns
+    -------
+    pandas.DataFrame
+        N rows: the place, `subject`, `value`, and `predicted` or `log_p_0`, `log_p_1`, …
+    """
+    columns = [predictions] if predictions.ndim == 1 else list(predictions.T)
+    names = ["predicted"] if predictions.ndim == 1 else [f"log_p_{k}" for k in range(len(columns))]
+    return pd.DataFrame(
+        {**place, "subject": subjects, "value": values, **dict(zip(names, columns, strict=True))}
+    )
 
 
 def places_of(run: Run, targets: WindowTargets, split: str) -> np.ndarray:

@@ -11,13 +11,15 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import SCALED_PER_FEATURE, classical_features
 from hbn_foundation.evaluation.embedding import embedding_map
 from hbn_foundation.evaluation.features import encoder_features
+from hbn_foundation.evaluation.finetuning import main_score_of
 from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
-from hbn_foundation.evaluation.metrics import classification_scores, subject_interval
+from hbn_foundation.evaluation.metrics import classification_scores
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import LabelledWindows, labelled_windows
+from hbn_foundation.evaluation.statistics import Interval, Score, ahead
 from hbn_foundation.labels.params import SPLITS
-from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.labels.splits import check_disjoint, check_never_seen
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
 
@@ -93,12 +95,14 @@ def evaluate_foundation(
         "label": {"kind": params.label.kind, "column": params.label.column,
                   "classes": list(labelled.classes), "shuffled": params.shuffle_labels},
         "objective": objective_of(checkpoint),
+        "sample": labelled.sample,
+        "n_channels": len(store.positions),
         "windows": _count(labelled.table, None),
         "recordings": _count(labelled.table, "recording"),
         "subjects": _count(labelled.table, "subject"),
         "pretext": pretext_scores(checkpoint, store, windows, splits, participants, params),
         "probe": results,
-        "missing": _missing(labelled, answers[PRETRAINED], params),
+        "missing": _missing(labelled, results[PRETRAINED]["interval_missing"], params),
         "model": model_size(checkpoint),
         "training": training_of(checkpoint),
     }  # fmt: skip
@@ -194,7 +198,9 @@ def _probe_all(
     test = splits == "test"
     table = labelled.table[test]
     recordings, subjects = table["recording"].to_numpy(), table["subject"].to_numpy()
-    results, answers = {}, {}
+    results: dict[str, dict[str, Any]] = {}
+    answers: dict[str, np.ndarray] = {}
+    resampled: dict[str, Score] = {}
     for method in track(ordered([PRETRAINED, *params.baselines]), "probes"):
         details: dict[str, Any] = {}
         if method == "majority":
@@ -210,30 +216,44 @@ def _probe_all(
                 "strength": probe.strength,
                 "n_features": features[method].shape[1],
             }
-        ends = subject_interval(labels[test], answer, subjects, params.bootstraps, params.seed)
+        resampled[method] = main_score_of(
+            labels[test], answer, subjects, False, params.bootstraps, params.seed
+        )
         scores = classification_scores(labels[test], answer, recordings)
-        interval = {"window_auroc_low": ends.low, "window_auroc_high": ends.high}
-        results[method] = {**scores, **interval, **details}
+        results[method] = {**scores, **details}
         answers[method] = answer
         if np.isfinite(scores["window_auroc"]):
             say(f"{written(method)}: window AUROC {scores['window_auroc']:.3f}")
+    for method, score in resampled.items():
+        results[method] |= with_ends("window_auroc", score, resampled[PRETRAINED])
     return results, answers
 
 
-def _missing(labelled: LabelledWindows, answer: np.ndarray, params: EvaluationParams) -> Any:
+def with_ends(main: str, score: Score, model: Score) -> dict[str, Any]:
+    """Name the ends of a score's interval, and how far the model is ahead with its interval.
+
+    Returns
+    -------
+    dict
+        `<main>_low`, `<main>_high`, `interval_missing`; `ahead_by`, `ahead_low` and `ahead_high`,
+        NaN for the model itself.
+    """
+    gap, ends = ahead(model, score, main)
+    if score is model:
+        gap, ends = np.nan, Interval(np.nan, np.nan)
+    return {f"{main}_low": score.interval.low, f"{main}_high": score.interval.high,
+            "interval_missing": score.interval.missing,
+            "ahead_by": gap, "ahead_low": ends.low, "ahead_high": ends.high}  # fmt: skip
+
+
+def _missing(labelled: LabelledWindows, interval: str, params: EvaluationParams) -> dict[str, str]:
     """Say what keeps the report from a score, a choice of strength or an interval."""
     name, classes = params.label.column or "task", labelled.classes
     found = {split: np.unique(labelled.labels[labelled.splits == split]) for split in SPLITS}
     single = {split: classes[of[0]] for split, of in found.items() if len(of) == 1}
-    missing = {}
+    missing = {"interval": interval if params.bootstraps else ""}
     if "test" in single:
-        missing["score"] = f"the test subjects have one class of {name} only ({single['test']})"
-    elif params.bootstraps:
-        test = labelled.splits == "test"
-        subjects = labelled.table.loc[test, "subject"].to_numpy()
-        missing["interval"] = subject_interval(
-            labelled.labels[test], answer, subjects, params.bootstraps, params.seed
-        ).missing
+        missing = {"score": f"the test subjects have one class of {name} only ({single['test']})"}
     if "validation" in single:
         missing["choice"] = (
             f"the validation subjects have one class of {name} only ({single['validation']}), so "
@@ -262,10 +282,8 @@ def _count(table: pd.DataFrame, column: str | None) -> dict[str, int]:
 
 def _check_held_out(checkpoint: Checkpoint, splits: pd.DataFrame) -> None:
     """Refuse an encoder trained on a held-out subject, or selected on a test subject."""
-    held = splits.loc[splits["split"] != "train", "subject"]
-    test = splits.loc[splits["split"] == "test", "subject"]
-    check_unseen(checkpoint.metadata.get("training_subjects", ()), held)
-    check_unseen(checkpoint.metadata.get("validation_subjects", ()), test)
+    of = {name: splits.loc[splits["split"] == name, "subject"] for name in SPLITS}
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"])
 
 
 def _check_rate(checkpoint: Checkpoint, store: SignalStore) -> None:

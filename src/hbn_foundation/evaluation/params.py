@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -48,7 +48,7 @@ class RepeatParams(Params):
 class BaselineParams(Params):
     """What classical methods measure and how they are fitted and scored."""
 
-    strengths: tuple[float, ...] = Field(
+    strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         STRENGTHS,
         min_length=1,
         description="Inverse regularisation strengths, from strong to weak, from which the "
@@ -127,7 +127,7 @@ class ComparisonParams(Params):
         min_length=1,
         description="Strategies compared; all else of a plan is as in finetuning.plan.",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="Each plan is fine-tuned once per seed in each fold."
     )
     labelled_subjects: int | None = Field(

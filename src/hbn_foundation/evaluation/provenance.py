@@ -25,7 +25,7 @@ EVALUATION = (
     "training/probe.py",
     *(f"evaluation/{name}.py"
       for name in ("baselines", "features", "foundation", "metrics", "pretext", "sample",
-                   "spectra", "cross_validation")),
+                   "spectra", "cross_validation")),  # a fold has no intervals: no statistics
 )  # fmt: skip
 
 FINE_TUNING = (
@@ -42,6 +42,7 @@ LEARNING = (
       for name in ("boosting", "checkpoints", "factor_baselines", "factors", "features",
                    "learning_runs", "learning_scores", "response_time",
                    "response_time_baselines", "scoring", "subjects", "windows")),
+    "evaluation/statistics.py",
 )  # fmt: skip
 
 
@@ -99,16 +100,29 @@ def hash_code(
     package: Path = PACKAGE,
     beside: tuple[str, ...] = BESIDE_IT,
 ) -> str:
-    """Hash Python files and folders of the package; comments and layout do not count."""
+    """Hash Python files and folders of the package by what they do: docstrings do not count."""
     parts = list(more)
     for place in places:
         path = package / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             name = file.relative_to(package).as_posix()
             if not name.startswith(beside):
-                tree = ast.dump(ast.parse(file.read_text(encoding="utf-8")))
-                parts += [name, tree]
+                parts += [name, ast.dump(_without_docstrings(file.read_text(encoding="utf-8")))]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _without_docstrings(source: str) -> ast.Module:
+    """Parse a module and take out the texts that stand alone: docstrings and notes on constants."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+    return tree
+
+
+def _is_text(line: ast.stmt) -> bool:
+    value = getattr(line, "value", None) if isinstance(line, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _versions(*names: str) -> list[str]:

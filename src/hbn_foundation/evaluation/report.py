@@ -6,12 +6,20 @@ It is plain text, so that a terminal, a log file and a saved report show the sam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.comparison import SIGNIFICANT
 from hbn_foundation.evaluation.methods import PRETRAINED, written
+from hbn_foundation.evaluation.sample import sample_text
+from hbn_foundation.evaluation.statistics import (
+    CORRECTED_T,
+    FIXED_MODEL,
+    SIGNIFICANT,
+    count_of,
+    level,
+)
 
 WIDTH = 110
 
@@ -60,20 +68,38 @@ def folds_text(summary: pd.DataFrame) -> str:
             _mean_sd(row, "recording_auroc"),
             _mean_sd(row, "balanced_accuracy"),
             signed(row["pretrained_ahead_by"]),
-            "" if pd.isna(row["p"]) else f"{int(row['pretrained_ahead_in'])} of {row['folds']}",
-            p_text(row["p"]),
+            ends_text(row["pretrained_ahead_low"], row["pretrained_ahead_high"]),
+            _in_folds(row),
+            p_text(row["p_holm"]),
         ]
         for _, row in summary.iterrows()
     ]
-    header = ["method", "window AUROC", "recording AUROC", "balanced acc.", "ahead by",
-              "in folds", "p"]  # fmt: skip
+    header = ["method", "window AUROC", "recording", "balanced", "ahead by", "95 %", "folds",
+              "p (Holm)"]  # fmt: skip
     n_folds = int(summary["folds"].iloc[0])
     title = (
         f"Frozen probe over {n_folds} folds of subjects (mean ± sd; ahead by: pretrained minus "
         "method; * best baseline)"
     )
-    parts = [table(title, header, rows), _pretraining(summary), verdict(summary)]
+    n_train, n_test = (f"{summary[name].mean():.3g}" for name in ("n_train", "n_test"))
+    sample = f"A fold has {n_train} training and {n_test} test subjects. 95 % and p: {CORRECTED_T}"
+    parts = [table(title, header, rows), fill(sample, WIDTH), *missing_folds(summary), _pretraining(summary),
+             verdict(summary)]  # fmt: skip
     return "\n".join(part for part in parts if part)
+
+
+def _in_folds(row: pd.Series) -> str:
+    won = row["pretrained_ahead_in"]
+    return "" if pd.isna(won) else f"{int(won)}/{row['folds']}"
+
+
+def missing_folds(summary: pd.DataFrame) -> list[str]:
+    """Say in a line each why rows have no interval."""
+    reasons = summary.loc[summary["missing"].fillna("") != "", ["missing", "name"]]
+    return [
+        f"No interval and no p for {', '.join(names)}: {reason}."
+        for reason, names in reasons.groupby("missing")["name"]
+    ]
 
 
 def _pretraining(summary: pd.DataFrame) -> str:
@@ -94,23 +120,23 @@ def _pretraining(summary: pd.DataFrame) -> str:
 def verdict(summary: pd.DataFrame) -> str:
     """Say in words how the pretrained encoder compares with the best baseline.
 
-    Differences with p above .05 in the corrected resampled t-test are called not significant.
+    Differences with a corrected p above .05 are called not significant.
     """
-    by_method = summary.set_index("method")
-    if PRETRAINED not in by_method.index or not summary["best_baseline"].any():
+    if PRETRAINED not in set(summary["method"]) or not summary["best_baseline"].any():
         return ""
     best = summary[summary["best_baseline"]].iloc[0]
-    gap, p = best["pretrained_ahead_by"], best["p"]
-    sure = "not significant" if not p < SIGNIFICANT else "significant"
+    gap, p = best["pretrained_ahead_by"], best["p_holm"]
+    sure = "significant" if p < SIGNIFICANT else "not significant"
+    if level(gap):
+        return f"The pretrained encoder is level with the best baseline ({best['name']})."
     if gap > 0:
         line = (
             f"The pretrained encoder leads the best baseline ({best['name']}) by {gap:.3f} in "
             f"{int(best['pretrained_ahead_in'])} of {best['folds']} folds ({p_is(p)}, {sure})."
         )
-        behind = by_method[by_method["p"] < SIGNIFICANT]
-        ahead = [row["name"] for _, row in behind.iterrows() if row["pretrained_ahead_by"] > 0]
-        return f"{line}\nSignificantly ahead of: {', '.join(ahead) or 'none'}."
-    losers = [row["name"] for _, row in summary.iterrows() if row["pretrained_ahead_by"] <= 0]
+        ahead = summary[(summary["p_holm"] < SIGNIFICANT) & (summary["pretrained_ahead_by"] > 0)]
+        return f"{line}\nSignificantly ahead of: {', '.join(ahead['name']) or 'none'}."
+    losers = summary.loc[summary["pretrained_ahead_by"] < 5e-4, "name"]
     return (
         f"The best baseline ({best['name']}) beats the pretrained encoder by {-gap:.3f} "
         f"({p_is(p)}, {sure}).\nNot beaten: {', '.join(losers)}."
@@ -149,7 +175,7 @@ def show(text: str) -> None:
         highlights = [  # noqa: RUF012 - rich's own interface
             r"(?P<good>(?<!not )\bmet\b)",
             r"(?P<bad>\bnot met\b)",
-            r"(?P<pale>\bnot applicable\b)",
+            r"(?P<pale>\b(?:not applicable|undecided)\b)",
             rf"(?P<ours>{written(PRETRAINED)})",
         ]
 
@@ -168,20 +194,21 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
             _interval(row),
             _number(row["recording_auroc"]),
             _number(row["balanced_accuracy"]),
-            "" if row["method"] == PRETRAINED else signed(ours - row["window_auroc"]),
+            ahead_text(row),
         ]
         for _, row in scores.iterrows()
     ]
-    header = ["method", "window AUROC", "95 % interval", "recording AUROC", "balanced acc.",
-              "ahead by"]  # fmt: skip
+    header = ["method", "window AUROC", "95 %", "recording", "balanced", "ahead by (95 %)"]
     label, counts = metrics["label"], metrics["subjects"]
     control = ", LABELS SHUFFLED" if label.get("shuffled") else ""
     title = (
         f"Frozen probe: {' / '.join(label['classes'])}{control} - {counts['train']} training, "
-        f"{counts['validation']} validation, {counts['test']} test subjects"
+        f"{counts['validation']} validation, {count_of(counts['test'], 'test subject')}"
     )
     missing = metrics.get("missing", {})
-    text = "\n".join([table(title, header, rows), *_missing(missing)])
+    sample = sample_text(metrics["sample"], scores["method"], metrics["n_channels"])
+    ends = [] if scores["window_auroc_low"].isna().all() else [FIXED_MODEL]
+    text = "\n".join([table(title, header, rows), fill(sample, WIDTH), *ends, *_missing(missing)])
     if "score" in missing:
         return text
     others = scores[scores["method"] != PRETRAINED]
@@ -189,9 +216,9 @@ def _single_split(metrics: Mapping[str, Any], scores: pd.DataFrame) -> str:
         return text
     best = others.sort_values("window_auroc").iloc[-1]
     gap = float(ours) - float(best["window_auroc"])
-    word = "above" if gap > 0 else "below"
+    word = "level with" if level(gap) else f"{abs(gap):.3f} {'above' if gap > 0 else 'below'}"
     return (
-        f"{text}\nPretrained is {abs(gap):.3f} {word} the best baseline ({best['name']}) on this "
+        f"{text}\nPretrained is {word} the best baseline ({best['name']}) on this "
         "one split; only repeated splits tell how surely."
     )
 
@@ -236,6 +263,17 @@ def _number(value: Any) -> str:
 def signed(value: Any) -> str:
     """Write a difference; nothing where there is none."""
     return "" if value is None or pd.isna(value) else f"{value:+.3f}"
+
+
+def ends_text(low: Any, high: Any) -> str:
+    """Write the ends of a difference's interval; nothing where there are none."""
+    return "" if pd.isna(low) or pd.isna(high) else f"{low:+.3f} to {high:+.3f}"
+
+
+def ahead_text(row: pd.Series) -> str:
+    """Write how far the model is ahead of a method, with the interval; nothing for itself."""
+    ends = ends_text(row.get("ahead_low"), row.get("ahead_high"))
+    return signed(row.get("ahead_by")) + (f" ({ends})" if ends else "")
 
 
 def _mean_sd(row: pd.Series, score: str) -> str:

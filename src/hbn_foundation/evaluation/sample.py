@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.spectra import MOST_CHANNELS, ON_ELECTRODES
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
 from hbn_foundation.signals.windows import thinned
@@ -24,10 +28,13 @@ class LabelledWindows(NamedTuple):
         The windows table with the columns `split` and `label` (class number) added.
     classes
         Name of each class.
+    sample
+        Of `count_sample`.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
+    sample: dict[str, dict[str, int]]
 
     @property
     def labels(self) -> np.ndarray:
@@ -63,6 +70,7 @@ def labelled_windows(
         values = shuffle_within(values, table[group].to_numpy(), inside, params.seed)
     table = table.assign(label=values)
     table = table[table["label"] != UNKNOWN]
+    sample = count_sample(table["split"], table["subject"], params.max_windows, thin_test=True)
     parts = []
     for number, name in enumerate(SPLITS):
         part = table[table["split"] == name]
@@ -70,4 +78,75 @@ def labelled_windows(
             what = params.label.column or "task"
             raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
         parts.append(part.iloc[thinned(len(part), params.max_windows, params.seed + number)])
-    return LabelledWindows(pd.concat(parts, ignore_index=True), classes)
+    return LabelledWindows(pd.concat(parts, ignore_index=True), classes, sample)
+
+
+def count_sample(
+    splits: pd.Series, subjects: pd.Series, max_windows: int, *, thin_test: bool = False
+) -> dict[str, dict[str, int]]:
+    """Count what scores are made of, for the line under a table.
+
+    Parameters
+    ----------
+    splits, subjects
+        Split and subject of each window with a label (N rows); other splits do not count.
+    max_windows
+        To how many windows a split is thinned.
+    thin_test
+        Whether the test windows are, too.
+
+    Returns
+    -------
+    dict
+        By split: `windows` (after thinning), `of` (before) and `subjects`.
+    """
+    counts = {}
+    for name in SPLITS:
+        inside = (splits == name).to_numpy()
+        n = int(inside.sum())
+        used = n if name == "test" and not thin_test else min(n, max_windows)
+        counts[name] = {"windows": used, "of": n, "subjects": int(subjects[inside].nunique())}
+    return counts
+
+
+def sample_text(
+    sample: Mapping[str, Mapping[str, int]], methods: Iterable[str], n_channels: int
+) -> str:
+    """Write windows, subjects, thinning and channels under a table.
+
+    Parameters
+    ----------
+    sample
+        Of `count_sample`.
+    methods
+        Of the table.
+    n_channels
+        Channels of the montage.
+    """
+    parts = []
+    for name, counts in sample.items():
+        of = f" of {counts['of']:,}, thinned evenly," if counts["of"] > counts["windows"] else ""
+        n_subjects = count_of(counts["subjects"], "subject")
+        parts.append(f"{name} {counts['windows']:,}{of} of {n_subjects}")
+    return f"Windows: {'; '.join(parts)}. {channels_text(methods, n_channels)}"
+
+
+def fitted_text(metrics: Mapping[str, Any], methods: Iterable[str]) -> str:
+    """Write the line under a table of a fine-tuned model and baselines, as `sample_text`."""
+    sample = metrics["sample"]
+    text = sample_text(sample, methods, metrics["n_channels"])
+    if any(counts["of"] > counts["windows"] for counts in sample.values()):
+        text += " Only the baselines' windows are thinned; the model is trained on all."
+    return text
+
+
+def channels_text(methods: Iterable[str], n_channels: int) -> str:
+    """Say which channels the methods see."""
+    text = f"All methods see all {n_channels} channels"
+    reduced = [written(name) for name in methods if name in ON_ELECTRODES]
+    if n_channels <= MOST_CHANNELS or not reduced:
+        return f"{text}."
+    return (
+        f"{text}; {', '.join(reduced)}: by their {MOST_CHANNELS} principal components, fitted on "
+        "training windows."
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
+from hbn_foundation.evaluation.report import p_is
 from hbn_foundation.evaluation.style import (
     INK,
     MUTED,
@@ -115,12 +116,12 @@ def _subtitle(scores: pd.DataFrame, folds: pd.DataFrame | None) -> str:
         return f"One split; {lines}dotted: chance"
     summary = summarise_folds(folds)
     n_folds = int(summary["folds"].iloc[0])
-    text = f"{n_folds} folds; large dot: mean; line: ± 1 sd; dotted: chance"
+    text = f"{n_folds} folds; large dot: mean; line: ± 1 sd (ddof 1); dotted: chance"
     best = summary[summary["best_baseline"]]
     if len(best) and PRETRAINED in set(summary["method"]):
         row = best.iloc[0]
         text += (
             f". Pretrained − {row['name']}: {row['pretrained_ahead_by']:+.3f}, ahead in "
-            f"{int(row['pretrained_ahead_in'])} of {n_folds} (p = {row['p']:.2g})"
+            f"{int(row['pretrained_ahead_in'])} of {n_folds} ({p_is(row['p_holm'])}, Holm)"
         )
     return text

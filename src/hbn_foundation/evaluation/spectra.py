@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Bands = Sequence[tuple[float, float]]
 MOST_CHANNELS = 32
+"""Electrodes or components that covariances and time bins are taken of, at most."""
+ON_ELECTRODES = ("riemann", "filter_bank", "time_bins", "boosted_trees")
+MOST_FOR_COMPONENTS = 1000
 SHARPNESS = 80.0
 SMALLEST_POWER = 1e-9
 
@@ -89,12 +92,22 @@ def covariances(
     return shrunk.astype(np.float32)
 
 
-def electrode_weights(positions: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Weights (B, V, C) from channels to the electrodes that covariances are taken of.
+def electrode_weights(
+    positions: np.ndarray, mask: np.ndarray, components: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights (B, V, C) from channels to what covariances are taken of.
 
-    Up to 32 channels are taken as they are; a channel that cannot be used is replaced by an
-    average of those around it. Denser caps are averaged to the 19 directions of the 10-20 system:
-    a covariance of 129 channels from a window of two seconds is close to singular.
+    Channels are taken as they are; one that cannot be used is replaced by an average of those
+    around it.
+
+    Parameters
+    ----------
+    positions
+        (C, 3).
+    mask
+        (B, C) channels that can be used.
+    components
+        (V, C) of `principal_components`; None for the channels themselves.
     """
     import torch
 
@@ -102,16 +115,52 @@ def electrode_weights(positions: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     places = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.float32))
     electrodes = VirtualElectrodes(SHARPNESS)
-    few = len(positions) <= MOST_CHANNELS
-    if few:
-        electrodes.directions = places
+    electrodes.directions = places
     distinct, group = np.unique(mask, axis=0, return_inverse=True)
     weights = electrodes.weights(places, torch.from_numpy(distinct)).numpy().copy()
-    if few:
-        window, channel = np.nonzero(distinct)
-        weights[window, channel] = 0
-        weights[window, channel, channel] = 1
+    window, channel = np.nonzero(distinct)
+    weights[window, channel] = 0
+    weights[window, channel, channel] = 1
+    if components is not None:
+        weights = components @ weights
     return weights[np.ravel(group)]
+
+
+def principal_components(
+    store: SignalStore, windows: pd.DataFrame, n_samples: int, batch_size: int
+) -> np.ndarray | None:
+    """Principal components (V, C) of the channels of dense caps, over training windows.
+
+    A window of two seconds gives a covariance of 129 average-referenced, partly interpolated
+    channels that is close to singular, and 8,385 numbers per band; projecting to fewer components
+    regularises it (Sabbagh et al. 2020).
+
+    Parameters
+    ----------
+    store
+        The signals.
+    windows
+        Of training subjects; more than 1,000 are thinned evenly.
+    n_samples, batch_size
+        Length of a window, and windows read at once.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        32 orthonormal rows; None for up to 32 channels, which are taken as they are.
+    """
+    n_channels = len(store.positions)
+    if n_channels <= MOST_CHANNELS:
+        return None
+    places = np.linspace(0, len(windows) - 1, min(len(windows), MOST_FOR_COMPONENTS))
+    total = np.zeros((n_channels, n_channels))
+    few = windows.iloc[places.astype(np.int64)]
+    for signals, mask in read_batches(store, few, n_samples, batch_size):
+        whole = electrode_weights(store.positions, mask) @ signals
+        whole -= whole.mean(-1, keepdims=True)
+        total += (whole @ whole.swapaxes(1, 2)).sum(0)
+    _, vectors = np.linalg.eigh(total)
+    return vectors[:, ::-1][:, :MOST_CHANNELS].T.astype(np.float32)
 
 
 def _inside(frequencies: np.ndarray, band: tuple[float, float]) -> np.ndarray:

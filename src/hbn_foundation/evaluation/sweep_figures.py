@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.comparison import SIGNIFICANT
 from hbn_foundation.evaluation.finetuning_report import score_title
-from hbn_foundation.evaluation.metrics import FEWEST_SUBJECTS
+from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
 from hbn_foundation.evaluation.style import (
     ACCENT,
     INK,

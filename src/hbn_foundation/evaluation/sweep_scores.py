@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.finetuning import main_score, score_windows
-from hbn_foundation.evaluation.metrics import FEWEST_SUBJECTS
+from hbn_foundation.evaluation.statistics import holm, mean_interval
+from hbn_foundation.labels.metric_names import lower_is_better
 
-LOWER_IS_BETTER = ("nrmse", "mae")
 SCORES = {False: ("window_auroc", "balanced_accuracy", "f1"), True: ("nrmse", "mae", "r")}
 MODES = ("full_fine_tuning", "target_only_fine_tuning", "target_only")
 MODE_NAMES = {
@@ -104,8 +104,8 @@ def learning_curves(
 ) -> pd.DataFrame:
     """Mean score over targets for each mode and share, with 95 % bands over resampled targets.
 
-    All modes and shares are resampled alike, so that bands may be compared (percentile bootstrap
-    of subjects, Field and Welsh 2007).
+    All modes and shares are resampled alike, so that bands may be compared (BCa bootstrap of
+    subjects; the trained models are held fixed).
 
     Parameters
     ----------
@@ -119,20 +119,19 @@ def learning_curves(
     Returns
     -------
     pandas.DataFrame
-        `mode`, `target_data_pct`, `score`, `low`, `high` (NaN with fewer than 5 targets),
+        `mode`, `target_data_pct`, `score`, `low`, `high` (NaN with fewer than 10 targets),
         `n_targets`, `n_jobs`, `n_train` (mean number of the target's training windows).
     """
     values = by_target(scored, score)
     if values.empty:
         return pd.DataFrame(columns=list(CURVE_COLUMNS))
-    means = _resampled(values, bootstraps, seed)
     done = scored[(scored["kind"] == "finetune") & (scored["status"] == "done")]
     sizes: dict[Any, Any] = dict(list(done.groupby(["mode", "target_data_pct"])["n_train"]))
     keys: list[Any] = values.index.tolist()
     rows = []
     for place, (mode, share) in enumerate(keys):
-        low, high = _ends(means[place])
         row, jobs = values.iloc[place], sizes[mode, share]
+        low, high, _ = mean_interval(row.to_numpy(dtype=float), bootstraps, seed)
         rows.append(
             {"mode": mode, "target_data_pct": float(share), "score": row.mean(), "low": low,
              "high": high, "n_targets": int(row.notna().sum()),
@@ -143,29 +142,6 @@ def learning_curves(
     return table.sort_values(
         ["mode", "target_data_pct"], key=lambda c: c.map(order) if c.name == "mode" else c
     ).reset_index(drop=True)
-
-
-def _resampled(values: pd.DataFrame, bootstraps: int, seed: int) -> np.ndarray:
-    """Means of each row over the same resamples of the columns: (rows, resamples)."""
-    n = values.shape[1]
-    if n < FEWEST_SUBJECTS or bootstraps < 1:
-        return np.full((len(values), 1), np.nan)
-    drawn = np.random.default_rng(seed).integers(n, size=(bootstraps, n))
-    return np.stack([_means(row[drawn]) for row in values.to_numpy(dtype=float)])
-
-
-def _means(drawn: np.ndarray) -> np.ndarray:
-    """Mean of each resample over the targets that have a score."""
-    known = ~np.isnan(drawn)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, drawn, 0).sum(1) / known.sum(1)
-
-
-def _ends(means: np.ndarray) -> tuple[float, float]:
-    if np.isnan(means).mean() > 0.1:
-        return np.nan, np.nan
-    low, high = np.nanquantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def compare_modes(
@@ -191,7 +167,7 @@ def compare_modes(
         `p_holm`.
     """
     values = by_target(scored, score)
-    sign = -1.0 if score in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if lower_is_better(score) else 1.0
     rows = []
     modes = [mode for mode in MODES if mode in set(values.index.get_level_values(0))]
     for first, second in combinations(modes, 2):
@@ -215,7 +191,7 @@ def compare_modes(
 def _paired(differences: np.ndarray, bootstraps: int, seed: int) -> dict[str, Any]:
     from scipy.stats import wilcoxon
 
-    low, high = _ends(_resampled(pd.DataFrame([differences]), bootstraps, seed)[0])
+    low, high, _ = mean_interval(differences, bootstraps, seed)
     p = np.nan
     if len(differences) > 1:
         p = 1.0 if not differences.any() else float(wilcoxon(differences).pvalue)
@@ -227,22 +203,6 @@ def _paired(differences: np.ndarray, bootstraps: int, seed: int) -> dict[str, An
         "n_targets": len(differences),
         "p": p,
     }
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Correct p values by Holm's step-down method (1979); NaN stays and does not count.
-
-    Parameters
-    ----------
-    p
-        (n,).
-    """
-    result = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    result[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return result
 
 
 def measured_savings(scored: pd.DataFrame) -> Savings:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hbn_foundation.evaluation.finetuning_report import score_title
+from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of
 from hbn_foundation.evaluation.sweep_scores import ALL_SHARES, MODE_NAMES, Savings
 
 
@@ -57,7 +58,7 @@ def _counts(scored: pd.DataFrame) -> str:
         words = ", ".join(f"{count:,} {state}" for state, count in states.items())
         lines.append(f"- {len(part):,} {word}: {words or 'none'}")
     targets = scored["target"].dropna().nunique() if "target" in scored else 0
-    lines.append(f"- {targets} subjects left out in turn, each tested on its last run")
+    lines.append(f"- {count_of(targets, 'subject')} left out in turn, each tested on its last run")
     return "\n".join(lines)
 
 
@@ -99,6 +100,7 @@ def _pairs(pairs: pd.DataFrame) -> str:
     names = ["first", "second", "share", "ahead by", "95 %", "ahead in", "p", "p (Holm)"]
     return table(names, rows) + (
         "\n\nWilcoxon's signed-rank test over subjects; base set-ups and seeds are averaged first. "
+        f"{FIXED_MODEL} "
         "Holm's correction, of the comparisons over all shares and of those at single shares."
     )
 

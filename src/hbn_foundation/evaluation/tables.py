@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.comparison import compare
 from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
+from hbn_foundation.evaluation.statistics import compare, holm
 
 SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy", "validation_auroc")
 FOLD_COLUMNS = (
@@ -32,9 +32,15 @@ SUMMARY_COLUMNS = (
     "balanced_accuracy",
     "balanced_accuracy_sd",
     "pretrained_ahead_by",
+    "pretrained_ahead_low",
+    "pretrained_ahead_high",
     "pretrained_ahead_in",
     "p",
+    "p_holm",
+    "missing",
     "folds",
+    "n_train",
+    "n_test",
     "best_baseline",
     "pretext_improvement",
     "pretext_improvement_low",
@@ -83,10 +89,12 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Mean and standard deviation of each score; `pretrained_ahead_by` (negative where the method
-        is better), in how many folds, and the p value of the corrected resampled t-test;
-        `best_baseline` marks the best of the others; for the pretrained encoder mean and range of
-        the pretext improvement, and the mean speed of its training. Empty when there are no folds.
+        Mean and standard deviation (ddof 1) of each score; `pretrained_ahead_by` (negative where
+        the method is better) with the ends of its 95 % interval, in how many folds, the p value of
+        the corrected resampled t-test and `p_holm`, corrected over the rows; `missing`, why there
+        is none; `n_train` and `n_test`, mean subjects of a fold; `best_baseline` marks the best of
+        the others; for the pretrained encoder mean and range of the pretext improvement, and the
+        mean speed of its training. Empty when there are no folds.
     """
     if folds.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
@@ -103,9 +111,12 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
             row[f"{score}_sd"] = part[score].std(ddof=1)
         if PRETRAINED in by_fold and method != PRETRAINED:
             result = compare(by_fold[PRETRAINED].to_numpy(), by_fold[method].to_numpy(), ratio)
-            row |= {"pretrained_ahead_by": result.difference,
-                    "pretrained_ahead_in": result.wins, "p": result.p}  # fmt: skip
-        row |= {"folds": len(by_fold), "best_baseline": method == best}
+            low, high, missing = result.interval
+            row |= {"pretrained_ahead_by": result.difference, "pretrained_ahead_low": low,
+                    "pretrained_ahead_high": high, "pretrained_ahead_in": result.wins,
+                    "p": result.p, "missing": missing}  # fmt: skip
+        row |= {"folds": len(by_fold), "best_baseline": method == best,
+                "n_train": part["n_train"].mean(), "n_test": part["n_test"].mean()}  # fmt: skip
         gain = part["pretext_improvement"]
         row |= {
             "pretext_improvement": gain.mean(),
@@ -114,7 +125,8 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
             "windows_per_second": part["windows_per_second"].mean(),
         }
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    return table.assign(p_holm=holm(table["p"].to_numpy(dtype=float)))
 
 
 def _number(value: float | None) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -195,6 +196,35 @@ def check_unseen(train_subjects: Iterable[str], evaluation_subjects: Iterable[st
         raise UserError(
             f"the model was trained on {len(seen)} of the subjects it is to be evaluated on "
             f"({some(seen)}); use the splits it was trained with, or train it anew"
+        )
+
+
+def check_never_seen(
+    metadata: Mapping[str, Any], tested: Iterable[str], validating: Iterable[str] = ()
+) -> None:
+    """Make sure that a checkpoint has neither learned from nor been chosen on who is tested.
+
+    Parameters
+    ----------
+    metadata
+        Of the checkpoint: `training_subjects` and `validation_subjects`.
+    tested
+        Test subjects.
+    validating
+        Validation subjects, from whom it must not have learned either.
+
+    Raises
+    ------
+    UserError
+        Naming the subjects.
+    """
+    tested = set(map(str, tested))
+    check_unseen(metadata.get("training_subjects") or (), {*tested, *map(str, validating)})
+    chosen = sorted(tested & set(map(str, metadata.get("validation_subjects") or ())))
+    if chosen:
+        raise UserError(
+            f"the model's best epoch was chosen on {len(chosen)} of the test subjects "
+            f"({some(chosen)}); use the splits it was trained with, or train it anew"
         )
 
 

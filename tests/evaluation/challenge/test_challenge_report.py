@@ -158,27 +158,35 @@ def test_the_same_in_plain_text(answered, factors_answered):
 
 def test_why_there_are_no_intervals_is_said(answered, factors_answered):
     for words, (_, result) in ((response_time_text, answered), (factor_text, factors_answered)):
-        assert "No intervals" not in words(result.scores, result.metrics)
-        few = {**result.metrics, "interval_missing": "4 test subjects are too few to resample"}
+        said = " ".join(words(result.scores, result.metrics).split())
+        assert "No intervals" not in said
+        assert "they hold the trained model fixed" in said
+        assert "Windows: train 240 of 12 subjects; validation 80 of 4 subjects; test 240" in said
+        assert "All methods see all 19 channels." in said
+        few = {**result.metrics, "interval_missing": "4 test subjects, an interval needs 10"}
         said = " ".join(words(result.scores, few).split())
-        assert "No intervals: 4 test subjects are too few to resample." in said
+        assert "No intervals: 4 test subjects, an interval needs 10." in said
 
 
 def test_aims_are_met_or_not_and_never_asked_for(answered, factors_answered):
     scores = answered[1].scores.copy()
     ours = scores["method"] == "fine_tuned"
     scores.loc[ours, ["r", "auroc"]] = [0.31, 0.69]
-    assert response_time_aims(scores)["verdict"].tolist() == ["met", "not met"]
+    assert response_time_aims(scores, {"n_subjects": 10})["verdict"].tolist() == ["met", "not met"]
     for problem, said, verdict in ((None, "valid", "met"), ("no rows", "no rows", "not met")):
-        last = response_time_aims(scores, {"table_problem": problem}).iloc[-1]
+        last = response_time_aims(scores, {"n_subjects": 12, "table_problem": problem}).iloc[-1]
         assert (last["aim"], last["value"], last["verdict"]) == ("valid", said, verdict)
     scores.loc[ours, "auroc"] = np.nan
-    assert response_time_aims(scores)["verdict"].tolist() == ["met", "not applicable"]
+    assert response_time_aims(scores, {"n_subjects": 10})["verdict"].tolist() == [
+        "met",
+        "not applicable",
+    ]
     scores = factors_answered[1].scores.copy()
     scores["subject_r"] = np.where(scores["factor"] == "attention", 0.1, 0.18)
-    table = factor_aims(scores)
+    table = factor_aims(scores, {"n_subjects": 10})
     assert table["criterion"].iloc[0].startswith("mean of the factors")
     assert table["verdict"].tolist() == ["not met", "met", "not met", "met", "met"]
+    assert set(factor_aims(scores, {"n_subjects": 9})["verdict"]) == {"undecided"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ both sides, and whoever recognises them is rewarded.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,22 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.challenge.factor_baselines import factor_baselines
+from hbn_foundation.evaluation.challenge.factors import factor_scores
 from hbn_foundation.evaluation.challenge.features import WindowFeatures
-from hbn_foundation.evaluation.challenge.params import BoostingParams, ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.challenge.params import (
+    BoostingParams,
+    FactorBaseline,
+    FactorEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
 from hbn_foundation.evaluation.challenge.response_time import (
     reference_answers,
     response_time_scores,
 )
 from hbn_foundation.evaluation.challenge.response_time_baselines import response_time_baselines
-from hbn_foundation.evaluation.challenge_predictions import predict_response_times
-from hbn_foundation.evaluation.metrics import bootstrap_interval
+from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.labels.factors import factor_table
 from hbn_foundation.labels.params import LabelParams, TrialParams
 from hbn_foundation.labels.participants import read_participants
@@ -40,7 +47,7 @@ from hbn_foundation.signals.trial_windows import cut_trial_windows
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
-from planted_trials import Planted, pretrained_on, tuned_for_times
+from planted_trials import FACTORS, Planted, pretrained_on, tuned_for_factors, tuned_for_times
 
 PARAMS = ResponseTimeEvaluationParams(
     bootstraps=200, boosting=BoostingParams(leaves=(4,), max_trees=40)
@@ -132,6 +139,81 @@ def test_a_split_by_trials_rewards_recognising_subjects(canary):
         lambda chosen: nrmse(values[chosen], answers["subject"][chosen]), subjects, 200
     )
     assert interval.high >= 1
+
+
+@pytest.fixture(scope="module")
+def unseen_factors(canary) -> Canary:
+    """Factors that nothing in the EEG, in age or in sex goes with."""
+    random = np.random.default_rng(3)
+    people = canary.people.assign(**{name: random.normal(size=len(canary.people))
+                                     for name in FACTORS})  # fmt: skip
+    return canary._replace(people=people)
+
+
+def check_factors(tests, answers, params):
+    score = factor_scores(
+        pd.concat(tests, ignore_index=True), np.concatenate(answers), FACTORS, params
+    )
+    for name in ("window_nrmse", "subject_nrmse"):
+        of_main = score[f"externalizing.{name}"]
+        assert of_main.value > 0.95
+        assert of_main.interval.high >= 1
+
+
+def test_no_baseline_of_factors_beats_a_constant_on_subjects_never_seen(
+    unseen_factors, random_encoder
+):
+    params = FactorEvaluationParams(
+        bootstraps=100, baselines=get_args(FactorBaseline), strengths=(1e-2, 1.0)
+    )
+    tests, answers = [], {}
+    for splits in folds_of(unseen_factors.windows["subject"].to_numpy()):
+        store, windows, people = unseen_factors
+        test, found = factor_baselines(
+            store, windows, splits, people, FACTORS, params, 200, random_encoder
+        )
+        tests.append(test)
+        for name, answer in found.items():
+            answers.setdefault(name, []).append(answer)
+    assert set(answers) == set(params.baselines)
+    for of_method in answers.values():
+        check_factors(tests, of_method, params)
+
+
+@pytest.mark.slow
+def test_no_model_of_factors_beats_a_constant_on_subjects_never_seen(unseen_factors, tmp_path):
+    store, windows, people = unseen_factors
+    params = FactorEvaluationParams(bootstraps=200)
+    tests, answers = [], []
+    for number, splits in enumerate(folds_of(windows["subject"].to_numpy())):
+        data = Planted(store, windows, splits, people)
+        foundation = pretrained_on(data, tmp_path / f"pretrained{number}")
+        checkpoint, _ = tuned_for_factors(data, foundation, tmp_path / f"tuned{number}")
+        found = predict_numbers(checkpoint, store, windows, splits)
+        tests.append(found[["subject"]].merge(people, on="subject", how="left"))
+        answers.append(found[[f"predicted_{name}" for name in FACTORS]].to_numpy())
+    check_factors(tests, answers, params)
+
+
+def test_a_split_of_factors_by_windows_rewards_recognising_subjects(unseen_factors):
+    store, windows, people = unseen_factors
+    windows = windows.assign(split="train")
+    inputs = WindowFeatures(("filter_bank",), store, 200, PARAMS).fit(windows)["filter_bank"]
+    subjects = windows["subject"].to_numpy()
+    values = people.set_index("subject").loc[subjects, "externalizing"].to_numpy()
+    random = np.random.default_rng(0)
+    part_of = {name: k % 4 for k, name in enumerate(random.permutation(np.unique(subjects)))}
+    errors = {}
+    for name, part in (("window", random.permutation(len(values)) % 4),
+                       ("subject", pd.Series(subjects).map(part_of).to_numpy())):  # fmt: skip
+        answer = np.empty(len(values))
+        for fold in range(4):
+            held = part == fold
+            nearest = KNeighborsRegressor(5).fit(inputs[~held], values[~held])
+            answer[held] = nearest.predict(inputs[held])
+        errors[name] = nrmse(values, answer)
+    assert errors["window"] < 0.7
+    assert errors["subject"] > 1
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,16 @@ def test_subjects_that_the_checkpoint_knows_are_no_test(short_run, data, tmp_pat
     assert "\n" not in str(caught.value)
 
 
+def test_who_chose_the_epoch_of_the_checkpoint_is_no_test(refused, short_run, tuned, data):
+    original = short_run[0]
+    test = data[2].loc[data[2]["split"] == "test", "subject"].astype(str)
+    metadata = original.metadata | {"validation_subjects": [test.iloc[0]]}
+    refused("epoch was chosen on 1 of the test subjects", Checkpoint(original.weights, metadata))
+    # and what is fine-tuned remembers whom its parent was chosen on
+    known = tuned[0].metadata["validation_subjects"]
+    assert set(original.metadata["validation_subjects"]) <= set(known)
+
+
 def test_a_margin_head_is_without_it_in_evaluation(short_run, data, tmp_path):
     checkpoint, _ = tune(
         short_run[0], data, tmp_path, head={"margin": "cosface", "scale": 8.0},

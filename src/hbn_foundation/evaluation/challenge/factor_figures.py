@@ -208,7 +208,7 @@ def error_over_windows(
             answers = few[[PREDICTED + factor]].to_numpy(float)
             whole = aggregate_windows(answers, few["subject"].to_numpy(), params)[0]
             found.append(scores.nrmse(truth[whole.index].to_numpy(), whole.to_numpy()))
-        middle, spread = float(np.mean(found)), float(np.std(found))
+        middle, spread = float(np.mean(found)), float(np.std(found, ddof=1))
         rows.append({"windows": count, "nrmse": middle, "low": middle - spread,
                      "high": middle + spread})  # fmt: skip
     return pd.DataFrame(rows)

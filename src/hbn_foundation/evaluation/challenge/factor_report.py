@@ -31,8 +31,8 @@ from hbn_foundation.evaluation.challenge.wording import (
     BASELINES_OF_FACTORS,
     INTERVALS,
     OF_BOTH,
+    about_intervals,
     long_text,
-    no_interval_text,
     number,
     own,
     rival,
@@ -43,6 +43,8 @@ from hbn_foundation.evaluation.challenge.wording import (
 from hbn_foundation.evaluation.finetuned import FINE_TUNED
 from hbn_foundation.evaluation.finetuning_figures import finetuning_figure
 from hbn_foundation.evaluation.report import WIDTH, table
+from hbn_foundation.evaluation.sample import fitted_text
+from hbn_foundation.evaluation.statistics import count_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -189,15 +191,16 @@ def factor_page(
             _by_factor(scores), FACTOR_COLUMNS, "factor",
         ),
     ]  # fmt: skip
+    people = count_of(metrics["n_subjects"], "subject")
     lead = (
-        f"The fine-tuned model predicts {named(main)} in {metrics['n_subjects']} subjects it has "
-        f"never seen with an NRMSE of {long_text(own(of_main), 'window_nrmse')} over windows. "
+        f"The fine-tuned model predicts {named(main)} in {people} it has never seen with an NRMSE "
+        f"of {long_text(own(of_main), 'window_nrmse')} over windows. "
         f"{verdict_text(of_main, 'window_nrmse')}"
     )
     return evaluation_page(
         "Challenge 2: psychopathology factors from the EEG",
         lead,
-        f"{_about(metrics)} {about}".strip(),
+        f"{_about(metrics)} {fitted_text(metrics, scores['method'].unique())} {about}".strip(),
         _cards(of_main, own(of_mean)),
         factor_aims(scores, metrics),
         tables,
@@ -235,9 +238,9 @@ def _by_factor(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _about(metrics: Mapping[str, Any]) -> str:
     return (
-        f"{metrics['n_windows']:,} windows of {metrics['n_subjects']} test subjects in "
-        f"{metrics['n_recordings']} recordings; one prediction per subject by the "
-        f"{metrics['aggregation']} of its windows.{no_interval_text(metrics)}"
+        f"{metrics['n_windows']:,} windows of {count_of(metrics['n_subjects'], 'test subject')} in "
+        f"{count_of(metrics['n_recordings'], 'recording')}; one prediction per subject by the "
+        f"{metrics['aggregation']} of its windows.{about_intervals(metrics)}"
     )
 
 
@@ -280,6 +283,7 @@ def factor_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             table(f"{named(main).capitalize()}. {_about(metrics)}", header, rows),
+            fill(fitted_text(metrics, of_main["method"]), WIDTH),
             fill(verdict_text(of_main, "window_nrmse"), WIDTH),
             "",
             table("The model, all factors",

@@ -12,10 +12,7 @@ from hbn_foundation.evaluation.challenge.factor_baselines import factor_baseline
 from hbn_foundation.evaluation.challenge.scoring import (
     BASELINE,
     MODEL,
-    Part,
-    Score,
     best_first,
-    score_parts,
     score_row,
 )
 from hbn_foundation.evaluation.challenge.subjects import (
@@ -26,6 +23,8 @@ from hbn_foundation.evaluation.challenge.subjects import (
 from hbn_foundation.evaluation.challenge.windows import matched
 from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.sample import count_sample
+from hbn_foundation.evaluation.statistics import Part, Score, score_parts
 from hbn_foundation.labels import scores
 from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.progress import say
@@ -123,9 +122,14 @@ def evaluate_factors(
         for name, answer in answers.items()
     ]  # fmt: skip
     missing = next(iter(found[FINE_TUNED].values())).interval.missing
-    return FactorScores(
-        _metrics(table, test, params, missing), table, pd.concat(subjects, ignore_index=True)
-    )
+    some = people.loc[people[list(factors)].notna().any(axis=1), "subject"].astype(str)
+    learned = windows[windows["subject"].astype(str).isin(some)]
+    split_of = learned["subject"].map(splits.set_index("subject")["split"])
+    metrics = _metrics(table, test, params, missing) | {
+        "sample": count_sample(split_of, learned["subject"], params.max_windows),
+        "n_channels": len(store.positions),
+    }
+    return FactorScores(metrics, table, pd.concat(subjects, ignore_index=True))
 
 
 def factor_scores(

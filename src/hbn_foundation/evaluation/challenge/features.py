@@ -11,6 +11,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import (
     ON_COVARIANCES,
+    fit_components,
     measure,
     tangent_spaces,
     to_tangent,
@@ -94,6 +95,7 @@ class WindowFeatures:
         self.random_encoder = random_encoder if RANDOM in methods else None
         self.bin_seconds = bin_seconds
         self._spaces: dict[str, list[Any]] = {}
+        self._components: np.ndarray | None = None
         made_for = n_samples if self.random_encoder is None else self.random_encoder.n_samples
         if made_for != n_samples:
             raise UserError(
@@ -109,8 +111,11 @@ class WindowFeatures:
         windows
             Where the windows are, with their `split` (N rows).
         """
-        found = self._measured(windows)
         train = (windows["split"] == "train").to_numpy()
+        self._components = fit_components(
+            self.methods, self.store, windows[train], self.n_samples, self.params
+        )
+        found = self._measured(windows)
         for name in ON_COVARIANCES:
             if name in found:
                 self._spaces[name] = tangent_spaces(found[name], train)
@@ -122,9 +127,11 @@ class WindowFeatures:
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         store, n_samples, params = self.store, self.n_samples, self.params
-        found = measure(self.methods, store, windows, n_samples, params)
+        found = measure(self.methods, store, windows, n_samples, params, self._components)
         if set(self.methods) & set(ON_TIME_BINS):
-            bins = time_bins(store, windows, n_samples, self.bin_seconds, params.batch_size)
+            bins = time_bins(
+                store, windows, n_samples, self.bin_seconds, params.batch_size, self._components
+            )
             found |= {name: bins for name in ON_TIME_BINS if name in self.methods}
         if self.random_encoder is not None:
             encoder, prepare = self.random_encoder
@@ -172,11 +179,14 @@ def answer_windows(
 
 
 def time_bins(
-    store: SignalStore, windows: pd.DataFrame, n_samples: int, seconds: float, batch_size: int
+    store: SignalStore,
+    windows: pd.DataFrame,
+    n_samples: int,
+    seconds: float,
+    batch_size: int,
+    components: np.ndarray | None = None,
 ) -> np.ndarray:
     """Means over short stretches of time (N, electrodes · bins), electrode by electrode.
-
-    Dense caps are averaged to the 19 directions of the 10-20 system, see `electrode_weights`.
 
     Parameters
     ----------
@@ -188,12 +198,14 @@ def time_bins(
         Width of a bin in s, at least one sample.
     batch_size
         Windows read at once.
+    components
+        Of `fit_components`.
     """
     width = min(max(1, round(seconds * store.sfreq)), n_samples)
     whole = n_samples // width * width
     parts = []
     for signals, mask in read_batches(store, windows, n_samples, batch_size):
-        electrodes = electrode_weights(store.positions, mask) @ signals[..., :whole]
+        electrodes = electrode_weights(store.positions, mask, components) @ signals[..., :whole]
         means = electrodes.reshape(*electrodes.shape[:2], -1, width).mean(-1)
         parts.append(means.reshape(len(means), -1).astype(np.float32))
     return np.concatenate(parts)

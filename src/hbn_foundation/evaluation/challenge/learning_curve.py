@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.challenge.scoring import lower_is_better
 from hbn_foundation.evaluation.challenge.wording import number
 from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
@@ -16,6 +15,7 @@ from hbn_foundation.evaluation.finetuning_report import score_title
 from hbn_foundation.evaluation.report import WIDTH
 from hbn_foundation.evaluation.report import table as as_text
 from hbn_foundation.evaluation.style import ACCENT, CYCLE, MUTED, new_figure, note, styled
+from hbn_foundation.labels.metric_names import lower_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def learning_curve_text(table: pd.DataFrame) -> str:
     header = [f"{TITLES.get(name) or score_title(name)}, lower is better"]
     header += [f"{n} ({shares[n]:.0%})" for n in counts]
     n_seeds = table["seed"].nunique()
-    seeds = f"mean ± sd over {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    seeds = f"mean ± sd (ddof 1) over {n_seeds} seeds" if n_seeds > 1 else "one seed"
     title = f"Training subjects with labels; {seeds}, the same test subjects"
     verdicts, beside = [], []
     for n in counts:
@@ -82,7 +82,7 @@ def _ahead(ours: np.ndarray, other: float) -> str:
 
 
 def _mean_sd(values: np.ndarray) -> str:
-    return number(values.mean()) + (f" ± {number(values.std())}" if len(values) > 1 else "")
+    return number(values.mean()) + (f" ± {number(values.std(ddof=1))}" if len(values) > 1 else "")
 
 
 def learning_curve_figure(table: pd.DataFrame, names: tuple[str, ...] = OF_TIMES) -> Figure:
@@ -118,7 +118,7 @@ def _curve(panel: Axes, table: pd.DataFrame, name: str) -> None:
     order = sorted(table["method"].unique(), key=lambda method: method != FINE_TUNED)
     for method in order:
         groups = table[table["method"] == method].groupby("n_subjects")[name]
-        mean, spread = groups.mean(), groups.std(ddof=0)
+        mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
         constant = method in CONSTANTS
         colour = ACCENT if method == FINE_TUNED else MUTED if constant else next(others)
         style = CONSTANTS.get(method, "-")

@@ -45,7 +45,7 @@ FACTOR_BASELINES: tuple[FactorBaseline, ...] = (
 class BoostingParams(Params):
     """Gradient-boosted trees; the validation subjects choose their size and number."""
 
-    leaves: tuple[int, ...] = Field(
+    leaves: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (4, 12), min_length=1, description="Most leaves of a tree, to choose from."
     )
     max_trees: int = Field(200, ge=1, description="Most trees; how many are used is chosen.")
@@ -136,7 +136,7 @@ class LearningCurveParams(Params):
         description="Shares of the training subjects that keep their labels, each within the "
         "next; at least two subjects.",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0, 1, 2), min_length=1, description="Each draws other subsets, and trains otherwise."
     )
     scratch: bool = Field(

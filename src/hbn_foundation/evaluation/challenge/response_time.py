@@ -18,15 +18,14 @@ from hbn_foundation.evaluation.challenge.scoring import (
     BASELINE,
     MODEL,
     REFERENCE,
-    Part,
-    Score,
     best_first,
-    score_parts,
     score_row,
 )
 from hbn_foundation.evaluation.challenge.windows import matched
 from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.sample import count_sample
+from hbn_foundation.evaluation.statistics import Part, Score, score_parts
 from hbn_foundation.labels import scores
 from hbn_foundation.labels.splits import check_disjoint
 from hbn_foundation.progress import say
@@ -115,7 +114,12 @@ def evaluate_response_times(
     table = _score_table(found, kinds)
     for _, row in table.iterrows():
         say(f"{row['name']}: NRMSE {row['nrmse']:.3f}, AUROC of success {row['auroc']:.3f}")
-    return ResponseTimeScores(_metrics(found, test, share, threshold), table, _long(test, answers))
+    known = training[training["rt"].notna()]
+    metrics = _metrics(found, test, share, threshold) | {
+        "sample": count_sample(known["split"], known["subject"], params.max_windows),
+        "n_channels": len(store.positions),
+    }
+    return ResponseTimeScores(metrics, table, _long(test, answers))
 
 
 def response_time_scores(

@@ -13,11 +13,11 @@ from hbn_foundation.evaluation.challenge.density import (
     probability_transform,
 )
 from hbn_foundation.evaluation.challenge.drawing import binned, diagonal, points
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import (
     ACCENT,
     INK,
     MUTED,
-    PALE,
     WARNING,
     new_figure,
     note,
@@ -129,9 +129,7 @@ def _success(panel: Axes, table: pd.DataFrame) -> None:
     groups = [group for group in order if len(group)]
     x = np.array([p_correct[group].mean() for group in groups])
     y = np.array([correct[group].mean() for group in groups])
-    error = np.array([_binomial_ends(correct[group]) for group in groups])
     diagonal(panel, x, y)
-    panel.vlines(x, error[:, 0], error[:, 1], color=ACCENT, lw=1.2, alpha=0.6)
     panel.plot(x, y, "o-", ms=4.5, color=ACCENT, lw=1.2)
     off = float(np.mean((p_correct - correct) ** 2))
     shares = correct.mean()
@@ -139,15 +137,8 @@ def _success(panel: Axes, table: pd.DataFrame) -> None:
     panel.text(0.04, 0.97, text, transform=panel.transAxes, va="top", fontsize=8)
     panel.margins(y=0.14)
     panel.set_xlabel("predicted probability, tenths of the trials")
-    panel.set_ylabel("share correct (95 %)")
+    panel.set_ylabel("share correct")
     return None
-
-
-def _binomial_ends(correct: np.ndarray) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    ends = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
-    return float(ends.low), float(ends.high)
 
 
 def _transform(panel: Axes, places: np.ndarray) -> None:
@@ -190,15 +181,13 @@ def within_subject_figure(table: pd.DataFrame) -> Figure:
     with styled():
         figure, axes = new_figure(1, 1, panel=(11.1, 2.6))
         panel = axes[0]
-        panel.set_title("Correlation inside each subject (95 %)")
+        panel.set_title("Correlation inside each subject")
         if not known.any():
             note(panel, "no subject with four trials or more")
             return figure
         order = np.argsort(z[known])
-        middle, spread = z[known][order], 1.96 / np.sqrt(weights[known][order])
-        x = np.arange(len(middle))
-        panel.vlines(x, np.tanh(middle - spread), np.tanh(middle + spread), color=PALE, lw=1.6)
-        panel.plot(x, np.tanh(middle), "o", ms=4, mew=0, color=ACCENT)
+        middle = np.tanh(z[known][order])
+        panel.plot(np.arange(len(middle)), middle, "o", ms=4, mew=0, color=ACCENT)
         panel.axhline(0, color=INK, lw=0.8)
         mean = scores.mean_r(z, weights)
         panel.axhline(mean, color=ACCENT, lw=1.2, ls=(0, (4, 2)))
@@ -208,6 +197,6 @@ def within_subject_figure(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
         panel.set_xlim(-1, len(middle))
         panel.set_xticks([])
-        panel.set_xlabel(f"{known.sum()} test subjects, sorted")
+        panel.set_xlabel(f"{count_of(int(known.sum()), 'test subject')}, sorted")
         panel.set_ylabel("Pearson r")
     return figure

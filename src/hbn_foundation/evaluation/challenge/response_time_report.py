@@ -31,8 +31,8 @@ from hbn_foundation.evaluation.challenge.wording import (
     BASELINES_OF_TIMES,
     INTERVALS,
     OF_BOTH,
+    about_intervals,
     long_text,
-    no_interval_text,
     number,
     own,
     rival,
@@ -42,6 +42,8 @@ from hbn_foundation.evaluation.challenge.wording import (
 )
 from hbn_foundation.evaluation.finetuning_figures import finetuning_figure
 from hbn_foundation.evaluation.report import WIDTH, table
+from hbn_foundation.evaluation.sample import fitted_text
+from hbn_foundation.evaluation.statistics import count_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -185,15 +187,15 @@ def response_time_page(
             SUCCESS_COLUMNS,
         ),
     ]  # fmt: skip
+    people = count_of(metrics["n_subjects"], "subject")
     lead = (
-        f"The fine-tuned model predicts the response times of {metrics['n_subjects']} subjects it "
-        f"has never seen with an NRMSE of {long_text(ours, 'nrmse')}. "
-        f"{verdict_text(scores, 'nrmse')}"
+        f"The fine-tuned model predicts the response times of {people} it has never seen with an "
+        f"NRMSE of {long_text(ours, 'nrmse')}. {verdict_text(scores, 'nrmse')}"
     )
     return evaluation_page(
         "Challenge 1: response time and success from the EEG",
         lead,
-        f"{_about(metrics)} {about}".strip(),
+        f"{_about(metrics)} {fitted_text(metrics, scores['method'])} {about}".strip(),
         _cards(scores, ours),
         response_time_aims(scores, metrics),
         tables,
@@ -204,10 +206,11 @@ def response_time_page(
 
 def _about(metrics: Mapping[str, Any]) -> str:
     return (
-        f"{metrics['n_windows']:,} trials of {metrics['n_subjects']} test subjects in "
-        f"{metrics['n_recordings']} recordings; response time {metrics['rt_mean']:.3f} ± "
-        f"{metrics['rt_sd']:.3f} s; {metrics['n_wrong']} of {metrics['n_success_known']} answers "
-        f"wrong.{no_interval_text(metrics)}"
+        f"{metrics['n_windows']:,} trials of {count_of(metrics['n_subjects'], 'test subject')} in "
+        f"{count_of(metrics['n_recordings'], 'recording')}; mean response time "
+        f"{metrics['rt_mean']:.3f} s, sd {metrics['rt_sd']:.3f} s (ddof 0, as in NRMSE); "
+        f"{metrics['n_wrong']} of {metrics['n_success_known']} answers wrong."
+        f"{about_intervals(metrics)}"
     )
 
 
@@ -249,6 +252,7 @@ def response_time_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
         [
             table(title, header, rows),
             "† no fair method: it knows the test subjects' own answers.",
+            fill(fitted_text(metrics, scores["method"]), WIDTH),
             fill(verdict_text(scores, "nrmse"), WIDTH),
             "",
             table("Aims", ["criterion", "aim", "value", "verdict"], aims),

@@ -1,91 +1,20 @@
-"""Score methods with intervals over subjects, and how far one is ahead of another."""
+"""Scores of methods side by side: each with its interval, and how far the model is ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.metrics import Interval, interval_of, no_interval, resampled
-from hbn_foundation.labels.metric_names import LOWER_IS_BETTER
+from hbn_foundation.evaluation.statistics import Interval, Score, ahead
+from hbn_foundation.labels.metric_names import lower_is_better
 
 MODEL = "model"
 BASELINE = "baseline"
 REFERENCE = "reference"
 KINDS = (MODEL, BASELINE, REFERENCE)
-
-
-class Part(NamedTuple):
-    """Items of one kind, windows or subjects, and the scores that are made of them.
-
-    Attributes
-    ----------
-    subjects
-        Subject of each item (N,).
-    score
-        Scores by name from the places of items; always the same names, NaN where there is none.
-    """
-
-    subjects: np.ndarray
-    score: Callable[[np.ndarray], dict[str, float]]
-
-
-class Score(NamedTuple):
-    """A score with what resampling the subjects gives.
-
-    Attributes
-    ----------
-    value
-        Of all items.
-    interval
-        95 %, or why there is none.
-    draws
-        Of each resample (n,); empty without resampling.
-    """
-
-    value: float
-    interval: Interval
-    draws: np.ndarray
-
-
-def score_parts(parts: Iterable[Part], n_samples: int, seed: int = 0) -> dict[str, Score]:
-    """Score all parts, each on resamples of its own subjects."""
-    scores: dict[str, Score] = {}
-    for part in parts:
-        values = part.score(np.arange(len(part.subjects)))
-        reason = no_interval(part.subjects, n_samples)
-        draws = np.empty((0, len(values)))
-        if not reason:
-            draws = resampled(lambda chosen, of=part: list(of.score(chosen).values()),  # type: ignore[misc]
-                              part.subjects, n_samples, seed)  # fmt: skip
-        for (name, value), column in zip(values.items(), draws.T, strict=True):
-            ends = Interval(np.nan, np.nan, reason) if reason else interval_of(column)
-            scores[name] = Score(value, ends, column)
-    return scores
-
-
-def ahead(ours: Score, theirs: Score, name: str) -> tuple[float, Interval]:
-    """How much better one method is than another, paired over resampled subjects.
-
-    Parameters
-    ----------
-    ours, theirs
-        Of the same items and resamples.
-    name
-        Of the score; for errors the smaller is the better.
-    """
-    sign = -1.0 if lower_is_better(name) else 1.0
-    reason = ours.interval.missing or theirs.interval.missing
-    if reason:
-        return sign * (ours.value - theirs.value), Interval(np.nan, np.nan, reason)
-    return sign * (ours.value - theirs.value), interval_of(sign * (ours.draws - theirs.draws))
-
-
-def lower_is_better(name: str) -> bool:
-    """Tell whether a score is an error; `window_nrmse` is one as `nrmse` is."""
-    return name.rsplit("_", 1)[-1] in LOWER_IS_BETTER
 
 
 def score_row(

@@ -26,8 +26,9 @@ class SpatialMaps(NamedTuple):
     weights
         (K, C) of the learned spatial components; K is 0 without any.
     patterns
-        (K, C) covariance of each channel with each component, over the component's deviation
-        (Haufe et al. 2014): weights say how sources are taken apart, patterns where they are.
+        (K, C) how the signal of a component appears at the channels, Cov(x) W Cov(s)⁻¹ (Haufe et
+        al. 2014), times the component's standard deviation, so in the unit of the signals: weights
+        say how sources are taken apart, patterns where they are.
     importance
         (K,) how far the first prediction moves when a component is taken out.
     """
@@ -139,11 +140,18 @@ def _weights(components: nn.Module, positions: np.ndarray) -> np.ndarray:
 
 
 def _patterns(signals: Tensor, mask: Tensor, components: Tensor) -> np.ndarray:
-    """Covariance (K, C) of channels with components of deviation one, over usable windows."""
-    signals = signals - signals.mean(-1, keepdim=True)
-    components = components - components.mean(-1, keepdim=True)
-    deviation = components.square().mean((0, 2)).sqrt().clamp_min(1e-12)
+    """Patterns (K, C) per standard deviation of a component, over usable windows.
+
+    Cov(x) W is the covariance of channels and components. Components that are correlated share
+    it; the inverse of their own covariance tells them apart.
+    """
+    import torch
+
+    signals = (signals - signals.mean(-1, keepdim=True)).double()
+    components = (components - components.mean(-1, keepdim=True)).double()
+    own = (components @ components.transpose(1, 2)).mean(0) / signals.shape[-1]
     products = (components @ signals.transpose(1, 2)) / signals.shape[-1]
-    present = mask.float()
-    mean = (products * present[:, None]).sum(0) / present.sum(0).clamp_min(1.0)
-    return (mean / deviation[:, None]).cpu().numpy()
+    present = mask.double()
+    crossed = (products * present[:, None]).sum(0) / present.sum(0).clamp_min(1.0)
+    patterns = torch.linalg.pinv(own, hermitian=True) @ crossed
+    return (patterns * own.diagonal().sqrt()[:, None]).float().cpu().numpy()

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.scoring import BASELINE, MODEL
+from hbn_foundation.evaluation.statistics import FIXED_MODEL, level
 
 INTERVALS = (
-    "95 %, from resampling whole test subjects with replacement; trials and windows of one person "
-    "resemble each other, so resampling those would give intervals that are far too narrow."
+    f"{FIXED_MODEL} Trials and windows of one person resemble each other, so resampling those "
+    "would give intervals that are far too narrow."
 )
-
-
 _FITTED = "Fitted on training subjects, {}, scored on the model's own test windows."
 BASELINES_OF_TIMES = _FITTED.format("their strength or size chosen on validation subjects")
 BASELINES_OF_FACTORS = _FITTED.format(
@@ -29,7 +28,7 @@ OF_BOTH = {
     "learning_curve": (
         "How many subjects it takes",
         "Scores on the same test subjects with labels of a part of the training subjects; means "
-        "over seeds, bands one standard deviation.",
+        "over seeds, bands one standard deviation (ddof 1).",
     ),
     "training": (
         "Course of the training",
@@ -40,10 +39,10 @@ OF_BOTH = {
 """Heading and reading of the figures that both reports have."""
 
 
-def no_interval_text(metrics: Mapping[str, Any]) -> str:
-    """Say why no score has an interval; nothing where they have."""
+def about_intervals(metrics: Mapping[str, Any]) -> str:
+    """Say what the intervals are, or why no score has one."""
     missing = metrics.get("interval_missing")
-    return f" No intervals: {missing}." if missing else ""
+    return f" No intervals: {missing}." if missing else f" {FIXED_MODEL}"
 
 
 def number(value: float, digits: int = 3, factor: float = 1.0, signed: bool = False) -> str:
@@ -116,8 +115,8 @@ def verdict_text(scores: pd.DataFrame, name: str) -> str:
     if not pd.isna(low):
         interval = f" (95 % {number(low)} to {number(high)})"
         sure = ": not surely, the interval includes zero" if low <= 0 <= high else ""
+    if level(gap):
+        return f"It is level with {against}."
     if gap > 0:
         return f"It is ahead of {against}, by {number(gap)}{interval}{sure}."
-    if gap == 0:
-        return f"It is level with {against}."
     return f"It is NOT ahead of {against}: behind by {number(-gap)}{interval}{sure}."

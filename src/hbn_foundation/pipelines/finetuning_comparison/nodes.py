@@ -104,21 +104,12 @@ def compare_plans(
 
 
 def summarise_comparison(
-    comparison_folds: types.DataFrame,
-    comparison_predictions: types.DataFrame,
-    evaluation: FineTuningEvaluationParams,
-    runs: ComparisonParams,
+    comparison_folds: types.DataFrame, runs: ComparisonParams
 ) -> types.DataFrame:
     """Compare the methods: one row each, best first."""
     from hbn_foundation.evaluation.finetuning_comparison import comparison_table
 
-    return comparison_table(
-        comparison_folds,
-        _score(comparison_folds, runs),
-        comparison_predictions,
-        bootstraps=evaluation.bootstraps,
-        seed=evaluation.seed,
-    )
+    return comparison_table(comparison_folds, _score(comparison_folds, runs))
 
 
 def draw_comparison(

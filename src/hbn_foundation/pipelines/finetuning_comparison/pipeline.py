@@ -82,7 +82,7 @@ def _results() -> list:
     return [
         node(
             nodes.summarise_comparison,
-            inputs=["comparison_folds", "comparison_predictions", EVALUATION, RUNS],
+            inputs=["comparison_folds", RUNS],
             outputs="comparison_summary",
             name="summarise_comparison",
             tags="evaluation",

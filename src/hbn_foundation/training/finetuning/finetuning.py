@@ -158,7 +158,9 @@ def finetune_in(
         "training_subjects": sorted(
             {*subjects_of(splits, "train", windows), *parent["training_subjects"]}
         ),
-        "validation_subjects": subjects_of(splits, "validation", windows),
+        "validation_subjects": sorted(
+            {*subjects_of(splits, "validation", windows), *parent.get("validation_subjects", ())}
+        ),
         "store_fingerprint": store.fingerprint,
         "device_plan": device_plan,
         "versions": library_versions(),

@@ -10,7 +10,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.metric_names import check_metric
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import check_disjoint, check_unseen
+from hbn_foundation.labels.splits import check_disjoint, check_never_seen
 from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import MAIN, HeadParams
@@ -43,12 +43,13 @@ def check_finetuning(
     Raises
     ------
     UserError
-        Overlapping splits, subjects that the checkpoint has trained on, windows of another kind,
-        labels with one class, a class without validation subject, a metric that is not computed.
+        Overlapping splits, subjects that the checkpoint has trained on or was chosen on, windows
+        of another kind, labels with one class, a class without validation subject, a metric that
+        is not computed.
     """
     check_disjoint(splits)
-    held_out = splits.loc[splits["split"] != "train", "subject"].astype(str)
-    check_unseen(checkpoint.metadata["training_subjects"], held_out)
+    of = {name: splits.loc[splits["split"] == name, "subject"] for name in ("validation", "test")}
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"])
     check_signals(checkpoint, float(store.sfreq), checkpoint.metadata["n_samples"])
     training = subjects_of(splits, "train", windows)
     targets = {MAIN: window_targets(windows, participants, label, training)}

@@ -1,0 +1,194 @@
+"""Intervals over subjects, the corrected resampled t-test and Holm's correction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import bootstrap, ttest_rel
+
+from hbn_foundation.evaluation.statistics import (
+    Part,
+    ahead,
+    bca_interval,
+    bootstrap_interval,
+    compare,
+    count_of,
+    holm,
+    mean_interval,
+    resampled,
+    score_parts,
+)
+from hbn_foundation.labels.scores import auroc
+
+
+def subject_interval(labels, logs, subjects, n_samples):
+    return bootstrap_interval(
+        lambda chosen: auroc(labels[chosen], logs[chosen]), subjects, n_samples,
+        without="hold one class only",
+    )  # fmt: skip
+
+
+def test_without_shared_subjects_it_is_the_paired_t_test():
+    random = np.random.default_rng(0)
+    first, second = random.normal(0.1, 1, 12), random.normal(size=12)
+    assert compare(first, second, 0.0).p == pytest.approx(ttest_rel(first, second).pvalue)
+
+
+def test_a_worked_example():
+    # differences .01 .02 .03 .04: mean .025, variance 1/6000; t = .025 / sqrt((1/4 + 1/3) / 6000)
+    # = 2.5355 with 3 degrees of freedom
+    result = compare(np.array([0.71, 0.72, 0.73, 0.74]), np.full(4, 0.7), 1 / 3)
+    assert result.difference == pytest.approx(0.025)
+    assert (result.wins, result.folds) == (4, 4)
+    assert result.p == pytest.approx(0.0850, abs=1e-4)
+
+
+def test_correction_makes_it_harder_to_be_sure():
+    first = np.array([0.71, 0.72, 0.73, 0.74])
+    assert compare(first, np.full(4, 0.7), 1 / 3).p > compare(first, np.full(4, 0.7), 0).p
+
+
+def test_it_is_symmetric_and_ties_win_nothing():
+    first, second = np.array([0.7, 0.6, 0.8]), np.array([0.6, 0.6, 0.9])
+    there, back = compare(first, second, 0.3), compare(second, first, 0.3)
+    assert there.p == pytest.approx(back.p)
+    assert (there.wins, back.wins) == (1, 1)
+
+
+def test_the_interval_is_that_of_the_test():
+    first, second = np.array([0.71, 0.74, 0.70, 0.76, 0.73]), np.full(5, 0.71)
+    result = compare(first, second, 0.25)
+    assert result.interval.low < result.difference < result.interval.high
+    assert (result.interval.low > 0) == (result.p < 0.05)
+    moved = compare(first - result.interval.low, second, 0.25)  # at its end p is the level
+    assert moved.p == pytest.approx(0.05)
+    uncorrected = ttest_rel(first, second).confidence_interval()
+    there = compare(first, second, 0.0).interval
+    assert (there.low, there.high) == pytest.approx((uncorrected.low, uncorrected.high))
+
+
+def test_folds_without_a_score_give_no_interval_and_no_p():
+    first = np.array([0.7, np.nan, 0.8, 0.9, 0.75])
+    result = compare(first, np.full(5, 0.6), 0.3)
+    assert np.isnan([result.p, result.interval.low, result.interval.high]).all()
+    assert result.interval.missing == "1 of 5 folds without a score"
+    assert (result.folds, result.wins) == (4, 4)
+    assert result.difference == pytest.approx(0.1875)
+
+
+def test_the_same_difference_in_every_fold_is_no_certainty():
+    for gap in (0.0, 0.1):
+        result = compare(np.full(3, 0.7 + gap), np.full(3, 0.7), 0.3)
+        assert np.isnan(result.p)
+        assert result.interval.missing == "the same difference in every fold"
+        assert result.wins == (3 if gap else 0)
+    assert compare(np.full(1, 0.7), np.full(1, 0.6), 0.3).interval.missing == "one fold only"
+
+
+def test_bca_is_that_of_scipy():
+    random = np.random.default_rng(0)
+    values = random.exponential(size=25)  # skewed: the percentile interval is another one
+    draws, left_out = resampled(lambda chosen: values[chosen].mean(), np.arange(25), 4000)
+    found = bca_interval(values.mean(), draws, left_out)
+    theirs = bootstrap((values,), np.mean, n_resamples=9, method="percentile")
+    theirs.bootstrap_distribution = draws
+    wanted = bootstrap((values,), np.mean, n_resamples=0, method="BCa", bootstrap_result=theirs)
+    assert found[:2] == pytest.approx(tuple(wanted.confidence_interval), rel=1e-6)
+    assert abs(found.low - np.quantile(draws, 0.025)) > 0.005
+
+
+def test_nine_subjects_have_no_interval_and_ten_have():
+    random = np.random.default_rng(0)
+    for n in (1, 9, 10):
+        subjects = np.repeat(np.arange(n), 4)
+        values = random.normal(size=4 * n)
+        ends = bootstrap_interval(lambda chosen, of=values: of[chosen].mean(), subjects, 200)
+        assert np.isfinite(ends[:2]).all() == (n == 10)
+        if n < 10:
+            assert ends.missing == f"{count_of(n, 'test subject')}, an interval needs 10"
+    assert count_of(1, "test subject") == "1 test subject"
+
+
+def test_interval_resamples_subjects_not_windows():
+    # Each subject answers all its windows alike: the windows add no certainty.
+    random = np.random.default_rng(0)
+    subjects = np.repeat([f"s{i}" for i in range(12)], 100)
+    labels = np.tile([0, 1], 600)
+    skill = np.repeat(np.tile([1.0, -1.0, 1.0, -1.0, 1.0, 1.0], 2), 100)
+    odds = skill * (labels - 0.5) * 2 + random.normal(size=1200)
+    logs = np.stack([-odds / 2, odds / 2], 1)
+    interval = subject_interval(labels, logs, subjects, 300)
+    assert interval.high - interval.low > 0.2
+    assert interval.missing == ""
+
+
+def test_too_many_resamples_of_one_class_give_no_interval():
+    random = np.random.default_rng(0)
+    subjects = np.repeat([f"s{i}" for i in range(12)], 20)
+    logs = np.log(random.dirichlet(np.ones(2), size=240))
+    rare = (subjects == "s0").astype(int)  # a third of the resamples lack the subject
+    one_class = subject_interval(rare, logs, subjects, 300)
+    assert np.isnan(one_class[:2]).all()
+    assert "of the resamples hold one class only" in one_class.missing
+    half = np.isin(subjects, [f"s{i}" for i in range(6)]).astype(int)
+    assert np.isfinite(subject_interval(half, logs, subjects, 300)[:2]).all()
+
+
+def test_a_perfect_score_has_no_interval_of_width_zero():
+    labels = np.tile([0, 1], 60)
+    logs = np.log(np.eye(2)[labels] * 0.8 + 0.1)
+    ends = subject_interval(labels, logs, np.repeat(np.arange(12), 10), 100)
+    assert np.isnan(ends.low)
+    assert ends.missing == "all resamples score alike"
+
+
+def test_resamples_draw_whole_subjects_and_the_same_ones_for_every_score():
+    subjects = np.array(list("abcabcabdd"))
+    drawn, left_out = resampled(lambda c: np.bincount(c, minlength=10), subjects, 20)
+    for subject in "abcd":
+        counts = drawn[:, subjects == subject]
+        assert (counts == counts[:, :1]).all()
+    assert (drawn[:, [0, 1, 2, 8]].sum(1) == 4).all()
+    again, _ = resampled(lambda chosen: float(chosen.sum()), subjects, 20)
+    np.testing.assert_array_equal(again, drawn @ np.arange(10))
+    for subject, counts in zip("abcd", left_out, strict=True):
+        np.testing.assert_array_equal(counts, subjects != subject)
+
+
+def test_ahead_is_paired_and_turned_for_errors():
+    random = np.random.default_rng(0)
+    subjects, hard = np.repeat(np.arange(15), 6), np.repeat(random.normal(0, 1, 15), 6)
+
+    def scored(error):
+        part = Part(subjects, lambda chosen: {"mae": float(error[chosen].mean())})
+        return score_parts([part], 300)["mae"]
+
+    better, worse = scored(5 + hard), scored(5.1 + hard + random.normal(0, 0.02, 90))
+    gap, ends = ahead(better, worse, "mae")
+    assert gap == pytest.approx(0.1, abs=0.02)
+    assert 0 < ends.low < gap < ends.high < 0.15  # what both share cancels out
+    assert better.interval.high - better.interval.low > 0.5
+    assert ahead(better, better, "mae")[1].missing == "all resamples score alike"
+
+
+def test_subjects_without_a_number_are_left_out_of_a_mean():
+    values = np.r_[np.random.default_rng(0).normal(size=12), np.nan]
+    assert mean_interval(values, 100) == mean_interval(values[:12], 100)
+    assert np.isnan(mean_interval(values[3:], 100).low)
+
+
+def test_holm_on_a_known_example():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, np.nan, 0.005])),
+                               [0.03, 0.06, 0.06, np.nan, 0.02])  # fmt: skip
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(values):
+    p = np.array(values)
+    corrected = holm(p)
+    assert (corrected >= p).all()
+    assert (corrected <= np.minimum(p * len(p), 1) + 1e-12).all()
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(corrected[order]) >= 0).all()
