@@ -77,8 +77,8 @@ def comparison_text(summary: pd.DataFrame, score: str, about: str = "") -> str:
     n_folds, n_seeds = int(summary["folds"].max()), int(summary["seeds"].max())
     seeds = f", {n_seeds} seeds" if n_seeds > 1 else ""
     title = f"Fine-tuning{f' for {about}' if about else ''} over {n_folds} folds{seeds}"
-    text = [table(title, header, rows), _sample(summary), fill(LEGEND, WIDTH), *missing_folds(summary), "",
-            verdict(summary)]  # fmt: skip
+    text = [table(title, header, rows), _sample(summary), fill(LEGEND, WIDTH),
+            *missing_folds(summary), "", verdict(summary)]  # fmt: skip
     return "\n".join(text)
 
 

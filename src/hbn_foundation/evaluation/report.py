@@ -83,8 +83,8 @@ def folds_text(summary: pd.DataFrame) -> str:
     )
     n_train, n_test = (f"{summary[name].mean():.3g}" for name in ("n_train", "n_test"))
     sample = f"A fold has {n_train} training and {n_test} test subjects. 95 % and p: {CORRECTED_T}"
-    parts = [table(title, header, rows), fill(sample, WIDTH), *missing_folds(summary), _pretraining(summary),
-             verdict(summary)]  # fmt: skip
+    parts = [table(title, header, rows), fill(sample, WIDTH), *missing_folds(summary),
+             _pretraining(summary), verdict(summary)]  # fmt: skip
     return "\n".join(part for part in parts if part)
 
 

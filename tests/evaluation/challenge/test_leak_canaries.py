@@ -167,7 +167,7 @@ def test_no_baseline_of_factors_beats_a_constant_on_subjects_never_seen(
         bootstraps=100, baselines=get_args(FactorBaseline), strengths=(1e-2, 1.0)
     )
     tests, answers = [], {}
-    for splits in folds_of(unseen_factors.windows["subject"].to_numpy()):
+    for splits in folds_of(unseen_factors.windows["subject"].to_numpy())[:2]:
         store, windows, people = unseen_factors
         test, found = factor_baselines(
             store, windows, splits, people, FACTORS, params, 200, random_encoder
