@@ -60,6 +60,7 @@ def plant(folder: Path) -> Planted:
         table = pd.DataFrame({"rt": rts, "correct": correct, "trial": np.arange(N_TRIALS)})
         starts = SPACING * np.arange(N_TRIALS) + 50
         rows.append(table.assign(**row, row=number, start=starts, stimulus=starts / 100 - 0.5,
+                                 response=starts / 100 - 0.5 + rts,
                                  side="left", response_side="left"))  # fmt: skip
     positions = np.array(list(DIRECTIONS_10_20.values()))
     store = store_from_arrays(folder / "store", recordings, tuple(DIRECTIONS_10_20), positions)
