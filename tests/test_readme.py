@@ -77,6 +77,22 @@ def test_targets_are_in_the_makefile(line):
     assert re.search(rf"^{target}:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_clean_spares_the_page_of_the_data_folder(tmp_path):
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    (tmp_path / "data" / "mine" / "01_raw").mkdir(parents=True)
+    shutil.copy(PROJECT / "data" / "README.md", tmp_path / "data")
+    (tmp_path / "data" / ".hidden").touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["README.md"]
+    shutil.copy(PROJECT / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    names = ["data/README.md", "data/mine/01_raw", "build/lib"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *names], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ignored.stdout.splitlines() == names[1:]
+
+
 #: What makes every command take seconds; the command lines stay as they are written.
 SMALL = """
 ingestion:
