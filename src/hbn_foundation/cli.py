@@ -21,7 +21,13 @@ from yaml import YAMLError
 
 from hbn_foundation.bases_cli import bases
 from hbn_foundation.errors import UserError
-from hbn_foundation.project import newest, one_line_errors, open_project, project_folder
+from hbn_foundation.project import (
+    log_as_configured,
+    newest,
+    one_line_errors,
+    open_project,
+    project_folder,
+)
 from hbn_foundation.settings import REPORT
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 
@@ -41,7 +47,7 @@ def _run(**options: Any) -> Any:
     if kedro_run.callback is None:
         raise RuntimeError("kedro run has no callback; this version of Kedro is not supported")
     with one_line_errors():
-        project_folder()
+        log_as_configured(project_folder())
     try:
         with stopped_at_once():
             return kedro_run.callback(**options)

@@ -1,13 +1,16 @@
 """The project around a command: its folder, and its configuration in one environment."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
+from kedro.framework.project import LOGGING
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import AbstractVersionedDataset
@@ -29,6 +32,21 @@ def project_folder() -> Path:
     if found is None:
         raise UserError(f"{Path.cwd()} lies in no project; change into the project's folder")
     return Path(found)
+
+
+def log_as_configured(project: Path) -> None:
+    """Log as the project's `conf/logging.yml` says; Kedro looks for it in the current folder only.
+
+    Log files that it names by relative paths lie in the project's folder.
+    """
+    path = project / "conf" / "logging.yml"
+    if project == Path.cwd() or "KEDRO_LOGGING_CONFIG" in os.environ or not path.is_file():
+        return
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for handler in config.get("handlers", {}).values():
+        if "filename" in handler:
+            handler["filename"] = str(project / handler["filename"])
+    LOGGING.configure(config)
 
 
 @contextmanager
