@@ -117,7 +117,6 @@ def test_00_the_control_is_kept(ingest, tmp_path):
     assert list(found.participants["age"]) == [9, 10, 11, 12, 13, 14]
 
 
-@unmended
 def test_01_nothing_lies_across_a_pause(ingest, tmp_path):
     made = write_case("01_edfd_gaps.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -146,7 +145,6 @@ def test_01_nothing_lies_across_a_pause(ingest, tmp_path):
     assert list(starts) == [[350, 1650, 2150]] * 6
 
 
-@unmended
 def test_02_the_low_pass_of_another_channel_is_not_the_eegs(ingest, tmp_path):
     made = write_case("02_edf_prefilter.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
@@ -214,7 +212,6 @@ def test_10_annotations_that_cannot_be_decoded_stop_nothing(ingest, tmp_path):
     all_as_control(ingest(tmp_path / "root"), made, tmp_path)
 
 
-@unmended
 def test_14_a_faster_channel_changes_nothing(ingest, tmp_path):
     made = write_case("14_edf_mixed_rates.py", tmp_path / "root")
     found = ingest(tmp_path / "root")

@@ -83,6 +83,7 @@ def test_no_window_lies_across_a_gap_or_in_a_bad_segment(tmp_path, caplog):
         *([0, start] for start in (0, 100, 200, 520)),
         *([2, start] for start in (0, 100, 200)),
     ]
+    assert windows["onset"].tolist() == [0, 1, 2, 65.2, 0, 1, 2]
     assert "1 recordings have no 2 s without a gap or a bad segment" in caplog.text
     assert store.timeline(0).stretches == broken.stretches
     assert SignalStore(tmp_path).timeline(0).bad == broken.bad
@@ -91,7 +92,8 @@ def test_no_window_lies_across_a_gap_or_in_a_bad_segment(tmp_path, caplog):
 def test_short_recordings_give_none_and_are_told(store, caplog):
     with caplog.at_level("INFO"):
         windows = cut_windows(store, WindowParams())
-    assert windows.columns.tolist() == ["row", "recording", "subject", "task", "run", "start"]
+    names = ["row", "recording", "subject", "task", "run", "start", "onset"]
+    assert windows.columns.tolist() == names
     assert windows["recording"].value_counts().to_dict() == {
         "sub-0_task-rest": 2,
         "sub-2_task-rest": 1,

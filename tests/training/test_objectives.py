@@ -150,7 +150,7 @@ def test_every_module_of_the_joint_objective_gets_gradient(store, windows, kind)
 
 def test_pairs_are_near_or_far_and_balanced(store, windows):
     plain = WindowBatches(WindowReader(store, 200), windows, 32, shuffle=True, seed=3)
-    starts_of = {row: part["start"].to_numpy() for row, part in windows.groupby("row")}
+    starts_of = {row: (part["start"].to_numpy(),) * 2 for row, part in windows.groupby("row")}
     pairs = PairBatches(plain, windows, starts_of, near=400, far=1500, shuffle_seed=None)
     random = np.random.default_rng(0)
     starts = windows["start"].to_numpy()

@@ -8,8 +8,12 @@ from runs import SHORT, run
 from hbn_foundation.evaluation.spectra import read_batches
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.recordings.timeline import Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.windows import WindowReader
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.store import store_from_arrays
+from hbn_foundation.signals.windows import WindowReader, cut_windows
 from hbn_foundation.training.objectives.relative_positioning import (
     PairBatches,
     RelativePositioning,
@@ -67,3 +71,24 @@ def test_windows_in_the_middle_are_partners_though_not_anchors(store, windows):
     pairs = objective.batches(plain, usable, 0)
     partners, near = pairs.partners(np.arange(len(usable)), np.random.default_rng(0))
     assert ((partners > 900) & (partners < 2900))[near == 1].any()
+
+
+def test_windows_on_both_sides_of_a_pause_are_far(tmp_path):
+    """The pause is no part of the signal, but of the time between them."""
+    timeline = Timeline(100.0, (Stretch(0, 1000, 0.0), Stretch(1000, 2000, 70.0)))
+    row = {"recording": "r", "subject": "1", "task": "rest", "timeline": timeline}
+    names, positions = tuple(DIRECTIONS_10_20), np.array(list(DIRECTIONS_10_20.values()))
+    signal = np.ones((2000, len(names)))
+    store = store_from_arrays(tmp_path, [(row, signal)], names, positions)
+    windows = cut_windows(store, WindowParams(seconds=2, stride=1))
+    encoder = Encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
+    params = ObjectiveParams(name="relative_positioning", near_seconds=5.0, far_seconds=30.0)
+    objective = RelativePositioning(params, encoder)
+    usable = objective.prepare(windows, None, [], 100.0, 0)
+    assert len(usable) == len(windows) == 18
+    plain = WindowBatches(WindowReader(store, 200), usable, 18)
+    partners, near = objective.batches(plain, usable, 0).partners(
+        np.arange(18), np.random.default_rng(0)
+    )
+    same_side = (partners < 1000) == (usable["start"].to_numpy() < 1000)
+    assert (same_side == (near == 1)).all()

@@ -56,10 +56,15 @@ class Timeline:
         return cls(sfreq, (Stretch(0, n_samples, 0.0),))
 
     @cached_property
+    def ranges(self) -> list[Stretch]:
+        """What windows may touch: each window must lie within one of these."""
+        return [part for s in self.stretches for part in without(s, self.bad, self.sfreq)]
+
+    @cached_property
     def allowed(self) -> np.ndarray:
-        """(k, 2) int64, start and stop of what windows may touch: each must lie within one."""
-        parts = [part for s in self.stretches for part in without(s, self.bad, self.sfreq)]
-        return np.array([(start, stop) for start, stop, _ in parts], np.int64).reshape(-1, 2)
+        """(k, 2) int64, start and stop of the `ranges`."""
+        pairs = [(start, stop) for start, stop, _ in self.ranges]
+        return np.array(pairs, np.int64).reshape(-1, 2)
 
     def places(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find times in the samples.

@@ -52,7 +52,7 @@ def cut_crop_windows(
     -------
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples, of
-        the crop), then the columns; in the order of the recordings.
+        the crop), `onset` (s of real time), then the columns; in the order of the recordings.
 
     Raises
     ------
@@ -77,6 +77,7 @@ def cut_crop_windows(
     windows = _of_known(windows, numbers)
     rest = window_length(params.seconds, store.sfreq) - window_length(seconds, store.sfreq)
     windows["start"] += rest // 2
+    windows["onset"] += rest // 2 / store.sfreq
     values = numbers.reindex(windows["subject"].astype(str)).reset_index(drop=True)
     return pd.concat([windows, values], axis=1)
 

@@ -163,21 +163,22 @@ class SignalStore:
         )
 
     @cached_property
-    def allowed(self) -> np.ndarray:
-        """(k, 3) int64: row, start and stop of what windows may touch, in order.
+    def ranges(self) -> pd.DataFrame:
+        """What windows may touch, in order: `row`, `start`, `stop` (samples), `onset` (s).
 
-        A window lies within one of these ranges; between them are gaps and bad segments.
+        A window lies within one of these ranges; between them are gaps and bad segments. Onsets
+        are real time.
         """
-        ranges = [self.timeline(row).allowed for row in range(len(self))]
-        rows = np.repeat(np.arange(len(self)), [len(of_row) for of_row in ranges])
-        joined = np.concatenate([np.empty((0, 2), np.int64), *ranges])
-        return np.column_stack([rows.astype(np.int64), joined])
+        found = [(row, *part) for row in range(len(self)) for part in self.timeline(row).ranges]
+        table = pd.DataFrame(found, columns=["row", "start", "stop", "onset"])
+        return table.astype({"row": int, "start": int, "stop": int, "onset": float})
 
     def range_of(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """(N, 2) int64, start and stop of the allowed ranges in which samples (N,) lie."""
-        key = self.allowed[:, 0] << 40 | self.allowed[:, 1]
-        found = np.searchsorted(key, rows.astype(np.int64) << 40 | starts, side="right") - 1
-        return self.allowed[np.maximum(found, 0), 1:]
+        row, start, stop = (self.ranges[name].to_numpy() for name in ("row", "start", "stop"))
+        key = rows.astype(np.int64) << 40 | starts
+        found = np.maximum(np.searchsorted(row << 40 | start, key, side="right") - 1, 0)
+        return np.column_stack([start[found], stop[found]])
 
     def channel_index(self, row: int) -> np.ndarray:
         """Places of the signal's columns in the layout: (c,) int64."""

@@ -66,8 +66,8 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     -------
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
-        one row per window, in the order of the recordings. Recordings without room for a window
-        give none and are told.
+        `onset` (s of real time from the recording's first sample), one row per window, in the
+        order of the recordings. Recordings without room for a window give none and are told.
 
     Raises
     ------
@@ -77,7 +77,8 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     recordings = store.recordings
     n_samples = window_length(params.seconds, store.sfreq)
     stride = max(1, round(params.stride * store.sfreq))
-    rows, starts, stops = store.allowed.T
+    names = ("row", "start", "stop", "onset")
+    rows, starts, stops, onsets = (store.ranges[name].to_numpy() for name in names)
     room = stops - starts - n_samples
     counts = np.where(room >= 0, room // stride + 1, 0)
     short = recordings["recording"][~np.isin(np.arange(len(recordings)), rows[counts > 0])]
@@ -92,10 +93,11 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
             f"and give no window: {some(short)}")  # fmt: skip
     row = np.repeat(rows, counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)
-    start = np.repeat(starts, counts) + (np.arange(len(row)) - first) * stride
+    later = (np.arange(len(row)) - first) * stride
     windows = recordings.loc[:, list(COLUMNS)].iloc[row].reset_index(drop=True)
     windows.insert(0, "row", row)
-    windows["start"] = start
+    windows["start"] = np.repeat(starts, counts) + later
+    windows["onset"] = np.repeat(onsets, counts) + later / store.sfreq
     return windows
 
 

@@ -43,6 +43,11 @@ class PairBatch:
     labels: Tensor
 
 
+def onset_samples(windows: pd.DataFrame, sfreq: float) -> np.ndarray:
+    """Onsets of windows (N,) in real time, in samples: across a gap, starts are too close."""
+    return np.round(windows["onset"].to_numpy() * sfreq).astype(np.int64)
+
+
 class PairBatches:
     """Give each window of plain batches a partner from the same recording.
 
@@ -54,11 +59,12 @@ class PairBatches:
     batches
         Plain batches; their `reader`, `seed` and `epoch` are used.
     windows
-        The windows table of the batches, with `row` and `start`.
+        The windows table of the batches, with `row` and `onset`.
     starts_of
-        Sorted starts of all windows of each recording (row): from these the partners come.
+        Of each recording (row), starts of all its windows and their onsets in real time, sorted,
+        both in samples: from these the partners come.
     near, far
-        In samples: near partners start at most, far ones at least, this far away.
+        In samples of real time: near partners start at most, far ones at least, this far away.
     shuffle_seed
         Where given, each window's label is permuted with this seed, once for all epochs.
     """
@@ -67,14 +73,14 @@ class PairBatches:
         self,
         batches: Any,
         windows: pd.DataFrame,
-        starts_of: dict[int, np.ndarray],
+        starts_of: dict[int, tuple[np.ndarray, np.ndarray]],
         near: int,
         far: int,
         shuffle_seed: int | None,
     ) -> None:
         self.plain = batches
         self.rows = windows["row"].to_numpy()
-        self.starts = windows["start"].to_numpy()
+        self.onsets = onset_samples(windows, batches.reader.store.sfreq)
         self.starts_of = starts_of
         self.near, self.far = near, far
         self.control: np.ndarray | None = None
@@ -92,8 +98,8 @@ class PairBatches:
         near = random.permutation(np.arange(len(index)) % 2)
         chosen = np.empty(len(index), dtype=np.int64)
         for place, (window, is_near) in enumerate(zip(index, near, strict=True)):
-            others = self.starts_of[int(self.rows[window])]
-            distance = np.abs(others - self.starts[window])
+            others, onsets = self.starts_of[int(self.rows[window])]
+            distance = np.abs(onsets - self.onsets[window])
             suits = (distance > 0) & (distance <= self.near) if is_near else distance >= self.far
             chosen[place] = random.choice(others[suits])
         return chosen, near
@@ -121,7 +127,7 @@ class RelativePositioning(Objective):
         self.params = params
         self.head = nn.Linear(encoder.n_features, 1)
         self.near = self.far = 0
-        self.starts_of: dict[int, np.ndarray] = {}
+        self.starts_of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.shuffle_seed: int | None = None
 
     def prepare(
@@ -142,17 +148,18 @@ class RelativePositioning(Objective):
         self.far = round(self.params.far_seconds * sfreq)
         self.shuffle_seed = seed if self.params.shuffle_labels else None
         usable = np.zeros(len(windows), dtype=bool)
-        rows = windows["row"].to_numpy()
+        rows, starts = windows["row"].to_numpy(), windows["start"].to_numpy()
+        onsets = onset_samples(windows, sfreq)
         for places in windows.groupby("row").indices.values():
-            starts = np.sort(windows["start"].to_numpy()[places])
-            self.starts_of[int(rows[places[0]])] = starts
-            own = windows["start"].to_numpy()[places]
+            own = onsets[places]
+            ordered = np.sort(own)
+            self.starts_of[int(rows[places[0]])] = np.sort(starts[places]), ordered
             is_near = (
-                np.searchsorted(starts, own + self.near, side="right")
-                - np.searchsorted(starts, own - self.near)
+                np.searchsorted(ordered, own + self.near, side="right")
+                - np.searchsorted(ordered, own - self.near)
                 > 1
             )
-            is_far = (starts[0] <= own - self.far) | (starts[-1] >= own + self.far)
+            is_far = (ordered[0] <= own - self.far) | (ordered[-1] >= own + self.far)
             usable[places] = is_near & is_far
         if not usable.any():
             raise UserError(
