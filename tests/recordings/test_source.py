@@ -29,3 +29,9 @@ def test_a_wrong_root_is_told_at_once(tmp_path, name, says):
 
 def test_a_url_is_not_taken_for_a_folder():
     assert prepare(SourceParams(root="s3://bucket/folder"))["root"] == "s3://bucket/folder"
+
+
+def test_says_how_to_get_what_is_not_there(tmp_path):
+    source = SourceParams(root=str(tmp_path / "no"), how_to_get="download it from x.org")
+    with pytest.raises(UserError, match=r"no: no such folder.*; download it from x\.org$"):
+        prepare(source)

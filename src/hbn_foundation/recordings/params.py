@@ -20,6 +20,9 @@ class SourceParams(Params):
         description="BIDS root: a folder or an fsspec URL such as s3://bucket/folder. "
         "None: a mini release is simulated.",
     )
+    how_to_get: str | None = Field(
+        None, description="Said where there is no data set at `root`: where to get it."
+    )
     simulated_root: str = Field(
         "data/01_raw/simulated", description="Folder of the simulated release."
     )

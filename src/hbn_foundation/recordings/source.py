@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.find import list_subjects
 from hbn_foundation.recordings.params import SourceParams
 
@@ -30,7 +31,11 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     remote = {"cache": source.cache, "storage_options": source.storage_options}
     if source.root is not None:
         if "://" not in source.root:
-            list_subjects(Path(source.root))
+            try:
+                list_subjects(Path(source.root))
+            except UserError as error:
+                how = f"; {source.how_to_get}" if source.how_to_get else ""
+                raise UserError(f"{error}{how}") from None
         return {"root": source.root, "simulated": False, **remote}
     from hbn_foundation.recordings.simulation.release import simulate_release
 
