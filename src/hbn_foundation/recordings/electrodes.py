@@ -218,8 +218,9 @@ def _by_landmarks(points: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.nda
     if not width > 0:
         return None
     nasion, lpa, rpa = (point * 10.0 ** np.round(np.log10(0.15 / width)) for point in landmarks)
-    front = float(np.linalg.norm(nasion - (lpa + rpa) / 2))
-    if not (0.08 < np.linalg.norm(rpa - lpa) < 0.25 and 0.05 < front < 0.16):
+    width = float(np.linalg.norm(rpa - lpa))
+    front = float(np.linalg.norm(np.cross(nasion - lpa, rpa - lpa))) / width
+    if not (0.08 < width < 0.25 and 0.05 < front < 0.16):
         return None
     to_head = mne.transforms.get_ras_to_neuromag_trans(nasion, lpa, rpa)
     head = points @ to_head[:3, :3].T + to_head[:3, 3]
