@@ -135,3 +135,17 @@ def test_figures_and_page_of_whatever_there_is(scored, state, tmp_path):
         page.count("\n| base + target data |")
         == ({"whole": 3 + 4 * 2, "one mode": 3, "empty": 0}[state])
     )
+
+
+@pytest.mark.parametrize("n_targets", [3, 12])
+def test_a_star_is_explained_where_there_is_one_and_intervals_lie_apart(n_targets):
+    scored = score_jobs(*made_up(n_targets=n_targets, seeds=1), is_regression=False)
+    curves, pairs = learning_curves(scored, "window_auroc"), compare_modes(scored, "window_auroc")
+    left, right = curves_figure(curves, pairs, "window_auroc").axes
+    stars = [text for text in right.texts if text.get_text() == "*"]
+    assert bool(stars) == (n_targets == 12)
+    assert ("* p < .05" in right.get_xlabel()) == bool(stars)
+    places = [
+        tuple(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == len(SHARES)
+    ]
+    assert len(set(places)) == len(MODES)

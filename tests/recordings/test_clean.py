@@ -108,8 +108,8 @@ def test_a_channel_beside_the_reference_is_not_bad(tmp_path, signal):
 
 def test_a_flat_reference_is_no_failure(tmp_path, signal):
     signal[NAMES.index("Cz")] = 0.0
-    recording, stored = cleaned(tmp_path, signal, EEGReference="Cz")
-    assert recording.bad == {"Cz": "flat"}
+    recording, stored = cleaned(tmp_path, signal, EEGReference="Cz (vertex)")
+    assert recording.bad == {"Cz": "reference"}
     assert not stored[:, NAMES.index("Cz")].any()
 
 

@@ -22,6 +22,7 @@ from hbn_foundation.evaluation.style import (
     note,
     styled,
 )
+from hbn_foundation.recordings.quality import REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +55,8 @@ def quality_figure(table: pd.DataFrame) -> Figure:
             figure,
             "Quality of the recordings",
             f"{len(good):,} of {len(table):,} recordings can be used, "
-            f"{_number(good, 'duration').sum() / 3600:,.1f} hours of {good['subject'].nunique():,} "
-            f"subjects; {n_failed:,} left out",
+            f"{_number(good, 'duration').sum() / 3600:,.1f} hours of "
+            f"{count_of(good['subject'].nunique(), 'subject')}; {n_failed:,} left out",
         )
         _durations(axes[0], good)
         _bad_counts(axes[1], good)
@@ -154,8 +155,11 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
     axes.set_title("Channels most often bad")
     listed = good.get("bad_channels", pd.Series(dtype=str)).dropna().astype(str)
     pairs = listed.str.extractall(r"([^,(]+?)\s*\(([^)]*)\)")
+    references = pairs.loc[pairs[1] == REFERENCE, 0].str.strip().unique()
+    pairs = pairs[pairs[1] != REFERENCE]
+    beside = f"reference, not counted: {', '.join(references)}" if len(references) else ""
     if pairs.empty:
-        return note(axes, "no bad channels")
+        return note(axes, "no bad channels" + (f"\n{beside}" if beside else ""))
     counts = pd.crosstab(pairs[0].str.strip(), pairs[1])
     top = counts.sum(axis=1).sort_values(kind="stable").index[-MOST_CHANNELS:]
     shares = counts.loc[top] / len(good) * 100
@@ -167,8 +171,9 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
     axes.set_xlim(0, min(100.0, float(left.max()) * 1.05))
-    axes.set_xlabel("% of the recordings")
-    below = ScaledTranslation(0, -30 / 72, axes.figure.dpi_scale_trans)  # the axis label
+    axes.set_xlabel("% of the recordings" + (f"\n{beside}" if beside else ""))
+    label = -42 if beside else -30  # height of the axis label
+    below = ScaledTranslation(0, label / 72, axes.figure.dpi_scale_trans)
     axes.legend(
         loc="upper right", bbox_to_anchor=(1, 0), bbox_transform=axes.transAxes + below,
         ncols=min(4, len(reasons)), borderaxespad=0.2, handlelength=1, columnspacing=1,

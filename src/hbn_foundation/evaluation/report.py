@@ -79,7 +79,7 @@ def folds_text(summary: pd.DataFrame) -> str:
     n_folds = int(summary["folds"].iloc[0])
     title = (
         f"Frozen probe over {n_folds} folds of subjects (mean ± sd; ahead by: pretrained minus "
-        "method; * best baseline)"
+        f"method{'; * best baseline' if summary['best_baseline'].any() else ''})"
     )
     n_train, n_test = (f"{summary[name].mean():.3g}" for name in ("n_train", "n_test"))
     sample = f"A fold has {n_train} training and {n_test} test subjects. 95 % and p: {CORRECTED_T}"

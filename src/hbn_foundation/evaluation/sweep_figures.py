@@ -1,4 +1,4 @@
-"""Figures of a sweep: learning curves with bands, modes compared, time saved."""
+"""Figures of a sweep: learning curves with intervals, modes compared, time saved."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ MODE_COLOURS = {
     "target_only": MUTED,
 }
 NOTHING_LEARNED = {"window_auroc": (0.5, "chance"), "nrmse": (1.0, "the mean")}
+DODGE = 1.06  # factor between the places of two modes on the axis of shares
 ROW_INCHES, GAP = 0.19, 1.5  # of the panel of pairs: a row, and rows before the next pair
 
 
@@ -49,8 +50,8 @@ def curves_figure(curves: pd.DataFrame, pairs: pd.DataFrame, score: str) -> Figu
         figure, axes = new_figure(1, 2, panel=(4.8, max(3.6, 1.2 + ROW_INCHES * _rows(known))))
         n = int(curves["n_targets"].max()) if len(curves) else 0
         heading(figure, "How much of a new subject's own data is needed",
-                f"{n} subjects left out in turn, tested on their last run; bands and bars: 95 % "
-                "over subjects" if n >= FEWEST_SUBJECTS else f"{n} subjects left out in turn, "
+                f"{n} subjects left out in turn, tested on their last run; bars: 95 % over "
+                "subjects" if n >= FEWEST_SUBJECTS else f"{n} subjects left out in turn, "
                 "tested on their last run; too few for intervals")  # fmt: skip
         if curves.empty:
             for panel in axes:
@@ -64,14 +65,13 @@ def curves_figure(curves: pd.DataFrame, pairs: pd.DataFrame, score: str) -> Figu
 
 def _curves(panel: Axes, curves: pd.DataFrame, score: str) -> None:
     panel.set_title(score_title(score))
-    for mode in (m for m in MODES if m in set(curves["mode"])):
+    modes = [mode for mode in MODES if mode in set(curves["mode"])]
+    for place, mode in enumerate(modes):
         part = curves[curves["mode"] == mode]
-        x, colour = part["target_data_pct"].to_numpy(float) * 100, MODE_COLOURS[mode]
-        ends = part[["low", "high"]].to_numpy(float).T
-        if np.isfinite(ends).any():
-            panel.fill_between(x, *ends, color=colour, alpha=0.1, lw=0)
-            for end in ends:  # bands lie over one another: their ends are told apart by colour
-                panel.plot(x, end, color=colour, lw=0.7, alpha=0.7)
+        # side by side, so that the intervals of the modes do not lie over one another
+        beside = DODGE ** (place - (len(modes) - 1) / 2)
+        x, colour = part["target_data_pct"].to_numpy(float) * 100 * beside, MODE_COLOURS[mode]
+        panel.vlines(x, part["low"], part["high"], color=colour, lw=1.4)
         panel.plot(x, part["score"], marker="o", ms=4.5, color=colour, label=MODE_NAMES[mode])
     low, high = panel.get_ylim()
     level, name = NOTHING_LEARNED.get(score, (np.inf, ""))
@@ -122,7 +122,11 @@ def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
     panel.grid(True, axis="x")
     panel.grid(False, axis="y")
     panel.margins(x=0.15)
-    panel.set_xlabel("difference; colour: the mode that is ahead\n* p < .05, Wilcoxon, Holm")
+    starred = (pairs["p_holm"] < SIGNIFICANT).any()
+    panel.set_xlabel(
+        "difference; colour: the mode that is ahead"
+        + ("\n* p < .05, Wilcoxon, Holm" if starred else "\nno p < .05, Wilcoxon, Holm")
+    )
 
 
 def _pair(panel: Axes, row: dict[Any, Any], height: float) -> None:
@@ -133,8 +137,8 @@ def _pair(panel: Axes, row: dict[Any, Any], height: float) -> None:
         panel.plot(ends, [height, height], color=colour, lw=1.4, solid_capstyle="butt", zorder=2)
     panel.plot(ahead, height, "o", ms=6, color=colour, zorder=3)
     if float(row["p_holm"]) < SIGNIFICANT:
-        panel.annotate("*", (ahead, height), (0, 1), ha="center", fontsize=12,
-                       textcoords="offset points")  # fmt: skip
+        right = np.nanmax([ahead, *ends])
+        panel.annotate("*", (right, height), (4, -6), fontsize=12, textcoords="offset points")
 
 
 def savings_figure(savings: Savings) -> Figure:

@@ -5,7 +5,8 @@ grow with its length; short ones never leave memory. Each continuous stretch is 
 and the stretches are stored one after another. Scale and correlations come from at most
 `MAX_SAMPLE` samples spread over the recording: all of them up to 164 s at 100 Hz.
 
-The reference is left as it is: a flat reference channel (Cz in HBN) is marked flat like any other.
+The reference is left as it is: a flat channel that the sidecar names as the reference (Cz in HBN)
+is unusable, but not counted as a bad channel.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hbn_foundation.recordings.quality import (
     amplitude_notes,
     bad_channels,
     highest_correlation,
+    name_reference,
     quality_measures,
 )
 from hbn_foundation.recordings.recording import Recording, open_recording
@@ -200,7 +202,7 @@ def _finish(
     sample /= unit.astype(np.float32)[:, None]
     np.clip(sample, -params.clip, params.clip, out=sample)
     found = bad_channels(channels.names, tally, scales, highest_correlation(sample), params)
-    bad = {**found, **channels.bad}
+    bad = {**name_reference(found, recording.info.get("EEGReference")), **channels.bad}
     if len(bad) == len(channels.names):
         reasons = sorted(set(bad.values()))
         raise UnreadableRecording(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from hbn_foundation.recordings.params import CleaningParams
 
 MIN_CHANNELS_TO_COMPARE = 8
 """With fewer, a channel is not judged by the others."""
+
+REFERENCE = "reference"
+"""Reason of a flat channel that the sidecar names as the reference: unusable, but not bad."""
 
 MIN_LOG_SPREAD = 0.2
 """Least robust deviation of log amplitudes; montages more even than that are no reason."""
@@ -73,6 +78,23 @@ def bad_channels(
         elif correlation[i] < params.min_correlation:
             bad[names[i]] = "uncorrelated"
     return bad
+
+
+def name_reference(bad: dict[str, str], reference: Any) -> dict[str, str]:
+    """Name a flat channel for what it is where it is the reference of the others.
+
+    Parameters
+    ----------
+    bad
+        Reasons by channel.
+    reference
+        `EEGReference` of the sidecar, such as ``Cz`` or ``Cz (vertex)``.
+    """
+    words = set(re.findall(r"\w+", str(reference or "").casefold()))
+    return {
+        name: REFERENCE if why == "flat" and name.casefold() in words else why
+        for name, why in bad.items()
+    }
 
 
 def highest_correlation(sample: np.ndarray) -> np.ndarray:

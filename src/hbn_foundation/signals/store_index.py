@@ -14,6 +14,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.recordings.quality import REFERENCE
 from hbn_foundation.signals.store_files import FORMAT
 
 INDEX = "index.parquet"
@@ -105,7 +106,7 @@ def _row(description: Mapping[str, Any]) -> dict[str, Any]:
         "n_samples": n_samples,
         "sfreq": sfreq,
         "duration": n_samples / sfreq if description["status"] == "ok" else np.nan,
-        "n_bad": len(bad),
+        "n_bad": sum(why != REFERENCE for why in bad.values()),
         "bad_channels": ", ".join(f"{name} ({why})" for name, why in bad.items()),
         "content_hash": description["content_hash"],
         "cleaning_hash": description["cleaning_hash"],

@@ -98,16 +98,30 @@ def test_several_predictions_have_a_map_each(windows):
     maps = spatial_maps(torch.nn.Identity(), lambda x: x[:, places, 0], windows, POSITIONS)
     assert maps.relevance.argmax(1).tolist() == places
     figure = spatial_figure(maps, POSITIONS, "", ("first", "second"))
-    assert [panel.get_title(loc="left") for panel in figure.axes] == ["first", "second"]
+    assert titles_of(figure) == ["first", "second"]
+
+
+def titles_of(figure):
+    return [title for panel in figure.axes if (title := panel.get_title(loc="left"))]
 
 
 def test_maps_are_drawn_with_and_without_components(windows):
     maps = spatial_maps(torch.nn.Identity(), lambda x: x[:, 0].mean(-1), windows, POSITIONS)
-    assert len(spatial_figure(maps, POSITIONS).axes) == 1
+    assert titles_of(spatial_figure(maps, POSITIONS)) == ["hidden within 30°"]
     patterns = np.random.default_rng(0).normal(size=(8, 19))
     full = maps._replace(patterns=patterns, importance=np.arange(8.0),
                          relevance=np.full_like(maps.relevance, 312.7))  # fmt: skip
     figure = spatial_figure(full, POSITIONS, "ms")
-    assert figure.axes[0].texts[-1].get_text() == "moves up to 310 ms"
-    titles = [panel.get_title(loc="left") for panel in figure.axes]
-    assert titles == ["hidden within 30°", *(f"component {k}" for k in (8, 7, 6, 5, 4))]
+    titles = ["hidden within 30°", *(f"component {k}" for k in (8, 7, 6, 5, 4))]
+    assert titles_of(figure) == titles
+    assert "the model looks" in figure.get_suptitle()
+    bars = [panel for panel in figure.axes if panel.get_xlabel()]
+    assert len(bars) == len(titles)  # a colour bar with its unit under each map
+    assert bars[0].get_xlabel() == "shift (ms)"
+    assert [label.get_text() for label in bars[0].get_xticklabels()] == ["0", "310"]
+    assert bars[1].get_xlabel() == "signal units per sd\nwithout it: 7 ms"
+    figure.draw_without_rendering()
+    for panel in figure.axes:
+        box = panel.get_tightbbox()
+        assert box.y0 >= 0  # nothing is cut
+        assert box.x1 <= figure.bbox.x1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hbn_foundation.evaluation.challenge.spatial import SpatialMaps
-from hbn_foundation.evaluation.style import new_figure, styled
+from hbn_foundation.evaluation.style import heading, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,26 +34,34 @@ def spatial_figure(
     positions
         (C, 3) unit vectors of the channels.
     unit
-        Of the prediction.
+        Of the prediction; "" where it has none.
     names
         Titles of the maps of relevance, one for each prediction.
     """
     order = np.argsort(maps.importance)[::-1][: max(MOST_MAPS - len(names), 2)]
+    unit = unit or "units of the label"
     with styled():
-        figure, axes = new_figure(1, len(names) + len(order), panel=(11.1 / MOST_MAPS, 2.5))
+        figure, axes = new_figure(1, len(names) + len(order), panel=(11.1 / MOST_MAPS, 3.1))
+        heading(
+            figure,
+            "Where on the scalp the model looks",
+            "Blue: how far the prediction moves when channels within 30° of a place are hidden"
+            + ("; red and blue: patterns of the learned components" if len(order) else ""),
+        )
         for panel in axes:
             panel.set_axis_off()
         for panel, name, relevance in zip(axes, names, maps.relevance, strict=False):
-            top = float(relevance.max())
             panel.set_title(name, fontsize=9)
-            _map(panel, relevance, maps.directions, "Blues", (0.0, top or 1.0))
-            _below(panel, f"moves up to {_two_digits(top)} {unit}")
+            limits = (0.0, float(relevance.max()) or 1.0)
+            image = _map(panel, relevance, maps.directions, "Blues", limits)
+            _bar(panel, image, limits, f"shift ({unit})")
         for panel, number in zip(axes[len(names) :], order, strict=True):
             pattern = maps.patterns[number]
             panel.set_title(f"component {number + 1}", fontsize=9)
             most = float(np.abs(pattern).max()) or 1.0
-            _map(panel, pattern, positions, "RdBu_r", (-most, most))
-            _below(panel, f"without it {_two_digits(maps.importance[number])} {unit}")
+            image = _map(panel, pattern, positions, "RdBu_r", (-most, most))
+            moved = f"without it: {_two_digits(maps.importance[number])} {unit}"
+            _bar(panel, image, (-most, most), f"signal units per sd\n{moved}")
     return figure
 
 
@@ -62,13 +70,18 @@ def _two_digits(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def _below(panel: Axes, text: str) -> None:
-    panel.text(0.5, -0.04, text, transform=panel.transAxes, ha="center", va="top", fontsize=8)
+def _bar(panel: Axes, image: Any, limits: tuple[float, float], label: str) -> None:
+    """Draw a colour bar under a map, with its unit."""
+    bar = panel.figure.colorbar(image, ax=panel, orientation="horizontal", shrink=0.8, aspect=14,
+                                pad=0.03, ticks=limits)  # fmt: skip
+    bar.ax.set_xticklabels([_two_digits(end) for end in limits], fontsize=7)
+    bar.set_label(label, fontsize=7.5)
+    bar.outline.set_visible(False)
 
 
 def _map(
     panel: Axes, values: np.ndarray, places: np.ndarray, colours: str, limits: tuple[float, float]
-) -> None:
+) -> Any:
     """Draw one map; positions become a montage, so that MNE projects them as it always does."""
     import mne
 
@@ -79,7 +92,8 @@ def _map(
     points = {name: RADIUS * np.asarray(place) for name, place in zip(names, places, strict=True)}
     with mne.utils.use_log_level("ERROR"):
         info.set_montage(mne.channels.make_dig_montage(points, coord_frame="head"))
-        mne.viz.plot_topomap(
+        image, _ = mne.viz.plot_topomap(
             values, info, axes=panel, show=False, cmap=colours, vlim=limits, contours=4,
             sphere=(0.0, 0.0, 0.0, RADIUS), sensors="k." if len(places) < 40 else False,
         )  # fmt: skip
+    return image
