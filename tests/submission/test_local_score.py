@@ -261,6 +261,24 @@ def test_another_rate_is_filtered_and_resampled(tmp_path):
     assert np.abs(found[1, middle]).max() < 1e-6
 
 
+@pytest.mark.parametrize("sfreq", [500.0, 100.0])
+def test_a_sample_that_is_not_finite_stays_alone(tmp_path, sfreq):
+    """It does not spread over the piece that is resampled, nor to other channels."""
+    time = np.arange(0, 30, 1 / sfreq)
+    data = 20e-6 * np.sin(2 * np.pi * 10 * np.stack([time, time + 0.02])) + 3e-3
+    info = mne.create_info(["Fp2", "Fp1"], sfreq, "eeg")
+    found = []
+    for name, wrong in (("whole", data[0, 2000]), ("broken", np.nan)):
+        data[0, 2000] = wrong
+        path = f"sub-1_task-{name}_eeg.fif"
+        mne.io.RawArray(data, info, verbose="ERROR").save(tmp_path / path, verbose="ERROR")
+        found.append(_at_rate(open_recording(str(tmp_path), path), [0, 1])[0])
+    whole, broken = found
+    np.testing.assert_allclose(broken[1], whole[1], atol=1e-12)
+    np.testing.assert_allclose(broken[0], whole[0], atol=15e-6)
+    assert np.abs(broken[0] - whole[0]).mean() < 1e-7
+
+
 @given(st.integers(0, 5000), st.integers(0, 2**32), st.text("ab_-1", max_size=6))
 def test_each_crop_lies_in_its_window(n_samples, seed, recording):
     timeline = Timeline.unbroken(n_samples, 100.0)

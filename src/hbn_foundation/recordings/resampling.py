@@ -186,6 +186,21 @@ def _lengths(n: int, ratio: float) -> tuple[int, int]:
     return int(n_fft[best]), int(m[best])
 
 
+def without_missing(samples: np.ndarray) -> np.ndarray:
+    """Replace samples (C, T) that are not finite by a line between their neighbours.
+
+    One of them would make a whole piece NaN. A channel without any finite sample is zero.
+    """
+    good = np.isfinite(samples)
+    if good.all():
+        return samples
+    filled = np.zeros_like(samples)
+    places = np.arange(samples.shape[1])
+    for row in np.flatnonzero(good.any(axis=1)):
+        filled[row] = np.interp(places, places[good[row]], samples[row, good[row]])
+    return filled
+
+
 def extend(samples: np.ndarray, before: int, after: int) -> np.ndarray:
     """Extend (C, T) at its ends by point reflection, and by the end value beyond that.
 

@@ -41,7 +41,8 @@ def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
     -------
     volts : numpy.ndarray
         (129, n) in volts at 100 Hz, float32, channels as in `CHANNELS`. Nothing is scaled or
-        cleaned; a reference that the file lacks is zero. A recording at another rate is filtered
+        cleaned; samples that are not finite are interpolated, and a reference that the file lacks
+        is zero. A recording at another rate is filtered
         to 0.5 to 50 Hz and resampled first, as the challenge did, each continuous stretch alone.
     timeline : Timeline
         Its continuous stretches and bad segments.
@@ -77,19 +78,19 @@ def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
 def _at_rate(recording: Recording, picks: list[int]) -> tuple[np.ndarray, Timeline]:
     """Return samples (C, n) of some channels in volts, at the challenge's rate."""
     from hbn_foundation.recordings.clean import filtered
-    from hbn_foundation.recordings.resampling import Resampler
+    from hbn_foundation.recordings.resampling import Resampler, without_missing
 
     source, _ = recording.longest_stretches(N_SAMPLES / SFREQ)
     parts, lengths = [], []
     for start, stop, _ in source.stretches:
         if round(recording.sfreq, 6) == SFREQ:
-            parts.append(recording.read(start, stop, picks))
+            parts.append(without_missing(recording.read(start, stop, picks)))
             lengths.append(stop - start)
             continue
         resampler = Resampler(recording.sfreq, SFREQ, *BAND, stop - start, CHUNK_SECONDS)
         for piece in resampler.pieces():
             first, last = max(piece.start, 0), min(piece.stop, resampler.n_in)
-            samples = recording.read(start + first, start + last, picks)
+            samples = without_missing(recording.read(start + first, start + last, picks))
             parts.append(filtered(resampler, piece, samples))
         lengths.append(resampler.n_out)
     return np.concatenate(parts, axis=1), source.at_rate(SFREQ, lengths)
