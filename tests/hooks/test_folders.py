@@ -3,10 +3,12 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from kedro.config import OmegaConfigLoader
 
-from hbn_foundation.hooks.folders import folder_name, is_same_root
+from hbn_foundation.hooks.folders import DataFolder, folder_name, is_same_root
 from kedro_project import SMALL, KedroProject
 
 
@@ -34,6 +36,47 @@ def test_roots_are_compared_as_folders(tmp_path):
     assert not is_same_root("a", "c", tmp_path)
     assert not is_same_root("a", "s3://bucket/a", tmp_path)
     assert is_same_root("s3://bucket/a/", "s3://bucket/a", tmp_path)
+
+
+def folder_of(tmp_path, configuration: dict[str, str], **options) -> str:
+    """Write a configuration, and return the data folder that is chosen."""
+    for name in ("base", "local", "mine"):
+        (tmp_path / name).mkdir()
+    for name, text in configuration.items():
+        (tmp_path / name).write_text(text)
+    loader = OmegaConfigLoader(
+        str(tmp_path), base_env="base", default_run_env="local",
+        merge_strategy={"parameters": "soft"}, **options,
+    )  # fmt: skip
+    DataFolder().after_context_created(SimpleNamespace(config_loader=loader, project_path="/x"))
+    assert loader["parameters"]["work"] == f"{loader['globals']['data']}/work"
+    return loader["globals"]["data"]
+
+
+BASE = {
+    "base/globals.yml": "data: data/simulated\n",
+    "base/parameters.yml": "work: ${globals:data}/work\ningestion: {source: {root: null}}\n",
+}
+MINE = {"mine/parameters.yml": "ingestion: {source: {root: /d/bids}}\n"}
+NAMED = MINE | {"mine/globals.yml": "data: data/named\n"}
+GIVEN = {"ingestion": {"source": {"root": "/d/given"}}}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "options", "expected"),
+    [
+        (BASE, {}, "data/simulated"),
+        (BASE, {"runtime_params": GIVEN}, "data/given"),
+        (BASE | MINE, {"env": "mine"}, "data/bids"),
+        (BASE | NAMED, {"env": "mine"}, "data/named"),
+        (BASE | NAMED, {"env": "mine", "runtime_params": GIVEN}, "data/given"),
+        (BASE | {"base/globals.yml": "data: data/own\n",
+                 "base/parameters.yml": BASE["base/parameters.yml"].replace("null", "/d/bids")},
+         {}, "data/own"),
+    ],
+)  # fmt: skip
+def test_folder_follows_the_data_set(tmp_path, configuration, options, expected):
+    assert folder_of(tmp_path, configuration, **options) == expected
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,9 @@ class DataFolder:
             return
         with _reading(loader, runtime_params={}):
             configured = _root(loader["parameters"])
-        with _reading(loader, env=loader.base_env):
-            base = loader["globals"].get(DATA, DATA)
-        if root == configured and declared != base:
+        with _reading(loader, runtime_params={}, env=loader.base_env):
+            base, of_base = loader["globals"].get(DATA, DATA), _root(loader["parameters"])
+        if root == configured and (declared != base or root == of_base):
             return
         folder = Path(base).parent / folder_name(root, Path(context.project_path))
         loader["globals"] = {**loader["globals"], DATA: folder.as_posix()}
