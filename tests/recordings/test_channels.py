@@ -137,6 +137,8 @@ def test_a_name_that_occurs_twice_in_the_file(tmp_path, signal):
 def test_channels_tsv_is_read_in_any_encoding_and_names_match(tmp_path, names, encoding):
     path = edf(tmp_path, [f"EEG {name}-Ref" for name in ("Fp1", "Fp2", "Fz", "Cz")])
     table = TABLE.replace("Fp1", names[0]).replace("Fz", names[1])
+    if names[0] == "FP1":
+        table = table.replace("name\ttype", "Name\tType")
     beside(path, "channels.tsv").write_bytes(table.encode(encoding))
     found = channels(tmp_path, path)
     assert found.names == ["Fp2", "Fz", "Cz"]

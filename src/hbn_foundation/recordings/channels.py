@@ -52,7 +52,8 @@ class Channels:
     positions
         (C, 3) unit vectors in head coordinates.
     unknown
-        EEG channels without a known position, as the file names them.
+        EEG channels left out, as the file names them: without a known position, or with the name
+        of another signal.
     bad
         Channels that the data set itself marks as bad, with the reason.
     notes
@@ -201,16 +202,17 @@ def _channel_table(
         notes.append(f"{error}: no types and bad channels from it")
         return {}
     notes += table.notes
-    matched = match_names(names, [row.get("name", "") for row in table.rows], maker)
-    strange = [row.get("name", "") for i, row in enumerate(table.rows) if i not in matched.values()]
+    rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
+    matched = match_names(names, [row.get("name", "") for row in rows], maker)
+    strange = [row.get("name", "") for i, row in enumerate(rows) if i not in matched.values()]
     if not matched:
         notes.append(
-            f"{file.name} names no channel of the file ({_some(strange) or 'it has no rows'}): no "
+            f"{file.name} names no channel of the file ({_some(strange) or 'no rows'}): no "
             "types and bad channels from it"
         )
     elif strange:
         notes.append(f"{file.name} names channels that the file lacks: {_some(strange)}")
-    return {own: table.rows[other] for own, other in matched.items()}
+    return {own: rows[other] for own, other in matched.items()}
 
 
 def _some(names: Iterable[str]) -> str:

@@ -71,13 +71,14 @@ def measured_electrodes(
             notes.append(f"{error}: no positions from it")
             continue
         notes += table.notes
-        if not {"name", "x", "y", "z"} <= set(table.columns):
+        rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
+        if not rows or not {"name", "x", "y", "z"} <= rows[0].keys():
             notes.append(f"{file.name}: expected columns name, x, y, z; no positions from it")
             continue
-        numbers, strange = _numbers(table.rows, file.name, notes)
+        numbers, strange = _numbers(rows, file.name, notes)
         if strange:
             notes.append(f"{file.name}: no coordinates: {', '.join(strange[:3])}")
-        places = match_names(names, [row["name"] for row in table.rows])
+        places = match_names(names, [row["name"] for row in rows])
         points = np.full((len(names), 3), np.nan)
         for own, other in places.items():
             points[own] = numbers[other]
@@ -85,7 +86,7 @@ def measured_electrodes(
             notes.append(f"{file.name} names no channel of the file: no positions from it")
         if not there(points).any():
             continue
-        landmarks = {row["name"]: numbers[i].tolist() for i, row in enumerate(table.rows)}
+        landmarks = {row["name"]: numbers[i].tolist() for i, row in enumerate(rows)}
         return _in_head_coordinates(points, landmarks, file, root, path, notes)
     return None
 

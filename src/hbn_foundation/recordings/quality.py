@@ -124,7 +124,7 @@ def quality_measures(
         ``line_noise``: median power at the mains frequency over that beside it (1 is none,
         NaN where the sampling rate does not reach it); ``clipped_share``: share of clean
         samples cut at the limit; ``unknown_channels``: EEG channels left out for want of a
-        position.
+        position, or for the name of another signal.
     """
     good = [i for i, name in enumerate(names) if name not in bad]
     line = line_ratio[good]

@@ -22,7 +22,7 @@ from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS, ObjectiveParams, TrainerParams
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 BASE, FINETUNE = "base", "finetune"
 Mode = Literal["full_fine_tuning", "target_only_fine_tuning", "target_only"]
 FULL, TARGET, SCRATCH = "full_fine_tuning", "target_only_fine_tuning", "target_only"
@@ -61,7 +61,7 @@ class Tuning(Params):
 class Spec(Params):
     """The part that both kinds of job share: their hash, and words about differences."""
 
-    schema_version: Literal[3] = Field(SCHEMA_VERSION, description="Of this description.")
+    schema_version: Literal[4] = Field(SCHEMA_VERSION, description="Of this description.")
 
     def hashed(self) -> dict[str, Any]:
         """Give what is hashed, in its canonical form."""
