@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import mne
@@ -62,6 +63,12 @@ def write_bdf(raw: mne.io.BaseRaw, path: Path) -> None:
         for name, x in zip(raw.ch_names, raw.get_data(), strict=True)
     ]
     edfio.Bdf(signals).write(path)
+
+
+def never_read(path: Path) -> None:
+    """Change a FIF file so that its reader never returns: a directory's next one is itself."""
+    whole, third = path.read_bytes(), 16 + 20 + 16 + 4
+    path.write_bytes(whole[: third + 12] + struct.pack(">i", third) + whole[third + 16 :])
 
 
 def write_sidecar(path: Path, **content: object) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import subprocess
 import time
 
@@ -18,7 +17,15 @@ from hbn_foundation.signals import build, parallel
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.content import cleaning_hash
 from hbn_foundation.signals.store import SignalStore
-from recordings.eeg_files import bids_file, noise, raw_array, write, write_channels, write_sidecar
+from recordings.eeg_files import (
+    bids_file,
+    never_read,
+    noise,
+    raw_array,
+    write,
+    write_channels,
+    write_sidecar,
+)
 
 SFREQ = 128.0
 
@@ -358,8 +365,7 @@ def test_a_file_whose_reader_never_returns_is_left_out_and_tried_again(root, tmp
     bids_file(root, ".edf", "2").unlink()
     path = write(raw_array(noise(14, 2560, SFREQ), SFREQ), bids_file(root, ".fif", "2"))
     whole = path.read_bytes()
-    third = 16 + 20 + 16 + 4  # a directory of FIF's blocks whose next one is itself
-    path.write_bytes(whole[: third + 12] + struct.pack(">i", third) + whole[third + 16 :])
+    never_read(path)
     options = {"max_failed_share": 0.3, "n_jobs": n_jobs}
     store = make(root, tmp_path / "store", max_seconds=4, **options)
     failed = store.table.set_index("subject").loc["2"]

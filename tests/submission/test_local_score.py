@@ -35,9 +35,11 @@ from hbn_foundation.submission.windows import (
     _at_rate,
     crop_starts,
     example_of,
+    read_all,
     read_volts,
     trial_starts,
 )
+from recordings.eeg_files import never_read
 
 TASK = "contrastChangeDetection"
 LIMITS = LimitParams(threads=1)
@@ -245,6 +247,22 @@ def test_channels_are_put_in_order_and_the_reference_may_be_missing(tmp_path):
 def test_a_recording_of_another_net(tmp_path):
     with pytest.raises(NotScored, match="has 100 of the 129 channels of the net"):
         read_volts(str(tmp_path), fif(tmp_path, [f"E{n}" for n in range(1, 100)]))
+
+
+def test_a_file_whose_reader_never_returns_stops_no_score(tmp_path):
+    path = fif(tmp_path, list(CHANNELS))
+    copies = [Path(path.replace("sub-1", subject)) for subject in ("sub-2", "sub-3")]
+    for copy in copies:
+        (tmp_path / copy).parent.mkdir(parents=True)
+        shutil.copy(tmp_path / path, tmp_path / copy)
+    never_read(tmp_path / copies[0])
+    read = {row["subject"]: found for row, found in read_all(rows_of(tmp_path), max_seconds=3)}
+    assert read["2"] == "ended because it took more than 3 s"
+    assert read["1"][0].shape == read["3"][0].shape == (129, 800)
+
+
+def rows_of(root):
+    return find_recordings(root).to_dict("records")
 
 
 def test_another_rate_is_filtered_and_resampled(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,9 @@ def build_store(
         else:
             tally.add(task.place, description)
     n_known = len(recordings) - len(tasks)
-    limits = Limits(partial(seconds_allowed, least=max_seconds), load_readers, max_memory_gb)
+    limits = Limits(
+        lambda task: seconds_allowed(task.row, max_seconds), load_readers, max_memory_gb
+    )
     results = _results(tasks, n_jobs, limits)
     for place, description in track(results, "cleaning recordings", total=len(tasks)):
         tally.add(place, description)

@@ -6,6 +6,7 @@ It imports no pandas and no more of MNE than it needs: a worker's start is to be
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,9 @@ def _read(task: CleaningTask, content: str) -> dict[str, Any] | None:
     return description
 
 
-def seconds_allowed(task: CleaningTask, least: float) -> float:
-    """Seconds that cleaning may take: `least`, and as many again for each 10 MB of the files."""
-    return least * (1 + sum(max(size, 0) for _, size, _ in stamp(task.row)) / 1e7)
+def seconds_allowed(row: Mapping[str, Any], least: float) -> float:
+    """Seconds that reading may take: `least`, and as many again for each 10 MB of the files."""
+    return least * (1 + sum(max(size, 0) for _, size, _ in stamp(row)) / 1e7)
 
 
 def load_readers() -> None:

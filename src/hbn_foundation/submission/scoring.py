@@ -27,13 +27,7 @@ from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
 from hbn_foundation.submission.process import Answers, running
 from hbn_foundation.submission.scoreboard import LocalScore, invalid, scores_table
-from hbn_foundation.submission.windows import (
-    NotScored,
-    crop_starts,
-    cut,
-    read_volts,
-    trial_starts,
-)
+from hbn_foundation.submission.windows import crop_starts, cut, read_all, trial_starts
 
 OF_WINDOW = ["recording", "subject", "task", "run", "start"]
 
@@ -80,12 +74,11 @@ def local_score(
     parts: dict[int, list[pd.DataFrame]] = {1: [], 2: []}
     told: set[int] = set()
     with running(submission, params.limits, forbids=False) as process:
-        for row in track(job.rows, "Scoring recordings"):
-            try:
-                volts, timeline = read_volts(row["bids_root"], row["path"])
-            except NotScored as reason:
-                skipped[row["recording"]] = str(reason)
+        for row, read in track(read_all(job.rows), "Scoring recordings", total=len(job.rows)):
+            if isinstance(read, str):
+                skipped[row["recording"]] = read
                 continue
+            volts, timeline = read
             for challenge, windows in job.windows(row, timeline):
                 answers = process.predict(
                     challenge, cut(volts, windows["start"].to_numpy()), params.batch_size

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
+
+from hbn_foundation.signals.clean_task import load_readers, seconds_allowed
+from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
+from hbn_foundation.signals.params import BuildParams
 
 if TYPE_CHECKING:
     from hbn_foundation.recordings.recording import Recording
@@ -73,6 +78,39 @@ def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
     volts = np.zeros((len(CHANNELS), data.shape[1]), dtype=np.float32)
     volts[[place for place, name in enumerate(CHANNELS) if name in columns]] = data
     return volts, timeline
+
+
+def read_all(
+    rows: Iterable[Mapping[Any, Any]], max_seconds: float = BuildParams().max_seconds
+) -> Iterator[tuple[Any, tuple[np.ndarray, Timeline] | str]]:
+    """Read recordings in a worker, each within the limits that cleaning has by default.
+
+    Parameters
+    ----------
+    rows
+        Of `find_recordings`.
+    max_seconds
+        As in `BuildParams`.
+
+    Yields
+    ------
+    row, read
+        What `read_volts` gives, or the reason why a recording cannot be scored.
+    """
+    limits = Limits(
+        lambda row: seconds_allowed(row, max_seconds), load_readers, BuildParams().max_memory_gb
+    )
+    for row, read in run_parallel(_volts_or_reason, rows, 1, limits):
+        yield row, str(read) if isinstance(read, WorkerKilled) else read
+
+
+def _volts_or_reason(row: Mapping[Any, Any]) -> tuple[np.ndarray, Timeline] | str:
+    try:
+        return read_volts(row["bids_root"], row["path"])
+    except NotScored as reason:
+        return str(reason)
+    except MemoryError:
+        return "needs more memory than there is"
 
 
 def _at_rate(recording: Recording, picks: list[int]) -> tuple[np.ndarray, Timeline]:
@@ -159,11 +197,10 @@ def example_of(recordings: pd.DataFrame, n: int) -> np.ndarray | None:
     n
         How many, evenly over the recording.
     """
-    for root, path in zip(recordings["bids_root"], recordings["path"], strict=True):
-        try:
-            volts, timeline = read_volts(root, path)
-        except NotScored:
+    for _, read in read_all(recordings.to_dict("records")):
+        if isinstance(read, str):
             continue
+        volts, timeline = read
         starts = timeline.starts(N_SAMPLES, 1)
         if len(starts):
             return cut(volts, starts[np.linspace(0, len(starts) - 1, n).astype(np.int64)])
