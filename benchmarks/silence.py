@@ -29,7 +29,7 @@ def main() -> None:
     silences, status = measure(command, terminal=not given.file)
     print(f"\nlongest silences of {' '.join(command)} (status {status}):")
     for seconds, text in sorted(silences, reverse=True)[:5]:
-        print(f"  {seconds:5.1f} s  after: {text}")
+        print(f"  {seconds:5.1f} s  after: {text[-100:]}")
     sys.exit(status or max(silences)[0] > given.most)
 
 
@@ -50,8 +50,7 @@ def measure(command: list[str], terminal: bool = True) -> tuple[list[tuple[float
             break
         sys.stdout.buffer.write(part)
         sys.stdout.flush()
-        lines = ESCAPES.sub("", part.decode(errors="replace")).replace("\r", "\n").split("\n")
-        text = next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+        text = " ".join(ESCAPES.sub("", part.decode(errors="replace")).split())
         if text and text != shown:
             now = time.monotonic()
             silences.append((now - last, shown))

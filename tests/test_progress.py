@@ -48,7 +48,7 @@ def test_work_that_takes_long_is_not_silent(where):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "the node: " in done.stdout
-    assert "epoch 1/2, about" in done.stdout
+    assert " left, epoch 1/2" in done.stdout
     assert "fold 2 is done" in done.stdout
 
 
@@ -59,7 +59,7 @@ def test_the_time_left_counts_what_is_under_way(monkeypatch):
     assert count.seconds_left() == 0
     now = 110.0  # half a fold takes ten seconds
     assert count.seconds_left() == 70
-    assert count.text() == "folds: 0 of 4, epoch 5/10, about 1 min 10 s left"
+    assert count.text() == "folds: 0 of 4, about 1 min 10 s left, epoch 5/10"
     count.done = 3
     assert count.seconds_left() == pytest.approx(10 / 3.5 * 0.5)
 

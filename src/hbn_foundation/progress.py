@@ -153,13 +153,13 @@ class Count:
         return (time.monotonic() - self.started) / completed * (self.total - completed)
 
     def words(self) -> str:
-        """Tell what is under way, and the time left."""
+        """Tell the time left, and what is under way."""
         left = self.seconds_left()
-        parts = [self.under_way()[1], "" if left is None else f"about {duration(left)} left"]
+        parts = ["" if left is None else f"about {duration(left)} left", self.under_way()[1]]
         return ", ".join(word for word in parts if word)
 
     def text(self) -> str:
-        """One line: `folds: 1 of 5, epoch 3/15, about 2 min left`."""
+        """One line: `folds: 1 of 5, about 2 min left, epoch 3/15`."""
         counted = f"{self.done}" if self.total is None else f"{self.done} of {self.total}"
         words = self.words() or f"{duration(time.monotonic() - self.started)} so far"
         return f"{self.description}: {counted}, {words}"
@@ -171,6 +171,7 @@ class Count:
             return False
         from rich.console import Console
         from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+        from rich.table import Column
         from rich.text import Text
 
         count = self
@@ -183,16 +184,18 @@ class Count:
             def render(self, task: Task) -> Text:
                 counted = f"{count.done}" if count.total is None else f"{count.done}/{count.total}"
                 elapsed = duration(time.monotonic() - count.started)
-                return Text(f"{counted}  {elapsed}  {count.words()}")
+                text = f"{counted}  {elapsed}  {count.words()}"
+                return Text(text, overflow="ellipsis", no_wrap=True)
 
         class Bar(BarColumn):
             def render(self, task: Task) -> Any:
                 task.completed = count.completed()
                 return super().render(task)
 
-        progress = Progress(
-            TextColumn("{task.description}"), Bar(), Now(), console=Console(stderr=True)
-        )
+        bar = Bar(bar_width=None, table_column=Column(ratio=1))
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), bar, Now())
+        progress = Progress(*columns, console=console, expand=True)
         progress.add_task(self.description, total=self.total)
         stack.enter_context(drawing(progress.live))
         return True
