@@ -205,6 +205,20 @@ def test_few_bipolar_among_referential_channels_are_left_out(tmp_path):
     assert found.notes == ["bipolar derivations left out: Fz-Cz, T7-T8, Pz-Oz"]
 
 
+def test_one_derivation_among_digitised_electrodes_is_left_out(tmp_path, signal):
+    names = tuple(f"ch{i}" for i in range(13))
+    points = template_positions(NAMES[:13]) * 0.095 + [0, 0, 0.04]
+    raw = raw_array(signal, SFREQ, (*names, "Fz-Cz"))
+    montage = mne.channels.make_dig_montage(
+        dict(zip(names, points, strict=True)), coord_frame="head"
+    )
+    raw.set_montage(montage, on_missing="ignore")
+    path = write(raw, bids_file(tmp_path, ".fif"))
+    found = channels(tmp_path, path)
+    assert found.names == list(names)
+    assert found.notes == ["bipolar derivations left out: Fz-Cz"]
+
+
 def test_eye_electrodes_and_other_signals_are_no_eeg(tmp_path):
     path = edf(tmp_path, ["F3", "F4", "E1", "E2-M1", "Chin", "ECG", "RESP", "SpO2"])
     found = channels(tmp_path, path)

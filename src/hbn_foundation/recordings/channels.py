@@ -137,12 +137,14 @@ def _placed(
     """Place the electrodes, or the derivations where these prevail; the fewer are left out."""
     pairs = bipolar_pairs([e.given for e in eeg])
     derived = [eeg[i] for i in pairs]
-    if len(pairs) <= sum(e.name is not None for e in eeg):
+    # of electrodes without known names, which are only placed by measurement, all count
+    single = sum(e.name is not None for e in eeg) or len(eeg) - len(pairs)
+    if len(pairs) <= single:
         if pairs:
             notes.append(f"bipolar derivations left out: {', '.join(e.given for e in derived)}")
-        single = [e for i, e in enumerate(eeg) if i not in pairs]
-        given, names = [e.given for e in single], [e.name for e in single]
-        return single, place_electrodes(given, names, _in_file(raw, single), root, path)
+        rest = [e for i, e in enumerate(eeg) if i not in pairs]
+        given, names = [e.given for e in rest], [e.name for e in rest]
+        return rest, place_electrodes(given, names, _in_file(raw, rest), root, path)
     if bipolar == "refuse":
         raise UnreadableRecording(
             f"bipolar derivations ({_some(e.given for e in derived)}): {len(pairs)} of {len(eeg)} "
@@ -150,8 +152,8 @@ def _placed(
             "its ends"
         )
     if len(pairs) < len(eeg):
-        rest = [e.given for i, e in enumerate(eeg) if i not in pairs]
-        notes.append(f"channels beside bipolar derivations left out: {', '.join(rest)}")
+        beside = [e.given for i, e in enumerate(eeg) if i not in pairs]
+        notes.append(f"channels beside bipolar derivations left out: {', '.join(beside)}")
     return _midpoints(derived, list(pairs.values()), root, path)
 
 

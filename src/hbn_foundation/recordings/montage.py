@@ -48,7 +48,7 @@ NETS = {
 NET_SHARES = {65: 0.9, 129: 0.5, 257: 0.5}
 """Share of a net's electrodes from which on numbers alone speak for it."""
 
-EGI = re.compile(r"EGI|HYDROCEL|GSN|GEODESIC", re.IGNORECASE)
+EGI = re.compile(r"\bEGI\b|HYDROCEL|\bGSN\b|GEODESIC", re.IGNORECASE)
 """What the name of a maker or a cap holds where E-numbers are those of an EGI net."""
 
 BIOSEMI_NAME = re.compile(r"([A-H])0*([1-9]|[12]\d|3[0-2])", re.IGNORECASE)
