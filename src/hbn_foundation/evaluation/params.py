@@ -68,7 +68,10 @@ class BaselineParams(Params):
     )
     batch_size: int = Field(256, ge=1, description="Windows read at once.")
     bootstraps: int = Field(
-        500, ge=0, description="Resamplings of the test subjects for the intervals; 0 for none."
+        500,
+        ge=0,
+        description="Resamplings of the test subjects for the intervals (BCa, from ten test "
+        "subjects on); 0 for none.",
     )
     seed: int = Field(0, ge=0, description="Of thinning, random weights, resampling, map.")
 

@@ -262,7 +262,7 @@ def _number(value: Any) -> str:
 
 def signed(value: Any) -> str:
     """Write a difference; nothing where there is none."""
-    return "" if value is None or pd.isna(value) else f"{value:+.3f}"
+    return "" if value is None or pd.isna(value) else f"{round(value, 3) + 0.0:+.3f}"
 
 
 def ends_text(low: Any, high: Any) -> str:

@@ -14,6 +14,7 @@ from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
 from hbn_foundation.evaluation.finetuning_report import score_title
 from hbn_foundation.evaluation.report import WIDTH
 from hbn_foundation.evaluation.report import table as as_text
+from hbn_foundation.evaluation.statistics import level
 from hbn_foundation.evaluation.style import ACCENT, CYCLE, MUTED, new_figure, note, styled
 from hbn_foundation.labels.metric_names import lower_is_better
 
@@ -78,6 +79,8 @@ def learning_curve_text(table: pd.DataFrame) -> str:
 
 def _ahead(ours: np.ndarray, other: float) -> str:
     gap = other - ours.mean()
+    if level(gap):
+        return "level"
     return f"ahead by {number(gap)}" if gap > 0 else f"NOT ahead, behind by {number(-gap)}"
 
 
