@@ -73,6 +73,8 @@ def test_blocks_hold_every_parameter_once_but_an_unused_norm():
     norm = {id(p) for p in model.encoder.final_norm.parameters()}
     assert len(held) == len(set(held))
     assert set(held) == {id(p) for p in model.parameters()} - norm
+    assert all(p.requires_grad for p in model.parameters())  # what wraps the model meets all
+    model.unfreeze_backbone()
     assert not any(p.requires_grad for p in model.encoder.final_norm.parameters())
     assert sum(model.sizes().values()) == sum(p.numel() for p in model.parameters()) - 64
     assert model.sizes()["head"] == 13 * 32 * 2 + 2

@@ -92,10 +92,11 @@ class ObjectiveParams(Params):
         return self
 
 
-#: Parameters of the trainer that the weights do not depend on.
+#: Parameters of the trainer that the weights do not depend on, but for their last bits.
 NOT_IN_THE_WEIGHTS = frozenset(
     {
         "checkpoint_every",
+        "deterministic",
         "keep_last",
         "keep_unfinished",
         "max_non_finite",

@@ -109,7 +109,7 @@ class RunFolder:
         A damaged one is put aside under another name, with a line, and the one before is taken.
         """
         for folder in reversed(self.epochs()):
-            problem = damage(folder)
+            problem = damage(folder) or _older(folder)
             if problem is None:
                 return folder, int(folder.name.removeprefix("epoch-"))
             self.set_aside(folder, problem)
@@ -163,6 +163,12 @@ def damage(folder: Path) -> str | None:
         if digest != metadata.get(key):
             return f"{name} is damaged, its digest differs"
     return None
+
+
+def _older(folder: Path) -> str | None:
+    """Say that a whole checkpoint is of a format that counted epochs and steps otherwise."""
+    older = json.loads((folder / METADATA).read_text()).get("format_version") == 1
+    return "written by an older version of this program" if older else None
 
 
 def own_digest(metadata: dict[str, Any]) -> str:
