@@ -147,8 +147,8 @@ def test_predictions_can_be_made_again_alone(project):
 @pytest.mark.parametrize("name", ["challenge1", "challenge2"])
 def test_a_learning_curve_stands_in_the_report(project, name):
     result = run(project, "--pipeline", f"{name}_learning_curve")
-    assert f"{name}.evaluation.learning_curve=<the learning_curve above>" in result.stderr
     curve = newest(project, f"08_reporting/{name}_learning_curve.csv")
+    assert f"{name}.evaluation.learning_curve={curve.relative_to(project.root)}" in result.stderr
     table = pd.read_csv(curve)
     assert {"fine_tuned", "constant", "age_sex"} <= set(table["method"])
     assert newest(project, f"08_reporting/{name}_learning_curve.png").read_bytes()[1:4] == b"PNG"
