@@ -132,7 +132,7 @@ def test_text_says_who_wins():
     words = " ".join(text.split())
     assert "each of 12 training subjects with 2,400 windows" in words
     assert "(the baselines' are thinned evenly to 2,000) and 4 test subjects with 80" in words
-    assert "see all 129 channels; Riemannian broadband: by their 32 principal components" in words
+    assert "see all 129 channels, by principal components fitted on training windows: Riem" in words
     assert "corrected resampled t" in text
     assert "ddof 1" in text
     assert "The best plan (two phases) is ahead of the best baseline, Riemannian broadband" in text

@@ -77,22 +77,26 @@ def test_every_channel_of_a_dense_cap_reaches_the_baselines(n_channels, tmp_path
     if n_channels == 32:
         assert components is None
         components = np.eye(32)
-    np.testing.assert_allclose(components @ components.T, np.eye(32), atol=1e-5)
+    size = min(n_channels, 64)
+    np.testing.assert_allclose(components @ components.T, np.eye(size), atol=1e-5)
     assert (np.abs(components).max(0) > 0).all()  # no channel is left out
     bad = np.ones((1, n_channels), bool)
     bad[0, 5] = False
     weights = spectra.electrode_weights(positions, bad, components)
-    assert weights.shape == (1, 32, n_channels)
+    assert weights.shape == (1, size, n_channels)
     assert (weights[0, :, 5] == 0).all()
     features = baselines.classical_features(
         ("riemann", "filter_bank"), store, windows, np.array([True, True, False]), 200,
         BaselineParams(),
     )  # fmt: skip
-    assert features["riemann"].shape == (3, 32 * 33 // 2)
+    assert features["riemann"].shape == (3, size * (size + 1) // 2)
+    assert features["filter_bank"].shape == (3, 6 * 32 * 33 // 2)
     assert np.isfinite(features["filter_bank"]).all()
     said = channels_text(["riemann", "band_power"], n_channels)
     assert f"all {n_channels} channels" in said
-    assert ("32 principal components" in said) == (n_channels == 129)
+    assert (
+        "by principal components fitted on training windows: Riemannian broadband 64." in said
+    ) == (n_channels == 129)
 
 
 def test_tangent_space_of_the_training_mean():

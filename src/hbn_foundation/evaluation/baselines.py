@@ -9,7 +9,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import (
-    ON_ELECTRODES,
+    COMPONENTS,
     covariances,
     electrode_weights,
     log_band_power,
@@ -59,7 +59,7 @@ def fit_components(
     params: BaselineParams,
 ) -> np.ndarray | None:
     """Fit `principal_components` on training windows where a method needs them."""
-    if not set(methods) & set(ON_ELECTRODES):
+    if not set(methods) & set(COMPONENTS):
         return None
     return principal_components(store, training, n_samples, params.batch_size)
 
@@ -107,7 +107,8 @@ def measure(
             matrices = covariances(electrodes, None, store.sfreq, params.shrinkage)
             parts["riemann"].append(matrices)
         if "filter_bank" in parts:
-            matrices = covariances(electrodes, params.bands, store.sfreq, params.shrinkage)
+            few = electrodes if components is None else electrodes[:, : COMPONENTS["filter_bank"]]
+            matrices = covariances(few, params.bands, store.sfreq, params.shrinkage)
             parts["filter_bank"].append(matrices)
     return {name: np.concatenate(list_) for name, list_ in parts.items()}
 

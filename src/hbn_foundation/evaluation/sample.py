@@ -11,7 +11,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.evaluation.spectra import MOST_CHANNELS, ON_ELECTRODES
+from hbn_foundation.evaluation.spectra import COMPONENTS, MOST_CHANNELS
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
@@ -143,10 +143,11 @@ def fitted_text(metrics: Mapping[str, Any], methods: Iterable[str]) -> str:
 def channels_text(methods: Iterable[str], n_channels: int) -> str:
     """Say which channels the methods see."""
     text = f"All methods see all {n_channels} channels"
-    reduced = [written(name) for name in methods if name in ON_ELECTRODES]
+    reduced = [
+        f"{written(name)} {min(COMPONENTS[name], n_channels)}"
+        for name in methods
+        if name in COMPONENTS
+    ]
     if n_channels <= MOST_CHANNELS or not reduced:
         return f"{text}."
-    return (
-        f"{text}; {', '.join(reduced)}: by their {MOST_CHANNELS} principal components, fitted on "
-        "training windows."
-    )
+    return f"{text}, by principal components fitted on training windows: {', '.join(reduced)}."

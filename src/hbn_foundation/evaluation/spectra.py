@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Bands = Sequence[tuple[float, float]]
 MOST_CHANNELS = 32
-"""Electrodes or components that covariances and time bins are taken of, at most."""
-ON_ELECTRODES = ("riemann", "filter_bank", "time_bins", "boosted_trees")
+"""Up to so many channels are taken as they are."""
+COMPONENTS = {"riemann": 64, "filter_bank": 32, "time_bins": 32, "boosted_trees": 32}
+"""How many principal components of the channels of denser caps each method takes."""
 MOST_FOR_COMPONENTS = 1000
 SHARPNESS = 80.0
 SMALLEST_POWER = 1e-9
@@ -147,7 +148,8 @@ def principal_components(
     Returns
     -------
     numpy.ndarray or None
-        32 orthonormal rows; None for up to 32 channels, which are taken as they are.
+        At most 64 orthonormal rows, largest first; None for up to 32 channels, which are taken as
+        they are.
     """
     n_channels = len(store.positions)
     if n_channels <= MOST_CHANNELS:
@@ -160,7 +162,7 @@ def principal_components(
         whole -= whole.mean(-1, keepdims=True)
         total += (whole @ whole.swapaxes(1, 2)).sum(0)
     _, vectors = np.linalg.eigh(total)
-    return vectors[:, ::-1][:, :MOST_CHANNELS].T.astype(np.float32)
+    return vectors[:, ::-1][:, : max(COMPONENTS.values())].T.astype(np.float32)
 
 
 def _inside(frequencies: np.ndarray, band: tuple[float, float]) -> np.ndarray:

@@ -18,7 +18,7 @@ from hbn_foundation.evaluation.baselines import (
 )
 from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.params import BaselineParams
-from hbn_foundation.evaluation.spectra import electrode_weights, read_batches
+from hbn_foundation.evaluation.spectra import COMPONENTS, electrode_weights, read_batches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -202,6 +202,8 @@ def time_bins(
         Of `fit_components`.
     """
     width = min(max(1, round(seconds * store.sfreq)), n_samples)
+    if components is not None:
+        components = components[: COMPONENTS[TIME_BINS]]
     whole = n_samples // width * width
     parts = []
     for signals, mask in read_batches(store, windows, n_samples, batch_size):
