@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -37,6 +38,12 @@ def say(text: str) -> None:
     LOGGER.info(text)
     live.transient = False
     live.start()
+
+
+@lru_cache(maxsize=1000)
+def say_once(text: str) -> None:
+    """Tell a line that several steps of a run meet with, such as an oddity of a file, once."""
+    say(text)
 
 
 def may_draw() -> bool:

@@ -1,6 +1,8 @@
 """The project around a command: its folder, and its configuration in one environment."""
 
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,9 +105,13 @@ def newest(context: KedroContext, name: str, hint: str) -> Path:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a mistake of the user in one line, and leave with status 1."""
+    """Print a mistake of the user in one line, and leave with status 1; after Ctrl-C with 130."""
     try:
         yield
+    except KeyboardInterrupt:
+        again = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        click.echo(f"Stopped by SIGINT; this begins again: {again}", err=True)
+        sys.exit(128 + signal.SIGINT)
     except UserError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(1)

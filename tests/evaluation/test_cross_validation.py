@@ -153,3 +153,20 @@ def test_summary_names_the_best_baseline_and_who_is_ahead(folds_of):
     assert summary.loc["band_power", "pretrained_ahead_in"] == 1
     assert summary.loc["riemann", "pretrained_ahead_in"] == 3
     assert summary.loc["pretrained", "window_auroc_sd"] == pytest.approx(0.02)
+
+
+def test_p_values_of_the_methods_are_corrected_by_holm(folds_of):
+    summary = summarise_folds(
+        folds_of(
+            {
+                "pretrained": [0.80, 0.78, 0.82, 0.81],
+                "band_power": [0.70, 0.71, 0.70, 0.73],
+                "riemann": [0.75, 0.70, 0.79, 0.74],
+            }
+        )
+    ).set_index("method")
+    p = summary["p"].dropna()
+    assert p["band_power"] < p["riemann"]
+    assert summary.loc["band_power", "p_holm"] == pytest.approx(2 * p["band_power"])
+    expected = max(p["riemann"], 2 * p["band_power"])
+    assert summary.loc["riemann", "p_holm"] == pytest.approx(expected)

@@ -207,6 +207,20 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, params):
         labelled_splits(folds[0], 99, 0)
 
 
+def test_labelled_subjects_are_of_both_classes(folds):
+    fold = folds[0]
+    names = sorted(fold.participants["subject"])
+    groups = ["a" if number % 7 == 0 else "b" for number in range(len(names))]
+    people = pd.DataFrame({"subject": names, "group": groups})
+    label = LabelParams(kind="participant", column="group")
+    training = fold.splits.loc[fold.splits["split"] == "train", "subject"]
+    assert people.loc[people["subject"].isin(training), "group"].nunique() == 2
+    for seed in range(10):
+        few = labelled_splits(replace(fold, participants=people), 2, seed, label=label)
+        kept = few.loc[few["split"] == "train", "subject"]
+        assert people.loc[people["subject"].isin(kept), "group"].nunique() == 2
+
+
 def test_a_fold_without_a_score_is_missing_and_counted(folds, params, tmp_path):
     """A test fold of one class: NaN in a column of numbers, said in words, left out of pairs."""
     first, second = (

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.folds import repeated_splits
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.strata import spread_order
 
 GROUP = LabelParams(kind="participant", column="group")
 
@@ -83,3 +84,23 @@ def test_a_label_that_cannot_be_made_stratifies_nothing():
     for label in (GROUP, LabelParams(), LabelParams(kind="participant", column="iq")):
         table = repeated_splits(names, 5, 1, participants=people, label=label)
         assert table.groupby("fold")["split"].value_counts().unstack()["test"].tolist() == [2] * 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 99))
+def test_the_first_of_an_order_are_of_every_class_in_step_with_its_size(sizes, seed):
+    names = [f"P{i:02}" for i in range(sum(sizes))]
+    classes = pd.Series([k for k, n in enumerate(sizes) for _ in range(n)], index=names).map(str)
+    order = spread_order(classes, seed)
+    assert sorted(order) == names
+    assert order == spread_order(classes[::-1], seed)
+    for n in range(1, len(names) + 1):
+        counts = classes[order[:n]].value_counts()
+        assert len(counts) == min(n, len(sizes))
+        for k, size in enumerate(sizes):
+            assert abs(counts.get(str(k), 0) - size * n / len(names)) < 1 + len(sizes)
+
+
+def test_other_seeds_draw_other_orders():
+    classes = pd.Series("all", index=[f"P{i:02}" for i in range(20)])
+    assert spread_order(classes, 0) != spread_order(classes, 1)

@@ -157,6 +157,18 @@ def test_recordings_that_cannot_be_used(tmp_path, signal, change, reason):
     assert not list(tmp_path.glob(".clean*"))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("volts", [1e12, 1e25, 3e38, 1e300])
+def test_a_channel_beyond_any_voltage_is_bad_and_spoils_nothing(tmp_path, signal, volts):
+    broken = signal.copy()
+    broken[0] *= volts
+    path = bids_file(tmp_path, ".fif")
+    raw_array(broken, SFREQ).save(path, fmt="double", verbose="ERROR")
+    recording = clean_recording(row(tmp_path, path), PARAMS, tmp_path / "clean.npy")
+    assert recording.bad["Fp1"] == ("noisy" if volts < 1e15 else "missing samples")
+    assert recording.quality["amplitude_uv"] == pytest.approx(10, rel=0.5)
+
+
 def test_a_file_that_breaks_off_inside_has_a_reason(tmp_path, signal):
     path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".fif"))
     with path.open("r+b") as file:

@@ -6,6 +6,7 @@ import pytest
 
 from hbn_foundation.bids_names import entities, recording_name, sidecar
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings, recordings_in
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import select_recordings, select_subjects
@@ -87,6 +88,15 @@ def test_an_empty_selection_names_the_filter_and_what_there_is(root, selection, 
     with pytest.raises(UserError, match=message) as caught:
         find_recordings(root, SelectionParams(**selection))
     assert "\n" not in str(caught.value)
+
+
+def test_oddities_of_participants_are_told_once(root, caplog):
+    path = root / "participants.tsv"
+    path.write_text(path.read_text().replace("n/a", "89+"))
+    with caplog.at_level("INFO"):
+        found(root, participants={"sex": ["F"]})
+        read_participants(root)
+    assert caplog.text.count("89+") == 1
 
 
 def test_participants_are_needed_only_when_asked_for(root):

@@ -129,6 +129,29 @@ def test_workers_end_with_what_asks_for_results(tmp_path):
     assert not alive(worker)
 
 
+LEFT = """
+import sys
+from hbn_foundation.signals.parallel import run_parallel
+from signals.test_parallel import square
+results = run_parallel(square, range(100), 2)
+sys.modules["builtins"].kept = results  # gone after the modules that it needs
+next(results)
+"""
+
+
+def test_results_that_are_asked_for_no_more_leave_nothing_to_say_at_the_end():
+    paths = os.pathsep.join(sys.path)
+    ended = subprocess.run(
+        [sys.executable, "-c", LEFT],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def sleep_or_not(task: tuple[str, float]) -> None:
     if task[0]:
         sleep_named(task[0])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import mne
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -28,7 +33,7 @@ from hbn_foundation.submission.scoreboard import (
     score_text,
     scores_table,
 )
-from hbn_foundation.submission.scoring import local_score, score_release
+from hbn_foundation.submission.scoring import local_score, of_subjects, score_release
 from hbn_foundation.submission.windows import (
     CHANNELS,
     NotScored,
@@ -39,6 +44,7 @@ from hbn_foundation.submission.windows import (
     read_volts,
     trial_starts,
 )
+from processes import alive, wait_for
 from recordings.eeg_files import never_read
 
 TASK = "contrastChangeDetection"
@@ -206,6 +212,44 @@ def test_one_answer_that_is_not_finite_is_told_with_its_trial(release, wrong):
     assert f"Challenge 1: the score is invalid: 1 answer is not finite of {len(first)}" in text
     assert place in text
     assert "Challenge 2: the score" not in text
+
+
+def test_a_subject_that_chose_the_best_epoch_is_named_as_such():
+    recordings = pd.DataFrame({"subject": ["a", "b"]})
+    splits = pd.DataFrame({"subject": ["a", "b"], "split": ["validation", "test"]})
+    model = {"training_subjects": ["c"], "validation_subjects": ["b"]}
+    with pytest.raises(UserError, match=r"best epoch was chosen on 1 of the test subjects \(b\)"):
+        of_subjects(recordings, splits, ScoringParams(), [model])
+    chosen = of_subjects(recordings, splits, ScoringParams(subjects="validation"), [model])
+    assert chosen["subject"].tolist() == ["a"]
+    trained = {"training_subjects": ["a"], "validation_subjects": []}
+    with pytest.raises(UserError, match="a"):
+        of_subjects(recordings, splits, ScoringParams(subjects="validation"), [trained])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals go to groups of processes")
+def test_ctrl_c_ends_a_score_in_one_line(release, tmp_path):
+    path = written(forward="return volts[:, :1, 0]").save(tmp_path / "a.zip")
+    arguments = ["score", str(path), "--bids-root", str(release)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hbn_foundation", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: psutil.Process(process.pid).children())
+    family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("Stopped by SIGINT; this begins again: "), said
+    assert said.splitlines()[-1].endswith(f"score {path} --bids-root {release}")
+    assert "Traceback" not in said
+    assert "Aborted" not in said
+    wait_for(lambda: not any(map(alive, family)))
 
 
 def test_nothing_to_score(release):

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
@@ -43,6 +42,8 @@ from hbn_foundation.evaluation.params import ComparisonParams
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.side_by_side import prune_scratch, tracked
 from hbn_foundation.labels.metric_names import check_metric
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.progress import say
 
@@ -143,7 +144,9 @@ def list_runs(
     runs = []
     for fold in folds:
         learned = fold.windows if windows is None else windows
-        splits = labelled_splits(fold, params.labelled_subjects, params.repeats.seed, learned)
+        splits = labelled_splits(
+            fold, params.labelled_subjects, params.repeats.seed, learned, recipe.label
+        )
         first = Run(
             fold, fold.pretraining_key, learned, windows_key, splits, BASELINES, params.seeds[0],
             recipe, code, work_dir, supervision,
@@ -173,12 +176,17 @@ def all_incidents(runs: Sequence[Run]) -> str:
 
 
 def labelled_splits(
-    fold: Fold, labelled_subjects: int | None, seed: int, windows: pd.DataFrame | None = None
+    fold: Fold,
+    labelled_subjects: int | None,
+    seed: int,
+    windows: pd.DataFrame | None = None,
+    label: LabelParams | None = None,
 ) -> pd.DataFrame:
     """Take training subjects beyond a number out of the splits; those with windows count.
 
-    The order of the subjects depends on the seed alone, so that a fold's six labelled subjects
-    are among its eight.
+    The order of the subjects depends on the seed and their classes alone, so that a fold's six
+    labelled subjects are among its eight; those that stay are of every class of `label` (by
+    default that of the evaluation) where it is one of subjects.
 
     Raises
     ------
@@ -196,7 +204,8 @@ def labelled_splits(
             f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
             f"{len(training)} training subjects; expected at most as many"
         )
-    chosen = np.random.default_rng(seed).permutation(training)[:labelled_subjects]
+    classes = class_strata(training, fold.participants, [label or fold.evaluation.label])
+    chosen = spread_order(joined(classes), seed)[:labelled_subjects]
     kept = (splits["split"] != "train") | splits["subject"].isin(chosen)
     return splits[kept].reset_index(drop=True)
 

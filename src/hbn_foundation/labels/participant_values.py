@@ -11,7 +11,7 @@ import pandas as pd
 from hbn_foundation.labels.factors import FACTORS, SEXES
 from hbn_foundation.labels.targets import MOST_CATEGORIES
 from hbn_foundation.labels.wording import some
-from hbn_foundation.progress import say
+from hbn_foundation.progress import say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_json
 
 OTHER_NAMES = {"age": ("age",), "sex": ("sex", "gender")}
@@ -38,7 +38,7 @@ def read_values(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for name, others in OTHER_NAMES.items():
         found = [column for column in table.columns if str(column).lower() in others]
         if found and name not in table:
-            say(f"{path}: column {found[0]} is read as {name}")
+            say_once(f"{path}: column {found[0]} is read as {name}")
             table[name] = table[found[0]]
     if "sex" in table:
         table["sex"] = _sexes(table["sex"], path)
@@ -61,13 +61,13 @@ def _numbers(texts: pd.Series, name: str, path: Path) -> pd.Series:
         return texts
     odd = known[numbers.notna() & known.str.contains(r",|\+$", regex=True)]
     if len(odd):
-        say(
+        say_once(
             f"{path}: {name}: {len(odd)} of {len(known)} values are written as {odd.iloc[0]} is, "
             f"which is read as {numbers[odd.index[0]]:g}"
         )
     if len(bad):
         share = "none" if len(bad) == len(known) else f"{len(known) - len(bad)}"
-        say(
+        say_once(
             f"{path}: {name}: {share} of {len(known)} values recognised as a number; unknown are "
             f"{some(dict.fromkeys(bad), 3)}"
         )
@@ -91,7 +91,7 @@ def _sexes(texts: pd.Series, path: Path) -> pd.Series:
     strange = known[letters.isna()]
     if len(strange):
         share = "none" if len(strange) == len(known) else f"{len(known) - len(strange)}"
-        say(
+        say_once(
             f"{path}: sex: {share} of {len(known)} values recognised as F or M; unknown are "
             f"{some(sorted(set(strange)), 3)}"
         )
@@ -99,7 +99,7 @@ def _sexes(texts: pd.Series, path: Path) -> pd.Series:
     explained = any(_letter(text) is None for text in known[letters.notna()])
     if not (spellings > 1).any() and not explained:
         return texts
-    say(
+    say_once(
         f"{path}: sex is written {some(sorted(set(known) - set(strange)), 9)}; read as "
         f"{', '.join(sorted(set(letters.dropna())))}"
     )
@@ -120,7 +120,7 @@ def _levels(path: Path) -> dict[str, str]:
     try:
         sidecar: Any = read_json(path).get("sex", {})
     except UnreadableSidecar as error:
-        say(f"{path.parent}: {error}")
+        say_once(f"{path.parent}: {error}")
         return {}
     levels = sidecar.get("Levels") if isinstance(sidecar, dict) else None
     return {str(key): str(value) for key, value in (levels or {}).items()}

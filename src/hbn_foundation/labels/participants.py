@@ -17,7 +17,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.participant_values import read_values
 from hbn_foundation.labels.wording import some
-from hbn_foundation.progress import say
+from hbn_foundation.progress import say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_table
 
 MISSING = ("", "n/a", "N/A", "nan", "NaN")
@@ -51,15 +51,15 @@ def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = No
     known = _folders(root) if subjects is None else sorted(subjects)
     path = root / "participants.tsv"
     if not os.path.lexists(path):
-        say(f"{path} is missing: age, sex and other columns are unknown")
+        say_once(f"{path} is missing: age, sex and other columns are unknown")
         return pd.DataFrame({"subject": known}, dtype=str)
     try:
         columns, rows, notes = read_table(path)
     except UnreadableSidecar as error:
-        say(f"{root}: {error}; age, sex and other columns are unknown")
+        say_once(f"{root}: {error}; age, sex and other columns are unknown")
         return pd.DataFrame({"subject": known}, dtype=str)
     for note in notes:
-        say(f"{root}: {note}")
+        say_once(f"{root}: {note}")
     if not columns:
         return pd.DataFrame({"subject": known}, dtype=str)
     table = pd.DataFrame(rows, columns=columns, dtype=object)
@@ -82,7 +82,7 @@ def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFram
     meant = _meant(texts, known)
     if meant:
         first = min(meant)
-        say(
+        say_once(
             f"{path}: {len(meant)} of {len(set(texts))} subjects are written otherwise than their "
             f"folders: {first} is read as sub-{meant[first]}"
         )
@@ -90,7 +90,7 @@ def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFram
     lacking = sorted(set(known) - set(names))
     if lacking:
         there = f"; its rows are of {some(texts, 3)}" if len(lacking) == len(known) else ""
-        say(
+        say_once(
             f"{path}: no row of {len(lacking)} of {len(known)} subjects ({some(lacking)}): nothing "
             f"is known of them{there}"
         )
@@ -108,7 +108,7 @@ def _naming_column(table: pd.DataFrame, known: Sequence[str], path: Path) -> str
     if not met[column]:
         found = ", ".join(map(str, met))
         raise UserError(f"{path}: expected a column participant_id, found {found}")
-    say(f"{path}: no column participant_id; {column} names the subjects")
+    say_once(f"{path}: no column participant_id; {column} names the subjects")
     return str(column)
 
 
@@ -136,7 +136,7 @@ def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     n_rows = len(table)
     table = table.drop_duplicates(ignore_index=True)
     if len(table) < n_rows:
-        say(f"{path}: {n_rows - len(table)} rows are there twice, the same each time")
+        say_once(f"{path}: {n_rows - len(table)} rows are there twice, the same each time")
     twice = table["subject"].duplicated(keep=False)
     if not twice.any():
         return table
@@ -145,5 +145,5 @@ def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     one = groups.first().mask(differ)
     columns = [str(name) for name in differ.columns[differ.any()]]
     what = f"they differ in {some(columns)}, which is unknown of them" if columns else "they agree"
-    say(f"{path}: {len(one)} subjects have several rows ({some(one.index)}); {what}")
+    say_once(f"{path}: {len(one)} subjects have several rows ({some(one.index)}); {what}")
     return pd.concat([table[~twice], one.reset_index()], ignore_index=True)

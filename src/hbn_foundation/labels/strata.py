@@ -109,6 +109,25 @@ def class_strata(
     return classes
 
 
+def spread_order(classes: pd.Series, seed: int) -> list[str]:
+    """Draw an order of subjects in which the first ones, however many, are of all classes.
+
+    One of each class comes first, then each class joins in step with its size.
+
+    Parameters
+    ----------
+    classes
+        Of each subject, indexed by subject.
+    seed
+        Gives another order; that of `classes` does not matter.
+    """
+    drawn = classes.loc[np.random.default_rng(seed).permutation(sorted(classes.index))]
+    groups = drawn.groupby(drawn)
+    place = groups.cumcount()
+    due = (place + 0.5) / groups.transform("size")
+    return drawn.index[np.lexsort((due, place > 0))].tolist()
+
+
 def joined(classes: pd.DataFrame) -> pd.Series:
     """Join the columns of a table to one name per row; `all` without a column."""
     names = pd.Series("", index=classes.index, dtype=object)

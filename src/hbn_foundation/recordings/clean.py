@@ -90,24 +90,37 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
         for piece in _pieces(recording, source, resamplers, tally):
             file.write(np.ascontiguousarray(piece.T).data)
         if (tally.missing_share >= 1).all():
-            raise UnreadableRecording("all samples are NaN")
+            raise UnreadableRecording("all samples are NaN or beyond any voltage")
         signal = _Signal(file, timeline, n_channels, params)
         cleaned = _finish(signal, recording, tally, params, out)
+    quality = {
+        "sfreq_file": recording.sfreq,
+        "h_freq": resamplers[0].h_freq,
+        "positions_from": recording.channels.positions_from,
+        **_left_out(cleaned, recording, params, h_freq, dropped),
+    }
+    return replace(cleaned, quality={**cleaned.quality, **quality})
+
+
+def _left_out(
+    cleaned: CleanedRecording,
+    recording: Recording,
+    params: CleaningParams,
+    h_freq: float,
+    dropped: float,
+) -> dict[str, float | str]:
+    """Count the seconds that no window touches, and note all that the user should know.
+
+    `dropped` are the seconds of the stretches that are too short.
+    """
     notes = [*recording.notes, *amplitude_notes(float(cleaned.quality["amplitude_uv"]))]
     if h_freq < params.h_freq and h_freq < recording.sfreq / 2:
         notes.append(f"low-passed at {h_freq:g} Hz, which is the file's own low-pass")
     if dropped:
         notes.append(f"{dropped:.1f} s left out in stretches under {params.min_seconds:g} s")
-    bad_seconds = sum(stop - start for start, stop in timeline.bad) / params.sfreq
-    quality = {
-        **cleaned.quality,
-        "sfreq_file": recording.sfreq,
-        "h_freq": resamplers[0].h_freq,
-        "seconds_left_out": round(recording.gaps.pauses + dropped + bad_seconds, 3),
-        "positions_from": recording.channels.positions_from,
-        "note": "; ".join(notes),
-    }
-    return replace(cleaned, quality=quality)
+    bad = sum(stop - start for start, stop in cleaned.timeline.bad) / params.sfreq
+    seconds = round(recording.gaps.pauses + dropped + bad, 3)
+    return {"seconds_left_out": seconds, "note": "; ".join(notes)}
 
 
 def _pieces(

@@ -25,6 +25,9 @@ from hbn_foundation.recordings.timeline import Timeline, merged
 STILL_SECONDS = 1.0
 """Seconds without a change in any channel that are a pause."""
 
+MOST_VOLTS = 1e15
+"""Samples beyond this are none: single precision overflows where they are squared."""
+
 CHUNK_SECONDS = 60.0
 """Seconds looked through at a time."""
 
@@ -86,6 +89,8 @@ class Recording:
     def read(self, start: int, stop: int, picks: list[int] | None = None) -> np.ndarray:
         """Read samples (C, stop − start) in volts of some columns of `channels`, by default all.
 
+        They are NaN where they cannot be voltages.
+
         Raises
         ------
         UnreadableRecording
@@ -107,6 +112,7 @@ class Recording:
             )
         factors = dict(zip(self.channels.picks, self.channels.factors, strict=True))
         samples *= np.array([[factors[pick]] for pick in picks])
+        samples[np.abs(samples) > MOST_VOLTS] = np.nan
         return samples
 
     def still(self) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ seconds of the process that started it, even if that is killed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -119,6 +120,7 @@ class _Pool:
     def __init__(self, function: Callable[[Any], Any], limits: Limits) -> None:
         self.function, self.limits = function, limits
         self.workers: list[_Worker] = []
+        atexit.register(self.close)  # before the modules that it needs are gone
 
     def run(
         self, tasks: Iterator[Any], n_workers: int
@@ -176,8 +178,9 @@ class _Pool:
 
     def close(self) -> None:
         """End all workers at once."""
-        for worker in self.workers:
-            worker.kill()
+        atexit.unregister(self.close)
+        while self.workers:
+            self.workers.pop().kill()
 
 
 class _Worker:

@@ -19,7 +19,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS, challenge_subjects, factor_table
 from hbn_foundation.labels.params import TrialParams
-from hbn_foundation.labels.splits import check_unseen
+from hbn_foundation.labels.splits import check_never_seen
 from hbn_foundation.labels.trials import recording_trials, usable_trials
 from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.timeline import Timeline
@@ -85,9 +85,10 @@ def local_score(
                 )
                 _check_answers(challenge, answers)
                 windows[f"predicted_{job.targets[challenge]}"] = answers.values
-                if invalid(windows, job.targets[challenge]) and challenge not in told:
+                problem = invalid(windows, job.targets[challenge])
+                if problem is not None and challenge not in told:
                     told.add(challenge)
-                    say(f"Challenge {challenge}: {invalid(windows, job.targets[challenge])}")
+                    say(f"Challenge {challenge}: {problem}")
                 parts[challenge].append(windows[job.columns(challenge)])
         noted = process.noted
     predictions = {number: _joined(tables, job.columns(number)) for number, tables in parts.items()}
@@ -207,14 +208,11 @@ def of_subjects(
     if params.subjects == "all":
         return recordings
     held_out = splits.loc[splits["split"] == params.subjects, "subject"].astype(str)
-    kinds = ["training_subjects"]
-    if params.subjects == "validation":
+    validating = params.subjects == "validation"
+    if validating:
         say("Validation subjects are scored: they chose the best epoch, so the score flatters")
-    else:
-        kinds.append("validation_subjects")
     for metadata in models:
-        for kind in kinds:
-            check_unseen(metadata.get(kind, ()), held_out)
+        check_never_seen(metadata, () if validating else held_out, held_out)
     chosen = recordings[recordings["subject"].isin(held_out)]
     if chosen.empty:
         raise UserError(

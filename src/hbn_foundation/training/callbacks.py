@@ -14,11 +14,10 @@ import lightning
 import lightning.pytorch.callbacks
 import torch
 
-from hbn_foundation.progress import say
+from hbn_foundation.progress import duration, say
 from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, METADATA, damage, epochs_in
-from hbn_foundation.training.supervision.display import duration
 from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link

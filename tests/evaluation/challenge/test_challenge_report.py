@@ -38,6 +38,9 @@ from hbn_foundation.evaluation.challenge.response_time_report import (
 )
 from hbn_foundation.evaluation.challenge.subjects import subject_predictions
 from hbn_foundation.evaluation.challenge.wording import number, verdict_text
+from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
+from hbn_foundation.signals.store import store_from_arrays
 
 PARAMS = ResponseTimeEvaluationParams(
     bootstraps=60, baselines=("constant", "median", "age_sex", "band_power")
@@ -246,6 +249,18 @@ def test_example_trials_are_those_at_the_quartiles_of_the_error(planted):
     at = np.abs(time - first["rt"]) < 0.1
     microvolts = 10  # a stored unit of this store
     assert 4 * microvolts > signals[4, at].mean() > 1.5 * microvolts > signals[5, at].mean()
+
+
+def test_an_example_shows_nothing_beyond_a_gap(tmp_path):
+    timeline = Timeline(100.0, (Stretch(0, 600, 0.0), Stretch(600, 1500, 20.0)), (Segment(0, 350),))
+    row = {"recording": "sub-1_task-a", "subject": "1", "timeline": timeline}
+    names = list(DIRECTIONS_10_20)
+    signal = np.random.default_rng(0).normal(size=(1500, len(names)))
+    positions = np.array([DIRECTIONS_10_20[name] for name in names])
+    store = store_from_arrays(tmp_path / "store", [(row, signal)], names, positions, sfreq=100.0)
+    _, time, signals = trial_signals(store, "sub-1_task-a", 400)
+    assert (time[0], time[-1]) == (pytest.approx(0.0), pytest.approx(2.49))  # 350 to 599
+    assert signals.shape == (7, 250)
 
 
 def test_more_windows_make_the_error_smaller():

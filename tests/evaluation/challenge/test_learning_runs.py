@@ -93,6 +93,15 @@ def test_subsets_are_nested_and_the_test_stays(training, shares, seed):
     assert set(first["subject"]) == set(parts[0][1]["subject"])  # whatever the order of the rows
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_every_subset_has_subjects_of_every_class(seed):
+    names = [f"s{n:02}" for n in range(20)]
+    splits = pd.DataFrame({"subject": names, "split": "train"})
+    classes = pd.Series(["a"] * 2 + ["b"] * 18, index=names)
+    for _, part in nested_splits(splits, splits, (0.1, 0.3, 1.0), seed, classes):
+        assert classes[part["subject"]].nunique() == 2
+
+
 def test_subjects_without_windows_count_for_nothing():
     splits = pd.DataFrame({"subject": ["a", "b", "c"], "split": ["train"] * 3})
     ((share, part),) = nested_splits(splits, pd.DataFrame({"subject": ["a", "c"]}), (0.1,), 0)

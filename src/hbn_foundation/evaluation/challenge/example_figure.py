@@ -112,8 +112,10 @@ def trial_signals(
             column = int(good[int(np.argmax(cosines[:, place]))])
             own = store.channel_names[columns[column]]
             found.setdefault(column, name if own == name else f"{name} ({own})")
-    first = max(0, start - round(BEFORE * store.sfreq))
-    last = start + round((RANGE[1] - RANGE[0] + 0.1) * store.sfreq)
+    # nothing beyond a gap or of a bad segment
+    ((low, high),) = store.range_of(np.array([row]), np.array([start]))
+    first = max(low, start - round(BEFORE * store.sfreq))
+    last = min(start + round((RANGE[1] - RANGE[0] + 0.1) * store.sfreq), high)
     piece = np.asarray(store.signal(row)[first:last], np.float32) * store.scales(row) * 1e6
     time = RANGE[0] + (first - start + np.arange(len(piece))) / store.sfreq
     return list(found.values()), time, piece[:, list(found)].T

@@ -16,7 +16,6 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
@@ -43,6 +42,7 @@ from hbn_foundation.evaluation.side_by_side import (
 )
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import check_reported
+from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning.extras import Extras
@@ -219,8 +219,10 @@ def list_runs(
         *(group.model_dump(mode="json") for group in recipe[:5]),
     )
     runs = []
+    subjects = data.splits["subject"].astype(str).tolist()
+    classes = joined(class_strata(subjects, data.participants, [recipe.label]))
     for seed in params.seeds:
-        for share, splits in nested_splits(data.splits, data.windows, params.shares, seed):
+        for share, splits in nested_splits(data.splits, data.windows, params.shares, seed, classes):
             n_subjects = int((splits["split"] == "train").sum())
             trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
             runs.append(
@@ -241,7 +243,11 @@ def lengthened(trainer: FineTuningParams, share: float) -> FineTuningParams:
 
 
 def nested_splits(
-    splits: pd.DataFrame, windows: pd.DataFrame, shares: Sequence[float], seed: int
+    splits: pd.DataFrame,
+    windows: pd.DataFrame,
+    shares: Sequence[float],
+    seed: int,
+    classes: pd.Series | None = None,
 ) -> list[tuple[float, pd.DataFrame]]:
     """Take all but a share of the training subjects out of the splits, each share in the next.
 
@@ -256,6 +262,8 @@ def nested_splits(
         shares that give as many the first.
     seed
         Draws the order in which subjects join.
+    classes
+        Of each subject, indexed by subject: each share has some of all. None: they have none.
 
     Returns
     -------
@@ -270,7 +278,8 @@ def nested_splits(
             f"learning curve: {len(training)} training subjects have windows; expected {FEWEST} "
             "or more"
         )
-    order = np.random.default_rng(seed).permutation(training)
+    own = pd.Series("all", index=training) if classes is None else classes.loc[training]
+    order = spread_order(own, seed)
     counts = {max(FEWEST, round(share * len(order))) for share in shares}
     return [
         (

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from hbn_foundation.errors import UserError
 
-SIMULATED = "simulated"
 OOM_EVALUATION = "oom_evaluation"
 FOREVER = 10**9  # seconds
 
