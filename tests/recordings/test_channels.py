@@ -227,6 +227,25 @@ def test_eye_electrodes_and_other_signals_are_no_eeg(tmp_path):
     assert found.positions_from == "template 10-05"
 
 
+@pytest.mark.parametrize(
+    ("named", "others", "units"),
+    [
+        ("EEG {}-Ref", [f"POL X{i}" for i in range(1, 9)] + ["POL $A1", "EEG Mark1"], None),
+        ("EEG.{}", ["CQ.Fz", "CQ.Cz", "MOT.Q0", "EQ.Rate", "EEG.Counter", "EEG.RawCq"], None),
+        ("{}", ["COUNTER", "TIME_STAMP_s", "CQ_Fz", "CQ_Cz", "RAW_CQ", "INTERPOLATED"], None),
+        ("{}", ["a", "b", "c", "d", "e"], ["%", "bpm", "DegC", "mmHg", "l/min"]),
+    ],
+)
+def test_what_names_or_units_call_something_else_is_no_eeg(tmp_path, named, others, units):
+    eeg = [named.format(name) for name in ("Fz", "Cz", "Pz")]
+    path = edf(tmp_path, [*eeg, *others], ["uV"] * 3 + (units or ["uV"] * len(others)))
+    found = channels(tmp_path, path)
+    assert found.names == ["Fz", "Cz", "Pz"]
+    assert found.unknown == others
+    with pytest.raises(UnreadableRecording, match="no EEG channel: by their names or units all"):
+        channels(tmp_path, edf(tmp_path, ["SpO2", "x"], ["%", "bpm"]))
+
+
 def test_a_few_numbers_are_those_of_a_net_where_the_maker_is_told(tmp_path):
     path = edf(tmp_path, ["E11", "E22", "E62"])
     with pytest.raises(UnreadableRecording, match="no positions for 3 of 3"):
@@ -256,7 +275,7 @@ def test_most_channels_need_a_position(tmp_path):
     assert channels(tmp_path, path).unknown == ["a", "b"]
 
 
-@pytest.mark.parametrize("written", ["", ".V", "UV", "uV"])
+@pytest.mark.parametrize("written", ["", ".V", "UV", "uV", "microV"])
 def test_units_that_the_file_lacks_come_from_channels_tsv(tmp_path, written):
     path = edf(tmp_path, NAMES[:10], [written] * 10)
     rows = "".join(f"{name}\tEEG\tµV\n" for name in NAMES[:10])
@@ -282,3 +301,29 @@ def test_a_unit_whose_first_sign_was_lost_is_taken_for_microvolts(tmp_path):
     quality = clean_recording(row(tmp_path, path), CleaningParams(), tmp_path / "out.npy").quality
     assert quality["note"] == "unit '.V' of the file taken for µV"
     assert 1 < quality["amplitude_uv"] < 50
+
+
+def test_a_micro_sign_in_utf_8_is_one(tmp_path):
+    path = edf(tmp_path, NAMES[:10], ["__V"] * 10)
+    path.write_bytes(path.read_bytes().replace(b"__V ", "µV ".encode()))
+    found = channels(tmp_path, path)
+    assert found.factors == pytest.approx(1e-6)
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit", "factor", "note"),
+    [
+        (1.0, "µV", 1.0, ""),
+        (1e-6, "V", 1e6, "unit of channels.tsv: V"),
+        (1e-3, "mV", 1e3, "unit of channels.tsv: mV"),
+        (1.0, "V", 1.0, "channels.tsv has the unit V: by their amplitude signals are in µV"),
+    ],
+)
+def test_units_of_eeglab_files_come_from_channels_tsv(tmp_path, signal, scale, unit, factor, note):
+    path = write(raw_array(signal * scale, SFREQ), bids_file(tmp_path, ".set"))
+    rows = "".join(f"{name}\tEEG\t{unit}\n" for name in NAMES)
+    path.with_name("sub-1_task-rest_channels.tsv").write_text("name\ttype\tunits\n" + rows)
+    found = channels(tmp_path, path)
+    assert found.factors == pytest.approx(factor)
+    assert "; ".join(found.notes) == note

@@ -139,6 +139,7 @@ def test_names_of_a_sidecar_match_in_other_writings():
     own = ["EEG Fz-Ref", "EEG T3-Ref", "ch01", "EEG 002", "EOG L"]
     other = ["T7", "FZ", "Ch1", "EEG002", "eog_l", "nothing"]
     assert match_names(own, other) == {0: 1, 1: 0, 2: 2, 3: 3, 4: 4}
+    assert match_names(["EEG N1-REF", "EEG N2-REF"], ["n2", "n1"]) == {0: 1, 1: 0}
     assert match_names(["Fz-A1", "Fz-A2"], ["Fz"]) == {}
 
 

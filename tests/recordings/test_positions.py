@@ -162,6 +162,16 @@ def test_positions_in_the_file_come_next(place, cap):
     assert any("positions in the file" in note for note in places.notes)
 
 
+def test_a_row_of_zeros_is_no_position(place, cap):
+    names = mne.channels.make_standard_montage(CAP).ch_names
+    points = cap.copy()
+    points[::3] = 0.0
+    places = place(points, names, **declared("CapTrak"))
+    expected = np.where(points.any(axis=1), "electrodes.tsv", "template 10-05")
+    assert places.sources == expected.tolist()
+    assert off(places, cap) < 15  # the caps' templates differ by as much
+
+
 def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
     place(cap, [f"x{i}" for i in range(16)])
     path, names = "sub-1/eeg/sub-1_task-rest_eeg.edf", ["a", "b"]
@@ -171,6 +181,7 @@ def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
         (b"name\tx\ty\nCz\t0\t0\n", "expected columns name, x, y, z"),
         (b"\xff\xfea", "no text"),
         (b"name\tx\ty\tz\na\tfar\t0\t0\n", "no coordinates: far"),
+        (b"name\tx\ty\tz\na\t1\t1\tn/a\nb\t0\t0\t0\n", "has x, y and z of no channel"),
     ):
         if content is not None:
             file.write_bytes(content)

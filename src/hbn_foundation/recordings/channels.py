@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from hbn_foundation.bids_names import sidecar
-from hbn_foundation.recordings.edf import read_edf_header
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import (
     PREFIX,
@@ -21,11 +20,13 @@ from hbn_foundation.recordings.montage import (
     match_names,
 )
 from hbn_foundation.recordings.positions import Places, place_electrodes
+from hbn_foundation.recordings.units import header_units, volt_factors
 from hbn_foundation.sidecars import UnreadableSidecar, inherited_json, read_table
 
 NOT_EEG = re.compile(
     r"([HV]?E[OM]G|E[CK]G|CHIN|RESP|FLOW|NASAL|SNORE|THOR|ABD|CHEST|SPO2|SAO2|PULSE|PLETH|TEMP|"
-    r"GSR|EDA|EXG|ERG|LEG|POSITION|PHOTIC|STI|TRIG|STATUS|MARKER|EVENT|DC\d|ACC|GYR|AUX|ROC|LOC)",
+    r"GSR|EDA|EXG|ERG|LEG|POSITION|PHOTIC|STI|TRIG|STATUS|MARK|EVENT|DC\d|ACC|GYR|AUX|ROC|LOC|"
+    r"(\w+_)?(COUNTER|TIME_?STAMP|CQ|BATTERY)|INTERPOLATED)",
     re.IGNORECASE,
 )
 """How names of what is recorded beside EEG begin."""
@@ -33,10 +34,10 @@ NOT_EEG = re.compile(
 EYE = re.compile(r"E[12](?!\d)", re.IGNORECASE)
 """Electrodes beside the eyes, where no others are called E and a number."""
 
+TYPED = re.compile(r"EEG[\s_:.\-]+", re.IGNORECASE)
+"""How names of EEG begin where names tell what is recorded."""
+
 MOST_NAMED = 6
-UNITS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9}
-READ_AS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
-"""Units of EDF and BDF that MNE knows, in volts; it takes all others for volts."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def eeg_channels(
     maker = _maker(info, path)
     names = [name.strip() for name in raw.ch_names]
     rows = _channel_table(root, path, names, maker, notes)
-    all_eeg = _electrodes(raw, names, rows, maker)
+    units = header_units(raw, root, path)
+    all_eeg = _electrodes(raw, names, rows, maker, units)
     eeg, places = _placed(raw, [e for e in all_eeg if not e.other], root, path, bipolar, notes)
     notes += places.notes
     _check_most_placed(eeg, places, notes)
@@ -122,7 +124,10 @@ def eeg_channels(
         bad={name: e.bad for name, (e, _) in zip(channel_names, kept, strict=True) if e.bad},
         notes=notes,
         positions_from=_sources([places.sources[i] for _, i in kept]),
-        factors=_factors(raw, root, path, [e for e, _ in kept], notes),
+        factors=volt_factors(
+            *(raw, path, units, [e.pick for e, _ in kept], [e.given for e, _ in kept]),
+            *([e.row.get("units", "") for e, _ in kept], notes),
+        ),
     )
 
 
@@ -161,7 +166,8 @@ def _placed(
 class _Electrode:
     """A channel that is EEG by its type, at column `pick` of the file.
 
-    It is `other` where only the file calls it EEG, as it does all channels, and its name does not.
+    It is `other` where only the file calls it EEG, as it does all channels, and its name or unit
+    does not.
     """
 
     pick: int
@@ -223,9 +229,16 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _electrodes(
-    raw: Any, names: Sequence[str], rows: Mapping[int, Mapping[str, str]], maker: str
+    raw: Any,
+    names: Sequence[str],
+    rows: Mapping[int, Mapping[str, str]],
+    maker: str,
+    units: Sequence[str],
 ) -> list[_Electrode]:
-    """Pick the channels that channels.tsv, else the file, calls EEG."""
+    """Pick the channels that channels.tsv, else the file, calls EEG.
+
+    Where names begin with a type, as in EDF+ (``EEG Fz-Ref``, ``POL X1``), only those of EEG do.
+    """
     types = [kind.upper() for kind in raw.get_channel_types()]
     picks = [i for i, kind in enumerate(types) if (_kind(rows.get(i, {})) or kind) == "EEG"]
     if not picks:
@@ -236,7 +249,16 @@ def _electrodes(
     canonical = canonical_names(given, maker)
     plain = [PREFIX.sub("", name) for name in given]
     eyes = not any(re.match(r"E0*([3-9]|\d\d)", name, re.IGNORECASE) for name in plain)
-    other = [bool(NOT_EEG.match(name) or (eyes and EYE.match(name))) for name in plain]
+    typed = any(TYPED.match(given[i]) for i, name in enumerate(canonical) if name is not None)
+    other = [
+        bool(
+            NOT_EEG.match(name)
+            or (eyes and EYE.match(name))
+            or (typed and not TYPED.match(own))
+            or (units and units[pick] and "v" not in units[pick].lower())
+        )
+        for pick, own, name in zip(picks, given, plain, strict=True)
+    ]
     electrodes = []
     for i, (pick, own, name) in enumerate(zip(picks, given, canonical, strict=True)):
         row = rows.get(pick, {})
@@ -285,7 +307,9 @@ def _midpoints(
 
 def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequence[str]) -> None:
     unplaced = [e.given for e, source in zip(eeg, places.sources, strict=True) if not source]
-    if 2 * len(unplaced) > len(eeg) or not eeg:
+    if not eeg:
+        raise UnreadableRecording("no EEG channel: by their names or units all are other signals")
+    if 2 * len(unplaced) > len(eeg):
         reasons = "; ".join(notes)
         raise UnreadableRecording(
             f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({_some(unplaced)}): "
@@ -304,43 +328,3 @@ def _sources(sources: Sequence[str]) -> str:
     """Put what the positions come from in words, with the numbers where there are several."""
     counts = Counter(sources).most_common()
     return ", ".join(name if len(counts) == 1 else f"{name} ({n})" for name, n in counts)
-
-
-def _factors(
-    raw: Any, root: str | Path, path: str, electrodes: Sequence[_Electrode], notes: list[str]
-) -> np.ndarray:
-    """(C,) what the reader's numbers are multiplied by to be volts.
-
-    EDF and BDF files name a unit for each channel, and MNE takes those it does not know for
-    volts. Other formats have their unit.
-    """
-    factors = np.ones(len(electrodes))
-    if not path.lower().endswith((".edf", ".bdf")):
-        return factors
-    header = read_edf_header(Path(root, path))
-    units = [header.units[signal] for signal in header.channels]
-    if len(units) != len(raw.ch_names):
-        return factors
-    unknown, mangled = [], set()
-    for i, electrode in enumerate(electrodes):
-        written = units[electrode.pick]
-        true = _in_volts(written)
-        if true is None:
-            true = _in_volts(electrode.row.get("units", ""))
-        if true is None and re.fullmatch(r"[^A-Za-z0-9\s]V", written):
-            true = 1e-6
-            mangled.add(written)
-        unknown += [electrode.given] if true is None else []
-        factors[i] = 1.0 if true is None else true / READ_AS.get(written, 1.0)
-    notes += [f"unit {written!r} of the file taken for µV" for written in sorted(mangled)]
-    if unknown:
-        notes.append(
-            f"neither the file nor channels.tsv has a unit for {_some(unknown)}: taken for volts"
-        )
-    return factors
-
-
-def _in_volts(unit: str) -> float | None:
-    """Volts in a unit, however its µ is written; None for no unit of voltage."""
-    text = re.sub(r"^(µ|μ|\x83\xca|micro)", "u", unit.strip().lower())
-    return UNITS.get(re.sub(r"volts?$", "v", text))

@@ -85,6 +85,8 @@ def measured_electrodes(
         if not places:
             notes.append(f"{file.name} names no channel of the file: no positions from it")
         if not there(points).any():
+            if places:
+                notes.append(f"{file.name} has x, y and z of no channel: no positions from it")
             continue
         landmarks = {row["name"]: numbers[i].tolist() for i, row in enumerate(rows)}
         return _in_head_coordinates(points, landmarks, file, root, path, notes)
@@ -115,7 +117,8 @@ def _numbers(
                 strange.append(cell)
     beyond = ~there(numbers) & ~np.isnan(numbers).any(axis=1)
     strange += [" ".join(cells[i]) for i in np.flatnonzero(beyond).tolist()]
-    numbers[~there(numbers)] = np.nan
+    # a row of zeros is what some exports write for no position
+    numbers[~there(numbers) | ~numbers.any(axis=1)] = np.nan
     return numbers, strange
 
 

@@ -99,7 +99,8 @@ def match_names(own: Sequence[str], other: Sequence[str], maker: str = "") -> di
     """Match the names of a recording's channels with those of a sidecar.
 
     Names match as they stand, else by their canonical names, else without ``EEG``, punctuation,
-    leading zeros and capitals; the last two only where no other name of either list is like them.
+    leading zeros and capitals, else without their reference, too; all but the first only where no
+    other name of either list is like them.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def match_names(own: Sequence[str], other: Sequence[str], maker: str = "") -> di
     """
     places = {name.strip(): place for place, name in reversed(list(enumerate(other)))}
     matched = {i: places[name.strip()] for i, name in enumerate(own) if name.strip() in places}
-    for keys in (canonical_names, _plain_names):
+    for keys in (canonical_names, _plain_names, _unreferenced_names):
         first, second = (
             _unique(keys(names, maker), taken)
             for names, taken in ((own, matched.keys()), (other, matched.values()))
@@ -121,6 +122,11 @@ def _plain_names(names: Sequence[str], maker: str) -> list[str | None]:
     plain = [re.sub(r"[\W_]+", "", name).upper() for name in names]
     bare = [re.sub(r"^EEG(?=.)", "", name) for name in plain]
     return [re.sub(r"(?<!\d)0+(?=\d)", "", name) or None for name in bare]
+
+
+def _unreferenced_names(names: Sequence[str], maker: str) -> list[str | None]:
+    bare = [REFERENCE.sub("", PREFIX.sub("", name.strip())) for name in names]
+    return _plain_names(bare, maker)
 
 
 def _unique(keys: Sequence[str | None], taken: Collection[int]) -> dict[str, int]:

@@ -1,0 +1,118 @@
+"""Tell in which unit the channels of a recording are, by their file and by channels.tsv."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hbn_foundation.recordings.edf import read_edf_header
+
+UNITS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9}
+READ_AS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
+"""Units of EDF and BDF that MNE knows, in volts; it takes all others for volts."""
+
+USUAL_UV = 15.0
+"""Usual amplitude of EEG in µV, to tell units apart that differ by a thousand."""
+
+MOST_NAMED = 6
+
+
+def header_units(raw: Any, root: str | Path, path: str) -> list[str]:
+    """Return the unit of each channel of an EDF or BDF file as its header has it.
+
+    Other formats have one unit, and the list is empty.
+    """
+    if not path.lower().endswith((".edf", ".bdf")):
+        return []
+    header = read_edf_header(Path(root, path))
+    units = [header.units[signal] for signal in header.channels]
+    return units if len(units) == len(raw.ch_names) else []
+
+
+def volt_factors(
+    raw: Any,
+    path: str,
+    units: Sequence[str],
+    picks: Sequence[int],
+    names: Sequence[str],
+    declared: Sequence[str],
+    notes: list[str],
+) -> np.ndarray:
+    """Find what the reader's numbers are multiplied by to be volts.
+
+    EDF and BDF files name a unit for each channel, and MNE takes those it does not know for
+    volts. EEGLAB files name none, and MNE takes them for µV. Other formats have their unit.
+
+    Parameters
+    ----------
+    raw, path
+        The recording, and its file's name.
+    units
+        Of all channels, as `header_units` gives them.
+    picks, names, declared
+        Column, name and unit by channels.tsv ("" for none) of each of the C channels asked for.
+    notes
+        What was guessed is added here.
+
+    Returns
+    -------
+    (C,) array
+    """
+    if path.lower().endswith(".set"):
+        return _by_amplitude(raw, picks, declared, notes)
+    factors = np.ones(len(picks))
+    if not units:
+        return factors
+    unknown, mangled = [], set()
+    for i, (pick, name, said) in enumerate(zip(picks, names, declared, strict=True)):
+        written = units[pick]
+        true = _in_volts(written)
+        if true is None:
+            true = _in_volts(said)
+        if true is None and re.fullmatch(r"[^A-Za-z0-9\s]V", written):
+            true = 1e-6
+            mangled.add(written)
+        unknown += [name] if true is None else []
+        factors[i] = 1.0 if true is None else true / READ_AS.get(written, 1.0)
+    notes += [f"unit {written!r} of the file taken for µV" for written in sorted(mangled)]
+    if unknown:
+        some = ", ".join(unknown[:MOST_NAMED]) + (", …" if len(unknown) > MOST_NAMED else "")
+        notes.append(f"neither the file nor channels.tsv has a unit for {some}: taken for volts")
+    return factors
+
+
+def _by_amplitude(
+    raw: Any, picks: Sequence[int], declared: Sequence[str], notes: list[str]
+) -> np.ndarray:
+    """(C,) factors of a file without units: those of channels.tsv, unless µV is more likely.
+
+    Tables say V of signals in µV often enough, so that the amplitude decides.
+    """
+    factors = np.array([_in_volts(unit) or 1e-6 for unit in declared]) / 1e-6
+    if (factors == 1).all():
+        return factors
+    sfreq = raw.info["sfreq"]
+    stop = min(int(raw.n_times), round(60 * sfreq))
+    samples = raw.get_data(picks=list(picks), stop=stop, verbose="ERROR")
+    lag = max(round(0.05 * sfreq), 1)  # differences have no drift
+    change = np.abs(samples[:, lag:] - samples[:, :-lag]) * 1e6
+    as_said, as_read = (np.nanmedian(change * f) for f in (factors[:, None], 1.0))
+    said = ", ".join(sorted({unit for unit in declared if unit}))
+    if as_read > 0 and abs(np.log(as_read / USUAL_UV)) < abs(np.log(as_said / USUAL_UV)):
+        notes.append(f"channels.tsv has the unit {said}: by their amplitude signals are in µV")
+        return np.ones(len(picks))
+    notes.append(f"unit of channels.tsv: {said}")
+    return factors
+
+
+def _in_volts(unit: str) -> float | None:
+    """Volts in a unit, however its µ is written; None for no unit of voltage."""
+    with contextlib.suppress(UnicodeError):  # UTF-8 in a header that is read as latin-1
+        unit = unit.encode("latin-1").decode("utf-8")
+    text = re.sub(r"^(µ|μ|\x83\xca|micro)", "u", unit.strip().lower())
+    return UNITS.get(re.sub(r"volts?$", "v", text))
