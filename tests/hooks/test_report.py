@@ -1,9 +1,13 @@
 """What a run says at its end works as it is written."""
 
+import shlex
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DataCatalog, MemoryDataset
 
 from hbn_foundation.hooks.report import next_command
@@ -28,10 +32,24 @@ def following(pipeline, catalog=None, saved=None, **more):
 
 
 def test_environment_and_parameters_go_on():
-    given = {"env": "mine", "runtime_params": {"ingestion": {"source": {"root": "/a b"}}}}
+    asked = {"env": "mine", "runtime_params": {"ingestion": {"source": {"root": "/a b"}}}}
     line = "kedro run --pipeline foundation --env mine --params 'ingestion.source.root=/a b'"
-    assert following("ingestion", **given) == line
-    assert following("foundation", **given) == "kedro viz run --env mine"
+    assert following("ingestion", **asked) == line
+    viz = "kedro viz run --env mine --include-hooks --params 'ingestion.source.root=/a b'"
+    assert following("foundation", **asked) == viz
+    saved = {"submission": "x.zip"}
+    score = "hbn-foundation score x.zip --bids-root '/a b'"
+    assert following("submission", saved=saved, **asked) == score
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.sampled_from(["1e3", "007", "null", "a b"])
+
+
+@given(value=VALUES)
+def test_values_of_parameters_are_read_back_as_they_were(value):
+    written = following("ingestion", runtime_params={"a": {"b": value}})
+    words = shlex.split(written)[2:]
+    assert kedro_run.make_context("run", words).params["params"] == {"a": {"b": value}}
 
 
 def test_challenges_go_on_to_what_works():
@@ -49,7 +67,10 @@ def test_challenges_go_on_to_what_works():
     ],
 )
 def test_no_submission_is_suggested_of_models_that_are_none(catalog):
-    assert following("challenge2", catalog, env="factors") == "kedro viz run --env factors"
+    assert (
+        following("challenge2", catalog, env="factors")
+        == "kedro viz run --env factors --include-hooks"
+    )
 
 
 def test_real_paths_are_named():

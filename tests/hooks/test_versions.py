@@ -237,6 +237,27 @@ def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
     assert caplog.text.count("to go on: ") == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "finished", "expected"),
+    [
+        ({"node_names": ["a", "b"]}, 0, "--nodes a,b"),
+        ({"node_names": ["a", "b"]}, 1, "--nodes b"),
+        ({"load_versions": {"first": "2020"}}, 0, "--load-versions first:2020"),
+        ({"to_outputs": ["third"]}, 1, "--from-nodes b --to-outputs third"),
+    ],
+)
+def test_stopped_run_goes_on_with_what_it_was_asked_for(asked, finished, expected):
+    pipeline = Pipeline(
+        [node(double, "first", "second", name="a"), node(double, "second", "third", name="b")]
+    )
+    report = RunReport()
+    report.before_pipeline_run(run_params={"pipeline_names": ["x"], **asked}, pipeline=pipeline)
+    for done in pipeline.nodes[:finished]:
+        report.before_node_run(node=done)
+        report.after_node_run(node=done)
+    assert report.again() == f"kedro run --pipeline x {expected}"
+
+
 def test_missing_input_is_one_line(tmp_path, chain):
     with pytest.raises(UserError, match=r"first: nothing saved yet at .*a node that makes it"):
         start(RunVersions(), chain, catalog_of(tmp_path, RUN_ID), tmp_path)

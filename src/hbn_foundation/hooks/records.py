@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DataCatalog
+from omegaconf import OmegaConf
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.params import dotted
@@ -173,6 +174,24 @@ def command(run_params: dict[str, Any], **changes: str) -> str:
     options = {"pipeline": ",".join(names), **changes, "env": run_params.get("env")}
     parts = ["kedro run"]
     parts += [f"--{key.replace('_', '-')} {value}" for key, value in options.items() if value]
+    return " ".join([*parts, *given_params(run_params)])
+
+
+def given_params(run_params: dict[str, Any]) -> list[str]:
+    """Write the option `--params` of a run, read back as the same values; none where it had none.
+
+    Parameters
+    ----------
+    run_params
+        As Kedro gives them.
+    """
     params = dotted(run_params.get("runtime_params") or {})
-    given = ",".join(f"{name}={value}" for name, value in params)
-    return " ".join([*parts, f"--params {shlex.quote(given)}"] if given else parts)
+    given = ",".join(f"{name}={_as_typed(value)}" for name, value in params)
+    return [f"--params {shlex.quote(given)}"] if given else []
+
+
+def _as_typed(value: Any) -> str:
+    """Write a value so that Kedro, which reads it by OmegaConf, takes it for the same."""
+    text = str(value)
+    read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
+    return text if read == {"value": value} else json.dumps(value)

@@ -1,6 +1,7 @@
 """What is said while a run goes and when it has ended."""
 
 import os
+import shlex
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -11,10 +12,14 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import mistake
-from hbn_foundation.hooks.records import command
+from hbn_foundation.hooks.records import command, given_params
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.params import dotted
 from hbn_foundation.progress import duration, say, working
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
+
+#: Options that choose what of a pipeline runs, by their names in what Kedro hands to hooks.
+CHOICES = ("from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags", "namespaces")
 
 
 class RunReport:
@@ -73,11 +78,14 @@ class RunReport:
 
     def again(self) -> str:
         """Write the command that goes on where the run stopped."""
-        options = {
-            name: ",".join(self._asked.get(name) or ())
-            for name in ("from_nodes", "to_nodes", "tags")
-        }
-        if self._finished:
+        options = {name: ",".join(self._asked.get(name) or ()) for name in CHOICES}
+        options["nodes"] = ",".join(self._asked.get("node_names") or ())
+        versions = self._asked.get("load_versions") or {}
+        options["load_versions"] = ",".join(f"{name}:{one}" for name, one in versions.items())
+        if self._finished and options["nodes"] and self._pipeline is not None:
+            waiting = [node for node in self._pipeline.nodes if node not in self._finished]
+            options["nodes"] = ",".join(node.name for node in waiting)
+        elif self._finished:
             options["from_nodes"] = self._waiting()
         return command(self._asked, **options)
 
@@ -131,7 +139,9 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
     if name == "challenge2" and _can_be_submitted(catalog):
         return command(run_params, pipeline="submission")
     if name == "submission" and "submission" in saved:
-        return f"hbn-foundation score {saved['submission']}{environment(run_params)}"
+        release = _root(run_params)
+        where = f" --bids-root {shlex.quote(release)}" if release else environment(run_params)
+        return f"hbn-foundation score {saved['submission']}{where}"
     curve = f"{name.removesuffix('_learning_curve')}.learning_curve"
     if name.endswith("_learning_curve") and curve in saved:
         challenge = name.removesuffix("_learning_curve")
@@ -142,7 +152,25 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
         return command(
             {**run_params, **params}, pipeline=challenge, from_nodes=f"{challenge}.report"
         )
-    return f"kedro viz run{environment(run_params)}"
+    return viz_command(run_params)
+
+
+def viz_command(run_params: dict[str, Any]) -> str:
+    """Write the command that shows the lineage in the folder that a run has written to.
+
+    The server finds that folder only where it runs the project's hooks.
+    """
+    root = _root(run_params)
+    chosen = {"runtime_params": {"ingestion": {"source": {"root": root}}} if root else {}}
+    hooks = " --include-hooks" if root or run_params.get("env") else ""
+    return " ".join([f"kedro viz run{environment(run_params)}{hooks}", *given_params(chosen)])
+
+
+def _root(run_params: dict[str, Any]) -> str | None:
+    """Return the BIDS root that `--params` gave."""
+    given = dict(dotted(run_params.get("runtime_params") or {}))
+    root = given.get("ingestion.source.root")
+    return None if root is None else str(root)
 
 
 def _has_factors(catalog: DataCatalog) -> bool:
