@@ -60,6 +60,8 @@ def _run(**options: Any) -> Any:
         if line is None:
             raise
         click.secho(f"Error: {line}", fg="red", err=True)
+        if (how := REPORT.once_mended()) is not None:
+            click.echo(how, err=True)
         sys.exit(1)
 
 

@@ -203,6 +203,7 @@ def test_nothing_is_cut_or_hidden_where_names_are_long(classes):
     predictions = predictions.assign(**{f"p({name})": random.random(200) for name in classes})
     confusion = confusion_figure(predictions)
     confusion.draw_without_rendering()
+    assert [label.get_text() for label in confusion.axes[0].get_yticklabels()] == classes
     for axes in confusion.axes:
         for text in (axes._left_title, axes.xaxis.label, *axes.get_yticklabels()):
             assert inside(text, confusion), text.get_text()

@@ -210,7 +210,7 @@ def test_inputs_of_two_runs_are_told(tmp_path, caplog):
     assert "Reading results of 2 runs: second of 2024" in caplog.text
 
 
-def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
+def test_stopped_run_tells_all_nodes_to_go_on_from(tmp_path, caplog):
     pipeline = Pipeline(
         [
             node(double, "first", "second", name="a"),
@@ -221,7 +221,8 @@ def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
     )
     report = RunReport()
     params = {"pipeline_names": ["x"], "env": "hbn", "runtime_params": {"a": {"b": 3}}}
-    report.before_pipeline_run(run_params={**params, "to_nodes": ["d"]}, pipeline=pipeline)
+    asked = {**params, "to_nodes": ["d"]}
+    report.before_pipeline_run(run_params=asked, pipeline=pipeline, catalog=DataCatalog())
     with caplog.at_level("INFO"):
         report.on_pipeline_error(error=ValueError())
         assert "--from-nodes" not in caplog.text
@@ -233,7 +234,14 @@ def test_stopped_run_tells_all_nodes_to_go_on_from(caplog):
         assert f"to go on: {again}" in caplog.text
         report.on_pipeline_error(error=UserError("no such label"))
         report.on_pipeline_error(error=TrainingStopped("stopped", 2))
-    assert "once that is mended, go on with --from-nodes b,c" in caplog.text
+    assert report.once_mended() is None  # nothing is in files yet
+    report.before_pipeline_run(
+        run_params=asked, pipeline=pipeline, catalog=catalog_of(tmp_path, RUN_ID)
+    )
+    assert report.once_mended() is None
+    report.before_node_run(node=pipeline.nodes[0])
+    report.after_node_run(node=pipeline.nodes[0])
+    assert report.once_mended().endswith("once that is mended, go on with --from-nodes b,c")
     assert caplog.text.count("to go on: ") == 1
 
 
@@ -251,7 +259,8 @@ def test_stopped_run_goes_on_with_what_it_was_asked_for(asked, finished, expecte
         [node(double, "first", "second", name="a"), node(double, "second", "third", name="b")]
     )
     report = RunReport()
-    report.before_pipeline_run(run_params={"pipeline_names": ["x"], **asked}, pipeline=pipeline)
+    asked = {"pipeline_names": ["x"], **asked}
+    report.before_pipeline_run(run_params=asked, pipeline=pipeline, catalog=DataCatalog())
     for done in pipeline.nodes[:finished]:
         report.before_node_run(node=done)
         report.after_node_run(node=done)

@@ -422,3 +422,13 @@ def test_eegmat_is_ingested_whole(eegmat_root, tmp_path):
     started = time.perf_counter()
     make(eegmat_root, tmp_path / "store")
     assert time.perf_counter() - started < 2
+
+
+def test_what_cannot_be_used_is_told_with_its_reason(root, tmp_path, caplog):
+    bids_file(root, ".edf", "2").write_bytes(b"")
+    for _ in range(2):  # a reason that is known from before, too
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            make(root, tmp_path / "store", max_failed_share=0.3)
+        assert "1 cannot be used: sub-2_task-" in caplog.text
+        assert "empty file" in caplog.text

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LONGEST = 32  # letters of a class: room for the names of tasks
+
 
 def confusion_figure(
     predictions: pd.DataFrame, title: str = "What the frozen probe answers"
@@ -55,7 +57,7 @@ def confusion_figure(
 
 
 def _short(names: list[str]) -> list[str]:
-    return [name if len(name) < 22 else f"{name[:20]}…" for name in names]
+    return [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
 
 
 def _rotation(names: list[str]) -> int:

@@ -12,11 +12,11 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import mistake
+from hbn_foundation.hooks.missing import versioned
 from hbn_foundation.hooks.records import command, given_params
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import duration, say, working
-from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
 #: Options that choose what of a pipeline runs, by their names in what Kedro hands to hooks.
 CHOICES = ("from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags", "namespaces")
@@ -30,13 +30,17 @@ class RunReport:
         self._done = 0
         self._pipeline: Pipeline | None = None
         self._finished: set[Node] = set()
+        self._catalog: DataCatalog | None = None
         self._asked: dict[str, Any] = {}
         self._node = ""
         self._pulse = ExitStack()
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
         """Count the nodes."""
+        self._catalog = catalog
         self._done, self._pipeline, self._finished = 0, pipeline, set()
         self._asked = run_params
         self._pulse = ExitStack()
@@ -67,14 +71,19 @@ class RunReport:
     def on_pipeline_error(self, error: Exception) -> None:
         """Tell how to go on where the run stopped; who stopped it is told so in one line."""
         self._pulse.close()
-        found = mistake(error)
-        if not self._finished or isinstance(found, TrainingStopped):
-            return
-        if found is None:
+        if self._finished and mistake(error) is None:
             say(f"What is done is kept; to go on: {self.again()}")
-        else:  # it stays a mistake until it is mended: the same command would fail again
-            nodes = self._waiting()
-            say(f"What is done is kept; once that is mended, go on with --from-nodes {nodes}")
+
+    def once_mended(self) -> str | None:
+        """Tell how to go on after a mistake, which fails again until it is mended.
+
+        None where nothing was saved by then.
+        """
+        made = {name for node in self._finished for name in node.outputs}
+        if self._catalog is None or not any(versioned(self._catalog, name) for name in made):
+            return None
+        nodes = self._waiting()
+        return f"What is done is kept; once that is mended, go on with --from-nodes {nodes}"
 
     def again(self) -> str:
         """Write the command that goes on where the run stopped."""
@@ -106,13 +115,13 @@ class RunReport:
     ) -> None:
         """List the files that this run made, and the next command."""
         self._pulse.close()
-        say("Results:")
         made = {name: catalog.get(name) for name in sorted(pipeline.all_outputs())}
         saved = {
             name: os.path.relpath(str(dataset._get_load_path()), run_params["project_path"])
             for name, dataset in made.items()
             if isinstance(dataset, AbstractVersionedDataset)
         }
+        say("Results:" if saved else "Results: none to be saved")
         width = max(map(len, saved), default=0)
         for name, path in saved.items():
             say(f"  {name:{width}} {path}")

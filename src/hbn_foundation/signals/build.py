@@ -102,7 +102,7 @@ def build_store(
     (path / FAILED).unlink(missing_ok=True)
     say(
         f"{path}: {len(tasks) - tally.n_failed_now} recordings cleaned, {n_known} known from "
-        f"before, {len(tally.failures)} cannot be used"
+        f"before, {len(tally.failures)} cannot be used{tally.reasons()}"
     )
     _say_left_out(frame)
     return SignalStore.from_table(index, frame, metadata)
@@ -178,12 +178,16 @@ class _Tally:
         else:
             of = f"the first {self._n_seen} recordings ({self._n} in all)"
         limit = f", more than max_failed_share = {self._share:g} allows"
-        first = "; ".join(self.failures[:REASONS_SHOWN])
-        more = "; …" if n_failed > REASONS_SHOWN else ""
         return (
-            f"{n_failed} of {of} cannot be used{limit if n_failed < self._n else ''}: "
-            f"{first}{more}; see {self._failed_file}"
+            f"{n_failed} of {of} cannot be used{limit if n_failed < self._n else ''}"
+            f"{self.reasons()}; see {self._failed_file}"
         )
+
+    def reasons(self) -> str:
+        """Tell why the first ones cannot be used; nothing where all can."""
+        first = "; ".join(self.failures[:REASONS_SHOWN])
+        more = "; …" if len(self.failures) > REASONS_SHOWN else ""
+        return f": {first}{more}" if first else ""
 
 
 def _results(
