@@ -9,6 +9,8 @@ import codecs
 import csv
 import io
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -93,10 +95,17 @@ def _encoding(content: bytes) -> str:
     return "latin-1"
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     """Read a tab-separated table with a header.
 
     Without a tab in its header, a table separated by semicolons or commas is read as that.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Names that are meant by columns in another case, too: `onset` by ``Onset``.
 
     Raises
     ------
@@ -121,7 +130,8 @@ def read_table(path: Path) -> Table:
             raise UnreadableSidecar(f"{path.name}: not a tab-separated table ({error})") from error
     if not cells:
         return Table([], [], [*notes, f"{path.name} is empty"])
-    columns, *body = cells
+    header_cells, *body = cells
+    columns = _in_case(header_cells, columns)
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
         notes.append(f"{path.name} names {', '.join(twice)} twice: the first column counts")
@@ -131,6 +141,20 @@ def read_table(path: Path) -> Table:
     places = {name: columns.index(name) for name in columns if name}
     rows = [{n: row[i] if i < len(row) else "" for n, i in places.items()} for row in body]
     return Table(list(places), rows, notes)
+
+
+def _in_case(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Write names as they are wanted, unless a column has that very name."""
+    meant = {name.lower(): name for name in wanted if name not in names}
+    return [meant.get(name.lower(), name) for name in names]
+
+
+def number(text: object) -> float:
+    """Read a number with a decimal point or comma; NaN where the text is none."""
+    try:
+        return float(str(text).replace(",", "."))
+    except ValueError:
+        return math.nan
 
 
 def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:

@@ -87,19 +87,30 @@ def test_a_column_of_another_name_may_name_the_subjects(tmp_path, caplog):
 
 
 def test_numbers_are_read_as_people_write_them_or_named(tmp_path, caplog):
-    ages = ["8,5", "9", "89+", "18-38", "n/a", "12y", ",5", "1e1"]
+    ages = ["8,5", "9", "89+", "18-38", "n/a", "12y", ",5", "1e1", "NA", "> 89"]
     text = "participant_id\tage\tdose\n" + "".join(
         f"sub-0{k}\t{age}\t{k}\n" for k, age in enumerate(ages)
     )
     with caplog.at_level("INFO"):
-        table = read_participants(rooted(tmp_path, [f"0{k}" for k in range(8)], text))
-    known = [8.5, 9.0, 89.0, None, None, None, 0.5, 10.0]
+        table = read_participants(rooted(tmp_path, [f"0{k}" for k in range(10)], text))
+    known = [8.5, 9.0, 89.0, None, None, None, 0.5, 10.0, None, 89.0]
     pd.testing.assert_series_equal(table["age"], pd.Series(known, name="age", dtype=float))
     assert table["dose"].dtype == "int64"
-    assert "participants.tsv: age: 3 of 7 values are written as 8,5 is, which is read as 8.5" in (
+    assert "participants.tsv: age: 4 of 9 values are written as 8,5 is, which is read as 8.5" in (
         caplog.text
     )
-    assert "age: 5 of 7 values recognised as a number; unknown are 18-38, 12y" in caplog.text
+    assert "age: 6 of 9 values recognised as a number; unknown are 18-38, 12y, NA" in caplog.text
+
+
+def test_what_means_unknown_among_numbers_and_sexes(tmp_path, caplog):
+    text = "participant_id\tsex\tscore\tsite\n1\tF\t2\tNA\n2\tM\tNA\tEU\n3\tNA\t.\tEU\n"
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, ["1", "2", "3"], text))
+    assert table["score"].tolist()[0] == 2.0
+    assert table["score"].isna().tolist() == [False, True, True]
+    assert table["sex"].isna().tolist() == [False, False, True]
+    assert table["site"].tolist() == ["NA", "EU", "EU"]
+    assert "score: 1 of 3 values recognised as a number; unknown are NA, ." in caplog.text
 
 
 def test_a_column_of_many_numbers_stays_one_where_a_few_values_are_none(tmp_path, caplog):

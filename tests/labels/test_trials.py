@@ -197,6 +197,8 @@ def test_files_as_they_come(tmp_path, caplog):
     write_events(
         tmp_path, f"{head}\n{start}\n2\tn/a\t{LEFT}\n3\tn/a\t{PRESS_LEFT}\n5\tn/a\t{START}", "short"
     )
+    commas = f"1,5\tn/a\t{START}\tn/a\n" + rest.replace("2\t", "2,0\t")
+    write_events(tmp_path, f"Onset\tDuration\tVALUE\tFeedback\n{commas}", "commas")
     write_events(tmp_path, "", "empty")
     write_events(tmp_path, "onset\ttrial_type\n1\tgo\n", "other")
     write_events(tmp_path, f"{head}\n{start}\n{rest}9\tn/a\té\tn/a\n", "latin", "latin-1")
@@ -205,9 +207,9 @@ def test_files_as_they_come(tmp_path, caplog):
     lost = recordings.iloc[:1].assign(recording="sub-9", path="sub-9/eeg/sub-9_eeg.bdf")
     with caplog.at_level("INFO"):
         trials = recording_trials(pd.concat([recordings, lost]))
-    assert trials["subject"].tolist() == ["bare", "bom", "gaps", "latin", "short"]
-    assert trials["rt"].tolist() == [1, 1, 1, 1, 1]
-    assert trials["correct"].isna().tolist() == [True, False, False, False, True]
+    assert trials["subject"].tolist() == ["bare", "bom", "commas", "gaps", "latin", "short"]
+    assert trials["rt"].tolist() == [1, 1, 1, 1, 1, 1]
+    assert trials["correct"].isna().tolist() == [True, *[False] * 4, True]
     assert "1 events files are left out: sub-zeros_task-x_run-1_events.tsv: no text" in caplog.text
     assert "sub-empty_task-x_run-1, sub-other_task-x_run-1 have no column value" in caplog.text
 

@@ -73,6 +73,14 @@ def test_pieces_give_what_one_pass_gives(tmp_path, sfreq, monkeypatch):
         assert pieces.quality[name] == pytest.approx(once.quality[name], rel=0.01, abs=1e-4)
 
 
+def test_missing_samples_of_a_drifting_channel_do_not_ring(tmp_path, signal):
+    signal[3] += np.linspace(0, 5e-3, signal.shape[1])
+    _, expected = cleaned(tmp_path / "a", signal.copy())
+    signal[3, 4000:4010] = np.nan
+    _, stored = cleaned(tmp_path / "b", signal)
+    assert np.corrcoef(stored[:, 3].astype(float), expected[:, 3].astype(float))[0, 1] > 0.998
+
+
 def test_bad_channels_are_marked_with_their_reason(tmp_path, signal):
     rng = np.random.default_rng(1)
     signal[2] = 3e-5

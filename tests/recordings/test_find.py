@@ -38,8 +38,11 @@ def found(root, **selection):
     return list(find_recordings(root, SelectionParams(**selection))["recording"])
 
 
-def test_one_row_for_each_recording(root):
-    table = find_recordings(root)
+def test_one_row_for_each_recording(root, caplog):
+    touch(root, "sub-06/eeg/sub-06_task-rest_eeg.cnt", "sub-07/eeg/sub-07_task-rest_eeg.edf.gz")
+    with caplog.at_level("INFO"):
+        table = find_recordings(root)
+    assert "no recording of 05, 06, 07 (expected sub-*" in caplog.text
     assert len(table) == 10
     first, last = table.iloc[0], table.iloc[-1]
     assert (first["recording"], first["run"]) == ("sub-01_task-ccd_run-1", "1")

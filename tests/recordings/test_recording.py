@@ -233,6 +233,25 @@ def test_boundaries_cut_and_shift_no_time(tmp_path):
     assert np.abs(signal[900:1100]).max() < 8  # the step would be 15 of the clip
 
 
+@pytest.mark.parametrize(("ending", "n"), [(".set", 2), (".fif", 1)])
+def test_a_boundary_among_numbered_events_of_eeglab_is_a_number(tmp_path, ending, n):
+    raw = raw_array(noise(14, 5000, 250.0), 250.0)
+    raw.set_annotations(mne.Annotations([4.0, 9.999], [0, 0], ["12", "-99"]))
+    found = opened(tmp_path, write(raw, bids_file(tmp_path, ending)))
+    assert len(found.gaps.timeline.stretches) == n
+
+
+def test_marks_in_events_tsv_are_read_as_people_write_them(tmp_path):
+    path = write(raw_array(noise(14, 5000, 250.0), 250.0), bids_file(tmp_path, ".fif"))
+    events = path.with_name("sub-1_task-rest_events.tsv")
+    for text in (
+        "Onset;Duration;Trial_Type\r\n5,5;2,0;BAD move\r\n",
+        '"onset"\t"duration"\t"VALUE"\n"5.5"\t"2"\t"Bad"\n',
+    ):
+        events.write_text(text)
+        assert opened(tmp_path, path).gaps.timeline.bad == ((1375, 1875),)
+
+
 def test_new_segments_of_brainvision_cut(tmp_path):
     path = write(raw_array(noise(14, 5000, 250.0), 250.0), bids_file(tmp_path, ".vhdr"))
     markers = path.with_suffix(".vmrk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hbn_foundation.bids_names import sidecar
@@ -10,7 +11,9 @@ from hbn_foundation.sidecars import read_table
 MISSING = ("", "n/a")
 
 
-def read_events(root: str | Path, path: str) -> dict[str, list[str | None]] | None:
+def read_events(
+    root: str | Path, path: str, columns: Sequence[str] = ()
+) -> dict[str, list[str | None]] | None:
     """Read a recording's events.tsv.
 
     A release has tens of thousands of these small files, and making a pandas table of each takes
@@ -22,6 +25,8 @@ def read_events(root: str | Path, path: str) -> dict[str, list[str | None]] | No
         The BIDS root.
     path
         The recording's file, relative to `root`.
+    columns
+        Columns asked for, which the file may write in another case.
 
     Returns
     -------
@@ -37,7 +42,7 @@ def read_events(root: str | Path, path: str) -> dict[str, list[str | None]] | No
     file = sidecar(root, path, "events.tsv")
     if file is None:
         return None
-    table = read_table(file)
+    table = read_table(file, columns)
     return {
         name: [None if row[name] in MISSING else row[name] for row in table.rows]
         for name in table.columns

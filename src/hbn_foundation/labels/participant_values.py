@@ -15,7 +15,9 @@ from hbn_foundation.progress import say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_json
 
 OTHER_NAMES = {"age": ("age",), "sex": ("sex", "gender")}
-NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?\+?", re.IGNORECASE)
+NUMBER = re.compile(r"[>≥]?=? *([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\+?", re.IGNORECASE)
+UNKNOWN = ("na", "null", "none", "#n/a", ".", "-", "?")
+"""What besides `n/a` means unknown among numbers and sexes; elsewhere it may be a value."""
 
 
 def read_values(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -50,16 +52,17 @@ def read_values(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _numbers(texts: pd.Series, name: str, path: Path) -> pd.Series:
     """Read a column of numbers as such; any other one is returned as it is.
 
-    It is of numbers where all values are, or most of them and so many different ones that they
-    are no classes, or where it can be of nothing else.
+    It is of numbers where all known values are, or most of them and so many different ones that
+    they are no classes, or where it can be of nothing else.
     """
     known = texts.dropna().astype(str)
     numbers = known.map(_number).astype(float)
     bad = known[numbers.isna()]
     many = len(bad) < len(known) / 2 and numbers.nunique() > MOST_CATEGORIES
-    if known.empty or (len(bad) and not many and name not in ("age", *FACTORS)):
+    only_numbers = bool(numbers.notna().any()) and bad.str.lower().isin(UNKNOWN).all()
+    if known.empty or not (only_numbers or many or name in ("age", *FACTORS)):
         return texts
-    odd = known[numbers.notna() & known.str.contains(r",|\+$", regex=True)]
+    odd = known[numbers.notna() & known.str.contains(r",|\+$|^[>≥]", regex=True)]
     if len(odd):
         say_once(
             f"{path}: {name}: {len(odd)} of {len(known)} values are written as {odd.iloc[0]} is, "
@@ -77,13 +80,13 @@ def _numbers(texts: pd.Series, name: str, path: Path) -> pd.Series:
 
 
 def _number(text: str) -> float | None:
-    if not NUMBER.fullmatch(text.strip()):
-        return None
-    return float(text.strip().rstrip("+").replace(",", "."))
+    match = NUMBER.fullmatch(text.strip())
+    return float(match[1].replace(",", ".")) if match else None
 
 
 def _sexes(texts: pd.Series, path: Path) -> pd.Series:
     """Write F, M and O where there are several spellings, or codes that a sidecar explains."""
+    texts = texts.mask(texts.astype(str).str.lower().isin(UNKNOWN), None)
     known = texts.dropna().astype(str)
     levels = _levels(path.with_suffix(".json"))
     meant = [_letter(levels.get(text, text)) for text in known]

@@ -89,7 +89,8 @@ def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFram
     names = [meant.get(text, text) for text in texts]
     lacking = sorted(set(known) - set(names))
     if lacking:
-        there = f"; its rows are of {some(texts, 3)}" if len(lacking) == len(known) else ""
+        none = texts and len(lacking) == len(known)
+        there = f"; its rows are of {some(texts, 3)}" if none else ""
         say_once(
             f"{path}: no row of {len(lacking)} of {len(known)} subjects ({some(lacking)}): nothing "
             f"is known of them{there}"

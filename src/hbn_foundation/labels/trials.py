@@ -19,6 +19,7 @@ from hbn_foundation.labels.events import read_events
 from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.labels.wording import some, written
 from hbn_foundation.progress import say, track
+from hbn_foundation.sidecars import number
 
 NO_TARGET = "no target"
 NO_PRESS = "no press after the target"
@@ -89,11 +90,12 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
         name: [] for name in (*RECORDING_COLUMNS, *TRIAL_COLUMNS)
     }
     broken, nameless = [], []
+    asked = ("onset", params.event_column, params.feedback_column)
     names = [*RECORDING_COLUMNS, "bids_root", "path"]
     listed = recordings[names].astype(object).itertuples(index=False, name=None)
     for *identity, root, path in track(listed, "Reading events", total=len(recordings)):
         try:
-            events = read_events(root, path)
+            events = read_events(root, path, asked)
         except ValueError as error:
             broken.append(str(error))
             continue
@@ -159,19 +161,12 @@ def _sorted(
     """Onsets (s), names and feedback of the events that have an onset, by time."""
     if "onset" not in events or params.event_column not in events:
         return np.empty(0), np.empty(0, dtype=str), np.empty(0, dtype=str)
-    onsets = np.array([_number(value) for value in events["onset"]], dtype=float)
+    onsets = np.array([number(value) for value in events["onset"]], dtype=float)
     names = _texts(events[params.event_column])
     feedback = _texts(events.get(params.feedback_column, [None] * len(onsets)))
     order = np.argsort(onsets, kind="stable")
     order = order[np.isfinite(onsets[order])]
     return onsets[order], names[order], feedback[order]
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return np.nan
 
 
 def _texts(values: Sequence[Any]) -> np.ndarray:

@@ -32,7 +32,7 @@ from hbn_foundation.recordings.quality import (
     quality_measures,
 )
 from hbn_foundation.recordings.recording import Recording, open_recording
-from hbn_foundation.recordings.resampling import Piece, Resampler, extend
+from hbn_foundation.recordings.resampling import Piece, Resampler, extend, without_missing
 from hbn_foundation.recordings.timeline import Timeline
 
 MAX_SAMPLE = 2**14
@@ -150,9 +150,7 @@ def _pieces(
                 if last > first:
                     tally.update(volts[:, first - start : last - start])
             done = core
-            if not np.isfinite(volts).all():
-                np.nan_to_num(volts, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-            yield filtered(resampler, piece, volts)
+            yield filtered(resampler, piece, without_missing(volts))
 
 
 def filtered(resampler: Resampler, piece: Piece, samples: np.ndarray) -> np.ndarray:

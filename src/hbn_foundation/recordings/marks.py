@@ -9,7 +9,8 @@ Times are those of events.tsv: seconds from the first sample. What counts:
 - ``boundary`` (EEGLAB), ``BAD boundary`` (MNE) and ``New Segment`` (BrainVision): samples before
   and after were joined. The time between them is not part of the times: these formats, and the
   events.tsv made of them, count the samples that are there. An EEGLAB boundary's duration is that
-  of what was removed, so the signal is cut there and no time is shifted;
+  of what was removed, so the signal is cut there and no time is shifted; among events that are
+  numbers it is -99;
 - anything else that begins with ``bad``: a segment that windows must not touch.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 from hbn_foundation.bids_names import sidecar
 from hbn_foundation.recordings.edf import EdfHeader, record_times
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline, merged, without
-from hbn_foundation.sidecars import UnreadableSidecar, read_table
+from hbn_foundation.sidecars import UnreadableSidecar, number, read_table
 
 EVENT_COLUMNS = ("trial_type", "value")
 """Columns of events.tsv in which marks are looked for."""
@@ -97,7 +98,7 @@ def find_gaps(raw: Any, root: str | Path, path: str, header: EdfHeader | None) -
     stretches = [Stretch(0, int(raw.n_times), 0.0)]
     notes: list[str] = []
     marks = [
-        Mark(onset - raw.first_time, duration, text)
+        Mark(onset - raw.first_time, duration, _boundary(text, path))
         for onset, duration, text in zip(
             raw.annotations.onset,
             raw.annotations.duration,
@@ -117,6 +118,11 @@ def find_gaps(raw: Any, root: str | Path, path: str, header: EdfHeader | None) -
     gaps = _apply([mark for mark in marks if math.isfinite(mark.onset)], stretches, sfreq)
     gaps.notes[:0] = notes
     return gaps
+
+
+def _boundary(text: str, path: str) -> str:
+    numbered = path.lower().endswith(".set") and text in ("-99", "-99.0")
+    return "boundary" if numbered else text
 
 
 def _stretches(onsets: np.ndarray, seconds: float, sfreq: float, n_samples: int) -> list[Stretch]:
@@ -142,23 +148,16 @@ def _of_events(root: str | Path, path: str, notes: list[str]) -> list[Mark]:
     if file is None:
         return []
     try:
-        rows = read_table(file).rows
+        rows = read_table(file, ("onset", "duration", *EVENT_COLUMNS)).rows
     except UnreadableSidecar as error:
         notes.append(f"gaps and bad segments of events.tsv are not known: {error}")
         return []
     return [
-        Mark(_number(row.get("onset")), _number(row.get("duration")), row[column])
+        Mark(number(row.get("onset")), number(row.get("duration")), row[column])
         for row in rows
         for column in EVENT_COLUMNS
         if _kind(row.get(column, ""))
     ]
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan
 
 
 def _kind(text: str) -> str:

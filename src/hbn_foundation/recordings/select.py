@@ -9,13 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.wording import written
+from hbn_foundation.labels.wording import some, written
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import SelectionParams
 
 Row = dict[str, str | None]
 
 
+EXPECTED = "expected sub-*/[ses-*/]eeg/*_eeg with .edf, .bdf, .set, .vhdr, .fif, .mff or .raw"
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -118,8 +119,10 @@ def select_recordings(
     left = [0 for _ in filters]
     found: list[Row] = []
     n_files = n_subjects = 0
-    for _, rows in subjects:
+    without: list[str] = []
+    for subject, rows in subjects:
         n_files += len(rows)
+        without += [] if rows else [subject]
         kept = list(rows)
         for place, (_, entity, _, meets) in enumerate(filters):
             seen[place].update(str(row[entity]) for row in kept if row[entity] is not None)
@@ -130,10 +133,9 @@ def select_recordings(
         if selection.max_subjects is not None and n_subjects >= selection.max_subjects:
             break
     if not n_files:
-        raise UserError(
-            f"{root}: no EEG recording under the sub-* folders, expected "
-            "sub-*/[ses-*/]eeg/*_eeg with .edf, .bdf, .set, .vhdr, .fif, .mff or .raw"
-        )
+        raise UserError(f"{root}: no EEG recording under the sub-* folders, {EXPECTED}")
+    if without:
+        say(f"{root}: no recording of {some(without)} ({EXPECTED})")
     for (name, _, wanted, _), values, n_left in zip(filters, seen, left, strict=True):
         if wanted is not None and not n_left:
             _check([], root, name, wanted, sorted(values))
