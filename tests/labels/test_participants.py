@@ -206,3 +206,9 @@ def test_real_tables(eegmat_root, hbn_metadata_root):
     table = read_participants(hbn_metadata_root / "ds005505")
     assert table["p_factor"].dtype == float
     assert table["subject"].str.startswith("NDAR").all()
+
+
+def test_names_that_look_like_one_number_stay_two(tmp_path):
+    (tmp_path / "participants.tsv").write_text("participant_id\tgroup\nsub-1\t1e3\nsub-2\t1000\n")
+    table = read_participants(tmp_path, ["1", "2"])
+    assert table["group"].tolist() == ["1e3", "1000"]

@@ -79,6 +79,10 @@ def test_the_mean_scores_one_and_correlates_with_nothing():
     assert np.isnan(scores.nrmse(np.full(93, 12.88), np.zeros(93)))
 
 
+def within_group_r(*arguments: np.ndarray) -> float:
+    return scores.mean_r(*scores.group_fisher_z(*arguments))
+
+
 def test_correlation_within_groups_by_hand():
     random = np.random.default_rng(0)
     groups = np.repeat(["a", "b", "c", "few"], [10, 25, 8, 3])
@@ -90,13 +94,13 @@ def test_correlation_within_groups_by_hand():
         z.append(np.arctanh(pearsonr(values[inside], predicted[inside]).statistic))
         sizes.append(inside.sum())
     expected = np.tanh(np.average(z, weights=np.array(sizes) - 3))
-    assert scores.within_group_r(values, predicted, groups) == pytest.approx(expected)
+    assert within_group_r(values, predicted, groups) == pytest.approx(expected)
     # a group whose answers are all the same tells nothing
     predicted[groups == "c"] = 1.0
     expected = np.tanh(np.average(z[:2], weights=[7, 22]))
-    assert scores.within_group_r(values, predicted, groups) == pytest.approx(expected)
-    assert np.isnan(scores.within_group_r(values[-3:], predicted[-3:], groups[-3:]))
-    assert np.isfinite(scores.within_group_r(values, values, groups))
+    assert within_group_r(values, predicted, groups) == pytest.approx(expected)
+    assert np.isnan(within_group_r(values[-3:], predicted[-3:], groups[-3:]))
+    assert np.isfinite(within_group_r(values, values, groups))
 
 
 @given(st.integers(0, 100), st.floats(-50, 50))
@@ -105,8 +109,8 @@ def test_correlation_within_groups_knows_no_groups_mean(seed, shift):
     groups = np.repeat(["a", "b", "c"], 9)
     values, predicted = random.normal(size=(2, 27))
     moved = predicted + shift * (groups == "b")
-    found = scores.within_group_r(values, moved, groups)
-    assert found == pytest.approx(scores.within_group_r(values, predicted, groups), abs=1e-6)
+    found = within_group_r(values, moved, groups)
+    assert found == pytest.approx(within_group_r(values, predicted, groups), abs=1e-6)
 
 
 def test_partial_correlation_from_the_inverse_of_all_correlations():

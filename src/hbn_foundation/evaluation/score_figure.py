@@ -112,7 +112,9 @@ def _subtitle(scores: pd.DataFrame, folds: pd.DataFrame | None) -> str:
         ends = (
             scores["window_auroc_low"] if "window_auroc_low" in scores else pd.Series(dtype=float)
         )
-        lines = "lines: 95 % interval over test subjects; " if ends.notna().any() else ""
+        lines = (
+            "lines: 95 % over test subjects, the model held fixed; " if ends.notna().any() else ""
+        )
         return f"One split; {lines}dotted: chance"
     summary = summarise_folds(folds)
     n_folds = int(summary["folds"].iloc[0])

@@ -49,10 +49,10 @@ def curves_figure(curves: pd.DataFrame, pairs: pd.DataFrame, score: str) -> Figu
     with styled():
         figure, axes = new_figure(1, 2, panel=(4.8, max(3.6, 1.2 + ROW_INCHES * _rows(known))))
         n = int(curves["n_targets"].max()) if len(curves) else 0
+        few = n < FEWEST_SUBJECTS
+        ends = "too few for intervals" if few else "bars: 95 % over subjects, models held fixed"
         heading(figure, "How much of a new subject's own data is needed",
-                f"{n} subjects left out in turn, tested on their last run; bars: 95 % over "
-                "subjects" if n >= FEWEST_SUBJECTS else f"{n} subjects left out in turn, "
-                "tested on their last run; too few for intervals")  # fmt: skip
+                f"{n} subjects left out in turn, tested on their last run; {ends}")  # fmt: skip
         if curves.empty:
             for panel in axes:
                 note(panel, "no fine-tuning is finished")

@@ -78,7 +78,7 @@ def _curves(curves: pd.DataFrame) -> str:
         for row in _records(curves)
     ]
     names = ["mode", "share", "windows", "mean", "95 % over subjects", "subjects", "jobs"]
-    return table(names, rows)
+    return f"{table(names, rows)}\n\n{FIXED_MODEL}"
 
 
 def _pairs(pairs: pd.DataFrame) -> str:
@@ -100,7 +100,6 @@ def _pairs(pairs: pd.DataFrame) -> str:
     names = ["first", "second", "share", "ahead by", "95 %", "ahead in", "p", "p (Holm)"]
     return table(names, rows) + (
         "\n\nWilcoxon's signed-rank test over subjects; base set-ups and seeds are averaged first. "
-        f"{FIXED_MODEL} "
         "Holm's correction, of the comparisons over all shares and of those at single shares."
     )
 

@@ -1,4 +1,4 @@
-"""What a run reads and nobody has made yet, and the commands that make it."""
+"""What a run reads and is not there yet, and the commands that make it."""
 
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,7 +31,7 @@ def latest(dataset: AbstractVersionedDataset) -> str | None:
 
 
 def do_without_trials(catalog: DataCatalog, pipeline: Pipeline) -> None:
-    """Let a run go without trials that nobody has listed, where no label of it is one of trials."""
+    """Let a run do without trials that are not listed yet, where no label of it needs them."""
     dataset = versioned(catalog, TRIALS)
     if dataset is None or TRIALS not in pipeline.inputs() or latest(dataset) is not None:
         return
@@ -110,7 +110,7 @@ def commands_for(missing: set[str], catalog: DataCatalog, run_params: dict[str, 
 def _with_what_they_need(
     missing: set[str], catalog: DataCatalog, pipelines: dict[str, Pipeline]
 ) -> set[str]:
-    """Add what the makers of missing entries read and nobody has made either."""
+    """Add what the makers of missing entries read and is not there either."""
     found: set[str] = set()
     new = missing
     while new:

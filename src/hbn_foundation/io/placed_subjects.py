@@ -29,12 +29,12 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """Read who was placed where.
+        """Read in which split each subject was placed.
 
         Raises
         ------
         UserError
-            Someone has changed the file, and it no longer makes sense.
+            The file was changed by hand, and no longer makes sense.
         """
         import pandas as pd
 

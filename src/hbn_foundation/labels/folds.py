@@ -23,11 +23,9 @@ def repeated_splits(
 ) -> pd.DataFrame:
     """Divide subjects repeatedly into folds for a cross-validation.
 
-    In each repeat the subjects are shuffled and dealt into folds; each fold is the test set once.
-    Of the other subjects some validate (every choice is made on them) and the rest train. Folds
-    and validation subjects are spread over age, sex and site and, before that, over the classes
-    of a label of subjects: every fold tests each class that has as many subjects as there are
-    folds.
+    In each repeat each fold is the test set once; of the other subjects some validate (every
+    choice is made on them) and the rest train. Folds and validation subjects are spread over the
+    classes of a label of subjects first, then over age, sex and site.
 
     Parameters
     ----------
@@ -56,19 +54,12 @@ def repeated_splits(
         When there are too few subjects.
     """
     names = sorted({str(subject) for subject in subjects})
-    if n_folds < 2:
-        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
-    largest = -(-len(names) // n_folds)
+    largest = -(-len(names) // max(n_folds, 1))
     people = pd.DataFrame({"subject": names}) if participants is None else participants
     classes = joined(class_strata(names, people, [] if label is None else [label]))
     stratum = strata(names, people)
     fewest = classes.nunique()
-    validating = _n_validating(len(names), largest, fewest, n_validation)
-    if len(names) < n_folds or validating < 1 or len(names) - largest - validating < 1:
-        raise UserError(
-            f"repeats: {len(names)} subjects do not give {n_folds} folds with subjects left to "
-            f"train and {validating} to validate"
-        )
+    _check_enough(len(names), n_folds, _n_validating(len(names), largest, fewest, n_validation))
     parts = []
     for repeat in range(n_repeats):
         equal = dict.fromkeys(range(n_folds), 1.0)
@@ -81,6 +72,17 @@ def repeated_splits(
             columns = {"subject": names, "split": [split.get(name, "test") for name in names]}
             parts.append(pd.DataFrame({"repeat": repeat, "fold": fold, **columns}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _check_enough(n_subjects: int, n_folds: int, validating: int) -> None:
+    if n_folds < 2:
+        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
+    left = n_subjects - -(-n_subjects // n_folds) - validating
+    if n_subjects < n_folds or validating < 1 or left < 1:
+        raise UserError(
+            f"repeats: {n_subjects} subjects do not give {n_folds} folds with subjects left to "
+            f"train and {validating} to validate"
+        )
 
 
 def _n_validating(n_subjects: int, n_tested: int, n_classes: int, asked: int | None) -> int:

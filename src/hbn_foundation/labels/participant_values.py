@@ -62,7 +62,11 @@ def _numbers(texts: pd.Series, name: str, path: Path) -> pd.Series:
     only_numbers = bool(numbers.notna().any()) and bad.str.lower().isin(UNKNOWN).all()
     if known.empty or not (only_numbers or many or name in ("age", *FACTORS)):
         return texts
-    odd = known[numbers.notna() & known.str.contains(r",|\+$|^[>≥]", regex=True)]
+    read = known[numbers.notna()]
+    powers = read.str.contains("e", case=False)
+    if numbers[read.index[powers]].isin(numbers[read.index[~powers]]).any():
+        return texts  # 1e3 beside 1000 is a name
+    odd = read[read.str.contains(r",|\+$|^[>≥]", regex=True)]
     if len(odd):
         say_once(
             f"{path}: {name}: {len(odd)} of {len(known)} values are written as {odd.iloc[0]} is, "

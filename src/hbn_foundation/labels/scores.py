@@ -135,35 +135,14 @@ def r2(values: np.ndarray, predicted: np.ndarray) -> float:
     return 1 - nrmse(values, predicted) ** 2
 
 
-def within_group_r(values: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> float:
-    """Pearson's correlation inside groups, averaged by Fisher's z.
-
-    What differs between groups, such as a subject's mean, does not enter. Each group counts by
-    its size less three, the inverse variance of z (Fisher 1921; Hedges and Olkin 1985).
-
-    Parameters
-    ----------
-    values, predicted
-        True and predicted number of each item (N,).
-    groups
-        Group of each item (N,); groups of fewer than four items, or in which values or
-        predictions do not vary, are left out.
-
-    Returns
-    -------
-    float
-        NaN when no group is left.
-    """
-    z, weights = group_fisher_z(values, predicted, groups)
-    return mean_r(z, weights)
-
-
 def group_fisher_z(
     values: np.ndarray, predicted: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fisher's z (G,) and weight (G,) of each group, in order of appearance; see `within_group_r`.
+    """Fisher's z (G,) of Pearson's r inside each group, and weight (G,), by the groups' names.
 
-    A group that is left out has z NaN and weight 0.
+    What differs between groups, such as a subject's mean, does not enter. A group counts by its
+    size less three, the inverse variance of z (Fisher 1921; Hedges and Olkin 1985). One of fewer
+    than four items, or in which values or predictions do not vary, has z NaN and weight 0.
     """
     names, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     z, weights = np.full(len(names), np.nan), np.zeros(len(names))

@@ -154,7 +154,7 @@ def _decided(
 
 
 def _told(splits: pd.DataFrame, by: Iterable[str], n_kept: int) -> str:
-    """One line: who is where, by what, and what is not known."""
+    """One line: sizes of the splits, how they were made, and what is not known."""
     counts = splits["split"].value_counts()
     numbers = ", ".join(f"{name} {counts.get(name, 0)}" for name in SPLITS)
     how = str(splits["method"].iloc[0])
@@ -202,7 +202,7 @@ def check_unseen(train_subjects: Iterable[str], evaluation_subjects: Iterable[st
 def check_never_seen(
     metadata: Mapping[str, Any], tested: Iterable[str], validating: Iterable[str] = ()
 ) -> None:
-    """Make sure that a checkpoint has neither learned from nor been chosen on who is tested.
+    """Make sure that a checkpoint was neither trained nor chosen on test subjects.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def check_never_seen(
     tested
         Test subjects.
     validating
-        Validation subjects, from whom it must not have learned either.
+        Validation subjects, on which it must not have been trained either.
 
     Raises
     ------

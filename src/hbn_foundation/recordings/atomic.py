@@ -58,7 +58,7 @@ def full_disk_named(path: Path, bytes_needed: int | None = None) -> Iterator[Non
 
 
 def path_inside(folder: Path, name: str) -> Path:
-    """Path of a file in a folder, by a name that somebody else gave.
+    """Path of a file in a folder, by a name from elsewhere, such as a remote listing.
 
     Raises
     ------

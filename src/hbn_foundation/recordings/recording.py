@@ -1,7 +1,6 @@
 """Open a recording so that what is read from it is its EEG: rate, filters, gaps, bad segments.
 
-Whoever reads recordings (cleaning, the local score) opens them here, so that all follow the same
-rules.
+Cleaning and the local score open recordings here, so that both follow the same rules.
 """
 
 from __future__ import annotations

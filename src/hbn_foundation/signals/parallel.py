@@ -30,8 +30,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_OF_WAITING = 0.5
 GRACE = 60.0
-"""Seconds beyond its limit after which a worker that nobody ended, and whose code lets no thread
-look for the parent, ends itself."""
+"""Seconds beyond its limit after which a worker ends itself: its parent is gone, and the code that
+runs lets no thread look for it."""
 
 OOM_SCORE = 500
 """Linux ends the processes with the highest score first when memory runs out: a worker."""

@@ -71,7 +71,7 @@ def acquire(
     beat: float = SECONDS_BETWEEN_BEATS,
     expires: float = SECONDS_TO_EXPIRE,
 ) -> Lease | None:
-    """Take a lease; None when somebody else holds it, or has not been watched for long enough.
+    """Take a lease; None when another process holds it, or it was not watched for long enough.
 
     Parameters
     ----------

@@ -122,14 +122,25 @@ def evaluate_factors(
         for name, answer in answers.items()
     ]  # fmt: skip
     missing = next(iter(found[FINE_TUNED].values())).interval.missing
-    some = people.loc[people[list(factors)].notna().any(axis=1), "subject"].astype(str)
-    learned = windows[windows["subject"].astype(str).isin(some)]
-    split_of = learned["subject"].map(splits.set_index("subject")["split"])
     metrics = _metrics(table, test, params, missing) | {
-        "sample": count_sample(split_of, learned["subject"], params.max_windows),
+        "sample": _sample(windows, splits, people, factors, params),
         "n_channels": len(store.positions),
     }
     return FactorScores(metrics, table, pd.concat(subjects, ignore_index=True))
+
+
+def _sample(
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    people: pd.DataFrame,
+    factors: tuple[str, ...],
+    params: FactorEvaluationParams,
+) -> dict[str, dict[str, int]]:
+    """Count the windows of subjects of whom a factor is known."""
+    known = people.loc[people[list(factors)].notna().any(axis=1), "subject"].astype(str)
+    subjects = windows.loc[windows["subject"].astype(str).isin(known), "subject"]
+    split_of = subjects.map(splits.set_index("subject")["split"])
+    return count_sample(split_of, subjects, params.max_windows)
 
 
 def factor_scores(

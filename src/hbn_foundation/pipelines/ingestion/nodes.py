@@ -65,7 +65,7 @@ def split_subjects(
     Returns
     -------
     placed_subjects : DataFrame
-        Who was placed where, to be kept for later runs.
+        Split of each subject, to be kept for later runs.
     splits : DataFrame
         One row per subject.
     """

@@ -51,7 +51,7 @@ class TrainingStopped(UserError):  # noqa: N818 - says what happened
 
 
 class Stop(BaseException):
-    """Passes through whoever catches every Exception, as a handler of the log does."""
+    """Not caught by `except Exception`, as handlers of the log have it."""
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def stopped_at_once() -> Iterator[None]:
         return
 
     def stop(number: int, _: Any) -> None:
-        for each in before:  # whoever cannot wait until all is closed need not
+        for each in before:  # the next signal does not wait until all is closed
             signal.signal(each, lambda again, _: os._exit(128 + again))
         raise Stop(number)
 
