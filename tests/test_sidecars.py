@@ -35,6 +35,17 @@ def test_tables_are_read_in_the_encodings_of_all_systems(tmp_path, encoding, tol
     assert table.notes == ([f"channels.tsv is not in UTF-8: read as {told}"] if told else [])
 
 
+def test_a_table_whose_tabs_became_spaces(tmp_path):
+    file = tmp_path / "t.tsv"
+    file.write_text("name  type units\nFz    EEG  µV\n\nCz    EEG  µV \n")
+    table = read_table(file)
+    assert table.columns == ["name", "type", "units"]
+    assert table.rows[1] == {"name": "Cz", "type": "EEG", "units": "µV"}
+    assert table.notes == ["t.tsv is separated by ' ' instead of tabs"]
+    file.write_text("participant id\n01\n02\n")
+    assert read_table(file).columns == ["participant id"]
+
+
 def test_latin_1_bytes_that_cp1252_lacks(tmp_path):
     (tmp_path / "t.tsv").write_bytes(b"name\n\x81\xb5\n")
     assert read_table(tmp_path / "t.tsv").rows == [{"name": "\x81µ"}]

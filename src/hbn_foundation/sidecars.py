@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -98,7 +99,8 @@ def _encoding(content: bytes) -> str:
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     """Read a tab-separated table with a header.
 
-    Without a tab in its header, a table separated by semicolons or commas is read as that.
+    Without a tab in its header, a table separated by semicolons or commas is read as that, and one
+    whose rows all have as many words as its header as separated by spaces.
 
     Parameters
     ----------
@@ -118,6 +120,8 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     header = text.lstrip("\n").partition("\n")[0]
     delimiter = next((d for d in DELIMITERS if d in header), "\t")
+    if delimiter == "\t" and "\t" not in header and _of_words(text):
+        text, delimiter = re.sub(r"[^\S\n]+", " ", text), " "
     if delimiter != "\t":
         notes.append(f"{path.name} is separated by {delimiter!r} instead of tabs")
     try:
@@ -141,6 +145,12 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     places = {name: columns.index(name) for name in columns if name}
     rows = [{n: row[i] if i < len(row) else "" for n, i in places.items()} for row in body]
     return Table(list(places), rows, notes)
+
+
+def _of_words(text: str) -> bool:
+    """Tell whether all lines have the same number of words, of two or more."""
+    counts = {len(words) for line in text.splitlines() if (words := line.split())}
+    return len(counts) == 1 and counts.pop() > 1
 
 
 def _in_case(names: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -169,6 +169,14 @@ def test_a_sidecar_that_cannot_be_read_or_matched_is_told(tmp_path):
     assert f"{table.name}: no text" in " ".join(channels(tmp_path, path).notes)
 
 
+def test_of_several_rows_of_a_channel_the_first_counts(tmp_path):
+    path = edf(tmp_path, ["Fz", "Cz"])
+    beside(path, "channels.tsv").write_text("name\ttype\tstatus\nFz\tEEG\tbad\nFz\tEEG\tgood\n")
+    found = channels(tmp_path, path)
+    assert found.bad == {"Fz": "channels.tsv"}
+    assert found.notes == ["sub-1_task-rest_channels.tsv has several rows of Fz: the first counts"]
+
+
 def test_a_bipolar_montage_is_refused_with_that_reason(tmp_path):
     path = edf(tmp_path, BANANA.split())
     with pytest.raises(UnreadableRecording, match=r"bipolar derivations \(FP1-F7, .*: 23 of 23"):
@@ -242,7 +250,7 @@ def test_what_names_or_units_call_something_else_is_no_eeg(tmp_path, named, othe
     found = channels(tmp_path, path)
     assert found.names == ["Fz", "Cz", "Pz"]
     assert found.unknown == others
-    with pytest.raises(UnreadableRecording, match="no EEG channel: by their names or units all"):
+    with pytest.raises(UnreadableRecording, match=r"no EEG channel: by channels\.tsv, their"):
         channels(tmp_path, edf(tmp_path, ["SpO2", "x"], ["%", "bpm"]))
 
 

@@ -109,6 +109,15 @@ def test_participants_are_needed_only_when_asked_for(root):
         found(root, participants={"sex": ["F"]})
 
 
+def test_a_recording_in_two_formats_is_read_from_one(root, caplog):
+    touch(root, "sub-01/eeg/sub-01_task-rest_eeg.set", "sub-01/eeg/sub-01_task-rest_eeg.edf")
+    with caplog.at_level("INFO"):
+        table = find_recordings(root)
+    assert len(table) == 10
+    assert "sub-01/eeg/sub-01_task-rest_eeg.edf" in set(table["path"])
+    assert "2 recordings are there in another format, too: not read are" in caplog.text
+
+
 def test_roots_that_are_none(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         find_recordings(tmp_path / "nowhere")

@@ -28,6 +28,7 @@ def angle(a: str, b: str) -> float:
         ("EEG Fp1", "Fp1"),
         ("EEG Fp1-REF", "Fp1"),
         ("EEG FP1-LE", "Fp1"),
+        ("EEGFp1", "Fp1"),
         ("FP1", "Fp1"),
         ("Fp1.", "Fp1"),
         ("Fc5..", "FC5"),
@@ -132,6 +133,7 @@ def test_pairs_are_derivations_unless_they_share_their_second_end():
         2: ("Fz", "Cz"),
     }
     assert bipolar_pairs(["Fz-Cz", "Pz-Cz", "Oz-Cz"]) == {}
+    assert bipolar_pairs(["Fp1 F7", "T3  T5"]) == {0: ("Fp1", "F7"), 1: ("T7", "P7")}
     assert canonical_names(["Fz-FCz", "Pz-FCz", "T5-FCz"]) == ["Fz", "Pz", "P7"]
 
 

@@ -212,7 +212,10 @@ def _channel_table(
     notes += table.notes
     rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
     matched = match_names(names, [row.get("name", "") for row in rows], maker)
-    strange = [row.get("name", "") for i, row in enumerate(rows) if i not in matched.values()]
+    spare = [row.get("name", "") for i, row in enumerate(rows) if i not in matched.values()]
+    known = {rows[i].get("name", "") for i in matched.values()}
+    twice = sorted({name for name in spare if name in known})
+    strange = [name for name in spare if name not in known]
     if not matched:
         notes.append(
             f"{file.name} names no channel of the file ({_some(strange) or 'no rows'}): no "
@@ -220,6 +223,8 @@ def _channel_table(
         )
     elif strange:
         notes.append(f"{file.name} names channels that the file lacks: {_some(strange)}")
+    if twice:
+        notes.append(f"{file.name} has several rows of {_some(twice)}: the first counts")
     return {own: rows[other] for own, other in matched.items()}
 
 
@@ -308,7 +313,9 @@ def _midpoints(
 def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequence[str]) -> None:
     unplaced = [e.given for e, source in zip(eeg, places.sources, strict=True) if not source]
     if not eeg:
-        raise UnreadableRecording("no EEG channel: by their names or units all are other signals")
+        raise UnreadableRecording(
+            "no EEG channel: by channels.tsv, their names or units all are other signals"
+        )
     if 2 * len(unplaced) > len(eeg):
         reasons = "; ".join(notes)
         raise UnreadableRecording(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from hbn_foundation.bids_names import FORMATS, entities, recording_name
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import Row, select_recordings, select_subjects
@@ -61,8 +62,21 @@ def find_recordings(
     listed = ((subject, _recordings_of(folder, subject)) for subject in kept)
     rows = select_recordings(str(root), listed, selection)
     table = pd.DataFrame(rows).assign(bids_root=str(root))
-    table = table.sort_values(["subject", "recording"]).reset_index(drop=True)
+    table = _in_one_format(table, str(root)).reset_index(drop=True)
     return table[list(COLUMNS)].astype(object).where(table[list(COLUMNS)].notna(), None)
+
+
+def _in_one_format(table: pd.DataFrame, root: str) -> pd.DataFrame:
+    """Keep the first of `FORMATS` of a recording that is there in several."""
+    order = [*FORMATS]
+    rank = [order.index(os.path.splitext(path)[1].lower()) for path in table["path"]]
+    table = table.assign(rank=rank).sort_values(["subject", "recording", "rank"])
+    again = table["recording"].duplicated()
+    if again.any():
+        spare = table["path"][again]
+        say(f"{root}: {len(spare)} recordings are there in another format, too: not read are "
+            f"{some(spare, 3)}")  # fmt: skip
+    return table[~again]
 
 
 def list_subjects(root: Path) -> list[str]:

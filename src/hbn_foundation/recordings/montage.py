@@ -26,7 +26,7 @@ RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 """Old 10-20 names and the ones of today."""
 
 EARS = frozenset({"A1", "A2", "M1", "M2"})
-PREFIX = re.compile(r"^(EEG|POL)[\s_:.\-]+", re.IGNORECASE)
+PREFIX = re.compile(r"^(EEG(?=[A-Z])|(EEG|POL)[\s_:.\-]+)", re.IGNORECASE)
 BETWEEN = r"[\s_]*[-–—−/:_][\s_]*"
 """What stands between an electrode and its reference, or the two ends of a derivation."""
 
@@ -35,7 +35,7 @@ REFERENCE = re.compile(
     r"|(?<=[\dZ])[AM][12]$",
     re.IGNORECASE,
 )
-PAIR = re.compile(rf"([A-Z]+(?:\d+|Z)H?)(?:{BETWEEN})?([A-Z]+(?:\d+|Z)H?)", re.IGNORECASE)
+PAIR = re.compile(rf"([A-Z]+(?:\d+|Z)H?)(?:{BETWEEN}|\s+)?([A-Z]+(?:\d+|Z)H?)", re.IGNORECASE)
 NET_NUMBER = re.compile(r"E0*([1-9]\d{0,2})", re.IGNORECASE)
 NETS = {
     33: "GSN-HydroCel-32",
