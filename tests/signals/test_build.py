@@ -130,7 +130,8 @@ def test_marks_in_events_count_as_content(root, tmp_path, cleaned, caplog):
     events.write_text("onset\tduration\ttrial_type\n3\t1\tBAD_move\n")
     with caplog.at_level("INFO"):
         store = make(root, tmp_path / "store")
-    assert "1.0 s of 1 recordings are left out as pauses" in caplog.text
+    assert "1.0 s of 1 recording are left out as pauses" in caplog.text
+    assert "has a note on 1 recording, the first: 1.0 s " in caplog.text
     assert cleaned[4:] == ["sub-3_task-rest"]
     assert first.timeline(2).bad == ()
     assert store.timeline(2).bad == ((300, 400),)

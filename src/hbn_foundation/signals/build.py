@@ -101,20 +101,29 @@ def build_store(
     write_index_file(index, frame, metadata)
     (path / FAILED).unlink(missing_ok=True)
     say(
-        f"{path}: {len(tasks) - tally.n_failed_now} recordings cleaned, {n_known} known from "
+        f"{path}: {_recordings(len(tasks) - tally.n_failed_now)} cleaned, {n_known} known from "
         f"before, {len(tally.failures)} cannot be used{tally.reasons()}"
     )
-    _say_left_out(frame)
+    _say_notes(frame)
     return SignalStore.from_table(index, frame, metadata)
 
 
-def _say_left_out(frame: pd.DataFrame) -> None:
-    """Say how much of the recordings lies in pauses, short stretches and bad segments."""
+def _say_notes(frame: pd.DataFrame) -> None:
+    """Say how much of the recordings is left out, and that some were read not as declared."""
     if "seconds_left_out" in frame:
         seconds = frame["seconds_left_out"].dropna()
         if n := int((seconds > 0).sum()):
-            say(f"{seconds.sum():,.1f} s of {n} recordings are left out as pauses, short stretches "
-                "or bad segments (see note in the quality table)")  # fmt: skip
+            say(f"{seconds.sum():,.1f} s of {_recordings(n)} are left out as pauses, short "
+                "stretches or bad segments")  # fmt: skip
+    if "note" in frame:
+        notes = frame["note"].fillna("")
+        if n := int((notes != "").sum()):
+            first = notes[notes != ""].iat[0]
+            say(f"the quality table has a note on {_recordings(n)}, the first: {first}")
+
+
+def _recordings(n: int) -> str:
+    return f"{n:,} recording" + ("" if n == 1 else "s")
 
 
 def _check_writable(path: Path) -> None:

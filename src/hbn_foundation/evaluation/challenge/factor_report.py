@@ -182,7 +182,7 @@ def factor_page(
     tables = [
         ScoreTable(
             f"{named(main).capitalize()}, which the challenge scores",
-            "Best first. Dot and line: NRMSE over windows with its 95 % interval; grey line: 1, "
+            "Best first. Dot: NRMSE over windows, line: its 95 % interval, if any; grey line: 1, "
             "always the mean.", of_main, COLUMNS,
         ),
         ScoreTable(

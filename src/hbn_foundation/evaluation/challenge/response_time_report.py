@@ -176,7 +176,7 @@ def response_time_page(
     tables = [
         ScoreTable(
             "Response time",
-            "Best first. Dot and line: NRMSE with its 95 % interval; grey line: 1, always the "
+            "Best first. Dot: NRMSE, line: its 95 % interval, if any; grey line: 1, always the "
             "mean.", scores, COLUMNS,
         ),
         ScoreTable(
@@ -245,13 +245,15 @@ def response_time_text(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> str:
         ]
         for _, row in scores.iterrows()
     ]
-    header = ["method", "NRMSE (95 %)", "ahead", "r", "inside", "ms", "AUROC", "balanced"]
+    header = ["method", "NRMSE (95 %)", "model ahead", "r", "r inside", "MAE ms", "AUROC",
+              "balanced"]  # fmt: skip
     title = f"Response times and success. {_about(metrics)}"
     aims = [[str(value) for value in row] for row in response_time_aims(scores, metrics).to_numpy()]
     return "\n".join(
         [
             table(title, header, rows),
             "† no fair method: it knows the test subjects' own answers.",
+            "r inside: within each subject; AUROC and balanced accuracy are of success.",
             fill(fitted_text(metrics, scores["method"]), WIDTH),
             fill(verdict_text(scores, "nrmse"), WIDTH),
             "",
