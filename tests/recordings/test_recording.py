@@ -233,6 +233,16 @@ def test_boundaries_cut_and_shift_no_time(tmp_path):
     assert np.abs(signal[900:1100]).max() < 8  # the step would be 15 of the clip
 
 
+def test_marks_that_brainvision_keeps_as_comments_count(tmp_path):
+    raw = raw_array(noise(14, 30 * 250, 250.0), 250.0)
+    raw.set_annotations(mne.Annotations([10.0, 20.0], [5.0, 0.004], ["BAD_move", "boundary"]))
+    path = write(raw, bids_file(tmp_path, ".vhdr"))
+    assert "Comment,BAD_move" in path.with_suffix(".vmrk").read_text()
+    timeline = opened(tmp_path, path).gaps.timeline
+    assert timeline.bad == ((2500, 3750),)
+    assert [stretch.start for stretch in timeline.stretches] == [0, 5000]
+
+
 @pytest.mark.parametrize(("ending", "n"), [(".set", 2), (".fif", 1)])
 def test_a_boundary_among_numbered_events_of_eeglab_is_a_number(tmp_path, ending, n):
     raw = raw_array(noise(14, 5000, 250.0), 250.0)

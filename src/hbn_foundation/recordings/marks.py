@@ -162,7 +162,7 @@ def _of_events(root: str | Path, path: str, notes: list[str]) -> list[Mark]:
 
 def _kind(text: str) -> str:
     """Tell what an annotation's text says: skip, cut, bad, or nothing of the kind ("")."""
-    text = text.strip().lower()
+    text = text.strip().lower().removeprefix("comment/")  # MNE's annotations in BrainVision files
     if text.startswith(SKIP):
         return "skip"
     if CUT.match(text):
