@@ -204,6 +204,15 @@ def test_label_is_checked_before_cleaning(toy, recordings, recipe, tmp_path, lab
         check_data(toy, one_task, recipe, tmp_path)
 
 
+def test_label_of_a_supervised_pretraining_is_checked_before_cleaning(
+    toy, recordings, recipe, tmp_path
+):
+    label = LabelParams(kind="participant", column="handedness")
+    objective = ObjectiveParams(name="task_classification", label=label)
+    with pytest.raises(UserError, match="column handedness is not in"):
+        check_data(toy, recordings, recipe._replace(objective=objective), tmp_path)
+
+
 def test_disk_is_checked_before_cleaning(toy, recordings, recipe, tmp_path):
     trainer = recipe.trainer.model_copy(update={"keep_last": 10**9})
     with pytest.raises(UserError, match=r"later/run: .* MB are free and the checkpoints need"):
