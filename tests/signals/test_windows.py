@@ -214,6 +214,32 @@ def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed)
     assert again.mask([3]).all()
 
 
+def test_names_that_another_cap_has_elsewhere_are_other_channels(tmp_path, caplog):
+    from hbn_foundation.recordings.cleaned import CleanedRecording
+
+    timeline, descriptions = Timeline.unbroken(300, 100.0), []
+    places = np.random.default_rng(0).standard_normal((6, 3))
+    places /= np.linalg.norm(places, axis=1, keepdims=True)
+    caps = [places, places[[0, 2, 3, 4, 5, 1]]]
+    names = ("Cz", "1", "2", "3", "4", "5")
+    for i, cap in enumerate((0, 1, 0, 1)):
+        bad = {"5": "flat"} if i == 3 else {}
+        cleaned = CleanedRecording(names, caps[cap], np.ones(6), timeline, bad, {})
+        row = {"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest"}
+        piece = signal(300, 6, i)
+        descriptions.append(write_recording(tmp_path, row, cleaned, piece, str(i), "p"))
+    with caplog.at_level("INFO"):
+        write_index(tmp_path, descriptions)
+    assert "2 recordings have channels of the same names at other places" in caplog.text
+    store = SignalStore(tmp_path)
+    assert store.channel_names == (*names, *(f"{k}@cap2" for k in range(1, 6)))
+    for row, cap in enumerate((0, 1, 0, 1)):
+        found = store.positions[store.channel_index(row)]
+        np.testing.assert_allclose(found, caps[cap], atol=1e-6)
+    unusable = {store.channel_names[k] for k in np.flatnonzero(~store.usable(3))}
+    assert unusable == {"1", "2", "3", "4", "5", "5@cap2"}
+
+
 def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path, caplog):
     from hbn_foundation.recordings.cleaned import CleanedRecording
 

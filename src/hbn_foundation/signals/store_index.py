@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,10 @@ TABLE_COLUMNS = (
 
 
 LEAST_AGREEMENT = 0.95
-"""Length of the mean of a channel's directions (18° around it), below which that is told."""
+"""Length of the mean of a channel's directions, below which that is told, and cosine between the
+directions (18°) that two caps have for a name, by whose median they are different caps."""
+
+MIN_SHARED = 4
 
 
 class IndexBuilder:
@@ -41,14 +44,13 @@ class IndexBuilder:
 
     The layout is the union of all channels, in the order of the recording that has most. Its
     position of a channel is the mean direction over the recordings that have it: the template's
-    own where names are known, the group's where heads were digitised.
+    own where names are known, the group's where heads were digitised. Names that another cap has
+    at other places (two nets of `ch1` to `ch64`) are those of other channels: ``ch1@cap2``.
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, Any]] = {}
-        self._sums: dict[str, np.ndarray] = {}
-        self._counts: Counter[str] = Counter()
-        self._fullest: list[str] = []
+        self._layouts: dict[tuple[str, bytes], list[int]] = {}
         self._rates: set[float] = set()
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
@@ -57,15 +59,34 @@ class IndexBuilder:
         if description["status"] != "ok":
             return
         self._rates.add(float(description["sfreq"]))
-        names = list(description["channels"])
-        if len(names) > len(self._fullest):
-            self._fullest = names
-        for name, position in zip(names, description["positions"], strict=True):
-            self._sums[name] = self._sums.get(name, 0.0) + np.asarray(position, float)
-            self._counts[name] += 1
+        positions = np.asarray(description["positions"], np.float64)
+        key = (self._rows[place]["channels"], positions.tobytes())
+        self._layouts.setdefault(key, []).append(place)
+
+    def _caps(self) -> Iterator[tuple[list[str], list[str], np.ndarray, list[int]]]:
+        """Yield given and stored names, directions (C, 3) and places of each layout, by place."""
+        caps: list[dict[str, np.ndarray]] = []
+        plain: dict[str, np.ndarray] = {}
+        stored: dict[tuple[int, str], str] = {}
+        for (joined, buffer), places in sorted(self._layouts.items(), key=lambda x: min(x[1])):
+            names, unit = joined.split("\t"), np.frombuffer(buffer).reshape(-1, 3)
+            cap = next((k for k, cap in enumerate(caps) if _agree(cap, names, unit)), len(caps))
+            caps += [{}] * (cap == len(caps))
+            for name, direction in zip(names, unit, strict=True):
+                if name not in caps[cap]:
+                    own = plain.setdefault(name, direction) @ direction >= LEAST_AGREEMENT
+                    stored[cap, name] = name if own or not cap else f"{name}@cap{cap + 1}"
+                    caps[cap][name] = direction
+            yield names, [stored[cap, name] for name in names], unit, places
 
     def frame(self) -> pd.DataFrame:
         """Return the index's rows, in order of their places."""
+        for names, own, _, places in self._caps():
+            if names != own:
+                to_own = dict(zip(names, own, strict=True))
+                for row in (self._rows[place] for place in places):
+                    bad = [to_own.get(name, name) for name in row["bad"].split("\t") if name]
+                    row |= {"channels": "\t".join(own), "bad": "\t".join(bad)}
         frame = pd.DataFrame([self._rows[place] for place in sorted(self._rows)])
         for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
             if name not in frame:
@@ -79,21 +100,47 @@ class IndexBuilder:
         if len(self._rates) > 1:
             rates = ", ".join(f"{rate:g}" for rate in sorted(self._rates))
             raise UserError(f"recordings at {rates} Hz in one signal store, expected one rate")
-        order = [*self._fullest, *(name for name in self._sums if name not in set(self._fullest))]
-        lengths = {n: float(np.linalg.norm(self._sums[n])) for n in order}
-        apart = [n for n in order if lengths[n] < LEAST_AGREEMENT * self._counts[n]]
+        sums: dict[str, np.ndarray] = {}
+        counts: Counter[str] = Counter()
+        fullest: list[str] = []
+        renamed: list[int] = []
+        for names, own, unit, places in self._caps():
+            fullest = max(fullest, own, key=len)
+            renamed += places if names != own else []
+            for name, direction in zip(own, unit, strict=True):
+                sums[name] = sums.get(name, 0.0) + len(places) * direction
+                counts[name] += len(places)
+        order = [*fullest, *(name for name in sums if name not in set(fullest))]
+        lengths = {n: float(np.linalg.norm(sums[n])) for n in order}
+        if renamed:
+            caps = [n for n in order if "@cap" in n]
+            say(
+                f"{len(renamed)} recordings have channels of the same names at other places, which "
+                f"are kept apart: {', '.join(caps[:6])}{', …' * (len(caps) > 6)}"
+            )
+        apart = [n for n in order if lengths[n] < LEAST_AGREEMENT * counts[n]]
         if apart:
             say(
                 f"{len(apart)} channels lie at different places in different recordings "
                 f"({', '.join(apart[:6])}{', …' * (len(apart) > 6)}): the mean is taken"
             )
-        layout = {n: (self._sums[n] / max(lengths[n], 1e-12)).tolist() for n in order}
+        layout = {n: (sums[n] / max(lengths[n], 1e-12)).tolist() for n in order}
         return {
             "format": FORMAT,
             "sfreq": next(iter(self._rates), None),
             "layout": layout,
             "store": ".",
         }
+
+
+def _agree(cap: Mapping[str, np.ndarray], names: list[str], unit: np.ndarray) -> bool:
+    """Tell whether a cap has most of the names that it shares where these directions are.
+
+    Fewer than `MIN_SHARED` do not tell caps apart.
+    """
+    shared = [i for i, name in enumerate(names) if name in cap]
+    cosines = [cap[names[i]] @ unit[i] for i in shared]
+    return len(shared) < MIN_SHARED or bool(np.median(cosines) >= LEAST_AGREEMENT)
 
 
 def _row(description: Mapping[str, Any]) -> dict[str, Any]:
