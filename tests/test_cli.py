@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from kedro.io import DatasetError
 
-from hbn_foundation.cli import one_line, score
+from hbn_foundation import __main__ as entry
+from hbn_foundation.cli import cli, one_line, score
 from hbn_foundation.errors import UserError
+from hbn_foundation.hooks import RunReport
 from kedro_project import KedroProject
 
 
@@ -137,3 +139,26 @@ def test_benchmarks_refuse_counts_of_nothing(arguments):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"{arguments[1]}: {arguments[2]}: expected a" in done.stderr
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys, before):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if before:  # while packages are imported
+        monkeypatch.setattr(entry, "_run", interrupted)
+    else:
+        monkeypatch.setattr(cli, "invoke", interrupted)
+    monkeypatch.setattr(sys, "argv", ["/bin/hbn-foundation", "parameters", "--env", "a b"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
+    said = "Stopped by SIGINT; this begins again: hbn-foundation parameters --env 'a b'"
+    assert capsys.readouterr().err.strip() == said
+
+
+@pytest.mark.parametrize("path", ["/bin/kedro", "/lib/kedro/__main__.py"])
+def test_a_run_that_is_stopped_before_it_began_is_named_as_it_was_typed(monkeypatch, path):
+    monkeypatch.setattr(sys, "argv", [path, "run", "--pipeline", "ingestion"])
+    assert RunReport().again() == "kedro run --pipeline ingestion"

@@ -4,10 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from kedro.framework.startup import bootstrap_project
-from kedro.utils import find_kedro_project
-
-from hbn_foundation.cli import cli
+from hbn_foundation.errors import leave_interrupted
 
 
 def main() -> None:
@@ -15,6 +12,19 @@ def main() -> None:
 
     From outside, the option `--project-path` before the command names the project's folder.
     """
+    try:
+        _run()
+    except KeyboardInterrupt:  # while packages are imported, too
+        leave_interrupted()
+
+
+def _run() -> None:
+    import click
+    from kedro.framework.startup import bootstrap_project
+    from kedro.utils import find_kedro_project
+
+    from hbn_foundation.cli import cli
+
     if sys.argv[1:2] == ["--project-path"] and len(sys.argv) > 2:  # before Kedro looks for one
         folder = Path(sys.argv[2])
         if find_kedro_project(folder) is None:
@@ -24,7 +34,14 @@ def main() -> None:
     project = find_kedro_project(Path.cwd())
     if project is not None:
         bootstrap_project(project)
-    cli()
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,10 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and the end by Ctrl-C."""
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -16,3 +22,18 @@ def mistake(error: BaseException | None) -> UserError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def typed_command() -> str:
+    """Write the command line of this process as it was typed."""
+    path = Path(sys.argv[0])
+    name = path.name
+    if name == "__main__.py":  # of `python -m`
+        name = {"hbn_foundation": "hbn-foundation"}.get(path.parent.name, path.parent.name)
+    return f"{name} {shlex.join(sys.argv[1:])}"
+
+
+def leave_interrupted() -> NoReturn:
+    """Tell in one line that Ctrl-C ended the command, and leave with status 130."""
+    print(f"Stopped by SIGINT; this begins again: {typed_command()}", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)

@@ -1,8 +1,6 @@
 """The project around a command: its folder, and its configuration in one environment."""
 
 import os
-import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from kedro.io import AbstractVersionedDataset
 from kedro.io.core import VersionNotFoundError
 from kedro.utils import find_kedro_project
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, leave_interrupted
 
 
 def project_folder() -> Path:
@@ -109,9 +107,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        click.echo(f"Stopped by SIGINT; this begins again: {again}", err=True)
-        sys.exit(128 + signal.SIGINT)
+        leave_interrupted()
     except UserError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(1)

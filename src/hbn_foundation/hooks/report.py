@@ -11,7 +11,7 @@ from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from hbn_foundation.errors import mistake
+from hbn_foundation.errors import mistake, typed_command
 from hbn_foundation.hooks.missing import versioned
 from hbn_foundation.hooks.records import command, given_params
 from hbn_foundation.labels.params import LabelParams
@@ -87,6 +87,8 @@ class RunReport:
 
     def again(self) -> str:
         """Write the command that goes on where the run stopped."""
+        if not self._asked:  # it was stopped before it began
+            return typed_command()
         options = {name: ",".join(self._asked.get(name) or ()) for name in CHOICES}
         options["nodes"] = ",".join(self._asked.get("node_names") or ())
         versions = self._asked.get("load_versions") or {}
