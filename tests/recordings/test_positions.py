@@ -70,6 +70,24 @@ def test_units_are_those_of_a_head_whatever_is_declared(place, cap, unit, factor
     assert any("decimal commas" in note for note in places.notes) == comma
 
 
+@pytest.mark.parametrize("system", ["MNI152NLin2009aSym", "fsaverage", "ACPC"])
+def test_axes_of_the_commissures_are_turned_to_those_of_the_head(place, system):
+    montage = mne.channels.make_standard_montage("colin27_1020")
+    points = np.array(list(montage.get_positions()["ch_pos"].values()))
+    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
+    head = np.array([channel["loc"][:3] for channel in info["chs"]])
+    names = [f"n{i}" for i in range(len(points))]
+    nowhere = np.full_like(points, np.nan)
+    places = place(1000 * points, names, in_file=nowhere, **declared(system, "mm"))
+    assert off(places, head) < 1
+
+
+@pytest.mark.parametrize(("system", "order"), [("ALS", [1, 0, 2]), ("LPI", [0, 1, 2])])
+def test_an_orientation_tells_the_axes(place, cap, system, order):
+    signs = [1 if letter in "RAS" else -1 for letter in system]
+    assert off(place(cap[:, order] * signs, **declared(system)), cap) < 0.1
+
+
 @pytest.mark.parametrize("system", ["CTF", "EEGLAB", "EEGLAB-HJ", "4DBti", "KitYokogawa"])
 def test_axes_are_those_of_the_declared_system(place, cap, system):
     places = place(1000 * cap @ FRONT_LEFT_UP, **declared(system, "mm"))

@@ -22,6 +22,21 @@ FRONT_LEFT_UP = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
 """Takes x front, y left, z up to head coordinates (x right, y front, z up)."""
 
 FRONT_LEFT_UP_SYSTEMS = frozenset({"ctf", "4dbti", "kityokogawa", "eeglab", "eeglabhj"})
+TEMPLATE_SYSTEMS = ("mni", "fsaverage", "icbm", "ixi", "talairach", "acpc", "oasis", "fslr")
+"""How names begin of systems whose axes are those of the commissures: head coordinates are turned
+against them by 13°, along nasion and ears."""
+
+TEMPLATE_LANDMARKS = (
+    (0.0015, 0.0851, -0.0348),
+    (-0.0806, -0.0291, -0.0413),
+    (0.0844, -0.0285, -0.0413),
+)
+"""Nasion and preauricular points of MNE's fsaverage in MNI coordinates, in metres."""
+
+DIRECTIONS = {"r": (1, 0, 0), "a": (0, 1, 0), "s": (0, 0, 1)}
+DIRECTIONS |= {"l": (-1, 0, 0), "p": (0, -1, 0), "i": (0, 0, -1)}
+"""Letters of an orientation such as RAS: where x, y and z grow, in head coordinates."""
+
 UNDECLARED = frozenset({"", "na", "other"})
 LANDMARKS = {"nasion": {"nas", "nasion", "nz"}, "lpa": {"lpa"}, "rpa": {"rpa"}}
 MISSING = frozenset({"", "n/a", "nan"})
@@ -136,10 +151,13 @@ def _in_head_coordinates(
     if metres is None:
         return None
     plain = re.sub(r"[^a-z0-9]", "", system.lower())
-    axes = FRONT_LEFT_UP if plain in FRONT_LEFT_UP_SYSTEMS else np.eye(3)
+    axes = FRONT_LEFT_UP if plain in FRONT_LEFT_UP_SYSTEMS else _orientation(plain)
     own = Measured("electrodes.tsv", file.name, metres, axes, "" if plain in UNDECLARED else system)
     given = declared.get("AnatomicalLandmarkCoordinates")
     landmarks = _landmarks(given if isinstance(given, Mapping) else rows)
+    if landmarks is None and plain.startswith(TEMPLATE_SYSTEMS):
+        head = _by_landmarks(metres, [np.array(p) for p in TEMPLATE_LANDMARKS])
+        return own if head is None else Measured("electrodes.tsv", file.name, head, system=system)
     if landmarks is None:
         return own
     head = _by_landmarks(metres, landmarks)
@@ -149,6 +167,15 @@ def _in_head_coordinates(
     if own.system and _turned(head, metres @ axes.T):
         notes.append(f"{file.name}: its landmarks contradict {system}'s axes; the landmarks count")
     return Measured("electrodes.tsv", file.name, head)
+
+
+def _orientation(plain: str) -> np.ndarray:
+    """(3, 3) axes of an orientation such as ``ras``; those of head coordinates for other names."""
+    if len(plain) == 3 and set(plain) <= DIRECTIONS.keys():
+        axes = np.array([DIRECTIONS[letter] for letter in plain], float).T
+        if abs(np.linalg.det(axes)) == 1:
+            return axes
+    return np.eye(3)
 
 
 def _coordinate_system(
