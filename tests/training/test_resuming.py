@@ -360,7 +360,7 @@ def test_asked_to_stop_between_two_checkpoints_the_last_whole_epoch_is_kept(
     asked = property(lambda link: STOPPED if link.sections.count("checkpoint") >= beats else None)
     monkeypatch.setattr(Counted, "asked_to_stop", asked)
     train(tmp_path / "run", trainer=trainer)
-    assert f"training stopped {where} of 6" in caplog.text
+    assert f"training stopped {where} of 6: as asked" in caplog.text
     assert RunFolder(tmp_path / "run", {}).newest()[1] == 3
     monkeypatch.undo()
     again, history, _ = train(tmp_path / "run", trainer=trainer)

@@ -112,7 +112,8 @@ def fit(
     stopped = why_stopped(loop, params)
     if stopped != ALL_EPOCHS and loop.history:
         where = "in" if loop.partial else "after"
-        say(f"training stopped {where} epoch {len(loop.history)} of {params.epochs}: {stopped}")
+        why = "as asked" if stopped == STOPPED else stopped
+        say(f"training stopped {where} epoch {len(loop.history)} of {params.epochs}: {why}")
     return stopped
 
 

@@ -251,7 +251,7 @@ def interrupted(number: int, run: RunFolder, step: int = 7, again: bool = False)
 def test_a_signal_stops_the_training_at_a_step_and_the_next_run_goes_on(run, harmless, number):
     with (
         interrupted(number, run),
-        pytest.raises(TrainingStopped, match=f"by {number.name} .* after 1 whole epochs") as stop,
+        pytest.raises(TrainingStopped, match=f"by {number.name} .* after 1 whole epoch;") as stop,
     ):
         supervise(run, hold=(7, ""))
     assert stop.value.signal_number == number

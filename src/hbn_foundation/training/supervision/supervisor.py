@@ -340,7 +340,7 @@ class Supervisor:
     def _stopped(self, stop: StopSignals) -> TrainingStopped:
         epochs = self.resume_point().epochs
         return TrainingStopped(
-            f"Stopped by {stop.number.name} in {self.folder} after {epochs} whole epochs; the same "
-            "command goes on there",
+            f"Stopped by {stop.number.name} in {self.folder} after {epochs} whole "
+            f"{'epoch' if epochs == 1 else 'epochs'}; the same command goes on there",
             stop.number,
         )
