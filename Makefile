@@ -46,7 +46,7 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports
 
 viz: $(INSTALLED)
-	$(BIN)/kedro viz run --pipeline foundation $(ARGS)
+	PYTHONWARNINGS=ignore $(BIN)/kedro viz run --pipeline foundation $(ARGS)
 
 clean:
 	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
