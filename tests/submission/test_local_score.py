@@ -244,7 +244,8 @@ def test_ctrl_c_ends_a_score_in_one_line(release, tmp_path):
     family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    # a shell calls both 130; Python ends by the signal where it interrupted an `exec` of a library
+    assert process.returncode in (130, -signal.SIGINT), said
     assert said.splitlines()[-1].startswith("Stopped by SIGINT; this begins again: "), said
     assert said.splitlines()[-1].endswith(f"score {path} --bids-root {release}")
     assert "Traceback" not in said
