@@ -152,3 +152,10 @@ def test_gains_bring_recordings_of_a_subject_to_one_scale(tmp_path):
     np.testing.assert_allclose(store.gains(1), [1.5, 10.0], rtol=1e-6)
     np.testing.assert_allclose(store.gains(2), [1.0, 1.0], rtol=1e-6)
     assert store.fingerprint != plain.fingerprint
+
+
+def test_the_reference_is_not_counted_among_bad_channels(tmp_path):
+    row = {"recording": "r", "subject": "1", "bad": {"A": "reference", "C": "noisy"}}
+    store = store_from_arrays(tmp_path, [(row, np.ones((30, 3)))], ("A", "B", "C"), AXES)
+    assert store.recordings["n_bad"].tolist() == [1]
+    assert store.usable(0).tolist() == [False, True, False]
