@@ -142,6 +142,7 @@ def test_a_label_of_which_nothing_is_recognised_says_so_with_examples(tmp_path, 
         (["1", "2", "n/a"], {"1": "Male", "2": "Female (self-reported)"}, ["M", "F", None],
          [1, 0, None]),
         (["1", "2", "1"], None, [1, 2, 1], [None, None, None]),
+        (["1", "2", "1"], "n/a", [1, 2, 1], [None, None, None]),
         (["F", "Other", "o"], None, ["F", "O", "O"], [0, None, None]),
     ],
 )  # fmt: skip

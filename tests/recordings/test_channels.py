@@ -115,7 +115,7 @@ def test_electrodes_tsv_places_unknown_names(tmp_path, signal):
     [
         (("a", "b", "c"), "eeg", r"no positions for 3 of 3 EEG channels \(a, b, c\)"),
         (("Fp1", "C3", "T3"), "misc", "no EEG channel among 3 \\(MISC\\)"),
-        (("Fp1", "T3", "T7"), "eeg", "duplicate channel names: T7"),
+        (("Fp1", "T3", "T7"), "eeg", r"duplicate channel names: T7 \(in the file: T3, T7\)"),
     ],
 )
 def test_channels_that_cannot_be_used(tmp_path, signal, names, types, reason):

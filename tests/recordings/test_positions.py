@@ -113,6 +113,8 @@ def test_landmarks_that_fit_no_head_are_told_and_not_used(place, cap):
     places = place(cap, **declared("CapTrak", AnatomicalLandmarkCoordinates=swapped))
     assert off(places, cap) < 0.1
     assert any("fit no head" in note for note in places.notes)
+    far = {**LANDMARKS, "LPA": [1e300] * 3}
+    assert off(place(cap, **declared("CapTrak", AnatomicalLandmarkCoordinates=far)), cap) < 0.1
 
 
 def test_names_show_axes_other_than_those_declared(place, cap):

@@ -197,7 +197,7 @@ def test_a_discontinuous_file_without_times_is_told(tmp_path):
     path.write_bytes(bytes(content))
     found, signal = cleaned(tmp_path, path)
     assert len(signal) == 1000
-    assert "its records have no times: read as continuous" in found.quality["note"]
+    assert "its records have no times that increase: read as continuous" in found.quality["note"]
 
 
 def test_skips_of_fif_are_not_stored(tmp_path):

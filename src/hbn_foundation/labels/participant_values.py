@@ -130,4 +130,6 @@ def _levels(path: Path) -> dict[str, str]:
         say_once(f"{path.parent}: {error}")
         return {}
     levels = sidecar.get("Levels") if isinstance(sidecar, dict) else None
-    return {str(key): str(value) for key, value in (levels or {}).items()}
+    if not isinstance(levels, dict):
+        return {}
+    return {str(key): str(value) for key, value in levels.items()}

@@ -114,7 +114,7 @@ def eeg_channels(
     _check_most_placed(eeg, places, notes)
     kept = [(e, i) for i, e in enumerate(eeg) if places.sources[i]]
     channel_names = [e.name or e.given for e, _ in kept]
-    _check_names(channel_names)
+    _check_names(channel_names, [e.given for e, _ in kept])
     unplaced = [e.pick for i, e in enumerate(eeg) if not places.sources[i]]
     return Channels(
         picks=[e.pick for e, _ in kept],
@@ -325,10 +325,12 @@ def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequenc
         )
 
 
-def _check_names(names: Sequence[str]) -> None:
-    twice = [name for name, n in Counter(names).items() if n > 1]
+def _check_names(names: Sequence[str], given: Sequence[str]) -> None:
+    counts = Counter(names)
+    twice = [own for name, own in zip(names, given, strict=True) if counts[name] > 1]
     if twice:
-        raise UnreadableRecording(f"duplicate channel names: {', '.join(sorted(twice)[:6])}")
+        same = _some(sorted(name for name, n in counts.items() if n > 1))
+        raise UnreadableRecording(f"duplicate channel names: {same} (in the file: {_some(twice)})")
 
 
 def _sources(sources: Sequence[str]) -> str:

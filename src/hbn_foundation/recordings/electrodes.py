@@ -232,7 +232,7 @@ def _landmarks(given: Mapping[str, Any]) -> list[np.ndarray] | None:
             point = np.asarray(points[0], float)
         except (IndexError, TypeError, ValueError):
             return None
-        if point.shape != (3,) or not np.isfinite(point).all():
+        if point.shape != (3,) or not there(point[None]).all():
             return None
         found.append(point)
     return found

@@ -109,8 +109,10 @@ def find_gaps(raw: Any, root: str | Path, path: str, header: EdfHeader | None) -
     if header is not None and header.discontinuous:
         times = record_times(Path(root, path), header)
         if times is None:
-            notes.append("the file is marked discontinuous, but its records have no times: "
-                         "read as continuous")  # fmt: skip
+            notes.append(
+                "the file is marked discontinuous, but its records have no times that increase: "
+                "read as continuous"
+            )
         else:
             stretches = _stretches(times[0], header.record_seconds, sfreq, int(raw.n_times))
             marks = [Mark(*annotation) for annotation in times[1]]
