@@ -15,6 +15,7 @@ from hbn_foundation.evaluation.figures import foundation_figures
 from hbn_foundation.evaluation.foundation import evaluate_foundation
 from hbn_foundation.evaluation.pretext import improvements
 from hbn_foundation.evaluation.report import folds_text, report_text, show, verdict
+from hbn_foundation.evaluation.score_figure import score_figure
 from hbn_foundation.evaluation.tables import fold_table, summarise_folds
 
 
@@ -183,6 +184,19 @@ def test_figures_are_drawn(scored, pretrained, folds_of, tmp_path, repeated):
     methods = [label.get_text() for label in figures["scores"].axes[0].get_yticklabels()]
     assert ("Riemannian broadband" in methods) is True
     assert len(methods) == (2 if repeated else len(scored.scores))
+
+
+def test_figures_say_that_there_is_no_score(scored):
+    scores = scored.scores.assign(window_auroc=np.nan, recording_auroc=np.nan,
+                                  balanced_accuracy=np.nan)  # fmt: skip
+    said = [text.get_text() for text in score_figure(scores).texts]
+    assert any("no score: its test subjects have one class only" in text for text in said)
+    one = scored.predictions.iloc[:1]
+    titles = [axes.get_title(loc="left") for axes in confusion_figure(one).axes]
+    assert [title.split("\n") for title in titles] == [
+        ["1 window", "one class only"],
+        ["1 recording", "one class only"],
+    ]
 
 
 def test_confusion_figure_counts_what_the_metrics_count(scored, pretrained):

@@ -50,9 +50,9 @@ def confusion_figure(
             title,
             count_of(predictions["subject"].nunique(), "test subject"),
         )
-        _matrix(axes[0], labels, answers.argmax(1), names, "windows")
+        _matrix(axes[0], labels, answers.argmax(1), names, "window")
         if panels == 2:
-            _matrix(axes[1], pooled_labels, pooled.argmax(1), names, "recordings")
+            _matrix(axes[1], pooled_labels, pooled.argmax(1), names, "recording")
     return figure
 
 
@@ -91,4 +91,4 @@ def _matrix(
     axes.set_ylabel("true")
     accuracy = balanced_accuracy(labels, predicted)
     score = "one class only" if np.isnan(accuracy) else f"balanced accuracy {accuracy:.3f}"
-    axes.set_title(f"{len(labels):,} {unit}\n{score}")
+    axes.set_title(f"{count_of(len(labels), unit)}\n{score}")

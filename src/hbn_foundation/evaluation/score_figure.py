@@ -109,6 +109,8 @@ def _chance(table: pd.DataFrame, score: str) -> float:
 
 def _subtitle(scores: pd.DataFrame, folds: pd.DataFrame | None) -> str:
     if folds is None or folds.empty:
+        if scores[list(PANELS)].isna().all(axis=None):
+            return "One split, no score: its test subjects have one class only"
         ends = (
             scores["window_auroc_low"] if "window_auroc_low" in scores else pd.Series(dtype=float)
         )
