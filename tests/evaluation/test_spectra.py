@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbn_foundation import progress
 from hbn_foundation.evaluation import baselines, spectra
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.evaluation.sample import channels_text
@@ -127,3 +128,13 @@ def test_reading_in_batches_changes_nothing(toy):
     bad = (windows["subject"] == "03").to_numpy(dtype=bool)
     assert bad.any()
     np.testing.assert_array_equal(np.isnan(whole["band_power"]).any(1), bad)
+
+
+def test_measuring_says_how_far_it_is(toy, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+    params = EvaluationParams(batch_size=7)
+    with caplog.at_level("INFO"):
+        found = baselines.measure(("filter_bank",), toy.store, toy.windows, 200, params)
+        baselines.tangent_vectors(found["filter_bank"], np.ones(len(toy.windows), dtype=bool))
+    assert f"batches measured for baselines: 1 of {-(-len(toy.windows) // 7)}" in caplog.text
+    assert f"mean covariances of bands: 1 of {len(params.bands)}" in caplog.text

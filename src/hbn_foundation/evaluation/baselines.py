@@ -16,6 +16,7 @@ from hbn_foundation.evaluation.spectra import (
     principal_components,
     read_batches,
 )
+from hbn_foundation.progress import track
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -139,7 +140,7 @@ def tangent_spaces(matrices: np.ndarray, train: np.ndarray) -> list[Any]:
         chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FOR_MEAN).astype(np.int64)]
     return [
         TangentSpace(metric="riemann").fit(of_band[chosen].astype(np.float64))
-        for of_band in matrices.swapaxes(0, 1)
+        for of_band in track(matrices.swapaxes(0, 1), "mean covariances of bands")
     ]
 
 

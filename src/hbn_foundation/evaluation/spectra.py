@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.progress import track
+
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
@@ -40,7 +42,7 @@ def read_batches(
 
     reader = WindowReader(store, n_samples)
     rows, starts = windows["row"].to_numpy(), windows["start"].to_numpy()
-    for first in range(0, len(rows), batch_size):
+    for first in track(range(0, len(rows), batch_size), "batches measured for baselines"):
         part = slice(first, first + batch_size)
         signals, mask = reader.read_scaled(rows[part], starts[part])
         yield signals.numpy(), mask.numpy()
