@@ -87,7 +87,9 @@ def sidecars(root: str | Path, path: str, suffix: str) -> list[Path]:
 def _listing(folder: str, changed: int) -> tuple[str, ...]:
     """Names of the sidecars in a folder that last changed at `changed` (ns)."""
     with os.scandir(folder) as files:
-        return tuple(f.name for f in files if f.name.endswith((".tsv", ".json")))
+        names = [f.name for f in files]
+    # macOS puts ._sub-1_channels.tsv beside files on disks of other systems
+    return tuple(n for n in names if n.endswith((".tsv", ".json")) and not n.startswith("."))
 
 
 def _sidecars_in(folder: str) -> tuple[str, ...]:

@@ -160,6 +160,12 @@ def test_what_is_a_recording(name, expected):
     assert recording_name(name) == expected
 
 
+def test_hidden_files_are_no_sidecars(tmp_path):
+    path = "sub-01/eeg/sub-01_task-rest_eeg.bdf"
+    touch(tmp_path, path, "sub-01/eeg/._sub-01_task-rest_channels.tsv")
+    assert sidecar(tmp_path, path, "channels.tsv") is None
+
+
 def test_sidecars_are_inherited_from_the_nearest_folder(tmp_path):
     path = "sub-1/eeg/sub-1_task-x_run-1_eeg.bdf"
     touch(tmp_path, path, "task-x_channels.tsv", "channels.tsv", "task-y_eeg.json")

@@ -182,6 +182,19 @@ def test_positions_in_the_file_come_next(place, cap):
     assert any("positions in the file" in note for note in places.notes)
 
 
+def test_an_electrode_far_outside_does_not_move_the_others(place, cap):
+    points = cap.copy()
+    points[4] *= 10
+    names = [f"n{i}" for i in range(16)]
+    places = place(points, names, **declared("CapTrak"))
+    assert [i for i, source in enumerate(places.sources) if not source] == [4]
+    kept = np.arange(16) != 4
+    assert angles(places.positions[kept], to_unit_sphere(cap)[kept]).max() < 2
+    assert "sub-1_electrodes.tsv: 1 electrodes lie far outside the head" in places.notes[0]
+    places = place(np.full_like(cap, np.nan), names, in_file=points)
+    assert places.sources == [*["file"] * 4, "", *["file"] * 11]
+
+
 def test_a_row_of_zeros_is_no_position(place, cap):
     names = mne.channels.make_standard_montage(CAP).ch_names
     points = cap.copy()

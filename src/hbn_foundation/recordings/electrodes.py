@@ -45,6 +45,9 @@ LARGEST = 1e4
 """Coordinates beyond are no positions in any unit; NaN is not below it either."""
 
 
+FAR = 3.0
+"""Times the median distance from the middle of all electrodes: twice it is the most on a head."""
+
 MIN_FLAT = 8
 """Electrodes from which on a plane is none of a head's slices."""
 
@@ -198,8 +201,19 @@ def _coordinate_system(
 
 
 def to_metres(points: np.ndarray, unit: str, what: str, notes: list[str]) -> np.ndarray | None:
-    """Scale points so that they lie on a head; None where no plain factor does."""
+    """Scale points so that they lie on a head; None where no plain factor does.
+
+    A few that lie far outside are no positions.
+    """
     rows = points[there(points)]
+    if len(rows) >= MIN_FLAT:
+        away = np.linalg.norm(points - np.median(rows, axis=0), axis=1)
+        outside = away > FAR * np.median(away[there(points)])
+        if outside.any():
+            notes.append(f"{what}: {outside.sum()} electrodes lie far outside the head: no "
+                         "positions of these from it")  # fmt: skip
+            points = np.where(outside[:, None], np.nan, points)
+            rows = points[there(points)]
     flat = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
     if len(rows) >= MIN_FLAT and flat[-1] < 1e-3 * flat[0]:
         notes.append(f"{what}: all electrodes lie in a plane; no positions from it")

@@ -103,13 +103,14 @@ def _missing(places: Places) -> np.ndarray:
 
 def _on_head(measured: Measured, expected: np.ndarray, notes: list[str]) -> np.ndarray:
     """(C, 3) unit vectors of measured positions, their axes checked; NaN where there are none."""
-    placed = there(measured.points)
     unit = np.full_like(measured.points, np.nan)
-    points: np.ndarray | None = measured.points[placed]
+    metres: np.ndarray | None = measured.points
     if measured.source == "file":
-        points = to_metres(measured.points[placed], "m", measured.what, notes)
-    if points is None:
+        metres = to_metres(measured.points, "m", measured.what, notes)
+    if metres is None:
         return unit
+    placed = there(metres)
+    points = metres[placed]
     named = there(expected[placed])
     if named.sum() >= MIN_NAMED:
         unit[placed] = _by_names(points, named, expected[placed][named], measured, notes)
