@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scr
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.labels.folds import repeated_splits
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
@@ -202,16 +202,15 @@ def run_fold(fold: Fold) -> Fold:
     from hbn_foundation.evaluation.foundation import evaluate_foundation
 
     checkpoint = pretrained_encoder(fold)
-    # a map and an interval of each fold are wanted by nobody
+    # neither a map nor an interval of a single fold is shown
     evaluation = fold.evaluation.model_copy(
         update={"map_method": "pca", "map_windows": 10, "bootstraps": 0}
     )
     scores = evaluate_foundation(
         checkpoint, fold.store, fold.windows, fold.splits, fold.participants, evaluation
     )
-    temporary = fold.result_path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(scores.metrics, indent=1))
-    temporary.replace(fold.result_path)
+    with renamed_when_done(fold.result_path) as temporary:
+        temporary.write_text(json.dumps(scores.metrics, indent=1))
     return fold
 
 

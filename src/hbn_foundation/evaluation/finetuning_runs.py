@@ -7,7 +7,6 @@ runs and brings their results together.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +29,7 @@ from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in, going
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
+from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
@@ -166,9 +166,10 @@ def carry_out(run: Run) -> None:
     (training,) = trainings_of(run)
     scratch = training.parent
     rows, predictions = _baselines(run) if run.method == BASELINES else _finetuned(run, scratch)
-    _write(path.with_suffix(".parquet"), lambda file: predictions.to_parquet(file, index=False))
-    # the last to be written says that the run is done
-    _write(path, lambda file: file.write_text(json.dumps(plain(rows), indent=1)))
+    with renamed_when_done(path.with_suffix(".parquet")) as temporary:
+        predictions.to_parquet(temporary, index=False)
+    with renamed_when_done(path) as temporary:  # the last to be written says that the run is done
+        temporary.write_text(json.dumps(plain(rows), indent=1))
     remove_folder(scratch)
 
 
@@ -176,12 +177,6 @@ def trainings_of(run: Run) -> list[Path]:
     """Folder of a run's training, while that lasts."""
     path = result_path(run)
     return [path.with_name(f"training-{path.stem}") / TRAINING]
-
-
-def _write(path: Path, write: Any) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    write(temporary)
-    temporary.replace(path)
 
 
 def labelled_targets(run: Run) -> WindowTargets:
@@ -201,7 +196,8 @@ def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFra
         going_on(run.trainer), fold.device_plan,
         extras=recipe.extras, supervision=run.supervision,
     )  # fmt: skip
-    _write(incidents_path(run), lambda file: file.write_text(incidents))
+    with renamed_when_done(incidents_path(run)) as temporary:
+        temporary.write_text(incidents)
     targets = labelled_targets(run)
     batch_size = recipe.evaluation.batch_size
     validation = places_of(run, targets, "validation")

@@ -9,7 +9,6 @@ checkpoint's normalisation of the tokens, which all training subjects have fitte
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -45,6 +44,7 @@ from hbn_foundation.labels.splits import check_reported
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
@@ -315,9 +315,8 @@ def carry_out(run: CurveRun) -> None:
     if run.scratch:
         tuned[SCRATCH] = _tuned(run, folder, {"start": "from_scratch"}, SCRATCH)
     rows = [{"method": method, **scores} for method, scores in _scored(run, tuned).items()]
-    temporary = run.path.with_name(f"{run.path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(plain(rows), indent=1))
-    temporary.replace(run.path)
+    with renamed_when_done(run.path) as temporary:
+        temporary.write_text(json.dumps(plain(rows), indent=1))
     remove_folder(folder)
 
 
