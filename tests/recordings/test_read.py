@@ -109,7 +109,11 @@ def test_a_truncated_brainvision_file(tmp_path, signal):
     with pytest.raises(UnreadableRecording, match=r"truncated: 3\.9 of 10\.0 s"):
         check_length(read_raw(path), relative, read_sidecar(tmp_path, relative))
     data.unlink()
-    with pytest.raises(UnreadableRecording, match=r"its data file .*eeg is missing"):
+    with pytest.raises(UnreadableRecording, match=r"its data file .*eeg is missing$"):
+        read_raw(path)
+    data.write_bytes(b"1")
+    path.write_text(path.read_text().replace(f"DataFile={data.name}", "DataFile=S01.eeg"))
+    with pytest.raises(UnreadableRecording, match=rf"S01.eeg is missing \({data.name} is there"):
         read_raw(path)
 
 

@@ -120,10 +120,12 @@ EEG_FILTERS, BELT_FILTERS = "HP:0.1Hz LP:40Hz N:50Hz", "HP: DC; LP: 5 Hz"
 def test_filters_of_other_channels_are_not_those_of_the_eeg(tmp_path, ending):
     signals = noise(14, int(20 * SFREQ), SFREQ)
     # first, so that a list of the EEG channels alone has other places
-    filters = [BELT_FILTERS] + [EEG_FILTERS] * 13
+    filters = [BELT_FILTERS] + [EEG_FILTERS] * 12 + ["HP:10Hz LP:90Hz"]
     names = ("Thorax", *NAMES[:13])
     path = edf(bids_file(tmp_path, ending), [*signals], [SFREQ] * 14, names, filters)
-    write_channels(path, [(n, "RESP" if n == "Thorax" else "EEG", "good") for n in names])
+    write_channels(path, [(n, "RESP" if n == "Thorax" else "EEG", "good") for n in names[:13]])
+    with path.with_name(path.name.replace(f"_eeg{ending}", "_channels.tsv")).open("a") as table:
+        table.write(f"{names[13]}\tEMG\tn/a\n")
     found, _ = cleaned(tmp_path, path)
     assert found.quality["h_freq"] == 40
     assert found.quality["note"] == "low-passed at 40 Hz, which is the file's own low-pass"

@@ -95,7 +95,10 @@ def _check_brainvision(path: Path) -> None:
     if interval <= 0:
         raise UnreadableRecording("sampling rate of 0 Hz or unknown: SamplingInterval is 0")
     if not data.is_file():
-        raise UnreadableRecording(f"its data file {data.name} is missing")
+        own = path.with_suffix(".eeg").name
+        renamed = f" ({own} is there: DataFile in the header names another)"
+        there = renamed if path.with_suffix(".eeg").is_file() else ""
+        raise UnreadableRecording(f"its data file {data.name} is missing{there}")
     size = data.stat().st_size
     if size == 0:
         raise UnreadableRecording(f"its data file {data.name} is empty (0 bytes)")

@@ -26,7 +26,7 @@ from hbn_foundation.sidecars import inherited_json
 
 NO_EFFECT = re.compile(
     # filters, gaps and channels are read and told by this package
-    r"different (high|low)pass|software filter|boundary|mixed sampling|not unique"
+    r"different (high|low)pass|cutoff frequency|software filter|boundary|mixed sampling|not unique"
     # what is not used: dates, persons, positions of other points, times of annotations
     r"|date|birth|patient|subject|naming conventions|channel loc|coordinate|montage|position"
     r"|annotation\(s\)|events have an onset",
