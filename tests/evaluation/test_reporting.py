@@ -14,7 +14,7 @@ from hbn_foundation.evaluation.embedding_figure import embedding_figure
 from hbn_foundation.evaluation.figures import foundation_figures
 from hbn_foundation.evaluation.foundation import evaluate_foundation
 from hbn_foundation.evaluation.pretext import improvements
-from hbn_foundation.evaluation.report import folds_text, report_text, show, verdict
+from hbn_foundation.evaluation.report import folds_text, report_text, show, table, verdict
 from hbn_foundation.evaluation.score_figure import score_figure
 from hbn_foundation.evaluation.tables import fold_table, summarise_folds
 
@@ -147,6 +147,16 @@ def test_verdict_of_a_clear_win(folds_of):
     assert "350 windows/s" in said
 
 
+def test_scores_and_intervals_stay_on_one_line():
+    header = ["method", "window AUROC", "recording", "balanced", "ahead by", "95 %", "folds",
+              "p (Holm)"]  # fmt: skip
+    row = ["Riemannian filter bank", *["0.774 ± 0.081"] * 3, "+0.018", "-0.040 to +0.076", "10/10",
+           "1.000"]  # fmt: skip
+    lines = table("Scores", header, [row]).splitlines()
+    assert len(lines) == 4
+    assert all(word in lines[-1] for word in row)
+
+
 def test_report_names_a_split_without_pretext_windows(scored):
     metrics = {**scored.metrics, "pretext": {"test": {"n_windows": 0.0}}}
     criteria = criteria_table(history([]), metrics, checkpoint("relative_positioning"))
@@ -160,9 +170,9 @@ def test_report_survives_json_and_csv(scored, pretrained, tmp_path):
 
     metrics = json.loads(json.dumps(scored.metrics))
     tables = []
-    for number, table in enumerate((scored.scores, summarise_folds(fold_table([])), pretrained[1])):
+    for number, one in enumerate((scored.scores, summarise_folds(fold_table([])), pretrained[1])):
         path = tmp_path / f"{number}.csv"
-        table.to_csv(path, index=False)
+        one.to_csv(path, index=False)
         tables.append(pd.read_csv(path))
     criteria = criteria_table(tables[2], metrics, pretrained[0])
     before = criteria_table(pretrained[1], scored.metrics, pretrained[0])

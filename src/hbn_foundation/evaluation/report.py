@@ -22,6 +22,7 @@ from hbn_foundation.evaluation.statistics import (
 )
 
 WIDTH = 110
+TABLE_WIDTH = 120  # a score, its deviation and an interval stay on one line
 
 
 def report_text(
@@ -131,8 +132,9 @@ def verdict(summary: pd.DataFrame) -> str:
         return f"The pretrained encoder is level with the best baseline ({best['name']})."
     if gap > 0:
         line = (
-            f"The pretrained encoder leads the best baseline ({best['name']}) by {gap:.3f} in "
-            f"{int(best['pretrained_ahead_in'])} of {best['folds']} folds ({p_is(p)}, {sure})."
+            f"The pretrained encoder leads the best baseline ({best['name']}) by {gap:.3f} "
+            f"on average, in {int(best['pretrained_ahead_in'])} of {best['folds']} folds "
+            f"({p_is(p)}, {sure})."
         )
         ahead = summary[(summary["p_holm"] < SIGNIFICANT) & (summary["pretrained_ahead_by"] > 0)]
         return f"{line}\nSignificantly ahead of: {', '.join(ahead['name']) or 'none'}."
@@ -152,12 +154,12 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     from rich.table import Table
 
     grid = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD,
-                 pad_edge=False, show_edge=False)  # fmt: skip
+                 pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
     for place, name in enumerate(header):
         grid.add_column(name, justify="left" if place == 0 else "right", no_wrap=place == 0)
     for row in rows:
         grid.add_row(*row)
-    console = Console(file=StringIO(), width=WIDTH, color_system=None, force_terminal=False,
+    console = Console(file=StringIO(), width=TABLE_WIDTH, color_system=None, force_terminal=False,
                       legacy_windows=False, markup=False, highlight=False)  # fmt: skip
     console.print(grid)
     text = console.file.getvalue()  # type: ignore[attr-defined]
