@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hbn_foundation.bids_names import sidecar
+from hbn_foundation.labels.wording import some
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import (
     PREFIX,
@@ -36,8 +37,6 @@ EYE = re.compile(r"E[12](?!\d)", re.IGNORECASE)
 
 TYPED = re.compile(r"EEG[\s_:.\-]+", re.IGNORECASE)
 """How names of EEG begin where names tell what is recorded."""
-
-MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _placed(
         return rest, place_electrodes(given, names, _in_file(raw, rest), root, path)
     if bipolar == "refuse":
         raise UnreadableRecording(
-            f"bipolar derivations ({_some(e.given for e in derived)}): {len(pairs)} of {len(eeg)} "
+            f"bipolar derivations ({some(e.given for e in derived)}): {len(pairs)} of {len(eeg)} "
             "EEG channels; cleaning.bipolar: midpoint takes each for an electrode halfway between "
             "its ends"
         )
@@ -218,19 +217,14 @@ def _channel_table(
     strange = [name for name in spare if name not in known]
     if not matched:
         notes.append(
-            f"{file.name} names no channel of the file ({_some(strange) or 'no rows'}): no "
+            f"{file.name} names no channel of the file ({some(strange) or 'no rows'}): no "
             "types and bad channels from it"
         )
     elif strange:
-        notes.append(f"{file.name} names channels that the file lacks: {_some(strange)}")
+        notes.append(f"{file.name} names channels that the file lacks: {some(strange)}")
     if twice:
-        notes.append(f"{file.name} has several rows of {_some(twice)}: the first counts")
+        notes.append(f"{file.name} has several rows of {some(twice)}: the first counts")
     return {own: rows[other] for own, other in matched.items()}
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
 def _electrodes(
@@ -319,7 +313,7 @@ def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequenc
     if 2 * len(unplaced) > len(eeg):
         reasons = "; ".join(notes)
         raise UnreadableRecording(
-            f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({_some(unplaced)}): "
+            f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({some(unplaced)}): "
             "their names say none, and neither electrodes.tsv nor the file does"
             + (f" ({reasons})" if reasons else "")
         )
@@ -329,8 +323,8 @@ def _check_names(names: Sequence[str], given: Sequence[str]) -> None:
     counts = Counter(names)
     twice = [own for name, own in zip(names, given, strict=True) if counts[name] > 1]
     if twice:
-        same = _some(sorted(name for name, n in counts.items() if n > 1))
-        raise UnreadableRecording(f"duplicate channel names: {same} (in the file: {_some(twice)})")
+        same = some(sorted(name for name, n in counts.items() if n > 1))
+        raise UnreadableRecording(f"duplicate channel names: {same} (in the file: {some(twice)})")
 
 
 def _sources(sources: Sequence[str]) -> str:

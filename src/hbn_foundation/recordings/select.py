@@ -147,8 +147,7 @@ def _check(
 ) -> None:
     if kept:
         return
-    shown = ", ".join(list(present)[:12]) + (", …" if len(present) > 12 else "")
     raise UserError(
         f"{root}: no recording is left after selection.{name} = "
-        f"[{', '.join(map(str, wanted))}]; there are: {shown or 'none'}"
+        f"[{', '.join(map(str, wanted))}]; there are: {some(present, 12) or 'none'}"
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hbn_foundation.labels.wording import some
 from hbn_foundation.recordings.edf import read_edf_header
 
 UNITS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9}
@@ -18,8 +19,6 @@ READ_AS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
 
 USUAL_UV = 15.0
 """Usual amplitude of EEG in µV, to tell units apart that differ by a thousand."""
-
-MOST_NAMED = 6
 
 
 def header_units(raw: Any, root: str | Path, path: str) -> list[str]:
@@ -81,8 +80,9 @@ def volt_factors(
         factors[i] = 1.0 if true is None else true / READ_AS.get(written, 1.0)
     notes += [f"unit {written!r} of the file taken for µV" for written in sorted(mangled)]
     if unknown:
-        some = ", ".join(unknown[:MOST_NAMED]) + (", …" if len(unknown) > MOST_NAMED else "")
-        notes.append(f"neither the file nor channels.tsv has a unit for {some}: taken for volts")
+        notes.append(
+            f"neither the file nor channels.tsv has a unit for {some(unknown)}: taken for volts"
+        )
     return factors
 
 
