@@ -267,6 +267,22 @@ def test_stopped_run_goes_on_with_what_it_was_asked_for(asked, finished, expecte
     assert report.again() == f"kedro run --pipeline x {expected}"
 
 
+def test_after_a_mistake_in_the_data_the_ingestion_comes_first(tmp_path):
+    pipeline = Pipeline(
+        [node(double, "trials", "second", name="a"), node(double, "second", "third", name="b")]
+    )
+    report = RunReport()
+    asked = {"pipeline_names": ["x"], "env": "mine"}
+    catalog = catalog_of(tmp_path, RUN_ID)
+    report.before_pipeline_run(run_params=asked, pipeline=pipeline, catalog=catalog)
+    report.before_node_run(node=pipeline.nodes[0])
+    report.after_node_run(node=pipeline.nodes[0])
+    first = "(changed data: after kedro run --pipeline ingestion --env mine)"
+    assert report.once_mended() == (
+        f"What is done is kept; once that is mended {first}, go on with --from-nodes b"
+    )
+
+
 def test_missing_input_is_one_line(tmp_path, chain):
     with pytest.raises(UserError, match=r"first: nothing saved yet at .*a node that makes it"):
         start(RunVersions(), chain, catalog_of(tmp_path, RUN_ID), tmp_path)

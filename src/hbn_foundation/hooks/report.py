@@ -21,6 +21,9 @@ from hbn_foundation.progress import duration, say, working
 #: Options that choose what of a pipeline runs, by their names in what Kedro hands to hooks.
 CHOICES = ("from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags", "namespaces")
 
+#: What a run that only reads it takes as the last ingestion made it, whatever changed since.
+OF_INGESTION = {"participants", "recordings", "trials"}
+
 
 class RunReport:
     """Say which node runs, how long it took, where the results are and what to run next."""
@@ -82,8 +85,13 @@ class RunReport:
         made = {name for node in self._finished for name in node.outputs}
         if self._catalog is None or not any(versioned(self._catalog, name) for name in made):
             return None
-        nodes = self._waiting()
-        return f"What is done is kept; once that is mended, go on with --from-nodes {nodes}"
+        again = ""
+        if self._pipeline is not None and self._pipeline.inputs() & OF_INGESTION:
+            again = f" (changed data: after {command(self._asked, pipeline='ingestion')})"
+        return (
+            f"What is done is kept; once that is mended{again}, go on with --from-nodes "
+            f"{self._waiting()}"
+        )
 
     def again(self) -> str:
         """Write the command that goes on where the run stopped."""
