@@ -213,6 +213,12 @@ def test_few_bipolar_among_referential_channels_are_left_out(tmp_path):
     assert found.notes == ["bipolar derivations left out: Fz-Cz, T7-T8, Pz-Oz"]
 
 
+def test_derivations_prevail_though_other_names_tell_what_is_recorded(tmp_path):
+    path = edf(tmp_path, ["EEG Fz-Ref", "EEG Cz-Ref", *BANANA.split()[:8]])
+    with pytest.raises(UnreadableRecording, match=r"bipolar derivations .*: 8 of 10"):
+        channels(tmp_path, path)
+
+
 def test_one_derivation_among_digitised_electrodes_is_left_out(tmp_path, signal):
     names = tuple(f"ch{i}" for i in range(13))
     points = template_positions(NAMES[:13]) * 0.095 + [0, 0, 0.04]

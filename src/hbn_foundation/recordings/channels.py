@@ -248,15 +248,16 @@ def _electrodes(
     canonical = canonical_names(given, maker)
     plain = [PREFIX.sub("", name) for name in given]
     eyes = not any(re.match(r"E0*([3-9]|\d\d)", name, re.IGNORECASE) for name in plain)
+    pairs = bipolar_pairs(given)
     typed = any(TYPED.match(given[i]) for i, name in enumerate(canonical) if name is not None)
     other = [
         bool(
             NOT_EEG.match(name)
             or (eyes and EYE.match(name))
-            or (typed and not TYPED.match(own))
+            or (typed and not TYPED.match(own) and i not in pairs)
             or (units and units[pick] and "v" not in units[pick].lower())
         )
-        for pick, own, name in zip(picks, given, plain, strict=True)
+        for i, (pick, own, name) in enumerate(zip(picks, given, plain, strict=True))
     ]
     electrodes = []
     for i, (pick, own, name) in enumerate(zip(picks, given, canonical, strict=True)):
