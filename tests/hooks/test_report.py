@@ -58,6 +58,12 @@ def test_challenges_go_on_to_what_works():
     assert following("challenge2") == "kedro run --pipeline submission"
 
 
+def test_a_sweep_follows_its_plan():
+    line = "kedro run --pipeline sweep --env mine"
+    assert following("sweep", env="mine", to_nodes=["plan"]) == line
+    assert following("sweep") == "kedro viz run"
+
+
 @pytest.mark.parametrize(
     "catalog",
     [

@@ -153,6 +153,8 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
     name = (run_params.get("pipeline_names") or ["__default__"])[0]
     if name == "ingestion":
         return command(run_params, pipeline="foundation")
+    if name == "sweep" and run_params.get("to_nodes"):  # the plan alone
+        return command(run_params)
     if name == "challenge1" and _has_factors(catalog):
         return command(run_params, pipeline="challenge2")
     if name == "challenge2" and _can_be_submitted(catalog):

@@ -85,10 +85,10 @@ def factor_baselines(
     features = WindowFeatures(params.baselines, store, n_samples, params, random_encoder)
     found = features.fit(learned)
     methods: list[str] = [m for m in params.baselines if m in WITHOUT_EEG or m in found]
-    fits = {
-        method: [_fit(method, found.get(method), learned, name, params) for name in factors]
-        for method in track(methods, "baselines")
-    }
+    fits: dict[str, list[Answer]] = {method: [] for method in methods}
+    pairs = [(method, name) for method in methods for name in factors]
+    for method, name in track(pairs, "baselines of each factor"):
+        fits[method].append(_fit(method, found.get(method), learned, name, params))
     return test.drop(columns=ANY), answer_windows(fits, features, test)
 
 
