@@ -190,7 +190,7 @@ def test_auto_goes_on_with_the_same_and_says_so(run, lines):
     run.close()
     again = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert again.path == run.path
-    assert lines()[-1] == "going on with the run one: 1 epochs are done"
+    assert lines()[-1] == "going on with the run one after epoch 1"
     again.close()
     mark_done(again.path)
 

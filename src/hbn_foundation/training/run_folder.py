@@ -240,7 +240,7 @@ def open_run(
         if difference is None:
             run = RunFolder(folder, identity)
             epochs = run.newest()[1]
-            say(f"going on with the run {folder.name}: {epochs} epochs are done")
+            say(f"going on with the run {folder.name} after epoch {epochs}")
             return run
         if refused is None and not in_use(folder) and any(folder.glob("epoch-*")):
             refused = f"the unfinished run {folder.name} is not resumed: {difference}"
