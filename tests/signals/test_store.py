@@ -157,5 +157,6 @@ def test_gains_bring_recordings_of_a_subject_to_one_scale(tmp_path):
 def test_the_reference_is_not_counted_among_bad_channels(tmp_path):
     row = {"recording": "r", "subject": "1", "bad": {"A": "reference", "C": "noisy"}}
     store = store_from_arrays(tmp_path, [(row, np.ones((30, 3)))], ("A", "B", "C"), AXES)
-    assert store.recordings["n_bad"].tolist() == [1]
+    table = store.recordings[["n_bad", "bad_channels", "reference"]]
+    assert table.to_numpy().tolist() == [[1, "C (noisy)", "A"]]
     assert store.usable(0).tolist() == [False, True, False]

@@ -22,7 +22,6 @@ from hbn_foundation.evaluation.style import (
     note,
     styled,
 )
-from hbn_foundation.recordings.quality import REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +43,8 @@ def quality_figure(table: pd.DataFrame) -> Figure:
     ----------
     table
         Table of the signal store, failed recordings included: `recording`, `task`, `status`,
-        `reason`, `duration` (s), `n_bad`, `bad_channels` (`Cz (flat), E8 (noisy)`) and the
-        measures of the quality; a measure that is missing leaves its panel empty.
+        `reason`, `duration` (s), `n_bad`, `bad_channels` (`Cz (flat), E8 (noisy)`), `reference`
+        and the measures of the quality; a measure that is missing leaves its panel empty.
     """
     good = table[table["status"] == "ok"]
     n_failed = len(table) - len(good)
@@ -155,8 +154,7 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
     axes.set_title("Channels most often bad")
     listed = good.get("bad_channels", pd.Series(dtype=str)).dropna().astype(str)
     pairs = listed.str.extractall(r"([^,(]+?)\s*\(([^)]*)\)")
-    references = pairs.loc[pairs[1] == REFERENCE, 0].str.strip().unique()
-    pairs = pairs[pairs[1] != REFERENCE]
+    references = [name for name in good.get("reference", pd.Series()).dropna().unique() if name]
     beside = f"reference, not counted: {', '.join(references)}" if len(references) else ""
     if pairs.empty:
         return note(axes, "no bad channels" + (f"\n{beside}" if beside else ""))

@@ -27,7 +27,7 @@ HIDDEN_COLUMNS = ("channels", "scales", "bad", "stretches", "bad_segments")
 TEXT_COLUMNS = ("recording", "subject", "session", "task", "run", "path", "status", "reason")
 TABLE_COLUMNS = (
     *TEXT_COLUMNS,
-    *("n_channels", "n_samples", "sfreq", "duration", "n_bad", "bad_channels"),
+    *("n_channels", "n_samples", "sfreq", "duration", "n_bad", "bad_channels", "reference"),
     *("content_hash", "cleaning_hash"),
 )
 """Columns that every table has; the measures of the quality follow."""
@@ -148,14 +148,16 @@ def _row(description: Mapping[str, Any]) -> dict[str, Any]:
     bad = description.get("bad", {})
     n_samples, sfreq = description.get("n_samples", 0), description.get("sfreq", np.nan)
     channels = description.get("channels", [])
+    worse = {name: why for name, why in bad.items() if why != REFERENCE}
     return {
         **{name: description.get(name) for name in TEXT_COLUMNS},
         "n_channels": len(channels),
         "n_samples": n_samples,
         "sfreq": sfreq,
         "duration": n_samples / sfreq if description["status"] == "ok" else np.nan,
-        "n_bad": sum(why != REFERENCE for why in bad.values()),
-        "bad_channels": ", ".join(f"{name} ({why})" for name, why in bad.items()),
+        "n_bad": len(worse),
+        "bad_channels": ", ".join(f"{name} ({why})" for name, why in worse.items()),
+        "reference": ", ".join(name for name in bad if name not in worse),
         "content_hash": description["content_hash"],
         "cleaning_hash": description["cleaning_hash"],
         **description["quality"],
