@@ -174,10 +174,10 @@ def test_a_mistake_is_one_line_before_training(project, changes, message):
     name = changes.split(".")[0]
     result = project.kedro("run", "--pipeline", name, "--params", changes)
     assert result.returncode != 0
-    last = result.stderr.strip().splitlines()[-1]
-    assert message in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
     assert "Traceback" not in result.stderr
-    assert last.startswith("Error: ")
     assert "epoch 1 of" not in result.stderr
 
 
