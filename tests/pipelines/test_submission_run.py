@@ -95,4 +95,5 @@ def test_a_model_that_does_not_fit_is_one_line(project):
     )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert "not for age" in result.stderr.splitlines()[-1]
+    (error,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    assert "not for age" in error

@@ -35,28 +35,30 @@ live.close()
 """
 
 
+@pytest.fixture
 def live():
     found = Live(3, 9)
     found.begin(2, None)
-    return found
+    yield found
+    found.close()
 
 
-def test_a_line_counts_and_says_how_long_the_rest_takes():
+def test_a_line_counts_and_says_how_long_the_rest_takes(live):
     """Six fine-tunings of six seconds are left for two workers."""
-    assert live().line(OUTCOMES, {"finetune-d"}) == (
+    assert live.line(OUTCOMES, {"finetune-d"}) == (
         "sweep: bases 2 of 3, fine-tunings 2 of 9; 1 failed; 1 blocked; about 18 s left"
     )
 
 
-def test_nothing_is_promised_before_anything_is_done():
+def test_nothing_is_promised_before_anything_is_done(live):
     some = {name: outcome for name, outcome in OUTCOMES.items() if name.startswith("base")}
-    assert live().seconds_left(some) is None
-    assert "left" not in live().line(some, set())
+    assert live.seconds_left(some) is None
+    assert "left" not in live.line(some, set())
 
 
-def test_the_table_has_a_row_for_each_kind():
+def test_the_table_has_a_row_for_each_kind(live):
     console = Console(file=io.StringIO(), width=120)
-    console.print(live().table(OUTCOMES, {"finetune-d", "finetune-e"}))
+    console.print(live.table(OUTCOMES, {"finetune-d", "finetune-e"}))
     text = console.file.getvalue()
     cells = [[part.strip() for part in line.split("│")[1:-1]] for line in text.splitlines()]
     assert ["bases", "3", "1", "1", "0", "1", "0"] in cells
