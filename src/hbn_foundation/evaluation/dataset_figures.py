@@ -32,7 +32,7 @@ LINE_NOISE = "line_noise"
 AMPLITUDE = "amplitude_uv"
 MOST_TASKS = 12
 MOST_CHANNELS = 12
-MOST_FAILURES = 7
+MOST_FAILURES = 5
 NARROW = 8  # times the smallest value; a range up to here is drawn on a plain axis
 
 
@@ -220,7 +220,7 @@ def _failures(axes: Axes, failed: pd.DataFrame) -> None:
         styles.append(MUTED)
     note(axes, "")
     for index, (line, colour) in enumerate(zip(lines, styles, strict=True)):
-        axes.text(0, 0.97 - index * 0.065, line, color=colour, fontsize=8, va="top",
+        axes.text(0, 0.97 - index * 0.085, line, color=colour, fontsize=8, va="top",
                   transform=axes.transAxes)  # fmt: skip
     return None
 
