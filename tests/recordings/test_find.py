@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from hbn_foundation.bids_names import entities, recording_name, sidecar
+from hbn_foundation.bids import entities, recording_name, recordings_in, sidecar
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.recordings.find import find_recordings, recordings_in
+from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import select_recordings, select_subjects
 

@@ -26,10 +26,10 @@ from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in, going_on
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import HeadParams
-from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams

@@ -56,8 +56,8 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
         """
         from filelock import FileLock
 
+        from hbn_foundation.files import renamed_when_done
         from hbn_foundation.labels.splits import with_placed
-        from hbn_foundation.recordings.atomic import renamed_when_done
 
         if data.empty:
             return

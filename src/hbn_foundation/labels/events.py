@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hbn_foundation.bids_names import sidecar
+from hbn_foundation.bids import sidecar
 from hbn_foundation.sidecars import read_table
 
 MISSING = ("", "n/a")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hbn_foundation.bids_names import sidecar
+from hbn_foundation.bids import sidecar
 from hbn_foundation.labels.wording import some
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import (

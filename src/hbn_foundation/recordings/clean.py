@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.recordings.atomic import full_disk_named
+from hbn_foundation.files import full_disk_named
 from hbn_foundation.recordings.channel_tally import ChannelTally
 from hbn_foundation.recordings.cleaned import CleanedRecording
 from hbn_foundation.recordings.integrity import UnreadableRecording

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.bids_names import entities, sidecars
+from hbn_foundation.bids import entities, sidecars
 from hbn_foundation.recordings.montage import head_radius, match_names
 from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.bids_names import FORMATS, entities, recording_name
+from hbn_foundation.bids import FORMATS, recordings_in
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
+from hbn_foundation.recordings.mirror import mirror
 from hbn_foundation.recordings.params import SelectionParams
-from hbn_foundation.recordings.select import Row, select_recordings, select_subjects
+from hbn_foundation.recordings.select import check_root, select_recordings, select_subjects
 
 COLUMNS = ("recording", "subject", "session", "task", "run", "path", "bids_root", "format")
 
@@ -53,8 +54,6 @@ def find_recordings(
     """
     selection = selection or SelectionParams()
     if "://" in str(root):
-        from hbn_foundation.recordings.fetch import mirror
-
         root = mirror(str(root), selection, cache, storage_options)
     folder = Path(root)
     subjects = list_subjects(folder)
@@ -90,43 +89,7 @@ def list_subjects(root: Path) -> list[str]:
     return check_root(str(root), names)
 
 
-def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
-    """Subjects in a BIDS root, from the names in it and whether each is a folder."""
-    if not names:
-        raise UserError(f"{root}: empty folder, expected the root of a BIDS data set")
-    found = [n.removeprefix("sub-") for n, folder in names.items() if folder and n[:4] == "sub-"]
-    described = "dataset_description.json" in names
-    if not found:
-        why = "no sub-* folder in it" if described else "no dataset_description.json, no sub-*"
-        raise UserError(f"{root}: not a BIDS data set ({why}); expected folders sub-<label>")
-    if not described:
-        say(f"{root}: dataset_description.json is missing; read as BIDS all the same")
-    return sorted(found)
-
-
-def recordings_in(names: list[str]) -> list[Row]:
-    """Rows of the recordings among file names relative to the root (``sub-1/eeg/…``)."""
-    rows: list[Row] = []
-    for path in names:
-        recording = recording_name(path)
-        if recording is None:
-            continue
-        parts = entities(recording)
-        rows.append(
-            {
-                "recording": recording,
-                "subject": path.partition("/")[0].removeprefix("sub-"),
-                "session": parts.get("ses"),
-                "task": parts.get("task"),
-                "run": parts.get("run"),
-                "path": path,
-                "format": FORMATS[os.path.splitext(path)[1].lower()],
-            }
-        )
-    return rows
-
-
-def _recordings_of(root: Path, subject: str) -> list[Row]:
+def _recordings_of(root: Path, subject: str) -> list[dict[str, str | None]]:
     top = f"sub-{subject}"
     places = [top, *(f"{top}/{n}" for n in _names(root / top) if n.startswith("ses-"))]
     return recordings_in([f"{p}/eeg/{name}" for p in places for name in _names(root / p / "eeg")])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import asked_for
 

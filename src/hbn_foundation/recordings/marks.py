@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hbn_foundation.bids_names import sidecar
+from hbn_foundation.bids import sidecar
 from hbn_foundation.labels.wording import some
 from hbn_foundation.recordings.edf import EdfHeader, record_times
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline, merged, without

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -35,6 +35,20 @@ def asked_for(wanted: Iterable[object] | None, prefix: str = "") -> Callable[[ob
         return lambda label: True
     labels = {comparable(str(w).removeprefix(prefix)) for w in wanted}
     return lambda label: comparable(label) in labels
+
+
+def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
+    """Subjects in a BIDS root, from the names in it and whether each is a folder."""
+    if not names:
+        raise UserError(f"{root}: empty folder, expected the root of a BIDS data set")
+    found = [n.removeprefix("sub-") for n, folder in names.items() if folder and n[:4] == "sub-"]
+    described = "dataset_description.json" in names
+    if not found:
+        why = "no sub-* folder in it" if described else "no dataset_description.json, no sub-*"
+        raise UserError(f"{root}: not a BIDS data set ({why}); expected folders sub-<label>")
+    if not described:
+        say(f"{root}: dataset_description.json is missing; read as BIDS all the same")
+    return sorted(found)
 
 
 def select_subjects(

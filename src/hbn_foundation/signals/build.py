@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say, track
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.clean_task import (
     CleaningTask,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.content import content_hash, known_hash, note_hash, stamp
 from hbn_foundation.signals.store_files import (

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hbn_foundation.bids_names import sidecars
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.bids import sidecars
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 
 CLEANING_VERSION = 2

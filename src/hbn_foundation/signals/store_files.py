@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.cleaned import CleanedRecording
 
 FORMAT = 2

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.recordings.quality import REFERENCE
 from hbn_foundation.signals.store_files import FORMAT
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.files import renamed_when_done
 
 SOURCE = "submission.py"
 MOST_FILES = 1000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import renamed_when_done
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore

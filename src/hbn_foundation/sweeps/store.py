@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import full_disk_named, path_inside
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, path_inside
 from hbn_foundation.sweeps import lease
 
 DIGESTS, SPEC, METRICS = "digests.json", "spec.json", "metrics.json"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import path_inside
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import path_inside
 from hbn_foundation.sweeps.store import DIGESTS, INCOMING, Store
 
 

@@ -14,8 +14,8 @@ import lightning
 import lightning.pytorch.callbacks
 import torch
 
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.progress import duration, say
-from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
 from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, METADATA, damage, epochs_in
 from hbn_foundation.training.supervision.faults import OOM_EVALUATION

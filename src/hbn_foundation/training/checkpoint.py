@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import full_disk_named, write_directory
+from hbn_foundation.files import full_disk_named, write_directory
 from hbn_foundation.training.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
 from hbn_foundation.training.run_folder import METADATA as METADATA_FILE
 from hbn_foundation.training.run_folder import STATE as STATE_FILE

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import OLD
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import OLD
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 from hbn_foundation.training.disk import check_space

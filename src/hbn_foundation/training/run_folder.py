@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.supervision.heartbeat import FILE as HEARTBEAT
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, record

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
+from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.training.run_folder import (
     METADATA,
     OWN_DIGEST,

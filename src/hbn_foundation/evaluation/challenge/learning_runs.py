@@ -39,12 +39,12 @@ from hbn_foundation.evaluation.side_by_side import (
     prune_scratch,
     tracked,
 )
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import check_reported
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import renamed_when_done
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams

@@ -21,7 +21,7 @@ import pandas as pd
 
 from hbn_foundation import progress
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.atomic import is_full_disk
+from hbn_foundation.files import is_full_disk
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
 MARKER = "simulation.json"

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hbn_foundation.files import is_full_disk
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import is_full_disk
 from hbn_foundation.training.supervision.heartbeat import Beat
 
 FILE = "incidents.jsonl"

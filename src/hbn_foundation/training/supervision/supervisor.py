@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.atomic import full_disk_named, renamed_when_done
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
 from hbn_foundation.training.supervision.failures import ERROR, USER

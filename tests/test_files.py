@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hbn_foundation import files
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings import atomic
-from hbn_foundation.recordings.atomic import renamed_when_done, write_directory
+from hbn_foundation.files import renamed_when_done, write_directory
 
 
 def test_a_broken_write_leaves_the_former_file(tmp_path):
@@ -75,7 +75,7 @@ def test_a_directory_whose_replacement_fails_stays(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path, target)
 
-    monkeypatch.setattr(atomic.Path, "rename", rename)
+    monkeypatch.setattr(files.Path, "rename", rename)
     with pytest.raises(OSError, match="No space"):
         write_directory(tmp_path / "best", {"weights": b"new"})
     assert (tmp_path / "best" / "weights").read_bytes() == b"former"

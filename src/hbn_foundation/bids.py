@@ -46,6 +46,28 @@ def recording_name(name: str) -> str | None:
     return stem.removesuffix("_eeg")
 
 
+def recordings_in(names: list[str]) -> list[dict[str, str | None]]:
+    """Rows of the recordings among file names relative to the root (``sub-1/eeg/…``)."""
+    rows: list[dict[str, str | None]] = []
+    for path in names:
+        recording = recording_name(path)
+        if recording is None:
+            continue
+        parts = entities(recording)
+        rows.append(
+            {
+                "recording": recording,
+                "subject": path.partition("/")[0].removeprefix("sub-"),
+                "session": parts.get("ses"),
+                "task": parts.get("task"),
+                "run": parts.get("run"),
+                "path": path,
+                "format": FORMATS[os.path.splitext(path)[1].lower()],
+            }
+        )
+    return rows
+
+
 def sidecar(root: str | Path, path: str, suffix: str) -> Path | None:
     """Find the sidecar of a recording: the first of `sidecars`, None when there is none."""
     return next(iter(sidecars(root, path, suffix)), None)

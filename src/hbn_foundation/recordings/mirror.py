@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hbn_foundation.bids import recordings_in
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import is_full_disk, path_inside
 from hbn_foundation.progress import say, track
-from hbn_foundation.recordings.atomic import is_full_disk, path_inside
-from hbn_foundation.recordings.find import check_root, recordings_in
 from hbn_foundation.recordings.manifest import Manifest
 from hbn_foundation.recordings.params import SelectionParams
-from hbn_foundation.recordings.select import Row, select_recordings, select_subjects
+from hbn_foundation.recordings.select import Row, check_root, select_recordings, select_subjects
 
 COMMON_SIDECARS = ("electrodes.tsv", "coordsystem.json", "scans.tsv")
 """Sidecars that belong to all recordings of a subject or session."""
