@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from planted_trials import FACTORS
-
-N_BINS = 40
 
 
 def response_time_table(
@@ -33,12 +30,7 @@ def response_time_table(
                  "correct": float(random.random() < 1 / (1 + np.exp(-2 - ease))),
                  "p_correct": float(1 / (1 + np.exp(-2 - 0.8 * ease)))}
             )  # fmt: skip
-    table = pd.DataFrame(rows)
-    edges = np.linspace(0.5, 2.5, N_BINS + 1)
-    shares = np.diff(norm.cdf(edges[None], table["predicted_rt"].to_numpy()[:, None], 0.3), axis=1)
-    shares /= shares.sum(1, keepdims=True)
-    names = [f"density_{place:02}" for place in range(N_BINS)]
-    return pd.concat([table, pd.DataFrame(shares, columns=names)], axis=1)
+    return pd.DataFrame(rows)
 
 
 def factor_tables(

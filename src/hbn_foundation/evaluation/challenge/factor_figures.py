@@ -1,4 +1,4 @@
-"""Figures of the factors: what is answered, what of it is age, and how many windows it takes."""
+"""Figures of the factors: predictions, and how they relate to age."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import pandas as pd
 
 from hbn_foundation.evaluation.challenge.drawing import diagonal, points
 from hbn_foundation.evaluation.challenge.factors import MAIN_FACTOR
-from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
-from hbn_foundation.evaluation.challenge.subjects import PREDICTED, aggregate_windows
+from hbn_foundation.evaluation.challenge.subjects import PREDICTED
 from hbn_foundation.evaluation.challenge.wording import number
 from hbn_foundation.evaluation.style import (
     ACCENT,
     CYCLE,
-    INK,
     MUTED,
     WARNING,
     new_figure,
@@ -27,9 +25,6 @@ from hbn_foundation.labels import scores
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-DRAWS = 20
 
 
 def factor_answers_figure(subjects: pd.DataFrame, factors: tuple[str, ...]) -> Figure:
@@ -77,11 +72,9 @@ def _one_factor(panel: Axes, subjects: pd.DataFrame, factor: str) -> None:
 def factor_errors_figure(
     subjects: pd.DataFrame,
     baseline: pd.DataFrame | None,
-    predictions: pd.DataFrame,
-    params: FactorEvaluationParams,
     factor: str = MAIN_FACTOR,
 ) -> Figure:
-    """Draw the errors of one factor by subject, its prediction over age, its error over windows.
+    """Draw the errors of one factor by subject, and its prediction over age.
 
     Parameters
     ----------
@@ -89,19 +82,14 @@ def factor_errors_figure(
         Of the model: the factor, `predicted_<factor>`, `age` and `sex`.
     baseline
         The same of age and sex alone; None where that was not asked for.
-    predictions
-        Of windows: `subject` and `predicted_<factor>`.
-    params
-        How windows become one prediction.
     factor
         Which one.
     """
     known = subjects[subjects[factor].notna()]
     with styled():
-        figure, axes = new_figure(1, 3, panel=(3.7, 3.4))
+        figure, axes = new_figure(1, 2, panel=(3.7, 3.4))
         _against_demographics(axes[0], known, baseline, factor)
         _over_age(axes[1], known, factor)
-        _over_windows(axes[2], known, predictions, params, factor)
     return figure
 
 
@@ -146,72 +134,6 @@ def _over_age(panel: Axes, subjects: pd.DataFrame, factor: str) -> None:
     panel.set_xlabel("age (years)")
     panel.set_ylabel("predicted")
     return None
-
-
-def _over_windows(
-    panel: Axes, subjects: pd.DataFrame, predictions: pd.DataFrame,
-    params: FactorEvaluationParams, factor: str,
-) -> None:  # fmt: skip
-    panel.set_title("Error over windows per subject")
-    curve = error_over_windows(subjects, predictions, params, factor)
-    if curve.empty:
-        return note(panel, "one window per subject")
-    panel.plot(curve["windows"], curve["nrmse"], color=ACCENT, marker="o", ms=4)
-    panel.fill_between(curve["windows"], curve["low"], curve["high"], color=ACCENT, alpha=0.18,
-                       lw=0)  # fmt: skip
-    panel.axhline(1, color=INK, lw=0.8)
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(curve["windows"], [f"{n:g}" for n in curve["windows"]])
-    panel.minorticks_off()
-    panel.margins(y=0.2)
-    panel.set_xlabel(f"windows (random; {params.aggregation} of them)")
-    panel.set_ylabel("NRMSE of subjects (1: the mean)")
-    return None
-
-
-def error_over_windows(
-    subjects: pd.DataFrame,
-    predictions: pd.DataFrame,
-    params: FactorEvaluationParams,
-    factor: str,
-) -> pd.DataFrame:
-    """Error of subjects when only so many of their windows are seen, drawn 20 times.
-
-    Parameters
-    ----------
-    subjects
-        `subject` and the factor.
-    predictions
-        Of windows: `subject` and `predicted_<factor>`.
-    params
-        How windows become one prediction, and the seed of the draws.
-    factor
-        Which one.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `windows`, mean `nrmse`, and `low` and `high`, one standard deviation over the draws away;
-        for every count in 1, 2, 4, … that half the subjects have. Empty where that is one.
-    """
-    truth = subjects.set_index(subjects["subject"].astype(str))[factor]
-    inside = predictions[predictions["subject"].astype(str).isin(truth.index)]
-    most = inside.groupby("subject").size().median()
-    random = np.random.default_rng(params.seed)
-    counts = [count for count in COUNTS if count <= most]
-    rows = []
-    for count in counts if len(counts) > 1 else []:
-        found = []
-        for _ in range(DRAWS):
-            order = inside.iloc[random.permutation(len(inside))]
-            few = order.groupby("subject").head(count)
-            answers = few[[PREDICTED + factor]].to_numpy(float)
-            whole = aggregate_windows(answers, few["subject"].to_numpy(), params)[0]
-            found.append(scores.nrmse(truth[whole.index].to_numpy(), whole.to_numpy()))
-        middle, spread = float(np.mean(found)), float(np.std(found, ddof=1))
-        rows.append({"windows": count, "nrmse": middle, "low": middle - spread,
-                     "high": middle + spread})  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def named(factor: str) -> str:

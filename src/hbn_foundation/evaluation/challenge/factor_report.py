@@ -24,7 +24,6 @@ from hbn_foundation.evaluation.challenge.page import (
     evaluation_page,
     score_card,
 )
-from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
 from hbn_foundation.evaluation.challenge.spatial_figure import spatial_figure
 from hbn_foundation.evaluation.challenge.wording import (
     AHEAD,
@@ -76,11 +75,9 @@ PICTURES = {
         "that cannot be predicted lies flat on the mean.",
     ),
     "errors": (
-        "What of it is age, and how many windows it takes",
-        "Left: below the line the model errs less than age and sex alone (red: more). Middle: a "
-        "prediction that follows age knows no more than the date of birth. Right: error when only "
-        "so many windows of each subject are seen; band: one standard deviation over random "
-        "choices.",
+        "What of it is age",
+        "Left: below the line the model errs less than age and sex alone (red: more). Right: a "
+        "prediction that follows age knows no more than the date of birth.",
     ),
     "spatial": (
         "Where on the scalp it looks",
@@ -109,9 +106,7 @@ NOTES = (
 
 def factor_figures(
     subjects: pd.DataFrame,
-    predictions: pd.DataFrame,
     factors: tuple[str, ...],
-    params: FactorEvaluationParams,
     store: SignalStore,
     history: pd.DataFrame | None = None,
     maps: SpatialMaps | None = None,
@@ -123,12 +118,8 @@ def factor_figures(
     ----------
     subjects
         Of `evaluate_factors`: one row per method and test subject.
-    predictions
-        Of the model, one row per test window: `subject` and `predicted_<factor>`.
     factors
         Their names.
-    params
-        How windows become one prediction.
     store
         The signals.
     history
@@ -149,9 +140,7 @@ def factor_figures(
     main = main_factor(factors)
     figures = {
         "answers": factor_answers_figure(ours, factors),
-        "errors": factor_errors_figure(
-            ours, None if simple.empty else simple, predictions, params, main
-        ),
+        "errors": factor_errors_figure(ours, None if simple.empty else simple, main),
     }
     if maps is not None:
         names = tuple(map(named, factors))

@@ -106,14 +106,8 @@ class FactorEvaluationParams(ChallengeEvaluationParams):
         min_length=1,
         description="Methods scored beside the model; random_weights needs a checkpoint.",
     )
-    aggregation: Literal["mean", "median", "trimmed"] = Field(
+    aggregation: Literal["mean", "median"] = Field(
         "mean", description="How the predictions of a subject's windows become one."
-    )
-    trim: float = Field(
-        0.1,
-        ge=0,
-        lt=0.5,
-        description="Share of the windows left out at either end; aggregation trimmed only.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures of response times: what is answered, where it errs, and how far it can be trusted."""
+"""Figures of response times: predictions, and errors of trials and of subjects."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.challenge.density import (
-    coverage,
-    density_of,
-    probability_transform,
-)
 from hbn_foundation.evaluation.challenge.drawing import binned, diagonal, points
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import (
@@ -90,80 +85,6 @@ def _subject_errors(panel: Axes, table: pd.DataFrame) -> None:
     panel.margins(y=0.14)
     panel.set_xlabel("RMSE of always the mean (s)")
     panel.set_ylabel("RMSE of the model (s)")
-
-
-def reliability_figure(table: pd.DataFrame) -> Figure:
-    """Draw how far the probability of success and the distribution of the response time hold.
-
-    Parameters
-    ----------
-    table
-        One row per test trial: `rt` in s; `correct` and `p_correct`; `density_00`, … the shares
-        of the time bins from .5 to 2.5 s. What is missing is left out.
-    """
-    with styled():
-        figure, axes = new_figure(1, 3, panel=(3.7, 3.4))
-        _success(axes[0], table)
-        edges, shares = density_of(table)
-        axes[1].set_title("Response time: where the truth falls")
-        axes[2].set_title("Response time: intervals")
-        if shares is None:
-            for panel in axes[1:]:
-                note(panel, "the model predicts\nno distribution")
-            return figure
-        times = table["rt"].to_numpy(float)
-        _transform(axes[1], probability_transform(times, edges, shares))
-        _coverage(axes[2], times, edges, shares)
-    return figure
-
-
-def _success(panel: Axes, table: pd.DataFrame) -> None:
-    panel.set_title("Success: predicted and observed")
-    known = table[[c for c in ("correct", "p_correct") if c in table]].dropna()
-    if known.shape[1] < 2 or known["correct"].nunique() < 2:
-        return note(panel, "success is not predicted,\nor always the same")
-    p_correct, correct = known["p_correct"].to_numpy(float), known["correct"].to_numpy(float)
-    if np.ptp(p_correct) < 1e-9:
-        return note(panel, "the same probability\nfor every trial")
-    order = np.array_split(np.argsort(p_correct, kind="stable"), N_BINS)
-    groups = [group for group in order if len(group)]
-    x = np.array([p_correct[group].mean() for group in groups])
-    y = np.array([correct[group].mean() for group in groups])
-    diagonal(panel, x, y)
-    panel.plot(x, y, "o-", ms=4.5, color=ACCENT, lw=1.2)
-    off = float(np.mean((p_correct - correct) ** 2))
-    shares = correct.mean()
-    text = f"Brier {off:.3f} (always {shares:.0%}: {shares * (1 - shares):.3f})"
-    panel.text(0.04, 0.97, text, transform=panel.transAxes, va="top", fontsize=8)
-    panel.margins(y=0.14)
-    panel.set_xlabel("predicted probability, tenths of the trials")
-    panel.set_ylabel("share correct")
-    return None
-
-
-def _transform(panel: Axes, places: np.ndarray) -> None:
-    """Histogram of the predicted probability of an earlier press: flat when all is right."""
-    counts, edges = np.histogram(places, np.linspace(0, 1, 21))
-    panel.bar(edges[:-1], counts / len(places) * 100, width=np.diff(edges) * 0.92, align="edge",
-              color=ACCENT)  # fmt: skip
-    panel.axhline(5, color=INK, lw=1, ls=(0, (4, 2)))
-    panel.set_xlim(0, 1)
-    panel.set_xlabel("predicted probability of an earlier press")
-    panel.set_ylabel("% of the trials (dashed: all right)")
-
-
-def _coverage(panel: Axes, times: np.ndarray, edges: np.ndarray, shares: np.ndarray) -> None:
-    levels = np.linspace(0.05, 0.95, 19)
-    seen = coverage(times, edges, shares, levels)
-    panel.plot([0, 100], [0, 100], color=MUTED, lw=1, ls="--")
-    panel.plot(levels * 100, seen * 100, color=ACCENT, marker="o", ms=3.5)
-    at = int(np.argmin(np.abs(levels - 0.8)))
-    words = "too narrow" if seen[at] < 0.77 else "too wide" if seen[at] > 0.83 else "about right"
-    text = f"80 % intervals hold {seen[at]:.0%}: {words}"
-    panel.text(0.04, 0.97, text, transform=panel.transAxes, va="top", fontsize=8)
-    panel.margins(y=0.1)
-    panel.set_xlabel("central interval (%)")
-    panel.set_ylabel("trials inside it (%)")
 
 
 def within_subject_figure(table: pd.DataFrame) -> Figure:

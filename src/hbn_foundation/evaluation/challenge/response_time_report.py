@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.aims import response_time_aims
-from hbn_foundation.evaluation.challenge.example_figure import example_figure
 from hbn_foundation.evaluation.challenge.learning_curve import learning_curve_figure
 from hbn_foundation.evaluation.challenge.page import (
     Card,
@@ -21,7 +20,6 @@ from hbn_foundation.evaluation.challenge.page import (
 )
 from hbn_foundation.evaluation.challenge.response_time_figures import (
     answers_figure,
-    reliability_figure,
     within_subject_figure,
 )
 from hbn_foundation.evaluation.challenge.scoring import REFERENCE
@@ -77,18 +75,6 @@ PICTURES = {
         "Correlation over a subject's own trials: what is known about trials, with nothing of who "
         "is slow or fast. Dashed: mean by Fisher's z, weighted by the number of trials.",
     ),
-    "reliability": (
-        "How far the probabilities hold",
-        "Left: success in tenths of the trials, sorted by its predicted probability. Middle: a "
-        "flat histogram means that the predicted distributions are as wide as they should be; a "
-        "hill means too wide, a valley too narrow. Right: how many presses fall inside the "
-        "central intervals of the predicted distributions.",
-    ),
-    "example": (
-        "Three trials, neither best nor worst",
-        "EEG at the usable channels nearest to known places; grey: what the model sees. Below: "
-        "when it expects the press. Black: the press, blue and dashed: its expectation.",
-    ),
     "spatial": (
         "Where on the scalp it looks",
         "First: how far the prediction moves when the channels around a place are hidden. Others: "
@@ -125,7 +111,7 @@ def response_time_figures(
     ----------
     predictions
         Of the model, one row per test trial: `recording`, `subject`, `start`, `rt`,
-        `predicted_rt` and, where predicted, `correct`, `p_correct`, `density_…`.
+        `predicted_rt`.
     store
         The signals.
     history
@@ -138,14 +124,12 @@ def response_time_figures(
     Returns
     -------
     dict
-        By name, those that can be drawn of `answers`, `within_subject`, `reliability`, `example`,
-        `spatial`, `learning_curve`, `training`.
+        By name, those that can be drawn of `answers`, `within_subject`, `spatial`,
+        `learning_curve`, `training`.
     """
     figures = {
         "answers": answers_figure(predictions),
         "within_subject": within_subject_figure(predictions),
-        "reliability": reliability_figure(predictions),
-        "example": example_figure(store, predictions),
     }
     if maps is not None:
         figures["spatial"] = spatial_figure(maps, store.positions, "ms")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -25,7 +23,7 @@ def aggregate_windows(
     subjects
         Subject of each window (N,).
     params
-        `aggregation`: mean, median, or mean without the share `trim` at either end.
+        `aggregation`: mean or median.
 
     Returns
     -------
@@ -35,15 +33,7 @@ def aggregate_windows(
     groups = pd.DataFrame(np.asarray(predicted, dtype=float)).groupby(
         pd.Series(np.asarray(subjects).astype(str), name="subject")
     )
-    if params.aggregation == "trimmed":
-        return groups.agg(_trimmed(params.trim))
     return groups.median() if params.aggregation == "median" else groups.mean()
-
-
-def _trimmed(share: float) -> Callable[[pd.Series], float]:
-    from scipy.stats import trim_mean
-
-    return lambda values: float(trim_mean(values.to_numpy(), share))
 
 
 def subject_predictions(

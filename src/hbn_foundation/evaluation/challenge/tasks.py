@@ -204,9 +204,7 @@ def report_factors(
     target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
     targets = tuple(target_of[factor] for factor in factors)
     maps = checkpoint_maps(checkpoint, store, test, targets, seed=params.seed)
-    figures = factor_figures(
-        subjects, predictions, factors, params, store, history, maps, _learning_curve(params)
-    )
+    figures = factor_figures(subjects, factors, store, history, maps, _learning_curve(params))
     page = factor_page(scores, metrics, figures, about(checkpoint))
     return Report(page, factor_text(scores, metrics), figures)
 
