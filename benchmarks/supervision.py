@@ -41,12 +41,12 @@ from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain
-from hbn_foundation.training.run_folder import damage
 from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.run_folder import damage
 from pretraining_speed import make_splits, make_store
 
 LEAST_RATIO = 0.98

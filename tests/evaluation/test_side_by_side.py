@@ -13,7 +13,7 @@ import pytest
 
 from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, side_by_side
 from hbn_foundation.training.params import TrainerParams
-from hbn_foundation.training.run_folder import BEST, RunFolder
+from hbn_foundation.training.supervision.run_folder import BEST, RunFolder
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 from processes import alive, wait_for
 

@@ -17,7 +17,7 @@ from hbn_foundation.sweeps.params import EngineParams, GridParams, StoreParams, 
 from hbn_foundation.sweeps.planner import make_plan
 from hbn_foundation.sweeps.running import Context, Place, run_job
 from hbn_foundation.sweeps.training import load_base
-from hbn_foundation.training.run_folder import in_use
+from hbn_foundation.training.supervision.run_folder import in_use
 
 GRID = {
     "base": {"kind": ["pretraining", "supervised"]},

@@ -16,7 +16,7 @@ from hbn_foundation.training.checkpoint import (
     load_encoder,
     random_encoder,
 )
-from hbn_foundation.training.run_folder import OWN_DIGEST, own_digest
+from hbn_foundation.training.supervision.run_folder import OWN_DIGEST, own_digest
 
 
 @pytest.fixture

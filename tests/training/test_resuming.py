@@ -24,14 +24,14 @@ from hbn_foundation.training.fitting import final_checkpoint
 from hbn_foundation.training.loop import PretrainingLoop
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain_in
-from hbn_foundation.training.run_folder import (
+from hbn_foundation.training.supervision.link import STOPPED, Link, Orders
+from hbn_foundation.training.supervision.run_folder import (
     BEST,
     LAST,
     STATE,
     WEIGHTS,
     RunFolder,
 )
-from hbn_foundation.training.supervision.link import STOPPED, Link, Orders
 
 TRAINER = {**SHORT, "epochs": 3, "keep_last": 2}
 

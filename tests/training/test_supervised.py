@@ -19,8 +19,15 @@ from supervision.stand_in import fill
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
-from hbn_foundation.training.run_folder import BEST, DONE, HISTORY, METADATA, WEIGHTS, RunFolder
 from hbn_foundation.training.supervision.heartbeat import read_beat
+from hbn_foundation.training.supervision.run_folder import (
+    BEST,
+    DONE,
+    HISTORY,
+    METADATA,
+    WEIGHTS,
+    RunFolder,
+)
 from processes import alive, interrupt, wait_for
 
 STEPS = 6  # of an epoch

@@ -6,7 +6,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.run_folder import DIGESTS, WEIGHTS
+from hbn_foundation.training.supervision.run_folder import DIGESTS, WEIGHTS
 
 KEY = "checkpoint"
 

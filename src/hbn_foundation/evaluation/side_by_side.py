@@ -11,8 +11,8 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.progress import track
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.training.params import RunParams
-from hbn_foundation.training.run_folder import prune_unfinished
 from hbn_foundation.training.supervision.heartbeat import read_beat
+from hbn_foundation.training.supervision.run_folder import prune_unfinished
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,11 +24,11 @@ from hbn_foundation.sweeps.params import StoreParams
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.store import Store
 from hbn_foundation.sweeps.sync import Remote
-from hbn_foundation.training.run_folder import RunFolder, in_use, try_lock
 from hbn_foundation.training.supervision.display import Display, Quiet
 from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.process import RESULT, Child
+from hbn_foundation.training.supervision.run_folder import RunFolder, in_use, try_lock
 from hbn_foundation.training.supervision.supervisor import (
     ResumePoint,
     Supervisor,

@@ -17,10 +17,17 @@ import torch
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.progress import duration, say
 from hbn_foundation.training.checkpoint import Checkpoint as ModelCheckpoint
-from hbn_foundation.training.run_folder import BEST, HISTORY, LAST, METADATA, damage, epochs_in
 from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, FIRST_STEP, STEP
 from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.run_folder import (
+    BEST,
+    HISTORY,
+    LAST,
+    METADATA,
+    damage,
+    epochs_in,
+)
 from hbn_foundation.training.training_state import CheckpointFolders
 
 #: Metrics of fine-tuning that the line of an epoch names.

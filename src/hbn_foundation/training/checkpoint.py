@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, write_directory
-from hbn_foundation.training.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
-from hbn_foundation.training.run_folder import METADATA as METADATA_FILE
-from hbn_foundation.training.run_folder import STATE as STATE_FILE
-from hbn_foundation.training.run_folder import WEIGHTS as WEIGHTS_FILE
+from hbn_foundation.training.supervision.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
+from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
+from hbn_foundation.training.supervision.run_folder import STATE as STATE_FILE
+from hbn_foundation.training.supervision.run_folder import WEIGHTS as WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.run_folder import ASIDE
+from hbn_foundation.training.supervision.run_folder import ASIDE
 
 SPARE = 64 * 1024**2  # logs, and whatever else writes there
 

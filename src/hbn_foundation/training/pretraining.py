@@ -23,9 +23,9 @@ from hbn_foundation.training.data import Told, WindowsOfSubjects, subjects_of
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
-from hbn_foundation.training.run_folder import FITTED
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.run_folder import FITTED
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

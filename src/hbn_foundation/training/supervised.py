@@ -21,11 +21,11 @@ from hbn_foundation.training.params import (
     RunParams,
     TrainerParams,
 )
-from hbn_foundation.training.run_folder import RunFolder, mark_done, open_run, prune
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
 from hbn_foundation.training.supervision.link import TIME_IS_UP
 from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.run_folder import RunFolder, mark_done, open_run, prune
 from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor, nn
 
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.run_folder import STATE
+from hbn_foundation.training.supervision.run_folder import STATE
 
 TREE = "tree"
 TENSOR, TUPLE, PAIRS = "__tensor__", "__tuple__", "__pairs__"

@@ -19,8 +19,8 @@ from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import final_checkpoint
-from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision.link import Link, Orders
+from hbn_foundation.training.supervision.run_folder import RunFolder
 
 CPU = {"chosen": "cpu"}
 TRAINER: dict[str, Any] = {"epochs": 4, "batch_size": 16, "precision": "32"}

@@ -29,8 +29,8 @@ from hbn_foundation.training.finetuning import probe_start
 from hbn_foundation.training.finetuning.finetuning import finetune_in, prepare
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.finetuning.prediction import load_finetuned
-from hbn_foundation.training.run_folder import BEST, FITTED, WEIGHTS, RunFolder
 from hbn_foundation.training.supervision.link import Link, Orders
+from hbn_foundation.training.supervision.run_folder import BEST, FITTED, WEIGHTS, RunFolder
 
 EVERYTHING = {
     "regularisation": {"ema_decay": 0.8, "mixup": 0.4, "l2_sp": 0.1, "gain": 0.1, "noise": 0.1},

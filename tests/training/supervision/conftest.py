@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import stand_in
 
-from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.supervision.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 

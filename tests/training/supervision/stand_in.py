@@ -19,7 +19,13 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
-from hbn_foundation.training.run_folder import (
+from hbn_foundation.training.supervision.faults import OOM_EVALUATION, Fault
+from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION, FIRST_STEP, STEP
+from hbn_foundation.training.supervision.link import STOPPED, Link
+from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
+from hbn_foundation.training.supervision.process import Child
+from hbn_foundation.training.supervision.run_folder import (
     METADATA,
     OWN_DIGEST,
     STATE,
@@ -28,12 +34,6 @@ from hbn_foundation.training.run_folder import (
     open_run,
     own_digest,
 )
-from hbn_foundation.training.supervision.faults import OOM_EVALUATION, Fault
-from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION, FIRST_STEP, STEP
-from hbn_foundation.training.supervision.link import STOPPED, Link
-from hbn_foundation.training.supervision.params import SupervisionParams
-from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
-from hbn_foundation.training.supervision.process import Child
 from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
 
 EPOCHS, STEPS, BATCH = 4, 5, 96

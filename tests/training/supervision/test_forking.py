@@ -10,10 +10,10 @@ import time
 import pytest
 from stand_in import expected, supervise
 
-from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
+from hbn_foundation.training.supervision.run_folder import RunFolder
 from processes import alive, wait_for
 
 
@@ -79,7 +79,7 @@ CLIENT = """
 import sys, json
 from pathlib import Path
 import stand_in
-from hbn_foundation.training.run_folder import RunFolder
+from hbn_foundation.training.supervision.run_folder import RunFolder
 from hbn_foundation.training.supervision.forking import ForkServer
 server = ForkServer(("stand_in",))
 run = RunFolder(Path(sys.argv[1]), {})

@@ -10,9 +10,9 @@ import pytest
 from stand_in import expected, fill, open_run, save, supervise
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.run_folder import mark_done
 from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
+from hbn_foundation.training.supervision.run_folder import mark_done
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from hbn_foundation.cli import cli
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.run_folder import RunFolder, mark_done
 from hbn_foundation.training.supervision import heartbeat, run_view
 from hbn_foundation.training.supervision.heartbeat import Beat, Heartbeat
 from hbn_foundation.training.supervision.incidents import Incident, add_incident, now
 from hbn_foundation.training.supervision.monitor import draw, fit, monitor, rate_lines
 from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
+from hbn_foundation.training.supervision.run_folder import RunFolder, mark_done
 from hbn_foundation.training.supervision.run_view import (
     find_runs,
     process_age,

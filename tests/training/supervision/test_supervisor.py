@@ -16,10 +16,10 @@ from stand_in import EPOCHS, NARROW, STEPS, expected, supervise
 
 import hbn_foundation
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.run_folder import RunFolder
 from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import as_lines, read_incidents
+from hbn_foundation.training.supervision.run_folder import RunFolder
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 from processes import alive, wait_for
 

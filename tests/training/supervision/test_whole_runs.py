@@ -10,9 +10,9 @@ import sys
 import pytest
 from stand_in import EPOCHS, STEPS, expected, open_run, supervise
 
-from hbn_foundation.training.run_folder import mark_done
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
+from hbn_foundation.training.supervision.run_folder import mark_done
 from processes import alive, wait_for
 
 

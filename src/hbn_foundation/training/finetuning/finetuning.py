@@ -28,9 +28,9 @@ from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, 
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.pretraining import library_versions, threads
-from hbn_foundation.training.run_folder import FITTED
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.run_folder import FITTED
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

@@ -16,7 +16,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.training.run_folder import DONE, HISTORY, LOCK, REMOVED, RUN
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.heartbeat import FILE as BEATS
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
@@ -26,6 +25,7 @@ from hbn_foundation.training.supervision.link import STOPPED as ASKED
 from hbn_foundation.training.supervision.link import TIME_LIMIT
 from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.process import FAILURE, RESULT
+from hbn_foundation.training.supervision.run_folder import DONE, HISTORY, LOCK, REMOVED, RUN
 
 RUNNING, RESTARTING, SILENT = "running", "between two attempts", "silent"
 DONE_STATE, STOPPED, FAILED, KILLED = "done", "stopped", "failed", "killed"

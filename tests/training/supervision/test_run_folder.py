@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.run_folder import (
+from hbn_foundation.training.supervision.heartbeat import Heartbeat
+from hbn_foundation.training.supervision.incidents import read_incidents
+from hbn_foundation.training.supervision.run_folder import (
     BEST,
     DONE,
     LOCK,
@@ -32,8 +34,6 @@ from hbn_foundation.training.run_folder import (
     own_digest,
     prune,
 )
-from hbn_foundation.training.supervision.heartbeat import Heartbeat
-from hbn_foundation.training.supervision.incidents import read_incidents
 
 IDENTITY = {"encoder": {"hidden_dim": 32, "tokens": ["band"]}, "data": {"signals": "a1"}}
 OTHER = {"encoder": {"hidden_dim": 64, "tokens": ["band"]}, "data": {"signals": "a1"}}
