@@ -31,10 +31,10 @@ import numpy as np
 import pandas as pd
 
 from arguments import count, positive
-from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.windows import WindowReader, cut_windows
+from hbn_foundation.signals.windows import cut_windows
 
 N_CHANNELS = 129
 SFREQ = 100

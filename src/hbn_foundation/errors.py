@@ -1,8 +1,9 @@
-"""The error that a user can mend, and the end by Ctrl-C."""
+"""The error that a user can mend, the end by Ctrl-C, and words of messages."""
 
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,3 +38,17 @@ def leave_interrupted() -> NoReturn:
     """Tell in one line that Ctrl-C ended the command, and leave with status 130."""
     print(f"Stopped by SIGINT; this begins again: {typed_command()}", file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
+
+
+def first_few(names: Iterable[object], most: int = 5) -> str:
+    """Join the first names by commas and count the rest."""
+    words = [str(name) for name in names]
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def as_text(value: object) -> str:
+    """Write a value as its file has it: a column with gaps turns the 1 of a file into 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

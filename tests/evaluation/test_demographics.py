@@ -11,9 +11,8 @@ from sklearn.linear_model import LinearRegression
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.demographics import fit_demographics
-from hbn_foundation.labels.factors import challenge_subjects, factor_table
-from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.labels.scores import nrmse, pearson_r
+from hbn_foundation.labels.participants import challenge_subjects, factor_table, read_participants
+from hbn_foundation.scores import nrmse, pearson_r
 
 R1_TO_R4 = ("ds005505", "ds005506", "ds005507", "ds005508")
 

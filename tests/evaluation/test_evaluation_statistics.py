@@ -20,7 +20,7 @@ from hbn_foundation.evaluation.statistics import (
     resampled,
     score_parts,
 )
-from hbn_foundation.labels.scores import auroc
+from hbn_foundation.scores import auroc
 
 
 def subject_interval(labels, logs, subjects, n_samples):

@@ -19,10 +19,10 @@ from hbn_foundation.evaluation.metrics import auroc
 from hbn_foundation.evaluation.report import report_text
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
-from hbn_foundation.signals.windows import WindowReader, cut_windows
+from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.probe import fit_probe
 
 

@@ -11,12 +11,12 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.signals.windows import thinned
+from hbn_foundation.signals.windows import subsample
 
 
 @given(st.integers(1, 500), st.integers(1, 100), st.integers(0, 5))
 def test_thinning_is_even(n, most, seed):
-    chosen = thinned(n, most, seed)
+    chosen = subsample(n, most, seed)
     assert len(chosen) == min(n, most)
     assert len(set(chosen.tolist())) == len(chosen)
     assert 0 <= chosen.min() <= chosen.max() < n

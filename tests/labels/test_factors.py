@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import (
+from hbn_foundation.labels.participants import (
     EXCLUDED_SUBJECTS,
     FACTORS,
     challenge_subjects,
     factor_table,
+    read_participants,
 )
-from hbn_foundation.labels.participants import read_participants
 
 RELEASES = {"ds005505": 136, "ds005506": 150, "ds005507": 184, "ds005508": 324, "ds005509": 330}
 

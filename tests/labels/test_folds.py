@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.folds import repeated_splits
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.strata import spread_order
 
 GROUP = LabelParams(kind="participant", column="group")

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import factor_table
-from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.labels.participants import factor_table, read_participants
 
 
 def write(root, text: str):

@@ -9,16 +9,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.params import LabelParams, SplitParams
-from hbn_foundation.labels.splits import (
+from hbn_foundation.labels.checks import (
     check_disjoint,
     check_never_seen,
     check_reported,
     check_unseen,
-    placed_subjects,
-    split_subjects,
-    with_placed,
 )
+from hbn_foundation.labels.params import LabelParams, SplitParams
+from hbn_foundation.labels.splits import placed_subjects, split_subjects, with_placed
 from hbn_foundation.labels.strata import position, strata
 
 NAMES = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789", min_size=1, max_size=8)

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.labels.targets import window_labels, window_targets
 
 PEOPLE = pd.DataFrame({"subject": ["a", "b", "c"], "rt": [9.0, 9.0, 9.0]})

@@ -8,16 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.metric_names import (
+from hbn_foundation.labels.checks import check_targets
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.labels.targets import shuffle_labels, window_labels, window_targets
+from hbn_foundation.scores import (
     KNOWN_METRICS,
     check_metric,
     higher_is_better,
     metrics_of,
 )
-from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.labels.target_checks import check_targets
-from hbn_foundation.labels.targets import shuffle_labels, window_labels, window_targets
 
 SUBJECTS = ["a", "b", "c", "d", "e", "f", "g", "h"]
 SPLITS = pd.DataFrame(

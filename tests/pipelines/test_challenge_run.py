@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from test_runs import newest, run
 
-from hbn_foundation.labels.factors import FACTORS
+from hbn_foundation.labels.participants import FACTORS
 from kedro_project import SMALL, KedroProject
 
 SHORT = """

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.batches import WindowBatches, WindowReader, channels_first
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
-from hbn_foundation.signals.windows import WindowReader, channels_first, cut_windows
+from hbn_foundation.signals.windows import cut_windows
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hbn_foundation.labels.factors import FACTORS
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.participants import FACTORS
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.finetuned import HeadOf, make_finetuned
 from hbn_foundation.models.params import EncoderParams, HeadParams, InputParams

@@ -17,9 +17,8 @@ from kedro_datasets.json import JSONDataset
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.io.submission import SubmissionDataset
-from hbn_foundation.labels.factors import FACTORS
 from hbn_foundation.labels.params import TrialParams
-from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.labels.participants import FACTORS, read_participants
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.pipelines.submission import create_pipeline
 from hbn_foundation.recordings.find import find_recordings

@@ -21,8 +21,7 @@ from toys import written
 
 from hbn_foundation.cli import cli
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import FACTORS
-from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.labels.participants import FACTORS, read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.recording import open_recording
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline

@@ -11,8 +11,7 @@ from runs import SHORT, run
 
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import EncoderParams, TimeTokenParams
-from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.windows import WindowReader
+from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.objectives import masked
 from hbn_foundation.training.objectives.left_out import choose
 from hbn_foundation.training.objectives.make import make_objective

@@ -8,8 +8,7 @@ from runs import SHORT, SMALL, run
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import EncoderParams
-from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.windows import WindowReader
+from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.objectives.recording_spectra import LEAST_WINDOWS, RecordingSpectra
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.scoring import pretext_scores

@@ -10,10 +10,10 @@ from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.recordings.timeline import Stretch, Timeline
-from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
-from hbn_foundation.signals.windows import WindowReader, cut_windows
+from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.objectives.relative_positioning import (
     PairBatches,
     RelativePositioning,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.splits import check_disjoint, check_never_seen
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.models.params import MAIN
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 from hbn_foundation.evaluation.metrics import by_recording, confusion_matrix
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import INK, heading, new_figure, styled
-from hbn_foundation.labels.scores import balanced_accuracy
+from hbn_foundation.scores import balanced_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

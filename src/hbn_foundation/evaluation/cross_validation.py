@@ -20,7 +20,7 @@ from hbn_foundation.evaluation.provenance import Provenance, provenance
 from hbn_foundation.evaluation.side_by_side import TRAINING, going_on, prune_scratch, tracked
 from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_folds
 from hbn_foundation.files import renamed_when_done
-from hbn_foundation.labels.folds import repeated_splits
+from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 

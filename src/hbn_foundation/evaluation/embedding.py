@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.sample import LabelledWindows
-from hbn_foundation.signals.windows import thinned
+from hbn_foundation.signals.windows import subsample
 
 MOST_COMPONENTS = 30
 
@@ -60,6 +60,6 @@ def embedding_map(
 
 def _choose(splits: np.ndarray, most: int, seed: int) -> np.ndarray:
     test, rest = np.flatnonzero(splits == "test"), np.flatnonzero(splits != "test")
-    test = test[thinned(len(test), max(most // 2, most - len(rest)), seed)]
-    rest = rest[thinned(len(rest), most - len(test), seed + 1)]
+    test = test[subsample(len(test), max(most // 2, most - len(rest)), seed)]
+    rest = rest[subsample(len(rest), most - len(test), seed + 1)]
     return np.sort(np.concatenate([test, rest]))

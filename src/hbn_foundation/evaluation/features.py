@@ -48,8 +48,7 @@ def encoder_features(
     """
     import torch
 
-    from hbn_foundation.signals.batches import WindowBatches
-    from hbn_foundation.signals.windows import WindowReader
+    from hbn_foundation.signals.batches import WindowBatches, WindowReader
 
     n_samples = next(iter(encoders.values())).n_samples
     reader = WindowReader(store, n_samples, volts=prepare is not None)

@@ -21,11 +21,11 @@ from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.report import WIDTH, ahead_text, table
 from hbn_foundation.evaluation.sample import count_sample, fitted_text
 from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of, level
-from hbn_foundation.labels.metric_names import lower_is_better
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import check_disjoint, check_never_seen
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.progress import say
+from hbn_foundation.scores import lower_is_better
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hbn_foundation import scores
 from hbn_foundation.evaluation.metrics import classification_scores
 from hbn_foundation.evaluation.regression_metrics import regression_scores
 from hbn_foundation.evaluation.statistics import Part, Score, score_parts
-from hbn_foundation.labels import scores
 from hbn_foundation.labels.targets import WindowTargets
 
 PREDICTED = "predicted"

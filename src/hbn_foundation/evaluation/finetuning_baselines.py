@@ -15,7 +15,7 @@ from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import track
-from hbn_foundation.signals.windows import thinned
+from hbn_foundation.signals.windows import subsample
 from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
 from hbn_foundation.training.ridge import fit_ridge
 
@@ -63,7 +63,7 @@ def chosen_windows(
     for number, name in enumerate(SPLITS):
         places = np.flatnonzero((split == name) & targets.known)
         if name != "test":
-            places = places[thinned(len(places), max_windows, seed + number)]
+            places = places[subsample(len(places), max_windows, seed + number)]
         parts.append(places)
     return np.concatenate(parts)
 

@@ -41,11 +41,11 @@ from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import ComparisonParams
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.side_by_side import prune_scratch, tracked
-from hbn_foundation.labels.metric_names import check_metric
+from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
-from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.progress import say
+from hbn_foundation.scores import check_metric
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.targets import WindowTargets

@@ -18,8 +18,8 @@ from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import LabelledWindows, labelled_windows
 from hbn_foundation.evaluation.statistics import Interval, Score, ahead
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
-from hbn_foundation.labels.splits import check_disjoint, check_never_seen
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
 

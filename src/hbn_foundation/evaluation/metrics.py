@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.labels.scores import accuracy, auroc, balanced_accuracy, macro_f1
+from hbn_foundation.scores import accuracy, auroc, balanced_accuracy, macro_f1
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:

@@ -16,8 +16,8 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.sample import labelled_windows
-from hbn_foundation.labels.folds import repeated_splits
-from hbn_foundation.labels.splits import check_disjoint
+from hbn_foundation.labels.checks import check_disjoint
+from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hbn_foundation.labels import scores
+from hbn_foundation import scores
 
 
 def numbers_by_recording(

@@ -15,7 +15,7 @@ from hbn_foundation.evaluation.spectra import COMPONENTS, MOST_CHANNELS
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
-from hbn_foundation.signals.windows import thinned
+from hbn_foundation.signals.windows import subsample
 from hbn_foundation.training.control import shuffle_within
 
 
@@ -77,7 +77,7 @@ def labelled_windows(
         if part.empty:
             what = params.label.column or "task"
             raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
-        parts.append(part.iloc[thinned(len(part), params.max_windows, params.seed + number)])
+        parts.append(part.iloc[subsample(len(part), params.max_windows, params.seed + number)])
     return LabelledWindows(pd.concat(parts, ignore_index=True), classes, sample)
 
 

@@ -38,7 +38,7 @@ def read_batches(
     mask : numpy.ndarray
         (B, C) bool, channels that can be used.
     """
-    from hbn_foundation.signals.windows import WindowReader
+    from hbn_foundation.signals.batches import WindowReader
 
     reader = WindowReader(store, n_samples)
     rows, starts = windows["row"].to_numpy(), windows["start"].to_numpy()

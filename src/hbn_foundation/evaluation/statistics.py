@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.labels.metric_names import lower_is_better
+from hbn_foundation.scores import lower_is_better
 
 FEWEST_SUBJECTS = 10
 """Test subjects that an interval or a verdict on a criterion needs."""

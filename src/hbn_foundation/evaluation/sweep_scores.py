@@ -10,7 +10,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.finetuning import main_score, score_windows
 from hbn_foundation.evaluation.statistics import holm, mean_interval
-from hbn_foundation.labels.metric_names import lower_is_better
+from hbn_foundation.scores import lower_is_better
 
 SCORES = {False: ("window_auroc", "balanced_accuracy", "f1"), True: ("nrmse", "mae", "r")}
 MODES = ("full_fine_tuning", "target_only_fine_tuning", "target_only")

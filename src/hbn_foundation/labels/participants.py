@@ -11,16 +11,42 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.participant_values import read_values
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.targets import MOST_CATEGORIES
 from hbn_foundation.progress import say_once
-from hbn_foundation.sidecars import UnreadableSidecar, read_table
+from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
+
+FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
+EXCLUDED_SUBJECTS = frozenset(
+    {
+        "NDARWV769JM7",
+        "NDARME789TD2",
+        "NDARUA442ZVF",
+        "NDARJP304NK1",
+        "NDARTY128YLU",
+        "NDARDW550GU6",
+        "NDARLD243KRE",
+        "NDARUJ292JXV",
+        "NDARBA381JGH",
+    }
+)
+"""Subjects that the challenge leaves out because of their recordings."""
+
+SEXES = dict.fromkeys(("f", "female", "w", "woman", "girl"), 0.0) | dict.fromkeys(
+    ("m", "male", "man", "boy"), 1.0
+)
+
 
 MISSING = ("", "n/a", "N/A", "nan", "NaN")
+OTHER_NAMES = {"age": ("age",), "sex": ("sex", "gender")}
+NUMBER = re.compile(r"[>≥]?=? *([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\+?", re.IGNORECASE)
+UNKNOWN = ("na", "null", "none", "#n/a", ".", "-", "?")
+"""What besides `n/a` means unknown among numbers and sexes; elsewhere it may be a value."""
 
 
 def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = None) -> pd.DataFrame:
@@ -90,9 +116,10 @@ def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFram
     lacking = sorted(set(known) - set(names))
     if lacking:
         none = texts and len(lacking) == len(known)
-        there = f"; its rows are of {some(texts, 3)}" if none else ""
+        there = f"; its rows are of {first_few(texts, 3)}" if none else ""
         say_once(
-            f"{path}: no row of {len(lacking)} of {len(known)} subjects ({some(lacking)}): nothing "
+            f"{path}: no row of {len(lacking)} of {len(known)} subjects ({first_few(lacking)}): "
+            "nothing "
             f"is known of them{there}"
         )
     rest = table.drop(columns=[column, "subject"], errors="ignore")
@@ -145,6 +172,176 @@ def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     differ = groups.nunique() > 1
     one = groups.first().mask(differ)
     columns = [str(name) for name in differ.columns[differ.any()]]
-    what = f"they differ in {some(columns)}, which is unknown of them" if columns else "they agree"
-    say_once(f"{path}: {len(one)} subjects have several rows ({some(one.index)}); {what}")
+    what = (
+        f"they differ in {first_few(columns)}, which is unknown of them"
+        if columns
+        else "they agree"
+    )
+    say_once(f"{path}: {len(one)} subjects have several rows ({first_few(one.index)}); {what}")
     return pd.concat([table[~twice], one.reset_index()], ignore_index=True)
+
+
+def read_values(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Read the columns of a participants table, and tell what was guessed and what is unknown.
+
+    Parameters
+    ----------
+    table
+        Texts, None where missing; the first column, `subject`, stays as it is.
+    path
+        The participants.tsv, for messages; participants.json beside it explains codes of sex.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows: columns of numbers as numbers, NaN where a value is none; `age` and `sex`
+        under these names; `sex` in one spelling.
+    """
+    table = table.copy()
+    for name, others in OTHER_NAMES.items():
+        found = [column for column in table.columns if str(column).lower() in others]
+        if found and name not in table:
+            say_once(f"{path}: column {found[0]} is read as {name}")
+            table[name] = table[found[0]]
+    if "sex" in table:
+        table["sex"] = _sexes(table["sex"], path)
+    for name in table.columns[1:]:
+        table[name] = _numbers_of(table[name], str(name), path)
+    return table
+
+
+def _numbers_of(texts: pd.Series, name: str, path: Path) -> pd.Series:
+    """Read a column of numbers as such; any other one is returned as it is.
+
+    It is of numbers where all known values are, or most of them and so many different ones that
+    they are no classes, or where it can be of nothing else.
+    """
+    known = texts.dropna().astype(str)
+    numbers = known.map(_as_number).astype(float)
+    bad = known[numbers.isna()]
+    many = len(bad) < len(known) / 2 and numbers.nunique() > MOST_CATEGORIES
+    only_numbers = bool(numbers.notna().any()) and bad.str.lower().isin(UNKNOWN).all()
+    if known.empty or not (only_numbers or many or name in ("age", *FACTORS)):
+        return texts
+    read = known[numbers.notna()]
+    powers = read.str.contains("e", case=False)
+    if numbers[read.index[powers]].isin(numbers[read.index[~powers]]).any():
+        return texts  # 1e3 beside 1000 is a name
+    odd = read[read.str.contains(r",|\+$|^[>≥]", regex=True)]
+    if len(odd):
+        say_once(
+            f"{path}: {name}: {len(odd)} of {len(known)} values are written as {odd.iloc[0]} is, "
+            f"which is read as {numbers[odd.index[0]]:g}"
+        )
+    if len(bad):
+        share = "none" if len(bad) == len(known) else f"{len(known) - len(bad)}"
+        say_once(
+            f"{path}: {name}: {share} of {len(known)} values recognised as a number; unknown are "
+            f"{first_few(dict.fromkeys(bad), 3)}"
+        )
+    whole = len(numbers) == len(texts) and not len(bad) and bool((numbers % 1 == 0).all())
+    # without gaps whole numbers stay whole, so that a class is 1 and not 1.0
+    return (numbers.astype("int64") if whole else numbers).reindex(texts.index)
+
+
+def _as_number(text: str) -> float | None:
+    match = NUMBER.fullmatch(text.strip())
+    return float(match[1].replace(",", ".")) if match else None
+
+
+def _sexes(texts: pd.Series, path: Path) -> pd.Series:
+    """Write F, M and O where there are several spellings, or codes that a sidecar explains."""
+    texts = texts.mask(texts.astype(str).str.lower().isin(UNKNOWN), None)
+    known = texts.dropna().astype(str)
+    levels = _levels(path.with_suffix(".json"))
+    meant = [_letter(levels.get(text, text)) for text in known]
+    letters = pd.Series(meant, index=known.index, dtype=object)
+    strange = known[letters.isna()]
+    if len(strange):
+        share = "none" if len(strange) == len(known) else f"{len(known) - len(strange)}"
+        say_once(
+            f"{path}: sex: {share} of {len(known)} values recognised as F or M; unknown are "
+            f"{first_few(sorted(set(strange)), 3)}"
+        )
+    spellings = known.groupby(letters).nunique()
+    explained = any(_letter(text) is None for text in known[letters.notna()])
+    if not (spellings > 1).any() and not explained:
+        return texts
+    say_once(
+        f"{path}: sex is written {first_few(sorted(set(known) - set(strange)), 9)}; read as "
+        f"{', '.join(sorted(set(letters.dropna())))}"
+    )
+    return letters.fillna(known).reindex(texts.index)
+
+
+def _letter(word: str) -> str | None:
+    first = re.split(r"\W", word.strip().lower(), maxsplit=1)[0]
+    if first in ("o", "other"):
+        return "O"
+    return {0.0: "F", 1.0: "M"}.get(SEXES.get(first, -1.0))
+
+
+def _levels(path: Path) -> dict[str, str]:
+    """Read what the codes of sex mean; nothing where no sidecar says so."""
+    if not path.is_file():
+        return {}
+    try:
+        sidecar: Any = read_json(path).get("sex", {})
+    except UnreadableSidecar as error:
+        say_once(f"{path.parent}: {error}")
+        return {}
+    levels = sidecar.get("Levels") if isinstance(sidecar, dict) else None
+    if not isinstance(levels, dict):
+        return {}
+    return {str(key): str(value) for key, value in levels.items()}
+
+
+def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
+    """Pick factors, age and sex from the participants table.
+
+    Parameters
+    ----------
+    participants
+        Table with the column `subject`; a data set that lacks any of the others has it unknown.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per subject: `subject`, the `FACTORS`, `age` (years), `sex` (0 female, 1 male);
+        NaN where unknown.
+
+    Raises
+    ------
+    UserError
+        When a factor or an age is not a number.
+    """
+    subjects = participants["subject"].astype(str).reset_index(drop=True)
+    table = pd.DataFrame({"subject": subjects})
+    for name in (*FACTORS, "age"):
+        table[name] = _numbers(participants, name)
+    sexes = participants.get("sex", pd.Series(index=participants.index, dtype=object))
+    words = sexes.map(lambda sex: str(sex).strip().lower()).reset_index(drop=True)
+    table["sex"] = words.map(SEXES).astype(float)
+    return table
+
+
+def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the subjects that the challenge scores: all factors known, and not excluded."""
+    known = table[list(FACTORS)].notna().all(axis=1)
+    return table[known & ~table["subject"].isin(EXCLUDED_SUBJECTS)].reset_index(drop=True)
+
+
+def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
+    if name not in participants:
+        return pd.Series(np.nan, index=range(len(participants)), dtype=float)
+    column = participants[name].reset_index(drop=True)
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = column.notna() & ~np.isfinite(numbers)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        subject = participants["subject"].iloc[place]
+        raise UserError(
+            f"participants.tsv: {name} of subject {subject} is {column[place]}, expected a number "
+            "or n/a"
+        )
+    return numbers

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.checks import check_disjoint
+from hbn_foundation.labels.checks import check_reported as check_reported
 from hbn_foundation.labels.params import SPLITS, LabelParams, SplitParams
 from hbn_foundation.labels.strata import (
     class_strata,
@@ -22,7 +23,6 @@ from hbn_foundation.labels.strata import (
     strata,
     strata_columns,
 )
-from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 
 HASHED_FROM = 200
@@ -125,7 +125,7 @@ def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
     if len(twice):
         raise UserError(
             f"splits: another run has just placed {len(twice)} of these subjects otherwise "
-            f"({some(twice['subject'])}); run this again"
+            f"({first_few(twice['subject'])}); run this again"
         )
     return both
 
@@ -169,112 +169,85 @@ def _told(splits: pd.DataFrame, by: Iterable[str], n_kept: int) -> str:
     return f"splits: {len(splits)} subjects, {numbers} ({how}{keep})"
 
 
-def check_disjoint(splits: pd.DataFrame) -> None:
-    """Make sure that no subject is in two splits.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects that are.
-    """
-    counts = splits.groupby("subject")["split"].nunique()
-    both = sorted(counts.index[counts > 1])
-    if both:
-        raise UserError(f"splits: expected each subject in one split, found {some(both)} in two")
-
-
-def check_unseen(train_subjects: Iterable[str], evaluation_subjects: Iterable[str]) -> None:
-    """Make sure that nobody a model is evaluated on was among those it was trained on.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects that were.
-    """
-    seen = sorted(set(map(str, train_subjects)) & set(map(str, evaluation_subjects)))
-    if seen:
-        raise UserError(
-            f"the model was trained on {len(seen)} of the subjects it is to be evaluated on "
-            f"({some(seen)}); use the splits it was trained with, or train it anew"
-        )
-
-
-def check_never_seen(
-    metadata: Mapping[str, Any], tested: Iterable[str], validating: Iterable[str] = ()
-) -> None:
-    """Make sure that a checkpoint was neither trained nor chosen on test subjects.
-
-    Parameters
-    ----------
-    metadata
-        Of the checkpoint: `training_subjects` and `validation_subjects`.
-    tested
-        Test subjects.
-    validating
-        Validation subjects, on which it must not have been trained either.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects.
-    """
-    tested = set(map(str, tested))
-    check_unseen(metadata.get("training_subjects") or (), {*tested, *map(str, validating)})
-    chosen = sorted(tested & set(map(str, metadata.get("validation_subjects") or ())))
-    if chosen:
-        raise UserError(
-            f"the model's best epoch was chosen on {len(chosen)} of the test subjects "
-            f"({some(chosen)}); use the splits it was trained with, or train it anew"
-        )
-
-
-def check_reported(
-    splits: pd.DataFrame,
+def repeated_splits(
+    subjects: Sequence[str],
+    n_folds: int = 5,
+    n_repeats: int = 2,
+    seed: int = 0,
+    n_validation: int | None = None,
+    *,
     participants: pd.DataFrame | None = None,
-    chosen_on: Iterable[str] = (),
-    release_column: str = "release_number",
-) -> None:
-    """Make sure that whoever is reported has chosen nothing.
+    label: LabelParams | None = None,
+) -> pd.DataFrame:
+    """Divide subjects repeatedly into folds for a cross-validation.
 
-    With the official split, release R5 validates and nobody tests, for the test release is hidden.
-    The best epoch is chosen on the validation subjects, so their score is no result.
+    In each repeat each fold is the test set once; of the other subjects some validate (every
+    choice is made on them) and the rest train. Folds and validation subjects are spread over the
+    classes of a label of subjects first, then over age, sex and site.
 
     Parameters
     ----------
-    splits
-        `subject` and `split`.
+    subjects
+        Subjects, repeated ones count once; their order does not matter.
+    n_folds, n_repeats
+        How many folds, and how often.
+    seed
+        Another seed gives other folds.
+    n_validation
+        How many subjects validate; by default as many as are tested, but no more than a third of
+        those that are not, unless there are more classes.
     participants
-        Names the releases, for the message.
-    chosen_on
-        Validation subjects of the model that training starts from: its best epoch is their choice.
-    release_column
-        Of the participants.
+        What is known of the subjects, with the column `subject`; nothing by default.
+    label
+        What is learned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `repeat`, `fold`, `subject`, `split`, one row per subject in each fold.
 
     Raises
     ------
     UserError
-        When there are no test subjects, or some of them have chosen an epoch already.
+        When there are too few subjects.
     """
-    subjects = {name: set(part.astype(str)) for name, part in splits.groupby("split")["subject"]}
-    tested = subjects.get("test", set())
-    if not tested:
-        validating = subjects.get("validation", set())
-        named = ""
-        if participants is not None and release_column in participants:
-            mine = participants["subject"].astype(str).isin(validating)
-            releases = sorted(set(participants.loc[mine, release_column].dropna().astype(str)))
-            named = f" (release {some(releases)})" if releases else ""
+    names = sorted({str(subject) for subject in subjects})
+    largest = -(-len(names) // max(n_folds, 1))
+    people = pd.DataFrame({"subject": names}) if participants is None else participants
+    classes = joined(class_strata(names, people, [] if label is None else [label]))
+    stratum = strata(names, people)
+    fewest = classes.nunique()
+    _check_enough(len(names), n_folds, _n_validating(len(names), largest, fewest, n_validation))
+    parts = []
+    for repeat in range(n_repeats):
+        equal = dict.fromkeys(range(n_folds), 1.0)
+        fold_of = pd.Series(divide(classes, stratum, equal, f"{seed}:{repeat}"))[names]
+        for fold in range(n_folds):
+            others = fold_of.index[fold_of != fold]
+            held = _n_validating(len(names), len(names) - len(others), fewest, n_validation)
+            shares = {"train": len(others) - held, "validation": held}
+            split = divide(classes[others], stratum[others], shares, f"{seed}:{repeat}:{fold}")
+            columns = {"subject": names, "split": [split.get(name, "test") for name in names]}
+            parts.append(pd.DataFrame({"repeat": repeat, "fold": fold, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _check_enough(n_subjects: int, n_folds: int, validating: int) -> None:
+    if n_folds < 2:
+        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
+    left = n_subjects - -(-n_subjects // n_folds) - validating
+    if n_subjects < n_folds or validating < 1 or left < 1:
         raise UserError(
-            f"splits: no test subjects, so the {len(validating)} validation subjects{named}, on "
-            "whom the best epoch is chosen, would be reported; report another split, as by "
-            "ingestion.splits.validation_releases=[R4] and test_releases=[R5]"
+            f"repeats: {n_subjects} subjects do not give {n_folds} folds with subjects left to "
+            f"train and {validating} to validate"
         )
-    chosen = sorted(tested & set(map(str, chosen_on)))
-    if chosen:
-        raise UserError(
-            f"the best epoch of the model to start from was chosen on {len(chosen)} of the test "
-            f"subjects ({some(chosen)}); use the splits it was trained with, or train it anew"
-        )
+
+
+def _n_validating(n_subjects: int, n_tested: int, n_classes: int, asked: int | None) -> int:
+    """Count the subjects that validate; by default two thirds of the others are to train."""
+    others = n_subjects - n_tested
+    usual = max(1, min(n_tested, others // 3), min(n_classes, others // 2))
+    return usual if asked is None else asked
 
 
 def _wanted(params: SplitParams, n_subjects: int) -> list[str]:
@@ -316,7 +289,10 @@ def _by_release(
     left_out = [subject for subject in names if subject not in places]
     if left_out:
         found = sorted({releases[subject] for subject in left_out})
-        say(f"splits: {len(left_out)} subjects of releases in no split ({some(found)}) left out")
+        say(
+            f"splits: {len(left_out)} subjects of releases in no split ({first_few(found)}) "
+            "left out"
+        )
     return places
 
 
@@ -335,7 +311,7 @@ def check_places(
         raise UserError(f"{path}: expected the columns {' and '.join(columns)}, found {found}")
     strange = sorted(set(table["split"].dropna()) - set(SPLITS))
     if strange or table["split"].isna().any():
-        found = some(strange) or "an empty one"
+        found = first_few(strange) or "an empty one"
         raise UserError(f"{path}: expected the splits {', '.join(SPLITS)}, found {found}")
     for _, part in table.groupby("division") if "division" in columns else [("", table)]:
         check_disjoint(part)

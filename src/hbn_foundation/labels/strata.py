@@ -12,11 +12,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, as_text
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import UNKNOWN as NO_CLASS
 from hbn_foundation.labels.targets import window_labels
-from hbn_foundation.labels.wording import written
 
 USUAL_COLUMNS = ("age", "sex", "site", "release_number")
 BINS = 3
@@ -152,7 +151,7 @@ def _levels(values: pd.Series, n_bins: int) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
     numeric = bool(numbers.notna().any() and numbers.notna().equals(values.notna()))
     if not numeric or numbers.nunique() <= n_bins:
-        return values.map(written, na_action="ignore").astype(object).fillna(UNKNOWN)
+        return values.map(as_text, na_action="ignore").astype(object).fillna(UNKNOWN)
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, n_bins + 1)))
     bins = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
     ranges = [f"{low:.4g}-{high:.4g}" for low, high in itertools.pairwise(edges)]

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, as_text, first_few
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.wording import some, written
 
 UNKNOWN = -1
 MOST_CATEGORIES = 5
@@ -113,7 +112,7 @@ def window_targets(
         training = numbers[present].dropna()
         values = windows["subject"].map(numbers).to_numpy(dtype=np.float64)
     if training.nunique() < 2:
-        found = some(training.unique()) or "none"
+        found = first_few(training.unique()) or "none"
         raise UserError(
             f"labels: two different values of {name} or more are needed among the training "
             f"subjects, found {found}"
@@ -175,7 +174,7 @@ def window_labels(
         labels = _categories(values, training)
     present = set(labels.values[training].tolist()) - {UNKNOWN}
     if len(present) < 2:
-        found = some(labels.names[index] for index in sorted(present)) or "none"
+        found = first_few(labels.names[index] for index in sorted(present)) or "none"
         raise UserError(
             f"labels: two classes of {what} or more are needed among the training subjects, "
             f"found {found}"
@@ -183,7 +182,7 @@ def window_labels(
     if params.type == "binary" and len(labels.names) > 2:
         raise UserError(
             f"labels: type: binary needs two classes, but {what} of the training subjects has "
-            f"{len(labels.names)}: {some(labels.names)}; name those of class 1 in positive"
+            f"{len(labels.names)}: {first_few(labels.names)}; name those of class 1 in positive"
         )
     return labels
 
@@ -244,7 +243,7 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
     of_group = values[first]
     mixed = np.unique(group[~_same(of_group[group], values)])
     if len(mixed):
-        raise ValueError(f"groups with more than one label: {some(names[mixed])}")
+        raise ValueError(f"groups with more than one label: {first_few(names[mixed])}")
     known = np.flatnonzero(is_known(of_group))
     shuffled = of_group.copy()
     shuffled[known] = of_group[np.random.default_rng(seed).permutation(known)]
@@ -292,7 +291,7 @@ def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
     known = column.dropna()
     numbers = bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
     if params.threshold is not None and not numbers:
-        found = some(dict.fromkeys(known), 3) or "none"
+        found = first_few(dict.fromkeys(known), 3) or "none"
         raise UserError(
             f"labels: threshold is set, but the values of {name} are not numbers; found {found}"
         )
@@ -307,10 +306,10 @@ def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
 
 
 def _categories(values: pd.Series, training: np.ndarray) -> WindowLabels:
-    names = sorted({written(value) for value in values[training].dropna()})
+    names = sorted({as_text(value) for value in values[training].dropna()})
     number = {name: index for index, name in enumerate(names)}
     classes = [
-        UNKNOWN if pd.isna(value) else number.get(written(value), UNKNOWN) for value in values
+        UNKNOWN if pd.isna(value) else number.get(as_text(value), UNKNOWN) for value in values
     ]
     return WindowLabels(np.array(classes, dtype=np.int64), tuple(names))
 
@@ -318,13 +317,13 @@ def _categories(values: pd.Series, training: np.ndarray) -> WindowLabels:
 def _one_against_rest(
     values: pd.Series, training: np.ndarray, positive: Collection[str], what: str
 ) -> WindowLabels:
-    texts = values.map(written, na_action="ignore")
+    texts = values.map(as_text, na_action="ignore")
     found = sorted(set(texts[training].dropna()))
     absent = [value for value in positive if value not in found]
     if absent:
         raise UserError(
             f"labels: positive names {', '.join(absent)}, but {what} of the training subjects is "
-            f"{some(found, 10) or 'never known'}"
+            f"{first_few(found, 10) or 'never known'}"
         )
     classes = np.where(texts.isin(list(positive)), 1, 0)
     classes[texts.isna().to_numpy()] = UNKNOWN

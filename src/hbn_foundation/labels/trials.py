@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import as_text, first_few
 from hbn_foundation.labels.events import read_events
 from hbn_foundation.labels.params import TrialParams
-from hbn_foundation.labels.wording import some, written
 from hbn_foundation.progress import say, track
 from hbn_foundation.sidecars import number
 
@@ -109,9 +109,12 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
         for name, values in trials.items():
             pieces[name].append(values)
     if broken:
-        say(f"{len(broken)} events files are left out: {some(broken, 2)}")
+        say(f"{len(broken)} events files are left out: {first_few(broken, 2)}")
     if nameless:
-        say(f"events of {some(nameless)} have no column {params.event_column} and give no trial")
+        say(
+            f"events of {first_few(nameless)} have no column {params.event_column} and give no "
+            "trial"
+        )
     joined = {name: np.concatenate(parts) for name, parts in pieces.items() if parts}
     table = _typed(joined, dict.fromkeys(RECORDING_COLUMNS, "string") | TRIAL_COLUMNS)
     if len(table):
@@ -171,7 +174,7 @@ def _sorted(
 
 def _texts(values: Sequence[Any]) -> np.ndarray:
     """Text of each value (N,), "" where it is missing."""
-    return np.array(["" if v is None else written(v).strip() for v in values], dtype=str)
+    return np.array(["" if v is None else as_text(v).strip() for v in values], dtype=str)
 
 
 def _among(names: np.ndarray, wanted: Iterable[str]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hbn_foundation.bids import sidecar
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import first_few
 from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import (
     PREFIX,
@@ -151,7 +151,8 @@ def _placed(
         return rest, place_electrodes(given, names, _in_file(raw, rest), root, path)
     if bipolar == "refuse":
         raise UnreadableRecording(
-            f"bipolar derivations ({some(e.given for e in derived)}): {len(pairs)} of {len(eeg)} "
+            f"bipolar derivations ({first_few(e.given for e in derived)}): {len(pairs)} of "
+            f"{len(eeg)} "
             "EEG channels; cleaning.bipolar: midpoint takes each for an electrode halfway between "
             "its ends"
         )
@@ -217,13 +218,13 @@ def _channel_table(
     strange = [name for name in spare if name not in known]
     if not matched:
         notes.append(
-            f"{file.name} names no channel of the file ({some(strange) or 'no rows'}): no "
+            f"{file.name} names no channel of the file ({first_few(strange) or 'no rows'}): no "
             "types and bad channels from it"
         )
     elif strange:
-        notes.append(f"{file.name} names channels that the file lacks: {some(strange)}")
+        notes.append(f"{file.name} names channels that the file lacks: {first_few(strange)}")
     if twice:
-        notes.append(f"{file.name} has several rows of {some(twice)}: the first counts")
+        notes.append(f"{file.name} has several rows of {first_few(twice)}: the first counts")
     return {own: rows[other] for own, other in matched.items()}
 
 
@@ -314,7 +315,7 @@ def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequenc
     if 2 * len(unplaced) > len(eeg):
         reasons = "; ".join(notes)
         raise UnreadableRecording(
-            f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({some(unplaced)}): "
+            f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({first_few(unplaced)}): "
             "their names say none, and neither electrodes.tsv nor the file does"
             + (f" ({reasons})" if reasons else "")
         )
@@ -324,8 +325,10 @@ def _check_names(names: Sequence[str], given: Sequence[str]) -> None:
     counts = Counter(names)
     twice = [own for name, own in zip(names, given, strict=True) if counts[name] > 1]
     if twice:
-        same = some(sorted(name for name, n in counts.items() if n > 1))
-        raise UnreadableRecording(f"duplicate channel names: {same} (in the file: {some(twice)})")
+        same = first_few(sorted(name for name, n in counts.items() if n > 1))
+        raise UnreadableRecording(
+            f"duplicate channel names: {same} (in the file: {first_few(twice)})"
+        )
 
 
 def _sources(sources: Sequence[str]) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hbn_foundation.bids import FORMATS, recordings_in
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.mirror import mirror
 from hbn_foundation.recordings.params import SelectionParams
@@ -74,7 +73,7 @@ def _in_one_format(table: pd.DataFrame, root: str) -> pd.DataFrame:
     if again.any():
         spare = table["path"][again]
         say(f"{root}: {len(spare)} recordings are there in another format, too: not read are "
-            f"{some(spare, 3)}")  # fmt: skip
+            f"{first_few(spare, 3)}")  # fmt: skip
     return table[~again]
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hbn_foundation.bids import sidecar
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import first_few
 from hbn_foundation.recordings.edf import EdfHeader, record_times
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline, merged, without
 from hbn_foundation.sidecars import UnreadableSidecar, number, read_table
@@ -204,7 +204,7 @@ def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float) -> Gaps:
     if bad:
         texts = sorted({mark.text.strip() for mark in bad})
         seconds = sum(stop - start for start, stop in gaps.timeline.bad) / sfreq
-        gaps.notes.append(f"{seconds:.1f} s marked bad ({some(texts, 3)})")
+        gaps.notes.append(f"{seconds:.1f} s marked bad ({first_few(texts, 3)})")
     gaps.pauses = sum(pause for pause in pauses if pause > 0.5 / sfreq)
     if gaps.pauses:
         gaps.notes.append(f"{gaps.pauses:.1f} s not recorded (pauses)")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import first_few
 from hbn_foundation.recordings.channels import Channels, eeg_channels
 from hbn_foundation.recordings.edf import EdfHeader, low_pass, read_edf_header
 from hbn_foundation.recordings.integrity import UnreadableRecording, is_passing
@@ -234,7 +234,8 @@ def _lowpass(
         names = [f"{channels.names[i]} ({v:g} Hz)" for i, v in enumerate(known) if v != chosen]
         most = f"{chosen:g} Hz" if np.isfinite(chosen) else "none"
         notes.append(
-            f"low-pass of most EEG channels, by the file's header: {most}; others: {some(names)}"
+            f"low-pass of most EEG channels, by the file's header: {most}; others: "
+            f"{first_few(names)}"
         )
     return chosen if np.isfinite(chosen) else float("nan")
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.wording import some, written
+from hbn_foundation.errors import UserError, as_text, first_few
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import SelectionParams
 
@@ -96,7 +95,7 @@ def _by_participants(
                 f"{participants}: no column {column!r} as selection.participants asks; "
                 f"there are {', '.join(columns) or 'none'}"
             )
-        texts = table[column].map(written, na_action="ignore").astype(object).fillna("n/a")
+        texts = table[column].map(as_text, na_action="ignore").astype(object).fillna("n/a")
         has = texts.to_dict()
         present = sorted({has[s] for s in subjects if s in has})
         meets = asked_for(values)
@@ -149,7 +148,7 @@ def select_recordings(
     if not n_files:
         raise UserError(f"{root}: no EEG recording under the sub-* folders, {EXPECTED}")
     if without:
-        say(f"{root}: no recording of {some(without)} ({EXPECTED})")
+        say(f"{root}: no recording of {first_few(without)} ({EXPECTED})")
     for (name, _, wanted, _), values, n_left in zip(filters, seen, left, strict=True):
         if wanted is not None and not n_left:
             _check([], root, name, wanted, sorted(values))
@@ -163,5 +162,5 @@ def _check(
         return
     raise UserError(
         f"{root}: no recording is left after selection.{name} = "
-        f"[{', '.join(map(str, wanted))}]; there are: {some(present, 12) or 'none'}"
+        f"[{', '.join(map(str, wanted))}]; there are: {first_few(present, 12) or 'none'}"
     )

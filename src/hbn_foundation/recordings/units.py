@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import first_few
 from hbn_foundation.recordings.edf import read_edf_header
 
 UNITS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9}
@@ -81,7 +81,8 @@ def volt_factors(
     notes += [f"unit {written!r} of the file taken for µV" for written in sorted(mangled)]
     if unknown:
         notes.append(
-            f"neither the file nor channels.tsv has a unit for {some(unknown)}: taken for volts"
+            f"neither the file nor channels.tsv has a unit for {first_few(unknown)}: taken for "
+            "volts"
         )
     return factors
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
 from hbn_foundation.progress import say
 from hbn_foundation.signals.params import CropWindowParams, WindowParams
 from hbn_foundation.signals.windows import cut_windows, window_length
@@ -68,8 +67,8 @@ def cut_crop_windows(
             f"{jitter:g} s (regularisation.jitter_seconds) needs {longest:g} s"
         )
     if missing := [name for name in names if name not in people]:
-        found = some((column for column in people if column != "subject"), 20)
-        raise UserError(f"labels: {some(missing)} not in participants.tsv, which has {found}")
+        found = first_few((column for column in people if column != "subject"), 20)
+        raise UserError(f"labels: {first_few(missing)} not in participants.tsv, which has {found}")
     windows = cut_windows(store, WindowParams(seconds=params.seconds, stride=params.stride))
     windows = _of_tasks(windows, store, params.tasks)
     numbers = people[names].apply(pd.to_numeric, errors="coerce").astype(float)
@@ -91,7 +90,7 @@ def _of_known(windows: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
     for which, why in ((excluded, "excluded"), (unknown, f"without {' and '.join(names)}")):
         if which.any():
             dropped = sorted(subjects[which].unique())
-            say(f"left out, {why}: {some(dropped)}")
+            say(f"left out, {why}: {first_few(dropped)}")
     known = windows[~excluded & ~unknown].reset_index(drop=True)
     if known.empty:
         raise UserError(f"windows: no subject with a window has a known {' or '.join(names)}")
@@ -107,7 +106,7 @@ def _of_tasks(
     there = sorted(set(store.recordings["task"].dropna().astype(str)))
     if missing := sorted(set(tasks).difference(there)):
         raise UserError(
-            f"windows.tasks: {some(missing)} not among the recordings, which are of "
-            f"{some(there, 20)}"
+            f"windows.tasks: {first_few(missing)} not among the recordings, which are of "
+            f"{first_few(there, 20)}"
         )
     return windows[windows["task"].isin(tasks)]

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.files import renamed_when_done
-from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.quality import REFERENCE
 from hbn_foundation.signals.store_files import FORMAT
@@ -117,13 +116,13 @@ class IndexBuilder:
             caps = [n for n in order if "@cap" in n]
             say(
                 f"{len(renamed)} recordings have channels of the same names at other places, which "
-                f"are kept apart: {some(caps)}"
+                f"are kept apart: {first_few(caps)}"
             )
         apart = [n for n in order if lengths[n] < LEAST_AGREEMENT * counts[n]]
         if apart:
             say(
                 f"{len(apart)} channels lie at different places in different recordings "
-                f"({some(apart)}): the mean is taken"
+                f"({first_few(apart)}): the mean is taken"
             )
         layout = {n: (sums[n] / max(lengths[n], 1e-12)).tolist() for n in order}
         return {

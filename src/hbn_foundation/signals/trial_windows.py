@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
 from hbn_foundation.labels.trials import usable_trials
-from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.signals.windows import COLUMNS, window_length
@@ -60,7 +59,7 @@ def cut_trial_windows(
     usable = usable[row.notna()].assign(row=row.dropna().astype(np.int64))
     excluded = usable["subject"].isin(EXCLUDED_SUBJECTS)
     if excluded.any():
-        say(f"left out, excluded: {some(sorted(usable['subject'][excluded].unique()))}")
+        say(f"left out, excluded: {first_few(sorted(usable['subject'][excluded].unique()))}")
     usable = usable[~excluded].sort_values(["row", "trial"], kind="stable")
     offset = round(params.offset * store.sfreq)
     length = window_length(params.seconds, store.sfreq)

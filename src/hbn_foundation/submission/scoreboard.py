@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.labels.scores import nrmse
 from hbn_foundation.progress import say
+from hbn_foundation.scores import nrmse
 from hbn_foundation.submission.validation import CONDUCT
 
 WEIGHTS = {1: 0.3, 2: 0.7}

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import EXCLUDED_SUBJECTS, challenge_subjects, factor_table
+from hbn_foundation.labels.checks import check_never_seen
 from hbn_foundation.labels.params import TrialParams
-from hbn_foundation.labels.splits import check_never_seen
+from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS, challenge_subjects, factor_table
 from hbn_foundation.labels.trials import recording_trials, usable_trials
 from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.timeline import Timeline

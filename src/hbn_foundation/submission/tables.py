@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.factors import FACTORS
+from hbn_foundation.labels.participants import FACTORS
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.target_checks import check_targets
+from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.targets import window_targets
-from hbn_foundation.labels.wording import some
 from hbn_foundation.progress import say
 from hbn_foundation.signals.windows import window_length
 from hbn_foundation.sweeps.fingerprint import data_fingerprint
@@ -154,7 +153,8 @@ def who(windows: pd.DataFrame, wanted: str | int | Sequence[str], name: str) -> 
     absent = sorted(set(map(str, wanted)) - set(there))
     if absent:
         raise UserError(
-            f"sweep.study.{name}: {some(absent)} has no window here; subjects are {some(there)}"
+            f"sweep.study.{name}: {first_few(absent)} has no window here; subjects are "
+            f"{first_few(there)}"
         )
     return sorted(set(map(str, wanted)))
 
@@ -170,7 +170,7 @@ def _members(wanted: Any, subjects: list[str], target: str, seed: int) -> list[s
     if isinstance(wanted, list | tuple):
         absent = sorted(set(map(str, wanted)) - set(subjects))
         if absent:
-            raise UserError(f"{where}: {some(absent)} does not take part")
+            raise UserError(f"{where}: {first_few(absent)} does not take part")
         return [subject for subject in order if subject in set(map(str, wanted))]
     if int(wanted) != wanted or not 2 <= wanted <= len(order):
         raise UserError(
@@ -238,8 +238,8 @@ def usable_targets(
     for target, names in found.items():
         if names != found[first]:
             raise UserError(
-                f"sweep: target {first} has the classes {some(found[first])}, {target} has "
-                f"{some(names)}; leave one out by sweep.study.targets, or join classes by "
+                f"sweep: target {first} has the classes {first_few(found[first])}, {target} has "
+                f"{first_few(names)}; leave one out by sweep.study.targets, or join classes by "
                 "finetuning.label.positive"
             )
     return list(found)
@@ -262,8 +262,8 @@ def _check_fold(
     everyone = window_targets(windows, people, label, [mine, *others])
     if alone.names != everyone.names:
         raise UserError(
-            f"sweep: the classes of {target} alone are {some(alone.names)}, with the base "
-            f"subjects {some(everyone.names)}, so modes could not be compared; set "
+            f"sweep: the classes of {target} alone are {first_few(alone.names)}, with the base "
+            f"subjects {first_few(everyone.names)}, so modes could not be compared; set "
             "finetuning.label.positive or threshold"
         )
     try:

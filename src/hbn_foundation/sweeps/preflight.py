@@ -19,7 +19,7 @@ def check_trainings(plan: Plan, data: Data) -> None:
     UserError
         What would stop a job before its first step.
     """
-    from hbn_foundation.labels.metric_names import check_metric
+    from hbn_foundation.scores import check_metric
 
     done: set[Any] = set()
     base_of = plan.base_of

@@ -15,11 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.strata import position
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.labels.wording import some
 from hbn_foundation.sweeps.specs import FULL, FinetuneSpec, SplitRules
 
 TRAIN, VALIDATION, TEST, UNUSED = "train", "validation", "test", ""
@@ -95,7 +94,7 @@ def roles(
     result = np.full(len(windows), UNUSED, dtype=object)
     mine = np.flatnonzero((windows["subject"].astype(str) == target).to_numpy())
     if not len(mine):
-        found = some(sorted(windows["subject"].astype(str).unique()))
+        found = first_few(sorted(windows["subject"].astype(str).unique()))
         raise UserError(f"sweep.study.targets: {target} has no window; subjects are {found}")
     reach = n_samples + round(rules.gap_seconds * sfreq)
     table = windows.iloc[mine].assign(place=mine)

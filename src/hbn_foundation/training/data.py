@@ -50,7 +50,7 @@ class WindowsOfSubjects:
         seed: int,
         volts: bool = False,
     ) -> None:
-        from hbn_foundation.signals.windows import WindowReader
+        from hbn_foundation.signals.batches import WindowReader
 
         self.reader = WindowReader(store, n_samples, volts)
         self.windows = windows[windows["subject"].isin(set(subjects))].reset_index(drop=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hbn_foundation.labels.scores import auroc
+from hbn_foundation.scores import auroc
 
 Scaling = Literal["global", "feature"]
 #: Inverse regularisation strengths to choose from, from strong to weak.

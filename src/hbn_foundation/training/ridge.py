@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.labels.scores import nrmse
+from hbn_foundation.scores import nrmse
 from hbn_foundation.training.probe import Scaling, Standardiser
 
 #: A number of the subject is learned from a dozen subjects, whatever the number of windows, and

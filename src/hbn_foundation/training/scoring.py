@@ -107,7 +107,7 @@ def pretext_scores(
     """
     import torch
 
-    from hbn_foundation.signals.windows import thinned
+    from hbn_foundation.signals.windows import subsample
     from hbn_foundation.training.checkpoint import check_signals, fill, load_encoder
     from hbn_foundation.training.data import WindowsOfSubjects
     from hbn_foundation.training.objectives.make import make_objective
@@ -132,7 +132,7 @@ def pretext_scores(
     encoder, objective = encoder.to(device), objective.to(device)
     objective.begin(encoder, data.whole(), positions)
     if most is not None:
-        kept = thinned(len(data.windows), most, seed)
+        kept = subsample(len(data.windows), most, seed)
         data.windows = data.windows.iloc[kept].reset_index(drop=True)
     scores = score_batches(encoder, objective, data.validation(), positions, own_seed)
     return {**scores, "n_windows": float(len(data.windows))}

@@ -31,15 +31,14 @@ from hbn_foundation.evaluation.challenge.response_time import (
 from hbn_foundation.evaluation.challenge.response_time_baselines import response_time_baselines
 from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.statistics import bootstrap_interval
-from hbn_foundation.labels.factors import factor_table
 from hbn_foundation.labels.params import LabelParams, TrialParams
-from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.labels.scores import nrmse
+from hbn_foundation.labels.participants import factor_table, read_participants
 from hbn_foundation.labels.trials import recording_trials
 from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.pipelines.challenge.nodes import prepare_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
+from hbn_foundation.scores import nrmse
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.signals.store import SignalStore

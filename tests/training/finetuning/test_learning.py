@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hbn_foundation.labels.metric_names import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.heads import Heads, make_head
 from hbn_foundation.models.params import HeadParams
+from hbn_foundation.scores import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from hbn_foundation.training.finetuning.learning import Learning, side_by_side
 from hbn_foundation.training.finetuning.losses import DistributionLoss
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams

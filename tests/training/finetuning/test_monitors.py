@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hbn_foundation.labels.metric_names import metrics_of
+from hbn_foundation.scores import metrics_of
 from hbn_foundation.training.finetuning.monitors import monitors
 
 

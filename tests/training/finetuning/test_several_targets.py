@@ -10,8 +10,8 @@ from finetuning_runs import Killed, parameters, participants, same, tune, tune_u
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.params import AddedTokenParams, InputParams
+from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
-from hbn_foundation.signals.windows import WindowReader
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.model_making import (

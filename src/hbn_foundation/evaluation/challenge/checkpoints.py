@@ -9,7 +9,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.challenge.features import Unlearned
 from hbn_foundation.evaluation.challenge.spatial import SpatialMaps, spatial_maps
-from hbn_foundation.signals.windows import thinned
+from hbn_foundation.signals.windows import subsample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,13 +54,13 @@ def checkpoint_maps(
     import torch
 
     from hbn_foundation.models.params import MAIN
-    from hbn_foundation.signals.windows import WindowReader
+    from hbn_foundation.signals.batches import WindowReader
     from hbn_foundation.training.finetuning.prediction import load_finetuned
 
     model = load_finetuned(checkpoint)
     n_samples = checkpoint.metadata["n_samples"]
     reader = WindowReader(store, n_samples, volts=model.input is not None)
-    few = windows.iloc[thinned(len(windows), MOST_WINDOWS, seed)]
+    few = windows.iloc[subsample(len(windows), MOST_WINDOWS, seed)]
     signals, mask = reader.read_scaled(few["row"].to_numpy(), few["start"].to_numpy())
     reader.close()
     positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from hbn_foundation import scores
 from hbn_foundation.evaluation.challenge.factor_baselines import factor_baselines
 from hbn_foundation.evaluation.challenge.scoring import (
     BASELINE,
@@ -25,8 +26,7 @@ from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.sample import count_sample
 from hbn_foundation.evaluation.statistics import Part, Score, score_parts
-from hbn_foundation.labels import scores
-from hbn_foundation.labels.splits import check_disjoint
+from hbn_foundation.labels.checks import check_disjoint
 from hbn_foundation.progress import say
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hbn_foundation.evaluation.report import WIDTH
 from hbn_foundation.evaluation.report import table as as_text
 from hbn_foundation.evaluation.statistics import level
 from hbn_foundation.evaluation.style import ACCENT, CYCLE, MUTED, new_figure, note, styled
-from hbn_foundation.labels.metric_names import lower_is_better
+from hbn_foundation.scores import lower_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

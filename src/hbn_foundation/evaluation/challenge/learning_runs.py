@@ -40,8 +40,8 @@ from hbn_foundation.evaluation.side_by_side import (
     tracked,
 )
 from hbn_foundation.files import renamed_when_done
+from hbn_foundation.labels.checks import check_reported
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import check_reported
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.models.params import HeadParams
 from hbn_foundation.progress import say

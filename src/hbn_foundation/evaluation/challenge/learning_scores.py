@@ -24,7 +24,7 @@ from hbn_foundation.evaluation.challenge.subjects import PREDICTED, people_of, p
 from hbn_foundation.evaluation.challenge.windows import matched
 from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
-from hbn_foundation.labels.factors import factor_table
+from hbn_foundation.labels.participants import factor_table
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

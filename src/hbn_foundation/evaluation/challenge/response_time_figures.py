@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hbn_foundation import scores
 from hbn_foundation.evaluation.challenge.drawing import binned, diagonal, points
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.style import (
@@ -18,7 +19,6 @@ from hbn_foundation.evaluation.style import (
     note,
     styled,
 )
-from hbn_foundation.labels import scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

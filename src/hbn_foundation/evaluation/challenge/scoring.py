@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.statistics import Interval, Score, ahead
-from hbn_foundation.labels.metric_names import lower_is_better
+from hbn_foundation.scores import lower_is_better
 
 MODEL = "model"
 BASELINE = "baseline"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
-from hbn_foundation.labels.factors import FACTORS, factor_table
+from hbn_foundation.labels.participants import FACTORS, factor_table
 
 PREDICTED = "predicted_"
 

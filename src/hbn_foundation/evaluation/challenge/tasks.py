@@ -36,7 +36,7 @@ from hbn_foundation.evaluation.challenge.subjects import people_of, predicted_fa
 from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
 from hbn_foundation.evaluation.finetuned import FINE_TUNED
 from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
-from hbn_foundation.labels.factors import factor_table
+from hbn_foundation.labels.participants import factor_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

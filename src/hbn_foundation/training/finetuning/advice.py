@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hbn_foundation.labels.metric_names import TRAIN, higher_is_better
+from hbn_foundation.scores import TRAIN, higher_is_better
 from hbn_foundation.training.finetuning.params import WITHOUT_UNFREEZING, PlanParams, RateParams
 
 #: How many times lower than the head's the encoder's rate is: 5 to 10 where the head begins well, 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hbn_foundation.labels import scores
+from hbn_foundation import scores
 
 
 def monitors(
@@ -13,7 +13,7 @@ def monitors(
     features: np.ndarray | None,
     n_classes: int | None,
 ) -> dict[str, float]:
-    """Score a model's outputs; the names are those of `labels.metric_names`, the loss aside.
+    """Score a model's outputs; the names are those of `hbn_foundation.scores`, the loss aside.
 
     Parameters
     ----------

@@ -73,8 +73,7 @@ def predict_targets(
     """
     import torch
 
-    from hbn_foundation.signals.batches import WindowBatches
-    from hbn_foundation.signals.windows import WindowReader
+    from hbn_foundation.signals.batches import WindowBatches, WindowReader
 
     metadata = checkpoint.metadata
     n_samples = metadata["n_samples"]

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.metric_names import check_metric
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import check_disjoint, check_never_seen
-from hbn_foundation.labels.target_checks import check_targets
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.progress import say
+from hbn_foundation.scores import check_metric
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.advice import advice

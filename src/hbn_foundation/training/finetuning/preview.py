@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.labels.metric_names import KNOWN_METRICS
+from hbn_foundation.scores import KNOWN_METRICS
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.plans import Block, make_plan
 from hbn_foundation.training.finetuning.rates import RateCurve, for_scratch, peaks

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from hbn_foundation.labels.metric_names import KNOWN_METRICS, TRAIN
 from hbn_foundation.params import Params
+from hbn_foundation.scores import KNOWN_METRICS, TRAIN
 from hbn_foundation.training.params import RunParams
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hbn_foundation.labels.metric_names import higher_is_better
+from hbn_foundation.scores import higher_is_better
 from hbn_foundation.training.finetuning.plans.base import (
     NOTHING,
     Block,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.metric_names import check_metric
+from hbn_foundation.scores import check_metric
 from hbn_foundation.training.finetuning.params import PlanParams
 from hbn_foundation.training.finetuning.plans.base import Block, Plan
 from hbn_foundation.training.finetuning.plans.gated import Gated

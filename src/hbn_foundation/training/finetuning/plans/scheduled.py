@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.labels.wording import some
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.training.finetuning.params import PlanParams
 from hbn_foundation.training.finetuning.plans.base import (
     Block,
@@ -136,7 +135,7 @@ class Phases(ScheduledPlan):
                 key = f"plan.phases.{number}.unfreeze"
                 if name not in known:
                     raise UserError(
-                        f"{key}: no block {name}; the model has {some(known, 20)}, or {ALL}"
+                        f"{key}: no block {name}; the model has {first_few(known, 20)}, or {ALL}"
                     )
                 if name in seen and ALL not in phase.unfreeze and name != self.head:
                     raise UserError(f"{key}: {name} is unfrozen already in phase {seen[name]}")

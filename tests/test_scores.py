@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import linregress, pearsonr
 from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
 
-from hbn_foundation.labels import scores
+from hbn_foundation import scores
 
 
 def test_f1_as_scikit_learn():
