@@ -28,12 +28,12 @@ from hbn_foundation.evaluation.cross_validation import cross_validate, summarise
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.report import folds_text
 from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 GROUPS = {

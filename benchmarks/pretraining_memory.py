@@ -54,10 +54,10 @@ def pretrain_once(folder: Path) -> None:
     """Pretrain for one epoch over the store, and print the peak."""
     import pandas as pd
 
-    from hbn_foundation.models.params import EncoderParams
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.signals.windows import cut_windows
+    from hbn_foundation.training.model_params import EncoderParams
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
     from hbn_foundation.training.pretraining import pretrain
 

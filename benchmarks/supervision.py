@@ -35,10 +35,10 @@ import torch
 
 from arguments import count
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain
 from hbn_foundation.training.supervised import pretrain_supervised

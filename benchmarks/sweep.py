@@ -31,7 +31,6 @@ from typing import Any
 from arguments import count
 from hbn_foundation.evaluation.sweep_scores import measured_savings
 from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.simulation.params import SimulationParams
@@ -49,6 +48,7 @@ from hbn_foundation.sweeps.params import EngineParams, GridParams, StoreParams, 
 from hbn_foundation.sweeps.planner import Data, Plan, make_plan
 from hbn_foundation.sweeps.running import Context, Place
 from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec, Tuning
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 TOLERANCE = 0.10

@@ -75,9 +75,9 @@ def plant(folder: Path) -> Planted:
 
 def pretrained_on(planted: Planted, folder: Path) -> Any:
     """Checkpoint of a small encoder after one epoch."""
-    from hbn_foundation.models.params import EncoderParams
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.windows import cut_windows
+    from hbn_foundation.training.model_params import EncoderParams
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
     from hbn_foundation.training.pretraining import pretrain
 
@@ -97,7 +97,6 @@ def tuned_on(
 ) -> tuple[Any, pd.DataFrame]:  # fmt: skip
     """Checkpoint and history of a model that takes volts."""
     from hbn_foundation.labels.params import LabelParams
-    from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
     from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.finetuning import finetune
     from hbn_foundation.training.finetuning.params import PlanParams, RateParams
@@ -106,6 +105,7 @@ def tuned_on(
         FineTuningParams,
         RegularisationParams,
     )
+    from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 
     extras = Extras(
         MoreTargets.model_validate(more),

@@ -10,11 +10,11 @@ import pytest
 
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.tables import fold_table
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 N_SUBJECTS = 15

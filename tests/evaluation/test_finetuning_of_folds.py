@@ -31,9 +31,9 @@ from hbn_foundation.evaluation.params import (
     RepeatParams,
 )
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.params import SupervisionParams
 from processes import alive, wait_for

@@ -8,11 +8,11 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.preflight import check_before_training
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import BandTokenParams, EncoderParams
 from hbn_foundation.pipeline_registry import register_pipelines
 from hbn_foundation.pipelines.foundation import nodes
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.model_params import BandTokenParams, EncoderParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small import N_CHANNELS, N_SAMPLES, small_encoder
+
+from small_models import N_CHANNELS, N_SAMPLES, small_encoder
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small import small_encoder
 
 from hbn_foundation.models import symmetric
 from hbn_foundation.models.band_tokens import BandTokens, Moments, band_bins, make_tapers
-from hbn_foundation.models.params import BandTokenParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from small_models import band_config, small_encoder
 
 POSITIONS = torch.tensor(list(DIRECTIONS_10_20.values()))
 ALL = torch.ones(1, 19, dtype=torch.bool)
@@ -32,7 +31,7 @@ def test_tapers_have_unit_energy(kind, count):
 
 @pytest.mark.parametrize("taper", ["hann", "sine"])
 def test_a_sine_lands_in_its_band_and_at_its_electrode(taper):
-    tokens = BandTokens(BandTokenParams(taper=taper), 100.0, 200, 16)
+    tokens = BandTokens(band_config(taper=taper), 100.0, 200, 16)
     signals = 1e-3 * torch.randn(1, 19, 200)
     signals[0, 3] += torch.sin(2 * torch.pi * 10 * torch.arange(200) / 100)
     power = tokens.cross_spectra(signals, POSITIONS, ALL).diagonal(dim1=-2, dim2=-1)[0]
@@ -40,7 +39,7 @@ def test_a_sine_lands_in_its_band_and_at_its_electrode(taper):
 
 
 def test_the_cross_spectrum_is_that_of_numpy():
-    params = BandTokenParams(
+    params = band_config(
         taper="hann", shrinkage=0.1, edges=((8.0, 13.0),), sharpness=1e4
     )  # one channel per virtual electrode
     tokens = BandTokens(params, 100.0, 200, 16)
@@ -73,7 +72,7 @@ def test_fitted_tangents_are_centred_with_one_scale_per_band():
 
 
 def test_a_gain_moves_the_tangent_along_the_identity():
-    tokens = BandTokens(BandTokenParams(), 100.0, 200, 16)
+    tokens = BandTokens(band_config(), 100.0, 200, 16)
     signals = torch.randn(1, 19, 200)
     step = tokens.tangents(np.e * signals, POSITIONS, ALL) - tokens.tangents(
         signals, POSITIONS, ALL
@@ -83,7 +82,7 @@ def test_a_gain_moves_the_tangent_along_the_identity():
 
 
 def test_autocast_does_not_reach_the_eigenvalues():
-    tokens = BandTokens(BandTokenParams(), 100.0, 200, 16)
+    tokens = BandTokens(band_config(), 100.0, 200, 16)
     signals = torch.randn(4, 19, 200)
     mask = ALL.expand(4, -1)
     expected = tokens.tangents(signals, POSITIONS, mask)

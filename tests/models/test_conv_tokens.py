@@ -2,19 +2,24 @@
 
 import pytest
 import torch
-from small import N_CHANNELS, N_SAMPLES, SFREQ
 
 from hbn_foundation.models.conv_tokens import ConvTokens
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import AddedTokenParams, EncoderParams, TimeTokenParams
+from hbn_foundation.training.model_building import (
+    build_encoder,
+    encoder_params,
+    lacking_tokens,
+    with_tokens,
+)
+from hbn_foundation.training.model_params import AddedTokenParams, EncoderParams, TimeTokenParams
+from small_models import N_CHANNELS, N_SAMPLES, SFREQ, time_config
 
 SMALL = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
 
 
 def some_tokens(**more):
     torch.manual_seed(0)
-    params = TimeTokenParams(kind="conv", width=8, kernel=5, depth=1, **more)
-    return ConvTokens(params, SFREQ, N_SAMPLES, 32).eval()
+    config = time_config(kind="conv", width=8, kernel=5, depth=1, **more)
+    return ConvTokens(config, SFREQ, N_SAMPLES, 32).eval()
 
 
 @pytest.mark.parametrize(
@@ -53,14 +58,14 @@ def test_hidden_channels_do_not_matter(positions, windows):
 
 def test_added_tokens_leave_the_encoder_as_it_is(positions, windows):
     torch.manual_seed(0)
-    encoder = Encoder(EncoderParams(tokens=("band",), **SMALL), SFREQ, N_SAMPLES).eval()
+    encoder = build_encoder(EncoderParams(tokens=("band",), **SMALL), SFREQ, N_SAMPLES).eval()
     encoder.fit_normalisation([windows], positions)
     added = AddedTokenParams(tokens=("band", "time"), time=TimeTokenParams(kind="conv", width=8))
-    assert encoder.lacks(added) == ("time",)
-    more = encoder.with_tokens(added)
+    assert lacking_tokens(encoder, added) == ("time",)
+    more = with_tokens(encoder, added)
     assert isinstance(more.time, ConvTokens)
-    assert more.params.tokens == ("band", "time")
-    assert more.params.time == added.time
+    assert more.config.tokens == ("band", "time")
+    assert encoder_params(more).time == added.time
     before = {name: value.clone() for name, value in more.band.state_dict().items()}
     more.fit_normalisation([windows], positions, ["time"])
     assert all(torch.equal(value, before[name]) for name, value in more.band.state_dict().items())
@@ -70,7 +75,7 @@ def test_added_tokens_leave_the_encoder_as_it_is(positions, windows):
     with torch.no_grad():
         parts = encoder.inputs(windows.signals, positions, windows.mask)
         assert torch.equal(encoder.embed(parts)["band"], more.embed(parts)["band"])
-    assert encoder.with_tokens(AddedTokenParams(tokens=("band",))) is encoder
+    assert with_tokens(encoder, AddedTokenParams(tokens=("band",))) is encoder
 
 
 def test_what_is_left_out_reaches_no_other_token(positions, windows):
@@ -97,7 +102,9 @@ def test_a_kernel_has_a_middle():
 def test_whitening_is_fitted_before_the_courses_are_scaled(positions, windows):
     torch.manual_seed(0)
     time = TimeTokenParams(kind="conv", width=8, n_components=4, n_whitened=6)
-    encoder = Encoder(EncoderParams(tokens=("time",), time=time, **SMALL), SFREQ, N_SAMPLES).eval()
+    encoder = build_encoder(
+        EncoderParams(tokens=("time",), time=time, **SMALL), SFREQ, N_SAMPLES
+    ).eval()
     before = encoder.time.components.whitener.clone()
     encoder.fit_normalisation([windows, windows], positions)
     assert not torch.equal(encoder.time.components.whitener, before)

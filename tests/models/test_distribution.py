@@ -8,8 +8,8 @@ from torch import nn
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.distribution import soft_bins
-from hbn_foundation.models.heads import make_head
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.model_params import HeadParams
+from small_models import make_finetuned, make_head, small_encoder
 
 N_TOKENS, N_TIME, DIM = 13, 10, 12
 BINS = torch.linspace(0.525, 2.475, 40)
@@ -44,7 +44,7 @@ def test_it_begins_at_the_training_values():
     head = some_head().eval()
     times = 1.6 + 0.3 * torch.randn(500, generator=torch.Generator().manual_seed(2))
     head.set_unit(1.6, 0.4)
-    head.fit_prior((times - 1.6) / 0.4)
+    head.output.fit_prior(times, 0.12)
     outputs = head(some_tokens())
     assert outputs.shape == (6, 40)
     torch.testing.assert_close(head.value(outputs), times.mean().expand(6), atol=0.02, rtol=0)
@@ -78,15 +78,21 @@ def test_one_map_for_all_stretches():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_time": 0}, "reads time tokens, and there are none"),
         ({"classification": True}, "a label of classes has no time"),
-        ({"bins": 39}, "39 bins cannot be shared out among 10 time tokens"),
+        ({"bins": 39}, "39 bins cannot be shared out among 5 time tokens"),
         ({"margin": "cosface"}, "a margin is between classes"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, message):
+    classification = options.pop("classification", False)
+    params = HeadParams(kind="distribution", **options)
     with pytest.raises(UserError, match=message):
-        some_head(**options)
+        make_finetuned(small_encoder("band", "time"), params, 1, classification)
+
+
+def test_a_distribution_needs_time_tokens():
+    with pytest.raises(UserError, match="reads time tokens, and there are none"):
+        make_finetuned(small_encoder("band"), HeadParams(kind="distribution"), 1, False)
 
 
 def test_times_move_with_their_window_by_default():

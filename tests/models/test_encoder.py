@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from small import N_CHANNELS, N_SAMPLES, SFREQ, small_encoder
 
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import BandTokenParams, EncoderParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import BandTokenParams, EncoderParams
+from small_models import N_CHANNELS, N_SAMPLES, SFREQ, small_encoder
 
 CLOSE = {"atol": 2e-4, "rtol": 1e-3}
 
@@ -99,7 +99,7 @@ def test_blocks_hold_every_parameter_once_and_all_learn(encoder, windows, positi
     # not the sum: behind a layer norm it is constant
     encoder(windows.signals, positions, windows.mask)[..., 0].square().sum().backward()
     names = [name for name, _ in encoder.blocks()]
-    assert names == [f"{f}_tokens" for f in encoder.params.tokens] + [
+    assert names == [f"{f}_tokens" for f in encoder.config.tokens] + [
         "block_1",
         "block_2",
         "final_norm",
@@ -111,7 +111,7 @@ def test_blocks_hold_every_parameter_once_and_all_learn(encoder, windows, positi
 
 
 def test_the_normalisation_travels_with_the_weights(windows, positions, encoder):
-    copy = small_encoder(*encoder.params.tokens).eval()
+    copy = small_encoder(*encoder.config.tokens).eval()
     fresh = run(copy, windows.signals, positions, windows.mask)
     copy.load_state_dict(encoder.state_dict())
     expected = run(encoder, windows.signals, positions, windows.mask)
@@ -126,7 +126,7 @@ def test_fitting_skips_windows_without_channels(windows, positions, encoder):
         signals=torch.cat([windows.signals, torch.zeros_like(windows.signals)]),
         mask=torch.cat([windows.mask, torch.zeros_like(windows.mask)]),
     )
-    copy = small_encoder(*encoder.params.tokens).eval()
+    copy = small_encoder(*encoder.config.tokens).eval()
     copy.fit_normalisation([empty], positions)
     for name, buffer in encoder.named_buffers():
         torch.testing.assert_close(dict(copy.named_buffers())[name], buffer, **CLOSE)
@@ -151,9 +151,9 @@ def test_wrong_parameters_are_told(wrong, told):
 def test_a_band_beyond_the_window_is_told():
     params = EncoderParams(band=BandTokenParams(edges=((60.0, 70.0),)))
     with pytest.raises(ValueError, match=r"band \(60.0, 70.0\) Hz holds no frequency"):
-        Encoder(params, SFREQ, N_SAMPLES)
+        build_encoder(params, SFREQ, N_SAMPLES)
 
 
 def test_a_patch_longer_than_the_window_is_told():
     with pytest.raises(ValueError, match="is 20 samples at 100 Hz"):
-        Encoder(EncoderParams(tokens=("time",)), SFREQ, 16)
+        build_encoder(EncoderParams(tokens=("time",)), SFREQ, 16)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import small_encoder
 from torch import nn
 from torch.nn import functional
 
-from hbn_foundation.models.finetuned import FineTuned, make_finetuned
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.training.model_params import HeadParams
+from small_models import make_finetuned, small_encoder
 
 NAMES = ["band_tokens", "time_tokens", "block_1", "block_2", "head"]
 

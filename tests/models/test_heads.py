@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.heads import make_head
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.model_params import HeadParams
+from small_models import make_head
 
 N_TOKENS, DIM = 5, 12
 POOLINGS = {"concat": 60, "mean": 12, "mean_std": 24, "attention": 12}
@@ -127,8 +127,8 @@ def test_wrong_values_are_one_line(values, named):
 
 def test_differences_between_subjects_are_scaled_down_for_classes_alone():
     classes, numbers = HeadParams(), HeadParams()
-    assert make_head(classes, N_TOKENS, DIM, 2, classification=True).strength == 300
-    assert make_head(numbers, N_TOKENS, DIM, 1, classification=False).strength == 0
+    assert make_head(classes, N_TOKENS, DIM, 2, classification=True).config.attenuation == 300
+    assert make_head(numbers, N_TOKENS, DIM, 1, classification=False).config.attenuation == 0
     without = make_head(HeadParams(subject_attenuation=0), N_TOKENS, DIM, 2, classification=True)
     assert not [name for name, _ in without.named_buffers() if "attenuation" in name]
     with pytest.raises(UserError, match=r"head.subject_attenuation=50: .* expected 0 or null"):

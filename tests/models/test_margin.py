@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from hbn_foundation.models.margin import MarginOutput, add_to_angle
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.training.model_params import HeadParams
+from small_models import make_head, margin_config
 
 N_FEATURES, N_CLASSES = 10, 4
 
 
 def some_output(margin, **more):
     torch.manual_seed(0)
-    return MarginOutput(HeadParams(margin=margin, **more), N_FEATURES, N_CLASSES)
+    return MarginOutput(margin_config(N_CLASSES, margin=margin, **more), N_FEATURES)
 
 
 def some_features(n=20):
@@ -79,7 +80,7 @@ def test_shares_of_classes_have_shares_of_the_margin(margin):
 def test_dropout_does_not_change_the_size_of_cosines():
     """Dropped features are longer: normalised after dropout, cosines would shrink by √(1 − p)."""
     torch.manual_seed(0)
-    output = MarginOutput(HeadParams(margin="cosface", dropout=0.5, scale=1), 1000, 2)
+    output = MarginOutput(margin_config(2, margin="cosface", dropout=0.5, scale=1), 1000)
     features = (output.weight[:1].detach() + 0.02 * torch.randn(1, 1000)).expand(2000, -1)
     in_training, in_evaluation = output.train()(features), output.eval()(features)
     assert in_evaluation[0, 0] > 0.8
@@ -119,9 +120,9 @@ def test_class_weights_act_on_margin_logits():
 
 
 def test_the_margin_warms_up():
-    params = HeadParams(margin="cosface", margin_warmup_steps=4)
-    assert [params.margin_share(step) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
-    assert HeadParams(margin_warmup_steps=0).margin_share(0) == 1
+    head = make_head(HeadParams(margin="cosface", margin_warmup_steps=4), 1, 8, 2, True)
+    assert [head.share(step) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert make_head(HeadParams(margin_warmup_steps=0), 1, 8, 2, True).share(0) == 1
     assert HeadParams().full_margin == 0
     assert HeadParams(margin="arcface").full_margin == 0.3
     assert HeadParams(margin="arcface", margin_size=0.5).full_margin == 0.5
@@ -137,7 +138,7 @@ def test_a_margin_drives_classes_further_apart(margin):
     def lead(share):
         torch.manual_seed(0)
         layer = torch.nn.Linear(N_FEATURES, 6)
-        output = MarginOutput(HeadParams(margin=margin, dropout=0, margin_size=0.4), 6, 2)
+        output = MarginOutput(margin_config(2, margin=margin, dropout=0, margin_size=0.4), 6)
         optimizer = torch.optim.Adam([*layer.parameters(), *output.parameters()], lr=0.01)
         for _ in range(80):
             optimizer.zero_grad()

@@ -4,12 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import N_CHANNELS, N_SAMPLES, small_encoder
 from torch import nn
 
-from hbn_foundation.models.finetuned import make_finetuned
-from hbn_foundation.models.params import HeadParams, InputParams
 from hbn_foundation.models.voltage import ChallengeModel, VoltageInput
+from hbn_foundation.training.model_params import HeadParams
+from small_models import N_CHANNELS, N_SAMPLES, input_config, make_finetuned, small_encoder
 
 SCALES = torch.linspace(5e-6, 20e-6, N_CHANNELS)
 
@@ -20,7 +19,7 @@ def some_volts(n=4, seed=0):
 
 
 def some_input(reference=None, **rules):
-    made = VoltageInput(InputParams(unit="volts", **rules), N_CHANNELS, reference)
+    made = VoltageInput(input_config(N_CHANNELS, reference, **rules))
     made.scale.copy_(SCALES)
     return made
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.pipelines.foundation import nodes
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training import device
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
 
 STORE = SimpleNamespace(sfreq=128, channel_names=("Fz", "Cz", "Pz"))

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.features import encoder_features
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain
 

@@ -10,15 +10,15 @@ import torch
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.participants import FACTORS
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.finetuned import HeadOf, make_finetuned
-from hbn_foundation.models.params import EncoderParams, HeadParams, InputParams
 from hbn_foundation.recordings.montage import template_positions
 from hbn_foundation.submission.windows import CHANNELS
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.model_making import make_input
 from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.model_building import HeadOf, build_encoder
+from hbn_foundation.training.model_params import EncoderParams, HeadParams, InputParams
+from small_models import make_finetuned
 
 ENCODER = EncoderParams(tokens=("band", "time"), hidden_dim=16, n_heads=2, n_layers=1)
 
@@ -51,7 +51,7 @@ def fine_tuned(
     extras = Extras(more_targets=MoreTargets(**targets), input=InputParams(unit="volts"))
     torch.manual_seed(len(more))
     model = make_finetuned(
-        Encoder(ENCODER, 100.0, 200),
+        build_encoder(ENCODER, 100.0, 200),
         head,
         1,
         False,

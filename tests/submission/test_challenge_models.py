@@ -19,7 +19,6 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.io.submission import SubmissionDataset
 from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.labels.participants import FACTORS, read_participants
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.pipelines.submission import create_pipeline
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.submission.challenge_models import exported_models, project_model, target_of
@@ -33,6 +32,7 @@ from hbn_foundation.submission.params import (
 from hbn_foundation.submission.validation import example_windows
 from hbn_foundation.submission.windows import CHANNELS
 from hbn_foundation.training.finetuning.model_making import load_challenge_model
+from hbn_foundation.training.model_params import HeadParams
 
 WINDOWS = torch.from_numpy(example_windows(6, seed=2))
 

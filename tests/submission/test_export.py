@@ -15,9 +15,6 @@ import torch
 from toys import PACKAGES, exported, toy_call, toy_models, toy_submission
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.finetuned import make_finetuned
-from hbn_foundation.models.params import EncoderParams, HeadParams
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.calls import Call
 from hbn_foundation.submission.compatibility import problems
@@ -124,39 +121,6 @@ def test_python_of_the_challenge_accepts_it(source, tmp_path):
 def test_the_same_models_give_the_same_bytes():
     first, second = (toy_submission()[0].to_bytes() for _ in range(2))
     assert first == second
-
-
-@pytest.mark.parametrize(
-    ("tokens", "head"),
-    [
-        (("band",), {"pooling": "attention"}),
-        (("band", "time"), {"kind": "mlp", "hidden_dim": 8}),
-    ],
-)
-def test_models_of_the_project(tokens, head, tmp_path):
-    encoder = EncoderParams(tokens=tokens, hidden_dim=16, n_heads=2, n_layers=1)
-    call = Call(
-        make_finetuned,
-        {
-            "encoder": Call(Encoder, {"params": encoder, "sfreq": 100.0, "n_samples": 200}),
-            "params": HeadParams(**head),
-            "n_outputs": 1,
-            "classification": False,
-        },
-    )
-    torch.manual_seed(0)
-    model = call.build().eval()
-    torch.nn.init.normal_(model.head.output.linear.weight)
-    one = ExportedModel(call, model.state_dict())
-    module = loaded(export_source({1: one, 2: one}), tmp_path)
-    copy = module.MODELS["challenge_2"]()
-    copy.load_state_dict(model.state_dict())
-    signals, mask = torch.randn(3, 129, 200), torch.rand(3, 129) > 0.2
-    positions = torch.nn.functional.normalize(torch.randn(129, 3), dim=1)
-    with torch.inference_mode():
-        expected = model(signals, positions, mask)
-        assert expected.std() > 0
-        assert torch.equal(copy.eval()(signals, positions, mask), expected)
 
 
 def test_a_missing_model():

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
@@ -17,6 +16,7 @@ from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.sweeps.grid import Defaults
 from hbn_foundation.sweeps.planner import Data
 from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec, Tuning
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 SFREQ, SAMPLES = 100.0, 200

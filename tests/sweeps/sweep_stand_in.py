@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.data import DataPlace
@@ -25,6 +24,7 @@ from hbn_foundation.sweeps.params import EngineParams, StoreParams
 from hbn_foundation.sweeps.planner import Plan
 from hbn_foundation.sweeps.running import Context
 from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 LIMITS = SupervisionParams(start=20.0, first_step=1.0, step_least=1.0, kill_after=0.5, grace=1.0)

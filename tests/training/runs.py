@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.params import SupervisionParams

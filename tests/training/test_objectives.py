@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from runs import SHORT, run
 
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import EncoderParams, TimeTokenParams
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams, TimeTokenParams
 from hbn_foundation.training.objectives import masked
 from hbn_foundation.training.objectives.left_out import choose
 from hbn_foundation.training.objectives.make import make_objective
@@ -25,7 +25,7 @@ CLASSIFY = {**SHORT, "epochs": 4, "learning_rate": 5e-3}
 def small(*tokens, dropout=0.0, kind="patch"):
     torch.manual_seed(0)
     time = TimeTokenParams(kind=kind, width=8)
-    return Encoder(
+    return build_encoder(
         EncoderParams(
             tokens=tokens, hidden_dim=32, n_heads=4, n_layers=1, dropout=dropout, time=time
         ),

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
 from hbn_foundation.training.params import ObjectiveParams
@@ -15,7 +15,7 @@ from hbn_foundation.training.schedule import shape
 
 @pytest.fixture(scope="module")
 def blocks():
-    encoder = Encoder(
+    encoder = build_encoder(
         EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=4, n_layers=2), 100, 200
     )
     objective = make_objective(ObjectiveParams(name="masked"), encoder)

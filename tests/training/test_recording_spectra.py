@@ -6,9 +6,9 @@ import torch
 from runs import SHORT, SMALL, run
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.recording_spectra import LEAST_WINDOWS, RecordingSpectra
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.scoring import pretext_scores
@@ -20,7 +20,7 @@ NAME = "recording_spectra"
 def begun(store, windows):
     """Encoder, objective with its targets, batches, positions."""
     torch.manual_seed(0)
-    encoder = Encoder(EncoderParams(**SMALL, tokens=("band",), dropout=0.0), 100, 200)
+    encoder = build_encoder(EncoderParams(**SMALL, tokens=("band",), dropout=0.0), 100, 200)
     params = ObjectiveParams(name=NAME, hide_probability=0.0, noise=0.0, gain=0.3)
     objective = RecordingSpectra(params, encoder)
     plain = WindowBatches(WindowReader(store, 200), windows, 64)
@@ -90,7 +90,7 @@ def test_it_learns_more_than_to_copy(store, windows, splits, tmp_path):
 
 
 def test_recordings_of_few_windows_are_left_out(windows):
-    encoder = Encoder(EncoderParams(**SMALL, tokens=("band",)), 100, 200)
+    encoder = build_encoder(EncoderParams(**SMALL, tokens=("band",)), 100, 200)
     objective = RecordingSpectra(ObjectiveParams(name=NAME), encoder)
     rank = windows.groupby("row").cumcount()
     first = windows["row"].min()
@@ -105,6 +105,6 @@ def test_recordings_of_few_windows_are_left_out(windows):
 
 
 def test_it_needs_band_tokens():
-    encoder = Encoder(EncoderParams(**SMALL, tokens=("time",)), 100, 200)
+    encoder = build_encoder(EncoderParams(**SMALL, tokens=("time",)), 100, 200)
     with pytest.raises(UserError, match="recording_spectra needs band tokens"):
         RecordingSpectra(ObjectiveParams(name=NAME), encoder)

@@ -6,14 +6,14 @@ import torch
 from runs import SHORT, run
 
 from hbn_foundation.evaluation.spectra import read_batches
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.recordings.timeline import Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.relative_positioning import (
     PairBatches,
     RelativePositioning,
@@ -62,7 +62,7 @@ def test_recordings_a_little_longer_than_far_give_pairs(store, windows, splits, 
 
 
 def test_windows_in_the_middle_are_partners_though_not_anchors(store, windows):
-    encoder = Encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
+    encoder = build_encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
     params = ObjectiveParams(name="relative_positioning", near_seconds=12.0, far_seconds=30.0)
     objective = RelativePositioning(params, encoder)
     usable = objective.prepare(windows, None, [], 100.0, 0)
@@ -81,7 +81,7 @@ def test_windows_on_both_sides_of_a_pause_are_far(tmp_path):
     signal = np.ones((2000, len(names)))
     store = store_from_arrays(tmp_path, [(row, signal)], names, positions)
     windows = cut_windows(store, WindowParams(seconds=2, stride=1))
-    encoder = Encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
+    encoder = build_encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
     params = ObjectiveParams(name="relative_positioning", near_seconds=5.0, far_seconds=30.0)
     objective = RelativePositioning(params, encoder)
     usable = objective.prepare(windows, None, [], 100.0, 0)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from runs import CPU, SHORT, SMALL
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.fitting import final_checkpoint
 from hbn_foundation.training.loop import PretrainingLoop
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain_in
 from hbn_foundation.training.supervision.link import STOPPED, Link, Orders

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
-from hbn_foundation.models.params import MAIN
+from hbn_foundation.models.config import MAIN
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

@@ -26,10 +26,10 @@ from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.params import LabelParams
-    from hbn_foundation.models.params import EncoderParams
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.model_params import EncoderParams
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
     from hbn_foundation.training.supervision.params import SupervisionParams
 

@@ -253,18 +253,24 @@ def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
 
 def _check_plans(runs: Sequence[Run], targets: WindowTargets) -> None:
     """Make each plan for an encoder of this kind, and forget it."""
-    from hbn_foundation.models.encoder import Encoder
-    from hbn_foundation.models.finetuned import make_finetuned
+    from hbn_foundation.models.config import MAIN
     from hbn_foundation.training.finetuning.plans import Block, make_plan
+    from hbn_foundation.training.model_building import (
+        HeadOf,
+        build_encoder,
+        build_finetuned,
+        lacking_tokens,
+        with_tokens,
+    )
 
     fold, recipe = runs[0].fold, runs[0].recipe
     sfreq = float(fold.store.sfreq)
-    encoder = Encoder(fold.encoder, sfreq, round(fold.window.seconds * sfreq))
+    encoder = build_encoder(fold.encoder, sfreq, round(fold.window.seconds * sfreq))
     added = recipe.extras.tokens
-    model = make_finetuned(
-        encoder.with_tokens(added), recipe.head, targets.n_outputs, not targets.is_regression,
-        added=encoder.lacks(added),
-    )  # fmt: skip
+    head = HeadOf(recipe.head, targets.n_outputs, not targets.is_regression)
+    model = build_finetuned(
+        with_tokens(encoder, added), {MAIN: head}, added=lacking_tokens(encoder, added)
+    )
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     for run in runs:
         if run.method != BASELINES:

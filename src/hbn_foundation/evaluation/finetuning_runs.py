@@ -29,10 +29,10 @@ from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in, going
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.checks import check_disjoint
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.disk import check_space
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 if TYPE_CHECKING:
@@ -199,13 +199,13 @@ def _check_objective(
     encoder: EncoderParams, objective: ObjectiveParams, sfreq: float, n_samples: int
 ) -> nn.Module:
     """Make the objective with its encoder, and return it."""
-    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.training import seeding
+    from hbn_foundation.training.model_building import build_encoder
     from hbn_foundation.training.objectives.make import make_objective
 
     with seeding.seeded(0, seeding.WEIGHTS):
         try:
-            made = Encoder(encoder, sfreq, n_samples)
+            made = build_encoder(encoder, sfreq, n_samples)
         except ValueError as error:
             raise UserError(f"encoder: {error}") from None
         return make_objective(objective, made)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models import symmetric
-from hbn_foundation.models.params import BandTokenParams
+from hbn_foundation.models.config import BandTokenConfig
 from hbn_foundation.models.spatial import VirtualElectrodes
 
 
@@ -24,7 +24,7 @@ class BandTokens(nn.Module):
 
     Parameters
     ----------
-    params
+    config
         Bands, tapers, virtual electrodes, shrinkage.
     sfreq, n_samples
         Sampling rate in Hz and length of a window.
@@ -38,16 +38,16 @@ class BandTokens(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, params: BandTokenParams, sfreq: float, n_samples: int, hidden_dim: int
+        self, config: BandTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
     ) -> None:
         super().__init__()
-        self.shrinkage = params.shrinkage
-        self.electrodes = VirtualElectrodes(params.sharpness)
-        self.bins = band_bins(params.edges, sfreq, n_samples)
+        self.shrinkage = config.shrinkage
+        self.electrodes = VirtualElectrodes(config.sharpness)
+        self.bins = band_bins(config.edges, sfreq, n_samples)
         n_bands, n_channels = len(self.bins), len(self.electrodes)
         size = n_channels * (n_channels + 1) // 2
         self.register_buffer(
-            "tapers", make_tapers(params.taper, params.n_tapers, n_samples), persistent=False
+            "tapers", make_tapers(config.taper, config.n_tapers, n_samples), persistent=False
         )
         self.register_buffer("whitener", torch.eye(n_channels).repeat(n_bands, 1, 1))
         self.register_buffer("centre", torch.zeros(n_bands, size))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hbn_foundation.models.params import TimeTokenParams
+from hbn_foundation.models.config import TimeTokenConfig
 from hbn_foundation.models.spatial import SpatialComponents
 from hbn_foundation.models.time_tokens import patch_length
 from hbn_foundation.models.trunk import Dropout
@@ -39,7 +39,7 @@ class ConvTokens(nn.Module):
 
     Parameters
     ----------
-    params
+    config
         Patch length, spatial components, convolutions.
     sfreq, n_samples
         Sampling rate in Hz and length of a window; samples after the last whole patch are unused.
@@ -51,27 +51,27 @@ class ConvTokens(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, params: TimeTokenParams, sfreq: float, n_samples: int, hidden_dim: int
+        self, config: TimeTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
     ) -> None:
         super().__init__()
-        self.patch_samples = patch_length(params.patch_seconds, sfreq, n_samples)
+        self.patch_samples = patch_length(config.patch_seconds, sfreq, n_samples)
         self.n_patches = n_samples // self.patch_samples
         # so many steps of the courses make a token
-        self.steps = next(n for n in (params.steps, 2, 1) if self.patch_samples % n == 0)
+        self.steps = next(n for n in (config.steps, 2, 1) if self.patch_samples % n == 0)
         stride = self.patch_samples // self.steps
         self.components = SpatialComponents(
-            params.n_components,
-            params.n_frequencies,
-            params.spatial_scale,
-            params.n_whitened,
+            config.n_components,
+            config.n_frequencies,
+            config.spatial_scale,
+            config.n_whitened,
         )
-        self.register_buffer("centre", torch.zeros(params.n_components))
-        self.register_buffer("scale", torch.ones(params.n_components))
-        width, short = params.width, 2 * (params.kernel // 4) + 1
+        self.register_buffer("centre", torch.zeros(config.n_components))
+        self.register_buffer("scale", torch.ones(config.n_components))
+        width, short = config.width, 2 * (config.kernel // 4) + 1
         self.layers = nn.Sequential(
-            Convolution(params.n_components, width, params.kernel, params.conv_dropout),
-            Convolution(width, width, params.kernel, params.conv_dropout, stride),
-            *(Convolution(width, width, short, params.conv_dropout) for _ in range(params.depth)),
+            Convolution(config.n_components, width, config.kernel, config.conv_dropout),
+            Convolution(width, width, config.kernel, config.conv_dropout, stride),
+            *(Convolution(width, width, short, config.conv_dropout) for _ in range(config.depth)),
         )
         self.project = nn.Linear(self.steps * width, hidden_dim)
         self.position = nn.Parameter(0.02 * torch.randn(self.n_patches, hidden_dim))

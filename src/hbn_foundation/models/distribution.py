@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.config import HeadConfig
 from hbn_foundation.models.trunk import Dropout
 
 LEAST_SHARE = 1e-4  # of a bin in which no training value lies
@@ -33,7 +33,7 @@ class DistributionOutput(nn.Module):
 
     Parameters
     ----------
-    params
+    config
         Bins, first and last time, dropout.
     n_time, dim
         How many time tokens a window has, and their width.
@@ -41,24 +41,24 @@ class DistributionOutput(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, params: HeadParams, n_time: int, dim: int) -> None:
+    def __init__(self, config: HeadConfig, n_time: int, dim: int) -> None:
         super().__init__()
         self.n_time = n_time
-        per_token = params.bins // n_time
-        if per_token * n_time != params.bins:
+        per_token = config.n_outputs // n_time
+        if per_token * n_time != config.n_outputs:
             raise ValueError(
-                f"{params.bins} bins cannot be shared out among {n_time} time tokens; expected a "
-                f"multiple of {n_time}"
+                f"{config.n_outputs} bins cannot be shared out among {n_time} time tokens; "
+                f"expected a multiple of {n_time}"
             )
-        self.dropout = Dropout(params.dropout)
+        self.dropout = Dropout(config.dropout)
         self.linear = nn.Linear(dim, per_token)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        width = (params.latest - params.earliest) / params.bins
+        width = (config.latest - config.earliest) / config.n_outputs
         self.width = width
-        centres = params.earliest + width * (torch.arange(params.bins) + 0.5)
+        centres = config.earliest + width * (torch.arange(config.n_outputs) + 0.5)
         self.register_buffer("bins", centres)
-        self.prior = nn.Parameter(torch.zeros(params.bins))
+        self.prior = nn.Parameter(torch.zeros(config.n_outputs))
 
     def forward(
         self, features: Tensor, labels: Tensor | None = None, margin_share: float = 1.0

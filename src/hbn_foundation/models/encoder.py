@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hbn_foundation.models import symmetric
 from hbn_foundation.models.band_tokens import BandTokens, Moments
+from hbn_foundation.models.config import EncoderConfig
 from hbn_foundation.models.conv_tokens import ConvTokens
-from hbn_foundation.models.params import FAMILIES, AddedTokenParams, EncoderParams
 from hbn_foundation.models.spatial import SpatialComponents
 from hbn_foundation.models.time_tokens import TimeTokens
 from hbn_foundation.models.trunk import Block
@@ -27,27 +27,24 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    params
-        Architecture.
-    sfreq, n_samples
-        Sampling rate in Hz and length of the windows that it will see.
+    config
+        Architecture, and the windows that it will see.
     """
 
-    def __init__(self, params: EncoderParams, sfreq: float, n_samples: int) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.params = params
-        self.sfreq = sfreq
-        self.n_samples = n_samples
-        dim = params.hidden_dim
+        self.config = config
+        self.sfreq, self.n_samples = sfreq, n_samples = config.sfreq, config.n_samples
+        dim = config.hidden_dim
         self.tokenisers = nn.ModuleDict()
-        if "band" in params.tokens:
-            self.tokenisers["band"] = BandTokens(params.band, sfreq, n_samples, dim)
-        if "time" in params.tokens:
-            kind = TimeTokens if params.time.kind == "patch" else ConvTokens
-            self.tokenisers["time"] = kind(params.time, sfreq, n_samples, dim)
+        if "band" in config.tokens:
+            self.tokenisers["band"] = BandTokens(config.band, sfreq, n_samples, dim)
+        if "time" in config.tokens:
+            kind = TimeTokens if config.time.kind == "patch" else ConvTokens
+            self.tokenisers["time"] = kind(config.time, sfreq, n_samples, dim)
         self.trunk = nn.ModuleList(
-            Block(dim, params.n_heads, params.feedforward_ratio, params.dropout, params.layer_scale)
-            for _ in range(params.n_layers)
+            Block(dim, config.n_heads, config.feedforward_ratio, config.dropout, config.layer_scale)
+            for _ in range(config.n_layers)
         )
         self.final_norm = nn.LayerNorm(dim)
 
@@ -71,7 +68,7 @@ class Encoder(nn.Module):
     @property
     def n_features(self) -> int:
         """Length of the concatenated final tokens."""
-        return self.n_tokens * self.params.hidden_dim
+        return self.n_tokens * self.config.hidden_dim
 
     def inputs(
         self, signals: Tensor, positions: Tensor, mask: Tensor, bands: Tensor | None = None
@@ -133,28 +130,12 @@ class Encoder(nn.Module):
         named += [(f"block_{number}", block) for number, block in enumerate(self.trunk, start=1)]
         return [*named, ("final_norm", self.final_norm)]
 
-    def with_tokens(self, added: AddedTokenParams) -> Encoder:
-        """Return an encoder that has these families of tokens besides its own.
-
-        What is new has random weights and no normalisation yet; everything else is this encoder's.
-        The encoder itself where it lacks nothing.
-        """
-        if not self.lacks(added):
-            return self
-        encoder = Encoder(self.params.with_tokens(added), self.sfreq, self.n_samples)
-        encoder.load_state_dict(self.state_dict(), strict=False)
-        return encoder.train(self.training)
-
-    def lacks(self, added: AddedTokenParams) -> tuple[str, ...]:
-        """Name the families of tokens that there must be and are not."""
-        return tuple(name for name in added.tokens if name not in self.params.tokens)
-
     @torch.no_grad()
     def fit_normalisation(
         self,
         batches: Iterable[Any],
         positions: Tensor,
-        families: Collection[str] = FAMILIES,
+        families: Collection[str] = ("band", "time"),
     ) -> dict[str, Tensor]:
         """Fit the buffers that normalise tokens, on windows of training subjects only.
 

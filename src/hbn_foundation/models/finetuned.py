@@ -8,15 +8,15 @@ statistics of norms and dropout stand still too. Which blocks are frozen when is
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models.band_tokens import Moments
+from hbn_foundation.models.config import MAIN, HeadConfig
 from hbn_foundation.models.encoder import Encoder, Parts
-from hbn_foundation.models.heads import Head, Heads, make_head
-from hbn_foundation.models.params import MAIN, HeadParams
+from hbn_foundation.models.heads import Head, Heads
 from hbn_foundation.models.weight_decay import takes_decay
 
 HEAD = "head"
@@ -122,7 +122,7 @@ class FineTuned(nn.Module):
     def split(self, outputs: Tensor) -> dict[str, Tensor]:
         """Take outputs (B, K) apart by target."""
         parts = self.head.parts
-        sizes = [head.n_outputs for head in parts.values()]
+        sizes = [head.config.n_outputs for head in parts.values()]
         return dict(zip(parts, outputs.split(sizes, 1), strict=True))
 
     def value(self, outputs: Tensor, target: str = MAIN) -> Tensor:
@@ -252,64 +252,27 @@ class FineTuned(nn.Module):
         self.train(was_training)
 
 
-class HeadOf(NamedTuple):
-    """What a head is made for.
-
-    Attributes
-    ----------
-    params
-        Kind, pooling.
-    n_outputs
-        Classes, or values.
-    classification
-        Whether they are classes.
-    """
-
-    params: HeadParams
-    n_outputs: int
-    classification: bool
-
-
-def make_finetuned(
-    encoder: Encoder,
-    params: HeadParams,
-    n_outputs: int,
-    classification: bool,
-    *,
-    more: Mapping[str, HeadOf] | None = None,
-    **options: Any,
-) -> FineTuned:
-    """Put a new head on an encoder.
+def make_finetuned(encoder: Encoder, heads: Mapping[str, HeadConfig], **options: Any) -> FineTuned:
+    """Put new heads on an encoder.
 
     Parameters
     ----------
     encoder
         Trained or not.
-    params, n_outputs, classification
-        Of the head of the main target.
-    more
-        Heads of further targets, by name; they take tokens with or without the final norm as the
-        main one does.
+    heads
+        By target, the main one first. All take tokens with the final norm, or none.
     options
         `input` and `added`, as for `FineTuned`.
 
     Raises
     ------
-    UserError
-        When a head does not suit its task.
+    ValueError
+        When the bins of a distribution cannot be shared out among the time tokens.
     """
     n_time = 0 if encoder.time is None else len(encoder.time)
-    asked = {MAIN: HeadOf(params, n_outputs, classification), **(more or {})}
-    heads = {
-        name: make_head(
-            one.params.model_copy(update={"final_norm": params.final_norm}),
-            encoder.n_tokens,
-            encoder.params.hidden_dim,
-            one.n_outputs,
-            one.classification,
-            n_time,
-        )
-        for name, one in asked.items()
+    made = {
+        name: Head(config, encoder.n_tokens, encoder.config.hidden_dim, n_time)
+        for name, config in heads.items()
     }
-    head = heads[MAIN] if len(heads) == 1 else Heads(heads)
+    head = made[MAIN] if len(made) == 1 else Heads(made)
     return FineTuned(encoder, head, **options)

@@ -8,24 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.models.attenuation import Attenuation
+from hbn_foundation.models.config import MAIN, HeadConfig
 from hbn_foundation.models.distribution import DistributionOutput, TimeTokensOnly
 from hbn_foundation.models.margin import MarginOutput
-from hbn_foundation.models.params import MAIN, HeadParams
 from hbn_foundation.models.pooling import POOLINGS
 from hbn_foundation.models.trunk import Dropout
-
-PRIOR_SPREAD = 2.0  # of the training values in a prior, in the sigma that is learned
 
 
 class LinearOutput(nn.Module):
     """Dropout and a linear map that starts at zero, so that its first steps shake nothing."""
 
-    def __init__(self, params: HeadParams, n_features: int, n_outputs: int) -> None:
+    def __init__(self, config: HeadConfig, n_features: int) -> None:
         super().__init__()
-        self.dropout = Dropout(params.dropout)
-        self.linear = nn.Linear(n_features, n_outputs)
+        self.dropout = Dropout(config.dropout)
+        self.linear = nn.Linear(n_features, config.n_outputs)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -41,65 +38,51 @@ class Head(nn.Module):
 
     Parameters
     ----------
-    params
-        Pooling, kind, dropout and margin.
+    config
+        Outputs, pooling, kind, dropout and margin.
     n_tokens, dim
         How many tokens a window has, and their width.
-    n_outputs
-        Classes, or values; a distribution has its bins.
     n_time
         How many of the tokens, the last ones, are time tokens; for a distribution.
-    strength
-        How strongly differences between subjects are scaled down; 0 for not at all.
     """
 
     centre: Tensor
     scale: Tensor
     unit: Tensor
 
-    def __init__(
-        self,
-        params: HeadParams,
-        n_tokens: int,
-        dim: int,
-        n_outputs: int,
-        n_time: int = 0,
-        strength: float = 0.0,
-    ) -> None:
+    def __init__(self, config: HeadConfig, n_tokens: int, dim: int, n_time: int = 0) -> None:
         super().__init__()
-        self.params = params
-        is_distribution = params.kind == "distribution"
-        self.n_outputs = params.bins if is_distribution else n_outputs
+        self.config = config
+        is_distribution = config.kind == "distribution"
         self.pooling: nn.Module = (
             TimeTokensOnly(n_time, dim)
             if is_distribution
-            else POOLINGS[params.pooling](n_tokens, dim)
+            else POOLINGS[config.pooling](n_tokens, dim)
         )
         n_features = self.pooling.n_features
         self.register_buffer("centre", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("unit", torch.tensor([0.0, 1.0]))
-        self.strength = strength
-        self.attenuation: nn.Module = (
-            Attenuation(n_features, params.attenuated_directions) if strength else nn.Identity()
-        )
+        self.attenuation: nn.Module = nn.Identity()
+        if config.attenuation:
+            self.attenuation = Attenuation(n_features, config.attenuated_directions)
         self.hidden: nn.Module = nn.Identity()
-        if params.kind == "mlp":
-            layer = nn.Linear(n_features, params.hidden_dim)
-            self.hidden = nn.Sequential(Dropout(params.dropout), layer, nn.GELU())
-            n_features = params.hidden_dim
+        if config.kind == "mlp":
+            layer = nn.Linear(n_features, config.hidden_dim)
+            self.hidden = nn.Sequential(Dropout(config.dropout), layer, nn.GELU())
+            n_features = config.hidden_dim
         self.output: nn.Module
         if is_distribution:
-            self.output = DistributionOutput(params, n_time, dim)
-        elif params.margin == "none":
-            self.output = LinearOutput(params, n_features, n_outputs)
+            self.output = DistributionOutput(config, n_time, dim)
+        elif config.margin == "none":
+            self.output = LinearOutput(config, n_features)
         else:
-            self.output = MarginOutput(params, n_features, n_outputs)
+            self.output = MarginOutput(config, n_features)
 
     @property
     def final_norm(self) -> bool:
         """Whether the head takes tokens after the encoder's final norm."""
-        return self.params.final_norm
+        return self.config.final_norm
 
     @property
     def parts(self) -> dict[str, Head]:
@@ -107,8 +90,9 @@ class Head(nn.Module):
         return {MAIN: self}
 
     def share(self, step: int) -> float:
-        """Share of the full margin at a step."""
-        return self.params.margin_share(step)
+        """Share of the full margin at a step counted from 0: rises linearly to 1, then stays."""
+        warmup = self.config.margin_warmup_steps
+        return 1.0 if step >= warmup else step / warmup
 
     def features(self, tokens: Tensor) -> Tensor:
         """Features (B, F) that the output is made from: pooled, centred, after the hidden layer."""
@@ -130,7 +114,7 @@ class Head(nn.Module):
         labels
             (B,) classes or (B, K) shares; a margin is added only with them, and only in training.
         margin_share
-            Share of the full margin (`HeadParams.margin_share` of the step).
+            Share of the full margin (`share` of the step).
         """
         return self.output(self.features(tokens), labels, margin_share)
 
@@ -149,12 +133,6 @@ class Head(nn.Module):
         """Say which mean and deviation standardised numbers have been given."""
         self.unit.copy_(torch.tensor([mean, sd]))
 
-    def fit_prior(self, values: Tensor) -> None:
-        """Let a distribution begin with how frequent standardised training values (N,) are."""
-        assert isinstance(self.output, DistributionOutput)
-        spread = PRIOR_SPREAD * self.params.sigma
-        self.output.fit_prior(values * self.unit[1] + self.unit[0], spread)
-
 
 class Heads(nn.Module):
     """Several heads on the same tokens; what they put out lies side by side.
@@ -168,7 +146,7 @@ class Heads(nn.Module):
     def __init__(self, heads: Mapping[str, Head]) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(heads)
-        self.sizes = [head.n_outputs for head in heads.values()]
+        self.sizes = [head.config.n_outputs for head in heads.values()]
         self.n_features = [n_features_of(head) for head in heads.values()]
 
     @property
@@ -183,7 +161,7 @@ class Heads(nn.Module):
 
     def share(self, step: int) -> list[float]:
         """Shares of the full margins at a step."""
-        return [head.params.margin_share(step) for head in self.parts.values()]
+        return [head.share(step) for head in self.parts.values()]
 
     def features(self, tokens: Tensor) -> Tensor:
         """Features (B, F) of all heads, side by side."""
@@ -224,45 +202,4 @@ class Heads(nn.Module):
 
 def n_features_of(head: Head) -> int:
     """Length of a head's features, after its hidden layer where it has one."""
-    return head.params.hidden_dim if head.params.kind == "mlp" else len(head.centre)
-
-
-def make_head(
-    params: HeadParams,
-    n_tokens: int,
-    dim: int,
-    n_outputs: int,
-    classification: bool,
-    n_time: int = 0,
-) -> Head:
-    """Make a head for tokens (B, n_tokens, dim), of which the last `n_time` are time tokens.
-
-    Raises
-    ------
-    UserError
-        When a margin or an attenuation is wanted of a regression; when a distribution is wanted
-        of classes, or of tokens among which there are no time tokens, or that do not share out
-        its bins.
-    """
-    if params.margin != "none" and not classification:
-        raise UserError(
-            f"head.margin={params.margin!r}: a margin is between classes; expected none for a "
-            "regression"
-        )
-    strength = params.attenuation(classification)
-    if strength and not classification:
-        raise UserError(
-            f"head.subject_attenuation={strength:g}: differences between subjects may be what a "
-            "number says; expected 0 or null for a regression"
-        )
-    if params.kind == "distribution":
-        if classification:
-            raise UserError("head.kind=distribution: a label of classes has no time; take linear")
-        if not n_time:
-            raise UserError("head.kind=distribution: it reads time tokens, and there are none; "
-                            "add them by tokens.tokens: [time]")  # fmt: skip
-        try:
-            return Head(params, n_tokens, dim, n_outputs, n_time)
-        except ValueError as error:
-            raise UserError(f"head.bins: {error}") from None
-    return Head(params, n_tokens, dim, n_outputs, strength=strength)
+    return head.config.hidden_dim if head.config.kind == "mlp" else len(head.centre)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.config import HeadConfig
 from hbn_foundation.models.trunk import Dropout
 
 LARGEST_COSINE = 1 - 1e-6  # the slope of the angle is infinite at 1
@@ -25,21 +25,19 @@ class MarginOutput(nn.Module):
 
     Parameters
     ----------
-    params
-        Kind and size of the margin, scale, dropout.
+    config
+        Classes, kind and size of the margin, scale, dropout.
     n_features
         Length of a feature vector.
-    n_classes
-        How many classes.
     """
 
-    def __init__(self, params: HeadParams, n_features: int, n_classes: int) -> None:
+    def __init__(self, config: HeadConfig, n_features: int) -> None:
         super().__init__()
-        self.kind = params.margin
-        self.margin = params.full_margin
-        self.scale = params.scale
-        self.dropout = Dropout(params.dropout)
-        self.weight = nn.Parameter(torch.randn(n_classes, n_features) * n_features**-0.5)
+        self.kind = config.margin
+        self.margin = config.margin_size
+        self.scale = config.scale
+        self.dropout = Dropout(config.dropout)
+        self.weight = nn.Parameter(torch.randn(config.n_outputs, n_features) * n_features**-0.5)
 
     def cosines(self, features: Tensor) -> Tensor:
         """Cosines (B, K) between features (B, F) and the classes' weights, in single precision.

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models.params import TimeTokenParams
+from hbn_foundation.models.config import TimeTokenConfig
 from hbn_foundation.models.spatial import SpatialComponents
 
 SMALLEST_POWER = 1e-4  # of robust z-scores: below what an amplifier's noise leaves
@@ -39,7 +39,7 @@ class TimeTokens(nn.Module):
 
     Parameters
     ----------
-    params
+    config
         Patch length, spatial components.
     sfreq, n_samples
         Sampling rate in Hz and length of a window; samples after the last whole patch are unused.
@@ -51,19 +51,19 @@ class TimeTokens(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, params: TimeTokenParams, sfreq: float, n_samples: int, hidden_dim: int
+        self, config: TimeTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
     ) -> None:
         super().__init__()
-        self.patch_samples = patch_length(params.patch_seconds, sfreq, n_samples)
+        self.patch_samples = patch_length(config.patch_seconds, sfreq, n_samples)
         self.n_patches = n_samples // self.patch_samples
         self.components = SpatialComponents(
-            params.n_components,
-            params.n_frequencies,
-            params.spatial_scale,
-            params.n_whitened,
+            config.n_components,
+            config.n_frequencies,
+            config.spatial_scale,
+            config.n_whitened,
         )
         self.spectrum = PatchSpectrum(self.patch_samples)
-        size = params.n_components * (self.patch_samples + self.spectrum.n_bins)
+        size = config.n_components * (self.patch_samples + self.spectrum.n_bins)
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         self.project = nn.Linear(size, hidden_dim)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hbn_foundation.models.config import InputConfig
 from hbn_foundation.models.finetuned import FineTuned
-from hbn_foundation.models.params import InputParams
 
 VOLTS = 1e-6  # of a microvolt
 TYPICAL_LEVEL = 0.8  # mean amplitude of a Gaussian in its own standard deviations
@@ -23,22 +23,18 @@ class VoltageInput(nn.Module):
 
     Parameters
     ----------
-    params
-        What is flat, what is wild, whether a window is divided by its own amplitude.
-    n_channels
-        Channels of the layout.
-    reference
-        Place of a channel that may be missing, as a recording's reference often is; it is put in
-        as zeros, which makes it flat. None: all channels must be there.
+    config
+        Channels of the layout; what is flat, what is wild, whether a window is divided by its own
+        amplitude. The channel at place `reference` may be missing, as a recording's reference
+        often is; it is put in as zeros, which makes it flat.
     """
 
     scale: Tensor
 
-    def __init__(self, params: InputParams, n_channels: int, reference: int | None = None) -> None:
+    def __init__(self, config: InputConfig) -> None:
         super().__init__()
-        self.params = params
-        self.reference = reference
-        self.register_buffer("scale", torch.full((n_channels,), 10 * VOLTS))
+        self.config = config
+        self.register_buffer("scale", torch.full((config.n_channels,), 10 * VOLTS))
 
     def complete(self, volts: Tensor) -> Tensor:
         """Put a missing reference channel in: (B, C - 1, T) to (B, C, T).
@@ -51,9 +47,10 @@ class VoltageInput(nn.Module):
         n_channels = len(self.scale)
         if volts.shape[1] == n_channels:
             return volts
-        if self.reference is None or volts.shape[1] != n_channels - 1:
+        place = self.config.reference
+        if place is None or volts.shape[1] != n_channels - 1:
             raise ValueError(f"{volts.shape[1]} channels; expected {n_channels}")
-        before, after = volts[:, : self.reference], volts[:, self.reference :]
+        before, after = volts[:, :place], volts[:, place:]
         return torch.cat([before, torch.zeros_like(volts[:, :1]), after], 1)
 
     def forward(self, volts: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -71,7 +68,7 @@ class VoltageInput(nn.Module):
         # microvolts first: squares of volts would be lost in single precision
         signals = torch.where(finite[..., None], volts, 0.0) / VOLTS
         signals = signals - signals.mean(-1, keepdim=True)
-        moves = signals.amax(-1) - signals.amin(-1) >= self.params.flat_uv
+        moves = signals.amax(-1) - signals.amin(-1) >= self.config.flat_uv
         usable = finite & moves if present is None else finite & moves & present
         signals = signals / (self.scale / VOLTS)[:, None]
         level = signals.abs().mean(-1)
@@ -79,10 +76,10 @@ class VoltageInput(nn.Module):
         # to call in its index, and is refused where algorithms are to be deterministic
         middle = (usable.sum(1, keepdim=True) - 1).clamp_min(0) // 2
         typical = level.masked_fill(~usable, torch.inf).sort(1).values.gather(1, middle)
-        usable = usable & (level <= self.params.wild * typical)
-        if self.params.window_gain:
+        usable = usable & (level <= self.config.wild * typical)
+        if self.config.window_gain:
             signals = signals * (TYPICAL_LEVEL / typical)[..., None]
-        signals = signals.clamp(-self.params.clip, self.params.clip)
+        signals = signals.clamp(-self.config.clip, self.config.clip)
         return signals * usable[..., None], usable
 
 

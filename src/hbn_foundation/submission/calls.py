@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hbn_foundation.errors import UserError
@@ -66,7 +66,7 @@ def symbols_in(value: Any) -> set[Symbol]:
     """Return the definitions that the source of a value names."""
     if isinstance(value, Call):
         return {symbol_of(value.target)}.union(*map(symbols_in, value.arguments.values()))
-    if isinstance(value, Params):
+    if _is_group(value):
         return {symbol_of(type(value))}.union(*map(symbols_in, _fields(value).values()))
     if isinstance(value, Mapping):
         return set().union(*map(symbols_in, value.values()))
@@ -94,7 +94,7 @@ def write_value(value: Any, names: Mapping[Symbol, str], indent: int = 0) -> str
     def inner(part: Any) -> str:
         return write_value(part, names, indent + 4)
 
-    if isinstance(value, Call | Params):
+    if isinstance(value, Call) or _is_group(value):
         target = value.target if isinstance(value, Call) else type(value)
         arguments = value.arguments if isinstance(value, Call) else _fields(value)
         items = [f"{name}={inner(part)}" for name, part in arguments.items()]
@@ -121,8 +121,14 @@ def write_value(value: Any, names: Mapping[Symbol, str], indent: int = 0) -> str
     )
 
 
-def _fields(value: Params) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in type(value).model_fields}
+def _is_group(value: Any) -> bool:
+    return isinstance(value, Params) or is_dataclass(value)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, Params):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def _bracketed(opening: str, items: list[str], closing: str, indent: int) -> str:

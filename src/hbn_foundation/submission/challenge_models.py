@@ -9,7 +9,7 @@ import numpy as np
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.challenge_predictions import learned_columns
-from hbn_foundation.models.params import MAIN
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.submission.calls import Call
 from hbn_foundation.submission.export import ExportedModel
 from hbn_foundation.submission.params import ExportParams
@@ -172,12 +172,10 @@ def _finetuned(model: FineTuned) -> Call:
         return Call(
             Head,
             {
-                "params": head.params,
+                "config": head.config,
                 "n_tokens": encoder.n_tokens,
-                "dim": encoder.params.hidden_dim,
-                "n_outputs": head.n_outputs,
+                "dim": encoder.config.hidden_dim,
                 "n_time": n_time,
-                "strength": head.strength,
             },
         )
 
@@ -187,18 +185,14 @@ def _finetuned(model: FineTuned) -> Call:
         {
             "encoder": Call(
                 Encoder,
-                {"params": encoder.params, "sfreq": encoder.sfreq, "n_samples": encoder.n_samples},
+                {"config": encoder.config},
             ),
             "head": next(iter(heads.values()))
             if isinstance(model.head, Head)
             else Call(Heads, {"heads": heads}),
             "input": Call(
                 VoltageInput,
-                {
-                    "params": volts.params,
-                    "n_channels": len(volts.scale),
-                    "reference": volts.reference,
-                },
+                {"config": volts.config},
             ),
         },
     )

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.params import dotted
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.params import GridParams
 from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec, Tuning
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 SUBJECTS = "n_base_participants"

@@ -6,9 +6,9 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.targets import window_targets
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.sweeps.planner import Data, Plan
 from hbn_foundation.sweeps.specs import BaseSpec, Tuning
+from hbn_foundation.training.model_params import EncoderParams
 
 
 def check_trainings(plan: Plan, data: Data) -> None:
@@ -49,11 +49,11 @@ def check_trainings(plan: Plan, data: Data) -> None:
 
 
 def _check_objective(base: BaseSpec, sfreq: float) -> None:
-    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.training.model_building import build_encoder
     from hbn_foundation.training.objectives.make import make_objective
 
     try:
-        encoder = Encoder(base.encoder, sfreq, round(base.window.seconds * sfreq))
+        encoder = build_encoder(base.encoder, sfreq, round(base.window.seconds * sfreq))
     except ValueError as error:
         raise UserError(f"{base.id}: encoder: {error}") from None
     make_objective(base.objective, encoder)
@@ -62,16 +62,14 @@ def _check_objective(base: BaseSpec, sfreq: float) -> None:
 def _check_plan(
     encoder: EncoderParams, tuning: Tuning, seconds: float, data: Data, targets: Any
 ) -> None:
-    from hbn_foundation.models.encoder import Encoder
-    from hbn_foundation.models.finetuned import make_finetuned
+    from hbn_foundation.models.config import MAIN
     from hbn_foundation.training.finetuning.params import as_begun
     from hbn_foundation.training.finetuning.plans import Block, make_plan
+    from hbn_foundation.training.model_building import HeadOf, build_encoder, build_finetuned
 
     sfreq = float(data.store.sfreq)
-    model = make_finetuned(
-        Encoder(encoder, sfreq, round(seconds * sfreq)), tuning.head, targets.n_outputs,
-        not targets.is_regression,
-    )  # fmt: skip
+    head = HeadOf(tuning.head, targets.n_outputs, not targets.is_regression)
+    model = build_finetuned(build_encoder(encoder, sfreq, round(seconds * sfreq)), {MAIN: head})
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     make_plan(
         as_begun(tuning.plan, tuning.trainer.start), blocks, tuning.trainer.epochs,

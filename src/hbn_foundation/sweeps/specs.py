@@ -13,13 +13,13 @@ from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import EncoderParams, HeadParams
 from hbn_foundation.params import Params
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.hashing import canonical, canonical_hash, difference
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import EncoderParams, HeadParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS, ObjectiveParams, TrainerParams
 
 SCHEMA_VERSION: Literal[4] = 4

@@ -17,7 +17,6 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.targets import window_targets
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.sweeps.data import DataPlace
 from hbn_foundation.sweeps.fingerprint import data_fingerprint
 from hbn_foundation.sweeps.jobs import base_not_found
@@ -26,6 +25,7 @@ from hbn_foundation.sweeps.specs import SCRATCH, BaseSpec, FinetuneSpec, Tuning
 from hbn_foundation.sweeps.store import METRICS, SPEC
 from hbn_foundation.sweeps.study import TEST, TRAIN, finetune_tables
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.model_params import EncoderParams
 
 if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
@@ -228,13 +228,13 @@ def untrained(
     """
     import torch
 
-    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.data import Told, WindowsOfSubjects
+    from hbn_foundation.training.model_building import build_encoder
 
     store = data.store
     n_samples = round(place.window.seconds * store.sfreq)
-    model = Encoder(encoder, store.sfreq, n_samples)
+    model = build_encoder(encoder, store.sfreq, n_samples)
     plain = WindowsOfSubjects(store, windows, subjects, n_samples, None, 0).plain(256, 20_000)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     with torch.no_grad():

@@ -201,13 +201,13 @@ def random_encoder(checkpoint: Checkpoint, seed: int = 0) -> Encoder:
 
 def make_encoder(checkpoint: Checkpoint) -> Encoder:
     """Make an encoder of the checkpoint's architecture, without its weights."""
-    from hbn_foundation.models.encoder import Encoder
-    from hbn_foundation.models.params import EncoderParams
+    from hbn_foundation.training.model_building import build_encoder
+    from hbn_foundation.training.model_params import EncoderParams
 
     metadata = checkpoint.metadata
     try:
         params = EncoderParams(**metadata["parameters"]["encoder"])
-        return Encoder(params, metadata["sfreq"], metadata["n_samples"])
+        return build_encoder(params, metadata["sfreq"], metadata["n_samples"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"checkpoint: its metadata describe no encoder ({' '.join(str(error).split())})"

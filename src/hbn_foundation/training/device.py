@@ -19,9 +19,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.params import Params
 from hbn_foundation.progress import say
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 Device = Literal["auto", "cuda", "mps", "cpu", "simulated"]

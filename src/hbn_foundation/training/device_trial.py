@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.device import ProbeJob
+from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.objectives.base import Objective
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.recording_spectra import RecordingBatch, RecordingSpectra
@@ -64,7 +65,7 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
         torch.manual_seed(SEED)
         # residual branches at full weight, or a fault in one would hardly show
         params = job.encoder.model_copy(update={"layer_scale": 1.0})
-        encoder = Encoder(params, job.sfreq, job.n_samples)
+        encoder = build_encoder(params, job.sfreq, job.n_samples)
         objective = make_objective(job.objective, encoder)
         positions = nn.functional.normalize(torch.randn(job.n_channels, 3), dim=1)
         size = job.trainer.batch_size

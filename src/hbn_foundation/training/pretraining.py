@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import Checkpoint, fitted_once
 from hbn_foundation.training.data import Told, WindowsOfSubjects, subjects_of
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.supervision.heartbeat import START
@@ -177,15 +177,15 @@ def prepare(
     """
     import torch
 
-    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.training.loop import PretrainingLoop
+    from hbn_foundation.training.model_building import build_encoder
     from hbn_foundation.training.objectives.make import make_objective
 
     n_samples = round(window.seconds * store.sfreq)
     train, validation = (subjects_of(splits, name, windows) for name in ("train", "validation"))
     with seeding.seeded(trainer.seed, seeding.WEIGHTS):
         try:
-            encoder = Encoder(encoder_params, store.sfreq, n_samples)
+            encoder = build_encoder(encoder_params, store.sfreq, n_samples)
         except ValueError as error:
             raise UserError(f"encoder: {error}") from None
         objective = make_objective(objective_params, encoder)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import (
     NOT_IN_THE_WEIGHTS,
     ObjectiveParams,

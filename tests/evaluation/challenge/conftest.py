@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.evaluation.challenge.features import Unlearned
-from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.models.params import EncoderParams
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 from planted_trials import N_SAMPLES, Planted, plant, pretrained_on, tuned_for_times
 
 
@@ -32,4 +32,4 @@ def random_encoder() -> Unlearned:
 
     torch.manual_seed(0)
     params = EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=4, n_layers=1)
-    return Unlearned(Encoder(params, 100.0, N_SAMPLES).eval())
+    return Unlearned(build_encoder(params, 100.0, N_SAMPLES).eval())

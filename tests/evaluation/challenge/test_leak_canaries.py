@@ -34,7 +34,6 @@ from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.labels.params import LabelParams, TrialParams
 from hbn_foundation.labels.participants import factor_table, read_participants
 from hbn_foundation.labels.trials import recording_trials
-from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.pipelines.challenge.nodes import prepare_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
@@ -46,6 +45,7 @@ from hbn_foundation.signals.trial_windows import cut_trial_windows
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 from planted_trials import FACTORS, Planted, pretrained_on, tuned_for_factors, tuned_for_times
 
 PARAMS = ResponseTimeEvaluationParams(

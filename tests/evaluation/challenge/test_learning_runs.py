@@ -28,11 +28,11 @@ from hbn_foundation.evaluation.challenge.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 from planted_trials import FACTORS, pretrained_on
 

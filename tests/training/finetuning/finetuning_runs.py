@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.finetuning.extras import PLAIN
 from hbn_foundation.training.finetuning.finetuning import finetune, finetune_in
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import final_checkpoint
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.supervision.link import Link, Orders
 from hbn_foundation.training.supervision.run_folder import RunFolder
 

@@ -7,12 +7,13 @@ from torch import nn
 from torch.nn import functional
 
 from hbn_foundation.labels.targets import WindowTargets
-from hbn_foundation.models.heads import Heads, make_head
-from hbn_foundation.models.params import HeadParams
+from hbn_foundation.models.heads import Heads
 from hbn_foundation.scores import CLASSIFICATION_METRICS, REGRESSION_METRICS
 from hbn_foundation.training.finetuning.learning import Learning, side_by_side
 from hbn_foundation.training.finetuning.losses import DistributionLoss
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
+from small_models import make_head
 
 N = 40
 PARAMS = RegularisationParams(label_smoothing=0.0)
@@ -52,7 +53,8 @@ def learned():
     targets = some_targets()
     heads = some_heads(targets)
     columns = torch.from_numpy(side_by_side(targets))
-    learning = Learning(targets, heads, columns, PARAMS, {"factor": 0.5, "right": 2.0}).eval()
+    weights, head_params = {"factor": 0.5, "right": 2.0}, {"main": HeadParams(kind="distribution")}
+    learning = Learning(targets, heads, columns, PARAMS, weights, head_params).eval()
     outputs = heads(torch.randn(N, 6, 8, generator=torch.Generator().manual_seed(1))).detach()
     return targets, heads, columns, learning, outputs
 
@@ -143,11 +145,10 @@ def test_mixed_windows_have_shares_of_classes(learned):
 
 
 def test_the_loss_of_a_time_is_least_at_the_gaussian_around_it():
-    head = make_head(
-        HeadParams(kind="distribution", error_weight=0.0, shares_weight=1.0), 5, 8, 1, False, 5
-    )
+    params = HeadParams(kind="distribution", error_weight=0.0, shares_weight=1.0)
+    head = make_head(params, 5, 8, 1, False, 5)
     head.set_unit(1.6, 0.4)
-    loss = DistributionLoss(head)
+    loss = DistributionLoss(head, params)
     times = torch.tensor([0.2, 0.9, 1.634, 2.49])
     wanted = (-0.5 * ((times.clamp(0.525, 2.475)[:, None] - head.output.bins) / 0.06) ** 2).double()
     targets = (times - 1.6) / 0.4
@@ -160,14 +161,13 @@ def test_the_loss_of_a_time_is_least_at_the_gaussian_around_it():
 
 
 def test_the_error_of_a_time_is_that_of_its_mean():
-    head = make_head(
-        HeadParams(kind="distribution", error_weight=2.0, shares_weight=0.0), 5, 8, 1, False, 5
-    )
+    params = HeadParams(kind="distribution", error_weight=2.0, shares_weight=0.0)
+    head = make_head(params, 5, 8, 1, False, 5)
     head.set_unit(1.5, 0.5)
     flat = torch.zeros(2, 40)  # whose mean is 1.5
-    loss = DistributionLoss(head)(flat, torch.tensor([1.0, -1.0]))
+    loss = DistributionLoss(head, params)(flat, torch.tensor([1.0, -1.0]))
     assert float(loss) == pytest.approx(2.0, rel=1e-5)
     with torch.autocast("cpu", torch.bfloat16):  # whose three digits are too few for times
-        answers = DistributionLoss(head).answer(torch.randn(50, 40))
+        answers = DistributionLoss(head, params).answer(torch.randn(50, 40))
     assert answers.dtype == torch.float32
     assert len(answers.unique()) == 50

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from hbn_foundation.models.heads import make_head
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.finetuning.losses import Anchor, TargetLoss
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
+from small_models import make_head
 
 
 def rules(**values):

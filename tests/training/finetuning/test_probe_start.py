@@ -7,13 +7,13 @@ from finetuning_runs import AGE, parameters, participants
 
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.models.attenuation import Attenuation
-from hbn_foundation.models.heads import make_head
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning import model_making, probe_start
 from hbn_foundation.training.finetuning.finetuning import prepare
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.probe import STRENGTHS, fit_probe
 from hbn_foundation.training.ridge import fit_ridge
+from small_models import make_head
 
 
 def prepared(short_run, data, **groups):
@@ -116,9 +116,8 @@ def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
 def solved(values, splits, n_classes):
     head = make_head(HeadParams(subject_attenuation=0), 2, 3, n_classes or 1, n_classes is not None)
     features = np.random.default_rng(0).normal(size=(len(values), 6)).astype(np.float32)
-    subjects = np.arange(len(values)).astype(str)
     strength = probe_start._solve(
-        head, features, np.array(values), np.array(splits), subjects, n_classes
+        head, features, np.array(values), np.array(splits), None, n_classes
     )
     return strength, head.output.linear
 

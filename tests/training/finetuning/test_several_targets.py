@@ -9,7 +9,6 @@ import torch
 from finetuning_runs import Killed, parameters, participants, same, tune, tune_until, watched
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import AddedTokenParams, InputParams
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.training.checkpoint import Checkpoint
@@ -21,6 +20,7 @@ from hbn_foundation.training.finetuning.model_making import (
 )
 from hbn_foundation.training.finetuning.prediction import predict, predict_targets
 from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.model_params import AddedTokenParams, InputParams
 
 EXTRAS = Extras(
     MoreTargets.model_validate(

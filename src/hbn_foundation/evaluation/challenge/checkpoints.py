@@ -53,7 +53,7 @@ def checkpoint_maps(
     """
     import torch
 
-    from hbn_foundation.models.params import MAIN
+    from hbn_foundation.models.config import MAIN
     from hbn_foundation.signals.batches import WindowReader
     from hbn_foundation.training.finetuning.prediction import load_finetuned
 

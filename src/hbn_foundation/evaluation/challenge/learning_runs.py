@@ -43,11 +43,11 @@ from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.checks import check_reported
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:

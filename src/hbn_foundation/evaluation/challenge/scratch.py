@@ -10,11 +10,11 @@ import pandas as pd
 from hbn_foundation.evaluation.challenge.params import FromScratchParams
 from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

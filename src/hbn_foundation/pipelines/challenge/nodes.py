@@ -6,13 +6,13 @@ from typing import Any
 
 from hbn_foundation.evaluation.challenge.params import FromScratchParams
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.pipelines.finetuning import nodes as finetuning
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 

@@ -11,17 +11,17 @@ from hbn_foundation.evaluation.params import (
     FineTuningEvaluationParams,
 )
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import (
-    AddedTokenParams,
-    EncoderParams,
-    HeadParams,
-    InputParams,
-)
 from hbn_foundation.pipelines import types
 from hbn_foundation.signals.params import TrialWindowParams, WindowParams
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import (
+    AddedTokenParams,
+    EncoderParams,
+    HeadParams,
+    InputParams,
+)
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.models.params import EncoderParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import EncoderParams, HeadParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
@@ -19,6 +18,7 @@ from hbn_foundation.sweeps.params import (
 )
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import EncoderParams, HeadParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.supervision.params import SupervisionParams
 

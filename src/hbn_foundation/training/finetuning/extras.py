@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from hbn_foundation.models.params import AddedTokenParams, InputParams
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 
 
 class Extras(NamedTuple):
@@ -24,6 +25,10 @@ class Extras(NamedTuple):
     more_targets: MoreTargets = MoreTargets()
     tokens: AddedTokenParams = AddedTokenParams()
     input: InputParams = InputParams()
+
+    def heads(self, main: HeadParams) -> dict[str, HeadParams]:
+        """Return the parameters of all heads by target, the main one first."""
+        return {MAIN: main} | {name: one.head for name, one in self.more_targets.chosen.items()}
 
     def dump(self) -> dict[str, Any]:
         """Give them as JSON values, for metadata and identities."""

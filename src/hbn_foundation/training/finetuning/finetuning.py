@@ -16,7 +16,7 @@ import pandas as pd
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets
-from hbn_foundation.models.params import MAIN, HeadParams
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.training.checkpoint import Checkpoint, fitted_once
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
@@ -26,6 +26,7 @@ from hbn_foundation.training.finetuning.preflight import check_finetuning
 from hbn_foundation.training.finetuning.rates import for_scratch
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.pretraining import library_versions, threads
 from hbn_foundation.training.supervision.heartbeat import START
@@ -122,6 +123,8 @@ def finetune_in(
     dict
         `stopped`: why the training ended.
     """
+    from hbn_foundation.training.model_building import encoder_params
+
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     orders = link.orders
     device = orders.device if orders is not None else device_plan["chosen"]
@@ -141,7 +144,7 @@ def finetune_in(
         "started_at": started_at,
         "parent_version": parent.get("run_id") if not plan.from_scratch else None,
         "parameters": {
-            "encoder": loop.model.encoder.params.model_dump(mode="json"),
+            "encoder": encoder_params(loop.model.encoder).model_dump(mode="json"),
             "head": head.model_dump(mode="json"),
             "plan": plan.model_dump(mode="json"),
             "rates": rates.model_dump(mode="json"),
@@ -213,6 +216,7 @@ def prepare(
     model = model_making.make_model(
         checkpoint, head, targets, trainer.seed, plan.from_scratch, extras, store.channel_names
     )
+    heads = extras.heads(head)
     volts = model.input is not None
     data = {
         name: LabelledWindows(
@@ -223,14 +227,14 @@ def prepare(
             trainer.seed,
             side_by_side(targets),
             volts,
-            moving(targets, head, extras, store.sfreq),
+            moving(targets, heads, store.sfreq),
         )
         for name in ("train", "validation")
     }
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     most = trainer.probe_windows
     fitted_once(kept, model, lambda: model_making.fit_model(
-        model, store, data, most, positions, targets, lambda: link.beat(START)
+        model, store, data, most, targets, heads, lambda: link.beat(START)
     ))  # fmt: skip
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if plan.from_scratch:
@@ -241,17 +245,16 @@ def prepare(
         plan=make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression),
         rates=rates,
         learning=Learning(
-            targets, model.head, data["train"].targets, regularisation, weights
+            targets, model.head, data["train"].targets, regularisation, weights, heads
         ),
         jitter=round(regularisation.jitter_seconds * store.sfreq), link=link,
     )  # fmt: skip
 
 
 def moving(
-    targets: Mapping[str, WindowTargets], head: HeadParams, extras: Extras, sfreq: float
+    targets: Mapping[str, WindowTargets], heads: Mapping[str, HeadParams], sfreq: float
 ) -> np.ndarray:
     """By how much each target (M,) changes where a window begins one sample later."""
-    heads = {MAIN: head} | {name: one.head for name, one in extras.more_targets.chosen.items()}
     return np.array(
         [
             -1.0 / (sfreq * (one.sd or 1.0)) if one.is_regression and heads[name].is_time else 0.0

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.models.heads import Head, Heads, n_features_of
-from hbn_foundation.models.params import MAIN
 from hbn_foundation.training.finetuning.losses import DistributionLoss, TargetLoss
 from hbn_foundation.training.finetuning.monitors import monitors
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 
 FISHER = "fisher_ratio"
 
@@ -49,6 +50,8 @@ class Learning(nn.Module):
         Weights of classes, smoothing, which error of values.
     weights
         Of the targets' losses; those not named have 1.
+    head_params
+        Of the heads that are distributions.
     """
 
     def __init__(
@@ -58,16 +61,17 @@ class Learning(nn.Module):
         training: Tensor,
         params: RegularisationParams,
         weights: Mapping[str, float] | None = None,
+        head_params: Mapping[str, HeadParams] | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(targets)
         self.n_classes = [None if t.is_regression else len(t.names) for t in targets.values()]
         heads = head.parts
         self.n_features = n_features_of(heads[MAIN])
-        self.sizes = [heads[name].n_outputs for name in self.names]
+        self.sizes = [heads[name].config.n_outputs for name in self.names]
         self.weights = [(weights or {}).get(name, 1.0) for name in self.names]
         self.losses = nn.ModuleList(
-            loss_of(heads[name], column, n_classes, params)
+            loss_of(heads[name], column, n_classes, params, (head_params or {}).get(name))
             for name, column, n_classes in zip(
                 self.names, training.unbind(1), self.n_classes, strict=True
             )
@@ -187,12 +191,17 @@ def classes(column: Tensor) -> Tensor:
 
 
 def loss_of(
-    head: Head, column: Tensor, n_classes: int | None, params: RegularisationParams
+    head: Head,
+    column: Tensor,
+    n_classes: int | None,
+    params: RegularisationParams,
+    head_params: HeadParams | None,
 ) -> nn.Module:
     """Make the loss of one target, given it of the training windows (N,)."""
     known = column[~column.isnan()]
     if n_classes is not None:
         return TargetLoss(params, torch.bincount(known.long(), minlength=n_classes).float())
-    if head.params.kind == "distribution":
-        return DistributionLoss(head)
+    if head.config.kind == "distribution":
+        assert head_params is not None
+        return DistributionLoss(head, head_params)
     return TargetLoss(params, None)

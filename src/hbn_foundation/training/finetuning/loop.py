@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.models.finetuned import FineTuned
-from hbn_foundation.models.params import MAIN
 from hbn_foundation.scores import TRAIN, higher_is_better
 from hbn_foundation.training import seeding
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise

@@ -11,6 +11,7 @@ from torch.nn import functional
 from hbn_foundation.models.distribution import DistributionOutput, soft_bins
 from hbn_foundation.models.heads import Head
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 
 
 class TargetLoss(nn.Module):
@@ -70,16 +71,18 @@ class DistributionLoss(nn.Module):
     ----------
     head
         A distribution head, with the unit of its label.
+    params
+        Width of the Gaussian, weights of both parts.
     """
 
     bins: Tensor
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, params: HeadParams) -> None:
         super().__init__()
-        self.params = head.params
+        self.params = params
         assert isinstance(head.output, DistributionOutput)
         mean, sd = head.unit.tolist()
-        self.spread = head.params.sigma / sd
+        self.spread = params.sigma / sd
         self.register_buffer("bins", (head.output.bins - mean) / sd, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.attenuation import Attenuation
-from hbn_foundation.models.finetuned import FineTuned, HeadOf, make_finetuned
-from hbn_foundation.models.params import MAIN, HeadParams
+from hbn_foundation.models.config import MAIN, InputConfig
+from hbn_foundation.models.distribution import DistributionOutput
+from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.voltage import ChallengeModel, VoltageInput
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training import seeding
@@ -27,6 +28,13 @@ from hbn_foundation.training.checkpoint import (
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras, extras_of
 from hbn_foundation.training.finetuning.group_means import GroupMeans
 from hbn_foundation.training.finetuning.probe_start import start_from_probes
+from hbn_foundation.training.model_building import (
+    HeadOf,
+    build_finetuned,
+    lacking_tokens,
+    with_tokens,
+)
+from hbn_foundation.training.model_params import HeadParams
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "Cz"
 BATCH_SIZE = 256
+PRIOR_SPREAD = 2.0  # of the training values in a prior, in the sigma that is learned
 
 
 def make_model(
@@ -70,19 +79,16 @@ def make_model(
         When a head does not suit its target or the tokens.
     """
     encoder = random_encoder(checkpoint, seed) if scratch else load_encoder(checkpoint)
-    added = encoder.lacks(extras.tokens)
+    heads = {
+        name: HeadOf(params, targets[name].n_outputs, not targets[name].is_regression)
+        for name, params in extras.heads(head).items()
+    }
     with seeding.seeded(seed, seeding.WEIGHTS):
-        model = make_finetuned(
-            encoder.with_tokens(extras.tokens),
-            head,
-            targets[MAIN].n_outputs,
-            not targets[MAIN].is_regression,
-            more={
-                name: HeadOf(one.head, targets[name].n_outputs, not targets[name].is_regression)
-                for name, one in extras.more_targets.chosen.items()
-            },
+        model = build_finetuned(
+            with_tokens(encoder, extras.tokens),
+            heads,
             input=make_input(extras, channel_names),
-            added=added,
+            added=lacking_tokens(encoder, extras.tokens),
         )
     return model.train()
 
@@ -93,7 +99,8 @@ def make_input(extras: Extras, channel_names: Sequence[str]) -> VoltageInput | N
         return None
     names = list(channel_names)
     reference = names.index(REFERENCE) if REFERENCE in names else None
-    return VoltageInput(extras.input, len(names), reference)
+    rules = extras.input.model_dump(exclude={"unit"})
+    return VoltageInput(InputConfig(len(names), reference, **rules))
 
 
 def fit_model(
@@ -101,8 +108,8 @@ def fit_model(
     store: SignalStore,
     data: Mapping[str, LabelledWindows],
     most: int,
-    positions: Tensor,
     targets: Mapping[str, WindowTargets],
+    head_params: Mapping[str, HeadParams],
     tell: Callable[[], Any] = lambda: None,
 ) -> None:
     """Fit scales, normalisation of new tokens, heads: on windows of training subjects.
@@ -115,19 +122,20 @@ def fit_model(
     model
         As `make_model` made it.
     store
-        Has the scales of the recordings.
+        Has the scales of the recordings, and the positions of the channels.
     data
         `train` and `validation`, with their targets.
     most
         Windows of each that are used at most.
-    positions
-        (C, 3).
     targets
         By name, the main one first.
+    head_params
+        Of the heads, by target.
     tell
         Called after each batch, and as a head's start is solved.
     """
     training = data["train"]
+    positions = torch.as_tensor(store.positions, dtype=torch.float32)
     if isinstance(model.input, VoltageInput):
         rows = np.unique(training.windows["row"].to_numpy(dtype=np.int64))
         model.input.scale.copy_(torch.from_numpy(channel_scales(store, rows)))
@@ -139,11 +147,12 @@ def fit_model(
         head = model.head.parts[name]
         if one.is_regression:
             head.set_unit(one.mean, one.sd or 1.0)
-        if head.params.kind == "distribution":
+        if isinstance(head.output, DistributionOutput):
             column = training.targets[:, number]
-            head.fit_prior(column[~column.isnan()])
+            values = column[~column.isnan()] * head.unit[1] + head.unit[0]
+            head.output.fit_prior(values, PRIOR_SPREAD * head_params[name].sigma)
     fit_attenuation(model, training, batches["train"], positions)
-    start_from_probes(model, data, batches, positions, targets, tell)
+    start_from_probes(model, data, batches, positions, targets, head_params, tell)
 
 
 @torch.no_grad()
@@ -177,7 +186,7 @@ def fit_attenuation(
     for name, means in found.items():
         head = model.head.parts[name]
         assert isinstance(head.attenuation, Attenuation)
-        head.attenuation.fit(*means.within_classes(), head.strength)
+        head.attenuation.fit(*means.within_classes(), head.config.attenuation)
     model.train(was_training)
 
 
@@ -235,20 +244,13 @@ def load_finetuned(checkpoint: Checkpoint) -> FineTuned:
     metadata = checkpoint.metadata
     extras = extras_of(metadata["parameters"])
 
-    def asked(params: HeadParams, targets: dict[str, Any]) -> HeadOf:
-        of_classes = not targets["is_regression"]
-        return HeadOf(params, len(targets["names"]), of_classes)
-
-    main = asked(HeadParams(**metadata["parameters"]["head"]), metadata["targets"])
-    model = make_finetuned(
-        make_encoder(checkpoint),
-        *main,
-        more={
-            name: asked(one.head, metadata["more_targets"][name])
-            for name, one in extras.more_targets.chosen.items()
-        },
-        input=make_input(extras, metadata["channel_names"]),
-    )
+    targets = {MAIN: metadata["targets"], **metadata["more_targets"]}
+    heads = {
+        name: HeadOf(params, len(targets[name]["names"]), not targets[name]["is_regression"])
+        for name, params in extras.heads(HeadParams(**metadata["parameters"]["head"])).items()
+    }
+    volts = make_input(extras, metadata["channel_names"])
+    model = build_finetuned(make_encoder(checkpoint), heads, input=volts)
     fill(model, checkpoint, "")
     return model.eval()
 
@@ -273,8 +275,8 @@ def load_challenge_model(
         Lowest and highest answer; None: those of the bins of a distribution, or none.
     """
     model = load_finetuned(checkpoint)
-    params = model.head.parts[target].params
-    if limits is None and params.kind == "distribution":
-        limits = params.earliest, params.latest
+    config = model.head.parts[target].config
+    if limits is None and config.kind == "distribution":
+        limits = config.earliest, config.latest
     where = torch.as_tensor(positions, dtype=torch.float32)
     return ChallengeModel(model, where, target, limits).eval()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.params import MAIN
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.progress import track
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 
@@ -101,6 +101,6 @@ def predict_targets(
             continue
         with torch.inference_mode():
             answers[name] = head.value(found).numpy()
-        if head.params.kind == "distribution":
+        if head.config.kind == "distribution":
             shares[name] = found.softmax(-1).numpy()
     return Predictions(answers, shares)

@@ -11,7 +11,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.models.params import MAIN, HeadParams
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.progress import say
 from hbn_foundation.scores import check_metric
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
@@ -22,6 +22,7 @@ from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as
 from hbn_foundation.training.finetuning.plans import Block
 from hbn_foundation.training.finetuning.preview import preview_rates
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.model_params import HeadParams
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

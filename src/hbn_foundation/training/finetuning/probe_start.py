@@ -19,6 +19,7 @@ from torch import Tensor
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.heads import Head, LinearOutput
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.probe import STRENGTHS, fit_probe
 from hbn_foundation.training.ridge import fit_ridge
 
@@ -35,6 +36,7 @@ def start_from_probes(
     batches: Mapping[str, Iterable[Any]],
     positions: Tensor,
     targets: Mapping[str, WindowTargets],
+    head_params: Mapping[str, HeadParams],
     tell: Callable[[], Any] = lambda: None,
 ) -> dict[str, float | None]:
     """Set the linear heads that begin at a probe; other heads stay as they are.
@@ -51,6 +53,8 @@ def start_from_probes(
         (C, 3).
     targets
         By name, in the order of the columns of `data[…].targets`.
+    head_params
+        Of the heads, by target.
     tell
         Called after each part of the solutions.
 
@@ -62,7 +66,7 @@ def start_from_probes(
     heads = {
         name: head
         for name, head in model.head.parts.items()
-        if head.params.starts_at_probe and isinstance(head.output, LinearOutput)
+        if head_params[name].starts_at_probe and isinstance(head.output, LinearOutput)
     }
     if not heads:
         return {}
@@ -85,7 +89,7 @@ def start_from_probes(
     columns = dict(zip(targets, np.concatenate(values).T, strict=True))
     return {
         name: _solve(head, np.concatenate(features[name]), columns[name], np.array(splits),
-                     np.concatenate(subjects),
+                     np.concatenate(subjects) if head_params[name].strength_by == "folds" else None,
                      None if targets[name].is_regression else len(targets[name].names), tell)
         for name, head in heads.items()
     }  # fmt: skip
@@ -97,7 +101,7 @@ def _solve(
     features: np.ndarray,
     values: np.ndarray,
     splits: np.ndarray,
-    subjects: np.ndarray,
+    subjects: np.ndarray | None,
     n_classes: int | None,
     tell: Callable[[], Any] = lambda: None,
 ) -> float | None:
@@ -107,7 +111,7 @@ def _solve(
         return None  # nothing to solve in the sample: the head begins at zero
     features, values, splits = features[known], values[known], splits[known]
     if n_classes is None:
-        groups = subjects[known] if head.params.strength_by == "folds" else None
+        groups = None if subjects is None else subjects[known]
         found: Any = fit_ridge(features, values, splits, STRENGTHS, subjects=groups, tell=tell)
     else:
         labels = values.astype(np.int64)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import HeadParams
 from hbn_foundation.training.finetuning.extras import PLAIN, Extras
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 from hbn_foundation.training.supervised import digest, train_supervised
 

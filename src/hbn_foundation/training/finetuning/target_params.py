@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field, model_validator
 
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.models.params import MAIN, HeadParams
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.params import Params
+from hbn_foundation.training.model_params import HeadParams
 
 
 class TargetParams(Params):

@@ -42,13 +42,13 @@ class Masked(Objective):
         super().__init__()
         self.params = params
         families = FAMILIES[params.name]
-        missing = [family for family in families if family not in encoder.params.tokens]
+        missing = [family for family in families if family not in encoder.config.tokens]
         if missing:
             raise UserError(
                 f"objective.name: {params.name} needs {' and '.join(missing)} tokens, but "
-                f"encoder.tokens is {list(encoder.params.tokens)}"
+                f"encoder.tokens is {list(encoder.config.tokens)}"
             )
-        dim, n_heads = encoder.params.hidden_dim, encoder.params.n_heads
+        dim, n_heads = encoder.config.hidden_dim, encoder.config.n_heads
         self.bands: BandCompletion | None = None
         self.patches: MaskedPatches | None = None
         if "band" in families and encoder.band is not None:
@@ -57,7 +57,7 @@ class Masked(Objective):
             )
         if "time" in families and encoder.time is not None:
             self.patches = MaskedPatches(
-                encoder.time, dim, n_heads, params.mask_patches, encoder.params.band.sharpness
+                encoder.time, dim, n_heads, params.mask_patches, encoder.config.band.sharpness
             )
 
     @property

@@ -73,11 +73,11 @@ class RecordingSpectra(Objective):
         if encoder.band is None:
             raise UserError(
                 f"objective.name: {params.name} needs band tokens, but encoder.tokens is "
-                f"{list(encoder.params.tokens)}"
+                f"{list(encoder.config.tokens)}"
             )
         self.params = params
         self.bands = BandTargets(encoder.band, params.n_coordinates)
-        self.decode = nn.Linear(encoder.params.hidden_dim, self.bands.n_out)
+        self.decode = nn.Linear(encoder.config.hidden_dim, self.bands.n_out)
         self.register_buffer("recordings", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.register_buffer("means", torch.zeros(0), persistent=False)
 

@@ -10,8 +10,6 @@ TokenFamily = Literal["band", "time"]
 FAMILIES: tuple[TokenFamily, ...] = ("band", "time")
 #: Of heads of classes; see `HeadParams.subject_attenuation`.
 SUBJECT_ATTENUATION = 300.0
-#: Name of the target that others are learned beside.
-MAIN = "main"
 
 
 class BandTokenParams(Params):
@@ -303,9 +301,3 @@ class HeadParams(Params):
         if self.margin == "none":
             return 0.0
         return DEFAULT_MARGINS[self.margin] if self.margin_size is None else self.margin_size
-
-    def margin_share(self, step: int) -> float:
-        """Share of the full margin at a step counted from 0: rises linearly to 1, then stays."""
-        if step >= self.margin_warmup_steps:
-            return 1.0
-        return step / self.margin_warmup_steps

@@ -1,0 +1,92 @@
+"""Plain values from which a model is made, and by which an exported one is made again.
+
+Limits and defaults are those of the parameter groups of the same names; nothing is checked here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Name of the target that others are learned beside.
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class BandTokenConfig:
+    """Frequency bands in Hz, tapers, sharpness of virtual electrodes, shrinkage of spectra."""
+
+    edges: tuple[tuple[float, float], ...]
+    taper: str
+    n_tapers: int
+    sharpness: float
+    shrinkage: float
+
+
+@dataclass(frozen=True)
+class TimeTokenConfig:
+    """Patch length in seconds, spatial components, and convolutions where `kind` is "conv"."""
+
+    kind: str
+    patch_seconds: float
+    n_components: int
+    n_frequencies: int
+    spatial_scale: float
+    n_whitened: int
+    width: int
+    kernel: int
+    depth: int
+    steps: int
+    conv_dropout: float
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Token families and trunk, for windows of `n_samples` samples at `sfreq` Hz."""
+
+    tokens: tuple[str, ...]
+    hidden_dim: int
+    n_heads: int
+    n_layers: int
+    feedforward_ratio: int
+    dropout: float
+    layer_scale: float
+    band: BandTokenConfig
+    time: TimeTokenConfig
+    sfreq: float
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """One head: pooling, layers, margin, bins of a distribution.
+
+    `n_outputs` counts classes, values or bins; `attenuation` is 0 for none; `margin_size` is the
+    full margin after its warm-up.
+    """
+
+    n_outputs: int
+    pooling: str
+    kind: str
+    hidden_dim: int
+    dropout: float
+    final_norm: bool
+    attenuation: float
+    attenuated_directions: int
+    earliest: float
+    latest: float
+    margin: str
+    margin_size: float
+    scale: float
+    margin_warmup_steps: int
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """Input in volts: channels, place of a reference that may be missing, and rejection rules."""
+
+    n_channels: int
+    reference: int | None
+    window_gain: bool
+    flat_uv: float
+    wild: float
+    clip: float
