@@ -25,11 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from ideal_observer import observed_trials
+
 PROJECT = Path(__file__).parents[1]
 COPIED = ("conf", "src", "pyproject.toml", ".telemetry")
 ENDS = "pretrain_encoder,list_trials"
 EPOCHS = {"base": 5, "time_tokens": 8, "factors": 5}
-TRUTH = "data/simulated/01_raw/simulated/derivatives/ground_truth/trials.tsv"
+RELEASE = "data/simulated/01_raw/simulated"
 SHARE = "share of the ideal observer"
 TRIAL = ["subject", "run", "trial"]
 
@@ -118,7 +120,7 @@ def scored(work: Path, name: str, path: Path) -> pd.DataFrame:
         scores = scores[scores["factor"] == "externalizing"]
         return scores[["method", "window_nrmse"]].set_axis(["method", "nrmse"], axis=1)
     predictions = newest(work, "07_model_output/challenge1_predictions.parquet")
-    share = share_of_observer(pd.read_parquet(predictions), pd.read_csv(work / TRUTH, sep="\t"))
+    share = share_of_observer(pd.read_parquet(predictions), observed_trials(work / RELEASE))
     row = {"method": SHARE, "nrmse": share}
     return pd.concat([scores[["method", "nrmse"]], pd.DataFrame([row])], ignore_index=True)
 

@@ -23,19 +23,12 @@ def default_runs() -> list[behaviour.Run]:
 
 def runs_of(params: SimulationParams) -> list[behaviour.Run]:
     subjects = draw_subjects(params)
-    out = []
-    for number in range(len(subjects)):
-        for run in range(1, params.ccd_runs + 1):
-            rng = np.random.default_rng([params.seed, 1, number, run])
-            made = behaviour.draw_contrast_run(subjects.iloc[number], run, params, rng)
-            made.trials["subject"] = number
-            out.append(made)
-    return out
-
-
-def answered_trials(runs: list[behaviour.Run]) -> pd.DataFrame:
-    trials = pd.concat([run.trials for run in runs])
-    return trials[trials["answered"]]
+    made = []
+    for number, run in itertools.product(range(len(subjects)), range(1, params.ccd_runs + 1)):
+        rng = np.random.default_rng([params.seed, 1, number, run])
+        made.append(behaviour.draw_contrast_run(subjects.iloc[number], run, params, rng))
+        made[-1].trials["subject"] = number
+    return made
 
 
 def trials_from_events(events: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +52,7 @@ def trials_from_events(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_response_times_are_spread_as_asked(default_runs):
-    trials = answered_trials(default_runs)
+    trials = pd.concat([run.trials for run in default_runs]).query("answered")
     assert len(trials) > 600
     assert trials["rt"].mean() == pytest.approx(1.6, abs=0.04)
     assert trials["rt"].std(ddof=0) == pytest.approx(0.4, abs=0.035)
@@ -84,8 +77,7 @@ def test_rates_are_those_of_the_real_runs(seed):
 
 def test_events_tell_the_same_trials_as_the_truth(default_runs):
     for run in default_runs:
-        read = trials_from_events(run.events)
-        truth = run.trials
+        read, truth = trials_from_events(run.events), run.trials
         assert np.allclose(read["onset"], truth["onset"], atol=0.0011)
         assert np.allclose(read["rt"], truth["rt"], atol=0.0021, equal_nan=True)
         assert (read["n_presses"] == truth["n_presses"]).all()
@@ -97,28 +89,18 @@ def test_events_tell_the_same_trials_as_the_truth(default_runs):
 
 
 def test_events_use_the_real_vocabulary(default_runs, hbn_metadata_root):
-    names = ["value", "event_code", "feedback"]
-    pattern = "ds005505/sub-*/eeg/*contrastChangeDetection*_events.tsv"
-    real: set[tuple[str, ...]] = set()
-    for path in hbn_metadata_root.glob(pattern):
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-        if "feedback" in table:
-            real |= set(table[names].itertuples(index=False, name=None))
-    simulated = pd.concat([run.events for run in default_runs])
-    assert list(simulated.columns) == ["onset", "duration", "sample", *names]
-    assert set(simulated[names].itertuples(index=False, name=None)) <= real
-
-
-def test_rest_uses_the_real_vocabulary(hbn_metadata_root):
-    path = next(hbn_metadata_root.glob("*/sub-*/eeg/*RestingState_events.tsv"))
-    real = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    run = behaviour.draw_rest(SimulationParams(), np.random.default_rng(0))
-    assert list(run.events.columns) == list(real.columns)
-    pairs = ["value", "event_code"]
-    told = set(real[pairs].itertuples(index=False, name=None))
-    assert set(run.events[pairs].itertuples(index=False, name=None)) <= told
-    closing = run.events.loc[run.events["value"] == "instructed_toCloseEyes", "onset"].astype(float)
-    assert np.allclose(closing, [start for start, _ in run.eyes_closed], atol=0.002)
+    rest = behaviour.draw_rest(SimulationParams(), np.random.default_rng(0))
+    for task, runs in (("contrastChange", default_runs), ("RestingState", [rest])):
+        paths = hbn_metadata_root.glob(f"*/sub-*/eeg/*{task}*_events.tsv")
+        tables = [pd.read_csv(p, sep="\t", dtype=str, keep_default_na=False) for p in paths]
+        real = pd.concat(tables)
+        simulated = pd.concat([run.events for run in runs])
+        names = [name for name in ("value", "event_code", "feedback") if name in simulated]
+        assert list(simulated.columns) == ["onset", "duration", "sample", *names]
+        told = set(real[names].itertuples(index=False, name=None))
+        assert set(simulated[names].itertuples(index=False, name=None)) <= told
+    closing = rest.events.loc[rest.events["value"] == "instructed_toCloseEyes", "onset"]
+    assert np.allclose(closing.astype(float), [s for s, _ in rest.eyes_closed], atol=0.002)
 
 
 def test_participants_have_the_real_columns(hbn_metadata_root):
@@ -128,8 +110,7 @@ def test_participants_have_the_real_columns(hbn_metadata_root):
     assert list(table.columns) == list(real.columns)
     assert table["participant_id"].is_unique
     assert set(table["sex"]) == {"F", "M"}
-    factors = table[["p_factor", "attention", "internalizing", "externalizing"]]
-    unknown = factors.eq("n/a")
+    unknown = table[["p_factor", "attention", "internalizing", "externalizing"]].eq("n/a")
     assert (unknown.all(axis=1) == unknown.any(axis=1)).all()
     assert 1 <= unknown.all(axis=1).sum() <= 3
     assert {"R5", "R12"} < set(table["release_number"])
@@ -138,18 +119,12 @@ def test_participants_have_the_real_columns(hbn_metadata_root):
 def test_latent_time_is_the_whole_of_what_can_be_known():
     rng = np.random.default_rng(3)
     latent, seen = behaviour.response_times(1.6, 20_000, SimulationParams(), rng)
-    delay = seen - latent
     inside = (latent > 0.8) & (latent < 2.0)
-    assert abs(np.corrcoef(latent[inside], delay[inside])[0, 1]) < 0.03
+    assert abs(np.corrcoef(latent[inside], (seen - latent)[inside])[0, 1]) < 0.03
     assert np.var(latent) / np.var(seen) == pytest.approx(0.85, abs=0.06)
-    latent, seen = behaviour.response_times(
-        1.6, 20_000, SimulationParams(rt_follows="subject"), rng
-    )
-    assert abs(np.corrcoef(latent, seen)[0, 1]) < 0.03
-
-
-def test_times_of_subjects_alone_show_no_subject_in_the_signal():
     params = SimulationParams(rt_follows="subject", trials_per_run=60)
+    latent, seen = behaviour.response_times(1.6, 20_000, params, rng)
+    assert abs(np.corrcoef(latent, seen)[0, 1]) < 0.03
     trials = pd.concat([run.trials for run in runs_of(params)])
     by_subject = trials.groupby("subject")[["latent_rt", "rt"]].mean()
     assert by_subject["latent_rt"].std() < 0.06 < 0.15 < by_subject["rt"].std()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -34,6 +33,10 @@ def contents(root: Path) -> dict[str, str]:
     }
 
 
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
 def test_same_parameters_give_same_bytes_on_any_number_of_processes(tmp_path):
     one = contents(simulate_release(tmp_path / "one", small()))
     two = contents(simulate_release(tmp_path / "two", small(n_jobs=2)))
@@ -54,7 +57,11 @@ def test_release_is_made_once_and_remade_when_parameters_change(tmp_path, monkey
     assert len(written) == 1
     sidecar = root / "sub-NDARSIM001" / "eeg" / "sub-NDARSIM001_task-RestingState_eeg.json"
     assert json.loads(sidecar.read_text())["RecordingDuration"] == 14
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
+    assert visible(tmp_path) == ["release"]
+    for marker in ("", "{}", "[]", '{"hash": "old"}'):
+        (root / MARKER).write_text(marker)
+        simulate_release(root, small(n_subjects=2, ccd_runs=0))
+    assert len(written) == 5
 
 
 def test_interrupted_making_leaves_no_release_and_is_repeated(tmp_path, monkeypatch):
@@ -62,27 +69,16 @@ def test_interrupted_making_leaves_no_release_and_is_repeated(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hbn_foundation.recordings.simulation.files.write_ground_truth", stop)
+        patch.setattr(release, "_write_subject", stop)
         with pytest.raises(KeyboardInterrupt):
             simulate_release(tmp_path / "release", small())
-    assert not (tmp_path / "release").exists()
-    dead = tmp_path / ".release.999999999-x"
-    alive = tmp_path / f".release.{os.getpid()}-x"
-    dead.mkdir()
-    alive.mkdir()
-    simulate_release(tmp_path / "release", small())
-    assert (tmp_path / "release" / MARKER).exists()
-    assert alive.exists()
-    assert not dead.exists()
-
-
-@pytest.mark.parametrize("marker", ["", "{}", "[]", '{"hash": "old"}'])
-def test_release_with_a_broken_marker_is_remade(tmp_path, marker):
-    root = tmp_path / "release"
-    root.mkdir()
-    (root / MARKER).write_text(marker)
-    simulate_release(root, small(n_subjects=2, ccd_runs=0))
-    assert (root / "participants.tsv").exists()
+    assert visible(tmp_path) == []
+    left_by_a_kill = tmp_path / ".release.tmp" / "sub-1"
+    left_by_a_kill.mkdir(parents=True)
+    root = simulate_release(tmp_path / "release", small())
+    assert (root / MARKER).exists()
+    assert not (root / "sub-1").exists()
+    assert visible(tmp_path) == ["release"]
 
 
 def test_folder_with_other_files_is_refused_and_kept(tmp_path):
@@ -100,14 +96,11 @@ def test_mne_bids_reads_all_recordings(tiny_bids):
 
     paths = mne_bids.find_matching_paths(tiny_bids, extensions=".bdf")
     assert len(paths) == 12
-    assert mne_bids.get_entity_vals(tiny_bids, "task") == [
-        "RestingState",
-        "contrastChangeDetection",
-    ]
+    tasks = mne_bids.get_entity_vals(tiny_bids, "task")
+    assert tasks == ["RestingState", "contrastChangeDetection"]
     with pytest.warns(RuntimeWarning, match="Unable to map"):
         raw = mne_bids.read_raw_bids(paths[1], verbose="warning")
-    montage = mne.channels.make_standard_montage("GSN-HydroCel-129")
-    assert raw.ch_names == montage.ch_names
+    assert raw.ch_names == mne.channels.make_standard_montage("GSN-HydroCel-129").ch_names
     assert raw.info["sfreq"] == 100.0
     assert raw.info["line_freq"] == 60
     assert "left_target" in set(raw.annotations.description)
@@ -116,7 +109,7 @@ def test_mne_bids_reads_all_recordings(tiny_bids):
 
 
 def test_signals_have_the_size_of_eeg_and_a_flat_reference(tiny_bids):
-    truth = pd.read_csv(tiny_bids / "derivatives/ground_truth/recordings.tsv", sep="\t")
+    truth = pd.read_csv(tiny_bids / "derivatives/ground_truth/recordings.tsv", sep="\t").fillna("")
     for recording in truth.itertuples():
         path = tiny_bids / f"sub-{recording.subject}" / "eeg" / f"{recording.recording}_eeg.bdf"
         data = mne.io.read_raw_bdf(path, verbose="error").get_data() * 1e6
@@ -124,19 +117,18 @@ def test_signals_have_the_size_of_eeg_and_a_flat_reference(tiny_bids):
         deviation = data.std(axis=1)
         assert deviation[-1] < 1e-3
         assert 7 < np.median(deviation[:-1]) < 40
-        flat = [] if pd.isna(recording.flat) else recording.flat.split(",")
-        assert {f"E{i + 1}" for i in np.flatnonzero(deviation[:-1] < 1e-3)} == set(flat)
-        noisy = [] if pd.isna(recording.noisy) else recording.noisy.split(",")
+        flat = {f"E{i + 1}" for i in np.flatnonzero(deviation[:-1] < 1e-3)}
+        assert flat == set(recording.flat.split(",")) - {""}
+        noisy = set(recording.noisy.split(",")) - {""}
         assert all(deviation[int(name[1:]) - 1] > 50 for name in noisy)
 
 
 def test_truncated_recording_is_cut_in_the_middle_of_a_record(tmp_path):
     root = simulate_release(tmp_path / "cut", small(n_truncated=1, ccd_runs=0))
     truth = pd.read_csv(root / "derivatives/ground_truth/recordings.tsv", sep="\t")
-    cut = truth[truth["truncated"]]
-    assert len(cut) == 1
+    (cut,) = truth.loc[truth["truncated"], "subject"]
     sizes = {path.name.split("_")[0]: path.stat().st_size for path in root.rglob("*.bdf")}
-    size = sizes.pop(f"sub-{cut['subject'].item()}")
+    size = sizes.pop(f"sub-{cut}")
     (whole,) = set(sizes.values())
     assert 0.3 * whole < size < 0.6 * whole
     assert (size - 256 * 130) % (129 * 100 * 3)
@@ -153,16 +145,14 @@ def test_default_release_is_as_large_as_promised():
 def test_a_full_disk_is_named(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
         with pytest.raises(UserError, match=r"simulated_root '.*release': disk full") as caught:
             simulate_release(disk / "release", small())
         assert "\n" not in str(caught.value)
-        assert not list(disk.iterdir())
+        assert visible(disk) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)

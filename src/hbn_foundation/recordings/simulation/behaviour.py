@@ -1,21 +1,7 @@
-"""Trials and events of the simulated runs, in HBN's vocabulary and at HBN's rates.
+"""Trials and events of the simulated runs, in HBN's vocabulary.
 
-Measured on the 2,483 contrastChangeDetection runs (66,332 trials with a target) of releases 1-5:
-
-======================================================  ==========================================
-trial start to target                                   2.8, 4.4 or 6.0 s, a third each
-target to the next trial start                          2.4 s (1.6 s change, .8 s back)
-targets without a press                                 .152 (.154 ± .166 a subject)
-answered targets with further presses                   .067 (one more .052, two .008, more .007)
-answered targets whose first press is correct           .875 (.853 ± .175 a subject)
-targets with presses before them (`non_target`)         .137 (one .111, two .016, more .010)
-trials without a target                                 .0044
-runs beginning with `break cnt`                         .999
-runs with `9999` / `video_start` / `video_stop`         .986 / .227 / .192
-runs with `boundary`                                    .083
-runs beginning with a target of an aborted start        .012
-response times                                          1.577 ± .401 s, skewness -.67, 1 % below .24
-======================================================  ==========================================
+The rates are those of the 2,483 contrastChangeDetection runs of releases 1-5 (see
+``docs/simulation.md``).
 """
 
 from __future__ import annotations
@@ -36,15 +22,23 @@ SHARE_FURTHER_PRESSES, SHARE_EARLY_PRESSES, SHARE_NO_TARGET = 0.067, 0.137, 0.00
 SHARE_VIDEO, SHARE_BOUNDARY, SHARE_ABORTED = 0.227, 0.083, 0.012
 GUESS_SHARE, GUESS_RANGE = 0.02, (0.2, 1.0)
 LATENT_RANGE, RT_RANGE = (0.35, 2.35), (0.2, 2.39)
-CODES = {"left_target": "8", "right_target": "9", "left_buttonPress": "12"} | {
+CODES = {
+    "left_target": "8",
+    "right_target": "9",
+    "left_buttonPress": "12",
     "right_buttonPress": "13",
     "contrastTrial_start": "5",
+    "contrastChangeB1_start": "94",
+    "contrastChangeB2_start": "95",
+    "contrastChangeB3_start": "96",
     "resting_start": "90",
     "instructed_toOpenEyes": "20",
     "instructed_toCloseEyes": "30",
     "video_start": "82",
     "video_stop": "102",
 }
+
+Event = tuple[float, str, str]
 
 
 @dataclass(frozen=True)
@@ -57,31 +51,27 @@ class Run:
     eyes_closed: tuple[tuple[float, float], ...] = ()
 
 
-def each(trials: pd.DataFrame) -> list[Any]:
-    """Return the trials as named tuples."""
-    return list(trials.itertuples())
-
-
 def draw_rest(params: SimulationParams, rng: np.random.Generator) -> Run:
     """Draw a RestingState run: eyes open and closed in turn, as instructed."""
     end = float(int(params.rest_seconds))
-    rows = [(0.0, "break cnt"), (rng.uniform(0.8, 1.6), "resting_start")]
+    rows = [(0.0, "break cnt", ""), (rng.uniform(0.8, 1.6), "resting_start", "")]
     closed = []
     time = rng.uniform(1.8, 2.4)
     while time < end - 1.0:
-        rows.append((time, "instructed_toOpenEyes"))
+        rows.append((time, "instructed_toOpenEyes", ""))
         start = time + params.eyes_open_seconds
         time = start + params.eyes_closed_seconds
         if start < end - 1.0:
-            rows.append((start, "instructed_toCloseEyes"))
+            rows.append((start, "instructed_toCloseEyes", ""))
             closed.append((start, min(time, end)))
-    return Run(int(end), _events(rows), pd.DataFrame(), tuple(closed))
+    events = _events(rows).drop(columns="feedback")
+    return Run(int(end), events, pd.DataFrame(), tuple(closed))
 
 
 def draw_contrast_run(
     subject: pd.Series, run: int, params: SimulationParams, rng: np.random.Generator
 ) -> Run:
-    """Draw a contrastChangeDetection run: its trials, presses and strays.
+    """Draw a contrastChangeDetection run: its trials, presses and other events.
 
     Parameters
     ----------
@@ -89,10 +79,8 @@ def draw_contrast_run(
         A row of `draw_subjects`.
     run
         Number of the run, from 1.
-    params
-        Size and strengths.
-    rng
-        Random numbers of this run.
+    params, rng
+        Size and strengths, and the random numbers of this run.
 
     Returns
     -------
@@ -104,15 +92,17 @@ def draw_contrast_run(
     trials = _trials(subject, params, rng)
     last_start = float(trials["onset"].iloc[-1] + TARGET_SECONDS)
     seconds = int(np.ceil(last_start + TAIL_SECONDS))
-    block = f"contrastChangeB{run}_start"
-    rows = [(0.0, "break cnt", "n/a"), (float(rng.uniform(1.0, 2.0)), block, "n/a")]
+    rows = [
+        (0.0, "break cnt", "n/a"),
+        (float(rng.uniform(1.0, 2.0)), f"contrastChangeB{run}_start", "n/a"),
+    ]
     if rng.random() < SHARE_ABORTED:
         rows[0] = (0.0, str(rng.choice(["left_target", "right_target"])), "n/a")
-    for trial in each(trials):
-        rows += _trial_rows(trial, rng)
-    rows += _ending(last_start, seconds, rng)
+    for trial in trials.itertuples():
+        rows += _trial_events(trial, rng)
+    rows += _last_events(last_start, seconds, rng)
     shown = trials[trials["shown"]].drop(columns="shown").reset_index(drop=True)
-    return Run(seconds, _events(rows, CODES | {block: str(93 + run)}), shown)
+    return Run(seconds, _events(rows), shown)
 
 
 def _trials(subject: pd.Series, params: SimulationParams, rng: np.random.Generator) -> pd.DataFrame:
@@ -127,11 +117,14 @@ def _trials(subject: pd.Series, params: SimulationParams, rng: np.random.Generat
     latent, rt = response_times(subject["rt_mean"], n, params, rng)
     table["latent_rt"] = latent
     table["rt"] = np.where(table["answered"], (rt * EVENT_RATE).round() / EVENT_RATE, np.nan)
-    guessed_side = rng.random(n) < subject["accuracy"]
-    correct = table["answered"] & guessed_side
-    table["correct"] = correct
-    table["response_side"] = np.where(guessed_side, table["side"], np.where(left, "right", "left"))
-    table["n_presses"] = table["answered"].astype(int) + _further_presses(table, rng)
+    right_side = rng.random(n) < subject["accuracy"]
+    table["correct"] = table["answered"] & right_side
+    table["response_side"] = np.where(right_side, table["side"], np.where(left, "right", "left"))
+    # further presses are the likelier the more time is left
+    time_left = TARGET_SECONDS - table["rt"].fillna(TARGET_SECONDS)
+    again = rng.random(n) < SHARE_FURTHER_PRESSES * time_left / 0.78
+    further = np.where(again, rng.choice([1, 2, 3], n, p=[0.78, 0.12, 0.10]), 0)
+    table["n_presses"] = table["answered"].astype(int) + further
     table["oracle_rt"] = latent if params.rt_follows == "build_up" else params.rt_mean
     table["shown"] = ~empty | (np.arange(n) == n - 1)
     return table
@@ -140,15 +133,10 @@ def _trials(subject: pd.Series, params: SimulationParams, rng: np.random.Generat
 def response_times(
     subject_mean: float, n: int, params: SimulationParams, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw latent and observed response times.
+    """Draw latent and observed response times in s, each (n,).
 
     The observed time is the latent one plus a delay that no electrode shows; so the latent time
     is the best prediction that any EEG could give. A few are fast guesses.
-
-    Returns
-    -------
-    latent, observed
-        Arrays of n times in s.
     """
     middle, spread = _without_guesses(params)
     shown = params.rt_visible_share
@@ -156,8 +144,7 @@ def response_times(
     latent = _skewed(mean, spread * np.sqrt(shown), n, rng)
     guess = rng.random(n) < GUESS_SHARE
     latent[guess] = rng.uniform(*GUESS_RANGE, guess.sum())
-    delay = _truncated_delay(latent, spread * np.sqrt(1 - shown), rng)
-    observed = latent + delay
+    observed = latent + _delay(latent, spread * np.sqrt(1 - shown), rng)
     if params.rt_follows == "subject":
         pooled = np.hypot(spread, params.rt_subject_sd)
         latent = _skewed(middle, pooled, n, rng)
@@ -165,7 +152,7 @@ def response_times(
 
 
 def _without_guesses(params: SimulationParams) -> tuple[float, float]:
-    """Return mean and within-subject deviation of the times that are not guesses."""
+    """Mean and within-subject deviation of the times that are not guesses."""
     low, high = GUESS_RANGE
     g, guess_mean, guess_var = GUESS_SHARE, (low + high) / 2, (high - low) ** 2 / 12
     mean = (params.rt_mean - g * guess_mean) / (1 - g)
@@ -176,18 +163,19 @@ def _without_guesses(params: SimulationParams) -> tuple[float, float]:
 
 
 def _skewed(mean: float, sd: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw from a beta distribution on the possible range: skewed to the left as the real one."""
-    low, high = LATENT_RANGE
+    """Draw from a beta distribution on the possible range, skewed to the left as the real one."""
     from scipy import stats
 
+    low, high = LATENT_RANGE
     share = np.clip((mean - low) / (high - low), 0.05, 0.95)
     variance = np.clip((sd / (high - low)) ** 2, 1e-6, 0.8 * share * (1 - share))
     total = share * (1 - share) / variance - 1
-    quantiles = (rng.permutation(n) + rng.random(n)) / n  # one in each n-th: little luck in a run
+    quantiles = (rng.permutation(n) + rng.random(n)) / n  # one in each n-th, for an even spread
     return low + (high - low) * stats.beta.ppf(quantiles, share * total, (1 - share) * total)
 
 
-def _truncated_delay(latent: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
+def _delay(latent: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw Gaussian delays that keep the observed time in its range."""
     delay = rng.normal(0.0, sd, len(latent))
     for _ in range(50):
         outside = (latent + delay < RT_RANGE[0]) | (latent + delay > RT_RANGE[1])
@@ -197,14 +185,7 @@ def _truncated_delay(latent: np.ndarray, sd: float, rng: np.random.Generator) ->
     return np.clip(latent + delay, *RT_RANGE) - latent
 
 
-def _further_presses(table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """More presses after the first, the likelier the more time is left."""
-    left = TARGET_SECONDS - table["rt"].fillna(TARGET_SECONDS)
-    again = rng.random(len(table)) < SHARE_FURTHER_PRESSES * left / 0.78
-    return np.where(again, rng.choice([1, 2, 3], len(table), p=[0.78, 0.12, 0.10]), 0)
-
-
-def _trial_rows(trial: Any, rng: np.random.Generator) -> list[tuple[float, str, str]]:
+def _trial_events(trial: Any, rng: np.random.Generator) -> list[Event]:
     start, onset, side = trial.start, trial.onset, trial.response_side
     rows = [(start, "contrastTrial_start", "n/a")]
     if not trial.shown:
@@ -213,9 +194,8 @@ def _trial_rows(trial: Any, rng: np.random.Generator) -> list[tuple[float, str, 
     if rng.random() < SHARE_EARLY_PRESSES:
         for _ in range(rng.choice([1, 2, 3], p=[0.81, 0.12, 0.07])):
             hand = rng.choice(["left", "right"])
-            rows.append(
-                (rng.uniform(start + 0.02, onset - 0.02), f"{hand}_buttonPress", "non_target")
-            )
+            time = rng.uniform(start + 0.02, onset - 0.02)
+            rows.append((time, f"{hand}_buttonPress", "non_target"))
     if trial.answered:
         press = onset + trial.rt
         face = "smiley_face" if trial.correct else "sad_face"
@@ -228,9 +208,7 @@ def _trial_rows(trial: Any, rng: np.random.Generator) -> list[tuple[float, str, 
     return rows
 
 
-def _ending(
-    last_start: float, seconds: int, rng: np.random.Generator
-) -> list[tuple[float, str, str]]:
+def _last_events(last_start: float, seconds: int, rng: np.random.Generator) -> list[Event]:
     rows = [
         (last_start, "contrastTrial_start", "n/a"),
         (last_start + 0.9, "break cnt", "n/a"),
@@ -245,19 +223,17 @@ def _ending(
     return rows
 
 
-def _events(rows: list, codes: dict[str, str] = CODES) -> pd.DataFrame:
-    """Return events.tsv as HBN writes it: sorted, times on the 500 Hz grid, duration unknown."""
-    rows = sorted(rows, key=lambda row: row[0])
-    samples = [round(row[0] * EVENT_RATE) for row in rows]
-    table = pd.DataFrame(
+def _events(rows: list[Event]) -> pd.DataFrame:
+    """Make events.tsv as HBN writes it: sorted, times on the 500 Hz grid, duration unknown."""
+    times, values, feedback = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
+    samples = [round(time * EVENT_RATE) for time in times]
+    return pd.DataFrame(
         {
             "onset": [f"{sample / EVENT_RATE:.3f}".rstrip("0").rstrip(".") for sample in samples],
             "duration": "n/a",
             "sample": samples,
-            "value": [row[1] for row in rows],
-            "event_code": [codes.get(row[1], row[1]) for row in rows],
+            "value": values,
+            "event_code": [CODES.get(value, value) for value in values],
+            "feedback": feedback,
         }
     )
-    if len(rows[0]) > 2:
-        table["feedback"] = [row[2] for row in rows]
-    return table

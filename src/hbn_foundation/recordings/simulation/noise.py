@@ -1,4 +1,4 @@
-"""Coloured noise by shaping white noise in the frequency domain: fast, exact, repeatable."""
+"""Noise of a given spectrum, and the recording's own filter, in the frequency domain."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ BAND = (0.5, 48.0)  # the challenge's files are filtered to 0.5-50 Hz; 50 Hz is 
 def coloured(
     rng: np.random.Generator, n_sources: int, n_samples: int, sfreq: float, amplitude: np.ndarray
 ) -> np.ndarray:
-    """Return (n_sources, n_samples) float32 noise with the given amplitude spectrum, unit rms.
+    """Return (n_sources, n_samples) float32 noise of rms 1 with an amplitude spectrum.
 
-    Parameters
-    ----------
-    amplitude
-        Wanted amplitude at `frequencies(n_samples, sfreq)`.
+    `amplitude` is taken at `frequencies(n_samples, sfreq)`.
     """
     from scipy import fft
 
-    length = _length(n_samples)
-    bins = len(amplitude)
-    shape = (n_sources, bins)
-    parts = rng.standard_normal((*shape, 2), dtype=np.float32)
+    length = fft.next_fast_len(n_samples, real=True)
+    parts = rng.standard_normal((n_sources, len(amplitude), 2), dtype=np.float32)
     power = 2.0 * np.sum(amplitude[1:] ** 2) * 2.0 / length**2
     scale = (amplitude / np.sqrt(max(power, 1e-30))).astype(np.float32)
     spectrum = (parts[..., 0] + 1j * parts[..., 1]) * scale
@@ -31,7 +26,9 @@ def coloured(
 
 def frequencies(n_samples: int, sfreq: float) -> np.ndarray:
     """Return the frequencies in Hz at which `coloured` takes its amplitudes."""
-    return np.fft.rfftfreq(_length(n_samples), 1.0 / sfreq)
+    from scipy import fft
+
+    return np.fft.rfftfreq(fft.next_fast_len(n_samples, real=True), 1.0 / sfreq)
 
 
 def one_over_f(f: np.ndarray, slope: float) -> np.ndarray:
@@ -55,20 +52,7 @@ def filtered(courses: np.ndarray, sfreq: float) -> np.ndarray:
     from scipy import fft
 
     n = courses.shape[-1]
-    length = _length(n + int(4 * sfreq))
+    length = fft.next_fast_len(n + int(4 * sfreq), real=True)
     spectrum = fft.rfft(courses, length, axis=-1)
     spectrum *= band_limit(np.fft.rfftfreq(length, 1.0 / sfreq))
     return fft.irfft(spectrum, length, axis=-1)[..., :n].astype(np.float32, copy=False)
-
-
-def smooth(course: np.ndarray, sfreq: float, seconds: float) -> np.ndarray:
-    """Smooth a course (n_samples,) of states by a Gaussian of the given standard deviation."""
-    from scipy.ndimage import gaussian_filter1d
-
-    return gaussian_filter1d(course.astype(np.float32), seconds * sfreq, mode="nearest")
-
-
-def _length(n_samples: int) -> int:
-    from scipy import fft
-
-    return fft.next_fast_len(n_samples, real=True)

@@ -1,31 +1,60 @@
 """The simulated HBN mini release: made once, remade only when its parameters change.
 
-The release is written into a folder beside its place and moved there when it is whole, its
-marker file last; a run that was interrupted leaves nothing that looks like a release.
+The release is written into a folder beside its place and moved there when it is whole. So a run
+that was interrupted leaves no release, and the next run removes what it left.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from edfio import Bdf, BdfSignal
+from filelock import FileLock
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 from hbn_foundation import progress
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import is_full_disk
+from hbn_foundation.recordings.simulation.behaviour import Run, draw_contrast_run, draw_rest
+from hbn_foundation.recordings.simulation.head import Head, make_head
 from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.signals import simulate_eeg
+from hbn_foundation.recordings.simulation.subjects import draw_subjects, participants_table
 
 MARKER = "simulation.json"
 VERSION = 3  # raise it when the same parameters give other files
+
+NANOVOLT_RANGE = (-8388.608, 8388.607)  # µV over 24 bits: one step is a nanovolt
+TRUNCATED_AT = 0.45
+
+README = """Simulated HBN-EEG mini release
+==============================
+
+No person was recorded: signals, participants and events are simulated, in the form of the
+Healthy Brain Network EEG releases at 100 Hz. derivatives/ground_truth holds the true features of
+subjects, trials and recordings, and says which recording is cut short on purpose.
+"""
+
+SIDECAR = {
+    "PowerLineFrequency": 60,
+    "TaskName": "",
+    "EEGChannelCount": 129,
+    "EEGReference": "Cz",
+    "RecordingType": "continuous",
+    "RecordingDuration": 0,
+    "SamplingFrequency": 0,
+    "SoftwareFilters": "n/a",
+    "CapManufacturer": "EGI",
+    "CapManufacturersModelName": "GSN-HydroCel-129",
+}
 
 
 def simulate_release(root: Path | str, params: SimulationParams) -> Path:
@@ -53,7 +82,10 @@ def simulate_release(root: Path | str, params: SimulationParams) -> Path:
         return root
     _check_free(root)
     try:
-        return _make(root, params)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f".{root.name}.lock")):
+            if not _is_current(root, params):
+                _make(root, params)
     except OSError as error:
         if is_full_disk(error):
             raise UserError(
@@ -63,6 +95,20 @@ def simulate_release(root: Path | str, params: SimulationParams) -> Path:
         raise UserError(
             f"source.simulated_root '{root}' could not be written: {error.strerror or error}"
         ) from error
+    return root
+
+
+def _is_current(root: Path, params: SimulationParams) -> bool:
+    try:
+        return json.loads((root / MARKER).read_text())["hash"] == simulation_hash(params)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def simulation_hash(params: SimulationParams) -> str:
+    """Return the hash of everything that decides the release's bytes."""
+    chosen = params.model_dump(exclude={"n_jobs"}) | {"version": VERSION}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _check_free(root: Path) -> None:
@@ -76,79 +122,43 @@ def _check_free(root: Path) -> None:
         )
 
 
-def _make(root: Path, params: SimulationParams) -> Path:
-    root.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(root)
-    made = Path(tempfile.mkdtemp(prefix=f".{root.name}.{os.getpid()}-", dir=root.parent))
+def _make(root: Path, params: SimulationParams) -> None:
+    temporary = root.with_name(f".{root.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        _write(made, params)
-        return _move(made, root, params)
+        temporary.mkdir()
+        _write(temporary, params)
+        shutil.rmtree(root, ignore_errors=True)
+        temporary.replace(root)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def simulation_hash(params: SimulationParams) -> str:
-    """Return the hash of everything that decides the release's bytes."""
-    chosen = params.model_dump(exclude={"n_jobs"}) | {"version": VERSION}
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _is_current(root: Path, params: SimulationParams) -> bool:
-    try:
-        return json.loads((root / MARKER).read_text())["hash"] == simulation_hash(params)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _move(made: Path, root: Path, params: SimulationParams) -> Path:
-    """Put the finished release in its place; another process may have been faster."""
-    made.chmod(0o755)
-    if _is_current(root, params):
-        return root
-    if root.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{root.name}.{os.getpid()}-", dir=root.parent))
-        root.replace(old / "old")
-        shutil.rmtree(old, ignore_errors=True)
-    made.replace(root)
-    return root
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Remove what interrupted runs left beside the release."""
-    for folder in root.parent.glob(f".{root.name}.*-*"):
-        process = folder.name.rsplit(".", 1)[1].split("-")[0]
-        if process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(root: Path, params: SimulationParams) -> None:
-    from hbn_foundation.recordings.simulation import files
-    from hbn_foundation.recordings.simulation.head import make_head
-    from hbn_foundation.recordings.simulation.subjects import draw_subjects
-
     started = time.monotonic()
     subjects = draw_subjects(params)
-    files.write_description(root, subjects, params)
+    _write_description(root, "Simulated Healthy Brain Network (HBN) EEG - mini release", "raw")
+    (root / "README").write_text(README)
+    _tsv(root / "participants.tsv", participants_table(subjects, params))
     head = make_head(params.n_background_sources)
-    jobs = _subject_jobs(root, subjects, head, params)
-    done = progress.track(jobs, "Simulating subjects", total=len(subjects))
-    tables = list(done)
-    trials = pd.concat([trial for trial, _ in tables], ignore_index=True)
-    recordings = pd.concat([recording for _, recording in tables], ignore_index=True)
-    ceiling = rt_ceiling(trials) if len(trials) else {}
-    files.write_ground_truth(root, subjects, trials, recordings, ceiling)
+    n_jobs = min(params.n_jobs, len(subjects))
+    parallel = Parallel(n_jobs, return_as="generator", pre_dispatch="all", max_nbytes=None)
+    jobs = parallel(
+        delayed(_write_subject)(root, number, subjects.iloc[number], head, params)
+        for number in range(len(subjects))
+    )
+    tables = list(progress.track(jobs, "Simulating subjects", total=len(subjects)))
+    trials, recordings = (
+        pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True)
+    )
+    truth = root / "derivatives" / "ground_truth"
+    truth.mkdir(parents=True)
+    _write_description(truth, "Ground truth of the simulated release", "derivative")
+    _tsv(truth / "subjects.tsv", subjects.round(5))
+    _tsv(truth / "trials.tsv", trials.round(5))
+    _tsv(truth / "recordings.tsv", recordings)
     marker = {"hash": simulation_hash(params), "version": VERSION, "params": params.model_dump()}
-    (root / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+    _json(root / MARKER, marker)
     hours = recordings["seconds"].sum() / 3600
     progress.say(
         f"Simulated {len(subjects)} subjects, {len(recordings)} recordings, {hours:.1f} h "
@@ -156,66 +166,29 @@ def _write(root: Path, params: SimulationParams) -> None:
     )
 
 
-def _subject_jobs(
-    root: Path, subjects: pd.DataFrame, head: Any, params: SimulationParams
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    from joblib import Parallel, delayed
-
-    workers = min(params.n_jobs, len(subjects))
-    parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="all", max_nbytes=None)
-    return parallel(
-        delayed(_write_subject)(root, number, subjects.iloc[number], head, params)
-        for number in range(len(subjects))
-    )
-
-
 def _write_subject(
-    root: Path, number: int, subject: pd.Series, head: Any, params: SimulationParams
+    root: Path, number: int, subject: pd.Series, head: Head, params: SimulationParams
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Simulate and write all recordings of one subject; return its trials and recordings."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # sums over threads differ in the last bit, and so would the files
-        return _write_runs(root, number, subject, head, params)
-
-
-def _write_runs(
-    root: Path, number: int, subject: pd.Series, head: Any, params: SimulationParams
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    from hbn_foundation.recordings.simulation import behaviour, files, observer, signals
-
-    trials, rows = [], []
+    trials, recordings = [], []
+    # subjects from the third on have a rest recording that is cut short
+    first_cut = min(2, params.n_subjects - 1)
     for run_number in range(params.ccd_runs + 1):
         rng = np.random.default_rng([params.seed, 1, number, run_number])
         if run_number:
-            task, run = (
-                "contrastChangeDetection",
-                behaviour.draw_contrast_run(subject, run_number, params, rng),
-            )
+            task = f"contrastChangeDetection_run-{run_number}"
+            run = draw_contrast_run(subject, run_number, params, rng)
+            trials.append(run.trials.assign(subject=subject["subject"], run=run_number))
         else:
-            task, run = "RestingState", behaviour.draw_rest(params, rng)
-        eeg, bad = signals.simulate_eeg(subject, run, head, params, rng)
-        if run_number:
-            seen = observer.observe(
-                eeg,
-                run.trials,
-                subject["build_up_uv"],
-                head,
-                bad,
-                float(params.sfreq),
-                (params.rt_mean, params.rt_sd),
-            )
-            truth = run.trials.assign(subject=subject["subject"], run=run_number, observer_rt=seen)
-            trials.append(truth)
-        path = files.write_recording(
-            root, subject["subject"], task, run_number or None, run, eeg, params.sfreq
-        )
-        cut = not run_number and _is_cut(number, params)
-        if cut:
-            files.truncate(path)
-        rows.append(
+            task, run = "RestingState", draw_rest(params, rng)
+        with threadpool_limits(1):  # sums over threads differ in the last bit
+            eeg, bad = simulate_eeg(subject, run, head, params, rng)
+        name = f"sub-{subject['subject']}_task-{task}"
+        cut = not run_number and first_cut <= number < first_cut + params.n_truncated
+        _write_recording(root, name, run, eeg, params.sfreq, cut)
+        recordings.append(
             {
-                "recording": path.name.removesuffix("_eeg.bdf"),
+                "recording": name,
                 "subject": subject["subject"],
                 "seconds": run.seconds,
                 "flat": ",".join(head.names[i] for i in bad.flat) or "n/a",
@@ -224,26 +197,49 @@ def _write_runs(
             }
         )
     table = pd.concat(trials, ignore_index=True) if trials else pd.DataFrame()
-    return table, pd.DataFrame(rows)
+    return table, pd.DataFrame(recordings)
 
 
-def _is_cut(number: int, params: SimulationParams) -> bool:
-    """Whether a subject's rest is cut short: subjects from the third on."""
-    first = min(2, params.n_subjects - 1)
-    return first <= number < first + params.n_truncated
+def _write_recording(
+    root: Path, name: str, run: Run, eeg: np.ndarray, sfreq: int, cut: bool
+) -> None:
+    """Write a recording (129, n_samples) in µV with its sidecars, `cut` within a data record."""
+    folder = root / name.partition("_")[0] / "eeg"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"E{i}" for i in range(1, len(eeg))] + ["Cz"]
+    signals = [
+        BdfSignal(
+            data,
+            sfreq,
+            label=label,
+            physical_dimension="uV",
+            physical_range=NANOVOLT_RANGE,
+            prefiltering="HP:0.5Hz LP:50Hz",
+        )
+        for label, data in zip(names, np.clip(eeg, *NANOVOLT_RANGE), strict=True)
+    ]
+    path = folder / f"{name}_eeg.bdf"
+    Bdf(signals).write(path)
+    if cut:
+        with path.open("r+b") as file:
+            file.truncate(int(path.stat().st_size * TRUNCATED_AT) | 1)
+    _tsv(folder / f"{name}_events.tsv", run.events)
+    channels = pd.DataFrame({"name": names, "type": "EEG", "units": "uV"})
+    _tsv(folder / f"{name}_channels.tsv", channels)
+    task = name.split("_")[1].removeprefix("task-")
+    own = {"TaskName": task, "RecordingDuration": run.seconds, "SamplingFrequency": sfreq}
+    _json(folder / f"{name}_eeg.json", SIDECAR | own)
 
 
-def rt_ceiling(trials: pd.DataFrame) -> dict[str, float]:
-    """Return how well response times can be predicted at best, pooled over answered trials.
+def _write_description(root: Path, name: str, kind: str) -> None:
+    made_by = [{"Name": "hbn-foundation", "Description": "simulated, not recorded"}]
+    content = {"Name": name, "BIDSVersion": "1.9.0", "DatasetType": kind, "GeneratedBy": made_by}
+    _json(root / "dataset_description.json", content)
 
-    `oracle` knows the end of the build-up exactly, `observer` reads it from the EEG as well as
-    that can be done. NRMSE is the challenge's: the deviation of the true times (ddof 0) is 1.
-    """
-    answered = trials[trials["answered"]]
-    sd = float(answered["rt"].std(ddof=0))
-    ceiling = {"n_trials": len(answered), "rt_mean": float(answered["rt"].mean()), "rt_sd": sd}
-    for name in ("oracle", "observer"):
-        error = answered["rt"] - answered[f"{name}_rt"]
-        nrmse = float(np.sqrt((error**2).mean()) / sd)
-        ceiling |= {f"{name}_nrmse": nrmse, f"{name}_r2": 1 - nrmse**2}
-    return ceiling
+
+def _tsv(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+
+
+def _json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

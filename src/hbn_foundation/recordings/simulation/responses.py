@@ -1,4 +1,4 @@
-"""What the contrast change detection task does to the EEG: time courses of its components.
+"""What the contrast change detection task does to the EEG: time courses (T,) of its components.
 
 All of them end at the latent response time, none at the press itself: the delay between the two
 is in no electrode, so that the latent time is the ceiling of every prediction.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulation.behaviour import CHANGE_SECONDS, TARGET_SECONDS, each
+from hbn_foundation.recordings.simulation.behaviour import CHANGE_SECONDS, TARGET_SECONDS
 
 BUILD_UP_START = 0.25  # s after the target
 BUILD_UP_FALL = 0.12  # time constant of its fall in s
@@ -25,13 +25,9 @@ def build_up(
 
     Its height varies by 20 % from trial to trial, is lower before wrong answers, and stays low
     and without an end where no answer comes. Without `rng` every height is 1.
-
-    Returns
-    -------
-    (len(times),) array
     """
     course = np.zeros_like(times)
-    for trial in each(trials):
+    for trial in trials.itertuples():
         height = np.exp(0.2 * rng.standard_normal()) if rng else 1.0
         stop = trial.latent_rt
         if not trial.answered:
@@ -50,16 +46,12 @@ def build_up(
 def contrast(trials: pd.DataFrame, times: np.ndarray, side: str) -> np.ndarray:
     """Return the contrast of the grating tilted to `side`: .5, and to 1 or 0 in targets."""
     course = np.full_like(times, 0.5)
-    for trial in each(trials):
+    for trial in trials.itertuples():
         t = times - trial.onset
         inside = (t >= 0) & (t < TARGET_SECONDS)
-        change = np.where(
-            t < CHANGE_SECONDS,
-            t / CHANGE_SECONDS,
-            (TARGET_SECONDS - t) / (TARGET_SECONDS - CHANGE_SECONDS),
-        )
-        sign = 0.5 if trial.side == side else -0.5
-        course[inside] += sign * change[inside]
+        back = (TARGET_SECONDS - t) / (TARGET_SECONDS - CHANGE_SECONDS)
+        change = np.where(t < CHANGE_SECONDS, t / CHANGE_SECONDS, back)
+        course[inside] += (0.5 if trial.side == side else -0.5) * change[inside]
     return course
 
 
@@ -80,7 +72,7 @@ def hand_gain(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
     Suppressed while a press is prepared, more so opposite to the hand; a rebound follows.
     """
     gain = np.ones_like(times)
-    for trial in each(trials[trials["answered"]]):
+    for trial in trials[trials["answered"]].itertuples():
         t = times - trial.onset - trial.latent_rt
         opposite = trial.response_side != hemisphere
         depth, rebound = (0.65, 0.6) if opposite else (0.25, 0.2)
@@ -94,21 +86,19 @@ def hand_gain(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
 def readiness(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.ndarray:
     """Return the slow negativity in µV that grows in one hand area before the other hand moves."""
     course = np.zeros_like(times)
-    for trial in each(trials[trials["answered"]]):
-        if trial.response_side == hemisphere:
-            continue
+    opposite = trials["answered"] & (trials["response_side"] != hemisphere)
+    for trial in trials[opposite].itertuples():
         t = times - trial.onset - trial.latent_rt
         near = (t > -0.5) & (t < 0.6)
-        course[near] -= READINESS_UV * np.where(
-            t[near] < 0, (t[near] + 0.5) / 0.5, np.exp(-t[near] / 0.1)
-        )
+        ramp = np.where(t[near] < 0, (t[near] + 0.5) / 0.5, np.exp(-t[near] / 0.1))
+        course[near] -= READINESS_UV * ramp
     return course
 
 
 def feedback(trials: pd.DataFrame, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the answer to the face after each target in µV: a positivity, larger for errors."""
+    """Return the response to the face after each target in µV: a positivity, larger for errors."""
     course = np.zeros_like(times)
-    for trial in each(trials):
+    for trial in trials.itertuples():
         size = FEEDBACK_UV * (0.8 if trial.correct else 1.3) * np.exp(0.3 * rng.standard_normal())
         t = times - trial.onset - TARGET_SECONDS - 0.35
         course += size * np.exp(-0.5 * (t / 0.09) ** 2)

@@ -2,38 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulation import artifacts, responses
+from hbn_foundation.recordings.simulation import responses
 from hbn_foundation.recordings.simulation.behaviour import Run
 from hbn_foundation.recordings.simulation.head import Head
 from hbn_foundation.recordings.simulation.noise import (
+    band_limit,
     bump,
     coloured,
     filtered,
     frequencies,
     one_over_f,
-    smooth,
 )
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
 RUN_SPREAD = 0.12  # log-normal change of every rhythm from run to run
 TASK_ALPHA, TASK_THETA, TASK_BETA = -0.15, 0.12, 0.05  # log change by doing a task, eyes open
 STATE_SECONDS = 0.5  # how fast alpha follows the eyes
+MAINS_HZ = 60.0
+SENSOR_UV = 1.0
+BLINK_SECONDS = 0.09  # standard deviation of its bell shape
+CLOSED_BLINK_SHARE = 0.1
 
-Rhythm = Callable[[str, float, float], np.ndarray]
+
+@dataclass(frozen=True)
+class BadChannels:
+    """Which channels are bad, by number, and in which way."""
+
+    flat: tuple[int, ...]
+    noisy: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all components of one recording are drawn from."""
+
+    subject: pd.Series
+    run: Run
+    head: Head
+    params: SimulationParams
+    rng: np.random.Generator
+
+    @property
+    def sfreq(self) -> float:
+        """Sampling rate in Hz."""
+        return float(self.params.sfreq)
+
+    @property
+    def times(self) -> np.ndarray:
+        """(T,) seconds."""
+        return np.arange(int(self.run.seconds * self.params.sfreq)) / self.sfreq
+
+    def noise(self, n_sources: int, amplitude: np.ndarray) -> np.ndarray:
+        """(n_sources, T) noise of rms 1."""
+        return coloured(self.rng, n_sources, len(self.times), self.sfreq, amplitude)
+
+    def varied(self, column: str) -> float:
+        """Draw a feature of the subject for this recording, 12 % around the subject's own."""
+        return float(self.subject[column] * np.exp(RUN_SPREAD * self.rng.standard_normal()))
+
+
+Parts = list[tuple[np.ndarray, np.ndarray]]  # topographies (C, k) and their courses (k, T)
 
 
 def simulate_eeg(
-    subject: pd.Series,
-    run: Run,
-    head: Head,
-    params: SimulationParams,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, artifacts.BadChannels]:
+    subject: pd.Series, run: Run, head: Head, params: SimulationParams, rng: np.random.Generator
+) -> tuple[np.ndarray, BadChannels]:
     """Simulate one recording.
 
     Parameters
@@ -52,114 +90,149 @@ def simulate_eeg(
     eeg : (129, n_samples) float32, µV, referred to Cz (so the last row is zero)
     bad : the channels that were spoiled
     """
-    sfreq = float(params.sfreq)
-    n_samples = int(run.seconds * params.sfreq)
-    times = np.arange(n_samples) / sfreq
-    f = frequencies(n_samples, sfreq)
-    noise = coloured(
-        rng, head.background.shape[1], n_samples, sfreq, one_over_f(f, subject["slope"])
-    )
-    eeg = head.background @ (noise * np.float32(_varied(subject["background_uv"], rng)))
-    parts = _rhythms(subject, run, times, head, params, rng)
+    session = Session(subject, run, head, params, rng)
+    f = frequencies(len(session.times), session.sfreq)
+    noise = session.noise(head.background.shape[1], one_over_f(f, subject["slope"]))
+    eeg = head.background @ (noise * np.float32(session.varied("background_uv")))
+    parts = _rhythms(session, f)
     if len(run.trials):
-        parts += _task(subject, run, times, head, params, rng)
-    parts += _eyes_and_muscles(subject, run, times, head, sfreq, rng)
+        parts += _task(session)
+    parts += _eyes_and_muscles(session, f)
     shapes = np.hstack([shape for shape, _ in parts])
     eeg += shapes @ np.vstack([course for _, course in parts]).astype(np.float32)
-    sensor = rng.standard_normal(eeg.shape, dtype=np.float32) * np.float32(artifacts.SENSOR_UV)
-    line = artifacts.mains(len(eeg), times, sfreq, rng) * np.float32(subject["line_uv"])
-    eeg += sensor + line
-    bad = artifacts.draw_bad_channels(len(eeg), params.bad_channel_share, rng)
-    artifacts.spoil(eeg, bad, sfreq, rng)
+    sensor = rng.standard_normal(eeg.shape, dtype=np.float32) * np.float32(SENSOR_UV)
+    eeg += sensor + _mains(session, len(eeg)) * np.float32(subject["line_uv"])
+    bad = _draw_bad_channels(session, len(eeg))
+    _spoil(eeg, bad, session, f)
     eeg[-1] = 0.0
     return eeg, bad
 
 
-def _rhythms(
-    subject: pd.Series,
-    run: Run,
-    times: np.ndarray,
-    head: Head,
-    params: SimulationParams,
-    rng: np.random.Generator,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _rhythms(session: Session, f: np.ndarray) -> Parts:
     """Alpha, theta, beta and the rhythms of the hand areas, changed by eyes and task."""
-    sfreq, n = float(params.sfreq), len(times)
-    f = frequencies(n, sfreq)
-    doing = params.task_strength * float(len(run.trials) > 0)
+    subject, run, times = session.subject, session.run, session.times
+    topographies = session.head.topographies
+    doing = session.params.task_strength * float(len(run.trials) > 0)
 
     def rhythm(name: str, hz: float, width: float) -> np.ndarray:
-        k = head.topographies[name].shape[1]
-        together = coloured(rng, 1, n, sfreq, bump(f, hz, width))
-        return 0.75 * together + 0.66 * coloured(rng, k, n, sfreq, bump(f, hz, width))
+        spectrum = bump(f, hz, width)
+        together = session.noise(1, spectrum)
+        return 0.75 * together + 0.66 * session.noise(topographies[name].shape[1], spectrum)
 
     def size(column: str, log_change: float = 0.0) -> float:
-        return _varied(subject[column], rng) * np.exp(doing * log_change)
+        return session.varied(column) * np.exp(doing * log_change)
 
-    closed = np.zeros(n, np.float32)
-    for start, end in run.eyes_closed:
-        closed[(times >= start + 0.4) & (times < end + 0.4)] = 1.0
-    eyes = 1.0 + (subject["alpha_reactivity"] - 1.0) * smooth(closed, sfreq, STATE_SECONDS)
-    alpha = size("alpha_uv", TASK_ALPHA) * 0.6 * eyes
+    alpha = size("alpha_uv", TASK_ALPHA) * 0.6 * _eyes_closed(session)
     hz, tilt = subject["alpha_hz"], np.sqrt(subject["alpha_asymmetry"])
     beta, mu = size("beta_uv", TASK_BETA), size("mu_uv")
-    parts = [
-        ("alpha", alpha * rhythm("alpha", hz, 0.7)),
-        ("alpha_left", 0.4 * alpha / tilt * rhythm("alpha_left", hz, 0.7)),
-        ("alpha_right", 0.4 * alpha * tilt * rhythm("alpha_right", hz, 0.7)),
-        ("theta", size("theta_uv", TASK_THETA) * rhythm("theta", 5.6, 0.8)),
-        ("beta", beta * rhythm("beta", 18.0, 3.0)),
-    ]
+    courses = {
+        "alpha": alpha * rhythm("alpha", hz, 0.7),
+        "alpha_left": 0.4 * alpha / tilt * rhythm("alpha_left", hz, 0.7),
+        "alpha_right": 0.4 * alpha * tilt * rhythm("alpha_right", hz, 0.7),
+        "theta": size("theta_uv", TASK_THETA) * rhythm("theta", 5.6, 0.8),
+        "beta": beta * rhythm("beta", 18.0, 3.0),
+    }
     for side in ("left", "right"):
         name = f"hand_{side}"
         both = mu * rhythm(name, hz + 0.8, 0.8) + 0.8 * beta * rhythm(name, 20.0, 2.5)
         gain = responses.hand_gain(run.trials, times, side) if len(run.trials) else 1.0
-        parts.append((name, gain * both))
-    return [(head.topographies[name], course) for name, course in parts]
+        courses[name] = gain * both
+    return [(topographies[name], course) for name, course in courses.items()]
 
 
-def _task(
-    subject: pd.Series,
-    run: Run,
-    times: np.ndarray,
-    head: Head,
-    params: SimulationParams,
-    rng: np.random.Generator,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _eyes_closed(session: Session) -> np.ndarray:
+    """(T,) factor on alpha: 1 with eyes open, the subject's reactivity with eyes closed."""
+    from scipy.ndimage import gaussian_filter1d
+
+    closed = np.zeros(len(session.times), np.float32)
+    for start, end in session.run.eyes_closed:
+        closed[(session.times >= start + 0.4) & (session.times < end + 0.4)] = 1.0
+    smooth = gaussian_filter1d(closed, STATE_SECONDS * session.sfreq, mode="nearest")
+    return 1.0 + (session.subject["alpha_reactivity"] - 1.0) * smooth
+
+
+def _task(session: Session) -> Parts:
     """Build-up, readiness, flicker and feedback, passed through the recording's filter."""
-    strength = _varied(subject["flicker_uv"], rng) * params.task_strength
+    trials, times, rng = session.run.trials, session.times, session.rng
+    strength = session.varied("flicker_uv") * session.params.task_strength
     courses = {
-        "build_up": subject["build_up_uv"] * responses.build_up(run.trials, times, rng),
-        "feedback": responses.feedback(run.trials, times, rng),
-        "hand_left": responses.readiness(run.trials, times, "left"),
-        "hand_right": responses.readiness(run.trials, times, "right"),
-        "flicker": responses.flicker(run.trials, times, strength, rng),
+        "build_up": session.subject["build_up_uv"] * responses.build_up(trials, times, rng),
+        "feedback": responses.feedback(trials, times, rng),
+        "hand_left": responses.readiness(trials, times, "left"),
+        "hand_right": responses.readiness(trials, times, "right"),
+        "flicker": responses.flicker(trials, times, strength, rng),
     }
-    through = filtered(np.vstack(list(courses.values())), float(params.sfreq))
+    through = filtered(np.vstack(list(courses.values())), session.sfreq)
     return [
-        (head.topographies[name], course[None])
+        (session.head.topographies[name], course[None])
         for name, course in zip(courses, through, strict=True)
     ]
 
 
-def _eyes_and_muscles(
-    subject: pd.Series,
-    run: Run,
-    times: np.ndarray,
-    head: Head,
-    sfreq: float,
-    rng: np.random.Generator,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    eyes = head.topographies["eye_left"] + head.topographies["eye_right"]
-    eyes = eyes / np.abs(eyes).max()
-    course = artifacts.blinks(run, times, subject["blinks_per_minute"], rng)[None]
-    shape = head.topographies["muscle"]
-    tension = artifacts.muscle(shape.shape[1], len(times), sfreq, rng)
+def _eyes_and_muscles(session: Session, f: np.ndarray) -> Parts:
+    """Blinks, and muscle tension above 20 Hz that comes and goes."""
+    topographies = session.head.topographies
+    eyes = topographies["eye_left"] + topographies["eye_right"]
+    blinks = filtered(_blinks(session)[None] * session.subject["blink_uv"], session.sfreq)
+    muscle = topographies["muscle"]
+    high = band_limit(f) / (1.0 + (20.0 / np.maximum(f, 0.1)) ** 4)
+    noise = session.noise(muscle.shape[1], high)
+    slow = session.noise(muscle.shape[1], (f < 0.3) * (f > 0) * 1.0)
+    tension = noise * np.exp(0.7 * slow)
     return [
-        (eyes, filtered(course * subject["blink_uv"], sfreq)),
-        (shape, tension * _varied(subject["muscle_uv"], rng)),
+        (eyes / np.abs(eyes).max(), blinks),
+        (muscle, tension * session.varied("muscle_uv")),
     ]
 
 
-def _varied(value: float, rng: np.random.Generator) -> float:
-    return float(value * np.exp(RUN_SPREAD * rng.standard_normal()))
+def _blinks(session: Session) -> np.ndarray:
+    """(T,) blinks of mean height 1, at least half a second apart, few with eyes closed."""
+    run, times, rng = session.run, session.times, session.rng
+    per_minute = session.subject["blinks_per_minute"]
+    waits = 0.5 + rng.exponential(60.0 / per_minute, 20 + int(run.seconds * per_minute / 20))
+    course = np.zeros_like(times)
+    for time in np.cumsum(waits):
+        closed = any(start <= time < end for start, end in run.eyes_closed)
+        height, width = np.exp(0.25 * rng.standard_normal()), rng.uniform(0.8, 1.3)
+        if time > run.seconds or (closed and rng.random() > CLOSED_BLINK_SHARE):
+            continue
+        near = np.abs(times - time) < 1.0
+        t = (times[near] - time) / (BLINK_SECONDS * width)
+        course[near] += height * (np.exp(-0.5 * t**2) - 0.12 * np.exp(-0.5 * (t - 3.5) ** 2 / 4))
+    return course
+
+
+def _mains(session: Session, n_channels: int) -> np.ndarray:
+    """(n_channels, T) of what is left of the mains, rms about 1.
+
+    60 Hz lies above half of 100 Hz. The low-pass before downsampling stops it almost, not quite,
+    and the rest is folded to 100 - 60 = 40 Hz.
+    """
+    rng, times = session.rng, session.times
+    folded = abs(MAINS_HZ - session.sfreq * round(MAINS_HZ / session.sfreq))
+    size = np.exp(0.6 * rng.standard_normal(n_channels))
+    phase = 2 * np.pi * rng.random() + 0.3 * rng.standard_normal(n_channels)
+    waves = np.sin(2 * np.pi * folded * times), np.cos(2 * np.pi * folded * times)
+    parts = np.column_stack([np.cos(phase), np.sin(phase)]) * (np.sqrt(2.0) * size)[:, None]
+    return (parts @ np.vstack(waves)).astype(np.float32)
+
+
+def _draw_bad_channels(session: Session, n_channels: int) -> BadChannels:
+    """Draw the bad channels: one to four in a share of the recordings, else none."""
+    rng = session.rng
+    if rng.random() >= session.params.bad_channel_share:
+        return BadChannels((), ())
+    chosen = rng.choice(n_channels - 1, rng.integers(1, 5), replace=False)
+    flat = rng.random(len(chosen)) < 0.4
+    return BadChannels(
+        tuple(sorted(map(int, chosen[flat]))), tuple(sorted(map(int, chosen[~flat])))
+    )
+
+
+def _spoil(eeg: np.ndarray, bad: BadChannels, session: Session, f: np.ndarray) -> None:
+    """Make the bad channels of (channels, samples) flat or noisy, in place."""
+    eeg[list(bad.flat)] = 0.0
+    if bad.noisy:
+        noise = session.noise(len(bad.noisy), band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
+        size = session.rng.uniform(60, 150, (len(bad.noisy), 1)).astype(np.float32)
+        eeg[list(bad.noisy)] += noise * size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
@@ -35,11 +36,6 @@ PARTICIPANT_COLUMNS = (
 def draw_subjects(params: SimulationParams) -> pd.DataFrame:
     """Draw the subjects: one row each, participants columns and true features together.
 
-    Parameters
-    ----------
-    params
-        Size, seed and strengths.
-
     Returns
     -------
     pandas.DataFrame
@@ -49,7 +45,8 @@ def draw_subjects(params: SimulationParams) -> pd.DataFrame:
     """
     rng = np.random.default_rng([params.seed, 0])
     table = _demographics(rng, params)
-    z = _standard_traits(table)
+    z = {name: _standardise(table[name].to_numpy()) for name in ("age", *FACTORS)}
+    z["female"] = np.where(table["sex"] == "F", 1.0, -1.0)
     table = pd.concat([table, _behaviour(rng, z, params), _physiology(rng, z, params)], axis=1)
     n_missing = round(SHARE_WITHOUT_FACTORS * len(table) + 0.2)
     unknown = rng.choice(len(table), n_missing, replace=False)
@@ -77,15 +74,14 @@ def participants_table(subjects: pd.DataFrame, params: SimulationParams) -> pd.D
 
 def _demographics(rng: np.random.Generator, params: SimulationParams) -> pd.DataFrame:
     n = params.n_subjects
-    n_female = round(params.female_share * n)
     ages = np.clip(np.exp(np.log(9.7) + 0.33 * _normal(rng, n)), *AGE_RANGE)
     age_z = _standardise(ages)
-    female = rng.permutation(np.arange(n) < n_female)
+    female = rng.permutation(np.arange(n) < round(params.female_share * n))
     shared = _normal(rng, n)
     table = pd.DataFrame(
         {
             "subject": [f"NDARSIM{number:03d}" for number in range(1, n + 1)],
-            "release_number": [RELEASES[i % len(RELEASES)] for i in range(n)],
+            "release_number": np.resize(RELEASES, n),
             "sex": np.where(female, "F", "M"),
             "age": ages.round(4),
             "ehq_total": np.clip(80 - 60 * np.abs(_normal(rng, n)), -100.05, 100.05).round(2),
@@ -98,18 +94,10 @@ def _demographics(rng: np.random.Generator, params: SimulationParams) -> pd.Data
     return table
 
 
-def _standard_traits(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    traits = {name: _standardise(table[name].to_numpy()) for name in ("age", *FACTORS)}
-    traits["female"] = np.where(table["sex"] == "F", 1.0, -1.0)
-    return traits
-
-
 def _behaviour(
     rng: np.random.Generator, z: dict[str, np.ndarray], params: SimulationParams
 ) -> pd.DataFrame:
-    """Mean response times know nothing of the other traits: nothing about a subject gives them."""
-    from scipy import stats
-
+    """Response times and rates; mean response times depend on no other trait."""
     n = params.n_subjects
     careless = 0.5 * z["attention"] + _normal(rng, n)
     inaccurate = 0.5 * z["attention"] + _normal(rng, n)
@@ -157,8 +145,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _normal(rng: np.random.Generator, n: int) -> np.ndarray:
-    from scipy import stats
-
     return _standardise(stats.norm.ppf(_ranks(rng.random(n))))
 
 
