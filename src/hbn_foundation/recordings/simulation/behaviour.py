@@ -6,6 +6,7 @@ The rates are those of the 2,483 contrastChangeDetection runs of releases 1-5 (s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,11 @@ class Run:
     events: pd.DataFrame
     trials: pd.DataFrame
     eyes_closed: tuple[tuple[float, float], ...] = ()
+
+
+def each(trials: pd.DataFrame) -> Iterator[Any]:
+    """Iterate over trials as named tuples."""
+    return trials.itertuples()
 
 
 def draw_rest(params: SimulationParams, rng: np.random.Generator) -> Run:
@@ -98,7 +104,7 @@ def draw_contrast_run(
     ]
     if rng.random() < SHARE_ABORTED:
         rows[0] = (0.0, str(rng.choice(["left_target", "right_target"])), "n/a")
-    for trial in trials.itertuples():
+    for trial in each(trials):
         rows += _trial_events(trial, rng)
     rows += _last_events(last_start, seconds, rng)
     shown = trials[trials["shown"]].drop(columns="shown").reset_index(drop=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulation.behaviour import CHANGE_SECONDS, TARGET_SECONDS
+from hbn_foundation.recordings.simulation.behaviour import CHANGE_SECONDS, TARGET_SECONDS, each
 
 BUILD_UP_START = 0.25  # s after the target
 BUILD_UP_FALL = 0.12  # time constant of its fall in s
@@ -27,7 +27,7 @@ def build_up(
     and without an end where no answer comes. Without `rng` every height is 1.
     """
     course = np.zeros_like(times)
-    for trial in trials.itertuples():
+    for trial in each(trials):
         height = np.exp(0.2 * rng.standard_normal()) if rng else 1.0
         stop = trial.latent_rt
         if not trial.answered:
@@ -46,7 +46,7 @@ def build_up(
 def contrast(trials: pd.DataFrame, times: np.ndarray, side: str) -> np.ndarray:
     """Return the contrast of the grating tilted to `side`: .5, and to 1 or 0 in targets."""
     course = np.full_like(times, 0.5)
-    for trial in trials.itertuples():
+    for trial in each(trials):
         t = times - trial.onset
         inside = (t >= 0) & (t < TARGET_SECONDS)
         back = (TARGET_SECONDS - t) / (TARGET_SECONDS - CHANGE_SECONDS)
@@ -72,7 +72,7 @@ def hand_gain(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
     Suppressed while a press is prepared, more so opposite to the hand; a rebound follows.
     """
     gain = np.ones_like(times)
-    for trial in trials[trials["answered"]].itertuples():
+    for trial in each(trials[trials["answered"]]):
         t = times - trial.onset - trial.latent_rt
         opposite = trial.response_side != hemisphere
         depth, rebound = (0.65, 0.6) if opposite else (0.25, 0.2)
@@ -87,7 +87,7 @@ def readiness(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
     """Return the slow negativity in µV that grows in one hand area before the other hand moves."""
     course = np.zeros_like(times)
     opposite = trials["answered"] & (trials["response_side"] != hemisphere)
-    for trial in trials[opposite].itertuples():
+    for trial in each(trials[opposite]):
         t = times - trial.onset - trial.latent_rt
         near = (t > -0.5) & (t < 0.6)
         ramp = np.where(t[near] < 0, (t[near] + 0.5) / 0.5, np.exp(-t[near] / 0.1))
@@ -98,7 +98,7 @@ def readiness(trials: pd.DataFrame, times: np.ndarray, hemisphere: str) -> np.nd
 def feedback(trials: pd.DataFrame, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the response to the face after each target in µV: a positivity, larger for errors."""
     course = np.zeros_like(times)
-    for trial in trials.itertuples():
+    for trial in each(trials):
         size = FEEDBACK_UV * (0.8 if trial.correct else 1.3) * np.exp(0.3 * rng.standard_normal())
         t = times - trial.onset - TARGET_SECONDS - 0.35
         course += size * np.exp(-0.5 * (t / 0.09) ** 2)
