@@ -11,7 +11,7 @@ import pytest
 
 from hbn_foundation import progress
 from hbn_foundation.evaluation.side_by_side import TRAINING_SHARE, Trainings
-from hbn_foundation.progress import Count, track
+from hbn_foundation.progress import Count, duration, track
 from hbn_foundation.training.supervision.heartbeat import STEP, Heartbeat
 
 SILENCE = Path(__file__).parents[1] / "benchmarks" / "silence.py"
@@ -59,14 +59,14 @@ def test_the_time_left_counts_what_is_under_way(monkeypatch):
     assert count.seconds_left() == 0
     now = 110.0  # half a fold takes ten seconds
     assert count.seconds_left() == 70
-    assert count.text() == "folds: 0 of 4, about 1 min 10 s left, epoch 5/10"
+    assert count.line() == "folds: 0 of 4, about 1 min 10 s left, epoch 5/10"
     count.done = 3
     assert count.seconds_left() == pytest.approx(10 / 3.5 * 0.5)
 
 
 def test_without_anything_done_no_time_is_promised():
     assert Count("folds", 4, None).seconds_left() is None
-    assert re.fullmatch(r"folds: 0 of 4, \d s so far", Count("folds", 4, None).text())
+    assert re.fullmatch(r"folds: 0 of 4, \d s so far", Count("folds", 4, None).line())
     assert list(track(iter("ab"), "letters")) == ["a", "b"]
 
 
@@ -86,3 +86,21 @@ def test_the_epochs_of_trainings_come_from_their_heartbeats(tmp_path):
     assert trainings()[0] == pytest.approx(TRAINING_SHARE)
     trainings.ended("a")
     assert trainings()[0] == pytest.approx(TRAINING_SHARE / 4)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (59.4, "59 s"),
+        (59.7, "1 min 00 s"),
+        (599.0, "9 min 59 s"),
+        (599.7, "10 min"),
+        (3599.0, "1 h 00 min"),
+        (7260.0, "2 h 01 min"),
+        (201_000.0, "2 d 7 h"),
+        (float("inf"), "an unknown time"),
+    ],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

@@ -13,26 +13,25 @@ Item = TypeVar("Item")
 Part = Callable[[], tuple[float, str]]
 
 LOGGER = logging.getLogger("hbn_foundation")
-SECONDS_BETWEEN_LINES = 10.0
 MOST_SILENCE = {True: 8.0, False: 30.0}
 """Seconds on a terminal, and in a file, after which a line says how far the work is."""
 
 SECONDS_UNTIL_A_BAR = 1.0
 SECONDS_BETWEEN_LOOKS = 1.0
 _DRAWN: list[Any] = []  # rich's live displays, the uppermost last; None where others draw
-_WORK: list[Callable[[], str]] = []  # what says how far the work is, the innermost last
+_WORK: list[Callable[[], str]] = []  # describe the work under way, the innermost last
 _said = time.monotonic()
 
 
 def say(text: str) -> None:
-    """Tell the user one line through the project's logger, above the bar where one is drawn."""
+    """Log one line for the user, above the bar where one is drawn."""
     global _said
     _said = time.monotonic()
     live = _DRAWN[-1] if _DRAWN else None
     if live is None:
         LOGGER.info(text)
         return
-    # The handlers of the log write past the bar: it steps aside for the line.
+    # The handlers of the log write past the bar: it is removed for the line.
     live.transient = True
     live.stop()
     LOGGER.info(text)
@@ -42,7 +41,7 @@ def say(text: str) -> None:
 
 @lru_cache(maxsize=1000)
 def say_once(text: str) -> None:
-    """Tell a line that several steps of a run meet with, such as an oddity of a file, once."""
+    """Log a line only once, though several steps of a run meet its cause."""
     say(text)
 
 
@@ -53,13 +52,7 @@ def may_draw() -> bool:
 
 @contextmanager
 def drawing(live: Any) -> Iterator[None]:
-    """Have the terminal for oneself inside the block: two bars at once would write into another.
-
-    Parameters
-    ----------
-    live
-        What draws, a `rich.live.Live`; lines said inside the block stand above it.
-    """
+    """Draw a `rich.live.Live` inside the block; lines that are logged there stand above it."""
     _DRAWN.append(live)
     try:
         live.start()
@@ -74,12 +67,42 @@ def draw_nothing() -> None:
     _DRAWN.append(None)
 
 
+def bar(description: str, done: Callable[[], tuple[float, float | None]], text: Any) -> Any:
+    """Make a bar, to be drawn by `drawing`.
+
+    Parameters
+    ----------
+    description
+        A few words before the bar.
+    done
+        Gives how much is done, and how much there is in all, None where that is not known.
+    text
+        Gives the words after the bar, as of the moment it is drawn.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    def line() -> Table:
+        completed, total = done()
+        table = Table.grid(padding=(0, 1), expand=True)
+        for ratio in (None, 1, None):
+            table.add_column(ratio=ratio, no_wrap=True)
+        words = Text(text(), overflow="ellipsis", no_wrap=True)
+        table.add_row(description, ProgressBar(total, completed), words)
+        return table
+
+    return Live(get_renderable=line, console=Console(stderr=True), refresh_per_second=10)
+
+
 @contextmanager
 def working(how_far: Callable[[], str]) -> Iterator[None]:
-    """Have `how_far` asked inside the block whenever nothing was said for long.
+    """Log `how_far()` inside the block whenever nothing was logged for long.
 
-    The answer of the innermost block is said, every 8 s on a terminal where no bar is drawn, and
-    every 30 s in a file.
+    Of nested blocks the innermost one is asked, after 8 s on a terminal where no bar is drawn, and
+    after 30 s in a file.
     """
     _WORK.append(how_far)
     ended = threading.Event()
@@ -120,12 +143,11 @@ def track(
         total = len(items)
     count = Count(description, total, part)
     with ExitStack() as stack:
-        stack.enter_context(working(count.text))
-        drawn = count.draw(stack, at_once=part is not None)
+        stack.enter_context(working(count.line))
+        drawn = part is not None and count.draw(stack)
         for item in items:
-            drawn = drawn or count.draw(stack)
-            if not _DRAWN and count.done and time.monotonic() - _said > SECONDS_BETWEEN_LINES:
-                say(count.text())
+            if not drawn and time.monotonic() - count.started > SECONDS_UNTIL_A_BAR:
+                drawn = count.draw(stack)
             yield item
             count.done += 1
 
@@ -141,70 +163,43 @@ class Count:
         self._looked = 0.0
 
     def under_way(self) -> tuple[float, str]:
-        """Look at the items under way, not more often than once a second."""
+        """Ask for the part of the items under way, not more often than once a second."""
         now = time.monotonic()
         if self.part is not None and now - self._looked > SECONDS_BETWEEN_LOOKS:
             self._under_way, self._looked = self.part(), now
         return self._under_way
 
-    def completed(self) -> float:
-        """Items done, and the done part of others."""
+    def completed(self) -> tuple[float, int | None]:
+        """Items done, parts of others included, and how many there are."""
         done = self.done + self.under_way()[0]
-        return done if self.total is None else min(done, self.total)
+        return (done if self.total is None else min(done, self.total)), self.total
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds to the last item; None while there is nothing to go by."""
-        completed = self.completed()
+        """Estimate the seconds to the last item; None while nothing is done."""
+        completed, _ = self.completed()
         if not self.total or not completed:
             return None
         return (time.monotonic() - self.started) / completed * (self.total - completed)
 
-    def words(self) -> str:
-        """Tell the time left, and what is under way."""
+    def text(self, of: str = "/") -> str:
+        """Say the count, the time left and what is under way."""
+        counted = f"{self.done}" if self.total is None else f"{self.done}{of}{self.total}"
         left = self.seconds_left()
-        parts = ["" if left is None else f"about {duration(left)} left", self.under_way()[1]]
-        return ", ".join(word for word in parts if word)
+        if left is not None:
+            time_ = f"about {duration(left)} left"
+        else:
+            time_ = f"{duration(time.monotonic() - self.started)} so far"
+        return ", ".join(part for part in (counted, time_, self.under_way()[1]) if part)
 
-    def text(self) -> str:
+    def line(self) -> str:
         """One line: `folds: 1 of 5, about 2 min left, epoch 3/15`."""
-        counted = f"{self.done}" if self.total is None else f"{self.done} of {self.total}"
-        words = self.words() or f"{duration(time.monotonic() - self.started)} so far"
-        return f"{self.description}: {counted}, {words}"
+        return f"{self.description}: {self.text(' of ')}"
 
-    def draw(self, stack: ExitStack, at_once: bool = False) -> bool:
-        """Draw a bar until the stack is closed, where the work takes long and one can be drawn."""
-        now = time.monotonic()
-        if not may_draw() or not (at_once or now - self.started > SECONDS_UNTIL_A_BAR):
+    def draw(self, stack: ExitStack) -> bool:
+        """Draw a bar until the stack is closed, where one can be drawn."""
+        if not may_draw():
             return False
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-        from rich.table import Column
-        from rich.text import Text
-
-        count = self
-
-        class Now(ProgressColumn):
-            """Beside the bar, as of the moment it is drawn."""
-
-            max_refresh = 0.2
-
-            def render(self, task: Task) -> Text:
-                counted = f"{count.done}" if count.total is None else f"{count.done}/{count.total}"
-                elapsed = duration(time.monotonic() - count.started)
-                text = f"{counted}  {elapsed}  {count.words()}"
-                return Text(text, overflow="ellipsis", no_wrap=True)
-
-        class Bar(BarColumn):
-            def render(self, task: Task) -> Any:
-                task.completed = count.completed()
-                return super().render(task)
-
-        bar = Bar(bar_width=None, table_column=Column(ratio=1))
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), bar, Now())
-        progress = Progress(*columns, console=console, expand=True)
-        progress.add_task(self.description, total=self.total)
-        stack.enter_context(drawing(progress.live))
+        stack.enter_context(drawing(bar(self.description, self.completed, self.text)))
         return True
 
 

@@ -25,14 +25,14 @@ from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
 from hbn_foundation.sweeps.store import Store
 from hbn_foundation.sweeps.sync import Remote
 from hbn_foundation.training.supervision.display import Display, Quiet
-from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
+from hbn_foundation.training.supervision.fork_server import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.params import SupervisionParams
-from hbn_foundation.training.supervision.process import RESULT, Child
+from hbn_foundation.training.supervision.process import RESULT, Process, start_interpreter
 from hbn_foundation.training.supervision.run_folder import RunFolder, in_use, try_lock
 from hbn_foundation.training.supervision.supervisor import (
-    ResumePoint,
     Supervisor,
     TrainingStopped,
+    Work,
 )
 
 DONE, KEPT, HELD, FAILED, BLOCKED, MISSING = (
@@ -239,20 +239,17 @@ def _carry_out(
         run.check_best()
         shutil.rmtree(folder / OUT, ignore_errors=True)
         with start_of_children(context, worker) as start_child:
-            Supervisor(
-                folder,
+            work = Work(
                 context.train_base if is_base else context.finetune,
                 {"folder": folder, "spec": spec, "data": context.data, "run_id": spec.id,
                  "device_plan": context.device_plan, "threads": context.threads, **arguments},
                 device=context.device_plan["chosen"],
                 batch_size=trainer.batch_size,
                 seconds=trainer.max_training_time,
-                limits=context.limits.model_copy(update={"max_restarts": context.retries}),
-                resume_point=lambda: ResumePoint(*run.newest()),
-                start_child=start_child,
                 name=spec.id,
-                display=Quiet if worker else Display,
-            ).run()  # fmt: skip
+            )  # fmt: skip
+            limits = context.limits.model_copy(update={"max_restarts": context.retries})
+            Supervisor(run, work, limits, start_child, Quiet if worker else Display).run()
         if not (folder / OUT).is_dir():
             raise UserError(f"{spec.id}: the time limit ended it; it goes on from its last epoch")
     finally:
@@ -288,7 +285,7 @@ def own_gpu(count: int) -> str:
 
 
 @contextlib.contextmanager
-def start_of_children(context: Context, worker: str) -> Iterator[Callable[..., Child]]:
+def start_of_children(context: Context, worker: str) -> Iterator[Callable[[Path], Process]]:
     """Give what starts the children of this process, with their threads pinned."""
     environment = dict.fromkeys(THREADS, str(context.threads))
     if context.gpus and context.device_plan["chosen"] == "cuda" and worker:
@@ -307,7 +304,7 @@ def start_of_children(context: Context, worker: str) -> Iterator[Callable[..., C
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # children inherit it
     try:
-        yield Child
+        yield start_interpreter
     finally:
         for name, value in before.items():
             if value is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.training.device import ProbeJob
-from hbn_foundation.training.supervision.failures import is_out_of_memory
+from hbn_foundation.training.supervision.incidents import OUT_OF_MEMORY, classify
 
 GIB = 2**30
 WANTED = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
@@ -61,7 +61,7 @@ class Notes:
 
     def _blame(self, phase: str, error: Exception) -> str:
         text = one_line(str(error) or type(error).__name__)
-        if is_out_of_memory(error):
+        if classify(error) == OUT_OF_MEMORY:
             free = self.found.get("memory", {}).get("free")
             known = "" if free is None else f"; {free / GIB:.1f} GiB were free"
             return f"too little memory to {phase}{known} ({text})"

@@ -25,8 +25,8 @@ from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
 from hbn_foundation.training.supervision.link import TIME_IS_UP
 from hbn_foundation.training.supervision.params import SupervisionParams
-from hbn_foundation.training.supervision.run_folder import RunFolder, mark_done, open_run, prune
-from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
+from hbn_foundation.training.supervision.run_folder import mark_done, open_run, prune
+from hbn_foundation.training.supervision.supervisor import Supervisor, Work
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -140,17 +140,15 @@ def train_supervised(
     try:
         prune(Path(work_dir), run.path, trainer.keep_unfinished)
         run.check_best()
-        result = Supervisor(
-            run.path,
+        work = Work(
             target,
             {**arguments, "folder": run.path, "run_id": run.path.name},
             device=device_plan["chosen"],
             batch_size=trainer.batch_size,
             seconds=trainer.max_training_time,
-            limits=supervision or SupervisionParams(),
-            resume_point=lambda: _resume_point(run),
             fault=ordered,
-        ).run()
+        )
+        result = Supervisor(run, work, supervision or SupervisionParams()).run()
         stopped = result.get("stopped", ENDED)
         checkpoint, history = final_checkpoint(run.path, stopped)
         if not stopped.startswith(TIME_IS_UP):
@@ -206,7 +204,3 @@ def training_record(history: pd.DataFrame, incidents: list[Incident]) -> dict[st
         for incident in incidents
     ]
     return {"epochs_by_device": epochs, "incidents": happened}
-
-
-def _resume_point(run: RunFolder) -> ResumePoint:
-    return ResumePoint(*run.newest())

@@ -24,7 +24,7 @@ from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, EVALUATION
 from hbn_foundation.training.supervision.link import STOPPED, Link
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
-from hbn_foundation.training.supervision.process import Child
+from hbn_foundation.training.supervision.process import start_interpreter
 from hbn_foundation.training.supervision.run_folder import (
     METADATA,
     OWN_DIGEST,
@@ -34,7 +34,7 @@ from hbn_foundation.training.supervision.run_folder import (
     open_run,
     own_digest,
 )
-from hbn_foundation.training.supervision.supervisor import ResumePoint, Supervisor
+from hbn_foundation.training.supervision.supervisor import Supervisor, Work
 
 EPOCHS, STEPS, BATCH = 4, 5, 96
 #: Wide, as a child may wait for its turn on a busy machine; a test of silence narrows some.
@@ -149,22 +149,20 @@ def supervise(
     device: str = "simulated",
     seconds: float = 100.0,
     limits: dict[str, Any] | None = None,
-    start_child: Any = Child,
+    start_child: Any = start_interpreter,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Supervise the stand-in."""
-    return Supervisor(
-        run.path,
+    work = Work(
         "stand_in:train",
         {"folder": run.path, **arguments},
         device=device,
         batch_size=BATCH,
         seconds=seconds,
-        limits=SupervisionParams(**{**LIMITS, **(limits or {})}),
-        resume_point=lambda: ResumePoint(*run.newest()),
         fault=Fault.parse(fault),
-        start_child=start_child,
-    ).run()
+    )
+    params = SupervisionParams(**{**LIMITS, **(limits or {})})
+    return Supervisor(run, work, params, start_child).run()
 
 
 def fill(path: Path) -> None:

@@ -17,8 +17,8 @@ import pytest
 from hbn_foundation import progress
 from hbn_foundation.signals.parallel import run_parallel
 from hbn_foundation.training.supervision import display
-from hbn_foundation.training.supervision.display import Display, Pace, duration
-from hbn_foundation.training.supervision.heartbeat import EVALUATION, FIRST_STEP, Beat
+from hbn_foundation.training.supervision.display import Display
+from hbn_foundation.training.supervision.heartbeat import Beat
 
 HERE = Path(__file__).parent
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"  # the cursor
@@ -36,7 +36,7 @@ with Display() as display:
     for step in range(1, 6):
         display.show(Beat(
             section="step", epoch=1, epochs=2, step=step, steps=10, device="cuda",
-            loss=0.25, windows_per_second=512.3, median_step=60.0,
+            loss=0.25, windows_per_second=512.3, seconds_left=60.0 * (10 - step),
         ))
         time.sleep(0.12)
         if step == 3:
@@ -68,8 +68,8 @@ def on_a_terminal(code: str, *arguments: str, columns: int = 80) -> str:
 def test_the_bar_tells_how_it_goes():
     text = on_a_terminal(ALONE)
     assert "epoch 1/2  loss 0.250  512 windows/s" in text
-    assert "9 min 00 s left  cuda" in text  # of the median step, until there are two
-    assert "1 s left  cuda" in text.rpartition("epoch 1/2")[2]
+    assert "9 min 00 s left  cuda" in text
+    assert "5 min 00 s left  cuda" in text.rpartition("epoch 1/2")[2]
     assert text.count(HIDDEN) == text.count(SHOWN) == 2
     assert text.rindex(SHOWN) > text.rindex(HIDDEN)
     lines = [line.split("\r")[-1] for line in text.split("\r\n")]
@@ -130,46 +130,3 @@ def test_silence_shows_on_the_bar(monkeypatch):
     assert shown.describe() == "epoch 1/3  cuda"
     now = 114.0
     assert shown.describe() == "epoch 1/3  cuda  silent for 14 s"
-
-
-def test_pace_has_validations_in_it_but_not_the_first_step():
-    pace = Pace()
-    pace.note(Beat(section=FIRST_STEP, step=0), 0.0)
-    beat = Beat(section="step", step=1, steps=11, median_step=1.0)
-    pace.note(beat, 500.0)
-    assert pace.seconds_left(beat) == 10.0
-    pace.note(Beat(section=EVALUATION, step=2), 501.0)
-    beat = Beat(section="step", step=3, steps=11, median_step=1.0)
-    pace.note(beat, 508.0)
-    assert pace.seconds_left(beat) == 32.0
-    assert Pace().seconds_left(Beat(steps=11)) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0 s"),
-        (59.4, "59 s"),
-        (59.7, "1 min 00 s"),
-        (599.0, "9 min 59 s"),
-        (599.7, "10 min"),
-        (3599.0, "1 h 00 min"),
-        (7260.0, "2 h 01 min"),
-        (201_000.0, "2 d 7 h"),
-        (float("inf"), "an unknown time"),
-    ],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_the_pace_follows_when_steps_become_slower():
-    """As when the encoder is unfrozen: ten times slower after twenty fast epochs."""
-    pace, moment = Pace(), 0.0
-    for step in range(1, 301):
-        epoch = (step - 1) // 10 + 1
-        moment += 0.1 if epoch <= 20 else 1.0
-        pace.note(Beat(section="step", step=step, epoch=epoch, steps=400), moment)
-        if epoch == 22 and step % 10 == 0:
-            left = pace.seconds_left(Beat(step=step, steps=400))
-            assert (400 - step) / 2 < left < (400 - step) * 2

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.training.supervision import heartbeat
-from hbn_foundation.training.supervision.failures import DEVICE, OUT_OF_MEMORY
 from hbn_foundation.training.supervision.heartbeat import Beat
+from hbn_foundation.training.supervision.incidents import DEVICE, OUT_OF_MEMORY
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.policy import (
     DIED,

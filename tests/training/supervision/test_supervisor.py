@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import as_lines, read_incidents
+from hbn_foundation.training.supervision.process import WORK, start_interpreter
 from hbn_foundation.training.supervision.run_folder import RunFolder
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 from processes import alive, wait_for
@@ -184,13 +186,13 @@ def test_the_time_is_one_budget_and_ends_softly(run):
 
 
 def test_the_budget_is_the_same_after_restarts(run):
-    real, deadlines = supervisor.Child, []
+    deadlines = []
 
-    def child(*arguments):
-        deadlines.append(arguments[-1].deadline)
-        return real(*arguments)
+    def start(folder):
+        deadlines.append(pickle.loads((folder / WORK).read_bytes())[2].deadline)
+        return start_interpreter(folder)
 
-    supervise(run, "kill@8", start_child=child)
+    supervise(run, "kill@8", start_child=start)
     assert len(deadlines) == 3
     assert len(set(deadlines)) == 1
 

@@ -1,7 +1,7 @@
-"""The child interpreter: does the work it is given on stdin, and leaves a result or a failure.
+"""The child interpreter: does the work that lies in a folder, and leaves a result or a failure.
 
 Run by the supervisor as `python -m hbn_foundation.training.supervision.child <folder> <its pid>`.
-Imports torch only with the work itself. The work comes as a pickle from the parent, as in
+Imports torch only with the work itself. The work is a pickle of the parent's, as in
 multiprocessing.
 """
 
@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -24,7 +25,7 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
-from hbn_foundation.training.supervision.failures import classify
+from hbn_foundation.training.supervision.incidents import classify
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.process import (
     EXIT_FAILURE,
@@ -32,6 +33,7 @@ from hbn_foundation.training.supervision.process import (
     FAILURE,
     RESULT,
     STACK,
+    WORK,
 )
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -43,10 +45,10 @@ def main(folder: Path, parent: int) -> int:
     end_with(parent)
     stack = open(folder / STACK, "w")  # noqa: SIM115 - open to the end, for faulthandler
     faulthandler.enable(stack)
-    no_core_dump()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the data
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     try:
-        target, arguments, orders = pickle.load(sys.stdin.buffer)
+        target, arguments, orders = pickle.loads((folder / WORK).read_bytes())
         with full_disk_named(folder):
             link = Link(folder, orders)
             link.listen()
@@ -62,21 +64,17 @@ def main(folder: Path, parent: int) -> int:
 
 def fail(folder: Path, error: BaseException) -> int:
     """Leave a description of the error where there is room; return the exit status."""
-    try:
-        leave(folder / FAILURE, describe(error))
-    except UserError:
-        return EXIT_FULL_DISK
-    return EXIT_FAILURE
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """Describe what ended the work, for the parent."""
     text = " ".join(str(error).split())
-    return {
+    failure = {
         "kind": classify(error),
         "message": text if isinstance(error, UserError) else f"{type(error).__name__}: {text}",
         "traceback": "".join(traceback.format_exception(error)),
     }
+    try:
+        leave(folder / FAILURE, failure)
+    except UserError:
+        return EXIT_FULL_DISK
+    return EXIT_FAILURE
 
 
 def leave(path: Path, content: dict[str, Any]) -> None:
@@ -86,32 +84,18 @@ def leave(path: Path, content: dict[str, Any]) -> None:
 
 
 def end_with(parent: int) -> None:
-    """End this process when its parent is gone: one that was killed cannot say so."""
-    end_with_parent(parent)
+    """End this process when its parent has ended: one that was killed cannot ask for it."""
+    if sys.platform == "linux":  # also while a call holds the interpreter's lock
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def end_with_parent(parent: int) -> None:
-    """Ask the system to end this process with its parent, where it can; without a thread."""
-    if sys.platform == "linux":  # also while a call holds the interpreter's lock
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # gone before the call above
+    if os.getppid() != parent:  # it ended before the call above
         os._exit(1)
-
-
-def no_core_dump() -> None:
-    """Write no core file when asked for a stack: it would hold the data, and fill the disk."""
-    try:
-        import resource
-    except ImportError:
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

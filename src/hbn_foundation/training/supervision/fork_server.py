@@ -1,117 +1,201 @@
 """A server that has imported what trainings need, and forks a child for each.
 
-Run as `python -m hbn_foundation.training.supervision.fork_server <pid of the client> <module> …`.
-It reads folders from stdin, one a line, and says on stdout which child it started and which has
-ended, with its wait status. A child is what `child.py` is, without the seconds of imports.
+>>> server = ForkServer(("hbn_foundation.training.pretraining",))
+>>> Supervisor(..., start_child=server.start_child)
 
-For trainings on the CPU: a GPU's driver must not have been initialised before a fork, and cannot
-be here, but a driver's own threads and locks are better not inherited at all. The server itself
-computes nothing, so that no thread of a numerical library exists when it forks.
+A child is what `child.py` is, without the seconds of imports. For trainings on the CPU: a GPU's
+driver must not have been initialised before a fork, and cannot be here, but a driver's own threads
+and locks are better not inherited at all. The server itself computes nothing, so that no thread of
+a numerical library exists when it forks.
+
+`multiprocessing` has such a server, too, but its processes cannot be started from a daemonic
+process, as the workers of Dask and loky are; are waited for without limit when the interpreter
+ends; run the user's main script again; and keep the server alive, and with it a hung child, when
+the process that started it is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import select
 import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hbn_foundation.training.supervision import child
 from hbn_foundation.training.supervision.process import ERRORS, LOG
 
-WORK = "work.pickle"
+SECONDS_TO_START = 120.0  # the imports, on a busy machine
+READY = "ready"
 
 
-def main(parent: int, modules: list[str]) -> None:
-    """Serve until stdin ends, which it does with the client."""
-    child.end_with_parent(parent)
-    replies = os.dup(1)
-    os.dup2(2, 1)  # what imports print is no reply
+class ForkServerError(RuntimeError):
+    """The server did not start, or has ended."""
+
+
+class ForkServer:
+    """Starts children that have everything imported; one server serves many, one after another.
+
+    It ends with the process that made it, and so do its children. One that was killed is started
+    again for the next child.
+
+    Parameters
+    ----------
+    modules
+        What to import beforehand.
+    environment
+        Variables for the server and its children, such as the number of threads.
+    """
+
+    def __init__(self, modules: tuple[str, ...], environment: dict[str, str] | None = None) -> None:
+        self._modules = modules
+        self._environment = environment or {}
+        self._lock = threading.Lock()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def start_child(self, folder: Path) -> ForkedProcess:
+        """Fork a child for a run's folder.
+
+        Raises
+        ------
+        ForkServerError
+            When the server does not start, or ends.
+        """
+        with self._lock:
+            if self.process is None or self.process.poll() is not None:
+                self._start()
+            assert self.process is not None
+            pid = self._ask(str(folder))
+            if pid is None:
+                raise ForkServerError(f"the fork server ended with status {self.process.wait(5.0)}")
+            return ForkedProcess(pid, partial(self._status, pid, self.process))
+
+    def _status(self, pid: int, server: subprocess.Popen[bytes]) -> int | None:
+        with self._lock:
+            if server is not self.process or server.poll() is not None:
+                return -signal.SIGKILL  # a server that ends takes its children along
+            return self._ask(pid)
+
+    def close(self) -> None:
+        """End the server and its children."""
+        with self._lock:
+            if self.process is not None and self._connection is not None:
+                self._connection.close()
+                try:
+                    self.process.wait(5.0)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                    self.process.wait()
+                self.process = None
+
+    def _ask(self, request: str | int) -> int | None:
+        """Ask the server; None also where it is gone."""
+        assert self._connection is not None
+        try:
+            self._connection.send(request)
+            return self._connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def _start(self) -> None:
+        self._connection, theirs = Pipe()
+        module = "hbn_foundation.training.supervision.fork_server"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, str(theirs.fileno()), *self._modules],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # of what the imports print
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env={**os.environ, **self._environment},
+        )
+        theirs.close()
+        if not self._connection.poll(SECONDS_TO_START):
+            self.process.kill()
+            raise ForkServerError(f"the fork server is not ready after {SECONDS_TO_START:g} s")
+        with contextlib.suppress(EOFError, OSError):  # the first request tells
+            self._connection.recv()
+
+
+class ForkedProcess:
+    """A forked child, to be used as a `subprocess.Popen` is.
+
+    Parameters
+    ----------
+    pid
+        Its process id, also that of its group.
+    status
+        Gives its exit status; None while it runs.
+    """
+
+    def __init__(self, pid: int, status: Callable[[], int | None]) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._status = status
+
+    def poll(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._status()
+        return self.returncode
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
+
+
+def serve(connection: Connection, modules: list[str]) -> None:
+    """Fork a child for each folder asked for, until the client closes the connection or ends.
+
+    A request that is a number asks for the status of that child.
+    """
     for name in modules:
         import_module(name)
-    wakes, wake = os.pipe()
-    for end in (wakes, wake):
-        os.set_blocking(end, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client
     running: set[int] = set()
-    _reply(replies, {"ready": os.getpid()})
-    waiting = b""
-    try:
+    with contextlib.suppress(EOFError, OSError):
+        connection.send(READY)
         while True:
-            ready, _, _ = select.select([0, wakes], [], [], 1.0)
-            if wakes in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(wakes, 4096)
-            _reap(running, replies)
-            if 0 in ready:
-                text = os.read(0, 65536)
-                if not text:
-                    break
-                *lines, waiting = (waiting + text).split(b"\n")
-                for line in lines:
-                    pid = _fork(Path(json.loads(line)["folder"]), [replies, wakes, wake])
-                    running.add(pid)
-                    _reply(replies, {"started": pid})
-    finally:
-        for pid in running:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            request = connection.recv()
+            if isinstance(request, int):
+                ended, status = os.waitpid(request, os.WNOHANG)
+                running -= {ended}
+                connection.send(os.waitstatus_to_exitcode(status) if ended else None)
+                continue
+            server = os.getpid()  # asked before: a child of a dead server has another parent
+            pid = os.fork()
+            if pid == 0:
+                be_the_child(Path(request), connection, server)
+            running.add(pid)
+            connection.send(pid)
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
     os._exit(0)  # nothing to clean up, and libraries take their time with it
 
 
-def _reap(running: set[int], replies: int) -> None:
-    """Tell of children that have ended."""
-    for pid in list(running):
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            running.discard(pid)
-            _reply(replies, {"ended": pid, "status": os.waitstatus_to_exitcode(status)})
-
-
-def _reply(replies: int, message: dict[str, Any]) -> None:
-    os.write(replies, json.dumps(message).encode() + b"\n")
-
-
-def _fork(folder: Path, own: list[int]) -> int:
-    server = os.getpid()  # asked before: a child of a server that is gone has another parent
-    pid = os.fork()
-    if pid == 0:
-        _be_the_child(folder, own, server)
-    return pid
-
-
-def _be_the_child(folder: Path, own: list[int], server: int) -> NoReturn:
-    """Become what `python -m ….child` would be: own session, files for streams, own signals."""
-    status = 1
+def be_the_child(folder: Path, connection: Connection, server: int) -> NoReturn:
+    """Become what `python -m ….child` would be: own session, own signals, files for streams."""
+    status: Any = 1
     try:
         os.setsid()
-        child.end_with_parent(server)  # from the first moment on
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        for descriptor in own:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        connection.close()
+        for number, name in ((1, LOG), (2, ERRORS)):
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(descriptor, number)
             os.close(descriptor)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        opened = [
-            os.open(folder / WORK, os.O_RDONLY),
-            os.open(folder / LOG, flags, 0o644),
-            os.open(folder / ERRORS, flags, 0o644),
-        ]
-        for place, descriptor in enumerate(opened):
-            os.dup2(descriptor, place)
-            os.close(descriptor)
-        sys.stdin, sys.stdout, sys.stderr = (
-            open(0, closefd=False),  # noqa: SIM115 - the streams of the process
-            open(1, "w", buffering=1, closefd=False),  # noqa: SIM115
-            open(2, "w", buffering=1, closefd=False),  # noqa: SIM115
-        )
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         status = child.main(folder, server)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -120,4 +204,4 @@ def _be_the_child(folder: Path, own: list[int], server: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    serve(Connection(int(sys.argv[1])), sys.argv[2:])

@@ -10,9 +10,11 @@ import json
 import os
 import time
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 SIZE = 4096  # of the file, always: a shorter beat leaves nothing of a longer one
 FILE = "heartbeat.json"
@@ -46,6 +48,8 @@ class Beat:
         Of the last step; rates by parameter group.
     median_step
         Seconds of the median of the last steps.
+    seconds_left
+        Estimate to the last step, validations and checkpoints included.
     device, pid, boot, monotonic
         Where and when.
     """
@@ -60,6 +64,7 @@ class Beat:
     windows_per_second: float | None = None
     learning_rates: dict[str, float] = field(default_factory=dict)
     median_step: float | None = None
+    seconds_left: float | None = None
     device: str = ""
     pid: int = 0
     boot: str = ""
@@ -84,29 +89,28 @@ class Heartbeat:
         self._file: int | None = None
         if folder is not None:
             self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
-        self._last = Beat(pid=os.getpid(), boot=boot_id())
+        self.last = Beat(pid=os.getpid(), boot=boot_id())
 
     def beat(self, section: str, **news: Any) -> Beat:
-        """Write what happened; what is not said stays as it was."""
-        values = {**asdict(self._last), **news, "section": section}
-        values |= {"count": self._last.count + 1, "monotonic": time.monotonic()}
-        self._last = Beat(**values)
-        if self._file is None:
-            return self._last
-        text = sealed(asdict(self._last))
-        if len(text) > SIZE:  # very many parameter groups
-            text = sealed({**asdict(self._last), "learning_rates": {}})
-        os.pwrite(self._file, text.ljust(SIZE), 0)
-        return self._last
+        """Write what happened; what is not given stays as it was."""
+        count, now = self.last.count + 1, time.monotonic()
+        self.last = replace(self.last, **news, section=section, count=count, monotonic=now)
+        if self._file is not None:
+            text = sealed(asdict(self.last))
+            if len(text) > SIZE:  # very many parameter groups
+                text = sealed({**asdict(self.last), "learning_rates": {}})
+            os.pwrite(self._file, text.ljust(SIZE), 0)
+        return self.last
 
 
 def read_beat(folder: Path) -> Beat | None:
     """Read the last beat; None when there is none, or none whole."""
     for _ in range(TRIES):
         try:
-            values = json.loads((folder / FILE).read_bytes())
+            text = (folder / FILE).read_bytes()
+            values = json.loads(text)
             if values.pop(CHECK) == _check(values):
-                return Beat(**values)
+                return _BEAT.validate_json(text, strict=True)
         except OSError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -129,3 +133,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+_BEAT = TypeAdapter(Beat)

@@ -1,7 +1,6 @@
 """The child's link to its supervisor: beats out, orders in.
 
-Training code is given a `Link` and calls it; `Link()` alone is linked to nobody, for a training
-that nobody supervises.
+Training code is given a `Link` and calls it; `Link()` alone is for a training without supervisor.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, Heartbeat
 
 TIME_LIMIT, STOPPED = "time_limit", "stopped"
-TIME_IS_UP = "time limit"  # so begins what a training says that the time ended
+TIME_IS_UP = "time limit"  # first words of the reason when a training ended by its time limit
 STEPS_IN_MEDIAN = 101
 
 
@@ -30,7 +29,7 @@ class Orders:
     Attributes
     ----------
     device
-        Where to train; overrules the plan, which may be spent.
+        Where to train; overrules the device plan.
     deadline
         End of `max_training_time`, of the monotonic clock, which parent and child share.
     micro_batch, evaluation_batch
@@ -38,7 +37,7 @@ class Orders:
     resume_from
         Folder of the epoch checkpoint to go on from.
     fault, faults_struck
-        A fault to order, and how often it struck before.
+        A fault to inject, and how often it struck before.
     """
 
     device: str
@@ -56,7 +55,7 @@ class Link:
     Parameters
     ----------
     folder
-        Where the heartbeat lies; None when nobody watches.
+        Where the heartbeat is written; None for nowhere.
     orders
         From the supervisor; None when there is none.
 
@@ -72,6 +71,7 @@ class Link:
         self._heartbeat = Heartbeat(folder)
         self._deadline = orders.deadline if orders is not None else None
         self._steps: deque[float] = deque(maxlen=STEPS_IN_MEDIAN)
+        self._first_steps: deque[tuple[int, int, float]] = deque(maxlen=2)  # of the last two epochs
         self._stop_asked = False
 
     def listen(self) -> None:
@@ -84,7 +84,7 @@ class Link:
         signal.signal(signal.SIGINT, note)
 
     def limit(self, seconds: float) -> None:
-        """Set the time left where no supervisor did."""
+        """Set the time left, unless the supervisor has set it."""
         if self._deadline is None:
             self._deadline = time.monotonic() + seconds
 
@@ -94,10 +94,18 @@ class Link:
         if self.show is not None:
             self.show(beat)
 
-    def step_done(self, seconds: float, **news: Any) -> None:
-        """Tell that a step is done, which took so long."""
+    def step_done(self, seconds: float, step: int, epoch: int, **news: Any) -> None:
+        """Tell that a step is done, and how long it took."""
         self._steps.append(seconds)
-        self.beat(STEP, median_step=statistics.median(self._steps), **news)
+        median = statistics.median(self._steps)
+        now = time.monotonic()
+        if not self._first_steps or self._first_steps[-1][0] != epoch:
+            self._first_steps.append((epoch, step, now))
+        # validations and checkpoints count; the very first step, which may be slow, does not
+        _, first, began = self._first_steps[0]
+        pace = (now - began) / (step - first) if step > first else median
+        left = max(self._heartbeat.last.steps - step, 0) * pace
+        self.beat(STEP, median_step=median, seconds_left=left, step=step, epoch=epoch, **news)
 
     @property
     def asked_to_stop(self) -> str | None:
@@ -109,7 +117,7 @@ class Link:
         return None
 
     def fault_due(self, step: int) -> Fault | None:
-        """Give the ordered fault, when it is due before step `step` (from 1)."""
+        """Give the fault to inject, when it is due before step `step` (from 1)."""
         orders = self.orders
         if orders is None or orders.fault is None:
             return None

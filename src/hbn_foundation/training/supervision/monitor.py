@@ -1,16 +1,24 @@
 """`hbn-foundation monitor`: shows in a second terminal how a training goes.
 
-Draws what `run_view` reads, and nothing else: it can neither slow a training nor hang with one.
+Reads files, takes no lock, and can neither slow a training nor hang with one. Any file may be
+missing, half written or damaged. Imports no torch and no pandas.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+import os
+import re
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,31 +28,71 @@ from rich.text import Text
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import duration
-from hbn_foundation.training.supervision import heartbeat
-from hbn_foundation.training.supervision import run_view as view
-from hbn_foundation.training.supervision.heartbeat import Beat
-from hbn_foundation.training.supervision.incidents import Incident
-from hbn_foundation.training.supervision.run_view import RunView, find_runs, number, watch
+from hbn_foundation.training.supervision import incidents, policy
+from hbn_foundation.training.supervision.heartbeat import END, Beat, read_beat
+from hbn_foundation.training.supervision.heartbeat import FILE as BEATS
+from hbn_foundation.training.supervision.incidents import Incident, read_incidents
+from hbn_foundation.training.supervision.link import STOPPED as ASKED
+from hbn_foundation.training.supervision.link import TIME_LIMIT
+from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
+from hbn_foundation.training.supervision.process import FAILURE, RESULT
+from hbn_foundation.training.supervision.run_folder import DONE, HISTORY, LOCK, REMOVED, RUN
 
+RUNNING, RESTARTING, SILENT = "running", "between two attempts", "silent"
+DONE_STATE, STOPPED, FAILED, KILLED = "done", "stopped", "failed", "killed"
+REBOOTED = "the machine was started anew since"
+STYLES = {RUNNING: "green", DONE_STATE: "green", RESTARTING: "yellow", STOPPED: "yellow"}
+
+MODELS = "06_models"
+NOT_SEARCHED = re.compile(r"\d\d_|\.|sub-")  # folders of a data folder that hold no runs
+MOST_RUNS = 20  # the newest ones, among which a running one is looked for
 SECONDS_BETWEEN_FRAMES = 1.0
 FRAMES_BETWEEN_SEARCHES = 5  # a search lists folders, which may be on a slow disk
+FRESH = 5.0  # seconds: a younger beat is of a running child, if only of one in a container
 MOST_EPOCHS, MOST_INCIDENTS = 8, 5
-SMALLER = [(8, 3), (6, 3), (4, 3), (4, 2), (2, 2), (2, 1)]  # the same on low terminals
-WIDE = 70  # columns from which every column of the tables is shown
-STYLES = {
-    view.RUNNING: "green",
-    view.DONE_STATE: "green",
-    view.RESTARTING: "yellow",
-    view.STOPPED: "yellow",
-}
-SECTIONS = {
-    heartbeat.START: "start",
-    heartbeat.FIRST_STEP: "first step",
-    heartbeat.STEP: "training",
-    heartbeat.EVALUATION: "validation",
-    heartbeat.CHECKPOINT: "checkpoint",
-    heartbeat.END: "end",
-}
+OTHER_LINES = 22  # of a terminal, for all but the epochs
+
+
+class EpochRow(BaseModel):
+    """What the monitor shows of a row of the history."""
+
+    epoch: int
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    learning_rate: float | None = None
+    windows_per_second: float | None = None
+    device: str = "-"
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run at one moment.
+
+    Attributes
+    ----------
+    folder
+        Of the run.
+    state
+        One of the constants of this module.
+    note
+        Why it is in this state, or what to do; may be empty.
+    beat
+        The last one; None without a readable one.
+    limit
+        Seconds of silence that are too long.
+    history
+        One row per whole epoch.
+    incidents
+        Oldest first.
+    """
+
+    folder: Path
+    state: str
+    note: str
+    beat: Beat | None
+    limit: float
+    history: list[EpochRow]
+    incidents: list[Incident]
 
 
 def monitor(folder: Path, once: bool = False, console: Console | None = None) -> None:
@@ -65,233 +113,264 @@ def monitor(folder: Path, once: bool = False, console: Console | None = None) ->
         When the folder does not exist; when it is to be shown once and holds no run.
     """
     console = console or Console()
+    nothing = f"{folder}: no training run here yet; expected {RUN} in a run's folder"
     if not folder.is_dir():
-        raise UserError(f"{nothing_in(folder)}: there is no such folder")
+        raise UserError(f"{nothing}: there is no such folder")
     if once or not console.is_terminal:
-        found = watch(find_runs(folder))
-        if found is None:
-            raise UserError(nothing_in(folder))
-        console.print(draw(found, console.width))
+        run = watch(find_runs(folder))
+        if run is None:
+            raise UserError(nothing)
+        console.print(draw(run))
         return
-    frame = _frames(folder, console)
+    drawn: RenderableType = ""
     try:
-        with Live(frame(), console=console, screen=True, auto_refresh=False) as live:
-            while True:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            for count in itertools.count():
+                if count % FRAMES_BETWEEN_SEARCHES == 0:
+                    runs = find_runs(folder)
+                run = watch(runs)
+                drawn = draw(run, console.height) if run is not None else Text(nothing)
+                live.update(drawn, refresh=True)
                 time.sleep(SECONDS_BETWEEN_FRAMES)
-                live.update(frame(), refresh=True)
     except KeyboardInterrupt:
         console.print()  # the terminal has written ^C
-        console.print(frame())
+        console.print(drawn)
 
 
-def _frames(folder: Path, console: Console) -> Callable[[], RenderableType]:
-    """Make the function that draws the next frame."""
-    runs: list[Path] = []
-    count = 0
+def find_runs(folder: Path) -> list[Path]:
+    """Find the runs in a data folder, a folder of runs, or a run's folder; the latest come first.
 
-    def frame() -> RenderableType:
-        nonlocal runs, count
-        if count % FRAMES_BETWEEN_SEARCHES == 0:
-            runs = find_runs(folder)
-        count += 1
-        found = watch(runs)
-        if found is None:
-            return Text(nothing_in(folder))
-        return fit(found, console)
-
-    return frame
+    Of a data folder only the folders of models are searched, since the recordings beside them can
+    be many.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        if RUN in files:
+            found.append(Path(place))
+            folders.clear()
+        folders[:] = [name for name in folders if name == MODELS or not NOT_SEARCHED.match(name)]
+    return sorted(found, key=_last_sign, reverse=True)
 
 
-def nothing_in(folder: Path) -> str:
-    """Say in one line that there is nothing to show."""
-    return f"{folder}: no training run here yet; expected {view.RUN} in a run's folder"
+def _last_sign(folder: Path) -> float:
+    """Time of the last beat; of the run's beginning without one."""
+    return max(_written(folder / name) for name in (BEATS, RUN, LOCK))
 
 
-def fit(run: RunView, console: Console) -> RenderableType:
-    """Draw a run with as many epochs and incidents as a terminal has room for."""
-    drawn = draw(run, console.width)
-    for epochs, incidents in SMALLER:
-        if len(console.render_lines(drawn)) <= console.height:
-            break
-        drawn = draw(run, console.width, epochs, incidents)
-    return drawn
+def _written(path: Path) -> float:
+    """Time when a file was written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def draw(
-    run: RunView, width: int, epochs: int = MOST_EPOCHS, incidents: int = MOST_INCIDENTS
-) -> RenderableType:
-    """Draw the state of a run, its last epochs and incidents, for so many columns."""
-    parts: list[RenderableType] = [
-        Rule(Text(name_of(run.folder), "bold"), style="dim"),
-        state_table(run),
-    ]
+def watch(runs: list[Path]) -> RunView | None:
+    """View the run to watch: the latest that is under way, or else the latest; None of none."""
+    views = []
+    for folder in runs[:MOST_RUNS]:
+        views.append(view_run(folder))
+        if views[-1].state in (RUNNING, RESTARTING, SILENT):
+            return views[-1]
+    return views[0] if views else None
+
+
+def view_run(folder: Path) -> RunView:
+    """Read what the files of a run tell now."""
+    beat = read_beat(folder)
+    try:
+        happened = read_incidents(folder)
+    except (OSError, ValueError):
+        happened = []
+    try:
+        limits = SupervisionParams.model_validate_json((folder / LIMITS).read_bytes())
+    except (OSError, ValueError):
+        limits = SupervisionParams()
+    try:
+        history = _ROWS.validate_json((folder / HISTORY).read_bytes())
+    except (OSError, ValueError):
+        history = []
+    limit = policy.silence_limit(beat or Beat(), limits)
+    state, note = _state(folder, beat, limit, happened)
+    return RunView(folder, state, note, beat, limit, history, happened)
+
+
+def _state(
+    folder: Path, beat: Beat | None, limit: float, happened: list[Incident]
+) -> tuple[str, str]:
+    """Tell the state of a run, and why."""
+    stopped, failure = _text(folder / RESULT, "stopped"), _text(folder / FAILURE, "message")
+    if (folder / DONE).exists():
+        return DONE_STATE, stopped
+    age = beat.age if beat is not None else None
+    recent = _written(folder / incidents.FILE) >= _written(folder / BEATS)
+    last = happened[-1] if happened and recent else None
+    if _supervised(folder):
+        if last is not None and not stopped:
+            return RESTARTING, last.action
+        silent = age is not None and age > limit
+        return (SILENT, "the supervisor ends it") if silent else (RUNNING, "")
+    if failure:
+        return FAILED, failure
+    if stopped:
+        return STOPPED, "as asked; the same command goes on" if stopped == ASKED else stopped
+    if last is not None and last.action.startswith(("given up", "stopped")):
+        return (STOPPED if last.kind in (ASKED, TIME_LIMIT) else FAILED), last.what
+    fresh = max(FRESH, 3 * (beat.median_step or 0.0)) if beat is not None else 0.0
+    if beat is not None and beat.section != END and age is not None and age < fresh:
+        return RUNNING, ""
+    note = "the same command goes on from the last checkpoint"
+    if (folder / REMOVED).exists():
+        note = "its checkpoints are removed, as newer runs came"
+    return (REBOOTED if beat is not None and age is None else KILLED), note
+
+
+def _text(path: Path, key: str) -> str:
+    """Read a text in a JSON file; empty where there is none."""
+    try:
+        return str(json.loads(path.read_bytes()).get(key, ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _supervised(folder: Path) -> bool:
+    """Tell whether the process that last locked the folder is running."""
+    try:
+        process = psutil.Process(int((folder / LOCK).read_text()))
+        # started later, it is another process to which the same number was given
+        before = process.create_time() < _written(folder / LOCK) + 2.0
+        return before and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, OverflowError, psutil.Error):
+        return False
+
+
+def draw(run: RunView, height: int = 100) -> RenderableType:
+    """Draw the state of a run, and as many epochs and incidents as so many lines have room for."""
+    epochs = min(MOST_EPOCHS, max(2, height - OTHER_LINES))
+    # a run of a fold has a folder to itself, which is named after it
+    name = run.folder.parent.name if run.folder.name == "training" else run.folder.name
+    parts: list[RenderableType] = [Rule(Text(name, "bold"), style="dim"), state_table(run)]
     if run.history:
-        parts += ["", epoch_table(run.history, epochs, width >= WIDE)]
-    parts += ["", incident_table(run, incidents, width >= WIDE)]
+        parts += ["", epoch_table(run.history, epochs)]
+    parts += ["", incident_lines(run.incidents, min(MOST_INCIDENTS, epochs))]
     return Group(*parts)
-
-
-def name_of(folder: Path) -> str:
-    """Name a run: one of a fold has a folder to itself, which is named after it."""
-    return folder.parent.name if folder.name == "training" else folder.name
 
 
 def state_table(run: RunView) -> Table:
     """Tell where a run is and how fast."""
+    beat, rows = run.beat, []
+    state = Text(run.state, f"bold {STYLES.get(run.state, 'red')}")
+    if beat is not None and run.state == RUNNING:
+        state.append(f", {beat.section.replace('_', ' ')}", "default")
+    rows += [("state", state), ("", Text(run.note))]
+    if beat is None:
+        rows.append(("heartbeat", Text("none yet")))
+    else:
+        rows += _beat_rows(run, beat)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    state = Text(run.state, f"bold {STYLES.get(run.state, 'red')}")
-    beat = run.beat
-    if beat is not None and run.state == view.RUNNING:
-        state.append(f", {SECTIONS.get(beat.section, beat.section)}", "default")
-    table.add_row("state", state)
-    if run.note:
-        table.add_row("", Text(run.note))
-    if beat is None:
-        table.add_row("heartbeat", "none yet")
-    else:
-        _add_beat(table, run, beat)
-    table.add_row("folder", Text(str(run.folder), "dim"))
+    for name, content in [*rows, ("folder", Text(str(run.folder), "dim"))]:
+        if not isinstance(content, Text) or content.plain:
+            table.add_row(name, content)
     return table
 
 
-def _add_beat(table: Table, run: RunView, beat: Beat) -> None:
-    table.add_row("device", beat.device or "-")
+def _beat_rows(run: RunView, beat: Beat) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = [("device", Text(beat.device))]
     if beat.epochs:
-        table.add_row("epoch", f"{beat.epoch} of {beat.epochs}")
-    elif run.history:
-        table.add_row("epoch", f"{len(run.history)} whole ones")
+        rows.append(("epoch", Text(f"{beat.epoch} of {beat.epochs}")))
     if beat.steps:
-        table.add_row("step", f"{beat.step} of {beat.steps} ({beat.step / beat.steps:.0%})")
-        table.add_row("", ProgressBar(total=beat.steps, completed=beat.step, width=40))
-    if run.seconds_left is not None:
-        table.add_row("time left", f"about {duration(run.seconds_left)}")
-    speed = []
-    if beat.windows_per_second:
-        speed.append(f"{beat.windows_per_second:.0f} windows/s")
-    if beat.median_step:
-        speed.append(f"{beat.median_step:.3g} s per step")
-    if speed:
-        table.add_row("speed", ", ".join(speed))
+        share = f"{beat.step / beat.steps:.0%}"
+        rows.append(("step", Text(f"{beat.step} of {beat.steps} ({share})")))
+        rows.append(("", ProgressBar(total=beat.steps, completed=beat.step, width=40)))
+    if beat.seconds_left is not None and run.state == RUNNING:
+        rows.append(("time left", Text(f"about {duration(beat.seconds_left)}")))
+    if beat.windows_per_second and beat.median_step:
+        speed = f"{beat.windows_per_second:.0f} windows/s, {beat.median_step:.3g} s per step"
+        rows.append(("speed", Text(speed)))
     if beat.loss is not None:
-        table.add_row("loss", f"{beat.loss:.4f} in the last step")
-    for position, line in enumerate(rate_lines(beat.learning_rates)):
-        table.add_row("" if position else "rates", line)
-    table.add_row("heartbeat", heartbeat_age(run, beat))
-
-
-def heartbeat_age(run: RunView, beat: Beat) -> Text:
-    """Tell the age of the last beat, in colour where it grows too old."""
+        rows.append(("loss", Text(f"{beat.loss:.4f} in the last step")))
+    rows.append(("rates", Text("\n".join(rate_lines(beat.learning_rates)))))
     if beat.age is None:
-        return Text("before the machine was started anew")
-    text = Text(f"{duration(beat.age, 1)} ago")
-    if run.state in (view.RUNNING, view.SILENT) and run.limit is not None:
-        share = beat.age / run.limit
-        text.stylize("red" if share > 1 else "yellow" if share > 1 / 3 else "green")
-        text.append(f", too old after {duration(run.limit)}", "dim")
-    return text
+        age = Text("before the machine was started anew")
+    else:
+        age = Text(f"{duration(beat.age, 1)} ago", "red" if beat.age > run.limit else "green")
+        age.append(f", too old after {duration(run.limit)}", "dim")
+    return [*rows, ("heartbeat", age)]
 
 
 def rate_lines(rates: dict[str, float]) -> list[str]:
-    """Tell the learning rates, one line for all groups with the same one.
+    """Tell the learning rates, one line for all blocks with the same one.
 
     Parameters
     ----------
     rates
         By group; groups are named `<block>/decay` and `<block>/no_decay`.
     """
-    groups: dict[str, list[str]] = {}
-    for name, rate in rates.items():
-        groups.setdefault(f"{rate:.2e}", []).append(name)
-    if len(groups) == 1:
-        return [f"{rate}  all {len(names)} groups" for rate, names in groups.items()]
-    return [f"{rate}  {', '.join(_whole_blocks(names))}" for rate, names in groups.items()]
-
-
-def _whole_blocks(names: list[str]) -> list[str]:
-    """Name a block once when both of its groups are there."""
     blocks: dict[str, list[str]] = {}
-    for name in names:
-        blocks.setdefault(name.partition("/")[0], []).append(name)
-    return [block if len(found) > 1 else found[0] for block, found in blocks.items()]
+    for name, rate in rates.items():
+        block = name.partition("/")[0]
+        if block not in (same := blocks.setdefault(f"{rate:.2e}", [])):
+            same.append(block)
+    if len(blocks) == 1:
+        return [f"{rate}  all blocks" for rate in blocks]
+    return [f"{rate}  {', '.join(names)}" for rate, names in blocks.items()]
 
 
-def epoch_table(history: list[dict[str, Any]], rows: int, wide: bool) -> Table:
+def epoch_table(history: list[EpochRow], most: int) -> Table:
     """Show the last epochs, and the best one though it was earlier."""
-    best = view.best_epoch(history)
-    shown = list(range(max(len(history) - rows, 0), len(history)))
+    losses = [row.validation_loss for row in history]
+    known = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    best = losses.index(min(known)) if known else None
+    shown = list(range(max(len(history) - most, 0), len(history)))
     if best is not None and best not in shown:
         shown = [best, *shown[1:]]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("epoch", "train", "validation", ""):
-        table.add_column(name, justify="left" if name == "" else "right")
-    if wide:
-        table.add_column("rate", justify="right")
-        table.add_column("windows/s", justify="right")
+    for name in ("epoch", "train", "validation", "", "rate", "windows/s"):
+        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     table.add_column("device")
     for position in shown:
-        row = history[position]
-        epoch = number(row.get("epoch"))
-        cells = [
-            "-" if epoch is None else f"{epoch:.0f}",
-            _figure(row.get("train_loss"), ".4f"),
-            _figure(row.get("validation_loss"), ".4f"),
-            "best" if position == best else "",
-        ]
-        if wide:
-            cells += [
-                _figure(row.get("learning_rate"), ".2e"),
-                _figure(row.get("windows_per_second"), ".0f"),
-            ]
-        style = "bold green" if position == best else None
-        table.add_row(*cells, Text(str(row.get("device", "-"))), style=style)
-    return table
-
-
-def incident_table(run: RunView, rows: int, wide: bool) -> RenderableType:
-    """Show the last incidents, one above the other where columns have no room."""
-    if not run.incidents:
-        return Text("no incident", "dim")
-    shown = run.incidents[-rows:]
-    lines: list[RenderableType] = [_incident_columns(shown)] if wide else []
-    if not wide:
-        for one in shown:
-            line = Text(f"{_clock(one.time)} ")
-            line.append(f"{one.kind}", "yellow")
-            lines.append(line.append(f" {one.device} step {one.step}: {one.what}; {one.action}"))
-    earlier = len(run.incidents) - rows
-    if earlier > 0:
-        lines.append(Text(f"and {earlier} earlier in {view.INCIDENTS}", "dim"))
-    return Group(*lines)
-
-
-def _incident_columns(incidents: list[Incident]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("incident", "kind", "device", "step"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "step" else "left")
-    table.add_column("what was done", overflow="fold", ratio=1)
-    for one in incidents:
+        row, is_best = history[position], position == best
         table.add_row(
-            _clock(one.time),
-            Text(str(one.kind), "yellow"),
-            Text(str(one.device)),
-            str(one.step),
-            Text(f"{one.what}; {one.action}"),
+            str(row.epoch),
+            _figure(row.train_loss, ".4f"),
+            _figure(row.validation_loss, ".4f"),
+            "best" if is_best else "",
+            _figure(row.learning_rate, ".2e"),
+            _figure(row.windows_per_second, ".0f"),
+            Text(row.device),
+            style="bold green" if is_best else None,
         )
     return table
 
 
-def _figure(value: object, form: str) -> str:
-    found = number(value)
-    return "-" if found is None else format(found, form)
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
-def _clock(time_of_incident: object) -> str:
+def incident_lines(happened: list[Incident], most: int) -> Text:
+    """Show the last incidents."""
+    if not happened:
+        return Text("no incident", "dim")
+    lines = []
+    for one in happened[-most:]:
+        line = Text(f"{_clock(one.time)} ").append(one.kind, "yellow")
+        lines.append(line.append(f" {one.device} step {one.step}: {one.what}; {one.action}"))
+    earlier = len(happened) - most
+    if earlier > 0:
+        lines.append(Text(f"and {earlier} earlier in {incidents.FILE}", "dim"))
+    return Text("\n").join(lines)
+
+
+def _clock(utc: str) -> str:
     """Give a time of the record as the local clock's, with the date of another day."""
     try:
-        moment = datetime.fromisoformat(str(time_of_incident)).astimezone()
+        moment = datetime.fromisoformat(utc).astimezone()
     except ValueError:
         return "-"
     today = moment.date() == datetime.now().astimezone().date()
     return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
+
+
+_ROWS = TypeAdapter(list[EpochRow])

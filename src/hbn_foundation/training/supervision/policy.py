@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hbn_foundation.training.supervision import heartbeat
-from hbn_foundation.training.supervision.failures import OUT_OF_MEMORY
 from hbn_foundation.training.supervision.heartbeat import Beat
+from hbn_foundation.training.supervision.incidents import OUT_OF_MEMORY
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 CPU = "cpu"

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hbn_foundation.training.supervision.link import Orders
 
-LOG, ERRORS = "log.txt", "errors.txt"
+WORK, LOG, ERRORS = "work.pickle", "log.txt", "errors.txt"
 RESULT, FAILURE, STACK = "result.json", "failure.json", "stack.txt"
 EXIT_FAILURE, EXIT_FULL_DISK = 3, 4  # the second where not even the failure can be written
 MOST_STACK = 20_000  # characters kept of a stack
+
+
+class Process(Protocol):
+    """A process as `subprocess.Popen` has it."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, unless it has ended."""
+
+
+def start_interpreter(folder: Path) -> Process:
+    """Start a child in an interpreter of its own; its work and its streams are files there."""
+    module = "hbn_foundation.training.supervision.child"
+    with open(folder / LOG, "wb") as log, open(folder / ERRORS, "wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", module, str(folder), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is for the parent, and the group can be killed
+        )
 
 
 class Child:
@@ -27,48 +52,41 @@ class Child:
     Parameters
     ----------
     folder
-        Of the run; the child's output goes to files there.
+        Of the run; the work, the child's output and its result are files there.
     target
         `module:function` that it calls.
     arguments
         Its keyword arguments.
     orders
         What the supervisor adds.
+    start
+        Starts the process, given the folder.
     """
 
     def __init__(
-        self, folder: Path, target: str, arguments: dict[str, Any], orders: Orders
+        self,
+        folder: Path,
+        target: str,
+        arguments: dict[str, Any],
+        orders: Orders,
+        start: Callable[[Path], Process] = start_interpreter,
     ) -> None:
-        for name in (RESULT, FAILURE, STACK, LOG, ERRORS):
+        for name in (RESULT, FAILURE, STACK, ERRORS):
             (folder / name).unlink(missing_ok=True)
+        (folder / LOG).write_bytes(b"")
+        with open(folder / WORK, "wb") as file:
+            pickle.dump((target, arguments, orders), file)
         self.folder = folder
         self._read = 0
-        self.process: Any = self._start()
-        self._give((target, arguments, orders))
-
-    def _start(self) -> Any:
-        """Start the interpreter; what is returned is used as a `subprocess.Popen` is."""
-        module = "hbn_foundation.training.supervision.child"
-        with open(self.folder / LOG, "wb") as log, open(self.folder / ERRORS, "wb") as errors:
-            return subprocess.Popen(
-                [sys.executable, "-u", "-m", module, str(self.folder), str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for the parent, and the group can be killed
-            )
-
-    def _give(self, work: tuple[Any, ...]) -> None:
-        """Hand the work over; a child that hangs as it starts does not read it."""
-        threading.Thread(target=self._send, args=(work,), daemon=True).start()
+        self.process = start(folder)
 
     @property
     def ended(self) -> bool:
-        """Whether it is gone."""
+        """Whether it has ended."""
         return self.process.poll() is not None
 
     def new_lines(self) -> list[str]:
-        """Give the lines it has said since the last call."""
+        """Give the lines it has printed since the last call."""
         with open(self.folder / LOG, "rb") as log:
             log.seek(self._read)
             text = log.read()
@@ -78,18 +96,17 @@ class Child:
 
     def ask_to_stop(self) -> None:
         """Ask it to stop at the end of its step."""
-        if not self.ended:
-            self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGTERM)
 
     def end(self, stack_seconds: float, kill_seconds: float) -> bool:
         """Take its stack, then kill it and all that it started; False when it cannot be killed."""
-        if not self.ended and stack_seconds > 0 and hasattr(signal, "SIGABRT"):
+        if stack_seconds > 0 and not self.ended:
             self.process.send_signal(signal.SIGABRT)  # faulthandler writes the stacks
             self._wait(stack_seconds)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            self.process.kill()
+            self.process.send_signal(signal.SIGKILL)
         return self._wait(kill_seconds)
 
     def stack(self) -> str:
@@ -104,16 +121,9 @@ class Child:
     def how_it_ended(self) -> str:
         """Say in a few words how it ended."""
         code = self.process.returncode
-        if code is None:
-            return "it cannot be killed"
         if code < 0:
             return f"it was ended by {signal.Signals(-code).name}"
         return f"it ended with status {code}"
-
-    def _send(self, work: tuple[Any, ...]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
-            pickle.dump(work, pipe)
 
     def _wait(self, seconds: float) -> bool:
         until = time.monotonic() + seconds

@@ -20,7 +20,7 @@ from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say
 from hbn_foundation.training.supervision.heartbeat import FILE as HEARTBEAT
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
-from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, record
+from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, Incident, record
 
 #: `done` and `removed` are markers: the result is stored elsewhere; the checkpoints had to go.
 RUN, LOCK, DONE, REMOVED, HISTORY = "run.json", "lock", "done", "removed", "history.json"
@@ -89,7 +89,8 @@ class RunFolder:
 
     def _record(self, kind: str, what: str, action: str) -> None:
         seconds = time.monotonic() - self._opened
-        record(self.path, read_beat(self.path) or Beat(), kind, what, action, seconds=seconds)
+        beat = read_beat(self.path) or Beat()
+        record(self.path, Incident.now(beat, kind, what, action, seconds))
 
     def set_aside(self, folder: Path, problem: str) -> None:
         """Rename a damaged checkpoint, so that nothing takes it for a whole one."""

@@ -21,13 +21,20 @@ from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
-from hbn_foundation.training.supervision.failures import ERROR, USER
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
-from hbn_foundation.training.supervision.incidents import record
+from hbn_foundation.training.supervision.incidents import ERROR, USER, Incident, record
 from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT, Orders
 from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
-from hbn_foundation.training.supervision.process import EXIT_FULL_DISK, FAILURE, RESULT, Child
+from hbn_foundation.training.supervision.process import (
+    EXIT_FULL_DISK,
+    FAILURE,
+    RESULT,
+    Child,
+    Process,
+    start_interpreter,
+)
+from hbn_foundation.training.supervision.run_folder import RunFolder
 
 SECONDS_BETWEEN_LOOKS = 0.1
 FINISHED = "finished"
@@ -55,42 +62,42 @@ class Stop(BaseException):
 
 
 @contextmanager
+def handled(handler: Callable[[int, Any], None]) -> Iterator[dict[signal.Signals, Any]]:
+    """Handle SIGINT and SIGTERM inside the block; elsewhere than in the main thread, do nothing.
+
+    Gives the handlers of before.
+    """
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handler)
+    try:
+        yield before
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+@contextmanager
 def stopped_at_once() -> Iterator[None]:
     """Raise `TrainingStopped` on SIGINT or SIGTERM inside the block; a second one ends at once.
 
     A supervisor inside the block, in this process, takes them itself.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, _: Any) -> None:
         for each in before:  # the next signal does not wait until all is closed
             signal.signal(each, lambda again, _: os._exit(128 + again))
         raise Stop(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, stop)
     try:
-        yield
+        with handled(stop) as before:
+            yield
     except Stop as stopped:
-        number = signal.Signals(stopped.args[0])
+        sent = signal.Signals(stopped.args[0])
         raise TrainingStopped(
-            f"Stopped by {number.name}; what is done is kept, the same command goes on",
-            number,
+            f"Stopped by {sent.name}; what is done is kept, the same command goes on", sent
         ) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """The newest checkpoint to go on from: its folder, and the epochs done in it."""
-
-    folder: Path | None
-    epochs: int
 
 
 @dataclass
@@ -103,31 +110,33 @@ class Ending:
     abandoned: bool = False
 
 
-class StopSignals:
-    """Counts SIGINT and SIGTERM while it is entered; elsewhere than in the main thread, none."""
+@dataclass(frozen=True)
+class Work:
+    """What is supervised.
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.number = signal.SIGTERM  # unless noted, it was the child who was sent it
+    Attributes
+    ----------
+    target, arguments
+        What the child calls, as `module:function`; it is also given `link`.
+    device
+        Where to begin.
+    batch_size
+        Windows per step.
+    seconds
+        `max_training_time`, over all restarts.
+    fault
+        A fault to inject.
+    name
+        Comes before the line of an incident, where several trainings run at once.
+    """
 
-    def _note(self, number: int, _: Any) -> None:
-        self.count += 1
-        self.number = signal.Signals(number)
-
-    @contextmanager
-    def caught(self) -> Iterator[StopSignals]:
-        """Catch them inside the block."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    target: str
+    arguments: dict[str, Any]
+    device: str
+    batch_size: int
+    seconds: float
+    fault: Fault | None = None
+    name: str = ""
 
 
 class Supervisor:
@@ -135,63 +144,40 @@ class Supervisor:
 
     Parameters
     ----------
-    folder
-        Of the run: heartbeat, incidents, checkpoints.
-    target, arguments
-        What the child calls; it is also given `link`.
-    device
-        Where to begin.
-    batch_size
-        Windows per step.
-    seconds
-        `max_training_time`, over all restarts.
+    run
+        Its folder: heartbeat, incidents, checkpoints.
+    work
+        What the child does.
     limits
         Of silence.
-    resume_point
-        Finds the newest whole checkpoint.
-    fault
-        A fault to order.
     start_child
-        Makes the child, with the arguments of `Child`.
-    name
-        Comes before what is said of an incident, where several trainings run at once.
+        Starts the process of a child, given the folder.
     display
         Makes what shows the child's lines and progress.
     """
 
     def __init__(
         self,
-        folder: Path,
-        target: str,
-        arguments: dict[str, Any],
-        *,
-        device: str,
-        batch_size: int,
-        seconds: float,
+        run: RunFolder,
+        work: Work,
         limits: SupervisionParams,
-        resume_point: Callable[[], ResumePoint],
-        fault: Fault | None = None,
-        start_child: Callable[..., Child] = Child,
-        name: str = "",
+        start_child: Callable[[Path], Process] = start_interpreter,
         display: Callable[[], Display] = Display,
     ) -> None:
+        self.run_folder, self.folder = run, run.path
+        self.work, self.limits = work, limits
         self.start_child = start_child
-        self.name = name
-        self.display = display
-        self.folder = folder
-        self.target = target
-        self.arguments = arguments
-        self.limits = limits
-        self.resume_point = resume_point
-        self.fault = fault
+        self.make_display = display
+        device = work.device
         if device in ABANDONED:
             say(f"{device} is not used again in this run: a child there could not be killed")
             device = policy.CPU
-        self.restarts = policy.Restarts(device, batch_size, limits.max_restarts)
+        self.restarts = policy.Restarts(device, work.batch_size, limits.max_restarts)
         self.started = time.monotonic()
-        self.deadline = self.started + seconds
+        self.deadline = self.started + work.seconds
         self.incidents = 0
         self.beat = Beat(device=device)
+        self.signals: list[signal.Signals] = []  # SIGINT and SIGTERM that came
 
     def run(self) -> dict[str, Any]:
         """Supervise to the end.
@@ -210,42 +196,48 @@ class Supervisor:
         """
         with renamed_when_done(self.folder / LIMITS) as temporary:
             temporary.write_text(self.limits.model_dump_json())
-        with StopSignals().caught() as stop, self.display() as display:
+
+        def note(number: int, _: Any) -> None:
+            self.signals.append(signal.Signals(number))
+
+        with handled(note), self.make_display() as display:
             while True:
-                point = self.resume_point()
-                ending = self._attempt(point, stop, display)
-                result = self._result() if ending.kind == FINISHED else {}
-                if stop.count or result.get("stopped") == STOPPED:
-                    if ending.kind == FINISHED:
-                        ending.what = f"asked to stop by {stop.number.name}"
-                    self._record(ending, STOPPED, KEPT)
-                    raise self._stopped(stop)
+                resume_from, epochs = self.run_folder.newest()
+                ending = self._attempt(resume_from, display)
+                result = {}
                 if ending.kind == FINISHED:
-                    if str(result.get("stopped")).startswith(TIME_IS_UP):
-                        ending.what = result["stopped"]
+                    result = dict(json.loads((self.folder / RESULT).read_text()))
+                stopped = str(result.get("stopped"))
+                if self.signals or stopped == STOPPED:
+                    raise self._stopped(ending)
+                if ending.kind == FINISHED:
+                    if stopped.startswith(TIME_IS_UP):
+                        ending.what = stopped
                         self._record(ending, TIME_LIMIT, MORE_TIME)
                     return result
                 if time.monotonic() > self.deadline and ending.kind not in (USER, ERROR):
                     self._record(ending, TIME_LIMIT, MORE_TIME)
                     return {}
-                self._go_on(ending, progressed=self.resume_point().epochs > point.epochs)
+                self._go_on(ending, progressed=self.run_folder.newest()[1] > epochs)
 
-    def _attempt(self, point: ResumePoint, stop: StopSignals, display: Display) -> Ending:
+    def _attempt(self, resume_from: Path | None, display: Display) -> Ending:
         """Start a child and listen to it until it ends."""
         orders = Orders(
             device=self.restarts.device,
             deadline=self.deadline,
             micro_batch=self.restarts.micro_batch,
             evaluation_batch=self.restarts.evaluation_batch,
-            resume_from=str(point.folder) if point.folder is not None else None,
-            fault=self.fault,
+            resume_from=str(resume_from) if resume_from is not None else None,
+            fault=self.work.fault,
             faults_struck=self.incidents,
         )
         self.beat = Beat(device=orders.device)
         with full_disk_named(self.folder):
-            child = self.start_child(self.folder, self.target, self.arguments, orders)
+            child = Child(
+                self.folder, self.work.target, self.work.arguments, orders, self.start_child
+            )
         try:
-            return self._listen(child, stop, display)
+            return self._listen(child, display)
         except BaseException:
             child.end(0.0, self.limits.abandon_after)
             raise
@@ -254,7 +246,7 @@ class Supervisor:
                 display.line(line)
             display.pause()
 
-    def _listen(self, child: Child, stop: StopSignals, display: Display) -> Ending:
+    def _listen(self, child: Child, display: Display) -> Ending:
         heard = looked = time.monotonic()
         last = self.deadline + self.limits.grace
         asked = False
@@ -270,12 +262,12 @@ class Supervisor:
             if beat is not None and beat.pid == child.process.pid and beat != self.beat:
                 self.beat, heard = beat, moment
                 display.show(beat)
-            if stop.count and not asked and (self.beat.pid or moment > heard + PAUSE):
+            if self.signals and not asked and (self.beat.pid or moment > heard + PAUSE):
                 asked, last = True, min(last, moment + self.limits.grace)
                 child.ask_to_stop()
                 display.line("Stopping after this step; Ctrl-C again stops at once")
-            if stop.count > 1 or moment > last:
-                kind = STOPPED if stop.count else TIME_LIMIT
+            if len(self.signals) > 1 or moment > last:
+                kind = STOPPED if self.signals else TIME_LIMIT
                 return self._end(child, kind, f"it did not end when asked to ({kind})")
             limit = policy.silence_limit(self.beat, self.limits)
             if moment - heard > limit:
@@ -305,9 +297,6 @@ class Supervisor:
             return Ending(policy.NO_RESULT, "it ended with status 0 but left no result")
         return Ending(policy.DIED, child.how_it_ended(), child.stack())
 
-    def _result(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / RESULT).read_text()))
-
     def _go_on(self, ending: Ending, progressed: bool) -> None:
         """Record the incident and prepare the next attempt, or raise what ends the training."""
         if ending.kind in (USER, ERROR):
@@ -332,15 +321,18 @@ class Supervisor:
 
     def _record(self, ending: Ending, kind: str, action: str) -> None:
         seconds = time.monotonic() - self.started
-        record(
-            self.folder, self.beat, kind, ending.what, action, seconds=seconds, stack=ending.stack,
-            name=self.name,
-        )  # fmt: skip
+        incident = Incident.now(self.beat, kind, ending.what, action, seconds, ending.stack)
+        record(self.folder, incident, self.work.name)
 
-    def _stopped(self, stop: StopSignals) -> TrainingStopped:
-        epochs = self.resume_point().epochs
+    def _stopped(self, ending: Ending) -> TrainingStopped:
+        # without a signal here, the child alone was sent one
+        number = self.signals[-1] if self.signals else signal.SIGTERM
+        if ending.kind == FINISHED:
+            ending.what = f"asked to stop by {number.name}"
+        self._record(ending, STOPPED, KEPT)
+        epochs = self.run_folder.newest()[1]
         return TrainingStopped(
-            f"Stopped by {stop.number.name} in {self.folder} after {epochs} whole "
+            f"Stopped by {number.name} in {self.folder} after {epochs} whole "
             f"{'epoch' if epochs == 1 else 'epochs'}; the same command goes on there",
-            stop.number,
+            number,
         )

@@ -10,7 +10,7 @@ import time
 import pytest
 from stand_in import expected, supervise
 
-from hbn_foundation.training.supervision.forking import ForkServer, ForkServerError
+from hbn_foundation.training.supervision.fork_server import ForkServer, ForkServerError
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
 from hbn_foundation.training.supervision.run_folder import RunFolder
@@ -63,7 +63,7 @@ def test_a_server_that_is_killed_takes_its_child_along_and_comes_back(run, serve
     def kill_the_server():
         beat = wait_for(lambda: (b := read_beat(run.path)) and b.step > 3 and b)
         found["child"] = beat.pid
-        os.kill(server._server.pid, signal.SIGKILL)
+        os.kill(server.process.pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill_the_server)
     thread.start()
@@ -80,14 +80,14 @@ import sys, json
 from pathlib import Path
 import stand_in
 from hbn_foundation.training.supervision.run_folder import RunFolder
-from hbn_foundation.training.supervision.forking import ForkServer
+from hbn_foundation.training.supervision.fork_server import ForkServer
 server = ForkServer(("stand_in",))
 run = RunFolder(Path(sys.argv[1]), {})
 import threading, time
 def tell():
-    while not (server._server and server._ready):
+    while not (server.process):
         time.sleep(0.02)
-    Path(sys.argv[2]).write_text(str(server._server.pid))
+    Path(sys.argv[2]).write_text(str(server.process.pid))
 threading.Thread(target=tell).start()
 stand_in.supervise(run, start_child=server.start_child, pause=5.0,
                    limits={"step_least": 100.0, "first_step": 100.0})
