@@ -12,6 +12,7 @@ import pytest
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.device import ProbeJob, choose_device
 from hbn_foundation.training.params import TrainerParams
+from processes import alive, wait_for
 
 
 @pytest.fixture
@@ -39,23 +40,17 @@ def test_auto_finds_a_device_that_works():
     assert json.loads(json.dumps(plan, allow_nan=False)) == plan
 
 
-def test_a_probe_that_hangs_is_ended(python):
-    command = python("import time\nprint('{}', flush=True)\ntime.sleep(60)")
-    started = time.monotonic()
-    plan = choose_device("auto", timeout_seconds=1, interpreter=command)
-    assert time.monotonic() - started < 40
-    assert plan["chosen"] == "cpu"
-    assert plan["reason"] == "the probe did not answer within 1 s"
-
-
-def test_what_a_hanging_probe_was_at_is_told(python):
+def test_a_probe_that_hangs_is_ended_and_what_it_had_begun_is_told(python):
     command = python("""
         import json, time
         print(json.dumps({"phase": "import torch", "seconds": {}}), flush=True)
         print(json.dumps({"phase": "look for a device", "versions": {"torch": "2"}}), flush=True)
         time.sleep(60)
     """)
+    started = time.monotonic()
     plan = choose_device("auto", timeout_seconds=4, interpreter=command)
+    assert time.monotonic() - started < 40
+    assert plan["chosen"] == "cpu"
     assert plan["reason"] == (
         "the probe did not answer within 4 s; it had begun to look for a device"
     )
@@ -73,17 +68,7 @@ def test_a_probe_that_ignores_signals_leaves_no_process(python, tmp_path):
     choose_device("auto", timeout_seconds=5, interpreter=command)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    for _ in range(300):
-        if not any(is_running(pid) for pid in pids):
-            return
-        time.sleep(0.1)
-    pytest.fail("a process of the probe is left")
-
-
-def is_running(pid: int) -> bool:
-    command = ["ps", "-o", "stat=", "-p", str(pid)]
-    state = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return bool(state) and not state.startswith("Z")
+    wait_for(lambda: not any(map(alive, pids)), 30.0)
 
 
 def test_an_interrupt_ends_the_probe_too(python, monkeypatch):
@@ -102,20 +87,12 @@ def test_an_interrupt_ends_the_probe_too(python, monkeypatch):
     assert seen[1].returncode == -signal.SIGKILL
 
 
-def test_an_interpreter_that_is_not_there():
-    plan = choose_device("auto", interpreter=("/does/not/exist",))
-    assert plan["chosen"] == "cpu"
-    assert plan["reason"].startswith("the probe could not be started: ")
-
-
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         ("import os; os.abort()", "the probe was ended by SIGABRT"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended by SIGSEGV"),
         ("raise RuntimeError('no driver')", "the probe failed: RuntimeError: no driver"),
-        ("", "the probe failed: no output"),
-        ("print('hello')", "the probe failed"),
         (
             "import json; print(json.dumps({'usable': False, 'reason': 'too old'}))",
             "too old",
@@ -137,18 +114,9 @@ def test_a_probe_that_fails_gives_the_cpu_and_the_reason(python, body, reason):
     assert "\n" not in plan["reason"]
 
 
-def test_a_device_that_works_is_chosen(python):
-    body = """
-        import json
-        print(json.dumps({"usable": True, "device": "cuda", "reason": "took a step",
-                          "name": "X", "seconds": {"step": 1.0}, "versions": {"torch": "2"}}))
-    """
-    plan = choose_device("cuda", interpreter=python(body))
-    assert (plan["chosen"], plan["name"]) == ("cuda", "X")
-    assert plan["probe_seconds"]["step"] == 1.0
-
-
 def test_a_device_asked_for_must_work_unless_fallback_is_allowed(python):
+    plan = choose_device("auto", interpreter=("/does/not/exist",))
+    assert plan["reason"].startswith("the probe could not be started: ")
     command = python("raise RuntimeError('no driver')")
     with pytest.raises(UserError, match=r"cuda was asked for but cannot be used .*no driver"):
         choose_device("cuda", interpreter=command)
@@ -174,14 +142,16 @@ def test_other_output_does_not_hide_the_answer_and_warnings_are_told(python, cap
         import json
         print("library 1.0")
         print(json.dumps({"usable": True, "device": "cuda", "reason": "works", "errors": {},
-                          "warnings": ["driver is old"], "memory": {"free": 5}}))
+                          "warnings": ["driver is old"], "memory": {"free": 5}, "name": "X",
+                          "seconds": {"step": 1.0}}))
         print("goodbye")
         print("[1]")
     """)
     with caplog.at_level("INFO", logger="hbn_foundation"):
         plan = choose_device("auto", interpreter=command)
     assert (plan["chosen"], plan["warnings"]) == ("cuda", ["driver is old"])
-    assert (plan["memory"], plan["errors"]) == ({"free": 5}, {})
+    assert (plan["memory"], plan["errors"], plan["name"]) == ({"free": 5}, {}, "X")
+    assert plan["probe_seconds"]["step"] == 1.0
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "device: driver is old"
     assert lines[1].startswith("device: cuda (works, probed in ")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,17 +69,14 @@ def test_every_objective_takes_a_step_and_agrees(name, tokens, precision):
     if precision == "bf16":
         assert 1e-4 < found["errors"]["tokens_bf16"] < 0.02
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    parts = ["import", "query", "architecture", "model", "compare", "step"]
+    parts = ["import", "query", "model", "compare", "step"]
     assert list(found["seconds"]) == parts
 
 
 @pytest.mark.parametrize(("n_channels", "batch_size"), [(1, 20), (129, 1), (3, 2)])
-def test_any_shape_of_batch(n_channels, batch_size):
-    found = probe("cpu", make_job(n_channels=n_channels, batch_size=batch_size))
-    assert found["usable"], found["reason"]
-
-
-def test_the_step_has_the_configured_batch_shape_and_changes_the_weights(monkeypatch):
+def test_the_step_has_the_configured_batch_shape_and_changes_the_weights(
+    monkeypatch, n_channels, batch_size
+):
     shapes = []
     real = device_trial.objective_batch
 
@@ -86,37 +84,38 @@ def test_the_step_has_the_configured_batch_shape_and_changes_the_weights(monkeyp
         shapes.append(tuple(batch.signals.shape))
         return real(objective, batch, device)
 
+    def make_trial(*arguments):
+        trials.append(make(*arguments))
+        before.extend(parameter.clone() for parameter in trials[0].encoder.parameters())
+        return trials[0]
+
+    make, trials, before = device_trial.make_trial, [], []
+    monkeypatch.setattr(device_trial, "make_trial", make_trial)
     monkeypatch.setattr(device_trial, "objective_batch", spy)
-    job = make_job(n_channels=21)
-    trial = device_trial.make_trial(job, "32-true")
-    before = [parameter.clone() for parameter in trial.encoder.parameters()]
-    device_trial.take_step(trial, job, "cpu")
-    assert shapes == [(20, 21, 200)]
-    after = list(trial.encoder.parameters())
+    found = probe("cpu", make_job(n_channels=n_channels, batch_size=batch_size))
+    assert found["usable"], found["reason"]
+    assert shapes == [(batch_size, n_channels, 200)]
+    after = trials[0].encoder.parameters()
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
-def test_a_weight_that_arrives_wrong_is_a_wrong_result(bad_device):
-    bad_device(lambda module: next(module.parameters()).view(-1)[0].add_(100.0))
+@pytest.mark.parametrize(("value", "error"), [(100.0, r"\d.*"), (torch.nan, "nan")])
+def test_a_weight_that_arrives_wrong_is_a_wrong_result(bad_device, value, error):
+    bad_device(lambda module: next(module.parameters()).view(-1)[0].add_(value))
     found = probe("cpu", make_job())
     assert not found["usable"]
-    assert found["reason"].startswith("wrong result: tokens of cpu differ from the CPU's by ")
-    assert found["errors"]["tokens"] > 1e-3
-
-
-def wrong_attention(real, condition):
-    """Attention that mixes nothing, where the condition on the query holds."""
-
-    def attend(query, key, value):
-        return value if condition(query) else real(query, key, value)
-
-    return attend
+    text = f"wrong result: tokens of cpu differ from the CPU's by {error} of their norm, at most"
+    assert re.match(text, found["reason"])
+    json.dumps(found, allow_nan=False)
 
 
 def test_a_kernel_that_is_wrong_in_the_precision_of_training_alone(monkeypatch):
     real = functional.scaled_dot_product_attention
-    harm = wrong_attention(real, lambda query: query.dtype == torch.bfloat16)
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", harm)
+
+    def attend(query, key, value):
+        return value if query.dtype == torch.bfloat16 else real(query, key, value)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attend)
     assert probe("cpu", make_job(precision="32"))["usable"]
     found = probe("cpu", make_job(precision="bf16"))
     assert found["errors"]["tokens"] < 1e-5
@@ -146,15 +145,6 @@ def test_a_gradient_that_is_wrong_though_the_tokens_are_right(bad_device):
     assert "wrong result: gradient of cpu" in found["reason"]
 
 
-def test_numbers_that_are_not_finite(bad_device):
-    bad_device(lambda module: next(module.parameters()).view(-1)[0].fill_(torch.nan))
-    found = probe("cpu", make_job())
-    assert not found["usable"]
-    assert "differ from the CPU's by nan" in found["reason"]
-    assert found["errors"]["tokens"] is None
-    json.dumps(found, allow_nan=False)
-
-
 def test_a_step_that_is_not_finite_though_the_comparison_was_right(monkeypatch):
     def harm(module, device):
         if module.training and hasattr(module, "trunk"):  # the objective's step, not the comparison
@@ -175,17 +165,9 @@ def test_a_step_that_is_not_finite_though_the_comparison_was_right(monkeypatch):
     assert found["loss"] is None
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
-        MemoryError("Unable to allocate 2.00 GiB for an array"),
-    ],
-)
-def test_too_little_memory_is_said_with_what_was_free(monkeypatch, error):
+def test_too_little_memory_is_said_with_what_was_free(monkeypatch):
     def take_step(*_):
-        raise error
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(device_trial, "take_step", take_step)
     monkeypatch.setattr(device_probe, "memory_of", lambda _: {"free": 3 * 2**29, "total": 2**33})
@@ -219,40 +201,16 @@ def test_no_gpu_costs_no_model(monkeypatch):
     assert "model" not in found["seconds"]
 
 
-class TestCard:
-    """A card as torch describes it, checked before any of its memory is used."""
-
-    @pytest.fixture
-    def card(self, monkeypatch):
-        def make(targets, capability=(9, 0), gcn=None):
-            monkeypatch.setattr(device_probe, "find", lambda _: "cuda")
-            monkeypatch.setattr(device_probe, "name_of", lambda _: "Card")
-            monkeypatch.setattr(device_probe, "memory_of", lambda _: {})
-            monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: targets)
-            monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-            properties = type("Properties", (), {"gcnArchName": gcn})()
-            monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
-            monkeypatch.setattr(torch.version, "hip", "6.2" if gcn else None)
-            return probe("cuda", make_job())
-
-        return make
-
-    def test_of_an_architecture_without_kernels_is_not_used(self, card):
-        found = card(["sm_80", "sm_90"], (12, 0))
-        assert not found["usable"]
-        assert found["architecture"] == "sm_120"
-        assert found["reason"] == (
-            "Card: the card is sm_120, but this torch was built for sm_80, sm_90"
-        )
-        assert "model" not in found["seconds"]
-
-    def test_on_rocm_warns_of_the_override_and_leaves_it_unset(self, card, monkeypatch):
-        monkeypatch.delenv("HSA_OVERRIDE_GFX_VERSION", raising=False)
-        found = card(["gfx1100"], gcn="gfx1103")
-        assert not found["usable"]
-        assert found["architecture"] == "gfx1103"
-        assert any("HSA_OVERRIDE_GFX_VERSION" in text for text in found["warnings"])
-        assert "HSA_OVERRIDE_GFX_VERSION" not in os.environ
+def test_an_override_of_the_architecture_is_warned_about_and_never_set(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    monkeypatch.delenv(device_probe.OVERRIDE, raising=False)
+    assert probe("cpu", make_job())["warnings"] == []
+    assert device_probe.OVERRIDE not in os.environ
+    monkeypatch.setenv(device_probe.OVERRIDE, "11.0.0")
+    assert probe("cpu", make_job())["warnings"] == [
+        "HSA_OVERRIDE_GFX_VERSION=11.0.0 makes the card pass for another; "
+        "results may be wrong, and the GPU may hang"
+    ]
 
 
 def order(seconds=100.0, requested="cpu", **changes) -> str:

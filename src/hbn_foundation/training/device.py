@@ -28,9 +28,9 @@ Device = Literal["auto", "cuda", "mps", "cpu", "simulated"]
 SECONDS_TO_DIE = 5.0
 #: A probe whose parent is gone ends itself this long after its limit.
 GRACE_SECONDS = 10.0
-PLAYED = "fault injection: the CPU plays a GPU"
+SIMULATED = "fault injection: the CPU plays a GPU"
 #: What the probe finds and the plan keeps.
-DETAILS = ("name", "architecture", "precision", "loss", "errors", "memory")
+DETAILS = ("name", "precision", "loss", "errors", "memory")
 
 
 class ProbeJob(Params):
@@ -77,20 +77,34 @@ def choose_device(
     dict
         `requested`, `chosen` (`cpu`, `cuda`, `mps`, `simulated`), `reason` (one line), `name` of
         the device, `probe_seconds` of each part, `versions`, `warnings`, and where the probe came
-        so far `architecture`, `precision`, `loss`, `errors` against the CPU, `memory` in bytes.
-        All of it is JSON.
+        so far `precision`, `loss`, `errors` against the CPU, `memory` in bytes. All of it is JSON.
 
     Raises
     ------
     UserError
         When a device asked for by name does not work and no fallback is allowed.
     """
+    found: dict[str, Any] = {}
+    seconds = 0.0
+
+    def plan(chosen: str, reason: str) -> dict[str, Any]:
+        return {
+            "requested": requested,
+            "chosen": chosen,
+            "reason": reason,
+            "name": None,
+            **{name: found[name] for name in DETAILS if name in found},
+            "warnings": found.get("warnings", []),
+            "probe_seconds": {"total": seconds, **found.get("seconds", {})},
+            "versions": {"python": sys.version.split()[0], **found.get("versions", {})},
+        }
+
     if requested == "cpu":
-        return _plan(requested, "cpu", "asked for", 0.0, {})
+        return plan("cpu", "asked for")
     if requested == "simulated":
         if fault is None:
             raise UserError("device: simulated goes with a fault to inject, and none is given")
-        return _plan(requested, "simulated", PLAYED, 0.0, {})
+        return plan("simulated", SIMULATED)
     started = time.monotonic()
     found, failure = _probe(requested, job or ProbeJob(), timeout_seconds, interpreter)
     seconds = round(time.monotonic() - started, 2)
@@ -99,32 +113,17 @@ def choose_device(
     reason = failure or str(found.get("reason", "the probe gave no reason"))
     if failure is None and found.get("usable"):
         say(f"device: {found['device']} ({reason}, probed in {seconds:.0f} s)")
-        return _plan(requested, found["device"], reason, seconds, found)
+        return plan(found["device"], reason)
     if requested == "auto" and fault is not None:
-        say(f"device: simulated ({PLAYED})")
-        return _plan(requested, "simulated", PLAYED, seconds, found)
+        say(f"device: simulated ({SIMULATED})")
+        return plan("simulated", SIMULATED)
     if requested != "auto" and not allow_fallback:
         raise UserError(
             f"device: {requested} was asked for but cannot be used ({reason}); "
             "choose auto or cpu, or set allow_fallback"
         )
     say(f"device: cpu ({reason})")
-    return _plan(requested, "cpu", reason, seconds, found)
-
-
-def _plan(
-    requested: str, chosen: str, reason: str, seconds: float, found: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "requested": requested,
-        "chosen": chosen,
-        "reason": reason,
-        "name": None,
-        **{name: found[name] for name in DETAILS if name in found},
-        "warnings": found.get("warnings", []),
-        "probe_seconds": {"total": seconds, **found.get("seconds", {})},
-        "versions": {"python": sys.version.split()[0], **found.get("versions", {})},
-    }
+    return plan("cpu", reason)
 
 
 def _probe(
@@ -148,44 +147,35 @@ def _probe(
         )
     except OSError as error:
         return {}, f"the probe could not be started: {error}"
+    output, errors, problem = "", "", None
     try:
         output, errors = process.communicate(json.dumps(order), timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
-        found, phase = _read(_kill(process))
-        return found, f"the probe did not answer within {timeout_seconds:g} s{phase}"
+        output = _kill(process)
+        problem = f"the probe did not answer within {timeout_seconds:g} s"
     except BaseException:
         _kill(process)
         raise
-    found, phase = _read(output)
-    if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
-        return found, f"the probe was ended by {name}{phase}"
-    if process.returncode or "usable" not in found:
+    found = _read(output)
+    phase = found.pop("phase", None)
+    if problem is None and process.returncode < 0:
+        problem = f"the probe was ended by {signal.Signals(-process.returncode).name}"
+    if problem is None and (process.returncode or "usable" not in found):
         last = (errors.strip().splitlines() or ["no output"])[-1]
-        return found, f"the probe failed: {last[:200]}{phase}"
-    return found, None
+        problem = f"the probe failed: {last[:200]}"
+    if problem is not None and phase:
+        problem += f"; it had begun to {phase}"
+    return found, problem
 
 
-def _read(output: str) -> tuple[dict[str, Any], str]:
-    """Gather the probe's lines of JSON; what else is printed between them is passed over.
-
-    Returns
-    -------
-    found : dict
-        The last value of each key.
-    phase : str
-        Half a sentence on where it was when it ended; empty where unknown.
-    """
+def _read(output: str) -> dict[str, Any]:
+    """Gather the last value of each key in the probe's lines of JSON; skip all other output."""
     found: dict[str, Any] = {}
     for line in output.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict):
-            found |= said
-    phase = found.pop("phase", None)
-    return found, f"; it had begun to {phase}" if phase else ""
+        with contextlib.suppress(ValueError):
+            answer = json.loads(line)
+            found |= answer if isinstance(answer, dict) else {}
+    return found
 
 
 def _kill(process: subprocess.Popen[str]) -> str:

@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hbn_foundation.training.device import ProbeJob
@@ -26,6 +25,7 @@ GIB = 2**30
 WANTED = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
 MOST_WARNINGS = 5
 MOST_CHARACTERS = 200
+OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 
 
 class UnusableError(Exception):
@@ -55,17 +55,14 @@ class Notes:
         except UnusableError:
             raise
         except Exception as error:
-            raise UnusableError(self._blame(phase, error)) from error
-        finally:
-            self.found["seconds"][name] = round(time.monotonic() - started, 3)
-
-    def _blame(self, phase: str, error: Exception) -> str:
-        text = one_line(str(error) or type(error).__name__)
-        if classify(error) == OUT_OF_MEMORY:
+            text = one_line(str(error) or type(error).__name__)
+            if classify(error) != OUT_OF_MEMORY:
+                raise UnusableError(f"it failed to {phase}: {text}") from error
             free = self.found.get("memory", {}).get("free")
             known = "" if free is None else f"; {free / GIB:.1f} GiB were free"
-            return f"too little memory to {phase}{known} ({text})"
-        return f"it failed to {phase}: {text}"
+            raise UnusableError(f"too little memory to {phase}{known} ({text})") from error
+        finally:
+            self.found["seconds"][name] = round(time.monotonic() - started, 3)
 
 
 def probe(
@@ -85,22 +82,24 @@ def probe(
     Returns
     -------
     dict
-        `usable`, `reason`, `device`, `name`, `architecture`, `precision`, `loss`, `errors`,
-        `memory`, `versions`, `warnings`, `seconds`; the later ones only where it came so far.
+        `usable`, `reason`, `device`, `name`, `precision`, `loss`, `errors`, `memory`, `versions`,
+        `warnings`, `seconds`; the later ones only where it came so far.
     """
     notes = Notes(tell)
+    found = notes.found
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        for future in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", future)
         try:
-            notes.found |= {"usable": True, "reason": _try(requested, job, notes)}
+            found |= {"usable": True, "reason": _try(requested, job, notes)}
         except UnusableError as error:
-            notes.found |= {"usable": False, "reason": str(error)}
-    for text in worth_telling(caught):
-        if text not in notes.found["warnings"]:
-            notes.found["warnings"].append(text)
-    if notes.found.get("device") is None and notes.found["warnings"]:
-        notes.found["reason"] += f" ({notes.found['warnings'][0]})"
-    return notes.found
+            found |= {"usable": False, "reason": str(error)}
+    texts = [*found["warnings"], *(one_line(str(warning.message)) for warning in caught)]
+    found["warnings"] = list(dict.fromkeys(texts))[:MOST_WARNINGS]
+    if found.get("device") is None and found["warnings"]:
+        found["reason"] += f" ({found['warnings'][0]})"
+    return found
 
 
 def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
@@ -109,17 +108,27 @@ def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
     with notes.part("import", "import torch"):
         import torch
 
-        found["versions"] |= versions()
+        version = torch.version
+        found["versions"] |= {
+            "torch": torch.__version__,
+            "cuda": version.cuda,
+            "hip": version.hip,
+        }
     with notes.part("query", "look for a device"):
         device = find(requested)
         if device is None:
             wanted = WANTED.get(requested, requested)
-            built = torch.version.cuda or torch.version.hip or torch.backends.mps.is_built()
+            built = version.cuda or version.hip or torch.backends.mps.is_built()
             why = "" if built else "; it was built for the CPU alone"
             raise UnusableError(f"torch {torch.__version__} finds no {wanted}{why}")
-        found |= {"device": device, "name": name_of(device), "memory": memory_of(device)}
-    with notes.part("architecture", "check the architecture"):
-        check_architecture(device, found)
+        found |= {"device": device, "name": device, "memory": memory_of(device)}
+        if device == "cuda":
+            found["name"] = torch.cuda.get_device_name(0)
+        if version.hip and OVERRIDE in os.environ:
+            found["warnings"].append(
+                f"{OVERRIDE}={os.environ[OVERRIDE]} makes the card pass for another; "
+                "results may be wrong, and the GPU may hang"
+            )
     with notes.part("model", "make the model on the CPU"):
         from hbn_foundation.training import device_trial
         from hbn_foundation.training.precision import choose_precision
@@ -128,16 +137,25 @@ def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
         trial = device_trial.make_trial(job, found["precision"])
     size = job.trainer.batch_size
     with notes.part("compare", f"compare {size} windows with the CPU"):
-        check_errors(device_trial.compare(trial, device), device, found)
+        errors = device_trial.compare(trial, device)
+        found["errors"] = {name: finite(error) for name, error in errors.items()}
+        for name, error in errors.items():
+            allowed = device_trial.tolerance(name, device)
+            if not error <= allowed:
+                raise UnusableError(
+                    f"wrong result: {name} of {found['name']} differ from the CPU's by "
+                    f"{error:.2g} of their norm, at most {allowed:g} is rounding"
+                )
     with notes.part("step", f"take a training step of {size} windows"):
         loss, norm = device_trial.take_step(trial, job, device)
-        found["memory"] |= peak_of(device)
-        found["loss"] = loss if math.isfinite(loss) else None
+        if device == "cuda":
+            found["memory"]["peak"] = torch.cuda.max_memory_reserved(0)
+        found["loss"] = finite(loss)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise UnusableError(
                 f"a training step on {found['name']} gave the loss {loss} and the gradient {norm}"
             )
-    worst = max(found["errors"].values())
+    worst = max(errors.values())
     return f"{found['name']} took a training step and agrees with the CPU to {worst:.0e}"
 
 
@@ -154,102 +172,19 @@ def find(requested: str) -> str | None:
     return None
 
 
-def name_of(device: str) -> str:
-    """Name of the card, or of the kind of device."""
-    import torch
-
-    return torch.cuda.get_device_name(0) if device == "cuda" else device
-
-
-def check_architecture(device: str, found: dict[str, Any]) -> None:
-    """Note the card's architecture; refuse one that torch has no code for."""
-    import torch
-
-    from hbn_foundation.training.device_architecture import check_amd, check_nvidia
-
-    if device != "cuda":
-        return
-    targets = torch.cuda.get_arch_list()
-    if torch.version.hip:
-        card = torch.cuda.get_device_properties(0).gcnArchName
-        found["architecture"] = card
-        problem, warned = check_amd(card, targets, os.environ)
-        found["warnings"] += warned
-    else:
-        capability = torch.cuda.get_device_capability(0)
-        found["architecture"] = f"sm_{capability[0]}{capability[1]}"
-        problem = check_nvidia(capability, targets)
-    if problem:
-        raise UnusableError(f"{found['name']}: {problem}")
-
-
-def check_errors(errors: dict[str, float], device: str, found: dict[str, Any]) -> None:
-    """Note the errors against the CPU; refuse a device whose error is more than rounding."""
-    from hbn_foundation.training.device_trial import tolerance
-
-    found["errors"] = {
-        name: error if math.isfinite(error) else None for name, error in errors.items()
-    }
-    for name, error in errors.items():
-        allowed = tolerance(name, device)
-        if not error <= allowed:
-            raise UnusableError(
-                f"wrong result: {name} of {found['name']} differ from the CPU's by {error:.2g} "
-                f"of their norm, at most {allowed:g} is rounding"
-            )
-
-
 def memory_of(device: str) -> dict[str, int]:
     """Bytes `free` and in `total`, where the device tells."""
     import torch
 
-    if device == "cuda":
-        free, total = torch.cuda.mem_get_info(0)
-        return {"free": free, "total": total}
-    if device == "mps":
-        total = torch.mps.recommended_max_memory()
-        return {"free": total - torch.mps.driver_allocated_memory(), "total": total}
-    return {}
+    if device != "cuda":
+        return {}
+    free, total = torch.cuda.mem_get_info(0)
+    return {"free": free, "total": total}
 
 
-def peak_of(device: str) -> dict[str, int]:
-    """Most bytes that the trial reserved, where the device tells."""
-    import torch
-
-    if device == "cuda":
-        return {"peak": torch.cuda.max_memory_reserved(0)}
-    return {}
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of torch, of what it was built for, and of the driver where a file says it."""
-    import torch
-
-    found: dict[str, str | None] = {
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "hip": torch.version.hip,
-    }
-    nvidia, amd = Path("/proc/driver/nvidia/version"), Path("/sys/module/amdgpu/version")
-    if nvidia.is_file():
-        words = nvidia.read_text().split("Kernel Module")[-1].split()
-        found["driver"] = next((word for word in words if word[0].isdigit()), None)
-    elif amd.is_file():
-        found["driver"] = amd.read_text().strip()
-    return found
-
-
-def worth_telling(caught: list[warnings.WarningMessage]) -> list[str]:
-    """One line for each of the first warnings that are not about the future of some library."""
-    texts: list[str] = []
-    for warning in caught:
-        text = one_line(str(warning.message))
-        future = issubclass(
-            warning.category, DeprecationWarning | PendingDeprecationWarning | FutureWarning
-        )
-        if not future and text not in texts:
-            texts.append(text)
-    return texts[:MOST_WARNINGS]
+def finite(value: float) -> float | None:
+    """Give a finite value, else None, as JSON knows no other numbers."""
+    return value if math.isfinite(value) else None
 
 
 def one_line(text: str) -> str:

@@ -61,6 +61,7 @@ class Trial:
 
 def make_trial(job: ProbeJob, precision: str) -> Trial:
     """Make model and windows as training would, from a fixed seed."""
+    size = job.trainer.batch_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         # residual branches at full weight, or a fault in one would hardly show
@@ -68,14 +69,12 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
         encoder = build_encoder(params, job.sfreq, job.n_samples)
         objective = make_objective(job.objective, encoder)
         positions = nn.functional.normalize(torch.randn(job.n_channels, 3), dim=1)
-        size = job.trainer.batch_size
         mask = torch.rand(size, job.n_channels) > 0.1
         mask[:, 0] = True
         # channels lie side by side in memory, as in batches from the store
         signals = torch.randn(size, job.n_samples, job.n_channels).transpose(1, 2)
-        signals = signals * mask[..., None]
-    batch = Batch(signals, mask, torch.arange(size))
-    few = [_first(batch, COMPARED_WINDOWS)]
+    batch = Batch(signals * mask[..., None], mask, torch.arange(size))
+    few = [_first(batch)]
     with torch.no_grad():
         objective.fit(encoder.fit_normalisation(few, positions), few, positions)
     if isinstance(objective, TaskClassification):
@@ -96,7 +95,7 @@ def compare(trial: Trial, device: str) -> dict[str, float]:
         precision, and of the `tokens_bf16` where training would use bf16; the CPU's are in single
         precision throughout.
     """
-    few = _first(trial.batch, COMPARED_WINDOWS)
+    few = _first(trial.batch)
     reference = copy.deepcopy(trial.encoder).eval()
     tokens, gradient = _tokens_and_gradient(reference, few, trial.positions, "32-true")
     encoder = move(copy.deepcopy(trial.encoder), device).eval()
@@ -200,5 +199,6 @@ def _tokens_and_gradient(
     return tokens.detach().cpu(), torch.cat(flat)
 
 
-def _first(batch: Batch, most: int) -> Batch:
-    return Batch(batch.signals[:most], batch.mask[:most], batch.index[:most])
+def _first(batch: Batch) -> Batch:
+    few = slice(COMPARED_WINDOWS)
+    return Batch(batch.signals[few], batch.mask[few], batch.index[few])
