@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import signal
 import subprocess
+import sys
 import time
 
 import mne
@@ -15,7 +18,9 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals import build, parallel
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.clean_task import describe_failure, signal_file
 from hbn_foundation.signals.content import cleaning_hash
+from hbn_foundation.signals.journal import Journal
 from hbn_foundation.signals.store import SignalStore
 from recordings.eeg_files import (
     bids_file,
@@ -61,12 +66,6 @@ def make(root, store, **options):
     return build_store(find_recordings(root, selection), store, **options)
 
 
-def truncate(root, subject, share=0.5):
-    path = bids_file(root, ".edf", subject)
-    with path.open("r+b") as file:
-        file.truncate(int(path.stat().st_size * share))
-
-
 def files(store):
     folder = store / "signals"
     return {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
@@ -96,7 +95,7 @@ def test_workers_make_the_same_store(root, tmp_path):
 
 def test_unchanged_recordings_are_left_alone(root, tmp_path, cleaned):
     first = make(root, tmp_path / "store")
-    assert len(cleaned) == 4
+    os.utime(bids_file(root, ".edf", "1"), (1, 1))  # read again, for its content
     before = files(tmp_path / "store")
     second = make(root, tmp_path / "store")
     assert len(cleaned) == 4
@@ -104,10 +103,13 @@ def test_unchanged_recordings_are_left_alone(root, tmp_path, cleaned):
     assert second.fingerprint == first.fingerprint
 
 
-def test_only_what_changed_is_cleaned_again(root, tmp_path, cleaned):
+def test_a_file_replaced_by_one_of_its_size_and_time_is_cleaned_again(root, tmp_path, cleaned):
     first = make(root, tmp_path / "store")
-    signal = noise(14, int(20 * SFREQ), SFREQ, seed=99)
-    write(raw_array(signal, SFREQ), bids_file(root, ".edf", "2"))
+    path = bids_file(root, ".edf", "2")
+    before = path.stat()
+    write(raw_array(noise(14, int(20 * SFREQ), SFREQ, seed=99), SFREQ), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
     second = make(root, tmp_path / "store")
     assert cleaned[4:] == ["sub-2_task-rest"]
     assert second.fingerprint != first.fingerprint
@@ -139,24 +141,6 @@ def test_marks_in_events_count_as_content(root, tmp_path, cleaned, caplog):
     assert store.table["note"].tolist() == ["", "", "1.0 s marked bad (BAD_move)", ""]
 
 
-def test_a_file_replaced_by_one_of_its_size_and_time_is_cleaned_again(root, tmp_path, cleaned):
-    make(root, tmp_path / "store")
-    path = bids_file(root, ".edf", "2")
-    before = path.stat()
-    write(raw_array(noise(14, int(20 * SFREQ), SFREQ, seed=99), SFREQ), path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert path.stat().st_size == before.st_size
-    make(root, tmp_path / "store")
-    assert cleaned[4:] == ["sub-2_task-rest"]
-
-
-def test_a_touched_file_is_read_but_not_cleaned(root, tmp_path, cleaned):
-    make(root, tmp_path / "store")
-    os.utime(bids_file(root, ".edf", "1"), (1, 1))
-    make(root, tmp_path / "store")
-    assert len(cleaned) == 4
-
-
 def test_other_parameters_make_other_signals_and_leave_the_former(root, tmp_path, cleaned):
     first = make(root, tmp_path / "store")
     former = np.array(first.signal(0))
@@ -166,9 +150,7 @@ def test_other_parameters_make_other_signals_and_leave_the_former(root, tmp_path
     assert second.fingerprint != first.fingerprint
     make(root, tmp_path / "store")
     assert len(cleaned) == 8
-
-
-def test_the_length_of_the_pieces_is_no_parameter_of_the_result():
+    # the length of the chunks is no parameter of the result
     assert cleaning_hash(CleaningParams()) == cleaning_hash(CleaningParams(chunk_seconds=20))
     assert cleaning_hash(CleaningParams()) != cleaning_hash(CleaningParams(l_freq=1.0))
 
@@ -181,31 +163,31 @@ def test_recordings_no_longer_selected_are_out_of_the_index(root, tmp_path, clea
     assert len(cleaned) == 4
 
 
-def test_a_truncated_recording_is_quarantined(root, tmp_path):
-    truncate(root, "2")
-    store = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert len(store) == 3
+def test_a_truncated_recording_is_out_of_the_rows_until_it_is_repaired(root, tmp_path, caplog):
+    path = bids_file(root, ".edf", "2")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    tables = []
+    for _ in range(2):  # a reason that is known from before is told, too
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            store = make(root, tmp_path / "store", max_failed_share=0.3)
+        assert "1 cannot be used: sub-2_task-rest: truncated: " in caplog.text
+        tables.append(store.table)
+    assert tables[0].equals(tables[1])
     failed = store.table.set_index("subject").loc["2"]
     assert failed["status"] == "failed"
     assert failed["reason"].startswith("truncated: ")
+    assert len(store) == 3
     assert list(store.recordings["subject"]) == ["1", "3", "4"]
-    again = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert again.table.equals(store.table)
-
-
-def test_a_repaired_recording_comes_back(root, tmp_path, cleaned):
-    path = bids_file(root, ".edf", "2")
-    whole = path.read_bytes()
-    path.write_bytes(b"")
-    store = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert store.table["reason"].iat[1] == "empty file (0 bytes)"
+    assert list(store.recordings.index) == [0, 1, 2]
     path.write_bytes(whole)
     assert len(make(root, tmp_path / "store")) == 4
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_too_many_failures_end_the_build_and_nothing_is_lost(root, tmp_path, n_jobs):
-    truncate(root, "3")
+    bids_file(root, ".edf", "3").write_bytes(b"")
     bids_file(root, ".edf", "4").write_text("no EEG")
     with pytest.raises(UserError, match=r"cannot be used, more than .* = 0.2 allows: sub-") as e:
         make(root, tmp_path / "store", n_jobs=n_jobs)
@@ -227,9 +209,12 @@ def test_how_many_of_how_many_failed_and_which(root, tmp_path):
     assert set(table["reason"]) == {"empty file (0 bytes)"}
     make(root, tmp_path / "store", max_failed_share=0.75)
     assert not failed.exists()
+    bids_file(root, ".edf", "4").write_bytes(b"")
+    with pytest.raises(UserError, match=r"4 of 4 recordings cannot be used.*empty file"):
+        make(root, tmp_path / "store", max_failed_share=1.0)
 
 
-@pytest.mark.parametrize("place", ["store", "store/signals", "store/sources"])
+@pytest.mark.parametrize("place", ["store", "store/signals", "store/journal"])
 def test_a_store_that_cannot_be_written_is_told_at_once(root, tmp_path, cleaned, place):
     file = tmp_path / place
     file.parent.mkdir(exist_ok=True)
@@ -240,39 +225,33 @@ def test_a_store_that_cannot_be_written_is_told_at_once(root, tmp_path, cleaned,
     assert cleaned == []
 
 
-def test_a_store_that_can_no_longer_be_written_is_no_fault_of_a_recording(
-    root, tmp_path, monkeypatch
+@pytest.mark.parametrize("fault", ["store", "recording", "code"])
+def test_what_goes_wrong_is_a_fault_of_the_store_or_of_one_recording(
+    root, tmp_path, monkeypatch, fault
 ):
-    from hbn_foundation.recordings import clean
-
-    def refused(row, params, out):
-        raise PermissionError(13, "Permission denied", str(out))
-
-    monkeypatch.setattr(clean, "clean_recording", refused)
-    with pytest.raises(UserError, match=r"store\.path: .* cannot be written \(Permission denied\)"):
-        make(root, tmp_path / "store")
-
-
-def test_a_recording_that_may_not_be_read_is_its_own_fault(root, tmp_path, monkeypatch):
     from hbn_foundation.recordings import clean
 
     original = clean.clean_recording
 
-    def refused(row, params, out):
-        if row["subject"] == "2":
-            raise PermissionError(13, "Permission denied", str(root / row["path"]))
-        return original(row, params, out)
+    def faulty(row, params, out):
+        if row["subject"] != "2":
+            return original(row, params, out)
+        if fault == "code":
+            raise KeyError("something\nodd")
+        raise PermissionError(
+            13, "Permission denied", str(out if fault == "store" else row["path"])
+        )
 
-    monkeypatch.setattr(clean, "clean_recording", refused)
-    store = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert "Permission denied" in store.table["reason"].iat[1]
-
-
-def test_a_store_of_failures_alone_is_an_error(root, tmp_path):
-    for subject in "1234":
-        bids_file(root, ".edf", subject).write_bytes(b"")
-    with pytest.raises(UserError, match=r"4 of 4 recordings cannot be used.*empty file"):
-        make(root, tmp_path / "store", max_failed_share=1.0)
+    monkeypatch.setattr(clean, "clean_recording", faulty)
+    if fault == "store":
+        with pytest.raises(UserError, match=r"store\.path: .* cannot be written \(Permission den"):
+            make(root, tmp_path / "store")
+    else:
+        reason = make(root, tmp_path / "store", max_failed_share=0.3).table["reason"].iat[1]
+        assert reason.startswith("PermissionError: " if fault == "recording" else "KeyError: ")
+        assert "\n" not in reason
+    monkeypatch.setattr(clean, "clean_recording", original)
+    assert len(make(root, tmp_path / "store")) == 4
 
 
 @pytest.mark.parametrize(
@@ -304,23 +283,6 @@ def test_a_passing_error_is_no_verdict_on_a_file(root, tmp_path, monkeypatch, er
         patch.setattr(*place, failing)
         store = make(root, tmp_path / "store", max_failed_share=0.3)
     assert store.table["reason"].iat[1].endswith("; tried again in the next run")
-    assert len(make(root, tmp_path / "store")) == 4
-
-
-def test_a_fault_in_one_recording_is_reported_and_tried_again(root, tmp_path, monkeypatch):
-    from hbn_foundation.recordings import clean
-
-    original = clean.clean_recording
-
-    def faulty(row, params, out):
-        if row["subject"] == "2":
-            raise KeyError("something\nodd")
-        return original(row, params, out)
-
-    monkeypatch.setattr(clean, "clean_recording", faulty)
-    store = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert store.table["reason"].iat[1].startswith("KeyError: ")
-    monkeypatch.setattr(clean, "clean_recording", original)
     assert len(make(root, tmp_path / "store")) == 4
 
 
@@ -425,11 +387,84 @@ def test_eegmat_is_ingested_whole(eegmat_root, tmp_path):
     assert time.perf_counter() - started < 2
 
 
-def test_what_cannot_be_used_is_told_with_its_reason(root, tmp_path, caplog):
-    bids_file(root, ".edf", "2").write_bytes(b"")
-    for _ in range(2):  # a reason that is known from before, too
-        caplog.clear()
-        with caplog.at_level("INFO"):
-            make(root, tmp_path / "store", max_failed_share=0.3)
-        assert "1 cannot be used: sub-2_task-" in caplog.text
-        assert "empty file" in caplog.text
+INTERRUPTED = """
+import os, signal, sys
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.signals import build, journal
+add, added = journal.Journal.add, []
+def dies(self, row):
+    add(self, row)
+    added.append(row)
+    if len(added) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+journal.Journal.add = dies
+build.build_store(find_recordings(sys.argv[1]), sys.argv[2], n_jobs=0)
+"""
+
+
+def test_what_a_killed_build_has_cleaned_is_kept(root, tmp_path, cleaned):
+    store = tmp_path / "store"
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(root), str(store)], check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    [journal] = (store / "journal").glob("*.jsonl")
+    with journal.open("a") as file:
+        file.write('{"recording": "sub-4_ta')  # as far as a crash let it write
+    assert not (store / "cleaned.parquet").exists()
+    assert len(make(root, store)) == 4
+    assert cleaned == ["sub-4_task-rest"]
+    assert (store / "cleaned.parquet").is_file()
+    assert not list(store.glob("journal/*.jsonl"))
+
+
+def test_a_journal_that_another_build_writes_is_read_and_left(root, tmp_path, cleaned):
+    make(root, tmp_path / "store")
+    running, row = Journal(tmp_path / "store"), find_recordings(root).iloc[0].to_dict()
+    running.add({**describe_failure(row, "odd", "another content", "p"), "files": "[]"})
+    write(raw_array(noise(14, 2560, SFREQ, seed=9), SFREQ), bids_file(root, ".edf", "2"))
+    make(root, tmp_path / "store")
+    assert len(list((tmp_path / "store" / "journal").glob("*.jsonl"))) == 1
+    running.merge()
+    assert not list((tmp_path / "store" / "journal").glob("*.jsonl"))
+    known = Journal(tmp_path / "store").known("sub-1_task-rest", "p")
+    assert known["another content"]["reason"] == "odd"
+    assert len(make(root, tmp_path / "store")) == 4
+    assert cleaned[4:] == ["sub-2_task-rest"]
+
+
+def test_a_store_of_before_is_taken_over_with_a_line(root, tmp_path, cleaned, caplog):
+    """It had a JSON file for each recording, and one for the stamp of its files."""
+    bids_file(root, ".edf", "4").write_bytes(b"")
+    store = make(root, tmp_path / "store", max_failed_share=0.3)
+    old = store.path / "sources"
+    old.mkdir()
+    for row in pd.read_parquet(store.path / "cleaned.parquet").to_dict("records"):
+        files, channels = json.loads(row.pop("files")), row.pop("channels")
+        known = {"files": files, "content_hash": row["content_hash"]}
+        (old / f"{row['recording']}.json").write_text(json.dumps(known))
+        row |= {name: json.loads(row[name]) for name in ("positions", "bad", "quality")}
+        row |= {"channels": channels.split("\t"), "scales": row["scales"].tolist()}
+        row |= {"stretches": row["stretches"].reshape(-1, 3).tolist(), "bad_segments": []}
+        key = (row["recording"], row["content_hash"], row["cleaning_hash"])
+        signal_file(store.path, *key).with_suffix(".json").write_text(json.dumps(row))
+    (store.path / "cleaned.parquet").unlink()
+    (store.path / "signals" / "sub-9.json").write_text("{")
+    with caplog.at_level("INFO"):
+        again = make(root, tmp_path / "store", max_failed_share=0.3)
+    assert len(cleaned) == 4
+    assert "0 recordings cleaned, 3 unchanged, 1 cannot be used: sub-4" in caplog.text
+    assert "what was known of 4 recordings in a file each is in cleaned.parquet now" in caplog.text
+    pd.testing.assert_frame_equal(again.table, store.table)
+    np.testing.assert_array_equal(again.positions, store.positions)
+    assert not old.exists()
+    assert not list(store.path.glob("signals/*.json"))
+
+
+def test_a_damaged_table_is_named_and_nothing_is_cleaned(root, tmp_path, cleaned):
+    make(root, tmp_path / "store")
+    (tmp_path / "store" / "cleaned.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"cleaned.parquet: cannot be read .*; restore it, or rem"):
+        make(root, tmp_path / "store")
+    assert len(cleaned) == 4

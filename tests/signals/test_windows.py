@@ -13,8 +13,6 @@ from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.store_files import write_recording
-from hbn_foundation.signals.store_index import write_index
 from hbn_foundation.signals.windows import cut_windows, window_length
 
 NAMES = ("A", "B", "C")
@@ -39,24 +37,14 @@ def store(tmp_path_factory) -> SignalStore:
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory) -> SignalStore:
     """Three recordings of other channels in other orders."""
-    from hbn_foundation.recordings.cleaned import CleanedRecording
-
-    path = tmp_path_factory.mktemp("mixed")
-    place = dict(zip("ABC", np.eye(3), strict=True))
-    descriptions = []
-    for i, names in enumerate(["CAB", "BC", "A"]):
-        cleaned = CleanedRecording(
-            tuple(names),
-            np.array([place[name] for name in names]),
-            np.ones(len(names)),
-            Timeline.unbroken(300, 100.0),
-            {"C": "noisy"} if i == 1 else {},
-        )
-        row = {"recording": f"sub-{i}", "subject": str(i), "task": "rest"}
-        piece = signal(300, len(names), i)
-        descriptions.append(write_recording(path, row, cleaned, piece, str(i), "p"))
-    write_index(path, descriptions)
-    return SignalStore(path)
+    axes = dict(zip("ABC", np.eye(3), strict=True))
+    recordings = [
+        ({"recording": f"sub-{i}", "subject": str(i), "task": "rest", "names": tuple(names),
+          "positions": [axes[name] for name in names], "bad": {"C": "noisy"} if i == 1 else {}},
+         signal(300, len(names), i))
+        for i, names in enumerate(["CAB", "BC", "A"])
+    ]  # fmt: skip
+    return store_from_arrays(tmp_path_factory.mktemp("mixed"), recordings, NAMES, np.eye(3))
 
 
 @settings(max_examples=40, deadline=None)
@@ -215,47 +203,13 @@ def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed)
     assert again.mask([3]).all()
 
 
-def test_names_that_another_cap_has_elsewhere_are_other_channels(tmp_path, caplog):
-    from hbn_foundation.recordings.cleaned import CleanedRecording
-
-    timeline, descriptions = Timeline.unbroken(300, 100.0), []
-    places = np.random.default_rng(0).standard_normal((6, 3))
-    places /= np.linalg.norm(places, axis=1, keepdims=True)
-    caps = [places, places[[0, 2, 3, 4, 5, 1]]]
-    names = ("Cz", "1", "2", "3", "4", "5")
-    for i, cap in enumerate((0, 1, 0, 1)):
-        bad = {"5": "flat"} if i == 3 else {}
-        cleaned = CleanedRecording(names, caps[cap], np.ones(6), timeline, bad, {})
-        row = {"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest"}
-        piece = signal(300, 6, i)
-        descriptions.append(write_recording(tmp_path, row, cleaned, piece, str(i), "p"))
-    with caplog.at_level("INFO"):
-        write_index(tmp_path, descriptions)
-    assert "2 recordings have channels of the same names at other places" in caplog.text
-    store = SignalStore(tmp_path)
-    assert store.channel_names == (*names, *(f"{k}@cap2" for k in range(1, 6)))
-    for row, cap in enumerate((0, 1, 0, 1)):
-        found = store.positions[store.channel_index(row)]
-        np.testing.assert_allclose(found, caps[cap], atol=1e-6)
-    unusable = {store.channel_names[k] for k in np.flatnonzero(~store.usable(3))}
-    assert unusable == {"1", "2", "3", "4", "5", "5@cap2"}
-
-
-def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path, caplog):
-    from hbn_foundation.recordings.cleaned import CleanedRecording
-
-    timeline, descriptions = Timeline.unbroken(300, 100.0), []
-    for i, amplitude in enumerate((12.0, 2e7)):
-        positions = np.eye(3) if i == 0 else np.eye(3)[[1, 0, 2]]
-        quality = {"amplitude_uv": amplitude}
-        cleaned = CleanedRecording(NAMES, positions, np.ones(3), timeline, {}, quality)
-        row = {"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest"}
-        piece = signal(300, 3, i)
-        descriptions.append(write_recording(tmp_path, row, cleaned, piece, str(i), "p"))
-    with caplog.at_level("INFO"):
-        write_index(tmp_path, descriptions)
-    assert "2 channels lie at different places in different recordings (A, B)" in caplog.text
-    store = SignalStore(tmp_path)
+def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path):
+    recordings = [
+        ({"recording": f"sub-{i}_task-rest", "subject": "1", "quality": {"amplitude_uv": value}},
+         signal(300, 3, i))
+        for i, value in enumerate((12.0, 2e7))
+    ]  # fmt: skip
+    store = store_from_arrays(tmp_path, recordings, NAMES, np.eye(3))
     WindowReader(store, 100)
     with pytest.raises(
         UserError, match=r"volts: 1 of 2 recordings .*: sub-1_task-rest \(2e\+07 µV"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.clean_task import (
+    AGAIN,
+    SIGNALS,
     CleaningTask,
     clean_task,
-    done_before,
+    describe_failure,
     load_readers,
     seconds_allowed,
 )
-from hbn_foundation.signals.content import cleaning_hash
+from hbn_foundation.signals.content import cleaning_hash, stamp
+from hbn_foundation.signals.index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
+from hbn_foundation.signals.journal import JOURNALS, Journal
 from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
 from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.store import SignalStore
-from hbn_foundation.signals.store_files import FOLDERS, describe_failure
-from hbn_foundation.signals.store_index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
 
 REASONS_SHOWN = 3
 FAILED = "failed.csv"
@@ -80,32 +83,40 @@ def build_store(
     cleaning = cleaning or CleaningParams()
     path = Path(path)
     _check_writable(path)
+    journal = Journal(path)
     tally = _Tally(len(recordings), max_failed_share, path / FAILED)
     tasks = []
     for task in _tasks(recordings, path, cleaning):
-        description = done_before(task)
+        recording = str(task.row["recording"])
+        description = journal.find(recording, task.cleaning, stamp(task.row))
         if description is None:
-            tasks.append(task)
+            tasks.append(replace(task, known=journal.known(recording, task.cleaning)))
         else:
             tally.add(task.place, description)
-    n_known = len(recordings) - len(tasks)
+    n_unchanged = len(recordings) - len(tasks) - len(tally.failures)
     limits = Limits(
         lambda task: seconds_allowed(task.row, max_seconds), load_readers, max_memory_gb
     )
-    results = _results(tasks, n_jobs, limits)
-    for place, description in track(results, "cleaning recordings", total=len(tasks)):
-        tally.add(place, description)
-    index = path / INDEX
-    frame = tally.builder.frame()
-    metadata = {**tally.builder.metadata(), "scale": cleaning.scale}
-    write_index_file(index, frame, metadata)
+    results = run_parallel(clean_task, tasks, n_jobs, limits)
+    for task, result in track(results, "cleaning recordings", total=len(tasks)):
+        if isinstance(result, WorkerKilled):
+            tally.add(task.place, describe_failure(task.row, f"{result}{AGAIN}"))
+            continue
+        if result["files"]:
+            journal.add(result)
+        tally.add(task.place, result)
+    journal.merge()
+    frame = tally.index.frame()
+    metadata = {**tally.index.metadata(), "scale": cleaning.scale}
+    write_index_file(path / INDEX, frame, metadata)
     (path / FAILED).unlink(missing_ok=True)
+    n_failed = len(tally.failures)
     say(
-        f"{path}: {_recordings(len(tasks) - tally.n_failed_now)} cleaned, {n_known} known from "
-        f"before, {len(tally.failures)} cannot be used{tally.reasons()}"
+        f"{path}: {_recordings(len(recordings) - n_unchanged - n_failed)} cleaned, "
+        f"{n_unchanged:,} unchanged, {n_failed} cannot be used{tally.reasons()}"
     )
     _say_notes(frame)
-    return SignalStore.from_table(index, frame, metadata)
+    return SignalStore.from_table(path / INDEX, frame, metadata)
 
 
 def _say_notes(frame: pd.DataFrame) -> None:
@@ -128,7 +139,7 @@ def _recordings(n: int) -> str:
 
 def _check_writable(path: Path) -> None:
     """Try to write where the store writes, so that its faults are not the recordings'."""
-    for folder in (path, *(path / name for name in FOLDERS)):
+    for folder in (path, path / SIGNALS, path / JOURNALS):
         try:
             with full_disk_named(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -141,50 +152,47 @@ def _check_writable(path: Path) -> None:
             ) from error
 
 
-def _tasks(recordings: pd.DataFrame, path: Path, cleaning: CleaningParams) -> list[CleaningTask]:
+def _tasks(
+    recordings: pd.DataFrame, path: Path, cleaning: CleaningParams
+) -> Iterator[CleaningTask]:
     names = recordings["recording"]
     if names.duplicated().any():
         raise UserError(f"{path}: two recordings named {names[names.duplicated()].iat[0]!r}")
     key = cleaning_hash(cleaning)
     rows = recordings.astype(object).where(recordings.notna(), None).to_dict("records")
-    return [
-        CleaningTask(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
-        for place, row in enumerate(rows)
-    ]
+    for place, row in enumerate(rows):
+        yield CleaningTask(place, {str(k): v for k, v in row.items()}, str(path), cleaning, key)
 
 
 class _Tally:
     """The index so far, and whether too many recordings have failed."""
 
     def __init__(self, n_recordings: int, max_failed_share: float, failed_file: Path) -> None:
-        self.builder = IndexBuilder()
+        self.index = IndexBuilder()
         self.failures: list[str] = []
-        self.n_failed_now = 0
         self._n, self._share, self._failed_file = n_recordings, max_failed_share, failed_file
         self._n_seen = 0
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
         """Add a recording; UserError as soon as too many have failed."""
-        self.builder.add(place, description)
+        self.index.add(place, description)
         self._n_seen += 1
         if description["status"] == "ok":
             return
         self.failures.append(f"{description['recording']}: {description['reason']}")
-        self.n_failed_now += not description.get("known", False)
         n_failed = len(self.failures)
         if n_failed > self._share * self._n or n_failed == self._n:
             raise UserError(self._too_many())
 
     def _too_many(self) -> str:
-        """Keep the table of what failed; say how many of how many did, and where the table is."""
-        frame = self.builder.frame()
+        """Write the table of what failed; say how many of how many did, and where the table is."""
+        frame = self.index.frame()
         failed = frame.loc[frame["status"] == "failed", list(TEXT_COLUMNS)]
         with renamed_when_done(self._failed_file) as temporary:
             failed.to_csv(temporary, index=False)
         n_failed = len(failed)
-        if self._n_seen == self._n:
-            of = f"{self._n} recordings"
-        else:
+        of = f"{self._n} recordings"
+        if self._n_seen < self._n:
             of = f"the first {self._n_seen} recordings ({self._n} in all)"
         limit = f", more than max_failed_share = {self._share:g} allows"
         return (
@@ -193,18 +201,7 @@ class _Tally:
         )
 
     def reasons(self) -> str:
-        """Tell why the first ones cannot be used; nothing where all can."""
+        """Say why the first ones cannot be used; nothing where all can."""
         first = "; ".join(self.failures[:REASONS_SHOWN])
         more = "; …" if len(self.failures) > REASONS_SHOWN else ""
         return f": {first}{more}" if first else ""
-
-
-def _results(
-    tasks: list[CleaningTask], n_jobs: int, limits: Limits
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for task, result in run_parallel(clean_task, tasks, n_jobs, limits):
-        if isinstance(result, WorkerKilled):
-            reason = f"{result}; tried again in the next run"
-            yield task.place, describe_failure(task.row, reason, "", task.cleaning)
-        else:
-            yield task.place, result

@@ -1,59 +1,112 @@
 """Clean one recording into the store: the task that the builder gives to its workers.
 
-It imports no pandas and no more of MNE than it needs: a worker's start is to be short.
+Nothing here imports pandas, nor more of MNE than is needed: a worker is to start quickly.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import renamed_when_done
+from hbn_foundation.recordings.cleaned import CleanedRecording
 from hbn_foundation.recordings.params import CleaningParams
-from hbn_foundation.signals.content import content_hash, known_hash, note_hash, stamp
-from hbn_foundation.signals.store_files import (
-    FOLDERS,
-    describe,
-    describe_failure,
-    description_file,
-    read_description,
-    signal_file,
-    write_json,
-)
+from hbn_foundation.signals.content import content_hash, stamp
+
+FORMAT = 2
+"""Version of the store's files; a store of another version is made anew."""
+
+SIGNALS = "signals"
+"""Folder of the signals in the store."""
+
+AGAIN = "; tried again in the next run"
 
 
 @dataclass(frozen=True)
 class CleaningTask:
-    """One recording to clean, at its place in the index."""
+    """One recording to clean.
+
+    Attributes
+    ----------
+    place
+        Position of the recording in the index.
+    row
+        Row of `find_recordings`.
+    store
+        The store's folder.
+    params, cleaning
+        Parameters of the cleaning, and their hash.
+    known
+        Descriptions of the recording that the store has for this cleaning, by content hash.
+    """
 
     place: int
     row: dict[str, Any]
     store: str
     params: CleaningParams
     cleaning: str
+    known: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def done_before(task: CleaningTask) -> dict[str, Any] | None:
-    """Find the description of a recording cleaned before whose files have not changed since."""
-    recording = str(task.row["recording"])
-    content = known_hash(task.store, recording, stamp(task.row))
-    if content is None:
-        return None
-    description = _read(task, content)
-    return None if description is None else {**description, "known": True}
+def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
+    """Path of a recording's signal.
+
+    Its key is a hash of the input's content and of the cleaning: a run with other parameters or
+    newer files adds to the store and changes nothing that an earlier index refers to.
+    """
+    key = hashlib.blake2b(f"{content_hash} {cleaning_hash}".encode(), digest_size=6).hexdigest()
+    return Path(store, SIGNALS, f"{recording}-{key}.npy")
 
 
-def _read(task: CleaningTask, content: str) -> dict[str, Any] | None:
-    """Read the description of a recording cleaned before, if its signal is there as well."""
-    key = (task.store, str(task.row["recording"]), content, task.cleaning)
-    description = read_description(*key)
-    if description is None or (description["status"] == "ok" and not signal_file(*key).is_file()):
-        return None
-    return description
+def describe(
+    row: Mapping[str, Any], cleaned: CleanedRecording, content_hash: str, cleaning_hash: str
+) -> dict[str, Any]:
+    """Describe a clean recording by texts, numbers and lists of numbers."""
+    return {
+        **_description(row, content_hash, cleaning_hash),
+        "status": "ok",
+        "sfreq": float(cleaned.sfreq),
+        "n_samples": int(cleaned.n_samples),
+        "channels": "\t".join(cleaned.names),
+        "positions": json.dumps(np.asarray(cleaned.positions, float).round(6).tolist()),
+        "scales": np.asarray(cleaned.scales, np.float32).tolist(),
+        "bad": json.dumps(dict(cleaned.bad)),
+        "stretches": np.array(cleaned.timeline.stretches, float).ravel().tolist(),
+        "bad_segments": np.array(cleaned.timeline.bad, float).ravel().tolist(),
+        "quality": json.dumps({name: plain(value) for name, value in cleaned.quality.items()}),
+    }
+
+
+def describe_failure(
+    row: Mapping[str, Any], reason: str, content_hash: str = "", cleaning_hash: str = ""
+) -> dict[str, Any]:
+    """Describe a recording that cannot be used."""
+    return {**_description(row, content_hash, cleaning_hash), "reason": reason}
+
+
+def _description(row: Mapping[str, Any], content: str, cleaning: str) -> dict[str, Any]:
+    names = ("recording", "subject", "session", "task", "run", "path")
+    identity = {name: plain(row.get(name)) for name in names}
+    hashes = {"content_hash": content, "cleaning_hash": cleaning, "files": ""}
+    texts = {"channels": "", "positions": "[]", "bad": "{}", "quality": "{}"}
+    lists: dict[str, Any] = {"scales": [], "stretches": [], "bad_segments": []}
+    rest = {"status": "failed", "reason": "", "sfreq": None, "n_samples": 0, "format": FORMAT}
+    return {**identity, **hashes, **texts, **lists, **rest}
+
+
+def plain(value: Any) -> Any:
+    """Value as JSON has it: missing and non-finite values become null."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def seconds_allowed(row: Mapping[str, Any], least: float) -> float:
@@ -72,29 +125,31 @@ def load_readers() -> None:
 def clean_task(task: CleaningTask) -> dict[str, Any]:
     """Clean one recording; run in a worker.
 
+    Returns
+    -------
+    dict
+        Its description. `files` has the stamp of its files, where this result holds for as long
+        as they do not change.
+
     Raises
     ------
     UserError
-        The disk is full or the store cannot be written. Whatever else is wrong is taken for a
-        fault of the recording, and is in its description.
+        The disk is full or the store cannot be written. Anything else that is wrong is taken for
+        a fault of the recording, and is in its description.
     """
     from hbn_foundation.recordings.integrity import UnreadableRecording
 
-    recording = str(task.row["recording"])
     content = ""
     try:
         files = stamp(task.row)
         content = content_hash(task.row["bids_root"], files)
-        description = _read(task, content)
+        description = task.known.get(content)
         if description is None:
             try:
-                description = _clean_content(task, content)
+                description = _clean(task, content)
             except UnreadableRecording as error:
                 description = describe_failure(task.row, str(error), content, task.cleaning)
-            key = (task.store, recording, content, task.cleaning)
-            write_json(description_file(*key), description)
-        note_hash(task.store, recording, files, content)
-        return description
+        return {**description, "files": json.dumps(files)}
     except UserError:
         raise
     except MemoryError:
@@ -105,20 +160,18 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
                 f"store.path: {error.filename} cannot be written ({error.strerror})"
             ) from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return describe_failure(
-        task.row, f"{reason}; tried again in the next run", content, task.cleaning
-    )
+    return describe_failure(task.row, reason + AGAIN, content, task.cleaning)
 
 
 def _is_of_store(error: OSError, store: str) -> bool:
-    """Tell whether the file that could not be opened is one of the store's."""
+    """Tell whether the file that could not be opened is one of the store's signals."""
     if not isinstance(error.filename, str | bytes):
         return False
     file = Path(os.path.abspath(os.fsdecode(error.filename)))
-    return any(file.is_relative_to(os.path.abspath(Path(store, name))) for name in FOLDERS)
+    return file.is_relative_to(os.path.abspath(Path(store, SIGNALS)))
 
 
-def _clean_content(task: CleaningTask, content: str) -> dict[str, Any]:
+def _clean(task: CleaningTask, content: str) -> dict[str, Any]:
     from hbn_foundation.recordings.clean import clean_recording
 
     out = signal_file(task.store, str(task.row["recording"]), content, task.cleaning)

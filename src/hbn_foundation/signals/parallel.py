@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import itertools
 import os
 import pickle
 import signal
@@ -27,14 +28,16 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-SECONDS_BETWEEN_LOOKS = 2.0
-SECONDS_OF_WAITING = 0.5
+PARENT_POLL_SECONDS = 2.0
+WAIT_SECONDS = 0.5
 GRACE = 60.0
-"""Seconds beyond its limit after which a worker ends itself: its parent is gone, and the code that
-runs lets no thread look for it."""
+"""Seconds beyond its limit after which a worker ends itself: its parent has ended, and the code
+that runs holds the interpreter lock, so that no thread can notice."""
 
 OOM_SCORE = 500
 """Linux ends the processes with the highest score first when memory runs out: a worker."""
+
+READY, WORKING, DONE, FAILED, DIED, LATE = "ready", "working", "done", "failed", "died", "late"
 
 
 class WorkerKilled(Exception):  # noqa: N818 - says what happened
@@ -50,7 +53,7 @@ class Limits:
     seconds
         Seconds that a task may take, as a function of it; None is no limit.
     prepare
-        Called in each worker before its first task, whose seconds it takes none of: imports.
+        Called in each worker before its first task, whose time it does not count for: imports.
     memory_gb
         Memory of a worker in 10⁹ bytes; beyond it an allocation is a MemoryError. None is no
         limit, and so is any value where the system has no such limits (macOS, Windows).
@@ -67,14 +70,14 @@ def run_parallel(
     n_jobs: int,
     limits: Limits | None = None,
 ) -> Iterator[tuple[Task, Result | WorkerKilled]]:
-    """Yield each task with its result, as they are done.
+    """Yield each task with its result, in the order in which they are done.
 
     Parameters
     ----------
     function
         Of a module, so that workers can import it.
     tasks
-        What it is called with, one after another.
+        Arguments of the function, one after another.
     n_jobs
         Worker processes; −1 takes one for each core, 0 computes in this process, without limits.
     limits
@@ -95,102 +98,67 @@ def run_parallel(
                 result = function(task)
             yield task, result
         return
-    pool = _Pool(function, limits or Limits())
+    if n_jobs < 0:
+        from joblib import cpu_count
+
+        n_jobs = cpu_count()
+    workers: list[_Worker] = []
+
+    def start(task: Task) -> _Worker:
+        return _Worker(function, limits or Limits(), task)
+
+    def end_all() -> None:
+        while workers:
+            workers.pop().kill()
+
+    atexit.register(end_all)  # runs before the modules that it needs are unloaded
     try:
-        lost = yield from pool.run(iter(tasks), count_workers(n_jobs))
-        for task in [task for task, _ in lost]:
-            for _, why in (yield from pool.run(iter([task]), 1)):
-                yield task, WorkerKilled(why)
+        died = yield from _results(start, workers, tasks, n_jobs)
+        died = yield from _results(start, workers, [task for task, _ in died], 1)
+        yield from ((task, WorkerKilled(cause)) for task, cause in died)
     finally:
-        pool.close()
+        atexit.unregister(end_all)
+        end_all()
 
 
-def count_workers(n_jobs: int) -> int:
-    """Count of worker processes for `n_jobs`; below 0 the cores this process may use."""
-    if n_jobs >= 0:
-        return n_jobs
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class _Pool:
-    """Workers that are started when there are tasks for them."""
-
-    def __init__(self, function: Callable[[Any], Any], limits: Limits) -> None:
-        self.function, self.limits = function, limits
-        self.workers: list[_Worker] = []
-        atexit.register(self.close)  # before the modules that it needs are gone
-
-    def run(
-        self, tasks: Iterator[Any], n_workers: int
-    ) -> Generator[tuple[Any, Any], None, list[tuple[Any, str]]]:
-        """Yield results until the tasks are done; return those whose worker died, and of what."""
-        lost: list[tuple[Any, str]] = []
-        while True:
-            self._give(tasks, n_workers)
-            busy = {w.pipe: w for w in self.workers if w.busy}
-            if not busy:
-                return lost
-            answered = wait(list(busy), SECONDS_OF_WAITING)
-            for pipe, worker in busy.items():
-                worker.seconds_left -= worker.seconds_waited()
-                if pipe in answered:
-                    try:
-                        answer = worker.pipe.recv()
-                    except (EOFError, OSError):
-                        worker.process.join(SECONDS_OF_WAITING)  # for its own exit code
-                        self._end(worker)
-                        lost.append((worker.task, worker.cause()))
-                        continue
-                    if answer is None:
-                        worker.begin()
-                        continue
-                    worker.busy = False
-                    done, result = answer
-                    if not done:
-                        raise result
-                elif worker.seconds_left > 0:
-                    continue
-                else:
-                    result = WorkerKilled(f"ended because it took more than {worker.seconds:.0f} s")
-                    self._end(worker)
-                task = worker.task
-                self._give(tasks, n_workers)
-                yield task, result
-
-    def _give(self, tasks: Iterator[Any], n_workers: int) -> None:
-        """Give tasks to idle workers, starting them up to `n_workers`."""
-        idle = [worker for worker in self.workers if not worker.busy]
-        while idle or len(self.workers) < n_workers:
-            try:
-                task = next(tasks)
-            except StopIteration:
-                return
-            if not idle:
-                idle.append(_Worker(self.function, self.limits))
-                self.workers.append(idle[-1])
-            idle.pop().give(task)
-
-    def _end(self, worker: _Worker) -> None:
-        self.workers.remove(worker)
-        worker.kill()
-
-    def close(self) -> None:
-        """End all workers at once."""
-        atexit.unregister(self.close)
-        while self.workers:
-            self.workers.pop().kill()
+def _results(
+    start: Callable[[Any], _Worker], workers: list[_Worker], tasks: Iterable[Any], n_workers: int
+) -> Generator[tuple[Any, Any], None, list[tuple[Any, str]]]:
+    """Yield results until the tasks are done; return those whose worker died, with the cause."""
+    died: list[tuple[Any, str]] = []
+    tasks = iter(tasks)
+    workers += map(start, itertools.islice(tasks, n_workers))
+    while workers:
+        answered = wait([worker.pipe for worker in workers], WAIT_SECONDS)
+        for worker in list(workers):
+            task = worker.task
+            state, value = worker.look(worker.pipe in answered)
+            if state == WORKING:
+                continue
+            if state == FAILED:
+                raise value
+            following = list(itertools.islice(tasks, 1))
+            if following and state == DONE:
+                worker.give(following[0])
+            else:
+                workers.remove(worker)
+                worker.kill()
+                workers += map(start, following)
+            if state == DIED:
+                died.append((task, value))
+            else:
+                yield task, value
+    return died
 
 
 class _Worker:
-    """A worker process and the task it has."""
+    """A worker process and its task."""
 
-    def __init__(self, function: Callable[[Any], Any], limits: Limits) -> None:
+    def __init__(self, function: Callable[[Any], Any], limits: Limits, task: Any) -> None:
         from joblib.externals.loky.backend.context import get_context
 
-        self.limits, self.ready, self.busy = limits, False, False
         context = get_context("loky")
+        self.limits, self.ready = limits, False
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve,
@@ -201,24 +169,32 @@ class _Worker:
         with interrupts_held():
             self.process.start()
         theirs.close()
+        self.give(task)
 
     def give(self, task: Any) -> None:
-        self.task, self.busy = task, True
+        self.task, self.looked = task, time.monotonic()
         self.seconds = self.limits.seconds(task) if self.limits.seconds else float("inf")
-        self.seconds_left, self._looked = float("inf"), time.monotonic()
-        if self.ready:
-            self.begin()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is found dead
+        self.seconds_left = self.seconds if self.ready else float("inf")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `look` finds it dead
             self.pipe.send((task, self.seconds))
 
-    def seconds_waited(self) -> float:
-        """Seconds since the last look: not those for which all were stopped (Ctrl-Z, a laptop)."""
-        before, self._looked = self._looked, time.monotonic()
-        return min(self._looked - before, 2 * SECONDS_OF_WAITING)
-
-    def begin(self) -> None:
-        """Count the task's seconds from now."""
-        self.ready, self.seconds_left = True, self.seconds
+    def look(self, answered: bool) -> tuple[str, Any]:
+        """Return the state of the task, and its result, exception or cause of death."""
+        before, self.looked = self.looked, time.monotonic()
+        # time for which all processes were stopped (Ctrl-Z, a closed laptop) does not count
+        self.seconds_left -= min(self.looked - before, 2 * WAIT_SECONDS)
+        if not answered:
+            if self.seconds_left > 0:
+                return WORKING, None
+            return LATE, WorkerKilled(f"ended because it took more than {self.seconds:.0f} s")
+        try:
+            state, value = self.pipe.recv()
+        except (EOFError, OSError):
+            return DIED, self._cause()
+        if state == READY:
+            self.ready, self.seconds_left = True, self.seconds
+            return WORKING, None
+        return state, value
 
     def kill(self) -> None:
         from joblib.externals.loky.backend.utils import kill_process_tree
@@ -226,24 +202,24 @@ class _Worker:
         kill_process_tree(self.process)
         self.pipe.close()
 
-    def cause(self) -> str:
-        """Say what a worker died of; to be asked when it is ended."""
+    def _cause(self) -> str:
+        self.process.join(WAIT_SECONDS)  # until its exit code is there
         code = self.process.exitcode
         if code == -signal.SIGKILL:
-            return "its worker process was killed, probably for want of memory"
+            return "its worker process was killed, probably for lack of memory"
         how = f"by {signal.Signals(-code).name}" if code and code < 0 else f"with code {code}"
         return f"its worker process ended {how}"
 
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Let a process that is started in this block not get Ctrl-C, which is its parent's."""
+    """Start processes in this block that do not receive Ctrl-C, which is meant for the parent."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # where it is started later, that ends the block
+    resource_tracker.ensure_running()  # started inside the block, it would reset the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -258,27 +234,36 @@ def _serve(
     parent: int,
     memory_gb: float | None,
 ) -> None:
-    """Send None when ready, then answer tasks: with (True, result) or (False, exception)."""
-    _end_with(parent)
+    """Answer tasks until the pipe is closed; run in the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    draw_nothing()  # the terminal is the parent's
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _limit_memory(memory_gb)
     if prepare is not None:
         prepare()
-    pipe.send(None)
+    pipe.send((READY, None))
     with open(os.devnull, "w") as nowhere:
         while True:
             try:
                 task, seconds = pipe.recv()
             except (EOFError, OSError):
                 return
-            if seconds < threading.TIMEOUT_MAX:  # the parent ends it before, if there is one
+            if seconds < threading.TIMEOUT_MAX:
                 faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=nowhere)
             try:
-                answer = True, function(task)
+                answer: tuple[str, Any] = DONE, function(task)
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                answer = False, _picklable(error)
+                answer = FAILED, _picklable(error)
             faulthandler.cancel_dump_traceback_later()
             pipe.send(answer)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, which a killed parent cannot announce."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_SECONDS)
+    os._exit(1)
 
 
 def _picklable(error: Exception) -> Exception:
@@ -290,7 +275,7 @@ def _picklable(error: Exception) -> Exception:
 
 
 def _limit_memory(memory_gb: float | None) -> None:
-    """Bound the memory, and be the first to end where there is none left."""
+    """Bound the memory of this process, and let the system end it first when memory runs out."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE))
     if memory_gb is None:
@@ -300,19 +285,3 @@ def _limit_memory(memory_gb: float | None) -> None:
 
         n_bytes = int(memory_gb * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, n_bytes))
-
-
-def _end_with(parent: int) -> None:
-    """End this worker when the process that started it is gone: a killed one cannot say so.
-
-    The terminal is that one's, too.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    draw_nothing()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

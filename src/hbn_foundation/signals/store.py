@@ -1,8 +1,12 @@
 """The signal store: one clean memory-mapped signal per recording, and a table of them all.
 
+``signals/<recording>-<key>.npy``  the signal, time-major float16 (T, C)
+``index.parquet``                  the recordings selected last (`index.py`)
+``cleaned.parquet``, ``journal/``  all that have been cleaned (`journal.py`)
+
+Every file but a journal is written to a temporary name in the same folder and renamed.
 A store is read through `SignalStore`; `build.py` makes one from BIDS recordings,
-`store_files.py` and `store_index.py` say how it lies on disk.
-`store_from_arrays` makes a small one from memory.
+`store_from_arrays` a small one from memory.
 """
 
 from __future__ import annotations
@@ -19,14 +23,15 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.cleaned import CleanedRecording
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.store_files import FORMAT, signal_file, write_recording
-from hbn_foundation.signals.store_index import (
+from hbn_foundation.signals.clean_task import FORMAT, describe, signal_file
+from hbn_foundation.signals.index import (
     HIDDEN_COLUMNS,
     INDEX,
+    IndexBuilder,
     read_index_file,
-    write_index,
     write_index_file,
 )
 
@@ -93,7 +98,7 @@ class SignalStore:
         """Write this selection of the store's recordings to another place.
 
         The signals stay where they are; the index refers to them by a relative path. What it
-        refers to is not changed by later builds of the store (see `store_files.py`).
+        refers to is not changed by later builds of the store.
         """
         folder = Path(index).absolute().parent
         there = os.path.relpath(self.path.absolute(), folder)
@@ -255,24 +260,29 @@ def store_from_arrays(
         The store's folder.
     recordings
         Pairs of a row (``recording`` and ``subject``, if wanted ``session``, ``task``, ``run``,
-        ``bad``: channel names with their reasons, and ``timeline``) and a signal (T, C) in
-        stored units.
+        ``bad``: channel names with their reasons, ``quality``, ``timeline``, and ``names`` and
+        ``positions`` that are its own) and a signal (T, C) in stored units.
     names, positions
-        The C channels and their (C, 3) unit vectors, the same for all.
+        The C channels and their (C, 3) unit vectors.
     sfreq
         Sampling rate in Hz.
     """
-    descriptions = []
-    for row, signal in recordings:
+    index = IndexBuilder()
+    for place, (row, signal) in enumerate(recordings):
+        own = tuple(row.get("names", names))
         cleaned = CleanedRecording(
-            names=tuple(names),
-            positions=np.asarray(positions),
-            scales=np.full(len(names), 1e-5),
+            names=own,
+            positions=np.asarray(row.get("positions", positions)),
+            scales=np.full(len(own), 1e-5),
             timeline=row.get("timeline") or Timeline.unbroken(len(signal), sfreq),
             bad=row.get("bad", {}),
+            quality=row.get("quality", {}),
         )
         stored = np.ascontiguousarray(signal, dtype=np.float16)
         content = hashlib.blake2b(stored.tobytes(), digest_size=16).hexdigest()
-        descriptions.append(write_recording(path, row, cleaned, stored, content, "arrays"))
-    write_index(path, descriptions)
+        file = signal_file(path, str(row["recording"]), content, "arrays")
+        with renamed_when_done(file, stored.nbytes) as temporary, temporary.open("wb") as opened:
+            np.save(opened, stored)
+        index.add(place, describe(row, cleaned, content, "arrays"))
+    write_index_file(Path(path) / INDEX, index.frame(), index.metadata())
     return SignalStore(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.quality import REFERENCE
-from hbn_foundation.signals.store_files import FORMAT
+from hbn_foundation.signals.clean_task import FORMAT
 
 INDEX = "index.parquet"
 METADATA_KEY = b"hbn_foundation"
@@ -30,7 +30,6 @@ TABLE_COLUMNS = (
     *("content_hash", "cleaning_hash"),
 )
 """Columns that every table has; the measures of the quality follow."""
-
 
 LEAST_AGREEMENT = 0.95
 """Length of the mean of a channel's directions, below which that is told, and cosine between the
@@ -50,34 +49,14 @@ class IndexBuilder:
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, Any]] = {}
-        self._layouts: dict[tuple[str, bytes], list[int]] = {}
-        self._rates: set[float] = set()
+        self._layouts: dict[tuple[str, str], list[int]] = {}
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
-        """Add a recording's description (see `store_files.describe`) at a place of the index."""
+        """Add a recording's description (see `clean_task.describe`) at a place of the index."""
         self._rows[place] = _row(description)
-        if description["status"] != "ok":
-            return
-        self._rates.add(float(description["sfreq"]))
-        positions = np.asarray(description["positions"], np.float64)
-        key = (self._rows[place]["channels"], positions.tobytes())
-        self._layouts.setdefault(key, []).append(place)
-
-    def _caps(self) -> Iterator[tuple[list[str], list[str], np.ndarray, list[int]]]:
-        """Yield given and stored names, directions (C, 3) and places of each layout, by place."""
-        caps: list[dict[str, np.ndarray]] = []
-        plain: dict[str, np.ndarray] = {}
-        stored: dict[tuple[int, str], str] = {}
-        for (joined, buffer), places in sorted(self._layouts.items(), key=lambda x: min(x[1])):
-            names, unit = joined.split("\t"), np.frombuffer(buffer).reshape(-1, 3)
-            cap = next((k for k, cap in enumerate(caps) if _agree(cap, names, unit)), len(caps))
-            caps += [{}] * (cap == len(caps))
-            for name, direction in zip(names, unit, strict=True):
-                if name not in caps[cap]:
-                    own = plain.setdefault(name, direction) @ direction >= LEAST_AGREEMENT
-                    stored[cap, name] = name if own or not cap else f"{name}@cap{cap + 1}"
-                    caps[cap][name] = direction
-            yield names, [stored[cap, name] for name in names], unit, places
+        if description["status"] == "ok":
+            key = (description["channels"], description["positions"])
+            self._layouts.setdefault(key, []).append(place)
 
     def frame(self) -> pd.DataFrame:
         """Return the index's rows, in order of their places."""
@@ -96,41 +75,64 @@ class IndexBuilder:
         return frame[[*TABLE_COLUMNS, *measures, *HIDDEN_COLUMNS]]
 
     def metadata(self) -> dict[str, Any]:
-        """Return what holds for all recordings: format, sampling rate, layout, place."""
-        if len(self._rates) > 1:
-            rates = ", ".join(f"{rate:g}" for rate in sorted(self._rates))
-            raise UserError(f"recordings at {rates} Hz in one signal store, expected one rate")
+        """Return what holds for all recordings: format, sampling rate, layout, place.
+
+        Raises
+        ------
+        UserError
+            The recordings have different sampling rates.
+        """
+        used = [place for places in self._layouts.values() for place in places]
+        rates = sorted({float(self._rows[place]["sfreq"]) for place in used})
+        if len(rates) > 1:
+            found = ", ".join(f"{rate:g}" for rate in rates)
+            raise UserError(f"recordings at {found} Hz in one signal store, expected one rate")
+        return {
+            "format": FORMAT,
+            "sfreq": rates[0] if rates else None,
+            "layout": self._layout(),
+            "store": ".",
+        }
+
+    def _caps(self) -> Iterator[tuple[list[str], list[str], np.ndarray, list[int]]]:
+        """Yield given and stored names, directions (C, 3) and places of each layout, by place."""
+        caps: list[dict[str, np.ndarray]] = []
+        plain: dict[str, np.ndarray] = {}
+        stored: dict[tuple[int, str], str] = {}
+        for (joined, positions), places in sorted(self._layouts.items(), key=lambda x: min(x[1])):
+            names, unit = joined.split("\t"), np.array(json.loads(positions), float).reshape(-1, 3)
+            cap = next((k for k, cap in enumerate(caps) if _agree(cap, names, unit)), len(caps))
+            caps += [{}] * (cap == len(caps))
+            for name, direction in zip(names, unit, strict=True):
+                if name not in caps[cap]:
+                    own = plain.setdefault(name, direction) @ direction >= LEAST_AGREEMENT
+                    stored[cap, name] = name if own or not cap else f"{name}@cap{cap + 1}"
+                    caps[cap][name] = direction
+            yield names, [stored[cap, name] for name in names], unit, places
+
+    def _layout(self) -> dict[str, list[float]]:
+        """Return the direction of each channel; say which are taken apart, and which averaged."""
         sums: dict[str, np.ndarray] = {}
         counts: Counter[str] = Counter()
         fullest: list[str] = []
-        renamed: list[int] = []
+        n_renamed = 0
         for names, own, unit, places in self._caps():
             fullest = max(fullest, own, key=len)
-            renamed += places if names != own else []
+            n_renamed += len(places) * (names != own)
             for name, direction in zip(own, unit, strict=True):
                 sums[name] = sums.get(name, 0.0) + len(places) * direction
                 counts[name] += len(places)
-        order = [*fullest, *(name for name in sums if name not in set(fullest))]
-        lengths = {n: float(np.linalg.norm(sums[n])) for n in order}
-        if renamed:
-            caps = [n for n in order if "@cap" in n]
-            say(
-                f"{len(renamed)} recordings have channels of the same names at other places, which "
-                f"are kept apart: {first_few(caps)}"
-            )
-        apart = [n for n in order if lengths[n] < LEAST_AGREEMENT * counts[n]]
+        order = list(dict.fromkeys([*fullest, *sums]))
+        lengths = {name: float(np.linalg.norm(sums[name])) for name in order}
+        if n_renamed:
+            renamed = first_few(name for name in order if "@cap" in name)
+            say(f"{n_renamed} recordings have channels of the same names at other places, which "
+                f"are kept apart: {renamed}")  # fmt: skip
+        apart = [name for name in order if lengths[name] < LEAST_AGREEMENT * counts[name]]
         if apart:
-            say(
-                f"{len(apart)} channels lie at different places in different recordings "
-                f"({first_few(apart)}): the mean is taken"
-            )
-        layout = {n: (sums[n] / max(lengths[n], 1e-12)).tolist() for n in order}
-        return {
-            "format": FORMAT,
-            "sfreq": next(iter(self._rates), None),
-            "layout": layout,
-            "store": ".",
-        }
+            say(f"{len(apart)} channels lie at different places in different recordings "
+                f"({first_few(apart)}): the mean is taken")  # fmt: skip
+        return {name: (sums[name] / max(lengths[name], 1e-12)).tolist() for name in order}
 
 
 def _agree(cap: Mapping[str, np.ndarray], names: list[str], unit: np.ndarray) -> bool:
@@ -144,36 +146,28 @@ def _agree(cap: Mapping[str, np.ndarray], names: list[str], unit: np.ndarray) ->
 
 
 def _row(description: Mapping[str, Any]) -> dict[str, Any]:
-    bad = description.get("bad", {})
-    n_samples, sfreq = description.get("n_samples", 0), description.get("sfreq", np.nan)
-    channels = description.get("channels", [])
+    bad: dict[str, str] = json.loads(description["bad"])
     worse = {name: why for name, why in bad.items() if why != REFERENCE}
+    channels, n_samples = description["channels"], description["n_samples"]
+    sfreq = description["sfreq"] if description["status"] == "ok" else np.nan
     return {
-        **{name: description.get(name) for name in TEXT_COLUMNS},
-        "n_channels": len(channels),
+        **{name: description[name] for name in TEXT_COLUMNS},
+        "n_channels": len(channels.split("\t")) if channels else 0,
         "n_samples": n_samples,
         "sfreq": sfreq,
-        "duration": n_samples / sfreq if description["status"] == "ok" else np.nan,
+        "duration": n_samples / sfreq,
         "n_bad": len(worse),
         "bad_channels": ", ".join(f"{name} ({why})" for name, why in worse.items()),
         "reference": ", ".join(name for name in bad if name not in worse),
         "content_hash": description["content_hash"],
         "cleaning_hash": description["cleaning_hash"],
-        **description["quality"],
-        "channels": "\t".join(channels),
-        "scales": np.asarray(description.get("scales", []), np.float32),
+        **json.loads(description["quality"]),
+        "channels": channels,
+        "scales": np.asarray(description["scales"], np.float32),
         "bad": "\t".join(bad),
-        "stretches": np.asarray(description.get("stretches", []), float).ravel(),
-        "bad_segments": np.asarray(description.get("bad_segments", []), float).ravel(),
+        "stretches": np.asarray(description["stretches"], float),
+        "bad_segments": np.asarray(description["bad_segments"], float),
     }
-
-
-def write_index(store: str | Path, descriptions: Iterable[Mapping[str, Any]]) -> None:
-    """Write a store's index for these recordings, in this order."""
-    builder = IndexBuilder()
-    for place, description in enumerate(descriptions):
-        builder.add(place, description)
-    write_index_file(Path(store) / INDEX, builder.frame(), builder.metadata())
 
 
 def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:

@@ -1,0 +1,179 @@
+"""The memory of a signal store: which recordings have been cleaned, and what is known of each.
+
+``cleaned.parquet``   one row per recording, content and cleaning
+``journal/*.jsonl``   what builds have cleaned since that table was written, one line each
+
+Each build appends to a journal of its own and merges it into the table at its end. What a killed
+build has cleaned is in its journal, which the next build reads and merges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.files import full_disk_named, renamed_when_done
+from hbn_foundation.progress import say
+from hbn_foundation.signals.clean_task import FORMAT, SIGNALS, describe_failure, signal_file
+from hbn_foundation.signals.content import Stamp
+
+TABLE = "cleaned.parquet"
+JOURNALS = "journal"
+OLD_STAMPS = "sources"
+"""Folder of stores of earlier versions, with a JSON file per recording there and in `SIGNALS`."""
+
+Row = dict[str, Any]
+
+
+class Journal:
+    """Descriptions of the recordings that a store has cleaned.
+
+    Parameters
+    ----------
+    store
+        The store's folder.
+
+    Raises
+    ------
+    UserError
+        The table cannot be read.
+    """
+
+    def __init__(self, store: str | Path) -> None:
+        self.store = Path(store)
+        self._folder = self.store / JOURNALS
+        self._file = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self._lock = _lock(self._file)
+        self._rows: dict[tuple[str, str], dict[str, Row]] = {}
+        self._old = list(_old_rows(self.store))
+        self._put(self._old)
+        self._read(self._folder.glob("*.jsonl"))
+
+    def known(self, recording: str, cleaning: str) -> dict[str, Row]:
+        """Descriptions of a recording by content hash, those whose signal is there."""
+        return {
+            content: row
+            for content, row in self._rows.get((recording, cleaning), {}).items()
+            if row["status"] != "ok"
+            or signal_file(self.store, recording, content, cleaning).is_file()
+        }
+
+    def find(self, recording: str, cleaning: str, files: Stamp) -> Row | None:
+        """Find the description of a recording whose files have not changed since it was made."""
+        stamp = json.dumps(files)
+        rows = self.known(recording, cleaning).values()
+        return next((row for row in rows if row["files"] == stamp), None)
+
+    def add(self, row: Row) -> None:
+        """Append a description to the journal of this build.
+
+        Raises
+        ------
+        UserError
+            The disk is full.
+        """
+        line = json.dumps(row, allow_nan=False, default=lambda array: array.tolist()) + "\n"
+        if not self._lock.is_locked:
+            self._lock.acquire()
+        with full_disk_named(self._file, len(line)), self._file.open("a", encoding="utf-8") as file:
+            file.write(line)
+        self._put([row])
+
+    def merge(self) -> None:
+        """Write the journals into the table, but for those of other builds that still run."""
+        with FileLock(self._folder / "merge.lock"):
+            ended = list(self._ended())
+            if not ended and not self._old:
+                return
+            self._read(ended)  # and the table, which another build may have written
+            rows = [row for by_content in self._rows.values() for row in by_content.values()]
+            with renamed_when_done(self.store / TABLE) as temporary:
+                pd.DataFrame(rows).to_parquet(temporary, index=False, compression="zstd")
+            self._lock.release(force=True)
+            for file in ended:
+                file.unlink()
+                file.with_suffix(".lock").unlink(missing_ok=True)
+            if self._old:
+                say(f"{self.store}: what was known of {len(self._old):,} recordings in a file each "
+                    f"is in {TABLE} now")  # fmt: skip
+                _remove_old(self.store)
+                self._old = []
+
+    def _ended(self) -> Iterator[Path]:
+        """Yield the journals that nobody else holds the lock of."""
+        for file in self._folder.glob("*.jsonl"):
+            lock = self._lock if file == self._file else _lock(file)
+            with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+                yield file
+
+    def _read(self, journals: Iterable[Path]) -> None:
+        table = self.store / TABLE
+        if table.is_file():
+            try:
+                frame = pd.read_parquet(table)
+            except (OSError, ValueError) as error:
+                raise UserError(
+                    f"{table}: cannot be read ({type(error).__name__}); restore it, or remove it "
+                    "to clean all recordings again"
+                ) from error
+            self._put(frame.astype(object).where(frame.notna(), None).to_dict("records"))
+        for file in journals:
+            self._put(filter(None, map(_parsed, file.read_bytes().splitlines())))
+
+    def _put(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            if row["format"] == FORMAT:
+                of_cleaning = self._rows.setdefault((row["recording"], row["cleaning_hash"]), {})
+                of_cleaning[row["content_hash"]] = row
+
+
+def _lock(journal: Path) -> FileLock:
+    """Lock that a build holds while it appends to a journal."""
+    return FileLock(journal.with_suffix(".lock"))
+
+
+def _parsed(text: bytes) -> Row | None:
+    """Content of a JSON object, None where it is damaged: the last line of a killed build."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _old_rows(store: Path) -> Iterator[Row]:
+    """Yield what a store of an earlier version has in a JSON file per recording."""
+    for file in (store / SIGNALS).glob("*.json"):
+        old = _parsed(file.read_bytes())
+        if not old or old.get("format") != FORMAT:
+            continue
+        row = describe_failure(old, old["reason"], old["content_hash"], old["cleaning_hash"])
+        row |= {"status": old["status"], "quality": json.dumps(old["quality"])}
+        note = store / OLD_STAMPS / f"{old['recording']}.json"
+        seen = _parsed(note.read_bytes() if note.is_file() else b"") or {}
+        if seen.get("content_hash") == old["content_hash"]:
+            row["files"] = json.dumps(seen["files"])
+        if old["status"] == "ok":
+            row |= {name: old[name] for name in ("sfreq", "n_samples", "scales")}
+            row |= {name: json.dumps(old[name]) for name in ("positions", "bad")}
+            row |= {
+                name: [number for part in old[name] for number in part]
+                for name in ("stretches", "bad_segments")
+            }
+            row["channels"] = "\t".join(old["channels"])
+        yield row
+
+
+def _remove_old(store: Path) -> None:
+    for file in (store / SIGNALS).glob("*.json"):
+        file.unlink()
+    shutil.rmtree(store / OLD_STAMPS, ignore_errors=True)
