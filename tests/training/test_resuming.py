@@ -31,6 +31,7 @@ from hbn_foundation.training.supervision.run_folder import (
     STATE,
     WEIGHTS,
     RunFolder,
+    epochs_in,
 )
 
 TRAINER = {**SHORT, "epochs": 3, "keep_last": 2}
@@ -145,7 +146,7 @@ def test_the_sections_are_told(whole):
 
 
 def test_only_so_many_epochs_are_kept(whole):
-    assert [path.name for path in RunFolder(whole[3], {}).epochs()] == ["epoch-002", "epoch-003"]
+    assert [path.name for path in epochs_in(whole[3])] == ["epoch-002", "epoch-003"]
 
 
 def test_dead_after_the_last_checkpoint_it_only_reports(train, whole, tmp_path):
@@ -273,7 +274,7 @@ def test_a_lost_best_is_replaced_by_the_best_that_is_left(train, tmp_path):
     """Its epoch is not kept either: the newest whole epoch takes its place until a better one."""
     trainer = {**STANDING_STILL, "early_stopping_patience": 3}
     train(tmp_path / "run", trainer=trainer)
-    assert [path.name for path in RunFolder(tmp_path / "run", {}).epochs()] == [
+    assert [path.name for path in epochs_in(tmp_path / "run")] == [
         "epoch-003", "epoch-004"
     ]  # fmt: skip
     shutil.rmtree(tmp_path / "run" / BEST)

@@ -20,9 +20,9 @@ from hbn_foundation.labels.checks import check_disjoint
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.disk import check_space
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.supervision.run_folder import check_space
 
 if TYPE_CHECKING:
     from torch import nn

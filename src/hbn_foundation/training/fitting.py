@@ -18,12 +18,17 @@ from hbn_foundation.files import OLD
 from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
-from hbn_foundation.training.disk import check_space
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.supervision.display import Display
 from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT, Link
-from hbn_foundation.training.supervision.run_folder import BEST, HISTORY, LAST, epochs_in
+from hbn_foundation.training.supervision.run_folder import (
+    BEST,
+    HISTORY,
+    LAST,
+    check_space,
+    epochs_in,
+)
 
 if TYPE_CHECKING:
     import lightning

@@ -6,7 +6,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,11 @@ from hbn_foundation.training.supervision.run_folder import (
     METADATA,
     OWN_DIGEST,
     RUN,
+    SPARE,
     STATE,
     WEIGHTS,
     RunFolder,
+    check_space,
     damage,
     first_difference,
     in_use,
@@ -64,34 +68,25 @@ def lines(caplog):
     return lambda: caplog.messages
 
 
-def test_nothing_saved_is_a_beginning(run):
-    assert run.newest() == (None, 0)
-    assert read_incidents(run.path) == []
-
-
 def test_a_run_that_was_not_closed_was_killed(run):
     """The lock of a killed process is free, and its number is still there."""
-    Heartbeat(run.path).beat("step", device="cuda", epoch=3, step=25)
-    (run.path / LOCK).write_text("4711")
+    (run.path / LOCK).write_text("4710")
     run._lock.close()
     RunFolder(run.path, IDENTITY).close()
-    (incident,) = read_incidents(run.path)
+    assert [incident.device for incident in read_incidents(run.path)] == [""]  # no beat yet
+    Heartbeat(run.path).beat("step", device="cuda", epoch=3, step=25)
+    (run.path / LOCK).write_text("4711")
+    RunFolder(run.path, IDENTITY).close()
+    _, incident = read_incidents(run.path)
     assert (incident.kind, incident.device, incident.section) == ("killed", "cuda", "step")
     assert (incident.epoch, incident.step) == (3, 25)
     assert "process 4711" in incident.what
     RunFolder(run.path, IDENTITY).close()  # the one before was closed
-    assert len(read_incidents(run.path)) == 1
-
-
-def test_killed_before_its_first_beat(run):
-    (run.path / LOCK).write_text("4711")
-    run._lock.close()
-    again = RunFolder(run.path, IDENTITY)
-    assert [incident.device for incident in read_incidents(run.path)] == [""]
-    again.close()
+    assert len(read_incidents(run.path)) == 2
 
 
 def test_the_newest_is_by_number(run):
+    assert run.newest() == (None, 0)
     for number in (0, 998, 999, 1000):
         save(run.path / f"epoch-{number + 1:03d}", b"abc")
     assert run.newest() == (run.path / "epoch-1001", 1001)
@@ -123,13 +118,6 @@ def test_a_bit_turned_anywhere_is_seen(tmp_path_factory, name, data):
     assert damage(folder) == f"{name} is damaged, its digest differs"
 
 
-def test_altered_metadata_are_damage(run):
-    save(run.path / "epoch-001", b"a", flag=True)
-    text = (run.path / "epoch-001" / METADATA).read_text()
-    (run.path / "epoch-001" / METADATA).write_text(text.replace("true", "false"))
-    assert damage(run.path / "epoch-001") == "metadata.json is damaged"
-
-
 @pytest.mark.parametrize("name", [WEIGHTS, STATE, METADATA])
 def test_a_missing_file_is_named(run, name, lines):
     save(run.path / "epoch-001", b"abc")
@@ -141,10 +129,12 @@ def test_a_missing_file_is_named(run, name, lines):
     assert incident.action == "put aside as epoch-001.damaged, the one before is used"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff", "altered"])
 def test_metadata_of_another_form_are_damage(run, content):
-    save(run.path / "epoch-001", b"abc")
-    (run.path / "epoch-001" / METADATA).write_text(content)
+    save(run.path / "epoch-001", b"abc", flag=True)
+    path = run.path / "epoch-001" / METADATA
+    path.write_text(path.read_text().replace("true", "false") if content == "altered" else content)
+    assert damage(run.path / "epoch-001") == "metadata.json is damaged"
     assert run.newest() == (None, 0)
 
 
@@ -200,11 +190,14 @@ def test_auto_goes_on_with_the_same_and_says_so(run, lines):
     [
         (OTHER, "encoder.hidden_dim is 32 there and 64 here"),
         ({**IDENTITY, "data": {"signals": "b2"}}, "data.signals is a1 there and b2 here"),
+        (IDENTITY, "its run.json is damaged"),
     ],
 )
 def test_what_differs_is_named(run, lines, identity, difference):
     save(run.path / "epoch-001", b"abc")
     run.close()
+    if "damaged" in difference:
+        (run.path / RUN).write_text("{")
     other = open_run(run.path.parent, "two", identity, "auto")
     assert other.path.name == "two"
     other.close()
@@ -213,18 +206,14 @@ def test_what_differs_is_named(run, lines, identity, difference):
         open_run(run.path.parent, "three", identity, "one")
 
 
-def test_false_begins_anew(run):
-    run.close()
-    other = open_run(run.path.parent, "two", IDENTITY, False)
-    assert other.path.name == "two"
-    other.close()
-
-
-def test_a_run_by_its_name(run):
+def test_a_run_by_its_name_or_anew(run):
     run.close()
     open_run(run.path.parent, "two", IDENTITY, "one").close()
     with pytest.raises(UserError, match=r"no run ten in .*; unfinished there: one"):
         open_run(run.path.parent, "two", IDENTITY, "ten")
+    other = open_run(run.path.parent, "two", IDENTITY, False)
+    assert other.path.name == "two"
+    other.close()
 
 
 def test_a_run_that_is_done_is_not_resumed(run):
@@ -238,16 +227,6 @@ def test_a_run_that_is_done_is_not_resumed(run):
         open_run(run.path.parent, "two", IDENTITY, "one")
     other = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert other.path.name == "two"
-    other.close()
-
-
-def test_a_record_that_cannot_be_read_is_another_run(run, lines):
-    save(run.path / "epoch-001", b"abc")
-    run.close()
-    (run.path / RUN).write_text("{")
-    other = open_run(run.path.parent, "two", IDENTITY, "auto")
-    assert other.path.name == "two"
-    assert f"{RUN} is damaged" in lines()[-1]
     other.close()
 
 
@@ -315,3 +294,20 @@ def test_identities_are_the_same_only_where_all_is(a, b):
 def test_a_folder_that_cannot_be_written_is_told_in_a_line():
     with pytest.raises(UserError, match=r"cannot be written \(.*\); set trainer.work_dir"):
         RunFolder(Path("/proc/nowhere/run"), IDENTITY)
+
+
+@pytest.mark.parametrize(("there", "counted"), [("epoch-001", 3000), ("epoch-001.damaged", 0)])
+def test_room_for_the_checkpoints_is_asked_for(tmp_path, monkeypatch, there, counted):
+    """What is there already need not fit again, unless it is put aside."""
+    usage = namedtuple("usage", "total used free")
+    (tmp_path / there).mkdir()
+    (tmp_path / there / "weights").write_bytes(b"0" * 3000)
+    for missing in (0, 1):
+        free = 4 * 3000 + 4 * 1000 + SPARE - counted - missing
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(10**15, 0, free))
+        if not missing:
+            check_space(tmp_path, 1000, 3000, keep_last=3)
+    with pytest.raises(UserError, match=r"MB are free and the checkpoints need \d+ MB") as caught:
+        check_space(tmp_path, 1000, 3000, keep_last=3)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)

@@ -5,6 +5,7 @@ Reads and checks files only; imports no torch.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ OWN_DIGEST = "metadata_sha256"
 MOMENT = 0.5  # seconds: one that only asks whether a folder is in use holds it far shorter
 ASIDE = ".damaged"
 EPOCH = re.compile(r"epoch-\d{3,}")
+SPARE = 64 * 1024**2  # bytes for logs, and whatever else writes to the disk
 
 
 class RunFolder:
@@ -61,10 +63,12 @@ class RunFolder:
                 "that can"
             ) from None
         self.path = path
+        self._opened = time.monotonic()
         if not try_lock(self._lock, patience=MOMENT):
             self._lock.close()
+            holder = (path / LOCK).read_text().strip() or "unknown"
             raise UserError(
-                f"{path}: this training is running already (process {_holder(path)}); wait for "
+                f"{path}: this training is running already (process {holder}); wait for "
                 "it, or set trainer.resume: false to train another one beside it"
             )
         self._lock.seek(0)
@@ -76,7 +80,6 @@ class RunFolder:
         if not (path / RUN).exists():
             with renamed_when_done(path / RUN) as temporary:
                 temporary.write_text(json.dumps({"identity": identity}, indent=1))
-        self._opened = time.monotonic()
         if before:
             what = f"the run before (process {before}) was killed, or the machine went down"
             self._record(KILLED, what, "going on from the last whole checkpoint")
@@ -100,17 +103,15 @@ class RunFolder:
         action = f"put aside as {aside.name}, the one before is used"
         self._record(DAMAGED, f"{folder.name}: {problem}", action)
 
-    def epochs(self) -> list[Path]:
-        """Checkpoints of epochs, oldest first, whole or not."""
-        return epochs_in(self.path)
-
     def newest(self) -> tuple[Path | None, int]:
         """Find the newest whole checkpoint, and how many epochs are done in it.
 
         A damaged one is put aside under another name, with a line, and the one before is taken.
         """
-        for folder in reversed(self.epochs()):
-            problem = damage(folder) or _older(folder)
+        for folder in reversed(epochs_in(self.path)):
+            problem = damage(folder)
+            if problem is None and _metadata(folder).get("format_version") == 1:
+                problem = "written by an older version of this program"
             if problem is None:
                 return folder, int(folder.name.removeprefix("epoch-"))
             self.set_aside(folder, problem)
@@ -143,15 +144,20 @@ def mark_done(path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _metadata(folder: Path) -> Any:
+    return json.loads((folder / METADATA).read_text())
+
+
 def damage(folder: Path) -> str | None:
     """Say what is wrong with a checkpoint folder; None when its files have their digests."""
     try:
-        metadata = json.loads((folder / METADATA).read_text())
+        metadata = _metadata(folder)
+        whole = metadata[OWN_DIGEST] == own_digest(metadata)
     except FileNotFoundError:
         return f"{METADATA} is missing"
-    except ValueError:
-        return f"{METADATA} is damaged"
-    if not isinstance(metadata, dict) or metadata.get(OWN_DIGEST) != own_digest(metadata):
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
         return f"{METADATA} is damaged"
     for name, key in DIGESTS.items():
         if key not in metadata and name == STATE:
@@ -166,12 +172,6 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _older(folder: Path) -> str | None:
-    """Say that a whole checkpoint is of a format that counted epochs and steps otherwise."""
-    older = json.loads((folder / METADATA).read_text()).get("format_version") == 1
-    return "written by an older version of this program" if older else None
-
-
 def own_digest(metadata: dict[str, Any]) -> str:
     """Digest of all metadata but the digest itself."""
     rest = {key: value for key, value in metadata.items() if key != OWN_DIGEST}
@@ -180,10 +180,6 @@ def own_digest(metadata: dict[str, Any]) -> str:
 
 def try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
     """Lock a file, or tell that others hold it for longer than `patience` seconds."""
-    try:
-        import fcntl
-    except ImportError:  # a system without; two runs are then told apart by their folders alone
-        return True
     until = time.monotonic() + patience
     while True:
         try:
@@ -193,10 +189,6 @@ def try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
             if time.monotonic() >= until:
                 return False
             time.sleep(0.02)
-
-
-def _holder(path: Path) -> str:
-    return (path / LOCK).read_text().strip() or "unknown"
 
 
 def in_use(path: Path) -> bool:
@@ -231,58 +223,50 @@ def open_run(
         When the named run is of another identity, does not exist or is done; when the run to go on
         with is in use.
     """
-    if resume is False:
-        return _new(work_dir / run_id, identity)
-    if resume != "auto":
+    if resume not in (False, "auto"):
         return RunFolder(_named(work_dir, str(resume), identity), identity)
     refused = None
-    for folder in _unfinished(work_dir):
+    for folder in _unfinished(work_dir) if resume == "auto" else []:
         difference = _difference(folder, identity)
         if difference is None:
             run = RunFolder(folder, identity)
-            epochs = run.newest()[1]
-            say(f"going on with the run {folder.name} after epoch {epochs}")
+            say(f"going on with the run {folder.name} after epoch {run.newest()[1]}")
             return run
         if refused is None and not in_use(folder) and any(folder.glob("epoch-*")):
             refused = f"the unfinished run {folder.name} is not resumed: {difference}"
     if refused is not None:
         say(f"{refused}; a new one begins")
-    return _new(work_dir / run_id, identity)
-
-
-def _new(path: Path, identity: dict[str, Any]) -> RunFolder:
-    run = RunFolder(path, identity)
-    shutil.rmtree(path / FITTED, ignore_errors=True)  # of another run under this name
+    run = RunFolder(work_dir / run_id, identity)
+    shutil.rmtree(run.path / FITTED, ignore_errors=True)  # of another run under this name
     return run
 
 
 def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
+    """Find the run to go on with by its name."""
     folder = work_dir / name
+    problem = None
     if not (folder / RUN).is_file():
         names = ", ".join(path.name for path in _unfinished(work_dir)) or "none"
-        raise UserError(f"trainer.resume: no run {name} in {work_dir}; unfinished there: {names}")
-    difference = _difference(folder, identity)
-    if difference is not None:
-        raise UserError(f"trainer.resume: the run {name} cannot be resumed: {difference}")
-    if (folder / DONE).exists():
-        raise UserError(f"trainer.resume: the run {name} is done; set auto or false to train anew")
-    if (folder / REMOVED).exists():
-        raise UserError(
-            f"trainer.resume: the checkpoints of the run {name} are removed, as newer runs came "
+        problem = f"no run {name} in {work_dir}; unfinished there: {names}"
+    elif (difference := _difference(folder, identity)) is not None:
+        problem = f"the run {name} cannot be resumed: {difference}"
+    elif (folder / DONE).exists():
+        problem = f"the run {name} is done; set auto or false to train anew"
+    elif (folder / REMOVED).exists():
+        problem = (
+            f"the checkpoints of the run {name} are removed, as newer runs came "
             "(trainer.keep_unfinished); set auto or false to train anew"
         )
+    if problem is not None:
+        raise UserError(f"trainer.resume: {problem}")
     return folder
 
 
 def _unfinished(work_dir: Path) -> list[Path]:
     """List the runs that can be gone on with, newest first."""
-    folders = [path.parent for path in work_dir.glob(f"*/{RUN}")]
-    open_ = [
-        folder
-        for folder in folders
-        if not ((folder / DONE).exists() or (folder / REMOVED).exists())
-    ]
-    return sorted(open_, key=lambda folder: (folder / RUN).stat().st_mtime, reverse=True)
+    runs = sorted(work_dir.glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    ended = (DONE, REMOVED)
+    return [run.parent for run in runs if not any((run.parent / name).exists() for name in ended)]
 
 
 def _difference(folder: Path, identity: dict[str, Any]) -> str | None:
@@ -350,9 +334,9 @@ def prune_unfinished(folders: Iterable[Path], keep: int) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    aside = [path for path in folder.glob(f"*{ASIDE}") if path.is_dir()]
-    kept = [folder / name for name in (BEST, LAST, FITTED) if (folder / name).is_dir()]
-    return [*epochs_in(folder), *kept, *aside]
+    kept = [folder / name for name in (BEST, LAST, FITTED)]
+    found = [*epochs_in(folder), *kept, *folder.glob(f"*{ASIDE}")]
+    return [path for path in found if path.is_dir()]
 
 
 def _remove_checkpoints(folder: Path) -> int | None:
@@ -373,3 +357,41 @@ def _remove_checkpoints(folder: Path) -> int | None:
 def _last_beat(folder: Path) -> float:
     path = folder / HEARTBEAT if (folder / HEARTBEAT).exists() else folder / RUN
     return path.stat().st_mtime
+
+
+def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
+    """Check that the checkpoints of a training will fit on the disk.
+
+    A checkpoint that is replaced is there until the new one is whole: one more epoch, and one more
+    of those without a state (best, last, what is fitted before).
+
+    Parameters
+    ----------
+    folder
+        Where they will lie; what lies there already is counted as theirs.
+    weights
+        Bytes of a checkpoint without the state of training.
+    state
+        Of one with it, as large as it can become.
+    keep_last
+        Epochs kept.
+
+    Raises
+    ------
+    UserError
+        When they will not.
+    """
+    there = sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.suffix != ASIDE
+    )
+    needed = (keep_last + 1) * state + 4 * weights + SPARE - there
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 1e6:,.0f} MB are free and the checkpoints need "
+            f"{needed / 1e6:,.0f} MB; free some space, or set trainer.work_dir or "
+            "trainer.keep_last"
+        )
