@@ -8,11 +8,16 @@ ARGS ?=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help install foundation test slow lint types imports viz clean
+# What a submission runs under: an interpreter of the challenge's versions, for its tests.
+PYTHON310 ?= python3.10
+TORCH22 := .venv-torch22
+
+.PHONY: help install foundation test slow torch22 lint types imports viz clean
 
 help:
 	@echo "make foundation   install, then run the whole pipeline on the simulated release"
 	@echo "make test         install, then run the tests (make slow: the long ones)"
+	@echo "make torch22      install Python 3.10 with torch 2.2, which the tests then run a submission with"
 	@echo "make viz          show the lineage of the last run in a browser"
 	@echo "make lint types imports   what continuous integration checks besides"
 
@@ -35,6 +40,13 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(PYTEST) -m slow $(ARGS)
+
+torch22: $(TORCH22)/.installed
+
+$(TORCH22)/.installed:
+	$(PYTHON310) -m venv $(TORCH22)
+	$(TORCH22)/bin/python -m pip install --quiet torch==2.2.2
+	@touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -32,12 +32,13 @@ import torch
 from torch import Tensor, nn
 
 from arguments import count
+from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.models.trunk import Block
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
+from hbn_foundation.training.optimizer import make_optimizer
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.pretraining import prepare, pretrain

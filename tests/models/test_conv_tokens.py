@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hbn_foundation.models.conv_tokens import ConvTokens
+from hbn_foundation.models.time_tokens import ConvTokens
 from hbn_foundation.training.model_building import (
     build_encoder,
     encoder_params,

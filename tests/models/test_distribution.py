@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.distribution import soft_bins
+from hbn_foundation.models.outputs import soft_bins
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_finetuned, make_head, small_encoder
 

@@ -40,7 +40,7 @@ def test_shapes_and_gradients(pooling, kind, margin):
     outputs = head(tokens)
     assert outputs.shape == (6, 3)
     assert outputs.dtype == torch.float32
-    head.logits(tokens, torch.arange(6) % 3).logsumexp(1).sum().backward()
+    head(tokens, torch.arange(6) % 3).logsumexp(1).sum().backward()
     for name, value in [*head.named_parameters(), ("tokens", tokens)]:
         assert value.grad is not None, name
         assert value.grad.isfinite().all(), name

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from hbn_foundation.models.margin import MarginOutput, add_to_angle
+from hbn_foundation.models.outputs import MarginOutput, add_to_angle
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_head, margin_config
 
@@ -121,8 +121,8 @@ def test_class_weights_act_on_margin_logits():
 
 def test_the_margin_warms_up():
     head = make_head(HeadParams(margin="cosface", margin_warmup_steps=4), 1, 8, 2, True)
-    assert [head.share(step) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
-    assert make_head(HeadParams(margin_warmup_steps=0), 1, 8, 2, True).share(0) == 1
+    assert [head.margin_share(step) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert make_head(HeadParams(margin_warmup_steps=0), 1, 8, 2, True).margin_share(0) == 1
     assert HeadParams().full_margin == 0
     assert HeadParams(margin="arcface").full_margin == 0.3
     assert HeadParams(margin="arcface", margin_size=0.5).full_margin == 0.5

@@ -3,7 +3,7 @@
 import torch
 
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
-from hbn_foundation.models.time_tokens import PatchSpectrum, TimeTokens, cut_patches
+from hbn_foundation.models.time_tokens import PatchSpectrum, PatchTokens, cut_patches
 from small_models import time_config
 
 POSITIONS = torch.tensor(list(DIRECTIONS_10_20.values()))
@@ -25,7 +25,7 @@ def test_patches_follow_each_other():
 
 
 def test_an_event_changes_only_its_patch():
-    tokens = TimeTokens(time_config(), 100.0, 200, 16)
+    tokens = PatchTokens(time_config(), 100.0, 200, 16)
     mask = torch.ones(1, 19, dtype=torch.bool)
     signals = torch.randn(1, 19, 200)
     later = signals.clone()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hbn_foundation.models.trunk import Attention, Block, Dropout
+from hbn_foundation.models.trunk import Block, Dropout, SelfAttention
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
@@ -29,7 +29,7 @@ def test_dropout_is_seeded_and_off_in_evaluation():
 
 def test_attention_is_torchs():
     torch.manual_seed(0)
-    ours = Attention(16, 4)
+    ours = SelfAttention(16, 4)
     theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
     state = {
         "in_proj_weight": ours.query_key_value.weight,

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hbn_foundation.models.voltage import ChallengeModel, VoltageInput
+from hbn_foundation.models.challenge import ChallengeModel
+from hbn_foundation.models.voltage import VoltageInput
 from hbn_foundation.training.model_params import HeadParams
 from small_models import N_CHANNELS, N_SAMPLES, input_config, make_finetuned, small_encoder
 

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import io
-import pickle
 import stat
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import saved, toy_submission
+from toys import written
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.submission.archive import Submission
-from hbn_foundation.submission.weights import pack_weights, weights_problem
-
-
-class Evil:
-    def __reduce__(self):
-        import os
-
-        return os.system, ("true",)
 
 
 def zipped(path: Path, *names: str, mode: int = 0, size: int = 3) -> Path:
@@ -90,7 +79,7 @@ def test_no_zip(tmp_path, content):
 
 
 def test_damaged(tmp_path):
-    content = bytearray(toy_submission()[0].to_bytes())
+    content = bytearray(written().to_bytes())
     content[60:90] = bytes(30)
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as a zip"):
@@ -115,7 +104,7 @@ def test_there_and_back(files):
 
 
 def test_saved_zip_is_read_and_unpacked(tmp_path):
-    submission, _ = toy_submission()
+    submission = written()
     path = submission.save(tmp_path / "version" / "submission.zip")
     again = Submission.load(path)
     assert again == submission
@@ -123,57 +112,3 @@ def test_saved_zip_is_read_and_unpacked(tmp_path):
     again.unpack(tmp_path / "empty")
     found = {file.name: file.read_bytes() for file in (tmp_path / "empty").iterdir()}
     assert found == submission.files
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (saved({"a": Evil()}), "its pickle takes posix.system; expected a plain state dict"),
-        (saved(torch.nn.Linear(2, 2)), "its pickle takes torch.nn.modules.linear.Linear"),
-        (pickle.dumps({"a": 1}), "not a state dict as torch.save writes it"),
-        (b"\x93NUMPY", "not a state dict as torch.save writes it"),
-    ],
-)
-def test_weights_that_are_more_than_numbers(content, expected):
-    problem = weights_problem("weights.pt", content)
-    assert problem is not None
-    assert problem.startswith("weights.pt: ")
-    assert expected in problem
-
-
-def test_a_pickle_under_another_name():
-    assert weights_problem("notes.txt", pickle.dumps(Evil())) is not None
-    assert weights_problem("notes.txt", b"plain words") is None
-
-
-def test_names_hidden_in_a_newer_protocol():
-    buffer = io.BytesIO()
-    torch.save({"a": Evil()}, buffer, pickle_protocol=4)
-    assert "posix.system" in str(weights_problem("weights.pt", buffer.getvalue()))
-
-
-def test_torchscript_is_code(tmp_path):
-    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({}, protocol=2))
-        archive.writestr("archive/code/__torch__.py", "pass")
-    assert "holds code" in str(weights_problem("w.pt", (tmp_path / "w.pt").read_bytes()))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pack_weights({"a": torch.ones(2, 3), "b": torch.tensor([True]), "c": torch.arange(3)}),
-        saved(OrderedDict(a=torch.ones(2).half())),
-        saved(torch.nn.Linear(2, 2).state_dict()),
-        saved({"model": {"a": torch.nn.Parameter(torch.ones(2))}, "epoch": 3}),
-    ],
-)
-def test_plain_weights(content):
-    assert weights_problem("weights.pt", content) is None
-    assert torch.load(io.BytesIO(content), weights_only=True) is not None
-
-
-def test_packed_weights_are_what_they_were():
-    weights = {"a": torch.randn(4, 2).T, "b": torch.tensor(3)}
-    again = torch.load(io.BytesIO(pack_weights(weights)), weights_only=True)
-    assert all(torch.equal(again[name], weights[name]) for name in weights)

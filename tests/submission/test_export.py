@@ -1,192 +1,286 @@
-"""Models are written into one file that needs torch alone and computes the same."""
+"""Fine-tuned checkpoints become a submission that computes what the project does."""
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import subprocess
+import io
+import json
+import os
 import sys
 import types
+import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from toys import PACKAGES, exported, toy_call, toy_models, toy_submission
+from fine_tuned import a_store, fine_tuned, label, of_factors, of_response_times
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.io.core import Version
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.io.submission import SubmissionDataset
+from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.participants import FACTORS, read_participants
+from hbn_foundation.pipelines.submission import create_pipeline
+from hbn_foundation.pipelines.submission.nodes import score_submission
+from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.submission.archive import Submission
-from hbn_foundation.submission.calls import Call
-from hbn_foundation.submission.compatibility import problems
-from hbn_foundation.submission.export import ExportedModel, export_source, export_submission
-from hbn_foundation.submission.validation import example_windows
+from hbn_foundation.submission.export import export_submission, exported_models, target_of
+from hbn_foundation.submission.params import (
+    ExportParams,
+    LimitParams,
+    ScoringParams,
+    ValidationParams,
+)
+from hbn_foundation.submission.scoring import of_subjects
+from hbn_foundation.submission.validation import predictor, validate_submission
+from hbn_foundation.submission.windows import CHANNELS, example_windows
+from hbn_foundation.training.finetuning.model_making import load_challenge_model
+from hbn_foundation.training.model_params import HeadParams
+
+TORCH22 = Path(
+    os.environ.get("TORCH_2_2_PYTHON", Path(__file__).parents[2] / ".venv-torch22/bin/python")
+)
+WINDOWS = torch.from_numpy(example_windows(6, seed=2))
 
 
-@pytest.fixture(scope="module")
-def source() -> str:
-    return export_source(exported(toy_models()), PACKAGES)
+def values(model: torch.nn.Module, windows: torch.Tensor = WINDOWS) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.eval()(windows)
 
 
-def loaded(source: str, folder: Path) -> types.ModuleType:
-    """Import an exported file."""
-    path = folder / "submission.py"
-    path.write_text(source)
-    spec = importlib.util.spec_from_file_location("exported_submission", path)
+def unpacked(submission: Submission, folder: Path) -> types.ModuleType:
+    """Import an unpacked submission in this process, as the challenge does in its own."""
+    submission.unpack(folder)
+    spec = importlib.util.spec_from_file_location("unpacked_here", folder / "submission.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # which dataclass looks for
     spec.loader.exec_module(module)
     return module
 
 
-def test_only_torch_and_the_standard_library_are_imported(source):
-    tree = ast.parse(source)
-    imported = {
-        name.split(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module] if isinstance(node, ast.ImportFrom) else
-                     [alias.name for alias in node.names])
-    }  # fmt: skip
-    assert imported - set(sys.stdlib_module_names) == {"torch"}
-    assert problems(source) == []
+@pytest.fixture(scope="module")
+def exported() -> Submission:
+    return export_submission({1: of_response_times(), 2: of_factors()}, a_store(), ExportParams())
 
 
-def test_what_only_training_needs_stays_behind(source):
-    assert "def fit(" not in source
-    assert "numpy" not in source
-    assert "never_needed" not in source
-    assert "def of(" not in source
-    assert "pydantic" not in source
+@pytest.fixture(scope="module")
+def models(exported, tmp_path_factory) -> dict[int, torch.nn.Module]:
+    made = unpacked(exported, tmp_path_factory.mktemp("zip")).Submission(100, "cpu")
+    return {1: made.get_model_challenge_1(), 2: made.get_model_challenge_2()}
 
 
-def test_what_torch_itself_calls_comes_along(source):
-    assert "    def train(self, mode: bool = True) -> LayersPool:" in source
+def test_response_times_are_those_of_the_project_within_the_window(models):
+    found = values(models[1])
+    mine = load_challenge_model(of_response_times(), a_store().positions)
+    assert found.shape == (6, 1)
+    assert torch.equal(found, values(mine))
+    assert ((found >= 0.5) & (found <= 2.5)).all()
+    assert found.std() > 0
 
 
-def test_comments_and_docstrings_stay(source):
-    assert "FLOOR = 1e-6  # µV², below any amplifier's" in source
-    assert "# A comment that belongs to the function.\ndef maths_log(" in source
-    assert '    """Windows (B, 129, 200) in volts to (B, 1)."""' in source
-
-
-def test_names_that_would_mean_two_things_are_told_apart(source):
-    assert "MATHS_FLOOR" in source
-    assert "LAYERS_FLOOR" in source
-    assert "class LayersPool(nn.Module)" in source
-    assert "class ModelPool(nn.Module)" in source
-    # a variable of that name must not hide the function
-    assert "assert log is not maths_log" in source
-
-
-def test_it_says_where_it_is_from(source):
-    assert source.startswith('"""Submission to the 2025 EEG Foundation Challenge')
-    assert "Challenge 1: toy 1." in source
-
-
-def test_parameters_become_frozen_values(source, tmp_path):
-    module = loaded(source, tmp_path)
-    values = module.ModelParams(
-        kinds=("mean",), factor=1.0, pool=module.PoolParams(kinds=("mean",), factor=2.0), width=None
+def test_the_factor_asked_for_is_answered_in_its_unit(models):
+    checkpoint = of_factors()
+    name = target_of(checkpoint.metadata, "externalizing")
+    found = values(models[2])
+    mine, *others = (
+        load_challenge_model(checkpoint, a_store().positions, n)
+        for n in (name, "main", "attention")
     )
-    assert values.n_numbers == 1
-    assert values.pool.model_copy(update={"factor": 3.0}).factor == 3.0
-    with pytest.raises(AttributeError):
-        values.width = 3
-
-
-def test_the_same_numbers(tmp_path, source):
-    models = toy_models()
-    module = loaded(source, tmp_path)
-    windows = torch.from_numpy(example_windows(6))
-    for number, model in models.items():
-        copy = module.MODELS[f"challenge_{number}"]()
-        copy.load_state_dict(model.state_dict())
-        with torch.inference_mode():
-            assert torch.equal(copy.eval()(windows), model(windows))
-
-
-def test_python_of_the_challenge_accepts_it(source, tmp_path):
-    candidates = [
-        *Path.home().glob(".pyenv/versions/3.10.*/bin/python"),
-        Path("/usr/bin/python3.10"),
-    ]
-    python = next((path for path in candidates if path.exists()), None)
-    if python is None:
-        pytest.skip("no Python 3.10 here")
-    path = tmp_path / "submission.py"
-    path.write_text(source)
-    subprocess.run([python, "-m", "py_compile", path], check=True)
-
-
-def test_the_same_models_give_the_same_bytes():
-    first, second = (toy_submission()[0].to_bytes() for _ in range(2))
-    assert first == second
-
-
-def test_a_missing_model():
-    with pytest.raises(UserError, match="no model of challenge 2"):
-        export_submission({1: exported(toy_models())[1]}, PACKAGES)
-
-
-def test_weights_of_another_model():
-    models = exported(toy_models())
-    models[2] = ExportedModel(toy_call("mean", "spread"), models[2].weights)
-    expected = r"out.weight of challenge 2 is \(1, 129\) in the weights and \(1, 258\) in the model"
-    with pytest.raises(UserError, match=expected):
-        export_submission(models, PACKAGES)
-
-
-def exported_text(folder: Path, monkeypatch, name: str, body: str) -> str:
-    """Export the model `Model` of a module with this text."""
-    (folder / f"{name}.py").write_text(f"import torch\nfrom torch import nn\n{body}")
-    monkeypatch.syspath_prepend(folder)
-    module = importlib.import_module(name)
-    call = Call(module.Model)
-    return export_source({1: ExportedModel(call, {}), 2: ExportedModel(call, {})}, (name,))
+    assert torch.equal(found, values(mine))
+    assert not any(torch.equal(found, values(other)) for other in others)
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "expected"),
+    "names",
+    [CHANNELS[::-1], CHANNELS[:128], (*CHANNELS[3:70], "Fz", *CHANNELS[70:])],
+    ids=["reversed", "without reference", "some of them and another"],
+)
+def test_channels_in_another_order(names, tmp_path):
+    store, checkpoints = a_store(names), {1: of_response_times(names), 2: of_factors(names)}
+    exported = export_submission(checkpoints, store, ExportParams())
+    found = unpacked(exported, tmp_path).Submission(100, "cpu").get_model_challenge_1()
+    mine = load_challenge_model(checkpoints[1], store.positions)
+    missing = torch.zeros(6, 200)
+    own_order = [WINDOWS[:, CHANNELS.index(n)] if n in CHANNELS else missing for n in names]
+    expected = values(mine, torch.stack(own_order, 1))
+    assert torch.equal(values(found), expected)
+    # a recording without its reference, which is zero
+    model = exported_models(checkpoints, store, ExportParams())[1]
+    assert torch.equal(values(model, WINDOWS[:, :128]), expected)
+
+
+def test_a_missing_reference(models):
+    assert torch.equal(values(models[1], WINDOWS[:, :128]), values(models[1]))
+    with pytest.raises(ValueError, match="127 channels; expected 129"):
+        values(models[1], WINDOWS[:, :127])
+
+
+def test_another_rate_is_refused(exported, tmp_path):
+    with pytest.raises(ValueError, match="windows at 100 Hz, not 200 Hz"):
+        unpacked(exported, tmp_path).Submission(200, "cpu")
+
+
+def test_the_files(exported):
+    weights = {"weights_challenge_1.pt", "weights_challenge_2.pt"}
+    assert set(exported.files) == {"submission.py", "models.json", "models.zip", *weights}
+    described = json.loads(exported.files["models.json"])
+    assert described["origin_1"] == "rt, fine-tuned by run 2026-01-01T00.00.00.000Z"
+    assert described["origin_2"].startswith("externalizing, fine-tuned by run")
+    with zipfile.ZipFile(io.BytesIO(exported.files["models.zip"])) as archive:
+        source = files("hbn_foundation.models").joinpath("encoder.py").read_bytes()
+        assert archive.read("hbn_models/encoder.py") == source
+    for name in weights:
+        assert torch.load(io.BytesIO(exported.files[name]), weights_only=True)
+    again = export_submission({1: of_response_times(), 2: of_factors()}, a_store(), ExportParams())
+    assert again.to_bytes() == exported.to_bytes()
+
+
+@pytest.mark.parametrize("python", [Path(sys.executable), TORCH22])
+def test_other_interpreters_run_it(exported, python):
+    """The challenge has torch 2.2 and Python 3.10, which `make torch22` installs."""
+    if not python.exists():
+        pytest.skip("no Python 3.10 with torch 2.2: make torch22 installs it")
+    checkpoints = {1: of_response_times(), 2: of_factors()}
+    made = exported_models(checkpoints, a_store(), ExportParams())
+    limits = LimitParams(threads=1, python=str(python))
+    report = validate_submission(
+        exported, {n: predictor(model) for n, model in made.items()},
+        ValidationParams(n_windows=6, batch_size=4, limits=limits),
+    )  # fmt: skip
+    assert report.failures() == []
+    if python == TORCH22:
+        assert report.about["torch"].startswith("2.2")
+        assert report.about["python"].startswith("3.10")
+
+
+def on_the_store():
+    checkpoint = of_response_times()
+    checkpoint.metadata["parameters"]["input"]["unit"] = "store"
+    return checkpoint
+
+
+def of_tasks():
+    checkpoint = of_response_times()
+    checkpoint.metadata["parameters"]["label"] = {"kind": "task", "column": None}
+    checkpoint.metadata["more_targets"] = {}
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected"),
     [
+        (lambda: of_response_times(sfreq=200.0), "takes 200 samples at 200 Hz; a submission is"),
+        (lambda: of_response_times(n_samples=100), "takes 100 samples at 100 Hz"),
+        (lambda: of_response_times(names=CHANNELS[:20]), "store has 129 channels, others"),
+        (lambda: fine_tuned(label("age"), HeadParams(), {}), "fine-tuned for age, not for rt"),
         (
-            "needs_numpy",
-            "import numpy as np\nclass Model(nn.Module):\n    x = np.abs(1)",
-            "needs_numpy.py:5 needs numpy; where a submission runs, there are torch",
+            lambda: fine_tuned(label("age"), HeadParams(), {"rt": label("rt", "trial", False)}),
+            "answers rt in classes, and a submission gives numbers",
         ),
-        (
-            "too_new",
-            "class Model(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-            "        self.norm = nn.RMSNorm(3)",
-            "torch.nn.RMSNorm is not in torch 2.2",
-        ),
-        (
-            "does_something",
-            "TABLE = {}\nTABLE['a'] = 1\nclass Model(nn.Module):\n    x = TABLE",
-            "does_something.py:4 does something as it is imported",
-        ),
-        (
-            "imports_inside",
-            "class Model(nn.Module):\n    def forward(self, x):\n        import scipy",
-            "imports scipy; only torch and the standard library",
-        ),
+        (on_the_store, "fine-tune with input.unit: volts"),
+        (of_tasks, "fine-tuned for task, not for rt"),
     ],
 )
-def test_what_cannot_be_exported(tmp_path, monkeypatch, name, body, expected):
-    with pytest.raises(UserError, match=expected.replace("(", r"\(")):
-        exported_text(tmp_path, monkeypatch, name, body)
+def test_checkpoints_that_do_not_suit(checkpoint, expected):
+    with pytest.raises(UserError) as caught:
+        exported_models({1: checkpoint(), 2: of_factors()}, a_store(), ExportParams())
+    assert expected in str(caught.value)
 
 
-def test_a_value_that_cannot_be_written():
-    call = Call(toy_call("mean").target, {"params": np.float32})
-    with pytest.raises(UserError, match="made with a type; expected numbers"):
-        export_source({1: ExportedModel(call, {}), 2: ExportedModel(call, {})}, PACKAGES)
+@pytest.fixture(scope="module")
+def run(tiny_bids, tmp_path_factory) -> DataCatalog:
+    """The whole pipeline on a tiny release, two of its subjects held out."""
+    recordings = find_recordings(tiny_bids)
+    people = read_participants(tiny_bids)
+    subjects = sorted(people["subject"])
+    splits = pd.DataFrame({"subject": subjects, "split": ["train"] * 4 + ["test"] * 2})
+    trials = pd.DataFrame(
+        {"recording": ["a", "a"], "trial": [1, 2], "predicted_rt": [1.0, 2.0], "p_correct": 0.5}
+    )
+    factors = pd.DataFrame({"subject": subjects} | {f"predicted_{n}": 0.1 for n in FACTORS})
+    limits = LimitParams(threads=1)
+    values = {
+        "challenge1.checkpoint": of_response_times(),
+        "challenge2.checkpoint": of_factors(),
+        "challenge1.predictions": trials,
+        "challenge2.subject_predictions": factors,
+        "signal_store": a_store(),
+        "recordings": recordings,
+        "participants": people,
+        "splits": splits,
+        "params:submission.export": ExportParams(),
+        "params:submission.validation": ValidationParams(n_windows=6, batch_size=4, limits=limits),
+        "params:submission.scoring": ScoringParams(limits=limits),
+        "params:ingestion.trials": TrialParams(),
+    }
+    catalog = DataCatalog({name: MemoryDataset(value) for name, value in values.items()})
+    folder = tmp_path_factory.mktemp("data")
+    path = str(folder / "submission.zip")
+    catalog["submission"] = SubmissionDataset(filepath=path, version=Version("1", "1"))
+    catalog["submission_validation"] = JSONDataset(filepath=str(folder / "validation.json"))
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
 
 
-def test_the_files():
-    submission, _ = toy_submission()
-    assert isinstance(submission, Submission)
-    assert sorted(submission.files) == [
-        "submission.py",
-        "weights_challenge_1.pt",
-        "weights_challenge_2.pt",
-    ]
+def test_the_zip_passes_its_checks(run):
+    report = run.load("submission_validation")
+    assert [check for check in report["checks"] if not check["passed"]] == []
+    assert report["passed"] is True
+    names = [check["check"] for check in report["checks"]]
+    assert "challenge 1: as the project predicts" in names
+    assert "challenge 2: as the project predicts" in names
+
+
+def test_held_out_subjects_are_scored(run):
+    for number in (1, 2):
+        windows = run.load(f"local_predictions{number}")
+        assert sorted(windows["subject"].unique()) == ["NDARSIM005", "NDARSIM006"]
+    scores = run.load("local_scores").set_index("method")
+    assert np.isfinite(
+        scores.loc["submission", ["challenge1", "challenge2", "overall"]].tolist()
+    ).all()
+    assert "0.3 · C1 + 0.7 · C2" in run.load("local_score_report")
+
+
+def test_tables(run):
+    assert len(run.load("challenge1_csv")) == 2
+    assert len(run.load("challenge2_csv")) == 6
+
+
+def test_a_zip_that_failed_is_not_scored(run):
+    check = {"check": "gives (B, 1)", "passed": False, "detail": "[1] instead of [1, 1]"}
+    names = ["recordings", "participants", "splits", "params:submission.scoring",
+             "params:ingestion.trials"]  # fmt: skip
+    rest = [run.load(name) for name in names]
+    with pytest.raises(UserError, match=r"submission: gives \(B, 1\): \[1\] instead of \[1, 1\]"):
+        score_submission(
+            run.load("submission"),
+            {"passed": False, "checks": [check]},
+            of_response_times(),
+            of_factors(),
+            *rest,
+        )
+
+
+def test_without_held_out_subjects(run):
+    splits = run.load("splits").assign(split="train")
+    recordings = run.load("recordings")
+    with pytest.raises(UserError, match="no recording is of a test subject"):
+        of_subjects(recordings, splits, ScoringParams())
+    splits.loc[0, "split"] = "test"
+    seen = {"training_subjects": ["NDARSIM004", "NDARSIM001"], "validation_subjects": []}
+    with pytest.raises(UserError, match="NDARSIM001"):
+        of_subjects(recordings, splits, ScoringParams(), [{}, seen])
+    with pytest.raises(UserError, match="no recording is of a validation subject"):
+        of_subjects(recordings, splits, ScoringParams(subjects="validation"))
+    splits.loc[0, "split"] = "validation"
+    chosen = {"training_subjects": [], "validation_subjects": ["NDARSIM001"]}
+    found = of_subjects(recordings, splits, ScoringParams(subjects="validation"), [chosen])
+    assert set(found["subject"]) == {"NDARSIM001"}
+    everyone = of_subjects(recordings, splits, ScoringParams(subjects="all"))
+    assert len(everyone) == len(recordings)

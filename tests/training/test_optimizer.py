@@ -5,10 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
+from hbn_foundation.training.optimizer import make_optimizer
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.schedule import shape
 

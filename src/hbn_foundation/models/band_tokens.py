@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models import symmetric
-from hbn_foundation.models.config import BandTokenConfig
-from hbn_foundation.models.spatial import VirtualElectrodes
+from . import symmetric
+from .config import BandTokenConfig
+from .spatial import VirtualElectrodes
 
 
 class BandTokens(nn.Module):

@@ -6,6 +6,7 @@ Limits and defaults are those of the parameter groups of the same names; nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 #: Name of the target that others are learned beside.
 MAIN = "main"
@@ -54,6 +55,12 @@ class EncoderConfig:
     time: TimeTokenConfig
     sfreq: float
     n_samples: int
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> EncoderConfig:
+        """Make it from nested dictionaries."""
+        band, time = BandTokenConfig(**values["band"]), TimeTokenConfig(**values["time"])
+        return cls(**{**values, "band": band, "time": time})
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,18 @@ It knows no data set: channels come with their positions and a mask of those tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models import symmetric
-from hbn_foundation.models.band_tokens import BandTokens, Moments
-from hbn_foundation.models.config import EncoderConfig
-from hbn_foundation.models.conv_tokens import ConvTokens
-from hbn_foundation.models.spatial import SpatialComponents
-from hbn_foundation.models.time_tokens import TimeTokens
-from hbn_foundation.models.trunk import Block
+from . import symmetric
+from .band_tokens import BandTokens, Moments
+from .config import EncoderConfig
+from .spatial import SpatialComponents
+from .time_tokens import ConvTokens, PatchTokens, TimeTokens
+from .trunk import Block
 
 Parts = dict[str, Tensor]
 
@@ -40,7 +39,7 @@ class Encoder(nn.Module):
         if "band" in config.tokens:
             self.tokenisers["band"] = BandTokens(config.band, sfreq, n_samples, dim)
         if "time" in config.tokens:
-            kind = TimeTokens if config.time.kind == "patch" else ConvTokens
+            kind = PatchTokens if config.time.kind == "patch" else ConvTokens
             self.tokenisers["time"] = kind(config.time, sfreq, n_samples, dim)
         self.trunk = nn.ModuleList(
             Block(dim, config.n_heads, config.feedforward_ratio, config.dropout, config.layer_scale)
@@ -55,10 +54,10 @@ class Encoder(nn.Module):
         return module if isinstance(module, BandTokens) else None
 
     @property
-    def time(self) -> TimeTokens | ConvTokens | None:
+    def time(self) -> TimeTokens | None:
         """The time tokeniser, where the encoder has one."""
         module = dict(self.tokenisers.items()).get("time")
-        return module if isinstance(module, TimeTokens | ConvTokens) else None
+        return module if isinstance(module, TimeTokens) else None
 
     @property
     def n_tokens(self) -> int:
@@ -155,15 +154,12 @@ class Encoder(nn.Module):
             `band_covariance` (bands, 190, 190) of the normalised band tangents, where there are
             band tokens: objectives take their principal coordinates from it.
         """
-        batches_seen = (batch for batch in batches if batch.mask.any())
         spectra, features = Moments(), Moments()
         band = self.band if "band" in families else None
         time = self.time if "time" in families else None
         if time is not None and time.components.n_whitened:
-            self._fit_whitening(time.components, batches, positions)
-        for batch in batches_seen:
-            usable = batch.mask.any(-1)
-            signals, mask = batch.signals[usable], batch.mask[usable]
+            _fit_whitening(time.components, batches, positions)
+        for signals, mask in usable_windows(batches):
             if band is not None:
                 spectra.add(symmetric.log(band.cross_spectra(signals, positions, mask)))
             if time is not None:
@@ -175,36 +171,40 @@ class Encoder(nn.Module):
             time.scale.copy_((square - mean.square()).clamp_min(1e-8).sqrt())
         if band is None:
             return {}
-        return {"band_covariance": self._fit_tangents(spectra, batches, positions)}
+        return {"band_covariance": _fit_tangents(band, spectra, batches, positions)}
 
-    def _fit_whitening(
-        self, components: SpatialComponents, batches: Iterable[Any], positions: Tensor
-    ) -> None:
-        """Set the directions that the time tokens' components mix."""
-        total, count = torch.zeros((), dtype=torch.float64), 0
-        for batch in batches:
-            usable = batch.mask.any(-1)
-            if usable.any():
-                signals, mask = batch.signals[usable], batch.mask[usable]
-                total = total + components.covariance(signals, positions, mask).double()
-                count += int(usable.sum())
-        components.fit_whitening(total / count)
 
-    def _fit_tangents(self, spectra: Moments, batches: Iterable[Any], positions: Tensor) -> Tensor:
-        """Set whitener, centre and scale; return the covariance of the normalised tangents."""
-        band = self.band
-        assert band is not None
-        band.whitener.copy_(symmetric.exp(spectra.mean, -0.5))
-        band.centre.zero_()
-        band.scale.fill_(1.0)
-        tangents = Moments()
-        for batch in batches:
-            usable = batch.mask.any(-1)
-            if usable.any():
-                values = band.tangents(batch.signals[usable], positions, batch.mask[usable])
-                tangents.add(values, outer=True)
-        covariance = tangents.covariance
-        scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12).sqrt()
-        band.centre.copy_(tangents.mean)
-        band.scale.copy_(scale)
-        return (covariance / scale[:, None, None].square()).float()
+def usable_windows(batches: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Signals and masks of the windows that have a usable channel; other windows are left out."""
+    for batch in batches:
+        usable = batch.mask.any(-1)
+        if usable.any():
+            yield batch.signals[usable], batch.mask[usable]
+
+
+def _fit_whitening(
+    components: SpatialComponents, batches: Iterable[Any], positions: Tensor
+) -> None:
+    """Set the directions that the time tokens' components mix."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for signals, mask in usable_windows(batches):
+        total = total + components.covariance(signals, positions, mask).double()
+        count += len(signals)
+    components.fit_whitening(total / count)
+
+
+def _fit_tangents(
+    band: BandTokens, spectra: Moments, batches: Iterable[Any], positions: Tensor
+) -> Tensor:
+    """Set whitener, centre and scale; return the covariance of the normalised tangents."""
+    band.whitener.copy_(symmetric.exp(spectra.mean, -0.5))
+    band.centre.zero_()
+    band.scale.fill_(1.0)
+    tangents = Moments()
+    for signals, mask in usable_windows(batches):
+        tangents.add(band.tangents(signals, positions, mask), outer=True)
+    covariance = tangents.covariance
+    scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-12).sqrt()
+    band.centre.copy_(tangents.mean)
+    band.scale.copy_(scale)
+    return (covariance / scale[:, None, None].square()).float()

@@ -8,16 +8,16 @@ statistics of norms and dropout stand still too. Which blocks are frozen when is
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models.band_tokens import Moments
-from hbn_foundation.models.config import MAIN, HeadConfig
-from hbn_foundation.models.encoder import Encoder, Parts
-from hbn_foundation.models.heads import Head, Heads
-from hbn_foundation.models.weight_decay import takes_decay
+from .band_tokens import Moments
+from .config import MAIN, HeadConfig
+from .encoder import Encoder, Parts, usable_windows
+from .heads import Head, Heads
+from .parameter_groups import parameter_groups
 
 HEAD = "head"
 FINAL_NORM = "final_norm"
@@ -64,7 +64,7 @@ class FineTuned(nn.Module):
         backbone = [
             (name, module)
             for name, module in self.encoder.blocks()
-            if name not in new and (name != FINAL_NORM or self.head.final_norm)
+            if name not in new and (name != FINAL_NORM or self.head.config.final_norm)
         ]
         if not new:
             return [*backbone, (HEAD, self.head)]
@@ -86,7 +86,7 @@ class FineTuned(nn.Module):
     def tokens(self, parts: Parts) -> Tensor:
         """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows."""
         tokens = torch.cat(list(self.encoder.embed(parts).values()), 1)
-        if self.head.final_norm:
+        if self.head.config.final_norm:
             return self.encoder.mix(tokens)
         return self.encoder.residual(tokens)
 
@@ -115,7 +115,7 @@ class FineTuned(nn.Module):
         positions
             As for the encoder.
         labels, margin_share
-            As for `Head.logits`, or `Heads.output`; for margin heads in training.
+            As for `Head`, or `Heads.output`; for margin heads in training.
         """
         return self.head.output(self.features(signals, positions, mask), labels, margin_share)
 
@@ -146,7 +146,7 @@ class FineTuned(nn.Module):
         if unknown := sorted(wanted.difference(known)):
             raise ValueError(f"no block {unknown[0]!r}; known: {', '.join(known)}")
         self._trainable = tuple(name for name in known if name in wanted)
-        if not self.head.final_norm:  # in no block, as nothing goes through it
+        if not self.head.config.final_norm:  # in no block, as nothing goes through it
             self.encoder.final_norm.requires_grad_(False)
         for name, module in blocks:
             module.requires_grad_(name in wanted)
@@ -155,7 +155,7 @@ class FineTuned(nn.Module):
                     parameter.grad = None
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> FineTuned:
         """Set training mode as ever, but leave frozen blocks in evaluation mode."""
         super().train(mode)
         for name, module in self.blocks():
@@ -201,21 +201,13 @@ class FineTuned(nn.Module):
         Returns
         -------
         list of dict
-            `name` (`<block>/decay` or `<block>/no_decay`), `block`, `params`, `lr`, `decay`;
-            where `decay` is false also `weight_decay` 0, else the optimizer's own is taken.
+            As `parameter_groups` gives them; the optimizer's own weight decay holds.
         """
         backbone_lr = head_lr / 10 if backbone_lr is None else backbone_lr
-        groups = []
-        for block, module in self.blocks():
-            rate = head_lr if block == HEAD else backbone_lr
-            named = list(module.named_parameters())
-            for decay in (True, False):
-                parameters = [value for name, value in named if takes_decay(name, value) is decay]
-                name = f"{block}/{'decay' if decay else 'no_decay'}"
-                group: dict[str, Any] = {"name": name, "block": block, "params": parameters}
-                group |= {"lr": rate, "decay": decay} | ({} if decay else {"weight_decay": 0.0})
-                if parameters:
-                    groups.append(group)
+        groups = parameter_groups(self.blocks(), backbone_lr)
+        for group in groups:
+            if group["block"] == HEAD:
+                group["lr"] = head_lr
         return groups
 
     @torch.no_grad()
@@ -237,14 +229,11 @@ class FineTuned(nn.Module):
         was_training = self.training
         self.eval()
         moments = {name: Moments() for name in self.head.parts}
-        for batch in batches:
-            usable = batch.mask.any(-1)
-            if usable.any():
-                parts = self.encoder.inputs(batch.signals[usable], positions, batch.mask[usable])
-                tokens = self.tokens(parts)
-                for name, head in self.head.parts.items():
-                    pooled = head.pooling(tokens).double()
-                    moments[name].add(torch.stack([pooled, pooled.square()], 1))
+        for signals, mask in usable_windows(batches):
+            tokens = self.tokens(self.encoder.inputs(signals, positions, mask))
+            for name, head in self.head.parts.items():
+                pooled = head.pooling(tokens).double()
+                moments[name].add(torch.stack([pooled, pooled.square()], 1))
         for name, head in self.head.parts.items():
             mean, square = moments[name].mean
             head.centre.copy_(mean)

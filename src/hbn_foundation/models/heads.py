@@ -8,29 +8,48 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models.attenuation import Attenuation
-from hbn_foundation.models.config import MAIN, HeadConfig
-from hbn_foundation.models.distribution import DistributionOutput, TimeTokensOnly
-from hbn_foundation.models.margin import MarginOutput
-from hbn_foundation.models.pooling import POOLINGS
-from hbn_foundation.models.trunk import Dropout
+from .attenuation import Attenuation
+from .config import MAIN, HeadConfig
+from .outputs import DistributionOutput, LinearOutput, MarginOutput
+from .trunk import Dropout
+
+SMALLEST_VARIANCE = 1e-6  # the root of zero has no gradient
 
 
-class LinearOutput(nn.Module):
-    """Dropout and a linear map that starts at zero, so that its first steps shake nothing."""
+class Pooling(nn.Module):
+    """One vector (B, n_features) out of the tokens (B, N, D) of a window.
 
-    def __init__(self, config: HeadConfig, n_features: int) -> None:
+    Parameters
+    ----------
+    kind
+        concat: side by side; mean; mean_std: mean and standard deviation; attention: an average
+        whose weights one learned query gives, at first the mean.
+    n_tokens, dim
+        Tokens of a window, and their width; concat takes the last `n_tokens`.
+    """
+
+    def __init__(self, kind: str, n_tokens: int, dim: int) -> None:
         super().__init__()
-        self.dropout = Dropout(config.dropout)
-        self.linear = nn.Linear(n_features, config.n_outputs)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.kind = kind
+        self.n_tokens = n_tokens
+        self.n_features = {"concat": n_tokens * dim, "mean_std": 2 * dim}.get(kind, dim)
+        if kind == "attention":
+            self.query = nn.Parameter(torch.zeros(dim))
 
-    def forward(
-        self, features: Tensor, labels: Tensor | None = None, margin_share: float = 1.0
-    ) -> Tensor:
-        """Map features (B, F) to outputs (B, K); without a margin, labels do not matter."""
-        return self.linear(self.dropout(features)).float()
+    def weights(self, tokens: Tensor) -> Tensor:
+        """Weights (B, N) of the tokens for attention; they sum to one."""
+        return (tokens @ self.query * self.n_features**-0.5).softmax(1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Vectors (B, n_features)."""
+        if self.kind == "concat":
+            return tokens[:, -self.n_tokens :].flatten(1)
+        if self.kind == "attention":
+            return (self.weights(tokens)[:, :, None] * tokens).sum(1)
+        if self.kind == "mean":
+            return tokens.mean(1)
+        variance, mean = torch.var_mean(tokens, 1, correction=0)
+        return torch.cat([mean, (variance + SMALLEST_VARIANCE).sqrt()], 1)
 
 
 class Head(nn.Module):
@@ -41,7 +60,7 @@ class Head(nn.Module):
     config
         Outputs, pooling, kind, dropout and margin.
     n_tokens, dim
-        How many tokens a window has, and their width.
+        Tokens of a window, and their width.
     n_time
         How many of the tokens, the last ones, are time tokens; for a distribution.
     """
@@ -54,58 +73,53 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         is_distribution = config.kind == "distribution"
-        self.pooling: nn.Module = (
-            TimeTokensOnly(n_time, dim)
+        self.pooling = (
+            Pooling("concat", n_time, dim)
             if is_distribution
-            else POOLINGS[config.pooling](n_tokens, dim)
+            else Pooling(config.pooling, n_tokens, dim)
         )
-        n_features = self.pooling.n_features
-        self.register_buffer("centre", torch.zeros(n_features))
+        n_pooled = self.n_features = self.pooling.n_features
+        self.register_buffer("centre", torch.zeros(n_pooled))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("unit", torch.tensor([0.0, 1.0]))
         self.attenuation: nn.Module = nn.Identity()
         if config.attenuation:
-            self.attenuation = Attenuation(n_features, config.attenuated_directions)
+            self.attenuation = Attenuation(n_pooled, config.attenuated_directions)
         self.hidden: nn.Module = nn.Identity()
         if config.kind == "mlp":
-            layer = nn.Linear(n_features, config.hidden_dim)
+            self.n_features = config.hidden_dim
+            layer = nn.Linear(n_pooled, self.n_features)
             self.hidden = nn.Sequential(Dropout(config.dropout), layer, nn.GELU())
-            n_features = config.hidden_dim
         self.output: nn.Module
         if is_distribution:
             self.output = DistributionOutput(config, n_time, dim)
         elif config.margin == "none":
-            self.output = LinearOutput(config, n_features)
+            self.output = LinearOutput(config, self.n_features)
         else:
-            self.output = MarginOutput(config, n_features)
-
-    @property
-    def final_norm(self) -> bool:
-        """Whether the head takes tokens after the encoder's final norm."""
-        return self.config.final_norm
+            self.output = MarginOutput(config, self.n_features)
 
     @property
     def parts(self) -> dict[str, Head]:
         """The heads by target: this one."""
         return {MAIN: self}
 
-    def share(self, step: int) -> float:
+    def margin_share(self, step: int) -> float:
         """Share of the full margin at a step counted from 0: rises linearly to 1, then stays."""
         warmup = self.config.margin_warmup_steps
         return 1.0 if step >= warmup else step / warmup
-
-    def features(self, tokens: Tensor) -> Tensor:
-        """Features (B, F) that the output is made from: pooled, centred, after the hidden layer."""
-        return self.hidden(self.attenuation(self.normalised(tokens)))
 
     def normalised(self, tokens: Tensor) -> Tensor:
         """Pooled tokens (B, F), centred and of mean variance one."""
         return (self.pooling(tokens) - self.centre) / self.scale
 
-    def logits(
+    def features(self, tokens: Tensor) -> Tensor:
+        """Features (B, F) that the output is made from: pooled, centred, after the hidden layer."""
+        return self.hidden(self.attenuation(self.normalised(tokens)))
+
+    def forward(
         self, tokens: Tensor, labels: Tensor | None = None, margin_share: float = 1.0
     ) -> Tensor:
-        """Give outputs (B, K) in single precision, with the margin where there is one.
+        """Logits or values (B, K) in single precision, with the margin where there is one.
 
         Parameters
         ----------
@@ -114,13 +128,9 @@ class Head(nn.Module):
         labels
             (B,) classes or (B, K) shares; a margin is added only with them, and only in training.
         margin_share
-            Share of the full margin (`share` of the step).
+            Share of the full margin.
         """
         return self.output(self.features(tokens), labels, margin_share)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits or values (B, K) of tokens (B, N, D), without a margin."""
-        return self.logits(tokens)
 
     def value(self, outputs: Tensor) -> Tensor:
         """Values (B,) of outputs (B, K) of a head of numbers, in the unit of the label."""
@@ -130,12 +140,12 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def set_unit(self, mean: float, sd: float) -> None:
-        """Say which mean and deviation standardised numbers have been given."""
+        """Set the mean and deviation that standardised numbers were made with."""
         self.unit.copy_(torch.tensor([mean, sd]))
 
 
 class Heads(nn.Module):
-    """Several heads on the same tokens; what they put out lies side by side.
+    """Several heads on the same tokens; their outputs lie side by side.
 
     Parameters
     ----------
@@ -146,22 +156,25 @@ class Heads(nn.Module):
     def __init__(self, heads: Mapping[str, Head]) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(heads)
-        self.sizes = [head.config.n_outputs for head in heads.values()]
-        self.n_features = [n_features_of(head) for head in heads.values()]
 
     @property
-    def final_norm(self) -> bool:
-        """Whether the heads take tokens after the encoder's final norm."""
-        return next(iter(self.parts.values())).final_norm
+    def config(self) -> HeadConfig:
+        """Plain values of the main head."""
+        return next(iter(self.parts.values())).config
 
     @property
     def parts(self) -> dict[str, Head]:
         """The heads by target."""
         return dict(self.heads.items())  # type: ignore[arg-type]
 
-    def share(self, step: int) -> list[float]:
+    @property
+    def n_features(self) -> list[int]:
+        """Length of each head's features."""
+        return [head.n_features for head in self.parts.values()]
+
+    def margin_share(self, step: int) -> list[float]:
         """Shares of the full margins at a step."""
-        return [head.share(step) for head in self.parts.values()]
+        return [head.margin_share(step) for head in self.parts.values()]
 
     def features(self, tokens: Tensor) -> Tensor:
         """Features (B, F) of all heads, side by side."""
@@ -180,26 +193,18 @@ class Heads(nn.Module):
         features
             (B, F), as `features` gives them.
         labels, margin_share
-            One for each head, as for `Head.logits`; none, or one share for all.
+            One for each head, as for `Head.forward`; none, or one share for all.
         """
+        heads = list(self.parts.values())
+        labels = labels or [None] * len(heads)
+        shares = margin_share if isinstance(margin_share, list) else [margin_share] * len(heads)
         parts = features.split(self.n_features, 1)
-        of_labels = labels or [None] * len(parts)
-        shares = margin_share if isinstance(margin_share, list) else [margin_share] * len(parts)
-        return torch.cat(
-            [
-                head.output(part, label, share)
-                for head, part, label, share in zip(
-                    self.parts.values(), parts, of_labels, shares, strict=True
-                )
-            ],
-            1,
-        )
+        outputs = [
+            head.output(part, label, share)
+            for head, part, label, share in zip(heads, parts, labels, shares, strict=True)
+        ]
+        return torch.cat(outputs, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Give outputs (B, K) of tokens (B, N, D), without margins."""
         return self.output(self.features(tokens))
-
-
-def n_features_of(head: Head) -> int:
-    """Length of a head's features, after its hidden layer where it has one."""
-    return head.config.hidden_dim if head.config.kind == "mlp" else len(head.centre)

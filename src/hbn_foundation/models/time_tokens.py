@@ -1,4 +1,4 @@
-"""One token per patch of time: waveform and short-time spectrum of a few spatial components."""
+"""One token per patch of time, from a few spatial components of the window."""
 
 from __future__ import annotations
 
@@ -6,11 +6,144 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from hbn_foundation.models.config import TimeTokenConfig
-from hbn_foundation.models.spatial import SpatialComponents
+from .config import TimeTokenConfig
+from .spatial import SpatialComponents
+from .trunk import Dropout
 
 SMALLEST_POWER = 1e-4  # of robust z-scores: below what an amplifier's noise leaves
+
+
+class TimeTokens(nn.Module):
+    """Base of time tokens; a subclass says what a token is made from.
+
+    Parameters
+    ----------
+    config
+        Patch length, spatial components, convolutions.
+    sfreq, n_samples
+        Sampling rate in Hz and length of a window; samples after the last whole patch are unused.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, config: TimeTokenConfig, sfreq: float, n_samples: int) -> None:
+        super().__init__()
+        self.patch_samples = patch_length(config.patch_seconds, sfreq, n_samples)
+        self.n_patches = n_samples // self.patch_samples
+        self.components = SpatialComponents(
+            config.n_components, config.n_frequencies, config.spatial_scale, config.n_whitened
+        )
+
+    def add_projection(self, n_normalised: int, n_inputs: int, hidden_dim: int) -> None:
+        """Add the normalisation, the projection to tokens and their positions."""
+        self.register_buffer("centre", torch.zeros(n_normalised))
+        self.register_buffer("scale", torch.ones(n_normalised))
+        self.project = nn.Linear(n_inputs, hidden_dim)
+        self.position = nn.Parameter(0.02 * torch.randn(self.n_patches, hidden_dim))
+
+    def __len__(self) -> int:
+        return self.n_patches
+
+    def raw_features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Features (B, n, size) of channels (B, C, T) before normalisation."""
+        raise NotImplementedError
+
+    def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Features (B, n, size); zeros, the training mean, for a window without channels."""
+        features = (self.raw_features(signals, positions, mask) - self.centre) / self.scale
+        return features * mask.any(-1)[:, None, None]
+
+    def without(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """Features with nothing of the patches `hidden` (B, M) in those of other patches."""
+        return features
+
+
+class PatchTokens(TimeTokens):
+    """Time tokens from the waveform and the short-time spectrum of each patch."""
+
+    def __init__(
+        self, config: TimeTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
+    ) -> None:
+        super().__init__(config, sfreq, n_samples)
+        self.spectrum = PatchSpectrum(self.patch_samples)
+        size = config.n_components * (self.patch_samples + self.spectrum.n_bins)
+        self.add_projection(size, size, hidden_dim)
+
+    def raw_features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Features (B, patches, size) of channels (B, C, T) before normalisation."""
+        components = self.components(signals, positions, mask)
+        patches = cut_patches(components, self.patch_samples)
+        return torch.cat([patches, self.spectrum(patches)], -1).flatten(2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Tokens (B, patches, D) from features (B, patches, size)."""
+        return self.project(features) + self.position
+
+
+class ConvTokens(TimeTokens):
+    """Time tokens from convolutions of the spatial components along time.
+
+    A patch cuts time at fixed edges, and what happens at an edge looks different in every window.
+    Here the components run through convolutions first, so that a token sees what is around its
+    stretch, wherever in it something happens (as in Lawhern et al. 2018, with spatial weights
+    that are functions of position).
+    """
+
+    def __init__(
+        self, config: TimeTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
+    ) -> None:
+        super().__init__(config, sfreq, n_samples)
+        # so many steps of the courses make a token
+        self.steps = next(n for n in (config.steps, 2, 1) if self.patch_samples % n == 0)
+        stride = self.patch_samples // self.steps
+        width, kernel, dropout = config.width, config.kernel, config.conv_dropout
+        short = 2 * (kernel // 4) + 1
+        self.layers = nn.Sequential(
+            Convolution(config.n_components, width, kernel, dropout),
+            Convolution(width, width, kernel, dropout, stride),
+            *(Convolution(width, width, short, dropout) for _ in range(config.depth)),
+        )
+        self.add_projection(config.n_components, self.steps * width, hidden_dim)
+
+    def raw_features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Courses (B, T, components) of channels (B, C, T) before normalisation."""
+        return self.components(signals, positions, mask).mT
+
+    def without(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """Courses (B, T, components) with the training mean in place of patches `hidden` (B, M).
+
+        A convolution would else carry what it sees there into the tokens of the neighbours.
+        """
+        kept = features.new_ones(len(features), self.n_patches).scatter_(1, hidden, 0.0)
+        kept = kept.repeat_interleave(self.patch_samples, 1)
+        rest = features.shape[1] - kept.shape[1]  # samples after the last patch
+        return features * functional.pad(kept, (0, rest), value=1.0)[..., None]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Tokens (B, patches, D) from courses (B, T, components)."""
+        used = features[:, : self.n_patches * self.patch_samples]
+        courses = self.layers(used.mT)[..., : self.n_patches * self.steps]
+        steps = courses.mT.unflatten(1, (self.n_patches, self.steps)).flatten(2)
+        return self.project(steps) + self.position
+
+
+class Convolution(nn.Module):
+    """A convolution along time, its norm, GELU, dropout; a residual branch where widths agree."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, dropout: float, stride: int = 1) -> None:
+        super().__init__()
+        self.residual = n_in == n_out and stride == 1
+        self.convolution = nn.Conv1d(n_in, n_out, kernel, stride, padding=kernel // 2)
+        self.norm = nn.GroupNorm(1, n_out)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, courses: Tensor) -> Tensor:
+        """Courses (B, n_in, T) to (B, n_out, T / stride)."""
+        found = self.dropout(functional.gelu(self.norm(self.convolution(courses))))
+        return courses + found if self.residual else found
 
 
 class PatchSpectrum(nn.Module):
@@ -32,64 +165,6 @@ class PatchSpectrum(nn.Module):
         with torch.autocast(patches.device.type, enabled=False):
             cosine, sine = (patches.float() @ self.basis).split(self.n_bins, -1)
             return (cosine.square() + sine.square() + SMALLEST_POWER).log()
-
-
-class TimeTokens(nn.Module):
-    """Time tokens of a window.
-
-    Parameters
-    ----------
-    config
-        Patch length, spatial components.
-    sfreq, n_samples
-        Sampling rate in Hz and length of a window; samples after the last whole patch are unused.
-    hidden_dim
-        Width of a token.
-    """
-
-    centre: Tensor
-    scale: Tensor
-
-    def __init__(
-        self, config: TimeTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
-    ) -> None:
-        super().__init__()
-        self.patch_samples = patch_length(config.patch_seconds, sfreq, n_samples)
-        self.n_patches = n_samples // self.patch_samples
-        self.components = SpatialComponents(
-            config.n_components,
-            config.n_frequencies,
-            config.spatial_scale,
-            config.n_whitened,
-        )
-        self.spectrum = PatchSpectrum(self.patch_samples)
-        size = config.n_components * (self.patch_samples + self.spectrum.n_bins)
-        self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
-        self.project = nn.Linear(size, hidden_dim)
-        self.position = nn.Parameter(0.02 * torch.randn(self.n_patches, hidden_dim))
-
-    def __len__(self) -> int:
-        return self.n_patches
-
-    def raw_features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, patches, size) of channels (B, C, T) before normalisation."""
-        components = self.components(signals, positions, mask)
-        patches = cut_patches(components, self.patch_samples)
-        return torch.cat([patches, self.spectrum(patches)], -1).flatten(2)
-
-    def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Features (B, patches, size); zeros, the training mean, for a window without channels."""
-        features = (self.raw_features(signals, positions, mask) - self.centre) / self.scale
-        return features * mask.any(-1)[:, None, None]
-
-    def without(self, features: Tensor, hidden: Tensor) -> Tensor:
-        """Features with nothing of the patches `hidden` in any other's: as they are."""
-        return features
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Tokens (B, patches, D) from features (B, patches, size)."""
-        return self.project(features) + self.position
 
 
 def patch_length(seconds: float, sfreq: float, n_samples: int) -> int:

@@ -33,7 +33,7 @@ class Dropout(nn.Module):
         return values * keep * (256 / (256 - self.threshold))
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Multi-head self-attention through `scaled_dot_product_attention`."""
 
     def __init__(self, dim: int, n_heads: int) -> None:
@@ -58,7 +58,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = Attention(dim, n_heads)
+        self.attention = SelfAttention(dim, n_heads)
         self.attention_scale = nn.Parameter(torch.full((dim,), layer_scale))
         self.feedforward_norm = nn.LayerNorm(dim)
         self.feedforward = nn.Sequential(

@@ -1,9 +1,9 @@
-"""From volts to what encoders take, by rules that need one window alone; and a whole model on it.
+"""From volts to what encoders take, by rules that need one window alone.
 
-Whoever gets single windows and knows nothing of their recording has no scale of the recording and
-no list of its bad channels. Here each channel has a fixed scale, fitted on training subjects, and
-a window itself shows which of its channels are flat or wild. Training, predictions and whatever is
-exported see the same numbers, because they all go through these modules.
+Where single windows are given without their recording, there is no scale of the recording and no
+list of its bad channels. Here each channel has a fixed scale, fitted on training subjects, and a
+window itself shows which of its channels are flat or wild. Training, predictions and exported
+models see the same numbers, because they all go through this module.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hbn_foundation.models.config import InputConfig
-from hbn_foundation.models.finetuned import FineTuned
+from .config import InputConfig
 
 VOLTS = 1e-6  # of a microvolt
 TYPICAL_LEVEL = 0.8  # mean amplitude of a Gaussian in its own standard deviations
@@ -81,54 +80,3 @@ class VoltageInput(nn.Module):
             signals = signals * (TYPICAL_LEVEL / typical)[..., None]
         signals = signals.clamp(-self.config.clip, self.config.clip)
         return signals * usable[..., None], usable
-
-
-class ChallengeModel(nn.Module):
-    """One value of windows in volts, in its own unit: what an export consists of.
-
-    Nothing of a window is kept for the next one, and no window of a batch looks at another.
-
-    Parameters
-    ----------
-    model
-        Encoder and heads, with a `VoltageInput`.
-    positions
-        (C, 3) unit vectors of the channels in head coordinates.
-    target
-        Name of the target that is answered.
-    limits
-        Lowest and highest answer; None where there are none.
-    """
-
-    positions: Tensor
-    limits: Tensor
-
-    def __init__(
-        self,
-        model: FineTuned,
-        positions: Tensor,
-        target: str,
-        limits: tuple[float, float] | None = None,
-    ) -> None:
-        super().__init__()
-        if not isinstance(model.input, VoltageInput):
-            raise ValueError("the model takes signals of the store; expected one that takes volts")
-        self.model = model
-        self.target = target
-        self.register_buffer("positions", positions)
-        lowest, highest = limits or (-torch.inf, torch.inf)
-        self.register_buffer("limits", torch.tensor([lowest, highest]))
-
-    @property
-    def input(self) -> VoltageInput:
-        """What comes first."""
-        assert isinstance(self.model.input, VoltageInput)
-        return self.model.input
-
-    def forward(self, volts: Tensor) -> Tensor:
-        """Values (B, 1) of windows (B, C, T) in volts."""
-        present = torch.ones(len(volts), len(self.positions), dtype=torch.bool, device=volts.device)
-        signals, mask = self.model.prepare(self.input.complete(volts), present)
-        outputs = self.model(signals, self.positions, mask)
-        values = self.model.value(outputs, self.target)
-        return torch.clamp(values, self.limits[0], self.limits[1])[:, None]

@@ -1,4 +1,4 @@
-"""The zip of a submission: written the same each time, and read with suspicion."""
+"""The zip of a submission."""
 
 from __future__ import annotations
 
@@ -32,14 +32,7 @@ class Submission:
 
     def to_bytes(self) -> bytes:
         """Return the zip; the same files give the same bytes."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name in sorted(self.files):
-                entry = zipfile.ZipInfo(name, BEGINNING_OF_TIME)
-                entry.external_attr = (stat.S_IFREG | 0o644) << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, self.files[name])
-        return buffer.getvalue()
+        return zip_bytes(self.files)
 
     def save(self, path: str | Path) -> Path:
         """Write the zip; it is there whole or not at all."""
@@ -71,7 +64,7 @@ class Submission:
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
-                problem = archive_problem(entries, most_megabytes)
+                problem = _problem(entries, most_megabytes)
                 if problem is not None:
                     raise UserError(f"{path}: {problem}")
                 return cls({entry.filename: archive.read(entry) for entry in entries})
@@ -87,7 +80,19 @@ class Submission:
             Path(folder, name).write_bytes(content)
 
 
-def archive_problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | None:
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
+    """Return a zip of files; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, BEGINNING_OF_TIME)
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, files[name])
+    return buffer.getvalue()
+
+
+def _problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | None:
     """Say in one line what is wrong with the entries of a zip; None when nothing is."""
     if len(entries) > MOST_FILES:
         return f"{len(entries):,} files in it; expected at most {MOST_FILES:,}"
@@ -100,8 +105,7 @@ def archive_problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> st
     if twice:
         return f"{twice[0]!r} is in it more than once"
     if SOURCE not in names:
-        found = ", ".join(sorted(names)[:5]) or "nothing"
-        return f"no {SOURCE} in it; found {found}"
+        return f"no {SOURCE} in it; found {', '.join(sorted(names)[:5]) or 'nothing'}"
     size = sum(entry.file_size for entry in entries) / 1e6
     if size > most_megabytes:
         return f"its files are {size:,.0f} MB unpacked; expected at most {most_megabytes:,.0f} MB"

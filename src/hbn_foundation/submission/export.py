@@ -1,132 +1,139 @@
-"""From models of the project to a submission: one file of source, and the weights beside it.
+"""From fine-tuned checkpoints to a submission.
 
-The source is made from the project's own modules: what the models need is collected, put in order
-and written into one file in plain torch (`closure`, `rendering`); there is no second copy of any
-model that could fall behind. How each model is made is described once (`Call`) and written from
-that description, its parameters as plain values.
+The models are shipped as they are: the source of `hbn_foundation.models`, which needs torch alone,
+the arguments that they are made with, and their weights.
 """
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
 from hbn_foundation import __version__
 from hbn_foundation.errors import UserError
-from hbn_foundation.submission import harness
-from hbn_foundation.submission.archive import SOURCE, Submission
-from hbn_foundation.submission.calls import Call, symbol_of, symbols_in, write_value
-from hbn_foundation.submission.closure import Closure
-from hbn_foundation.submission.compatibility import problems
-from hbn_foundation.submission.modules import Sources, Symbol
-from hbn_foundation.submission.rendering import Rendering
-from hbn_foundation.submission.weights import pack_weights
+from hbn_foundation.evaluation.challenge_predictions import learned_columns
+from hbn_foundation.models.config import MAIN
+from hbn_foundation.submission.archive import SOURCE, Submission, zip_bytes
+from hbn_foundation.submission.params import ExportParams
+from hbn_foundation.submission.windows import CHANNELS, N_SAMPLES, SFREQ
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from hbn_foundation.models.challenge import ChallengeModel, ReorderChannels
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
 
-PROJECT = __name__.split(".")[0]
-CHALLENGES = (1, 2)
-CALLED = ("get_model_challenge_1", "get_model_challenge_2")
-HEAD = '''"""Submission to the 2025 EEG Foundation Challenge, in plain torch.
-
-Written by hbn-foundation {version} from the source of its models; it is not meant to be edited.
-A model takes windows in volts (B, 129, 200) at 100 Hz, channels E1 to E128 and Cz, and gives one
-value each (B, 1).{origin}
-"""
-'''
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """How a model is made, and its weights.
-
-    Attributes
-    ----------
-    call
-        Makes the model without its weights.
-    weights
-        Its state dict.
-    origin
-        Which checkpoint it is from, in a few words.
-    """
-
-    call: Call
-    weights: Mapping[str, Tensor]
-    origin: str = ""
+PACKAGE = "hbn_models"  # what the models are called within the zip
 
 
 def export_submission(
-    models: Mapping[int, ExportedModel], packages: tuple[str, ...] = (PROJECT,)
+    checkpoints: Mapping[int, Checkpoint], store: SignalStore, params: ExportParams
 ) -> Submission:
-    """Make a submission of two models.
+    """Make a submission of two models; the same checkpoints give the same bytes.
 
     Parameters
     ----------
-    models
-        Those of challenge 1 and 2, by number.
-    packages
-        Whose source is carried along.
-
-    Returns
-    -------
-    Submission
-        `submission.py` and two files of weights; the same models give the same bytes.
+    checkpoints
+        Fine-tuned on windows in volts, by challenge.
+    store
+        Whose channels they take.
+    params
+        Which labels are answered.
 
     Raises
     ------
     UserError
-        When a model is missing, its weights do not fit, or it needs something that is not there
-        where submissions run: another package, a newer Python or a newer torch.
+        When a checkpoint does not suit the challenge.
     """
-    missing = [number for number in CHALLENGES if number not in models]
-    if missing:
-        raise UserError(f"export: no model of challenge {missing[0]}")
-    files = {SOURCE: export_source(models, packages).encode()}
-    for number in CHALLENGES:
-        _check_weights(number, models[number])
-        name = harness.weights_name(f"challenge_{number}")
-        files[name] = pack_weights(models[number].weights)
-    return Submission(files)
+    import torch
 
+    from hbn_foundation.models.challenge import describe
 
-def export_source(
-    models: Mapping[int, ExportedModel], packages: tuple[str, ...] = (PROJECT,)
-) -> str:
-    """Write the source of a submission; arguments as for `export_submission`."""
-    entry = symbol_of(harness.Submission)
-    calls = {number: model.call for number, model in sorted(models.items())}
-    needed = {entry}.union(*(symbols_in(call) for call in calls.values()))
-    closure = Closure(Sources(PROJECT, *packages), sorted(needed), CALLED)
-    rendering = Rendering(closure)
-    table = rendering.names[Symbol(harness.__name__, "MODELS")]
-    makers = [
-        f'{table}["challenge_{number}"] = lambda: {write_value(call, rendering.names)}'
-        for number, call in calls.items()
-    ]
-    origins = "".join(
-        f"\n\nChallenge {number}: {model.origin}."
-        for number, model in sorted(models.items())
-        if model.origin
+    columns = {1: params.challenge1, 2: params.challenge2}
+    described: dict[str, Any] = {"version": __version__}
+    parts = {SOURCE: files(__package__).joinpath("template.py").read_bytes()}
+    for number, model in exported_models(checkpoints, store, params).items():
+        name = f"challenge_{number}"
+        run = checkpoints[number].metadata.get("run_id")
+        described[name] = describe(model)
+        described[f"origin_{number}"] = f"{columns[number]}, fine-tuned by run {run}"
+        buffer = io.BytesIO()
+        torch.save({key: part.clone() for key, part in model.state_dict().items()}, buffer)
+        parts[f"weights_{name}.pt"] = buffer.getvalue()
+    parts["models.json"] = json.dumps(described, indent=1).encode()
+    parts["models.zip"] = zip_bytes(
+        {
+            f"{PACKAGE}/{file.name}": file.read_bytes()
+            for file in files("hbn_foundation.models").iterdir()
+            if file.name.endswith(".py")
+        }
     )
-    head = HEAD.format(version=__version__, origin=origins)
-    parts = [rendering.imports(), rendering.definitions(), "\n".join(makers)]
-    source = "\n".join([head, parts[0], "", "", parts[1], "", "", parts[2], ""])
-    found = problems(source)
-    if found:
-        raise UserError(f"export: {found[0]} of the exported source")
-    return source
+    return Submission(parts)
 
 
-def _check_weights(number: int, model: ExportedModel) -> None:
-    """Make sure that the weights are those of the model that the source makes."""
-    expected = {name: tuple(value.shape) for name, value in model.call.build().state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in model.weights.items()}
-    for name in [*expected, *found]:
-        if expected.get(name) != found.get(name):
-            here, there = expected.get(name, "absent"), found.get(name, "absent")
-            raise UserError(
-                f"export: {name} of challenge {number} is {there} in the weights and {here} in the "
-                "model"
-            )
+def exported_models(
+    checkpoints: Mapping[int, Checkpoint], store: SignalStore, params: ExportParams
+) -> dict[int, ChallengeModel | ReorderChannels]:
+    """Load the models as they are exported; arguments as for `export_submission`."""
+    from hbn_foundation.models.challenge import ReorderChannels
+    from hbn_foundation.training.finetuning.model_making import load_challenge_model
+
+    columns = {1: params.challenge1, 2: params.challenge2}
+    models: dict[int, ChallengeModel | ReorderChannels] = {}
+    for number, checkpoint in sorted(checkpoints.items()):
+        target = target_of(checkpoint.metadata, columns[number])
+        _check(checkpoint.metadata, list(store.channel_names))
+        names = tuple(checkpoint.metadata["channel_names"])
+        model = load_challenge_model(checkpoint, store.positions, target)
+        models[number] = model
+        if names != CHANNELS:
+            places = [CHANNELS.index(name) if name in CHANNELS else -1 for name in names]
+            models[number] = ReorderChannels(model, places, len(CHANNELS)).eval()
+    return models
+
+
+def target_of(metadata: Mapping[str, Any], column: str) -> str:
+    """Return the name of the target whose label is a column.
+
+    Raises
+    ------
+    UserError
+        When the checkpoint was fine-tuned for other labels, or for classes of this one.
+    """
+    columns = learned_columns(metadata)
+    described = {MAIN: metadata["targets"], **metadata["more_targets"]}
+    found = [name for name, known in columns.items() if known == column]
+    if not found:
+        known = ", ".join(columns.values())
+        raise UserError(f"export: the checkpoint was fine-tuned for {known}, not for {column}")
+    for name in found:
+        if described[name]["is_regression"]:
+            return name
+    raise UserError(
+        f"export: the checkpoint answers {column} in classes, and a submission gives numbers; "
+        "fine-tune with label.type: regression"
+    )
+
+
+def _check(metadata: Mapping[str, Any], channel_names: list[str]) -> None:
+    """Check that a checkpoint takes the windows that the challenge gives."""
+    if metadata.get("parameters", {}).get("input", {}).get("unit") != "volts":
+        raise UserError(
+            "export: the checkpoint takes signals of the store, and a submission is given volts; "
+            "fine-tune with input.unit: volts"
+        )
+    sfreq, n_samples = metadata["sfreq"], metadata["n_samples"]
+    if (sfreq, n_samples) != (SFREQ, N_SAMPLES):
+        raise UserError(
+            f"export: the checkpoint takes {n_samples} samples at {sfreq:g} Hz; a submission is "
+            f"given {N_SAMPLES} samples at {SFREQ} Hz"
+        )
+    if channel_names != list(metadata["channel_names"]):
+        raise UserError(
+            f"export: the signal store has {len(channel_names)} channels, others or in another "
+            f"order than the {len(metadata['channel_names'])} of the checkpoint"
+        )
+    if not set(CHANNELS) & set(channel_names):
+        raise UserError(f"export: none of the checkpoint's channels is one of {CHANNELS[0]} to Cz")

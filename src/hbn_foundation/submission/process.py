@@ -1,59 +1,54 @@
-"""A submission in a process of its own, under limits."""
+"""A submission in a process of its own, within limits of memory and time.
+
+The code of the zip runs. The process sees none of the environment's secrets and is ended when it
+goes over a limit; that finds mistakes, and is no protection from code that means harm.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import psutil
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import LimitParams
+from hbn_foundation.submission.windows import SFREQ
 
 RUNNER = Path(__file__).with_name("runner.py")
-SFREQ = 100
 BLOCKED = ("hbn_foundation",)
 SECONDS_BETWEEN_LOOKS = 0.02
 SECONDS_TO_END = 5.0
 #: What a submission sees of the environment: nothing that could hold a secret.
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES",
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
                "OPENBLAS_CORETYPE")  # fmt: skip
-MOST_PRINTED = 2000  # characters of what it said before it failed
+MOST_PRINTED = 2000  # characters of what it printed before it failed
 
 
 class SubmissionError(UserError):
-    """A submission did not do what it should.
-
-    Attributes
-    ----------
-    kind
-        `error`, `time`, `memory` or `ended`.
-    noted
-        What it did beside computing.
-    """
+    """A submission did not do what it should; `kind` is `error`, `time`, `memory` or `ended`."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-        self.noted: list[dict[str, str]] = []
 
 
 @dataclass
 class Answers:
-    """What a model said of windows.
+    """What a model predicted.
 
     Attributes
     ----------
@@ -76,17 +71,15 @@ class RunningSubmission:
         Where it is unpacked.
     limits
         Memory, time, threads, device, interpreter.
-    forbids
-        Whether reading elsewhere, writing and connecting fail, or are noted alone.
 
     Attributes
     ----------
-    noted
-        What it did beside computing.
     peak_megabytes
         The most memory that was seen in use.
     versions
         Of Python and torch there.
+    weights_problem
+        Why its weights are no plain state dicts; None when they are.
 
     Raises
     ------
@@ -94,37 +87,34 @@ class RunningSubmission:
         When it cannot be made, or goes over a limit.
     """
 
-    def __init__(self, folder: Path, limits: LimitParams, forbids: bool) -> None:
+    def __init__(self, folder: Path, limits: LimitParams) -> None:
         self.limits = limits
-        self.noted: list[dict[str, str]] = []
         self.peak_megabytes = 0.0
-        self.versions: dict[str, str] = {}
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         settings = {"sfreq": SFREQ, "device": limits.device, "threads": limits.threads,
-                    "blocked": BLOCKED, "forbids": forbids}  # fmt: skip
+                    "blocked": BLOCKED}  # fmt: skip
         python = limits.python or sys.executable
+        self._connection, theirs = Pipe()
         try:
             self._process = subprocess.Popen(
-                [python, "-I", "-B", str(RUNNER), str(folder), json.dumps(settings)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._printed,
-                env=_environment(folder, limits.threads),
-                cwd=folder,
-                start_new_session=True,
-            )
+                [python, "-I", "-B", str(RUNNER), str(folder), json.dumps(settings),
+                 str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, stdout=self._printed, stderr=self._printed,
+                env=_environment(folder, limits.threads), cwd=folder,
+                pass_fds=[theirs.fileno()], start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
             raise UserError(f"limits.python={python!r}: cannot be run ({error.strerror})") from None
-        self._replies: queue.Queue[bytes] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        finally:
+            theirs.close()
         deadline = time.monotonic() + limits.start_seconds
-        too_long = f"not ready after {limits.start_seconds:g} s"
+        too_late = f"not ready after {limits.start_seconds:g} s"
         try:
-            self.versions = self._reply(deadline, too_long)
-            self._reply(deadline, too_long)
-        except BaseException as error:
-            if isinstance(error, SubmissionError):
-                error.noted = self.noted
+            first = self._reply(deadline, too_late)
+            self.versions: dict[str, str] = first["versions"]
+            self.weights_problem: str | None = first["weights"]
+            self._reply(deadline, too_late)
+        except BaseException:
             self.close()
             raise
 
@@ -141,10 +131,10 @@ class RunningSubmission:
             Windows at once.
         """
         samples = np.ascontiguousarray(windows, dtype=np.float32)
-        request = {"challenge": challenge, "shape": samples.shape, "batch_size": batch_size,
-                   "bytes": samples.nbytes}  # fmt: skip
-        message = json.dumps(request).encode() + b"\n" + samples.tobytes()
-        threading.Thread(target=self._send, args=(message,), daemon=True).start()
+        request = {"challenge": challenge, "shape": samples.shape, "batch_size": batch_size}
+        with contextlib.suppress(OSError):  # it has ended; the reply tells how
+            self._connection.send_bytes(json.dumps(request).encode())
+            self._connection.send_bytes(samples.tobytes())
         seconds = self.limits.request_seconds + self.limits.window_seconds * len(samples)
         late = f"challenge {challenge}: no answer to {len(samples)} windows after {seconds:g} s"
         reply = self._reply(time.monotonic() + seconds, late)
@@ -154,43 +144,29 @@ class RunningSubmission:
         """End the process and all that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._printed):
-            with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
-
-    def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError, ValueError):  # it is gone; the reply says so
-            self._process.stdin.write(message)  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
-
-    def _listen(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in self._process.stdout:  # type: ignore[union-attr]
-                self._replies.put(line)
-        self._replies.put(b"")
+        self._connection.close()
+        self._printed.close()
 
     def _reply(self, deadline: float, too_late: str) -> dict[str, Any]:
-        while True:
-            try:
-                line = self._replies.get(timeout=SECONDS_BETWEEN_LOOKS)
-                break
-            except queue.Empty:
-                self._check_memory(_memory_in_use(self._process.pid))
+        try:
+            while not self._connection.poll(SECONDS_BETWEEN_LOOKS):
+                with contextlib.suppress(psutil.Error):
+                    memory = psutil.Process(self._process.pid).memory_info().rss / 1e6
+                    self._check_memory(memory)
                 if time.monotonic() > deadline:
-                    raise SubmissionError("time", too_late) from None
-        if not line:
-            raise SubmissionError("ended", f"its process ended by itself{self._last_words()}")
-        reply = json.loads(line)
-        self.noted = reply["noted"]
+                    raise SubmissionError("time", too_late)
+            reply: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            message = f"its process ended by itself{self._last_words()}"
+            raise SubmissionError("ended", message) from None
         if "error" in reply:
             raise SubmissionError("error", reply["error"])
         self._check_memory(reply["peak_megabytes"])
         return reply
 
-    def _check_memory(self, megabytes: float | None) -> None:
-        self.peak_megabytes = max(self.peak_megabytes, megabytes or 0.0)
+    def _check_memory(self, megabytes: float) -> None:
+        self.peak_megabytes = max(self.peak_megabytes, megabytes)
         if self.peak_megabytes > self.limits.memory_megabytes:
             raise SubmissionError(
                 "memory",
@@ -199,34 +175,27 @@ class RunningSubmission:
             )
 
     def _last_words(self) -> str:
-        status = self._exit_status()
+        """Give the exit status and the last line printed; the process's number stays taken."""
+        status, deadline = None, time.monotonic() + SECONDS_TO_END
+        while status is None and time.monotonic() < deadline:
+            options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+            ended = os.waitid(os.P_PID, self._process.pid, options)
+            status = None if ended is None else ended.si_status
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         self._printed.seek(0, os.SEEK_END)
         self._printed.seek(max(self._printed.tell() - MOST_PRINTED, 0))
         lines = self._printed.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f" with status {status}" + (f": {last[:200]}" if last else "")
 
-    def _exit_status(self) -> int | None:
-        """Wait for the end, but leave the process's number taken until its group is killed."""
-        deadline = time.monotonic() + SECONDS_TO_END
-        options = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        while time.monotonic() < deadline:
-            ended = os.waitid(os.P_PID, self._process.pid, options)
-            if ended is not None:
-                return ended.si_status
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        return None
-
 
 @contextlib.contextmanager
-def running(
-    submission: Submission, limits: LimitParams, forbids: bool
-) -> Iterator[RunningSubmission]:
+def running(submission: Submission, limits: LimitParams) -> Iterator[RunningSubmission]:
     """Unpack a submission into an empty folder and run it there; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="submission-") as folder:
         place = Path(folder).resolve()
         submission.unpack(place)
-        process = RunningSubmission(place, limits, forbids)
+        process = RunningSubmission(place, limits)
         try:
             yield process
         finally:
@@ -237,12 +206,3 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     here = {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": str(threads)}
     return {**kept, **here}
-
-
-def _memory_in_use(process: int) -> float | None:
-    """Return the resident memory of a process in MB; None where the system does not tell."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

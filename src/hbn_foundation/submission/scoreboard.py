@@ -11,7 +11,6 @@ import pandas as pd
 
 from hbn_foundation.progress import say
 from hbn_foundation.scores import nrmse
-from hbn_foundation.submission.validation import CONDUCT
 
 WEIGHTS = {1: 0.3, 2: 0.7}
 FEWEST_SUBJECTS = 5  # that a regression on age and sex is fitted on
@@ -34,15 +33,12 @@ class LocalScore:
         Name of the target, by challenge: `rt` (s) and a factor.
     skipped
         Why recordings were left out, by name.
-    noted
-        What the submission did beside computing.
     """
 
     scores: pd.DataFrame
     predictions: dict[int, pd.DataFrame]
     targets: dict[int, str]
     skipped: dict[str, str] = field(default_factory=dict)
-    noted: list[dict[str, str]] = field(default_factory=list)
 
 
 def scores_table(
@@ -183,10 +179,6 @@ def score_text(score: LocalScore) -> str:
     if score.skipped:
         name, reason = next(iter(score.skipped.items()))
         lines.append(f"Left out: {len(score.skipped)} recordings, such as {name}: {reason}.")
-    for kind, check in CONDUCT.items():
-        found = [note["what"] for note in score.noted if note["kind"] == kind]
-        if found:
-            lines.append(f"Not as a submission should: {check}; it {found[0]}.")
     return "\n".join(lines) + "\n"
 
 

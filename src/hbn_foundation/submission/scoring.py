@@ -73,7 +73,7 @@ def local_score(
         raise UserError(f"score: {job.nothing(skipped)}")
     parts: dict[int, list[pd.DataFrame]] = {1: [], 2: []}
     told: set[int] = set()
-    with running(submission, params.limits, forbids=False) as process:
+    with running(submission, params.limits) as process:
         for row, read in track(read_all(job.rows), "Scoring recordings", total=len(job.rows)):
             if isinstance(read, str):
                 skipped[row["recording"]] = read
@@ -90,12 +90,11 @@ def local_score(
                     told.add(challenge)
                     say(f"Challenge {challenge}: {problem}")
                 parts[challenge].append(windows[job.columns(challenge)])
-        noted = process.noted
     predictions = {number: _joined(tables, job.columns(number)) for number, tables in parts.items()}
     if all(table.empty for table in predictions.values()):
         raise UserError(f"score: {job.nothing(skipped)}")
     scores = scores_table(predictions, job.targets, job.people)
-    return LocalScore(scores, predictions, job.targets, skipped, noted)
+    return LocalScore(scores, predictions, job.targets, skipped)
 
 
 @dataclass

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
+import sys
 import time
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,26 +16,13 @@ from typing import Any
 import numpy as np
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.submission.archive import SOURCE, Submission
-from hbn_foundation.submission.compatibility import problems
+from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ValidationParams
 from hbn_foundation.submission.process import RunningSubmission, SubmissionError, running
-from hbn_foundation.submission.runner import FORBIDDEN
-from hbn_foundation.submission.weights import weights_problem
+from hbn_foundation.submission.windows import example_windows
 
-N_CHANNELS, N_SAMPLES, SFREQ = 129, 200, 100
 CHALLENGES = (1, 2)
-CONDUCT = {
-    "read": "reads no file outside its folder",
-    "change": "changes no file",
-    "process": "starts no process",
-    "connection": "opens no connection",
-}
-LIMITS = {
-    "memory": "stays within the memory allowed",
-    "time": "stays within the time allowed",
-    "error": "runs without an error",
-}
+PYTHON = (3, 10)  # of the challenge
 
 
 @dataclass
@@ -107,84 +98,68 @@ def validate_submission(
     """
     params = params or ValidationParams()
     report = Report()
-    unpacked = _read(report, submission, params)
-    if unpacked is None or not _check_files(report, unpacked):
+    try:
+        if not isinstance(submission, Submission):
+            submission = Submission.load(submission, params.limits.most_megabytes)
+    except UserError as error:
+        report.add("a flat zip of plain files", str(error))
         return report
+    content = submission.to_bytes()
+    report.about["sha256"] = hashlib.sha256(content).hexdigest()
+    report.about["megabytes"] = round(len(content) / 1e6, 2)
+    report.add("a flat zip of plain files", None, ", ".join(sorted(submission.files)))
+    found = list(_source_problems(submission))
+    report.add("runs with Python 3.10, torch and no other package", _first(found))
     if windows is None:
         windows = example_windows(params.n_windows, params.seed)
     started = time.monotonic()
-    noted: list[dict[str, str]] = []
-    failure = None
+    failure: dict[str, str] = {}
     try:
-        with running(unpacked, params.limits, forbids=True) as process:
-            report.about |= {name: process.versions[name] for name in ("python", "torch")}
+        with running(submission, params.limits) as process:
+            report.about |= process.versions
+            report.add("weights are plain state dicts", process.weights_problem)
             report.add("both models are made in a clean process", None)
             try:
                 for challenge in CHALLENGES:
                     mine = (expected or {}).get(challenge)
                     _check_model(report, process, challenge, windows, mine, params)
             finally:
-                noted = process.noted
                 report.about["peak_megabytes"] = round(process.peak_megabytes)
     except SubmissionError as error:
-        failure, noted = error, [*noted, *error.noted]
-    report.about["seconds"] = round(time.monotonic() - started, 1)
-    _check_conduct(report, noted, failure)
+        failure[error.kind] = str(error)
+    seconds = report.about["seconds"] = round(time.monotonic() - started, 1)
+    peak = report.about.get("peak_megabytes")
+    memory = f"{peak:,} MB" if peak else ""
+    report.add("stays within the memory allowed", failure.get("memory"), memory)
+    report.add("stays within the time allowed", failure.get("time"), f"{seconds:g} s")
+    report.add("runs without an error", failure.get("error") or failure.get("ended"))
     return report
 
 
-def example_windows(n: int, seed: int = 0) -> np.ndarray:
-    """Make windows (n, 129, 200) in volts that look like EEG from afar.
-
-    Noise of 1/f² with 15 µV, Cz flat as the reference is. The first has a dead and a wild channel,
-    the second is flat throughout, as where a recording is paused.
-    """
-    random = np.random.default_rng(seed)
-    noise = random.standard_normal((n, N_CHANNELS, N_SAMPLES)).cumsum(-1)
-    noise -= noise.mean(-1, keepdims=True)
-    volts = 15e-6 * noise / noise.std(-1, keepdims=True)
-    volts[:, -1] = 0.0
-    volts[0, 3] = 0.0
-    volts[0, 7] *= 100.0
-    volts[1] = 0.0
-    return volts.astype(np.float32)
-
-
-def _read(
-    report: Report, submission: Submission | str | Path, params: ValidationParams
-) -> Submission | None:
-    """Read the zip as anyone would; what is in memory is written as a zip first."""
-    if isinstance(submission, Submission):
-        content = submission.to_bytes()
-    else:
-        path = Path(submission)
-        content = path.read_bytes() if path.is_file() else b""
-    try:
-        if not isinstance(submission, Submission):
-            submission = Submission.load(submission, params.limits.most_megabytes)
-    except UserError as error:
-        report.add("a flat zip of plain files", str(error))
-        return None
-    digest = hashlib.sha256(content).hexdigest()
-    report.about |= {"sha256": digest, "megabytes": round(len(content) / 1e6, 2)}
-    report.add("a flat zip of plain files", None, ", ".join(sorted(submission.files)))
-    return submission
-
-
-def _check_files(report: Report, submission: Submission) -> bool:
-    """Check the files without running anything; tell whether they may be run."""
-    found = []
-    own = {name.removesuffix(".py") for name in submission.files if name.endswith(".py")}
-    for name, content in submission.files.items():
-        if name.endswith(".py"):
-            try:
-                lines = problems(content.decode(), own)
-            except UnicodeDecodeError:
-                lines = ["not text in UTF-8"]
-            found += [f"{name} {line}" for line in lines]
-    report.add("runs with Python 3.10, torch 2.2 and no other package", _first(found))
-    odd = filter(None, (weights_problem(n, c) for n, c in submission.files.items() if n != SOURCE))
-    return report.add("weights are plain state dicts", next(odd, None))
+def _source_problems(submission: Submission) -> Iterator[str]:
+    """Yield what in the sources is newer than Python 3.10, or imports another package."""
+    sources = {name: part for name, part in submission.files.items() if name.endswith(".py")}
+    for name, part in submission.files.items():
+        if name.endswith(".zip") and zipfile.is_zipfile(io.BytesIO(part)):
+            with zipfile.ZipFile(io.BytesIO(part)) as archive:
+                sources |= {f"{name}/{inner}": archive.read(inner) for inner in archive.namelist()}
+    own = {part.removesuffix(".py") for name in sources for part in name.split("/")}
+    for name, part in sources.items():
+        try:
+            tree = ast.parse(part, feature_version=PYTHON)
+        except (SyntaxError, ValueError) as error:
+            yield f"{name} line {getattr(error, 'lineno', 1)}: {error} (Python 3.10)"
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [str(node.module)]
+            else:
+                continue
+            for module in modules:
+                if module.split(".")[0] not in {"torch", *own, *sys.stdlib_module_names}:
+                    yield f"{name} line {node.lineno}: imports {module}"
 
 
 def _first(found: list[str]) -> str | None:
@@ -236,21 +211,6 @@ def difference(values: np.ndarray, wanted: np.ndarray, tolerance: float) -> str 
     if gap[worst] <= tolerance:
         return None
     return f"window {worst} gives {values[worst]:.6g} instead of {wanted[worst]:.6g}"
-
-
-def _check_conduct(
-    report: Report, noted: list[dict[str, str]], failure: SubmissionError | None
-) -> None:
-    """Check what was done beside computing, and name what ended the run."""
-    for kind, check in CONDUCT.items():
-        report.add(check, _first([note["what"] for note in noted if note["kind"] == kind]))
-    problems_of = {failure.kind: str(failure)} if failure is not None else {}
-    peak = report.about.get("peak_megabytes")
-    report.add(LIMITS["memory"], problems_of.get("memory"), f"{peak:,} MB" if peak else "")
-    report.add(LIMITS["time"], problems_of.get("time"), f"{report.about['seconds']:g} s")
-    problem = problems_of.get("error") or problems_of.get("ended")
-    if problem is None or FORBIDDEN not in problem:  # else it has been named
-        report.add(LIMITS["error"], problem)
 
 
 def require_passed(report: Mapping[str, Any]) -> None:

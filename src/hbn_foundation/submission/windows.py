@@ -169,6 +169,23 @@ def cut(volts: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.stack([volts[:, start : start + N_SAMPLES] for start in starts])
 
 
+def example_windows(n: int, seed: int = 0) -> np.ndarray:
+    """Make windows (n, 129, 200) in volts that look like EEG from afar.
+
+    Noise of 1/f² with 15 µV, Cz flat as the reference is. The first has a dead and a wild channel,
+    the second is flat throughout, as where a recording is paused.
+    """
+    random = np.random.default_rng(seed)
+    noise = random.standard_normal((n, len(CHANNELS), N_SAMPLES)).cumsum(-1)
+    noise -= noise.mean(-1, keepdims=True)
+    volts = 15e-6 * noise / noise.std(-1, keepdims=True)
+    volts[:, -1] = 0.0
+    volts[0, 3] = 0.0
+    volts[0, 7] *= 100.0
+    volts[1] = 0.0
+    return volts.astype(np.float32)
+
+
 def windows_for_checks(recordings: pd.DataFrame, n: int, seed: int) -> np.ndarray:
     """Windows (n, 129, 200) in volts: artificial ones, then real ones where any can be read.
 
@@ -179,8 +196,6 @@ def windows_for_checks(recordings: pd.DataFrame, n: int, seed: int) -> np.ndarra
     n, seed
         How many, and of the artificial ones the seed.
     """
-    from hbn_foundation.submission.validation import example_windows
-
     real = example_of(recordings, n // 2)
     if real is None:
         return example_windows(n, seed)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.model_building import build_encoder
@@ -23,7 +24,7 @@ from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.recording_spectra import RecordingBatch, RecordingSpectra
 from hbn_foundation.training.objectives.relative_positioning import PairBatch, RelativePositioning
 from hbn_foundation.training.objectives.task_classification import LabelledBatch, TaskClassification
-from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
+from hbn_foundation.training.optimizer import make_optimizer
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.training.data import Told, WindowsOfSubjects
 from hbn_foundation.training.objectives.base import Objective, Outcome
-from hbn_foundation.training.optimizer import make_optimizer, parameter_groups
+from hbn_foundation.training.optimizer import make_optimizer
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.schedule import shape
 from hbn_foundation.training.scoring import score_batches

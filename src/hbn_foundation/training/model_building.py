@@ -10,13 +10,7 @@ from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.config import (
-    MAIN,
-    BandTokenConfig,
-    EncoderConfig,
-    HeadConfig,
-    TimeTokenConfig,
-)
+from hbn_foundation.models.config import MAIN, EncoderConfig, HeadConfig
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.finetuned import FineTuned, make_finetuned
 from hbn_foundation.training.model_params import AddedTokenParams, EncoderParams, HeadParams
@@ -37,10 +31,8 @@ def build_encoder(params: EncoderParams, sfreq: float, n_samples: int) -> Encode
     ValueError
         When a band has no frequency in such a window, or a patch does not fit into it.
     """
-    values = params.model_dump()
-    values["band"] = BandTokenConfig(**values["band"])
-    values["time"] = TimeTokenConfig(**values["time"])
-    return Encoder(EncoderConfig(**values, sfreq=sfreq, n_samples=n_samples))
+    values = {**params.model_dump(), "sfreq": sfreq, "n_samples": n_samples}
+    return Encoder(EncoderConfig.of(values))
 
 
 def encoder_params(encoder: Encoder) -> EncoderParams:

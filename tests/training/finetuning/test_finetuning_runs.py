@@ -222,5 +222,5 @@ def test_a_margin_head_is_without_it_in_evaluation(short_run, data, tmp_path):
     model = load_finetuned(checkpoint)
     assert not model.training
     tokens, labels = torch.randn(4, 18, 32), torch.tensor([0, 1, 0, 1])
-    assert torch.equal(model.head.logits(tokens, labels), model.head.logits(tokens))
-    assert model.head.logits(tokens).abs().max() <= 8.0
+    assert torch.equal(model.head(tokens, labels), model.head.logits(tokens))
+    assert model.head(tokens).abs().max() <= 8.0

@@ -71,7 +71,7 @@ def test_side_by_side_standardises_and_marks_what_is_unknown():
 def test_each_loss_is_of_the_known_windows_alone(learned):
     _, heads, columns, learning, outputs = learned
     losses = learning.each(outputs, columns)
-    parts = dict(zip(heads.parts, outputs.split(heads.sizes, 1), strict=True))
+    parts = dict(zip(heads.parts, outputs.split(learning.sizes, 1), strict=True))
     known = ~columns[:, 1].isnan()
     huber = functional.smooth_l1_loss(parts["factor"][known, 0], columns[known, 1])
     assert float(losses["factor"]) == pytest.approx(float(huber), rel=1e-5)
@@ -95,7 +95,7 @@ def test_a_batch_without_a_target_costs_nothing_and_teaches_nothing(learned):
     assert torch.isfinite(loss)
     assert float(learning.each(outputs, unknown)["factor"]) == 0
     loss.backward()
-    gradient = outputs.grad.split(heads.sizes, 1)
+    gradient = outputs.grad.split(learning.sizes, 1)
     assert not gradient[1].any()
     assert gradient[0].any()
     assert outputs.grad.isfinite().all()

@@ -30,7 +30,7 @@ def test_class_weights_hold_with_any_head(margin):
     head = make_head(HeadParams(margin=margin, dropout=0.0), 3, 4, 2, True).train()
     nn.init.normal_(next(p for name, p in head.output.named_parameters() if "weight" in name))
     tokens, targets = torch.randn(8, 3, 4), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
-    outputs = head.logits(tokens, targets, 1.0).detach()
+    outputs = head(tokens, targets, 1.0).detach()
     loss = TargetLoss(rules(), torch.tensor([6.0, 2.0]))(outputs, targets)
     weights = [8 / (2 * 6), 8 / (2 * 2)]
     assert float(loss) == pytest.approx(float(by_hand(outputs, targets, weights)), rel=1e-5)

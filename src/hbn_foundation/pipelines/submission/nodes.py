@@ -15,18 +15,17 @@ def export_submission(
     signal_store: types.SignalStore,
     export: ExportParams,
 ) -> Any:
-    """Write both models as one file of plain torch with their weights beside it.
+    """Write both models, as source with their arguments and weights, into one flat zip.
 
     Returns
     -------
     submission : Submission
         The flat zip.
     """
-    from hbn_foundation.submission.challenge_models import exported_models
     from hbn_foundation.submission.export import export_submission
 
     checkpoints = {1: challenge1_checkpoint, 2: challenge2_checkpoint}
-    return export_submission(exported_models(checkpoints, signal_store, export))
+    return export_submission(checkpoints, signal_store, export)
 
 
 def write_tables(
@@ -58,13 +57,13 @@ def validate_submission(
         `passed`, and each check with what was found.
     """
     from hbn_foundation.progress import say
-    from hbn_foundation.submission.challenge_models import exported_models, project_model
+    from hbn_foundation.submission.export import exported_models
     from hbn_foundation.submission.validation import predictor, validate_submission
     from hbn_foundation.submission.windows import windows_for_checks
 
     checkpoints = {1: challenge1_checkpoint, 2: challenge2_checkpoint}
     models = exported_models(checkpoints, signal_store, export)
-    expected = {number: predictor(project_model(model)) for number, model in models.items()}
+    expected = {number: predictor(model) for number, model in models.items()}
     windows = windows_for_checks(recordings, validation.n_windows, validation.seed)
     report = validate_submission(submission, expected, validation, windows)
     for line in report.text().splitlines():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.config import MAIN
-from hbn_foundation.models.heads import Head, Heads, n_features_of
+from hbn_foundation.models.heads import Head, Heads
 from hbn_foundation.training.finetuning.losses import DistributionLoss, TargetLoss
 from hbn_foundation.training.finetuning.monitors import monitors
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
@@ -67,7 +67,7 @@ class Learning(nn.Module):
         self.names = tuple(targets)
         self.n_classes = [None if t.is_regression else len(t.names) for t in targets.values()]
         heads = head.parts
-        self.n_features = n_features_of(heads[MAIN])
+        self.n_features = heads[MAIN].n_features
         self.sizes = [heads[name].config.n_outputs for name in self.names]
         self.weights = [(weights or {}).get(name, 1.0) for name in self.names]
         self.losses = nn.ModuleList(

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.scores import TRAIN, higher_is_better
 from hbn_foundation.training import seeding
 from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
@@ -107,11 +108,9 @@ class FineTuningLoop(TrainingLoop):
 
     def configure_optimizers(self) -> Any:
         """Every parameter from the first step, in groups by block and decay; one schedule."""
-        groups = []
-        for group in self.model.get_param_groups():
-            peak = self.curve.peaks[group["block"]]
-            decay = self.rates.weight_decay if group.pop("decay") else 0.0
-            groups.append({**group, "lr": peak, "weight_decay": decay})
+        groups = parameter_groups(self.model.blocks(), 0.0, self.rates.weight_decay)
+        for group in groups:
+            group["lr"] = self.curve.peaks[group["block"]]
         optimizer = make_optimizer(groups, self.params.betas)
         shares: list[Callable[[int], float]] = [
             partial(self.curve.share, group["block"]) for group in groups
@@ -148,7 +147,7 @@ class FineTuningLoop(TrainingLoop):
             loss = self._mixed(signals, mask, targets, share[1:])
         else:
             labels = self.learning.labels(targets)
-            margin = self.model.head.share(self.global_step)
+            margin = self.model.head.margin_share(self.global_step)
             outputs = self.model(signals, self.positions, mask, labels, margin)
             loss = self.learning(outputs, targets, share[1:])
         return Outcome(loss + share[0] * self.anchor(), len(batch))
@@ -161,7 +160,7 @@ class FineTuningLoop(TrainingLoop):
         mixed = weight * signals + (1 - weight) * signals[order]
         # a class that is half of a window has half of the margin
         labels = self.learning.mixed_labels(targets, targets[order], weight)
-        margin = self.model.head.share(self.global_step)
+        margin = self.model.head.margin_share(self.global_step)
         outputs = self.model(mixed, self.positions, mask & mask[order], labels, margin)
         own, other = (self.learning(outputs, part, shares) for part in (targets, targets[order]))
         return weight * own + (1 - weight) * other

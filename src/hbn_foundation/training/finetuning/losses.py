@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hbn_foundation.models.distribution import DistributionOutput, soft_bins
 from hbn_foundation.models.heads import Head
+from hbn_foundation.models.outputs import DistributionOutput, soft_bins
 from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
 from hbn_foundation.training.model_params import HeadParams
 

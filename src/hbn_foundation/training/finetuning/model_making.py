@@ -12,10 +12,11 @@ from torch import Tensor
 
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.attenuation import Attenuation
+from hbn_foundation.models.challenge import ChallengeModel
 from hbn_foundation.models.config import MAIN, InputConfig
-from hbn_foundation.models.distribution import DistributionOutput
 from hbn_foundation.models.finetuned import FineTuned
-from hbn_foundation.models.voltage import ChallengeModel, VoltageInput
+from hbn_foundation.models.outputs import DistributionOutput
+from hbn_foundation.models.voltage import VoltageInput
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import (

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.finetuned import FineTuned
-from hbn_foundation.models.heads import Head, LinearOutput
+from hbn_foundation.models.heads import Head
+from hbn_foundation.models.outputs import LinearOutput
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.probe import STRENGTHS, fit_probe
 from hbn_foundation.training.ridge import fit_ridge

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hbn_foundation.models.conv_tokens import ConvTokens
 from hbn_foundation.models.spatial import VirtualElectrodes
 from hbn_foundation.models.time_tokens import PatchSpectrum, TimeTokens, cut_patches
 from hbn_foundation.training.objectives.left_out import LeftOutPredictor, gather
@@ -42,7 +41,7 @@ class MaskedPatches(nn.Module):
 
     def __init__(
         self,
-        time_tokens: TimeTokens | ConvTokens,
+        time_tokens: TimeTokens,
         hidden_dim: int,
         n_heads: int,
         mask_share: float,

@@ -1,13 +1,16 @@
-"""What the challenge's harness calls. This module is carried into a submission with the models.
+"""Submission to the 2025 EEG Foundation Challenge, in plain torch.
 
-The harness makes a `Submission`, asks it for each model, calls `.eval()` and gives single windows
-in volts (1, 129, 200) at 100 Hz; it has torch and nothing of this project.
+A model takes windows in volts (B, 129, 200) at 100 Hz, channels E1 to E128 and Cz, and gives one
+value each (B, 1). Beside this file lie `models.zip`, the source of the models, `models.json`, the
+arguments that they are made with, and their weights.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
-from collections.abc import Callable
+import sys
 
 import torch
 from torch import nn
@@ -15,13 +18,6 @@ from torch import nn
 MODEL_SFREQ = 100
 #: Where the challenge unpacks a submission, before the places that hold elsewhere.
 PLACES = ("/app/input/res", "/app/input")
-#: What makes each model, without its weights; filled at the end of the file.
-MODELS: dict[str, Callable[[], nn.Module]] = {}
-
-
-def weights_name(model: str) -> str:
-    """Name of the file with the weights of a model."""
-    return f"weights_{model}.pt"
 
 
 def find_file(name: str) -> str:
@@ -48,7 +44,6 @@ class Submission:
     def __init__(self, SFREQ: float, DEVICE: torch.device | str) -> None:
         if SFREQ != MODEL_SFREQ:
             raise ValueError(f"the models are for windows at {MODEL_SFREQ} Hz, not {SFREQ} Hz")
-        self.sfreq = SFREQ
         self.device = DEVICE
 
     def get_model_challenge_1(self) -> nn.Module:
@@ -60,7 +55,12 @@ class Submission:
         return self._load("challenge_2")
 
     def _load(self, name: str) -> nn.Module:
-        model = MODELS[name]()
-        path = find_file(weights_name(name))
+        source = find_file("models.zip")
+        if source not in sys.path:
+            sys.path.insert(0, source)
+        with open(find_file("models.json"), encoding="utf-8") as file:
+            arguments = json.load(file)[name]
+        model = importlib.import_module("hbn_models.challenge").make_model(arguments)
+        path = find_file(f"weights_{name}.pt")
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return model.to(self.device).eval()

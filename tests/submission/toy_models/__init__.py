@@ -1,1 +1,0 @@
-"""Small models of several modules, with what a real model's source has: for the export."""
