@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.batches import WindowReader
+from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows, window_length
@@ -148,7 +148,7 @@ def test_windows_of_another_store_are_refused(store, mixed):
 
 
 def test_few_files_stay_open(store, monkeypatch):
-    monkeypatch.setattr("hbn_foundation.signals.batches.MOST_OPEN_FILES", 2)
+    monkeypatch.setattr("hbn_foundation.signals.reader.MOST_OPEN_FILES", 2)
     reader = WindowReader(store, 100)
     rows = [0, 1, 2, 3, 0, 3, 1]
     once = reader.read(rows, [5] * 7)
