@@ -6,8 +6,8 @@ import torch
 
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.reader import WindowReader, channels_first
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.reader import WindowReader, channels_first
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.timeline import Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.reader import WindowReader
-from hbn_foundation.signals.crop_windows import cut_crop_windows
 from hbn_foundation.signals.params import CropWindowParams
+from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
+from hbn_foundation.signals.windows import cut_crop_windows
 
 PEOPLE = pd.DataFrame(
     {

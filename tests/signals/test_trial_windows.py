@@ -12,12 +12,11 @@ from hbn_foundation.labels.trials import NO_PRESS, recording_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
-from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import TrialWindowParams, WindowParams
+from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.trial_windows import cut_trial_windows, windows_of_label
-from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.signals.windows import cut_trial_windows, cut_windows, windows_of_label
 from recordings.eeg_files import bids_file, noise, raw_array, write
 
 LENGTHS = (1000, 250)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows, window_length
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
+from hbn_foundation.labels.trials import usable_trials
 from hbn_foundation.progress import say
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 COLUMNS = ("recording", "subject", "task", "run")
+OF_TRIAL = ("trial", "stimulus", "rt", "correct", "side", "response_side")
+"""Columns of a trial that its window has."""
 
 
 def window_length(seconds: float, sfreq: float) -> int:
@@ -82,6 +89,214 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     windows["start"] = np.repeat(starts, counts) + later
     windows["onset"] = np.repeat(onsets, counts) + later / store.sfreq
     return windows
+
+
+def cut_trial_windows(
+    store: SignalStore, trials: pd.DataFrame, params: TrialWindowParams | None = None
+) -> pd.DataFrame:
+    """Cut a window for each usable trial of the store's usable recordings, locked to its stimulus.
+
+    A window begins at the sample nearest to the stimulus plus the offset, as the challenge
+    counts it: each of the two is rounded to whole samples. Onsets are seconds of real time from
+    the first sample of a recording. A window does not touch a gap or a segment that is marked bad,
+    and no gap lies between its stimulus and the response.
+
+    Parameters
+    ----------
+    store
+        The signal store.
+    trials
+        As `recording_trials` gives them; excluded ones get no window, nor do those of subjects
+        that the challenge excludes.
+    params
+        Offset and length in seconds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
+        `trial`, `stimulus` (s), `rt` (s), `correct` (1, 0, NaN), `side`, `response_side`; in the
+        order of the recordings and of their trials. May be empty. Trials that get none are told
+        with the reason.
+    """
+    params = params or TrialWindowParams()
+    names = store.recordings["recording"]
+    usable = usable_trials(trials)
+    row = usable["recording"].map(pd.Series(np.arange(len(names)), index=names))
+    usable = usable[row.notna()].assign(row=row.dropna().astype(np.int64))
+    usable = _without(usable, usable["subject"].isin(EXCLUDED_SUBJECTS), "excluded")
+    usable = usable.sort_values(["row", "trial"], kind="stable")
+    offset = round(params.offset * store.sfreq)
+    length = window_length(params.seconds, store.sfreq)
+    start = np.zeros(len(usable), np.int64)
+    reason = np.full(len(usable), "", object)
+    times = usable[["stimulus", "response"]].to_numpy(dtype=float)
+    of_row = usable["row"].to_numpy()
+    for number in np.unique(of_row).tolist():
+        places = np.flatnonzero(of_row == number)
+        timeline = store.timeline(number)
+        start[places], reason[places] = timeline.trial_windows(times[places], offset, length)
+    if without := Counter(reason[reason != ""]):
+        words = "; ".join(f"{count}: {why}" for why, count in without.most_common())
+        say(f"{without.total()} trials give no window ({words})")
+    windows = usable.assign(start=start)[reason == ""]
+    return windows[["row", *COLUMNS, "start", *OF_TRIAL]].reset_index(drop=True)
+
+
+def cut_crop_windows(
+    store: SignalStore,
+    people: pd.DataFrame,
+    columns: Iterable[str],
+    params: CropWindowParams,
+    *,
+    seconds: float,
+    jitter: float,
+) -> pd.DataFrame:
+    """Cut windows longer than what a model takes, and name the crop in the middle of each.
+
+    A training that shifts each start by up to `jitter` seconds to either side sees any crop of the
+    window; an evaluation, which shifts none, sees the one in the middle.
+
+    Parameters
+    ----------
+    store
+        The signal store.
+    people
+        One row per subject: `subject`, and what is to be learned about it.
+    columns
+        Of `people`, numbers, which the windows are given; a subject of whom none is known is left
+        out, and so are those that the challenge excludes.
+    params
+        Tasks, length and stride in seconds.
+    seconds
+        Length of a crop, which the encoder takes.
+    jitter
+        Largest shift in training.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples, of
+        the crop), `onset` (s of real time), then the columns; in the order of the recordings.
+
+    Raises
+    ------
+    UserError
+        When a shifted crop would reach beyond its window, a task or a column is not there, or no
+        window is left.
+    """
+    names = list(columns)
+    longest = seconds + 2 * jitter
+    if params.seconds < longest - 1e-9:
+        raise UserError(
+            f"windows.seconds={params.seconds:g}: a crop of {seconds:g} s that is shifted by up to "
+            f"{jitter:g} s (regularisation.jitter_seconds) needs {longest:g} s"
+        )
+    if missing := [name for name in names if name not in people]:
+        found = first_few((column for column in people if column != "subject"), 20)
+        raise UserError(f"labels: {first_few(missing)} not in participants.tsv, which has {found}")
+    windows = cut_windows(store, WindowParams(seconds=params.seconds, stride=params.stride))
+    if params.tasks is not None:
+        there = sorted(set(store.recordings["task"].dropna().astype(str)))
+        if absent := sorted(set(params.tasks).difference(there)):
+            raise UserError(
+                f"windows.tasks: {first_few(absent)} not among the recordings, which are of "
+                f"{first_few(there, 20)}"
+            )
+        windows = windows[windows["task"].isin(params.tasks)]
+    numbers = people[names].apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers.index = pd.Index(people["subject"].astype(str))
+    windows = _without(windows, windows["subject"].isin(EXCLUDED_SUBJECTS), "excluded")
+    known = windows["subject"].astype(str).isin(numbers.index[numbers.notna().any(axis=1)])
+    windows = _without(windows, ~known, f"without {' and '.join(names)}").reset_index(drop=True)
+    if windows.empty:
+        raise UserError(f"windows: no subject with a window has a known {' or '.join(names)}")
+    rest = window_length(params.seconds, store.sfreq) - window_length(seconds, store.sfreq)
+    windows["start"] += rest // 2
+    windows["onset"] += rest // 2 / store.sfreq
+    values = numbers.reindex(windows["subject"].astype(str)).reset_index(drop=True)
+    return pd.concat([windows, values], axis=1)
+
+
+def _without(table: pd.DataFrame, left_out: pd.Series, why: str) -> pd.DataFrame:
+    """Leave out the rows of some subjects, and say whose."""
+    if left_out.any():
+        say(f"left out, {why}: {first_few(sorted(table['subject'][left_out].unique()))}")
+    return table[~left_out]
+
+
+def windows_of_label(
+    label: LabelParams,
+    windows: pd.DataFrame,
+    store: SignalStore,
+    trials: pd.DataFrame,
+    params: TrialWindowParams,
+    seconds: float,
+) -> pd.DataFrame:
+    """Return the windows that a label is learned from: those of the trials, or all there are.
+
+    Parameters
+    ----------
+    label
+        What is to be learned.
+    windows
+        The ordinary windows, returned as they are for labels of tasks and participants.
+    store, trials, params
+        As `cut_trial_windows` takes them.
+    seconds
+        Length of the windows that the encoder takes.
+
+    Raises
+    ------
+    UserError
+        For a label of trials: when the windows of trials have another length than the encoder's,
+        there are no trials, or none of them has a window.
+    """
+    if label.kind != "trial":
+        return windows
+    return windows_of_trials(label, store, trials, params, seconds)
+
+
+def windows_of_trials(
+    label: LabelParams,
+    store: SignalStore,
+    trials: pd.DataFrame,
+    params: TrialWindowParams,
+    seconds: float,
+) -> pd.DataFrame:
+    """Return the windows of the trials, for a label that is one of trials.
+
+    Parameters
+    ----------
+    label, store, trials, params, seconds
+        As for `windows_of_label`.
+
+    Raises
+    ------
+    UserError
+        As `windows_of_label`; and for any other label.
+    """
+    if label.kind != "trial":
+        raise UserError(
+            f"label.kind={label.kind}: the windows here are those of trials; take trial"
+        )
+    if window_length(params.seconds, store.sfreq) != window_length(seconds, store.sfreq):
+        raise UserError(
+            f"trial_windows.seconds={params.seconds:g}: the encoder takes windows of {seconds:g} s"
+        )
+    if trials.empty:
+        raise UserError(
+            "labels: kind: trial, but the recordings have no trials: no events.tsv beside them "
+            "has the events that ingestion.trials names"
+        )
+    chosen = cut_trial_windows(store, trials, params)
+    if chosen.empty:
+        reasons = trials["excluded"].replace("", "without a whole window in a usable recording")
+        words = (f"{count} {reason}" for reason, count in reasons.value_counts().items())
+        raise UserError(
+            f"labels: kind: trial, but of {len(trials)} trials none is left: {', '.join(words)}"
+        )
+    return chosen
 
 
 def subsample(n: int, most: int, seed: int) -> np.ndarray:

@@ -41,7 +41,7 @@ from hbn_foundation.scores import nrmse
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.signals.store import SignalStore
-from hbn_foundation.signals.trial_windows import cut_trial_windows
+from hbn_foundation.signals.windows import cut_trial_windows
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
