@@ -4,7 +4,6 @@ Kedro takes commands of this module before its own.
 """
 
 import copy
-import errno
 import json
 import re
 import sys
@@ -20,24 +19,18 @@ from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
 from hbn_foundation.bases_cli import bases
-from hbn_foundation.errors import UserError
-from hbn_foundation.project import (
-    log_as_configured,
-    newest,
-    one_line_errors,
-    open_project,
-    project_folder,
-)
+from hbn_foundation.errors import UserError, causes, mistake
+from hbn_foundation.files import is_full_disk
+from hbn_foundation.project import Group, log_as_configured, newest, open_project, project_folder
 from hbn_foundation.settings import REPORT
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 
 WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "time_tokens")  # those of the project
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 
-@click.group(name="hbn-foundation")
+@click.group(name="hbn-foundation", cls=Group)
 def cli() -> None:
     """Commands of the project; hbn-foundation --project-path FOLDER … runs them from outside."""
 
@@ -46,19 +39,18 @@ def _run(**options: Any) -> Any:
     """Run the pipeline; print a mistake of the user in one line and leave with status 1."""
     if kedro_run.callback is None:
         raise RuntimeError("kedro run has no callback; this version of Kedro is not supported")
-    with one_line_errors():
-        log_as_configured(project_folder())
     try:
+        log_as_configured(project_folder())
         with stopped_at_once():
             return kedro_run.callback(**options)
     except Exception as error:
         line = one_line(error)
-        stopped = stop_signal(error)
-        if stopped is not None:
-            click.echo(f"{line}: {REPORT.again()}", err=True)
-            sys.exit(128 + stopped)
         if line is None:
             raise
+        stopped = mistake(error)
+        if isinstance(stopped, TrainingStopped):
+            click.echo(f"{line}: {REPORT.again()}", err=True)
+            sys.exit(128 + stopped.signal_number)
         click.secho(f"Error: {line}", fg="red", err=True)
         if (how := REPORT.once_mended()) is not None:
             click.echo(how, err=True)
@@ -73,29 +65,18 @@ def one_line(error: BaseException) -> str | None:
     error
         What ended the run; a `UserError` may lie below an error of Kedro's.
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+    found = mistake(error)
+    if found is not None:
+        return str(found)
+    for cause in causes(error):
+        if isinstance(cause, OSError) and is_full_disk(cause):
             place = f"{cause.filename}: " if cause.filename else ""
             return f"{place}disk full; free some space and go on, what is written already is kept"
-        cause = cause.__cause__ or cause.__context__
     text = " ".join(str(error).split())
     if isinstance(error, ParameterValidationError):
         return _parameters(str(error)) or text
     named = isinstance(error, ValueError) and text.startswith(KEDRO_NAMES_IT)
     return text if named or isinstance(error, WRONG_CONFIGURATION) else None
-
-
-def stop_signal(error: BaseException) -> int | None:
-    """Return the signal that asked for the end, where an error says so."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TrainingStopped):
-            return cause.signal_number
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _parameters(text: str) -> str:
@@ -119,18 +100,17 @@ def parameters(pipeline: str | None, env: str | None) -> None:
     from hbn_foundation.pipelines import reference
 
     pipelines = register_pipelines()
-    with one_line_errors():
-        if pipeline is None and env is None:
-            groups = reference.parameter_groups(pipelines)
-            page = reference.reference_page(groups, configured_values())
-            click.echo(page, nl=False)
-            return
-        if pipeline is not None and pipeline not in pipelines:
-            raise UserError(f"--pipeline {pipeline}: expected one of {', '.join(pipelines)}")
-        chosen = pipelines if pipeline is None else {pipeline: pipelines[pipeline]}
-        with open_project(env) as project:
-            groups = reference.parameter_groups(chosen)
-            click.echo(reference.values_text(groups, project.config_loader["parameters"]), nl=False)
+    if pipeline is None and env is None:
+        groups = reference.parameter_groups(pipelines)
+        page = reference.reference_page(groups, configured_values())
+        click.echo(page, nl=False)
+        return
+    if pipeline is not None and pipeline not in pipelines:
+        raise UserError(f"--pipeline {pipeline}: expected one of {', '.join(pipelines)}")
+    chosen = pipelines if pipeline is None else {pipeline: pipelines[pipeline]}
+    with open_project(env) as project:
+        groups = reference.parameter_groups(chosen)
+        click.echo(reference.values_text(groups, project.config_loader["parameters"]), nl=False)
 
 
 def configured_values() -> dict[str, dict[str, Any]]:
@@ -161,10 +141,9 @@ def reduced(values: Any, settings: dict[str, Any]) -> Any:
 @click.option("--once", is_flag=True, help="Show it once and leave.")
 def monitor(folder: Path | None, once: bool) -> None:
     """Show the running or the last training, each second anew until Ctrl-C."""
-    from hbn_foundation.training.supervision import monitor as watching
+    from hbn_foundation.training.supervision import monitor as view
 
-    with one_line_errors():
-        watching.monitor(folder or project_folder() / "data", once)
+    view.monitor(folder or project_folder() / "data", once)
 
 
 @cli.command()
@@ -210,28 +189,27 @@ def score(
     limits = {names[name]: chosen.pop(name) for name in names if name in chosen}
     if "tasks" in chosen:
         chosen["challenge2_tasks"] = chosen.pop("tasks")
-    with one_line_errors():
-        params = ScoringParams.model_validate({**chosen, "limits": limits})
-        place = Path(output or "local_score")
-        cache = {}
-        if submission is None or bids_root is None:
-            with open_project(env) as project:
-                here = project.project_path
-                place = output or here / "local_score"
-                made_by = f"kedro run --pipeline submission{f' --env {env}' if env else ''}"
-                submission = submission or newest(project, "submission", made_by)
-                if not submission.exists():  # as "Next:" names it, from the project's folder
-                    submission = here / submission
-                bids_root = bids_root or _release(project)
-                cache = {
-                    "cache": str(
-                        here / project.config_loader["parameters"]["ingestion"]["source"]["cache"]
-                    )
-                }
-            click.echo(f"Scoring {submission} on {bids_root}", err=True)
-        result = score_release(submission, bids_root, params, **cache)
-        click.echo(score_text(result), nl=False)
-        save_score(result, place)
+    params = ScoringParams.model_validate({**chosen, "limits": limits})
+    place = Path(output or "local_score")
+    cache = {}
+    if submission is None or bids_root is None:
+        with open_project(env) as project:
+            here = project.project_path
+            place = output or here / "local_score"
+            made_by = f"kedro run --pipeline submission{f' --env {env}' if env else ''}"
+            submission = submission or newest(project, "submission", made_by)
+            if not submission.exists():  # as "Next:" names it, from the project's folder
+                submission = here / submission
+            bids_root = bids_root or _release(project)
+            cache = {
+                "cache": str(
+                    here / project.config_loader["parameters"]["ingestion"]["source"]["cache"]
+                )
+            }
+        click.echo(f"Scoring {submission} on {bids_root}", err=True)
+    result = score_release(submission, bids_root, params, **cache)
+    click.echo(score_text(result), nl=False)
+    save_score(result, place)
 
 
 def _release(project: KedroContext) -> str:
@@ -251,8 +229,7 @@ def eegmat_to_bids(folder: Path, bids_root: Path) -> None:
     """
     from hbn_foundation.recordings.eegmat import convert
 
-    with one_line_errors():
-        root = convert(folder, bids_root).resolve()
+    root = convert(folder, bids_root).resolve()
     click.echo(f"Next: EEGMAT_ROOT={root} kedro run --env eegmat --pipeline foundation")
 
 

@@ -3,7 +3,7 @@
 import shlex
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,13 +16,16 @@ class UserError(Exception):
     """
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it comes from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def mistake(error: BaseException | None) -> UserError | None:
     """Return the mistake of the user that an error comes from, if one lies below it."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    return next((cause for cause in causes(error) if isinstance(cause, UserError)), None)
 
 
 def typed_command() -> str:

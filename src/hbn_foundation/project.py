@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -101,13 +102,25 @@ def newest(context: KedroContext, name: str, hint: str) -> Path:
         ) from None
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print a mistake of the user in one line, and leave with status 1; after Ctrl-C with 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        leave_interrupted()
-    except UserError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(1)
+class Command(click.Command):
+    """A command that prints a mistake of the user in one line and leaves with status 1.
+
+    After Ctrl-C it leaves with status 130.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            leave_interrupted()
+        except UserError as error:
+            click.secho(f"Error: {error}", fg="red", err=True)
+            sys.exit(1)
+
+
+class Group(Command, click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
