@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from hbn_foundation.errors import UserError
@@ -31,10 +32,12 @@ from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.recipes import PretrainingRecipe
 
 GROUPS = {
     "cleaning": CleaningParams,
@@ -61,10 +64,12 @@ def main() -> None:
         f"{windows['subject'].nunique()} subjects, {len(store)} recordings, {len(windows)} windows"
     )
     started = time.monotonic()
-    folds = cross_validate(
-        store, windows, participants, params["encoder"], params["objective"], params["trainer"],
-        params["evaluation"], arguments.work / "folds", window=params["window"],
-    )  # fmt: skip
+    recipe = PretrainingRecipe(
+        **{name: params[name] for name in ("encoder", "objective", "trainer")}
+    )
+    dataset = EEGDataset(store, windows, pd.DataFrame(), participants, params["window"])
+    work = arguments.work / "folds"
+    folds = cross_validate(dataset, recipe, params["evaluation"], work, supervised=False)
     folds.to_csv(arguments.work / "folds.csv", index=False)
     print(folds_text(summarise_folds(folds)))
     print(

@@ -54,12 +54,13 @@ def pretrain_once(folder: Path) -> None:
     """Pretrain for one epoch over the store, and print the peak."""
     import pandas as pd
 
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.signals.windows import cut_windows
-    from hbn_foundation.training.model_params import EncoderParams
-    from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+    from hbn_foundation.training.params import TrainerParams
     from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.recipes import PretrainingRecipe
 
     peak, stop = [0.0], threading.Event()
     watcher = threading.Thread(target=watch, args=(peak, stop))
@@ -68,18 +69,9 @@ def pretrain_once(folder: Path) -> None:
     subjects = sorted(store.recordings["subject"].unique())
     splits = pd.DataFrame({"subject": subjects, "split": "train"})
     splits.loc[splits.index[-1], "split"] = "validation"
-    pretrain(
-        store,
-        cut_windows(store, window),
-        splits,
-        None,
-        EncoderParams(),
-        ObjectiveParams(),
-        TrainerParams(epochs=1),
-        {"chosen": "cpu"},
-        folder / "work",
-        window=window,
-    )
+    dataset = EEGDataset(store, cut_windows(store, window), splits, pd.DataFrame(), window)
+    recipe = PretrainingRecipe(trainer=TrainerParams(epochs=1))
+    pretrain(dataset, recipe, {"chosen": "cpu"}, folder / "work")
     stop.set()
     watcher.join()
     print(f"peak {peak[0]:.1f}")

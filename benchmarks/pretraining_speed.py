@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from arguments import count
 from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.models.trunk import Block
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
@@ -42,6 +43,7 @@ from hbn_foundation.training.optimizer import make_optimizer
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.pretraining import prepare, pretrain
+from hbn_foundation.training.recipes import PretrainingRecipe
 
 N_SUBJECTS, N_WINDOWS, N_CHANNELS, N_SAMPLES, SFREQ = 10, 4904, 129, 200, 100.0
 N_VALIDATION = 2
@@ -188,18 +190,13 @@ def measure_load(store: SignalStore, tokens: tuple[str, ...], folder: Path) -> N
     windows = cut_windows(store, WindowParams())
     assert len(windows) == N_WINDOWS
     started = time.perf_counter()
-    _, history = pretrain(
-        store,
-        windows,
-        make_splits(),
-        None,
-        EncoderParams(tokens=tokens),
-        objective_for(tokens),
-        TrainerParams(epochs=15, early_stopping_patience=15),
-        {"chosen": "cpu"},
-        folder,
-        window=WindowParams(),
+    recipe = PretrainingRecipe(
+        encoder=EncoderParams(tokens=tokens),
+        objective=objective_for(tokens),
+        trainer=TrainerParams(epochs=15, early_stopping_patience=15),
     )
+    dataset = EEGDataset(store, windows, make_splits(), pd.DataFrame())
+    _, history = pretrain(dataset, recipe, {"chosen": "cpu"}, folder)
     minutes = (time.perf_counter() - started) / 60
     print(
         f"load of {N_SUBJECTS} subjects, {N_WINDOWS} windows, {len(history)} epochs, "

@@ -35,12 +35,14 @@ import torch
 
 from arguments import count
 from hbn_foundation.errors import UserError
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.pretraining import pretrain
+from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
@@ -146,17 +148,20 @@ def try_fault(kind: str, data: tuple[Any, ...], work_dir: Path) -> tuple[Any, ..
     error, epochs = None, {}
     with Watcher(folder) as watcher:
         try:
-            checkpoint, history, _ = pretrain_supervised(
-                *data,
-                EncoderParams(**SMALL),
-                ObjectiveParams(),
-                TrainerParams(epochs=EPOCHS, batch_size=BATCH, early_stopping_patience=EPOCHS),
-                {"chosen": "simulated"},
-                folder.parent,
-                window=WindowParams(),
-                run_id=folder.name,
+            recipe = PretrainingRecipe(
+                encoder=EncoderParams(**SMALL),
+                trainer=TrainerParams(
+                    epochs=EPOCHS, batch_size=BATCH, early_stopping_patience=EPOCHS
+                ),
                 supervision=SHORT,
                 fault=fault,
+            )
+            checkpoint, history, _ = pretrain_supervised(
+                EEGDataset(*data, pd.DataFrame()),
+                recipe,
+                {"chosen": "simulated"},
+                folder.parent,
+                run_id=folder.name,
             )
             epochs = checkpoint.metadata["epochs_by_device"]
         except UserError as raised:
@@ -228,24 +233,18 @@ def measure_beat(folder: Path) -> float:
 def measure_speed(folder: Path, rounds: int, epochs: int, every: int) -> None:
     """Pretrain the default model by turns with and without supervision; print the ratio."""
     store = make_store(folder / "store")
-    common = (
-        store,
-        cut_windows(store, WindowParams()).iloc[::every].reset_index(drop=True),
-        make_splits(),
-        None,
-        EncoderParams(),
-        ObjectiveParams(),
-        TrainerParams(resume=False, epochs=epochs, early_stopping_patience=epochs),
-        {"chosen": "cpu"},
-    )
+    windows = cut_windows(store, WindowParams()).iloc[::every].reset_index(drop=True)
+    dataset = EEGDataset(store, windows, make_splits(), pd.DataFrame())
+    trainer = TrainerParams(resume=False, epochs=epochs, early_stopping_patience=epochs)
+    common = (dataset, PretrainingRecipe(trainer=trainer), {"chosen": "cpu"})
 
     def train(supervised: bool, name: str) -> tuple[float, float]:
         began = time.monotonic()
         if supervised:
             runs = folder / "supervised"
-            _, history, _ = pretrain_supervised(*common, runs, window=WindowParams(), run_id=name)
+            _, history, _ = pretrain_supervised(*common, runs, run_id=name)
         else:
-            _, history = pretrain(*common, folder / name, window=WindowParams())
+            _, history = pretrain(*common, folder / name)
         outside = time.monotonic() - began - history["seconds"].sum()
         return history["windows_per_second"].median(), outside
 

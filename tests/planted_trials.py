@@ -75,20 +75,23 @@ def plant(folder: Path) -> Planted:
 
 def pretrained_on(planted: Planted, folder: Path) -> Any:
     """Checkpoint of a small encoder after one epoch."""
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.params import WindowParams
     from hbn_foundation.signals.windows import cut_windows
     from hbn_foundation.training.model_params import EncoderParams
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
     from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.recipes import PretrainingRecipe
 
     window = WindowParams(seconds=2.0, stride=4.0)
-    return pretrain(
-        planted.store, cut_windows(planted.store, window), planted.splits, planted.people,
-        EncoderParams(hidden_dim=32, n_heads=4, n_layers=1),
-        ObjectiveParams(name="band_completion"),
-        TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32"),
-        {"chosen": "cpu"}, folder, window=window,
-    )[0]  # fmt: skip
+    recipe = PretrainingRecipe(
+        encoder=EncoderParams(hidden_dim=32, n_heads=4, n_layers=1),
+        objective=ObjectiveParams(name="band_completion"),
+        trainer=TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32"),
+    )
+    windows = cut_windows(planted.store, window)
+    dataset = EEGDataset(planted.store, windows, planted.splits, planted.people, window)
+    return pretrain(dataset, recipe, {"chosen": "cpu"}, folder)[0]
 
 
 def tuned_on(
@@ -96,30 +99,30 @@ def tuned_on(
     more: dict[str, Any], tokens: dict[str, Any], epochs: int,
 ) -> tuple[Any, pd.DataFrame]:  # fmt: skip
     """Checkpoint and history of a model that takes volts."""
-    from hbn_foundation.labels.params import LabelParams
-    from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.finetuning import finetune
-    from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-    from hbn_foundation.training.finetuning.target_params import MoreTargets
-    from hbn_foundation.training.finetuning.trainer_params import (
-        FineTuningParams,
-        RegularisationParams,
-    )
-    from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
+    from hbn_foundation.training.recipes import FineTuningRecipe
 
-    extras = Extras(
-        MoreTargets.model_validate(more),
-        AddedTokenParams.model_validate(tokens),
-        InputParams(unit="volts"),
+    recipe = FineTuningRecipe.model_validate(
+        {
+            "label": label,
+            "head": head,
+            "plan": {"strategy": "full"},
+            "rates": {"head_lr": 5e-3},
+            "regularisation": {"hide_probability": 0.0},
+            "trainer": {"epochs": epochs, "batch_size": 16, "precision": "32", "monitor": "loss"},
+            "more_targets": more,
+            "tokens": tokens,
+            "input": {"unit": "volts"},
+        }
     )
-    return finetune(
-        foundation, planted.store, planted.windows, planted.splits, planted.people,
-        LabelParams.model_validate(label), HeadParams.model_validate(head),
-        PlanParams(strategy="full"), RateParams(head_lr=5e-3),
-        RegularisationParams(hide_probability=0.0),
-        FineTuningParams(epochs=epochs, batch_size=16, precision="32", monitor="loss"),
-        {"chosen": "cpu"}, folder, extras=extras,
-    )  # fmt: skip
+    return finetune(foundation, dataset_of(planted), recipe, {"chosen": "cpu"}, folder)
+
+
+def dataset_of(planted: Planted) -> Any:
+    """The windows of the trials as one dataset."""
+    from hbn_foundation.signals.dataset import EEGDataset
+
+    return EEGDataset(planted.store, planted.windows, planted.splits, planted.people)
 
 
 def tuned_for_times(planted: Planted, foundation: Any, folder: Path) -> tuple[Any, pd.DataFrame]:

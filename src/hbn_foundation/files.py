@@ -18,7 +18,7 @@ OLD = ".old"  # of a directory's former content, until the new one has its name
 
 @contextlib.contextmanager
 def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[Path]:
-    """Give a temporary name to write to, renamed to `path` when the block ends well.
+    """Give a temporary name for a file or folder, renamed to `path` when the block ends well.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[P
             yield temporary
             temporary.replace(path)
         finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
             temporary.unlink(missing_ok=True)
 
 

@@ -11,22 +11,22 @@ import pytest
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.tables import fold_table
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.recipes import PretrainingRecipe
 
 N_SUBJECTS = 15
 
 
-class Recipe(NamedTuple):
-    """What a pretraining that takes an instant needs."""
-
-    encoder: EncoderParams = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
-    objective: ObjectiveParams = ObjectiveParams(name="band_completion")
-    trainer: TrainerParams = TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32")
-    window: WindowParams = WindowParams(seconds=2.0, stride=2.0)
+RECIPE = PretrainingRecipe(
+    encoder=EncoderParams(hidden_dim=32, n_heads=4, n_layers=1),
+    objective=ObjectiveParams(name="band_completion"),
+    trainer=TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32"),
+)
 
 
 class Toy(NamedTuple):
@@ -84,23 +84,20 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     participants = pd.DataFrame(
         {"subject": subjects, "sex": ["F", "M", "M"] * 5, "age": np.arange(N_SUBJECTS) + 5.0}
     )
-    return Toy(store, cut_windows(store, Recipe().window), splits, participants)
+    return Toy(store, cut_windows(store, WindowParams()), splits, participants)
 
 
 @pytest.fixture(scope="session")
-def recipe() -> Recipe:
-    return Recipe()
+def recipe() -> PretrainingRecipe:
+    return RECIPE
 
 
 @pytest.fixture(scope="session")
-def pretrained(toy: Toy, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory):
+def pretrained(toy: Toy, recipe: PretrainingRecipe, tmp_path_factory: pytest.TempPathFactory):
     """Checkpoint and history of one epoch."""
     from hbn_foundation.training.pretraining import pretrain
 
-    return pretrain(
-        *toy, recipe.encoder, recipe.objective, recipe.trainer, {"chosen": "cpu"},
-        tmp_path_factory.mktemp("work"), window=recipe.window,
-    )  # fmt: skip
+    return pretrain(EEGDataset(*toy), recipe, {"chosen": "cpu"}, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from hbn_foundation.evaluation.provenance import (
     provenance,
 )
 from hbn_foundation.evaluation.tables import FOLD_COLUMNS, SUMMARY_COLUMNS
+from hbn_foundation.signals.dataset import EEGDataset
 
 FOLD = {
     "probe": {"pretrained": {"window_auroc": 0.5}},
@@ -31,10 +32,7 @@ def run(toy, quick, recipe, tmp_path):
         repeats = RepeatParams(folds=3, repeats=1, n_jobs=n_jobs)
         changes = {"repeats": repeats, "baselines": ("band_power", "majority"), **changes}
         params = quick.model_copy(update=changes)
-        return cross_validate(
-            toy.store, toy.windows, toy.participants, recipe.encoder, recipe.objective,
-            recipe.trainer, params, work_dir, window=recipe.window,
-        )  # fmt: skip
+        return cross_validate(EEGDataset(*toy), recipe, params, work_dir, supervised=False)
 
     return run
 

@@ -23,19 +23,19 @@ from hbn_foundation.evaluation.finetuning_folds import (
     labelled_splits,
     list_runs,
 )
-from hbn_foundation.evaluation.finetuning_runs import BASELINES, Recipe, read_result, result_path
+from hbn_foundation.evaluation.finetuning_runs import BASELINES, read_result, result_path
 from hbn_foundation.evaluation.params import (
     ComparisonParams,
     EvaluationParams,
     FineTuningEvaluationParams,
     RepeatParams,
 )
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
 from hbn_foundation.training.supervision.heartbeat import read_beat
-from hbn_foundation.training.supervision.params import SupervisionParams
 from processes import alive, wait_for
 
 REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
@@ -43,19 +43,16 @@ PLANS = ("head_only", "scratch")
 LONG = {"epochs": 4, "early_stopping_patience": 4, "batch_size": 32, "precision": "32"}
 
 
-def recipe_of(**changes) -> Recipe:
-    recipe = Recipe(
-        LabelParams(),
-        HeadParams(),
-        PlanParams(phase1_epochs=1),
-        RateParams(head_lr=1e-2),
-        RegularisationParams(),
-        FineTuningParams(epochs=2, batch_size=32, precision="32"),
-        FineTuningEvaluationParams(
+def recipe_of(**changes) -> LabelRecipe:
+    recipe = LabelRecipe(
+        plan=PlanParams(phase1_epochs=1),
+        rates=RateParams(head_lr=1e-2),
+        trainer=FineTuningParams(epochs=2, batch_size=32, precision="32"),
+        evaluation=FineTuningEvaluationParams(
             strengths=(1e-3, 1e-1), max_windows=40, baselines=("frozen_probe", "majority")
         ),
     )
-    return recipe._replace(**changes)
+    return recipe.model_copy(update=changes)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +64,8 @@ def pretrained_at(tmp_path_factory):
 @pytest.fixture
 def folds(toy, recipe, pretrained_at):
     return make_folds(
-        toy.store, toy.windows, toy.participants, recipe.encoder, recipe.objective,
-        recipe.trainer, EvaluationParams(), REPEATS, pretrained_at, window=recipe.window,
-        device_plan={"chosen": "cpu"},
+        EEGDataset(*toy), recipe, EvaluationParams(), REPEATS, pretrained_at,
+        device_plan={"chosen": "cpu"}, supervised=False,
     )  # fmt: skip
 
 
@@ -79,17 +75,17 @@ def params(tmp_path):
 
 
 def test_every_method_is_scored_on_the_same_windows(folds, params):
-    compared = compare_plans(folds, recipe_of(), params)
+    compared = compare_plans(folds, recipe_of(), params, supervised=False)
     table = compared.folds
     assert set(table["method"]) == {*PLANS, "frozen_probe", "majority"}
     assert len(table) == 8
-    sizes = [(fold.splits["split"] == "train").sum() for fold in folds]
+    sizes = [(fold.dataset.splits["split"] == "train").sum() for fold in folds]
     by_fold = table.groupby("fold")[["n_train", "n_test"]].agg(["min", "max"])
     assert by_fold["n_train"]["min"].tolist() == by_fold["n_train"]["max"].tolist() == sizes
     truth = compared.predictions.groupby(["fold", "method"])[["subject", "value"]]
     whole = {key: part.sort_values(["subject", "value"]).values.tolist() for key, part in truth}
     for fold in (0, 1):
-        tested = folds[fold].splits.query("split == 'test'")["subject"]
+        tested = folds[fold].dataset.splits.query("split == 'test'")["subject"]
         assert set(compared.predictions.query("fold == @fold")["subject"]) == set(tested)
         assert len({str(whole[fold, method]) for method in table["method"].unique()}) == 1
     plans = table[table["method"].isin(PLANS)].set_index(["method", "fold"])
@@ -116,17 +112,17 @@ def test_a_killed_run_goes_on_and_nothing_is_done_twice(folds, params, tmp_path,
 
     monkeypatch.setattr(finetuning_folds, "carry_out", counting)
     with pytest.raises(KeyboardInterrupt):
-        compare_plans(folds, recipe_of(), params)
+        compare_plans(folds, recipe_of(), params, supervised=False)
     monkeypatch.setattr(finetuning_folds, "carry_out", lambda run: counting(run, None))
-    first = compare_plans(folds, recipe_of(), params)
+    first = compare_plans(folds, recipe_of(), params, supervised=False)
     assert len(done) == len(set(done)) == 6
-    again = compare_plans(folds, recipe_of(), params)
+    again = compare_plans(folds, recipe_of(), params, supervised=False)
     assert len(done) == 6
     pd.testing.assert_frame_equal(first.folds, again.folds)
     pd.testing.assert_frame_equal(first.predictions, again.predictions)
     # another plan and another seed run themselves only
     more = params.model_copy(update={"plans": ("head_only",), "seeds": (0, 1)})
-    compare_plans(folds, recipe_of(), more)
+    compare_plans(folds, recipe_of(), more, supervised=False)
     assert done[6:] == [(0, "head_only", 1), (1, "head_only", 1)]
     assert not list((tmp_path / "runs").glob("training-*"))
     assert not list((tmp_path / "runs").glob("*.tmp"))
@@ -137,10 +133,10 @@ def test_supervised_runs_have_the_same_names_and_results(folds, params, tmp_path
     """And one that is killed in a training goes on there: its folder is not made anew."""
     one = params.model_copy(update={"plans": ("head_only",)})
     recipe = recipe_of(trainer=FineTuningParams(**LONG))
-    plain = compare_plans(folds[:1], recipe, one)
+    plain = compare_plans(folds[:1], recipe, one, supervised=False)
     assert plain.incidents == ""
     elsewhere = one.model_copy(update={"work_dir": str(tmp_path / "supervised")})
-    arguments = (folds[:1], recipe, elsewhere, None, SupervisionParams())
+    arguments = (folds[:1], recipe, elsewhere, None, True)
     process = multiprocessing.get_context("spawn").Process(target=compare_plans, args=arguments)
     process.start()
     child = wait_for(lambda: in_the_second_epoch(tmp_path / "supervised"))
@@ -177,7 +173,7 @@ def test_the_encoders_are_those_of_the_cross_validation(
 ):
     from hbn_foundation.training import pretraining
 
-    compare_plans(folds, recipe_of(), params)
+    compare_plans(folds, recipe_of(), params, supervised=False)
 
     def never(*_args, **_options):
         raise AssertionError("pretrained twice")
@@ -185,9 +181,8 @@ def test_the_encoders_are_those_of_the_cross_validation(
     monkeypatch.setattr(pretraining, "pretrain", never)
     changes = {"repeats": REPEATS, "baselines": ("majority",)}
     scored = cross_validate(
-        toy.store, toy.windows, toy.participants, recipe.encoder, recipe.objective,
-        recipe.trainer, quick.model_copy(update=changes), pretrained_at, window=recipe.window,
-    )  # fmt: skip
+        EEGDataset(*toy), recipe, quick.model_copy(update=changes), pretrained_at, supervised=False
+    )
     assert len(scored) == 4
 
 
@@ -197,11 +192,13 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, params):
         for part, n in ((few, 2), (more, 4)):
             assert (part["split"] == "train").sum() == n
             rest = part[part["split"] != "train"].reset_index(drop=True)
-            expected = fold.splits[fold.splits["split"] != "train"].reset_index(drop=True)
+            expected = fold.dataset.splits[fold.dataset.splits["split"] != "train"].reset_index(
+                drop=True
+            )
             pd.testing.assert_frame_equal(rest, expected)
-        assert labelled_splits(fold, None, 0) is fold.splits
+        assert labelled_splits(fold, None, 0) is fold.dataset.splits
     few = params.model_copy(update={"plans": ("head_only",), "labelled_subjects": 3})
-    found = compare_plans(folds, recipe_of(), few)
+    found = compare_plans(folds, recipe_of(), few, supervised=False)
     assert found.folds["n_train"].eq(3).all()
     with pytest.raises(UserError, match="labelled_subjects=99: a fold has"):
         labelled_splits(folds[0], 99, 0)
@@ -209,14 +206,15 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, params):
 
 def test_labelled_subjects_are_of_both_classes(folds):
     fold = folds[0]
-    names = sorted(fold.participants["subject"])
+    names = sorted(fold.dataset.participants["subject"])
     groups = ["a" if number % 7 == 0 else "b" for number in range(len(names))]
     people = pd.DataFrame({"subject": names, "group": groups})
     label = LabelParams(kind="participant", column="group")
-    training = fold.splits.loc[fold.splits["split"] == "train", "subject"]
+    dataset = fold.dataset.replace(participants=people)
+    training = dataset.splits.loc[dataset.splits["split"] == "train", "subject"]
     assert people.loc[people["subject"].isin(training), "group"].nunique() == 2
     for seed in range(10):
-        few = labelled_splits(replace(fold, participants=people), 2, seed, label=label)
+        few = labelled_splits(replace(fold, dataset=dataset), 2, seed, label=label)
         kept = few.loc[few["split"] == "train", "subject"]
         assert people.loc[people["subject"].isin(kept), "group"].nunique() == 2
 
@@ -252,11 +250,10 @@ def test_folds_of_a_label_of_subjects_test_both_classes(toy, recipe, pretrained_
     for seed in range(5):
         repeats = RepeatParams(folds=2, repeats=2, seed=seed)
         for fold in make_folds(
-            toy.store, toy.windows, people, recipe.encoder, recipe.objective, recipe.trainer,
-            EvaluationParams(), repeats, pretrained_at, window=recipe.window,
-            device_plan={"chosen": "cpu"}, label=label,
+            EEGDataset(*toy).replace(participants=people), recipe, EvaluationParams(), repeats,
+            pretrained_at, device_plan={"chosen": "cpu"}, label=label,
         ):  # fmt: skip
-            classes = fold.splits.merge(people).groupby("split")["group"].nunique()
+            classes = fold.dataset.splits.merge(people).groupby("split")["group"].nunique()
             assert (classes == 2).all(), (seed, classes)
 
 
@@ -283,11 +280,11 @@ def test_mistakes_are_found_before_any_pretraining(folds, params, tmp_path, monk
 
     monkeypatch.setattr(cross_validation, "_pretrain", never)
     with pytest.raises(AssertionError, match="pretrained"):
-        compare_plans(folds, recipe_of(), params)
+        compare_plans(folds, recipe_of(), params, supervised=False)
     late = recipe_of(plan=PlanParams(phase1_epochs=5))
     two = params.model_copy(update={"plans": ("two_phase",)})
     with pytest.raises(UserError, match="phase1_epochs"):
-        compare_plans(folds, late, two)
+        compare_plans(folds, late, two, supervised=False)
     monitor = recipe_of(trainer=FineTuningParams(epochs=2, monitor="nrmse"))
     with pytest.raises(UserError, match="nrmse is not computed for classes"):
         compare_plans(folds, monitor, params)
@@ -314,7 +311,7 @@ def of_trials(toy) -> pd.DataFrame:
 def test_trials_are_learned_from_their_own_windows(folds, params, of_trials):
     recipe = recipe_of(label=LabelParams(kind="trial", column="rt", type="regression"))
     one = params.model_copy(update={"plans": ("head_only",)})
-    found = compare_plans(folds, recipe, one, of_trials)
+    found = compare_plans(folds, recipe, one, of_trials, supervised=False)
     assert set(found.folds["method"]) == {"head_only", "frozen_probe", "majority"}
     assert found.folds["nrmse"].notna().all()
     tuned = found.predictions[found.predictions["method"] == "head_only"]
@@ -338,12 +335,12 @@ def test_results_of_trials_follow_their_windows_and_labels(folds, params, of_tri
 
 
 def test_subjects_without_trials_count_for_nothing(folds, params, of_trials):
-    tested = folds[0].splits.query("split == 'test'")["subject"]
+    tested = folds[0].dataset.splits.query("split == 'test'")["subject"]
     without = of_trials[~of_trials["subject"].isin(tested)]
     recipe = recipe_of(label=LabelParams(kind="trial", column="rt", type="regression"))
     with pytest.raises(UserError, match="test subjects of repeat 1 fold 1 has a known label"):
         compare_plans(folds, recipe, params, without)
-    training = folds[0].splits.query("split == 'train'")["subject"].tolist()
+    training = folds[0].dataset.splits.query("split == 'train'")["subject"].tolist()
     few = of_trials[~of_trials["subject"].isin(training[:-2])]
     kept = labelled_splits(folds[0], 2, 0, few)
     assert sorted(kept.query("split == 'train'")["subject"]) == sorted(training[-2:])

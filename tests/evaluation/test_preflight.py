@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.preflight import check_before_training
+from hbn_foundation.evaluation.recipes import FoundationRecipe
+from hbn_foundation.hooks import ParameterNames
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.pipeline_registry import register_pipelines
 from hbn_foundation.pipelines.foundation import nodes
 from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.model_params import BandTokenParams, EncoderParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams
-from hbn_foundation.training.supervision.params import SupervisionParams
 
 SEX = LabelParams(kind="participant", column="sex")
 BAND = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
@@ -23,12 +26,13 @@ BAND = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
 @pytest.fixture
 def check(toy, quick, recipe):
     def check(encoder=None, objective=None, window=None, table=None, **changes):
-        tables = toy._asdict() | (table or {})
-        return check_before_training(
-            *(tables[name] for name in ("store", "windows", "splits", "participants")),
-            encoder or recipe.encoder, objective or recipe.objective,
-            quick.model_copy(update=changes), window=window or recipe.window,
-        )  # fmt: skip
+        dataset = EEGDataset(**(toy._asdict() | (table or {})), window=window or WindowParams())
+        asked = FoundationRecipe(
+            encoder=encoder or recipe.encoder,
+            objective=objective or recipe.objective,
+            evaluation=quick.model_copy(update=changes),
+        )
+        return check_before_training(dataset, asked, own_splits=dataset.splits is not None)
 
     return check
 
@@ -137,34 +141,31 @@ def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
     evaluation = EvaluationParams(
         label=LabelParams(kind="participant", column="handedness"), repeats=RepeatParams()
     )
-    splits = [toy.splits] if node == "pretrain_encoder" else []
-    tables = [toy.store, toy.windows, *splits, toy.participants]
-    more = [None, "run"] if node == "pretrain_encoder" else []
+    asked = FoundationRecipe(**dict(recipe), evaluation=evaluation)
+    more = ["run"] if node == "pretrain_encoder" else []
     with pytest.raises(UserError, match="handedness"):
-        getattr(nodes, node)(
-            *tables, {"chosen": "cpu"}, recipe.encoder, recipe.objective, recipe.trainer,
-            recipe.window, evaluation, SupervisionParams(), *more,
-        )  # fmt: skip
+        getattr(nodes, node)(EEGDataset(*toy), asked, {"chosen": "cpu"}, *more)
 
 
 def test_parameters_are_checked_before_any_recording_is_read(recipe):
+    def before_run(h_freq=50.0, **changes):
+        asked = FoundationRecipe(**(dict(recipe) | changes))
+        catalog = DataCatalog(
+            {
+                "params:foundation": MemoryDataset(asked),
+                "params:ingestion.windows": MemoryDataset(WindowParams()),
+                "params:ingestion.cleaning": MemoryDataset(CleaningParams(h_freq=h_freq)),
+            }
+        )
+        ParameterNames().before_pipeline_run(register_pipelines()["foundation"], catalog)
+
+    before_run()
     with pytest.raises(UserError, match="masked_patches needs time tokens"):
-        nodes.check_parameters(
-            recipe.encoder, ObjectiveParams(name="masked_patches"), EvaluationParams(),
-            recipe.window, CleaningParams(), DeviceParams(), None,
-        )  # fmt: skip
+        before_run(objective=ObjectiveParams(name="masked_patches"))
     with pytest.raises(UserError, match="lies above 30 Hz"):
-        nodes.check_parameters(
-            recipe.encoder, recipe.objective, EvaluationParams(),
-            recipe.window, CleaningParams(h_freq=30.0), DeviceParams(), None,
-        )  # fmt: skip
+        before_run(h_freq=30.0)
     with pytest.raises(UserError, match="fault: found 'hung@3'; expected kind@step"):
-        nodes.check_parameters(
-            recipe.encoder, recipe.objective, EvaluationParams(),
-            recipe.window, CleaningParams(), DeviceParams(), "hung@3",
-        )  # fmt: skip
-    order = [node.name for node in register_pipelines()["foundation"].nodes]
-    assert order.index("check_parameters") < order.index("list_recordings")
+        FoundationRecipe.model_validate({"fault": "hung@3"})
     nodes_of = {node.name: node for node in register_pipelines()["foundation"].nodes}
     before = register_pipelines()["foundation"].node_dependencies[nodes_of["clean_signals"]]
     assert nodes_of["check_data"] in before
@@ -177,11 +178,11 @@ def recordings(toy):
 
 
 def check_data(toy, recordings, recipe, folder, **changes):
-    values = {"evaluation": EvaluationParams(), "trainer": recipe.trainer} | changes
-    trainer = values["trainer"].model_copy(update={"work_dir": str(folder)})
+    asked = FoundationRecipe(**(dict(recipe) | changes))
+    trainer = asked.trainer.model_copy(update={"work_dir": str(folder)})
     return nodes.check_data(
-        recordings, toy.splits, toy.participants, recipe.encoder, recipe.objective, trainer,
-        recipe.window, values["evaluation"], CleaningParams(), "run",
+        recordings, toy.splits, toy.participants, asked.model_copy(update={"trainer": trainer}),
+        WindowParams(), CleaningParams(), "run",
     )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def test_label_of_a_supervised_pretraining_is_checked_before_cleaning(
     label = LabelParams(kind="participant", column="handedness")
     objective = ObjectiveParams(name="task_classification", label=label)
     with pytest.raises(UserError, match="column handedness is not in"):
-        check_data(toy, recordings, recipe._replace(objective=objective), tmp_path)
+        check_data(toy, recordings, recipe, tmp_path, objective=objective)
 
 
 def test_disk_is_checked_before_cleaning(toy, recordings, recipe, tmp_path):
@@ -221,8 +222,9 @@ def test_disk_is_checked_before_cleaning(toy, recordings, recipe, tmp_path):
         check_data(toy, recordings, recipe, tmp_path / "later", trainer=trainer)
 
 
-def test_device_asked_for_by_name_is_tried_before_any_recording_is_read(recipe, monkeypatch):
+def test_device_asked_for_by_name_is_tried_before_cleaning(
+    toy, recordings, recipe, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    values = [recipe.encoder, recipe.objective, EvaluationParams(), recipe.window, CleaningParams()]
     with pytest.raises(UserError, match="device: cuda was asked for but cannot be used"):
-        nodes.check_parameters(*values, DeviceParams(device="cuda"), None)
+        check_data(toy, recordings, recipe, tmp_path, hardware=DeviceParams(device="cuda"))

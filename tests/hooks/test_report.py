@@ -15,7 +15,7 @@ from hbn_foundation.hooks.report import next_command
 
 def catalog_of(unit1="volts", unit2="volts", columns=("externalizing",), without=()) -> DataCatalog:
     entries = {
-        "params:challenge2.label": {"kind": "participant", "column": "externalizing"},
+        "params:challenge2": {"label": {"kind": "participant", "column": "externalizing"}},
         "participants": pd.DataFrame(columns=["subject", *columns]),
     }
     for name, unit in (("challenge1", unit1), ("challenge2", unit2)):

@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline, node
 from kedro_datasets.json import JSONDataset
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.hooks import (
     ParameterNames,
     RunReport,
@@ -19,6 +20,7 @@ from hbn_foundation.hooks import (
     claim_version,
     known_parameters,
 )
+from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.pipeline_registry import register_pipelines
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
@@ -325,13 +327,14 @@ def made_by_pipelines() -> set[str]:
 )
 def test_all_that_is_missing_is_named_with_the_commands_that_make_it(tmp_path, pipeline, commands):
     catalog = all_entries(tmp_path, made_by_pipelines())
-    catalog["params:finetuning.label"] = {"kind": "trial", "column": "rt"}
+    label = LabelParams(kind="trial", column="rt")
+    catalog["params:finetuning"] = LabelRecipe(label=label)
     catalog["params:ingestion.source"] = {}
     with pytest.raises(UserError) as raised:
         start(RunVersions(), register_pipelines()[pipeline], catalog, tmp_path, env="eegmat")
     text = str(raised.value)
-    for name in ("signal_store", "splits", "participants"):
-        assert name in text
+    missing = ("signal_store", "splits") if pipeline == "submission" else ("dataset",)
+    assert all(name in text for name in missing)
     line = " && ".join(f"kedro run {command} --env eegmat" for command in commands)
     assert text.endswith(f"; make them by {line}")
 
@@ -350,8 +353,8 @@ def test_label_of_tasks_needs_no_trials(tmp_path):
     for kind in ("task", "trial"):
         catalog = all_entries(tmp_path, names)
         label = {"kind": kind, "column": "rt"} if kind == "trial" else {"kind": kind}
-        catalog["params:finetuning.label"] = label
-        for name in {"foundation_checkpoint", "signal_store", "windows", "splits", "participants"}:
+        catalog["params:finetuning"] = LabelRecipe.model_validate({"label": label})
+        for name in ("foundation_checkpoint", "dataset"):
             path = tmp_path / name / OLD / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("1")

@@ -24,7 +24,6 @@ def entries() -> dict[str, dict]:
     [
         ("splits", ["subject", "split"]),
         ("recordings", ["subject", "session", "task", "run"]),
-        ("windows", ["subject", "task", "run"]),
         ("participants", ["subject"]),
     ],
 )

@@ -13,10 +13,12 @@ from hbn_foundation.evaluation.challenge.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.pipelines import challenge
 from planted_trials import (
     FACTORS,
     Planted,
+    dataset_of,
     plant,
     pretrained_on,
     tuned_for_factors,
@@ -24,6 +26,9 @@ from planted_trials import (
 )
 
 NAMED = {"F": 0.0, "M": 1.0}
+
+
+RECIPES = {"challenge1": Challenge1Recipe, "challenge2": Challenge2Recipe}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +58,8 @@ def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
     data = {"scratch_predictions": pd.DataFrame(), **data}
     pipeline = getattr(challenge, f"create_{name}")().from_nodes(f"{name}.evaluate")
     given = {
-        "signal_store": planted.store, "splits": planted.splits, "participants": planted.people,
-        f"params:{name}.evaluation": evaluation, f"{name}.windows": planted.windows,
+        f"params:{name}": RECIPES[name](evaluation=evaluation),
+        f"{name}.dataset": dataset_of(planted),
         **{f"{name}.{key}": value for key, value in data.items()},
     }  # fmt: skip
     for node in pipeline.nodes:  # one at a time: a run forgets what none of its nodes wants

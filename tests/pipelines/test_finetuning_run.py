@@ -71,7 +71,9 @@ def test_response_times_are_learned_from_windows_of_trials(project):
         "finetuning.label.kind=trial,finetuning.label.column=rt,finetuning.label.type=regression"
     )
     run(project, "--pipeline", "finetuning", "--params", label)
-    windows = pd.read_parquet(newest(project, "05_model_input/finetuning_windows.parquet"))
+    windows = pd.read_parquet(
+        newest(project, "05_model_input/finetuning_dataset") / "windows.parquet"
+    )
     trials = pd.read_parquet(newest(project, "03_primary/trials.parquet"))
     assert len(windows) == (trials["excluded"] == "").sum()
     predictions = pd.read_parquet(newest(project, "07_model_output/finetuning_predictions.parquet"))

@@ -6,7 +6,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.io.placed_subjects import PlacedSubjectsDataset
 from hbn_foundation.labels.params import LabelParams, SplitParams, TrialParams
 from hbn_foundation.pipelines import ingestion
@@ -28,8 +28,8 @@ def catalog(tiny_bids, tmp_path) -> DataCatalog:
     }
     given = {f"params:ingestion.{name}": value for name, value in parameters.items()}
     given |= {
-        "params:foundation.evaluation": EvaluationParams(),
-        "params:finetuning.label": LabelParams(),
+        "params:foundation": FoundationRecipe(),
+        "params:finetuning": LabelRecipe(),
     }
     given["data_check"] = {}
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in given.items()})
@@ -74,7 +74,7 @@ def test_a_run_with_more_subjects_moves_nobody(catalog, tmp_path):
 
 def test_splits_are_stratified_by_what_is_learned_of_subjects(catalog, caplog):
     learned = LabelParams(kind="participant", column="p_factor", type="regression")
-    catalog["params:finetuning.label"] = learned
+    catalog["params:finetuning"] = LabelRecipe(label=learned)
     with caplog.at_level("INFO"):
         run(catalog, "splits")
     assert "stratified by p_factor, age, sex" in caplog.text

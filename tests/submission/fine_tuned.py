@@ -13,11 +13,10 @@ from hbn_foundation.labels.participants import FACTORS
 from hbn_foundation.recordings.montage import template_positions
 from hbn_foundation.submission.windows import CHANNELS
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.model_making import make_input
-from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.model_building import HeadOf, build_encoder
-from hbn_foundation.training.model_params import EncoderParams, HeadParams, InputParams
+from hbn_foundation.training.model_params import EncoderParams, HeadParams
+from hbn_foundation.training.recipes import FineTuningRecipe
 from small_models import make_finetuned
 
 ENCODER = EncoderParams(tokens=("band", "time"), hidden_dim=16, n_heads=2, n_layers=1)
@@ -48,7 +47,9 @@ def fine_tuned(
     """A checkpoint of a main target and some further ones."""
     is_number = {name: one.type == "regression" for name, one in more.items()}
     targets = {n: {"label": one, "head": HeadParams()} for n, one in more.items()}
-    extras = Extras(more_targets=MoreTargets(**targets), input=InputParams(unit="volts"))
+    recipe = FineTuningRecipe.model_validate(
+        {"label": main, "head": head, "more_targets": targets, "input": {"unit": "volts"}}
+    )
     torch.manual_seed(len(more))
     model = make_finetuned(
         build_encoder(ENCODER, 100.0, 200),
@@ -56,16 +57,11 @@ def fine_tuned(
         1,
         False,
         more={n: HeadOf(HeadParams(), 1 if yes else 2, not yes) for n, yes in is_number.items()},
-        input=make_input(extras, names),
+        input=make_input(recipe.input, names),
     )
     for parameter in model.head.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    parameters = {
-        "encoder": ENCODER.model_dump(mode="json"),
-        "head": head.model_dump(mode="json"),
-        "label": main.model_dump(mode="json"),
-        **extras.dump(),
-    }
+    parameters = {**recipe.parameters(), "encoder": ENCODER.model_dump(mode="json")}
     metadata = {
         "kind": "finetuned",
         "run_id": "2026-01-01T00.00.00.000Z",

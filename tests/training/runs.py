@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.signals.params import WindowParams
+import pandas as pd
+
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain
+from hbn_foundation.training.recipes import PretrainingRecipe
 
 CPU = {"chosen": "cpu"}
 SMALL: dict[str, Any] = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
@@ -26,16 +29,10 @@ def run(
     **encoder: Any,
 ):
     """Pretrain a small encoder."""
-    return pretrain(
-        store,
-        windows,
-        splits,
-        None,
-        EncoderParams(**{**SMALL, "tokens": tokens, **encoder}),
-        ObjectiveParams(**(objective or {"name": "masked"})),
-        TrainerParams(**(trainer or SHORT)),
-        CPU,
-        folder,
-        window=WindowParams(),
-        run_id="run",
+    recipe = PretrainingRecipe(
+        encoder=EncoderParams(**{**SMALL, "tokens": tokens, **encoder}),
+        objective=ObjectiveParams(**(objective or {"name": "masked"})),
+        trainer=TrainerParams(**(trainer or SHORT)),
     )
+    dataset = EEGDataset(store, windows, splits, pd.DataFrame())
+    return pretrain(dataset, recipe, CPU, folder, run_id="run")

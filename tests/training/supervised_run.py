@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hbn_foundation.errors import UserError
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.params import SupervisionParams
 
@@ -26,19 +29,16 @@ TRAINER: dict[str, Any] = {
 
 def supervised(data: tuple[Any, Any, Any], work_dir: Path, **options: Any):
     """Pretrain; `trainer`, `limits`, `device`, `run_id` and `fault` may differ."""
-    return pretrain_supervised(
-        *data,
-        None,
-        EncoderParams(hidden_dim=32, n_heads=4, n_layers=2, tokens=("band",)),
-        ObjectiveParams(name="band_completion"),
-        TrainerParams(**{**TRAINER, **options.get("trainer", {})}),
-        {"chosen": options.get("device", "simulated")},
-        work_dir,
-        window=WindowParams(),
-        run_id=options.get("run_id", "run"),
+    recipe = PretrainingRecipe(
+        encoder=EncoderParams(hidden_dim=32, n_heads=4, n_layers=2, tokens=("band",)),
+        objective=ObjectiveParams(name="band_completion"),
+        trainer=TrainerParams(**{**TRAINER, **options.get("trainer", {})}),
         supervision=SupervisionParams(**{**LIMITS, **options.get("limits", {})}),
         fault=options.get("fault"),
     )
+    plan = {"chosen": options.get("device", "simulated")}
+    dataset = EEGDataset(*data, pd.DataFrame())
+    return pretrain_supervised(dataset, recipe, plan, work_dir, run_id=options.get("run_id", "run"))
 
 
 if __name__ == "__main__":

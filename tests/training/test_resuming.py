@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -17,13 +18,14 @@ from hypothesis import strategies as st
 from runs import CPU, SHORT, SMALL
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.fitting import final_checkpoint
 from hbn_foundation.training.loop import PretrainingLoop
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretraining import pretrain_in
+from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.link import STOPPED, Link, Orders
 from hbn_foundation.training.supervision.run_folder import (
     BEST,
@@ -71,15 +73,13 @@ def train(store, windows, splits):
         try:
             stopped = pretrain_in(
                 run.path,
-                store,
-                windows,
-                splits,
-                None,
-                EncoderParams(**SMALL, tokens=("band",)),
-                ObjectiveParams(name="recording_spectra"),
-                TrainerParams(**trainer),
+                EEGDataset(store, windows, splits, pd.DataFrame()),
+                PretrainingRecipe(
+                    encoder=EncoderParams(**SMALL, tokens=("band",)),
+                    objective=ObjectiveParams(name="recording_spectra"),
+                    trainer=TrainerParams(**trainer),
+                ),
                 CPU,
-                window=WindowParams(),
                 run_id="run",
                 link=link,
             )["stopped"]

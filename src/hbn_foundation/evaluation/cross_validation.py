@@ -22,16 +22,12 @@ from hbn_foundation.evaluation.tables import fold_rows, fold_table, summarise_fo
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.progress import say
-from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.params import LabelParams
-    from hbn_foundation.signals.params import WindowParams
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.model_params import EncoderParams
-    from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-    from hbn_foundation.training.supervision.params import SupervisionParams
+    from hbn_foundation.training.recipes import PretrainingRecipe
 
 __all__ = ["cross_validate", "summarise_folds"]
 
@@ -45,35 +41,32 @@ class Fold:
 
     repeat: int
     fold: int
-    store: SignalStore
-    windows: pd.DataFrame
-    splits: pd.DataFrame
-    participants: pd.DataFrame
-    encoder: EncoderParams
-    objective: ObjectiveParams
-    trainer: TrainerParams
+    dataset: EEGDataset
+    recipe: PretrainingRecipe
     evaluation: EvaluationParams
-    window: WindowParams
     device_plan: dict[str, Any]
     work_dir: Path
     provenance: Provenance
-    supervision: SupervisionParams | None = None
+    supervised: bool = True
 
     @property
     def pretraining_key(self) -> str:
         """Hash of what the pretrained encoder depends on."""
-        subjects = self.splits.sort_values("subject")[["subject", "split"]].values.tolist()
+        dataset, recipe = self.dataset, self.recipe
+        subjects = dataset.splits.sort_values("subject")[["subject", "split"]].values.tolist()
+        identity = recipe.identity()
+        labelled = recipe.objective.name == "task_classification"
         # Subjects that are tested do not shape the encoder, but they must not change unnoticed.
         return hash_of(
             self.provenance.pretraining,
-            self.store.fingerprint,
-            hash_table(self.windows[["recording", "start"]]),
-            hash_table(self.participants) if self.objective.name == "task_classification" else "",
+            dataset.store.fingerprint,
+            hash_table(dataset.windows[["recording", "start"]]),
+            hash_table(dataset.participants) if labelled else "",
             subjects,
-            self.encoder.model_dump(mode="json"),
-            self.objective.model_dump(mode="json"),
-            self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
-            self.window.model_dump(mode="json"),
+            identity["encoder"],
+            identity["objective"],
+            identity["trainer"],
+            dataset.window.model_dump(mode="json"),
         )
 
     @property
@@ -86,7 +79,7 @@ class Fold:
         key = hash_of(
             self.pretraining_key,
             self.provenance.evaluation,
-            hash_table(self.participants),
+            hash_table(self.dataset.participants),
             evaluation,
         )
         return self.work_dir / f"result-{key}.json"
@@ -98,18 +91,13 @@ class Fold:
 
 
 def cross_validate(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    participants: pd.DataFrame,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
     params: EvaluationParams,
     work_dir: str | Path,
     *,
-    window: WindowParams,
     device_plan: dict[str, Any] | None = None,
-    supervision: SupervisionParams | None = None,
+    supervised: bool = True,
 ) -> pd.DataFrame:
     """Pretrain, probe and compare anew in each fold of repeated subject splits.
 
@@ -118,20 +106,18 @@ def cross_validate(
 
     Parameters
     ----------
-    store, windows, participants
-        The data.
-    encoder, objective, trainer
+    dataset
+        The data; its own splits do not matter.
+    recipe
         Parameters of pretraining.
     params
         Parameters of the evaluation; `repeats` says how many folds.
     work_dir
         Where encoders and results of finished folds are kept.
-    window
-        The parameters that the windows were cut with.
     device_plan
         Where to train; the CPU by default. Folds run one at a time on any other device.
-    supervision
-        How long each part of a training may be silent; None trains in the worker itself.
+    supervised
+        Whether a training has a supervisor; else it runs in the worker itself.
 
     Returns
     -------
@@ -147,15 +133,14 @@ def cross_validate(
         return fold_table([])
     plan = device_plan or CPU
     folds = make_folds(
-        store, windows, participants, encoder, objective, trainer, params, params.repeats,
-        work_dir, window=window, device_plan=plan, supervision=supervision,
-    )  # fmt: skip
+        dataset, recipe, params, params.repeats, work_dir, device_plan=plan, supervised=supervised
+    )
     waiting = [fold for fold in folds if not fold.result_path.is_file()]
     if len(waiting) < len(folds):
         say(f"cross-validation: {len(folds) - len(waiting)} of {len(folds)} folds are kept")
     n_jobs = params.repeats.n_jobs if plan["chosen"] == "cpu" else 1
     Path(work_dir).mkdir(parents=True, exist_ok=True)
-    prune_scratch(Path(work_dir), "pretraining-*", trainer, n_jobs)
+    prune_scratch(Path(work_dir), "pretraining-*", recipe.trainer, n_jobs)
     parameter, words = "evaluation.repeats.n_jobs", "cross-validation folds"
     for fold in tracked(_run_in_worker, waiting, n_jobs, parameter, words, trainings_of):
         auroc = _read(fold)["probe"]["pretrained"]["window_auroc"]
@@ -166,19 +151,14 @@ def cross_validate(
 
 
 def make_folds(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    participants: pd.DataFrame,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
     evaluation: EvaluationParams,
     repeats: RepeatParams,
     work_dir: str | Path,
     *,
-    window: WindowParams,
     device_plan: dict[str, Any],
-    supervision: SupervisionParams | None = None,
+    supervised: bool = True,
     label: LabelParams | None = None,
 ) -> list[Fold]:
     """List the folds; parameters as for `cross_validate`, `repeats` says how many.
@@ -187,12 +167,12 @@ def make_folds(
     folds are stratified by it.
     """
     # once, in this process: a file that changes meanwhile must not move the results of a fold
-    origin = provenance(trainer.precision, device_plan)
+    origin = provenance(recipe.trainer.precision, device_plan)
     return [
-        Fold(repeat, fold, store, windows, splits, participants, encoder, objective, trainer,
-             evaluation, window, device_plan, Path(work_dir), origin, supervision)
+        Fold(repeat, fold, dataset.replace(splits=splits), recipe, evaluation, device_plan,
+             Path(work_dir), origin, supervised)
         for repeat, fold, splits in subject_folds(
-            windows, repeats, participants, label or evaluation.label
+            dataset.windows, repeats, dataset.participants, label or evaluation.label
         )
     ]  # fmt: skip
 
@@ -206,8 +186,9 @@ def run_fold(fold: Fold) -> Fold:
     evaluation = fold.evaluation.model_copy(
         update={"map_method": "pca", "map_windows": 10, "bootstraps": 0}
     )
+    data = fold.dataset
     scores = evaluate_foundation(
-        checkpoint, fold.store, fold.windows, fold.splits, fold.participants, evaluation
+        checkpoint, data.store, data.windows, data.splits, data.participants, evaluation
     )
     with renamed_when_done(fold.result_path) as temporary:
         temporary.write_text(json.dumps(scores.metrics, indent=1))
@@ -240,15 +221,10 @@ def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame, str]:
     from hbn_foundation.training.pretraining import pretrain
     from hbn_foundation.training.supervised import pretrain_supervised
 
-    arguments = (
-        fold.store, fold.windows, fold.splits, fold.participants, fold.encoder, fold.objective,
-        going_on(fold.trainer), fold.device_plan, folder,
-    )  # fmt: skip
-    if fold.supervision is None:
-        return *pretrain(*arguments, window=fold.window), ""
-    return pretrain_supervised(
-        *arguments, window=fold.window, run_id=TRAINING, supervision=fold.supervision
-    )
+    recipe = going_on(fold.recipe)
+    if not fold.supervised:
+        return *pretrain(fold.dataset, recipe, fold.device_plan, folder), ""
+    return pretrain_supervised(fold.dataset, recipe, fold.device_plan, folder, run_id=TRAINING)
 
 
 def subject_folds(

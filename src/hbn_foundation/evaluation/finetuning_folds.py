@@ -27,7 +27,6 @@ from hbn_foundation.evaluation.cross_validation import (
 from hbn_foundation.evaluation.finetuning import main_score
 from hbn_foundation.evaluation.finetuning_runs import (
     BASELINES,
-    Recipe,
     Run,
     carry_out,
     incidents_path,
@@ -40,6 +39,7 @@ from hbn_foundation.evaluation.finetuning_runs import (
 from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import ComparisonParams
 from hbn_foundation.evaluation.provenance import finetuning_provenance
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.side_by_side import prune_scratch, tracked
 from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.params import LabelParams
@@ -49,7 +49,6 @@ from hbn_foundation.scores import check_metric
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.targets import WindowTargets
-    from hbn_foundation.training.supervision.params import SupervisionParams
 
 N_JOBS = "finetuning_comparison.runs.repeats.n_jobs"
 OF_NUMBERS = ("nrmse", "recording_nrmse", "mae", "recording_mae")
@@ -75,10 +74,10 @@ class Compared(NamedTuple):
 
 def compare_plans(
     folds: Sequence[Fold],
-    recipe: Recipe,
+    recipe: LabelRecipe,
     params: ComparisonParams,
     windows: pd.DataFrame | None = None,
-    supervision: SupervisionParams | None = None,
+    supervised: bool = True,
 ) -> Compared:
     """Fine-tune each plan with each seed in each fold, and fit the baselines.
 
@@ -95,8 +94,8 @@ def compare_plans(
     windows
         What is fine-tuned and scored on, as those of trials; by default the windows that the
         folds pretrain on.
-    supervision
-        How long each part of a fine-tuning may be silent; None trains in the worker itself.
+    supervised
+        Whether a fine-tuning has a supervisor; else it runs in the worker itself.
 
     Returns
     -------
@@ -107,7 +106,7 @@ def compare_plans(
     UserError
         When labels, plans or scores do not fit, before anything is trained.
     """
-    runs = list_runs(folds, recipe, params, windows, supervision)
+    runs = list_runs(folds, recipe, params, windows, supervised)
     _check(runs, params)
     paths = [result_path(run) for run in runs]
     waiting = [run for run, path in zip(runs, paths, strict=True) if not path.is_file()]
@@ -130,10 +129,10 @@ def compare_plans(
 
 def list_runs(
     folds: Sequence[Fold],
-    recipe: Recipe,
+    recipe: LabelRecipe,
     params: ComparisonParams,
     windows: pd.DataFrame | None = None,
-    supervision: SupervisionParams | None = None,
+    supervised: bool = True,
 ) -> list[Run]:
     """List the runs fold by fold: baselines first, then each plan with each seed."""
     work_dir = Path(params.work_dir)
@@ -143,13 +142,13 @@ def list_runs(
     windows_key = "" if windows is None else hash_table(windows)
     runs = []
     for fold in folds:
-        learned = fold.windows if windows is None else windows
+        learned = fold.dataset.windows if windows is None else windows
         splits = labelled_splits(
             fold, params.labelled_subjects, params.repeats.seed, learned, recipe.label
         )
         first = Run(
             fold, fold.pretraining_key, learned, windows_key, splits, BASELINES, params.seeds[0],
-            recipe, code, work_dir, supervision,
+            recipe, code, work_dir, supervised,
         )  # fmt: skip
         runs.append(first)
         runs += [
@@ -193,10 +192,10 @@ def labelled_splits(
     UserError
         When there are not as many training subjects.
     """
-    splits = fold.splits
+    splits = fold.dataset.splits
     if labelled_subjects is None:
         return splits
-    table = fold.windows if windows is None else windows
+    table = fold.dataset.windows if windows is None else windows
     with_windows = set(table["subject"].astype(str))
     training = sorted(set(splits.loc[splits["split"] == "train", "subject"]) & with_windows)
     if labelled_subjects > len(training):
@@ -204,7 +203,7 @@ def labelled_splits(
             f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
             f"{len(training)} training subjects; expected at most as many"
         )
-    classes = class_strata(training, fold.participants, [label or fold.evaluation.label])
+    classes = class_strata(training, fold.dataset.participants, [label or fold.evaluation.label])
     chosen = spread_order(joined(classes), seed)[:labelled_subjects]
     kept = (splits["split"] != "train") | splits["subject"].isin(chosen)
     return splits[kept].reset_index(drop=True)
@@ -238,7 +237,7 @@ def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
         if run.method == BASELINES:
             targets = labelled_targets(run)
             check_targets(targets, run.windows, run.splits)
-            further_targets(run.windows, run.fold.participants, run.splits, run.recipe.extras)
+            further_targets(run.dataset, run.recipe)
             if not len(places_of(run, targets, "test")):
                 raise UserError(
                     f"labels: no window of the test subjects of repeat {run.fold.repeat + 1} fold "
@@ -264,12 +263,12 @@ def _check_plans(runs: Sequence[Run], targets: WindowTargets) -> None:
     )
 
     fold, recipe = runs[0].fold, runs[0].recipe
-    sfreq = float(fold.store.sfreq)
-    encoder = build_encoder(fold.encoder, sfreq, round(fold.window.seconds * sfreq))
-    added = recipe.extras.tokens
+    encoder = build_encoder(fold.recipe.encoder, fold.dataset.sfreq, fold.dataset.n_samples)
     head = HeadOf(recipe.head, targets.n_outputs, not targets.is_regression)
     model = build_finetuned(
-        with_tokens(encoder, added), {MAIN: head}, added=lacking_tokens(encoder, added)
+        with_tokens(encoder, recipe.tokens),
+        {MAIN: head},
+        added=lacking_tokens(encoder, recipe.tokens),
     )
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     for run in runs:
@@ -291,7 +290,7 @@ def _pretrain_all(runs: Sequence[Run], n_jobs: int) -> None:
         fold.work_dir.mkdir(parents=True, exist_ok=True)
     if len(missing) < len(folds):
         say(f"pretrained encoders: {len(folds) - len(missing)} of {len(folds)} are kept")
-    prune_scratch(runs[0].fold.work_dir, "pretraining-*", runs[0].fold.trainer, n_jobs)
+    prune_scratch(runs[0].fold.work_dir, "pretraining-*", runs[0].fold.recipe.trainer, n_jobs)
     for fold in tracked(_pretrain_one, missing, n_jobs, N_JOBS, "pretraining", pretraining_of):
         say(f"pretrained repeat {fold.repeat + 1} fold {fold.fold + 1}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,36 +24,20 @@ from hbn_foundation.evaluation.cross_validation import (
 from hbn_foundation.evaluation.finetuning import finetuning_metrics, main_score, score_windows
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
 from hbn_foundation.evaluation.foundation import plain
-from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in, going_on
+from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in
 from hbn_foundation.files import renamed_when_done
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.training.finetuning.extras import PLAIN, Extras
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.finetuning.params import PlanParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.supervision.params import SupervisionParams
 
 BASELINES = "baselines"
 NOT_IN_THE_SCORES = ("batch_size", "bootstraps")
-
-
-class Recipe(NamedTuple):
-    """What the runs of a comparison share; the strategy of `plan` is each run's own."""
-
-    label: LabelParams
-    head: HeadParams
-    plan: PlanParams
-    rates: RateParams
-    regularisation: RegularisationParams
-    trainer: FineTuningParams
-    evaluation: FineTuningEvaluationParams
-    extras: Extras = PLAIN
 
 
 @dataclass(frozen=True)
@@ -82,8 +66,8 @@ class Run:
         Hash of the program, of `finetuning_provenance`.
     work_dir
         Where results are kept.
-    supervision
-        How long each part of a training may be silent; None trains in the worker itself.
+    supervised
+        Whether a training has a supervisor; else it runs in the worker itself.
     """
 
     fold: Fold
@@ -93,10 +77,10 @@ class Run:
     splits: pd.DataFrame
     method: str
     seed: int
-    recipe: Recipe
+    recipe: LabelRecipe
     code: str
     work_dir: Path
-    supervision: SupervisionParams | None = None
+    supervised: bool = True
 
     @property
     def key(self) -> str:
@@ -106,7 +90,7 @@ class Run:
             self.pretraining_key,
             self.code,
             *([self.windows_key] if self.windows_key else []),
-            hash_table(self.fold.participants),
+            hash_table(self.fold.dataset.participants),
             self.splits.sort_values("subject")[["subject", "split"]].values.tolist(),
             recipe.label.model_dump(mode="json"),
         )
@@ -119,7 +103,7 @@ class Run:
             recipe.head.model_dump(mode="json"),
             recipe.rates.model_dump(mode="json"),
             recipe.regularisation.model_dump(mode="json"),
-            recipe.extras.dump(),
+            recipe.model_dump(mode="json", include={"more_targets", "tokens", "input"}),
             self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
         )
 
@@ -132,6 +116,11 @@ class Run:
     def trainer(self) -> FineTuningParams:
         """The trainer with the seed of this run."""
         return self.recipe.trainer.model_copy(update={"seed": self.seed})
+
+    @property
+    def dataset(self) -> EEGDataset:
+        """What is learned from and scored on."""
+        return self.fold.dataset.replace(windows=self.windows, splits=self.splits)
 
     @property
     def place(self) -> dict[str, int]:
@@ -182,26 +171,25 @@ def trainings_of(run: Run) -> list[Path]:
 def labelled_targets(run: Run) -> WindowTargets:
     """Targets of all windows, as the labelled training subjects define them."""
     training = run.splits.loc[run.splits["split"] == "train", "subject"].astype(str)
-    return window_targets(run.windows, run.fold.participants, run.recipe.label, training)
+    return window_targets(run.windows, run.fold.dataset.participants, run.recipe.label, training)
 
 
 def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Fine-tune by one plan, and score it."""
     from hbn_foundation.training.finetuning.prediction import predict
 
-    fold, recipe = run.fold, run.recipe
+    store, evaluation = run.fold.dataset.store, run.recipe.evaluation
+    recipe = run.recipe.model_copy(update={"plan": run.plan, "trainer": run.trainer})
     tuned, history, incidents = finetuned_in(
-        folder, pretrained_encoder(fold), fold.store, run.windows, run.splits, fold.participants,
-        recipe.label, recipe.head, run.plan, recipe.rates, recipe.regularisation,
-        going_on(run.trainer), fold.device_plan,
-        extras=recipe.extras, supervision=run.supervision,
+        folder, pretrained_encoder(run.fold), run.dataset, recipe, run.fold.device_plan,
+        supervised=run.supervised,
     )  # fmt: skip
     with renamed_when_done(incidents_path(run)) as temporary:
         temporary.write_text(incidents)
     targets = labelled_targets(run)
-    batch_size = recipe.evaluation.batch_size
+    batch_size = evaluation.batch_size
     validation = places_of(run, targets, "validation")
-    answers = predict(tuned, fold.store, _at(run.windows, validation), batch_size)
+    answers = predict(tuned, store, _at(run.windows, validation), batch_size)
     test = places_of(run, targets, "test")
     costs = {
         "validation": score_windows(
@@ -211,7 +199,7 @@ def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFra
         "seconds": float(history["seconds"].sum()),
         "trainable": _trained_parameters(tuned, history),
     }
-    predictions = predict(tuned, fold.store, _at(run.windows, test), batch_size)
+    predictions = predict(tuned, store, _at(run.windows, test), batch_size)
     row, table = _scored(run, targets, test, run.method, predictions)
     return [row | costs], table
 
@@ -223,7 +211,7 @@ def _baselines(run: Run) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     checkpoint = pretrained_encoder(run.fold)
     targets = labelled_targets(run)
     test, answers = baseline_answers(
-        run.fold.store, run.windows, run.splits, targets, run.recipe.evaluation,
+        run.fold.dataset.store, run.windows, run.splits, targets, run.recipe.evaluation,
         checkpoint.metadata["n_samples"], load_encoder(checkpoint),
     )  # fmt: skip
     rows, tables = [], []
@@ -262,7 +250,7 @@ def _scored(
         "n_test": int(counts["test"]),
         "train_windows": n_windows,
         "fitted_windows": min(n_windows, run.recipe.evaluation.max_windows),
-        "n_channels": len(run.fold.store.positions),
+        "n_channels": len(run.fold.dataset.store.positions),
     }
     return row | numbers, long_predictions({"method": method}, subjects, values, predictions)
 

@@ -15,38 +15,34 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.checks import check_disjoint
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.pretraining import make_pretext
 from hbn_foundation.training.supervision.run_folder import check_space
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.store import SignalStore
 
 Edges = tuple[tuple[float, float], ...]
 
 
 def check_parameters(
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    evaluation: EvaluationParams,
-    *,
-    window: WindowParams,
-    sfreq: float,
-    h_freq: float | None = None,
+    recipe: FoundationRecipe, window: WindowParams, sfreq: float, h_freq: float | None = None
 ) -> None:
     """Make sure that the parameters fit each other; no data are needed.
 
     Parameters
     ----------
-    encoder, objective, evaluation, window
-        Parameters.
+    recipe
+        Parameters of the pretraining and its evaluation.
+    window
+        How recordings are cut.
     sfreq
         Sampling rate of the clean signals in Hz.
     h_freq
@@ -58,21 +54,19 @@ def check_parameters(
         A band holds nothing of the windows, or the objective does not fit the encoder.
     """
     n_samples = round(window.seconds * sfreq)
+    encoder, evaluation = recipe.encoder, recipe.evaluation
     if "band" in encoder.tokens:
         _check_bands("encoder.band.edges", encoder.band.edges, sfreq, h_freq, n_samples)
     if {"band_power", "filter_bank"} & set(evaluation.baselines):
         _check_bands("evaluation.bands", evaluation.bands, sfreq, h_freq, n_samples)
-    _check_objective(encoder, objective, sfreq, n_samples)
+    make_pretext(recipe, sfreq, n_samples)
 
 
 def check_before_cleaning(
     recordings: pd.DataFrame,
     splits: pd.DataFrame,
     participants: pd.DataFrame,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
-    evaluation: EvaluationParams,
+    recipe: FoundationRecipe,
     *,
     window: WindowParams,
     sfreq: float,
@@ -84,7 +78,7 @@ def check_before_cleaning(
     ----------
     recordings, splits, participants
         Tables; each recording stands for its windows.
-    encoder, objective, trainer, evaluation, window
+    recipe, window
         Parameters that have to fit the data and each other.
     sfreq
         Sampling rate of the clean signals in Hz.
@@ -99,42 +93,40 @@ def check_before_cleaning(
     Raises
     ------
     UserError
-        As `check_before_training`; the disk has no room for the checkpoints.
+        As `check_before_training`; the disk has no room for the checkpoints; a device that is
+        asked for, and may not be replaced, does not answer.
     """
+    from torch import nn
+
+    from hbn_foundation.training import device
     from hbn_foundation.training.training_state import largest_size
 
-    for name, table in _divisions(recordings, splits, participants, evaluation):
-        with _of_division(name):
-            _check_labels(recordings, table, participants, objective, evaluation)
-    made = _check_objective(encoder, objective, sfreq, round(window.seconds * sfreq))
-    check_space(folder, *largest_size(made), trainer.keep_last)
-    table = labelled_windows(recordings, splits, participants, evaluation).table
+    _check_divisions(recordings, splits, participants, recipe)
+    n_samples = round(window.seconds * sfreq)
+    made = nn.ModuleList(make_pretext(recipe, sfreq, n_samples))
+    check_space(folder, *largest_size(made), recipe.trainer.keep_last)
+    hardware = recipe.hardware
+    if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
+        job = device.ProbeJob(encoder=recipe.encoder, objective=recipe.objective, sfreq=sfreq,
+                              n_samples=n_samples)  # fmt: skip
+        device.choose_device(hardware.device, hardware.timeout_seconds, job=job)
+    table = labelled_windows(recordings, splits, participants, recipe.evaluation).table
     return {str(name): int(part["subject"].nunique()) for name, part in table.groupby("split")}
 
 
 def check_before_training(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame | None,
-    participants: pd.DataFrame,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    evaluation: EvaluationParams,
-    *,
-    window: WindowParams,
+    dataset: EEGDataset, recipe: FoundationRecipe, *, own_splits: bool = True
 ) -> None:
     """Make sure that what follows the pretraining can be done with these tables and parameters.
 
     Parameters
     ----------
-    store, windows, participants
+    dataset
         The data; no signal is read.
-    splits
-        `subject` and `split`; None where only the repeated splits matter.
-    encoder, objective, evaluation
+    recipe
         Parameters that have to fit the data and each other.
-    window
-        The parameters that the windows were cut with.
+    own_splits
+        Whether the dataset's splits matter, beside the repeated ones.
 
     Raises
     ------
@@ -143,17 +135,21 @@ def check_before_training(
         cannot be made, a split has no labelled window, or there are too few subjects to repeat.
         Where one fold is at fault, it is named.
     """
-    check_parameters(
-        encoder,
-        objective,
-        evaluation,
-        window=window,
-        sfreq=store.sfreq,
-        h_freq=_highest_passed(store),
-    )
-    for name, table in _divisions(windows, splits, participants, evaluation):
+    check_parameters(recipe, dataset.window, dataset.sfreq, _highest_passed(dataset.store))
+    splits = dataset.splits if own_splits else None
+    _check_divisions(dataset.windows, splits, dataset.participants, recipe)
+
+
+def _check_divisions(
+    windows: pd.DataFrame,
+    splits: pd.DataFrame | None,
+    participants: pd.DataFrame,
+    recipe: FoundationRecipe,
+) -> None:
+    """Make the labels of every division of the subjects that is trained on."""
+    for name, table in _divisions(windows, splits, participants, recipe.evaluation):
         with _of_division(name):
-            _check_labels(windows, table, participants, objective, evaluation)
+            _check_labels(windows, table, participants, recipe.objective, recipe.evaluation)
 
 
 @contextmanager
@@ -193,22 +189,6 @@ def _highest_passed(store: SignalStore) -> float | None:
         return None
     highest = store.recordings["h_freq"].max()
     return None if pd.isna(highest) else float(highest)
-
-
-def _check_objective(
-    encoder: EncoderParams, objective: ObjectiveParams, sfreq: float, n_samples: int
-) -> nn.Module:
-    """Make the objective with its encoder, and return it."""
-    from hbn_foundation.training import seeding
-    from hbn_foundation.training.model_building import build_encoder
-    from hbn_foundation.training.objectives.make import make_objective
-
-    with seeding.seeded(0, seeding.WEIGHTS):
-        try:
-            made = build_encoder(encoder, sfreq, n_samples)
-        except ValueError as error:
-            raise UserError(f"encoder: {error}") from None
-        return make_objective(objective, made)
 
 
 def _divisions(

@@ -11,15 +11,16 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.progress import track
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.training.params import RunParams
+from hbn_foundation.training.recipes import TrainingRecipe
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.run_folder import prune_unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.finetuning.extras import Extras
-    from hbn_foundation.training.supervision.params import SupervisionParams
+    from hbn_foundation.training.recipes import FineTuningRecipe
 
 TRAINING = "training"  # the run's folder in a folder of its own
 TRAINING_SHARE = 0.9  # of a task; then it is scored
@@ -27,7 +28,7 @@ SECONDS_OF_A_BEAT = 120.0
 SHOWN = 4  # trainings whose epochs are told
 
 Task = TypeVar("Task")
-Trainer = TypeVar("Trainer", bound=RunParams)
+Recipe = TypeVar("Recipe", bound=TrainingRecipe)
 
 
 def side_by_side(
@@ -116,13 +117,20 @@ class Trainings:
         return done, "; ".join(now[:SHOWN]) + more
 
 
-def going_on(trainer: Trainer) -> Trainer:
-    """Trainer of a run that has a folder to itself, in which it goes on where it was killed."""
-    return trainer.model_copy(update={"resume": "auto"})
+def going_on(recipe: Recipe) -> Recipe:
+    """Recipe of a run that has a folder to itself, in which it goes on where it was killed."""
+    trainer = recipe.trainer.model_copy(update={"resume": "auto"})
+    return recipe.model_copy(update={"trainer": trainer})
 
 
 def finetuned_in(
-    folder: Path, *arguments: Any, extras: Extras, supervision: SupervisionParams | None
+    folder: Path,
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
+    device_plan: dict[str, Any],
+    *,
+    supervised: bool,
 ) -> tuple[Checkpoint, pd.DataFrame, str]:
     """Fine-tune in a folder of its own, under supervision where that is wanted.
 
@@ -130,12 +138,10 @@ def finetuned_in(
     ----------
     folder
         Where a training that was killed goes on, unless it is not supervised.
-    arguments
-        Of `finetune`, as far as its device plan.
-    extras
+    checkpoint, dataset, recipe, device_plan
         Of `finetune`.
-    supervision
-        How long each part may be silent; None trains in this process.
+    supervised
+        Whether there is a supervisor; else it is trained in this process.
 
     Returns
     -------
@@ -145,11 +151,11 @@ def finetuned_in(
     from hbn_foundation.training.finetuning.finetuning import finetune
     from hbn_foundation.training.finetuning.supervised import finetune_supervised
 
-    given: Any = (*arguments, folder)
-    if supervision is None:
+    recipe = going_on(recipe)
+    if not supervised:
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-        return *finetune(*given, extras=extras), ""
-    return finetune_supervised(*given, run_id=TRAINING, supervision=supervision, extras=extras)
+        return *finetune(checkpoint, dataset, recipe, device_plan, folder), ""
+    return finetune_supervised(checkpoint, dataset, recipe, device_plan, folder, run_id=TRAINING)
 
 
 def prune_scratch(folder: Path, pattern: str, trainer: RunParams, n_jobs: int) -> None:

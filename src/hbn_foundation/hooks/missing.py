@@ -9,7 +9,7 @@ from kedro.pipeline import Pipeline
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.hooks.records import command
-from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.training.recipes import FineTuningRecipe
 
 TRIALS = "trials"
 
@@ -35,8 +35,9 @@ def do_without_trials(catalog: DataCatalog, pipeline: Pipeline) -> None:
     dataset = versioned(catalog, TRIALS)
     if dataset is None or TRIALS not in pipeline.inputs() or latest(dataset) is not None:
         return
-    names = [name for name in pipeline.inputs() if name.endswith(".label")]
-    labels = [LabelParams.model_validate(catalog.load(name)) for name in names]
+    names = [name for name in pipeline.inputs() if name.startswith("params:") and name in catalog]
+    recipes = [catalog.load(name) for name in names]
+    labels = [recipe.label for recipe in recipes if isinstance(recipe, FineTuningRecipe)]
     if labels and all(label.kind != "trial" for label in labels):
         catalog[TRIALS] = MemoryDataset(None)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
 
 from hbn_foundation.errors import UserError
 
@@ -27,13 +29,32 @@ class ParameterNames:
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
                 raise UserError(f"parameter {name}: no node reads it; {hint}")
 
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Compare the parameters of a pretraining with those of the signals and windows."""
+        if not any(node.name == "pretrain_encoder" for node in pipeline.nodes):
+            return
+        from hbn_foundation.evaluation.preflight import check_parameters
+
+        recipe, window, cleaning = (
+            catalog.load(f"params:{name}")
+            for name in ("foundation", "ingestion.windows", "ingestion.cleaning")
+        )
+        check_parameters(recipe, window, cleaning.sfreq, cleaning.h_freq)
+
 
 def known_parameters() -> list[str]:
     """Return the dotted names of all parameter groups that some node reads."""
     from hbn_foundation.pipeline_registry import register_pipelines
+    from hbn_foundation.pipelines.reference import parameter_groups
 
-    inputs = set().union(*(pipeline.inputs() for pipeline in register_pipelines().values()))
-    return sorted(name.removeprefix("params:") for name in inputs if name.startswith("params:"))
+    pipelines = register_pipelines()
+    inputs = set().union(*(pipeline.inputs() for pipeline in pipelines.values()))
+    names = {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+    for name, model in parameter_groups(pipelines).items():
+        if "." not in name:
+            names |= {f"{name}.{field}" for field in model.model_fields}
+    return sorted(names)
 
 
 def _groups(parameters: dict[str, Any]) -> Iterator[str]:

@@ -12,9 +12,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import mistake, typed_command
+from hbn_foundation.evaluation.recipes import Challenge2Recipe
 from hbn_foundation.hooks.missing import versioned
 from hbn_foundation.hooks.records import command, given_params
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import duration, say, working
 
@@ -196,7 +196,7 @@ def _root(run_params: dict[str, Any]) -> str | None:
 
 def _has_factors(catalog: DataCatalog) -> bool:
     """Tell whether the participants have what challenge 2 learns."""
-    label = LabelParams.model_validate(catalog.load("params:challenge2.label"))
+    label = Challenge2Recipe.model_validate(catalog.load("params:challenge2")).label
     return catalog.exists("participants") and label.column in catalog.load("participants")
 
 

@@ -25,7 +25,7 @@ release. Give another value in
 on any device. Kinds: {kinds}.
 
 `hbn-foundation parameters --pipeline challenge1 --env factors` prints what is in force there, with
-your own `conf/local`. This page is written by `hbn-foundation parameters > docs/parameters.md`.
+your own `conf/local`.
 """
 
 

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.store import SignalStore
 
-__all__ = ["DataFrame", "SignalStore"]
+__all__ = ["DataFrame", "EEGDataset", "SignalStore"]
 
-_HOMES = {"DataFrame": "pandas", "SignalStore": "hbn_foundation.signals.store"}
+_HOMES = {
+    "DataFrame": "pandas",
+    "EEGDataset": "hbn_foundation.signals.dataset",
+    "SignalStore": "hbn_foundation.signals.store",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ from hbn_foundation.sweeps.executors import (
 from hbn_foundation.sweeps.jobs import base_not_found, plan_of, rerun
 from hbn_foundation.sweeps.lease import SECONDS_TO_EXPIRE
 from hbn_foundation.sweeps.live import Live
-from hbn_foundation.sweeps.params import EngineParams, JobParams, StoreParams
+from hbn_foundation.sweeps.params import EngineParams, SweepRecipe
 from hbn_foundation.sweeps.planner import Data, Plan
 from hbn_foundation.sweeps.running import (
     BLOCKED,
@@ -316,9 +316,7 @@ def open_sweep(
     device_plan: dict[str, Any],
     window: WindowParams,
     cleaning: CleaningParams,
-    jobs: JobParams,
-    engine: EngineParams,
-    stores: StoreParams,
+    recipe: SweepRecipe,
     limits: SupervisionParams,
 ) -> Sweep:
     """Give the sweep of a run, begun by an earlier call in this process or now.
@@ -338,12 +336,13 @@ def open_sweep(
         `chosen` says where.
     window, cleaning
         How the data was made.
-    jobs, engine, stores, limits
+    recipe, limits
         Parameters; one job alone runs in the foreground.
     """
     sweep = _OPEN.get(name)
     if sweep is not None and not sweep.closed:
         return sweep
+    jobs, engine, stores = recipe.jobs, recipe.engine, recipe.store
     if jobs.only is not None:
         engine = EngineParams(
             engine="inline", threads=engine.threads, retries=engine.retries,

@@ -163,3 +163,13 @@ class StoreParams(Params):
         return self.model_copy(
             update={name: str(Path(getattr(self, name)).absolute()) for name in names}
         )
+
+
+class SweepRecipe(Params):
+    """Who takes part in a sweep, what it varies, and where its jobs run."""
+
+    study: StudyParams = Field(StudyParams(), description="Who takes part, who is left out.")
+    grid: GridParams = Field(GridParams(), description="What is varied; each list is an axis.")
+    jobs: JobParams = Field(JobParams(), description="Which of the planned jobs run.")
+    engine: EngineParams = Field(EngineParams(), description="Where jobs run.")
+    store: StoreParams = Field(StoreParams(), description="Where results are kept.")

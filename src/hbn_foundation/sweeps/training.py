@@ -17,6 +17,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.sweeps.data import DataPlace
 from hbn_foundation.sweeps.fingerprint import data_fingerprint
 from hbn_foundation.sweeps.jobs import base_not_found
@@ -26,6 +27,7 @@ from hbn_foundation.sweeps.store import METRICS, SPEC
 from hbn_foundation.sweeps.study import TEST, TRAIN, finetune_tables
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
 from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 
 if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
@@ -96,10 +98,13 @@ def train_base_in(
     if spec.supervised is None:
         from hbn_foundation.training.pretraining import pretrain_in
 
-        stopped = pretrain_in(
-            folder, found.store, windows, splits, found.participants, spec.encoder,
-            spec.objective, spec.trainer, device_plan, window=data.window, run_id=run_id, link=link,
-        )["stopped"]  # fmt: skip
+        recipe = PretrainingRecipe(
+            encoder=spec.encoder, objective=spec.objective, trainer=spec.trainer
+        )
+        dataset = EEGDataset(found.store, windows, splits, found.participants, data.window)
+        stopped = pretrain_in(folder, dataset, recipe, device_plan, run_id=run_id, link=link)[
+            "stopped"
+        ]
     else:
         blank = untrained(found, windows, spec.train_subjects, spec.encoder, data, link)
         stopped = tune(blank, found._replace(windows=windows), splits, spec.supervised,
@@ -178,22 +183,10 @@ def tune(
     """Call the fine-tuning; return why it ended."""
     from hbn_foundation.training.finetuning import finetuning
 
+    dataset = EEGDataset(data.store, data.windows, splits, data.participants)
+    recipe = FineTuningRecipe(**dict(tuning))
     result = finetuning.finetune_in(
-        folder,
-        checkpoint=checkpoint,
-        store=data.store,
-        windows=data.windows,
-        splits=splits,
-        participants=data.participants,
-        label=tuning.label,
-        head=tuning.head,
-        plan=tuning.plan,
-        rates=tuning.rates,
-        regularisation=tuning.regularisation,
-        trainer=tuning.trainer,
-        device_plan=device_plan,
-        run_id=run_id,
-        link=link,
+        folder, checkpoint, dataset, recipe, device_plan, run_id=run_id, link=link
     )
     return str(result["stopped"])
 

@@ -15,37 +15,31 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import Checkpoint, fitted_once
 from hbn_foundation.training.data import Told, WindowsOfSubjects, subjects_of
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
-from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
+from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.run_folder import FITTED
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.loop import PretrainingLoop
+    from hbn_foundation.training.objectives.base import Objective
 
 VERSIONED = ("torch", "lightning", "numpy", "pandas", "mne", "safetensors")
 
 
 def pretrain(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame | None,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
     device_plan: dict[str, Any],
     work_dir: Path,
     *,
-    window: WindowParams,
     run_id: str | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Pretrain an encoder on the training subjects, and keep the best epoch by validation loss.
@@ -55,20 +49,14 @@ def pretrain(
 
     Parameters
     ----------
-    store, windows
-        Signals, and the windows cut from them.
-    splits
-        `subject` and `split`; subjects of the test split are never read.
-    participants
-        For labels from participants.tsv; else None.
-    encoder, objective, trainer
+    dataset
+        The data; subjects of the test split are never read.
+    recipe
         Parameters.
     device_plan
         `chosen` says where to train.
     work_dir
         Where the checkpoints `epoch-NNN` and `best` of this run go; older ones there are removed.
-    window
-        The parameters that the windows were cut with.
     run_id
         Named in the metadata; made up where not given.
 
@@ -86,24 +74,17 @@ def pretrain(
         When a split has no windows, or parameters do not fit the data.
     """
     stopped = pretrain_in(
-        work_dir, store, windows, splits, participants, encoder, objective, trainer, device_plan,
-        window=window, run_id=run_id or uuid.uuid4().hex, link=Link(),
-    )["stopped"]  # fmt: skip
+        work_dir, dataset, recipe, device_plan, run_id=run_id or uuid.uuid4().hex, link=Link()
+    )["stopped"]
     return final_checkpoint(Path(work_dir), stopped)
 
 
 def pretrain_in(
     folder: Path,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame | None,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
     device_plan: dict[str, Any],
     *,
-    window: WindowParams,
     run_id: str,
     link: Link,
 ) -> dict[str, Any]:
@@ -121,45 +102,36 @@ def pretrain_in(
     device = link.orders.device if link.orders is not None else device_plan["chosen"]
     resume_from = link.orders.resume_from if link.orders is not None else None
     loop = prepare(
-        store, windows, splits, participants, encoder, objective, trainer, window,
-        link=link, kept=Path(folder) / FITTED if link.orders is not None else None,
-    )  # fmt: skip
+        dataset, recipe, link=link, kept=Path(folder) / FITTED if link.orders is not None else None
+    )
     provenance = {
         "kind": "foundation",
         "run_id": run_id,
         "started_at": started_at,
         "parent_version": None,
-        "objective": objective.name,
+        "objective": recipe.objective.name,
         "parameters": {
-            "encoder": encoder.model_dump(mode="json"),
-            "objective": objective.model_dump(mode="json"),
-            "trainer": trainer.model_dump(mode="json"),
-            "window": window.model_dump(mode="json"),
+            **recipe.parameters(),
+            "window": dataset.window.model_dump(mode="json"),
         },
-        "sfreq": float(store.sfreq),
+        "sfreq": dataset.sfreq,
         "n_samples": loop.encoder.n_samples,
-        "channel_names": list(store.channel_names),
-        "training_subjects": subjects_of(splits, "train", windows),
-        "validation_subjects": subjects_of(splits, "validation", windows),
-        "store_fingerprint": store.fingerprint,
+        "channel_names": list(dataset.store.channel_names),
+        "training_subjects": subjects_of(dataset.splits, "train", dataset.windows),
+        "validation_subjects": subjects_of(dataset.splits, "validation", dataset.windows),
+        "store_fingerprint": dataset.store.fingerprint,
         "device_plan": device_plan,
         "versions": library_versions(),
-        "precision": choose_precision(trainer.precision, accelerator(device)),
+        "precision": choose_precision(recipe.trainer.precision, accelerator(device)),
         "threads": threads(),  # sums over more of them differ in the last bit
     }
     resume = Path(resume_from) if resume_from is not None else None
-    return {"stopped": fit(loop, trainer, device, Path(folder), provenance, link, resume)}
+    return {"stopped": fit(loop, recipe.trainer, device, Path(folder), provenance, link, resume)}
 
 
 def prepare(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame | None,
-    encoder_params: EncoderParams,
-    objective_params: ObjectiveParams,
-    trainer: TrainerParams,
-    window: WindowParams,
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
     *,
     link: Link | None = None,
     kept: Path | None = None,
@@ -168,38 +140,33 @@ def prepare(
 
     Parameters
     ----------
+    dataset, recipe
+        As for `pretrain`.
     link
         To the supervisor, which waits for the fits.
     kept
         Folder of what an earlier attempt has fitted; None fits anew and keeps nothing.
-
-    The others are those of `pretrain`.
     """
     import torch
 
     from hbn_foundation.training.loop import PretrainingLoop
-    from hbn_foundation.training.model_building import build_encoder
-    from hbn_foundation.training.objectives.make import make_objective
 
-    n_samples = round(window.seconds * store.sfreq)
-    train, validation = (subjects_of(splits, name, windows) for name in ("train", "validation"))
-    with seeding.seeded(trainer.seed, seeding.WEIGHTS):
-        try:
-            encoder = build_encoder(encoder_params, store.sfreq, n_samples)
-        except ValueError as error:
-            raise UserError(f"encoder: {error}") from None
-        objective = make_objective(objective_params, encoder)
+    store, windows, trainer = dataset.store, dataset.windows, recipe.trainer
+    train, validation = (
+        subjects_of(dataset.splits, name, windows) for name in ("train", "validation")
+    )
+    encoder, objective = make_pretext(recipe, dataset.sfreq, dataset.n_samples)
     prepared = objective.prepare(
-        windows, participants, train, store.sfreq, trainer.seed, validation
+        windows, dataset.participants, train, store.sfreq, trainer.seed, validation
     )
     data = {}
     for name, subjects in (("train", train), ("validation", validation)):
         data[name] = WindowsOfSubjects(
-            store, prepared, subjects, n_samples, objective, trainer.seed
+            store, prepared, subjects, dataset.n_samples, objective, trainer.seed
         )
         if data[name].windows.empty:
             raise UserError(
-                f"objective: {objective_params.name} can use no window of the {name} subjects"
+                f"objective: {recipe.objective.name} can use no window of the {name} subjects"
             )
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     link = link or Link()
@@ -212,7 +179,7 @@ def prepare(
             objective.fit(statistics, batches, positions)
 
     fitted_once(kept, torch.nn.ModuleList([encoder, objective]), fit_both)
-    jitter = round(objective_params.jitter_seconds * store.sfreq)
+    jitter = round(recipe.objective.jitter_seconds * store.sfreq)
     return PretrainingLoop(
         encoder,
         objective,
@@ -223,6 +190,27 @@ def prepare(
         jitter,
         link=link,
     )
+
+
+def make_pretext(
+    recipe: PretrainingRecipe, sfreq: float, n_samples: int
+) -> tuple[Encoder, Objective]:
+    """Make encoder and objective with the seed's weights.
+
+    Raises
+    ------
+    UserError
+        When the encoder does not fit the windows, or the objective the encoder.
+    """
+    from hbn_foundation.training.model_building import build_encoder
+    from hbn_foundation.training.objectives.make import make_objective
+
+    with seeding.seeded(recipe.trainer.seed, seeding.WEIGHTS):
+        try:
+            encoder = build_encoder(recipe.encoder, sfreq, n_samples)
+        except ValueError as error:
+            raise UserError(f"encoder: {error}") from None
+        return encoder, make_objective(recipe.objective, encoder)
 
 
 def threads() -> int:

@@ -13,23 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.params import (
-    NOT_IN_THE_WEIGHTS,
-    ObjectiveParams,
-    RunParams,
-    TrainerParams,
-)
+from hbn_foundation.training.recipes import PretrainingRecipe, TrainingRecipe
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
 from hbn_foundation.training.supervision.link import TIME_IS_UP
-from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.run_folder import mark_done, open_run, prune
 from hbn_foundation.training.supervision.supervisor import Supervisor, Work
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
 TARGET = "hbn_foundation.training.pretraining:pretrain_in"
@@ -37,61 +29,34 @@ ENDED = f"{TIME_IS_UP}, the supervisor ended it"
 
 
 def pretrain_supervised(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame | None,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
     device_plan: dict[str, Any],
     work_dir: Path,
     *,
-    window: WindowParams,
-    **supervised: Any,
+    run_id: str,
 ) -> tuple[Checkpoint, pd.DataFrame, str]:
     """Pretrain under supervision.
 
     Parameters
     ----------
-    store, windows, splits, participants, encoder, objective, trainer, device_plan, window
+    dataset, recipe, device_plan
         As for `pretraining.pretrain`.
-    work_dir, supervised
-        As for `train_supervised`: `run_id`, `supervision`, `fault`.
+    work_dir, run_id
+        As for `train_supervised`.
 
     Returns
     -------
     tuple
         As of `train_supervised`.
     """
-    identity = identify(store, windows, splits, participants, encoder, objective, trainer, window)
-    arguments = {
-        "store": store,
-        "windows": windows,
-        "splits": splits,
-        "participants": participants,
-        "encoder": encoder,
-        "objective": objective,
-        "trainer": trainer,
-        "device_plan": device_plan,
-        "window": window,
-    }
-    return train_supervised(
-        TARGET, arguments, identity, trainer, device_plan, work_dir, **supervised
-    )
+    arguments = {"dataset": dataset, "recipe": recipe, "device_plan": device_plan}
+    identity = identify(dataset, recipe)
+    return train_supervised(TARGET, arguments, identity, work_dir, run_id=run_id)
 
 
 def train_supervised(
-    target: str,
-    arguments: dict[str, Any],
-    identity: dict[str, Any],
-    trainer: RunParams,
-    device_plan: dict[str, Any],
-    work_dir: Path,
-    *,
-    run_id: str,
-    supervision: SupervisionParams | None = None,
-    fault: str | None = None,
+    target: str, arguments: dict[str, Any], identity: dict[str, Any], work_dir: Path, *, run_id: str
 ) -> tuple[Checkpoint, pd.DataFrame, str]:
     """Train in a supervised child interpreter, going on where an earlier run died.
 
@@ -99,21 +64,14 @@ def train_supervised(
     ----------
     target, arguments
         What the child calls, as `module:function`; it is also given `folder`, `run_id` and `link`,
-        and returns a dictionary with `stopped`.
+        and returns a dictionary with `stopped`. Among the arguments are `recipe` (budget, batch,
+        whether to resume, limits of silence, a fault to order) and `device_plan`.
     identity
         All that the weights depend on, as JSON.
-    trainer
-        Budget, batch, and whether to resume.
-    device_plan
-        `chosen` says where to begin.
     work_dir
         Folder of all runs.
     run_id
         Name of a new run's folder.
-    supervision
-        Limits of silence.
-    fault
-        A fault to order, see `supervision.faults`.
 
     Returns
     -------
@@ -135,7 +93,8 @@ def train_supervised(
     """
     from hbn_foundation.training.fitting import final_checkpoint
 
-    ordered = Fault.parse(fault)
+    recipe: TrainingRecipe = arguments["recipe"]
+    trainer = recipe.trainer
     run = open_run(Path(work_dir), run_id, identity, trainer.resume)
     try:
         prune(Path(work_dir), run.path, trainer.keep_unfinished)
@@ -143,12 +102,12 @@ def train_supervised(
         work = Work(
             target,
             {**arguments, "folder": run.path, "run_id": run.path.name},
-            device=device_plan["chosen"],
+            device=arguments["device_plan"]["chosen"],
             batch_size=trainer.batch_size,
             seconds=trainer.max_training_time,
-            fault=ordered,
+            fault=Fault.parse(recipe.fault),
         )
-        result = Supervisor(run, work, supervision or SupervisionParams()).run()
+        result = Supervisor(run, work, recipe.supervision).run()
         stopped = result.get("stopped", ENDED)
         checkpoint, history = final_checkpoint(run.path, stopped)
         if not stopped.startswith(TIME_IS_UP):
@@ -161,29 +120,24 @@ def train_supervised(
     return checkpoint, history, as_lines(incidents)
 
 
-def identify(
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame | None,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
-    window: WindowParams,
-) -> dict[str, Any]:
+def identify(dataset: EEGDataset, recipe: PretrainingRecipe) -> dict[str, Any]:
     """Name all that the weights of a pretraining depend on: parameters, and digests of the data."""
-    labels = participants if objective.name == "task_classification" else None
+    labelled = recipe.objective.name == "task_classification"
     return {
-        "encoder": encoder.model_dump(mode="json"),
-        "objective": objective.model_dump(mode="json"),
-        "trainer": trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
-        "window": window.model_dump(mode="json"),
-        "data": {
-            "signals": store.fingerprint,
-            "windows": digest(windows[["recording", "start"]]),
-            "splits": digest(splits[["subject", "split"]].sort_values("subject")),
-            "participants": digest(labels) if labels is not None else None,
-        },
+        **recipe.identity(),
+        "window": dataset.window.model_dump(mode="json"),
+        "data": identify_data(dataset, with_participants=labelled),
+    }
+
+
+def identify_data(dataset: EEGDataset, *, with_participants: bool) -> dict[str, Any]:
+    """Digest the data that a training depends on."""
+    splits = dataset.splits[["subject", "split"]].sort_values("subject")
+    return {
+        "signals": dataset.store.fingerprint,
+        "windows": digest(dataset.windows[["recording", "start"]]),
+        "splits": digest(splits),
+        "participants": digest(dataset.participants) if with_participants else None,
     }
 
 

@@ -16,8 +16,6 @@ from hbn_foundation.evaluation.challenge.learning_curve import (
     learning_curve_text,
 )
 from hbn_foundation.evaluation.challenge.learning_runs import (
-    CurveData,
-    CurveRecipe,
     learning_curve,
     list_runs,
     nested_splits,
@@ -27,14 +25,14 @@ from hbn_foundation.evaluation.challenge.params import (
     LearningCurveParams,
     ResponseTimeEvaluationParams,
 )
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.training.finetuning.extras import Extras
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetuning.params import PlanParams, RateParams
 from hbn_foundation.training.finetuning.target_params import MoreTargets
 from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
-from hbn_foundation.training.supervision.params import SupervisionParams
-from planted_trials import FACTORS, pretrained_on
+from planted_trials import FACTORS, dataset_of, pretrained_on
 
 CPU = {"chosen": "cpu"}
 TIMES = LabelParams(kind="trial", column="rt", type="regression")
@@ -42,29 +40,30 @@ CONVOLUTIONS = {"tokens": ("time",), "time": {"kind": "conv", "width": 8, "kerne
 
 
 @pytest.fixture(scope="module")
-def data(planted, tmp_path_factory) -> CurveData:
-    foundation = pretrained_on(planted, tmp_path_factory.mktemp("foundation"))
-    return CurveData(foundation, planted.store, planted.windows, planted.splits, planted.people)
+def foundation(planted, tmp_path_factory):
+    return pretrained_on(planted, tmp_path_factory.mktemp("foundation"))
 
 
-def recipe_of(**changes) -> CurveRecipe:
-    recipe = CurveRecipe(
-        TIMES,
-        HeadParams(kind="distribution", dropout=0.0, bins=40),
-        PlanParams(strategy="full"),
-        RateParams(head_lr=5e-3),
-        RegularisationParams(hide_probability=0.0),
-        FineTuningParams(epochs=1, batch_size=16, precision="32"),
-        Extras(
-            MoreTargets.model_validate({}),
-            AddedTokenParams.model_validate(CONVOLUTIONS),
-            InputParams(unit="volts"),
-        ),
-        ResponseTimeEvaluationParams(
+@pytest.fixture(scope="module")
+def data(planted) -> EEGDataset:
+    return dataset_of(planted)
+
+
+def recipe_of(**changes) -> Challenge1Recipe:
+    recipe = Challenge1Recipe(
+        label=TIMES,
+        head=HeadParams(kind="distribution", dropout=0.0, bins=40),
+        plan=PlanParams(strategy="full"),
+        rates=RateParams(head_lr=5e-3),
+        regularisation=RegularisationParams(hide_probability=0.0),
+        trainer=FineTuningParams(epochs=1, batch_size=16, precision="32"),
+        tokens=AddedTokenParams.model_validate(CONVOLUTIONS),
+        input=InputParams(unit="volts"),
+        evaluation=ResponseTimeEvaluationParams(
             baselines=("constant", "time_bins", "random_weights"), strengths=(1e-3, 1e-1)
         ),
     )
-    return recipe._replace(**changes)
+    return recipe.model_copy(update=changes)
 
 
 def params_in(folder, **changes) -> LearningCurveParams:
@@ -111,9 +110,14 @@ def test_subjects_without_windows_count_for_nothing():
 
 
 @pytest.fixture(scope="module")
-def curve(data, tmp_path_factory):
+def curve(foundation, data, tmp_path_factory):
     """Folder of the runs and their table; one run was killed when half of it was done."""
     folder = tmp_path_factory.mktemp("curve")
+
+    def run_in(folder):
+        params = params_in(folder)
+        return learning_curve(foundation, data, recipe_of(), params, CPU, supervised=False)
+
     done = []
     original = learning_runs.carry_out
 
@@ -126,11 +130,15 @@ def curve(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning_runs, "carry_out", once)
         with pytest.raises(KeyboardInterrupt):
-            learning_curve(data, recipe_of(), params_in(folder), CPU)
+            run_in(folder)
         patch.setattr(learning_runs, "carry_out", lambda run: [done.append(run.n_subjects),
                                                                original(run)])  # fmt: skip
-        table = learning_curve(data, recipe_of(), params_in(folder), CPU)
-        again = learning_curve(data, recipe_of(), params_in(folder), CPU)
+        table = learning_curve(
+            foundation, data, recipe_of(), params_in(folder), CPU, supervised=False
+        )
+        again = learning_curve(
+            foundation, data, recipe_of(), params_in(folder), CPU, supervised=False
+        )
     assert done == [3, 12]
     pd.testing.assert_frame_equal(table, again)
     return folder, table
@@ -171,10 +179,10 @@ def test_table_and_figure(curve):
     assert len(figure.axes) == 2
 
 
-def test_names_of_results_follow_what_they_depend_on(data, tmp_path):
+def test_names_of_results_follow_what_they_depend_on(foundation, data, tmp_path):
     def keys(recipe=None, given=data, **changes):
         params = params_in(tmp_path, **changes)
-        return {run.key for run in list_runs(given, recipe or recipe_of(), params, CPU)}
+        return {run.key for run in list_runs(foundation, given, recipe or recipe_of(), params, CPU)}
 
     base = keys()
     assert keys(recipe_of(trainer=FineTuningParams(epochs=1, batch_size=16, precision="32",
@@ -184,52 +192,61 @@ def test_names_of_results_follow_what_they_depend_on(data, tmp_path):
     assert len(keys(same_steps=False) & base) == 1  # everybody: gone through as often
     assert not keys(recipe_of(rates=RateParams(head_lr=1e-3))) & base
     later = data.windows.assign(rt=data.windows["rt"] + 0.1)
-    assert not keys(given=data._replace(windows=later)) & base
+    assert not keys(given=data.replace(windows=later)) & base
 
 
-def test_every_run_has_as_many_steps(data, tmp_path):
+def test_every_run_has_as_many_steps(foundation, data, tmp_path):
     params = params_in(tmp_path, shares=(0.25, 0.5, 1.0))
     given = recipe_of(trainer=FineTuningParams(epochs=6, early_stopping_patience=2))
-    trainers = [run.recipe.trainer for run in list_runs(data, given, params, CPU)]
+    trainers = [run.recipe.trainer for run in list_runs(foundation, data, given, params, CPU)]
     assert [(one.epochs, one.early_stopping_patience) for one in trainers] == [
         (24, 8), (12, 4), (6, 2)
     ]  # fmt: skip
 
 
-def test_mistakes_are_found_before_any_training(data, tmp_path, monkeypatch):
+def test_mistakes_are_found_before_any_training(foundation, data, tmp_path, monkeypatch):
     def never(_):
         raise AssertionError("trained")
 
     monkeypatch.setattr(learning_runs, "carry_out", never)
     everyone = np.where(data.splits["split"] == "validation", "train", data.splits["split"])
-    seen = data._replace(splits=data.splits.assign(split=everyone))
+    seen = data.replace(splits=data.splits.assign(split=everyone))
     with pytest.raises(UserError, match="no window of the validation subjects"):
-        learning_curve(seen, recipe_of(), params_in(tmp_path), CPU)
+        learning_curve(foundation, seen, recipe_of(), params_in(tmp_path), CPU, supervised=False)
     swapped = data.splits.replace({"split": {"train": "test", "test": "train"}})
     with pytest.raises(UserError, match=r"5 training subjects .*the model was trained on 12 of"):
-        learning_curve(data._replace(splits=swapped), recipe_of(),
-                       params_in(tmp_path, shares=(0.4,)), CPU)  # fmt: skip
+        learning_curve(
+            foundation, data.replace(splits=swapped), recipe_of(),
+                       params_in(tmp_path, shares=(0.4,)), CPU, supervised=False)  # fmt: skip
     nobody = data.splits.replace({"split": {"test": "validation"}})
     with pytest.raises(UserError, match="no test subjects"):
-        learning_curve(data._replace(splits=nobody), recipe_of(), params_in(tmp_path), CPU)
+        learning_curve(
+            foundation,
+            data.replace(splits=nobody),
+            recipe_of(),
+            params_in(tmp_path),
+            CPU,
+            supervised=False,
+        )
     with pytest.raises(ValueError, match="expected each one once"):
         LearningCurveParams(shares=(0.5, 0.5))
 
 
 @pytest.mark.slow
-def test_factors_have_a_curve(data, tmp_path):
+def test_factors_have_a_curve(foundation, data, tmp_path):
     numbers = {name: LabelParams(kind="participant", column=name, type="regression")
                for name in FACTORS}  # fmt: skip
     more = {"attention": {"label": numbers["attention"].model_dump()}}
     windows = data.windows.merge(data.participants[["subject", *FACTORS]], on="subject")
-    recipe = recipe_of(
-        label=numbers["externalizing"], head=HeadParams(),
-        extras=Extras(MoreTargets.model_validate(more), AddedTokenParams(),
-                      InputParams(unit="volts")),
+    recipe = Challenge2Recipe(
+        label=numbers["externalizing"],
+        more_targets=MoreTargets.model_validate(more),
+        input=InputParams(unit="volts"),
         evaluation=FactorEvaluationParams(baselines=("constant", "age_sex"), strengths=(1e-2,)),
-    )  # fmt: skip
+        **recipe_of().model_dump(include={"plan", "rates", "regularisation", "trainer"}),
+    )
     params = params_in(tmp_path, shares=(0.5,), scratch=False)
-    table = learning_curve(data._replace(windows=windows), recipe, params, CPU, SupervisionParams())
+    table = learning_curve(foundation, data.replace(windows=windows), recipe, params, CPU)
     assert set(table["method"]) == {"fine_tuned", "constant", "age_sex"}
     assert curve_scores(table) == ("window_nrmse", "subject_r")
     assert table["window_nrmse"].notna().all()

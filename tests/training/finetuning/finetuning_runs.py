@@ -11,14 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.training.finetuning.extras import PLAIN
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetuning.finetuning import finetune, finetune_in
 from hbn_foundation.training.finetuning.loop import FineTuningLoop
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import final_checkpoint
-from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.supervision.link import Link, Orders
 from hbn_foundation.training.supervision.run_folder import RunFolder
 
@@ -33,28 +30,21 @@ def participants() -> pd.DataFrame:
     return pd.DataFrame({"subject": [str(i) for i in range(8)], "age": 8.5 + np.arange(8) ** 1.5})
 
 
-def parameters(
-    label: Any = None, head: Any = None, plan: Any = None, rates: Any = None,
-    regularisation: Any = None, trainer: Any = None,
-) -> list[Any]:  # fmt: skip
-    """All groups of parameters, small where not given."""
-    return [
-        LabelParams.model_validate(label or {}),
-        HeadParams.model_validate(head or {}),
-        PlanParams.model_validate({**PLAN, **(plan or {})}),
-        RateParams.model_validate(rates or {}),
-        RegularisationParams.model_validate(regularisation or {}),
-        FineTuningParams.model_validate({**TRAINER, **(trainer or {})}),
-    ]
+def recipe_of(plan: Any = None, trainer: Any = None, **groups: Any) -> FineTuningRecipe:
+    """All parameters, small where not given."""
+    own = {"plan": {**PLAN, **(plan or {})}, "trainer": {**TRAINER, **(trainer or {})}}
+    return FineTuningRecipe.model_validate({**own, **groups})
+
+
+def dataset_of(data: tuple[Any, Any, Any], people: pd.DataFrame | None = None) -> EEGDataset:
+    """Store, windows and splits with participants, by default eight of them."""
+    return EEGDataset(*data, participants() if people is None else people)
 
 
 def tune(checkpoint: Any, data: tuple[Any, Any, Any], folder: Path, **groups: Any):
     """Fine-tune; `data` is store, windows and splits."""
-    people = groups.pop("participants", participants())
-    extras = groups.pop("extras", PLAIN)
-    return finetune(
-        checkpoint, *data, people, *parameters(**groups), CPU, folder, extras=extras, run_id="tuned"
-    )
+    dataset = dataset_of(data, groups.pop("participants", None))
+    return finetune(checkpoint, dataset, recipe_of(**groups), CPU, folder, run_id="tuned")
 
 
 class Killed(BaseException):
@@ -79,14 +69,13 @@ def tune_until(
     checkpoint: Any, data: tuple[Any, Any, Any], folder: Path, last: int | None, **groups: Any
 ):
     """Fine-tune from the newest checkpoint in the folder; killed at beat `last`."""
-    extras = groups.pop("extras", PLAIN)
     run = RunFolder(folder, {})
     run.check_best()
     link = Counted(last, run.newest()[0])
     try:
         stopped = finetune_in(
-            run.path, checkpoint, *data, participants(), *parameters(**groups), CPU,
-            extras=extras, run_id="tuned", link=link,
+            run.path, checkpoint, dataset_of(data), recipe_of(**groups), CPU,
+            run_id="tuned", link=link,
         )["stopped"]  # fmt: skip
     finally:
         run.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finetuning_runs import AGE, parameters, participants, tune
+from finetuning_runs import AGE, dataset_of, participants, recipe_of, tune
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint
@@ -159,8 +159,7 @@ def refused(short_run, data, tmp_path, monkeypatch):
         monkeypatch.setattr(FineTuningLoop, "training_step", None)
 
         def preview():
-            label, head, plan, rates, _, trainer = parameters(**groups)
-            preview_finetuning(checkpoint, *data, people, label, head, plan, rates, trainer)
+            preview_finetuning(checkpoint, dataset_of(data, people), recipe_of(**groups))
 
         for attempt in (
             preview,

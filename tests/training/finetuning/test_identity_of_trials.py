@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from finetuning_runs import CPU, parameters, participants
+from finetuning_runs import CPU, dataset_of, recipe_of
 
 from hbn_foundation.training.finetuning import supervised
 
@@ -21,8 +21,9 @@ def identity_of(data, tmp_path, monkeypatch):
     def identity(kind: str, change: float = 0.0):
         column = {"kind": kind, "column": "rt"} if kind == "trial" else {"kind": kind}
         return supervised.finetune_supervised(
-            CHECKPOINT, store, windows.assign(rt=windows["rt"] + change), splits, participants(),
-            *parameters(label=column), CPU, tmp_path,
+            CHECKPOINT,
+            dataset_of((store, windows.assign(rt=windows["rt"] + change), splits)),
+            recipe_of(label=column), CPU, tmp_path, run_id="run",
         )  # fmt: skip
 
     return identity

@@ -12,8 +12,9 @@ from finetuning_runs import (
     CPU,
     PLAN,
     Killed,
-    parameters,
+    dataset_of,
     participants,
+    recipe_of,
     same,
     tune,
     tune_until,
@@ -22,7 +23,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.training import fitting
 from hbn_foundation.training.finetuning import probe_start
@@ -128,15 +128,10 @@ def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch)
 
 
 def loop_of(short_run, data, **groups):
-    label, head, plan, rates, regularisation, trainer = parameters(**groups)
-    store, windows, splits = data
+    recipe, (_, windows, splits) = recipe_of(**groups), data
     train = splits.loc[splits["split"] == "train", "subject"].tolist()
-    targets = {
-        "main": window_targets(windows, participants(), LabelParams.model_validate(label), train)
-    }
-    return prepare(
-        short_run[0], store, windows, splits, targets, head, plan, rates, regularisation, trainer
-    )
+    targets = {"main": window_targets(windows, participants(), recipe.label, train)}
+    return prepare(short_run[0], dataset_of(data), recipe, targets)
 
 
 def test_scratch_is_random_weights_with_the_normalisation(short_run, data):
@@ -215,10 +210,7 @@ def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data, tm
 
     options = {"batch_size": 8, "accumulate": 4}
     loop = loop_of(short_run, data, trainer=options)
-    label, head, plan, rates, _, trainer = parameters(trainer=options)
-    table = preview_finetuning(
-        short_run[0], *data, participants(), label, head, plan, rates, trainer
-    )
+    table = preview_finetuning(short_run[0], dataset_of(data), recipe_of(trainer=options))
     assert loop.steps_per_epoch == 2
     assert table["step"].max() + 1 == loop.curve.total_steps == 4 * 2
     unfrozen = table[(table["block"] == "block_2") & table["trained"]]["step"].min()
@@ -373,8 +365,8 @@ def test_a_run_in_smaller_parts_moves_and_averages_the_same(
                 FineTuningLoop, hook, lambda loop, at=(name, hook): weights.update({at: flat(loop)})
             )
         finetune_in(
-            tmp_path / name, short_run[0], *data, participants(),
-            *parameters(
+            tmp_path / name, short_run[0], dataset_of(data),
+            recipe_of(
                 regularisation={"hide_probability": 0.0, "ema_decay": 0.9}, head=NO_DROPOUT,
                 trainer={"epochs": 2, "batch_size": 16 // accumulate, "accumulate": accumulate},
                 plan={"strategy": "full"}, rates={"head_lr": 1e-4},

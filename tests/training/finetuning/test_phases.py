@@ -41,8 +41,8 @@ def test_frozen_blocks_stand_still_to_the_bit(short_run, data, tmp_path, monkeyp
 
     made = model_making.make_model
 
-    def with_batch_norm(*arguments):
-        model = made(*arguments)
+    def with_batch_norm(*arguments, **options):
+        model = made(*arguments, **options)
         model.encoder.trunk[1] = Moving(32)
         return model.train()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from finetuning_runs import AGE, parameters, participants
+from finetuning_runs import AGE, dataset_of, participants, recipe_of
 
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.models.attenuation import Attenuation
@@ -18,13 +18,10 @@ from small_models import make_head
 
 def prepared(short_run, data, **groups):
     """The model before its first step, and its targets."""
-    store, windows, splits = data
-    label, head, plan, rates, regularisation, trainer = parameters(**groups)
+    recipe, (_, windows, splits) = recipe_of(**groups), data
     training = subjects_of(splits, "train", windows)
-    targets = {"main": window_targets(windows, participants(), label, training)}
-    loop = prepare(
-        short_run[0], store, windows, splits, targets, head, plan, rates, regularisation, trainer
-    )
+    targets = {"main": window_targets(windows, participants(), recipe.label, training)}
+    loop = prepare(short_run[0], dataset_of(data), recipe, targets)
     return loop, targets["main"]
 
 

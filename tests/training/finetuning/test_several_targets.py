@@ -6,13 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finetuning_runs import Killed, parameters, participants, same, tune, tune_until, watched
+from finetuning_runs import (
+    Killed,
+    dataset_of,
+    participants,
+    recipe_of,
+    same,
+    tune,
+    tune_until,
+    watched,
+)
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.finetuning.extras import Extras
 from hbn_foundation.training.finetuning.model_making import (
     channel_scales,
     load_challenge_model,
@@ -20,21 +28,19 @@ from hbn_foundation.training.finetuning.model_making import (
 )
 from hbn_foundation.training.finetuning.prediction import predict, predict_targets
 from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.model_params import AddedTokenParams, InputParams
 
-EXTRAS = Extras(
-    MoreTargets.model_validate(
-        {
-            "side": {"label": {"kind": "trial", "column": "side"}, "weight": 0.2},
-            "age": {"label": {"kind": "participant", "column": "age", "type": "regression"}},
-            "off": {"label": {"kind": "trial", "column": "correct"}, "weight": 0},
-        }
-    ),
-    AddedTokenParams.model_validate(
-        {"tokens": ["band", "time"], "time": {"kind": "conv", "width": 16, "n_components": 4}}
-    ),
-    InputParams(unit="volts"),
-)
+EXTRAS = {
+    "more_targets": {
+        "side": {"label": {"kind": "trial", "column": "side"}, "weight": 0.2},
+        "age": {"label": {"kind": "participant", "column": "age", "type": "regression"}},
+        "off": {"label": {"kind": "trial", "column": "correct"}, "weight": 0},
+    },
+    "tokens": {
+        "tokens": ["band", "time"],
+        "time": {"kind": "conv", "width": 16, "n_components": 4},
+    },
+    "input": {"unit": "volts"},
+}
 GROUPS = {
     "label": {"kind": "trial", "column": "rt", "type": "regression"},
     "head": {"kind": "distribution", "dropout": 0.0},
@@ -84,7 +90,7 @@ def trials(store, splits, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(band_only, trials, tmp_path_factory):
-    return tune(band_only, trials, tmp_path_factory.mktemp("run"), extras=EXTRAS, **GROUPS)
+    return tune(band_only, trials, tmp_path_factory.mktemp("run"), **EXTRAS, **GROUPS)
 
 
 def of_split(trials, name):
@@ -115,7 +121,7 @@ def test_new_tokens_are_trained_with_the_head_from_the_first_step(
     watch = watched(monkeypatch)
     monkeypatch.setattr(type(watch), "on_train_batch_end", lambda *_: None)
     groups = {**GROUPS, "trainer": {**GROUPS["trainer"], "epochs": 2}}
-    tune(band_only, trials, tmp_path, extras=EXTRAS, **groups)
+    tune(band_only, trials, tmp_path, **EXTRAS, **groups)
     assert watch.trainable == [("head",), ("band_tokens", "block_1", "block_2", "head")]
     first, second = watch.starts[0], watch.starts[1]
     assert same(first["block_1"], second["block_1"])
@@ -175,7 +181,7 @@ def test_it_is_what_it_was_after_saving_and_loading(run, trials, tmp_path):
 def test_killed_it_goes_on_to_the_same_end(band_only, trials, tmp_path):
     groups = {name: group for name, group in GROUPS.items() if name != "participants"}
     groups["trainer"] = {**groups["trainer"], "epochs": 3}
-    options = {"extras": EXTRAS, **groups}
+    options = {**EXTRAS, **groups}
     whole = tune_until(band_only, trials, tmp_path / "whole", None, **options)
     last = [n for n, name in enumerate(whole[2]) if name == "checkpoint"][2]
     with pytest.raises(Killed):
@@ -191,16 +197,13 @@ def loop_of_trials(band_only, trials, **more):
     from hbn_foundation.training.finetuning.finetuning import prepare
     from hbn_foundation.training.finetuning.preflight import further_targets
 
-    store, windows, splits = trials
+    _, windows, _ = trials
     groups = {name: group for name, group in GROUPS.items() if name != "participants"} | more
-    label, head, plan, rates, regularisation, trainer = parameters(**groups)
+    recipe = recipe_of(**EXTRAS, **groups)
     train = of_split(trials, "train")["subject"].unique()
-    targets = {"main": window_targets(windows, participants(), label, train)}
-    targets |= further_targets(windows, participants(), splits, EXTRAS)
-    loop = prepare(
-        band_only, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
-        extras=EXTRAS,
-    )  # fmt: skip
+    targets = {"main": window_targets(windows, participants(), recipe.label, train)}
+    targets |= further_targets(dataset_of(trials), recipe)
+    loop = prepare(band_only, dataset_of(trials), recipe, targets)
     return loop, targets
 
 
@@ -260,9 +263,8 @@ def test_volts_of_other_channels_are_refused(run, trials, short_run, store):
 def test_a_further_target_that_cannot_be_learned_is_named(
     band_only, trials, tmp_path, more, message
 ):
-    extras = EXTRAS._replace(more_targets=MoreTargets.model_validate(more))
     with pytest.raises(UserError, match=message):
-        tune(band_only, trials, tmp_path, extras=extras, **GROUPS)
+        tune(band_only, trials, tmp_path, **{**EXTRAS, "more_targets": more}, **GROUPS)
 
 
 def test_mistakes_in_further_targets_are_one_line():

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,7 +23,6 @@ from hbn_foundation.evaluation.challenge.learning_scores import (
     time_scores,
 )
 from hbn_foundation.evaluation.challenge.params import (
-    FactorEvaluationParams,
     LearningCurveParams,
     ResponseTimeEvaluationParams,
 )
@@ -32,28 +31,23 @@ from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
 from hbn_foundation.evaluation.foundation import plain
 from hbn_foundation.evaluation.provenance import learning_provenance
+from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.evaluation.side_by_side import (
     TRAINING,
     finetuned_in,
-    going_on,
     prune_scratch,
     tracked,
 )
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.checks import check_reported
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.progress import say
-from hbn_foundation.training.finetuning.extras import Extras
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.supervision.params import SupervisionParams
 
 N_JOBS = "learning_curve.runs.n_jobs"
 FEWEST = 2
@@ -62,36 +56,15 @@ OF_EACH_RUN = ("seed", "epochs", "early_stopping_patience")
 FIRST = ["method", "share", "n_subjects", "seed"]
 
 
-class CurveData(NamedTuple):
-    """What all runs share: the checkpoint that they begin with, and the data."""
-
-    foundation: Checkpoint
-    store: SignalStore
-    windows: pd.DataFrame
-    splits: pd.DataFrame
-    participants: pd.DataFrame
-
-
-class CurveRecipe(NamedTuple):
-    """How all runs learn, and what stands beside them."""
-
-    label: LabelParams
-    head: HeadParams
-    plan: PlanParams
-    rates: RateParams
-    regularisation: RegularisationParams
-    trainer: FineTuningParams
-    extras: Extras
-    evaluation: ResponseTimeEvaluationParams | FactorEvaluationParams
-
-
 @dataclass(frozen=True)
 class CurveRun:
     """One subset and seed, ready to be sent to another process.
 
     Attributes
     ----------
-    data
+    foundation
+        The checkpoint that every run begins with.
+    dataset
         Its splits hold the training subjects of this subset alone.
     recipe
         Parameters.
@@ -101,29 +74,30 @@ class CurveRun:
         Whether a model from random weights is trained beside the one from the checkpoint.
     device_plan
         Where to train.
-    supervision
-        How long each part of a training may be silent; None trains in the worker itself.
+    supervised
+        Whether a training has a supervisor; else it runs in the worker itself.
     common
         Hash of all that the runs share.
     work_dir
         Where results are kept.
     """
 
-    data: CurveData
-    recipe: CurveRecipe
+    foundation: Checkpoint
+    dataset: EEGDataset
+    recipe: ChallengeRecipe
     share: float
     n_subjects: int
     seed: int
     scratch: bool
     device_plan: dict[str, Any]
-    supervision: SupervisionParams | None
+    supervised: bool
     common: str
     work_dir: Path
 
     @property
     def key(self) -> str:
         """Hash of what the result depends on."""
-        subjects = self.data.splits.sort_values("subject")[["subject", "split"]].values.tolist()
+        subjects = self.dataset.splits.sort_values("subject")[["subject", "split"]].values.tolist()
         trainer = self.recipe.trainer
         lengths = trainer.epochs, trainer.early_stopping_patience
         return hash_of(self.common, subjects, self.seed, self.scratch, lengths)
@@ -140,11 +114,12 @@ class CurveRun:
 
 
 def learning_curve(
-    data: CurveData,
-    recipe: CurveRecipe,
+    foundation: Checkpoint,
+    dataset: EEGDataset,
+    recipe: ChallengeRecipe,
     params: LearningCurveParams,
     device_plan: dict[str, Any],
-    supervision: SupervisionParams | None = None,
+    supervised: bool = True,
 ) -> pd.DataFrame:
     """Train and score on each share of the training subjects with each seed.
 
@@ -152,17 +127,18 @@ def learning_curve(
 
     Parameters
     ----------
-    data
-        Checkpoint, signals, windows, splits and participants, as the challenge's pipeline has
-        them.
+    foundation
+        The checkpoint that every run begins with.
+    dataset
+        With the windows of the challenge.
     recipe
         Parameters of the model and of the evaluation.
     params
         Shares, seeds, jobs.
     device_plan
         `chosen` says where to train; runs go one at a time on any other device than the CPU.
-    supervision
-        How long each part of a training may be silent; None trains in the worker itself.
+    supervised
+        Whether a training has a supervisor; else it runs in the worker itself.
 
     Returns
     -------
@@ -176,8 +152,8 @@ def learning_curve(
     UserError
         When there are too few subjects, or labels or parameters do not fit; before any training.
     """
-    runs = list_runs(data, recipe, params, device_plan, supervision)
-    _check(runs, data)
+    runs = list_runs(foundation, dataset, recipe, params, device_plan, supervised)
+    _check(runs)
     waiting = [run for run in runs if not run.path.is_file()]
     if len(waiting) < len(runs):
         say(f"learning curve: {len(runs) - len(waiting)} of {len(runs)} runs are kept")
@@ -196,39 +172,45 @@ def learning_curve(
 
 
 def list_runs(
-    data: CurveData,
-    recipe: CurveRecipe,
+    foundation: Checkpoint,
+    dataset: EEGDataset,
+    recipe: ChallengeRecipe,
     params: LearningCurveParams,
     device_plan: dict[str, Any],
-    supervision: SupervisionParams | None = None,
+    supervised: bool = True,
 ) -> list[CurveRun]:
     """List the runs, the smallest subsets first, so that mistakes show early."""
     work_dir = Path(params.work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     common = hash_of(
         learning_provenance(recipe.trainer.precision, device_plan),
-        data.foundation.metadata.get("weights_sha256"),
-        data.store.fingerprint,
-        hash_table(data.windows),
-        hash_table(data.participants),
+        foundation.metadata.get("weights_sha256"),
+        dataset.store.fingerprint,
+        hash_table(dataset.windows),
+        hash_table(dataset.participants),
         recipe.trainer.model_dump(mode="json", exclude={*NOT_IN_THE_WEIGHTS, *OF_EACH_RUN}),
-        recipe.extras.dump(),
+        recipe.model_dump(mode="json", include={"more_targets", "tokens", "input"}),
         recipe.evaluation.model_dump(
             mode="json", exclude={"batch_size", "bootstraps", "others", "learning_curve"}
         ),
-        *(group.model_dump(mode="json") for group in recipe[:5]),
+        recipe.model_dump(
+            mode="json", include={"label", "head", "plan", "rates", "regularisation"}
+        ),
     )
     runs = []
-    subjects = data.splits["subject"].astype(str).tolist()
-    classes = joined(class_strata(subjects, data.participants, [recipe.label]))
+    subjects = dataset.splits["subject"].astype(str).tolist()
+    classes = joined(class_strata(subjects, dataset.participants, [recipe.label]))
     for seed in params.seeds:
-        for share, splits in nested_splits(data.splits, data.windows, params.shares, seed, classes):
+        for share, splits in nested_splits(
+            dataset.splits, dataset.windows, params.shares, seed, classes
+        ):
             n_subjects = int((splits["split"] == "train").sum())
             trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
             runs.append(
                 CurveRun(
-                    data._replace(splits=splits), recipe._replace(trainer=trainer), share,
-                    n_subjects, seed, params.scratch, device_plan, supervision, common, work_dir,
+                    foundation, dataset.replace(splits=splits),
+                    recipe.model_copy(update={"trainer": trainer}), share, n_subjects, seed,
+                    params.scratch, device_plan, supervised, common, work_dir,
                 )
             )  # fmt: skip
     return sorted(runs, key=lambda run: run.n_subjects)
@@ -290,20 +272,16 @@ def nested_splits(
     ]
 
 
-def _check(runs: Sequence[CurveRun], data: CurveData) -> None:
+def _check(runs: Sequence[CurveRun]) -> None:
     """Find out before any training what would stop a run."""
     from hbn_foundation.training.finetuning.preflight import check_finetuning
 
-    check_reported(
-        data.splits, data.participants, data.foundation.metadata.get("validation_subjects", ())
-    )
+    first = runs[0]
+    seen = first.foundation.metadata.get("validation_subjects", ())
+    check_reported(first.dataset.splits, first.dataset.participants, seen)
     for run in runs:
-        foundation, store, windows, splits, participants = run.data
         try:
-            check_finetuning(
-                foundation, store, windows, splits, participants, run.recipe.label,
-                run.recipe.trainer, run.recipe.extras,
-            )  # fmt: skip
+            check_finetuning(run.foundation, run.dataset, run.recipe)
         except UserError as error:
             raise UserError(f"learning curve, {run.words}: {error}") from None
 
@@ -333,12 +311,12 @@ def _trainings_of(run: CurveRun) -> list[Path]:
 def _tuned(
     run: CurveRun, folder: Path, changes: dict[str, Any], name: str = FINE_TUNED
 ) -> Checkpoint:
-    recipe = run.recipe
     say(f"{run.words}: training {written_method(name)}")
-    trainer = recipe.trainer.model_copy(update={"seed": run.seed, **changes})
+    trainer = run.recipe.trainer.model_copy(update={"seed": run.seed, **changes})
+    recipe = run.recipe.model_copy(update={"trainer": trainer})
     checkpoint, _, incidents = finetuned_in(
-        folder / name, *run.data, *recipe[:5], going_on(trainer), run.device_plan,
-        extras=recipe.extras, supervision=run.supervision,
+        folder / name, run.foundation, run.dataset, recipe, run.device_plan,
+        supervised=run.supervised,
     )  # fmt: skip
     if incidents:
         run.path.with_suffix(f".{name}.incidents.jsonl").write_text(incidents)
@@ -346,8 +324,9 @@ def _tuned(
 
 
 def _scored(run: CurveRun, tuned: dict[str, Checkpoint]) -> dict[str, dict[str, float]]:
-    data = run.data[1:]
-    params = run.recipe.evaluation.model_copy(update={"bootstraps": 0, "seed": run.seed})
+    one = run.dataset
+    data = one.store, one.windows, one.splits, one.participants
+    params: Any = run.recipe.evaluation.model_copy(update={"bootstraps": 0, "seed": run.seed})
     if isinstance(params, ResponseTimeEvaluationParams):
         return time_scores(tuned, *data, params)
     return main_factor_scores(tuned, *data, params)

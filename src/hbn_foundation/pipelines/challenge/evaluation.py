@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.evaluation.challenge.params import (
-    FactorEvaluationParams,
-    ResponseTimeEvaluationParams,
-)
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.pipelines import types
 
 
 def evaluate_response_times(
     checkpoint: Any,
     predictions: types.DataFrame,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    evaluation: ResponseTimeEvaluationParams,
+    dataset: types.EEGDataset,
+    recipe: Challenge1Recipe,
     scratch_predictions: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame]:
     """Score response times and success of the test trials, baselines beside the model.
@@ -35,8 +29,8 @@ def evaluate_response_times(
     from hbn_foundation.evaluation.challenge import tasks
 
     result = tasks.evaluate_response_time_model(
-        checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
-        scratch_predictions,
+        checkpoint, predictions, dataset.store, dataset.windows, dataset.splits,
+        dataset.participants, recipe.evaluation, scratch_predictions,
     )  # fmt: skip
     return (
         _with_table(result.metrics, "challenge1_table", predictions, checkpoint),
@@ -48,13 +42,11 @@ def evaluate_response_times(
 def report_response_times(
     checkpoint: Any,
     predictions: types.DataFrame,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
+    dataset: types.EEGDataset,
     scores: types.DataFrame,
     metrics: dict[str, Any],
     history: types.DataFrame,
-    evaluation: ResponseTimeEvaluationParams,
+    recipe: Challenge1Recipe,
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report.
 
@@ -73,8 +65,8 @@ def report_response_times(
     check_identity(metrics, checkpoint)
     return _shown(
         tasks.report_response_times(
-            checkpoint, predictions, signal_store, windows, splits, scores, metrics, history,
-            evaluation,
+            checkpoint, predictions, dataset.store, dataset.windows, dataset.splits, scores,
+            metrics, history, recipe.evaluation,
         )
     )  # fmt: skip
 
@@ -82,11 +74,8 @@ def report_response_times(
 def evaluate_factors(
     checkpoint: Any,
     predictions: types.DataFrame,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    evaluation: FactorEvaluationParams,
+    dataset: types.EEGDataset,
+    recipe: Challenge2Recipe,
     scratch_predictions: types.DataFrame,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score the factors of the test subjects, baselines beside the model.
@@ -106,8 +95,8 @@ def evaluate_factors(
     from hbn_foundation.evaluation.finetuned import FINE_TUNED
 
     result = tasks.evaluate_factor_model(
-        checkpoint, predictions, signal_store, windows, splits, participants, evaluation,
-        scratch_predictions,
+        checkpoint, predictions, dataset.store, dataset.windows, dataset.splits,
+        dataset.participants, recipe.evaluation, scratch_predictions,
     )  # fmt: skip
     answers = result.subjects
     own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
@@ -122,14 +111,12 @@ def evaluate_factors(
 def report_factors(
     checkpoint: Any,
     predictions: types.DataFrame,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
+    dataset: types.EEGDataset,
     scores: types.DataFrame,
     metrics: dict[str, Any],
     answers: types.DataFrame,
     history: types.DataFrame,
-    evaluation: FactorEvaluationParams,
+    recipe: Challenge2Recipe,
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report; returns as `report_response_times`."""
     from hbn_foundation.evaluation.challenge import tasks
@@ -138,8 +125,8 @@ def report_factors(
     check_identity(metrics, checkpoint)
     return _shown(
         tasks.report_factors(
-            checkpoint, predictions, signal_store, windows, splits, scores, metrics, answers,
-            history, evaluation,
+            checkpoint, predictions, dataset.store, dataset.windows, dataset.splits, scores,
+            metrics, answers, history, recipe.evaluation,
         )
     )  # fmt: skip
 

@@ -5,43 +5,33 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
+from hbn_foundation.pipelines.binding import with_recipe
 from hbn_foundation.pipelines.challenge import evaluation, learning_curve, nodes
 from hbn_foundation.pipelines.finetuning import nodes as finetuning
 
 #: What other pipelines make; all else is an instance's own.
-SHARED = {"foundation_checkpoint", "signal_store", "trials", "splits", "participants"}
+SHARED = {"foundation_checkpoint", "trials"}
 RUN = "run_version"
-HARDWARE = "params:foundation.hardware"
+RECIPE = "params:recipe"
+FOUNDATION = "params:foundation"
 CURVE = "params:learning_curve.runs"
 SCRATCH = "params:challenge.from_scratch"
-DATA = ["signal_store", "windows", "splits", "participants"]
-MODEL = ["params:label", "params:head", "params:plan", "params:rates"]
-TESTED = ["checkpoint", "predictions", "signal_store", "windows", "splits"]
-EXTRAS = ["params:more_targets", "params:tokens", "params:input"]
 
 
 def create_challenge1(**_: object) -> Pipeline:
     """Return the pipeline to a model of response time and success, and its predictions."""
     prepare = node(
         nodes.prepare_trials,
-        inputs=[
-            "foundation_checkpoint",
-            "signal_store",
-            "trials",
-            "splits",
-            "participants",
-            "params:windows",
-            *MODEL,
-            "params:trainer",
-            *EXTRAS,
-            "params:fault",
-        ],
-        outputs=["windows", "lr_preview"],
+        inputs=["foundation_checkpoint", "all_windows", "trials", RECIPE],
+        outputs=["dataset", "lr_preview"],
         name="prepare",
         tags="training",
     )
     return _instance(
-        "challenge1", prepare, nodes.predict_response_times, _response_time_evaluation()
+        "challenge1",
+        Challenge1Recipe,
+        [prepare, _prediction(nodes.predict_response_times), *_response_time_evaluation()],
     )
 
 
@@ -49,53 +39,35 @@ def create_challenge2(**_: object) -> Pipeline:
     """Return the pipeline to a model of the factors, and its predictions."""
     prepare = node(
         nodes.prepare_crops,
-        inputs=[
-            "foundation_checkpoint",
-            "signal_store",
-            "splits",
-            "participants",
-            "params:windows",
-            *MODEL,
-            "params:regularisation",
-            "params:trainer",
-            *EXTRAS,
-            "params:fault",
-        ],
-        outputs=["windows", "lr_preview"],
+        inputs=["foundation_checkpoint", "all_windows", RECIPE],
+        outputs=["dataset", "lr_preview"],
         name="prepare",
         tags="training",
     )
-    return _instance("challenge2", prepare, nodes.predict_factors, _factor_evaluation())
+    return _instance(
+        "challenge2",
+        Challenge2Recipe,
+        [prepare, _prediction(nodes.predict_factors), *_factor_evaluation()],
+    )
 
 
 def create_learning_curve1(**_: object) -> Pipeline:
     """Return the pipeline to challenge 1 learned from more and more subjects."""
-    return _learning_curve("challenge1", learning_curve.learn_response_times)
+    return _learning_curve("challenge1", Challenge1Recipe)
 
 
 def create_learning_curve2(**_: object) -> Pipeline:
     """Return the pipeline to challenge 2 learned from more and more subjects."""
-    return _learning_curve("challenge2", learning_curve.learn_factors)
+    return _learning_curve("challenge2", Challenge2Recipe)
 
 
-def _learning_curve(namespace: str, learn: Callable[..., Any]) -> Pipeline:
+def _learning_curve(namespace: str, recipe: type) -> Pipeline:
     """Go on from the windows and the device that the challenge's pipeline has chosen."""
     template = Pipeline(
         [
             node(
-                learn,
-                inputs=[
-                    "foundation_checkpoint",
-                    *DATA,
-                    *MODEL,
-                    "params:regularisation",
-                    "params:trainer",
-                    *EXTRAS,
-                    "device_plan",
-                    "params:supervision",
-                    "params:evaluation",
-                    CURVE,
-                ],
+                with_recipe(learning_curve.learn_from_shares, recipe),
+                inputs=["foundation_checkpoint", "dataset", RECIPE, "device_plan", CURVE],
                 outputs="learning_curve",
                 name="learn_from_shares",
                 tags="training",
@@ -109,76 +81,42 @@ def _learning_curve(namespace: str, learn: Callable[..., Any]) -> Pipeline:
             ),
         ]
     )
-    return pipeline(
-        template,
-        namespace=namespace,
-        inputs=SHARED & template.inputs(),
-        parameters={CURVE},
-        tags=f"{namespace}_learning_curve",
-    )
+    return _in_namespace(template, namespace, tag=f"{namespace}_learning_curve")
 
 
-def _instance(namespace: str, prepare: Any, predict: Callable[..., Any], scoring: list) -> Pipeline:
-    """Put the template into a namespace: `windows` becomes `challenge1.windows`, and so on."""
-    template = Pipeline([prepare, *_training_nodes(), _prediction_node(predict), *scoring])
-    inputs = {*SHARED, RUN} & template.inputs()
-    return pipeline(
-        template,
-        namespace=namespace,
-        inputs=inputs,
-        parameters={HARDWARE, SCRATCH},
-        tags=namespace,
-    )
+def _instance(namespace: str, recipe: type, own: list) -> Pipeline:
+    """Put the template into a namespace: `dataset` becomes `challenge1.dataset`, and so on."""
+    return _in_namespace(Pipeline([*own, *_training_nodes(recipe)]), namespace, tag=namespace)
 
 
-def _training_nodes() -> list:
+def _in_namespace(template: Pipeline, namespace: str, tag: str) -> Pipeline:
+    inputs = {name: name for name in {*SHARED, RUN} & template.inputs()}
+    if "all_windows" in template.inputs():
+        inputs["all_windows"] = "dataset"
+    shared = {FOUNDATION, CURVE, SCRATCH} & template.inputs()
+    parameters = {RECIPE: f"params:{namespace}", **{name: name for name in shared}}
+    return pipeline(template, namespace=namespace, inputs=inputs, parameters=parameters, tags=tag)
+
+
+def _training_nodes(recipe: type) -> list:
     return [
         node(
-            finetuning.choose_device,
-            inputs=[
-                HARDWARE,
-                "params:trainer",
-                "params:tokens",
-                "params:fault",
-                "signal_store",
-                "foundation_checkpoint",
-            ],
+            with_recipe(finetuning.choose_device, recipe),
+            inputs=["dataset", "foundation_checkpoint", RECIPE, FOUNDATION],
             outputs="device_plan",
             name="choose_device",
             tags="training",
         ),
         node(
-            finetuning.finetune_encoder,
-            inputs=[
-                "foundation_checkpoint",
-                *DATA,
-                *MODEL,
-                "params:regularisation",
-                "params:trainer",
-                *EXTRAS,
-                "device_plan",
-                "params:supervision",
-                "params:fault",
-                RUN,
-            ],
+            with_recipe(finetuning.finetune_encoder, recipe),
+            inputs=["foundation_checkpoint", "dataset", RECIPE, "device_plan", RUN],
             outputs=["checkpoint", "history", "incidents"],
             name="finetune",
             tags="training",
         ),
         node(
-            nodes.train_from_scratch,
-            inputs=[
-                "foundation_checkpoint",
-                *DATA,
-                *MODEL,
-                "params:regularisation",
-                "params:trainer",
-                *EXTRAS,
-                "device_plan",
-                "params:supervision",
-                RUN,
-                SCRATCH,
-            ],
+            with_recipe(nodes.train_from_scratch, recipe),
+            inputs=["foundation_checkpoint", "dataset", RECIPE, "device_plan", SCRATCH, RUN],
             outputs="scratch_predictions",
             name="train_from_scratch",
             tags="training",
@@ -186,10 +124,10 @@ def _training_nodes() -> list:
     ]
 
 
-def _prediction_node(predict: Callable[..., Any]) -> Any:
+def _prediction(predict: Callable[..., Any]) -> Any:
     return node(
         predict,
-        inputs=["checkpoint", "signal_store", "windows", "splits", "params:trainer"],
+        inputs=["checkpoint", "dataset", RECIPE],
         outputs="predictions",
         name="predict",
         tags="evaluation",
@@ -200,14 +138,22 @@ def _response_time_evaluation() -> list:
     return [
         node(
             evaluation.evaluate_response_times,
-            inputs=[*TESTED, "participants", "params:evaluation", "scratch_predictions"],
+            inputs=["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions"],
             outputs=["metrics", "scores", "answers"],
             name="evaluate",
             tags="evaluation",
         ),
         node(
             evaluation.report_response_times,
-            inputs=[*TESTED, "scores", "metrics", "history", "params:evaluation"],
+            inputs=[
+                "checkpoint",
+                "predictions",
+                "dataset",
+                "scores",
+                "metrics",
+                "history",
+                RECIPE,
+            ],
             outputs=["page", "report", "answers_figure", "spatial_figure"],
             name="report",
             tags="evaluation",
@@ -219,14 +165,23 @@ def _factor_evaluation() -> list:
     return [
         node(
             evaluation.evaluate_factors,
-            inputs=[*TESTED, "participants", "params:evaluation", "scratch_predictions"],
+            inputs=["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions"],
             outputs=["metrics", "scores", "answers", "subject_predictions"],
             name="evaluate",
             tags="evaluation",
         ),
         node(
             evaluation.report_factors,
-            inputs=[*TESTED, "scores", "metrics", "answers", "history", "params:evaluation"],
+            inputs=[
+                "checkpoint",
+                "predictions",
+                "dataset",
+                "scores",
+                "metrics",
+                "answers",
+                "history",
+                RECIPE,
+            ],
             outputs=["page", "report", "answers_figure", "spatial_figure"],
             name="report",
             tags="evaluation",

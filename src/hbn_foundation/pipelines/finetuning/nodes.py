@@ -5,134 +5,83 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.pipelines import types
-from hbn_foundation.signals.params import TrialWindowParams
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import (
-    AddedTokenParams,
-    EncoderParams,
-    HeadParams,
-    InputParams,
-)
-from hbn_foundation.training.params import DeviceParams, TrainerParams
-from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.training.recipes import FineTuningRecipe
 
 
 def prepare_finetuning(
     foundation_checkpoint: Any,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
+    dataset: types.EEGDataset,
     trials: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    label: LabelParams,
-    trial_windows: TrialWindowParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    trainer: FineTuningParams,
-    more_targets: MoreTargets,
-    tokens: AddedTokenParams,
-    input: InputParams,
-    fault: str | None,
-) -> tuple[types.DataFrame, Any]:
+    recipe: LabelRecipe,
+) -> tuple[types.EEGDataset, Any]:
     """Take the windows of the label, stop when something does not fit, draw the learning rates.
 
     Returns
     -------
-    finetuning_windows : DataFrame
-        The windows that the label is learned from: all there are, or those of the trials.
+    finetuning_dataset : EEGDataset
+        With the windows that the label is learned from: all there are, or those of the trials.
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
     from hbn_foundation.signals.trial_windows import windows_of_label
 
-    metadata = foundation_checkpoint.metadata
-    seconds = metadata["n_samples"] / metadata["sfreq"]
-    chosen = windows_of_label(label, windows, signal_store, trials, trial_windows, seconds)
-    return chosen, preview(
-        foundation_checkpoint, signal_store, chosen, splits, participants, label, head, plan,
-        rates, trainer, more_targets, tokens, input, fault,
+    windows = windows_of_label(
+        recipe.label, dataset.windows, dataset.store, trials, recipe.trial_windows,
+        window_seconds(foundation_checkpoint),
     )  # fmt: skip
+    chosen = dataset.replace(windows=windows)
+    return chosen, preview(foundation_checkpoint, chosen, recipe)
 
 
-def preview(
-    foundation_checkpoint: Any,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    trainer: FineTuningParams,
-    more_targets: MoreTargets,
-    tokens: AddedTokenParams,
-    input: InputParams,
-    fault: str | None,
-) -> Any:
+def window_seconds(checkpoint: Any) -> float:
+    """Length of the windows that a checkpoint takes."""
+    return float(checkpoint.metadata["n_samples"] / checkpoint.metadata["sfreq"])
+
+
+def preview(checkpoint: Any, dataset: types.EEGDataset, recipe: FineTuningRecipe) -> Any:
     """Stop when something does not fit, before any training; draw the learning rates."""
     from hbn_foundation.evaluation.rate_figure import lr_curves
-    from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.preflight import preview_finetuning
-    from hbn_foundation.training.supervision.faults import Fault
 
-    Fault.parse(fault)
-    return lr_curves(
-        preview_finetuning(
-            foundation_checkpoint, signal_store, windows, splits, participants, label, head, plan,
-            rates, trainer, Extras(more_targets, tokens, input),
-        )
-    )  # fmt: skip
+    return lr_curves(preview_finetuning(checkpoint, dataset, recipe))
 
 
 def choose_device(
-    hardware: DeviceParams,
-    trainer: FineTuningParams,
-    tokens: AddedTokenParams,
-    fault: str | None,
-    signal_store: types.SignalStore,
+    dataset: types.EEGDataset,
     foundation_checkpoint: Any,
+    recipe: FineTuningRecipe,
+    foundation: FoundationRecipe,
 ) -> dict[str, Any]:
     """Try the accelerator in a fresh process with the checkpoint's encoder; else plan the CPU."""
     from hbn_foundation.training import device
+    from hbn_foundation.training.model_params import EncoderParams
+    from hbn_foundation.training.params import TrainerParams
 
     metadata = foundation_checkpoint.metadata
+    trainer, hardware = recipe.trainer, foundation.hardware
     job = device.ProbeJob(
-        encoder=EncoderParams(**metadata["parameters"]["encoder"]).with_tokens(tokens),
+        encoder=EncoderParams(**metadata["parameters"]["encoder"]).with_tokens(recipe.tokens),
         trainer=TrainerParams(batch_size=trainer.batch_size, precision=trainer.precision),
-        n_channels=len(signal_store.channel_names),
+        n_channels=len(dataset.store.channel_names),
         sfreq=metadata["sfreq"],
         n_samples=metadata["n_samples"],
     )
     return device.choose_device(
-        hardware.device, hardware.timeout_seconds, hardware.allow_fallback, job=job, fault=fault
+        hardware.device,
+        hardware.timeout_seconds,
+        hardware.allow_fallback,
+        job=job,
+        fault=recipe.fault,
     )
 
 
 def finetune_encoder(
     foundation_checkpoint: Any,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
-    more_targets: MoreTargets,
-    tokens: AddedTokenParams,
-    input: InputParams,
+    dataset: types.EEGDataset,
+    recipe: FineTuningRecipe,
     device_plan: dict[str, Any],
-    supervision: SupervisionParams,
-    fault: str | None,
     run_version: str,
 ) -> tuple[Any, types.DataFrame, str]:
     """Fine-tune under supervision.
@@ -146,39 +95,19 @@ def finetune_encoder(
     incidents : str
         JSON lines, one per incident; empty without any.
     """
-    from hbn_foundation.training.finetuning.extras import Extras
     from hbn_foundation.training.finetuning.supervised import finetune_supervised
 
+    work_dir = Path(recipe.trainer.work_dir)
     return finetune_supervised(
-        foundation_checkpoint,
-        signal_store,
-        windows,
-        splits,
-        participants,
-        label,
-        head,
-        plan,
-        rates,
-        regularisation,
-        trainer,
-        device_plan,
-        Path(trainer.work_dir),
-        extras=Extras(more_targets, tokens, input),
-        run_id=run_version,
-        supervision=supervision,
-        fault=fault,
+        foundation_checkpoint, dataset, recipe, device_plan, work_dir, run_id=run_version
     )
 
 
 def evaluate_finetuned(
     finetuning_checkpoint: Any,
     foundation_checkpoint: Any,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    label: LabelParams,
-    evaluation: FineTuningEvaluationParams,
+    dataset: types.EEGDataset,
+    recipe: LabelRecipe,
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame]:
     """Score test subjects, the classical baselines beside them.
 
@@ -196,12 +125,12 @@ def evaluate_finetuned(
     result = finetuned.evaluate_finetuned(
         finetuning_checkpoint,
         foundation_checkpoint,
-        signal_store,
-        windows,
-        splits,
-        participants,
-        label,
-        evaluation,
+        dataset.store,
+        dataset.windows,
+        dataset.splits,
+        dataset.participants,
+        recipe.label,
+        recipe.evaluation,
     )
     return result.metrics, result.scores, result.predictions
 

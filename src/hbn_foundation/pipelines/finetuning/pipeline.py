@@ -2,20 +2,11 @@
 
 from kedro.pipeline import Pipeline, node
 
+from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.pipelines.binding import with_recipe
 from hbn_foundation.pipelines.finetuning import nodes
 
-DATA = ["signal_store", "finetuning_windows", "splits", "participants"]
-LABEL = "params:finetuning.label"
-MODEL = [
-    "params:finetuning.head",
-    "params:finetuning.plan",
-    "params:finetuning.rates",
-]
-EXTRAS = [
-    "params:finetuning.more_targets",
-    "params:finetuning.tokens",
-    "params:finetuning.input",
-]
+RECIPE = "params:finetuning"
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -27,51 +18,25 @@ def _training_nodes() -> list:
     return [
         node(
             nodes.prepare_finetuning,
-            inputs=[
-                "foundation_checkpoint",
-                "signal_store",
-                "windows",
-                "trials",
-                "splits",
-                "participants",
-                LABEL,
-                "params:finetuning.trial_windows",
-                *MODEL,
-                "params:finetuning.trainer",
-                *EXTRAS,
-                "params:finetuning.fault",
-            ],
-            outputs=["finetuning_windows", "lr_preview"],
+            inputs=["foundation_checkpoint", "dataset", "trials", RECIPE],
+            outputs=["finetuning_dataset", "lr_preview"],
             name="prepare_finetuning",
             tags="training",
         ),
         node(
-            nodes.choose_device,
-            inputs=[
-                "params:foundation.hardware",
-                "params:finetuning.trainer",
-                "params:finetuning.tokens",
-                "params:finetuning.fault",
-                "signal_store",
-                "foundation_checkpoint",
-            ],
+            with_recipe(nodes.choose_device, LabelRecipe),
+            inputs=["finetuning_dataset", "foundation_checkpoint", RECIPE, "params:foundation"],
             outputs="finetuning_device_plan",
             name="choose_finetuning_device",
             tags="training",
         ),
         node(
-            nodes.finetune_encoder,
+            with_recipe(nodes.finetune_encoder, LabelRecipe),
             inputs=[
                 "foundation_checkpoint",
-                *DATA,
-                LABEL,
-                *MODEL,
-                "params:finetuning.regularisation",
-                "params:finetuning.trainer",
-                *EXTRAS,
+                "finetuning_dataset",
+                RECIPE,
                 "finetuning_device_plan",
-                "params:finetuning.supervision",
-                "params:finetuning.fault",
                 "run_version",
             ],
             outputs=["finetuning_checkpoint", "finetuning_history", "finetuning_incidents"],
@@ -88,9 +53,8 @@ def _evaluation_nodes() -> list:
             inputs=[
                 "finetuning_checkpoint",
                 "foundation_checkpoint",
-                *DATA,
-                LABEL,
-                "params:finetuning.evaluation",
+                "finetuning_dataset",
+                RECIPE,
             ],
             outputs=["finetuning_metrics", "finetuning_scores", "finetuning_predictions"],
             name="evaluate_finetuned",

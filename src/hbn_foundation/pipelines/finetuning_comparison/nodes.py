@@ -5,63 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.evaluation.params import (
-    ComparisonParams,
-    EvaluationParams,
-    FineTuningEvaluationParams,
-)
-from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.evaluation.params import ComparisonParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.pipelines import types
-from hbn_foundation.signals.params import TrialWindowParams, WindowParams
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import (
-    AddedTokenParams,
-    EncoderParams,
-    HeadParams,
-    InputParams,
-)
-from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-from hbn_foundation.training.supervision.params import SupervisionParams
 
 
 def choose_windows(
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    trials: types.DataFrame,
-    window: WindowParams,
-    label: LabelParams,
-    trial_windows: TrialWindowParams,
-) -> types.DataFrame:
+    dataset: types.EEGDataset, trials: types.DataFrame, finetuning: LabelRecipe
+) -> types.EEGDataset:
     """Take the windows that the label is learned from: all there are, or those of the trials."""
     from hbn_foundation.signals.trial_windows import windows_of_label
 
-    return windows_of_label(label, windows, signal_store, trials, trial_windows, window.seconds)
+    windows = windows_of_label(
+        finetuning.label, dataset.windows, dataset.store, trials, finetuning.trial_windows,
+        dataset.window.seconds,
+    )  # fmt: skip
+    return dataset.replace(windows=windows)
 
 
 def compare_plans(
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    comparison_windows: types.DataFrame,
-    participants: types.DataFrame,
+    dataset: types.EEGDataset,
+    comparison_dataset: types.EEGDataset,
     device_plan: dict[str, Any],
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    pretraining: TrainerParams,
-    window: WindowParams,
-    supervision: SupervisionParams,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
-    finetuning_supervision: SupervisionParams,
-    more_targets: MoreTargets,
-    tokens: AddedTokenParams,
-    input: InputParams,
-    evaluation: FineTuningEvaluationParams,
+    foundation: FoundationRecipe,
+    finetuning: LabelRecipe,
     runs: ComparisonParams,
 ) -> tuple[types.DataFrame, types.DataFrame, str]:
     """Fine-tune each plan with each seed in each fold, the baselines beside them.
@@ -77,30 +44,19 @@ def compare_plans(
     """
     from hbn_foundation.evaluation import finetuning_folds
     from hbn_foundation.evaluation.cross_validation import make_folds
-    from hbn_foundation.evaluation.finetuning_runs import Recipe
-    from hbn_foundation.training.finetuning.extras import Extras
+    from hbn_foundation.evaluation.params import EvaluationParams
 
     folds = make_folds(
-        signal_store,
-        windows,
-        participants,
-        encoder,
-        objective,
-        pretraining,
+        dataset,
+        foundation,
         EvaluationParams(),
         runs.repeats,
-        Path(pretraining.work_dir) / "folds",
-        window=window,
+        Path(foundation.trainer.work_dir) / "folds",
         device_plan=device_plan,
-        supervision=supervision,
-        label=label,
+        label=finetuning.label,
     )
-    recipe = Recipe(
-        label, head, plan, rates, regularisation, trainer, evaluation,
-        Extras(more_targets, tokens, input),
-    )  # fmt: skip
-    of_trials = comparison_windows if label.kind == "trial" else None
-    return finetuning_folds.compare_plans(folds, recipe, runs, of_trials, finetuning_supervision)
+    of_trials = comparison_dataset.windows if finetuning.label.kind == "trial" else None
+    return finetuning_folds.compare_plans(folds, finetuning, runs, of_trials)
 
 
 def summarise_comparison(
@@ -124,14 +80,14 @@ def draw_comparison(
 def report_comparison(
     comparison_folds: types.DataFrame,
     comparison_summary: types.DataFrame,
-    label: LabelParams,
+    finetuning: LabelRecipe,
     runs: ComparisonParams,
 ) -> str:
     """Print the table and who wins."""
     from hbn_foundation.evaluation.finetuning_report import comparison_text
     from hbn_foundation.evaluation.report import show
 
-    about = label.column or label.kind
+    about = finetuning.label.column or finetuning.label.kind
     if runs.labelled_subjects is not None:
         about += f" with {runs.labelled_subjects} labelled subjects"
     text = comparison_text(comparison_summary, _score(comparison_folds, runs), about)

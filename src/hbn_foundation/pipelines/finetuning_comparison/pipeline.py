@@ -6,7 +6,6 @@ from hbn_foundation.pipelines.finetuning_comparison import nodes
 from hbn_foundation.pipelines.foundation.nodes import choose_device
 
 RUNS = "params:finetuning_comparison.runs"
-EVALUATION = "params:finetuning.evaluation"
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -18,57 +17,26 @@ def _runs() -> list:
     return [
         node(
             choose_device,
-            inputs=[
-                "params:foundation.hardware",
-                "params:foundation.encoder",
-                "params:foundation.objective",
-                "params:foundation.trainer",
-                "params:ingestion.windows",
-                "params:foundation.fault",
-                "signal_store",
-            ],
+            inputs=["dataset", "params:foundation"],
             outputs="comparison_device_plan",
             name="choose_comparison_device",
             tags="training",
         ),
         node(
             nodes.choose_windows,
-            inputs=[
-                "signal_store",
-                "windows",
-                "trials",
-                "params:ingestion.windows",
-                "params:finetuning.label",
-                "params:finetuning.trial_windows",
-            ],
-            outputs="comparison_windows",
+            inputs=["dataset", "trials", "params:finetuning"],
+            outputs="comparison_dataset",
             name="choose_comparison_windows",
             tags="training",
         ),
         node(
             nodes.compare_plans,
             inputs=[
-                "signal_store",
-                "windows",
-                "comparison_windows",
-                "participants",
+                "dataset",
+                "comparison_dataset",
                 "comparison_device_plan",
-                "params:foundation.encoder",
-                "params:foundation.objective",
-                "params:foundation.trainer",
-                "params:ingestion.windows",
-                "params:foundation.supervision",
-                "params:finetuning.label",
-                "params:finetuning.head",
-                "params:finetuning.plan",
-                "params:finetuning.rates",
-                "params:finetuning.regularisation",
-                "params:finetuning.trainer",
-                "params:finetuning.supervision",
-                "params:finetuning.more_targets",
-                "params:finetuning.tokens",
-                "params:finetuning.input",
-                EVALUATION,
+                "params:foundation",
+                "params:finetuning",
                 RUNS,
             ],
             outputs=["comparison_folds", "comparison_predictions", "comparison_incidents"],
@@ -96,7 +64,7 @@ def _results() -> list:
         ),
         node(
             nodes.report_comparison,
-            inputs=["comparison_folds", "comparison_summary", "params:finetuning.label", RUNS],
+            inputs=["comparison_folds", "comparison_summary", "params:finetuning", RUNS],
             outputs="comparison_report",
             name="report_comparison",
             tags="evaluation",

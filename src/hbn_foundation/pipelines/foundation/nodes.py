@@ -5,57 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
-from hbn_foundation.training.supervision.params import SupervisionParams
-
-
-def check_parameters(
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    evaluation: EvaluationParams,
-    window: WindowParams,
-    cleaning: CleaningParams,
-    hardware: DeviceParams,
-    fault: str | None,
-) -> None:
-    """Stop before anything is read when parameters do not fit each other, or a device is absent."""
-    from hbn_foundation.evaluation import preflight
-    from hbn_foundation.training import device
-    from hbn_foundation.training.supervision.faults import Fault
-
-    Fault.parse(fault)
-    preflight.check_parameters(
-        encoder,
-        objective,
-        evaluation,
-        window=window,
-        sfreq=cleaning.sfreq,
-        h_freq=cleaning.h_freq,
-    )
-    if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
-        job = device.ProbeJob(encoder=encoder, objective=objective, sfreq=cleaning.sfreq,
-                              n_samples=round(window.seconds * cleaning.sfreq))  # fmt: skip
-        device.choose_device(hardware.device, hardware.timeout_seconds, job=job)
 
 
 def check_data(
     recordings: types.DataFrame,
     splits: types.DataFrame,
     participants: types.DataFrame,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
+    recipe: FoundationRecipe,
     window: WindowParams,
-    evaluation: EvaluationParams,
     cleaning: CleaningParams,
     run_version: str,
 ) -> dict[str, int]:
-    """Stop before any signal is cleaned when the label cannot be made or the disk is too small.
+    """Stop before any signal is cleaned when label, disk or device do not allow the training.
 
     Returns
     -------
@@ -68,58 +33,42 @@ def check_data(
         recordings,
         splits,
         participants,
-        encoder,
-        objective,
-        trainer,
-        evaluation,
+        recipe,
         window=window,
         sfreq=cleaning.sfreq,
-        folder=Path(trainer.work_dir) / run_version,
+        folder=Path(recipe.trainer.work_dir) / run_version,
     )
 
 
-def choose_device(
-    hardware: DeviceParams,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
-    window: WindowParams,
-    fault: str | None,
-    signal_store: types.SignalStore,
-) -> dict[str, Any]:
+def choose_device(dataset: types.EEGDataset, recipe: FoundationRecipe) -> dict[str, Any]:
     """Try the accelerator in a fresh process; plan for the CPU where it does not answer.
 
-    The signal store gives the shape of a batch; no signal is read.
+    The dataset gives the shape of a batch; no signal is read.
     """
     from hbn_foundation.training import device
 
-    sfreq = float(signal_store.sfreq)
     job = device.ProbeJob(
-        encoder=encoder,
-        objective=objective,
-        trainer=trainer,
-        n_channels=len(signal_store.channel_names),
-        sfreq=sfreq,
-        n_samples=round(window.seconds * sfreq),
+        encoder=recipe.encoder,
+        objective=recipe.objective,
+        trainer=recipe.trainer,
+        n_channels=len(dataset.store.channel_names),
+        sfreq=dataset.sfreq,
+        n_samples=dataset.n_samples,
     )
+    hardware = recipe.hardware
     return device.choose_device(
-        hardware.device, hardware.timeout_seconds, hardware.allow_fallback, job=job, fault=fault
+        hardware.device,
+        hardware.timeout_seconds,
+        hardware.allow_fallback,
+        job=job,
+        fault=recipe.fault,
     )
 
 
 def pretrain_encoder(
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
+    dataset: types.EEGDataset,
+    recipe: FoundationRecipe,
     device_plan: dict[str, Any],
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
-    window: WindowParams,
-    evaluation: EvaluationParams,
-    supervision: SupervisionParams,
-    fault: str | None,
     run_version: str,
 ) -> tuple[Any, types.DataFrame, str]:
     """Pretrain the encoder on the training subjects, if what follows can be done as asked.
@@ -136,40 +85,13 @@ def pretrain_encoder(
     from hbn_foundation.evaluation.preflight import check_before_training
     from hbn_foundation.training.supervised import pretrain_supervised
 
-    check_before_training(
-        signal_store,
-        windows,
-        splits,
-        participants,
-        encoder,
-        objective,
-        evaluation,
-        window=window,
-    )
-    return pretrain_supervised(
-        signal_store,
-        windows,
-        splits,
-        participants,
-        encoder,
-        objective,
-        trainer,
-        device_plan,
-        Path(trainer.work_dir),
-        window=window,
-        run_id=run_version,
-        supervision=supervision,
-        fault=fault,
-    )
+    check_before_training(dataset, recipe)
+    work_dir = Path(recipe.trainer.work_dir)
+    return pretrain_supervised(dataset, recipe, device_plan, work_dir, run_id=run_version)
 
 
 def evaluate_encoder(
-    foundation_checkpoint: Any,
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    splits: types.DataFrame,
-    participants: types.DataFrame,
-    evaluation: EvaluationParams,
+    foundation_checkpoint: Any, dataset: types.EEGDataset, recipe: FoundationRecipe
 ) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score the pretext and a frozen probe on held-out subjects, baselines beside them.
 
@@ -188,23 +110,19 @@ def evaluate_encoder(
     from hbn_foundation.evaluation.identity import with_identity
 
     result = evaluate_foundation(
-        foundation_checkpoint, signal_store, windows, splits, participants, evaluation
+        foundation_checkpoint,
+        dataset.store,
+        dataset.windows,
+        dataset.splits,
+        dataset.participants,
+        recipe.evaluation,
     )
     metrics = with_identity(result.metrics, foundation_checkpoint)
     return metrics, result.scores, result.predictions, result.embedding
 
 
 def cross_validate_encoder(
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    participants: types.DataFrame,
-    device_plan: dict[str, Any],
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    trainer: TrainerParams,
-    window: WindowParams,
-    evaluation: EvaluationParams,
-    supervision: SupervisionParams,
+    dataset: types.EEGDataset, recipe: FoundationRecipe, device_plan: dict[str, Any]
 ) -> tuple[types.DataFrame, types.DataFrame]:
     """Repeat pretraining and probe over subject splits, where the configuration asks for it.
 
@@ -218,30 +136,10 @@ def cross_validate_encoder(
     from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
     from hbn_foundation.evaluation.preflight import check_before_training
 
-    if evaluation.repeats is not None:
-        check_before_training(
-            signal_store,
-            windows,
-            None,
-            participants,
-            encoder,
-            objective,
-            evaluation,
-            window=window,
-        )
-    folds = cross_validate(
-        signal_store,
-        windows,
-        participants,
-        encoder,
-        objective,
-        trainer,
-        evaluation,
-        Path(trainer.work_dir) / "folds",
-        window=window,
-        device_plan=device_plan,
-        supervision=supervision,
-    )
+    if recipe.evaluation.repeats is not None:
+        check_before_training(dataset, recipe, own_splits=False)
+    work_dir = Path(recipe.trainer.work_dir) / "folds"
+    folds = cross_validate(dataset, recipe, recipe.evaluation, work_dir, device_plan=device_plan)
     return folds, summarise_folds(folds)
 
 

@@ -4,45 +4,24 @@ from kedro.pipeline import Pipeline, node
 
 from hbn_foundation.pipelines.foundation import nodes
 
-DATA = ["signal_store", "windows", "splits", "participants"]
-TRAINING = [
-    "params:foundation.encoder",
-    "params:foundation.objective",
-    "params:foundation.trainer",
-    "params:ingestion.windows",
-]
+RECIPE = "params:foundation"
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Return the pipeline from the signal store to an evaluated foundation checkpoint."""
+    """Return the pipeline from the dataset to an evaluated foundation checkpoint."""
     return Pipeline([*_training_nodes(), *_evaluation_nodes()], tags="foundation")
 
 
 def _training_nodes() -> list:
     return [
         node(
-            nodes.check_parameters,
-            inputs=[
-                "params:foundation.encoder",
-                "params:foundation.objective",
-                "params:foundation.evaluation",
-                "params:ingestion.windows",
-                "params:ingestion.cleaning",
-                "params:foundation.hardware",
-                "params:foundation.fault",
-            ],
-            outputs=None,
-            name="check_parameters",
-            tags="training",
-        ),
-        node(
             nodes.check_data,
             inputs=[
                 "recordings",
                 "splits",
                 "participants",
-                *TRAINING,
-                "params:foundation.evaluation",
+                RECIPE,
+                "params:ingestion.windows",
                 "params:ingestion.cleaning",
                 "run_version",
             ],
@@ -52,27 +31,14 @@ def _training_nodes() -> list:
         ),
         node(
             nodes.choose_device,
-            inputs=[
-                "params:foundation.hardware",
-                *TRAINING,
-                "params:foundation.fault",
-                "signal_store",
-            ],
+            inputs=["dataset", RECIPE],
             outputs="device_plan",
             name="choose_device",
             tags="training",
         ),
         node(
             nodes.pretrain_encoder,
-            inputs=[
-                *DATA,
-                "device_plan",
-                *TRAINING,
-                "params:foundation.evaluation",
-                "params:foundation.supervision",
-                "params:foundation.fault",
-                "run_version",
-            ],
+            inputs=["dataset", RECIPE, "device_plan", "run_version"],
             outputs=["foundation_checkpoint", "foundation_history", "training_incidents"],
             name="pretrain_encoder",
             tags="training",
@@ -84,7 +50,7 @@ def _evaluation_nodes() -> list:
     return [
         node(
             nodes.evaluate_encoder,
-            inputs=["foundation_checkpoint", *DATA, "params:foundation.evaluation"],
+            inputs=["foundation_checkpoint", "dataset", RECIPE],
             outputs=[
                 "foundation_metrics",
                 "foundation_scores",
@@ -96,15 +62,7 @@ def _evaluation_nodes() -> list:
         ),
         node(
             nodes.cross_validate_encoder,
-            inputs=[
-                "signal_store",
-                "windows",
-                "participants",
-                "device_plan",
-                *TRAINING,
-                "params:foundation.evaluation",
-                "params:foundation.supervision",
-            ],
+            inputs=["dataset", RECIPE, "device_plan"],
             outputs=["foundation_folds", "foundation_fold_summary"],
             name="cross_validate_encoder",
             tags="cross_validation",

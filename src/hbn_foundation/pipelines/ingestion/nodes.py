@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.labels.params import LabelParams, SplitParams, TrialParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
+from hbn_foundation.labels.params import SplitParams, TrialParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams, SourceParams
 from hbn_foundation.signals.params import BuildParams, WindowParams
@@ -57,8 +57,8 @@ def split_subjects(
     participants: types.DataFrame,
     placed_before: types.DataFrame,
     params: SplitParams,
-    probed: EvaluationParams,
-    learned: LabelParams,
+    foundation: FoundationRecipe,
+    finetuning: LabelRecipe,
 ) -> tuple[types.DataFrame, types.DataFrame]:
     """Assign each subject to training, validation or test before any window exists.
 
@@ -73,7 +73,11 @@ def split_subjects(
 
     subjects = sorted(recordings["subject"].unique())
     table = splits.split_subjects(
-        subjects, participants, params, placed_before, (learned, probed.label)
+        subjects,
+        participants,
+        params,
+        placed_before,
+        (finetuning.label, foundation.evaluation.label),
     )
     return splits.placed_subjects(table, params), table
 
@@ -115,25 +119,29 @@ def assess_quality(signal_store: types.SignalStore) -> tuple[types.DataFrame, An
     return signal_store.table, quality_figure(signal_store.table)
 
 
-def cut_windows(signal_store: types.SignalStore, params: WindowParams) -> types.DataFrame:
-    """List the windows as (recording, start) pairs; no signal is copied."""
-    from hbn_foundation.signals import windows
-
-    return windows.cut_windows(signal_store, params)
-
-
-def describe_dataset(
+def cut_windows(
     signal_store: types.SignalStore,
     splits: types.DataFrame,
     participants: types.DataFrame,
-    windows: types.DataFrame,
-) -> tuple[dict[str, Any], types.DataFrame, Any]:
+    params: WindowParams,
+) -> types.EEGDataset:
+    """List the windows as (recording, start) pairs, and put all that is known beside them."""
+    from hbn_foundation.signals import windows
+    from hbn_foundation.signals.dataset import EEGDataset
+
+    table = windows.cut_windows(signal_store, params)
+    return EEGDataset(signal_store, table, splits, participants, params)
+
+
+def describe_dataset(dataset: types.EEGDataset) -> tuple[dict[str, Any], types.DataFrame, Any]:
     """Count subjects, hours, windows, ages and tasks by split: as JSON, table and figure."""
     from hbn_foundation.evaluation.dataset_figures import dataset_figure
     from hbn_foundation.labels.statistics import dataset_statistics
     from hbn_foundation.labels.targets import task_labels
 
+    recordings, splits = dataset.store.table, dataset.splits
+    windows, participants = dataset.windows, dataset.participants
     statistics, table = dataset_statistics(
-        signal_store.table, splits, participants, windows, task_labels(windows)
+        recordings, splits, participants, windows, task_labels(windows)
     )
-    return statistics, table, dataset_figure(signal_store.table, splits, participants, windows)
+    return statistics, table, dataset_figure(recordings, splits, participants, windows)

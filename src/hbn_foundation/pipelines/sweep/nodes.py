@@ -4,46 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams
-from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.sweeps.params import (
-    EngineParams,
-    GridParams,
-    JobParams,
-    StoreParams,
-    StudyParams,
-)
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import EncoderParams, HeadParams
-from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-from hbn_foundation.training.supervision.params import SupervisionParams
+from hbn_foundation.sweeps.params import SweepRecipe
 
 
 def plan(
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    sweep_windows: types.DataFrame,
-    participants: types.DataFrame,
-    encoder: EncoderParams,
-    objective: ObjectiveParams,
-    pretraining: TrainerParams,
-    window: WindowParams,
+    dataset: types.EEGDataset,
+    sweep_dataset: types.EEGDataset,
+    foundation: FoundationRecipe,
+    finetuning: LabelRecipe,
+    sweep: SweepRecipe,
     cleaning: CleaningParams,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
-    study: StudyParams,
-    grid: GridParams,
-    jobs: JobParams,
-    engine: EngineParams,
-    store: StoreParams,
     device_plan: dict[str, Any],
     run_settings: dict[str, Any],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
@@ -66,19 +39,22 @@ def plan(
     from hbn_foundation.sweeps.running import Place
     from hbn_foundation.sweeps.specs import BASE, FINETUNE, Tuning
 
-    tuning = Tuning(
-        label=label, head=head, plan=plan, rates=rates, regularisation=regularisation,
-        trainer=trainer,
-    )  # fmt: skip
-    data = _data(signal_store, windows, sweep_windows, participants, label)
-    stores = Place.of(store).stores
-    planned = make_plan(
-        data, study, grid, Defaults(encoder, objective, pretraining, window, cleaning, tuning)
+    tuning = Tuning(**{name: getattr(finetuning, name) for name in Tuning.model_fields})
+    data = _data(dataset, sweep_dataset, finetuning)
+    stores = Place.of(sweep.store).stores
+    defaults = Defaults(
+        foundation.encoder,
+        foundation.objective,
+        foundation.trainer,
+        dataset.window,
+        cleaning,
+        tuning,
     )
+    planned = make_plan(data, sweep.study, sweep.grid, defaults)
     with asked(run_settings):
-        planned = select(planned, jobs, stores[BASE])
+        planned = select(planned, sweep.jobs, stores[BASE])
     check_trainings(planned, data)
-    workers = count_workers(read_cluster(engine), device_plan["chosen"])
+    workers = count_workers(read_cluster(sweep.engine), device_plan["chosen"])
     found, _ = estimate(planned, data, stores[BASE], stores[FINETUNE], workers)
     text = "\n".join(in_words(planned, found, stores[BASE], stores[FINETUNE], workers))
     show(text)
@@ -88,18 +64,13 @@ def plan(
 def train_bases(
     base_jobs: list[dict[str, Any]],
     finetune_jobs: list[dict[str, Any]],
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    sweep_windows: types.DataFrame,
-    participants: types.DataFrame,
+    dataset: types.EEGDataset,
+    sweep_dataset: types.EEGDataset,
     device_plan: dict[str, Any],
-    window: WindowParams,
     cleaning: CleaningParams,
-    label: LabelParams,
-    jobs: JobParams,
-    engine: EngineParams,
-    store: StoreParams,
-    supervision: SupervisionParams,
+    foundation: FoundationRecipe,
+    finetuning: LabelRecipe,
+    sweep: SweepRecipe,
     run_version: str,
     run_settings: dict[str, Any],
     run_nodes: list[str],
@@ -115,36 +86,31 @@ def train_bases(
     from hbn_foundation.sweeps.jobs import asked
     from hbn_foundation.sweeps.specs import BASE
 
-    data = _data(signal_store, windows, sweep_windows, participants, label)
-    sweep = open_sweep(
-        run_version, base_jobs, finetune_jobs, data, device_plan, window, cleaning, jobs, engine,
-        store, supervision,
+    data = _data(dataset, sweep_dataset, finetuning)
+    opened = open_sweep(
+        run_version, base_jobs, finetune_jobs, data, device_plan, dataset.window, cleaning,
+        sweep, foundation.supervision,
     )  # fmt: skip
     goes_on = "finetune" in run_nodes
     with asked(run_settings):
-        sweep.run_bases(then_finetune=goes_on)
+        opened.run_bases(then_finetune=goes_on)
         if not goes_on:
-            sweep.close()
-            sweep.check()
-    return sweep.report(BASE)
+            opened.close()
+            opened.check()
+    return opened.report(BASE)
 
 
 def finetune(
     base_report: dict[str, Any],
     base_jobs: list[dict[str, Any]],
     finetune_jobs: list[dict[str, Any]],
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    sweep_windows: types.DataFrame,
-    participants: types.DataFrame,
+    dataset: types.EEGDataset,
+    sweep_dataset: types.EEGDataset,
     device_plan: dict[str, Any],
-    window: WindowParams,
     cleaning: CleaningParams,
-    label: LabelParams,
-    jobs: JobParams,
-    engine: EngineParams,
-    store: StoreParams,
-    supervision: SupervisionParams,
+    foundation: FoundationRecipe,
+    finetuning: LabelRecipe,
+    sweep: SweepRecipe,
     run_version: str,
     run_settings: dict[str, Any],
 ) -> dict[str, Any]:
@@ -159,15 +125,15 @@ def finetune(
     from hbn_foundation.sweeps.jobs import asked
     from hbn_foundation.sweeps.specs import FINETUNE
 
-    data = _data(signal_store, windows, sweep_windows, participants, label)
-    sweep = open_sweep(
-        run_version, base_jobs, finetune_jobs, data, device_plan, window, cleaning, jobs, engine,
-        store, supervision,
+    data = _data(dataset, sweep_dataset, finetuning)
+    opened = open_sweep(
+        run_version, base_jobs, finetune_jobs, data, device_plan, dataset.window, cleaning,
+        sweep, foundation.supervision,
     )  # fmt: skip
     with asked(run_settings):
-        sweep.finish()
-    sweep.close()
-    return sweep.report(FINETUNE)
+        opened.finish()
+    opened.close()
+    return opened.report(FINETUNE)
 
 
 def collect(
@@ -175,9 +141,8 @@ def collect(
     finetune_jobs: list[dict[str, Any]],
     base_report: dict[str, Any],
     finetune_report: dict[str, Any],
-    store: StoreParams,
-    label: LabelParams,
-    evaluation: FineTuningEvaluationParams,
+    sweep: SweepRecipe,
+    finetuning: LabelRecipe,
 ) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, dict[str, Any], Any, Any, str]:
     """Bring all results together: table, curves, comparison, savings, figures, summary.
 
@@ -200,10 +165,11 @@ def collect(
     from hbn_foundation.sweeps.jobs import plan_of
 
     found = collecting.collect(
-        plan_of(base_jobs, finetune_jobs), store, {**base_report, **finetune_report}
+        plan_of(base_jobs, finetune_jobs), sweep.store, {**base_report, **finetune_report}
     )
     score = sweep_scores.compared_score(found.is_regression)
     scored = sweep_scores.score_jobs(found.table, found.predictions, found.is_regression)
+    label, evaluation = finetuning.label, finetuning.evaluation
     options = {"bootstraps": evaluation.bootstraps, "seed": evaluation.seed}
     curves = sweep_scores.learning_curves(scored, score, **options)
     modes = sweep_scores.compare_modes(scored, score, **options)
@@ -236,13 +202,9 @@ def check_sweep(
 
 
 def _data(
-    signal_store: types.SignalStore,
-    windows: types.DataFrame,
-    sweep_windows: types.DataFrame,
-    participants: types.DataFrame,
-    label: LabelParams,
+    dataset: types.EEGDataset, sweep_dataset: types.EEGDataset, finetuning: LabelRecipe
 ) -> Any:
     from hbn_foundation.sweeps.planner import Data
 
-    own = sweep_windows if label.kind == "trial" else None
-    return Data(signal_store, windows, participants, own)
+    own = sweep_dataset.windows if finetuning.label.kind == "trial" else None
+    return Data(dataset.store, dataset.windows, dataset.participants, own)

@@ -6,24 +6,12 @@ from hbn_foundation.pipelines.finetuning_comparison.nodes import choose_windows
 from hbn_foundation.pipelines.foundation.nodes import choose_device
 from hbn_foundation.pipelines.sweep import nodes
 
-DATA = ["signal_store", "windows", "sweep_windows", "participants"]
-CUT = ["params:ingestion.windows", "params:ingestion.cleaning"]
-LABEL = "params:finetuning.label"
-STORE = "params:sweep.store"
+DATA = ["dataset", "sweep_dataset"]
+CLEANING = "params:ingestion.cleaning"
+RECIPES = ["params:foundation", "params:finetuning", "params:sweep"]
 JOBS = ["sweep_base_jobs", "sweep_finetune_jobs"]
 REPORTS = ["sweep_base_report", "sweep_finetune_report"]
-RUNNING = [
-    *DATA,
-    "sweep_device_plan",
-    *CUT,
-    LABEL,
-    "params:sweep.jobs",
-    "params:sweep.engine",
-    STORE,
-    "params:foundation.supervision",
-    "run_version",
-    "run_settings",
-]
+RUNNING = [*DATA, "sweep_device_plan", CLEANING, *RECIPES, "run_version", "run_settings"]
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -35,40 +23,14 @@ def _planning() -> list:
     return [
         node(
             choose_windows,
-            inputs=[
-                "signal_store",
-                "windows",
-                "trials",
-                "params:ingestion.windows",
-                LABEL,
-                "params:finetuning.trial_windows",
-            ],
-            outputs="sweep_windows",
+            inputs=["dataset", "trials", "params:finetuning"],
+            outputs="sweep_dataset",
             name="choose_sweep_windows",
             tags="planning",
         ),
         node(
             nodes.plan,
-            inputs=[
-                *DATA,
-                "params:foundation.encoder",
-                "params:foundation.objective",
-                "params:foundation.trainer",
-                *CUT,
-                LABEL,
-                "params:finetuning.head",
-                "params:finetuning.plan",
-                "params:finetuning.rates",
-                "params:finetuning.regularisation",
-                "params:finetuning.trainer",
-                "params:sweep.study",
-                "params:sweep.grid",
-                "params:sweep.jobs",
-                "params:sweep.engine",
-                STORE,
-                "sweep_device_plan",
-                "run_settings",
-            ],
+            inputs=[*DATA, *RECIPES, CLEANING, "sweep_device_plan", "run_settings"],
             outputs=[*JOBS, "sweep_plan"],
             name="plan",
             tags="planning",
@@ -80,15 +42,7 @@ def _running() -> list:
     return [
         node(
             choose_device,
-            inputs=[
-                "params:foundation.hardware",
-                "params:foundation.encoder",
-                "params:foundation.objective",
-                "params:foundation.trainer",
-                "params:ingestion.windows",
-                "params:foundation.fault",
-                "signal_store",
-            ],
+            inputs=["dataset", "params:foundation"],
             outputs="sweep_device_plan",
             name="choose_sweep_device",
             tags="training",
@@ -114,7 +68,7 @@ def _results() -> list:
     return [
         node(
             nodes.collect,
-            inputs=[*JOBS, *REPORTS, STORE, LABEL, "params:finetuning.evaluation"],
+            inputs=[*JOBS, *REPORTS, "params:sweep", "params:finetuning"],
             outputs=[
                 "sweep_jobs",
                 "sweep_curves",

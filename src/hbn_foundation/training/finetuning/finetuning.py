@@ -6,7 +6,7 @@ All arguments are plain or can be sent to another process; nothing here knows th
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,46 +14,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.training.checkpoint import Checkpoint, fitted_once
 from hbn_foundation.training.data import subjects_of
-from hbn_foundation.training.finetuning.extras import PLAIN, Extras
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block, make_plan
 from hbn_foundation.training.finetuning.preflight import check_finetuning
 from hbn_foundation.training.finetuning.rates import for_scratch
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
 from hbn_foundation.training.fitting import accelerator, final_checkpoint, fit
+from hbn_foundation.training.model_building import encoder_params
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.pretraining import library_versions, threads
+from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.run_folder import FITTED
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.finetuning.loop import FineTuningLoop
 
 
 def finetune(
     checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
     device_plan: dict[str, Any],
     work_dir: Path,
     *,
-    extras: Extras = PLAIN,
     run_id: str | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Fine-tune in this process and without supervision; `finetune_supervised` survives more.
@@ -62,18 +51,14 @@ def finetune(
     ----------
     checkpoint
         A foundation checkpoint.
-    store, windows, splits, participants
+    dataset
         The data; test subjects are never read.
-    label
-        What is to be learned.
-    head, plan, rates, regularisation, trainer
-        Parameters.
+    recipe
+        What is to be learned, and how.
     device_plan
         `chosen` says where to train.
     work_dir
         Where the checkpoints of this run go.
-    extras
-        Further targets, added tokens, the unit of the windows.
     run_id
         Named in the metadata; made up where not given.
 
@@ -89,30 +74,20 @@ def finetune(
     UserError
         When parameters, labels or checkpoint do not fit; before any training.
     """
+    run_id = run_id or uuid.uuid4().hex
     stopped = finetune_in(
-        work_dir, checkpoint, store, windows, splits, participants, label, head, plan, rates,
-        regularisation, trainer, device_plan, extras=extras, run_id=run_id or uuid.uuid4().hex,
-        link=Link(),
-    )["stopped"]  # fmt: skip
+        work_dir, checkpoint, dataset, recipe, device_plan, run_id=run_id, link=Link()
+    )["stopped"]
     return final_checkpoint(Path(work_dir), stopped)
 
 
 def finetune_in(
     folder: Path,
     checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
     device_plan: dict[str, Any],
     *,
-    extras: Extras = PLAIN,
     run_id: str,
     link: Link,
 ) -> dict[str, Any]:
@@ -123,20 +98,14 @@ def finetune_in(
     dict
         `stopped`: why the training ended.
     """
-    from hbn_foundation.training.model_building import encoder_params
-
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     orders = link.orders
     device = orders.device if orders is not None else device_plan["chosen"]
     resume = Path(orders.resume_from) if orders is not None and orders.resume_from else None
-    plan = as_begun(plan, trainer.start)
-    targets = check_finetuning(
-        checkpoint, store, windows, splits, participants, label, trainer, extras
-    )
-    loop = prepare(
-        checkpoint, store, windows, splits, targets, head, plan, rates, regularisation, trainer,
-        extras=extras, link=link, kept=Path(folder) / FITTED if orders is not None else None,
-    )  # fmt: skip
+    plan = recipe.begun_plan
+    targets = check_finetuning(checkpoint, dataset, recipe)
+    kept = Path(folder) / FITTED if orders is not None else None
+    loop = prepare(checkpoint, dataset, recipe, targets, link=link, kept=kept)
     parent = checkpoint.metadata
     provenance = {
         "kind": "finetuned",
@@ -144,33 +113,31 @@ def finetune_in(
         "started_at": started_at,
         "parent_version": parent.get("run_id") if not plan.from_scratch else None,
         "parameters": {
-            "encoder": encoder_params(loop.model.encoder).model_dump(mode="json"),
-            "head": head.model_dump(mode="json"),
+            **recipe.parameters(),
             "plan": plan.model_dump(mode="json"),
-            "rates": rates.model_dump(mode="json"),
-            "regularisation": regularisation.model_dump(mode="json"),
-            "trainer": trainer.model_dump(mode="json"),
-            "label": label.model_dump(mode="json"),
-            **extras.dump(),
+            "encoder": encoder_params(loop.model.encoder).model_dump(mode="json"),
         },
         "targets": described(targets[MAIN]),
         "more_targets": {name: described(one) for name, one in targets.items() if name != MAIN},
         "sfreq": parent["sfreq"],
         "n_samples": parent["n_samples"],
-        "channel_names": list(store.channel_names),
-        "training_subjects": sorted(
-            {*subjects_of(splits, "train", windows), *parent["training_subjects"]}
+        "channel_names": list(dataset.store.channel_names),
+        "training_subjects": seen_subjects("train", dataset, parent["training_subjects"]),
+        "validation_subjects": seen_subjects(
+            "validation", dataset, parent.get("validation_subjects", ())
         ),
-        "validation_subjects": sorted(
-            {*subjects_of(splits, "validation", windows), *parent.get("validation_subjects", ())}
-        ),
-        "store_fingerprint": store.fingerprint,
+        "store_fingerprint": dataset.store.fingerprint,
         "device_plan": device_plan,
         "versions": library_versions(),
-        "precision": choose_precision(trainer.precision, accelerator(device)),
+        "precision": choose_precision(recipe.trainer.precision, accelerator(device)),
         "threads": threads(),
     }
-    return {"stopped": fit(loop, trainer, device, Path(folder), provenance, link, resume)}
+    return {"stopped": fit(loop, recipe.trainer, device, Path(folder), provenance, link, resume)}
+
+
+def seen_subjects(split: str, dataset: EEGDataset, before: Iterable[str]) -> list[str]:
+    """Subjects of a split with windows, and those that the parent checkpoint has seen."""
+    return sorted({*subjects_of(dataset.splits, split, dataset.windows), *before})
 
 
 def described(targets: WindowTargets) -> dict[str, Any]:
@@ -185,17 +152,10 @@ def described(targets: WindowTargets) -> dict[str, Any]:
 
 def prepare(
     checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
     targets: Mapping[str, WindowTargets],
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
     *,
-    extras: Extras = PLAIN,
     link: Link | None = None,
     kept: Path | None = None,
 ) -> FineTuningLoop:
@@ -211,41 +171,40 @@ def prepare(
     from hbn_foundation.training.finetuning.loop import FineTuningLoop
 
     link = link or Link()
-    plan = as_begun(plan, trainer.start)
-    n_samples = checkpoint.metadata["n_samples"]
+    plan, rates = recipe.begun_plan, recipe.rates
+    trainer, regularisation = recipe.trainer, recipe.regularisation
+    store, windows = dataset.store, dataset.windows
     model = model_making.make_model(
-        checkpoint, head, targets, trainer.seed, plan.from_scratch, extras, store.channel_names
+        checkpoint, recipe, targets, store.channel_names, scratch=plan.from_scratch
     )
-    heads = extras.heads(head)
-    volts = model.input is not None
     data = {
         name: LabelledWindows(
             store,
             windows,
-            subjects_of(splits, name, windows),
-            n_samples,
+            subjects_of(dataset.splits, name, windows),
+            checkpoint.metadata["n_samples"],
             trainer.seed,
             side_by_side(targets),
-            volts,
-            moving(targets, heads, store.sfreq),
+            model.input is not None,
+            moving(targets, recipe.heads, store.sfreq),
         )
         for name in ("train", "validation")
     }
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     most = trainer.probe_windows
     fitted_once(kept, model, lambda: model_making.fit_model(
-        model, store, data, most, targets, heads, lambda: link.beat(START)
+        model, store, data, most, targets, recipe.heads, lambda: link.beat(START)
     ))  # fmt: skip
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     if plan.from_scratch:
         rates = for_scratch(rates)
-    weights = {name: one.weight for name, one in extras.more_targets.chosen.items()}
+    weights = {name: one.weight for name, one in recipe.more_targets.chosen.items()}
     return FineTuningLoop(
         model, data["train"], data["validation"], positions, trainer, regularisation,
         plan=make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression),
         rates=rates,
         learning=Learning(
-            targets, model.head, data["train"].targets, regularisation, weights, heads
+            targets, model.head, data["train"].targets, regularisation, weights, recipe.heads
         ),
         jitter=round(regularisation.jitter_seconds * store.sfreq), link=link,
     )  # fmt: skip

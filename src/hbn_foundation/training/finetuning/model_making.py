@@ -26,7 +26,6 @@ from hbn_foundation.training.checkpoint import (
     make_encoder,
     random_encoder,
 )
-from hbn_foundation.training.finetuning.extras import PLAIN, Extras, extras_of
 from hbn_foundation.training.finetuning.group_means import GroupMeans
 from hbn_foundation.training.finetuning.probe_start import start_from_probes
 from hbn_foundation.training.model_building import (
@@ -35,7 +34,8 @@ from hbn_foundation.training.model_building import (
     lacking_tokens,
     with_tokens,
 )
-from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.model_params import HeadParams, InputParams
+from hbn_foundation.training.recipes import FineTuningRecipe
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -48,12 +48,11 @@ PRIOR_SPREAD = 2.0  # of the training values in a prior, in the sigma that is le
 
 def make_model(
     checkpoint: Checkpoint,
-    head: HeadParams,
+    recipe: FineTuningRecipe,
     targets: Mapping[str, WindowTargets],
-    seed: int,
-    scratch: bool,
-    extras: Extras = PLAIN,
     channel_names: Sequence[str] = (),
+    *,
+    scratch: bool = False,
 ) -> FineTuned:
     """Put new heads on the checkpoint's encoder, or on one with random weights.
 
@@ -61,46 +60,43 @@ def make_model(
     ----------
     checkpoint
         A foundation checkpoint.
-    head
-        Of the main target.
+    recipe
+        Heads, added tokens, the unit of the windows, and the seed of what is new.
     targets
         By name.
-    seed
-        Of what is new.
-    scratch
-        Begin with random weights everywhere.
-    extras
-        Further targets, added tokens, the unit of the windows.
     channel_names
         Of the layout; where windows are in volts.
+    scratch
+        Begin with random weights everywhere.
 
     Raises
     ------
     UserError
         When a head does not suit its target or the tokens.
     """
+    seed = recipe.trainer.seed
     encoder = random_encoder(checkpoint, seed) if scratch else load_encoder(checkpoint)
     heads = {
         name: HeadOf(params, targets[name].n_outputs, not targets[name].is_regression)
-        for name, params in extras.heads(head).items()
+        for name, params in recipe.heads.items()
     }
     with seeding.seeded(seed, seeding.WEIGHTS):
         model = build_finetuned(
-            with_tokens(encoder, extras.tokens),
+            with_tokens(encoder, recipe.tokens),
             heads,
-            input=make_input(extras, channel_names),
-            added=lacking_tokens(encoder, extras.tokens),
+            input=make_input(recipe.input, channel_names),
+            added=lacking_tokens(encoder, recipe.tokens),
         )
     return model.train()
 
 
-def make_input(extras: Extras, channel_names: Sequence[str]) -> VoltageInput | None:
+def make_input(params: InputParams, channel_names: Sequence[str]) -> VoltageInput | None:
     """Make what takes windows in volts; None where they are in units of the store."""
-    if extras.input.unit == "store":
+    if params.unit == "store":
         return None
     names = list(channel_names)
     reference = names.index(REFERENCE) if REFERENCE in names else None
-    rules = extras.input.model_dump(exclude={"unit"})
+    rules = params.model_dump(exclude={"unit"})
     return VoltageInput(InputConfig(len(names), reference, **rules))
 
 
@@ -243,17 +239,22 @@ def load_finetuned(checkpoint: Checkpoint) -> FineTuned:
         When the weights do not fit the architecture that the metadata describe.
     """
     metadata = checkpoint.metadata
-    extras = extras_of(metadata["parameters"])
-
-    targets = {MAIN: metadata["targets"], **metadata["more_targets"]}
+    recipe = recipe_of(metadata["parameters"])
+    targets = {MAIN: metadata["targets"], **metadata.get("more_targets", {})}
     heads = {
         name: HeadOf(params, len(targets[name]["names"]), not targets[name]["is_regression"])
-        for name, params in extras.heads(HeadParams(**metadata["parameters"]["head"])).items()
+        for name, params in recipe.heads.items()
     }
-    volts = make_input(extras, metadata["channel_names"])
+    volts = make_input(recipe.input, metadata["channel_names"])
     model = build_finetuned(make_encoder(checkpoint), heads, input=volts)
     fill(model, checkpoint, "")
     return model.eval()
+
+
+def recipe_of(parameters: Mapping[str, Any]) -> FineTuningRecipe:
+    """Read from a checkpoint's parameters what its heads were made of."""
+    groups = ("head", "more_targets", "tokens", "input")
+    return FineTuningRecipe(**{name: parameters[name] for name in groups if name in parameters})
 
 
 def load_challenge_model(

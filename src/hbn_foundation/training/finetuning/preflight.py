@@ -9,7 +9,6 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.progress import say
@@ -17,26 +16,16 @@ from hbn_foundation.scores import check_metric
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 from hbn_foundation.training.data import subjects_of
 from hbn_foundation.training.finetuning.advice import advice
-from hbn_foundation.training.finetuning.extras import PLAIN, Extras
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
 from hbn_foundation.training.finetuning.plans import Block
 from hbn_foundation.training.finetuning.preview import preview_rates
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
-from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.recipes import FineTuningRecipe
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
 
 
 def check_finetuning(
-    checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    label: LabelParams,
-    trainer: FineTuningParams,
-    extras: Extras = PLAIN,
+    checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
 ) -> dict[str, WindowTargets]:
     """Check what can go wrong before training, and return the windows' targets by name.
 
@@ -47,20 +36,19 @@ def check_finetuning(
         of another kind, labels with one class, a class without validation subject, a metric that
         is not computed.
     """
+    splits = dataset.splits
     check_disjoint(splits)
     of = {name: splits.loc[splits["split"] == name, "subject"] for name in ("validation", "test")}
     check_never_seen(checkpoint.metadata, of["test"], of["validation"])
-    check_signals(checkpoint, float(store.sfreq), checkpoint.metadata["n_samples"])
-    training = subjects_of(splits, "train", windows)
-    targets = {MAIN: window_targets(windows, participants, label, training)}
-    check_metric(trainer.monitor, "trainer.monitor", targets[MAIN].is_regression)
-    check_targets(targets[MAIN], windows, splits)
-    return targets | further_targets(windows, participants, splits, extras)
+    check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
+    training = subjects_of(splits, "train", dataset.windows)
+    main = window_targets(dataset.windows, dataset.participants, recipe.label, training)
+    check_metric(recipe.trainer.monitor, "trainer.monitor", main.is_regression)
+    check_targets(main, dataset.windows, splits)
+    return {MAIN: main} | further_targets(dataset, recipe)
 
 
-def further_targets(
-    windows: pd.DataFrame, participants: pd.DataFrame, splits: pd.DataFrame, extras: Extras
-) -> dict[str, WindowTargets]:
+def further_targets(dataset: EEGDataset, recipe: FineTuningRecipe) -> dict[str, WindowTargets]:
     """Give the windows the targets beside the main one, by name.
 
     Raises
@@ -69,29 +57,21 @@ def further_targets(
         When the training subjects do not have what learning needs; what no validation subject
         has costs a score there, and no training.
     """
-    training = subjects_of(splits, "train", windows)
+    training = subjects_of(dataset.splits, "train", dataset.windows)
     targets = {}
-    for name, one in extras.more_targets.chosen.items():
+    for name, one in recipe.more_targets.chosen.items():
         try:
-            targets[name] = window_targets(windows, participants, one.label, training)
-            check_targets(targets[name], windows, splits, needed=("train",))
+            targets[name] = window_targets(
+                dataset.windows, dataset.participants, one.label, training
+            )
+            check_targets(targets[name], dataset.windows, dataset.splits, needed=("train",))
         except UserError as error:
             raise UserError(f"more_targets.{name}: {error}") from None
     return targets
 
 
 def preview_finetuning(
-    checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    trainer: FineTuningParams,
-    extras: Extras = PLAIN,
+    checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
 ) -> pd.DataFrame:
     """Check everything, give advice, and tabulate each block's rate; as `preview_rates`.
 
@@ -103,18 +83,17 @@ def preview_finetuning(
     from hbn_foundation.training.finetuning.model_making import make_model
     from hbn_foundation.training.finetuning.plans import make_plan
 
-    targets = check_finetuning(
-        checkpoint, store, windows, splits, participants, label, trainer, extras
-    )
-    plan = as_begun(plan, trainer.start)
-    model = make_model(checkpoint, head, targets, trainer.seed, False, extras, store.channel_names)
+    targets = check_finetuning(checkpoint, dataset, recipe)
+    plan, trainer, windows = recipe.begun_plan, recipe.trainer, dataset.windows
+    model = make_model(checkpoint, recipe, targets, dataset.store.channel_names)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
     make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
-    for line in advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience):
+    patience = trainer.early_stopping_patience
+    for line in advice(plan, recipe.rates, trainer.epochs, patience=patience):
         say(f"advice: {line}")
-    training = windows["subject"].isin(subjects_of(splits, "train", windows)).to_numpy()
+    training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
     known = np.any([one.known for one in targets.values()], axis=0)
     n_windows = int((training & known).sum())
     batches = n_windows // min(trainer.batch_size, n_windows)
     steps = -(-batches // trainer.accumulate)  # as the loop counts them
-    return preview_rates(plan, rates, blocks, trainer.epochs, steps)
+    return preview_rates(plan, recipe.rates, blocks, trainer.epochs, steps)

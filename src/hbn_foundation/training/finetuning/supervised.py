@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.training.finetuning.extras import PLAIN, Extras
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
-from hbn_foundation.training.model_params import HeadParams
-from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
-from hbn_foundation.training.supervised import digest, train_supervised
+from hbn_foundation.training.recipes import FineTuningRecipe
+from hbn_foundation.training.supervised import digest, identify_data, train_supervised
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
 TARGET = "hbn_foundation.training.finetuning.finetuning:finetune_in"
@@ -24,72 +19,42 @@ TARGET = "hbn_foundation.training.finetuning.finetuning:finetune_in"
 
 def finetune_supervised(
     checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    label: LabelParams,
-    head: HeadParams,
-    plan: PlanParams,
-    rates: RateParams,
-    regularisation: RegularisationParams,
-    trainer: FineTuningParams,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
     device_plan: dict[str, Any],
     work_dir: Path,
     *,
-    extras: Extras = PLAIN,
-    **supervised: Any,
+    run_id: str,
 ) -> tuple[Checkpoint, pd.DataFrame, str]:
     """Fine-tune under supervision.
 
     Parameters
     ----------
-    checkpoint, store, windows, splits, participants, label, head, plan, rates, regularisation,
-    trainer, device_plan, extras
+    checkpoint, dataset, recipe, device_plan
         As for `finetuning.finetune`.
-    work_dir, supervised
-        As for `train_supervised`: `run_id`, `supervision`, `fault`.
+    work_dir, run_id
+        As for `train_supervised`.
 
     Returns
     -------
     tuple
         As of `train_supervised`.
     """
-    groups = {
-        "label": label,
-        "head": head,
-        "plan": plan,
-        "rates": rates,
-        "regularisation": regularisation,
-    }
-    kinds = {label.kind, *(one.label.kind for one in extras.more_targets.chosen.values())}
+    data = identify_data(dataset, with_participants="participant" in recipe.label_kinds)
+    if "trial" in recipe.label_kinds:
+        data["trials"] = digest(dataset.windows)
     identity = {
-        **{name: params.model_dump(mode="json") for name, params in groups.items()},
-        "trainer": trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS)),
-        **extras.dump(),
+        **recipe.identity(),
         "checkpoint": {
             "run_id": checkpoint.metadata.get("run_id"),
             "weights": checkpoint.metadata.get("weights_sha256"),
         },
-        "data": {
-            "signals": store.fingerprint,
-            "windows": digest(windows[["recording", "start"]]),
-            "splits": digest(splits[["subject", "split"]].sort_values("subject")),
-            "participants": digest(participants) if "participant" in kinds else None,
-            **({"trials": digest(windows)} if "trial" in kinds else {}),
-        },
+        "data": data,
     }
     arguments = {
         "checkpoint": checkpoint,
-        "store": store,
-        "windows": windows,
-        "splits": splits,
-        "participants": participants,
-        **groups,
-        "extras": extras,
-        "trainer": trainer,
+        "dataset": dataset,
+        "recipe": recipe,
         "device_plan": device_plan,
     }
-    return train_supervised(
-        TARGET, arguments, identity, trainer, device_plan, work_dir, **supervised
-    )
+    return train_supervised(TARGET, arguments, identity, work_dir, run_id=run_id)

@@ -1,0 +1,61 @@
+"""All parameters of a pipeline that trains and evaluates, as one nested model each."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hbn_foundation.evaluation.challenge.params import (
+    ChallengeEvaluationParams,
+    FactorEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
+from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
+from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams
+from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
+
+
+class FoundationRecipe(PretrainingRecipe):
+    """Pretraining of the encoder, and its evaluation."""
+
+    evaluation: EvaluationParams = Field(
+        EvaluationParams(), description="What the frozen encoder is asked for."
+    )
+
+
+class LabelRecipe(FineTuningRecipe):
+    """Fine-tuning for any label, and its evaluation."""
+
+    trial_windows: TrialWindowParams = Field(
+        TrialWindowParams(), description="Windows of labels of trials."
+    )
+    evaluation: FineTuningEvaluationParams = Field(
+        FineTuningEvaluationParams(), description="What stands beside the model."
+    )
+
+
+class ChallengeRecipe(FineTuningRecipe):
+    """What both challenges share."""
+
+    evaluation: ChallengeEvaluationParams = Field(
+        ChallengeEvaluationParams(), description="What stands beside the model."
+    )
+
+
+class Challenge1Recipe(ChallengeRecipe):
+    """Response time and success of trials."""
+
+    windows: TrialWindowParams = Field(TrialWindowParams(), description="A window per trial.")
+    evaluation: ResponseTimeEvaluationParams = Field(
+        ResponseTimeEvaluationParams(), description="What stands beside the model."
+    )
+
+
+class Challenge2Recipe(ChallengeRecipe):
+    """Psychopathology factors of subjects."""
+
+    windows: CropWindowParams = Field(
+        CropWindowParams(), description="Windows of which the model sees a crop."
+    )
+    evaluation: FactorEvaluationParams = Field(
+        FactorEvaluationParams(), description="What stands beside the model."
+    )

@@ -1,0 +1,110 @@
+"""All parameters of a training, as one nested model for each kind of training."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.models.config import MAIN
+from hbn_foundation.params import Params
+from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
+from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.model_params import (
+    AddedTokenParams,
+    EncoderParams,
+    HeadParams,
+    InputParams,
+)
+from hbn_foundation.training.params import (
+    NOT_IN_THE_WEIGHTS,
+    DeviceParams,
+    ObjectiveParams,
+    RunParams,
+    TrainerParams,
+)
+from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.params import SupervisionParams
+
+
+class TrainingRecipe(Params):
+    """What every training has: a trainer, and the limits of its supervision."""
+
+    #: Groups that the weights depend on, beside the trainer.
+    GROUPS: ClassVar[tuple[str, ...]] = ()
+
+    trainer: RunParams = Field(RunParams(), description="How long and how precisely to train.")
+    supervision: SupervisionParams = Field(
+        SupervisionParams(), description="How long each part of the training may be silent."
+    )
+    fault: str | None = Field(
+        None, description="A fault to order, for trials of the supervision: hang@12, crash@40*1."
+    )
+
+    @field_validator("fault")
+    @classmethod
+    def _known_fault(cls, value: str | None) -> str | None:
+        Fault.parse(value)
+        return value
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what a checkpoint's metadata say of it, as JSON values."""
+        return self.model_dump(mode="json", include={*self.GROUPS, "trainer"})
+
+    def identity(self) -> dict[str, Any]:
+        """Return all parameters that the weights depend on, as JSON values."""
+        trainer = self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS))
+        return {**self.parameters(), "trainer": trainer}
+
+
+class PretrainingRecipe(TrainingRecipe):
+    """Encoder, objective and trainer of a pretraining."""
+
+    GROUPS = ("encoder", "objective")
+
+    hardware: DeviceParams = Field(DeviceParams(), description="Which device to train on.")
+    encoder: EncoderParams = Field(EncoderParams(), description="The encoder.")
+    objective: ObjectiveParams = Field(ObjectiveParams(), description="What it is trained for.")
+    trainer: TrainerParams = Field(TrainerParams(), description="How it is trained.")
+
+
+class FineTuningRecipe(TrainingRecipe):
+    """Label, model, plan and trainer of a fine-tuning."""
+
+    GROUPS = (
+        "label", "head", "plan", "rates", "regularisation", "more_targets", "tokens", "input",
+    )  # fmt: skip
+
+    label: LabelParams = Field(LabelParams(), description="What is learned.")
+    head: HeadParams = Field(HeadParams(), description="The head that answers it.")
+    plan: PlanParams = Field(PlanParams(), description="Which blocks are trained when.")
+    rates: RateParams = Field(RateParams(), description="Learning rates and their schedule.")
+    regularisation: RegularisationParams = Field(
+        RegularisationParams(), description="What keeps it from learning the subjects by heart."
+    )
+    trainer: FineTuningParams = Field(FineTuningParams(), description="How it is trained.")
+    more_targets: MoreTargets = Field(
+        MoreTargets(), description="Further targets by name, learned beside the label."
+    )
+    tokens: AddedTokenParams = Field(
+        AddedTokenParams(), description="Families of tokens that the checkpoint may lack."
+    )
+    input: InputParams = Field(InputParams(), description="How windows reach the model.")
+
+    @property
+    def begun_plan(self) -> PlanParams:
+        """The plan that is carried out; from random weights all blocks are trained."""
+        return as_begun(self.plan, self.trainer.start)
+
+    @property
+    def heads(self) -> dict[str, HeadParams]:
+        """The head of each target by name, the main one first."""
+        more = self.more_targets.chosen.items()
+        return {MAIN: self.head} | {name: one.head for name, one in more}
+
+    @property
+    def label_kinds(self) -> set[str]:
+        """Where the labels of all targets come from: task, participant, trial."""
+        return {self.label.kind, *(one.label.kind for one in self.more_targets.chosen.values())}
