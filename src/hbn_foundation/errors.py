@@ -55,3 +55,11 @@ def as_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def one_line(error: BaseException | str, most: int = 200) -> str:
+    """Put an exception's message in one line of at most `most` characters."""
+    text = " ".join(str(error).split())[:most]
+    if text and not isinstance(error, KeyError):
+        return text
+    return f"{type(error).__name__} {text}".strip()

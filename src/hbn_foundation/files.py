@@ -13,7 +13,10 @@ from pathlib import Path, PureWindowsPath
 
 from hbn_foundation.errors import UserError
 
-OLD = ".old"  # of a directory's former content, until the new one has its name
+OLD = ".old"
+"""Ending of a directory's former content until the new one has its name."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -59,6 +62,18 @@ def full_disk_named(path: Path, bytes_needed: int | None = None) -> Iterator[Non
         ) from error
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Tell whether an error says that nothing more can be written.
+
+    NumPy's `tofile`, by which EDF files are written, counts what it could not write and gives no
+    number of an error; `shutil` puts the numbers of several into a text.
+    """
+    if error.errno is not None:
+        return error.errno in FULL_DISK
+    told = r"\d+ requested and \d+ written|\[Errno ({})\]".format("|".join(map(str, FULL_DISK)))
+    return re.search(told, str(error)) is not None
+
+
 def path_inside(folder: Path, name: str) -> Path:
     """Path of a file in a folder, by a name from elsewhere, such as a remote listing.
 
@@ -68,7 +83,7 @@ def path_inside(folder: Path, name: str) -> Path:
         The name leads out of the folder: by ``..``, as an absolute name, by a drive's letter or
         by a link that is there.
     """
-    # of Windows, too: a name with a backslash is one of a folder there
+    # on Windows a backslash separates folders, too
     parts = name.replace("\\", "/").split("/")
     plain = not {"", ".", ".."} & set(parts) and "\\" not in name and "\0" not in name
     if not plain or PureWindowsPath(name).anchor:
@@ -77,19 +92,6 @@ def path_inside(folder: Path, name: str) -> Path:
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{path}: leads out of {folder} by a link; nothing is written")
     return path
-
-
-def is_full_disk(error: OSError) -> bool:
-    """Tell whether an error says that nothing more can be written.
-
-    NumPy's `tofile`, by which EDF files are written, counts what it could not write and gives no
-    number of an error; `shutil` puts the numbers of several into a text.
-    """
-    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if error.errno is None:
-        said = r"\d+ requested and \d+ written|\[Errno ({})\]".format("|".join(map(str, numbers)))
-        return re.search(said, str(error)) is not None
-    return error.errno in numbers
 
 
 def write_directory(directory: Path, files: dict[str, bytes]) -> None:
@@ -108,7 +110,8 @@ def write_directory(directory: Path, files: dict[str, bytes]) -> None:
     temporary.mkdir()
     try:
         for name, content in files.items():
-            _write(temporary / name, content)
+            (temporary / name).write_bytes(content)
+            _sync(temporary / name)
         _sync(temporary)
         if directory.exists():
             directory.rename(old)
@@ -123,22 +126,11 @@ def write_directory(directory: Path, files: dict[str, bytes]) -> None:
         raise
 
 
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Make names in a directory durable, where the system can."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a directory, durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -77,8 +77,8 @@ def read_text(path: Path) -> tuple[str, list[str]]:
         raise UnreadableSidecar(f"{path.name}: no text ({error.reason})") from error
     if "\0" in text:
         raise UnreadableSidecar(f"{path.name}: no text (it holds zero bytes)")
-    plain = encoding.startswith("utf-8")
-    return text, [] if plain else [f"{path.name} is not in UTF-8: read as {encoding}"]
+    is_utf_8 = encoding.startswith("utf-8")
+    return text, [] if is_utf_8 else [f"{path.name} is not in UTF-8: read as {encoding}"]
 
 
 def _encoding(content: bytes) -> str:
@@ -111,16 +111,14 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
 
     Raises
     ------
-    UnreadableSidecar
-        As `read_text`, or a cell is longer than any text.
-    OSError
-        As `read_text`.
+    UnreadableSidecar, OSError
+        As `read_text`; also, a cell is longer than any text.
     """
     text, notes = read_text(path)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     header = text.lstrip("\n").partition("\n")[0]
     delimiter = next((d for d in DELIMITERS if d in header), "\t")
-    if delimiter == "\t" and "\t" not in header and _of_words(text):
+    if delimiter not in header and _is_of_words(text):
         text, delimiter = re.sub(r"[^\S\n]+", " ", text), " "
     if delimiter != "\t":
         notes.append(f"{path.name} is separated by {delimiter!r} instead of tabs")
@@ -134,37 +132,23 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
             raise UnreadableSidecar(f"{path.name}: not a tab-separated table ({error})") from error
     if not cells:
         return Table([], [], [*notes, f"{path.name} is empty"])
-    header_cells, *body = cells
-    columns = _in_case(header_cells, columns)
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    wanted = {name.lower(): name for name in columns if name not in cells[0]}
+    names, body = [wanted.get(name.lower(), name) for name in cells[0]], cells[1:]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         notes.append(f"{path.name} names {', '.join(twice)} twice: the first column counts")
-    long = sum(any(row[len(columns) :]) for row in body)
-    if long:
-        notes.append(f"{path.name}: {long} rows have more cells than the header")
-    places = {name: columns.index(name) for name in columns if name}
+    n_long = sum(any(row[len(names) :]) for row in body)
+    if n_long:
+        notes.append(f"{path.name}: {n_long} rows have more cells than the header")
+    places = {name: names.index(name) for name in names if name}
     rows = [{n: row[i] if i < len(row) else "" for n, i in places.items()} for row in body]
     return Table(list(places), rows, notes)
 
 
-def _of_words(text: str) -> bool:
+def _is_of_words(text: str) -> bool:
     """Tell whether all lines have the same number of words, of two or more."""
     counts = {len(words) for line in text.splitlines() if (words := line.split())}
     return len(counts) == 1 and counts.pop() > 1
-
-
-def _in_case(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Write names as they are wanted, unless a column has that very name."""
-    meant = {name.lower(): name for name in wanted if name not in names}
-    return [meant.get(name.lower(), name) for name in names]
-
-
-def number(text: object) -> float:
-    """Read a number with a decimal point or comma; NaN where the text is none."""
-    try:
-        return float(str(text).replace(",", "."))
-    except ValueError:
-        return math.nan
 
 
 def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
@@ -175,15 +159,21 @@ def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]
     return [row for row in rows if any(row)]
 
 
+def number(text: object) -> float:
+    """Read a number with a decimal point or comma; NaN where the text is none."""
+    try:
+        return float(str(text).replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, in any encoding of `read_text`.
 
     Raises
     ------
-    UnreadableSidecar
-        As `read_text`, or the text is no JSON object.
-    OSError
-        As `read_text`.
+    UnreadableSidecar, OSError
+        As `read_text`; also, the text is no JSON object.
     """
     try:
         content = json.loads(read_text(path)[0])

@@ -6,7 +6,7 @@ import pytest
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.params import SourceParams
-from hbn_foundation.recordings.source import prepare
+from hbn_foundation.recordings.find import prepare
 
 
 def test_a_root_that_is_there(tmp_path):

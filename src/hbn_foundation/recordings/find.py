@@ -13,10 +13,45 @@ from hbn_foundation.bids import FORMATS, recordings_in
 from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.mirror import mirror
-from hbn_foundation.recordings.params import SelectionParams
+from hbn_foundation.recordings.params import SelectionParams, SourceParams
 from hbn_foundation.recordings.select import check_root, select_recordings, select_subjects
 
-COLUMNS = ("recording", "subject", "session", "task", "run", "path", "bids_root", "format")
+COLUMNS = ["recording", "subject", "session", "task", "run", "path", "bids_root", "format"]
+
+
+def prepare(source: SourceParams) -> dict[str, Any]:
+    """Name the BIDS root; simulate the mini release first where no root is given.
+
+    Parameters
+    ----------
+    source
+        `root` is a folder or an fsspec URL; without one, a release is simulated into
+        `simulated_root`, unless the same one is there already.
+
+    Returns
+    -------
+    dict
+        `root` (str) and `simulated` (bool); `cache` and `storage_options` for a URL.
+
+    Raises
+    ------
+    UserError
+        The folder is not the root of a BIDS data set, or the release cannot be written. A URL is
+        looked at when its files are listed.
+    """
+    root = source.root
+    if root is None:
+        from hbn_foundation.recordings.simulation.release import simulate_release
+
+        root = str(simulate_release(Path(source.simulated_root), source.simulation))
+    elif "://" not in root:
+        try:
+            _subjects_in(Path(root))
+        except UserError as error:
+            how = f"; {source.how_to_get}" if source.how_to_get else ""
+            raise UserError(f"{error}{how}") from None
+    remote = {"cache": source.cache, "storage_options": source.storage_options}
+    return {"root": root, "simulated": source.root is None, **remote}
 
 
 def find_recordings(
@@ -55,43 +90,41 @@ def find_recordings(
     if "://" in str(root):
         root = mirror(str(root), selection, cache, storage_options)
     folder = Path(root)
-    subjects = list_subjects(folder)
-    kept = select_subjects(str(root), subjects, selection, folder / "participants.tsv")
+    kept = select_subjects(str(root), _subjects_in(folder), selection, folder / "participants.tsv")
     listed = ((subject, _recordings_of(folder, subject)) for subject in kept)
     rows = select_recordings(str(root), listed, selection)
-    table = pd.DataFrame(rows).assign(bids_root=str(root))
-    table = _in_one_format(table, str(root)).reset_index(drop=True)
-    return table[list(COLUMNS)].astype(object).where(table[list(COLUMNS)].notna(), None)
+    table = _in_one_format(pd.DataFrame(rows).assign(bids_root=str(root)))
+    return table[COLUMNS].astype(object).where(table[COLUMNS].notna(), None)
 
 
-def _in_one_format(table: pd.DataFrame, root: str) -> pd.DataFrame:
+def _in_one_format(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the first of `FORMATS` of a recording that is there in several."""
     order = [*FORMATS]
     rank = [order.index(os.path.splitext(path)[1].lower()) for path in table["path"]]
     table = table.assign(rank=rank).sort_values(["subject", "recording", "rank"])
     again = table["recording"].duplicated()
     if again.any():
-        spare = table["path"][again]
-        say(f"{root}: {len(spare)} recordings are there in another format, too: not read are "
-            f"{first_few(spare, 3)}")  # fmt: skip
-    return table[~again]
+        say(
+            f"{table['bids_root'].iat[0]}: {again.sum()} recordings are there in another format, "
+            f"too: not read are {first_few(table['path'][again], 3)}"
+        )
+    return table[~again].reset_index(drop=True)
 
 
-def list_subjects(root: Path) -> list[str]:
+def _subjects_in(root: Path) -> list[str]:
     """Subjects with a ``sub-*`` folder; UserError when `root` is not a BIDS root."""
     if not root.exists():
         raise UserError(f"{root}: no such folder, expected the root of a BIDS data set")
     if not root.is_dir():
         raise UserError(f"{root}: a file, expected the folder of a BIDS data set")
-    with os.scandir(root) as entries:
-        names = {entry.name: entry.is_dir() for entry in entries}
-    return check_root(str(root), names)
+    return check_root(str(root), {path.name: path.is_dir() for path in root.iterdir()})
 
 
 def _recordings_of(root: Path, subject: str) -> list[dict[str, str | None]]:
     top = f"sub-{subject}"
-    places = [top, *(f"{top}/{n}" for n in _names(root / top) if n.startswith("ses-"))]
-    return recordings_in([f"{p}/eeg/{name}" for p in places for name in _names(root / p / "eeg")])
+    sessions = [f"{top}/{name}" for name in _names(root / top) if name.startswith("ses-")]
+    folders = [f"{folder}/eeg" for folder in (top, *sessions)]
+    return recordings_in([f"{f}/{name}" for f in folders for name in _names(root / f)])
 
 
 def _names(folder: Path) -> list[str]:

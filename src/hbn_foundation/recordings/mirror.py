@@ -2,27 +2,31 @@
 
 The mirror is a BIDS root itself. A file that is there with the remote size is not fetched
 again; each is written to a temporary name first, so an interrupted transfer leaves no half file.
+The names and sizes at the URL are kept beside it (``<folder>.listing.json``): without the network,
+they tell whether all that is selected was fetched.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hbn_foundation.bids import recordings_in
-from hbn_foundation.errors import UserError
-from hbn_foundation.files import is_full_disk, path_inside
+from hbn_foundation.errors import UserError, one_line
+from hbn_foundation.files import is_full_disk, path_inside, renamed_when_done
 from hbn_foundation.progress import say, track
-from hbn_foundation.recordings.manifest import Manifest
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.recordings.select import Row, check_root, select_recordings, select_subjects
 
 COMMON_SIDECARS = ("electrodes.tsv", "coordsystem.json", "scans.tsv")
 """Sidecars that belong to all recordings of a subject or session."""
+
+Listing = dict[str, dict[str, int | None]]
+"""Sizes of files by folder ("" or ``sub-<label>``) and name below the root; None for folders."""
 
 
 def mirror(
@@ -56,25 +60,23 @@ def mirror(
     if storage_options is None:
         storage_options = {"anon": True} if protocol in ("s3", "s3a") else {}
     local = Path(cache) / protocol / "/".join(p for p in rest.split("/") if p not in ("", ".."))
-    manifest = Manifest(local)
+    kept = local.with_name(f"{local.name}.listing.json")
+    known = _kept_listing(kept)
     try:
         with _errors_named(url, local):
             import fsspec
 
             files, top = fsspec.core.url_to_fs(url, **storage_options)
-            fetched = _mirror(_Remote(files, str(top).rstrip("/")), url, selection, local)
+            remote = _Remote(files, top, local)
+            wanted = _wanted_files(remote.listed, url, selection, local, remote.fetch)
+            for name, size in track(wanted.items(), f"fetching {url}", total=len(wanted)):
+                remote.fetch(name, size)
     except _UnreachableError as error:
-        if not manifest.covers(selection):
-            raise
-        missing = manifest.missing()
-        if missing:
-            raise UserError(
-                f"{error}; {len(missing)} files of its mirror {local} are missing or have another "
-                f"size ({missing[0]}, …)"
-            ) from error
+        _check_complete(known, url, selection, local, error)
         say(f"{error}; its mirror {local}, which holds all that is selected, is used instead")
         return local
-    manifest.add(selection, fetched)
+    with renamed_when_done(kept) as temporary:
+        temporary.write_text(json.dumps(known | remote.listing))
     return local
 
 
@@ -84,7 +86,7 @@ class _UnreachableError(UserError):
 
 @contextlib.contextmanager
 def _errors_named(url: str, local: Path) -> Iterator[None]:
-    """Turn what the clients of the stores raise into one line."""
+    """Turn what the clients of the stores raise, each exceptions of its own, into one line."""
     try:
         yield
     except UserError:
@@ -93,98 +95,121 @@ def _errors_named(url: str, local: Path) -> Iterator[None]:
         raise _UnreachableError(
             f"{url}: no such folder, expected the root of a BIDS data set"
         ) from error
-    except OSError as error:
-        if is_full_disk(error):
+    except Exception as error:
+        if isinstance(error, OSError) and is_full_disk(error):
             raise UserError(f"{local}: disk full while fetching {url}") from error
-        raise _UnreachableError(f"{url}: cannot be read ({_line(error)})") from error
-    except (ImportError, ValueError) as error:
-        raise _UnreachableError(f"{url}: cannot be read ({_line(error)})") from error
-    except Exception as error:  # the clients of the stores raise exceptions of their own
-        raise _UnreachableError(
-            f"{url}: cannot be read ({type(error).__name__}: {_line(error)})"
-        ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise _UnreachableError(f"{url}: cannot be read ({one_line(error)})") from error
 
 
 class _Remote:
-    """A folder of an fsspec file system, with names relative to it."""
+    """A folder of an fsspec file system; what was listed of it stays in `listing`."""
 
-    def __init__(self, files: Any, top: str) -> None:
-        self.files, self.top = files, top
+    def __init__(self, files: Any, top: str, local: Path) -> None:
+        self.files, self.top, self.local = files, str(top).rstrip("/"), local
+        self.listing: Listing = {}
 
-    def names(self, folder: str = "") -> dict[str, bool]:
-        """Names in a folder, and whether each is a folder."""
-        path = f"{self.top}/{folder}".rstrip("/")
-        listed = self.files.ls(path, detail=True)
-        names = {PurePosixPath(e["name"]).name: e["type"] == "directory" for e in listed}
-        names.pop("", None)
-        return names
+    def listed(self, folder: str) -> dict[str, int | None]:
+        """List the top folder, or all files below one of its folders."""
+        if folder:
+            found = self.files.find(f"{self.top}/{folder}", detail=True)
+            top = self.top.lstrip("/") + "/"
+            # a name that does not begin so is refused as one that leads out
+            names = {name.lstrip("/").removeprefix(top): entry for name, entry in found.items()}
+        else:
+            entries = self.files.ls(self.top, detail=True)
+            names = {PurePosixPath(entry["name"]).name: entry for entry in entries}
+            names.pop("", None)
+        sizes = {name: self._size(entry) for name, entry in names.items()}
+        return self.listing.setdefault(folder, sizes)
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Every file below a folder, by its relative name, with its size."""
-        found = self.files.find(f"{self.top}/{folder}", detail=True)
-        top = self.top.lstrip("/") + "/"
-        # a name that does not begin so is refused as one that leads out
-        return {n.lstrip("/").removeprefix(top): int(e.get("size") or 0) for n, e in found.items()}
+    def _size(self, entry: Mapping[str, Any]) -> int | None:
+        if entry["type"] == "directory":
+            return None
+        return int(entry.get("size") or self.files.size(entry["name"]) or 0)
 
-    def fetch(self, name: str, target: Path, size: int) -> None:
+    def fetch(self, name: str, size: int) -> None:
         """Copy one file unless it is there already with that size."""
-        if target.is_file() and target.stat().st_size == size:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            self.files.get_file(f"{self.top}/{name}", str(temporary))
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        target = self.local / name
+        if _size_of(target) != size:
+            with renamed_when_done(target) as temporary:
+                self.files.get_file(f"{self.top}/{name}", str(temporary))
 
 
-def _mirror(remote: _Remote, url: str, selection: SelectionParams, local: Path) -> dict[str, int]:
-    """Fetch what is selected; return the files and sizes. All names are checked before."""
-    names = remote.names()
-    subjects = check_root(url, names)
-    tables = [n for n, folder in names.items() if not folder and n.endswith((".json", ".tsv"))]
-    sizes = {name: int(remote.files.size(f"{remote.top}/{name}") or 0) for name in tables}
-    paths = {name: path_inside(local, name) for name in (*tables, *(f"sub-{s}" for s in subjects))}
-    participants = local / "participants.tsv"
-    if selection.participants and participants.name in sizes:
-        remote.fetch(participants.name, participants, sizes[participants.name])
-    kept = select_subjects(url, subjects, selection, participants)
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
-    def listed(subject: str) -> list[Row]:
-        found = remote.sizes(f"sub-{subject}")
-        paths.update({name: path_inside(local, name) for name in found})
+
+def _wanted_files(
+    listed: Callable[[str], Mapping[str, int | None]],
+    url: str,
+    selection: SelectionParams,
+    local: Path,
+    fetch: Callable[[str, int], None],
+) -> dict[str, int]:
+    """Names and sizes of the files that a selection needs, all of them checked to lie inside."""
+    top = listed("")
+    subjects = check_root(url, {name: size is None for name, size in top.items()})
+    sizes = {n: s for n, s in top.items() if s is not None and n.endswith((".json", ".tsv"))}
+    tables = [*sizes]
+    for name in (*tables, *(f"sub-{subject}" for subject in subjects)):
+        path_inside(local, name)
+    participants = "participants.tsv"
+    if selection.participants and participants in sizes:
+        fetch(participants, sizes[participants])
+    kept = select_subjects(url, subjects, selection, local / participants)
+
+    def recordings_of(subject: str) -> list[Row]:
+        found = {name: size or 0 for name, size in listed(f"sub-{subject}").items()}
+        for name in found:
+            path_inside(local, name)
         sizes.update(found)
-        heads = (_head(name) for name in found)
-        return recordings_in(sorted(dict.fromkeys(heads)))
+        return recordings_in(sorted({_recording_file(name) for name in found}))
 
-    listing = track(kept, f"listing {url}")
-    rows = select_recordings(url, ((subject, listed(subject)) for subject in listing), selection)
-    wanted = [*tables, *_wanted(sizes, rows)]
-    for name in track(wanted, f"fetching {url}"):
-        remote.fetch(name, paths[name], sizes[name])
-    return {name: paths[name].stat().st_size for name in wanted}
+    pairs = ((subject, recordings_of(subject)) for subject in track(kept, f"listing {url}"))
+    rows = select_recordings(url, pairs, selection)
+    return {name: sizes[name] for name in (*tables, *_files_of(rows, sizes))}
 
 
-def _head(name: str) -> str:
-    """File or, for a recording that is a folder (.mff), the folder's name."""
+def _recording_file(name: str) -> str:
+    """Name of the file or, for one inside a recording that is a folder (.mff), of the folder."""
     head, found, _ = name.partition(".mff/")
     return f"{head}.mff" if found else name
 
 
-def _wanted(names: Iterable[str], rows: list[Row]) -> list[str]:
+def _files_of(rows: list[Row], names: Iterable[str]) -> list[str]:
     """Files of the recordings: their own, and the sidecars of their folders and subjects."""
     own = {str(row["path"]).rpartition("/")[0] + f"/{row['recording']}" for row in rows}
     folders = {str(f) for row in rows for f in PurePosixPath(str(row["path"])).parents}
-    wanted = []
+    files = []
     for name in names:
-        folder, _, file = _head(name).rpartition("/")
+        folder, _, file = _recording_file(name).rpartition("/")
         stem = re.sub(r"_split-\d+$", "", file.rpartition("_")[0])
         common = file.endswith(COMMON_SIDECARS) and folder in folders
         if common or f"{folder}/{stem}" in own:
-            wanted.append(name)
-    return wanted
+            files.append(name)
+    return files
+
+
+def _kept_listing(path: Path) -> Listing:
+    """Read what was at the URL when files were fetched before; empty where that is not known."""
+    try:
+        listing = json.loads(path.read_bytes())
+        return {folder: dict(sizes) for folder, sizes in listing.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _check_complete(
+    known: Listing, url: str, selection: SelectionParams, local: Path, error: UserError
+) -> None:
+    """Raise the error of a URL that cannot be read unless all of the selection was fetched."""
+    try:
+        wanted = _wanted_files(known.__getitem__, url, selection, local, lambda name, size: None)
+    except KeyError:  # a folder that was never listed
+        raise error from None
+    missing = [name for name, size in wanted.items() if _size_of(local / name) != size]
+    if missing:
+        raise UserError(
+            f"{error}; {len(missing)} files of its mirror {local} are missing or have another "
+            f"size ({missing[0]}, …)"
+        ) from error

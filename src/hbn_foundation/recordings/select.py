@@ -14,25 +14,25 @@ from hbn_foundation.recordings.params import SelectionParams
 
 Row = dict[str, str | None]
 
-
 EXPECTED = "expected sub-*/[ses-*/]eeg/*_eeg with .edf, .bdf, .set, .vhdr, .fif, .mff or .raw"
+PREFIX = re.compile(r"^(sub|ses|task|run)-")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def comparable(label: object) -> str | Decimal:
-    """Give what a label is compared by.
+    """Return what a label, with or without BIDS's prefix, is compared by.
 
-    ``2`` and ``"02"`` are the same, and so are ``1`` and ``"1.0"``; ``1e3`` is a name.
+    ``2`` and ``"sub-02"`` are the same, and so are ``1`` and ``"1.0"``; ``1e3`` is a name.
     """
-    text = str(label)
+    text = PREFIX.sub("", str(label))
     return Decimal(text) if NUMBER.fullmatch(text) else text
 
 
-def asked_for(wanted: Iterable[object] | None, prefix: str = "") -> Callable[[object], bool]:
+def asked_for(wanted: Iterable[object] | None) -> Callable[[object], bool]:
     """Make a function that tells whether a label is among those wanted; None wants all."""
     if wanted is None:
         return lambda label: True
-    labels = {comparable(str(w).removeprefix(prefix)) for w in wanted}
+    labels = {comparable(w) for w in wanted}
     return lambda label: comparable(label) in labels
 
 
@@ -51,7 +51,7 @@ def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
 
 
 def select_subjects(
-    root: str, subjects: Sequence[str], selection: SelectionParams, participants: Path | None
+    root: str, subjects: Sequence[str], selection: SelectionParams, participants: Path
 ) -> list[str]:
     """Keep the subjects that meet all that is asked of subjects, in alphabetical order.
 
@@ -62,14 +62,14 @@ def select_subjects(
     """
     kept = sorted(subjects)
     if selection.subjects is not None:
-        there = asked_for(subjects)
-        missing = [w for w in selection.subjects if not there(str(w).removeprefix("sub-"))]
-        kept = list(filter(asked_for(selection.subjects, "sub-"), kept))
+        kept = list(filter(asked_for(selection.subjects), kept))
         _check(kept, root, "subjects", selection.subjects, subjects)
+        there = asked_for(subjects)
+        missing = [str(wanted) for wanted in selection.subjects if not there(wanted)]
         if missing:
-            say(f"{root}: no such subjects, left out: {', '.join(map(str, missing))}")
+            say(f"{root}: no such subjects, left out: {', '.join(missing)}")
     if selection.exclude_subjects:
-        excluded = asked_for(selection.exclude_subjects, "sub-")
+        excluded = asked_for(selection.exclude_subjects)
         kept = [s for s in kept if not excluded(s)]
         _check(kept, root, "exclude_subjects", selection.exclude_subjects, subjects)
     if selection.participants:
@@ -77,10 +77,8 @@ def select_subjects(
     return kept
 
 
-def _by_participants(
-    root: str, subjects: list[str], wanted: dict, participants: Path | None
-) -> list[str]:
-    if participants is None or not os.path.lexists(participants):
+def _by_participants(root: str, subjects: list[str], wanted: dict, participants: Path) -> list[str]:
+    if not os.path.lexists(participants):
         raise UserError(
             f"{root}: participants.tsv is missing, but selection.participants asks for "
             f"{', '.join(wanted)}"
@@ -88,19 +86,17 @@ def _by_participants(
     from hbn_foundation.labels.participants import read_participants
 
     table = read_participants(participants.parent, subjects).set_index("subject")
-    columns = list(map(str, table.columns))
     for column, values in wanted.items():
-        if column not in columns:
+        if column not in table:
             raise UserError(
                 f"{participants}: no column {column!r} as selection.participants asks; "
-                f"there are {', '.join(columns) or 'none'}"
+                f"there are {', '.join(map(str, table.columns)) or 'none'}"
             )
         texts = table[column].map(as_text, na_action="ignore").astype(object).fillna("n/a")
-        has = texts.to_dict()
-        present = sorted({has[s] for s in subjects if s in has})
+        of = {subject: texts[subject] for subject in subjects if subject in texts.index}
         meets = asked_for(values)
-        subjects = [s for s in subjects if s in has and meets(has[s])]
-        _check(subjects, root, f"participants.{column}", values, present)
+        subjects = [subject for subject, value in of.items() if meets(value)]
+        _check(subjects, root, f"participants.{column}", values, sorted(set(of.values())))
     return subjects
 
 
@@ -123,44 +119,41 @@ def select_recordings(
     UserError
         No recording is left; the message names the filter and the values there are.
     """
-    filters: list[tuple[str, str, list | None, Callable[[object], bool]]] = [
-        ("tasks", "task", selection.tasks, asked_for(selection.tasks, "task-")),
-        ("sessions", "session", selection.sessions, asked_for(selection.sessions, "ses-")),
-        ("runs", "run", selection.runs, asked_for(selection.runs, "run-")),
-    ]
-    seen: list[set[str]] = [set() for _ in filters]
-    left = [0 for _ in filters]
+    wanted = {"task": selection.tasks, "session": selection.sessions, "run": selection.runs}
+    meets = {entity: asked_for(labels) for entity, labels in wanted.items()}
+    # of what passes the filters before it: the labels there are, and how many pass this one
+    seen: dict[str, set[str]] = {entity: set() for entity in wanted}
+    left = dict.fromkeys(wanted, 0)
     found: list[Row] = []
     n_files = n_subjects = 0
     without: list[str] = []
     for subject, rows in subjects:
         n_files += len(rows)
         without += [] if rows else [subject]
-        kept = list(rows)
-        for place, (_, entity, _, meets) in enumerate(filters):
-            seen[place].update(str(row[entity]) for row in kept if row[entity] is not None)
-            kept = [row for row in kept if meets(row[entity])]
-            left[place] += len(kept)
+        kept = rows
+        for entity in wanted:
+            seen[entity].update(str(row[entity]) for row in kept if row[entity] is not None)
+            kept = [row for row in kept if meets[entity](row[entity])]
+            left[entity] += len(kept)
         found += kept
         n_subjects += bool(kept)
-        if selection.max_subjects is not None and n_subjects >= selection.max_subjects:
+        if n_subjects == selection.max_subjects:
             break
     if not n_files:
         raise UserError(f"{root}: no EEG recording under the sub-* folders, {EXPECTED}")
     if without:
         say(f"{root}: no recording of {first_few(without)} ({EXPECTED})")
-    for (name, _, wanted, _), values, n_left in zip(filters, seen, left, strict=True):
-        if wanted is not None and not n_left:
-            _check([], root, name, wanted, sorted(values))
+    for entity, labels in wanted.items():
+        if labels is not None:
+            _check(range(left[entity]), root, f"{entity}s", labels, sorted(seen[entity]))
     return found
 
 
 def _check(
     kept: Sequence, root: str, name: str, wanted: Iterable[object], present: Sequence[str]
 ) -> None:
-    if kept:
-        return
-    raise UserError(
-        f"{root}: no recording is left after selection.{name} = "
-        f"[{', '.join(map(str, wanted))}]; there are: {first_few(present, 12) or 'none'}"
-    )
+    if not kept:
+        raise UserError(
+            f"{root}: no recording is left after selection.{name} = "
+            f"[{', '.join(map(str, wanted))}]; there are: {first_few(present, 12) or 'none'}"
+        )

@@ -24,7 +24,7 @@ def prepare_source(source: SourceParams) -> dict[str, Any]:
     dict
         `root` (folder or URL), `simulated` (bool).
     """
-    from hbn_foundation.recordings.source import prepare
+    from hbn_foundation.recordings.find import prepare
 
     return prepare(source)
 
