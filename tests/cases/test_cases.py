@@ -13,7 +13,7 @@ import pytest
 from case_runs import CASES, SUBJECTS, Ingested, write_case
 
 from hbn_foundation.recordings.find import find_recordings
-from hbn_foundation.recordings.montage import to_unit_sphere
+from hbn_foundation.recordings.sphere import to_unit_sphere
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.windows import cut_trial_windows
 from kedro_project import KedroProject

@@ -7,8 +7,8 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.recordings import clean
 from hbn_foundation.recordings.clean import clean_recording
 from hbn_foundation.recordings.find import find_recordings
-from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.recordings.read import UnreadableRecording
 from recordings.eeg_files import NAMES, bids_file, noise, raw_array, row, write, write_sidecar
 
 SFREQ = 250.0

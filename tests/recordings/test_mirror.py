@@ -6,9 +6,8 @@ import fsspec
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.find import find_recordings, prepare
 from hbn_foundation.recordings.params import SelectionParams, SourceParams
-from hbn_foundation.recordings.find import prepare
 
 
 @pytest.fixture

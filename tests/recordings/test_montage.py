@@ -10,9 +10,8 @@ from hbn_foundation.recordings.montage import (
     canonical_names,
     match_names,
     template_positions,
-    to_unit_sphere,
 )
-from hbn_foundation.recordings.positions import angles
+from hbn_foundation.recordings.sphere import angles, to_unit_sphere
 
 TEN_TWENTY = ["Fp1", "F4", "F7", "T8", "C3", "P7", "P4", "O1", "O2", "Fz", "Cz", "Pz"]
 

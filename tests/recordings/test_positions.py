@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.recordings.electrodes import FRONT_LEFT_UP
-from hbn_foundation.recordings.montage import canonical_names, template_positions, to_unit_sphere
-from hbn_foundation.recordings.positions import angles, place_electrodes
+from hbn_foundation.recordings.montage import canonical_names, template_positions
+from hbn_foundation.recordings.positions import place_electrodes
+from hbn_foundation.recordings.sphere import angles, to_unit_sphere
 
 CAP = "biosemi16"
 NOWHERE = np.full((16, 3), np.nan)

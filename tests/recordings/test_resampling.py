@@ -15,10 +15,9 @@ from recordings.eeg_files import noise
 def resample(signal, sfreq, chunk_seconds=1e9, sfreq_out=100.0, band=(0.5, 50.0)):
     resampler = Resampler(sfreq, sfreq_out, *band, signal.shape[1], chunk_seconds)
     parts = []
-    for piece in resampler.pieces():
-        start, stop = max(piece.start, 0), min(piece.stop, signal.shape[1])
-        block = extend(signal[:, start:stop], start - piece.start, piece.stop - stop)
-        parts.append(resampler.apply(piece, block.astype(np.float32)))
+    for chunk in resampler.chunks():
+        block = signal[:, max(chunk.start, 0) : chunk.stop].astype(np.float32)
+        parts.append(resampler.apply(chunk, block))
     return np.concatenate(parts, axis=1), resampler
 
 
@@ -33,11 +32,11 @@ def test_sines_come_out_on_the_new_grid_whatever_the_rate(sfreq):
 
 
 @pytest.mark.parametrize("sfreq", [100.0, 250.0, 499.7])
-def test_pieces_join_as_if_done_at_once(sfreq):
+def test_chunks_join_as_if_done_at_once(sfreq):
     signal = noise(3, int(100 * sfreq), sfreq) * 1e5 + 40.0
     once, _ = resample(signal - 40, sfreq)
-    pieces, _ = resample(signal - 40, sfreq, chunk_seconds=10)
-    assert np.abs(once - pieces).max() < 0.01 * once.std()
+    chunks, _ = resample(signal - 40, sfreq, chunk_seconds=10)
+    assert np.abs(once - chunks).max() < 0.01 * once.std()
 
 
 def test_agrees_with_mne_filtering_then_resampling():
@@ -75,14 +74,14 @@ def test_the_upper_edge_is_drawn_in_to_what_there_is():
     chunk=st.sampled_from([10.0, 33.3, 60.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_pieces_cover_the_output_exactly(sfreq, seconds, chunk):
+def test_chunks_cover_the_output_exactly(sfreq, seconds, chunk):
     n = max(int(sfreq * seconds), 2)
     resampler = Resampler(sfreq, 100.0, 0.5, 50.0, n, chunk)
-    pieces = list(resampler.pieces())
-    assert pieces[0].first == 0
-    assert pieces[-1].last == resampler.n_out
-    assert all(a.last == b.first for a, b in pairwise(pieces))
-    assert all(p.start < p.first * sfreq / 100 for p in pieces)
+    chunks = list(resampler.chunks())
+    assert chunks[0].first == 0
+    assert chunks[-1].last == resampler.n_out
+    assert all(a.last == b.first for a, b in pairwise(chunks))
+    assert all(p.start < p.first * sfreq / 100 for p in chunks)
     assert abs(resampler.n_out / 100 - n / sfreq) <= 1 / 100 + 1 / sfreq
 
 

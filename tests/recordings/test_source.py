@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.params import SourceParams
 from hbn_foundation.recordings.find import prepare
+from hbn_foundation.recordings.params import SourceParams
 
 
 def test_a_root_that_is_there(tmp_path):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from hbn_foundation.bids import sidecar
 from hbn_foundation.errors import first_few
-from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.montage import (
     PREFIX,
     bipolar_pairs,
@@ -21,8 +19,9 @@ from hbn_foundation.recordings.montage import (
     match_names,
 )
 from hbn_foundation.recordings.positions import Places, place_electrodes
+from hbn_foundation.recordings.read import EegFile, UnreadableRecording
 from hbn_foundation.recordings.units import header_units, volt_factors
-from hbn_foundation.sidecars import UnreadableSidecar, inherited_json, read_table
+from hbn_foundation.sidecars import UnreadableSidecar, read_table
 
 NOT_EEG = re.compile(
     r"([HV]?E[OM]G|E[CK]G|CHIN|RESP|FLOW|NASAL|SNORE|THOR|ABD|CHEST|SPO2|SAO2|PULSE|PLETH|TEMP|"
@@ -51,115 +50,36 @@ class Channels:
         Canonical names.
     positions
         (C, 3) unit vectors in head coordinates.
+    factors
+        (C,) what the reader's numbers are multiplied by to be volts.
+    positions_from
+        What the positions come from: ``electrodes.tsv``, ``file``, ``template 10-05``.
     unknown
         EEG channels left out, as the file names them: without a known position, or with the name
         of another signal.
     bad
         Channels that the data set itself marks as bad, with the reason.
-    notes
-        What was guessed, left out or not read, a sentence each, for the quality table.
-    positions_from
-        What the positions come from: ``electrodes.tsv``, ``file``, ``template 10-05``.
-    factors
-        (C,) what the reader's numbers are multiplied by to be volts.
     """
 
     picks: list[int]
     names: list[str]
     positions: np.ndarray
+    factors: np.ndarray
+    positions_from: str
     unknown: list[str]
-    bad: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    positions_from: str = ""
-    factors: np.ndarray = field(default_factory=lambda: np.ones(0))
+    bad: dict[str, str]
 
-
-def eeg_channels(
-    raw: Any,
-    root: str | Path,
-    path: str,
-    bipolar: Literal["refuse", "midpoint"] = "refuse",
-) -> Channels:
-    """Pick the EEG channels of a recording and place them on the head.
-
-    The type of a channel is that of channels.tsv where it names the channel, else that of the
-    file, but for names of other signals. Where a channel is, `place_electrodes` tells; an EEG
-    channel without a position is left out.
-
-    Parameters
-    ----------
-    raw
-        The recording.
-    root, path
-        The BIDS root, and the recording relative to it.
-    bipolar
-        What becomes of a recording of bipolar derivations: it is refused, or each derivation is
-        taken for an electrode at the midpoint of its ends.
-
-    Raises
-    ------
-    UnreadableRecording
-        No EEG channel, bipolar derivations, most EEG channels without a position, or two channels
-        of one name.
-    """
-    info, notes = inherited_json(root, path, "eeg.json")
-    maker = _maker(info, path)
-    names = [name.strip() for name in raw.ch_names]
-    rows = _channel_table(root, path, names, maker, notes)
-    units = header_units(raw, root, path)
-    all_eeg = _electrodes(raw, names, rows, maker, units)
-    eeg, places = _placed(raw, [e for e in all_eeg if not e.other], root, path, bipolar, notes)
-    notes += places.notes
-    _check_most_placed(eeg, places, notes)
-    kept = [(e, i) for i, e in enumerate(eeg) if places.sources[i]]
-    channel_names = [e.name or e.given for e, _ in kept]
-    _check_names(channel_names, [e.given for e, _ in kept])
-    unplaced = [e.pick for i, e in enumerate(eeg) if not places.sources[i]]
-    return Channels(
-        picks=[e.pick for e, _ in kept],
-        names=channel_names,
-        positions=places.positions[[i for _, i in kept]],
-        unknown=[e.given for e in all_eeg if e.other or e.pick in unplaced],
-        bad={name: e.bad for name, (e, _) in zip(channel_names, kept, strict=True) if e.bad},
-        notes=notes,
-        positions_from=_sources([places.sources[i] for _, i in kept]),
-        factors=volt_factors(
-            *(raw, path, units, [e.pick for e, _ in kept], [e.given for e, _ in kept]),
-            *([e.row.get("units", "") for e, _ in kept], notes),
-        ),
-    )
-
-
-def _placed(
-    raw: Any,
-    eeg: Sequence[_Electrode],
-    root: str | Path,
-    path: str,
-    bipolar: str,
-    notes: list[str],
-) -> tuple[list[_Electrode], Places]:
-    """Place the electrodes, or the derivations where these prevail; the fewer are left out."""
-    pairs = bipolar_pairs([e.given for e in eeg])
-    derived = [eeg[i] for i in pairs]
-    # of electrodes without known names, which are only placed by measurement, all count
-    single = sum(e.name is not None for e in eeg) or len(eeg) - len(pairs)
-    if len(pairs) <= single:
-        if pairs:
-            notes.append(f"bipolar derivations left out: {', '.join(e.given for e in derived)}")
-        rest = [e for i, e in enumerate(eeg) if i not in pairs]
-        given, names = [e.given for e in rest], [e.name for e in rest]
-        return rest, place_electrodes(given, names, _in_file(raw, rest), root, path)
-    if bipolar == "refuse":
-        raise UnreadableRecording(
-            f"bipolar derivations ({first_few(e.given for e in derived)}): {len(pairs)} of "
-            f"{len(eeg)} "
-            "EEG channels; cleaning.bipolar: midpoint takes each for an electrode halfway between "
-            "its ends"
+    def only(self, kept: Sequence[int], picks: list[int]) -> Channels:
+        """Keep some of the channels, which are at other columns of the file."""
+        names = [self.names[i] for i in kept]
+        return replace(
+            self,
+            picks=picks,
+            names=names,
+            positions=self.positions[kept],
+            factors=self.factors[kept],
+            bad={name: why for name, why in self.bad.items() if name in names},
         )
-    if len(pairs) < len(eeg):
-        beside = [e.given for i, e in enumerate(eeg) if i not in pairs]
-        notes.append(f"channels beside bipolar derivations left out: {', '.join(beside)}")
-    return _midpoints(derived, list(pairs.values()), root, path)
 
 
 @dataclass(frozen=True)
@@ -185,87 +105,131 @@ class _Electrode:
         return "channels.tsv" + (f": {why}" if why.lower() not in ("", "n/a") else "")
 
 
-def _maker(info: Mapping[str, Any], path: str) -> str:
-    keys = ("Manufacturer", "CapManufacturer", "CapManufacturersModelName")
-    of_egi = "EGI" if path.lower().endswith((".raw", ".mff")) else ""
-    return " ".join([of_egi, *(str(info.get(key, "")) for key in keys)])
+def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse") -> Channels:
+    """Pick the EEG channels of a recording and place them on the head.
 
+    The type of a channel is that of channels.tsv where it names the channel, else that of the
+    file, but for names of other signals. Where a channel is, `place_electrodes` tells; an EEG
+    channel without a position is left out.
 
-def _kind(row: Mapping[str, str]) -> str:
-    """Type of a channel by channels.tsv, "" where it says none."""
-    said = row.get("type", "").upper()
-    return "" if said == "N/A" else said
+    Parameters
+    ----------
+    file
+        The open file. What is guessed or left out is added to its notes.
+    bipolar
+        What becomes of a recording of bipolar derivations: it is refused, or each derivation is
+        taken for an electrode at the midpoint of its ends.
 
-
-def _channel_table(
-    root: str | Path, path: str, names: Sequence[str], maker: str, notes: list[str]
-) -> dict[int, dict[str, str]]:
-    """Rows of channels.tsv by the channel's place in the file; empty when there is no such file."""
-    file = sidecar(root, path, "channels.tsv")
-    if file is None:
-        return {}
-    try:
-        table = read_table(file)
-    except UnreadableSidecar as error:
-        notes.append(f"{error}: no types and bad channels from it")
-        return {}
-    notes += table.notes
-    rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
-    matched = match_names(names, [row.get("name", "") for row in rows], maker)
-    spare = [row.get("name", "") for i, row in enumerate(rows) if i not in matched.values()]
-    known = {rows[i].get("name", "") for i in matched.values()}
-    twice = sorted({name for name in spare if name in known})
-    strange = [name for name in spare if name not in known]
-    if not matched:
-        notes.append(
-            f"{file.name} names no channel of the file ({first_few(strange) or 'no rows'}): no "
-            "types and bad channels from it"
+    Raises
+    ------
+    UnreadableRecording
+        No EEG channel, bipolar derivations, most EEG channels without a position, or two channels
+        of one name.
+    """
+    every = _eeg_by_type(file)
+    electrodes, places = _placed(file, [e for e in every if not e.other], bipolar)
+    file.notes.extend(places.notes)
+    kept = [i for i, source in enumerate(places.sources) if source]
+    unplaced = [e for e, source in zip(electrodes, places.sources, strict=True) if not source]
+    if not electrodes:
+        raise UnreadableRecording(
+            "no EEG channel: by channels.tsv, their names or units all are other signals"
         )
-    elif strange:
-        notes.append(f"{file.name} names channels that the file lacks: {first_few(strange)}")
-    if twice:
-        notes.append(f"{file.name} has several rows of {first_few(twice)}: the first counts")
-    return {own: rows[other] for own, other in matched.items()}
+    if 2 * len(unplaced) > len(electrodes):
+        reasons = f" ({'; '.join(file.notes)})" if file.notes else ""
+        raise UnreadableRecording(
+            f"no positions for {len(unplaced)} of {len(electrodes)} EEG channels "
+            f"({first_few(e.given for e in unplaced)}): their names say none, and neither "
+            f"electrodes.tsv nor the file does{reasons}"
+        )
+    chosen = [electrodes[i] for i in kept]
+    picks, given = [e.pick for e in chosen], [e.given for e in chosen]
+    names = [e.name or e.given for e in chosen]
+    _check_unique(names, given)
+    left_out = {e.pick for e in unplaced}
+    return Channels(
+        picks=picks,
+        names=names,
+        positions=places.positions[kept],
+        factors=volt_factors(file, picks, given, [e.row.get("units", "") for e in chosen]),
+        positions_from=_counted([places.sources[i] for i in kept]),
+        unknown=[e.given for e in every if e.other or e.pick in left_out],
+        bad={name: e.bad for name, e in zip(names, chosen, strict=True) if e.bad},
+    )
 
 
-def _electrodes(
-    raw: Any,
-    names: Sequence[str],
-    rows: Mapping[int, Mapping[str, str]],
-    maker: str,
-    units: Sequence[str],
-) -> list[_Electrode]:
+def _eeg_by_type(file: EegFile) -> list[_Electrode]:
     """Pick the channels that channels.tsv, else the file, calls EEG.
 
     Where names begin with a type, as in EDF+ (``EEG Fz-Ref``, ``POL X1``), only those of EEG do.
     """
-    types = [kind.upper() for kind in raw.get_channel_types()]
-    picks = [i for i, kind in enumerate(types) if (_kind(rows.get(i, {})) or kind) == "EEG"]
+    names = [name.strip() for name in file.raw.ch_names]
+    keys = ("Manufacturer", "CapManufacturer", "CapManufacturersModelName")
+    maker = "EGI " if file.path.lower().endswith((".raw", ".mff")) else ""
+    maker += " ".join(str(file.info.get(key, "")) for key in keys)
+    rows = _channel_table(file, names, maker)
+    said = {i: kind for i, row in rows.items() if (kind := row.get("type", "").upper()) != "N/A"}
+    types = [kind.upper() for kind in file.raw.get_channel_types()]
+    picks = [i for i, kind in enumerate(types) if (said.get(i) or kind) == "EEG"]
     if not picks:
         raise UnreadableRecording(
             f"no EEG channel among {len(types)} ({', '.join(sorted(set(types)))})"
         )
     given = [_without_counter(names[i], names) for i in picks]
     canonical = canonical_names(given, maker)
+    pairs, units = bipolar_pairs(given), header_units(file)
     plain = [PREFIX.sub("", name) for name in given]
     eyes = not any(re.match(r"E0*([3-9]|\d\d)", name, re.IGNORECASE) for name in plain)
-    pairs = bipolar_pairs(given)
     typed = any(TYPED.match(given[i]) for i, name in enumerate(canonical) if name is not None)
-    other = [
-        bool(
-            NOT_EEG.match(name)
-            or (eyes and EYE.match(name))
-            or (typed and not TYPED.match(own) and i not in pairs)
-            or (units and units[pick] and "v" not in units[pick].lower())
+
+    def is_other(i: int) -> bool:
+        return bool(
+            NOT_EEG.match(plain[i])
+            or (eyes and EYE.match(plain[i]))
+            or (typed and not TYPED.match(given[i]) and i not in pairs)
+            or (units[picks[i]] and "v" not in units[picks[i]].lower())
         )
-        for i, (pick, own, name) in enumerate(zip(picks, given, plain, strict=True))
+
+    return [
+        _Electrode(
+            pick,
+            given[i],
+            canonical[i],
+            rows.get(pick, {}),
+            other=canonical[i] is None and not said.get(pick) and is_other(i),
+        )
+        for i, pick in enumerate(picks)
     ]
-    electrodes = []
-    for i, (pick, own, name) in enumerate(zip(picks, given, canonical, strict=True)):
-        row = rows.get(pick, {})
-        unlike = other[i] and name is None and not _kind(row)
-        electrodes.append(_Electrode(pick, own, name, row, unlike))
-    return electrodes
+
+
+def _channel_table(file: EegFile, names: Sequence[str], maker: str) -> dict[int, dict[str, str]]:
+    """Rows of channels.tsv by the channel's place in the file; empty when there is no such file."""
+    path = sidecar(file.root, file.path, "channels.tsv")
+    if path is None:
+        return {}
+    try:
+        table = read_table(path)
+    except UnreadableSidecar as error:
+        file.notes.append(f"{error}: no types and bad channels from it")
+        return {}
+    file.notes.extend(table.notes)
+    rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
+    listed = [row.get("name", "") for row in rows]
+    matched = match_names(names, listed, maker)
+    known = {listed[i] for i in matched.values()}
+    spare = [name for i, name in enumerate(listed) if i not in matched.values()]
+    twice = sorted({name for name in spare if name in known})
+    strange = first_few(name for name in spare if name not in known)
+    if not matched:
+        file.notes.append(
+            f"{path.name} names no channel of the file ({strange or 'no rows'}): no types and bad "
+            "channels from it"
+        )
+    elif strange:
+        file.notes.append(f"{path.name} names channels that the file lacks: {strange}")
+    if twice:
+        file.notes.append(f"{path.name} has several rows of {first_few(twice)}: the first counts")
+    return {own: rows[other] for own, other in matched.items()}
 
 
 def _without_counter(name: str, given: Sequence[str]) -> str:
@@ -276,16 +240,36 @@ def _without_counter(name: str, given: Sequence[str]) -> str:
     return name
 
 
-def _in_file(raw: Any, electrodes: Sequence[_Electrode]) -> np.ndarray:
-    """(C, 3) positions in the file in metres, NaN where there is none."""
-    points = np.array([raw.info["chs"][e.pick]["loc"][:3] for e in electrodes], float)
-    points = points.reshape(-1, 3)
-    points[(np.abs(points) < 1e-9).all(axis=1)] = np.nan
-    return points
+def _placed(file: EegFile, eeg: list[_Electrode], bipolar: str) -> tuple[list[_Electrode], Places]:
+    """Place the electrodes, or the derivations where these prevail; the fewer are left out."""
+    pairs = bipolar_pairs([e.given for e in eeg])
+    derived = [eeg[i] for i in pairs]
+    rest = [e for i, e in enumerate(eeg) if i not in pairs]
+    # of electrodes without known names, which are only placed by measurement, all count
+    single = sum(e.name is not None for e in eeg) or len(rest)
+    if len(pairs) <= single:
+        if pairs:
+            names = ", ".join(e.given for e in derived)
+            file.notes.append(f"bipolar derivations left out: {names}")
+        points = [file.raw.info["chs"][e.pick]["loc"][:3] for e in rest]
+        in_file = np.array(points, float).reshape(-1, 3)
+        in_file[(np.abs(in_file) < 1e-9).all(axis=1)] = np.nan
+        given, canonical = [e.given for e in rest], [e.name for e in rest]
+        return rest, place_electrodes(given, canonical, in_file, file.root, file.path)
+    if bipolar == "refuse":
+        raise UnreadableRecording(
+            f"bipolar derivations ({first_few(e.given for e in derived)}): {len(pairs)} of "
+            f"{len(eeg)} EEG channels; cleaning.bipolar: midpoint takes each for an electrode "
+            "halfway between its ends"
+        )
+    if rest:
+        names = ", ".join(e.given for e in rest)
+        file.notes.append(f"channels beside bipolar derivations left out: {names}")
+    return _midpoints(file, derived, list(pairs.values()))
 
 
 def _midpoints(
-    derived: Sequence[_Electrode], pairs: Sequence[tuple[str, str]], root: str | Path, path: str
+    file: EegFile, derived: Sequence[_Electrode], pairs: Sequence[tuple[str, str]]
 ) -> tuple[list[_Electrode], Places]:
     """Place derivations halfway between their ends; one that occurs again is left out.
 
@@ -294,7 +278,8 @@ def _midpoints(
     first = dict(reversed(list(zip(pairs, derived, strict=True))))
     order = list(dict.fromkeys(pairs))
     ends = [end for pair in order for end in pair]
-    places = place_electrodes(ends, ends, np.full((len(ends), 3), np.nan), root, path)
+    nowhere = np.full((len(ends), 3), np.nan)
+    places = place_electrodes(ends, ends, nowhere, file.root, file.path)
     middle = places.positions.reshape(-1, 2, 3).mean(axis=1)
     length = np.linalg.norm(middle, axis=1, keepdims=True)
     middle = np.where(length > 0.6, middle / np.maximum(length, 0.6), np.nan)
@@ -302,26 +287,10 @@ def _midpoints(
     notes = [*places.notes, "bipolar derivations, each taken for an electrode between its ends"]
     if len(order) < len(derived):
         notes.append(f"{len(derived) - len(order)} derivations that occur again left out")
-    electrodes = [replace(first[pair], name="-".join(pair)) for pair in order]
-    return electrodes, Places(middle, sources, notes)
+    return [replace(first[p], name="-".join(p)) for p in order], Places(middle, sources, notes)
 
 
-def _check_most_placed(eeg: Sequence[_Electrode], places: Places, notes: Sequence[str]) -> None:
-    unplaced = [e.given for e, source in zip(eeg, places.sources, strict=True) if not source]
-    if not eeg:
-        raise UnreadableRecording(
-            "no EEG channel: by channels.tsv, their names or units all are other signals"
-        )
-    if 2 * len(unplaced) > len(eeg):
-        reasons = "; ".join(notes)
-        raise UnreadableRecording(
-            f"no positions for {len(unplaced)} of {len(eeg)} EEG channels ({first_few(unplaced)}): "
-            "their names say none, and neither electrodes.tsv nor the file does"
-            + (f" ({reasons})" if reasons else "")
-        )
-
-
-def _check_names(names: Sequence[str], given: Sequence[str]) -> None:
+def _check_unique(names: Sequence[str], given: Sequence[str]) -> None:
     counts = Counter(names)
     twice = [own for name, own in zip(names, given, strict=True) if counts[name] > 1]
     if twice:
@@ -331,7 +300,7 @@ def _check_names(names: Sequence[str], given: Sequence[str]) -> None:
         )
 
 
-def _sources(sources: Sequence[str]) -> str:
-    """Put what the positions come from in words, with the numbers where there are several."""
+def _counted(sources: Sequence[str]) -> str:
+    """Join what the positions come from, with the numbers where there are several."""
     counts = Counter(sources).most_common()
     return ", ".join(name if len(counts) == 1 else f"{name} ({n})" for name, n in counts)

@@ -1,6 +1,6 @@
 """Clean one recording: EEG channels only, band-pass, resampling, bad channels, robust scale.
 
-The recording is read, filtered and resampled in pieces into a temporary file, so memory does not
+The recording is read, filtered and resampled in chunks into a temporary file, so memory does not
 grow with its length; short ones never leave memory. Each continuous stretch is filtered on its own,
 and the stretches are stored one after another. Scale and correlations come from at most
 `MAX_SAMPLE` samples spread over the recording: all of them up to 164 s at 100 Hz.
@@ -13,34 +13,78 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hbn_foundation.files import full_disk_named
-from hbn_foundation.recordings.channel_tally import ChannelTally
-from hbn_foundation.recordings.cleaned import CleanedRecording
-from hbn_foundation.recordings.integrity import UnreadableRecording
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import (
+    ChannelTally,
     amplitude_notes,
     bad_channels,
     highest_correlation,
     name_reference,
-    quality_measures,
 )
+from hbn_foundation.recordings.read import UnreadableRecording
 from hbn_foundation.recordings.recording import Recording, open_recording
-from hbn_foundation.recordings.resampling import Piece, Resampler, extend, without_missing
+from hbn_foundation.recordings.resampling import Resampler, without_missing
 from hbn_foundation.recordings.timeline import Timeline
 
 MAX_SAMPLE = 2**14
 IN_MEMORY_BYTES = 2**23
 """Clean signals up to this size (float32) are not written to a temporary file."""
 
-MAX_BLOCK = 16
-"""Channels transformed at a time."""
+
+@dataclass(frozen=True)
+class CleanedRecording:
+    """Description of one clean recording; its signal lies in a ``.npy`` file of shape (T, C).
+
+    Attributes
+    ----------
+    names
+        Canonical channel names, in the order of the signal's columns.
+    positions
+        (C, 3) unit vectors in head coordinates.
+    scales
+        (C,) volts per stored unit.
+    timeline
+        Continuous stretches and bad segments of the signal, at its own rate.
+    bad
+        Bad channels and why: ``{"Cz": "flat"}``. They stay in the signal and are masked.
+    quality
+        Measures of the whole recording, one number or text each:
+
+        - ``amplitude_uv``: median robust amplitude of the good channels in µV;
+        - ``line_noise``: median power at the mains frequency over that beside it (1 is none, NaN
+          where the sampling rate does not reach it);
+        - ``clipped_share``: share of clean samples cut at the limit;
+        - ``unknown_channels``: EEG channels left out for want of a position, or for the name of
+          another signal;
+        - ``sfreq_file``, ``h_freq``: sampling rate of the file and upper edge of the pass band;
+        - ``positions_from``: what the positions come from;
+        - ``seconds_left_out``: seconds that no window touches;
+        - ``note``: all that the user should know.
+    """
+
+    names: tuple[str, ...]
+    positions: np.ndarray
+    scales: np.ndarray
+    timeline: Timeline
+    bad: Mapping[str, str] = field(default_factory=dict)
+    quality: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the signal."""
+        return self.timeline.stretches[-1].stop
+
+    @property
+    def sfreq(self) -> float:
+        """Sampling rate of the signal in Hz."""
+        return self.timeline.sfreq
 
 
 def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -> CleanedRecording:
@@ -72,11 +116,9 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     h_freq = params.h_freq
     if recording.lowpass > 2 * params.l_freq:
         h_freq = min(h_freq, recording.lowpass)
+    band = (params.l_freq, h_freq)
     resamplers = [
-        Resampler(
-            *(recording.sfreq, params.sfreq, params.l_freq, h_freq),
-            *(stop - start, params.chunk_seconds),
-        )
+        Resampler(recording.sfreq, params.sfreq, *band, stop - start, params.chunk_seconds)
         for start, stop, _ in source.stretches
     ]
     timeline = source.at_rate(params.sfreq, [resampler.n_out for resampler in resamplers])
@@ -87,84 +129,70 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
         full_disk_named(out.parent, n_out * n_channels * 6),
         tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(out.parent)) as file,
     ):
-        for piece in _pieces(recording, source, resamplers, tally):
-            file.write(np.ascontiguousarray(piece.T).data)
+        for chunk in _clean_chunks(recording, source, resamplers, tally):
+            file.write(np.ascontiguousarray(chunk.T).data)
         if (tally.missing_share >= 1).all():
             raise UnreadableRecording("all samples are NaN or beyond any voltage")
         signal = _Signal(file, timeline, n_channels, params)
-        cleaned = _finish(signal, recording, tally, params, out)
-    quality = {
-        "sfreq_file": recording.sfreq,
-        "h_freq": resamplers[0].h_freq,
-        "positions_from": recording.channels.positions_from,
-        **_left_out(cleaned, recording, params, h_freq, dropped),
-    }
-    return replace(cleaned, quality={**cleaned.quality, **quality})
-
-
-def _left_out(
-    cleaned: CleanedRecording,
-    recording: Recording,
-    params: CleaningParams,
-    h_freq: float,
-    dropped: float,
-) -> dict[str, float | str]:
-    """Count the seconds that no window touches, and note all that the user should know.
-
-    `dropped` are the seconds of the stretches that are too short.
-    """
-    notes = [*recording.notes, *amplitude_notes(float(cleaned.quality["amplitude_uv"]))]
+        scales, bad, clipped = _scale(signal, recording, tally, out)
+    good = [i for i, name in enumerate(recording.channels.names) if name not in bad]
+    amplitude_uv = float(np.median(scales[good]) * 1e6)
+    line = tally.line_ratio(recording.file.info.get("PowerLineFrequency"))[good]
+    line = line[np.isfinite(line)]
+    notes = [*recording.notes, *amplitude_notes(amplitude_uv)]
     if h_freq < params.h_freq and h_freq < recording.sfreq / 2:
         notes.append(f"low-passed at {h_freq:g} Hz, which is the file's own low-pass")
     if dropped:
         notes.append(f"{dropped:.1f} s left out in stretches under {params.min_seconds:g} s")
-    bad = sum(stop - start for start, stop in cleaned.timeline.bad) / params.sfreq
-    seconds = round(recording.gaps.pauses + dropped + bad, 3)
-    return {"seconds_left_out": seconds, "note": "; ".join(notes)}
+    marked = sum(stop - start for start, stop in timeline.bad) / params.sfreq
+    return CleanedRecording(
+        names=tuple(recording.channels.names),
+        positions=recording.channels.positions,
+        scales=scales,
+        timeline=timeline,
+        bad=bad,
+        quality={
+            "amplitude_uv": amplitude_uv,
+            "line_noise": float(np.median(line)) if len(line) else float("nan"),
+            "clipped_share": clipped,
+            "unknown_channels": ", ".join(recording.channels.unknown),
+            "sfreq_file": recording.sfreq,
+            "h_freq": resamplers[0].h_freq,
+            "positions_from": recording.channels.positions_from,
+            "seconds_left_out": round(recording.gaps.pauses + dropped + marked, 3),
+            "note": "; ".join(notes),
+        },
+    )
 
 
-def _pieces(
+def _clean_chunks(
     recording: Recording, source: Timeline, resamplers: list[Resampler], tally: ChannelTally
 ) -> Iterator[np.ndarray]:
-    """Clean (C, T) float32 pieces in volts, in order; the tally is kept on the way.
+    """Clean (C, T) float32 chunks in volts, in order; the tally is kept on the way.
 
     Each stretch is filtered on its own, and what is marked bad is not counted.
     """
     offset: np.ndarray | None = None
     allowed = source.allowed
     for stretch, resampler in zip(source.stretches, resamplers, strict=True):
-        ratio = resampler.sfreq_in / resampler.sfreq_out
         done = 0
-        for piece in resampler.pieces():
-            start, stop = max(piece.start, 0), min(piece.stop, resampler.n_in)
+        for chunk in resampler.chunks():
+            start, stop = max(chunk.start, 0), min(chunk.stop, resampler.n_in)
             samples = recording.read(stretch.start + start, stretch.start + stop)
             if offset is None:
-                # the same for all pieces, so that they join; it keeps float32 exact on DC
+                # the same for all chunks, so that they join; it keeps float32 exact on DC
                 # recordings
                 finite = np.where(np.isfinite(samples), samples, 0.0)
                 offset = finite.mean(axis=1, keepdims=True)
             samples -= offset
             volts = samples.astype(np.float32)
-            core = resampler.n_in if piece.last == resampler.n_out else round(piece.last * ratio)
-            for first, last in np.clip(allowed - stretch.start, done, core):
+            is_last = chunk.last == resampler.n_out
+            end = resampler.n_in if is_last else round(chunk.last * resampler.ratio)
+            for first, last in np.clip(allowed - stretch.start, done, end):
                 if last > first:
                     tally.update(volts[:, first - start : last - start])
-            done = core
-            yield filtered(resampler, piece, without_missing(volts))
-
-
-def filtered(resampler: Resampler, piece: Piece, samples: np.ndarray) -> np.ndarray:
-    """Filter and resample a piece (C, T) of a stretch, a few channels at a time.
-
-    `samples` are those of the piece that lie within the stretch; beyond its ends the signal is
-    extended.
-    """
-    before = max(-piece.start, 0)
-    after = piece.stop - piece.start - before - samples.shape[1]
-    blocks = [samples[at : at + MAX_BLOCK] for at in range(0, len(samples), MAX_BLOCK)]
-    return np.concatenate(
-        [resampler.apply(piece, extend(block, before, after)) for block in blocks]
-    )
+            done = end
+            yield resampler.apply(chunk, without_missing(volts))
 
 
 class _Signal:
@@ -177,34 +205,59 @@ class _Signal:
         n_channels: int,
         params: CleaningParams,
     ) -> None:
-        self.file, self.timeline, self.n_channels = file, timeline, n_channels
-        self.n_samples = timeline.stretches[-1].stop
-        self._block = max(int(params.chunk_seconds * params.sfreq), 1)
+        self.file, self.timeline, self.params = file, timeline, params
+        self.shape = (timeline.stretches[-1].stop, n_channels)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """Start and samples (t, C) of one block after another."""
+        n_samples, n_channels = self.shape
+        step = max(int(self.params.chunk_seconds * self.params.sfreq), 1)
         self.file.seek(0)
-        for start in range(0, self.n_samples, self._block):
-            n = min(self._block, self.n_samples - start)
-            data = self.file.read(n * self.n_channels * 4)
-            yield start, np.frombuffer(data, np.float32).reshape(n, self.n_channels)
+        for start in range(0, n_samples, step):
+            n = min(step, n_samples - start)
+            data = self.file.read(n * n_channels * 4)
+            yield start, np.frombuffer(data, np.float32).reshape(n, n_channels)
 
     def sample(self) -> np.ndarray:
         """At most MAX_SAMPLE evenly spaced samples that are not marked bad: (C, S) float32."""
-        step = -(-self.n_samples // MAX_SAMPLE)
+        step = -(-self.shape[0] // MAX_SAMPLE)
         picked = [block[(-start) % step :: step].T for start, block in self.blocks()]
         sample = np.concatenate(picked, axis=1)
-        good = self.timeline.inside(np.arange(0, self.n_samples, step), 1)
+        good = self.timeline.inside(np.arange(0, self.shape[0], step), 1)
         if not good.any():
             raise UnreadableRecording("all of it is marked bad")
         return sample if good.all() else sample[:, good]
 
+    def write(self, centre: np.ndarray, unit: np.ndarray, out: Path) -> float:
+        """Write the scaled signal as float16 ``.npy``; return the share of clipped samples."""
+        clipped, clip = 0, self.params.clip
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
+            "fortran_order": False,
+            "shape": self.shape,
+        }
+        with out.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for _, block in self.blocks():
+                scaled = (block - centre.astype(np.float32)) / unit.astype(np.float32)
+                clipped += int(np.count_nonzero(np.abs(scaled) > clip))
+                stored = np.clip(scaled, -clip, clip, out=scaled).astype(np.float16)
+                file.write(np.ascontiguousarray(stored).data)
+        return clipped / (self.shape[0] * self.shape[1])
 
-def _finish(
-    signal: _Signal, recording: Recording, tally: ChannelTally, params: CleaningParams, out: Path
-) -> CleanedRecording:
-    """Scale the signal, write it, and say which channels are bad."""
-    channels = recording.channels
+
+def _scale(
+    signal: _Signal, recording: Recording, tally: ChannelTally, out: Path
+) -> tuple[np.ndarray, dict[str, str], float]:
+    """Find scales and bad channels, and write the scaled signal.
+
+    Returns
+    -------
+    scales : (C,) volts per stored unit
+    bad : bad channels and why, in the channels' order
+    clipped : share of clipped samples
+    """
+    names, params = recording.channels.names, signal.params
     sample = signal.sample()
     centre = np.median(sample, axis=1)
     sample -= centre[:, None]
@@ -212,42 +265,13 @@ def _finish(
     unit = np.where(scales > 0, scales, 1e-6)
     sample /= unit.astype(np.float32)[:, None]
     np.clip(sample, -params.clip, params.clip, out=sample)
-    found = bad_channels(channels.names, tally, scales, highest_correlation(sample), params)
-    bad = {**name_reference(found, recording.info.get("EEGReference")), **channels.bad}
-    if len(bad) == len(channels.names):
-        reasons = sorted(set(bad.values()))
+    found = bad_channels(names, tally, scales, highest_correlation(sample), params)
+    found = name_reference(found, recording.file.info.get("EEGReference"))
+    found |= recording.channels.bad
+    if len(found) == len(names):
         raise UnreadableRecording(
-            f"no usable channel: all {len(bad)} are bad ({', '.join(reasons)}), their "
-            f"median amplitude is {np.median(scales) * 1e6:.2g} µV"
+            f"no usable channel: all {len(found)} are bad ({', '.join(sorted(set(found.values())))}"
+            f"), their median amplitude is {np.median(scales) * 1e6:.2g} µV"
         )
-    clipped = _write(signal, centre, unit, params.clip, out)
-    line = recording.info.get("PowerLineFrequency")
-    ratio = tally.line_ratio(float(line) if isinstance(line, int | float) and line > 0 else None)
-    return CleanedRecording(
-        names=tuple(channels.names),
-        positions=channels.positions,
-        scales=unit,
-        timeline=signal.timeline,
-        bad={name: bad[name] for name in channels.names if name in bad},
-        quality=quality_measures(
-            channels.names, list(bad), channels.unknown, scales, ratio, clipped
-        ),
-    )
-
-
-def _write(signal: _Signal, centre: np.ndarray, unit: np.ndarray, clip: float, out: Path) -> float:
-    """Write the scaled signal as float16 ``.npy``; return the share of clipped samples."""
-    clipped = 0
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
-        "fortran_order": False,
-        "shape": (signal.n_samples, signal.n_channels),
-    }
-    with out.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for _, block in signal.blocks():
-            scaled = (block - centre.astype(np.float32)) / unit.astype(np.float32)
-            clipped += int(np.count_nonzero(np.abs(scaled) > clip))
-            stored = np.clip(scaled, -clip, clip, out=scaled).astype(np.float16)
-            file.write(np.ascontiguousarray(stored).data)
-    return clipped / (signal.n_samples * signal.n_channels)
+    bad = {name: found[name] for name in names if name in found}
+    return unit, bad, signal.write(centre, unit, out)

@@ -58,14 +58,13 @@ class EdfHeader:
         return sum(self.samples) * self.sample_bytes
 
 
-def read_edf_header(path: Path) -> EdfHeader:
-    """Read the header of an EDF or BDF file.
+def is_edf(path: str | Path) -> bool:
+    """Tell whether a file is EDF or BDF by its name."""
+    return str(path).lower().endswith((".edf", ".bdf"))
 
-    Raises
-    ------
-    ValueError
-        A number in it is none.
-    """
+
+def read_edf_header(path: Path) -> EdfHeader:
+    """Read the header of an EDF or BDF file; ValueError where a number in it is none."""
     with path.open("rb") as file:
         head = file.read(256)
         n_signals = int(head[252:256])
@@ -98,19 +97,17 @@ def record_times(
 
     Returns
     -------
-    onsets : numpy.ndarray
-        (R,) times of the records.
-    annotations : list
-        Onset, duration (0 where there is none) and text of each.
+    onsets : (R,) times of the records
+    annotations : onset, duration (0 where there is none) and text of each
         None instead of both when a record has no time, or time does not increase.
     """
-    places = [i for i, label in enumerate(header.labels) if label in ANNOTATIONS]
-    if not places:
-        return None
     fields = [
         (sum(header.samples[:i]) * header.sample_bytes, header.samples[i] * header.sample_bytes)
-        for i in places
+        for i, label in enumerate(header.labels)
+        if label in ANNOTATIONS
     ]
+    if not fields:
+        return None
     onsets, annotations = [], []
     n_records = (path.stat().st_size - header.n_bytes) // header.record_bytes
     with path.open("rb") as file:
@@ -122,16 +119,17 @@ def record_times(
                     if not lists or not lists[0][2].startswith(b"\x14\x14"):
                         return None
                     onsets.append(float(lists[0][0]))
-                for onset, duration, texts in lists:
-                    annotations += [
-                        (float(onset), float(duration or 0), text.decode("utf-8", "replace"))
-                        for text in texts.split(b"\x14")
-                        if text
-                    ]
-    first, times = onsets[0], np.array(onsets)
+                annotations += [
+                    (float(onset), float(duration or 0), text.decode("utf-8", "replace"))
+                    for onset, duration, texts in lists
+                    for text in texts.split(b"\x14")
+                    if text
+                ]
+    times = np.array(onsets)
     if (np.diff(times) <= 0).any():
         return None
-    return times - first, [(onset - first, length, text) for onset, length, text in annotations]
+    start = onsets[0]
+    return times - start, [(onset - start, length, text) for onset, length, text in annotations]
 
 
 def low_pass(prefilter: str) -> float:

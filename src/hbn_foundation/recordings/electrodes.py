@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from hbn_foundation.bids import entities, sidecars
-from hbn_foundation.recordings.montage import head_radius, match_names
-from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
+from hbn_foundation.recordings.montage import match_names
+from hbn_foundation.recordings.sphere import head_radius
+from hbn_foundation.sidecars import UnreadableSidecar, number, read_json, read_table
 
 RADII = (0.05, 0.15)
 """Least and greatest radius of a head in metres."""
@@ -26,10 +28,12 @@ TEMPLATE_SYSTEMS = ("mni", "fsaverage", "icbm", "ixi", "talairach", "acpc", "oas
 """How names begin of systems whose axes are those of the commissures: head coordinates are turned
 against them by 13°, along nasion and ears."""
 
-TEMPLATE_LANDMARKS = (
-    (0.0015, 0.0851, -0.0348),
-    (-0.0806, -0.0291, -0.0413),
-    (0.0844, -0.0285, -0.0413),
+TEMPLATE_LANDMARKS = np.array(
+    [
+        (0.0015, 0.0851, -0.0348),
+        (-0.0806, -0.0291, -0.0413),
+        (0.0844, -0.0285, -0.0413),
+    ]
 )
 """Nasion and preauricular points of MNE's fsaverage in MNI coordinates, in metres."""
 
@@ -38,12 +42,11 @@ DIRECTIONS |= {"l": (-1, 0, 0), "p": (0, -1, 0), "i": (0, 0, -1)}
 """Letters of an orientation such as RAS: where x, y and z grow, in head coordinates."""
 
 UNDECLARED = frozenset({"", "na", "other"})
-LANDMARKS = {"nasion": {"nas", "nasion", "nz"}, "lpa": {"lpa"}, "rpa": {"rpa"}}
+LANDMARKS = ({"nas", "nasion", "nz"}, {"lpa"}, {"rpa"})
 MISSING = frozenset({"", "n/a", "nan"})
 
 LARGEST = 1e4
 """Coordinates beyond are no positions in any unit; NaN is not below it either."""
-
 
 FAR = 3.0
 """Times the median distance from the middle of all electrodes: twice it is the most on a head."""
@@ -54,21 +57,10 @@ MIN_FLAT = 8
 
 @dataclass(frozen=True)
 class Measured:
-    """Measured positions.
+    """Measured positions (C, 3) in metres, NaN for none.
 
-    Attributes
-    ----------
-    source
-        For `Places.sources`.
-    what
-        For messages.
-    points
-        (C, 3) in metres, NaN for none.
-    axes
-        (3, 3) what takes the points to the axes of head coordinates, as far as is declared.
-    system
-        The system that declares these axes, "" for none; None where the points lie in head
-        coordinates for sure.
+    `axes` (3, 3) take them to the axes of head coordinates, as far as is declared by `system`: ""
+    for none, None where the points lie in head coordinates for sure. `what` names them in notes.
     """
 
     source: str
@@ -76,6 +68,11 @@ class Measured:
     points: np.ndarray
     axes: np.ndarray = field(default_factory=lambda: np.eye(3))
     system: str | None = None
+
+
+def there(points: np.ndarray) -> np.ndarray:
+    """(C,) whether points (C, 3) are positions."""
+    return (np.abs(points) < LARGEST).all(axis=1)
 
 
 def measured_electrodes(
@@ -93,74 +90,60 @@ def measured_electrodes(
         if not rows or not {"name", "x", "y", "z"} <= rows[0].keys():
             notes.append(f"{file.name}: expected columns name, x, y, z; no positions from it")
             continue
-        numbers, strange = _numbers(rows, file.name, notes)
-        if strange:
-            notes.append(f"{file.name}: no coordinates: {', '.join(strange[:3])}")
-        places = match_names(names, [row["name"] for row in rows])
+        numbers = _coordinates([[row[axis] for axis in "xyz"] for row in rows], file.name, notes)
+        matched = match_names(names, [row["name"] for row in rows])
         points = np.full((len(names), 3), np.nan)
-        for own, other in places.items():
-            points[own] = numbers[other]
-        if not places:
+        points[list(matched)] = numbers[list(matched.values())]
+        if not matched:
             notes.append(f"{file.name} names no channel of the file: no positions from it")
-        if not there(points).any():
-            if places:
-                notes.append(f"{file.name} has x, y and z of no channel: no positions from it")
-            continue
-        landmarks = {row["name"]: numbers[i].tolist() for i, row in enumerate(rows)}
-        return _in_head_coordinates(points, landmarks, file, root, path, notes)
+        elif not there(points).any():
+            notes.append(f"{file.name} has x, y and z of no channel: no positions from it")
+        else:
+            rows_by_name = {row["name"]: numbers[i] for i, row in enumerate(rows)}
+            return _in_head_coordinates(points, rows_by_name, file, root, path, notes)
     return None
 
 
-def there(points: np.ndarray) -> np.ndarray:
-    """(C,) whether points (C, 3) are positions."""
-    return (np.abs(points) < LARGEST).all(axis=1)
-
-
-def _numbers(
-    rows: Sequence[Mapping[str, str]], file: str, notes: list[str]
-) -> tuple[np.ndarray, list[str]]:
-    """(N, 3) numbers, NaN where there are none, and the texts that are none."""
-    cells = [[row[axis] for axis in "xyz"] for row in rows]
-    commas = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
-    if any(commas.fullmatch(cell) for row in cells for cell in row):
+def _coordinates(cells: list[list[str]], file: str, notes: list[str]) -> np.ndarray:
+    """(N, 3) numbers of cells, NaN where there are none; a row of zeros is no position either."""
+    if any(re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", c, re.I) for row in cells for c in row):
         notes.append(f"{file} has decimal commas")
-        cells = [[cell.replace(",", ".") for cell in row] for row in cells]
-    strange = []
-    numbers = np.full((len(cells), 3), np.nan)
-    for i, row in enumerate(cells):
-        for axis, cell in enumerate(row):
-            try:
-                numbers[i, axis] = float(cell) if cell.lower() not in MISSING else np.nan
-            except ValueError:
-                strange.append(cell)
+    numbers = np.array([[number(cell) for cell in row] for row in cells])
+    strange = [
+        cell
+        for cell, value in zip(itertools.chain(*cells), numbers.flat, strict=True)
+        if np.isnan(value) and cell.lower() not in MISSING
+    ]
     beyond = ~there(numbers) & ~np.isnan(numbers).any(axis=1)
     strange += [" ".join(cells[i]) for i in np.flatnonzero(beyond).tolist()]
-    # a row of zeros is what some exports write for no position
+    if strange:
+        notes.append(f"{file}: no coordinates: {', '.join(strange[:3])}")
     numbers[~there(numbers) | ~numbers.any(axis=1)] = np.nan
-    return numbers, strange
+    return numbers
 
 
 def _in_head_coordinates(
     points: np.ndarray,
-    rows: Mapping[str, Sequence[float]],
+    rows: Mapping[str, Any],
     file: Path,
     root: str | Path,
     path: str,
     notes: list[str],
-) -> Measured | None:
+) -> Measured:
     """Bring the positions of electrodes.tsv to metres and to the axes of head coordinates."""
     system, declared = _coordinate_system(file, root, path, notes)
-    metres = to_metres(points, str(declared.get("EEGCoordinateUnits", "")), file.name, notes)
-    if metres is None:
-        return None
+    unit = str(declared.get("EEGCoordinateUnits", ""))
+    metres = to_metres(points, unit, file.name, notes)
     plain = re.sub(r"[^a-z0-9]", "", system.lower())
     axes = FRONT_LEFT_UP if plain in FRONT_LEFT_UP_SYSTEMS else _orientation(plain)
     own = Measured("electrodes.tsv", file.name, metres, axes, "" if plain in UNDECLARED else system)
+    if not there(metres).any():
+        return own
     given = declared.get("AnatomicalLandmarkCoordinates")
     landmarks = _landmarks(given if isinstance(given, Mapping) else rows)
     if landmarks is None and plain.startswith(TEMPLATE_SYSTEMS):
-        head = _by_landmarks(metres, [np.array(p) for p in TEMPLATE_LANDMARKS])
-        return own if head is None else Measured("electrodes.tsv", file.name, head, system=system)
+        head = _by_landmarks(metres, TEMPLATE_LANDMARKS)
+        return own if head is None else Measured(own.source, file.name, head, system=system)
     if landmarks is None:
         return own
     head = _by_landmarks(metres, landmarks)
@@ -169,7 +152,7 @@ def _in_head_coordinates(
         return own
     if own.system and _turned(head, metres @ axes.T):
         notes.append(f"{file.name}: its landmarks contradict {system}'s axes; the landmarks count")
-    return Measured("electrodes.tsv", file.name, head)
+    return Measured(own.source, file.name, head)
 
 
 def _orientation(plain: str) -> np.ndarray:
@@ -188,20 +171,20 @@ def _coordinate_system(
     space = entities(file.name).get("space", "")
     files = sidecars(root, path, "coordsystem.json")
     own = [f for f in files if entities(f.name).get("space", "") == space]
-    for found in own or (files if len(files) == 1 else []):
-        try:
-            content = read_json(found)
-        except UnreadableSidecar as error:
-            notes.append(f"{error}: the axes of {file.name} are not known")
-            break
-        return str(content.get("EEGCoordinateSystem") or space), content
-    else:
+    found = next(iter(own or (files if len(files) == 1 else [])), None)
+    if found is None:
         notes.append(f"{file.name} has no coordsystem.json")
-    return space, {}
+        return space, {}
+    try:
+        content = read_json(found)
+    except UnreadableSidecar as error:
+        notes.append(f"{error}: the axes of {file.name} are not known")
+        return space, {}
+    return str(content.get("EEGCoordinateSystem") or space), content
 
 
-def to_metres(points: np.ndarray, unit: str, what: str, notes: list[str]) -> np.ndarray | None:
-    """Scale points so that they lie on a head; None where no plain factor does.
+def to_metres(points: np.ndarray, unit: str, what: str, notes: list[str]) -> np.ndarray:
+    """Scale points so that they lie on a head; all NaN where no plain factor does.
 
     A few that lie far outside are no positions.
     """
@@ -210,37 +193,41 @@ def to_metres(points: np.ndarray, unit: str, what: str, notes: list[str]) -> np.
         away = np.linalg.norm(points - np.median(rows, axis=0), axis=1)
         outside = away > FAR * np.median(away[there(points)])
         if outside.any():
-            notes.append(f"{what}: {outside.sum()} electrodes lie far outside the head: no "
-                         "positions of these from it")  # fmt: skip
+            notes.append(
+                f"{what}: {outside.sum()} electrodes lie far outside the head: no positions of "
+                "these from it"
+            )
             points = np.where(outside[:, None], np.nan, points)
             rows = points[there(points)]
-    flat = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
-    if len(rows) >= MIN_FLAT and flat[-1] < 1e-3 * flat[0]:
+    spread = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
+    if len(rows) >= MIN_FLAT and spread[-1] < 1e-3 * spread[0]:
         notes.append(f"{what}: all electrodes lie in a plane; no positions from it")
-        return None
-    factor = UNITS.get(unit.strip().lower(), 1.0)
+        return np.full_like(points, np.nan)
+    declared = unit.strip().lower()
+    factor = UNITS.get(declared, 1.0)
     radius = head_radius(rows) * factor
-    if RADII[0] <= radius <= RADII[1]:
-        return points * factor
-    for power in (-3, -2, -1, 1, 2, 3):
+    for power in (0, -3, -2, -1, 1, 2, 3):
         if RADII[0] <= radius * 10.0**power <= RADII[1]:
-            said = f"in {unit or 'm'} " if unit.lower() in ("", *UNITS) else f"in {unit!r} "
-            notes.append(
-                f"{what}: {said}the head has a radius of {100 * radius:.3g} cm; scaled by "
-                f"{10.0**power:g}"
-            )
-            return points * factor * 10.0**power
-    notes.append(
-        f"{what}: a head with a radius of {100 * radius:.3g} cm, expected 5 to 15 cm; no positions "
-        "from it"
-    )
-    return None
+            break
+    else:
+        notes.append(
+            f"{what}: a head with a radius of {100 * radius:.3g} cm, expected 5 to 15 cm; no "
+            "positions from it"
+        )
+        return np.full_like(points, np.nan)
+    if power:
+        said = (unit or "m") if unit.lower() in ("", *UNITS) else repr(unit)
+        notes.append(
+            f"{what}: in {said} the head has a radius of {100 * radius:.3g} cm; scaled by "
+            f"{10.0**power:g}"
+        )
+    return points * factor * 10.0**power
 
 
-def _landmarks(given: Mapping[str, Any]) -> list[np.ndarray] | None:
-    """Nasion and the left and right preauricular points; None unless all three are there."""
+def _landmarks(given: Mapping[str, Any]) -> np.ndarray | None:
+    """(3, 3) nasion and the left and right preauricular points; None unless all three are there."""
     found = []
-    for names in LANDMARKS.values():
+    for names in LANDMARKS:
         points = [p for name, p in given.items() if str(name).strip().lower() in names]
         try:
             point = np.asarray(points[0], float)
@@ -249,10 +236,12 @@ def _landmarks(given: Mapping[str, Any]) -> list[np.ndarray] | None:
         if point.shape != (3,) or not there(point[None]).all():
             return None
         found.append(point)
-    return found
+    return np.array(found)
 
 
-def _by_landmarks(points: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray | None:
+def _by_landmarks(
+    points: np.ndarray, landmarks: Sequence[np.ndarray] | np.ndarray
+) -> np.ndarray | None:
     """Take points in metres to head coordinates by their landmarks; None where these fit no head.
 
     The landmarks may have a unit of their own, a plain factor from metres.

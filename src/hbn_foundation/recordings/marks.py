@@ -20,14 +20,16 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hbn_foundation.bids import sidecar
 from hbn_foundation.errors import first_few
-from hbn_foundation.recordings.edf import EdfHeader, record_times
+from hbn_foundation.recordings.edf import record_times
+from hbn_foundation.recordings.read import EegFile
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline, merged, without
 from hbn_foundation.sidecars import UnreadableSidecar, number, read_table
 
@@ -46,6 +48,26 @@ class Mark(NamedTuple):
     onset: float
     duration: float
     text: str
+
+    @property
+    def kind(self) -> str:
+        """What the text says: skip, cut, bad, or nothing of the kind ("")."""
+        text = self.text.strip().lower()
+        text = text.removeprefix("comment/")  # MNE's annotations in BrainVision files
+        if text.startswith(SKIP):
+            return "skip"
+        if CUT.match(text):
+            return "cut"
+        return "bad" if text.startswith("bad") else ""
+
+    def spans(self, stretches: list[Stretch], sfreq: float) -> Iterable[tuple[float, float]]:
+        """Yield what it covers of each stretch, in fractions of samples; an instant covers none."""
+        end = self.onset + (self.duration if self.duration > 0 else 0.0)
+        for start, stop, onset in stretches:
+            a = start + max((self.onset - onset) * sfreq, 0.0)
+            b = min(start + (end - onset) * sfreq, stop)
+            if a < stop and b >= start and a <= b:
+                yield a, b
 
 
 @dataclass
@@ -68,67 +90,46 @@ class Gaps:
 
     def without(self, still: list[tuple[int, int]]) -> Gaps:
         """Take out samples (start, stop) of pauses that nothing marks."""
-        sfreq = self.timeline.sfreq
-        parts = [p for s in self.timeline.stretches for p in without(s, still, sfreq)]
-        seconds = (_length(self.timeline.stretches) - _length(parts)) / sfreq
+        sfreq, stretches = self.timeline.sfreq, self.timeline.stretches
+        parts = [part for stretch in stretches for part in without(stretch, still, sfreq)]
+        seconds = (sum(b - a for a, b, _ in stretches) - sum(b - a for a, b, _ in parts)) / sfreq
         if not seconds:
             return self
-        bad = _within(list(self.timeline.bad), parts)
         note = f"{seconds:.1f} s in which no channel moves (pauses that nothing marks)"
-        timeline = Timeline(sfreq, tuple(parts), bad)
+        timeline = Timeline(sfreq, tuple(parts), _within(self.timeline.bad, parts))
         return Gaps(timeline, self.pauses + seconds, [*self.notes, note])
 
 
-def _length(stretches: Iterable[Stretch]) -> int:
-    return sum(stop - start for start, stop, _ in stretches)
-
-
-def find_gaps(raw: Any, root: str | Path, path: str, header: EdfHeader | None) -> Gaps:
-    """Find the continuous stretches and the bad segments of a recording.
-
-    Parameters
-    ----------
-    raw
-        The open recording.
-    root, path
-        BIDS root and the recording's file in it.
-    header
-        Of an EDF or BDF file; None for other formats.
-    """
-    sfreq = float(raw.info["sfreq"])
+def find_gaps(file: EegFile) -> Gaps:
+    """Find the continuous stretches and the bad segments of a recording."""
+    raw, sfreq = file.raw, float(file.raw.info["sfreq"])
     stretches = [Stretch(0, int(raw.n_times), 0.0)]
     notes: list[str] = []
-    marks = [
-        Mark(onset - raw.first_time, duration, _boundary(text, path))
-        for onset, duration, text in zip(
-            raw.annotations.onset,
-            raw.annotations.duration,
-            raw.annotations.description,
-            strict=True,
-        )
-    ]
-    if header is not None and header.discontinuous:
-        times = record_times(Path(root, path), header)
+    numbered = ("-99", "-99.0") if file.path.lower().endswith(".set") else ()
+    marks = []
+    for note in raw.annotations:
+        text = "boundary" if note["description"] in numbered else note["description"]
+        marks.append(Mark(note["onset"] - raw.first_time, note["duration"], text))
+    if file.header is not None and file.header.discontinuous:
+        times = record_times(Path(file.root, file.path), file.header)
         if times is None:
             notes.append(
                 "the file is marked discontinuous, but its records have no times that increase: "
                 "read as continuous"
             )
         else:
-            stretches = _stretches(times[0], header.record_seconds, sfreq, int(raw.n_times))
+            seconds = file.header.record_seconds
+            stretches = _joined_records(times[0], seconds, sfreq, int(raw.n_times))
             marks = [Mark(*annotation) for annotation in times[1]]
-    marks += _of_events(root, path, notes)
+    marks += _of_events(file, notes)
     gaps = _apply([mark for mark in marks if math.isfinite(mark.onset)], stretches, sfreq)
     gaps.notes[:0] = notes
     return gaps
 
 
-def _boundary(text: str, path: str) -> str:
-    numbered = path.lower().endswith(".set") and text in ("-99", "-99.0")
-    return "boundary" if numbered else text
-
-
-def _stretches(onsets: np.ndarray, seconds: float, sfreq: float, n_samples: int) -> list[Stretch]:
+def _joined_records(
+    onsets: np.ndarray, seconds: float, sfreq: float, n_samples: int
+) -> list[Stretch]:
     """Join the data records that follow each other without a gap."""
     per_record = round(seconds * sfreq)
     tolerance = max(LEAST_GAP, 1 / sfreq)
@@ -140,85 +141,55 @@ def _stretches(onsets: np.ndarray, seconds: float, sfreq: float, n_samples: int)
     edges = [first * per_record for first in firsts] + [n_samples]
     return [
         Stretch(start, min(stop, n_samples), float(onsets[first]))
-        for first, start, stop in zip(firsts, edges, edges[1:], strict=False)
+        for first, (start, stop) in zip(firsts, pairwise(edges), strict=True)
         if start < n_samples
     ]
 
 
-def _of_events(root: str | Path, path: str, notes: list[str]) -> list[Mark]:
+def _of_events(file: EegFile, notes: list[str]) -> list[Mark]:
     """Read the marks in the recording's events.tsv."""
-    file = sidecar(root, path, "events.tsv")
-    if file is None:
+    path = sidecar(file.root, file.path, "events.tsv")
+    if path is None:
         return []
     try:
-        rows = read_table(file, ("onset", "duration", *EVENT_COLUMNS)).rows
+        rows = read_table(path, ("onset", "duration", *EVENT_COLUMNS)).rows
     except UnreadableSidecar as error:
         notes.append(f"gaps and bad segments of events.tsv are not known: {error}")
         return []
-    return [
-        Mark(number(row.get("onset")), number(row.get("duration")), row[column])
+    marks = [
+        Mark(number(row.get("onset")), number(row.get("duration")), row.get(column, ""))
         for row in rows
         for column in EVENT_COLUMNS
-        if _kind(row.get(column, ""))
     ]
-
-
-def _kind(text: str) -> str:
-    """Tell what an annotation's text says: skip, cut, bad, or nothing of the kind ("")."""
-    text = text.strip().lower().removeprefix("comment/")  # MNE's annotations in BrainVision files
-    if text.startswith(SKIP):
-        return "skip"
-    if CUT.match(text):
-        return "cut"
-    return "bad" if text.startswith("bad") else ""
+    return [mark for mark in marks if mark.kind]
 
 
 def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float) -> Gaps:
     """Take skips out of the stretches, cut them, and note the bad segments."""
-    kinds = [_kind(mark.text) for mark in marks]
-    skips = merged(
-        [
-            (round(a), round(b))
-            for mark, kind in zip(marks, kinds, strict=True)
-            if kind == "skip"
-            for a, b in _spans(mark, stretches, sfreq)
-        ]
-    )
-    stretches = [part for stretch in stretches for part in without(stretch, skips, sfreq)]
-    cuts = [mark.onset for mark, kind in zip(marks, kinds, strict=True) if kind == "cut"]
-    whole = len(stretches)
-    stretches = _cut(stretches, cuts, sfreq)
-    bad = [mark for mark, kind in zip(marks, kinds, strict=True) if kind == "bad"]
+    of_kind = {kind: [m for m in marks if m.kind == kind] for kind in ("skip", "cut", "bad")}
+    spans = [span for mark in of_kind["skip"] for span in mark.spans(stretches, sfreq)]
+    skips = merged([(round(a), round(b)) for a, b in spans])
+    whole = [part for stretch in stretches for part in without(stretch, skips, sfreq)]
+    stretches = _cut(whole, [mark.onset for mark in of_kind["cut"]], sfreq)
+    spans = [span for mark in of_kind["bad"] for span in mark.spans(stretches, sfreq)]
+    firsts = [math.floor(a + 1e-6) for a, _ in spans]
     segments = [
-        (math.floor(a + 1e-6), max(math.ceil(b - 1e-6), math.floor(a + 1e-6) + 1))
-        for mark in bad
-        for a, b in _spans(mark, stretches, sfreq)
+        (first, max(math.ceil(b - 1e-6), first + 1))
+        for first, (_, b) in zip(firsts, spans, strict=True)
     ]
     gaps = Gaps(Timeline(sfreq, tuple(stretches), _within(segments, stretches)))
-    ends = [stretch.onset + (stretch.stop - stretch.start) / sfreq for stretch in stretches]
-    pauses = [s.onset - end for s, end in zip(stretches[1:], ends, strict=False)]
-    pauses = [pause for pause in [stretches[0].onset if stretches else 0.0, *pauses] if pause > 0]
-    if len(stretches) > whole:
-        n_cuts = len(stretches) - whole
-        gaps.notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
-    if bad:
-        texts = sorted({mark.text.strip() for mark in bad})
-        seconds = sum(stop - start for start, stop in gaps.timeline.bad) / sfreq
-        gaps.notes.append(f"{seconds:.1f} s marked bad ({first_few(texts, 3)})")
+    ends = [0.0, *(onset + (stop - start) / sfreq for start, stop, onset in stretches)]
+    pauses = [s.onset - end for s, end in zip(stretches, ends, strict=False)]
     gaps.pauses = sum(pause for pause in pauses if pause > 0.5 / sfreq)
+    if n_cuts := len(stretches) - len(whole):
+        gaps.notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
+    if of_kind["bad"]:
+        texts = first_few(sorted({mark.text.strip() for mark in of_kind["bad"]}), 3)
+        seconds = sum(stop - start for start, stop in gaps.timeline.bad) / sfreq
+        gaps.notes.append(f"{seconds:.1f} s marked bad ({texts})")
     if gaps.pauses:
         gaps.notes.append(f"{gaps.pauses:.1f} s not recorded (pauses)")
     return gaps
-
-
-def _spans(mark: Mark, stretches: list[Stretch], sfreq: float) -> Iterable[tuple[float, float]]:
-    """Yield what a mark covers of each stretch, in fractions of samples; an instant covers none."""
-    end = mark.onset + (mark.duration if mark.duration > 0 else 0.0)
-    for start, stop, onset in stretches:
-        a = start + max((mark.onset - onset) * sfreq, 0.0)
-        b = min(start + (end - onset) * sfreq, stop)
-        if a < stop and b >= start and a <= b:
-            yield a, b
 
 
 def _cut(stretches: list[Stretch], times: list[float], sfreq: float) -> list[Stretch]:
@@ -228,23 +199,20 @@ def _cut(stretches: list[Stretch], times: list[float], sfreq: float) -> list[Str
     """
     parts = []
     for start, stop, onset in stretches:
-        found = {start + math.ceil((time - onset) * sfreq - 1e-6) for time in times}
         edges = [start]
-        for sample in sorted(found):
+        for sample in sorted({start + math.ceil((t - onset) * sfreq - 1e-6) for t in times}):
             if edges[-1] + 1 < sample < stop - 1:
                 edges.append(sample)
-        parts += [
-            Stretch(a, b, onset + (a - start) / sfreq)
-            for a, b in zip(edges, [*edges[1:], stop], strict=True)
-        ]
+        parts += [Stretch(a, b, onset + (a - start) / sfreq) for a, b in pairwise([*edges, stop])]
     return parts
 
 
-def _within(segments: list[tuple[int, int]], stretches: list[Stretch]) -> tuple[Segment, ...]:
+def _within(segments: Iterable[tuple[int, int]], stretches: list[Stretch]) -> tuple[Segment, ...]:
     """Join segments, and part them where stretches end."""
+    joined = merged(segments)
     return tuple(
         Segment(max(a, start), min(b, stop))
         for start, stop, _ in stretches
-        for a, b in merged(segments)
+        for a, b in joined
         if a < stop and b > start
     )

@@ -22,10 +22,13 @@ from functools import cache
 
 import numpy as np
 
+from hbn_foundation.recordings.sphere import fit_sphere
+
 RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 """Old 10-20 names and the ones of today."""
 
 EARS = frozenset({"A1", "A2", "M1", "M2"})
+VERTEX = frozenset({"VREF", "VERTEX REFERENCE", "VERTEX", "E129/CZ", "CZ/E129", "REF CZ"})
 PREFIX = re.compile(r"^(EEG(?=[A-Z])|(EEG|POL)[\s_:.\-]+)", re.IGNORECASE)
 BETWEEN = r"[\s_]*[-–—−/:_][\s_]*"
 """What stands between an electrode and its reference, or the two ends of a derivation."""
@@ -36,6 +39,10 @@ REFERENCE = re.compile(
     re.IGNORECASE,
 )
 PAIR = re.compile(rf"([A-Z]+(?:\d+|Z)H?)(?:{BETWEEN}|\s+)?([A-Z]+(?:\d+|Z)H?)", re.IGNORECASE)
+
+EGI = re.compile(r"\bEGI\b|HYDROCEL|\bGSN\b|GEODESIC", re.IGNORECASE)
+"""What the name of a maker or a cap holds where E-numbers are those of an EGI net."""
+
 NET_NUMBER = re.compile(r"E0*([1-9]\d{0,2})", re.IGNORECASE)
 NETS = {
     33: "GSN-HydroCel-32",
@@ -48,24 +55,9 @@ NETS = {
 NET_SHARES = {65: 0.9, 129: 0.5, 257: 0.5}
 """Share of a net's electrodes from which on numbers alone speak for it."""
 
-EGI = re.compile(r"\bEGI\b|HYDROCEL|\bGSN\b|GEODESIC", re.IGNORECASE)
-"""What the name of a maker or a cap holds where E-numbers are those of an EGI net."""
-
 BIOSEMI_NAME = re.compile(r"([A-H])0*([1-9]|[12]\d|3[0-2])", re.IGNORECASE)
 BIOSEMI = {16: 0.9, 32: 0.9, 64: 0.9, 128: 0.5, 160: 0.5, 256: 0.5}
 """BioSemi's caps, and the share of their electrodes from which on names speak for one."""
-
-MIN_TO_FIT = 12
-"""Points from which on a sphere of their own is believed."""
-
-USUAL_RADIUS = 0.095
-USUAL_CENTRES = np.array([[0.0, 0.01, 0.038], [0.0, 0.0, 0.0]])
-"""Centre of a head in head coordinates, and where coordinates begin at it, in metres."""
-
-LABEL = re.compile(r"E\d+|E\d+@\d+|[A-H]\d+@biosemi\d+")
-"""Canonical names that are no 10-05 names."""
-
-VERTEX = frozenset({"VREF", "VERTEX REFERENCE", "VERTEX", "E129/CZ", "CZ/E129", "REF CZ"})
 
 
 def canonical_names(names: Sequence[str], maker: str = "") -> list[str | None]:
@@ -89,10 +81,21 @@ def canonical_names(names: Sequence[str], maker: str = "") -> list[str | None]:
     bare = ["" if i in pairs else _bare(name, common) for i, name in enumerate(names)]
     net, cap = _net_size(bare, bool(EGI.search(maker))), _biosemi_size(bare)
     counted = _counted(bare)
-    return [
-        _canonical(name.strip(), text, net, cap, counted)
-        for name, text in zip(names, bare, strict=True)
-    ]
+
+    def canonical(name: str, text: str) -> str | None:
+        if name.upper() in VERTEX:
+            return "Cz"
+        if "@" in name:
+            return name if name in _template(template_name(name)) else None
+        if net and (number := NET_NUMBER.fullmatch(text)):
+            place = int(number[1])
+            own = f"E{place}" if net == 129 else f"E{place}@{net}"
+            return "Cz" if place == net else own if own in _template(NETS[net]) else None
+        if cap and (label := BIOSEMI_NAME.fullmatch(text)):
+            return _cap(cap).get(f"{label[1]}{int(label[2])}")
+        return None if text.rstrip("0123456789") in counted else _by_upper_name().get(text)
+
+    return [canonical(name.strip(), text) for name, text in zip(names, bare, strict=True)]
 
 
 def match_names(own: Sequence[str], other: Sequence[str], maker: str = "") -> dict[int, int]:
@@ -109,24 +112,20 @@ def match_names(own: Sequence[str], other: Sequence[str], maker: str = "") -> di
     """
     places = {name.strip(): place for place, name in reversed(list(enumerate(other)))}
     matched = {i: places[name.strip()] for i, name in enumerate(own) if name.strip() in places}
-    for keys in (canonical_names, _plain_names, _unreferenced_names):
-        first, second = (
-            _unique(keys(names, maker), taken)
-            for names, taken in ((own, matched.keys()), (other, matched.values()))
-        )
+    for keys in (
+        lambda names: canonical_names(names, maker),
+        lambda names: [_plain(name) for name in names],
+        lambda names: [_plain(REFERENCE.sub("", PREFIX.sub("", name.strip()))) for name in names],
+    ):
+        first = _unique(keys(own), matched.keys())
+        second = _unique(keys(other), matched.values())
         matched |= {first[key]: second[key] for key in first.keys() & second.keys()}
     return matched
 
 
-def _plain_names(names: Sequence[str], maker: str) -> list[str | None]:
-    plain = [re.sub(r"[\W_]+", "", name).upper() for name in names]
-    bare = [re.sub(r"^EEG(?=.)", "", name) for name in plain]
-    return [re.sub(r"(?<!\d)0+(?=\d)", "", name) or None for name in bare]
-
-
-def _unreferenced_names(names: Sequence[str], maker: str) -> list[str | None]:
-    bare = [REFERENCE.sub("", PREFIX.sub("", name.strip())) for name in names]
-    return _plain_names(bare, maker)
+def _plain(name: str) -> str | None:
+    plain = re.sub(r"^EEG(?=.)", "", re.sub(r"[\W_]+", "", name).upper())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", plain) or None
 
 
 def _unique(keys: Sequence[str | None], taken: Collection[int]) -> dict[str, int]:
@@ -151,22 +150,15 @@ def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
     common = _common_reference(names)
     pairs = {}
     for place, name in enumerate(names):
-        ends = _ends(name)
-        if ends is not None and ends[1].upper() != common:
-            pairs[place] = ends
+        text = re.sub(r"-\d{1,2}$", "", PREFIX.sub("", name.strip()).rstrip(". "))
+        match = PAIR.fullmatch(text)
+        if match is None or text.upper() in _by_upper_name():
+            continue
+        first, second = (_by_upper_name().get(_today(end)) for end in match.groups())
+        if first is None or second is None or {first, second} & EARS or second.upper() == common:
+            continue
+        pairs[place] = (first, second)
     return pairs
-
-
-def _ends(name: str) -> tuple[str, str] | None:
-    """Names of the two scalp electrodes of a derivation, None for any other channel."""
-    text = re.sub(r"-\d{1,2}$", "", PREFIX.sub("", name.strip()).rstrip(". "))
-    match = PAIR.fullmatch(text)
-    if match is None or text.upper() in _by_upper_name():
-        return None
-    first, second = (_by_upper_name().get(_today(end)) for end in match.groups())
-    if first is None or second is None or first in EARS or second in EARS:
-        return None
-    return first, second
 
 
 def _common_reference(names: Sequence[str]) -> str:
@@ -191,6 +183,11 @@ def _bare(name: str, common: str) -> str:
     if text != whole and text.upper() in EARS:
         return ""
     return _today(text.rstrip(". "))
+
+
+def _today(text: str) -> str:
+    """Return a name in capitals, an old 10-20 name as that of today."""
+    return RENAMED.get(text.upper(), text.upper())
 
 
 def _net_size(bare: Sequence[str], egi: bool) -> int:
@@ -219,161 +216,66 @@ def _counted(bare: Sequence[str]) -> set[str]:
     """Stems that are counted (``C1`` to ``C32``): more of their numbers are no 10-05 names."""
     known: Counter[str] = Counter()
     for text in set(bare):
-        match = re.fullmatch(r"([A-Z]+)\d+", text)
-        if match:
+        if match := re.fullmatch(r"([A-Z]+)\d+", text):
             known[match[1]] += 1 if text in _by_upper_name() else -1
     return {stem for stem, balance in known.items() if balance < 0}
 
 
-def _canonical(name: str, bare: str, net: int, cap: int, counted: set[str]) -> str | None:
-    if name.upper() in VERTEX:
-        return "Cz"
-    if "@" in name:
-        return name if name in _template_of(name) else None
-    number, label = NET_NUMBER.fullmatch(bare), BIOSEMI_NAME.fullmatch(bare)
-    if number and net:
-        place = int(number[1])
-        own = f"E{place}" if net == 129 else f"E{place}@{net}"
-        return "Cz" if place == net else own if own in _net(net) else None
-    if label and cap:
-        return _cap(cap).get(f"{label[1]}{int(label[2])}")
-    return None if bare.rstrip("0123456789") in counted else _by_upper_name().get(bare)
-
-
-def _today(text: str) -> str:
-    """Return a name in capitals, an old 10-20 name as that of today."""
-    return RENAMED.get(text.upper(), text.upper())
-
-
 def template_positions(canonical: Sequence[str]) -> np.ndarray:
     """(C, 3) unit vectors of canonical names; KeyError for any other."""
-    return np.array([_template_of(name)[name] for name in canonical], float).reshape(-1, 3)
+    points = [_template(template_name(name))[name] for name in canonical]
+    return np.array(points, float).reshape(-1, 3)
 
 
 def template_name(canonical: str) -> str:
     """Name of the template that a canonical name's position comes from."""
-    if not LABEL.fullmatch(canonical):
-        return "10-05"
-    cap = canonical.partition("@")[2] or "129"
-    return NETS.get(int(cap), cap) if cap.isdigit() else cap
+    name, _, cap = canonical.partition("@")
+    if re.fullmatch(r"E\d+", name):
+        return NETS.get(int(cap or 129), cap) if (cap or "0").isdecimal() else cap
+    return cap or "10-05"
 
 
-def to_unit_sphere(points: np.ndarray) -> np.ndarray:
-    """Project measured points (C, 3) in metres to unit vectors around the centre of their head.
+@cache
+def _template(name: str) -> Mapping[str, np.ndarray]:
+    """Return unit vectors by canonical name of the 10-05 system, a net or a cap; {} for others.
 
-    The centre is that of the sphere nearest to them. A head is no sphere, and the sphere of a few
-    electrodes may lie centimetres beside the head's, which turns directions by 10°; so unless the
-    points lie on a sphere to 2 mm, the centre is drawn to where it lies in adults: 4 cm above the
-    ears and 1 cm before them, or at the origin where that is a centre more plainly.
+    The vertex of a net is that of the 10-05 system.
     """
-    points = np.asarray(points, float)
-    directions = points - _sphere(points, _usual_centre(points))[0]
-    norms = np.linalg.norm(directions, axis=1, keepdims=True)
-    return directions / np.where(norms > 0, norms, np.nan)
-
-
-def head_radius(points: np.ndarray) -> float:
-    """Radius of the head that points (C, 3) lie on, in their unit: of no use for its details."""
-    points = np.asarray(points, float)
-    distance = float(np.median(np.linalg.norm(points, axis=1)))
-    if len(points) < MIN_TO_FIT or distance == 0:
-        return distance
-    centre, radius = _sphere(points / distance)
-    misfit = np.linalg.norm(points / distance - centre, axis=1) - radius
-    return radius * distance if misfit.std() < 0.1 * radius else distance
-
-
-def _usual_centre(points: np.ndarray) -> np.ndarray:
-    spread = [np.linalg.norm(points - centre, axis=1).std() for centre in USUAL_CENTRES]
-    return USUAL_CENTRES[int(len(points) > 3 and spread[1] < spread[0] / 2)]
-
-
-def _sphere(points: np.ndarray, usual: np.ndarray | None = None) -> tuple[np.ndarray, float]:
-    """Centre and radius of the sphere nearest to points: |p|² = 2 p·c + (r² − |c|²).
-
-    With a usual centre, known to 1 cm, the points are taken for 1.5 cm beside a sphere unless
-    they show that they lie on one.
-    """
-    design = np.column_stack([2 * points, np.ones(len(points))])
-    squares = (points**2).sum(axis=1)
-    solution = np.linalg.lstsq(design, squares, rcond=None)[0]
-    if usual is not None:
-        misfit = (design @ solution - squares) / (2 * USUAL_RADIUS)
-        error = np.sqrt((misfit**2).sum() / max(len(points) - 4, 1))
-        exact = len(points) >= MIN_TO_FIT and error < 0.002
-        weight = 1 / (2 * USUAL_RADIUS * (max(error, 1e-4) if exact else 0.015))
-        prior = np.column_stack([np.eye(3), np.zeros(3)]) / 0.01
-        system = np.vstack([design * weight, prior])
-        target = np.concatenate([squares * weight, usual / 0.01])
-        solution = np.linalg.lstsq(system, target, rcond=None)[0]
-    centre = solution[:3]
-    return centre, float(np.sqrt(max(solution[3] + centre @ centre, 0.0)))
-
-
-def _template_of(name: str) -> Mapping[str, np.ndarray]:
-    """Return the template that holds a canonical name, if any does; others are not loaded."""
-    if not LABEL.fullmatch(name):
-        return _ten_five()
-    cap = name.partition("@")[2] or "129"
-    if cap.isdigit():
-        return _net(int(cap)) if int(cap) in NETS else {}
-    size = int(cap.removeprefix("biosemi"))
-    return _biosemi(size) if size in BIOSEMI else {}
-
-
-@cache
-def _ten_five() -> Mapping[str, np.ndarray]:
-    """Return unit vectors of the 10-05 names."""
-    return {
-        name: position
-        for name, position in _template("colin27_1005", "standard_1005").items()
-        if name not in RENAMED
-    }
-
-
-@cache
-def _net(size: int) -> Mapping[str, np.ndarray]:
-    """Return unit vectors of a HydroCel net by canonical name; its vertex is the 10-05 one's."""
-    suffix = "" if size == 129 else f"@{size}"
-    return {f"{name}{suffix}": p for name, p in _template(NETS[size]).items() if name[0] == "E"}
-
-
-@cache
-def _biosemi(size: int) -> Mapping[str, np.ndarray]:
-    """Return unit vectors of a large BioSemi cap by canonical name."""
-    cap = f"biosemi{size}"
-    return {f"{name}@{cap}": position for name, position in _template(cap).items()}
+    if name == "10-05":
+        points = _montage("colin27_1005", "standard_1005")
+        return {label: point for label, point in points.items() if label not in RENAMED}
+    sizes = {net: size for size, net in NETS.items()}
+    if name in sizes:
+        suffix = "" if sizes[name] == 129 else f"@{sizes[name]}"
+        return {f"{e}{suffix}": point for e, point in _montage(name).items() if e[0] == "E"}
+    if name in {f"biosemi{size}" for size in BIOSEMI}:
+        return {f"{label}@{name}": point for label, point in _montage(name).items()}
+    return {}
 
 
 @cache
 def _cap(size: int) -> Mapping[str, str]:
     """Canonical names of a BioSemi cap's labels; up to 64 electrodes stand at 10-20 places."""
+    names = [name.partition("@")[0] for name in _template(f"biosemi{size}")]
     if size > 64:
-        return {name.partition("@")[0]: name for name in _biosemi(size)}
-    names = list(_template(f"biosemi{size}"))
+        return {name: f"{name}@biosemi{size}" for name in names}
     return {f"{'AB'[i // 32]}{i % 32 + 1}": name for i, name in enumerate(names)}
 
 
 @cache
 def _by_upper_name() -> Mapping[str, str]:
-    return {name.upper(): name for name in _ten_five()}
+    return {name.upper(): name for name in _template("10-05")}
 
 
-def _template(*names: str) -> dict[str, np.ndarray]:
+def _montage(*names: str) -> dict[str, np.ndarray]:
     """Return unit vectors of the first of MNE's montages by these names that it has."""
     import mne
 
-    for name in names:
-        try:
-            montage = mne.channels.make_standard_montage(name)
-            break
-        except ValueError:
-            continue
-    else:
-        raise ValueError(f"MNE has no montage named {' or '.join(names)}")
+    there = set(mne.channels.get_builtin_montages())
+    montage = mne.channels.make_standard_montage(next(name for name in names if name in there))
     info = mne.create_info(montage.ch_names, 100.0, "eeg")
     info.set_montage(montage, verbose="ERROR")  # this brings it into head coordinates
     points = np.array([channel["loc"][:3] for channel in info["chs"]])
-    centre, _ = _sphere(points)
-    unit = (points - centre) / np.linalg.norm(points - centre, axis=1, keepdims=True)
+    directions = points - fit_sphere(points)[0]
+    unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     return dict(zip(info.ch_names, unit, strict=True))

@@ -22,11 +22,8 @@ from hbn_foundation.recordings.electrodes import (
     there,
     to_metres,
 )
-from hbn_foundation.recordings.montage import (
-    template_name,
-    template_positions,
-    to_unit_sphere,
-)
+from hbn_foundation.recordings.montage import template_name, template_positions
+from hbn_foundation.recordings.sphere import angles, to_unit_sphere
 
 AXES_OFF = 30.0
 """Median degrees from where names say, beyond which axes are suspected."""
@@ -79,95 +76,63 @@ def place_electrodes(
     known = [i for i, name in enumerate(canonical) if name is not None]
     expected[known] = template_positions([str(canonical[i]) for i in known])
     places = Places(np.full((len(names), 3), np.nan), [""] * len(names))
+
+    def place(points: np.ndarray, sources: Sequence[str]) -> None:
+        for i in np.flatnonzero(~there(places.positions) & there(points)).tolist():
+            places.positions[i], places.sources[i] = points[i], sources[i]
+
+    table = measured_electrodes(names, root, path, places.notes)
+    if table is not None:
+        place(_on_sphere(table, expected, places.notes), [table.source] * len(names))
     in_file = np.where(there(in_file)[:, None], in_file, np.nan)
-    sources = [
-        measured_electrodes(names, root, path, places.notes),
-        Measured("file", "positions in the file", in_file),
-    ]
-    for measured in sources:
-        if measured is None or not (_missing(places) & there(measured.points)).any():
-            continue
-        unit = _on_head(measured, expected, places.notes)
-        for i in np.flatnonzero(_missing(places) & there(unit)).tolist():
-            places.positions[i], places.sources[i] = unit[i], measured.source
-    for i in np.flatnonzero(_missing(places) & there(expected)).tolist():
-        places.positions[i] = expected[i]
-        places.sources[i] = f"template {template_name(str(canonical[i]))}"
+    if (~there(places.positions) & there(in_file)).any():
+        metres = to_metres(in_file, "m", "positions in the file", places.notes)
+        measured = Measured("file", "positions in the file", metres)
+        place(_on_sphere(measured, expected, places.notes), ["file"] * len(names))
+    place(expected, [f"template {template_name(name)}" if name else "" for name in canonical])
     return places
 
 
-def _missing(places: Places) -> np.ndarray:
-    """(C,) whether an electrode has no position."""
-    return ~there(places.positions)
-
-
-def _on_head(measured: Measured, expected: np.ndarray, notes: list[str]) -> np.ndarray:
+def _on_sphere(measured: Measured, expected: np.ndarray, notes: list[str]) -> np.ndarray:
     """(C, 3) unit vectors of measured positions, their axes checked; NaN where there are none."""
     unit = np.full_like(measured.points, np.nan)
-    metres: np.ndarray | None = measured.points
-    if measured.source == "file":
-        metres = to_metres(measured.points, "m", measured.what, notes)
-    if metres is None:
-        return unit
-    placed = there(metres)
-    points = metres[placed]
-    named = there(expected[placed])
-    if named.sum() >= MIN_NAMED:
-        unit[placed] = _by_names(points, named, expected[placed][named], measured, notes)
-    else:
+    placed = there(measured.points)
+    points, expected = measured.points[placed], expected[placed]
+    if there(expected).sum() >= MIN_NAMED:
+        unit[placed] = _by_names(points, expected, measured, notes)
+    elif len(points):
         unit[placed] = _by_symmetry(points, measured, notes)
     return unit
 
 
 def _by_names(
-    points: np.ndarray,
-    named: np.ndarray,
-    expected: np.ndarray,
-    measured: Measured,
-    notes: list[str],
+    points: np.ndarray, expected: np.ndarray, measured: Measured, notes: list[str]
 ) -> np.ndarray:
     """Turn points to unit vectors, in the plain axes in which they agree with the names."""
+    named = there(expected)
 
-    def median_angle(unit: np.ndarray) -> float:
-        return float(np.median(angles(unit[named], expected)))
+    def off(unit: np.ndarray) -> float:
+        return float(np.median(angles(unit[named], expected[named])))
 
     unit = to_unit_sphere(points @ measured.axes.T)
-    off = median_angle(unit)
-    if off <= AXES_OFF:
+    if off(unit) <= AXES_OFF:
         return unit
-    turned = [(axes, to_unit_sphere(points @ axes.T)) for axes in _plain_axes()]
-    axes, best = min(turned, key=lambda pair: median_angle(pair[1]))
-    if median_angle(best) < AXES_RIGHT:
-        notes.append(f"{measured.what}: by the names of its electrodes {_axes_in_words(axes)}")
-        return best
-    notes.append(
-        f"{measured.what}: positions lie {off:.0f}° (median) from where the names of the "
-        "electrodes say; the positions are used"
-    )
-    return unit
-
-
-def angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(C,) degrees between unit vectors (C, 3)."""
-    return np.degrees(np.arccos(np.clip((first * second).sum(axis=1), -1, 1)))
-
-
-def _plain_axes() -> list[np.ndarray]:
-    """All 48 ways to name the axes of a head x, y and z."""
-    return [
+    # all 48 ways to name the axes of a head x, y and z
+    every = [
         np.diag(signs)[list(order)]
         for order in itertools.permutations(range(3))
         for signs in itertools.product((1.0, -1.0), repeat=3)
     ]
-
-
-def _axes_in_words(axes: np.ndarray) -> str:
-    words = (("right", "left"), ("front", "back"), ("up", "down"))
-    named = []
-    for column, letter in zip(axes.T, "xyz", strict=True):
-        place = int(np.flatnonzero(column)[0])
-        named.append(f"{letter} is {words[place][int(column[place] < 0)]}")
-    return ", ".join(named)
+    turned = [(axes, to_unit_sphere(points @ axes.T)) for axes in every]
+    axes, best = min(turned, key=lambda pair: off(pair[1]))
+    if off(best) < AXES_RIGHT:
+        notes.append(f"{measured.what}: by the names of its electrodes {_axes_in_words(axes)}")
+        return best
+    notes.append(
+        f"{measured.what}: positions lie {off(unit):.0f}° (median) from where the names of the "
+        "electrodes say; the positions are used"
+    )
+    return unit
 
 
 def _by_symmetry(points: np.ndarray, measured: Measured, notes: list[str]) -> np.ndarray:
@@ -179,9 +144,8 @@ def _by_symmetry(points: np.ndarray, measured: Measured, notes: list[str]) -> np
         one_side = abs(unit[:, 0].mean()) > 0.2
         if across_y < (0.1 if declared else 0.5) * across_x and not one_side:
             axes = FRONT_LEFT_UP @ axes if (axes == np.eye(3)).all() else np.eye(3)
-            notes.append(
-                f"{measured.what}: by the symmetry of its electrodes {_axes_in_words(axes)}"
-            )
+            words = _axes_in_words(axes)
+            notes.append(f"{measured.what}: by the symmetry of its electrodes {words}")
             return to_unit_sphere(points @ axes.T)
     if not declared or measured.axes[0, 0] != 1:
         why = f"{measured.system} has them" if declared else "no axes are declared"
@@ -195,3 +159,12 @@ def _asymmetry(unit: np.ndarray, axis: int) -> float:
     mirrored[:, axis] *= -1
     cosines = np.clip(mirrored @ unit.T, -1, 1)
     return float(np.degrees(np.arccos(cosines.max(axis=1))).mean())
+
+
+def _axes_in_words(axes: np.ndarray) -> str:
+    words = (("right", "left"), ("front", "back"), ("up", "down"))
+    named = []
+    for column, letter in zip(axes.T, "xyz", strict=True):
+        place = int(np.flatnonzero(column)[0])
+        named.append(f"{letter} is {words[place][int(column[place] < 0)]}")
+    return ", ".join(named)

@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hbn_foundation.recordings.channel_tally import ChannelTally
 from hbn_foundation.recordings.params import CleaningParams
+
+SPECTRUM_SECONDS = 10.0
+"""Seconds of each chunk whose spectrum is taken."""
+
+SEGMENT_SECONDS = 2.0
+LINE_FREQUENCIES = (50.0, 60.0)
 
 MIN_CHANNELS_TO_COMPARE = 8
 """With fewer, a channel is not judged by the others."""
@@ -22,6 +27,109 @@ MIN_LOG_SPREAD = 0.2
 
 AMPLITUDES_UV = (0.5, 500.0)
 """Least and greatest median amplitude of EEG in µV: beyond, the unit is not what it seems."""
+
+
+class ChannelTally:
+    """What is counted in each channel's raw samples while they pass, a chunk at a time.
+
+    Its memory does not depend on the recording's length.
+
+    Parameters
+    ----------
+    n_channels
+        Number of channels.
+    sfreq
+        Sampling rate of the raw samples in Hz.
+    flat_volts
+        A second whose range is below this is flat.
+    """
+
+    def __init__(self, n_channels: int, sfreq: float, flat_volts: float) -> None:
+        self._sfreq, self._flat_volts = sfreq, flat_volts
+        self._second = max(round(sfreq), 2)
+        self._n_segment = max(round(SEGMENT_SECONDS * sfreq), 4)
+        self._n_samples = self._n_seconds = 0
+        self._missing = np.zeros(n_channels, int)
+        self._flat = np.zeros(n_channels, int)
+        self._extreme = np.full((2, n_channels), -np.inf)
+        self._at_extreme = np.zeros((2, n_channels), int)
+        self._power = np.zeros((n_channels, self._n_segment // 2 + 1))
+
+    def update(self, samples: np.ndarray) -> None:
+        """Count the next (C, T) samples in volts; NaN is missing."""
+        from scipy import fft
+
+        missing = ~np.isfinite(samples)
+        if missing.any():
+            self._missing += missing.sum(axis=1)
+            samples = np.where(missing, 0.0, samples)
+        self._n_samples += samples.shape[1]
+        seconds = _segments(samples, self._second)
+        span = seconds.max(axis=2) - seconds.min(axis=2)
+        self._flat += (span < self._flat_volts).sum(axis=1)
+        self._n_seconds += seconds.shape[1]
+        for side, signed in enumerate((samples, -samples)):
+            top = signed.max(axis=1)
+            higher = top > self._extreme[side]
+            self._extreme[side] = np.where(higher, top, self._extreme[side])
+            count = np.count_nonzero(signed >= self._extreme[side][:, None], axis=1)
+            self._at_extreme[side] = count + np.where(higher, 0, self._at_extreme[side])
+        segments = _segments(samples[:, : int(SPECTRUM_SECONDS * self._sfreq)], self._n_segment)
+        if segments.size:
+            segments = segments - segments.mean(axis=2, keepdims=True)
+            windowed = (segments * np.hanning(self._n_segment)).astype(np.float32)
+            self._power += (np.abs(fft.rfft(windowed, axis=2)) ** 2).sum(axis=1)
+
+    @property
+    def missing_share(self) -> np.ndarray:
+        """(C,) share of the samples that are NaN or infinite."""
+        return self._missing / max(self._n_samples, 1)
+
+    @property
+    def flat_share(self) -> np.ndarray:
+        """(C,) share of the seconds that hardly move; the whole where it is under a second."""
+        if self._n_seconds == 0:
+            span = self._extreme[0] + self._extreme[1]
+            return (span < self._flat_volts).astype(float)
+        return self._flat / self._n_seconds
+
+    @property
+    def clipping_share(self) -> np.ndarray:
+        """(C,) share of the samples at the channel's own highest or lowest value."""
+        return self._at_extreme.max(axis=0) / max(self._n_samples, 1)
+
+    def line_ratio(self, line: Any) -> np.ndarray:
+        """(C,) power at the mains frequency over that beside it; 1 is none.
+
+        Parameters
+        ----------
+        line
+            `PowerLineFrequency` of the sidecar in Hz; where it is no frequency, the higher ratio
+            of 50 and 60 Hz is taken.
+
+        Returns
+        -------
+        (C,) array
+            Mean power within 1 Hz of `line` over the mean power 2 to 5 Hz away; NaN where the
+            sampling rate is too low to tell.
+        """
+        known = isinstance(line, int | float) and line > 0
+        frequencies = np.arange(self._power.shape[1]) * self._sfreq / self._n_segment
+        ratios = [np.full(len(self._power), np.nan)]
+        for hz in (line,) if known else LINE_FREQUENCIES:
+            distance = np.abs(frequencies - hz)
+            if self._sfreq / 2 >= hz + 2:
+                at = self._power[:, distance <= 1].mean(axis=1)
+                beside = self._power[:, (distance >= 2) & (distance <= 5)].mean(axis=1)
+                nan = np.full(len(at), np.nan)
+                ratios.append(np.divide(at, beside, out=nan, where=beside > 0))
+        return np.fmax.reduce(ratios)
+
+
+def _segments(samples: np.ndarray, size: int) -> np.ndarray:
+    """(C, n, size) whole segments of samples (C, T)."""
+    n = samples.shape[1] // size
+    return samples[:, : n * size].reshape(len(samples), n, size)
 
 
 def bad_channels(
@@ -53,30 +161,26 @@ def bad_channels(
         others that are left, ``noisy`` (robust z of the log amplitude, after PREP,
         Bigdely-Shamlo et al. 2015), ``weak`` and ``uncorrelated``.
     """
+    reasons = {
+        "missing samples": tally.missing_share > params.missing_share,
+        "flat": (tally.flat_share >= params.flat_share) | (scales <= 0),
+        "clipping": tally.clipping_share >= params.clipping_share,
+    }
+    left = np.flatnonzero(~np.any([*reasons.values()], axis=0))
+    if len(left) >= MIN_CHANNELS_TO_COMPARE:
+        log = np.log(scales[left])
+        middle = np.median(log)
+        spread = max(1.4826 * float(np.median(np.abs(log - middle))), MIN_LOG_SPREAD)
+        judged = {
+            "noisy": (log - middle) / spread > params.amplitude_z,
+            "weak": log < middle + np.log(max(params.weak_ratio, 1e-12)),
+            "uncorrelated": correlation[left] < params.min_correlation,
+        }
+        for reason, holds in judged.items():
+            reasons[reason] = np.isin(np.arange(len(names)), left[holds])
     bad: dict[str, str] = {}
-    flat = (tally.flat_share >= params.flat_share) | (scales <= 0)
-    for i, name in enumerate(names):
-        if tally.missing_share[i] > params.missing_share:
-            bad[name] = "missing samples"
-        elif flat[i]:
-            bad[name] = "flat"
-        elif tally.clipping_share[i] >= params.clipping_share:
-            bad[name] = "clipping"
-    left = np.array([i for i, name in enumerate(names) if name not in bad], int)
-    if len(left) < MIN_CHANNELS_TO_COMPARE:
-        return bad
-    log = np.log(scales[left])
-    middle = np.median(log)
-    spread = max(1.4826 * float(np.median(np.abs(log - middle))), MIN_LOG_SPREAD)
-    z = (log - middle) / spread
-    weak = log < middle + np.log(max(params.weak_ratio, 1e-12))
-    for i, z_i, weak_i in zip(left, z, weak, strict=True):
-        if z_i > params.amplitude_z:
-            bad[names[i]] = "noisy"
-        elif weak_i:
-            bad[names[i]] = "weak"
-        elif correlation[i] < params.min_correlation:
-            bad[names[i]] = "uncorrelated"
+    for reason, mask in reasons.items():
+        bad |= {names[i]: reason for i in np.flatnonzero(mask).tolist() if names[i] not in bad}
     return bad
 
 
@@ -107,41 +211,12 @@ def highest_correlation(sample: np.ndarray) -> np.ndarray:
     return matrix.max(axis=0, initial=0.0)
 
 
-def quality_measures(
-    names: Sequence[str],
-    bad: Sequence[str],
-    unknown: Sequence[str],
-    scales: np.ndarray,
-    line_ratio: np.ndarray,
-    clipped: float,
-) -> dict[str, float | str]:
-    """Measures of a recording, as columns of the store's table.
-
-    Returns
-    -------
-    dict
-        ``amplitude_uv``: median robust amplitude of the good channels in µV;
-        ``line_noise``: median power at the mains frequency over that beside it (1 is none,
-        NaN where the sampling rate does not reach it); ``clipped_share``: share of clean
-        samples cut at the limit; ``unknown_channels``: EEG channels left out for want of a
-        position, or for the name of another signal.
-    """
-    good = [i for i, name in enumerate(names) if name not in bad]
-    line = line_ratio[good]
-    line = line[np.isfinite(line)]
-    return {
-        "amplitude_uv": float(np.median(scales[good]) * 1e6) if good else float("nan"),
-        "line_noise": float(np.median(line)) if len(line) else float("nan"),
-        "clipped_share": clipped,
-        "unknown_channels": ", ".join(unknown),
-    }
-
-
 def amplitude_notes(amplitude_uv: float) -> list[str]:
     """Say in a sentence that a recording's median amplitude cannot be that of EEG, if so."""
-    if AMPLITUDES_UV[0] <= amplitude_uv <= AMPLITUDES_UV[1]:
+    low, high = AMPLITUDES_UV
+    if low <= amplitude_uv <= high:
         return []
     return [
-        f"median amplitude of {amplitude_uv:.3g} µV, expected {AMPLITUDES_UV[0]:g} to "
-        f"{AMPLITUDES_UV[1]:g} µV: its unit is probably wrong"
+        f"median amplitude of {amplitude_uv:.3g} µV, expected {low:g} to {high:g} µV: its unit is "
+        "probably wrong"
     ]

@@ -1,18 +1,18 @@
-"""Band-pass and resampling in one pass, a piece of the recording at a time.
+"""Band-pass and resampling in one pass, a chunk of the recording at a time.
 
-Each piece is taken with a halo on both sides, longer than the filter's half length, so that the
-pieces join as if the whole had been filtered at once. The filter is a zero-phase FIR; it is
-applied to the piece's spectrum, which is then cut to the new rate (as `mne.filter.resample` does)
-and shifted to the new rate's grid. So sampling rates need not be integers, and the inverse
-transform is only as long as the result.
+Each chunk overlaps its neighbours by more than the filter's half length, so that the chunks join
+as if the whole had been filtered at once. The filter is a zero-phase FIR; it is applied to the
+chunk's spectrum, which is then cut to the new rate (as `mne.filter.resample` does) and shifted to
+the new rate's grid. So sampling rates need not be integers, and the inverse transform is only as
+long as the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,13 @@ STOP_HZ = 2.0
 """Width of the upper transition where the new rate's Nyquist frequency bounds it."""
 
 MAX_DRIFT = 0.005
-"""Samples by which a piece's length may miss the new rate's grid at its far end."""
+"""Samples by which a chunk's length may miss the new rate's grid at its far end."""
+
+MAX_BLOCK = 16
+"""Channels transformed at a time."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Chunk(NamedTuple):
     """Samples ``start … stop`` of the input make samples ``first … last`` of the output."""
 
     start: int
@@ -34,7 +36,7 @@ class Piece:
 
 
 class Resampler:
-    """Filter and resample pieces of one recording.
+    """Filter and resample chunks of one recording.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class Resampler:
     n_in
         Samples of the whole recording.
     chunk_seconds
-        Length of the pieces, without halo.
+        Length of the chunks, without overlap.
     """
 
     def __init__(
@@ -58,43 +60,39 @@ class Resampler:
         n_in: int,
         chunk_seconds: float,
     ) -> None:
-        self.sfreq_in, self.sfreq_out, self.n_in = sfreq_in, sfreq_out, n_in
+        self.n_in = n_in
+        self.ratio = sfreq_in / sfreq_out
         self.n_out = max(int(np.floor((n_in - 1) / sfreq_in * sfreq_out + 1e-6)) + 1, 1)
         nyquist = min(sfreq_in, sfreq_out) / 2
         width = min(STOP_HZ, nyquist / 10)
-        self.l_freq = min(l_freq, nyquist / 4)
         self.h_freq = min(h_freq, nyquist - width)
-        self._taps = self._design(width, nyquist)
-        self.halo = len(self._taps) // 2 + 1
+        if self.h_freq + width < nyquist:
+            width = min(max(self.h_freq / 4, width), nyquist - self.h_freq)
+        self._taps = band_pass(sfreq_in, min(l_freq, nyquist / 4), self.h_freq, width)
         self._gains: dict[tuple[int, int], np.ndarray] = {}
         self._chunk_out = max(int(chunk_seconds * sfreq_out), 1)
 
-    def _design(self, width: float, nyquist: float) -> np.ndarray:
-        if self.h_freq + width < nyquist:
-            width = min(max(self.h_freq / 4, width), nyquist - self.h_freq)
-        return band_pass(self.sfreq_in, self.l_freq, self.h_freq, width)
-
-    def pieces(self) -> Iterator[Piece]:
-        """Pieces that cover the output without gap or overlap."""
-        ratio = self.sfreq_in / self.sfreq_out
-        # of equal length, so that there is no short one at the end that is mostly halo
-        n_pieces = max(round(self.n_out / self._chunk_out), 1)
-        edges = np.linspace(0, self.n_out, n_pieces + 1).round().astype(int).tolist()
+    def chunks(self) -> Iterator[Chunk]:
+        """Chunks that cover the output without gap or overlap."""
+        overlap = len(self._taps) // 2 + 1
+        # of equal length, so that there is no short one at the end that is mostly overlap
+        n_chunks = max(round(self.n_out / self._chunk_out), 1)
+        edges = np.linspace(0, self.n_out, n_chunks + 1).round().astype(int).tolist()
         for first, last in pairwise(edges):
-            start = int(np.floor(first * ratio)) - self.halo
-            stop = int(np.ceil((last - 1) * ratio)) + self.halo + 1
-            yield Piece(start, stop, first, last)
+            start = int(np.floor(first * self.ratio)) - overlap
+            stop = int(np.ceil((last - 1) * self.ratio)) + overlap + 1
+            yield Chunk(start, stop, first, last)
 
-    def apply(self, piece: Piece, samples: np.ndarray) -> np.ndarray:
-        """Filter and resample the samples of a piece.
+    def apply(self, chunk: Chunk, samples: np.ndarray) -> np.ndarray:
+        """Filter and resample the samples of a chunk, a few channels at a time.
 
         Parameters
         ----------
-        piece
-            From `pieces`.
+        chunk
+            From `chunks`.
         samples
-            (C, stop − start) float32; what lies beyond the recording's ends is extended by the
-            caller (`extend`).
+            (C, T) float32 samples of the chunk that lie within the recording, all finite; beyond
+            its ends the signal is extended.
 
         Returns
         -------
@@ -102,30 +100,32 @@ class Resampler:
         """
         from scipy import fft
 
-        n_fft, m_fft = _lengths(samples.shape[1], self.sfreq_in / self.sfreq_out)
-        spectrum = fft.rfft(samples, n_fft, axis=1)
+        before = max(-chunk.start, 0)
+        after = chunk.stop - chunk.start - before - samples.shape[1]
+        n_fft, m_fft = _lengths(chunk.stop - chunk.start, self.ratio)
         n_bins = min(m_fft, n_fft) // 2 + 1
-        spectrum = spectrum[:, :n_bins] * self._response(n_fft, n_bins, piece)
-        signal = fft.irfft(spectrum, m_fft, axis=1)
-        signal = signal[:, : piece.last - piece.first]
-        return np.asarray(signal * (m_fft / n_fft), np.float32)
+        response = self._response(n_fft, n_bins, chunk)
+        blocks = []
+        for at in range(0, len(samples), MAX_BLOCK):
+            block = extend(samples[at : at + MAX_BLOCK], before, after)
+            spectrum = fft.rfft(block, n_fft, axis=1)[:, :n_bins] * response
+            signal = fft.irfft(spectrum, m_fft, axis=1)[:, : chunk.last - chunk.first]
+            blocks.append(np.asarray(signal * (m_fft / n_fft), np.float32))
+        return np.concatenate(blocks)
 
-    def _response(self, n_fft: int, n_bins: int, piece: Piece) -> np.ndarray:
+    def _response(self, n_fft: int, n_bins: int, chunk: Chunk) -> np.ndarray:
         """Zero-phase response of the filter, and the shift to the output's first sample."""
-        if (n_fft, n_bins) not in self._gains:
-            self._gains = {(n_fft, n_bins): self._gain(n_fft)[:n_bins]}
-        shift = piece.first * self.sfreq_in / self.sfreq_out - piece.start
-        phase = np.exp(2j * np.pi * np.arange(n_bins) / n_fft * shift)
-        return (self._gains[n_fft, n_bins] * phase).astype(np.complex64)
-
-    def _gain(self, n_fft: int) -> np.ndarray:
         from scipy import fft
 
-        kernel = np.zeros(n_fft)
-        half = len(self._taps) // 2
-        kernel[: half + 1] = self._taps[half:]
-        kernel[-half:] = self._taps[:half]
-        return fft.rfft(kernel).real
+        if (n_fft, n_bins) not in self._gains:
+            kernel = np.zeros(n_fft)
+            half = len(self._taps) // 2
+            kernel[: half + 1] = self._taps[half:]
+            kernel[-half:] = self._taps[:half]
+            self._gains = {(n_fft, n_bins): fft.rfft(kernel).real[:n_bins]}
+        shift = chunk.first * self.ratio - chunk.start
+        phase = np.exp(2j * np.pi * np.arange(n_bins) / n_fft * shift)
+        return (self._gains[n_fft, n_bins] * phase).astype(np.complex64)
 
 
 @cache
@@ -169,7 +169,7 @@ def _low_pass(sfreq: float, cutoff: float, width: float) -> np.ndarray:
 def _lengths(n: int, ratio: float) -> tuple[int, int]:
     """Lengths of the transforms, the first at least `n`, whose quotient is nearly `ratio`.
 
-    Nearly: the end of the piece is off the new grid by less than `MAX_DRIFT` samples. Fast
+    Nearly: the end of the chunk is off the new grid by less than `MAX_DRIFT` samples. Fast
     lengths are preferred; rates without such are served by slower ones.
     """
     from scipy import fft
@@ -189,7 +189,7 @@ def _lengths(n: int, ratio: float) -> tuple[int, int]:
 def without_missing(samples: np.ndarray) -> np.ndarray:
     """Replace samples (C, T) that are not finite by a line between their neighbours.
 
-    One of them would make a whole piece NaN. A channel without any finite sample is zero.
+    One of them would make a whole chunk NaN. A channel without any finite sample is zero.
     """
     good = np.isfinite(samples)
     if good.all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -162,7 +162,7 @@ class Timeline:
         return Timeline(sfreq, tuple(stretches), tuple(bad))
 
 
-def merged(segments: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
+def merged(segments: Iterable[tuple[int, int]]) -> tuple[Segment, ...]:
     """Sort segments and join those that overlap or touch."""
     joined: list[Segment] = []
     for start, stop in sorted(segments):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hbn_foundation.errors import first_few
-from hbn_foundation.recordings.edf import read_edf_header
+from hbn_foundation.recordings.read import EegFile
 
 UNITS = {"v": 1.0, "mv": 1e-3, "uv": 1e-6, "nv": 1e-9}
 READ_AS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
@@ -21,26 +19,15 @@ USUAL_UV = 15.0
 """Usual amplitude of EEG in µV, to tell units apart that differ by a thousand."""
 
 
-def header_units(raw: Any, root: str | Path, path: str) -> list[str]:
-    """Return the unit of each channel of an EDF or BDF file as its header has it.
-
-    Other formats have one unit, and the list is empty.
-    """
-    if not path.lower().endswith((".edf", ".bdf")):
-        return []
-    header = read_edf_header(Path(root, path))
-    units = [header.units[signal] for signal in header.channels]
-    return units if len(units) == len(raw.ch_names) else []
+def header_units(file: EegFile) -> list[str]:
+    """Return the unit of each channel by the header of an EDF or BDF file; "" in other formats."""
+    if file.header is None:
+        return [""] * len(file.raw.ch_names)
+    return [file.header.units[signal] for signal in file.header.channels]
 
 
 def volt_factors(
-    raw: Any,
-    path: str,
-    units: Sequence[str],
-    picks: Sequence[int],
-    names: Sequence[str],
-    declared: Sequence[str],
-    notes: list[str],
+    file: EegFile, picks: Sequence[int], names: Sequence[str], declared: Sequence[str]
 ) -> np.ndarray:
     """Find what the reader's numbers are multiplied by to be volts.
 
@@ -49,47 +36,42 @@ def volt_factors(
 
     Parameters
     ----------
-    raw, path
-        The recording, and its file's name.
-    units
-        Of all channels, as `header_units` gives them.
+    file
+        What is guessed is added to its notes.
     picks, names, declared
         Column, name and unit by channels.tsv ("" for none) of each of the C channels asked for.
-    notes
-        What was guessed is added here.
 
     Returns
     -------
     (C,) array
     """
-    if path.lower().endswith(".set"):
-        return _by_amplitude(raw, picks, declared, notes)
+    if file.path.lower().endswith(".set"):
+        return _by_amplitude(file, picks, declared)
     factors = np.ones(len(picks))
-    if not units:
+    if file.header is None:
         return factors
+    units = header_units(file)
     unknown, mangled = [], set()
     for i, (pick, name, said) in enumerate(zip(picks, names, declared, strict=True)):
-        written = units[pick]
-        true = _in_volts(written)
-        if true is None:
-            true = _in_volts(said)
-        if true is None and re.fullmatch(r"[^A-Za-z0-9\s]V", written):
-            true = 1e-6
-            mangled.add(written)
-        unknown += [name] if true is None else []
-        factors[i] = 1.0 if true is None else true / READ_AS.get(written, 1.0)
-    notes += [f"unit {written!r} of the file taken for µV" for written in sorted(mangled)]
+        unit = units[pick]
+        volts = _in_volts(unit) or _in_volts(said)
+        if volts is None and re.fullmatch(r"[^A-Za-z0-9\s]V", unit):
+            volts = 1e-6
+            mangled.add(unit)
+        if volts is None:
+            unknown.append(name)
+        else:
+            factors[i] = volts / READ_AS.get(unit, 1.0)
+    file.notes.extend(f"unit {unit!r} of the file taken for µV" for unit in sorted(mangled))
     if unknown:
-        notes.append(
+        file.notes.append(
             f"neither the file nor channels.tsv has a unit for {first_few(unknown)}: taken for "
             "volts"
         )
     return factors
 
 
-def _by_amplitude(
-    raw: Any, picks: Sequence[int], declared: Sequence[str], notes: list[str]
-) -> np.ndarray:
+def _by_amplitude(file: EegFile, picks: Sequence[int], declared: Sequence[str]) -> np.ndarray:
     """(C,) factors of a file without units: those of channels.tsv, unless µV is more likely.
 
     Tables say V of signals in µV often enough, so that the amplitude decides.
@@ -97,17 +79,17 @@ def _by_amplitude(
     factors = np.array([_in_volts(unit) or 1e-6 for unit in declared]) / 1e-6
     if (factors == 1).all():
         return factors
-    sfreq = raw.info["sfreq"]
-    stop = min(int(raw.n_times), round(60 * sfreq))
-    samples = raw.get_data(picks=list(picks), stop=stop, verbose="ERROR")
+    sfreq = file.raw.info["sfreq"]
+    stop = min(int(file.raw.n_times), round(60 * sfreq))
+    samples = file.raw.get_data(picks=list(picks), stop=stop, verbose="ERROR")
     lag = max(round(0.05 * sfreq), 1)  # differences have no drift
     change = np.abs(samples[:, lag:] - samples[:, :-lag]) * 1e6
     as_said, as_read = (np.nanmedian(change * f) for f in (factors[:, None], 1.0))
     said = ", ".join(sorted({unit for unit in declared if unit}))
     if as_read > 0 and abs(np.log(as_read / USUAL_UV)) < abs(np.log(as_said / USUAL_UV)):
-        notes.append(f"channels.tsv has the unit {said}: by their amplitude signals are in µV")
+        file.notes.append(f"channels.tsv has the unit {said}: by their amplitude signals are in µV")
         return np.ones(len(picks))
-    notes.append(f"unit of channels.tsv: {said}")
+    file.notes.append(f"unit of channels.tsv: {said}")
     return factors
 
 

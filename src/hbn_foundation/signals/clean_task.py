@@ -137,7 +137,7 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
         The disk is full or the store cannot be written. Anything else that is wrong is taken for
         a fault of the recording, and is in its description.
     """
-    from hbn_foundation.recordings.integrity import UnreadableRecording
+    from hbn_foundation.recordings.read import UnreadableRecording
 
     content = ""
     try:

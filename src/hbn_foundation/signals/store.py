@@ -24,7 +24,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import renamed_when_done
-from hbn_foundation.recordings.cleaned import CleanedRecording
+from hbn_foundation.recordings.clean import CleanedRecording
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.clean_task import FORMAT, describe, signal_file
 from hbn_foundation.signals.index import (

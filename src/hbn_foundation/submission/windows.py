@@ -57,8 +57,8 @@ def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
     NotScored
         When it cannot be read, or lacks electrodes of the net.
     """
-    from hbn_foundation.recordings.integrity import UnreadableRecording
-    from hbn_foundation.recordings.read import one_line
+    from hbn_foundation.errors import one_line
+    from hbn_foundation.recordings.read import UnreadableRecording
     from hbn_foundation.recordings.recording import open_recording
 
     try:
@@ -115,7 +115,6 @@ def _volts_or_reason(row: Mapping[Any, Any]) -> tuple[np.ndarray, Timeline] | st
 
 def _at_rate(recording: Recording, picks: list[int]) -> tuple[np.ndarray, Timeline]:
     """Return samples (C, n) of some channels in volts, at the challenge's rate."""
-    from hbn_foundation.recordings.clean import filtered
     from hbn_foundation.recordings.resampling import Resampler, without_missing
 
     source, _ = recording.longest_stretches(N_SAMPLES / SFREQ)
@@ -126,10 +125,10 @@ def _at_rate(recording: Recording, picks: list[int]) -> tuple[np.ndarray, Timeli
             lengths.append(stop - start)
             continue
         resampler = Resampler(recording.sfreq, SFREQ, *BAND, stop - start, CHUNK_SECONDS)
-        for piece in resampler.pieces():
-            first, last = max(piece.start, 0), min(piece.stop, resampler.n_in)
+        for chunk in resampler.chunks():
+            first, last = max(chunk.start, 0), min(chunk.stop, resampler.n_in)
             samples = without_missing(recording.read(start + first, start + last, picks))
-            parts.append(filtered(resampler, piece, samples))
+            parts.append(resampler.apply(chunk, samples))
         lengths.append(resampler.n_out)
     return np.concatenate(parts, axis=1), source.at_rate(SFREQ, lengths)
 
