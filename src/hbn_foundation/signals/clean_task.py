@@ -17,7 +17,7 @@ import numpy as np
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import renamed_when_done
-from hbn_foundation.recordings.cleaned import CleanedRecording
+from hbn_foundation.recordings.clean import CleanedRecording
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.content import content_hash, stamp
 
