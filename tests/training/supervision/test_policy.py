@@ -99,7 +99,7 @@ def test_halving_ends_at_one_window(batch):
     size, seen = batch, []
     while size is not None:
         seen.append(size)
-        size = halve(size) if size > 1 else None
+        size = halve(size)
     assert seen[-1] == 1
     assert all(after <= (before + 1) / 2 for before, after in itertools.pairwise(seen))
 

@@ -153,7 +153,7 @@ def test_a_device_that_raises_is_tried_again_and_left(run):
 
 
 def test_an_exception_is_not_retried_and_brings_its_traceback(run):
-    with pytest.raises(UserError, match="failed at step 7: InjectedError: a fault") as caught:
+    with pytest.raises(UserError, match="failed at step 7: InjectedError: an error") as caught:
         supervise(run, "error@8")
     assert "in strike" in str(caught.value)
     assert str(run.path) in str(caught.value)

@@ -1,4 +1,4 @@
-"""Faults to order, for trying out what training survives: off unless a parameter asks for one.
+"""Faults to inject, for trying out what training survives: off unless a parameter asks for one.
 
 `hang@12` hangs at the twelfth step on any device but the CPU, each time it gets there; `hang@12*1`
 does so once, on any device. With a fault and without an accelerator the CPU plays a GPU, as the
@@ -34,31 +34,25 @@ KINDS = {
 }
 
 
+RAISED = {
+    "error": "an error",
+    "cuda": "CUDA error: an illegal memory access was encountered",
+    "oom": "out of memory",
+    OOM_EVALUATION: "out of memory",
+}
+
+
 class InjectedError(RuntimeError):
-    """The exception of the faults `error` and `cuda`."""
-
-
-class InjectedOutOfMemory(RuntimeError):  # noqa: N818 - says what happened
-    """The exception of the faults `oom` and `oom_evaluation`."""
+    """The exception of the faults that raise one."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault to order.
+    """A fault to inject."""
 
-    Attributes
-    ----------
-    kind
-        One of `KINDS`.
-    step
-        Optimizer step, from 1, before which it strikes.
-    times
-        How often in a run; None for each time on a device other than the CPU.
-    """
-
-    kind: str
-    step: int
-    times: int | None = None
+    kind: str  # one of `KINDS`
+    step: int  # optimizer step, from 1, before which it strikes
+    times: int | None = None  # how often in a run; None for each time, but not on the CPU
 
     @classmethod
     def parse(cls, text: str | None) -> Fault | None:
@@ -81,21 +75,16 @@ class Fault:
 
     def due(self, step: int, device: str, struck: int) -> bool:
         """Say whether it strikes before step `step` on `device`, having struck `struck` times."""
-        if self.times is None:
-            return (
-                step >= self.step
-                if self.kind in ("oom", OOM_EVALUATION)
-                else step == self.step and device != "cpu"
-            )
-        return step >= self.step and struck < self.times
+        if self.times is not None:
+            return step >= self.step and struck < self.times
+        if self.kind in ("oom", OOM_EVALUATION):
+            return step >= self.step
+        return step == self.step and device != "cpu"
 
     def strike(self, micro_share: float = 1.0) -> None:
-        """Let it happen; `nan` is the training step's own affair.
+        """Let it happen, given the windows at once as a share of the whole batch.
 
-        Parameters
-        ----------
-        micro_share
-            The windows at once as a share of the whole batch.
+        The fault `nan` is left to the training step.
         """
         if self.kind == "stubborn":
             for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
@@ -110,11 +99,5 @@ class Fault:
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.kind == "exit":
             os._exit(0)
-        elif self.kind == "error":
-            raise InjectedError("a fault was ordered here")
-        elif self.kind == "cuda":
-            raise InjectedError(
-                "CUDA error: an illegal memory access was encountered (a fault was ordered here)"
-            )
-        elif self.kind in ("oom", OOM_EVALUATION) and micro_share > 0.25:
-            raise InjectedOutOfMemory("out of memory (a fault was ordered here)")
+        elif self.kind in ("error", "cuda") or (self.kind in RAISED and micro_share > 0.25):
+            raise InjectedError(f"{RAISED[self.kind]} (a fault was injected here)")

@@ -128,12 +128,7 @@ class ForkServer:
 class ForkedProcess:
     """A forked child, to be used as a `subprocess.Popen` is.
 
-    Parameters
-    ----------
-    pid
-        Its process id, also that of its group.
-    status
-        Gives its exit status; None while it runs.
+    `pid` is also the id of its group; `status` gives its exit status, None while it runs.
     """
 
     def __init__(self, pid: int, status: Callable[[], int | None]) -> None:
@@ -155,13 +150,15 @@ class ForkedProcess:
 
 
 def serve(connection: Connection, modules: list[str]) -> None:
-    """Fork a child for each folder asked for, until the client closes the connection or ends.
+    """Answer requests until the client closes the connection or ends.
 
-    A request that is a number asks for the status of that child.
+    A request is a folder, to fork a child for it, or the process id of a child, to be told its
+    exit status.
     """
     for name in modules:
         import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the client
+    server = os.getpid()  # a child of a dead server has another parent
     running: set[int] = set()
     with contextlib.suppress(EOFError, OSError):
         connection.send(READY)
@@ -172,7 +169,6 @@ def serve(connection: Connection, modules: list[str]) -> None:
                 running -= {ended}
                 connection.send(os.waitstatus_to_exitcode(status) if ended else None)
                 continue
-            server = os.getpid()  # asked before: a child of a dead server has another parent
             pid = os.fork()
             if pid == 0:
                 be_the_child(Path(request), connection, server)

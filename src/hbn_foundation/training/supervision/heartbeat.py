@@ -21,54 +21,29 @@ FILE = "heartbeat.json"
 CHECK = "crc32"  # a reader can meet a write halfway: two halves of two beats do not fit it
 TRIES = 5
 
-START, FIRST_STEP, STEP, EVALUATION, CHECKPOINT, END = (
-    "start",
-    "first_step",
-    "step",
-    "evaluation",
-    "checkpoint",
-    "end",
-)
+START, FIRST_STEP, STEP = "start", "first_step", "step"
+EVALUATION, CHECKPOINT, END = "evaluation", "checkpoint", "end"
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What a training did last, and what it does since.
+    """What a training did last, and what it does since."""
 
-    Attributes
-    ----------
-    count
-        Beats so far; a beat is new when this is.
-    section
-        What goes on since this beat: `start`, `first_step`, `step`, `evaluation`, `checkpoint`,
-        `end`.
-    epoch, epochs, step, steps
-        Epoch from 1 and optimizer steps from 0, each with how many there are to be.
-    loss, windows_per_second, learning_rates
-        Of the last step; rates by parameter group.
-    median_step
-        Seconds of the median of the last steps.
-    seconds_left
-        Estimate to the last step, validations and checkpoints included.
-    device, pid, boot, monotonic
-        Where and when.
-    """
-
-    count: int = 0
-    section: str = START
-    epoch: int = 0
-    epochs: int = 0
-    step: int = 0
+    count: int = 0  # beats so far; a beat is new when this is
+    section: str = START  # what goes on since this beat, one of the constants above
+    epoch: int = 0  # from 1
+    epochs: int = 0  # how many there are to be
+    step: int = 0  # optimizer steps done
     steps: int = 0
-    loss: float | None = None
+    loss: float | None = None  # of the last step
     windows_per_second: float | None = None
-    learning_rates: dict[str, float] = field(default_factory=dict)
-    median_step: float | None = None
-    seconds_left: float | None = None
+    learning_rates: dict[str, float] = field(default_factory=dict)  # by parameter group
+    median_step: float | None = None  # seconds, of the last steps
+    seconds_left: float | None = None  # to the last step, validations and checkpoints included
     device: str = ""
     pid: int = 0
     boot: str = ""
-    monotonic: float = 0.0
+    monotonic: float = 0.0  # when
 
     @property
     def age(self) -> float | None:
@@ -77,13 +52,7 @@ class Beat:
 
 
 class Heartbeat:
-    """The child's side: writes beats.
-
-    Parameters
-    ----------
-    folder
-        Of the run; None where nobody reads them.
-    """
+    """The child's side: writes beats to a run's folder; to None, nowhere."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file: int | None = None

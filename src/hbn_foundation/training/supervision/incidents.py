@@ -66,34 +66,21 @@ def classify(error: BaseException) -> str:
 class Incident:
     """Something that ended a child, or its supervisor, before its time, or damaged what they left.
 
-    Attributes
-    ----------
-    time
-        ISO 8601, UTC, of the wall clock; `seconds` is since the start of the supervision.
-    kind
-        `silent`, `died`, `no_result`, `out_of_memory`, `device_error`, `error`, `time_limit`,
-        `stopped`: of the child; `killed`: of the run before, with its supervisor; `damaged`: of a
-        checkpoint.
-    device, section, epoch, step
-        Where the child was, by its last beat; epochs counted from 1, steps done.
-    what
-        One line: what happened.
-    action
-        One line: what was done.
-    stack
-        Python stacks of the child, its last lines on stderr, or a traceback.
+    Kinds are `silent`, `died`, `no_result`, `out_of_memory`, `device_error`, `error`,
+    `time_limit`, `stopped` of the child; `killed` of the run before, with its supervisor;
+    `damaged` of a checkpoint.
     """
 
-    time: str
-    seconds: float
+    time: str  # ISO 8601, UTC, of the wall clock
+    seconds: float  # since the start of the supervision
     kind: str
     device: str
-    section: str
+    section: str  # as of the last beat, also the epoch from 1, and the steps done
     epoch: int
     step: int
-    what: str
-    action: str
-    stack: str
+    what: str  # one line: what happened
+    action: str  # one line: what was done
+    stack: str  # Python stacks of the child, its last lines on stderr, or a traceback
 
     @classmethod
     def now(
@@ -106,16 +93,10 @@ class Incident:
 
 
 def record(folder: Path, incident: Incident, name: str = "") -> None:
-    """Record an incident and log it in a line; where the disk is full, only the line is left.
+    """Record an incident, on the disk when this returns, and log it in a line.
 
-    Parameters
-    ----------
-    folder
-        Of the run.
-    incident
-        It is on the disk when this returns.
-    name
-        Of the training, where the line is to tell it from others.
+    Where the disk is full, only the line is left. It begins with the training's name, if one is
+    given.
     """
     try:
         with open(folder / FILE, "ab+") as file:
@@ -144,7 +125,9 @@ def read_incidents(folder: Path) -> list[Incident]:
     found = []
     for line in lines:
         try:
-            found.append(_INCIDENT.validate_json(line, strict=True))
+            incident = _INCIDENT.validate_json(line, strict=True)
+            datetime.fromisoformat(incident.time)
+            found.append(incident)
         except ValueError:
             continue
     return found

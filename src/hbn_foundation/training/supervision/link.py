@@ -24,45 +24,22 @@ STEPS_IN_MEDIAN = 101
 
 @dataclass(frozen=True)
 class Orders:
-    """What the supervisor tells a child beside its work.
+    """What the supervisor tells a child beside its work."""
 
-    Attributes
-    ----------
-    device
-        Where to train; overrules the device plan.
-    deadline
-        End of `max_training_time`, of the monotonic clock, which parent and child share.
-    micro_batch, evaluation_batch
-        Windows at once in training and in an evaluation; None for a whole batch.
-    resume_from
-        Folder of the epoch checkpoint to go on from.
-    fault, faults_struck
-        A fault to inject, and how often it struck before.
-    """
-
-    device: str
-    deadline: float
-    micro_batch: int | None = None
-    evaluation_batch: int | None = None
-    resume_from: str | None = None
-    fault: Fault | None = None
-    faults_struck: int = 0
+    device: str  # where to train; overrules the device plan
+    deadline: float  # end of `max_training_time`, of the monotonic clock, which both share
+    micro_batch: int | None = None  # windows at once in training; None for a whole batch
+    evaluation_batch: int | None = None  # and in an evaluation
+    resume_from: str | None = None  # folder of the epoch checkpoint to go on from
+    fault: Fault | None = None  # to inject
+    faults_struck: int = 0  # how often it struck before
 
 
 class Link:
     """What training code tells and asks.
 
-    Parameters
-    ----------
-    folder
-        Where the heartbeat is written; None for nowhere.
-    orders
-        From the supervisor; None when there is none.
-
-    Attributes
-    ----------
-    show
-        Called with each beat, where the training draws its progress itself.
+    Beats are written to `folder`, if there is one. `show`, where it is set, is called with each:
+    by a training that draws its progress itself.
     """
 
     def __init__(self, folder: Path | None = None, orders: Orders | None = None) -> None:

@@ -12,10 +12,11 @@ import math
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from pydantic import BaseModel, TypeAdapter
@@ -28,9 +29,8 @@ from rich.text import Text
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import duration
-from hbn_foundation.training.supervision import incidents, policy
-from hbn_foundation.training.supervision.heartbeat import END, Beat, read_beat
-from hbn_foundation.training.supervision.heartbeat import FILE as BEATS
+from hbn_foundation.training.supervision import heartbeat, incidents, policy
+from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import Incident, read_incidents
 from hbn_foundation.training.supervision.link import STOPPED as ASKED
 from hbn_foundation.training.supervision.link import TIME_LIMIT
@@ -52,47 +52,31 @@ FRESH = 5.0  # seconds: a younger beat is of a running child, if only of one in 
 MOST_EPOCHS, MOST_INCIDENTS = 8, 5
 OTHER_LINES = 22  # of a terminal, for all but the epochs
 
+Value = TypeVar("Value")
+
 
 class EpochRow(BaseModel):
-    """What the monitor shows of a row of the history."""
+    """What is shown of a row of the history."""
 
     epoch: int
-    train_loss: float | None = None
-    validation_loss: float | None = None
-    learning_rate: float | None = None
-    windows_per_second: float | None = None
+    train_loss: float = math.nan
+    validation_loss: float = math.nan
+    learning_rate: float = math.nan
+    windows_per_second: float = math.nan
     device: str = "-"
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run at one moment.
-
-    Attributes
-    ----------
-    folder
-        Of the run.
-    state
-        One of the constants of this module.
-    note
-        Why it is in this state, or what to do; may be empty.
-    beat
-        The last one; None without a readable one.
-    limit
-        Seconds of silence that are too long.
-    history
-        One row per whole epoch.
-    incidents
-        Oldest first.
-    """
+    """A run at one moment."""
 
     folder: Path
-    state: str
-    note: str
-    beat: Beat | None
-    limit: float
-    history: list[EpochRow]
-    incidents: list[Incident]
+    state: str  # one of the constants of this module
+    note: str  # why it is in this state, or what to do; may be empty
+    beat: Beat | None  # the last one
+    limit: float  # seconds of silence that are too long
+    history: list[EpochRow]  # one for each whole epoch
+    incidents: list[Incident]  # oldest first
 
 
 def monitor(folder: Path, once: bool = False, console: Console | None = None) -> None:
@@ -149,20 +133,10 @@ def find_runs(folder: Path) -> list[Path]:
             found.append(Path(place))
             folders.clear()
         folders[:] = [name for name in folders if name == MODELS or not NOT_SEARCHED.match(name)]
-    return sorted(found, key=_last_sign, reverse=True)
-
-
-def _last_sign(folder: Path) -> float:
-    """Time of the last beat; of the run's beginning without one."""
-    return max(_written(folder / name) for name in (BEATS, RUN, LOCK))
-
-
-def _written(path: Path) -> float:
-    """Time when a file was written; 0 where there is none."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    files_of_a_run = (heartbeat.FILE, RUN, LOCK)
+    return sorted(
+        found, key=lambda run: max(_written(run / name) for name in files_of_a_run), reverse=True
+    )
 
 
 def watch(runs: list[Path]) -> RunView | None:
@@ -177,19 +151,17 @@ def watch(runs: list[Path]) -> RunView | None:
 
 def view_run(folder: Path) -> RunView:
     """Read what the files of a run tell now."""
+
+    def read(name: str, parse: Callable[[bytes], Value], otherwise: Value) -> Value:
+        try:
+            return parse((folder / name).read_bytes())
+        except (OSError, ValueError):
+            return otherwise
+
+    limits = read(LIMITS, SupervisionParams.model_validate_json, SupervisionParams())
+    history: list[EpochRow] = read(HISTORY, TypeAdapter(list[EpochRow]).validate_json, [])
     beat = read_beat(folder)
-    try:
-        happened = read_incidents(folder)
-    except (OSError, ValueError):
-        happened = []
-    try:
-        limits = SupervisionParams.model_validate_json((folder / LIMITS).read_bytes())
-    except (OSError, ValueError):
-        limits = SupervisionParams()
-    try:
-        history = _ROWS.validate_json((folder / HISTORY).read_bytes())
-    except (OSError, ValueError):
-        history = []
+    happened: list[Incident] = read(incidents.FILE, lambda _: read_incidents(folder), [])
     limit = policy.silence_limit(beat or Beat(), limits)
     state, note = _state(folder, beat, limit, happened)
     return RunView(folder, state, note, beat, limit, history, happened)
@@ -203,7 +175,7 @@ def _state(
     if (folder / DONE).exists():
         return DONE_STATE, stopped
     age = beat.age if beat is not None else None
-    recent = _written(folder / incidents.FILE) >= _written(folder / BEATS)
+    recent = _written(folder / incidents.FILE) >= _written(folder / heartbeat.FILE)
     last = happened[-1] if happened and recent else None
     if _supervised(folder):
         if last is not None and not stopped:
@@ -217,12 +189,20 @@ def _state(
     if last is not None and last.action.startswith(("given up", "stopped")):
         return (STOPPED if last.kind in (ASKED, TIME_LIMIT) else FAILED), last.what
     fresh = max(FRESH, 3 * (beat.median_step or 0.0)) if beat is not None else 0.0
-    if beat is not None and beat.section != END and age is not None and age < fresh:
+    if age is not None and age < fresh:
         return RUNNING, ""
     note = "the same command goes on from the last checkpoint"
     if (folder / REMOVED).exists():
         note = "its checkpoints are removed, as newer runs came"
     return (REBOOTED if beat is not None and age is None else KILLED), note
+
+
+def _written(path: Path) -> float:
+    """Time when a file was written; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _text(path: Path, key: str) -> str:
@@ -246,73 +226,66 @@ def _supervised(folder: Path) -> bool:
 
 def draw(run: RunView, height: int = 100) -> RenderableType:
     """Draw the state of a run, and as many epochs and incidents as so many lines have room for."""
-    epochs = min(MOST_EPOCHS, max(2, height - OTHER_LINES))
+    most = max(2, height - OTHER_LINES)
     # a run of a fold has a folder to itself, which is named after it
     name = run.folder.parent.name if run.folder.name == "training" else run.folder.name
     parts: list[RenderableType] = [Rule(Text(name, "bold"), style="dim"), state_table(run)]
     if run.history:
-        parts += ["", epoch_table(run.history, epochs)]
-    parts += ["", incident_lines(run.incidents, min(MOST_INCIDENTS, epochs))]
-    return Group(*parts)
+        parts += ["", epoch_table(run.history, min(MOST_EPOCHS, most))]
+    return Group(*parts, "", incident_lines(run.incidents, min(MOST_INCIDENTS, most)))
 
 
 def state_table(run: RunView) -> Table:
     """Tell where a run is and how fast."""
-    beat, rows = run.beat, []
-    state = Text(run.state, f"bold {STYLES.get(run.state, 'red')}")
-    if beat is not None and run.state == RUNNING:
-        state.append(f", {beat.section.replace('_', ' ')}", "default")
-    rows += [("state", state), ("", Text(run.note))]
-    if beat is None:
-        rows.append(("heartbeat", Text("none yet")))
-    else:
-        rows += _beat_rows(run, beat)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, content in [*rows, ("folder", Text(str(run.folder), "dim"))]:
-        if not isinstance(content, Text) or content.plain:
-            table.add_row(name, content)
+
+    def row(name: str, content: Any) -> None:
+        table.add_row(name, Text(content) if isinstance(content, str) else content)
+
+    beat, running = run.beat, run.state == RUNNING
+    state = Text(run.state, f"bold {STYLES.get(run.state, 'red')}")
+    if beat is not None and running:
+        state.append(f", {beat.section.replace('_', ' ')}", "default")
+    row("state", state)
+    if run.note:
+        row("", run.note)
+    if beat is None:
+        row("heartbeat", "none yet")
+        row("folder", str(run.folder))
+        return table
+    row("device", beat.device)
+    if beat.steps:
+        row("epoch", f"{beat.epoch} of {beat.epochs}")
+        row("step", f"{beat.step} of {beat.steps} ({beat.step / beat.steps:.0%})")
+        row("", ProgressBar(total=beat.steps, completed=beat.step, width=40))
+    if beat.seconds_left is not None and running:
+        row("time left", f"about {duration(beat.seconds_left)}")
+    if beat.windows_per_second and beat.median_step:
+        speed = f"{beat.windows_per_second:.0f} windows/s, {beat.median_step:.3g} s per step"
+        row("speed", speed)
+    if beat.loss is not None:
+        row("loss", f"{beat.loss:.4f} in the last step")
+    if beat.learning_rates:
+        row("rates", "\n".join(rate_lines(beat.learning_rates)))
+    age = Text("before the machine was started anew")
+    if beat.age is not None:
+        age = Text(f"{duration(beat.age, 1)} ago", "red" if beat.age > run.limit else "green")
+        age.append(f", too old after {duration(run.limit)}", "dim")
+    row("heartbeat", age)
+    row("folder", str(run.folder))
     return table
 
 
-def _beat_rows(run: RunView, beat: Beat) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = [("device", Text(beat.device))]
-    if beat.epochs:
-        rows.append(("epoch", Text(f"{beat.epoch} of {beat.epochs}")))
-    if beat.steps:
-        share = f"{beat.step / beat.steps:.0%}"
-        rows.append(("step", Text(f"{beat.step} of {beat.steps} ({share})")))
-        rows.append(("", ProgressBar(total=beat.steps, completed=beat.step, width=40)))
-    if beat.seconds_left is not None and run.state == RUNNING:
-        rows.append(("time left", Text(f"about {duration(beat.seconds_left)}")))
-    if beat.windows_per_second and beat.median_step:
-        speed = f"{beat.windows_per_second:.0f} windows/s, {beat.median_step:.3g} s per step"
-        rows.append(("speed", Text(speed)))
-    if beat.loss is not None:
-        rows.append(("loss", Text(f"{beat.loss:.4f} in the last step")))
-    rows.append(("rates", Text("\n".join(rate_lines(beat.learning_rates)))))
-    if beat.age is None:
-        age = Text("before the machine was started anew")
-    else:
-        age = Text(f"{duration(beat.age, 1)} ago", "red" if beat.age > run.limit else "green")
-        age.append(f", too old after {duration(run.limit)}", "dim")
-    return [*rows, ("heartbeat", age)]
-
-
 def rate_lines(rates: dict[str, float]) -> list[str]:
-    """Tell the learning rates, one line for all blocks with the same one.
+    """Tell the learning rates of groups, one line for all blocks with the same one.
 
-    Parameters
-    ----------
-    rates
-        By group; groups are named `<block>/decay` and `<block>/no_decay`.
+    Groups are named `<block>/decay` and `<block>/no_decay`.
     """
-    blocks: dict[str, list[str]] = {}
+    blocks: dict[str, dict[str, None]] = {}
     for name, rate in rates.items():
-        block = name.partition("/")[0]
-        if block not in (same := blocks.setdefault(f"{rate:.2e}", [])):
-            same.append(block)
+        blocks.setdefault(f"{rate:.2e}", {})[name.partition("/")[0]] = None
     if len(blocks) == 1:
         return [f"{rate}  all blocks" for rate in blocks]
     return [f"{rate}  {', '.join(names)}" for rate, names in blocks.items()]
@@ -320,9 +293,9 @@ def rate_lines(rates: dict[str, float]) -> list[str]:
 
 def epoch_table(history: list[EpochRow], most: int) -> Table:
     """Show the last epochs, and the best one though it was earlier."""
-    losses = [row.validation_loss for row in history]
-    known = [loss for loss in losses if loss is not None and math.isfinite(loss)]
-    best = losses.index(min(known)) if known else None
+    losses = {n: row.validation_loss for n, row in enumerate(history)}
+    known = {n: loss for n, loss in losses.items() if math.isfinite(loss)}
+    best = min(known, key=lambda n: known[n], default=None)
     shown = list(range(max(len(history) - most, 0), len(history)))
     if best is not None and best not in shown:
         shown = [best, *shown[1:]]
@@ -330,47 +303,34 @@ def epoch_table(history: list[EpochRow], most: int) -> Table:
     for name in ("epoch", "train", "validation", "", "rate", "windows/s"):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     table.add_column("device")
-    for position in shown:
-        row, is_best = history[position], position == best
+
+    def figure(value: float, form: str) -> str:
+        return format(value, form) if math.isfinite(value) else "-"
+
+    for n in shown:
+        row = history[n]
         table.add_row(
             str(row.epoch),
-            _figure(row.train_loss, ".4f"),
-            _figure(row.validation_loss, ".4f"),
-            "best" if is_best else "",
-            _figure(row.learning_rate, ".2e"),
-            _figure(row.windows_per_second, ".0f"),
+            figure(row.train_loss, ".4f"),
+            figure(row.validation_loss, ".4f"),
+            "best" if n == best else "",
+            figure(row.learning_rate, ".2e"),
+            figure(row.windows_per_second, ".0f"),
             Text(row.device),
-            style="bold green" if is_best else None,
+            style="bold green" if n == best else None,
         )
     return table
 
 
-def _figure(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
 def incident_lines(happened: list[Incident], most: int) -> Text:
-    """Show the last incidents."""
-    if not happened:
-        return Text("no incident", "dim")
-    lines = []
+    """Show the last incidents, by the local clock, with the date of another day."""
+    lines = [] if happened else [Text("no incident", "dim")]
     for one in happened[-most:]:
-        line = Text(f"{_clock(one.time)} ").append(one.kind, "yellow")
+        moment = datetime.fromisoformat(one.time).astimezone()
+        today = moment.date() == datetime.now().astimezone().date()
+        line = Text(moment.strftime("%H:%M:%S " if today else "%Y-%m-%d %H:%M "))
+        line.append(one.kind, "yellow")
         lines.append(line.append(f" {one.device} step {one.step}: {one.what}; {one.action}"))
-    earlier = len(happened) - most
-    if earlier > 0:
-        lines.append(Text(f"and {earlier} earlier in {incidents.FILE}", "dim"))
+    if len(happened) > most:
+        lines.append(Text(f"and {len(happened) - most} earlier in {incidents.FILE}", "dim"))
     return Text("\n").join(lines)
-
-
-def _clock(utc: str) -> str:
-    """Give a time of the record as the local clock's, with the date of another day."""
-    try:
-        moment = datetime.fromisoformat(utc).astimezone()
-    except ValueError:
-        return "-"
-    today = moment.date() == datetime.now().astimezone().date()
-    return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
-
-
-_ROWS = TypeAdapter(list[EpochRow])

@@ -14,22 +14,18 @@ EVALUATION_BATCH = 256  # windows at once in an evaluation, while there is memor
 
 def silence_limit(beat: Beat, params: SupervisionParams) -> float:
     """Give the seconds of silence that are too long after a beat."""
-    limits = {
-        heartbeat.START: params.start,
-        heartbeat.FIRST_STEP: params.first_step,
-        heartbeat.EVALUATION: params.evaluation,
-        heartbeat.CHECKPOINT: params.checkpoint,
-        heartbeat.END: params.checkpoint,
-    }
-    step = max(params.step_least, params.step_factor * (beat.median_step or 0.0))
-    return limits.get(beat.section, step)
+    if beat.section == heartbeat.END:
+        return params.checkpoint
+    if beat.section != heartbeat.STEP:
+        return float(getattr(params, beat.section, params.start))
+    return max(params.step_least, params.step_factor * (beat.median_step or 0.0))
 
 
 class Restarts:
     """Where and with which micro-batch to go on after an incident.
 
     A device gets one more try when it made progress; then the CPU takes over. Attempts that
-    finish no epoch are counted, and end the matter.
+    finish no epoch are counted, and too many of them end the training.
 
     Parameters
     ----------
@@ -76,18 +72,18 @@ class Restarts:
     def _with_less_memory(self, section: str) -> str | None:
         """Halve what was too large; None where it cannot be smaller."""
         if section == heartbeat.EVALUATION:
-            before = self.evaluation_batch or EVALUATION_BATCH
-            if before == 1:
-                return None
-            self.evaluation_batch = halve(before)
-            return f"again on {self.device}, evaluating {self.evaluation_batch} windows at once"
-        before = self.micro_batch or self.batch_size
-        if before == 1:
+            half = halve(self.evaluation_batch or EVALUATION_BATCH)
+            if half is not None:
+                self.evaluation_batch = half
+                return f"again on {self.device}, evaluating {half} windows at once"
             return None
-        self.micro_batch = halve(before)
+        half = halve(self.micro_batch or self.batch_size)
+        if half is None:
+            return None
+        self.micro_batch = half
         return (
-            f"again on {self.device} with {self.micro_batch} windows at once, "
-            f"{-(-self.batch_size // self.micro_batch)} times for a batch of {self.batch_size}"
+            f"again on {self.device} with {half} windows at once, "
+            f"{-(-self.batch_size // half)} times for a batch of {self.batch_size}"
         )
 
     def _after(self, kind: str, progressed: bool, abandoned: bool) -> str | None:
@@ -103,6 +99,6 @@ class Restarts:
         return "on to cpu from the last checkpoint"
 
 
-def halve(size: int) -> int:
-    """Give half of so many windows, rounded up; of two or more that is fewer."""
-    return (size + 1) // 2
+def halve(size: int) -> int | None:
+    """Give half of so many windows, rounded up; of one there is none."""
+    return (size + 1) // 2 if size > 1 else None

@@ -47,20 +47,10 @@ def start_interpreter(folder: Path) -> Process:
 
 
 class Child:
-    """A running child.
+    """A running child: the work, its output and its result are files in the run's folder.
 
-    Parameters
-    ----------
-    folder
-        Of the run; the work, the child's output and its result are files there.
-    target
-        `module:function` that it calls.
-    arguments
-        Its keyword arguments.
-    orders
-        What the supervisor adds.
-    start
-        Starts the process, given the folder.
+    It calls `target`, as `module:function`, with the arguments and a `Link` with the orders;
+    `start` starts its process, given the folder.
     """
 
     def __init__(

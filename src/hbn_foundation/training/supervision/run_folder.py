@@ -293,14 +293,7 @@ def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = 
 def prune(work_dir: Path, keep: Path, keep_unfinished: int) -> None:
     """Bound the disk that runs use: of those that are done, records stay and checkpoints go.
 
-    Parameters
-    ----------
-    work_dir
-        Folder of all runs.
-    keep
-        The current run's, which stays as it is.
-    keep_unfinished
-        As for `prune_unfinished`.
+    The run `keep` stays as it is, and of the unfinished ones the last `keep_unfinished`.
     """
     for marker in work_dir.glob(f"*/{DONE}"):
         if marker.parent != keep:
@@ -311,12 +304,7 @@ def prune(work_dir: Path, keep: Path, keep_unfinished: int) -> None:
 def prune_unfinished(folders: Iterable[Path], keep: int) -> None:
     """Remove the checkpoints of unfinished runs but for the last few, and say so in a line.
 
-    Parameters
-    ----------
-    folders
-        Of the runs; those in use stay.
-    keep
-        So many runs with checkpoints stay, those that were trained last.
+    Runs in use stay; of the others, the `keep` that were trained last.
     """
     with_some = [path for path in folders if _checkpoints(path)]
     removed = {}
@@ -369,10 +357,8 @@ def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
     ----------
     folder
         Where they will lie; what lies there already is counted as theirs.
-    weights
-        Bytes of a checkpoint without the state of training.
-    state
-        Of one with it, as large as it can become.
+    weights, state
+        Bytes of a checkpoint without the state of training, and of the largest one with it.
     keep_last
         Epochs kept.
 

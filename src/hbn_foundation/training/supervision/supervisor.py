@@ -112,31 +112,15 @@ class Ending:
 
 @dataclass(frozen=True)
 class Work:
-    """What is supervised.
+    """What is supervised."""
 
-    Attributes
-    ----------
-    target, arguments
-        What the child calls, as `module:function`; it is also given `link`.
-    device
-        Where to begin.
-    batch_size
-        Windows per step.
-    seconds
-        `max_training_time`, over all restarts.
-    fault
-        A fault to inject.
-    name
-        Comes before the line of an incident, where several trainings run at once.
-    """
-
-    target: str
-    arguments: dict[str, Any]
-    device: str
-    batch_size: int
-    seconds: float
-    fault: Fault | None = None
-    name: str = ""
+    target: str  # what the child calls, as `module:function`
+    arguments: dict[str, Any]  # its keyword arguments; it is also given `link`
+    device: str  # where to begin
+    batch_size: int  # windows per step
+    seconds: float  # `max_training_time`, over all restarts
+    fault: Fault | None = None  # to inject
+    name: str = ""  # comes before the line of an incident, where several trainings run at once
 
 
 class Supervisor:
@@ -150,10 +134,8 @@ class Supervisor:
         What the child does.
     limits
         Of silence.
-    start_child
-        Starts the process of a child, given the folder.
-    display
-        Makes what shows the child's lines and progress.
+    start_child, display
+        How the process of a child is started, given the folder; how its progress is shown.
     """
 
     def __init__(
