@@ -141,10 +141,11 @@ def clone(tmp_path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name)
     small = yaml.safe_load(SMALL)
-    for path in folder.glob("conf/*/**/parameters.yml"):
+    files = {*folder.glob("conf/*/parameters.yml"), *folder.glob("conf/base/parameters/*.yml")}
+    for path in files:
         values = yaml.safe_load(path.read_text())
         changes = {key: small[key] for key in values.keys() & small.keys()}
-        if path.parent.parent.name == "base":
+        if path.parent.name == "parameters":
             path.write_text(yaml.safe_dump(merged(values, changes), sort_keys=False))
         else:
             for group in values.values():

@@ -12,9 +12,7 @@ LABELS = ["01", "1e3", "1000", "NA", "1_000", "0x1F", "nan"]
 
 
 def entries() -> dict[str, dict]:
-    files = sorted(CONF.glob("*/catalog.yml"))
-    merged = OmegaConf.merge(*[OmegaConf.load(path) for path in files])
-    found = OmegaConf.to_container(merged, resolve=False)
+    found = OmegaConf.to_container(OmegaConf.load(CONF / "catalog.yml"), resolve=False)
     assert isinstance(found, dict)
     return found
 

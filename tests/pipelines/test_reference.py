@@ -12,6 +12,8 @@ from hbn_foundation.pipelines.reference import parameter_groups, reference_page
 
 PROJECT = Path(__file__).parents[2]
 
+BASE = PROJECT / "conf" / "base" / "parameters"
+
 
 @pytest.fixture(scope="module")
 def page() -> str:
@@ -67,7 +69,7 @@ def test_parameters_in_force_of_one_pipeline(monkeypatch):
 
 def test_base_configuration_gives_every_group_of_ingestion():
     name = "ingestion"
-    given = OmegaConf.load(PROJECT / "conf" / "base" / name / "parameters.yml")[name]
+    given = OmegaConf.load(BASE / f"{name}.yml")[name]
     pipelines = register_pipelines().values()
     inputs = set().union(*(pipeline.inputs() for pipeline in pipelines))
     asked = {i.removeprefix("params:") for i in inputs if i.startswith(f"params:{name}.")}
@@ -80,7 +82,7 @@ def test_environments_give_values_that_are_known(environment):
     groups = parameter_groups(register_pipelines())
     checked = 0
     for name, values in given.items():
-        base = OmegaConf.load(PROJECT / "conf" / "base" / name / "parameters.yml")[name]
+        base = OmegaConf.load(BASE / f"{name}.yml")[name]
         if name in groups:
             merged = OmegaConf.merge(base, values)
             groups[name](**OmegaConf.to_container(merged, resolve=False))
