@@ -7,8 +7,8 @@ import pytest
 from hbn_foundation.bids import entities, recording_name, recordings_in, sidecar
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.recordings.find import find_recordings
-from hbn_foundation.recordings.params import SelectionParams
+from hbn_foundation.recordings.find import find_recordings, prepare
+from hbn_foundation.recordings.params import SelectionParams, SourceParams
 from hbn_foundation.recordings.select import select_recordings, select_subjects
 
 
@@ -63,16 +63,11 @@ def test_one_row_for_each_recording(root, caplog):
         ({"participants": {"age": [9, "n/a"]}}, 6),
         ({"tasks": ["task-rest"], "max_subjects": 2}, 2),
         ({"sessions": ["b"], "max_subjects": 1}, 1),
+        ({"exclude_subjects": ["01"], "tasks": ["rest"], "max_subjects": 1}, 1),
     ],
 )
 def test_selection(root, selection, count):
     assert len(found(root, **selection)) == count
-
-
-def test_at_most_so_many_subjects_that_have_a_recording(root):
-    assert found(root, max_subjects=1, exclude_subjects=["01"], tasks=["rest"]) == [
-        "sub-02_task-rest"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -118,26 +113,35 @@ def test_a_recording_in_two_formats_is_read_from_one(root, caplog):
     assert "2 recordings are there in another format, too: not read are" in caplog.text
 
 
-def test_roots_that_are_none(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        find_recordings(tmp_path / "nowhere")
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(UserError, match="empty folder"):
-        find_recordings(empty)
-    touch(tmp_path, "other/readme.txt")
-    with pytest.raises(UserError, match=r"not a BIDS data set \(no dataset_description"):
-        find_recordings(tmp_path / "other")
-    (tmp_path / "other" / "dataset_description.json").write_text("{}")
-    with pytest.raises(UserError, match=r"no sub-\* folder in it"):
-        find_recordings(tmp_path / "other")
-    with pytest.raises(UserError, match="a file, expected the folder"):
-        find_recordings(tmp_path / "other" / "readme.txt")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "no such folder"),
+        ("readme.txt", "a file, expected the folder"),
+        ("empty", "empty folder"),
+        (".", r"not a BIDS data set \(no dataset_description"),
+        ("described", r"no sub-\* folder in it"),
+    ],
+)
+def test_a_wrong_root_is_told_at_once(tmp_path, name, message):
+    touch(tmp_path, "readme.txt", "described/dataset_description.json")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=message) as caught:
+        find_recordings(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    source = SourceParams(root=str(tmp_path / name), how_to_get="download it from x.org")
+    with pytest.raises(UserError, match=rf"{message}.*; download it from x\.org$"):
+        prepare(source)
 
 
-def test_a_missing_description_is_forgiven(root):
-    (root / "dataset_description.json").unlink()
+def test_the_source_names_its_root(root):
+    (root / "dataset_description.json").unlink()  # which is forgiven
     assert len(found(root)) == 10
+    source = prepare(SourceParams(root=str(root)))
+    assert (source["root"], source["simulated"]) == (str(root), False)
+    source = prepare(SourceParams(root="s3://bucket/release", cache="there"))
+    assert source["root"] == "s3://bucket/release"
+    assert (source["simulated"], source["cache"]) == (False, "there")
 
 
 @pytest.mark.parametrize(
@@ -160,15 +164,10 @@ def test_what_is_a_recording(name, expected):
     assert recording_name(name) == expected
 
 
-def test_hidden_files_are_no_sidecars(tmp_path):
-    path = "sub-01/eeg/sub-01_task-rest_eeg.bdf"
-    touch(tmp_path, path, "sub-01/eeg/._sub-01_task-rest_channels.tsv")
-    assert sidecar(tmp_path, path, "channels.tsv") is None
-
-
 def test_sidecars_are_inherited_from_the_nearest_folder(tmp_path):
     path = "sub-1/eeg/sub-1_task-x_run-1_eeg.bdf"
-    touch(tmp_path, path, "task-x_channels.tsv", "channels.tsv", "task-y_eeg.json")
+    hidden = "sub-1/eeg/._sub-1_task-x_run-1_channels.tsv"
+    touch(tmp_path, path, "task-x_channels.tsv", "channels.tsv", "task-y_eeg.json", hidden)
     assert entities(path) == {"sub": "1", "task": "x", "run": "1"}
     assert sidecar(tmp_path, path, "channels.tsv") == tmp_path / "task-x_channels.tsv"
     assert sidecar(tmp_path, path, "eeg.json") is None
@@ -230,9 +229,7 @@ def test_real_hbn_names(hbn_metadata_root):
 def test_participants_are_selected_as_they_are_read_elsewhere(tmp_path):
     """Numbers without zeros, decimal commas and another encoding do not hide anybody."""
     for name in ("001", "002", "003"):
-        folder = tmp_path / f"sub-{name}" / "eeg"
-        folder.mkdir(parents=True)
-        (folder / f"sub-{name}_task-rest_eeg.edf").touch()
+        touch(tmp_path, f"sub-{name}/eeg/sub-{name}_task-rest_eeg.edf")
     text = "participant_id\tage\tsex\tsite\n1\t8,5\tf\tKöln\n2\t9\tF\tKöln\n3\t8.5\tm\tUlm\n"
     (tmp_path / "participants.tsv").write_bytes(text.encode("cp1252"))
     for wanted, subjects in [

@@ -6,8 +6,8 @@ import fsspec
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.find import find_recordings, prepare
-from hbn_foundation.recordings.params import SelectionParams, SourceParams
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import SelectionParams
 
 
 @pytest.fixture
@@ -138,12 +138,16 @@ def test_a_mirror_of_something_else_is_not_used(remote, offline, tmp_path, fetch
         find_recordings("memory://release", SelectionParams(**asked), cache=tmp_path)
 
 
-def test_a_mirror_that_has_lost_a_file_is_not_used(remote, offline, tmp_path):
+def test_a_mirror_that_has_lost_a_file_or_its_listing_is_not_used(remote, offline, tmp_path):
     root = Path(find_recordings("memory://release", cache=tmp_path)["bids_root"].iat[0])
     (root / "sub-a/eeg/sub-a_task-rest_eeg.fdt").write_bytes(b"half")
     offline()
     with pytest.raises(UserError, match=r"no network.*1 files of its mirror .*task-rest_eeg.fdt"):
         find_recordings("memory://release", cache=tmp_path)
+    for damaged in ("", "{}", "[]", "half"):
+        root.with_name("release.listing.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"cannot be read \(no network\)$"):
+            find_recordings("memory://release", cache=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -178,23 +182,13 @@ def test_links_in_the_cache_lead_nowhere(remote, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("url", "selection", "message"),
     [
-        ("memory://nowhere", "memory://nowhere: no such folder"),
-        ("nothing://at/all", "nothing://at/all: cannot be read"),
+        ("memory://nowhere", {}, "memory://nowhere: no such folder"),
+        ("nothing://at/all", {}, "nothing://at/all: cannot be read"),
+        ("memory://release", {"tasks": ["x"]}, r"tasks = \[x\]; there are: ccd, net, rest"),
     ],
 )
-def test_urls_that_lead_nowhere(remote, tmp_path, url, message):
+def test_urls_without_what_is_asked_for(remote, tmp_path, url, selection, message):
     with pytest.raises(UserError, match=message):
-        find_recordings(url, cache=tmp_path)
-
-
-def test_an_empty_selection_is_told_as_for_a_folder(remote, tmp_path):
-    with pytest.raises(UserError, match=r"selection.tasks = \[x\]; there are: ccd, net, rest"):
-        find_recordings("memory://release", SelectionParams(tasks=["x"]), cache=tmp_path)
-
-
-def test_the_source_names_its_root():
-    source = prepare(SourceParams(root="s3://bucket/release", cache="there"))
-    assert source["root"] == "s3://bucket/release"
-    assert (source["simulated"], source["cache"]) == (False, "there")
+        find_recordings(url, SelectionParams(**selection), cache=tmp_path)

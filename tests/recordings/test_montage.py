@@ -13,6 +13,7 @@ from hbn_foundation.recordings.montage import (
 )
 from hbn_foundation.recordings.sphere import angles, to_unit_sphere
 
+FROM_FEW_TO_MANY = "F3 F4 C3 C4 O1 O2 AF3 AF4 F7 F8 T7 T8 P7 P8 Fp1 Fp2 Fz Cz Pz"
 TEN_TWENTY = ["Fp1", "F4", "F7", "T8", "C3", "P7", "P4", "O1", "O2", "Fz", "Cz", "Pz"]
 
 
@@ -58,11 +59,6 @@ def test_names_of_many_makers(given_name, expected):
     assert canonical_names([given_name]) == [expected]
 
 
-def test_every_template_lies_on_the_unit_sphere():
-    names = [*TEN_TWENTY, *(f"E{n}" for n in range(1, 129)), "E1@257", "E30@65"]
-    np.testing.assert_allclose(np.linalg.norm(template_positions(names), axis=1), 1)
-
-
 @pytest.mark.parametrize(
     ("number", "name"),
     [("E22", "Fp1"), ("E9", "Fp2"), ("E36", "C3"), ("E104", "C4"), ("E70", "O1"), ("E83", "O2"),
@@ -73,7 +69,9 @@ def test_hydrocel_numbers_lie_at_their_ten_twenty_names(number, name):
     assert angle(number, name) < 17
 
 
-def test_left_is_left_front_is_front_and_up_is_up():
+def test_templates_lie_on_the_unit_sphere_left_front_and_up():
+    names = [*TEN_TWENTY, *(f"E{n}" for n in range(1, 129)), "E1@257", "E30@65"]
+    np.testing.assert_allclose(np.linalg.norm(template_positions(names), axis=1), 1)
     fp1, o2, cz, e22, e83 = template_positions(["Fp1", "O2", "Cz", "E22", "E83"])
     for front_left, back_right in ((fp1, o2), (e22, e83)):
         assert front_left[0] < 0 < front_left[1]
@@ -117,12 +115,8 @@ def test_biosemi_labels_are_those_of_the_cap_that_they_fill(size):
 
 def test_counted_names_are_no_ten_twenty_sites():
     assert canonical_names([f"C{n}" for n in range(1, 33)]) == [None] * 32
-    assert canonical_names(["C1", "C2", "C3", "F9", "T1", "T3", "T4"])[:4] == [
-        "C1",
-        "C2",
-        "C3",
-        "F9",
-    ]
+    few = ["C1", "C2", "C3", "F9", "T1", "T3", "T4"]
+    assert canonical_names(few)[:4] == few[:4]
 
 
 def test_pairs_are_derivations_unless_they_share_their_second_end():
@@ -149,29 +143,7 @@ def test_names_of_a_sidecar_match_in_other_writings():
 def test_few_electrodes_of_a_real_head_are_placed_around_its_centre(size, origin):
     import mne
 
-    names = [
-        *[
-            "F3",
-            "F4",
-            "C3",
-            "C4",
-            "O1",
-            "O2",
-            "AF3",
-            "AF4",
-            "F7",
-            "F8",
-            "T7",
-            "T8",
-            "P7",
-            "P8",
-            "Fp1",
-            "Fp2",
-            "Fz",
-            "Cz",
-            "Pz",
-        ]
-    ][:size]
+    names = FROM_FEW_TO_MANY.split()[:size]
     montage = mne.channels.make_standard_montage("colin27_1005")
     info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
     points = np.array([info["chs"][info.ch_names.index(name)]["loc"][:3] for name in names])

@@ -21,12 +21,16 @@ NOWHERE = np.full((16, 3), np.nan)
 LANDMARKS = {"NAS": [0, 0.1, 0], "LPA": [-0.08, 0, 0], "RPA": [0.08, 0, 0]}
 
 
+def in_head_coordinates(montage):
+    made = mne.channels.make_standard_montage(montage)
+    info = mne.create_info(made.ch_names, 100.0, "eeg").set_montage(made, verbose="ERROR")
+    return np.array([channel["loc"][:3] for channel in info["chs"]])
+
+
 @pytest.fixture(scope="module")
 def cap():
     """(16, 3) positions of a cap in metres in head coordinates."""
-    montage = mne.channels.make_standard_montage(CAP)
-    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
-    return np.array([channel["loc"][:3] for channel in info["chs"]])
+    return in_head_coordinates(CAP)
 
 
 @pytest.fixture
@@ -37,10 +41,8 @@ def place(tmp_path):
         names = names or [f"ch{i + 1}" for i in range(len(points))]
         folder = tmp_path / "sub-1" / "eeg"
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [
-            "\t".join([n, *(f"{x:.5f}" for x in p)]) for n, p in zip(names, points, strict=True)
-        ]
-        text = "\n".join(["name\tx\ty\tz", *rows])
+        cells = [[n, *(f"{x:.5f}" for x in p)] for n, p in zip(names, points, strict=True)]
+        text = "\n".join(map("\t".join, [["name", "x", "y", "z"], *cells]))
         text = text.replace(".", ",") if comma else text
         (folder / "sub-1_electrodes.tsv").write_text(text.replace("nan", "n/a"))
         (folder / "sub-1_coordsystem.json").unlink(missing_ok=True)
@@ -54,6 +56,9 @@ def place(tmp_path):
 
 def off(places, cap):
     return angles(places.positions, to_unit_sphere(cap)).max()
+
+
+NAMES = mne.channels.make_standard_montage(CAP).ch_names
 
 
 def declared(system, unit="m", **more):
@@ -75,27 +80,23 @@ def test_units_are_those_of_a_head_whatever_is_declared(place, cap, unit, factor
 def test_axes_of_the_commissures_are_turned_to_those_of_the_head(place, system):
     montage = mne.channels.make_standard_montage("colin27_1020")
     points = np.array(list(montage.get_positions()["ch_pos"].values()))
-    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
-    head = np.array([channel["loc"][:3] for channel in info["chs"]])
-    names = [f"n{i}" for i in range(len(points))]
     nowhere = np.full_like(points, np.nan)
-    places = place(1000 * points, names, in_file=nowhere, **declared(system, "mm"))
-    assert off(places, head) < 1
-
-
-@pytest.mark.parametrize(("system", "order"), [("ALS", [1, 0, 2]), ("LPI", [0, 1, 2])])
-def test_an_orientation_tells_the_axes(place, cap, system, order):
-    signs = [1 if letter in "RAS" else -1 for letter in system]
-    assert off(place(cap[:, order] * signs, **declared(system)), cap) < 0.1
+    places = place(1000 * points, in_file=nowhere, **declared(system, "mm"))
+    assert off(places, in_head_coordinates("colin27_1020")) < 1
 
 
 @pytest.mark.parametrize("system", ["CTF", "EEGLAB", "EEGLAB-HJ", "4DBti", "KitYokogawa"])
 def test_axes_are_those_of_the_declared_system(place, cap, system):
     places = place(1000 * cap @ FRONT_LEFT_UP, **declared(system, "mm"))
     assert off(places, cap) < 0.1
-    assert any(
-        f"x is front, y is left, z is up, as {system} has them" in note for note in places.notes
-    )
+    told = f"x is front, y is left, z is up, as {system} has them"
+    assert any(told in note for note in places.notes)
+
+
+@pytest.mark.parametrize(("system", "order"), [("ALS", [1, 0, 2]), ("LPI", [0, 1, 2])])
+def test_an_orientation_tells_the_axes(place, cap, system, order):
+    signs = [1 if letter in "RAS" else -1 for letter in system]
+    assert off(place(cap[:, order] * signs, **declared(system)), cap) < 0.1
 
 
 @pytest.mark.parametrize("unit", ["m", "mm"])
@@ -119,11 +120,10 @@ def test_landmarks_that_fit_no_head_are_told_and_not_used(place, cap):
 
 
 def test_names_show_axes_other_than_those_declared(place, cap):
-    names = mne.channels.make_standard_montage(CAP).ch_names
-    places = place(cap @ FRONT_LEFT_UP, names, **declared("CapTrak"))
+    places = place(cap @ FRONT_LEFT_UP, NAMES, **declared("CapTrak"))
     assert off(places, cap) < 0.1
     assert "by the names of its electrodes x is front, y is left, z is up" in places.notes[0]
-    places = place(cap, names, **declared("CTF"))
+    places = place(cap, NAMES, **declared("CTF"))
     assert off(places, cap) < 0.1
     assert [n.partition(": ")[2] for n in places.notes] == [
         "by the names of its electrodes x is right, y is front, z is up"
@@ -144,21 +144,19 @@ def test_without_names_the_symmetry_of_caps_shows_the_axes(place, cap):
 
 
 def test_a_measured_position_outranks_a_name(place, cap):
-    names = mne.channels.make_standard_montage(CAP).ch_names
     moved = cap.copy()
     moved[:3] = cap[[2, 0, 1]]
     moved[5] = np.nan
     in_file = np.full_like(cap, np.nan)
-    places = place(moved, names, in_file=in_file, **declared("CapTrak"))
+    places = place(moved, NAMES, in_file=in_file, **declared("CapTrak"))
     assert angles(places.positions[:3], to_unit_sphere(cap)[[2, 0, 1]]).max() < 1
     assert places.sources[:6] == ["electrodes.tsv"] * 5 + ["template 10-05"]
     np.testing.assert_allclose(places.positions[5], template_positions(["T7"])[0])
 
 
 def test_positions_that_contradict_their_names_are_told(place, cap):
-    names = mne.channels.make_standard_montage(CAP).ch_names
     shuffled = np.random.default_rng(0).permutation(16)
-    places = place(cap[shuffled], names, **declared("CapTrak"))
+    places = place(cap[shuffled], NAMES, **declared("CapTrak"))
     assert off(places, cap[shuffled]) < 0.1
     assert "from where the names of the electrodes say" in places.notes[0]
 
@@ -197,10 +195,9 @@ def test_an_electrode_far_outside_does_not_move_the_others(place, cap):
 
 
 def test_a_row_of_zeros_is_no_position(place, cap):
-    names = mne.channels.make_standard_montage(CAP).ch_names
     points = cap.copy()
     points[::3] = 0.0
-    places = place(points, names, **declared("CapTrak"))
+    places = place(points, NAMES, **declared("CapTrak"))
     expected = np.where(points.any(axis=1), "electrodes.tsv", "template 10-05")
     assert places.sources == expected.tolist()
     assert off(places, cap) < 15  # the caps' templates differ by as much
