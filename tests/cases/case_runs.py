@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.store import SignalStore
 from kedro_project import PROJECT, KedroProject
 
@@ -56,7 +57,7 @@ class Ingested:
 
     @cached_property
     def windows(self) -> pd.DataFrame:
-        return pd.read_parquet(self._newest("windows.parquet"))
+        return EEGDataset.load(self._newest("dataset")).windows
 
     def row(self, subject: str) -> int:
         """Row of a subject's only recording."""

@@ -70,7 +70,7 @@ def test_channels_tsv_is_read_in_any_encoding_and_names_match(tmp_path, named, n
     found = opened(tmp_path, path)
     assert found.channels.names == ["Fp2", "Fz", "Cz"]
     assert found.channels.bad == {"Fz": "channels.tsv"}
-    assert any("read as" in note for note in found.notes) == (not encoding.startswith("utf-8"))
+    assert any("read as" in note for note in found.file.notes) == (not encoding.startswith("utf-8"))
 
 
 def test_a_sidecar_that_cannot_be_read_or_matched_is_told(tmp_path, named):
@@ -78,7 +78,7 @@ def test_a_sidecar_that_cannot_be_read_or_matched_is_told(tmp_path, named):
     table, json = beside(path, "channels.tsv"), beside(path, "eeg.json")
     table.symlink_to(tmp_path / "annex")
     json.write_text("{")
-    notes = opened(tmp_path, path).notes
+    notes = opened(tmp_path, path).file.notes
     assert any(n.startswith(f"{table.name}: a link to a file that is not there") for n in notes)
     assert any(n.startswith(f"{json.name}: not JSON") for n in notes)
     table.unlink()
@@ -90,7 +90,7 @@ def test_a_sidecar_that_cannot_be_read_or_matched_is_told(tmp_path, named):
     ):
         table.write_bytes(content)
         found = opened(tmp_path, path)
-        assert f"{table.name}{told}" in "; ".join(found.notes)
+        assert f"{table.name}{told}" in "; ".join(found.file.notes)
         assert ("Fp1" not in found.channels.names) == (b"Fp1" in content)
     assert found.channels.bad == {"Fp2": "channels.tsv"}
 
@@ -117,7 +117,7 @@ def test_measured_positions_place_unknown_names(tmp_path, kind):
     assert found.channels.names == list(names)
     assert found.channels.positions_from == kind
     assert (found.channels.positions * template_positions(NAMES[:10])).sum(axis=1).min() > 0.98
-    assert found.notes == ["bipolar derivations left out: Fz-Cz"]
+    assert found.file.notes == ["bipolar derivations left out: Fz-Cz"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_bipolar_montage_is_refused_or_read_at_midpoints_where_that_is_asked(t
     assert found.unknown == ["FT9-FT10"]
     middle = template_positions(["Fp1", "F7"]).sum(axis=0)
     np.testing.assert_allclose(found.positions[0], middle / np.linalg.norm(middle))
-    assert "1 derivations that occur again left out" in recording.notes
+    assert "1 derivations that occur again left out" in recording.file.notes
     assert "bipolar" in quality(tmp_path, path, bipolar="midpoint")["note"]
     path = named(["EEG Fz-Ref", "EEG Cz-Ref", *BANANA.split()[:8]])
     with pytest.raises(UnreadableRecording, match=r"bipolar derivations .*: 8 of 10"):
@@ -171,7 +171,7 @@ def test_a_common_reference_is_none_and_few_derivations_are_left_out(
 ):
     found = opened(tmp_path, named(names))
     assert found.channels.names == kept
-    assert found.notes == ([f"bipolar derivations left out: {left_out}"] if left_out else [])
+    assert found.file.notes == ([f"bipolar derivations left out: {left_out}"] if left_out else [])
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_micro_sign_in_utf_8_is_one(tmp_path, named):
     path.write_bytes(path.read_bytes().replace(b"__V ", "µV ".encode()))
     found = opened(tmp_path, path)
     assert found.channels.factors == pytest.approx(1e-6)
-    assert found.notes == []
+    assert found.file.notes == []
 
 
 @pytest.mark.parametrize(
@@ -261,4 +261,4 @@ def test_units_of_eeglab_files_come_from_channels_tsv(tmp_path, scale, unit, fac
     beside(path, "channels.tsv").write_text("name\ttype\tunits\n" + rows)
     found = opened(tmp_path, path)
     assert found.channels.factors == pytest.approx(factor)
-    assert "; ".join(found.notes) == note
+    assert "; ".join(found.file.notes) == note

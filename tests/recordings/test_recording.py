@@ -172,7 +172,7 @@ def test_what_a_header_has_wrong_is_told(tmp_path):
     assert len(signal) == 1000
     assert "its records have no times that increase: read as continuous" in found.quality["note"]
     header_changed(path, 236, b"-1      ")  # records unknown: counted by the file's size
-    assert any("does not match the file size" in note for note in opened(tmp_path, path).notes)
+    assert any("does not match the file size" in note for note in opened(tmp_path, path).file.notes)
 
 
 def test_skips_of_fif_are_not_stored(tmp_path):
@@ -212,7 +212,7 @@ def test_a_boundary_among_numbered_events_of_eeglab_is_a_number(tmp_path, ending
     raw = raw_array(noise(14, 5000, 250.0), 250.0)
     raw.set_annotations(mne.Annotations([4.0, 9.999], [0, 0], ["12", "-99"]))
     found = opened(tmp_path, write(raw, bids_file(tmp_path, ending)))
-    assert len(found.gaps.timeline.stretches) == n
+    assert len(found.timeline.stretches) == n
 
 
 def test_marks_of_brainvision_are_comments_or_new_segments(tmp_path):
@@ -224,7 +224,7 @@ def test_marks_of_brainvision_are_comments_or_new_segments(tmp_path):
     segments = "Mk{}=New Segment,,{},1,0,20260101120000000000\n"
     with markers.open("a") as file:
         file.write(segments.format(1, 1) + segments.format(2, 2501))
-    timeline = opened(tmp_path, path).gaps.timeline
+    timeline = opened(tmp_path, path).timeline
     assert timeline.bad == ((3750, 4750),)
     assert timeline.stretches == ((0, 2500, 0.0), (2500, 5000, 10.0), (5000, 7500, 20.0))
 
@@ -236,9 +236,9 @@ def test_marks_in_events_tsv_are_read_as_people_write_them(tmp_path):
         '"onset"\t"duration"\t"VALUE"\n"5.5"\t"2"\t"Bad"\n',
     ):
         beside(path, "events.tsv").write_text(text)
-        assert opened(tmp_path, path).gaps.timeline.bad == ((1375, 1875),)
+        assert opened(tmp_path, path).timeline.bad == ((1375, 1875),)
     beside(path, "events.tsv").write_bytes(b"onset\0duration")
-    assert "events.tsv are not known" in opened(tmp_path, path).notes[0]
+    assert "events.tsv are not known" in opened(tmp_path, path).file.notes[0]
 
 
 def test_the_scale_and_the_verdicts_are_not_taken_over_bad_segments(tmp_path):

@@ -139,7 +139,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     amplitude_uv = float(np.median(scales[good]) * 1e6)
     line = tally.line_ratio(recording.file.info.get("PowerLineFrequency"))[good]
     line = line[np.isfinite(line)]
-    notes = [*recording.notes, *amplitude_notes(amplitude_uv)]
+    notes = [*recording.file.notes, *amplitude_notes(amplitude_uv)]
     if h_freq < params.h_freq and h_freq < recording.sfreq / 2:
         notes.append(f"low-passed at {h_freq:g} Hz, which is the file's own low-pass")
     if dropped:
@@ -159,7 +159,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
             "sfreq_file": recording.sfreq,
             "h_freq": resamplers[0].h_freq,
             "positions_from": recording.channels.positions_from,
-            "seconds_left_out": round(recording.gaps.pauses + dropped + marked, 3),
+            "seconds_left_out": round(recording.pauses + dropped + marked, 3),
             "note": "; ".join(notes),
         },
     )

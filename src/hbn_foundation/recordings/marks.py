@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +29,7 @@ from hbn_foundation.bids import sidecar
 from hbn_foundation.errors import first_few
 from hbn_foundation.recordings.edf import record_times
 from hbn_foundation.recordings.read import EegFile
-from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline, merged, without
+from hbn_foundation.recordings.timeline import Stretch, Timeline, merged, within, without
 from hbn_foundation.sidecars import UnreadableSidecar, number, read_table
 
 EVENT_COLUMNS = ("trial_type", "value")
@@ -70,41 +69,13 @@ class Mark(NamedTuple):
                 yield a, b
 
 
-@dataclass
-class Gaps:
-    """Timeline of a recording's file, and the seconds that are missing from it.
+def find_gaps(file: EegFile) -> Timeline:
+    """Find the continuous stretches and the bad segments of a recording, in samples of the file.
 
-    Attributes
-    ----------
-    timeline
-        In samples of the file.
-    pauses
-        Seconds between the first and the last sample that were not recorded.
-    notes
-        What was found, a sentence each, for the quality table.
+    What was found is added to the file's notes.
     """
-
-    timeline: Timeline
-    pauses: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-    def without(self, still: list[tuple[int, int]]) -> Gaps:
-        """Take out samples (start, stop) of pauses that nothing marks."""
-        sfreq, stretches = self.timeline.sfreq, self.timeline.stretches
-        parts = [part for stretch in stretches for part in without(stretch, still, sfreq)]
-        seconds = (sum(b - a for a, b, _ in stretches) - sum(b - a for a, b, _ in parts)) / sfreq
-        if not seconds:
-            return self
-        note = f"{seconds:.1f} s in which no channel moves (pauses that nothing marks)"
-        timeline = Timeline(sfreq, tuple(parts), _within(self.timeline.bad, parts))
-        return Gaps(timeline, self.pauses + seconds, [*self.notes, note])
-
-
-def find_gaps(file: EegFile) -> Gaps:
-    """Find the continuous stretches and the bad segments of a recording."""
     raw, sfreq = file.raw, float(file.raw.info["sfreq"])
     stretches = [Stretch(0, int(raw.n_times), 0.0)]
-    notes: list[str] = []
     numbered = ("-99", "-99.0") if file.path.lower().endswith(".set") else ()
     marks = []
     for note in raw.annotations:
@@ -113,7 +84,7 @@ def find_gaps(file: EegFile) -> Gaps:
     if file.header is not None and file.header.discontinuous:
         times = record_times(Path(file.root, file.path), file.header)
         if times is None:
-            notes.append(
+            file.notes.append(
                 "the file is marked discontinuous, but its records have no times that increase: "
                 "read as continuous"
             )
@@ -121,10 +92,8 @@ def find_gaps(file: EegFile) -> Gaps:
             seconds = file.header.record_seconds
             stretches = _joined_records(times[0], seconds, sfreq, int(raw.n_times))
             marks = [Mark(*annotation) for annotation in times[1]]
-    marks += _of_events(file, notes)
-    gaps = _apply([mark for mark in marks if math.isfinite(mark.onset)], stretches, sfreq)
-    gaps.notes[:0] = notes
-    return gaps
+    marks += _of_events(file)
+    return _apply([mark for mark in marks if math.isfinite(mark.onset)], stretches, sfreq, file)
 
 
 def _joined_records(
@@ -146,7 +115,7 @@ def _joined_records(
     ]
 
 
-def _of_events(file: EegFile, notes: list[str]) -> list[Mark]:
+def _of_events(file: EegFile) -> list[Mark]:
     """Read the marks in the recording's events.tsv."""
     path = sidecar(file.root, file.path, "events.tsv")
     if path is None:
@@ -154,7 +123,7 @@ def _of_events(file: EegFile, notes: list[str]) -> list[Mark]:
     try:
         rows = read_table(path, ("onset", "duration", *EVENT_COLUMNS)).rows
     except UnreadableSidecar as error:
-        notes.append(f"gaps and bad segments of events.tsv are not known: {error}")
+        file.notes.append(f"gaps and bad segments of events.tsv are not known: {error}")
         return []
     marks = [
         Mark(number(row.get("onset")), number(row.get("duration")), row.get(column, ""))
@@ -164,7 +133,7 @@ def _of_events(file: EegFile, notes: list[str]) -> list[Mark]:
     return [mark for mark in marks if mark.kind]
 
 
-def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float) -> Gaps:
+def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float, file: EegFile) -> Timeline:
     """Take skips out of the stretches, cut them, and note the bad segments."""
     of_kind = {kind: [m for m in marks if m.kind == kind] for kind in ("skip", "cut", "bad")}
     spans = [span for mark in of_kind["skip"] for span in mark.spans(stretches, sfreq)]
@@ -177,19 +146,16 @@ def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float) -> Gaps:
         (first, max(math.ceil(b - 1e-6), first + 1))
         for first, (_, b) in zip(firsts, spans, strict=True)
     ]
-    gaps = Gaps(Timeline(sfreq, tuple(stretches), _within(segments, stretches)))
-    ends = [0.0, *(onset + (stop - start) / sfreq for start, stop, onset in stretches)]
-    pauses = [s.onset - end for s, end in zip(stretches, ends, strict=False)]
-    gaps.pauses = sum(pause for pause in pauses if pause > 0.5 / sfreq)
+    timeline = Timeline(sfreq, tuple(stretches), within(segments, stretches))
     if n_cuts := len(stretches) - len(whole):
-        gaps.notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
+        file.notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
     if of_kind["bad"]:
         texts = first_few(sorted({mark.text.strip() for mark in of_kind["bad"]}), 3)
-        seconds = sum(stop - start for start, stop in gaps.timeline.bad) / sfreq
-        gaps.notes.append(f"{seconds:.1f} s marked bad ({texts})")
-    if gaps.pauses:
-        gaps.notes.append(f"{gaps.pauses:.1f} s not recorded (pauses)")
-    return gaps
+        seconds = sum(stop - start for start, stop in timeline.bad) / sfreq
+        file.notes.append(f"{seconds:.1f} s marked bad ({texts})")
+    if pauses := timeline.pauses:
+        file.notes.append(f"{pauses:.1f} s not recorded (pauses)")
+    return timeline
 
 
 def _cut(stretches: list[Stretch], times: list[float], sfreq: float) -> list[Stretch]:
@@ -205,14 +171,3 @@ def _cut(stretches: list[Stretch], times: list[float], sfreq: float) -> list[Str
                 edges.append(sample)
         parts += [Stretch(a, b, onset + (a - start) / sfreq) for a, b in pairwise([*edges, stop])]
     return parts
-
-
-def _within(segments: Iterable[tuple[int, int]], stretches: list[Stretch]) -> tuple[Segment, ...]:
-    """Join segments, and part them where stretches end."""
-    joined = merged(segments)
-    return tuple(
-        Segment(max(a, start), min(b, stop))
-        for start, stop, _ in stretches
-        for a, b in joined
-        if a < stop and b > start
-    )

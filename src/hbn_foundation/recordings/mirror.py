@@ -60,8 +60,11 @@ def mirror(
     if storage_options is None:
         storage_options = {"anon": True} if protocol in ("s3", "s3a") else {}
     local = Path(cache) / protocol / "/".join(p for p in rest.split("/") if p not in ("", ".."))
-    kept = local.with_name(f"{local.name}.listing.json")
-    known = _kept_listing(kept)
+    noted = local.with_name(f"{local.name}.listing.json")
+    try:
+        known: Listing = {folder: dict(n) for folder, n in json.loads(noted.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
     try:
         with _errors_named(url, local):
             import fsspec
@@ -75,7 +78,7 @@ def mirror(
         _check_complete(known, url, selection, local, error)
         say(f"{error}; its mirror {local}, which holds all that is selected, is used instead")
         return local
-    with renamed_when_done(kept) as temporary:
+    with renamed_when_done(noted) as temporary:
         temporary.write_text(json.dumps(known | remote.listing))
     return local
 
@@ -188,15 +191,6 @@ def _files_of(rows: list[Row], names: Iterable[str]) -> list[str]:
         if common or f"{folder}/{stem}" in own:
             files.append(name)
     return files
-
-
-def _kept_listing(path: Path) -> Listing:
-    """Read what was at the URL when files were fetched before; empty where that is not known."""
-    try:
-        listing = json.loads(path.read_bytes())
-        return {folder: dict(sizes) for folder, sizes in listing.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
 
 
 def _check_complete(

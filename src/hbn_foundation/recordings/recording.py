@@ -16,7 +16,7 @@ import numpy as np
 from hbn_foundation.errors import first_few, one_line
 from hbn_foundation.recordings.channels import Channels, eeg_channels
 from hbn_foundation.recordings.edf import low_pass
-from hbn_foundation.recordings.marks import Gaps, find_gaps
+from hbn_foundation.recordings.marks import find_gaps
 from hbn_foundation.recordings.read import (
     EegFile,
     UnreadableRecording,
@@ -46,26 +46,24 @@ class Recording:
         The open file. Where channels differ in rate it has the EEG channels alone.
     channels
         EEG channels that have a position.
-    gaps
-        Continuous stretches and bad segments in samples of the file.
     lowpass
         Low-pass of the EEG channels in Hz as the file has it; NaN where it says nothing.
+    timeline
+        Continuous stretches and bad segments in samples of the file.
+    pauses
+        Seconds that were not recorded.
     """
 
     file: EegFile
     channels: Channels
-    gaps: Gaps
     lowpass: float
+    timeline: Timeline
+    pauses: float
 
     @property
     def sfreq(self) -> float:
         """Sampling rate of the EEG channels in Hz."""
         return float(self.file.raw.info["sfreq"])
-
-    @property
-    def notes(self) -> list[str]:
-        """What was left out, guessed or not read, a sentence each."""
-        return [*self.file.notes, *self.gaps.notes]
 
     def longest_stretches(self, min_seconds: float) -> tuple[Timeline, float]:
         """Timeline of the stretches that are long enough, and the seconds of the others.
@@ -75,8 +73,7 @@ class Recording:
         UnreadableRecording
             No stretch is.
         """
-        timeline = self.gaps.timeline
-        lengths = {s: (s.stop - s.start) / self.sfreq for s in timeline.stretches}
+        lengths = {s: (s.stop - s.start) / self.sfreq for s in self.timeline.stretches}
         longest = max(lengths.values(), default=0.0)
         if longest < min_seconds:
             of = f" (the longest of {len(lengths)} stretches)" if len(lengths) > 1 else ""
@@ -84,9 +81,9 @@ class Recording:
                 f"too short: {longest:.2f} s{of}, at least {min_seconds:g} s are needed"
             )
         kept = [s for s, length in lengths.items() if length >= min_seconds]
-        bad = [b for b in timeline.bad if any(s.start <= b.start < s.stop for s in kept)]
+        bad = [b for b in self.timeline.bad if any(s.start <= b.start < s.stop for s in kept)]
         dropped = sum(length for length in lengths.values() if length < min_seconds)
-        return replace(timeline, stretches=tuple(kept), bad=tuple(bad)), dropped
+        return replace(self.timeline, stretches=tuple(kept), bad=tuple(bad)), dropped
 
     def read(self, start: int, stop: int, picks: list[int] | None = None) -> np.ndarray:
         """Read samples (C, stop − start) in volts of some columns of `channels`, by default all.
@@ -163,8 +160,18 @@ def open_recording(
     channels = eeg_channels(file, bipolar)
     lowpass = _lowpass(file, channels)
     file, channels = _at_own_rate(file, channels)
-    recording = Recording(file, channels, find_gaps(file), lowpass)
-    return replace(recording, gaps=recording.gaps.without(recording.still()))
+    timeline = find_gaps(file)
+    recording = Recording(file, channels, lowpass, timeline, timeline.pauses)
+    moving = timeline.without(recording.still())
+    still = (_n_samples(timeline) - _n_samples(moving)) / timeline.sfreq
+    if not still:
+        return recording
+    file.notes.append(f"{still:.1f} s in which no channel moves (pauses that nothing marks)")
+    return replace(recording, timeline=moving, pauses=recording.pauses + still)
+
+
+def _n_samples(timeline: Timeline) -> int:
+    return sum(stop - start for start, stop, _ in timeline.stretches)
 
 
 def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:

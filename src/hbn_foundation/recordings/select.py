@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -69,35 +70,30 @@ def select_subjects(
         if missing:
             say(f"{root}: no such subjects, left out: {', '.join(missing)}")
     if selection.exclude_subjects:
-        excluded = asked_for(selection.exclude_subjects)
-        kept = [s for s in kept if not excluded(s)]
+        kept = list(itertools.filterfalse(asked_for(selection.exclude_subjects), kept))
         _check(kept, root, "exclude_subjects", selection.exclude_subjects, subjects)
-    if selection.participants:
-        kept = _by_participants(root, kept, selection.participants, participants)
-    return kept
-
-
-def _by_participants(root: str, subjects: list[str], wanted: dict, participants: Path) -> list[str]:
+    if not selection.participants:
+        return kept
     if not os.path.lexists(participants):
         raise UserError(
             f"{root}: participants.tsv is missing, but selection.participants asks for "
-            f"{', '.join(wanted)}"
+            f"{', '.join(selection.participants)}"
         )
     from hbn_foundation.labels.participants import read_participants
 
-    table = read_participants(participants.parent, subjects).set_index("subject")
-    for column, values in wanted.items():
+    table = read_participants(participants.parent, kept).set_index("subject")
+    for column, values in selection.participants.items():
         if column not in table:
             raise UserError(
                 f"{participants}: no column {column!r} as selection.participants asks; "
                 f"there are {', '.join(map(str, table.columns)) or 'none'}"
             )
         texts = table[column].map(as_text, na_action="ignore").astype(object).fillna("n/a")
-        of = {subject: texts[subject] for subject in subjects if subject in texts.index}
+        of = {subject: texts[subject] for subject in kept if subject in texts.index}
         meets = asked_for(values)
-        subjects = [subject for subject, value in of.items() if meets(value)]
-        _check(subjects, root, f"participants.{column}", values, sorted(set(of.values())))
-    return subjects
+        kept = [subject for subject, value in of.items() if meets(value)]
+        _check(kept, root, f"participants.{column}", values, sorted(set(of.values())))
+    return kept
 
 
 def select_recordings(

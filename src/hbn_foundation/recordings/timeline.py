@@ -55,6 +55,18 @@ class Timeline:
         """Timeline of a recording without a gap."""
         return cls(sfreq, (Stretch(0, n_samples, 0.0),))
 
+    @property
+    def pauses(self) -> float:
+        """Seconds before and between the stretches that were not recorded."""
+        ends = [0.0, *(s.onset + (s.stop - s.start) / self.sfreq for s in self.stretches)]
+        lengths = [s.onset - end for s, end in zip(self.stretches, ends, strict=False)]
+        return sum(length for length in lengths if length > 0.5 / self.sfreq)
+
+    def without(self, samples: Sequence[tuple[int, int]]) -> Timeline:
+        """Take out sorted samples (start, stop)."""
+        parts = [part for s in self.stretches for part in without(s, samples, self.sfreq)]
+        return Timeline(self.sfreq, tuple(parts), within(self.bad, parts))
+
     @cached_property
     def ranges(self) -> list[Stretch]:
         """What windows may touch: each window must lie within one of these."""
@@ -182,3 +194,16 @@ def without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) 
     edges.append(stretch.stop)
     pairs = list(pairwise(edges))[::2]
     return [Stretch(a, b, stretch.onset + (a - stretch.start) / sfreq) for a, b in pairs if a < b]
+
+
+def within(
+    segments: Iterable[tuple[int, int]], stretches: Iterable[Stretch]
+) -> tuple[Segment, ...]:
+    """Join segments, and part them where stretches end."""
+    joined = merged(segments)
+    return tuple(
+        Segment(max(a, start), min(b, stop))
+        for start, stop, _ in stretches
+        for a, b in joined
+        if a < stop and b > start
+    )
