@@ -85,9 +85,9 @@ def tabulate_rates(
     plan: dict[str, Any], rates: dict[str, Any], blocks: dict[str, int], epochs: int
 ) -> pd.DataFrame:
     """Tabulate the learning rate (`rate`) by `step` and `block`, with ten steps to the epoch."""
-    from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-    from hbn_foundation.training.finetuning.plans import Block
-    from hbn_foundation.training.finetuning.preview import preview_rates
+    from hbn_foundation.training.finetuning_params import PlanParams, RateParams
+    from hbn_foundation.training.preview import preview_rates
+    from hbn_foundation.training.unfreezing import Block
 
     sizes = [Block(*item) for item in blocks.items()]
     plan_params, rate_params = PlanParams(**plan), RateParams(**rates)
@@ -96,8 +96,9 @@ def tabulate_rates(
 
 def make_plan(plan: dict[str, Any], blocks: dict[str, int], epochs: int) -> Any:
     """Give a plan with `start()` and `after_epoch(history, trainable, gradient_scores)`."""
-    from hbn_foundation.training.finetuning.params import PlanParams
-    from hbn_foundation.training.finetuning.plans import Block, make_plan
+    from hbn_foundation.training.finetuning_params import PlanParams
+    from hbn_foundation.training.plans import make_plan
+    from hbn_foundation.training.unfreezing import Block
 
     return make_plan(PlanParams(**plan), [Block(*item) for item in blocks.items()], epochs)
 

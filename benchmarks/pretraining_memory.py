@@ -59,7 +59,7 @@ def pretrain_once(folder: Path) -> None:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.signals.windows import cut_windows
     from hbn_foundation.training.params import TrainerParams
-    from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.pretrain import pretrain
     from hbn_foundation.training.recipes import PretrainingRecipe
 
     peak, stop = [0.0], threading.Event()

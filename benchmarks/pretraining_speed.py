@@ -39,10 +39,10 @@ from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.optimizer import make_optimizer
+from hbn_foundation.training.optim import make_optimizer
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
-from hbn_foundation.training.pretraining import prepare, pretrain
+from hbn_foundation.training.pretrain import prepare, pretrain
 from hbn_foundation.training.recipes import PretrainingRecipe
 
 N_SUBJECTS, N_WINDOWS, N_CHANNELS, N_SAMPLES, SFREQ = 10, 4904, 129, 200, 100.0

@@ -41,9 +41,8 @@ from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import TrainerParams
-from hbn_foundation.training.pretraining import pretrain
+from hbn_foundation.training.pretrain import pretrain, pretrain_supervised
 from hbn_foundation.training.recipes import PretrainingRecipe
-from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
 from hbn_foundation.training.supervision.link import Link

@@ -80,7 +80,7 @@ def pretrained_on(planted: Planted, folder: Path) -> Any:
     from hbn_foundation.signals.windows import cut_windows
     from hbn_foundation.training.model_params import EncoderParams
     from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-    from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.pretrain import pretrain
     from hbn_foundation.training.recipes import PretrainingRecipe
 
     window = WindowParams(seconds=2.0, stride=4.0)
@@ -99,7 +99,7 @@ def tuned_on(
     more: dict[str, Any], tokens: dict[str, Any], epochs: int,
 ) -> tuple[Any, pd.DataFrame]:  # fmt: skip
     """Checkpoint and history of a model that takes volts."""
-    from hbn_foundation.training.finetuning.finetuning import finetune
+    from hbn_foundation.training.finetune import finetune
     from hbn_foundation.training.recipes import FineTuningRecipe
 
     recipe = FineTuningRecipe.model_validate(

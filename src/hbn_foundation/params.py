@@ -8,6 +8,38 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from hbn_foundation.errors import UserError
 
+#: Former names of parameters. In YAML a former name fails with one line; checkpoints are read by
+#: `current_names`; what names a run or a job is written by `former_names`, so that keys stay.
+RENAMED = {
+    "accumulate": "accumulate_grad_batches",
+    "floor": "min_lr_ratio",
+    "hide_least": "min_hidden",
+    "hide_most": "max_hidden",
+}
+#: The groups that these parameters are in.
+RENAMED_IN = ("objective", "rates", "regularisation", "trainer")
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested groups of parameters with the names of today."""
+    return _renamed(values, RENAMED)
+
+
+def former_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested groups of parameters with the names that runs and jobs are identified by."""
+    return _renamed(values, {new: old for old, new in RENAMED.items()})
+
+
+def _renamed(
+    values: Mapping[str, Any], names: Mapping[str, str], group: str = ""
+) -> dict[str, Any]:
+    return {
+        names.get(key, key) if group in RENAMED_IN else key: _renamed(value, names, key)
+        if isinstance(value, Mapping)
+        else value
+        for key, value in values.items()
+    }
+
 
 class Params(BaseModel):
     """A frozen group of parameters; an unknown key is an error.
@@ -74,6 +106,9 @@ def _first_mistake(group: type[BaseModel], error: ValidationError) -> str:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             group = inner
     names = list(group.model_fields)
+    new = RENAMED.get(str(first["loc"][-1]))
+    if new in names:
+        return f"{key}={first['input']!r}: this parameter is now called {new}"
     close = get_close_matches(str(first["loc"][-1]), names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
     return f"{key}={first['input']!r}: no such parameter; {hint}"

@@ -95,7 +95,7 @@ def recipe() -> PretrainingRecipe:
 @pytest.fixture(scope="session")
 def pretrained(toy: Toy, recipe: PretrainingRecipe, tmp_path_factory: pytest.TempPathFactory):
     """Checkpoint and history of one epoch."""
-    from hbn_foundation.training.pretraining import pretrain
+    from hbn_foundation.training.pretrain import pretrain
 
     return pretrain(EEGDataset(*toy), recipe, {"chosen": "cpu"}, tmp_path_factory.mktemp("work"))
 

@@ -115,12 +115,12 @@ def test_the_code_counts_and_comments_and_docstrings_do_not(tmp_path):
 
 def check_that_nothing_is_pretrained_anew(run, tmp_path, monkeypatch):
     """Another evaluation of the same folds takes the encoders that are kept."""
-    from hbn_foundation.training import pretraining
+    from hbn_foundation.training import pretrain
 
     def never(*_args, **_options):
         raise AssertionError("pretrained twice")
 
-    monkeypatch.setattr(pretraining, "pretrain", never)
+    monkeypatch.setattr(pretrain, "pretrain", never)
     folds = run(baselines=("majority",))
     assert set(folds["method"]) == {"pretrained", "majority"}
     assert not list(tmp_path.glob("pretraining-*"))

@@ -33,8 +33,7 @@ from hbn_foundation.evaluation.params import (
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from processes import alive, wait_for
 
@@ -171,14 +170,14 @@ def in_the_second_epoch(work_dir: Path) -> int | None:
 def test_the_encoders_are_those_of_the_cross_validation(
     toy, recipe, quick, folds, params, pretrained_at, monkeypatch
 ):
-    from hbn_foundation.training import pretraining
+    from hbn_foundation.training import pretrain
 
     compare_plans(folds, recipe_of(), params, supervised=False)
 
     def never(*_args, **_options):
         raise AssertionError("pretrained twice")
 
-    monkeypatch.setattr(pretraining, "pretrain", never)
+    monkeypatch.setattr(pretrain, "pretrain", never)
     changes = {"repeats": REPEATS, "baselines": ("majority",)}
     scored = cross_validate(
         EEGDataset(*toy), recipe, quick.model_copy(update=changes), pretrained_at, supervised=False

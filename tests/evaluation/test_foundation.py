@@ -23,7 +23,7 @@ from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
-from hbn_foundation.training.probe import fit_probe
+from hbn_foundation.training.linear_probe import fit_probe
 
 
 @pytest.fixture(scope="module")

@@ -131,12 +131,12 @@ def test_labels_of_the_objective(check):
 @pytest.mark.parametrize("node", ["pretrain_encoder", "cross_validate_encoder"])
 def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
     from hbn_foundation.evaluation import cross_validation
-    from hbn_foundation.training import supervised
+    from hbn_foundation.training import pretrain
 
     def trained(*_arguments, **_options):
         raise AssertionError("trained before the check")
 
-    monkeypatch.setattr(supervised, "pretrain_supervised", trained)
+    monkeypatch.setattr(pretrain, "pretrain_supervised", trained)
     monkeypatch.setattr(cross_validation, "cross_validate", trained)
     evaluation = EvaluationParams(
         label=LabelParams(kind="participant", column="handedness"), repeats=RepeatParams()

@@ -12,7 +12,7 @@ from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-from hbn_foundation.training.pretraining import pretrain
+from hbn_foundation.training.pretrain import pretrain
 
 
 def test_checkpoint_of_the_simulation_embeds_real_eeg(tiny_bids, eegmat_root, tmp_path):

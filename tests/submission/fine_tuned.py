@@ -13,7 +13,7 @@ from hbn_foundation.labels.participants import FACTORS
 from hbn_foundation.recordings.montage import template_positions
 from hbn_foundation.submission.windows import CHANNELS
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.finetuning.model_making import make_input
+from hbn_foundation.training.finetuned import make_input
 from hbn_foundation.training.model_building import HeadOf, build_encoder
 from hbn_foundation.training.model_params import EncoderParams, HeadParams
 from hbn_foundation.training.recipes import FineTuningRecipe

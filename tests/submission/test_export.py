@@ -40,7 +40,7 @@ from hbn_foundation.submission.params import (
 from hbn_foundation.submission.scoring import of_subjects
 from hbn_foundation.submission.validation import predictor, validate_submission
 from hbn_foundation.submission.windows import CHANNELS, example_windows
-from hbn_foundation.training.finetuning.model_making import load_challenge_model
+from hbn_foundation.training.finetuned import load_challenge_model
 from hbn_foundation.training.model_params import HeadParams
 
 TORCH22 = Path(
@@ -240,9 +240,10 @@ def test_held_out_subjects_are_scored(run):
     for number in (1, 2):
         windows = run.load(f"local_predictions{number}")
         assert sorted(windows["subject"].unique()) == ["NDARSIM005", "NDARSIM006"]
-    scores = run.load("local_scores")
-    assert np.isfinite(scores.loc[scores["kind"] == "model", "value"]).all()
-    assert set(scores["split"]) == {"test"}
+    scores = run.load("local_scores").set_index("method")
+    assert np.isfinite(
+        scores.loc["submission", ["challenge1", "challenge2", "overall"]].tolist()
+    ).all()
     assert "0.3 · C1 + 0.7 · C2" in run.load("local_score_report")
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-from hbn_foundation.training.pretraining import pretrain
+from hbn_foundation.training.pretrain import pretrain
 from hbn_foundation.training.recipes import PretrainingRecipe
 
 CPU = {"chosen": "cpu"}

@@ -13,8 +13,8 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.pretrain import pretrain_supervised
 from hbn_foundation.training.recipes import PretrainingRecipe
-from hbn_foundation.training.supervised import pretrain_supervised
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 #: Wide, as a step takes long where others compute too; a test of silence narrows them.

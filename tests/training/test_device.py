@@ -183,7 +183,7 @@ def test_choosing_imports_no_torch():
     code = (
         "import sys; from hbn_foundation.training.device import choose_device; "
         "choose_device('auto', interpreter=('/does/not/exist',)); "
-        "import hbn_foundation.training.pretraining; "
+        "import hbn_foundation.training.pretrain; "
         "sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

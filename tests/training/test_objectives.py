@@ -13,11 +13,11 @@ from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams, TimeTokenParams
 from hbn_foundation.training.objectives import masked
-from hbn_foundation.training.objectives.left_out import choose
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.relative_positioning import PairBatches
+from hbn_foundation.training.objectives.token_targets import choose
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.scoring import pretext_scores
+from hbn_foundation.training.pretext import pretext_scores
 
 CLASSIFY = {**SHORT, "epochs": 4, "learning_rate": 5e-3}
 
@@ -212,7 +212,7 @@ def test_relative_positioning_knows_its_chance(store, windows, splits, tmp_path)
     [
         ({"shuffle_labels": True}, "shuffle_labels goes with"),
         ({"name": "contrastive"}, "band_completion"),
-        ({"hide_least": 0.5, "hide_most": 0.2}, "exceeds hide_most"),
+        ({"min_hidden": 0.5, "max_hidden": 0.2}, "exceeds max_hidden"),
         ({"near_seconds": 40.0}, "must be below far_seconds"),
         ({"mask_patches": 1.0}, "less than 1"),
     ],

@@ -9,9 +9,9 @@ from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.optimizer import make_optimizer
+from hbn_foundation.training.optim import make_optimizer
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.schedule import shape
+from hbn_foundation.training.rates import warmup_cosine
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_optimizer_keeps_names(blocks):
     floor=st.floats(0, 1),
 )
 def test_the_rate_rises_then_falls_to_the_floor(total, warmup, floor):
-    rates = [shape(step, total, warmup, floor) for step in range(total + 1)]
+    rates = [warmup_cosine(step, total, warmup, floor) for step in range(total + 1)]
     assert all(0 <= rate <= 1 + 1e-9 for rate in rates)
     peak = rates.index(max(rates))
     assert peak <= min(warmup, total // 3)
@@ -77,6 +77,6 @@ def test_the_cosine_is_torchs():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 80, eta_min=0.01)
     for step in range(80):
-        assert shape(step, 80, 0, 0.01) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert warmup_cosine(step, 80, 0, 0.01) == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()

@@ -12,7 +12,7 @@ from runs import SHORT, run
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import load_encoder
-from hbn_foundation.training.scoring import pretext_scores
+from hbn_foundation.training.pretext import pretext_scores
 from hbn_foundation.training.supervision.display import Display
 
 
@@ -154,7 +154,7 @@ def test_without_a_validation_the_last_weights_are_kept(store, windows, splits, 
 
 
 def test_accumulation_takes_fewer_steps(store, windows, splits, tmp_path):
-    trainer = {**SHORT, "epochs": 1, "batch_size": 16, "accumulate": 2}
+    trainer = {**SHORT, "epochs": 1, "batch_size": 16, "accumulate_grad_batches": 2}
     _, history = run(store, windows, splits, tmp_path, trainer=trainer)
     assert np.isfinite(history["validation_loss"]).all()
 

@@ -9,9 +9,9 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.objectives.recording_spectra import LEAST_WINDOWS, RecordingSpectra
+from hbn_foundation.training.objectives.recording_spectra import MIN_WINDOWS, RecordingSpectra
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.scoring import pretext_scores
+from hbn_foundation.training.pretext import pretext_scores
 
 NAME = "recording_spectra"
 
@@ -94,14 +94,14 @@ def test_recordings_of_few_windows_are_left_out(windows):
     objective = RecordingSpectra(ObjectiveParams(name=NAME), encoder)
     rank = windows.groupby("row").cumcount()
     first = windows["row"].min()
-    short = windows[(windows["row"] != first) | (rank < LEAST_WINDOWS - 1)]
+    short = windows[(windows["row"] != first) | (rank < MIN_WINDOWS - 1)]
     kept = objective.prepare(short, None, [], 100.0, 0)
     assert set(kept["row"]) == set(windows["row"]) - {first}
     assert np.array_equal(kept.index, np.arange(len(kept)))
     with pytest.raises(
         UserError, match=r"needs 5 windows of a recording, but none has more than 4"
     ):
-        objective.prepare(windows[rank < LEAST_WINDOWS - 1], None, [], 100.0, 0)
+        objective.prepare(windows[rank < MIN_WINDOWS - 1], None, [], 100.0, 0)
 
 
 def test_it_needs_band_tokens():

@@ -19,7 +19,7 @@ from hbn_foundation.training.objectives.relative_positioning import (
     RelativePositioning,
 )
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.scoring import pretext_scores
+from hbn_foundation.training.pretext import pretext_scores
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.fitting import final_checkpoint
-from hbn_foundation.training.loop import PretrainingLoop
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-from hbn_foundation.training.pretraining import pretrain_in
+from hbn_foundation.training.pretrain import PretrainingJob
+from hbn_foundation.training.pretraining_module import PretrainingModule
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.link import STOPPED, Link, Orders
 from hbn_foundation.training.supervision.run_folder import (
@@ -71,8 +71,7 @@ def train(store, windows, splits):
         run.check_best()
         link = Counted(last, run.newest()[0], **orders)
         try:
-            stopped = pretrain_in(
-                run.path,
+            job = PretrainingJob(
                 EEGDataset(store, windows, splits, pd.DataFrame()),
                 PretrainingRecipe(
                     encoder=EncoderParams(**SMALL, tokens=("band",)),
@@ -80,9 +79,8 @@ def train(store, windows, splits):
                     trainer=TrainerParams(**trainer),
                 ),
                 CPU,
-                run_id="run",
-                link=link,
-            )["stopped"]
+            )
+            stopped = job.run_in(run.path, run_id="run", link=link)["stopped"]
         finally:
             run.close()
         return *final_checkpoint(run.path, stopped), link.sections
@@ -232,8 +230,8 @@ def test_the_best_of_an_epoch_that_is_trained_anew_is_not_kept(train, whole, tmp
     folder = tmp_path / "run"
     shutil.copytree(whole[3], folder)
     shutil.rmtree(folder / "epoch-003")
-    real = PretrainingLoop.monitored
-    monkeypatch.setattr(PretrainingLoop, "monitored", lambda loop: real(loop) + 100)
+    real = PretrainingModule.monitored
+    monkeypatch.setattr(PretrainingModule, "monitored", lambda loop: real(loop) + 100)
     again, history, _ = train(folder)
     assert history["epoch"].tolist() == [1, 2, 3]
     assert again.metadata["best_epoch"] == 2
@@ -381,11 +379,11 @@ def test_with_another_number_of_threads_it_goes_on_and_says_so(train, whole, tmp
         _, again, _ = train(tmp_path / "run")
     finally:
         torch.set_num_threads(before)
-    line = f"going on with threads {before} before and {before + 1} now: weights may differ"
+    line = f"resuming with threads {before} before and {before + 1} now: weights may differ"
     assert [text for text in caplog.messages if text.startswith(line)]
     for column in ("train_loss", "validation_loss"):
         assert again[column].tolist() == pytest.approx(history[column].tolist(), rel=1e-3)
     caplog.clear()
     shutil.rmtree(tmp_path / "run" / "epoch-003")
     train(tmp_path / "run")
-    assert "going on with" not in caplog.text
+    assert "resuming with" not in caplog.text

@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from hbn_foundation.training.ridge import cross_validated, fit_ridge
+from hbn_foundation.training.linear_probe import cross_validated, fit_ridge
 
 
 def test_ridge_finds_a_number_and_looks_at_no_test_window():

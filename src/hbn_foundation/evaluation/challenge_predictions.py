@@ -15,7 +15,7 @@ from hbn_foundation.models.config import MAIN
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.finetuning.prediction import Predictions
+    from hbn_foundation.training.finetuned import Predictions
 
 IDENTITY = ("recording", "subject", "task", "run", "start")
 SUCCESS = "correct"
@@ -68,7 +68,7 @@ def predict_response_times(
         where success is not among the targets), `density_00`, `density_01` … the shares of the
         bins of time, for a distribution.
     """
-    from hbn_foundation.training.finetuning.prediction import predict_targets
+    from hbn_foundation.training.finetuned import predict_targets
 
     test = test_windows(checkpoint, windows, splits)
     said = predict_targets(checkpoint, store, test, batch_size)
@@ -105,7 +105,7 @@ def predict_numbers(
         One row per test window: `recording`, `subject`, `task`, `run`, `start`, then each number
         and `predicted_<number>`.
     """
-    from hbn_foundation.training.finetuning.prediction import predict_targets
+    from hbn_foundation.training.finetuned import predict_targets
 
     test = test_windows(checkpoint, windows, splits)
     said = predict_targets(checkpoint, store, test, batch_size)

@@ -218,8 +218,7 @@ def trainings_of(fold: Fold) -> list[Path]:
 
 def _pretrain(fold: Fold, folder: Path) -> tuple[Any, pd.DataFrame, str]:
     """Pretrain under supervision, where that is wanted, and then go on where it was killed."""
-    from hbn_foundation.training.pretraining import pretrain
-    from hbn_foundation.training.supervised import pretrain_supervised
+    from hbn_foundation.training.pretrain import pretrain, pretrain_supervised
 
     recipe = going_on(fold.recipe)
     if not fold.supervised:

@@ -87,7 +87,7 @@ def evaluate_finetuned(
         When a test subject was trained on or chose the best epoch, or no test window has a label.
     """
     from hbn_foundation.training.checkpoint import load_encoder
-    from hbn_foundation.training.finetuning.prediction import predict
+    from hbn_foundation.training.finetuned import predict
 
     check_disjoint(splits)
     test_subjects = splits.loc[splits["split"] == "test", "subject"].astype(str)

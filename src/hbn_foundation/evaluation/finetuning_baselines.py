@@ -16,8 +16,12 @@ from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import track
 from hbn_foundation.signals.windows import subsample
-from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
-from hbn_foundation.training.ridge import fit_ridge
+from hbn_foundation.training.linear_probe import (
+    Scaling,
+    fit_probe,
+    fit_ridge,
+    majority_log_probabilities,
+)
 
 if TYPE_CHECKING:
     from hbn_foundation.models.encoder import Encoder

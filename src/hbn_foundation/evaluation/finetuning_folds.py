@@ -230,7 +230,7 @@ def compared_score(score: str | None, is_regression: bool) -> str:
 
 def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
     """Find out before any training what would stop a run."""
-    from hbn_foundation.training.finetuning.preflight import further_targets
+    from hbn_foundation.training.finetune import further_targets
 
     targets = None
     for run in runs:
@@ -253,7 +253,6 @@ def _check(runs: Sequence[Run], params: ComparisonParams) -> None:
 def _check_plans(runs: Sequence[Run], targets: WindowTargets) -> None:
     """Make each plan for an encoder of this kind, and forget it."""
     from hbn_foundation.models.config import MAIN
-    from hbn_foundation.training.finetuning.plans import Block, make_plan
     from hbn_foundation.training.model_building import (
         HeadOf,
         build_encoder,
@@ -261,6 +260,8 @@ def _check_plans(runs: Sequence[Run], targets: WindowTargets) -> None:
         lacking_tokens,
         with_tokens,
     )
+    from hbn_foundation.training.plans import make_plan
+    from hbn_foundation.training.unfreezing import Block
 
     fold, recipe = runs[0].fold, runs[0].recipe
     encoder = build_encoder(fold.recipe.encoder, fold.dataset.sfreq, fold.dataset.n_samples)

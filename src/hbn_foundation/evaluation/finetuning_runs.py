@@ -28,8 +28,7 @@ from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.training.finetuning.params import PlanParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ def labelled_targets(run: Run) -> WindowTargets:
 
 def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Fine-tune by one plan, and score it."""
-    from hbn_foundation.training.finetuning.prediction import predict
+    from hbn_foundation.training.finetuned import predict
 
     store, evaluation = run.fold.dataset.store, run.recipe.evaluation
     recipe = run.recipe.model_copy(update={"plan": run.plan, "trainer": run.trainer})
@@ -294,7 +293,7 @@ def _at(windows: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
 
 def _trained_parameters(checkpoint: Checkpoint, history: pd.DataFrame) -> int:
     """Count the parameters of the blocks that were trained in any epoch."""
-    from hbn_foundation.training.finetuning.prediction import load_finetuned
+    from hbn_foundation.training.finetuned import load_finetuned
 
     sizes = load_finetuned(checkpoint).sizes()
     return sum(sizes[name] for name in {*",".join(history["trainable"]).split(",")} if name)

@@ -21,7 +21,7 @@ from hbn_foundation.evaluation.statistics import Interval, Score, ahead
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.progress import say, track
-from hbn_foundation.training.probe import Scaling, fit_probe, majority_log_probabilities
+from hbn_foundation.training.linear_probe import Scaling, fit_probe, majority_log_probabilities
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
-from hbn_foundation.training.finetuning.params import Strategy
-from hbn_foundation.training.probe import STRENGTHS
+from hbn_foundation.training.finetuning_params import Strategy
+from hbn_foundation.training.linear_probe import STRENGTHS
 
 Baseline = Literal[
     "random_weights", "encoder_input", "filter_bank", "riemann", "band_power", "majority"

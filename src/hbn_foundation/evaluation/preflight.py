@@ -22,7 +22,7 @@ from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.pretraining import make_pretext
+from hbn_foundation.training.pretrain import make_pretext
 from hbn_foundation.training.supervision.run_folder import check_space
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check_before_cleaning(
     from torch import nn
 
     from hbn_foundation.training import device
-    from hbn_foundation.training.training_state import largest_size
+    from hbn_foundation.training.checkpoint_io import largest_size
 
     _check_divisions(recordings, splits, participants, recipe)
     n_samples = round(window.seconds * sfreq)

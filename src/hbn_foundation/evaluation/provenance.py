@@ -17,12 +17,16 @@ from typing import Any, NamedTuple
 PACKAGE = Path(__file__).parents[1]
 #: Of these the weights of a pretraining do not depend.
 BESIDE_IT = (
-    "training/supervision/", "training/finetuning/", "training/probe.py", "training/ridge.py",
+    "training/supervision/",
+    "training/callbacks/phases.py",
+    *(f"training/{name}.py"
+      for name in ("block_gradients", "finetune", "finetuned", "finetuning_module", "head_fitting",
+                   "linear_probe", "losses", "plans", "preview", "unfreezing")),
 )  # fmt: skip
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/store.py")  # fmt: skip
 EVALUATION = (
-    "training/probe.py",
+    "training/linear_probe.py",
     *(f"evaluation/{name}.py"
       for name in ("baselines", "features", "foundation", "metrics", "pretext", "sample",
                    "spectra", "cross_validation")),  # a fold has no intervals: no statistics

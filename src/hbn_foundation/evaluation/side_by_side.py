@@ -148,8 +148,7 @@ def finetuned_in(
     tuple
         Checkpoint, history and incidents as JSON lines.
     """
-    from hbn_foundation.training.finetuning.finetuning import finetune
-    from hbn_foundation.training.finetuning.supervised import finetune_supervised
+    from hbn_foundation.training.finetune import finetune, finetune_supervised
 
     recipe = going_on(recipe)
     if not supervised:

@@ -78,7 +78,7 @@ def exported_models(
 ) -> dict[int, ChallengeModel | ReorderChannels]:
     """Load the models as they are exported; arguments as for `export_submission`."""
     from hbn_foundation.models.challenge import ReorderChannels
-    from hbn_foundation.training.finetuning.model_making import load_challenge_model
+    from hbn_foundation.training.finetuned import load_challenge_model
 
     columns = {1: params.challenge1, 2: params.challenge2}
     models: dict[int, ChallengeModel | ReorderChannels] = {}

@@ -63,9 +63,10 @@ def _check_plan(
     encoder: EncoderParams, tuning: Tuning, seconds: float, data: Data, targets: Any
 ) -> None:
     from hbn_foundation.models.config import MAIN
-    from hbn_foundation.training.finetuning.params import as_begun
-    from hbn_foundation.training.finetuning.plans import Block, make_plan
+    from hbn_foundation.training.finetuning_params import as_begun
     from hbn_foundation.training.model_building import HeadOf, build_encoder, build_finetuned
+    from hbn_foundation.training.plans import make_plan
+    from hbn_foundation.training.unfreezing import Block
 
     sfreq = float(data.store.sfreq)
     head = HeadOf(tuning.head, targets.n_outputs, not targets.is_regression)

@@ -13,12 +13,16 @@ from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.params import Params
+from hbn_foundation.params import Params, current_names, former_names
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.sweeps.hashing import canonical, canonical_hash, difference
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.finetuning_params import (
+    FineTuningParams,
+    PlanParams,
+    RateParams,
+    RegularisationParams,
+)
 from hbn_foundation.training.model_params import EncoderParams, HeadParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS, ObjectiveParams, TrainerParams
 
@@ -62,6 +66,11 @@ class Spec(Params):
     """The part that both kinds of job share: their hash, and words about differences."""
 
     schema_version: Literal[4] = Field(SCHEMA_VERSION, description="Of this description.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_names(cls, values: Any) -> Any:
+        return current_names(values) if isinstance(values, dict) else values
 
     def hashed(self) -> dict[str, Any]:
         """Give what is hashed, in its canonical form."""
@@ -156,7 +165,7 @@ class BaseSpec(Spec):
             (content["supervised"] or {"trainer": {}})["trainer"].pop(name, None)
         for name in ("objective", "trainer") if self.kind == "supervised" else ("supervised",):
             content.pop(name)
-        return dict(canonical(content))
+        return dict(canonical(former_names(content)))
 
 
 class FinetuneSpec(Spec):
@@ -203,4 +212,4 @@ class FinetuneSpec(Spec):
             content["tuning"]["trainer"].pop(name, None)
         if self.mode != FULL:
             content.pop("target_share")
-        return dict(canonical(content))
+        return dict(canonical(former_names(content)))

@@ -25,7 +25,7 @@ from hbn_foundation.sweeps.planner import Data
 from hbn_foundation.sweeps.specs import SCRATCH, BaseSpec, FinetuneSpec, Tuning
 from hbn_foundation.sweeps.store import METRICS, SPEC
 from hbn_foundation.sweeps.study import TEST, TRAIN, finetune_tables
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.finetuning_params import FineTuningParams
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 
@@ -38,16 +38,15 @@ PREDICTIONS = "predictions.parquet"
 #: What a fork server imports, so that a job starts at once.
 PRELOAD = (
     "hbn_foundation.sweeps.training",
-    "hbn_foundation.training.pretraining",
-    "hbn_foundation.training.loop",
+    "hbn_foundation.training.pretrain",
+    "hbn_foundation.training.pretraining_module",
     "hbn_foundation.training.objectives.make",
-    "hbn_foundation.training.finetuning.finetuning",
-    "hbn_foundation.training.finetuning.data",
-    "hbn_foundation.training.finetuning.loop",
-    "hbn_foundation.training.finetuning.prediction",
-    "hbn_foundation.training.callbacks",
-    "hbn_foundation.training.training_state",
-    "hbn_foundation.models.finetuned",
+    "hbn_foundation.training.finetune",
+    "hbn_foundation.training.head_fitting",
+    "hbn_foundation.training.finetuned",
+    "hbn_foundation.training.callbacks.checkpoints",
+    "hbn_foundation.training.callbacks.phases",
+    "hbn_foundation.training.callbacks.progress",
     "safetensors.torch",
     "lightning",
 )
@@ -96,15 +95,14 @@ def train_base_in(
     splits = pd.DataFrame(rows, columns=["subject", "split"])
     windows = _of(found.windows_of(spec.kind), spec.subjects)
     if spec.supervised is None:
-        from hbn_foundation.training.pretraining import pretrain_in
+        from hbn_foundation.training.pretrain import PretrainingJob
 
         recipe = PretrainingRecipe(
             encoder=spec.encoder, objective=spec.objective, trainer=spec.trainer
         )
         dataset = EEGDataset(found.store, windows, splits, found.participants, data.window)
-        stopped = pretrain_in(folder, dataset, recipe, device_plan, run_id=run_id, link=link)[
-            "stopped"
-        ]
+        job = PretrainingJob(dataset, recipe, device_plan)
+        stopped = job.run_in(folder, run_id=run_id, link=link)["stopped"]
     else:
         blank = untrained(found, windows, spec.train_subjects, spec.encoder, data, link)
         stopped = tune(blank, found._replace(windows=windows), splits, spec.supervised,
@@ -136,7 +134,7 @@ def finetune_in(
     dict
         `stopped`: why the training ended.
     """
-    from hbn_foundation.training.finetuning.prediction import predict
+    from hbn_foundation.training.finetuned import predict
 
     started = _begin(threads)
     found = data.load()
@@ -181,14 +179,12 @@ def tune(
     device_plan: dict[str, Any], run_id: str, link: Link,
 ) -> str:  # fmt: skip
     """Call the fine-tuning; return why it ended."""
-    from hbn_foundation.training.finetuning import finetuning
+    from hbn_foundation.training.finetune import FineTuningJob
 
     dataset = EEGDataset(data.store, data.windows, splits, data.participants)
     recipe = FineTuningRecipe(**dict(tuning))
-    result = finetuning.finetune_in(
-        folder, checkpoint, dataset, recipe, device_plan, run_id=run_id, link=link
-    )
-    return str(result["stopped"])
+    job = FineTuningJob(dataset, recipe, device_plan, checkpoint)
+    return str(job.run_in(folder, run_id=run_id, link=link)["stopped"])
 
 
 def load_base(entry: Path, spec: FinetuneSpec) -> Checkpoint:
@@ -222,7 +218,7 @@ def untrained(
     import torch
 
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.data import Told, WindowsOfSubjects
+    from hbn_foundation.training.data import WindowsOfSubjects, WithCallback
     from hbn_foundation.training.model_building import build_encoder
 
     store = data.store
@@ -231,7 +227,7 @@ def untrained(
     plain = WindowsOfSubjects(store, windows, subjects, n_samples, None, 0).plain(256, 20_000)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     with torch.no_grad():
-        model.fit_normalisation(Told(plain, lambda: link.beat("start")), positions)
+        model.fit_normalisation(WithCallback(plain, lambda: link.beat("start")), positions)
     weights = {f"encoder.{name}": value.detach() for name, value in model.state_dict().items()}
     return Checkpoint(weights, {
         "kind": "untrained",
@@ -272,7 +268,7 @@ def _write_out(
     counts: dict[str, int], targets: dict[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Write what every entry has: the full spec, metrics, environment, history."""
-    from hbn_foundation.training.pretraining import library_versions
+    from hbn_foundation.training.fitting import library_versions
 
     out = folder / OUT
     out.mkdir(exist_ok=True)

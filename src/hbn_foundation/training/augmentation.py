@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hbn_foundation.training.finetuning_params import RegularisationParams
+from hbn_foundation.training.params import ObjectiveParams
+
+Rules = ObjectiveParams | RegularisationParams
+
 NOISE_LAGS = 8  # overlapping stretches of one noise field per window's length
 
 
@@ -73,3 +78,18 @@ def white_noise(signals: Tensor, level: float) -> Tensor:
     length = n_samples + step * (n_windows - 1)
     field = level * torch.randn(n_channels, length, device=signals.device)
     return signals + field.unfold(1, n_samples, step).transpose(0, 1)
+
+
+def hide_block(mask: Tensor, positions: Tensor, rules: Rules) -> Tensor:
+    """Hide channels as the parameters say; see `hide_channels`."""
+    return hide_channels(
+        mask, positions, rules.hide_probability, rules.min_hidden, rules.max_hidden
+    )
+
+
+def augment(
+    signals: Tensor, mask: Tensor, positions: Tensor, rules: Rules
+) -> tuple[Tensor, Tensor]:
+    """Return windows (B, C, T) with gain and noise, and their mask (B, C) without a block."""
+    signals = white_noise(random_gain(signals, rules.gain), rules.noise)
+    return signals, hide_block(mask, positions, rules)

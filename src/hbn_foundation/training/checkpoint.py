@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, write_directory
+from hbn_foundation.params import current_names
 from hbn_foundation.training.supervision.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
 from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
 from hbn_foundation.training.supervision.run_folder import STATE as STATE_FILE
@@ -116,6 +117,8 @@ class Checkpoint:
             raise UserError(f"{directory}: {problem}")
         if version == EPOCHS_FROM_0:
             metadata |= _epochs_from_1(metadata)
+        if "parameters" in metadata:
+            metadata["parameters"] = current_names(metadata["parameters"])
         return cls(load((directory / WEIGHTS_FILE).read_bytes()), metadata)
 
 

@@ -1,4 +1,4 @@
-"""The windows of a pretraining run: by split, in batches, with what the objective adds."""
+"""The windows of a training: by split, in batches, with what the objective or the label adds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from hbn_foundation.training import seeding
 from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.objectives.base import Objective
 
@@ -57,27 +59,29 @@ class WindowsOfSubjects:
         self.objective = objective
         self.seed = seed
 
+    def __len__(self) -> int:
+        return len(self.windows)
+
     def training(self, batch_size: int, epoch: int, jitter: int = 0) -> Iterable[Any]:
         """Shuffled batches of one epoch; a last batch that is not full is left out."""
-        size = min(batch_size, len(self.windows))
         return self._batches(
-            self.windows, size, shuffle=True, epoch=epoch, jitter=jitter, drop_last=True
+            min(batch_size, len(self)), shuffle=True, epoch=epoch, jitter=jitter, drop_last=True
         )
 
     def validation(self, batch_size: int = EVALUATION_BATCH) -> Iterable[Any]:
         """All windows, in batches that are mixed, but the same in each pass."""
-        return self._batches(self.windows, batch_size, shuffle=True)
+        return self._batches(batch_size, shuffle=True)
 
     def whole(self, batch_size: int = EVALUATION_BATCH) -> Iterable[Any]:
         """All windows as they are, in the table's order."""
-        return self._batches(self.windows, batch_size)
+        return self._batches(batch_size)
 
     def sample(self, most: int) -> pd.DataFrame:
         """At most `most` rows of the windows, in the table's order; the same in each call."""
-        if len(self.windows) <= most:
+        if len(self) <= most:
             return self.windows
         random = np.random.default_rng(seeding.derive(self.seed, seeding.CHOICE))
-        chosen = random.choice(len(self.windows), most, replace=False)
+        chosen = random.choice(len(self), most, replace=False)
         return self.windows.iloc[np.sort(chosen)]
 
     def plain(self, batch_size: int, most: int) -> Iterable[Any]:
@@ -86,34 +90,68 @@ class WindowsOfSubjects:
 
         return WindowBatches(self.reader, self.sample(most), batch_size)
 
-    def _batches(self, windows: pd.DataFrame, batch_size: int, **options: Any) -> Iterable[Any]:
+    def _batches(self, batch_size: int, **options: Any) -> Iterable[Any]:
         from hbn_foundation.signals.batches import WindowBatches
 
-        plain = WindowBatches(self.reader, windows, batch_size, seed=self.seed, **options)
+        plain = WindowBatches(self.reader, self.windows, batch_size, seed=self.seed, **options)
         if self.objective is None:
             return plain
-        return self.objective.batches(plain, windows, self.seed)
+        return self.objective.batches(plain, self.windows, self.seed)
 
 
-class Told:
-    """Batches that call back after each, so that somebody who waits hears of it.
+class LabelledWindows(WindowsOfSubjects):
+    """Batches of the windows of some subjects of which a target is known.
 
     Parameters
     ----------
-    batches
-        What to iterate over.
-    tell
-        Called after each batch.
+    store, windows, subjects, n_samples, seed, volts
+        As for `WindowsOfSubjects`.
+    targets
+        (N, M) for each row of `windows`, as `losses.side_by_side` gives them.
+    per_sample
+        (M,) by how much each target changes where a window begins one sample later; None: none.
     """
 
-    def __init__(self, batches: Iterable[Any], tell: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        store: SignalStore,
+        windows: pd.DataFrame,
+        subjects: Iterable[str],
+        n_samples: int,
+        seed: int,
+        targets: np.ndarray,
+        *,
+        volts: bool = False,
+        per_sample: np.ndarray | None = None,
+    ) -> None:
+        import torch
+
+        known = ~np.isnan(targets).all(axis=1)
+        mine = known & windows["subject"].isin(set(subjects)).to_numpy()
+        super().__init__(store, windows[mine], subjects, n_samples, None, seed, volts)
+        self.targets = torch.as_tensor(targets[mine], dtype=torch.float32)
+        moves = np.zeros(targets.shape[1]) if per_sample is None else per_sample
+        self.per_sample = torch.as_tensor(moves, dtype=torch.float32)
+
+    def of(self, batch: Any) -> Tensor:
+        """Targets (B, M) of the windows of a batch, as they are where each begins."""
+        targets = self.targets[batch.index.cpu()]
+        if batch.shift is not None and self.per_sample.any():
+            targets = targets + batch.shift.cpu()[:, None] * self.per_sample
+        return targets.to(batch.index.device)
+
+
+class WithCallback:
+    """Batches that call back after each one, such as to send a heartbeat."""
+
+    def __init__(self, batches: Iterable[Any], callback: Callable[[], Any]) -> None:
         self.batches = batches
-        self.tell = tell
+        self.callback = callback
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches:
             yield batch
-            self.tell()
+            self.callback()
 
 
 class Steps:
@@ -123,15 +161,15 @@ class Steps:
     ----------
     batches
         What to iterate over.
-    accumulate
+    per_step
         Batches in a list; the last one may have fewer.
     count
         How many lists.
     """
 
-    def __init__(self, batches: Iterable[Any], accumulate: int, count: int) -> None:
+    def __init__(self, batches: Iterable[Any], per_step: int, count: int) -> None:
         self.batches = batches
-        self.accumulate = accumulate
+        self.per_step = per_step
         self.count = count
 
     def __len__(self) -> int:
@@ -140,7 +178,7 @@ class Steps:
     def __iter__(self) -> Iterator[list[Any]]:
         batches = iter(self.batches)
         for _ in range(self.count):
-            yield list(itertools.islice(batches, self.accumulate))
+            yield list(itertools.islice(batches, self.per_step))
 
 
 def n_windows(batch: Any) -> int:

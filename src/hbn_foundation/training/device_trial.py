@@ -24,7 +24,7 @@ from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.recording_spectra import RecordingBatch, RecordingSpectra
 from hbn_foundation.training.objectives.relative_positioning import PairBatch, RelativePositioning
 from hbn_foundation.training.objectives.task_classification import LabelledBatch, TaskClassification
-from hbn_foundation.training.optimizer import make_optimizer
+from hbn_foundation.training.optim import make_optimizer
 
 Module = TypeVar("Module", bound=nn.Module)
 

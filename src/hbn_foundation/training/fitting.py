@@ -1,9 +1,11 @@
-"""Run the training loop under Lightning, from its first or from a kept epoch to its end."""
+"""Run a training under Lightning, from its first or from a kept epoch, and read back the result."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
+import platform
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -17,15 +19,15 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.files import OLD
 from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
-from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
 from hbn_foundation.training.supervision.display import Display
-from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT, Link
+from hbn_foundation.training.supervision.link import STOPPED, TIME_IS_UP, TIME_LIMIT
 from hbn_foundation.training.supervision.run_folder import (
     BEST,
     HISTORY,
     LAST,
+    METADATA,
     check_space,
     epochs_in,
 )
@@ -33,47 +35,87 @@ from hbn_foundation.training.supervision.run_folder import (
 if TYPE_CHECKING:
     import lightning
 
-    from hbn_foundation.training.training_loop import TrainingLoop
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.module import TrainingModule
 
 ALL_EPOCHS = "all epochs"
+VERSIONED = ("torch", "lightning", "numpy", "pandas", "mne", "safetensors")
 
 
 def fit(
-    loop: TrainingLoop,
-    params: RunParams,
-    device: str,
+    module: TrainingModule,
     folder: Path,
+    device: str,
     provenance: dict[str, Any],
-    link: Link,
+    callbacks: list[lightning.Callback],
     resume_from: Path | None,
 ) -> str:
-    """Train until the epochs, the patience or the time is used up, or somebody asks for the end.
+    """Train until the epochs, the patience or the time is used up, or a stop is asked for.
 
     Parameters
     ----------
-    loop
+    module
         What is trained, and its data.
-    params
-        How long, how precisely.
-    device
-        Of the run's plan; `simulated` is the CPU.
     folder
         Where `epoch-NNN`, `best` and `last` go.
+    device
+        Of the run's plan; `simulated` is the CPU.
     provenance
         Metadata of every checkpoint.
-    link
-        To the supervisor.
+    callbacks
+        What decides about the training between epochs.
     resume_from
-        An `epoch-NNN` to go on from; without one, checkpoints in the folder are removed.
+        An `epoch-NNN` to resume from; without one, checkpoints in the folder are removed.
 
     Returns
     -------
     str
         Why it ended, in a few words.
     """
-    from hbn_foundation.training import callbacks
-    from hbn_foundation.training.training_state import CheckpointFolders
+    from hbn_foundation.training.callbacks.checkpoints import EpochCheckpoints
+    from hbn_foundation.training.callbacks.progress import Beats, EpochLog
+    from hbn_foundation.training.checkpoint_io import CheckpointFolders
 
+    params, link = module.params, module.link
+    clean_folder(folder, resume_from)
+    if resume_from is not None:
+        warn_of_other_arithmetic(resume_from, provenance)
+    check_space(folder, *module.checkpoint_sizes(), params.keep_last)
+    link.limit(params.max_training_time)
+    checkpoints = EpochCheckpoints(
+        folder, params.checkpoint_every, params.keep_last, link, provenance
+    )
+    with (
+        Display() as display,
+        quiet_lightning(),
+        algorithms_restored(),
+        seeding.seeded(params.seed, seeding.TRAINING),
+    ):
+        if link.orders is None:  # no supervisor draws
+            link.show = display.show
+        trainer = make_trainer(
+            params,
+            device,
+            [
+                EpochLog(params.epochs, device, display.line),
+                Beats(link, params.epochs, device),
+                *callbacks,
+                checkpoints,
+            ],
+            CheckpointFolders(checkpoints.metadata),
+        )
+        resume = str(resume_from) if resume_from is not None else None
+        trainer.fit(module, datamodule=module.data, ckpt_path=resume)
+    stopped = why_stopped(module, params)
+    if stopped != ALL_EPOCHS and module.history:
+        where = "in" if module.partial else "after"
+        why = "as asked" if stopped == STOPPED else stopped
+        say(f"training stopped {where} epoch {len(module.history)} of {params.epochs}: {why}")
+    return stopped
+
+
+def clean_folder(folder: Path, resume_from: Path | None) -> None:
+    """Remove what an earlier run or attempt left that this one does not go on from."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / BEST).exists():  # it was being replaced
         for former in folder.glob(f".{BEST}.*{OLD}"):
@@ -87,53 +129,23 @@ def fit(
         (folder / HISTORY).unlink(missing_ok=True)
     for old in stale:
         shutil.rmtree(old, ignore_errors=True)
-    if resume_from is not None:
-        _tell_other_arithmetic(resume_from, provenance)
-    check_space(folder, *loop.checkpoint_sizes(), params.keep_last)
-    checkpoints = callbacks.EpochCheckpoints(
-        folder, params.checkpoint_every, params.keep_last, link, provenance
-    )
-    link.limit(params.max_training_time)
-    with (
-        Display() as display,
-        quiet_lightning(),
-        algorithms_as_before(),
-        seeding.seeded(params.seed, seeding.TRAINING),
-    ):
-        if link.orders is None:  # nobody else draws
-            link.show = display.show
-        trainer = make_trainer(
-            params,
-            device,
-            [
-                callbacks.History(device),
-                callbacks.Lines(params.epochs, display.line),
-                callbacks.Beats(link, params.epochs, device),
-                checkpoints,
-            ],
-            CheckpointFolders(checkpoints.metadata),
-        )
-        trainer.fit(loop, ckpt_path=str(resume_from) if resume_from is not None else None)
-    stopped = why_stopped(loop, params)
-    if stopped != ALL_EPOCHS and loop.history:
-        where = "in" if loop.partial else "after"
-        why = "as asked" if stopped == STOPPED else stopped
-        say(f"training stopped {where} epoch {len(loop.history)} of {params.epochs}: {why}")
-    return stopped
 
 
-def _tell_other_arithmetic(resume_from: Path, provenance: dict[str, Any]) -> None:
-    """Say so where the epochs to come may differ in the last bit from those of an undisturbed run.
+def warn_of_other_arithmetic(resume_from: Path, provenance: dict[str, Any]) -> None:
+    """Write where the epochs to come may differ in the last bit from an undisturbed run's.
 
     Sums over more threads are in another order, and so they may be in another version of a library.
     """
-    before = json.loads((resume_from / METADATA_FILE).read_text())
+    before = json.loads((resume_from / METADATA).read_text())
     there = {**before.get("versions", {}), "threads": before.get("threads")}
-    here = {**provenance.get("versions", {}), "threads": provenance.get("threads")}
-    changes = [f"{name} {there[name]} before and {here[name]} now"
-               for name in there if name in here and there[name] != here[name]]  # fmt: skip
+    here = {**provenance["versions"], "threads": provenance["threads"]}
+    changes = [
+        f"{name} {there[name]} before and {here[name]} now"
+        for name in there
+        if name in here and there[name] != here[name]
+    ]
     if changes:
-        say(f"going on with {', '.join(changes)}: weights may differ in their last bits")
+        say(f"resuming with {', '.join(changes)}: weights may differ in their last bits")
 
 
 def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
@@ -147,10 +159,12 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
     UserError
         When there is neither.
     """
+    from hbn_foundation.training.checkpoint import Checkpoint
+
     found: dict[Path, float] = {}
     for name in (BEST, LAST):
-        if (folder / name / METADATA_FILE).is_file():
-            metadata = json.loads((folder / name / METADATA_FILE).read_text())
+        if (folder / name / METADATA).is_file():
+            metadata = json.loads((folder / name / METADATA).read_text())
             found[folder / name] = metadata.get("monitored", float("inf"))
     if not found:
         raise UserError(
@@ -162,29 +176,26 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
     return checkpoint, history
 
 
-def why_stopped(loop: TrainingLoop, params: RunParams) -> str:
-    """Say in a few words what ended a training."""
-    if loop.cut_short == TIME_LIMIT:
+def why_stopped(module: TrainingModule, params: RunParams) -> str:
+    """Return in a few words what ended a training."""
+    if module.cut_short == TIME_LIMIT:
         return f"{TIME_IS_UP}, max_training_time {params.max_training_time:g} s"
-    if loop.cut_short == STOPPED:
+    if module.cut_short == STOPPED:
         return STOPPED
-    if len(loop.history) >= params.epochs:
+    if len(module.history) >= params.epochs:
         return ALL_EPOCHS
-    if loop.ended:
-        return loop.ended
-    last = loop.history[-1]["validation_loss"] if loop.history else float("nan")
+    if module.ended:
+        return module.ended
+    last = module.history[-1]["validation_loss"] if module.history else float("nan")
     if last != last or abs(last) == float("inf"):
         return "the validation loss is not finite"
     return f"no better validation for {params.early_stopping_patience} validations"
 
 
 def make_trainer(
-    params: RunParams,
-    device: str,
-    callbacks: list[lightning.Callback],
-    plugin: Any,
+    params: RunParams, device: str, callbacks: list[lightning.Callback], plugin: Any
 ) -> lightning.Trainer:
-    """Lightning's trainer, without its own logs, bars and folders."""
+    """Make Lightning's trainer, without its own logs, bars and folders."""
     import lightning
 
     return lightning.Trainer(
@@ -205,13 +216,13 @@ def make_trainer(
 
 
 def accelerator(device: str) -> str:
-    """Lightning's name of a plan's device."""
+    """Return Lightning's name of a plan's device; `simulated` is the CPU."""
     return "cpu" if device == "simulated" else device
 
 
 @contextmanager
-def algorithms_as_before() -> Iterator[None]:
-    """Undo what a trainer says of deterministic algorithms, which is of the whole process."""
+def algorithms_restored() -> Iterator[None]:
+    """Restore the choice of deterministic algorithms, which a trainer makes for the process."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()
@@ -234,3 +245,21 @@ def quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def threads() -> int:
+    """Threads of one operation, on which the last bit of a sum depends."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that the weights depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("hbn-foundation", *VERSIONED):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found

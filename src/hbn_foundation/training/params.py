@@ -32,8 +32,8 @@ class ObjectiveParams(Params):
     hide_probability: float = Field(
         0.8, description="Share of the windows in which a block of channels is hidden.", ge=0, le=1
     )
-    hide_least: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
-    hide_most: float = Field(0.6, description="Largest share of channels hidden.", gt=0, lt=1)
+    min_hidden: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
+    max_hidden: float = Field(0.6, description="Largest share of channels hidden.", gt=0, lt=1)
     mask_bands: float | None = Field(
         None,
         description="Share of the band tokens left out and to be predicted; by default half for "
@@ -79,8 +79,8 @@ class ObjectiveParams(Params):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.hide_least > self.hide_most:
-            raise ValueError(f"hide_least {self.hide_least} exceeds hide_most {self.hide_most}")
+        if self.min_hidden > self.max_hidden:
+            raise ValueError(f"min_hidden {self.min_hidden} exceeds max_hidden {self.max_hidden}")
         if self.near_seconds >= self.far_seconds:
             raise ValueError(
                 f"near_seconds {self.near_seconds} must be below far_seconds {self.far_seconds}"
@@ -114,7 +114,9 @@ class RunParams(Params):
     batch_size: int = Field(96, description="Windows per step.", ge=1)
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's running averages.")
     gradient_clip: float = Field(1.0, description="Largest norm of the gradient.", gt=0)
-    accumulate: int = Field(1, description="Batches whose gradients are summed per step.", ge=1)
+    accumulate_grad_batches: int = Field(
+        1, description="Batches whose gradients are summed per step.", ge=1
+    )
     early_stopping_patience: int = Field(
         5, description="Validations without a better one before training stops.", ge=1
     )
@@ -168,7 +170,7 @@ class TrainerParams(RunParams):
         0.05, description="Decay of weight matrices; norms, biases and positions have none.", ge=0
     )
     warmup_steps: int = Field(50, description="Steps of linear warm-up.", ge=0)
-    floor: float = Field(
+    min_lr_ratio: float = Field(
         0.01, description="Last learning rate, as a share of the peak.", ge=0, le=1
     )
     normalisation_windows: int = Field(

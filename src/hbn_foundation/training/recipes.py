@@ -8,10 +8,15 @@ from pydantic import Field, field_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.config import MAIN
-from hbn_foundation.params import Params
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams, as_begun
-from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.params import Params, former_names
+from hbn_foundation.training.finetuning_params import (
+    FineTuningParams,
+    MoreTargets,
+    PlanParams,
+    RateParams,
+    RegularisationParams,
+    as_begun,
+)
 from hbn_foundation.training.model_params import (
     AddedTokenParams,
     EncoderParams,
@@ -56,7 +61,7 @@ class TrainingRecipe(Params):
     def identity(self) -> dict[str, Any]:
         """Return all parameters that the weights depend on, as JSON values."""
         trainer = self.trainer.model_dump(mode="json", exclude=set(NOT_IN_THE_WEIGHTS))
-        return {**self.parameters(), "trainer": trainer}
+        return former_names({**self.parameters(), "trainer": trainer})
 
 
 class PretrainingRecipe(TrainingRecipe):

@@ -6,7 +6,7 @@ import pytest
 
 from hbn_foundation.evaluation.challenge.factor_baselines import _fit
 from hbn_foundation.evaluation.challenge.params import FactorEvaluationParams
-from hbn_foundation.training.ridge import fit_ridge
+from hbn_foundation.training.linear_probe import fit_ridge
 
 
 def test_validation_subjects_do_not_choose_the_penalty():

@@ -42,9 +42,12 @@ from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import TrialWindowParams
 from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.windows import cut_trial_windows
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.finetuning_params import (
+    FineTuningParams,
+    MoreTargets,
+    PlanParams,
+    RateParams,
+)
 from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 from planted_trials import FACTORS, Planted, pretrained_on, tuned_for_factors, tuned_for_times
 

@@ -28,9 +28,13 @@ from hbn_foundation.evaluation.challenge.params import (
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.target_params import MoreTargets
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.finetuning_params import (
+    FineTuningParams,
+    MoreTargets,
+    PlanParams,
+    RateParams,
+    RegularisationParams,
+)
 from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 from planted_trials import FACTORS, dataset_of, pretrained_on
 

@@ -1,7 +1,8 @@
 """Runs of a plan through epochs that nobody trains."""
 
-from hbn_foundation.training.finetuning.params import PlanParams
-from hbn_foundation.training.finetuning.plans import Block, make_plan
+from hbn_foundation.training.finetuning_params import PlanParams
+from hbn_foundation.training.plans import make_plan
+from hbn_foundation.training.unfreezing import Block
 
 NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "block_3", "block_4", "head")
 SIZES = (50, 50, 100, 100, 100, 100, 20)

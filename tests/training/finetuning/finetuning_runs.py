@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.training.finetuning.finetuning import finetune, finetune_in
-from hbn_foundation.training.finetuning.loop import FineTuningLoop
+from hbn_foundation.training.finetune import FineTuningJob, finetune
+from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.fitting import final_checkpoint
 from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.supervision.link import Link, Orders
@@ -47,6 +47,11 @@ def tune(checkpoint: Any, data: tuple[Any, Any, Any], folder: Path, **groups: An
     return finetune(checkpoint, dataset, recipe_of(**groups), CPU, folder, run_id="tuned")
 
 
+def prepared(checkpoint: Any, data: tuple[Any, Any, Any], **groups: Any) -> FineTuningModule:
+    """Return the module before its first step."""
+    return FineTuningJob(dataset_of(data), recipe_of(**groups), CPU, checkpoint).prepare()
+
+
 class Killed(BaseException):
     """Stands for SIGKILL."""
 
@@ -73,10 +78,8 @@ def tune_until(
     run.check_best()
     link = Counted(last, run.newest()[0])
     try:
-        stopped = finetune_in(
-            run.path, checkpoint, dataset_of(data), recipe_of(**groups), CPU,
-            run_id="tuned", link=link,
-        )["stopped"]  # fmt: skip
+        job = FineTuningJob(dataset_of(data), recipe_of(**groups), CPU, checkpoint)
+        stopped = job.run_in(run.path, run_id="tuned", link=link)["stopped"]
     finally:
         run.close()
     return *final_checkpoint(run.path, stopped), link.sections
@@ -92,7 +95,7 @@ class Watch(lightning.Callback):
         self.objects: set[tuple[int, int]] = set()
         self.starts: list[dict[str, dict[str, torch.Tensor]]] = []
         self.trainable: list[tuple[str, ...]] = []
-        self.loop: FineTuningLoop | None = None
+        self.loop: FineTuningModule | None = None
 
     def on_train_start(self, trainer, loop):
         self.loop = loop
@@ -142,8 +145,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 def watched(monkeypatch: Any) -> Watch:
     """A watch on the next fine-tuning."""
     watch = Watch()
-    configured = FineTuningLoop.configure_callbacks
+    configured = FineTuningModule.configure_callbacks
     monkeypatch.setattr(
-        FineTuningLoop, "configure_callbacks", lambda loop: [*configured(loop), watch]
+        FineTuningModule, "configure_callbacks", lambda loop: [*configured(loop), watch]
     )
     return watch

@@ -10,11 +10,14 @@ from finetuning_runs import AGE, dataset_of, participants, recipe_of, tune
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.finetuning.loop import FineTuningLoop
-from hbn_foundation.training.finetuning.params import PlanParams
-from hbn_foundation.training.finetuning.prediction import load_finetuned, predict
-from hbn_foundation.training.finetuning.preflight import preview_finetuning
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams, RegularisationParams
+from hbn_foundation.training.finetune import preview_finetuning
+from hbn_foundation.training.finetuned import load_finetuned, predict
+from hbn_foundation.training.finetuning_module import FineTuningModule
+from hbn_foundation.training.finetuning_params import (
+    FineTuningParams,
+    PlanParams,
+    RegularisationParams,
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,7 @@ def refused(short_run, data, tmp_path, monkeypatch):
     def refused(match, checkpoint=None, **groups):
         checkpoint = checkpoint or short_run[0]
         people = other_people(**groups.pop("participants", {}))
-        monkeypatch.setattr(FineTuningLoop, "training_step", None)
+        monkeypatch.setattr(FineTuningModule, "training_step", None)
 
         def preview():
             preview_finetuning(checkpoint, dataset_of(data, people), recipe_of(**groups))
@@ -221,5 +224,5 @@ def test_a_margin_head_is_without_it_in_evaluation(short_run, data, tmp_path):
     model = load_finetuned(checkpoint)
     assert not model.training
     tokens, labels = torch.randn(4, 18, 32), torch.tensor([0, 1, 0, 1])
-    assert torch.equal(model.head(tokens, labels), model.head.logits(tokens))
+    assert torch.equal(model.head(tokens, labels), model.head(tokens))
     assert model.head(tokens).abs().max() <= 8.0

@@ -6,10 +6,11 @@ from finetuning_runs import tune
 from torch import nn
 from torch.nn import functional
 
-from hbn_foundation.training.finetuning.gradient_probe import gradient_scores
-from hbn_foundation.training.finetuning.loop import FineTuningLoop
-from hbn_foundation.training.finetuning.params import PlanParams
-from hbn_foundation.training.finetuning.plans import Block, make_plan
+from hbn_foundation.training.block_gradients import gradient_scores
+from hbn_foundation.training.finetuning_module import FineTuningModule
+from hbn_foundation.training.finetuning_params import PlanParams
+from hbn_foundation.training.plans import make_plan
+from hbn_foundation.training.unfreezing import Block
 
 N_BLOCKS = 4
 
@@ -106,13 +107,13 @@ def test_a_training_with_probes_is_one_without(short_run, data, tmp_path, monkey
     """Probed after each epoch with a share that none reaches: as if only the head were trained."""
     guided = {"strategy": "gradient_guided", "phase1_epochs": 1, "every": 1, "gradient_share": 1.0}
     scored = []
-    score = FineTuningLoop.score_gradients
+    score = FineTuningModule.score_gradients
 
     def nothing_unfrozen(loop, n_batches):
         scored.append(score(loop, n_batches))
         return dict.fromkeys(scored[-1], 0.0)
 
-    monkeypatch.setattr(FineTuningLoop, "score_gradients", nothing_unfrozen)
+    monkeypatch.setattr(FineTuningModule, "score_gradients", nothing_unfrozen)
     probed, history = tune(
         short_run[0], data, tmp_path / "probed", plan=guided, trainer={"epochs": 3}
     )

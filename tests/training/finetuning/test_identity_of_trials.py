@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from finetuning_runs import CPU, dataset_of, recipe_of
 
-from hbn_foundation.training.finetuning import supervised
+from hbn_foundation.training.finetune import FineTuningJob
 
 CHECKPOINT = SimpleNamespace(metadata={"run_id": "parent"})
 
@@ -15,16 +15,12 @@ CHECKPOINT = SimpleNamespace(metadata={"run_id": "parent"})
 def identity_of(data, tmp_path, monkeypatch):
     """Return what a run would be recognised by, without training."""
     store, windows, splits = data
-    monkeypatch.setattr(supervised, "train_supervised", lambda _, __, identity, *___: identity)
     windows = windows.assign(rt=np.linspace(0.5, 2.5, len(windows)))
 
     def identity(kind: str, change: float = 0.0):
         column = {"kind": kind, "column": "rt"} if kind == "trial" else {"kind": kind}
-        return supervised.finetune_supervised(
-            CHECKPOINT,
-            dataset_of((store, windows.assign(rt=windows["rt"] + change), splits)),
-            recipe_of(label=column), CPU, tmp_path, run_id="run",
-        )  # fmt: skip
+        dataset = dataset_of((store, windows.assign(rt=windows["rt"] + change), splits))
+        return FineTuningJob(dataset, recipe_of(label=column), CPU, CHECKPOINT).identity()
 
     return identity
 

@@ -9,9 +9,8 @@ from torch.nn import functional
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.heads import Heads
 from hbn_foundation.scores import CLASSIFICATION_METRICS, REGRESSION_METRICS
-from hbn_foundation.training.finetuning.learning import Learning, side_by_side
-from hbn_foundation.training.finetuning.losses import DistributionLoss
-from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
+from hbn_foundation.training.finetuning_params import RegularisationParams
+from hbn_foundation.training.losses import DistributionLoss, TargetLosses, side_by_side
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_head
 
@@ -54,7 +53,7 @@ def learned():
     heads = some_heads(targets)
     columns = torch.from_numpy(side_by_side(targets))
     weights, head_params = {"factor": 0.5, "right": 2.0}, {"main": HeadParams(kind="distribution")}
-    learning = Learning(targets, heads, columns, PARAMS, weights, head_params).eval()
+    learning = TargetLosses(targets, heads, columns, PARAMS, weights, head_params).eval()
     outputs = heads(torch.randn(N, 6, 8, generator=torch.Generator().manual_seed(1))).detach()
     return targets, heads, columns, learning, outputs
 

@@ -13,7 +13,7 @@ from finetuning_runs import (
     PLAN,
     Killed,
     dataset_of,
-    participants,
+    prepared,
     recipe_of,
     same,
     tune,
@@ -23,12 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from hbn_foundation.labels.targets import window_targets
-from hbn_foundation.training import fitting
-from hbn_foundation.training.finetuning import probe_start
-from hbn_foundation.training.finetuning.finetuning import finetune_in, prepare
-from hbn_foundation.training.finetuning.loop import FineTuningLoop
-from hbn_foundation.training.finetuning.prediction import load_finetuned
+from hbn_foundation.training import fitting, head_fitting
+from hbn_foundation.training.finetune import FineTuningJob
+from hbn_foundation.training.finetuned import load_finetuned
+from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.supervision.link import Link, Orders
 from hbn_foundation.training.supervision.run_folder import BEST, FITTED, WEIGHTS, RunFolder
 
@@ -86,7 +84,7 @@ def test_killed_in_a_later_phase_it_ends_the_same(
 def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, monkeypatch):
     """The second phase is best in its first epoch, then one is pardoned, and two are too many."""
     monkeypatch.setattr(
-        FineTuningLoop, "score_validation", lambda loop: {"loss": 0.5 + 0.1 * loop.current_epoch}
+        FineTuningModule, "score_validation", lambda loop: {"loss": 0.5 + 0.1 * loop.current_epoch}
     )
     groups = {
         "plan": {"phase1_epochs": 1, "grace_epochs": 1},
@@ -103,10 +101,10 @@ def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, mon
 
 def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch):
     """Against an average taken by hand."""
-    from hbn_foundation.training.finetuning.phases import Phases
+    from hbn_foundation.training.callbacks.phases import UnfreezingPhases
 
     by_hand, steps = {}, 0
-    followed = Phases.on_train_batch_end
+    followed = UnfreezingPhases.on_train_batch_end
 
     def noted(phases, trainer, loop, *more):
         nonlocal steps
@@ -117,7 +115,7 @@ def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch)
             now = parameter.detach().clone()
             by_hand[name] = rate * by_hand[name] + (1 - rate) * now if name in by_hand else now
 
-    monkeypatch.setattr(Phases, "on_train_batch_end", noted)
+    monkeypatch.setattr(UnfreezingPhases, "on_train_batch_end", noted)
     checkpoint, _ = tune(
         short_run[0], data, tmp_path, regularisation={"ema_decay": 0.9},
         plan={"strategy": "full"}, trainer={"epochs": 1},
@@ -128,10 +126,7 @@ def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch)
 
 
 def loop_of(short_run, data, **groups):
-    recipe, (_, windows, splits) = recipe_of(**groups), data
-    train = splits.loc[splits["split"] == "train", "subject"].tolist()
-    targets = {"main": window_targets(windows, participants(), recipe.label, train)}
-    return prepare(short_run[0], dataset_of(data), recipe, targets)
+    return prepared(short_run[0], data, **groups)
 
 
 def test_scratch_is_random_weights_with_the_normalisation(short_run, data):
@@ -166,10 +161,10 @@ def test_mixup_shares_the_margin_between_both_classes(short_run, data, monkeypat
         return forward(model, signals, positions, mask, labels, share)
 
     monkeypatch.setattr(type(loop.model), "forward", noted)
-    batch = next(iter(loop.training_windows.training(16, 0)))
+    batch = next(iter(loop.data.training.training(16, 0)))
     torch.manual_seed(0)
-    outcome = loop.outcome(batch, torch.ones(2))
-    assert torch.isfinite(outcome.loss)
+    output = loop.step_output(batch, torch.ones(2))
+    assert torch.isfinite(output.loss)
     assert seen["labels"].shape == (16, 2)
     assert torch.allclose(seen["labels"].sum(1), torch.ones(16))
     assert ((seen["labels"] > 0).sum(1) == 2).any()
@@ -177,9 +172,9 @@ def test_mixup_shares_the_margin_between_both_classes(short_run, data, monkeypat
 
 def test_a_window_of_which_mixup_leaves_no_channel_is_no_harm(short_run, data):
     loop = loop_of(short_run, data, regularisation={"mixup": 1.0, "hide_probability": 0})
-    batch = next(iter(loop.training_windows.training(16, 0)))
+    batch = next(iter(loop.data.training.training(16, 0)))
     batch.mask[::2] = False
-    loss = loop.outcome(batch, torch.ones(2)).loss
+    loss = loop.step_output(batch, torch.ones(2)).loss
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -206,12 +201,12 @@ def test_l2_sp_pulls_to_where_the_encoder_began(short_run, data, tmp_path):
 
 def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data, tmp_path):
     """Fifty windows in batches of eight are six; in steps of four batches, two."""
-    from hbn_foundation.training.finetuning.preflight import preview_finetuning
+    from hbn_foundation.training.finetune import preview_finetuning
 
-    options = {"batch_size": 8, "accumulate": 4}
+    options = {"batch_size": 8, "accumulate_grad_batches": 4}
     loop = loop_of(short_run, data, trainer=options)
     table = preview_finetuning(short_run[0], dataset_of(data), recipe_of(trainer=options))
-    assert loop.steps_per_epoch == 2
+    assert loop.data.steps_per_epoch == 2
     assert table["step"].max() + 1 == loop.curve.total_steps == 4 * 2
     unfrozen = table[(table["block"] == "block_2") & table["trained"]]["step"].min()
     assert unfrozen == PLAN["phase1_epochs"] * 2
@@ -222,7 +217,7 @@ def gradient(loop, batches):
     """Gradient of one step, as its micro-batches leave it."""
     loop.zero_grad()
     for part, share in loop.micro_batches(batches):
-        loop.outcome(part, share).loss.backward()
+        loop.step_output(part, share).loss.backward()
     found = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
     return torch.cat(found).double()
 
@@ -252,9 +247,9 @@ def test_the_disk_estimate_is_what_the_largest_checkpoints_take(
 def fits_of(monkeypatch):
     """Count how often a head's start is solved."""
     solved = []
-    solve = probe_start._solve
+    solve = head_fitting.start_at_probe
     monkeypatch.setattr(
-        probe_start, "_solve", lambda *given: solved.append(len(solved)) or solve(*given)
+        head_fitting, "start_at_probe", lambda *given: solved.append(len(solved)) or solve(*given)
     )
     return solved
 
@@ -289,13 +284,13 @@ def test_a_head_is_solved_with_beats_between_the_parts(
 ):
     """One for each strength or fold: a long fit is no silence, and a hang in one of them is."""
     beats = {}
-    solve = probe_start._solve
+    solve = head_fitting.start_at_probe
 
     def noted(*given):
         tell = given[-1]
         return solve(*given[:-1], lambda: beats.update(n=beats.get("n", 0) + 1) or tell())
 
-    monkeypatch.setattr(probe_start, "_solve", noted)
+    monkeypatch.setattr(head_fitting, "start_at_probe", noted)
     loop_of(short_run, data, label=label)
     assert beats["n"] >= 5
 
@@ -328,18 +323,18 @@ def test_micro_batches_sum_to_the_batch(short_run, data, label, regularisation, 
             parameter.add_(0.01 * torch.randn_like(parameter))  # away from the anchor
         loop.model.head.output.linear.weight.normal_(0, 0.1)
     if missing:
-        loop.training_windows.targets[::3] = torch.nan
-    whole = list(loop.training_windows.training(16, 0))[:1]
+        loop.data.training.targets[::3] = torch.nan
+    whole = list(loop.data.training.training(16, 0))[:1]
     wanted = gradient(loop, whole)
     for size in (4, 5, 1):
-        loop.micro_batch = size
+        loop.data.micro_batch = size
         assert (gradient(loop, whole) - wanted).norm() <= 1e-6 * wanted.norm(), size
-    loop.micro_batch = 4
-    small = [b for b, _ in zip(loop.training_windows.training(4, 0), range(4), strict=False)]
+    loop.data.micro_batch = 4
+    small = [b for b, _ in zip(loop.data.training.training(4, 0), range(4), strict=False)]
     assert (gradient(loop, small) - wanted).norm() <= 1e-6 * wanted.norm()
 
 
-@pytest.mark.parametrize("options", [{"micro_batch": 3}, {"accumulate": 4}])
+@pytest.mark.parametrize("options", [{"micro_batch": 3}, {"accumulate_grad_batches": 4}])
 def test_a_run_in_smaller_parts_moves_and_averages_the_same(
     short_run, data, tmp_path, monkeypatch, options
 ):
@@ -349,7 +344,7 @@ def test_a_run_in_smaller_parts_moves_and_averages_the_same(
     def noted(loop):
         seen["steps"], seen["averaged"] = loop.global_step, int(loop.average_model.n_averaged)
 
-    monkeypatch.setattr(FineTuningLoop, "on_fit_end", noted)
+    monkeypatch.setattr(FineTuningModule, "on_fit_end", noted)
     monkeypatch.setattr("torch.nn.functional.dropout", lambda x, *_, **__: x)
     weights = {}
 
@@ -358,20 +353,21 @@ def test_a_run_in_smaller_parts_moves_and_averages_the_same(
         return torch.cat([part.flatten().double() for part in parts])
 
     for name, asked in (("whole", {}), ("parts", options)):
-        accumulate = asked.get("accumulate", 1)
+        accumulate = asked.get("accumulate_grad_batches", 1)
         orders = Orders("cpu", time.monotonic() + 1000, micro_batch=asked.get("micro_batch"))
         for hook in ("on_train_start", "on_train_end"):
             monkeypatch.setattr(
-                FineTuningLoop, hook, lambda loop, at=(name, hook): weights.update({at: flat(loop)})
+                FineTuningModule,
+                hook,
+                lambda loop, at=(name, hook): weights.update({at: flat(loop)}),
             )
-        finetune_in(
-            tmp_path / name, short_run[0], dataset_of(data),
-            recipe_of(
-                regularisation={"hide_probability": 0.0, "ema_decay": 0.9}, head=NO_DROPOUT,
-                trainer={"epochs": 2, "batch_size": 16 // accumulate, "accumulate": accumulate},
-                plan={"strategy": "full"}, rates={"head_lr": 1e-4},
-            ), CPU, run_id="run", link=Link(None, orders),
+        steps = {"batch_size": 16 // accumulate, "accumulate_grad_batches": accumulate}
+        recipe = recipe_of(
+            regularisation={"hide_probability": 0.0, "ema_decay": 0.9}, head=NO_DROPOUT,
+            trainer={"epochs": 2, **steps}, plan={"strategy": "full"}, rates={"head_lr": 1e-4},
         )  # fmt: skip
+        job = FineTuningJob(dataset_of(data), recipe, CPU, short_run[0])
+        job.run_in(tmp_path / name, run_id="run", link=Link(None, orders))
         assert seen == {"steps": 6, "averaged": 6}
     moved = weights["whole", "on_train_end"] - weights["whole", "on_train_start"]
     apart = weights["whole", "on_train_end"] - weights["parts", "on_train_end"]
@@ -396,7 +392,7 @@ def test_nothing_is_frozen_before_the_strategy_has_wrapped_the_module(
         seen["trained"] = [n for n, p in loop.named_parameters() if p.requires_grad]
 
     monkeypatch.setattr(SingleDeviceStrategy, "setup", noted)
-    monkeypatch.setattr(FineTuningLoop, "on_train_start", started)
+    monkeypatch.setattr(FineTuningModule, "on_train_start", started)
     tune(
         short_run[0], data, tmp_path, regularisation={"ema_decay": 0.9}, trainer={"epochs": 1},
         plan={"strategy": "head_only"},

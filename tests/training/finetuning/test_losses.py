@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hbn_foundation.training.finetuning.losses import Anchor, TargetLoss
-from hbn_foundation.training.finetuning.trainer_params import RegularisationParams
+from hbn_foundation.training.finetuning_params import RegularisationParams
+from hbn_foundation.training.losses import L2SP, TargetLoss
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_head
 
@@ -68,7 +68,7 @@ def test_outputs_elsewhere_than_the_weights():
 
 def test_the_anchor_is_where_the_weights_began():
     layer = nn.Linear(3, 2)
-    anchor = Anchor(layer.named_parameters(), 0.4)
+    anchor = L2SP(layer.parameters(), 0.4)
     assert not anchor().any()
     with torch.no_grad():
         layer.weight += 1.0
@@ -78,4 +78,4 @@ def test_the_anchor_is_where_the_weights_began():
     assert anchor().item() == pytest.approx(0.5 * 0.4 * 6, rel=1e-5)
     layer.weight.requires_grad_(False)
     assert anchor() == 0.0
-    assert Anchor(layer.named_parameters(), 0.0)() == 0.0
+    assert L2SP(layer.parameters(), 0.0)() == 0.0

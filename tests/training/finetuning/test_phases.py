@@ -8,11 +8,11 @@ import torch
 from finetuning_runs import same, tune, watched
 from torch import nn
 
-from hbn_foundation.training.finetuning.loop import FineTuningLoop
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.phases import Phases
-from hbn_foundation.training.finetuning.plans import Block
-from hbn_foundation.training.finetuning.preview import preview_rates
+from hbn_foundation.training.callbacks.phases import UnfreezingPhases
+from hbn_foundation.training.finetuning_module import FineTuningModule
+from hbn_foundation.training.finetuning_params import PlanParams, RateParams
+from hbn_foundation.training.preview import preview_rates
+from hbn_foundation.training.unfreezing import Block
 
 NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "head")
 STEPS = 5 * 2 * 5 // 16
@@ -21,7 +21,7 @@ STEPS = 5 * 2 * 5 // 16
 def scripted(monkeypatch, values):
     """Validations with these losses, whatever the model."""
     coming = iter(values)
-    monkeypatch.setattr(FineTuningLoop, "score_validation", lambda loop: {"loss": next(coming)})
+    monkeypatch.setattr(FineTuningModule, "score_validation", lambda loop: {"loss": next(coming)})
 
 
 class Moving(nn.Module):
@@ -37,16 +37,16 @@ class Moving(nn.Module):
 
 def test_frozen_blocks_stand_still_to_the_bit(short_run, data, tmp_path, monkeypatch):
     """Batch statistics, strong decay, an average of the weights; and what is trained moves."""
-    from hbn_foundation.training.finetuning import model_making
+    from hbn_foundation.training import finetuned
 
-    made = model_making.make_model
+    made = finetuned.make_model
 
     def with_batch_norm(*arguments, **options):
         model = made(*arguments, **options)
         model.encoder.trunk[1] = Moving(32)
         return model.train()
 
-    monkeypatch.setattr(model_making, "make_model", with_batch_norm)
+    monkeypatch.setattr(finetuned, "make_model", with_batch_norm)
     watch = watched(monkeypatch)
     phases = [{"epochs": 1}, {"epochs": 1, "unfreeze": ["block_2"]}, {"epochs": 2}]
     tune(
@@ -92,7 +92,7 @@ def test_one_optimizer_for_life_at_the_rates_of_the_preview(
 def test_the_best_weights_of_a_phase_begin_the_next(short_run, data, tmp_path, monkeypatch):
     watch = watched(monkeypatch)
     averages = []
-    followed = Phases.on_train_epoch_end
+    followed = UnfreezingPhases.on_train_epoch_end
 
     def noted(phases, trainer, loop):
         module = loop.average_model.module
@@ -100,7 +100,7 @@ def test_the_best_weights_of_a_phase_begin_the_next(short_run, data, tmp_path, m
         followed(phases, trainer, loop)
         averages.append({name: part.clone() for name, part in module.state_dict().items()})
 
-    monkeypatch.setattr(Phases, "on_train_epoch_end", noted)
+    monkeypatch.setattr(UnfreezingPhases, "on_train_epoch_end", noted)
     scripted(monkeypatch, [0.5, 0.9, 0.9, 0.8])
     checkpoint, _ = tune(
         short_run[0], data, tmp_path, plan={"phase1_epochs": 3},
@@ -117,13 +117,13 @@ def test_the_best_weights_stay_away_where_not_wanted(short_run, data, tmp_path, 
     watch = watched(monkeypatch)
     scripted(monkeypatch, [0.5, 0.9, 0.9, 0.8])
     ends = []
-    followed = Phases.on_train_epoch_end
+    followed = UnfreezingPhases.on_train_epoch_end
 
     def noted(phases, trainer, loop):
         ends.append(loop.model.head.output.linear.weight.detach().clone())
         followed(phases, trainer, loop)
 
-    monkeypatch.setattr(Phases, "on_train_epoch_end", noted)
+    monkeypatch.setattr(UnfreezingPhases, "on_train_epoch_end", noted)
     tune(short_run[0], data, tmp_path, plan={"phase1_epochs": 3, "restore_best": "False"})
     assert torch.equal(watch.starts[3]["head"]["output.linear.weight"], ends[2])
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hbn_foundation.training.finetuning.advice import advice
-from hbn_foundation.training.finetuning.params import PhaseParams, PlanParams, RateParams
+from hbn_foundation.training.finetuning_params import PhaseParams, PlanParams, RateParams
+from hbn_foundation.training.preview import advice
 
 
 def test_the_defaults_need_none():

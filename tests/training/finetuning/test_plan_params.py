@@ -3,7 +3,7 @@
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
+from hbn_foundation.training.finetuning_params import PlanParams, RateParams
 
 
 def test_defaults():

@@ -3,31 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from finetuning_runs import AGE, dataset_of, participants, recipe_of
+from finetuning_runs import AGE, prepared
 
-from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.models.attenuation import Attenuation
-from hbn_foundation.training.data import subjects_of
-from hbn_foundation.training.finetuning import model_making, probe_start
-from hbn_foundation.training.finetuning.finetuning import prepare
+from hbn_foundation.training import head_fitting
+from hbn_foundation.training.linear_probe import STRENGTHS, fit_probe, fit_ridge
 from hbn_foundation.training.model_params import HeadParams
-from hbn_foundation.training.probe import STRENGTHS, fit_probe
-from hbn_foundation.training.ridge import fit_ridge
 from small_models import make_head
-
-
-def prepared(short_run, data, **groups):
-    """The model before its first step, and its targets."""
-    recipe, (_, windows, splits) = recipe_of(**groups), data
-    training = subjects_of(splits, "train", windows)
-    targets = {"main": window_targets(windows, participants(), recipe.label, training)}
-    loop = prepare(short_run[0], dataset_of(data), recipe, targets)
-    return loop, targets["main"]
 
 
 def outputs_and_features(loop, name):
     """Outputs, features and targets of all windows of a split."""
-    part = loop.training_windows if name == "train" else loop.validation_windows
+    part = loop.data.training if name == "train" else loop.data.validation
     model, found = loop.model.eval(), []
     with torch.inference_mode():
         for batch in part.plain(64, 10_000):
@@ -38,7 +25,7 @@ def outputs_and_features(loop, name):
 
 @pytest.mark.parametrize("strength", [0.0, 300.0])
 def test_classes_begin_at_the_probe(short_run, data, strength):
-    loop, _ = prepared(short_run, data, head={"subject_attenuation": strength})
+    loop = prepared(short_run[0], data, head={"subject_attenuation": strength})
     parts = [outputs_and_features(loop, name) for name in ("train", "validation")]
     outputs, features, values = (np.concatenate(one) for one in zip(*parts, strict=True))
     splits = np.repeat(["train", "validation"], [len(part[0]) for part in parts])
@@ -51,22 +38,21 @@ def test_classes_begin_at_the_probe(short_run, data, strength):
 
 
 def test_numbers_begin_at_ridge_regression(short_run, data):
-    loop, target = prepared(short_run, data, label=AGE)
+    loop = prepared(short_run[0], data, label=AGE)
     parts = [outputs_and_features(loop, name) for name in ("train", "validation")]
     outputs, features, values = (np.concatenate(one) for one in zip(*parts, strict=True))
     splits = np.repeat(["train", "validation"], [len(part[0]) for part in parts])
     ridge = fit_ridge(features, values[:, 0], splits, STRENGTHS)
     np.testing.assert_allclose(outputs[:, 0], ridge.predict(features), atol=1e-3)
-    assert target.is_regression
     assert not isinstance(loop.model.head.attenuation, Attenuation)
 
 
 def test_folds_of_subjects_choose_the_strength_of_a_number_of_theirs(short_run, data):
-    loop, _ = prepared(short_run, data, label=AGE, head={"strength_by": "folds"})
+    loop = prepared(short_run[0], data, label=AGE, head={"strength_by": "folds"})
     parts = [outputs_and_features(loop, name) for name in ("train", "validation")]
     outputs, features, values = (np.concatenate(one) for one in zip(*parts, strict=True))
     splits = np.repeat(["train", "validation"], [len(part[0]) for part in parts])
-    tables = [loop.training_windows.windows, loop.validation_windows.windows]
+    tables = [loop.data.training.windows, loop.data.validation.windows]
     subjects = np.concatenate([table["subject"].to_numpy(dtype=str) for table in tables])
     ridge, other = (
         fit_ridge(features, values[:, 0], splits, STRENGTHS, subjects=groups)
@@ -77,12 +63,12 @@ def test_folds_of_subjects_choose_the_strength_of_a_number_of_theirs(short_run, 
 
 
 def test_a_sample_is_solved_with_its_own_subjects(short_run, data, monkeypatch):
-    monkeypatch.setattr(model_making, "BATCH_SIZE", 29)  # the last batch is of one window
+    monkeypatch.setattr(head_fitting, "BATCH_SIZE", 29)  # the last batch is of one window
     asked = {"strength_by": "folds"}
-    loop, _ = prepared(short_run, data, label=AGE, head=asked, trainer={"probe_windows": 30})
+    loop = prepared(short_run[0], data, label=AGE, head=asked, trainer={"probe_windows": 30})
     outputs, features, values = outputs_and_features(loop, "train")
-    sample = loop.training_windows.sample(30).index.to_numpy()
-    subjects = loop.training_windows.windows["subject"].to_numpy(dtype=str)[sample]
+    sample = loop.data.training.sample(30).index.to_numpy()
+    subjects = loop.data.training.windows["subject"].to_numpy(dtype=str)[sample]
     assert len(sample) == 30 < len(features)
     ridge = fit_ridge(
         features[sample], values[sample, 0], np.full(30, "train"), STRENGTHS, subjects=subjects
@@ -94,15 +80,15 @@ def test_a_sample_is_solved_with_its_own_subjects(short_run, data, monkeypatch):
     "head", [{"start": "zeros"}, {"kind": "mlp", "hidden_dim": 8}], ids=["zeros", "mlp"]
 )
 def test_others_begin_at_zero(short_run, data, head):
-    loop, _ = prepared(short_run, data, head=head)
+    loop = prepared(short_run[0], data, head=head)
     assert not outputs_and_features(loop, "train")[0].any()
 
 
 def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
     def spread(strength):
-        loop, _ = prepared(short_run, data, head={"subject_attenuation": strength})
+        loop = prepared(short_run[0], data, head={"subject_attenuation": strength})
         _, features, values = outputs_and_features(loop, "train")
-        subjects = loop.training_windows.windows["subject"].to_numpy()
+        subjects = loop.data.training.windows["subject"].to_numpy()
         mine = values[:, 0] == 0
         means = np.stack([features[mine & (subjects == s)].mean(0) for s in np.unique(subjects)])
         return means.var(0).sum() / features.var(0).sum()
@@ -111,11 +97,16 @@ def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
 
 
 def solved(values, splits, n_classes):
+    """The strength and the map of a linear head that begins at a probe of a sample."""
     head = make_head(HeadParams(subject_attenuation=0), 2, 3, n_classes or 1, n_classes is not None)
-    features = np.random.default_rng(0).normal(size=(len(values), 6)).astype(np.float32)
-    strength = probe_start._solve(
-        head, features, np.array(values), np.array(splits), None, n_classes
-    )
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(len(values), 6)).astype("f"))
+    samples = {}
+    for name in dict.fromkeys(splits):
+        mine = np.array(splits) == name
+        column, who = np.array(values)[mine, None], np.arange(mine.sum()).astype(str)
+        pooled = {"main": features[torch.from_numpy(mine)]}
+        samples[name] = head_fitting.Sample(pooled, np.ones(mine.sum(), bool), column, who)
+    strength = head_fitting.start_at_probe(head, "main", samples, 0, n_classes, False)
     return strength, head.output.linear
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbn_foundation.training.finetuning.params import RateParams
-from hbn_foundation.training.finetuning.plans import Block
-from hbn_foundation.training.finetuning.rates import RateCurve, for_scratch, peaks
+from hbn_foundation.training.finetuning_params import RateParams
+from hbn_foundation.training.rates import RateCurve, for_scratch, peaks
+from hbn_foundation.training.unfreezing import Block
 
 PEAKS = {"block_1": 1e-5, "block_2": 1e-4, "head": 1e-3}
 SCHEDULES = ["cosine", "onecycle", "reduce_on_plateau", "constant", "linear_warmup_cosine"]
@@ -30,7 +30,7 @@ def test_peaks_fall_with_the_distance_from_the_head():
 @pytest.mark.parametrize(("reached", "after"), [(0.5, 0.5), (0.1, 0.1), (0.099, 1.0)])
 @pytest.mark.parametrize("schedule", ["cosine", "linear_warmup_cosine"])
 def test_a_rate_below_a_tenth_goes_back_to_the_peak_at_an_unfreezing(schedule, reached, after):
-    params = RateParams(schedule=schedule, floor=0, warmup_share=0)
+    params = RateParams(schedule=schedule, min_lr_ratio=0, warmup_share=0)
     total = 1_000_000
     # The last step at which the cosine is not below what is to be reached.
     step = math.floor(total * math.acos(2 * reached - 1) / math.pi)
@@ -143,7 +143,7 @@ ANY_RATES = st.builds(
     ramp_epochs=st.floats(0, 3),
     schedule=st.sampled_from(SCHEDULES),
     warmup_share=st.floats(0, 0.99),
-    floor=st.floats(0, 1),
+    min_lr_ratio=st.floats(0, 1),
     preserve_below=st.floats(0, 1),
     plateau_factor=st.floats(0.01, 0.99),
     plateau_patience=st.integers(0, 3),
@@ -184,7 +184,7 @@ def test_rates_are_finite_and_rise_only_where_they_should(
                 if name in before and not (rising or ramping or switching):
                     assert rate <= before[name] * (1 + 1e-9), "only down, so never up to a floor"
                 if params.schedule != "onecycle" and not ramping and name == "head" and not rising:
-                    assert rate >= params.floor * curve.peaks[name] * (1 - 1e-9)
+                    assert rate >= params.min_lr_ratio * curve.peaks[name] * (1 - 1e-9)
             before = rates
         curve.plateau(values[epoch])
         resumed.plateau(values[epoch])

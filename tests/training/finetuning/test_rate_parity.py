@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from hbn_foundation.training.finetuning.params import RateParams
-from hbn_foundation.training.finetuning.rates import RateCurve
+from hbn_foundation.training.finetuning_params import RateParams
+from hbn_foundation.training.rates import RateCurve
 
 PEAKS = {"block_1": 3e-5, "block_2": 1e-4, "head": 1e-3}
 FLOOR = 0.01
@@ -68,7 +68,7 @@ def assert_equal(found, expected):
 
 @pytest.mark.parametrize("total", [1, 7, 100])
 def test_cosine(total):
-    curve = RateCurve(RateParams(floor=FLOOR), PEAKS, total, 10)
+    curve = RateCurve(RateParams(min_lr_ratio=FLOOR), PEAKS, total, 10)
     expected = by_torch(lambda o, rate: CosineAnnealingLR(o, total, FLOOR * rate), total)
     assert_equal(by_curve(curve, total), expected)
 
@@ -90,7 +90,7 @@ def test_onecycle(total, start):
 def test_linear_warmup_and_cosine(share):
     total, steps = 50, round(50 * share)
     curve = RateCurve(
-        RateParams(schedule="linear_warmup_cosine", warmup_share=share, floor=FLOOR),
+        RateParams(schedule="linear_warmup_cosine", warmup_share=share, min_lr_ratio=FLOOR),
         PEAKS, total, 10,
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_reduce_on_plateau(higher):
     values += [0.49999, 0.5, 0.5] + [math.nan, 0.5, 0.4] + [0.7] * 30
     if higher:
         values = [1.2 - value for value in values]
-    params = RateParams(schedule="reduce_on_plateau", plateau_factor=0.5, floor=FLOOR)
+    params = RateParams(schedule="reduce_on_plateau", plateau_factor=0.5, min_lr_ratio=FLOOR)
     curve = RateCurve(params, PEAKS, 1000, 10)
     optimizer = adamw(PEAKS)
     torchs = ReduceLROnPlateau(
@@ -136,7 +136,7 @@ def test_constant():
 def test_cosine_after_an_unfreezing_is_a_fresh_one_over_the_steps_that_are_left(at):
     """The same `LambdaLR` goes on; torch's begins anew, from the rate that is reached."""
     total = 100
-    curve = RateCurve(RateParams(floor=FLOOR), PEAKS, total, 10, trainable=())
+    curve = RateCurve(RateParams(min_lr_ratio=FLOOR), PEAKS, total, 10, trainable=())
     optimizer = adamw(curve.peaks)
     shares = [lambda step, name=name: curve.share(name, step) for name in curve.peaks]
     scheduler = LambdaLR(optimizer, shares)

@@ -5,10 +5,10 @@ import pytest
 from finetuning_plan_runs import BLOCKS, NAMES
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning.params import PlanParams, RateParams
-from hbn_foundation.training.finetuning.plans.make import PLANS
-from hbn_foundation.training.finetuning.preview import preview_rates
-from hbn_foundation.training.finetuning.rates import RateCurve, peaks
+from hbn_foundation.training.finetuning_params import PlanParams, RateParams
+from hbn_foundation.training.plans import PLANS
+from hbn_foundation.training.preview import preview_rates
+from hbn_foundation.training.rates import RateCurve, peaks
 
 
 def test_two_phases_as_trained():

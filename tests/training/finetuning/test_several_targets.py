@@ -8,9 +8,8 @@ import pytest
 import torch
 from finetuning_runs import (
     Killed,
-    dataset_of,
     participants,
-    recipe_of,
+    prepared,
     same,
     tune,
     tune_until,
@@ -21,13 +20,14 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.finetuning.model_making import (
-    channel_scales,
+from hbn_foundation.training.finetuned import (
     load_challenge_model,
     load_finetuned,
+    predict,
+    predict_targets,
 )
-from hbn_foundation.training.finetuning.prediction import predict, predict_targets
-from hbn_foundation.training.finetuning.target_params import MoreTargets
+from hbn_foundation.training.finetuning_params import MoreTargets
+from hbn_foundation.training.head_fitting import channel_scales
 
 EXTRAS = {
     "more_targets": {
@@ -192,36 +192,26 @@ def test_killed_it_goes_on_to_the_same_end(band_only, trials, tmp_path):
 
 
 def loop_of_trials(band_only, trials, **more):
-    """The loop before its first step, and its targets."""
-    from hbn_foundation.labels.targets import window_targets
-    from hbn_foundation.training.finetuning.finetuning import prepare
-    from hbn_foundation.training.finetuning.preflight import further_targets
-
-    _, windows, _ = trials
+    """The module before its first step."""
     groups = {name: group for name, group in GROUPS.items() if name != "participants"} | more
-    recipe = recipe_of(**EXTRAS, **groups)
-    train = of_split(trials, "train")["subject"].unique()
-    targets = {"main": window_targets(windows, participants(), recipe.label, train)}
-    targets |= further_targets(dataset_of(trials), recipe)
-    loop = prepare(band_only, dataset_of(trials), recipe, targets)
-    return loop, targets
+    return prepared(band_only, trials, **EXTRAS, **groups)
 
 
 def test_micro_batches_sum_to_the_batch_for_each_target(band_only, trials):
     """A time, a class and a number, each unknown for other windows, with the time's shares."""
     still = {"hide_probability": 0.0, "gain": 0.0, "noise": 0.0}
-    loop, _ = loop_of_trials(band_only, trials, regularisation=still)
+    loop = loop_of_trials(band_only, trials, regularisation=still)
     loop.model.eval()
-    values = loop.training_windows.targets
+    values = loop.data.training.targets
     values[::2, 1], values[1::3, 2] = torch.nan, torch.nan
-    batches = [next(iter(loop.training_windows.training(16, 0)))]
+    batches = [next(iter(loop.data.training.training(16, 0)))]
     assert values[batches[0].index].isnan().any(0).tolist() == [False, True, True]
     found = {}
     for size in (16, 4, 3, 1):
-        loop.micro_batch = size
+        loop.data.micro_batch = size
         loop.zero_grad()
         for part, share in loop.micro_batches(batches):
-            loop.outcome(part, share).loss.backward()
+            loop.step_output(part, share).loss.backward()
         parts = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
         found[size] = torch.cat(parts).double()
     for size in (4, 3, 1):
@@ -229,17 +219,17 @@ def test_micro_batches_sum_to_the_batch_for_each_target(band_only, trials):
 
 
 def test_a_time_moves_with_its_window(band_only, trials):
-    loop, targets = loop_of_trials(band_only, trials)
-    data = loop.training_windows
-    batch = next(iter(data.training(64, 0, loop.jitter)))
+    loop = loop_of_trials(band_only, trials)
+    data = loop.data.training
+    batch = next(iter(data.training(64, 0, loop.data.jitter)))
     assert batch.shift.abs().max() > 10
     moved, still = data.of(batch), data.targets[batch.index]
-    seconds = (moved - still)[:, 0] * targets["main"].sd
+    seconds = (moved - still)[:, 0] * loop.losses.targets["main"].sd
     torch.testing.assert_close(seconds, -batch.shift / 100, atol=1e-5, rtol=1e-4)
     assert torch.equal(moved[:, 1:], still[:, 1:])
     batch.shift = None
     assert torch.equal(data.of(batch), still)
-    validation = loop.validation_windows
+    validation = loop.data.validation
     assert not validation.of(next(iter(validation.plain(8, 8)))).isnan().any()
 
 

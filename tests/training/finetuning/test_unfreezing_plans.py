@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning.params import PhaseParams, PlanParams, Strategy
-from hbn_foundation.training.finetuning.plans import Block, make_plan
-from hbn_foundation.training.finetuning.plans.from_the_back import from_the_back
-from hbn_foundation.training.finetuning.plans.make import PLANS
-from hbn_foundation.training.finetuning.stall import THRESHOLD, Stall
+from hbn_foundation.training.finetuning_params import PhaseParams, PlanParams, Strategy
+from hbn_foundation.training.plans import PLANS, make_plan
+from hbn_foundation.training.rates import THRESHOLD, Stall
+from hbn_foundation.training.unfreezing import Block, last_blocks
 
 BACKBONE = NAMES[:-1]
 
@@ -76,7 +75,7 @@ def test_a_share_of_the_parameters_is_another_one():
 )
 def test_a_share_is_made_up_by_the_fewest_last_blocks(sizes, share, by):
     blocks = [Block(f"b{number}", size) for number, size in enumerate(sizes)]
-    names = from_the_back(blocks, share, by)
+    names = last_blocks(blocks, share, by)
     assert names == tuple(block.name for block in reversed(blocks))[: len(names)]
     counted = [size if by == "parameters" else 1 for size in sizes]
     assert sum(counted[-len(names) :]) >= share * sum(counted) * (1 - 1e-6)
@@ -272,8 +271,7 @@ def test_parameters_of_other_strategies_are_not_judged():
 
 def test_plans_need_no_torch():
     code = (
-        "import sys; import hbn_foundation.training.finetuning.preview, "
-        "hbn_foundation.training.finetuning.advice; "
+        "import sys; import hbn_foundation.training.preview; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'lightning', 'matplotlib')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

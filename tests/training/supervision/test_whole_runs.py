@@ -97,7 +97,7 @@ def test_a_second_run_beside_it_mixes_nothing(start, run, tmp_path):
 def test_the_parent_needs_no_torch():
     code = (
         "import sys\n"
-        "import hbn_foundation.training.supervised\n"
+        "import hbn_foundation.training.pretrain\n"
         "import hbn_foundation.training.supervision.supervisor\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )

@@ -23,7 +23,7 @@ MOST_WINDOWS = 64
 def unlearned(checkpoint: Checkpoint, seed: int = 0) -> Unlearned:
     """Make an encoder like the checkpoint's with random weights, its input and scales kept."""
     from hbn_foundation.training.checkpoint import random_encoder
-    from hbn_foundation.training.finetuning.prediction import load_finetuned
+    from hbn_foundation.training.finetuned import load_finetuned
 
     return Unlearned(random_encoder(checkpoint, seed), load_finetuned(checkpoint).input)
 
@@ -55,7 +55,7 @@ def checkpoint_maps(
 
     from hbn_foundation.models.config import MAIN
     from hbn_foundation.signals.batches import WindowReader
-    from hbn_foundation.training.finetuning.prediction import load_finetuned
+    from hbn_foundation.training.finetuned import load_finetuned
 
     model = load_finetuned(checkpoint)
     n_samples = checkpoint.metadata["n_samples"]

@@ -20,8 +20,7 @@ from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_c
 from hbn_foundation.evaluation.demographics import fit_demographics
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.progress import track
-from hbn_foundation.training.probe import Scaling
-from hbn_foundation.training.ridge import fit_ridge
+from hbn_foundation.training.linear_probe import Scaling, fit_ridge
 
 if TYPE_CHECKING:
     from hbn_foundation.evaluation.challenge.features import Unlearned

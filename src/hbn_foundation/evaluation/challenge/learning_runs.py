@@ -42,7 +42,7 @@ from hbn_foundation.files import renamed_when_done
 from hbn_foundation.labels.checks import check_reported
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.progress import say
-from hbn_foundation.training.finetuning.trainer_params import FineTuningParams
+from hbn_foundation.training.finetuning_params import FineTuningParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def nested_splits(
 
 def _check(runs: Sequence[CurveRun]) -> None:
     """Find out before any training what would stop a run."""
-    from hbn_foundation.training.finetuning.preflight import check_finetuning
+    from hbn_foundation.training.finetune import check_finetuning
 
     first = runs[0]
     seen = first.foundation.metadata.get("validation_subjects", ())

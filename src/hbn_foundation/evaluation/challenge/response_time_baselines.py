@@ -21,8 +21,7 @@ from hbn_foundation.evaluation.challenge.params import ResponseTimeEvaluationPar
 from hbn_foundation.evaluation.challenge.windows import baseline_windows, with_columns
 from hbn_foundation.evaluation.demographics import fit_demographics
 from hbn_foundation.progress import track
-from hbn_foundation.training.probe import Scaling, fit_probe
-from hbn_foundation.training.ridge import fit_ridge
+from hbn_foundation.training.linear_probe import Scaling, fit_probe, fit_ridge
 
 if TYPE_CHECKING:
     from hbn_foundation.evaluation.challenge.features import Unlearned

@@ -45,7 +45,7 @@ def scratch_predictions(
         As of `predict_response_times` or `predict_numbers`; empty where it is not wanted, or the
         model itself begins from random weights.
     """
-    from hbn_foundation.training.finetuning.supervised import finetune_supervised
+    from hbn_foundation.training.finetune import finetune_supervised
 
     trainer = recipe.trainer
     if not params.train or trainer.start == FROM_SCRATCH:

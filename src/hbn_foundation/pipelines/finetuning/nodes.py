@@ -43,7 +43,7 @@ def window_seconds(checkpoint: Any) -> float:
 def preview(checkpoint: Any, dataset: types.EEGDataset, recipe: FineTuningRecipe) -> Any:
     """Stop when something does not fit, before any training; draw the learning rates."""
     from hbn_foundation.evaluation.rate_figure import lr_curves
-    from hbn_foundation.training.finetuning.preflight import preview_finetuning
+    from hbn_foundation.training.finetune import preview_finetuning
 
     return lr_curves(preview_finetuning(checkpoint, dataset, recipe))
 
@@ -95,7 +95,7 @@ def finetune_encoder(
     incidents : str
         JSON lines, one per incident; empty without any.
     """
-    from hbn_foundation.training.finetuning.supervised import finetune_supervised
+    from hbn_foundation.training.finetune import finetune_supervised
 
     work_dir = Path(recipe.trainer.work_dir)
     return finetune_supervised(

@@ -83,7 +83,7 @@ def pretrain_encoder(
         JSON lines, one per incident; empty without any.
     """
     from hbn_foundation.evaluation.preflight import check_before_training
-    from hbn_foundation.training.supervised import pretrain_supervised
+    from hbn_foundation.training.pretrain import pretrain_supervised
 
     check_before_training(dataset, recipe)
     work_dir = Path(recipe.trainer.work_dir)

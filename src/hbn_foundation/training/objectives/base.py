@@ -1,9 +1,9 @@
-"""What every objective offers to the training loop."""
+"""What every objective offers to the training."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,23 +15,56 @@ from hbn_foundation.training.params import ObjectiveParams
 
 
 @dataclass
-class Outcome:
+class StepOutput:
     """What one batch gave.
 
     Attributes
     ----------
     loss
         What is minimised: a scalar with gradient.
+    size
+        Windows that the means are over.
     scores
         Means over the batch, each a scalar without gradient. Those named `trivial_…` are the same
         loss of a predictor that has learned nothing, on the same windows.
-    size
-        Windows that the means are over.
     """
 
     loss: Tensor
     size: int
     scores: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Average:
+    """Mean of the scores of batches, weighted by their size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, output: StepOutput) -> None:
+        """Add one batch, without waiting for the device."""
+        self.size += output.size
+        for name, value in {"loss": output.loss.detach(), **output.scores}.items():
+            total = value.float() * output.size
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+
+    def values(self) -> dict[str, float]:
+        """Mean of each score."""
+        return {name: float(total) / self.size for name, total in self.sums.items()}
+
+
+class ExtendedBatches:
+    """Plain batches to each of which a function adds what an objective needs."""
+
+    def __init__(self, plain: Any, extend: Callable[[Any], Any]) -> None:
+        self.plain = plain
+        self.extend = extend
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.extend, self.plain)
 
 
 class Objective(nn.Module, ABC):
@@ -62,12 +95,12 @@ class Objective(nn.Module, ABC):
     def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
         """Compute what depends on the data and is not kept with the weights.
 
-        Called before the first step, also of a training that goes on, with what is fitted in
+        Called before the first step, also of a training that is resumed, with what is fitted in
         place. `batches` gives every window once, as it is: before a training those of training
         and validation subjects, else of the subjects that are scored.
         """
         return
 
     @abstractmethod
-    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Score one batch; in training mode with augmentation."""

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
-from hbn_foundation.training.objectives.band_completion import BandCompletion
-from hbn_foundation.training.objectives.base import Objective, Outcome
-from hbn_foundation.training.objectives.left_out import choose, gather
-from hbn_foundation.training.objectives.masked_patches import MaskedPatches
+from hbn_foundation.training.augmentation import hide_block, random_gain, white_noise
+from hbn_foundation.training.objectives.base import Objective, StepOutput
+from hbn_foundation.training.objectives.token_targets import (
+    BandCompletion,
+    MaskedPatches,
+    choose,
+    gather,
+)
 from hbn_foundation.training.params import ObjectiveParams
 
 FAMILIES = {
@@ -73,14 +76,12 @@ class Masked(Objective):
         if self.patches is not None:
             self.patches.fit(batches, positions)
 
-    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Corrupt, encode, predict, score."""
         params, signals, mask = self.params, batch.signals, batch.mask
         if self.training:
             signals = random_gain(signals, params.gain)
-        seen_mask = hide_channels(
-            mask, positions, params.hide_probability, params.hide_least, params.hide_most
-        )
+        seen_mask = hide_block(mask, positions, params)
         chosen = {
             family: choose(len(signals), part.n_tokens, part.n_hidden, signals.device)
             for family, part in self.parts.items()
@@ -107,4 +108,4 @@ class Masked(Objective):
             loss, own = self.patches.score(mixed, targets, *chosen["time"])
             losses.append(params.patch_weight * loss if losses else loss)
             scores |= own
-        return Outcome(torch.stack(losses).sum(), len(signals), scores)
+        return StepOutput(torch.stack(losses).sum(), len(signals), scores)

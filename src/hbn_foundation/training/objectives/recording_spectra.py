@@ -9,7 +9,7 @@ Trivial predictors: copying the corrupted window's own coordinates, and the trai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import draw_log_gains, hide_channels, white_noise
-from hbn_foundation.training.objectives.band_targets import BandTargets
-from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
+from hbn_foundation.training.objectives.base import ExtendedBatches, Objective, StepOutput
+from hbn_foundation.training.objectives.token_targets import BandTargets
 from hbn_foundation.training.params import ObjectiveParams
 
-LEAST_WINDOWS = 5
+MIN_WINDOWS = 5
 """A recording with fewer is left out: its mean would be the windows themselves."""
 
 
@@ -39,21 +39,6 @@ class RecordingBatch:
 
     def __len__(self) -> int:
         return len(self.recording)
-
-
-class RecordingBatches:
-    """Say of the windows of plain batches which recording (row of the store) they come from."""
-
-    def __init__(self, batches: Any, rows: Tensor) -> None:
-        self.plain = batches
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __iter__(self) -> Iterator[RecordingBatch]:
-        for batch in self.plain:
-            yield RecordingBatch(batch.signals, batch.mask, batch.index, self.rows[batch.index])
 
 
 class RecordingSpectra(Objective):
@@ -92,16 +77,19 @@ class RecordingSpectra(Objective):
     ) -> pd.DataFrame:
         """Leave out recordings with too few windows for a mean."""
         count = windows.groupby("row")["row"].transform("size")
-        if len(count) and count.max() < LEAST_WINDOWS:
+        if len(count) and count.max() < MIN_WINDOWS:
             raise UserError(
-                f"objective: recording_spectra needs {LEAST_WINDOWS} windows of a recording, but "
+                f"objective: recording_spectra needs {MIN_WINDOWS} windows of a recording, but "
                 f"none has more than {count.max()}; cut shorter windows, or take band_completion"
             )
-        return windows[count >= LEAST_WINDOWS].reset_index(drop=True)
+        return windows[count >= MIN_WINDOWS].reset_index(drop=True)
 
     def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[RecordingBatch]:
         """Add the recordings."""
-        return RecordingBatches(batches, torch.tensor(windows["row"].to_numpy(dtype="int64")))
+        rows = torch.tensor(windows["row"].to_numpy(dtype="int64"))
+        return ExtendedBatches(
+            batches, lambda b: RecordingBatch(b.signals, b.mask, b.index, rows[b.index])
+        )
 
     def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
         """Fit the targets' coordinates on training windows."""
@@ -130,7 +118,7 @@ class RecordingSpectra(Objective):
         self.recordings = torch.tensor(rows, device=positions.device)
         self.means = means.float().to(positions.device)
 
-    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> Outcome:
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Mean squared error of the recording's coordinates."""
         assert encoder.band is not None
         params, signals, mask = self.params, batch.signals, batch.mask
@@ -139,9 +127,7 @@ class RecordingSpectra(Objective):
             log_gains = draw_log_gains(len(signals), params.gain, signals.device)
             signals = signals * log_gains.exp()[:, None, None]
             target = target + self.bands.of_gain(log_gains, encoder.band.scale)
-        seen_mask = hide_channels(
-            mask, positions, params.hide_probability, params.hide_least, params.hide_most
-        )
+        seen_mask = hide_block(mask, positions, params)
         inputs = encoder.inputs(white_noise(signals, params.noise), positions, seen_mask)
         mixed = encoder.mix(torch.cat(list(encoder.embed(inputs).values()), 1))
         predicted = self.decode(mixed[:, : self.bands.n_tokens]).float()
@@ -152,4 +138,4 @@ class RecordingSpectra(Objective):
             "trivial_copy": (copied - target).square().mean(),
             "trivial_recording_mean": target.square().mean(),
         }
-        return Outcome(loss, len(signals), scores)
+        return StepOutput(loss, len(signals), scores)

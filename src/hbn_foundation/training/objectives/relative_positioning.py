@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
-from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.augmentation import augment
+from hbn_foundation.training.objectives.base import Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
 
 
@@ -173,14 +173,11 @@ class RelativePositioning(Objective):
         """Pair the windows."""
         return PairBatches(batches, windows, self.starts_of, self.near, self.far, self.shuffle_seed)
 
-    def forward(self, encoder: Encoder, batch: PairBatch, positions: Tensor) -> Outcome:
+    def forward(self, encoder: Encoder, batch: PairBatch, positions: Tensor) -> StepOutput:
         """Binary cross-entropy of near against far."""
-        signals, mask, params = batch.signals, batch.mask, self.params
+        signals, mask = batch.signals, batch.mask
         if self.training:
-            signals = white_noise(random_gain(signals, params.gain), params.noise)
-            mask = hide_channels(
-                mask, positions, params.hide_probability, params.hide_least, params.hide_most
-            )
+            signals, mask = augment(signals, mask, positions, self.params)
         anchor, partner = encoder(signals, positions, mask).flatten(1).chunk(2)
         logits = self.head((anchor - partner).abs()).squeeze(1).float()
         loss = functional.binary_cross_entropy_with_logits(logits, batch.labels)
@@ -190,4 +187,4 @@ class RelativePositioning(Objective):
             "trivial_loss": torch.tensor(math.log(2.0)),
             "trivial_accuracy": torch.tensor(0.5),
         }
-        return Outcome(loss, len(logits), scores)
+        return StepOutput(loss, len(logits), scores)

@@ -6,7 +6,7 @@ frequent class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,12 @@ from torch.nn import functional
 
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import hide_channels, random_gain, white_noise
+from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.control import parts_of, shuffle_within
-from hbn_foundation.training.objectives.base import Objective, Outcome
+from hbn_foundation.training.objectives.base import ExtendedBatches, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
 
-MOST_CLASSES = 32
+MAX_CLASSES = 32
 
 
 @dataclass
@@ -33,21 +33,6 @@ class LabelledBatch:
     signals: Tensor
     mask: Tensor
     labels: Tensor
-
-
-class LabelledBatches:
-    """Add the classes of a windows table to plain batches made from it."""
-
-    def __init__(self, batches: Any, labels: np.ndarray) -> None:
-        self.plain = batches
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __iter__(self) -> Iterator[LabelledBatch]:
-        for batch in self.plain:
-            yield LabelledBatch(batch.signals, batch.mask, self.labels[batch.index])
 
 
 class TaskClassification(Objective):
@@ -61,8 +46,8 @@ class TaskClassification(Objective):
         self.classes: tuple[str, ...] = ()
         # As wide as the most classes, so that a checkpoint needs no count; unused ones are never
         # predicted, because their log share is minus infinity.
-        self.head = nn.Linear(encoder.n_features, MOST_CLASSES)
-        self.register_buffer("log_shares", torch.full((MOST_CLASSES,), -torch.inf))
+        self.head = nn.Linear(encoder.n_features, MAX_CLASSES)
+        self.register_buffer("log_shares", torch.full((MAX_CLASSES,), -torch.inf))
 
     def prepare(
         self,
@@ -85,7 +70,7 @@ class TaskClassification(Objective):
         windows = windows.assign(label=values)
         windows = windows[windows["label"] >= 0].reset_index(drop=True)
         in_training = windows["label"][windows["subject"].isin(train_subjects)]
-        counts = np.bincount(in_training, minlength=MOST_CLASSES)
+        counts = np.bincount(in_training, minlength=MAX_CLASSES)
         with np.errstate(divide="ignore"):
             shares = np.log(counts / counts.sum())
         self.log_shares.copy_(torch.as_tensor(shares, dtype=torch.float32))
@@ -93,16 +78,14 @@ class TaskClassification(Objective):
 
     def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[LabelledBatch]:
         """Add the classes."""
-        return LabelledBatches(batches, windows["label"].to_numpy(copy=True))
+        labels = torch.tensor(windows["label"].to_numpy(dtype="int64"))
+        return ExtendedBatches(batches, lambda b: LabelledBatch(b.signals, b.mask, labels[b.index]))
 
-    def forward(self, encoder: Encoder, batch: LabelledBatch, positions: Tensor) -> Outcome:
+    def forward(self, encoder: Encoder, batch: LabelledBatch, positions: Tensor) -> StepOutput:
         """Cross-entropy of the classes, starting from the training shares."""
-        signals, mask, params = batch.signals, batch.mask, self.params
+        signals, mask = batch.signals, batch.mask
         if self.training:
-            signals = white_noise(random_gain(signals, params.gain), params.noise)
-            mask = hide_channels(
-                mask, positions, params.hide_probability, params.hide_least, params.hide_most
-            )
+            signals, mask = augment(signals, mask, positions, self.params)
         logits = self.head(encoder(signals, positions, mask).flatten(1)).float() + self.log_shares
         loss = functional.cross_entropy(logits, batch.labels)
         accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
@@ -112,4 +95,4 @@ class TaskClassification(Objective):
             "trivial_loss": -self.log_shares[batch.labels].mean(),
             "trivial_accuracy": (batch.labels == majority).float().mean(),
         }
-        return Outcome(loss, len(logits), scores)
+        return StepOutput(loss, len(logits), scores)

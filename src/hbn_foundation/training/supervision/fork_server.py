@@ -1,6 +1,6 @@
 """A server that has imported what trainings need, and forks a child for each.
 
->>> server = ForkServer(("hbn_foundation.training.pretraining",))
+>>> server = ForkServer(("hbn_foundation.training.pretrain",))
 >>> Supervisor(..., start_child=server.start_child)
 
 A child is what `child.py` is, without the seconds of imports. For trainings on the CPU: a GPU's

@@ -1,0 +1,144 @@
+"""Between the epochs of fine-tuning: unfreezing, the best weights of a phase, patience."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from hbn_foundation.progress import say
+from hbn_foundation.training.finetuning_module import FineTuningModule
+
+REMEMBERED = ("phase", "best", "best_weights", "since_best", "grace_left", "ended")
+
+
+class UnfreezingPhases(lightning.Callback):
+    """Carries out the plan.
+
+    A phase lasts from one unfreezing to the next. The best weights of a phase are the start of the
+    next one, where that is wanted; patience begins anew in each, after some epochs of grace, so
+    that the drop that an unfreezing brings stops nothing.
+    """
+
+    state_key = "Phases"  # in the checkpoints of runs that can be resumed
+
+    def __init__(self) -> None:
+        self.phase = 1
+        self.best = math.inf
+        self.best_weights: dict[str, dict[str, Tensor]] = {}
+        self.since_best = 0
+        self.grace_left = 0
+        self.ended = ""
+        self.before: dict[str, list[Tensor]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know."""
+        return {name: getattr(self, name) for name in REMEMBERED}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name in REMEMBERED:
+            setattr(self, name, state_dict[name])
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Freeze as the plan begins, or as a resumed run left it."""
+        pl_module.freeze_blocks()
+        pl_module.ended = self.ended
+        log_phase(self.phase, pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Note the gradient norm of each block at the end of an epoch."""
+        if trainer.is_last_batch:
+            blocks = [(name, list(part.parameters())) for name, part in pl_module.model.blocks()]
+            pl_module.gradient_norms = {
+                name: norm([p.grad for p in part if p.grad is not None]) for name, part in blocks
+            }
+            self.before = {name: [p.detach().clone() for p in part] for name, part in blocks}
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Follow with the average of the weights; note how far each block moved."""
+        if pl_module.average_model is not None:
+            pl_module.average_model.update_parameters(pl_module.model)
+        before, self.before = self.before, {}
+        if before:
+            pl_module.update_norms = {
+                name: relative_change(list(module.parameters()), before[name])
+                for name, module in pl_module.model.blocks()
+            }
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Judge the epoch; unfreeze, or stop."""
+        if pl_module.partial:
+            return
+        plan = pl_module.plan
+        if pl_module.validation_scores:  # no validation, where none is due, is no bad one
+            self._compare(pl_module)
+        decision = plan.after_epoch(
+            pl_module.history,
+            pl_module.trainable,
+            lambda: pl_module.score_gradients(plan.params.probe_batches),
+        )
+        if decision.unfreeze:
+            self._begin(pl_module, decision.unfreeze, decision.reason)
+        elif decision.stop:
+            self.ended = pl_module.ended = decision.reason
+            trainer.should_stop = True
+        elif self.since_best >= pl_module.params.early_stopping_patience and not plan.is_waiting():
+            trainer.should_stop = True
+        pl_module.follow_curve()
+
+    def _compare(self, pl_module: FineTuningModule) -> None:
+        """Compare a validation with the best of the phase."""
+        value = pl_module.monitored()
+        if value < self.best:  # false for NaN
+            self.best, self.since_best = value, 0
+            self.best_weights = pl_module.remembered()
+        elif self.grace_left > 0:
+            self.grace_left -= 1
+        else:
+            self.since_best += 1
+        loss = pl_module.history[-1]["validation_loss"]
+        if math.isfinite(loss):
+            pl_module.curve.plateau(loss)
+
+    def _begin(self, pl_module: FineTuningModule, blocks: tuple[str, ...], reason: str) -> None:
+        """Begin a phase with more blocks."""
+        params = pl_module.plan.params
+        if params.restore_best and self.best_weights:
+            pl_module.go_back(self.best_weights)
+        pl_module.train_also(blocks)
+        self.phase += 1
+        self.best, self.best_weights = math.inf, {}
+        self.since_best, self.grace_left = 0, params.grace_epochs
+        log_phase(self.phase, pl_module, reason)
+
+
+def log_phase(phase: int, pl_module: FineTuningModule, reason: str = "") -> None:
+    """Write a phase as a table of blocks with their parameters and rates."""
+    trainable = set(pl_module.model.trainable())
+    sizes = pl_module.model.sizes()
+    total = sum(size for name, size in sizes.items() if name in trainable)
+    say(f"phase {phase}{f' ({reason})' if reason else ''}: {total:,} parameters are trained")
+    for name, size in sizes.items():
+        peak = f"rate up to {pl_module.curve.peaks[name]:.2e}"
+        state = peak if name in trainable else "frozen"
+        say(f"  {name:16} {size:>11,} parameters  {state}")
+
+
+def norm(tensors: list[Tensor]) -> float:
+    """Norm of all values of some tensors together; 0 without any."""
+    squares = [tensor.detach().square().sum() for tensor in tensors]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+
+
+def relative_change(now: list[Tensor], before: list[Tensor]) -> float:
+    """Distance between two states of a block, relative to the earlier one's norm."""
+    moved = norm([a.detach() - b for a, b in zip(now, before, strict=True)])
+    return moved / max(norm(before), 1e-12)

@@ -1,0 +1,146 @@
+"""What is told of a training: beats to the supervisor, and a line about each epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+
+from hbn_foundation.progress import duration
+from hbn_foundation.training.supervision.faults import OOM_EVALUATION
+from hbn_foundation.training.supervision.heartbeat import FIRST_STEP
+from hbn_foundation.training.supervision.link import Link
+
+#: Metrics of fine-tuning that the line of an epoch names.
+NAMED = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "nrmse": "NRMSE", "r": "r"}
+
+
+class EpochLog(lightning.Callback):
+    """Close each epoch's row and write a line about it; stands before callbacks that read the row.
+
+    Parameters
+    ----------
+    epochs
+        How many there are to be.
+    device
+        Its name in the device plan.
+    write
+        Where lines go.
+    """
+
+    def __init__(self, epochs: int, device: str, write: Callable[[str], None]) -> None:
+        self.epochs = epochs
+        self.device = device
+        self.write = write
+        self.ended = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Note the time."""
+        self.ended = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Add the row; write the line, with the time that the others take if they take as long."""
+        pl_module.close_epoch(self.device)
+        took, self.ended = time.monotonic() - self.ended, time.monotonic()
+        row = pl_module.history[-1]
+        left = self.epochs - row["epoch"]
+        line = describe_epoch(row, self.epochs, pl_module.partial)
+        if left and not pl_module.partial:
+            line += f", {duration(left * took)} left"
+        self.write(line)
+
+
+def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> str:
+    """One line about an epoch, the trivial predictors beside the loss."""
+    trivial = ", ".join(
+        f"{name.removeprefix('trivial_').replace('_', ' ')} {value:.3f}"
+        for name, value in row.items()
+        if name.startswith("trivial_") and "accuracy" not in name
+    )
+    cut = ", cut short" if partial else ""
+    line = f"epoch {row['epoch']} of {epochs}{cut}: loss {row['train_loss']:.3f}"
+    if row["validation_loss"] == row["validation_loss"]:
+        line += f", validation {row['validation_loss']:.3f}" + (
+            f" (trivial: {trivial})" * bool(trivial)
+        )
+    if "trivial_accuracy" in row:
+        line += f", accuracy {row['accuracy']:.3f} (trivial {row['trivial_accuracy']:.3f})"
+    for name, words in NAMED.items():
+        if name in row:
+            line += f", {words} {row[name]:.3f}"
+    return f"{line}, {row['windows_per_second']:.0f} windows/s on {row['device']}"
+
+
+class Beats(lightning.Callback):
+    """Tell the supervisor of every step, and stop where it asks.
+
+    Parameters
+    ----------
+    link
+        To the supervisor.
+    epochs
+        How many there are to be.
+    device
+        Its name in the device plan.
+    """
+
+    def __init__(self, link: Link, epochs: int, device: str) -> None:
+        self.link = link
+        self.epochs = epochs
+        self.device = device
+        self.began = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Tell that the first step begins; it may take long."""
+        if self.link.orders is not None:
+            self.link.listen()  # Lightning has put a handler of its own there, which raises
+        self.link.beat(
+            FIRST_STEP,
+            epochs=self.epochs,
+            steps=pl_module.data.steps_per_epoch * self.epochs,
+            step=trainer.global_step,
+            epoch=trainer.current_epoch + 1,
+            device=self.device,
+        )
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the time; let an ordered fault happen."""
+        self.began = time.monotonic()
+        fault = self.link.fault_due(trainer.global_step + 1)
+        if fault is not None and fault.kind != OOM_EVALUATION:
+            fault.strike(pl_module.data.micro_batch / pl_module.data.batch_size)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Beat when the device is really done; stop if that is asked for."""
+        loss = outputs["loss"].detach() if outputs else None
+        synchronise(pl_module.device)
+        now = time.monotonic()
+        self.link.step_done(
+            now - self.began,
+            epoch=trainer.current_epoch + 1,
+            step=trainer.global_step,
+            loss=None if loss is None else float(loss),
+            windows_per_second=pl_module.average.size / max(now - pl_module.epoch_started, 1e-9),
+            learning_rates={
+                group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups
+            },
+        )
+        reason = self.link.asked_to_stop
+        if reason is not None and batch_idx + 1 < trainer.num_training_batches:
+            pl_module.cut_short, pl_module.partial = reason, True
+            trainer.should_stop = True
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,284 @@
+"""Fine-tune a checkpoint for a label: from windows and targets to a checkpoint with a head.
+
+All arguments are plain or can be sent to another process; nothing here knows the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
+from hbn_foundation.labels.targets import WindowTargets, window_targets
+from hbn_foundation.models.config import MAIN
+from hbn_foundation.progress import say
+from hbn_foundation.scores import check_metric
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.training.checkpoint import Checkpoint, check_signals
+from hbn_foundation.training.data import LabelledWindows, subjects_of
+from hbn_foundation.training.job import TrainingJob, digest, identify_data
+from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.plans import make_plan
+from hbn_foundation.training.preview import advice, preview_rates
+from hbn_foundation.training.rates import for_scratch
+from hbn_foundation.training.recipes import FineTuningRecipe
+from hbn_foundation.training.supervision.heartbeat import START
+from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.unfreezing import Block
+
+if TYPE_CHECKING:
+    import lightning
+
+    from hbn_foundation.training.finetuning_module import FineTuningModule
+
+
+def finetune(
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
+    device_plan: dict[str, Any],
+    work_dir: Path,
+    *,
+    run_id: str | None = None,
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """Fine-tune a foundation checkpoint in this process, as `TrainingJob.run`.
+
+    The weights of the result are `encoder.…` and `head.…`. `finetune_supervised` survives crashes
+    and hangs, and resumes a run that was killed.
+    """
+    return FineTuningJob(dataset, recipe, device_plan, checkpoint).run(work_dir, run_id)
+
+
+def finetune_supervised(
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
+    device_plan: dict[str, Any],
+    work_dir: Path,
+    *,
+    run_id: str,
+) -> tuple[Checkpoint, pd.DataFrame, str]:
+    """Fine-tune a foundation checkpoint under supervision, as `TrainingJob.supervise`."""
+    job = FineTuningJob(dataset, recipe, device_plan, checkpoint)
+    return job.supervise(work_dir, run_id=run_id)
+
+
+@dataclass(frozen=True)
+class FineTuningJob(TrainingJob):
+    """A checkpoint's encoder with new heads, on labelled windows.
+
+    Attributes
+    ----------
+    checkpoint
+        A foundation checkpoint.
+    """
+
+    kind = "finetuned"
+
+    recipe: FineTuningRecipe
+    checkpoint: Checkpoint
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the weights depend on; participants and trials where labels are theirs."""
+        kinds, metadata = self.recipe.label_kinds, self.checkpoint.metadata
+        data = identify_data(self.dataset, with_participants="participant" in kinds)
+        if "trial" in kinds:
+            data["trials"] = digest(self.dataset.windows)
+        weights = metadata.get("weights_sha256")
+        return {
+            **self.recipe.identity(),
+            "checkpoint": {"run_id": metadata.get("run_id"), "weights": weights},
+            "data": data,
+        }
+
+    def callbacks(self) -> list[lightning.Callback]:
+        """Unfreeze between epochs; stop when patience ends."""
+        from hbn_foundation.training.callbacks.phases import UnfreezingPhases
+
+        return [UnfreezingPhases()]
+
+    def provenance(self, module: Any) -> dict[str, Any]:
+        """Return parent, parameters, targets and all subjects that the weights have seen."""
+        from hbn_foundation.training.model_building import encoder_params
+
+        parent, plan = self.checkpoint.metadata, self.recipe.begun_plan
+        targets = module.losses.targets
+
+        def seen(split: str, before: Iterable[str]) -> list[str]:
+            return sorted({*subjects_of(self.dataset.splits, split, self.dataset.windows), *before})
+
+        return {
+            "parent_version": parent.get("run_id") if not plan.from_scratch else None,
+            "parameters": {
+                **self.recipe.parameters(),
+                "plan": plan.model_dump(mode="json"),
+                "encoder": encoder_params(module.model.encoder).model_dump(mode="json"),
+            },
+            "targets": describe_targets(targets[MAIN]),
+            "more_targets": {
+                name: describe_targets(one) for name, one in targets.items() if name != MAIN
+            },
+            "sfreq": parent["sfreq"],
+            "n_samples": parent["n_samples"],
+            "training_subjects": seen("train", parent["training_subjects"]),
+            "validation_subjects": seen("validation", parent.get("validation_subjects", ())),
+        }
+
+    def prepare(self, link: Link | None = None, fitted: Path | None = None) -> FineTuningModule:
+        """Check everything, make model, plan, curve and data, and fit scales and heads."""
+        import torch
+
+        from hbn_foundation.training.checkpoint import fitted_once
+        from hbn_foundation.training.finetuned import make_model
+        from hbn_foundation.training.finetuning_module import FineTuningData, FineTuningModule
+        from hbn_foundation.training.head_fitting import fit_model
+        from hbn_foundation.training.losses import TargetLosses, side_by_side
+
+        dataset, recipe, link = self.dataset, self.recipe, link or Link()
+        targets = check_finetuning(self.checkpoint, dataset, recipe)
+        plan, trainer, rules = recipe.begun_plan, recipe.trainer, recipe.regularisation
+        store, windows = dataset.store, dataset.windows
+        model = make_model(
+            self.checkpoint, recipe, targets, store.channel_names, scratch=plan.from_scratch
+        )
+        data = {
+            name: LabelledWindows(
+                store,
+                windows,
+                subjects_of(dataset.splits, name, windows),
+                self.checkpoint.metadata["n_samples"],
+                trainer.seed,
+                side_by_side(targets),
+                volts=model.input is not None,
+                per_sample=moving(targets, recipe.heads, store.sfreq),
+            )
+            for name in ("train", "validation")
+        }
+        beat = partial(link.beat, START)
+        fit = partial(
+            fit_model, model, store, data, trainer.probe_windows, targets, recipe.heads, beat
+        )
+        fitted_once(fitted, model, fit)
+        weights = {name: one.weight for name, one in recipe.more_targets.chosen.items()}
+        known = data["train"].targets
+        jitter = round(rules.jitter_seconds * store.sfreq)
+        is_regression = targets[MAIN].is_regression
+        return FineTuningModule(
+            model,
+            TargetLosses(targets, model.head, known, rules, weights, recipe.heads),
+            FineTuningData(data["train"], data["validation"], trainer, jitter, link),
+            torch.as_tensor(store.positions, dtype=torch.float32),
+            trainer,
+            link,
+            regularisation=rules,
+            plan=make_plan(plan, blocks_of(model), trainer.epochs, is_regression=is_regression),
+            rates=for_scratch(recipe.rates) if plan.from_scratch else recipe.rates,
+        )
+
+
+def blocks_of(model: Any) -> list[Block]:
+    """Return the blocks of a model with a head, with their sizes, in forward order."""
+    return [Block(name, size) for name, size in model.sizes().items()]
+
+
+def describe_targets(targets: WindowTargets) -> dict[str, Any]:
+    """Describe targets in the metadata of a checkpoint."""
+    return {
+        "names": list(targets.names),
+        "is_regression": targets.is_regression,
+        "mean": targets.mean,
+        "sd": targets.sd,
+    }
+
+
+def moving(
+    targets: Mapping[str, WindowTargets], heads: Mapping[str, HeadParams], sfreq: float
+) -> np.ndarray:
+    """By how much each target (M,) changes where a window begins one sample later."""
+    return np.array(
+        [
+            -1.0 / (sfreq * (one.sd or 1.0)) if one.is_regression and heads[name].is_time else 0.0
+            for name, one in targets.items()
+        ]
+    )
+
+
+def check_finetuning(
+    checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
+) -> dict[str, WindowTargets]:
+    """Check what can go wrong before training, and return the windows' targets by name.
+
+    Raises
+    ------
+    UserError
+        Overlapping splits, subjects that the checkpoint has trained on or was chosen on, windows
+        of another kind, labels with one class, a class without validation subject, a metric that
+        is not computed.
+    """
+    splits = dataset.splits
+    check_disjoint(splits)
+    of = {name: splits.loc[splits["split"] == name, "subject"] for name in ("validation", "test")}
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"])
+    check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
+    training = subjects_of(splits, "train", dataset.windows)
+    main = window_targets(dataset.windows, dataset.participants, recipe.label, training)
+    check_metric(recipe.trainer.monitor, "trainer.monitor", main.is_regression)
+    check_targets(main, dataset.windows, splits)
+    return {MAIN: main} | further_targets(dataset, recipe)
+
+
+def further_targets(dataset: EEGDataset, recipe: FineTuningRecipe) -> dict[str, WindowTargets]:
+    """Return the windows' targets beside the main one, by name.
+
+    Raises
+    ------
+    UserError
+        When the training subjects do not have what learning needs; what no validation subject
+        has costs a score there, and no training.
+    """
+    training = subjects_of(dataset.splits, "train", dataset.windows)
+    targets = {}
+    for name, one in recipe.more_targets.chosen.items():
+        try:
+            targets[name] = window_targets(
+                dataset.windows, dataset.participants, one.label, training
+            )
+            check_targets(targets[name], dataset.windows, dataset.splits, needed=("train",))
+        except UserError as error:
+            raise UserError(f"more_targets.{name}: {error}") from None
+    return targets
+
+
+def preview_finetuning(
+    checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
+) -> pd.DataFrame:
+    """Check everything, give advice, and tabulate each block's rate; as `preview_rates`.
+
+    Raises
+    ------
+    UserError
+        As `check_finetuning`; when plan or head do not fit.
+    """
+    from hbn_foundation.training.finetuned import make_model
+
+    targets = check_finetuning(checkpoint, dataset, recipe)
+    plan, trainer, windows = recipe.begun_plan, recipe.trainer, dataset.windows
+    model = make_model(checkpoint, recipe, targets, dataset.store.channel_names)
+    blocks = blocks_of(model)
+    make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
+    patience = trainer.early_stopping_patience
+    for line in advice(plan, recipe.rates, trainer.epochs, patience=patience):
+        say(f"advice: {line}")
+    training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
+    known = np.any([one.known for one in targets.values()], axis=0)
+    n_windows = int((training & known).sum())
+    batches = n_windows // min(trainer.batch_size, n_windows)
+    steps = -(-batches // trainer.accumulate_grad_batches)  # as the training counts them
+    return preview_rates(plan, recipe.rates, blocks, trainer.epochs, steps)

@@ -1,0 +1,228 @@
+"""Make and load models with heads, and predict with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.models.challenge import ChallengeModel
+from hbn_foundation.models.config import MAIN, InputConfig
+from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.models.voltage import VoltageInput
+from hbn_foundation.progress import track
+from hbn_foundation.training import seeding
+from hbn_foundation.training.checkpoint import (
+    Checkpoint,
+    check_signals,
+    fill,
+    load_encoder,
+    make_encoder,
+    random_encoder,
+)
+from hbn_foundation.training.model_building import (
+    HeadOf,
+    build_finetuned,
+    lacking_tokens,
+    with_tokens,
+)
+from hbn_foundation.training.model_params import InputParams
+from hbn_foundation.training.recipes import FineTuningRecipe
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
+
+REFERENCE = "Cz"
+
+
+def make_model(
+    checkpoint: Checkpoint,
+    recipe: FineTuningRecipe,
+    targets: Mapping[str, WindowTargets],
+    channel_names: Sequence[str] = (),
+    *,
+    scratch: bool = False,
+) -> FineTuned:
+    """Put new heads on the checkpoint's encoder, or on one with random weights.
+
+    Parameters
+    ----------
+    checkpoint
+        A foundation checkpoint.
+    recipe
+        Heads, added tokens, the unit of the windows, and the seed of what is new.
+    targets
+        By name.
+    channel_names
+        Of the layout; where windows are in volts.
+    scratch
+        Begin with random weights everywhere.
+
+    Raises
+    ------
+    UserError
+        When a head does not suit its target or the tokens.
+    """
+    seed = recipe.trainer.seed
+    encoder = random_encoder(checkpoint, seed) if scratch else load_encoder(checkpoint)
+    heads = {
+        name: HeadOf(params, targets[name].n_outputs, not targets[name].is_regression)
+        for name, params in recipe.heads.items()
+    }
+    with seeding.seeded(seed, seeding.WEIGHTS):
+        model = build_finetuned(
+            with_tokens(encoder, recipe.tokens),
+            heads,
+            input=make_input(recipe.input, channel_names),
+            added=lacking_tokens(encoder, recipe.tokens),
+        )
+    return model.train()
+
+
+def make_input(params: InputParams, channel_names: Sequence[str]) -> VoltageInput | None:
+    """Make what takes windows in volts; None where they are in units of the store."""
+    if params.unit == "store":
+        return None
+    names = list(channel_names)
+    reference = names.index(REFERENCE) if REFERENCE in names else None
+    rules = params.model_dump(exclude={"unit"})
+    return VoltageInput(InputConfig(len(names), reference, **rules))
+
+
+def load_finetuned(checkpoint: Checkpoint) -> FineTuned:
+    """Load encoder and heads of a fine-tuned checkpoint, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    UserError
+        When the weights do not fit the architecture that the metadata describe.
+    """
+    metadata = checkpoint.metadata
+    parameters = metadata["parameters"]
+    groups = ("head", "more_targets", "tokens", "input")
+    recipe = FineTuningRecipe(**{name: parameters[name] for name in groups if name in parameters})
+    targets = target_descriptions(metadata)
+    heads = {
+        name: HeadOf(params, len(targets[name]["names"]), not targets[name]["is_regression"])
+        for name, params in recipe.heads.items()
+    }
+    volts = make_input(recipe.input, metadata["channel_names"])
+    model = build_finetuned(make_encoder(checkpoint), heads, input=volts)
+    fill(model, checkpoint, "")
+    return model.eval()
+
+
+def target_descriptions(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a fine-tuned checkpoint's metadata say of its targets, the main one first."""
+    return {MAIN: metadata["targets"], **metadata.get("more_targets", {})}
+
+
+def load_challenge_model(
+    checkpoint: Checkpoint,
+    positions: np.ndarray,
+    target: str = MAIN,
+    limits: tuple[float, float] | None = None,
+) -> ChallengeModel:
+    """Load a fine-tuned checkpoint as what an export consists of: volts in, one value out.
+
+    Parameters
+    ----------
+    checkpoint
+        Fine-tuned on windows in volts.
+    positions
+        (C, 3) unit vectors of the checkpoint's `channel_names`.
+    target
+        Name of the target to answer: the main one, or a further one.
+    limits
+        Lowest and highest answer; None: those of the bins of a distribution, or none.
+    """
+    model = load_finetuned(checkpoint)
+    config = model.head.parts[target].config
+    if limits is None and config.kind == "distribution":
+        limits = config.earliest, config.latest
+    where = torch.as_tensor(positions, dtype=torch.float32)
+    return ChallengeModel(model, where, target, limits).eval()
+
+
+def predict(
+    checkpoint: Checkpoint, store: SignalStore, windows: pd.DataFrame, batch_size: int = 256
+) -> np.ndarray:
+    """Predict the main target of windows.
+
+    Parameters
+    ----------
+    checkpoint
+        Fine-tuned.
+    store, windows
+        Signals, and windows cut from them.
+    batch_size
+        Windows at once.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, classes) log-probabilities, or (n,) values in their own units.
+    """
+    return predict_targets(checkpoint, store, windows, batch_size).answers[MAIN]
+
+
+class Predictions(NamedTuple):
+    """What a model predicts for windows.
+
+    Attributes
+    ----------
+    answers
+        By target: (n, classes) log-probabilities, or (n,) values in their own units.
+    shares
+        By target that is a distribution: (n, bins) shares.
+    """
+
+    answers: dict[str, np.ndarray]
+    shares: dict[str, np.ndarray]
+
+
+@torch.inference_mode()
+def predict_targets(
+    checkpoint: Checkpoint, store: SignalStore, windows: pd.DataFrame, batch_size: int = 256
+) -> Predictions:
+    """Predict all targets of windows; parameters as for `predict`.
+
+    Raises
+    ------
+    UserError
+        When the store's channels are not those that the model takes volts of.
+    """
+    from hbn_foundation.signals.batches import WindowBatches, WindowReader
+
+    metadata = checkpoint.metadata
+    n_samples = metadata["n_samples"]
+    check_signals(checkpoint, float(store.sfreq), n_samples)
+    model = load_finetuned(checkpoint)
+    volts = model.input is not None
+    if volts and list(store.channel_names) != metadata["channel_names"]:
+        raise UserError(
+            f"checkpoint: takes volts of {len(metadata['channel_names'])} channels in their "
+            f"order, found {len(store.channel_names)} others"
+        )
+    positions = torch.as_tensor(store.positions, dtype=torch.float32)
+    batches = WindowBatches(WindowReader(store, n_samples, volts), windows, batch_size)
+    outputs: list[dict[str, torch.Tensor]] = []
+    for batch in track(batches, "batches predicted"):
+        signals, mask = model.prepare(batch.signals, batch.mask)
+        outputs.append(model.split(model(signals, positions, mask)))
+    answers, shares = {}, {}
+    for name, described in target_descriptions(metadata).items():
+        head = model.head.parts[name]
+        found = torch.cat([part[name] for part in outputs])
+        if not described["is_regression"]:
+            answers[name] = found.log_softmax(-1).numpy()
+            continue
+        answers[name] = head.value(found).numpy()
+        if head.config.kind == "distribution":
+            shares[name] = found.softmax(-1).numpy()
+    return Predictions(answers, shares)

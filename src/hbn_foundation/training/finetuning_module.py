@@ -1,0 +1,299 @@
+"""A model with heads under Lightning: one optimizer for life, blocks frozen and unfrozen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from hbn_foundation.models.config import MAIN
+from hbn_foundation.models.finetuned import FineTuned
+from hbn_foundation.models.parameter_groups import parameter_groups
+from hbn_foundation.scores import TRAIN, higher_is_better
+from hbn_foundation.training import seeding
+from hbn_foundation.training.augmentation import augment
+from hbn_foundation.training.block_gradients import gradient_scores
+from hbn_foundation.training.checkpoint_io import largest_size
+from hbn_foundation.training.data import LabelledWindows
+from hbn_foundation.training.finetuning_params import (
+    FineTuningParams,
+    RateParams,
+    RegularisationParams,
+)
+from hbn_foundation.training.losses import FISHER, L2SP, TargetLosses
+from hbn_foundation.training.module import TrainingData, TrainingModule
+from hbn_foundation.training.objectives.base import StepOutput
+from hbn_foundation.training.optim import make_optimizer, with_schedule
+from hbn_foundation.training.rates import RateCurve, peaks
+from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.unfreezing import Block, Plan
+
+
+class FineTuningData(TrainingData):
+    """Labelled windows; a validation also scores as many training windows as they are."""
+
+    training: LabelledWindows
+    validation: LabelledWindows
+
+    def val_dataloader(self) -> Any:
+        """Return batches of all validation windows, and of a sample of the training windows."""
+        count = len(self.validation)
+        return [
+            windows.plain(self.evaluation_batch, count)
+            for windows in (self.validation, self.training)
+        ]
+
+
+class FineTuningModule(TrainingModule):
+    """A model on labelled windows, its blocks unfrozen by a plan, its rates drawn from one curve.
+
+    Parameters
+    ----------
+    model
+        Encoder and head.
+    losses
+        The targets with their losses.
+    data, positions, params, link
+        As for `TrainingModule`.
+    regularisation
+        What keeps it from overfitting.
+    plan
+        Says which blocks to unfreeze when.
+    rates
+        Learning rate of each block at each step, weight decay of matrices.
+    """
+
+    params: FineTuningParams
+    data: FineTuningData
+
+    def __init__(
+        self,
+        model: FineTuned,
+        losses: TargetLosses,
+        data: FineTuningData,
+        positions: Tensor,
+        params: FineTuningParams,
+        link: Link,
+        *,
+        regularisation: RegularisationParams,
+        plan: Plan,
+        rates: RateParams,
+    ) -> None:
+        super().__init__(data, positions, params, link)
+        self.model = model
+        self.losses = losses
+        self.regularisation = regularisation
+        self.plan = plan
+        self.rates = rates
+        blocks = [Block(name, size) for name, size in model.sizes().items()]
+        steps = data.steps_per_epoch
+        self.curve = RateCurve(
+            rates, peaks(blocks, rates), steps * params.epochs, steps, trainable=plan.start()
+        )
+        pretrained = (parameter for _, parameter in model.pretrained_parameters())
+        self.l2_sp = L2SP(pretrained, regularisation.l2_sp)
+        self.average_model: AveragedModel | None = None
+        if regularisation.ema_decay is not None:
+            rule = partial(follow, regularisation.ema_decay)
+            self.average_model = AveragedModel(model, multi_avg_fn=rule)
+        self.trainable = plan.start()
+        self.training_scores: dict[str, float] = {}
+        self.gradient_norms: dict[str, float] = {}
+        self.update_norms: dict[str, float] = {}
+
+    @property
+    def scored_model(self) -> FineTuned:
+        """The average of the weights where one is kept, else the weights themselves."""
+        if self.average_model is None:
+            return self.model
+        return cast(FineTuned, self.average_model.module)
+
+    def configure_optimizers(self) -> Any:
+        """Take every parameter from the first step, in groups by block and decay; one schedule."""
+        groups = parameter_groups(self.model.blocks(), 0.0, self.rates.weight_decay)
+        for group in groups:
+            group["lr"] = self.curve.peaks[group["block"]]
+        return with_schedule(make_optimizer(groups, self.params.betas), self.curve.share)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch; frozen blocks are in evaluation mode."""
+        super().on_train_epoch_start()
+        self.training_scores = {}
+        self.model.train()
+
+    def weight_of(self, batch: Any) -> Tensor:
+        """Windows of a micro-batch, and the weight (M,) that each target's loss divides by."""
+        targets = self.data.training.of(batch).to(self.positions.device)
+        return torch.cat([super().weight_of(batch), self.losses.weights_of(targets)])
+
+    def step_output(self, batch: Any, share: Tensor) -> StepOutput:
+        """Compute the loss of an augmented micro-batch, and its share of the penalty."""
+        rules, targets = self.regularisation, self.data.training.of(batch)
+        signals, mask = self.model.prepare(batch.signals, batch.mask)
+        signals, mask = augment(signals, mask, self.positions, rules)
+        if rules.mixup:
+            loss = self._mixed(signals, mask, targets, share[1:])
+        else:
+            labels = self.losses.labels(targets)
+            margin = self.model.head.margin_share(self.global_step)
+            outputs = self.model(signals, self.positions, mask, labels, margin)
+            loss = self.losses(outputs, targets, share[1:])
+        return StepOutput(loss + share[0] * self.l2_sp(), len(batch))
+
+    def _mixed(self, signals: Tensor, mask: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
+        """Mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses."""
+        rate = torch.distributions.Beta(self.regularisation.mixup, self.regularisation.mixup)
+        weight = float(rate.sample())
+        order = torch.randperm(len(signals), device=signals.device)
+        mixed = weight * signals + (1 - weight) * signals[order]
+        # a class that is half of a window has half of the margin
+        labels = self.losses.mixed_labels(targets, targets[order], weight)
+        margin = self.model.head.margin_share(self.global_step)
+        outputs = self.model(mixed, self.positions, mask & mask[order], labels, margin)
+        own, other = (self.losses(outputs, part, shares) for part in (targets, targets[order]))
+        return weight * own + (1 - weight) * other
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the validation before."""
+        super().on_validation_epoch_start()
+        self.validated: list[list[tuple[Tensor, Tensor]]] = [[], []]
+
+    def validation_step(self, batch: Any, _: int, dataloader_idx: int) -> None:
+        """Note outputs and features of windows as they are, without augmentation or margin."""
+        model = self.scored_model
+        signals, mask = model.prepare(batch.signals, batch.mask)
+        features = model.features(signals, self.positions, mask)
+        outputs = model.head.output(features).float()
+        self.validated[dataloader_idx].append((outputs, features.float()))
+
+    def score_validation(self) -> dict[str, float]:
+        """Return loss and metrics on the validation subjects; keep those on training windows."""
+        scores = self._score(self.data.validation, self.validated[0])
+        found = self._score(self.data.training, self.validated[1])
+        found["plain_loss"] = found.pop("loss")
+        found.pop(FISHER, None)
+        self.training_scores = {f"{TRAIN}{name}": value for name, value in found.items()}
+        return scores
+
+    def _score(
+        self, windows: LabelledWindows, noted: list[tuple[Tensor, Tensor]]
+    ) -> dict[str, float]:
+        """Loss and metrics of windows, without smoothing and penalty."""
+        outputs, features = (torch.cat(part).cpu() for part in zip(*noted, strict=True))
+        sample = windows.sample(len(self.data.validation)).index.to_numpy(copy=True)
+        values = windows.targets[sample]
+        losses = self.losses.each(outputs, values)
+        parts = {f"{name}_loss": float(loss) for name, loss in losses.items() if name != MAIN}
+        scores = self.losses.scores(values.numpy(), outputs.numpy(), features.numpy())
+        return {"loss": float(self.losses.total(losses)), **parts, **scores}
+
+    def close_epoch(self, device: str) -> None:
+        """Add the row with the metrics, the gap and what moved; the rate is the head's."""
+        super().close_epoch(device)
+        row = self.history[-1]
+        row["learning_rate"] = self.trainer.optimizers[0].param_groups[-1]["lr"]
+        row |= self.training_scores
+        row["gap"] = row["validation_loss"] - row.get(f"{TRAIN}plain_loss", math.nan)
+        row["trainable"] = ",".join(self.model.trainable())
+        row |= {f"gradient_{name}": value for name, value in self.gradient_norms.items()}
+        row |= {f"update_{name}": value for name, value in self.update_norms.items()}
+
+    def monitored(self) -> float:
+        """Return the metric that the best epoch is chosen by, so that lower is better."""
+        row = self.history[-1]
+        name = self.params.monitor
+        value = row["validation_loss"] if name == "loss" else row.get(name, math.nan)
+        return float(-value if higher_is_better(name) else value)
+
+    def exported(self) -> dict[str, Tensor]:
+        """Return encoder and head as they are scored."""
+        return copied(self.scored_model)
+
+    def train_also(self, blocks: Iterable[str]) -> None:
+        """Train these blocks too, from now on; `follow_curve` then sets the next step's rates."""
+        self.trainable = self.trainable | frozenset(blocks)
+        self.model.set_trainable(self.trainable)
+        self.curve.unfrozen(self.global_step, tuple(blocks))
+
+    def freeze_blocks(self) -> None:
+        """Freeze as the plan says.
+
+        Called at the start of the fit, after the strategy has wrapped the module: DistributedData-
+        Parallel never averages the gradients of a parameter that was frozen when it was wrapped,
+        and one that is unfrozen later would differ from process to process without a word.
+        """
+        self.model.set_trainable(self.trainable)
+        if self.average_model is not None:
+            self.average_model.requires_grad_(False)
+
+    def follow_curve(self) -> None:
+        """Set the next step's rates, which the schedule has set by the curve as it was."""
+        self.curve.set_rates(self.trainer.optimizers[0].param_groups, self.global_step)
+
+    def checkpoint_sizes(self) -> tuple[int, int]:
+        """Count the average of the weights, and the best of a phase, beside the model."""
+        found = self.remembered()
+        average = found.get("average", {}).values()
+        best = [part for model in found.values() for part in model.values()]
+        return largest_size(self.model, [*average, *best])
+
+    def remembered(self) -> dict[str, dict[str, Tensor]]:
+        """Copy the weights, and their average where one is kept."""
+        models = {"model": self.model, "average": self.average_model}
+        return {kind: copied(model) for kind, model in models.items() if model is not None}
+
+    def go_back(self, remembered: dict[str, dict[str, Tensor]]) -> None:
+        """Load such weights, and their average."""
+        self.model.load_state_dict(remembered["model"])
+        if self.average_model is not None:
+            self.average_model.load_state_dict(remembered["average"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep plan and curve with the state of training."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["plan"] = self.plan.state_dict()
+        checkpoint["curve"] = self.curve.state_dict()
+        checkpoint["trainable"] = sorted(self.trainable)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them."""
+        super().on_load_checkpoint(checkpoint)
+        self.plan.load_state_dict(checkpoint["plan"])
+        self.curve.load_state_dict(checkpoint["curve"])
+        self.trainable = frozenset(checkpoint["trainable"])
+
+    def score_gradients(self, n_batches: int) -> dict[str, float]:
+        """Relative gradient norms of all blocks, on a few training batches; nothing moves."""
+        batches = self.data.training.training(self.data.batch_size, self.current_epoch)
+        chosen = [batch for batch, _ in zip(batches, range(n_batches), strict=False)]
+
+        def losses_of(batch: Any) -> Iterable[Tensor]:
+            for part, share in self.micro_batches([batch]):
+                here = self.to_device(part)
+                signals, mask = self.model.prepare(here.signals, here.mask)
+                outputs = self.model(signals, self.positions, mask)
+                yield self.losses(outputs, self.data.training.of(here), share[1:])
+
+        with seeding.seeded(self.params.seed, seeding.VALIDATION, self.current_epoch):
+            return gradient_scores(self.model.blocks(), chosen, losses_of)
+
+
+def copied(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Copy the weights of a model to the CPU."""
+    return {name: part.detach().cpu().clone() for name, part in model.state_dict().items()}
+
+
+def follow(decay: float, average: list[Tensor], now: list[Tensor], n_averaged: Any) -> None:
+    """Move an average of weights towards them, in place.
+
+    At first faster than `decay` says, so that a short run is not an average of its beginning.
+    """
+    rate = min(decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
+    with torch.no_grad():
+        for kept, new in zip(average, now, strict=True):
+            kept.lerp_(new, 1 - rate) if kept.is_floating_point() else kept.copy_(new)

@@ -1,0 +1,359 @@
+"""What a fine-tuning learns: one target or several, each with its outputs, loss and scores.
+
+Targets of a window stand side by side, one number each: a class, or a standardised value, NaN
+where unknown. So do the outputs of a model for them. The main target comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hbn_foundation import scores
+from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.models.config import MAIN
+from hbn_foundation.models.heads import Head, Heads
+from hbn_foundation.models.outputs import DistributionOutput, soft_bins
+from hbn_foundation.training.finetuning_params import RegularisationParams
+from hbn_foundation.training.model_params import HeadParams
+
+FISHER = "fisher_ratio"
+
+
+class TargetLoss(nn.Module):
+    """Cross-entropy of classes, or the error of standardised values.
+
+    Parameters
+    ----------
+    params
+        Weights, smoothing, which error.
+    counts
+        Training windows of each class; None for values.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, params: RegularisationParams, counts: Tensor | None) -> None:
+        super().__init__()
+        self.params = params
+        self.classification = counts is not None
+        weights = None
+        if counts is not None and params.class_weights:
+            weights = counts.sum() / (len(counts) * counts.clamp_min(1))
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Loss of outputs (B, K) for classes (B,), or of (B, 1) for values (B,)."""
+        if self.classification:
+            smoothing = self.params.label_smoothing if self.training else 0.0
+            # outputs of a validation are not on the device of the training
+            weights = None if self.weights is None else self.weights.to(outputs.device)
+            return functional.cross_entropy(
+                outputs.float(), targets.long(), weight=weights, label_smoothing=smoothing
+            )
+        values = self.answer(outputs)
+        if self.params.regression_loss == "mse":
+            return functional.mse_loss(values, targets)
+        return functional.smooth_l1_loss(values, targets)
+
+    def weight_of(self, targets: Tensor) -> Tensor:
+        """Return the weights' sum, or number, by which the loss of these targets (B,) divides."""
+        if self.weights is None:
+            return targets.new_tensor(float(len(targets)))
+        return self.weights.to(targets.device)[targets.long()].sum()
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """Standardised values (B,) of outputs (B, 1) for numbers."""
+        return outputs.float().squeeze(-1)
+
+
+class DistributionLoss(nn.Module):
+    """Cross-entropy of a time's shares to a Gaussian around the true one, and the mean's error.
+
+    The cross-entropy is the Kullback-Leibler divergence but for the Gaussian's own entropy, which
+    no weight can change. Times beyond the window count at its edge, where the answer ends too.
+
+    Parameters
+    ----------
+    head
+        A distribution head, with the unit of its label.
+    params
+        Width of the Gaussian, weights of both parts.
+    """
+
+    bins: Tensor
+
+    def __init__(self, head: Head, params: HeadParams) -> None:
+        super().__init__()
+        self.params = params
+        assert isinstance(head.output, DistributionOutput)
+        mean, sd = head.unit.tolist()
+        self.spread = params.sigma / sd
+        self.register_buffer("bins", (head.output.bins - mean) / sd, persistent=False)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Loss of logits (B, bins) for standardised times (B,)."""
+        bins = self.bins.to(outputs.device)
+        wanted = soft_bins(targets, bins, self.spread)
+        shares = -(wanted * outputs.float().log_softmax(1)).sum(1).mean()
+        error = functional.mse_loss(self.answer(outputs), targets.clamp(bins[0], bins[-1]))
+        return self.params.shares_weight * shares + self.params.error_weight * error
+
+    def weight_of(self, targets: Tensor) -> Tensor:
+        """Return the number by which the loss of these targets (B,) divides a sum."""
+        return targets.new_tensor(float(len(targets)))
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """Standardised times (B,) of logits (B, bins): their mean."""
+        shares = outputs.float().softmax(1)
+        return (shares * self.bins.to(outputs.device)).sum(1)  # no product of matrices, as in bf16
+
+
+class L2SP(nn.Module):
+    """Half the squared distance of the encoder's weights from where they began.
+
+    Li, Grandvalet and Davoine 2018, Explicit inductive bias for transfer learning. Frozen weights
+    do not move and add nothing.
+
+    Parameters
+    ----------
+    parameters
+        Their present values are where they began.
+    strength
+        Factor of the penalty.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+        self.tied = list(parameters) if strength else []
+        for number, parameter in enumerate(self.tied):
+            self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
+
+    def forward(self) -> Tensor | float:
+        """Penalty to add to the loss."""
+        distances = [
+            (parameter - getattr(self, f"start_{number}")).square().sum()
+            for number, parameter in enumerate(self.tied)
+            if parameter.requires_grad
+        ]
+        return 0.5 * self.strength * torch.stack(distances).sum() if distances else 0.0
+
+
+def side_by_side(targets: Mapping[str, WindowTargets]) -> np.ndarray:
+    """Targets of windows (N, M) float32: classes, or standardised values; NaN where unknown."""
+    columns = []
+    for one in targets.values():
+        values = one.values.astype(np.float64)
+        if one.is_regression:
+            values = (values - one.mean) / (one.sd or 1.0)
+        columns.append(np.where(one.known, values, np.nan))
+    return np.stack(columns, 1).astype(np.float32)
+
+
+class TargetLosses(nn.Module):
+    """The targets with their losses.
+
+    Parameters
+    ----------
+    targets
+        By name, the main one first.
+    head
+        Made for them.
+    training
+        (N, M) targets of the training windows, for the weights of classes.
+    params
+        Weights of classes, smoothing, which error of values.
+    weights
+        Of the targets' losses; those not named have 1.
+    head_params
+        Of the heads that are distributions.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, WindowTargets],
+        head: Head | Heads,
+        training: Tensor,
+        params: RegularisationParams,
+        weights: Mapping[str, float] | None = None,
+        head_params: Mapping[str, HeadParams] | None = None,
+    ) -> None:
+        super().__init__()
+        self.targets = dict(targets)
+        self.names = tuple(targets)
+        self.n_classes = [None if t.is_regression else len(t.names) for t in targets.values()]
+        heads = head.parts
+        self.n_features = heads[MAIN].n_features
+        self.sizes = [heads[name].config.n_outputs for name in self.names]
+        self.weights = [(weights or {}).get(name, 1.0) for name in self.names]
+        losses: list[nn.Module] = []
+        for name, column, n_classes in zip(
+            self.names, training.unbind(1), self.n_classes, strict=True
+        ):
+            if n_classes is not None:
+                known = column[~column.isnan()].long()
+                counts = torch.bincount(known, minlength=n_classes).float()
+                losses.append(TargetLoss(params, counts))
+            elif heads[name].config.kind == "distribution":
+                losses.append(DistributionLoss(heads[name], (head_params or {})[name]))
+            else:
+                losses.append(TargetLoss(params, None))
+        self.losses = nn.ModuleList(losses)
+
+    def labels(self, targets: Tensor) -> Any:
+        """Return the classes of windows (B, M) for margin heads: a list where there are several."""
+        return self._of_heads(lambda number, _: classes(targets[:, number]))
+
+    def mixed_labels(self, targets: Tensor, others: Tensor, weight: float) -> Any:
+        """Return the shares of the classes in mixed windows, for margin heads."""
+
+        def shares(number: int, n_classes: int) -> Tensor:
+            one, two = (
+                functional.one_hot(classes(part[:, number]), n_classes).float()
+                for part in (targets, others)
+            )
+            return weight * one + (1 - weight) * two
+
+        return self._of_heads(shares)
+
+    def _of_heads(self, label_of: Callable[[int, int], Tensor]) -> Any:
+        found = [
+            None if n_classes is None else label_of(number, n_classes)
+            for number, n_classes in enumerate(self.n_classes)
+        ]
+        return found if len(found) > 1 else found[0]
+
+    def each(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Loss of each target over the windows (B) where it is known; 0 where it is nowhere."""
+        found = {}
+        parts = outputs.split(self.sizes, 1)
+        for name, loss, part, column in zip(
+            self.names, self.losses, parts, targets.unbind(1), strict=True
+        ):
+            known = ~column.isnan()
+            found[name] = loss(part[known], column[known]) if known.any() else 0.0 * part.sum()
+        return found
+
+    def weights_of(self, targets: Tensor) -> Tensor:
+        """Return by what each target's loss divides its sum over windows (B, M): (M,)."""
+        return torch.stack(
+            [
+                loss.weight_of(column[~column.isnan()])  # type: ignore[operator]
+                for loss, column in zip(self.losses, targets.unbind(1), strict=True)
+            ]
+        )
+
+    def forward(self, outputs: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Weighted sum of the losses of outputs (B, K) for targets (B, M).
+
+        Parameters
+        ----------
+        outputs, targets
+            Of the windows.
+        shares
+            (M,) shares of the windows in the weights of a larger batch: such losses of its parts
+            sum to that of the whole. None: the windows are all there are.
+        """
+        losses = self.each(outputs, targets)
+        if shares is not None:
+            losses = {
+                name: share * loss
+                for (name, loss), share in zip(losses.items(), shares, strict=True)
+            }
+        return self.total(losses)
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum of the targets' losses."""
+        weights = dict(zip(self.names, self.weights, strict=True))
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+    def scores(
+        self, values: np.ndarray, outputs: np.ndarray, features: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Score answers: the main target's scores by their names, others' with theirs before.
+
+        Parameters
+        ----------
+        values
+            Targets (N, M).
+        outputs
+            (N, K).
+        features
+            (N, F) of all heads, side by side; None leaves out `fisher_ratio`.
+        """
+        found: dict[str, float] = {}
+        parts = np.split(outputs, np.cumsum(self.sizes)[:-1], axis=1)
+        for name, n_classes, loss, part, column in zip(
+            self.names, self.n_classes, self.losses, parts, values.T, strict=True
+        ):
+            known = ~np.isnan(column)
+            own, true, vectors = part[known], column[known], None
+            if n_classes is None:
+                own = loss.answer(torch.as_tensor(own)).numpy()  # type: ignore[operator]
+            if name == MAIN and features is not None:
+                vectors = features[known, : self.n_features]
+            before = "" if name == MAIN else f"{name}_"
+            scored = target_scores(true, own, vectors, n_classes)
+            found |= {f"{before}{key}": value for key, value in scored.items()}
+        return found
+
+
+def classes(column: Tensor) -> Tensor:
+    """Classes (B,) int64 of targets (B,); unknown ones, which no loss counts, are the first."""
+    return column.nan_to_num(0.0).long()
+
+
+def target_scores(
+    values: np.ndarray,
+    outputs: np.ndarray,
+    features: np.ndarray | None,
+    n_classes: int | None,
+) -> dict[str, float]:
+    """Score a model's outputs for one target; the names are those of `scores`, the loss aside.
+
+    Parameters
+    ----------
+    values
+        Classes (N,), or numbers (N,) on the scale of the outputs.
+    outputs
+        Logits (N, K), or predicted numbers (N,) or (N, 1).
+    features
+        What the head's last layer gets (N, D); None leaves out `fisher_ratio`.
+    n_classes
+        None for numbers.
+
+    Returns
+    -------
+    dict
+        `f1`, `balanced_accuracy`, `auroc`, `accuracy`, `fisher_ratio`; or `nrmse`, `r`, `mae`,
+        `r2`. NaN where there is none.
+    """
+    if n_classes is None:
+        true = np.asarray(values, dtype=np.float64)
+        predicted = np.asarray(outputs, dtype=np.float64).reshape(len(true))
+        return {
+            "nrmse": scores.nrmse(true, predicted),
+            "r": scores.pearson_r(true, predicted),
+            "mae": scores.mae(true, predicted),
+            "r2": scores.r2(true, predicted),
+        }
+    from scipy.special import log_softmax
+
+    labels = np.asarray(values).astype(np.int64)
+    logs = log_softmax(np.asarray(outputs, dtype=np.float64), axis=1)
+    predicted = logs.argmax(1)
+    result = {
+        "f1": scores.macro_f1(labels, predicted),
+        "balanced_accuracy": scores.balanced_accuracy(labels, predicted),
+        "auroc": scores.auroc(labels, logs),
+        "accuracy": scores.accuracy(labels, predicted),
+    }
+    if features is not None:
+        result[FISHER] = scores.fisher_ratio(labels, features)
+    return result

@@ -1,0 +1,323 @@
+"""Plans of unfreezing: given what happened so far, which blocks to train from now on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.scores import check_metric, higher_is_better
+from hbn_foundation.training.finetuning_params import PlanParams
+from hbn_foundation.training.rates import Stall
+from hbn_foundation.training.unfreezing import (
+    NOTHING,
+    Block,
+    Decision,
+    Epoch,
+    History,
+    Plan,
+    last_blocks,
+    metric_of,
+)
+
+ALL = "all"
+
+
+class Stage(NamedTuple):
+    """Blocks that are trained once so many epochs are done."""
+
+    after: int
+    blocks: tuple[str, ...]
+
+
+class ScheduledPlan(Plan):
+    """Unfreezes at set epochs; subclasses give the stages. Without any, the head alone."""
+
+    def stages(self) -> list[Stage]:
+        """Return all stages, those from the start included, in order."""
+        return []
+
+    def start(self) -> frozenset[str]:
+        """Return the head and the blocks of the stages that begin at once."""
+        names = [name for stage in self.stages() if stage.after == 0 for name in stage.blocks]
+        return frozenset({self.head, *names})
+
+    def is_waiting(self) -> bool:
+        """Tell whether a stage within the run is still to come."""
+        return any(self.done < stage.after < self.epochs for stage in self.stages())
+
+    def judge(self, at: Epoch) -> Decision:
+        """Name what is due; what is late, too."""
+        return Decision(due(self.stages(), at.done), reason=at.reason)
+
+    def ratio_stages(self, first: int) -> list[Stage]:
+        """Return one stage per growing share, the first one after `first` epochs."""
+        params = self.params
+        return [
+            Stage(
+                first + number * params.stage_epochs,
+                last_blocks(self.backbone, ratio, params.ratio_by),
+            )
+            for number, ratio in enumerate(params.ratios)
+        ]
+
+
+def due(stages: Sequence[Stage], done: int) -> tuple[str, ...]:
+    """Return the blocks of all stages that have begun."""
+    return tuple(name for stage in stages if stage.after <= done for name in stage.blocks)
+
+
+class Full(ScheduledPlan):
+    """All from the start; also the plan of training from scratch."""
+
+    def stages(self) -> list[Stage]:
+        """Return one stage."""
+        return [Stage(0, tuple(block.name for block in self.backbone))]
+
+
+class TwoPhase(ScheduledPlan):
+    """The head, then all."""
+
+    def __init__(self, params: PlanParams, blocks: Sequence[Block], epochs: int) -> None:
+        given = params.unfreeze_backbone_epoch is not None
+        self.begins_at = "unfreeze_backbone_epoch" if given else "phase1_epochs"
+        super().__init__(params, blocks, epochs)
+
+    def stages(self) -> list[Stage]:
+        """Return one stage."""
+        return [Stage(self.params.switch_epoch, tuple(block.name for block in self.backbone))]
+
+
+class Gradual(ScheduledPlan):
+    """One more block from the back every few epochs, up to a share of them."""
+
+    begins_at = "phase1_epochs"
+
+    def stages(self) -> list[Stage]:
+        """Return one stage per block."""
+        names = last_blocks(self.backbone, self.params.target_share)
+        first, every = self.params.phase1_epochs, self.params.every
+        return [Stage(first + number * every, (name,)) for number, name in enumerate(names)]
+
+
+class Partial(ScheduledPlan):
+    """A share of the encoder from the back, or growing shares."""
+
+    begins_at = "phase1_epochs"
+
+    def __init__(self, params: PlanParams, blocks: Sequence[Block], epochs: int) -> None:
+        super().__init__(params, blocks, epochs)
+        last = self.stages()[-1].after
+        if last >= epochs:
+            raise UserError(
+                f"plan.unfreeze_ratio={list(params.ratios)}: the last share would be unfrozen "
+                f"after {last} epochs, but there are only {epochs}; lower stage_epochs "
+                f"({params.stage_epochs}) or phase1_epochs ({params.phase1_epochs})"
+            )
+
+    def stages(self) -> list[Stage]:
+        """Return one stage per share."""
+        return self.ratio_stages(self.params.phase1_epochs)
+
+
+class ListedPhases(ScheduledPlan):
+    """An explicit list of phases."""
+
+    def __init__(self, params: PlanParams, blocks: Sequence[Block], epochs: int) -> None:
+        super().__init__(params, blocks, epochs)
+        total = sum(phase.epochs for phase in params.phases)
+        if total > epochs:
+            raise UserError(
+                f"plan.phases: the phases last {total} epochs together, but there are only {epochs}"
+            )
+        known = [block.name for block in self.blocks]
+        seen: dict[str, int] = {}
+        for number, (phase, stage) in enumerate(zip(params.phases, self.stages(), strict=True)):
+            key = f"plan.phases.{number}.unfreeze"
+            for name in stage.blocks:
+                if name not in known:
+                    raise UserError(
+                        f"{key}: no block {name}; the model has {first_few(known, 20)}, or {ALL}"
+                    )
+                if name in seen and ALL not in phase.unfreeze and name != self.head:
+                    raise UserError(f"{key}: {name} is unfrozen already in phase {seen[name]}")
+                seen.setdefault(name, number)
+
+    def stages(self) -> list[Stage]:
+        """Return one stage per phase."""
+        found, after = [], 0
+        for phase in self.params.phases:
+            everything = tuple(block.name for block in self.blocks)
+            found.append(Stage(after, everything if ALL in phase.unfreeze else phase.unfreeze))
+            after += phase.epochs
+        return found
+
+
+class Gated(ScheduledPlan):
+    """Two phases with a gate between them.
+
+    The gate is judged once the first phase is over. A gate that was passed stays passed, whatever
+    the metric does afterwards; growing shares then follow by the epoch.
+    """
+
+    metric_key = "gate_metric"
+
+    def stages(self) -> list[Stage]:
+        """Return the growing shares once the gate was passed."""
+        passed = self.memory.get("passed_at")
+        return [] if passed is None else self.ratio_stages(passed)
+
+    def is_waiting(self) -> bool:
+        """Tell whether the gate is still to be judged, or a growing share to come."""
+        if "passed_at" in self.memory:
+            return super().is_waiting()
+        extends = self.params.gate_on_fail == "extend"
+        longer = self.params.gate_extend_epochs if extends else 0
+        return self.done < min(self.params.switch_epoch + longer, self.epochs - 1)
+
+    def judge(self, at: Epoch) -> Decision:
+        """Judge the gate, and afterwards name what is due."""
+        if at.done < self.params.switch_epoch:
+            return NOTHING
+        reason = at.reason
+        if "passed_at" not in self.memory:
+            verdict, reason = self._verdict(at)
+            if verdict != "proceed":
+                return Decision(stop=verdict == "stop", reason=reason)
+            self.memory["passed_at"] = at.done
+        return Decision(due(self.stages(), at.done), reason=reason)
+
+    def _verdict(self, at: Epoch) -> tuple[str, str]:
+        """Return `proceed`, `stop` or `wait`, and why."""
+        name, threshold = self.params.gate_metric, self.params.gate_threshold
+        value = self._judged_value(at.history)
+        if value is None:
+            text = f"gate: {name} is not known yet, wanted {threshold:g}"
+        else:
+            text = f"gate: {self.params.gate_value} {name} {value:.4g}, wanted {threshold:g}"
+            if value >= threshold if higher_is_better(name) else value <= threshold:
+                return "proceed", f"{text}: passed"
+        if self.params.gate_on_fail == "proceed":
+            return "proceed", f"{text}: not passed, going on all the same"
+        if self.params.gate_on_fail == "stop":
+            # without a value there is nothing to stop for
+            return ("wait" if value is None else "stop"), f"{text}: not passed"
+        extended = at.done - self.params.switch_epoch
+        if extended >= self.params.gate_extend_epochs:
+            return "stop", f"{text}: not passed after {extended} epochs more"
+        return "wait", f"{text}: not passed, the head is trained for longer"
+
+    def _judged_value(self, history: History) -> float | None:
+        """Return the metric's best, last or smoothed value; None before there is one."""
+        found = [metric_of(row, self.params.gate_metric) for row in history]
+        values = [value for value in found if value is not None]
+        if not values:
+            return None
+        if self.params.gate_value == "last":
+            return values[-1]
+        if self.params.gate_value == "best":
+            return max(values) if higher_is_better(self.params.gate_metric) else min(values)
+        window = values[-self.params.gate_window :]
+        return sum(window) / len(window)
+
+
+class Plateau(Plan):
+    """The next block from the back when a metric stalls; the count begins anew after each."""
+
+    metric_key = "plateau_metric"
+
+    def judge(self, at: Epoch) -> Decision:
+        """Add the epoch's value."""
+        name = self.params.plateau_metric
+        value = metric_of(at.history[-1], name)
+        still = {block.name for block in at.frozen}
+        wanted = last_blocks(self.backbone, self.params.target_share)
+        left = [block for block in wanted if block in still]
+        if value is None or not left:
+            return NOTHING
+        stall = Stall(self.params.plateau_patience)
+        if "stall" in self.memory:
+            stall.load_state_dict(self.memory["stall"])
+        if not stall.add(value, higher_is_better(name)):
+            self.memory["stall"] = stall.state_dict()
+            return NOTHING
+        # values right after an unfreezing are compared with each other, not with those before it
+        self.memory.pop("stall", None)
+        return Decision((left[0],), reason=f"{name} has stalled at {value:.4g}")
+
+
+class GradientGuided(Plan):
+    """Every few epochs the frozen block with the largest relative gradient, if it is large enough.
+
+    It is compared with the blocks of the encoder, trained ones included, but not with the head:
+    the head began at zero, so that its gradient relative to its weights says nothing.
+    """
+
+    begins_at = "phase1_epochs"
+
+    def judge(self, at: Epoch) -> Decision:
+        """Score the gradients when it is time to."""
+        since = at.done - self.params.phase1_epochs
+        most = len(last_blocks(self.backbone, self.params.target_share))
+        trained = len(self.backbone) - len(at.frozen)
+        if since < 0 or since % self.params.every or not at.frozen or trained >= most:
+            return NOTHING
+        if at.gradient_scores is None:
+            raise ValueError("gradient_guided needs the gradients' scores")
+        found = at.gradient_scores()
+        scores = {block.name: found.get(block.name) or 0.0 for block in self.backbone}
+        scores = {name: score if math.isfinite(score) else 0.0 for name, score in scores.items()}
+        largest = max(scores.values())
+        # of equal scores the block nearest to the head goes first
+        best = max(reversed(at.frozen), key=lambda block: scores[block.name]).name
+        if scores[best] <= 0 or scores[best] < self.params.gradient_share * largest:
+            return NOTHING
+        share = f"{scores[best] / largest:.0%} of the largest"
+        return Decision((best,), reason=f"{best} has a relative gradient of {share}")
+
+
+PLANS: dict[str, type[Plan]] = {
+    "head_only": ScheduledPlan,
+    "full": Full,
+    "scratch": Full,
+    "two_phase": TwoPhase,
+    "gated": Gated,
+    "gradual": Gradual,
+    "partial": Partial,
+    "plateau": Plateau,
+    "gradient_guided": GradientGuided,
+    "phases": ListedPhases,
+}
+
+
+def make_plan(
+    params: PlanParams,
+    blocks: Sequence[Block],
+    epochs: int,
+    *,
+    is_regression: bool | None = None,
+) -> Plan:
+    """Make a plan, and check that it can be carried out.
+
+    Parameters
+    ----------
+    params
+        Strategy and its parameters.
+    blocks
+        All blocks in forward order, the head last.
+    epochs
+        Most epochs of the run.
+    is_regression
+        What is learned, so that the metric is checked to be one of it; None where not known.
+
+    Raises
+    ------
+    UserError
+        One line: an unknown block, phases longer than the run, a metric that is not computed.
+    """
+    plan = PLANS[params.strategy]
+    if plan.metric_key is not None:
+        key = plan.metric_key
+        check_metric(getattr(params, key), f"plan.{key}", is_regression)
+    return plan(params, blocks, epochs)

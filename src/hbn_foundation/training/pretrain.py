@@ -1,0 +1,160 @@
+"""Pretrain an encoder: from windows and splits to a checkpoint.
+
+All arguments are plain or can be sent to another process; nothing here knows the pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.training import seeding
+from hbn_foundation.training.data import WindowsOfSubjects, WithCallback, subjects_of
+from hbn_foundation.training.job import TrainingJob, identify_data
+from hbn_foundation.training.recipes import PretrainingRecipe
+from hbn_foundation.training.supervision.heartbeat import START
+from hbn_foundation.training.supervision.link import Link
+
+if TYPE_CHECKING:
+    import lightning
+
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.objectives.base import Objective
+    from hbn_foundation.training.pretraining_module import PretrainingModule
+
+
+def pretrain(
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
+    device_plan: dict[str, Any],
+    work_dir: Path,
+    *,
+    run_id: str | None = None,
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """Pretrain an encoder on the training subjects, and keep the best epoch by validation loss.
+
+    In this process and without supervision, as `TrainingJob.run`; `pretrain_supervised` survives
+    crashes and hangs, and resumes a run that was killed.
+    """
+    return PretrainingJob(dataset, recipe, device_plan).run(work_dir, run_id)
+
+
+def pretrain_supervised(
+    dataset: EEGDataset,
+    recipe: PretrainingRecipe,
+    device_plan: dict[str, Any],
+    work_dir: Path,
+    *,
+    run_id: str,
+) -> tuple[Checkpoint, pd.DataFrame, str]:
+    """Pretrain under supervision, as `TrainingJob.supervise`."""
+    return PretrainingJob(dataset, recipe, device_plan).supervise(work_dir, run_id=run_id)
+
+
+@dataclass(frozen=True)
+class PretrainingJob(TrainingJob):
+    """Encoder and objective, on the windows of the training subjects."""
+
+    kind = "foundation"
+
+    recipe: PretrainingRecipe
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the weights depend on; participants only where labels come from them."""
+        labelled = self.recipe.objective.name == "task_classification"
+        return {
+            **self.recipe.identity(),
+            "window": self.dataset.window.model_dump(mode="json"),
+            "data": identify_data(self.dataset, with_participants=labelled),
+        }
+
+    def callbacks(self) -> list[lightning.Callback]:
+        """Stop when the validation loss no longer falls."""
+        from lightning.pytorch.callbacks import EarlyStopping
+
+        patience = self.recipe.trainer.early_stopping_patience
+        # not strict: not every epoch has a validation
+        return [EarlyStopping("validation_loss", patience=patience, strict=False)]
+
+    def provenance(self, module: Any) -> dict[str, Any]:
+        """Return objective, parameters and subjects."""
+        dataset = self.dataset
+        window = dataset.window.model_dump(mode="json")
+        return {
+            "parent_version": None,
+            "objective": self.recipe.objective.name,
+            "parameters": {**self.recipe.parameters(), "window": window},
+            "n_samples": module.encoder.n_samples,
+            "training_subjects": subjects_of(dataset.splits, "train", dataset.windows),
+            "validation_subjects": subjects_of(dataset.splits, "validation", dataset.windows),
+        }
+
+    def prepare(self, link: Link | None = None, fitted: Path | None = None) -> PretrainingModule:
+        """Make encoder, objective and data, and fit normalisation and targets."""
+        import torch
+
+        from hbn_foundation.training.checkpoint import fitted_once
+        from hbn_foundation.training.module import TrainingData
+        from hbn_foundation.training.pretraining_module import PretrainingModule
+
+        dataset, trainer, link = self.dataset, self.recipe.trainer, link or Link()
+        store, windows = dataset.store, dataset.windows
+        train, validation = (
+            subjects_of(dataset.splits, name, windows) for name in ("train", "validation")
+        )
+        encoder, objective = make_pretext(self.recipe, dataset.sfreq, dataset.n_samples)
+        prepared = objective.prepare(
+            windows, dataset.participants, train, store.sfreq, trainer.seed, validation
+        )
+        parts = {}
+        for name, subjects in (("train", train), ("validation", validation)):
+            part = WindowsOfSubjects(
+                store, prepared, subjects, dataset.n_samples, objective, trainer.seed
+            )
+            if not len(part):
+                raise UserError(
+                    f"objective: {self.recipe.objective.name} can use no window of the {name} "
+                    "subjects"
+                )
+            parts[name] = part
+        positions = torch.as_tensor(store.positions, dtype=torch.float32)
+
+        def fit() -> None:
+            plain = parts["train"].plain(256, trainer.normalisation_windows)
+            batches = WithCallback(plain, partial(link.beat, START))
+            with torch.no_grad():
+                statistics = encoder.fit_normalisation(batches, positions)
+                objective.fit(statistics, batches, positions)
+
+        fitted_once(fitted, torch.nn.ModuleList([encoder, objective]), fit)
+        jitter = round(self.recipe.objective.jitter_seconds * store.sfreq)
+        data = TrainingData(parts["train"], parts["validation"], trainer, jitter, link)
+        return PretrainingModule(encoder, objective, data, positions, trainer, link)
+
+
+def make_pretext(
+    recipe: PretrainingRecipe, sfreq: float, n_samples: int
+) -> tuple[Encoder, Objective]:
+    """Make encoder and objective with the seed's weights.
+
+    Raises
+    ------
+    UserError
+        When the encoder does not fit the windows, or the objective the encoder.
+    """
+    from hbn_foundation.training.model_building import build_encoder
+    from hbn_foundation.training.objectives.make import make_objective
+
+    with seeding.seeded(recipe.trainer.seed, seeding.WEIGHTS):
+        try:
+            encoder = build_encoder(recipe.encoder, sfreq, n_samples)
+        except ValueError as error:
+            raise UserError(f"encoder: {error}") from None
+        return encoder, make_objective(recipe.objective, encoder)

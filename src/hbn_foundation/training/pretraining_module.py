@@ -1,0 +1,92 @@
+"""Encoder and objective under Lightning."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.parameter_groups import parameter_groups
+from hbn_foundation.training import seeding
+from hbn_foundation.training.data import WithCallback
+from hbn_foundation.training.module import TrainingData, TrainingModule
+from hbn_foundation.training.objectives.base import Average, Objective, StepOutput
+from hbn_foundation.training.optim import make_optimizer, with_schedule
+from hbn_foundation.training.params import TrainerParams
+from hbn_foundation.training.rates import warmup_cosine
+from hbn_foundation.training.supervision.heartbeat import EVALUATION
+from hbn_foundation.training.supervision.link import Link
+
+
+class PretrainingModule(TrainingModule):
+    """Encoder and objective, trained together.
+
+    Parameters
+    ----------
+    encoder, objective
+        With their normalisation and targets fitted.
+    data, positions, params, link
+        As for `TrainingModule`.
+    """
+
+    params: TrainerParams
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        objective: Objective,
+        data: TrainingData,
+        positions: Tensor,
+        params: TrainerParams,
+        link: Link,
+    ) -> None:
+        super().__init__(data, positions, params, link)
+        self.encoder = encoder
+        self.objective = objective
+
+    def configure_optimizers(self) -> Any:
+        """Make one optimizer and one schedule for the whole run."""
+        params = self.params
+        blocks = [*self.encoder.blocks(), ("objective", self.objective)]
+        groups = parameter_groups(blocks, params.learning_rate, params.weight_decay)
+        total = self.data.steps_per_epoch * params.epochs
+        return with_schedule(
+            make_optimizer(groups, params.betas),
+            lambda _, step: warmup_cosine(step, total, params.warmup_steps, params.min_lr_ratio),
+        )
+
+    def on_fit_start(self) -> None:
+        """Let the objective see all windows once; weights and fits are in place by now."""
+        size = self.data.evaluation_batch
+        windows = itertools.chain(self.data.training.whole(size), self.data.validation.whole(size))
+        batches = WithCallback(windows, partial(self.link.beat, EVALUATION))
+        self.objective.begin(self.encoder, batches, self.positions)
+
+    def step_output(self, batch: Any, share: Tensor) -> StepOutput:
+        """Compute the objective's loss, a mean over windows of which each has as many terms."""
+        found: StepOutput = self.objective(self.encoder, batch, self.positions)
+        return StepOutput(share[0] * found.loss, found.size)
+
+    def on_validation_epoch_start(self) -> None:
+        """Draw the same hidden channels and masks in each validation."""
+        super().on_validation_epoch_start()
+        self.validated = Average()
+        self.random_state = ExitStack()
+        self.random_state.enter_context(seeding.seeded(self.params.seed, seeding.VALIDATION))
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        """Score a batch, beside the objective's trivial predictors."""
+        self.validated.add(self.objective(self.encoder, batch, self.positions))
+
+    def on_validation_epoch_end(self) -> None:
+        """Go on with the random numbers of the training."""
+        self.random_state.close()
+        super().on_validation_epoch_end()
+
+    def score_validation(self) -> dict[str, float]:
+        """Return the mean scores of all validation windows."""
+        return self.validated.values()

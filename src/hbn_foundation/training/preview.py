@@ -1,0 +1,196 @@
+"""What is known of a fine-tuning before any training: its learning rates, and advice.
+
+What depends on training takes its earliest course: gates pass at once, metrics stall from the
+first epoch on, all gradients are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.scores import KNOWN_METRICS, TRAIN, higher_is_better
+from hbn_foundation.training.finetuning_params import WITHOUT_UNFREEZING, PlanParams, RateParams
+from hbn_foundation.training.plans import make_plan
+from hbn_foundation.training.rates import RateCurve, for_scratch, peaks
+from hbn_foundation.training.unfreezing import Block
+
+#: How many times lower than the head's the encoder's rate is: 5 to 10 where the head begins well, 3
+#: for response times, where it begins at nothing (docs/experiments.md).
+USUAL_RATIOS = (2.0, 10.0)
+#: Which share of the epochs the head is best trained alone.
+USUAL_PHASE1 = (0.15, 0.25)
+#: Metrics that are never above 1.
+AT_MOST_ONE = ("f1", "balanced_accuracy", "auroc", "accuracy", "r", "r2")
+#: Metrics that are never below 0 and better the lower they are.
+AT_LEAST_ZERO = ("loss", "nrmse", "mae")
+
+
+def preview_rates(
+    plan: PlanParams,
+    rates: RateParams,
+    blocks: Sequence[Block],
+    epochs: int,
+    steps_per_epoch: int,
+    *,
+    points_per_epoch: int = 20,
+) -> pd.DataFrame:
+    """Tabulate each block's learning rate over the run.
+
+    Parameters
+    ----------
+    plan, rates
+        As configured.
+    blocks
+        In forward order, the head last.
+    epochs, steps_per_epoch
+        Length of the run.
+    points_per_epoch
+        At most so many steps of an epoch are in the table, its first one always.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `step` (from 0), `epoch` (epochs done, a fraction), `block`, `rate` (0 while frozen),
+        `trained`; blocks in forward order within each step.
+
+    Raises
+    ------
+    UserError
+        When the plan cannot be carried out.
+    """
+    course = make_plan(plan, blocks, epochs)
+    rates = for_scratch(rates) if plan.strategy == "scratch" else rates
+    trained = set(course.start())
+    total = epochs * steps_per_epoch
+    curve = RateCurve(rates, peaks(blocks, rates), total, steps_per_epoch, trained)
+    steps = np.unique(np.linspace(0, steps_per_epoch, points_per_epoch, endpoint=False).astype(int))
+    # metrics that never change, with which every gate passes
+    stalled = {**dict.fromkeys(KNOWN_METRICS, 1.0), plan.gate_metric: plan.gate_threshold}
+    history: list[dict[str, Any]] = []
+    rows = []
+    for epoch in range(epochs):
+        rows += [
+            (step, step / steps_per_epoch, block.name, curve.rate(block.name, step), here)
+            for step in (epoch * steps_per_epoch + steps).tolist()
+            for block in blocks
+            for here in (block.name in trained,)
+        ]
+        history.append({"epoch": epoch + 1} | stalled)
+        curve.plateau(1.0)
+        decision = course.after_epoch(history, trained, lambda: {b.name: 1.0 for b in blocks})
+        if decision.unfreeze:
+            curve.unfrozen((epoch + 1) * steps_per_epoch, decision.unfreeze)
+            trained |= set(decision.unfreeze)
+    return pd.DataFrame(rows, columns=["step", "epoch", "block", "rate", "trained"])
+
+
+def advice(
+    plan: PlanParams, rates: RateParams, epochs: int, *, patience: int | None = None
+) -> list[str]:
+    """Warn of what is allowed and likely to be a mistake, each with a recommendation.
+
+    Parameters
+    ----------
+    plan, rates
+        As configured.
+    epochs
+        Most epochs of the run.
+    patience
+        Validations without a better one before the run stops early, where it is known.
+
+    Returns
+    -------
+    list of str
+        One line each; empty where there is nothing to say.
+    """
+    unfreezes = plan.strategy not in WITHOUT_UNFREEZING
+    lines = []
+    if rates.schedule == "onecycle" and unfreezes:
+        lines.append(
+            f"rates.schedule=onecycle with plan.strategy={plan.strategy}: OneCycle is planned for "
+            "one set of weights from first to last step, and blocks unfrozen late meet falling "
+            "rates; cosine is rebased at an unfreezing and steadier, reduce_on_plateau adapts"
+        )
+    if plan.strategy not in ("head_only", "scratch"):
+        lines += _of_ratio(rates)
+    lines += _of_first_phase(plan, epochs)
+    if plan.strategy == "gated":
+        lines += _of_gate(plan, epochs)
+    if plan.strategy == "plateau" and patience is not None and plan.plateau_patience >= patience:
+        lines.append(
+            f"plan.plateau_patience={plan.plateau_patience}: training stops early after {patience} "
+            "epochs without a better one, before a stalled metric unfreezes anything; consider "
+            f"{max(0, patience - 2)}"
+        )
+    return lines
+
+
+def _of_ratio(rates: RateParams) -> list[str]:
+    ratio = rates.head_lr / rates.backbone_peak
+    if USUAL_RATIOS[0] * (1 - 1e-6) <= ratio <= USUAL_RATIOS[1] * (1 + 1e-6):
+        return []
+    key, wanted = "backbone_lr_factor", "0.1"
+    if rates.backbone_lr is not None:
+        key, wanted = "backbone_lr", f"{rates.head_lr / 10:g}"
+    how = f"{ratio:.3g} times below" if ratio >= 1 else f"{1 / ratio:.3g} times above"
+    return [
+        f"rates.{key}={getattr(rates, key):g}: the encoder's rate {rates.backbone_peak:g} is {how} "
+        f"the head's {rates.head_lr:g}; 2 to 10 times below is usual, consider {wanted}"
+    ]
+
+
+def _of_first_phase(plan: PlanParams, epochs: int) -> list[str]:
+    length, key = first_phase(plan)
+    low, high = (share * epochs for share in USUAL_PHASE1)
+    wanted = max(1, round(0.2 * epochs))
+    if length is None or low <= length <= high or length in (wanted, 0) or length >= epochs:
+        return []
+    return [
+        f"plan.{key}={length} is {length / epochs:.0%} of {epochs} epochs; the head alone is "
+        f"usually trained for 15 to 25 % of them, consider {wanted}"
+    ]
+
+
+def first_phase(plan: PlanParams) -> tuple[int | None, str]:
+    """Return the epochs with the head alone, if any, and the name of the parameter."""
+    if plan.strategy in (*WITHOUT_UNFREEZING, "plateau"):
+        return None, ""
+    if plan.strategy == "phases":
+        first = plan.phases[0]
+        return (None if first.unfreeze else first.epochs), "phases.0.epochs"
+    if plan.strategy in ("two_phase", "gated") and plan.unfreeze_backbone_epoch is not None:
+        return plan.unfreeze_backbone_epoch, "unfreeze_backbone_epoch"
+    return plan.phase1_epochs, "phase1_epochs"
+
+
+def _of_gate(plan: PlanParams, epochs: int) -> list[str]:
+    length, key = first_phase(plan)
+    if length is not None and length >= epochs:
+        return [
+            f"plan.{key}={length}: the gate is never judged in a run of {epochs} epochs; "
+            f"consider {max(1, round(0.2 * epochs))}"
+        ]
+    lines = []
+    name, threshold = plan.gate_metric.removeprefix(TRAIN), plan.gate_threshold
+    out_of_reach = ""
+    if name in AT_MOST_ONE and threshold > 1:
+        out_of_reach = "is never above 1"
+    elif name in AT_LEAST_ZERO and threshold < 0:
+        out_of_reach = "is never below 0"
+    if out_of_reach:
+        better = "at most 1" if higher_is_better(name) else "above 0"
+        lines.append(
+            f"plan.gate_threshold={threshold:g}: {plan.gate_metric} {out_of_reach}, so the gate "
+            f"never passes; expected {better}"
+        )
+    last = plan.switch_epoch + (len(plan.ratios) - 1) * plan.stage_epochs
+    if last >= epochs:
+        lines.append(
+            f"plan.unfreeze_ratio={list(plan.ratios)}: the last share would be unfrozen after "
+            f"{last} epochs, but there are only {epochs}; lower stage_epochs ({plan.stage_epochs})"
+        )
+    return lines

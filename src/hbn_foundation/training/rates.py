@@ -1,0 +1,283 @@
+"""Learning rates as pure functions of the step and of what was unfrozen when.
+
+rate(block, step) = peak(block) · shape(step) · ramp(step - unfrozen_at(block))
+
+One optimizer and one `LambdaLR` live through the whole run; only the shape changes, and only at an
+unfreezing: a cosine goes on over the steps that are left, from where it stands or, where that is
+too low to learn with, from the peak. OneCycle is never begun again. Each shape equals torch's
+scheduler of its name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from hbn_foundation.training.finetuning_params import RateParams
+from hbn_foundation.training.unfreezing import Block
+
+#: A value is better when it is so by this share of the size of the best one, as in torch.
+THRESHOLD = 1e-4
+
+
+def cosine(step: int, start: int, total_steps: int, level: float, min_ratio: float) -> float:
+    """Fall from a level to a lowest ratio along half a cosine, as `CosineAnnealingLR`.
+
+    Parameters
+    ----------
+    step, start, total_steps
+        Optimizer steps from 0: now, where the fall begins, where it ends.
+    level
+        Share of the peak at `start`.
+    min_ratio
+        Share at `total_steps`; a level below it stays what it is, so that no rate rises to it.
+    """
+    min_ratio = min(min_ratio, level)
+    progress = min(1.0, max(0, step - start) / max(1, total_steps - start))
+    return min_ratio + (level - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def warmup(step: int, steps: int) -> float:
+    """Rise in equal parts to 1 at `steps`, as `LinearLR` from 1 / (steps + 1)."""
+    return min(1.0, (step + 1) / (steps + 1))
+
+
+def warmup_cosine(step: int, total_steps: int, warmup_steps: int, min_ratio: float) -> float:
+    """Share of the peak rate of pretraining: linear warm-up over at most a third, then a cosine."""
+    steps = min(warmup_steps, total_steps // 3)
+    if step < steps:
+        return warmup(step, steps)
+    return cosine(step, steps, total_steps, 1.0, min_ratio)
+
+
+def onecycle(
+    step: int, total_steps: int, pct_start: float, div_factor: float, final_div: float
+) -> float:
+    """Rise from 1 / div_factor to 1 and fall to a `final_div`th of where it began.
+
+    As `OneCycleLR` in two phases with cosines (Smith & Topin 2018); it has no other lowest rate.
+    """
+
+    def between(start: float, end: float, progress: float) -> float:
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * progress))
+
+    first, last = 1 / div_factor, 1 / div_factor / final_div
+    top, end = max(0.0, pct_start * total_steps - 1), float(total_steps - 1)
+    if step < top:
+        return between(first, 1.0, step / top)
+    return between(1.0, last, min(1.0, (step - top) / (end - top)) if end > top else 0.0)
+
+
+class Stall:
+    """Counts values that are no better than the best one, by the rule of `ReduceLROnPlateau`.
+
+    Below zero torch's own relative threshold calls a worse value better; here it is a share of the
+    best value's size.
+
+    Parameters
+    ----------
+    patience
+        How many values without a better one are tolerated in a row.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best: float | None = None
+        self.bad = 0
+
+    def add(self, value: float, higher_is_better: bool) -> bool:
+        """Add a value; tell whether it is one more without a better one than patience allows."""
+        if self._better(value, higher_is_better):
+            self.best, self.bad = value, 0
+        else:
+            self.bad += 1
+        if self.bad > self.patience:
+            self.bad = 0
+            return True
+        return False
+
+    def _better(self, value: float, higher_is_better: bool) -> bool:
+        if self.best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        ahead = value - self.best if higher_is_better else self.best - value
+        return ahead > THRESHOLD * abs(self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know."""
+        return {"best": self.best, "bad": self.bad}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.best, self.bad = state["best"], int(state["bad"])
+
+
+def peaks(blocks: Sequence[Block], params: RateParams) -> dict[str, float]:
+    """Peak learning rate of each block, in forward order.
+
+    Parameters
+    ----------
+    blocks
+        In forward order, the head last.
+    params
+        The encoder's last block has `backbone_peak`, each one before it `layer_decay` of the next
+        one's (discriminative rates, Howard & Ruder 2018).
+    """
+    depth = len(blocks) - 2
+    found = {
+        block.name: params.backbone_peak * params.layer_decay ** (depth - number)
+        for number, block in enumerate(blocks[:-1])
+    }
+    return {**found, blocks[-1].name: params.head_lr}
+
+
+def for_scratch(params: RateParams) -> RateParams:
+    """Return rates with the head's rate for all blocks, as random weights need it."""
+    return params.model_copy(update={"backbone_lr": params.head_lr, "layer_decay": 1.0})
+
+
+class RateCurve:
+    """Shares of the peaks; a function of the parameters and of the events recorded so far.
+
+    Parameters
+    ----------
+    params
+        Schedule, lowest rate, ramps.
+    peaks
+        Peak rate by block, the head last.
+    total_steps, steps_per_epoch
+        Optimizer steps.
+    trainable
+        Blocks that are trained from the first step, as of `Plan.start`; all others have no rate
+        until they are unfrozen. None: not known, a block has its rate until it is said to be
+        unfrozen at some step, which matters to nothing that is frozen.
+    """
+
+    def __init__(
+        self,
+        params: RateParams,
+        peaks: Mapping[str, float],
+        total_steps: int,
+        steps_per_epoch: int,
+        trainable: Collection[str] | None = None,
+    ) -> None:
+        self.params = params
+        self.peaks = dict(peaks)
+        self.head = list(self.peaks)[-1]
+        self.total_steps = max(1, total_steps)
+        self.ramp_steps = round(params.ramp_epochs * steps_per_epoch)
+        self.warmup_steps = 0
+        if params.schedule == "linear_warmup_cosine":
+            self.warmup_steps = round(params.warmup_share * self.total_steps)
+        self._started = None if trainable is None else {self.head, *trainable}
+        self._unfrozen_at: dict[str, int] = {}
+        #: (step, level): from this step on the cosine falls from this level.
+        self._falls: list[tuple[int, float]] = [(self.warmup_steps, 1.0)]
+        self._plateau_level = 1.0
+        self._stall = Stall(params.plateau_patience)
+
+    def share(self, block: str, step: int) -> float:
+        """Return the share of its peak that a block has at an optimizer step, counted from 0."""
+        return self._shape(step) * self._ramp(block, step)
+
+    def rate(self, block: str, step: int) -> float:
+        """Return the learning rate of a block at an optimizer step, counted from 0."""
+        return self.peaks[block] * self.share(block, step)
+
+    def unfrozen(self, step: int, blocks: Iterable[str]) -> None:
+        """Record that blocks are trained from a step on.
+
+        What was recorded once is not recorded again. At step 0 there is nothing to ramp up from:
+        those blocks are trained from the start.
+
+        Raises
+        ------
+        ValueError
+            When a block is unknown, or the step lies before an earlier unfreezing.
+        """
+        names = list(blocks)
+        unknown = [name for name in names if name not in self.peaks]
+        if unknown:
+            raise ValueError(f"no such block: {', '.join(unknown)}")
+        last = max(self._unfrozen_at.values(), default=0)
+        known = {self.head, *self._unfrozen_at, *(self._started or ())}
+        new = [name for name in names if name not in known]
+        if not new:
+            return
+        if step < last:
+            raise ValueError(f"unfrozen at step {step}, after an unfreezing at step {last}")
+        level = self._shape(step)
+        self._unfrozen_at |= dict.fromkeys(new, step)
+        if step <= 0:
+            return
+        low = level < self.params.preserve_below
+        if step >= self.warmup_steps:
+            self._falls.append((step, 1.0 if low else level))
+        if low:
+            self._plateau_level = 1.0
+        self._stall.bad = 0
+
+    def set_rates(self, groups: Iterable[dict[str, Any]], step: int) -> None:
+        """Write the rates of a step into an optimizer's groups, which have `block`, `initial_lr`.
+
+        To be called after an unfreezing between epochs: the scheduler has set the rates of the
+        next step already, and by the curve as it was before.
+        """
+        for group in groups:
+            group["lr"] = group["initial_lr"] * self.share(group["block"], step)
+
+    def plateau(self, value: float, *, higher_is_better: bool = False) -> None:
+        """Add a validation value; reduce_on_plateau lowers all rates when it has stalled.
+
+        Values are judged as by `ReduceLROnPlateau`; with other schedules nothing happens.
+        """
+        if self.params.schedule == "reduce_on_plateau" and self._stall.add(value, higher_is_better):
+            lower = max(self._plateau_level * self.params.plateau_factor, self.params.min_lr_ratio)
+            self._plateau_level = min(self._plateau_level, lower)
+
+    def _shape(self, step: int) -> float:
+        """Share that is common to all blocks."""
+        rules = self.params
+        if rules.schedule == "constant":
+            return 1.0
+        if rules.schedule == "reduce_on_plateau":
+            return self._plateau_level
+        if rules.schedule == "onecycle":
+            return onecycle(
+                step, self.total_steps, rules.pct_start, rules.div_factor, rules.final_div
+            )
+        if step < self.warmup_steps:
+            return warmup(step, self.warmup_steps)
+        start, level = next(fall for fall in reversed(self._falls) if fall[0] <= step)
+        return cosine(step, start, self.total_steps, level, rules.min_lr_ratio)
+
+    def _ramp(self, block: str, step: int) -> float:
+        """Return 0 while a block is frozen, then a rise to 1."""
+        if block == self.head or block in (self._started or ()):
+            return 1.0
+        at = self._unfrozen_at.get(block)
+        if at is None:
+            return 1.0 if self._started is None else 0.0
+        if step < at:
+            return 0.0
+        if at <= 0 or self.ramp_steps == 0:
+            return 1.0
+        return min(1.0, (step - at) / self.ramp_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the events recorded so far, as JSON values."""
+        state = {
+            "unfrozen_at": self._unfrozen_at,
+            "falls": self._falls,
+            "plateau_level": self._plateau_level,
+            "stall": self._stall.state_dict(),
+        }
+        return dict(json.loads(json.dumps(state)))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._unfrozen_at = {name: int(step) for name, step in state["unfrozen_at"].items()}
+        self._falls = [(int(step), float(level)) for step, level in state["falls"]]
+        self._plateau_level = float(state["plateau_level"])
+        self._stall.load_state_dict(state["stall"])

@@ -1,0 +1,198 @@
+"""What all plans of unfreezing share; the plans are in `plans`.
+
+A plan is asked once per epoch and never names a block twice. It knows names, sizes and metrics, no
+model; the training freezes and unfreezes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.finetuning_params import PlanParams
+
+History = Sequence[Mapping[str, Any]]
+GradientScores = Callable[[], Mapping[str, float]]
+
+
+class Block(NamedTuple):
+    """A part of the model that is frozen and unfrozen as one."""
+
+    name: str
+    n_parameters: int
+
+
+class Decision(NamedTuple):
+    """What to do after an epoch."""
+
+    unfreeze: tuple[str, ...] = ()
+    stop: bool = False
+    reason: str = ""
+
+
+NOTHING = Decision()
+
+
+class Epoch(NamedTuple):
+    """What a plan is judged on: epochs done, their rows, frozen blocks, gradients of blocks."""
+
+    done: int
+    history: History
+    frozen: tuple[Block, ...]
+    gradient_scores: GradientScores | None
+
+    @property
+    def reason(self) -> str:
+        """How many epochs are done, in words."""
+        return f"{self.done} epochs are done"
+
+
+class Plan:
+    """Names the blocks to unfreeze; subclasses say which and when.
+
+    Parameters
+    ----------
+    params
+        Parameters of all strategies.
+    blocks
+        All blocks in forward order, the head last.
+    epochs
+        Most epochs of the run.
+
+    Attributes
+    ----------
+    memory
+        What a strategy has to remember; JSON values only.
+    done
+        Epochs judged so far.
+    """
+
+    #: Parameter that says when the first unfreezing is due.
+    begins_at: str | None = None
+    #: Parameter that names the metric the strategy follows.
+    metric_key: str | None = None
+
+    def __init__(self, params: PlanParams, blocks: Sequence[Block], epochs: int) -> None:
+        self.params = params
+        self.blocks = tuple(blocks)
+        self.epochs = epochs
+        self.head = self.blocks[-1].name
+        self.backbone = self.blocks[:-1]
+        self.memory: dict[str, Any] = {}
+        self.done = 0
+        self._unfrozen: list[str] = []
+        if self.begins_at is not None and getattr(params, self.begins_at) >= epochs:
+            raise UserError(
+                f"plan.{self.begins_at}={getattr(params, self.begins_at)}: nothing would be "
+                f"unfrozen in a run of {epochs} epochs; expected less than {epochs}, or the "
+                "strategy head_only"
+            )
+
+    def start(self) -> frozenset[str]:
+        """Return the blocks that are trained from the first step on."""
+        return frozenset({self.head})
+
+    def after_epoch(
+        self,
+        history: History,
+        trainable: AbstractSet[str],
+        gradient_scores: GradientScores | None = None,
+    ) -> Decision:
+        """Decide what comes after an epoch.
+
+        Parameters
+        ----------
+        history
+            One row per epoch so far, with `epoch` counted from 1 and the metrics.
+        trainable
+            Blocks that are trained now.
+        gradient_scores
+            Gives ‖gradient‖ / ‖weights‖ of every block; called only where a plan needs it.
+
+        Returns
+        -------
+        Decision
+            In forward order the blocks to unfreeze, none of which was ever named before. Nothing
+            when the epoch was judged already, or was the last.
+        """
+        done = int(history[-1]["epoch"]) if history else 0
+        if done <= self.done:
+            return NOTHING
+        self.done = done
+        if done >= self.epochs:
+            return NOTHING
+        open_already = set(trainable) | set(self._unfrozen) | self.start()
+        frozen = tuple(block for block in self.backbone if block.name not in open_already)
+        decision = self.judge(Epoch(done, history, frozen, gradient_scores))
+        names = tuple(block.name for block in frozen if block.name in decision.unfreeze)
+        self._unfrozen += names
+        return decision._replace(unfreeze=names) if names or decision.stop else NOTHING
+
+    def judge(self, at: Epoch) -> Decision:
+        """Decide after an epoch; naming blocks that are not frozen has no effect."""
+        return NOTHING
+
+    def is_waiting(self) -> bool:
+        """Tell whether an unfreezing is due at a later epoch, which patience should wait for.
+
+        A first phase that has learned what the head can learn is no reason to stop before the
+        second one. What depends on a metric or a gradient that may never come is not waited for.
+        """
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know, as JSON values."""
+        state = {"judged": self.done, "unfrozen": self._unfrozen, "memory": self.memory}
+        return dict(json.loads(json.dumps(state)))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        state = json.loads(json.dumps(dict(state)))
+        self.done = int(state["judged"])
+        self._unfrozen = list(state["unfrozen"])
+        self.memory = dict(state["memory"])
+
+
+def metric_of(row: Mapping[str, Any], name: str) -> float | None:
+    """Find a metric in a row; None where it was not computed in this epoch, or is not a number.
+
+    A validation metric stands there under its own name or with `validation_` before it.
+    """
+    for key in (name, f"validation_{name}"):
+        value = row.get(key)
+        if value is not None and not math.isnan(value):
+            return float(value)
+    return None
+
+
+def last_blocks(backbone: Sequence[Block], share: float, by: str = "blocks") -> tuple[str, ...]:
+    """Return the fewest last blocks that make up at least a share of the encoder.
+
+    Parameters
+    ----------
+    backbone
+        Blocks in forward order, without the head.
+    share
+        Above 0, at most 1.
+    by
+        `blocks` or `parameters`: what the share is of.
+
+    Returns
+    -------
+    tuple of str
+        Names, the last block first.
+    """
+    sizes = [block.n_parameters if by == "parameters" else 1 for block in backbone]
+    wanted = share * sum(sizes) * (1 - 1e-9)
+    names: list[str] = []
+    found = 0
+    for block, size in zip(reversed(backbone), reversed(sizes), strict=True):
+        if names and found >= wanted:
+            break
+        names.append(block.name)
+        found += size
+    return tuple(names)
