@@ -97,29 +97,22 @@ def test_the_bar_outlives_a_killed_child(tmp_path):
     assert on_cpu.rindex(SHOWN) > on_cpu.rindex(HIDDEN)
 
 
-def test_in_a_worker_there_are_lines_alone():
+def test_in_a_worker_and_without_a_terminal_there_are_lines_alone(caplog, capfd):
     text = on_a_terminal(f"from hbn_foundation.progress import *\ndraw_nothing()\n{ALONE}")
     assert HIDDEN not in text
     assert "epoch 1 of 2: [loss] 0.250" in text
-
-
-def test_workers_draw_nothing():
-    assert [list(run_parallel(can_draw, [None], n_jobs)) for n_jobs in (0, 1)] == [
-        [(None, True)], [(None, False)]
-    ]  # fmt: skip
-
-
-def can_draw(_) -> bool:
-    return not progress._DRAWN
-
-
-def test_elsewhere_there_are_lines_alone(caplog, capfd):
+    drawn = [list(run_parallel(can_draw, [None], n_jobs)) for n_jobs in (0, 1)]
+    assert drawn == [[(None, True)], [(None, False)]]
     caplog.set_level(logging.INFO)
     with Display() as shown:
         shown.show(Beat(section="step", step=1, steps=2))
         shown.line("epoch 1 of 1")
     assert caplog.messages == ["epoch 1 of 1"]
     assert "━" not in capfd.readouterr().err
+
+
+def can_draw(_) -> bool:
+    return not progress._DRAWN
 
 
 def test_silence_shows_on_the_bar(monkeypatch):

@@ -35,27 +35,6 @@ def test_many_children_of_one_server(server, tmp_path):
     assert min(seconds[1:]) < 1.0  # the first waits for the server
 
 
-@pytest.mark.parametrize(
-    ("fault", "kind", "what", "in_stack"),
-    [
-        ("hang_gil@8", "silent", "silent for", "in strike"),
-        ("crash@8", "died", "SIGSEGV", "in strike"),
-        ("kill@8", "died", "SIGKILL", ""),
-        ("exit@8", "no_result", "status 0 but left no result", ""),
-    ],
-)
-def test_each_fault_is_survived(run, server, fault, kind, what, in_stack):
-    limits = {"step_least": 2.0, "kill_after": 2.0}
-    result = supervise(run, fault, start_child=server.start_child, limits=limits)
-    assert result["weights"] == expected()
-    first, second = read_incidents(run.path)
-    assert (first.kind, first.step) == (kind, 7)
-    assert what in first.what
-    assert in_stack in first.stack
-    assert second.device == "simulated"
-    assert read_beat(run.path).device == "cpu"
-
-
 def test_a_server_that_is_killed_takes_its_child_along_and_comes_back(run, server):
     """The child is recorded as killed; the next one is of a new server."""
     found = {}

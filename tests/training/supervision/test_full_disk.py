@@ -30,6 +30,10 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):
+    fill(small_disk)
+    with pytest.raises(UserError, match="disk full"):
+        open_run(small_disk, "another", {"seed": 0}, "auto")
+    (small_disk / "ballast").unlink()
     run = open_run(small_disk, "run", {}, "auto")
     fill(small_disk)
     with pytest.raises(UserError, match="disk full") as caught:
@@ -38,13 +42,6 @@ def test_a_disk_that_is_full_from_the_start(small_disk):
     (small_disk / "ballast").unlink()
     assert supervise(run)["weights"] == expected()
     run.close()
-    mark_done(run.path)
-
-
-def test_no_room_for_the_run_itself(small_disk):
-    fill(small_disk)
-    with pytest.raises(UserError, match="disk full"):
-        open_run(small_disk, "run", {"seed": 0}, "auto")
 
 
 def test_a_disk_that_fills_while_it_trains(small_disk, tmp_path, monkeypatch):

@@ -18,44 +18,35 @@ from hbn_foundation.training.supervision.policy import (
     silence_limit,
 )
 
-LIMITS = SupervisionParams()
+
+@pytest.mark.parametrize(
+    ("section", "median", "limit"),
+    [
+        (heartbeat.START, None, 300),
+        (heartbeat.FIRST_STEP, None, 600),
+        (heartbeat.STEP, None, 30),
+        (heartbeat.STEP, 0.1, 30),
+        (heartbeat.STEP, 4.0, 80),  # a slow step may take longer
+        (heartbeat.EVALUATION, 4.0, 300),
+        (heartbeat.CHECKPOINT, None, 300),
+        (heartbeat.END, None, 300),
+    ],
+)
+def test_each_section_has_its_limit(section, median, limit):
+    assert silence_limit(Beat(section=section, median_step=median), SupervisionParams()) == limit
 
 
 @pytest.mark.parametrize(
-    ("section", "limit"),
-    [
-        (heartbeat.START, 300),
-        (heartbeat.FIRST_STEP, 600),
-        (heartbeat.STEP, 30),
-        (heartbeat.EVALUATION, 300),
-        (heartbeat.CHECKPOINT, 300),
-        (heartbeat.END, 300),
-    ],
+    ("progressed", "abandoned", "first"),
+    [(True, False, "again on cuda"), (False, False, "on to cpu"), (True, True, "on to cpu")],
 )
-def test_each_section_has_its_limit(section, limit):
-    assert silence_limit(Beat(section=section), LIMITS) == limit
-
-
-def test_a_slow_step_may_take_longer():
-    assert silence_limit(Beat(section="step", median_step=4.0), LIMITS) == 80
-    assert silence_limit(Beat(section="step", median_step=0.1), LIMITS) == 30
-
-
-def test_a_device_with_progress_gets_one_more_try():
+def test_a_device_with_progress_gets_one_more_try_unless_a_child_is_left_there(
+    progressed, abandoned, first
+):
     restarts = Restarts("cuda", 96, 3)
-    assert restarts.after(SILENT, progressed=True).startswith("again on cuda")
-    assert restarts.after(SILENT, progressed=True).startswith("on to cpu")
+    assert restarts.after(SILENT, progressed, abandoned).startswith(first)
+    restarts.after(SILENT, progressed=True)
     assert restarts.device == "cpu"
-
-
-def test_a_device_without_progress_gets_none():
-    restarts = Restarts("cuda", 96, 3)
-    assert restarts.after(DIED, progressed=False).startswith("on to cpu")
-
-
-def test_the_device_of_a_child_that_cannot_be_killed_is_not_used_again():
-    restarts = Restarts("cuda", 96, 3)
-    assert restarts.after(SILENT, progressed=True, abandoned=True).startswith("on to cpu")
 
 
 def test_progress_forgives_the_restarts_before():
@@ -85,21 +76,15 @@ def test_too_little_memory_in_an_evaluation_leaves_the_training_batch():
         assert (restarts.evaluation_batch, restarts.micro_batch) == (size, None)
     restarts.after(OUT_OF_MEMORY, False)
     assert (restarts.evaluation_batch, restarts.micro_batch) == (64, 48)
-
-
-def test_too_little_memory_for_one_window_on_the_cpu_is_the_end():
-    restarts = Restarts("cpu", 4, 3)
-    assert restarts.after(OUT_OF_MEMORY, False) is not None
-    assert restarts.after(OUT_OF_MEMORY, False) is not None
-    assert restarts.after(OUT_OF_MEMORY, False) is None
+    last = Restarts("cpu", 4, 3)
+    assert [last.after(OUT_OF_MEMORY, False) is None for _ in range(3)] == [False, False, True]
 
 
 @given(st.integers(1, 5000))
 def test_halving_ends_at_one_window(batch):
-    size, seen = batch, []
-    while size is not None:
+    seen = [batch]
+    while (size := halve(seen[-1])) is not None:
         seen.append(size)
-        size = halve(size)
     assert seen[-1] == 1
     assert all(after <= (before + 1) / 2 for before, after in itertools.pairwise(seen))
 

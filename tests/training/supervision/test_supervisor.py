@@ -18,8 +18,9 @@ from stand_in import EPOCHS, NARROW, STEPS, expected, supervise
 import hbn_foundation
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision import supervisor
+from hbn_foundation.training.supervision.fork_server import ForkServer
 from hbn_foundation.training.supervision.heartbeat import read_beat
-from hbn_foundation.training.supervision.incidents import as_lines, read_incidents
+from hbn_foundation.training.supervision.incidents import read_incidents
 from hbn_foundation.training.supervision.process import WORK, start_interpreter
 from hbn_foundation.training.supervision.run_folder import RunFolder
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
@@ -29,27 +30,39 @@ PACKAGE = Path(hbn_foundation.__file__).parents[1]
 
 
 def test_nothing_happens_and_nothing_is_recorded(run):
-    result = supervise(run)
-    assert result["weights"] == expected()
-    assert as_lines(read_incidents(run.path)) == ""
+    assert supervise(run)["weights"] == expected()
+    assert read_incidents(run.path) == []
     beat = read_beat(run.path)
     assert (beat.section, beat.step, beat.steps) == ("end", EPOCHS * STEPS, EPOCHS * STEPS)
 
 
+@pytest.fixture(scope="module")
+def server():
+    server = ForkServer(("stand_in",), {"OMP_NUM_THREADS": "1"})
+    yield server
+    server.close()
+
+
 @pytest.mark.parametrize(
-    ("fault", "kind", "what", "in_stack"),
+    ("fault", "forked", "kind", "what", "in_stack"),
     [
-        ("hang@8", "silent", "silent for", "in strike"),
-        ("hang_gil@8", "silent", "silent for", "in strike"),
-        ("stubborn@8", "silent", "silent for", ""),
-        ("crash@8", "died", "SIGSEGV", "in strike"),
-        ("kill@8", "died", "SIGKILL", ""),
-        ("exit@8", "no_result", "status 0 but left no result", ""),
+        ("hang@8", False, "silent", "silent for", "in strike"),
+        ("hang_gil@8", False, "silent", "silent for", "in strike"),
+        ("hang_gil@8", True, "silent", "silent for", "in strike"),
+        ("stubborn@8", False, "silent", "silent for", ""),
+        ("crash@8", False, "died", "SIGSEGV", "in strike"),
+        ("crash@8", True, "died", "SIGSEGV", "in strike"),
+        ("kill@8", False, "died", "SIGKILL", ""),
+        ("kill@8", True, "died", "SIGKILL", ""),
+        ("exit@8", False, "no_result", "status 0 but left no result", ""),
+        ("exit@8", True, "no_result", "status 0 but left no result", ""),
+        ("cuda@8", False, "device_error", "illegal memory access", "in strike"),
     ],
 )
-def test_each_fault_is_survived(run, fault, kind, what, in_stack):
+def test_each_fault_is_survived(run, server, fault, forked, kind, what, in_stack):
     """Once more on the device, as an epoch was done there; the second time on the CPU."""
-    result = supervise(run, fault, limits={**NARROW, "kill_after": 1.0})
+    start = server.start_child if forked else start_interpreter
+    result = supervise(run, fault, limits={**NARROW, "kill_after": 1.0}, start_child=start)
     assert result["weights"] == expected()
     first, second = read_incidents(run.path)
     assert (first.kind, first.device, first.section) == (kind, "simulated", "step")
@@ -124,32 +137,20 @@ def test_three_restarts_without_a_new_epoch_are_enough(run):
     assert run.newest()[1] == 1
 
 
-def test_too_little_memory_halves_the_micro_batch(run):
-    result = supervise(run, "oom@8")
-    assert (result["weights"], result["micro_batch"]) == (expected(), 24)
-    halved = [incident.action for incident in read_incidents(run.path)]
-    assert [int(action.split("with ")[1].split()[0]) for action in halved] == [48, 24]
-    assert {incident.kind for incident in read_incidents(run.path)} == {"out_of_memory"}
-
-
-def test_too_little_memory_in_a_validation_halves_its_batch_alone(run):
-    result = supervise(run, "oom_evaluation@8")
-    assert (result["weights"], result["micro_batch"]) == (expected(), None)
-    assert result["evaluation_batch"] == 64
-    halved = [incident.action for incident in read_incidents(run.path)]
-    assert halved == [f"again on simulated, evaluating {n} windows at once" for n in (128, 64)]
-
-
-def test_a_device_that_raises_is_tried_again_and_left(run):
-    """As after a hang: once more, as it had finished an epoch, and then the CPU."""
-    assert supervise(run, "cuda@8")["weights"] == expected()
+@pytest.mark.parametrize(
+    ("fault", "sizes", "batches"),
+    [("oom@8", (48, 24), (24, None)), ("oom_evaluation@8", (128, 64), (None, 64))],
+)
+def test_too_little_memory_halves_the_batch_of_training_or_of_validation(
+    run, fault, sizes, batches
+):
+    result = supervise(run, fault)
+    assert result["weights"] == expected()
+    assert (result["micro_batch"], result["evaluation_batch"]) == batches
     incidents = read_incidents(run.path)
-    assert {(one.kind, one.step) for one in incidents} == {("device_error", 7)}
-    assert [one.action.split(" from")[0] for one in incidents] == [
-        "again on simulated",
-        "on to cpu",
-    ]
-    assert "illegal memory access" in incidents[0].what
+    assert {incident.kind for incident in incidents} == {"out_of_memory"}
+    for incident, size in zip(incidents, sizes, strict=True):
+        assert f" {size} windows at once" in incident.action
 
 
 def test_an_exception_is_not_retried_and_brings_its_traceback(run):
@@ -163,16 +164,13 @@ def test_an_exception_is_not_retried_and_brings_its_traceback(run):
     assert supervise(run)["weights"] == expected()  # what was saved is usable
 
 
-def test_a_mistake_of_the_user_stays_one_line(run):
+def test_what_the_user_can_mend_is_one_line_and_not_tried_again(run, monkeypatch):
     with pytest.raises(UserError, match=r"^trainer: something is not as it should be$"):
         supervise(run, misbehave="user")
-
-
-def test_a_target_that_cannot_be_imported_is_not_tried_again(run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(PACKAGE))  # no stand-in there
     with pytest.raises(UserError, match="No module named 'stand_in'"):
         supervise(run)
-    assert len(read_incidents(run.path)) == 1
+    assert len(read_incidents(run.path)) == 2
 
 
 def test_the_time_is_one_budget_and_ends_softly(run):
@@ -215,18 +213,15 @@ def test_no_restart_when_the_time_is_over(run):
     assert [incident.kind for incident in read_incidents(run.path)] == ["time_limit"]
 
 
+def ignore(*_) -> None:
+    pass
+
+
 @pytest.fixture
 def harmless():
     """Signals that come too late end a test, and not all tests."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, ignore) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def ignore(*_) -> None:
-    pass
+    with supervisor.handled(ignore):
+        yield
 
 
 @contextmanager
@@ -249,43 +244,42 @@ def interrupted(number: int, run: RunFolder, step: int = 7, again: bool = False)
         thread.join()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_training_at_a_step_and_the_next_run_goes_on(run, harmless, number):
+LAST = EPOCHS * STEPS
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "epochs"),
+    [(signal.SIGINT, 7, "1 whole epoch"), (signal.SIGTERM, LAST, f"{EPOCHS} whole epochs")],
+)
+def test_a_signal_stops_the_training_at_a_step_and_the_next_run_goes_on(
+    run, harmless, number, step, epochs
+):
+    """Also at the last step: the signal still stops what follows."""
     with (
-        interrupted(number, run),
-        pytest.raises(TrainingStopped, match=f"by {number.name} .* after 1 whole epoch;") as stop,
+        interrupted(number, run, step),
+        pytest.raises(TrainingStopped, match=f"by {number.name} .* after {epochs};") as stop,
     ):
-        supervise(run, hold=(7, ""))
+        supervise(run, hold=(step, ""))
     assert stop.value.signal_number == number
     assert not alive(read_beat(run.path).pid)
     (incident,) = read_incidents(run.path)
-    assert (incident.kind, incident.section, incident.step) == ("stopped", "end", 7)
+    assert (incident.kind, incident.section, incident.step) == ("stopped", "end", step)
     assert signal.getsignal(number) is ignore  # as it was before
     assert supervise(run)["weights"] == expected()
 
 
-def test_a_second_signal_does_not_wait(run, harmless):
+@pytest.mark.parametrize("again", [True, False])
+def test_a_second_signal_or_the_end_of_the_grace_ends_a_child_that_does_not_stop(
+    run, harmless, again
+):
     began = time.monotonic()
-    with interrupted(signal.SIGINT, run, again=True), pytest.raises(TrainingStopped):
-        supervise(run, "hang@8")
+    limits = {} if again else {"grace": 1.0}
+    with interrupted(signal.SIGINT, run, again=again), pytest.raises(TrainingStopped):
+        supervise(run, epochs=10**5, pause=0.02, misbehave="deaf", limits=limits)
     assert time.monotonic() - began < 40.0  # grace and silence are longer
-    assert not alive(read_beat(run.path).pid)
-
-
-def test_a_child_deaf_to_the_request_is_ended_after_the_grace(run, harmless):
-    with interrupted(signal.SIGTERM, run), pytest.raises(TrainingStopped):
-        supervise(run, epochs=10**5, pause=0.02, misbehave="deaf", limits={"grace": 1.0})
     (incident,) = read_incidents(run.path)
     assert incident.kind == "stopped"
     assert not alive(read_beat(run.path).pid)
-
-
-def test_a_signal_in_the_last_step_still_stops_what_follows(run, harmless):
-    last = EPOCHS * STEPS
-    with interrupted(signal.SIGINT, run, step=last), pytest.raises(TrainingStopped):
-        supervise(run, hold=(last, ""))
-    assert run.newest()[1] == EPOCHS
-    assert supervise(run)["weights"] == expected()
 
 
 def test_only_the_child_is_asked_to_stop(run):
