@@ -39,25 +39,13 @@ TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}
 
 @dataclass
 class Trial:
-    """What is tried, on the CPU.
+    """What is tried, on the CPU."""
 
-    Attributes
-    ----------
-    encoder, objective
-        With normalisation and targets fitted on the random windows.
-    batch
-        (B, C, T) windows of the configured batch size.
-    positions
-        (C, 3) unit vectors.
-    precision
-        `32-true` or `bf16-mixed`, as training would choose for the device.
-    """
-
-    encoder: Encoder
+    encoder: Encoder  # with normalisation and targets fitted on the random windows, as
     objective: Objective
-    batch: Batch
-    positions: Tensor
-    precision: str
+    batch: Batch  # (B, C, T) windows of the configured batch size
+    positions: Tensor  # (C, 3) unit vectors
+    precision: str  # `32-true` or `bf16-mixed`, as training would choose for the device
 
 
 def make_trial(job: ProbeJob, precision: str) -> Trial:
@@ -96,12 +84,11 @@ def compare(trial: Trial, device: str) -> dict[str, float]:
         precision, and of the `tokens_bf16` where training would use bf16; the CPU's are in single
         precision throughout.
     """
-    few = _first(trial.batch)
     reference = copy.deepcopy(trial.encoder).eval()
-    tokens, gradient = _tokens_and_gradient(reference, few, trial.positions, "32-true")
+    tokens, gradient = _tokens_and_gradient(reference, _first(trial.batch), trial.positions)
     encoder = move(copy.deepcopy(trial.encoder), device).eval()
     batch, positions = trial.batch.to(device), trial.positions.to(device)
-    own_tokens, own_gradient = _tokens_and_gradient(encoder, batch, positions, "32-true")
+    own_tokens, own_gradient = _tokens_and_gradient(encoder, batch, positions)
     errors = {
         "tokens": relative_error(own_tokens, tokens),
         "gradient": relative_error(own_gradient, gradient),
@@ -122,13 +109,13 @@ def tolerance(quantity: str, device: str) -> float:
 
 
 def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
-    """Take one training step as the training loop does.
+    """Take one training step as training does.
 
     Returns
     -------
     loss, norm : float
-        The loss before the step, and the norm of the gradient; both of them and the weights after
-        it are not finite where the device fails.
+        The loss before the step, and the norm of the gradient. The loss is not finite, either,
+        where the weights after the step are not.
     """
     encoder = move(trial.encoder, device).train()
     objective = move(trial.objective, device).train()
@@ -147,9 +134,8 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     optimizer.step()
     after = torch.stack([parameter.detach().float().sum() for parameter in parameters])
     # what is copied to the CPU is also waited for
-    if not bool(after.cpu().isfinite().all()):
-        return float("nan"), float(norm)
-    return float(loss.detach().cpu()), float(norm)
+    whole = bool(after.cpu().isfinite().all())
+    return float(loss.detach().cpu()) if whole else float("nan"), float(norm)
 
 
 def objective_batch(objective: Objective, batch: Batch, device: str) -> Any:
@@ -185,16 +171,16 @@ def relative_error(values: Tensor, truth: Tensor) -> float:
 
 
 def _tokens_and_gradient(
-    encoder: Encoder, batch: Batch, positions: Tensor, precision: str
+    encoder: Encoder, batch: Batch, positions: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Tokens (few, N, D) and the gradient (parameters,) of a fixed readout of them, on the CPU."""
-    device = positions.device.type
-    with arithmetic(device, precision):
-        tokens = encoder(batch.signals, positions, batch.mask)[:COMPARED_WINDOWS]
+    tokens = encoder(batch.signals, positions, batch.mask)[:COMPARED_WINDOWS]
     # a plain mean would not do: after the final norm its gradient is nil
     readout = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(SEED))
     gradients = torch.autograd.grad(
-        (tokens * readout.to(device)).mean(), list(encoder.parameters()), allow_unused=True
+        (tokens * readout.to(positions.device)).mean(),
+        list(encoder.parameters()),
+        allow_unused=True,
     )
     flat = [gradient.flatten().cpu() for gradient in gradients if gradient is not None]
     return tokens.detach().cpu(), torch.cat(flat)

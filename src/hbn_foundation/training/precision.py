@@ -6,24 +6,14 @@ from typing import Literal
 
 
 def choose_precision(requested: str, device: str) -> Literal["32-true", "bf16-mixed"]:
-    """Lightning's name of the precision to train in.
+    """Lightning's name of the precision to train in, for `auto`, `32` or `bf16`.
 
     `auto` asks what the hardware can do instead of measuring it, so that the same machine always
     decides the same: a GPU from Ampere on; a CPU with AMX tiles or AVX512-BF16. Elsewhere bf16 is
     emulated, several times slower than single precision.
-
-    Parameters
-    ----------
-    requested
-        `auto`, `32` or `bf16`.
-    device
-        `cpu`, `cuda` or `mps`.
     """
-    if requested == "32":
-        return "32-true"
-    if requested == "bf16" or has_bf16(device):
-        return "bf16-mixed"
-    return "32-true"
+    bf16 = requested == "bf16" or (requested == "auto" and has_bf16(device))
+    return "bf16-mixed" if bf16 else "32-true"
 
 
 def has_bf16(device: str) -> bool:
@@ -32,8 +22,5 @@ def has_bf16(device: str) -> bool:
 
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device == "cpu":
-        checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        found = [getattr(torch.cpu, name, None) for name in checks]
-        return any(check() for check in found if check is not None)
-    return False
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not in each torch
+    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in checks)
