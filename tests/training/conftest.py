@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,3 +70,19 @@ def short_run(store, windows, splits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     checkpoint, history = run(store, windows, splits, folder, trainer=SHORT)
     return checkpoint, history, folder
+
+
+@pytest.fixture
+def started():
+    """Start scripts as processes; none is left behind."""
+    processes = []
+
+    def start(*arguments):
+        command = [sys.executable, *map(str, arguments)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()

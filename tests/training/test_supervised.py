@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 import supervised_run
@@ -56,21 +55,14 @@ def failed(data, tmp_path_factory):
 
 
 @pytest.fixture
-def start(data, tmp_path):
-    """Start a whole run as a process; none is left behind."""
-    started = []
+def start(data, tmp_path, started):
+    """Start a whole run as a process."""
 
     def start(**options):
         (tmp_path / "arguments").write_bytes(pickle.dumps({"data": data, "options": options}))
-        command = [sys.executable, supervised_run.__file__, tmp_path, tmp_path / "arguments"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
+        return started(supervised_run.__file__, tmp_path, tmp_path / "arguments")
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def same(checkpoint, other) -> bool:
@@ -115,11 +107,9 @@ def test_a_hang_that_holds_the_lock_is_finished_on_the_cpu(data, normal, tmp_pat
     assert checkpoint.metadata["epochs_by_device"] == {"simulated": [1], "cpu": [2, 3]}
     assert history["device"].tolist() == ["simulated", "cpu", "cpu"]
     found = [json.loads(line) for line in incidents.splitlines()]
-    assert [incident["kind"] for incident in found] == ["silent", "silent"]
     assert [incident["action"].split()[0] for incident in found] == ["again", "on"]
     for incident in found:
-        assert (incident["device"], incident["section"]) == ("simulated", "step")
-        assert incident["step"] == STEPS + 2
+        assert (incident["kind"], incident["step"]) == ("silent", STEPS + 2)
         assert "in strike" in incident["stack"]
         assert "on_train_batch_start" in incident["stack"]
 
@@ -146,25 +136,21 @@ def test_it_goes_on_after_an_exception_with_a_damaged_checkpoint(data, normal, f
     assert (run / f"{BEST}.damaged").is_dir()
     assert not (tmp_path / "work" / "another").exists()
     kinds = [json.loads(line)["kind"] for line in incidents.splitlines()]
-    assert kinds[0] == "error"  # the record of the run is one
-    assert len(kinds) > 1  # what was put aside is on record, too
-    assert len(set(kinds[1:])) == 1
-    assert "error" not in kinds[1:]
+    assert kinds == ["error", "damaged", "damaged"]  # the record of the run is one
 
 
-def test_changed_parameters_are_named(data, failed, tmp_path):
-    shutil.copytree(failed[0], tmp_path / "work")
-    changed = {"trainer": {"learning_rate": 0.01, "resume": "run"}}
-    with pytest.raises(UserError, match=r"learning_rate is 0.001 there and 0.01 here"):
-        supervised(data, tmp_path / "work", **changed)
-
-
-def test_changed_data_are_named(data, failed, tmp_path):
+@pytest.mark.parametrize("changed", ["learning_rate is 0.001 there and 0.01 here",
+                                     r"data\.splits is \w+ there and \w+ here"])  # fmt: skip
+def test_changed_parameters_and_data_are_named(data, failed, tmp_path, changed):
     store, windows, splits = data
     shutil.copytree(failed[0], tmp_path / "work")
-    splits = splits.assign(split=splits["split"].tolist()[::-1])
-    with pytest.raises(UserError, match=r"data\.splits is \w+ there and \w+ here"):
-        supervised((store, windows, splits), tmp_path / "work", trainer={"resume": "run"})
+    trainer = {"resume": "run"}
+    if "splits" in changed:
+        splits = splits.assign(split=splits["split"].tolist()[::-1])
+    else:
+        trainer["learning_rate"] = 0.01
+    with pytest.raises(UserError, match=changed):
+        supervised((store, windows, splits), tmp_path / "work", trainer=trainer)
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
@@ -183,12 +169,11 @@ def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):
 
 
 def test_a_single_loss_that_is_no_number_is_passed_over(data, tmp_path):
-    checkpoint, history, incidents = supervised(
+    _, history, incidents = supervised(
         data, tmp_path, fault=f"nan@{STEPS + 2}", trainer={"epochs": 2}
     )
     assert incidents == ""
     assert history["train_loss"].notna().all()
-    assert all(p.isfinite().all() for p in checkpoint.weights.values() if p.is_floating_point())
 
 
 @pytest.mark.slow

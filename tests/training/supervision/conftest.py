@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,17 +28,6 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Start whole runs, parent and child, as processes; none is left behind."""
-    started = []
-
-    def start(**options):
-        command = [sys.executable, stand_in.__file__, str(tmp_path / "runs"), json.dumps(options)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+def start(tmp_path, started):
+    """Start whole runs, parent and child, as processes."""
+    return lambda **options: started(stand_in.__file__, tmp_path / "runs", json.dumps(options))
