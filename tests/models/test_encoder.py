@@ -1,5 +1,7 @@
 """The encoder does not care which channels there are, in what order, nor beside which windows."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,16 +23,11 @@ def run(encoder, signals, positions, mask):
 
 def test_shapes(encoder, windows, positions):
     tokens = run(encoder, windows.signals, positions, windows.mask)
-    assert tokens.shape == (8, encoder.n_tokens, 32)
+    n_tokens = {("band",): 8, ("time",): 5, ("band", "time"): 13}[encoder.config.tokens]
+    assert tokens.shape == (8, n_tokens, 32)
     features = encoder.features(windows.signals, positions, windows.mask)
     assert features.shape == (8, encoder.n_features)
     torch.testing.assert_close(encoder.final_norm(features.view(tokens.shape)), tokens)
-
-
-def test_token_counts():
-    assert small_encoder("band").n_tokens == 8
-    assert small_encoder("time").n_tokens == 5
-    assert small_encoder("band", "time").n_tokens == 13
 
 
 @settings(max_examples=10, deadline=None)
@@ -51,15 +48,11 @@ def test_a_masked_channel_is_the_same_as_an_absent_one(encoder, windows, positio
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
-def test_values_of_masked_channels_do_not_matter(encoder, windows, positions):
+def test_values_of_present_channels_matter_and_of_masked_ones_do_not(encoder, windows, positions):
     changed = torch.where(windows.mask[..., None], windows.signals, torch.tensor(1e4))
     expected = run(encoder, windows.signals, positions, windows.mask)
     torch.testing.assert_close(run(encoder, changed, positions, windows.mask), expected)
-
-
-def test_values_of_present_channels_do_matter(encoder, windows, positions):
     changed = windows.signals.flip(-1).roll(1, 1) * 2
-    expected = run(encoder, windows.signals, positions, windows.mask)
     assert not torch.allclose(run(encoder, changed, positions, windows.mask), expected, atol=0.01)
 
 
@@ -79,11 +72,8 @@ def test_a_window_without_channels_is_finite_and_alone(encoder, windows, positio
     others = [0, 1, 2, 4, 5, 6, 7]
     expected = run(encoder, windows.signals, positions, windows.mask)
     torch.testing.assert_close(tokens[others], expected[others], **CLOSE)
-
-
-def test_a_window_of_zeros_is_finite(encoder, windows, positions):
-    signals = torch.zeros_like(windows.signals)
-    assert run(encoder, signals, positions, windows.mask).isfinite().all()
+    flat = torch.zeros_like(windows.signals)
+    assert run(encoder, flat, positions, windows.mask).isfinite().all()
 
 
 def test_one_encoder_takes_another_montage(encoder):
@@ -110,24 +100,20 @@ def test_blocks_hold_every_parameter_once_and_all_learn(encoder, windows, positi
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in block.parameters()), name
 
 
-def test_the_normalisation_travels_with_the_weights(windows, positions, encoder):
+def test_the_normalisation_travels_with_the_weights_and_skips_empty_windows(
+    windows, positions, encoder
+):
     copy = small_encoder(*encoder.config.tokens).eval()
     fresh = run(copy, windows.signals, positions, windows.mask)
     copy.load_state_dict(encoder.state_dict())
     expected = run(encoder, windows.signals, positions, windows.mask)
     assert not torch.allclose(fresh, expected, atol=1e-3)
     torch.testing.assert_close(run(copy, windows.signals, positions, windows.mask), expected)
-
-
-def test_fitting_skips_windows_without_channels(windows, positions, encoder):
-    from types import SimpleNamespace
-
-    empty = SimpleNamespace(
+    more = SimpleNamespace(
         signals=torch.cat([windows.signals, torch.zeros_like(windows.signals)]),
         mask=torch.cat([windows.mask, torch.zeros_like(windows.mask)]),
     )
-    copy = small_encoder(*encoder.config.tokens).eval()
-    copy.fit_normalisation([empty], positions)
+    copy.fit_normalisation([more], positions)
     for name, buffer in encoder.named_buffers():
         torch.testing.assert_close(dict(copy.named_buffers())[name], buffer, **CLOSE)
 
@@ -148,12 +134,13 @@ def test_wrong_parameters_are_told(wrong, told):
         EncoderParams(**wrong)
 
 
-def test_a_band_beyond_the_window_is_told():
-    params = EncoderParams(band=BandTokenParams(edges=((60.0, 70.0),)))
-    with pytest.raises(ValueError, match=r"band \(60.0, 70.0\) Hz holds no frequency"):
-        build_encoder(params, SFREQ, N_SAMPLES)
-
-
-def test_a_patch_longer_than_the_window_is_told():
-    with pytest.raises(ValueError, match="is 20 samples at 100 Hz"):
-        build_encoder(EncoderParams(tokens=("time",)), SFREQ, 16)
+@pytest.mark.parametrize(
+    ("params", "n_samples", "told"),
+    [
+        ({"band": BandTokenParams(edges=((60.0, 70.0),))}, N_SAMPLES, "holds no frequency"),
+        ({"tokens": ("time",)}, 16, "is 20 samples at 100 Hz"),
+    ],
+)
+def test_what_does_not_fit_into_the_window_is_told(params, n_samples, told):
+    with pytest.raises(ValueError, match=told):
+        build_encoder(EncoderParams(**params), SFREQ, n_samples)

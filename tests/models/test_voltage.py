@@ -1,12 +1,19 @@
 """Windows in volts: which channels count, which numbers come out, and that nothing is kept."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hbn_foundation.models.challenge import ChallengeModel
+from hbn_foundation.models.challenge import (
+    ChallengeModel,
+    ReorderChannels,
+    describe,
+    make_model,
+)
 from hbn_foundation.models.voltage import VoltageInput
 from hbn_foundation.training.model_params import HeadParams
 from small_models import N_CHANNELS, N_SAMPLES, input_config, make_finetuned, small_encoder
@@ -25,24 +32,14 @@ def some_input(reference=None, **rules):
     return made
 
 
-def challenge_model(positions, limits=(0.5, 2.5), reference=N_CHANNELS - 1, **rules):
-    model = make_finetuned(
-        small_encoder("band", "time"),
-        HeadParams(kind="distribution", bins=10),
-        1,
-        False,
-        input=some_input(reference, **rules),
-    )
-    nn.init.normal_(model.head.output.linear.weight, std=3.0)
-    return ChallengeModel(model, positions, "main", limits).eval()
-
-
-def test_each_channel_has_its_own_scale_and_no_mean():
+def test_each_channel_has_its_own_scale_no_mean_and_no_extremes():
     volts = some_volts() + 30e-6
     signals, mask = some_input()(volts)
     assert mask.all()
     centred = volts - volts.mean(-1, keepdim=True)
     torch.testing.assert_close(signals, centred / SCALES[:, None], atol=1e-4, rtol=1e-4)
+    volts[0, 0, 10] = 2e-4
+    assert some_input(clip=6.0)(volts)[0].abs().max() == 6.0
 
 
 @pytest.mark.parametrize("window_gain", [False, True])
@@ -85,22 +82,6 @@ def test_a_gain_of_the_whole_window_is_taken_out_where_that_is_wanted():
     torch.testing.assert_close(gained(volts)[0], plain(volts)[0], atol=0.3, rtol=0.1)
 
 
-@pytest.mark.parametrize("window_gain", [False, True])
-def test_a_window_without_any_channel_is_zero(window_gain):
-    signals, mask = some_input(window_gain=window_gain)(torch.zeros(2, N_CHANNELS, N_SAMPLES))
-    assert not mask.any()
-    assert not signals.any()
-    assert signals.isfinite().all()
-
-
-def test_extremes_are_clipped():
-    volts = some_volts()
-    volts[0, 0, 10] = 2e-4
-    signals, mask = some_input(clip=6.0)(volts)
-    assert mask.all()
-    assert signals.abs().max() == 6.0
-
-
 def test_a_missing_reference_is_put_in_as_flat():
     place = 5
     volts = some_volts()
@@ -120,9 +101,32 @@ def test_other_numbers_of_channels_are_refused(n_channels):
         some_input(None)(torch.zeros(1, N_CHANNELS - 1, N_SAMPLES))
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    st.floats(1e-3, 1e3), st.integers(0, N_CHANNELS - 1), st.sampled_from([0.0, 1e30, float("nan")])
+)
+def test_whatever_comes_numbers_come_out(gain, channel, value):
+    volts = gain * some_volts(2)
+    volts[0, channel] = value
+    volts[1] = 0  # a window without any channel
+    for window_gain in (False, True):
+        signals, mask = some_input(window_gain=window_gain)(volts)
+        assert signals.isfinite().all()
+        assert not mask[1].any()
+        assert not signals[~mask].any()
+        assert signals.abs().max() <= 15
+
+
+def challenge_model(positions, limits=(0.5, 2.5), reference=N_CHANNELS - 1, **head):
+    volts = some_input(reference)
+    params = HeadParams(**(head or {"kind": "distribution", "bins": 10}))
+    model = make_finetuned(small_encoder("band", "time"), params, 1, False, input=volts)
+    nn.init.normal_(model.head.output.linear.weight, std=3.0)
+    return ChallengeModel(model, positions, "main", limits).eval()
+
+
 def test_one_value_per_window_within_its_limits(positions):
-    model = challenge_model(positions, limits=(1.4, 1.6))
-    values = model(some_volts(32))
+    values = challenge_model(positions, limits=(1.4, 1.6))(some_volts(32)).detach()
     assert values.shape == (32, 1)
     assert float(values.min()) == pytest.approx(1.4)
     assert float(values.max()) == pytest.approx(1.6)
@@ -131,10 +135,8 @@ def test_one_value_per_window_within_its_limits(positions):
     torch.testing.assert_close(values, free.clamp(1.4, 1.6))
 
 
-@pytest.mark.parametrize("window_gain", [False, True])
-def test_no_window_knows_of_another_or_of_an_earlier_one(positions, window_gain):
-    model = challenge_model(positions, window_gain=window_gain)
-    volts = some_volts(6)
+def test_no_window_knows_of_another_or_of_an_earlier_one(positions):
+    model, volts = challenge_model(positions), some_volts(6)
     with torch.inference_mode():
         together = model(volts)
         model(100 * some_volts(3, seed=1))
@@ -142,20 +144,14 @@ def test_no_window_knows_of_another_or_of_an_earlier_one(positions, window_gain)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
 
 
-def test_with_and_without_the_reference_it_says_the_same(positions):
-    model = challenge_model(positions)
-    volts = some_volts()
-    volts[:, -1] = 0
-    assert torch.equal(model(volts), model(volts[:, :-1]))
-
-
 def test_it_says_what_the_model_says_of_prepared_windows(positions):
-    model = challenge_model(positions, limits=None)
-    volts = some_volts()
+    model, volts = challenge_model(positions, limits=None), some_volts()
     with torch.inference_mode():
         signals, mask = model.input(volts)
         outputs = model.model(signals, positions, mask)
         assert torch.equal(model.model.value(outputs)[:, None], model(volts))
+        volts[:, -1] = 0  # with and without the reference
+        assert torch.equal(model(volts), model(volts[:, :-1]))
 
 
 def test_a_model_of_the_stores_signals_is_refused(positions):
@@ -164,15 +160,12 @@ def test_a_model_of_the_stores_signals_is_refused(positions):
         ChallengeModel(model, positions, "main")
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    st.floats(1e-3, 1e3), st.integers(0, N_CHANNELS - 1), st.sampled_from([0.0, 1e30, float("nan")])
-)
-def test_whatever_comes_numbers_come_out(gain, channel, value):
-    volts = gain * some_volts(2)
-    volts[0, channel] = value
-    for window_gain in (False, True):
-        signals, mask = some_input(window_gain=window_gain)(volts)
-        assert signals.isfinite().all()
-        assert not signals[~mask].any()
-        assert signals.abs().max() <= 15
+@pytest.mark.parametrize("head", [{}, {"kind": "mlp", "pooling": "mean_std"}, {"start": "zeros"}])
+@pytest.mark.parametrize("reordered", [False, True])
+def test_a_described_model_is_made_again(positions, head, reordered):
+    model = challenge_model(positions, None if head else (0.5, 2.5), **head)
+    if reordered:
+        model = ReorderChannels(model, [*range(1, N_CHANNELS), -1], N_CHANNELS).eval()
+    copied = make_model(json.loads(json.dumps(describe(model))))
+    copied.load_state_dict(model.state_dict())
+    assert torch.equal(copied.eval()(some_volts()), model(some_volts()))

@@ -240,10 +240,9 @@ def test_held_out_subjects_are_scored(run):
     for number in (1, 2):
         windows = run.load(f"local_predictions{number}")
         assert sorted(windows["subject"].unique()) == ["NDARSIM005", "NDARSIM006"]
-    scores = run.load("local_scores").set_index("method")
-    assert np.isfinite(
-        scores.loc["submission", ["challenge1", "challenge2", "overall"]].tolist()
-    ).all()
+    scores = run.load("local_scores")
+    assert np.isfinite(scores.loc[scores["kind"] == "model", "value"]).all()
+    assert set(scores["split"]) == {"test"}
     assert "0.3 · C1 + 0.7 · C2" in run.load("local_score_report")
 
 

@@ -21,10 +21,12 @@ from toys import written
 
 from hbn_foundation.cli import cli
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.labels.participants import FACTORS, read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.recording import open_recording
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
+from hbn_foundation.scores import nrmse
 from hbn_foundation.submission.params import LimitParams, ScoringParams
 from hbn_foundation.submission.scoreboard import (
     LocalScore,
@@ -48,6 +50,7 @@ from recordings.eeg_files import never_read
 
 TASK = "contrastChangeDetection"
 LIMITS = LimitParams(threads=1)
+TARGETS = {1: "rt", 2: "externalizing"}
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +132,53 @@ def test_true_values(scored, release):
 
 
 def test_scores(scored):
-    scores = scored.scores.set_index("method")
+    scores = scored.scores.set_index(["method", "target"])["value"]
     windows = scored.predictions[1]
     error = windows["rt"] - windows["predicted_rt"]
     expected = np.sqrt((error**2).mean()) / windows["rt"].std(ddof=0)
-    assert scores.loc["submission", "challenge1"] == pytest.approx(expected)
-    first, second = scores.loc["submission", ["challenge1", "challenge2"]]
-    assert scores.loc["submission", "overall"] == pytest.approx(0.3 * first + 0.7 * second)
-    constant = scores.loc["mean of the true values", ["challenge1", "challenge2", "overall"]]
-    np.testing.assert_allclose(constant.to_numpy(float), 1.0)
+    assert scores["submission", "rt"] == pytest.approx(expected)
+    whole = 0.3 * scores["submission", "rt"] + 0.7 * scores["submission", "externalizing"]
+    assert scores["submission", "overall"] == pytest.approx(whole)
+    np.testing.assert_allclose(scores["mean of the true values"], 1.0)
+    assert set(scored.scores["kind"]) >= {"model", "trivial"}
+    assert set(scored.scores["n_windows"]) == {*map(len, scored.predictions.values()), sum(
+        map(len, scored.predictions.values())
+    )}  # fmt: skip
+
+
+def test_intervals_are_over_subjects():
+    random = np.random.default_rng(0)
+    subjects = np.repeat([f"s{n}" for n in range(20)], 30)
+    tables = {
+        number: pd.DataFrame({"subject": subjects, target: random.normal(2, 0.5, 600)})
+        for number, target in TARGETS.items()
+    }
+    for number, target in TARGETS.items():
+        of_subject = np.repeat(random.normal(0, 0.3, 20), 30)
+        tables[number][f"predicted_{target}"] = tables[number][target] + of_subject
+    people = pd.DataFrame({"subject": subjects[::30], "age": np.nan, "sex": np.nan})
+    table = scores_table(tables, TARGETS, people, ScoringParams()).set_index(["method", "target"])
+    row = table.loc[("submission", "rt")]
+    score, low, high = bootstrapped(tables[1])
+    assert row["value"] == pytest.approx(score)
+    assert row[["ci_low", "ci_high"]].tolist() == pytest.approx([low, high])
+    assert low < score < high
+    assert row["n_subjects"] == 20
+    overall = table.loc[("submission", "overall")]
+    assert overall["ci_low"] < overall["value"] < overall["ci_high"]
+    few = {number: part[:30] for number, part in tables.items()}
+    assert scores_table(few, TARGETS, people, ScoringParams())["ci_low"].isna().all()
+
+
+def bootstrapped(table):
+    """The same by windows: each resample's NRMSE from the windows themselves."""
+    true, said = table["rt"].to_numpy(), table["predicted_rt"].to_numpy()
+
+    def score(chosen):
+        return nrmse(true[chosen], said[chosen])
+
+    interval = bootstrap_interval(score, table["subject"].to_numpy(), ScoringParams().bootstraps)
+    return score(np.arange(len(true))), *interval[:2]
 
 
 def test_what_is_left_out_is_told(scored):
@@ -193,10 +234,10 @@ def test_one_answer_that_is_not_finite_is_told_with_its_trial(release, wrong):
     )
     recordings = find_recordings(release)
     score = local_score(submission, recordings, read_participants(release), ScoringParams())
-    row = score.scores.set_index("method").loc["submission"]
-    assert np.isnan(row["challenge1"])
-    assert np.isnan(row["overall"])
-    assert row["challenge2"] > 0
+    found = score.scores.set_index(["method", "target"])["value"]["submission"]
+    assert np.isnan(found["rt"])
+    assert np.isnan(found["overall"])
+    assert found["externalizing"] > 0
     first, second = score.predictions[1], score.predictions[2]
     assert list(np.flatnonzero(~np.isfinite(first["predicted_rt"]))) == [2]
     assert second["predicted_externalizing"].notna().all()
@@ -389,7 +430,7 @@ def test_age_and_sex_of_subjects_that_are_not_scored():
     ages = np.linspace(5, 20, 30)
     people = pd.DataFrame({"subject": [f"s{n}" for n in range(30)], "age": ages, "sex": 1.0})
     subjects, values = people["subject"][:2], 0.2 * ages[:2]
-    assert from_demographics(subjects, values, people[:2], "externalizing") is None
+    assert np.isnan(from_demographics(subjects, values, people[:2], "externalizing")).all()
     people["externalizing"] = 0.2 * ages
     found = from_demographics(subjects, values, people, "externalizing")
     np.testing.assert_allclose(found, values, atol=1e-6)
@@ -397,8 +438,8 @@ def test_age_and_sex_of_subjects_that_are_not_scored():
 
 def test_without_ages_there_is_no_row_of_them(scored):
     people = pd.DataFrame({"subject": ["a"], "age": [np.nan], "sex": [np.nan]})
-    methods = scores_table(scored.predictions, scored.targets, people)["method"]
-    assert list(methods) == ["submission", "mean of the true values"]
+    table = scores_table(scored.predictions, scored.targets, people, ScoringParams())
+    assert list(table["method"].unique()) == ["submission", "mean of the true values"]
 
 
 def test_example_windows_of_a_release(release):

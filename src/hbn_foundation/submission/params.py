@@ -74,6 +74,9 @@ class ScoringParams(Params):
         None, description="At most so many subjects, the first in order.", ge=1
     )
     seed: int = Field(0, description="Seed of the crops of challenge 2.", ge=0)
+    bootstraps: int = Field(
+        500, description="Resamples of subjects for the intervals; 0: no intervals.", ge=0
+    )
     subjects: Literal["test", "validation", "all"] = Field(
         "test",
         description="Subjects a run of the pipeline scores: those held out; validation, as where "

@@ -1,20 +1,30 @@
-"""The table of scores of a submission, with what is reached without any EEG beside it."""
+"""The scores of a submission, with what is reached without any EEG beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.evaluation import statistics
 from hbn_foundation.progress import say
 from hbn_foundation.scores import nrmse
+from hbn_foundation.submission.params import ScoringParams
 
 WEIGHTS = {1: 0.3, 2: 0.7}
-FEWEST_SUBJECTS = 5  # that a regression on age and sex is fitted on
+FEWEST_FITTED = 5  # that a regression on age and sex is fitted on
 MOST_FOLDS = 50
+SUBMISSION, CONSTANT, DEMOGRAPHICS = (
+    "submission", "mean of the true values", "age and sex, other subjects",
+)  # fmt: skip
+KINDS = {SUBMISSION: "model", CONSTANT: "trivial", DEMOGRAPHICS: "baseline"}
+OVERALL = "overall"
+COLUMNS = ["target", "metric", "method", "split", "seed", "value", "ci_low", "ci_high",
+           "n_subjects", "n_windows", "kind"]  # fmt: skip
 
 
 @dataclass
@@ -24,8 +34,9 @@ class LocalScore:
     Attributes
     ----------
     scores
-        One row per method: `method`, `challenge1`, `challenge2`, `overall`; NRMSE, NaN where
-        there is none or an answer is not finite.
+        One row per target and method: `target` (`rt`, a factor, or `overall`, the weighted sum),
+        `metric`, `method`, `split`, `seed`, `value` (NaN where an answer is not finite), `ci_low`,
+        `ci_high` (95 %, over subjects), `n_subjects`, `n_windows`, `kind`.
     predictions
         By challenge, one row per window: `recording`, `subject`, `task`, `run`, `start`
         (samples), of challenge 1 `trial`; the target and `predicted_<target>`.
@@ -42,7 +53,10 @@ class LocalScore:
 
 
 def scores_table(
-    predictions: Mapping[int, pd.DataFrame], targets: Mapping[int, str], people: pd.DataFrame
+    predictions: Mapping[int, pd.DataFrame],
+    targets: Mapping[int, str],
+    people: pd.DataFrame,
+    params: ScoringParams,
 ) -> pd.DataFrame:
     """Score predictions, and beside them a constant, and age and sex where those are known.
 
@@ -52,62 +66,74 @@ def scores_table(
         As in `LocalScore`.
     people
         As `factor_table` gives them.
+    params
+        Resamples of the intervals, seed, whose recordings they are.
 
     Returns
     -------
     pandas.DataFrame
         As in `LocalScore`.
     """
-    methods: dict[str, Callable[[pd.DataFrame, int], np.ndarray | None]] = {
-        "submission": lambda table, number: table[f"predicted_{targets[number]}"].to_numpy(float),
-        "mean of the true values": lambda table, number: np.full(
-            len(table), table[targets[number]].mean()
-        ),
-        "age and sex, other subjects": lambda table, number: from_demographics(
-            table["subject"], table[targets[number]].to_numpy(float), people, targets[number]
-        ),
-    }
+    people_scored = pd.unique(pd.concat([table["subject"] for table in predictions.values()]))
+    answers: dict[str, dict[int, np.ndarray]] = {method: {} for method in KINDS}
+    for number, table in predictions.items():
+        true = table[targets[number]].to_numpy(float)
+        answers[SUBMISSION][number] = table[f"predicted_{targets[number]}"].to_numpy(float)
+        answers[CONSTANT][number] = np.full(len(true), true.mean() if len(true) else np.nan)
+        answers[DEMOGRAPHICS][number] = from_demographics(
+            table["subject"], true, people, targets[number]
+        )
+    weights_of = {targets[number]: {number: 1.0} for number in predictions} | {OVERALL: WEIGHTS}
     rows = []
-    for name, predict in methods.items():
-        found = {}
-        for number, table in predictions.items():
-            values = None if table.empty else predict(table, number)
-            true = table[targets[number]].to_numpy(float)
-            valid = values is not None and np.isfinite(values).all()
-            found[number] = nrmse(true, np.asarray(values)) if valid else np.nan
-        if name == "submission" or not all(np.isnan(value) for value in found.values()):
-            overall = sum(WEIGHTS[number] * value for number, value in found.items())
-            scores = {f"challenge{number}": value for number, value in found.items()}
-            rows.append({"method": name, **scores, "overall": overall})
-    return pd.DataFrame(rows)
+    for method, kind in KINDS.items():
+        sums = {
+            number: _sums(table, table[targets[number]], answers[method][number], people_scored)
+            for number, table in predictions.items()
+        }
+        if kind != "model" and not any(np.isfinite(part).all() for part in sums.values()):
+            continue
+        for target, weights in weights_of.items():
+            scored = np.flatnonzero(sum(sums[number][:, 0] for number in weights))
+            score = partial(_weighted_nrmse, {n: part[scored] for n, part in sums.items()}, weights)
+            low, high, _ = statistics.bootstrap_interval(
+                score, people_scored[scored], params.bootstraps
+            )
+            n_windows = sum(len(predictions[number]) for number in weights)
+            rows.append(
+                [target, "nrmse", method, params.subjects, params.seed,
+                 score(np.arange(len(scored))), low, high, len(scored), n_windows, kind]
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def invalid(windows: pd.DataFrame, target: str) -> str | None:
-    """Say why there is no valid score: answers that are not finite, the first with its place.
+def _sums(
+    table: pd.DataFrame, true: pd.Series, answers: np.ndarray, subjects: np.ndarray
+) -> np.ndarray:
+    """Sum over each subject's windows: number, squared error, true value, its square (S, 4).
 
-    Parameters
-    ----------
-    windows
-        As in `LocalScore`.
-    target
-        Name of the target.
+    They are all that an NRMSE is made of, so that resampling subjects is cheap.
     """
-    answers = windows[f"predicted_{target}"].to_numpy(float)
-    wrong = np.flatnonzero(~np.isfinite(answers))
-    if not len(wrong):
-        return None
-    first = windows.iloc[wrong[0]]
-    where = f"trial {first['trial']}" if "trial" in windows else f"the window at {first['start']}"
-    count = "1 answer is" if len(wrong) == 1 else f"{len(wrong):,} answers are"
-    return (
-        f"the score is invalid: {count} not finite of {len(windows):,}, such as "
-        f"{answers[wrong[0]]} for {where} of {first['recording']}"
-    )
+    codes, values = pd.Index(subjects).get_indexer(table["subject"]), true.to_numpy(float)
+    parts = [np.ones(len(values)), (values - answers) ** 2, values, values**2]
+    return np.stack([np.bincount(codes, part, len(subjects)) for part in parts], 1)
+
+
+def _weighted_nrmse(
+    sums: Mapping[int, np.ndarray], weights: Mapping[int, float], places: np.ndarray
+) -> float:
+    """Weighted sum of the challenges' NRMSE over subjects; NaN where one has none."""
+    total = 0.0
+    for number, weight in weights.items():
+        n, error, true, square = sums[number][places].sum(0)
+        variance = square / n - (true / n) ** 2 if n else 0.0
+        valid = n and variance > 1e-9 * square / n and np.isfinite(error)
+        total += weight * (error / n / variance) ** 0.5 if valid else np.nan
+    return float(total)
 
 
 def from_demographics(
     subjects: pd.Series, values: np.ndarray, people: pd.DataFrame, target: str
-) -> np.ndarray | None:
+) -> np.ndarray:
     """Predict each subject's mean from age and sex by what holds for other subjects.
 
     Ordinary least squares on subjects, left out in turn (in at most 50 groups). Of a factor the
@@ -124,8 +150,8 @@ def from_demographics(
 
     Returns
     -------
-    numpy.ndarray or None
-        (N,); None where age and sex of too few subjects are known.
+    numpy.ndarray
+        (N,); NaN where age and sex of too few subjects are known.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression
@@ -134,52 +160,68 @@ def from_demographics(
 
     known = people.set_index("subject")
     means = pd.Series(values, dtype=float).groupby(subjects.to_numpy()).mean()
-    if target in known:
+    if target in known and len(means):
         means = means.combine_first(known[target].dropna())
     inputs = known[["age", "sex"]].reindex(means.index)
-    if inputs.notna().all(axis=1).sum() < FEWEST_SUBJECTS:
-        return None
+    if inputs.notna().all(axis=1).sum() < FEWEST_FITTED:
+        return np.full(len(values), np.nan)
     model = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
     folds = KFold(min(MOST_FOLDS, len(means)), shuffle=True, random_state=0)
     predicted = cross_val_predict(model, inputs.to_numpy(), means.to_numpy(), cv=folds)
     return pd.Series(predicted, means.index).reindex(subjects).to_numpy()
 
 
+def invalid(windows: pd.DataFrame, target: str) -> str | None:
+    """Say why there is no valid score: answers that are not finite, the first with its place."""
+    answers = windows[f"predicted_{target}"].to_numpy(float)
+    wrong = np.flatnonzero(~np.isfinite(answers))
+    if not len(wrong):
+        return None
+    first = windows.iloc[wrong[0]]
+    where = f"trial {first['trial']}" if "trial" in windows else f"the window at {first['start']}"
+    count = "1 answer is" if len(wrong) == 1 else f"{len(wrong):,} answers are"
+    finite = windows[np.isfinite(answers)]
+    rest = nrmse(finite[target].to_numpy(float), finite[f"predicted_{target}"].to_numpy(float))
+    return (
+        f"the score is invalid: {count} not finite of {len(windows):,}, such as "
+        f"{answers[wrong[0]]} for {where} of {first['recording']}. NRMSE of the finite ones: "
+        f"{_number(rest)}"
+    )
+
+
 def score_text(score: LocalScore) -> str:
     """Write the table of scores, and what it is of, as plain text."""
     from hbn_foundation.evaluation.report import table
 
-    def number(value: float) -> str:
-        return "-" if pd.isna(value) else f"{value:.4f}"
-
-    header = ["NRMSE, lower is better", "1: response time", f"2: {score.targets[2]}",
-              "0.3 · C1 + 0.7 · C2"]  # fmt: skip
-    rows = [
-        [str(row["method"]), *(number(row[c]) for c in ("challenge1", "challenge2", "overall"))]
+    titles = {score.targets[1]: "1: response time", score.targets[2]: f"2: {score.targets[2]}",
+              OVERALL: "0.3 · C1 + 0.7 · C2"}  # fmt: skip
+    cells = {
+        (row["method"], row["target"]): _number(row["value"])
+        + ("" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]")
         for _, row in score.scores.iterrows()
-    ]
-    lines = [table("Score of the challenge", header, rows), ""]
+    }
+    methods = list(dict.fromkeys(score.scores["method"]))
+    rows = [[method, *(cells[method, target] for target in titles)] for method in methods]
+    header = ["NRMSE, lower is better", *titles.values()]
+    sentence = f"{statistics.FIXED_MODEL} They need {statistics.FEWEST_SUBJECTS} subjects."
+    lines = [table("Score of the challenge", header, rows), "", sentence]
     for challenge, windows in score.predictions.items():
-        subjects = windows["subject"].nunique()
-        recordings = windows["recording"].nunique()
         lines.append(
-            f"Challenge {challenge}: {len(windows):,} windows of {recordings:,} recordings, "
-            f"{subjects:,} subjects."
+            f"Challenge {challenge}: {len(windows):,} windows of "
+            f"{windows['recording'].nunique():,} recordings, {windows['subject'].nunique():,} "
+            "subjects."
         )
         problem = invalid(windows, score.targets[challenge])
         if problem is not None:
-            finite = np.isfinite(windows[f"predicted_{score.targets[challenge]}"])
-            others = nrmse(
-                windows.loc[finite, score.targets[challenge]].to_numpy(float),
-                windows.loc[finite, f"predicted_{score.targets[challenge]}"].to_numpy(float),
-            )
-            lines.append(
-                f"Challenge {challenge}: {problem}. NRMSE of the finite ones: {number(others)}."
-            )
+            lines.append(f"Challenge {challenge}: {problem}.")
     if score.skipped:
         name, reason = next(iter(score.skipped.items()))
         lines.append(f"Left out: {len(score.skipped)} recordings, such as {name}: {reason}.")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.4f}"
 
 
 def save_score(score: LocalScore, folder: str | Path) -> list[Path]:

@@ -9,7 +9,6 @@ NRMSE over all windows, the whole 0.3 of the first and 0.7 of the second.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
-from hbn_foundation.submission.process import Answers, running
-from hbn_foundation.submission.scoreboard import LocalScore, invalid, scores_table
+from hbn_foundation.submission.process import running
+from hbn_foundation.submission.scoreboard import LocalScore, scores_table
 from hbn_foundation.submission.windows import crop_starts, cut, read_all, trial_starts
 
 OF_WINDOW = ["recording", "subject", "task", "run", "start"]
@@ -44,7 +43,8 @@ def local_score(
     Parameters
     ----------
     submission
-        The zip, or its path; it may be anyone's. It runs in a process of its own, under limits.
+        The zip, or its path; it may be anyone's. Its code runs in a process of its own, within
+        limits.
     recordings
         Of a release, as `find_recordings` gives them.
     participants
@@ -62,94 +62,84 @@ def local_score(
     ------
     UserError
         When the submission fails or goes over a limit, or nothing is there to score. An answer
-        that is not finite makes the score of its challenge invalid, and is told.
+        that is not finite makes the score of its challenge invalid, which the text says.
     """
     params = params or ScoringParams()
     if not isinstance(submission, Submission):
         submission = Submission.load(submission, params.limits.most_megabytes)
-    job = _Job.of(recordings, participants, params, trial_params or TrialParams())
+    people = factor_table(participants)
+    rows = _scored_rows(recordings, params)
+    if not rows:
+        tasks = {params.challenge1_task, *params.challenge2_tasks}
+        raise UserError(f"score: no recording of {' or '.join(sorted(tasks))} is there")
+    targets = {1: "rt", 2: params.factor}
+    columns = {
+        number: [*OF_WINDOW, *["trial"][: number == 1], target, f"predicted_{target}"]
+        for number, target in targets.items()
+    }
+    of_recording = _Windows(rows, people, params, trial_params or TrialParams())
     skipped: dict[str, str] = {}
-    if not job.rows:
-        raise UserError(f"score: {job.nothing(skipped)}")
-    parts: dict[int, list[pd.DataFrame]] = {1: [], 2: []}
-    told: set[int] = set()
+    tables = {number: [pd.DataFrame(columns=names)] for number, names in columns.items()}
     with running(submission, params.limits) as process:
-        for row, read in track(read_all(job.rows), "Scoring recordings", total=len(job.rows)):
+        for row, read in track(read_all(rows), "Scoring recordings", total=len(rows)):
             if isinstance(read, str):
                 skipped[row["recording"]] = read
                 continue
             volts, timeline = read
-            for challenge, windows in job.windows(row, timeline):
-                answers = process.predict(
-                    challenge, cut(volts, windows["start"].to_numpy()), params.batch_size
-                )
-                _check_answers(challenge, answers)
-                windows[f"predicted_{job.targets[challenge]}"] = answers.values
-                problem = invalid(windows, job.targets[challenge])
-                if problem is not None and challenge not in told:
-                    told.add(challenge)
-                    say(f"Challenge {challenge}: {problem}")
-                parts[challenge].append(windows[job.columns(challenge)])
-    predictions = {number: _joined(tables, job.columns(number)) for number, tables in parts.items()}
-    if all(table.empty for table in predictions.values()):
-        raise UserError(f"score: {job.nothing(skipped)}")
-    scores = scores_table(predictions, job.targets, job.people)
-    return LocalScore(scores, predictions, job.targets, skipped)
+            for number, windows in of_recording(row, timeline):
+                samples = cut(volts, windows["start"].to_numpy())
+                answers = process.predict(number, samples, params.batch_size)
+                # the harness takes the first number of each output, whatever its shape
+                if answers.wrong_shapes and not np.isfinite(answers.values).all():
+                    found, expected = answers.wrong_shapes[0]
+                    raise UserError(f"challenge {number}: gives {found}; expected {expected}")
+                windows[f"predicted_{targets[number]}"] = answers.values
+                tables[number].append(windows[columns[number]])
+    if all(len(parts) == 1 for parts in tables.values()):
+        raise UserError(f"score: {_nothing(len(rows), skipped)}")
+    predictions = {
+        number: pd.concat(parts[1:] or parts, ignore_index=True) for number, parts in tables.items()
+    }
+    scores = scores_table(predictions, targets, people, params)
+    return LocalScore(scores, predictions, targets, skipped)
 
 
-@dataclass
-class _Job:
-    """What is to be scored: recordings in order, their trials, what is known of the subjects."""
+def _scored_rows(recordings: pd.DataFrame, params: ScoringParams) -> list[dict[str, Any]]:
+    """Return the recordings to score, in the order of the subjects."""
+    scored = recordings[~recordings["subject"].isin(EXCLUDED_SUBJECTS)]
+    scored = scored[scored["task"].isin([params.challenge1_task, *params.challenge2_tasks])]
+    subjects = sorted(scored["subject"].unique())[: params.max_subjects]
+    scored = scored[scored["subject"].isin(subjects)].sort_values(["subject", "recording"])
+    return scored.to_dict("records")  # type: ignore[return-value]
 
-    rows: list[dict[str, Any]]
-    trials: dict[str, pd.DataFrame]
-    values: dict[str, float]
-    people: pd.DataFrame
-    params: ScoringParams
 
-    @classmethod
-    def of(
-        cls,
-        recordings: pd.DataFrame,
-        participants: pd.DataFrame,
+class _Windows:
+    """Gives the windows of a recording for each challenge that it has some for."""
+
+    def __init__(
+        self,
+        rows: list[dict[str, Any]],
+        people: pd.DataFrame,
         params: ScoringParams,
         trial_params: TrialParams,
-    ) -> _Job:
-        people = factor_table(participants)
-        scored = recordings[~recordings["subject"].isin(EXCLUDED_SUBJECTS)]
-        scored = scored[scored["task"].isin([params.challenge1_task, *params.challenge2_tasks])]
-        subjects = sorted(scored["subject"].unique())[: params.max_subjects]
-        scored = scored[scored["subject"].isin(subjects)].sort_values(["subject", "recording"])
-        of_task = scored[scored["task"] == params.challenge1_task]
-        trials = usable_trials(recording_trials(of_task, trial_params)) if len(of_task) else None
-        by_recording = {}
-        if trials is not None:
-            by_recording = {str(name): table for name, table in trials.groupby("recording")}
+    ) -> None:
+        self.params = params
         known = challenge_subjects(people)
-        values = dict(zip(known["subject"], known[params.factor], strict=True))
-        names = [str(name) for name in scored]
-        rows = [dict(zip(names, row, strict=True)) for row in scored.itertuples(index=False)]
-        return cls(rows, by_recording, values, people, params)
+        self.values = dict(zip(known["subject"], known[params.factor], strict=True))
+        self.trials: dict[str, pd.DataFrame] = {}
+        of_task = pd.DataFrame([row for row in rows if row["task"] == params.challenge1_task])
+        if len(of_task):
+            trials = usable_trials(recording_trials(of_task, trial_params))
+            self.trials = {str(name): table for name, table in trials.groupby("recording")}
 
-    @property
-    def targets(self) -> dict[int, str]:
-        """What is predicted, by challenge: the column of the true values."""
-        return {1: "rt", 2: self.params.factor}
-
-    def columns(self, challenge: int) -> list[str]:
-        """Columns of the predictions."""
-        target = self.targets[challenge]
-        return [*OF_WINDOW, *(["trial"] if challenge == 1 else []), target, f"predicted_{target}"]
-
-    def windows(
+    def __call__(
         self, row: dict[str, Any], timeline: Timeline
     ) -> Iterator[tuple[int, pd.DataFrame]]:
-        """Yield the windows of a recording for each challenge that it has some for."""
         trials = self.trials.get(row["recording"])
-        if row["task"] == self.params.challenge1_task and trials is not None:
+        if trials is not None:
             found = trial_starts(trials, timeline)
             if len(found):
-                yield 1, found.reset_index(drop=True)
+                yield 1, found
         if row["task"] in self.params.challenge2_tasks and row["subject"] in self.values:
             starts = crop_starts(row["recording"], timeline, self.params.seed)
             same = {name: row[name] for name in OF_WINDOW[:-1]}
@@ -157,29 +147,16 @@ class _Job:
             if len(starts):
                 yield 2, pd.DataFrame({"start": starts, **same, self.params.factor: value})
 
-    def nothing(self, skipped: dict[str, str]) -> str:
-        """Say why there is nothing to score."""
-        if not self.rows:
-            tasks = {self.params.challenge1_task, *self.params.challenge2_tasks}
-            return f"no recording of {' or '.join(sorted(tasks))} is there"
-        if len(skipped) == len(self.rows):
-            recording, reason = next(iter(skipped.items()))
-            return f"none of {len(skipped)} recordings can be scored: {recording} {reason}"
-        return (
-            f"{len(self.rows)} recordings have neither trials with a response nor subjects whose "
-            "factors are known"
-        )
 
-
-def _joined(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def _check_answers(challenge: int, answers: Answers) -> None:
-    """Refuse answers of a shape that the harness makes no score of: it takes the first of each."""
-    if not np.isfinite(answers.values).all() and answers.wrong_shapes:
-        found, expected = answers.wrong_shapes[0]
-        raise UserError(f"challenge {challenge}: gives {found}; expected {expected}")
+def _nothing(n_recordings: int, skipped: dict[str, str]) -> str:
+    """Say why there is nothing to score."""
+    if len(skipped) == n_recordings:
+        recording, reason = next(iter(skipped.items()))
+        return f"none of {n_recordings} recordings can be scored: {recording} {reason}"
+    return (
+        f"{n_recordings} recordings have neither trials with a response nor subjects whose "
+        "factors are known"
+    )
 
 
 def of_subjects(
@@ -227,7 +204,7 @@ def score_release(
     params: ScoringParams,
     cache: str = "data/01_raw/mirror",
 ) -> LocalScore:
-    """Score a zip on the release at a BIDS root, a folder or an fsspec URL."""
+    """Score a zip on the release at a BIDS root, a folder or an fsspec URL, with all subjects."""
     from hbn_foundation.labels.participants import read_participants
     from hbn_foundation.recordings.find import find_recordings
     from hbn_foundation.recordings.params import SelectionParams
@@ -236,4 +213,5 @@ def score_release(
     tasks = sorted({params.challenge1_task, *params.challenge2_tasks})
     recordings = find_recordings(bids_root, SelectionParams(tasks=tasks), cache)
     participants = read_participants(str(recordings["bids_root"].iloc[0]))
-    return local_score(unpacked, recordings, participants, params)
+    everyone = params.model_copy(update={"subjects": "all"})
+    return local_score(unpacked, recordings, participants, everyone)

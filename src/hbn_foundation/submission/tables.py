@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.participants import FACTORS
 
-
-@dataclass(frozen=True)
-class Schema:
-    """What a table of predictions holds.
-
-    Attributes
-    ----------
-    name
-        Of the file, for messages.
-    ids
-        Columns that together name a row.
-    values
-        Columns of predictions, each with its lowest and highest value.
-    """
-
-    name: str
-    ids: tuple[str, ...]
-    values: dict[str, tuple[float, float]]
-
-    @property
-    def columns(self) -> list[str]:
-        """All columns, in order."""
-        return [*self.ids, *self.values]
-
-
 ANY = (-np.inf, np.inf)
-CHALLENGE1 = Schema(
-    "challenge1.csv",
-    ("recording", "trial"),
-    {"predicted_rt": (0.5, 2.5), "p_correct": (0.0, 1.0)},
-)
-CHALLENGE2 = Schema("challenge2.csv", ("subject",), {f"predicted_{name}": ANY for name in FACTORS})
+#: By challenge: columns that together name a row, and those of predictions with their ranges.
+IDS = {1: ["recording", "trial"], 2: ["subject"]}
+RANGES = {
+    1: {"predicted_rt": (0.5, 2.5), "p_correct": (0.0, 1.0)},
+    2: {f"predicted_{name}": ANY for name in FACTORS},
+}
 
 
 def challenge1_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +23,7 @@ def challenge1_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     predictions
-        One row per trial window, with the columns of `CHALLENGE1` among others.
+        One row per trial window, with the columns of the table among others.
 
     Returns
     -------
@@ -60,9 +33,9 @@ def challenge1_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     UserError
-        When it does not hold what it should.
+        When it does not hold what it should (`check_table`).
     """
-    return _table(predictions, CHALLENGE1)
+    return _table(predictions, 1)
 
 
 def challenge2_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +44,7 @@ def challenge2_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     predictions
-        With the columns of `CHALLENGE2` among others; one row per subject, or one per window, of
+        With the columns of the table among others; one row per subject, or one per window, of
         which a subject's mean is taken.
 
     Returns
@@ -82,29 +55,27 @@ def challenge2_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     UserError
-        When it does not hold what it should.
+        When it does not hold what it should (`check_table`).
     """
-    _check_columns(predictions, CHALLENGE2)
-    windows = predictions[CHALLENGE2.columns]
-    return _table(windows.groupby("subject", as_index=False).mean(), CHALLENGE2)
+    return _table(predictions, 2)
 
 
-def _check_columns(predictions: pd.DataFrame, schema: Schema) -> None:
-    missing = [name for name in schema.columns if name not in predictions]
+def _table(predictions: pd.DataFrame, challenge: int) -> pd.DataFrame:
+    columns = [*IDS[challenge], *RANGES[challenge]]
+    missing = [name for name in columns if name not in predictions]
     if missing:
         found = ", ".join(map(str, predictions.columns)) or "none"
-        raise UserError(f"{schema.name}: no column {missing[0]}; found {found}")
-
-
-def _table(predictions: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    _check_columns(predictions, schema)
-    table = predictions[schema.columns].sort_values(list(schema.ids), ignore_index=True)
-    check_table(table, schema)
+        raise UserError(f"challenge{challenge}.csv: no column {missing[0]}; found {found}")
+    table = predictions[columns]
+    if challenge == 2:
+        table = table.groupby("subject", as_index=False).mean()
+    table = table.sort_values(IDS[challenge], ignore_index=True)
+    check_table(table, challenge)
     return table
 
 
-def check_table(table: pd.DataFrame, schema: Schema) -> None:
-    """Check a table of predictions, as made here or read from a file.
+def check_table(table: pd.DataFrame, challenge: int) -> None:
+    """Check a table of predictions of a challenge, as made here or read from a file.
 
     Raises
     ------
@@ -112,39 +83,34 @@ def check_table(table: pd.DataFrame, schema: Schema) -> None:
         One line with the file, the row by its ids, the column, the value and what is expected:
         for other columns, no rows, a row twice, a value missing, not finite or out of its range.
     """
-    if list(table.columns) != schema.columns:
+    problem = _problem(table, IDS[challenge], RANGES[challenge])
+    if problem is not None:
+        raise UserError(f"challenge{challenge}.csv: {problem}")
+
+
+def _problem(
+    table: pd.DataFrame, ids: list[str], ranges: dict[str, tuple[float, float]]
+) -> str | None:
+    def row(wrong: pd.Series) -> str:
+        return ", ".join(f"{name} {table.loc[wrong, name].iloc[0]}" for name in ids)
+
+    if list(table.columns) != [*ids, *ranges]:
         found = ", ".join(map(str, table.columns))
-        raise UserError(
-            f"{schema.name}: columns {found}; expected {', '.join(schema.columns)} in this order"
-        )
+        return f"columns {found}; expected {', '.join([*ids, *ranges])} in this order"
     if table.empty:
-        raise UserError(f"{schema.name}: no rows; expected one for each {' and '.join(schema.ids)}")
-    ids = table[list(schema.ids)]
-    for column in schema.ids:
-        if ids[column].isna().any():
-            place = int(np.flatnonzero(ids[column].isna())[0]) + 1
-            raise UserError(f"{schema.name}: row {place} has no {column}")
-    if ids.duplicated().any():
-        row = _named(table, schema, int(np.flatnonzero(ids.duplicated())[0]))
-        raise UserError(f"{schema.name}: {row} is there more than once")
-    for column, (low, high) in schema.values.items():
-        _check_values(table, schema, column, low, high)
-
-
-def _check_values(
-    table: pd.DataFrame, schema: Schema, column: str, low: float, high: float
-) -> None:
-    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=float)
-    wrong = ~(np.isfinite(numbers) & (numbers >= low) & (numbers <= high))
-    if not wrong.any():
-        return
-    row = int(np.flatnonzero(wrong)[0])
-    expected = "a number" if (low, high) == ANY else f"a number from {low:g} to {high:g}"
-    raise UserError(
-        f"{schema.name}: {column} of {_named(table, schema, row)} is {table[column].iloc[row]}; "
-        f"expected {expected}"
-    )
-
-
-def _named(table: pd.DataFrame, schema: Schema, row: int) -> str:
-    return ", ".join(f"{name} {table[name].iloc[row]}" for name in schema.ids)
+        return f"no rows; expected one for each {' and '.join(ids)}"
+    for column in ids:
+        unknown = np.flatnonzero(table[column].isna())
+        if len(unknown):
+            return f"row {unknown[0] + 1} has no {column}"
+    twice = table.duplicated(ids)
+    if twice.any():
+        return f"{row(twice)} is there more than once"
+    for column, (low, high) in ranges.items():
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        wrong = ~(numbers.between(low, high) & np.isfinite(numbers))
+        if wrong.any():
+            expected = "a number" if (low, high) == ANY else f"a number from {low:g} to {high:g}"
+            value = table.loc[wrong, column].iloc[0]
+            return f"{column} of {row(wrong)} is {value}; expected {expected}"
+    return None
