@@ -10,6 +10,7 @@ from scipy.stats import linregress, pearsonr
 from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
 
 from hbn_foundation import scores
+from hbn_foundation.errors import UserError
 
 
 def test_f1_as_scikit_learn():
@@ -153,3 +154,16 @@ def test_calibration_slope_is_that_of_a_regression():
     assert scores.calibration_slope(values, predicted) == pytest.approx(expected)
     assert scores.calibration_slope(values, 2 * predicted) == pytest.approx(expected / 2)
     assert np.isnan(scores.calibration_slope(values, np.ones(80)))
+
+
+def test_names_of_scores():
+    assert "train_f1" in scores.KNOWN_METRICS
+    assert "nrmse" in scores.metrics_of(True)
+    assert not scores.higher_is_better("train_nrmse")
+    assert scores.higher_is_better("auroc")
+    scores.check_metric("f1", "plan.gate_metric", is_regression=False)
+    scores.check_metric("train_loss", "plan.gate_metric")
+    with pytest.raises(UserError, match=r"plan.gate_metric: f1 is not computed for regression"):
+        scores.check_metric("f1", "plan.gate_metric", is_regression=True)
+    with pytest.raises(UserError, match="kappa is not computed; known: loss, f1"):
+        scores.check_metric("kappa", "plan.gate_metric")

@@ -3,22 +3,36 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.labels.participants import factor_table, read_participants
+from hbn_foundation.labels.participants import (
+    EXCLUDED_SUBJECTS,
+    FACTORS,
+    challenge_subjects,
+    factor_table,
+    read_participants,
+)
+
+RELEASES = {"ds005505": 136, "ds005506": 150, "ds005507": 184, "ds005508": 324, "ds005509": 330}
 
 
-def write(root, text: str):
-    (root / "participants.tsv").write_text(text, encoding="utf-8-sig")
+def rooted(root, labels, text: str | bytes, **files: str):
+    """Write folders and participants.tsv; return the root."""
+    for label in labels:
+        (root / f"sub-{label}").mkdir()
+    content = text if isinstance(text, bytes) else text.encode()
+    (root / "participants.tsv").write_bytes(content)
+    for name, other in files.items():
+        (root / f"{name}.json").write_text(other)
     return root
 
 
 def test_names_lose_their_prefix_and_keep_their_zeros(tmp_path):
-    table = read_participants(
-        write(tmp_path, "age\tparticipant_id\tsite\n7.5\tsub-007\tNA\nn/a\t012\tRU\n")
-    )
+    text = "age\tparticipant_id\tsite\n7.5\tsub-007\tNA\nn/a\t012\tRU\n"
+    table = read_participants(rooted(tmp_path, [], text))
     assert table.columns.tolist() == ["subject", "age", "site"]
     assert table["subject"].tolist() == ["007", "012"]
     assert table["age"].isna().tolist() == [False, True]
@@ -32,17 +46,6 @@ def test_missing_table_gives_the_folders_and_a_line(tmp_path, caplog):
         table = read_participants(tmp_path)
     assert table["subject"].tolist() == ["01", "02"]
     assert "participants.tsv is missing" in caplog.text
-
-
-def rooted(root, labels, text: str | bytes, **files: str):
-    """Write folders and participants.tsv; return the root."""
-    for label in labels:
-        (root / f"sub-{label}").mkdir()
-    content = text if isinstance(text, bytes) else text.encode()
-    (root / "participants.tsv").write_bytes(content)
-    for name, other in files.items():
-        (root / f"{name}.json").write_text(other)
-    return root
 
 
 def test_no_column_that_names_subjects_is_said_in_one_line(tmp_path):
@@ -87,14 +90,15 @@ def test_a_column_of_another_name_may_name_the_subjects(tmp_path, caplog):
 
 def test_numbers_are_read_as_people_write_them_or_named(tmp_path, caplog):
     ages = ["8,5", "9", "89+", "18-38", "n/a", "12y", ",5", "1e1", "NA", "> 89"]
-    text = "participant_id\tage\tdose\n" + "".join(
-        f"sub-0{k}\t{age}\t{k}\n" for k, age in enumerate(ages)
+    text = "participant_id\tage\tdose\tname\n" + "".join(
+        f"sub-0{k}\t{age}\t{k}\t{'1e3' if k < 5 else '1000'}\n" for k, age in enumerate(ages)
     )
     with caplog.at_level("INFO"):
         table = read_participants(rooted(tmp_path, [f"0{k}" for k in range(10)], text))
     known = [8.5, 9.0, 89.0, None, None, None, 0.5, 10.0, None, 89.0]
     pd.testing.assert_series_equal(table["age"], pd.Series(known, name="age", dtype=float))
     assert table["dose"].dtype == "int64"
+    assert table["name"].tolist() == ["1e3"] * 5 + ["1000"] * 5  # which are not one number
     assert "participants.tsv: age: 4 of 9 values are written as 8,5 is, which is read as 8.5" in (
         caplog.text
     )
@@ -164,6 +168,14 @@ def test_any_usual_encoding_is_read(tmp_path, encoding, caplog):
     assert ("not in UTF-8" in caplog.text) == (not encoding.startswith("utf-8"))
 
 
+def test_a_header_that_names_a_column_twice(tmp_path, caplog):
+    text = "participant_id\tparticipant_id\tage\nsub-01\tQ1\t28\n"
+    with caplog.at_level("INFO"):
+        table = read_participants(rooted(tmp_path, ["01"], text))
+    assert table.to_dict("list") == {"subject": ["01"], "age": [28]}
+    assert "participant_id twice: the first column counts" in caplog.text
+
+
 def test_rows_of_one_subject_cost_no_more_than_they_disagree_on(tmp_path, caplog):
     text = (
         "participant_id\tage\tsex\nsub-01\t9\tF\nsub-02\t7\tM\nsub-01\t9\tF\n"
@@ -192,23 +204,45 @@ def test_a_table_that_cannot_be_read_is_said_and_stops_nothing(tmp_path, caplog)
         assert reason in caplog.text
 
 
-def test_a_header_that_names_a_column_twice(tmp_path, caplog):
-    text = "participant_id\tparticipant_id\tage\nsub-01\tQ1\t28\n"
-    with caplog.at_level("INFO"):
-        table = read_participants(rooted(tmp_path, ["01"], text))
-    assert table["subject"].tolist() == ["01"]
-    assert table["age"].tolist() == [28]
-    assert "participant_id twice: the first column counts" in caplog.text
+@pytest.fixture
+def people() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "subject": ["a", "b", "NDARWV769JM7", "d"],
+            "sex": ["F", "male", None, "O"],
+            "age": [8.5, None, 10.0, 11.0],
+            "p_factor": [0.5, -1.0, 0.0, None],
+            "attention": [0.1, 0.2, 0.3, None],
+            "internalizing": [1.0, 2.0, 3.0, None],
+            "externalizing": [-1.0, -2.0, -3.0, None],
+        }
+    )
+
+
+def test_factors_age_and_sex_are_numbers(people):
+    table = factor_table(people.set_index(pd.Index([7, 3, 1, 0])))
+    assert table.columns.tolist() == ["subject", *FACTORS, "age", "sex"]
+    np.testing.assert_array_equal(table["sex"], [0, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(table["age"], [8.5, np.nan, 10, 11])
+    np.testing.assert_array_equal(table["externalizing"], [-1, -2, -3, np.nan])
+    # the challenge drops its excluded subjects and those without factors
+    assert challenge_subjects(table)["subject"].tolist() == ["a", "b"]
+    assert len(EXCLUDED_SUBJECTS) == 9
+    other = factor_table(people[["subject"]]).drop(columns="subject")
+    assert other.isna().all(axis=None)
+    assert other.dtypes.eq(float).all()
+    with pytest.raises(UserError, match="attention of subject a is low, expected a number"):
+        factor_table(people.assign(attention=["low", "0.2", None, None]))
 
 
 def test_real_tables(eegmat_root, hbn_metadata_root):
     assert len(read_participants(eegmat_root)) == 20
-    table = read_participants(hbn_metadata_root / "ds005505")
-    assert table["p_factor"].dtype == float
+    read = {name: read_participants(hbn_metadata_root / name) for name in RELEASES}
+    assert {name: len(table) for name, table in read.items()} == RELEASES
+    table = factor_table(pd.concat(read.values(), ignore_index=True))
+    assert not table["subject"].duplicated().any()
     assert table["subject"].str.startswith("NDAR").all()
-
-
-def test_names_that_look_like_one_number_stay_two(tmp_path):
-    (tmp_path / "participants.tsv").write_text("participant_id\tgroup\nsub-1\t1e3\nsub-2\t1000\n")
-    table = read_participants(tmp_path, ["1", "2"])
-    assert table["group"].tolist() == ["1e3", "1000"]
+    unknown = table[list(FACTORS)].isna()
+    assert (unknown.all(axis=1) == unknown.any(axis=1)).all()  # all four are missing together
+    assert table["sex"].isin([0, 1]).all()
+    assert table["age"].between(5, 22).all()

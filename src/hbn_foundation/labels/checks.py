@@ -12,6 +12,8 @@ from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
 
+ANEW = "use the splits it was trained with, or train it anew"
+
 
 def check_targets(
     targets: WindowTargets,
@@ -39,31 +41,31 @@ def check_targets(
         number only.
     """
     split = windows["subject"].map(splits.set_index("subject")["split"]).to_numpy(dtype=object)
-    tested = targets.values[(split == "test") & targets.known]
-    if len(tested) and not targets.is_regression and "test" not in needed:
-        absent = [name for k, name in enumerate(targets.names) if k not in tested]
-        if absent:
-            say(
-                f"labels: no test subject has the class {', '.join(absent)}: scores that compare "
-                "classes leave it out, or are missing"
-            )
+    present = {
+        name: np.unique(targets.values[(split == name) & targets.known])
+        for name in dict.fromkeys((*needed, "test"))
+    }
+    absent = {
+        name: [] if targets.is_regression or not len(values) else
+        [title for k, title in enumerate(targets.names) if k not in values]
+        for name, values in present.items()
+    }  # fmt: skip
+    if "test" not in needed and absent["test"]:
+        say(f"labels: no test subject has the class {', '.join(absent['test'])}: scores that "
+            "compare classes leave it out, or are missing")  # fmt: skip
     for name in needed:
-        inside = (split == name) & targets.known
-        values = targets.values[inside]
+        values = present[name]
         if not len(values):
             raise UserError(f"labels: no window of the {name} subjects has a known label")
-        if targets.is_regression:
-            if len(np.unique(values)) < 2:
-                raise UserError(
-                    f"labels: two different values of {targets.names[0]} or more are needed among "
-                    f"the {name} subjects, found {values[0]:g} only; divide the subjects otherwise"
-                )
-            continue
-        absent = [targets.names[k] for k in range(len(targets.names)) if k not in values]
-        if absent:
-            found = first_few(targets.names[k] for k in np.unique(values))
+        if targets.is_regression and len(values) < 2:
             raise UserError(
-                f"labels: no {name} subject has the class {', '.join(absent)}, only {found}; "
+                f"labels: two different values of {targets.names[0]} or more are needed among "
+                f"the {name} subjects, found {values[0]:g} only; divide the subjects otherwise"
+            )
+        if absent[name]:
+            found = first_few(targets.names[k] for k in values)
+            raise UserError(
+                f"labels: no {name} subject has the class {', '.join(absent[name])}, only {found}; "
                 "divide the subjects otherwise (splits.seed, splits.method) or join classes "
                 "by positive"
             )
@@ -78,26 +80,9 @@ def check_disjoint(splits: pd.DataFrame) -> None:
         Naming the subjects that are.
     """
     counts = splits.groupby("subject")["split"].nunique()
-    both = sorted(counts.index[counts > 1])
-    if both:
+    if both := sorted(counts.index[counts > 1]):
         raise UserError(
             f"splits: expected each subject in one split, found {first_few(both)} in two"
-        )
-
-
-def check_unseen(train_subjects: Iterable[str], evaluation_subjects: Iterable[str]) -> None:
-    """Make sure that nobody a model is evaluated on was among those it was trained on.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects that were.
-    """
-    seen = sorted(set(map(str, train_subjects)) & set(map(str, evaluation_subjects)))
-    if seen:
-        raise UserError(
-            f"the model was trained on {len(seen)} of the subjects it is to be evaluated on "
-            f"({first_few(seen)}); use the splits it was trained with, or train it anew"
         )
 
 
@@ -121,13 +106,15 @@ def check_never_seen(
         Naming the subjects.
     """
     tested = set(map(str, tested))
-    check_unseen(metadata.get("training_subjects") or (), {*tested, *map(str, validating)})
-    chosen = sorted(tested & set(map(str, metadata.get("validation_subjects") or ())))
-    if chosen:
+    evaluated = {*tested, *map(str, validating)}
+    if seen := sorted(evaluated & set(map(str, metadata.get("training_subjects") or ()))):
         raise UserError(
-            f"the model's best epoch was chosen on {len(chosen)} of the test subjects "
-            f"({first_few(chosen)}); use the splits it was trained with, or train it anew"
+            f"the model was trained on {len(seen)} of the subjects it is to be evaluated on "
+            f"({first_few(seen)}); {ANEW}"
         )
+    _check_not_chosen_on(
+        metadata.get("validation_subjects") or (), tested, "the model's best epoch"
+    )
 
 
 def check_reported(
@@ -136,7 +123,7 @@ def check_reported(
     chosen_on: Iterable[str] = (),
     release_column: str = "release_number",
 ) -> None:
-    """Make sure that whoever is reported has chosen nothing.
+    """Make sure that there are test subjects, and that no epoch was chosen on them.
 
     With the official split, release R5 validates and nobody tests, for the test release is hidden.
     The best epoch is chosen on the validation subjects, so their score is no result.
@@ -158,22 +145,23 @@ def check_reported(
         When there are no test subjects, or some of them have chosen an epoch already.
     """
     subjects = {name: set(part.astype(str)) for name, part in splits.groupby("split")["subject"]}
-    tested = subjects.get("test", set())
-    if not tested:
+    if "test" not in subjects:
         validating = subjects.get("validation", set())
         named = ""
         if participants is not None and release_column in participants:
             mine = participants["subject"].astype(str).isin(validating)
-            releases = sorted(set(participants.loc[mine, release_column].dropna().astype(str)))
-            named = f" (release {first_few(releases)})" if releases else ""
+            releases = participants.loc[mine, release_column].dropna().astype(str).unique()
+            named = f" (release {first_few(sorted(releases))})" if len(releases) else ""
         raise UserError(
             f"splits: no test subjects, so the {len(validating)} validation subjects{named}, on "
             "whom the best epoch is chosen, would be reported; report another split, as by "
             "ingestion.splits.validation_releases=[R4] and test_releases=[R5]"
         )
-    chosen = sorted(tested & set(map(str, chosen_on)))
-    if chosen:
+    _check_not_chosen_on(chosen_on, subjects["test"], "the best epoch of the model to start from")
+
+
+def _check_not_chosen_on(validating: Iterable[str], tested: set[str], what: str) -> None:
+    if chosen := sorted(tested & set(map(str, validating))):
         raise UserError(
-            f"the best epoch of the model to start from was chosen on {len(chosen)} of the test "
-            f"subjects ({first_few(chosen)}); use the splits it was trained with, or train it anew"
+            f"{what} was chosen on {len(chosen)} of the test subjects ({first_few(chosen)}); {ANEW}"
         )

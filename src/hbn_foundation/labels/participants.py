@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
 
 FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
 EXCLUDED_SUBJECTS = frozenset(
-    {
+    [
         "NDARWV769JM7",
         "NDARME789TD2",
         "NDARUA442ZVF",
@@ -33,17 +33,15 @@ EXCLUDED_SUBJECTS = frozenset(
         "NDARLD243KRE",
         "NDARUJ292JXV",
         "NDARBA381JGH",
-    }
+    ]
 )
 """Subjects that the challenge leaves out because of their recordings."""
 
 SEXES = dict.fromkeys(("f", "female", "w", "woman", "girl"), 0.0) | dict.fromkeys(
     ("m", "male", "man", "boy"), 1.0
 )
-
-
 MISSING = ("", "n/a", "N/A", "nan", "NaN")
-OTHER_NAMES = {"age": ("age",), "sex": ("sex", "gender")}
+OTHER_NAMES = {"age": "age", "sex": "sex", "gender": "sex"}
 NUMBER = re.compile(r"[>≥]?=? *([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\+?", re.IGNORECASE)
 UNKNOWN = ("na", "null", "none", "#n/a", ".", "-", "?")
 """What besides `n/a` means unknown among numbers and sexes; elsewhere it may be a value."""
@@ -75,22 +73,71 @@ def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = No
     """
     root = Path(bids_root)
     known = _folders(root) if subjects is None else sorted(subjects)
+    nothing = pd.DataFrame({"subject": known}, dtype=str)
     path = root / "participants.tsv"
     if not os.path.lexists(path):
         say_once(f"{path} is missing: age, sex and other columns are unknown")
-        return pd.DataFrame({"subject": known}, dtype=str)
+        return nothing
     try:
         columns, rows, notes = read_table(path)
     except UnreadableSidecar as error:
         say_once(f"{root}: {error}; age, sex and other columns are unknown")
-        return pd.DataFrame({"subject": known}, dtype=str)
+        return nothing
     for note in notes:
         say_once(f"{root}: {note}")
     if not columns:
-        return pd.DataFrame({"subject": known}, dtype=str)
+        return nothing
     table = pd.DataFrame(rows, columns=columns, dtype=object)
-    table = table.where(~table.isin(MISSING), None)
-    return read_values(_one_row_each(_named(table, known, path), path), path)
+    table = _one_row_each(_named(table.where(~table.isin(MISSING), None), known, path), path)
+    for column in table.columns:
+        name = OTHER_NAMES.get(str(column).lower(), column)
+        if name not in table:
+            say_once(f"{path}: column {column} is read as {name}")
+            table[name] = table[column]
+    if "sex" in table:
+        table["sex"] = _sexes(table["sex"], path)
+    for name in table.columns[1:]:
+        table[name] = _as_numbers(table[name], str(name), path)
+    return table
+
+
+def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
+    """Pick factors, age and sex from the participants table.
+
+    Parameters
+    ----------
+    participants
+        Table with the column `subject`; a data set that lacks any of the others has it unknown.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per subject: `subject`, the `FACTORS`, `age` (years), `sex` (0 female, 1 male);
+        NaN where unknown.
+
+    Raises
+    ------
+    UserError
+        When a factor or an age is not a number.
+    """
+    there = participants.reset_index(drop=True).reindex(columns=["subject", *FACTORS, "age", "sex"])
+    table = pd.DataFrame({"subject": there["subject"].astype(str)})
+    for name in (*FACTORS, "age"):
+        table[name] = pd.to_numeric(there[name], errors="coerce").astype(float)
+        wrong = there[there[name].notna() & ~np.isfinite(table[name])]
+        if len(wrong):
+            raise UserError(
+                f"participants.tsv: {name} of subject {wrong['subject'].iloc[0]} is "
+                f"{wrong[name].iloc[0]}, expected a number or n/a"
+            )
+    words = there["sex"].map(lambda sex: str(sex).strip().lower())
+    return table.assign(sex=words.map(SEXES).astype(float))
+
+
+def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the subjects that the challenge scores: all factors known, and not excluded."""
+    known = table[list(FACTORS)].notna().all(axis=1)
+    return table[known & ~table["subject"].isin(EXCLUDED_SUBJECTS)].reset_index(drop=True)
 
 
 def _folders(root: Path) -> list[str]:
@@ -119,8 +166,7 @@ def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFram
         there = f"; its rows are of {first_few(texts, 3)}" if none else ""
         say_once(
             f"{path}: no row of {len(lacking)} of {len(known)} subjects ({first_few(lacking)}): "
-            "nothing "
-            f"is known of them{there}"
+            f"nothing is known of them{there}"
         )
     rest = table.drop(columns=[column, "subject"], errors="ignore")
     rest.insert(0, "subject", names)
@@ -171,46 +217,15 @@ def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     groups = table[twice].groupby("subject")
     differ = groups.nunique() > 1
     one = groups.first().mask(differ)
-    columns = [str(name) for name in differ.columns[differ.any()]]
-    what = (
-        f"they differ in {first_few(columns)}, which is unknown of them"
-        if columns
-        else "they agree"
-    )
+    what = "they agree"
+    if differ.any(axis=None):
+        columns = first_few(differ.columns[differ.any()])
+        what = f"they differ in {columns}, which is unknown of them"
     say_once(f"{path}: {len(one)} subjects have several rows ({first_few(one.index)}); {what}")
     return pd.concat([table[~twice], one.reset_index()], ignore_index=True)
 
 
-def read_values(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Read the columns of a participants table, and tell what was guessed and what is unknown.
-
-    Parameters
-    ----------
-    table
-        Texts, None where missing; the first column, `subject`, stays as it is.
-    path
-        The participants.tsv, for messages; participants.json beside it explains codes of sex.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The same rows: columns of numbers as numbers, NaN where a value is none; `age` and `sex`
-        under these names; `sex` in one spelling.
-    """
-    table = table.copy()
-    for name, others in OTHER_NAMES.items():
-        found = [column for column in table.columns if str(column).lower() in others]
-        if found and name not in table:
-            say_once(f"{path}: column {found[0]} is read as {name}")
-            table[name] = table[found[0]]
-    if "sex" in table:
-        table["sex"] = _sexes(table["sex"], path)
-    for name in table.columns[1:]:
-        table[name] = _numbers_of(table[name], str(name), path)
-    return table
-
-
-def _numbers_of(texts: pd.Series, name: str, path: Path) -> pd.Series:
+def _as_numbers(texts: pd.Series, name: str, path: Path) -> pd.Series:
     """Read a column of numbers as such; any other one is returned as it is.
 
     It is of numbers where all known values are, or most of them and so many different ones that
@@ -233,12 +248,7 @@ def _numbers_of(texts: pd.Series, name: str, path: Path) -> pd.Series:
             f"{path}: {name}: {len(odd)} of {len(known)} values are written as {odd.iloc[0]} is, "
             f"which is read as {numbers[odd.index[0]]:g}"
         )
-    if len(bad):
-        share = "none" if len(bad) == len(known) else f"{len(known) - len(bad)}"
-        say_once(
-            f"{path}: {name}: {share} of {len(known)} values recognised as a number; unknown are "
-            f"{first_few(dict.fromkeys(bad), 3)}"
-        )
+    _say_unknown(dict.fromkeys(bad), len(known) - len(bad), f"{path}: {name}", known, "a number")
     whole = len(numbers) == len(texts) and not len(bad) and bool((numbers % 1 == 0).all())
     # without gaps whole numbers stay whole, so that a class is 1 and not 1.0
     return (numbers.astype("int64") if whole else numbers).reindex(texts.index)
@@ -257,12 +267,7 @@ def _sexes(texts: pd.Series, path: Path) -> pd.Series:
     meant = [_letter(levels.get(text, text)) for text in known]
     letters = pd.Series(meant, index=known.index, dtype=object)
     strange = known[letters.isna()]
-    if len(strange):
-        share = "none" if len(strange) == len(known) else f"{len(known) - len(strange)}"
-        say_once(
-            f"{path}: sex: {share} of {len(known)} values recognised as F or M; unknown are "
-            f"{first_few(sorted(set(strange)), 3)}"
-        )
+    _say_unknown(sorted(set(strange)), len(letters.dropna()), f"{path}: sex", known, "F or M")
     spellings = known.groupby(letters).nunique()
     explained = any(_letter(text) is None for text in known[letters.notna()])
     if not (spellings > 1).any() and not explained:
@@ -272,6 +277,15 @@ def _sexes(texts: pd.Series, path: Path) -> pd.Series:
         f"{', '.join(sorted(set(letters.dropna())))}"
     )
     return letters.fillna(known).reindex(texts.index)
+
+
+def _say_unknown(
+    texts: Collection[str], n_read: int, where: str, known: pd.Series, what: str
+) -> None:
+    """Say which texts are read as unknown, where there are any."""
+    if texts:
+        say_once(f"{where}: {n_read or 'none'} of {len(known)} values recognised as {what}; "
+                 f"unknown are {first_few(texts, 3)}")  # fmt: skip
 
 
 def _letter(word: str) -> str | None:
@@ -294,54 +308,3 @@ def _levels(path: Path) -> dict[str, str]:
     if not isinstance(levels, dict):
         return {}
     return {str(key): str(value) for key, value in levels.items()}
-
-
-def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
-    """Pick factors, age and sex from the participants table.
-
-    Parameters
-    ----------
-    participants
-        Table with the column `subject`; a data set that lacks any of the others has it unknown.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per subject: `subject`, the `FACTORS`, `age` (years), `sex` (0 female, 1 male);
-        NaN where unknown.
-
-    Raises
-    ------
-    UserError
-        When a factor or an age is not a number.
-    """
-    subjects = participants["subject"].astype(str).reset_index(drop=True)
-    table = pd.DataFrame({"subject": subjects})
-    for name in (*FACTORS, "age"):
-        table[name] = _numbers(participants, name)
-    sexes = participants.get("sex", pd.Series(index=participants.index, dtype=object))
-    words = sexes.map(lambda sex: str(sex).strip().lower()).reset_index(drop=True)
-    table["sex"] = words.map(SEXES).astype(float)
-    return table
-
-
-def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the subjects that the challenge scores: all factors known, and not excluded."""
-    known = table[list(FACTORS)].notna().all(axis=1)
-    return table[known & ~table["subject"].isin(EXCLUDED_SUBJECTS)].reset_index(drop=True)
-
-
-def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
-    if name not in participants:
-        return pd.Series(np.nan, index=range(len(participants)), dtype=float)
-    column = participants[name].reset_index(drop=True)
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = column.notna() & ~np.isfinite(numbers)
-    if wrong.any():
-        place = int(np.flatnonzero(wrong)[0])
-        subject = participants["subject"].iloc[place]
-        raise UserError(
-            f"participants.tsv: {name} of subject {subject} is {column[place]}, expected a number "
-            "or n/a"
-        )
-    return numbers

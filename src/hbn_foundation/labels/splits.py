@@ -72,7 +72,13 @@ def split_subjects(
         or the splits that are kept do not make sense.
     """
     names = sorted({str(subject) for subject in subjects})
-    wanted = _wanted(params, len(names))
+    wishes: Mapping[str, object] = params.releases if params.method == "release" else params.shares
+    wanted = [split for split in SPLITS if wishes[split]]
+    if len(names) < len(wanted):
+        raise UserError(
+            f"splits: {len(names)} subjects cannot be divided into {', '.join(wanted)}; "
+            f"at least {len(wanted)} are needed"
+        )
     classes = class_strata(names, participants, labels)
     stratum = strata(names, participants, params.stratify, params.age_bins)
     method, kept = _decided(len(names), params, earlier)
@@ -86,87 +92,9 @@ def split_subjects(
     columns = {"split": [places[name] for name in placed], "stratum": stratum[placed].to_numpy()}
     splits = pd.DataFrame({"subject": placed, **columns, "method": method})
     n_kept = len(set(placed) & set(kept))
-    _none_empty(splits, wanted, params.seed, n_kept)
-    by = strata_columns(names, participants, params.stratify)
-    say(_told(splits, [*classes, *by], n_kept))
+    _check_none_empty(splits, wanted, params.seed, n_kept)
+    _say_how(splits, [*classes, *strata_columns(names, participants, params.stratify)], n_kept)
     return splits
-
-
-def placed_subjects(splits: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
-    """List where a division placed its subjects, for later divisions of a data set that grows.
-
-    Parameters
-    ----------
-    splits
-        As `split_subjects` gives them.
-    params
-        That they were made with.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `PLACED_COLUMNS`; empty where the method is not `auto`, or `keep` names a table of one's
-        own.
-    """
-    rows = splits if params.method == "auto" and params.keep is None else splits.iloc[:0]
-    return rows.assign(division=_division(params))[list(PLACED_COLUMNS)].reset_index(drop=True)
-
-
-def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
-    """Add subjects to those that have a place already.
-
-    Raises
-    ------
-    UserError
-        A subject was placed otherwise in the meantime, by a run beside this one.
-    """
-    both = pd.concat([earlier, placed], ignore_index=True).drop_duplicates()
-    twice = both[both.duplicated(["division", "subject"])]
-    if len(twice):
-        raise UserError(
-            f"splits: another run has just placed {len(twice)} of these subjects otherwise "
-            f"({first_few(twice['subject'])}); run this again"
-        )
-    return both
-
-
-def _division(params: SplitParams) -> str:
-    """Name what a division depends on: with another seed, shares or strata it is another one."""
-    shares = "/".join(f"{share:g}" for share in params.shares.values())
-    by = "default" if params.stratify is None else ",".join(params.stratify)
-    return f"seed {params.seed}, shares {shares}, strata {by}, bins {params.age_bins}"
-
-
-def _decided(
-    n_subjects: int, params: SplitParams, earlier: pd.DataFrame | None
-) -> tuple[str, dict[str, str]]:
-    """Return the method, and the places that subjects have already."""
-    method, before = params.method, pd.DataFrame(columns=["subject", "split"])
-    if params.keep is not None:
-        before = _kept(params.keep)
-    elif method == "auto" and earlier is not None:
-        before = earlier[earlier["division"] == _division(params)]
-    if method == "auto" and len(before) and "method" in before:
-        method = str(before["method"].iloc[0])  # type: ignore[assignment]
-    elif method == "auto":
-        method = "stratified" if n_subjects < HASHED_FROM else "hash"
-    return method, dict(zip(before["subject"], before["split"], strict=True))
-
-
-def _told(splits: pd.DataFrame, by: Iterable[str], n_kept: int) -> str:
-    """One line: sizes of the splits, how they were made, and what is not known."""
-    counts = splits["split"].value_counts()
-    numbers = ", ".join(f"{name} {counts.get(name, 0)}" for name in SPLITS)
-    how = str(splits["method"].iloc[0])
-    if how == "stratified":
-        by = list(dict.fromkeys(by))
-        unknown = " and ".join(name for name in ("age", "sex") if name not in by)
-        how = f"stratified by {', '.join(by)}" if by else "not stratified"
-        how += f"; {unknown} of these subjects unknown" if unknown else ""
-    else:
-        how = f"by {how}, not stratified"
-    keep = f"; {n_kept} keep the place that they had" if n_kept else ""
-    return f"splits: {len(splits)} subjects, {numbers} ({how}{keep})"
 
 
 def repeated_splits(
@@ -212,19 +140,31 @@ def repeated_splits(
         When there are too few subjects.
     """
     names = sorted({str(subject) for subject in subjects})
-    largest = -(-len(names) // max(n_folds, 1))
     people = pd.DataFrame({"subject": names}) if participants is None else participants
     classes = joined(class_strata(names, people, [] if label is None else [label]))
     stratum = strata(names, people)
-    fewest = classes.nunique()
-    _check_enough(len(names), n_folds, _n_validating(len(names), largest, fewest, n_validation))
+
+    def n_validating(n_tested: int) -> int:
+        others = len(names) - n_tested
+        usual = max(1, min(n_tested, others // 3), min(classes.nunique(), others // 2))
+        return usual if n_validation is None else n_validation
+
+    if n_folds < 2:
+        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
+    largest = -(-len(names) // n_folds)
+    held = n_validating(largest)
+    if len(names) < n_folds or held < 1 or len(names) - largest - held < 1:
+        raise UserError(
+            f"repeats: {len(names)} subjects do not give {n_folds} folds with subjects left to "
+            f"train and {held} to validate"
+        )
     parts = []
     for repeat in range(n_repeats):
         equal = dict.fromkeys(range(n_folds), 1.0)
         fold_of = pd.Series(divide(classes, stratum, equal, f"{seed}:{repeat}"))[names]
         for fold in range(n_folds):
             others = fold_of.index[fold_of != fold]
-            held = _n_validating(len(names), len(names) - len(others), fewest, n_validation)
+            held = n_validating(len(names) - len(others))
             shares = {"train": len(others) - held, "validation": held}
             split = divide(classes[others], stratum[others], shares, f"{seed}:{repeat}:{fold}")
             columns = {"subject": names, "split": [split.get(name, "test") for name in names]}
@@ -232,68 +172,42 @@ def repeated_splits(
     return pd.concat(parts, ignore_index=True)
 
 
-def _check_enough(n_subjects: int, n_folds: int, validating: int) -> None:
-    if n_folds < 2:
-        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
-    left = n_subjects - -(-n_subjects // n_folds) - validating
-    if n_subjects < n_folds or validating < 1 or left < 1:
+def placed_subjects(splits: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+    """List where a division placed its subjects, for later divisions of a data set that grows.
+
+    Parameters
+    ----------
+    splits
+        As `split_subjects` gives them.
+    params
+        That they were made with.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `PLACED_COLUMNS`; empty where the method is not `auto`, or `keep` names a table of one's
+        own.
+    """
+    rows = splits if params.method == "auto" and params.keep is None else splits.iloc[:0]
+    return rows.assign(division=_division(params))[list(PLACED_COLUMNS)].reset_index(drop=True)
+
+
+def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
+    """Add subjects to those that have a place already.
+
+    Raises
+    ------
+    UserError
+        A subject was placed otherwise in the meantime, by a run beside this one.
+    """
+    both = pd.concat([earlier, placed], ignore_index=True).drop_duplicates()
+    twice = both[both.duplicated(["division", "subject"])]
+    if len(twice):
         raise UserError(
-            f"repeats: {n_subjects} subjects do not give {n_folds} folds with subjects left to "
-            f"train and {validating} to validate"
+            f"splits: another run has just placed {len(twice)} of these subjects otherwise "
+            f"({first_few(twice['subject'])}); run this again"
         )
-
-
-def _n_validating(n_subjects: int, n_tested: int, n_classes: int, asked: int | None) -> int:
-    """Count the subjects that validate; by default two thirds of the others are to train."""
-    others = n_subjects - n_tested
-    usual = max(1, min(n_tested, others // 3), min(n_classes, others // 2))
-    return usual if asked is None else asked
-
-
-def _wanted(params: SplitParams, n_subjects: int) -> list[str]:
-    """Name the splits that must not be empty."""
-    wishes: Mapping[str, object] = params.releases if params.method == "release" else params.shares
-    wanted = [split for split in SPLITS if wishes[split]]
-    if n_subjects < len(wanted):
-        raise UserError(
-            f"splits: {n_subjects} subjects cannot be divided into {', '.join(wanted)}; "
-            f"at least {len(wanted)} are needed"
-        )
-    return wanted
-
-
-def _by_hash(subject: str, params: SplitParams) -> str:
-    at = position(subject, params.seed)
-    if at < params.train:
-        return "train"
-    # The last split takes what is left, so that rounding of the shares leaves no gap below 1.
-    return "validation" if at < params.train + params.validation or not params.test else "test"
-
-
-def _by_release(
-    names: Sequence[str], participants: pd.DataFrame, params: SplitParams
-) -> dict[str, str]:
-    column = params.release_column
-    if column not in participants:
-        known = ", ".join(name for name in participants.columns if name != "subject")
-        raise UserError(
-            f"splits: method release needs the column {column}, but participants.tsv has "
-            f"{known or 'no columns'}"
-        )
-    split_of = {release: split for split, some in params.releases.items() for release in some}
-    release_of = participants.set_index("subject")[column].reindex(list(names)).astype(str)
-    releases = dict(zip(names, release_of, strict=True))
-    places = {
-        subject: split_of[release] for subject, release in releases.items() if release in split_of
-    }
-    left_out = [subject for subject in names if subject not in places]
-    if left_out:
-        found = sorted({releases[subject] for subject in left_out})
-        say(
-            f"splits: {len(left_out)} subjects of releases in no split ({first_few(found)}) "
-            "left out"
-        )
-    return places
+    return both
 
 
 def check_places(
@@ -317,21 +231,71 @@ def check_places(
         check_disjoint(part)
 
 
-def _kept(path: str) -> pd.DataFrame:
+def _division(params: SplitParams) -> str:
+    """Name what a division depends on: with another seed, shares or strata it is another one."""
+    shares = "/".join(f"{share:g}" for share in params.shares.values())
+    by = "default" if params.stratify is None else ",".join(params.stratify)
+    return f"seed {params.seed}, shares {shares}, strata {by}, bins {params.age_bins}"
+
+
+def _decided(
+    n_subjects: int, params: SplitParams, earlier: pd.DataFrame | None
+) -> tuple[str, dict[str, str]]:
+    """Return the method, and the places that subjects have already."""
+    auto = params.method == "auto"
+    before = pd.DataFrame(columns=["subject", "split"])
+    if params.keep is not None:
+        before = _kept(Path(params.keep))
+    elif auto and earlier is not None:
+        before = earlier[earlier["division"] == _division(params)]
+    kept = dict(zip(before["subject"], before["split"], strict=True))
+    if auto and kept and "method" in before:
+        return str(before["method"].iloc[0]), kept
+    return ("stratified" if n_subjects < HASHED_FROM else "hash") if auto else params.method, kept
+
+
+def _kept(path: Path) -> pd.DataFrame:
     """Read the places that subjects have already: `subject`, `split`, maybe `method`."""
-    if not Path(path).is_file():
+    if not path.is_file():
         raise UserError(f"splits: keep names {path}, which is not a file")
     try:
         table = pd.read_csv(path, dtype=str)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"splits: keep names {path}, which is not a CSV table") from error
     check_places(table, path, ("subject", "split"))
-    if "method" in table and not table["method"].isin(["hash", "stratified"]).all():
-        table = table.drop(columns="method")
-    return table
+    known = "method" in table and table["method"].isin(["hash", "stratified"]).all()
+    return table if known else table.drop(columns="method", errors="ignore")
 
 
-def _none_empty(splits: pd.DataFrame, wanted: Sequence[str], seed: int, n_kept: int) -> None:
+def _by_hash(subject: str, params: SplitParams) -> str:
+    at = position(subject, params.seed)
+    if at < params.train:
+        return "train"
+    # The last split takes what is left, so that rounding of the shares leaves no gap below 1.
+    return "validation" if at < params.train + params.validation or not params.test else "test"
+
+
+def _by_release(
+    names: Sequence[str], participants: pd.DataFrame, params: SplitParams
+) -> dict[str, str]:
+    column = params.release_column
+    if column not in participants:
+        known = ", ".join(name for name in participants.columns if name != "subject")
+        raise UserError(
+            f"splits: method release needs the column {column}, but participants.tsv has "
+            f"{known or 'no columns'}"
+        )
+    split_of = {release: split for split, named in params.releases.items() for release in named}
+    releases = participants.set_index("subject")[column].reindex(list(names)).astype(str)
+    places = releases.map(split_of)
+    left_out = releases[places.isna()]
+    if len(left_out):
+        say(f"splits: {len(left_out)} subjects of releases in no split "
+            f"({first_few(sorted(left_out.unique()))}) left out")  # fmt: skip
+    return {str(subject): split for subject, split in places.dropna().items()}
+
+
+def _check_none_empty(splits: pd.DataFrame, wanted: Sequence[str], seed: int, n_kept: int) -> None:
     counts = splits["split"].value_counts()
     if all(counts.get(split, 0) for split in wanted):
         return
@@ -345,3 +309,17 @@ def _none_empty(splits: pd.DataFrame, wanted: Sequence[str], seed: int, n_kept: 
     elif len(splits) and splits["method"].iloc[0] == "hash":
         hint = f"try another seed than {seed} or method: stratified"
     raise UserError(f"splits: a split has no subjects ({found}); {hint}")
+
+
+def _say_how(splits: pd.DataFrame, by: Iterable[str], n_kept: int) -> None:
+    """Say the sizes of the splits, how they were made, and what is not known."""
+    counts = splits["split"].value_counts()
+    numbers = ", ".join(f"{name} {counts.get(name, 0)}" for name in SPLITS)
+    how = f"by {splits['method'].iloc[0]}, not stratified"
+    if splits["method"].iloc[0] == "stratified":
+        by = list(dict.fromkeys(by))
+        unknown = " and ".join(name for name in ("age", "sex") if name not in by)
+        how = f"stratified by {', '.join(by)}" if by else "not stratified"
+        how += f"; {unknown} of these subjects unknown" if unknown else ""
+    keep = f"; {n_kept} keep the place that they had" if n_kept else ""
+    say(f"splits: {len(splits)} subjects, {numbers} ({how}{keep})")

@@ -28,6 +28,15 @@ def strata_columns(
 ) -> list[str]:
     """Name the columns that make strata: those of which at least one subject's value is known.
 
+    Parameters
+    ----------
+    subjects
+        The subjects that are divided.
+    participants
+        A table with the column `subject`.
+    columns
+        Columns that may make strata; None takes those of `USUAL_COLUMNS` that the table has.
+
     Raises
     ------
     UserError
@@ -51,28 +60,10 @@ def strata(
     columns: Sequence[str] | None = None,
     n_bins: int = BINS,
 ) -> pd.Series:
-    """Name the stratum of each subject, such as `age 6.1-9.2 · sex F`.
+    """Name the stratum of each subject, such as `age 6.1-9.2 · sex F`; `all` if nothing is known.
 
-    Parameters
-    ----------
-    subjects
-        The subjects that are divided.
-    participants
-        A table with the column `subject`.
-    columns
-        Columns that make the strata; None takes those of `USUAL_COLUMNS` that the table has.
-    n_bins
-        How many quantile bins a numeric column is cut into.
-
-    Returns
-    -------
-    pandas.Series
-        Name of the stratum, indexed by subject; `all` where nothing is known.
-
-    Raises
-    ------
-    UserError
-        When a column is asked for that the table does not have.
+    Numeric columns are cut into `n_bins` quantile bins; the other parameters are those of
+    `strata_columns`. The result is indexed by subject.
     """
     columns = strata_columns(subjects, participants, columns)
     table = participants.set_index("subject").reindex(list(subjects))[columns]
@@ -153,46 +144,15 @@ def _levels(values: pd.Series, n_bins: int) -> pd.Series:
     if not numeric or numbers.nunique() <= n_bins:
         return values.map(as_text, na_action="ignore").astype(object).fillna(UNKNOWN)
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, n_bins + 1)))
-    bins = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
     ranges = [f"{low:.4g}-{high:.4g}" for low, high in itertools.pairwise(edges)]
-    names = [
-        UNKNOWN if pd.isna(value) else ranges[i] for i, value in zip(bins, numbers, strict=True)
-    ]
-    return pd.Series(names, index=values.index, dtype=object)
+    cut = pd.cut(numbers, edges.tolist(), labels=ranges, include_lowest=True, ordered=False)
+    return cut.astype(object).fillna(UNKNOWN)
 
 
 def position(text: str, seed: int | str) -> float:
     """Place a subject in [0, 1) by its name and the seed alone."""
     digest = hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
-
-
-def apportion(n: int, shares: Mapping[Part, float]) -> dict[Part, int]:
-    """Divide n by shares into whole numbers by largest remainder.
-
-    Each number differs from its exact share by less than one, but for this: a part with a share
-    has at least one where n is enough for that.
-
-    Parameters
-    ----------
-    n
-        What is divided.
-    shares
-        Of each part, above 0 or 0; they need not add up to one. Of equal remainders the first
-        part's counts more.
-    """
-    total = sum(shares.values()) or 1.0
-    exact = {part: n * share / total for part, share in shares.items()}
-    counts = {part: math.floor(number + 1e-9) for part, number in exact.items()}
-    by_remainder = sorted(shares, key=lambda part: round(counts[part] - exact[part], 9))
-    for part in by_remainder[: n - sum(counts.values())]:
-        counts[part] += 1
-    wanted = [part for part in shares if shares[part] > 0]
-    for part in wanted if n >= len(wanted) else []:
-        if not counts[part]:
-            counts[max(wanted, key=lambda other: counts[other])] -= 1
-            counts[part] = 1
-    return counts
 
 
 def divide(
@@ -202,7 +162,7 @@ def divide(
     seed: int | str,
     kept: Mapping[str, Part] | None = None,
 ) -> dict[str, Part]:
-    """Give each subject a part: totals by `apportion`, classes and strata spread over the parts.
+    """Give each subject a part: exact totals, classes and strata spread over the parts.
 
     Within a class the parts are apportioned, too, so that each part has a subject of every class
     that has as many subjects as there are parts. Within a class, subjects are dealt stratum by
@@ -218,14 +178,8 @@ def divide(
         Decides the order of strata and of subjects within one.
     kept
         Parts of subjects that have one already; the others make up for them as far as they can.
-
-    Returns
-    -------
-    dict
-        The part of each subject.
     """
-    kept = kept or {}
-    left = apportion(len(classes), shares)
+    left = _apportioned(len(classes), shares)
     parts: dict[str, Part] = {}
     by_size = sorted(classes.groupby(classes), key=lambda item: (len(item[1]), item[0]))
     for _, members in by_size:
@@ -233,15 +187,35 @@ def divide(
             name: (position(stratum[name], seed), stratum[name], position(name, seed))
             for name in members.index
         }
-        quota = apportion(len(members), {part: max(n, 0) for part, n in left.items()})
-        dealt = _deal(sorted(key, key=key.__getitem__), quota, kept)
+        quota = _apportioned(len(members), {part: max(n, 0) for part, n in left.items()})
+        dealt = _dealt(sorted(key, key=key.__getitem__), quota, kept or {})
         for part in dealt.values():
             left[part] -= 1
         parts |= dealt
     return parts
 
 
-def _deal(
+def _apportioned(n: int, shares: Mapping[Part, float]) -> dict[Part, int]:
+    """Divide n by shares into whole numbers by largest remainder.
+
+    Each number differs from its exact share by less than one, but for this: a part with a share
+    has at least one where n is enough for that. Of equal remainders the first part's counts more.
+    """
+    total = sum(shares.values()) or 1.0
+    exact = {part: n * share / total for part, share in shares.items()}
+    counts = {part: math.floor(number + 1e-9) for part, number in exact.items()}
+    by_remainder = sorted(shares, key=lambda part: round(counts[part] - exact[part], 9))
+    for part in by_remainder[: n - sum(counts.values())]:
+        counts[part] += 1
+    wanted = [part for part in shares if shares[part] > 0]
+    for part in wanted if n >= len(wanted) else []:
+        if not counts[part]:
+            counts[max(wanted, key=lambda other: counts[other])] -= 1
+            counts[part] = 1
+    return counts
+
+
+def _dealt(
     names: Sequence[str], quota: Mapping[Part, int], kept: Mapping[str, Part]
 ) -> dict[str, Part]:
     left, given = dict(quota), dict.fromkeys(quota, 0)

@@ -15,21 +15,6 @@ UNKNOWN = -1
 MOST_CATEGORIES = 5
 
 
-class WindowLabels(NamedTuple):
-    """The classes of windows.
-
-    Attributes
-    ----------
-    values
-        Class of each window, int64, in the order of the windows table; −1 where unknown.
-    names
-        Name of each class.
-    """
-
-    values: np.ndarray
-    names: tuple[str, ...]
-
-
 class WindowTargets(NamedTuple):
     """What is to be learned about windows: a class or a number.
 
@@ -56,17 +41,12 @@ class WindowTargets(NamedTuple):
     @property
     def known(self) -> np.ndarray:
         """Which windows (N,) have a value."""
-        return is_known(self.values)
+        return _is_known(self.values)
 
     @property
     def n_outputs(self) -> int:
         """How many outputs a model of them has: one per class, or one."""
         return len(self.names)
-
-
-def is_known(values: np.ndarray) -> np.ndarray:
-    """Tell which values are known: classes other than −1, numbers other than NaN."""
-    return ~np.isnan(values) if np.issubdtype(values.dtype, np.floating) else values != UNKNOWN
 
 
 def window_targets(
@@ -75,7 +55,14 @@ def window_targets(
     params: LabelParams,
     train_subjects: Iterable[str],
 ) -> WindowTargets:
-    """Give each window a class as `window_labels` does, or the number of its subject or trial.
+    """Give each window a class or a number; whatever must be fitted is so on training subjects.
+
+    Tasks and categories become classes in alphabetical order, as far as training subjects have
+    them; what no training subject has is unknown (−1), for nothing can be learned about it. With
+    `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
+    at `threshold`, by default, when it has more than five different values (more than two with
+    type `binary`), at the median of the training subjects, or of their trials for a label of
+    trials; the names say where (`age > 10.2`). With type `regression` the numbers stay as they are.
 
     Parameters
     ----------
@@ -85,7 +72,7 @@ def window_targets(
     participants
         Table with the column `subject`.
     params
-        What is to be learned; its type `regression` asks for the number.
+        What is to be learned.
     train_subjects
         Subjects of the training split.
 
@@ -96,28 +83,49 @@ def window_targets(
     Raises
     ------
     UserError
-        As `window_labels`; for regression when a value of the column is not a number, or fewer
-        than two different numbers are known of the training subjects.
+        When the column is missing, a positive value does not occur, a value that has to be a
+        number is none, or the training subjects have only one class or number, or other classes
+        than the type says.
     """
-    subjects = list(map(str, train_subjects))
-    if params.type != "regression":
-        return WindowTargets(*window_labels(windows, participants, params, subjects))
-    name = str(params.column)
-    if params.kind == "trial":
-        values = _of_trials(windows, name).to_numpy(dtype=np.float64)
-        training = pd.Series(values[windows["subject"].isin(subjects).to_numpy()]).dropna()
+    training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
+    if params.kind == "task":
+        name, column = "task", windows["task"]
+    elif params.kind == "trial":
+        name = str(params.column)
+        if name not in windows:
+            raise UserError(
+                "labels: kind: trial is for fine-tuning, whose windows are those of the trials; "
+                "the windows here belong to none, take kind: task or participant"
+            )
+        column = windows[name]
     else:
-        numbers = _numbers(participants, name)
-        present = numbers.index.isin(subjects) & numbers.index.isin(windows["subject"].unique())
-        training = numbers[present].dropna()
-        values = windows["subject"].map(numbers).to_numpy(dtype=np.float64)
-    if training.nunique() < 2:
-        found = first_few(training.unique()) or "none"
+        name = str(params.column)
+        column = _of_participants(participants, name)
+    of_subject = params.kind == "participant"
+    if params.type == "regression":
+        return _numbers(name, column, windows["subject"] if of_subject else None, training)
+    values = (windows["subject"].map(column) if of_subject else column).astype(object)
+    if params.positive:
+        targets = _one_against_rest(values, training, params.positive, name)
+    elif params.kind != "task" and _is_cut(column, name, params):
+        # each subject counts once, however many windows it has; a trial is a window
+        counted = windows["subject"].to_numpy() if of_subject else np.arange(len(windows))
+        targets = _cut(values, counted, training, params.threshold, name)
+    else:
+        targets = _categories(values, training)
+    present = sorted(set(targets.values[training].tolist()) - {UNKNOWN})
+    if len(present) < 2:
+        found = first_few(targets.names[index] for index in present) or "none"
         raise UserError(
-            f"labels: two different values of {name} or more are needed among the training "
-            f"subjects, found {found}"
+            f"labels: two classes of {name} or more are needed among the training subjects, "
+            f"found {found}"
         )
-    return WindowTargets(values, (name,), True, float(training.mean()), float(training.std(ddof=0)))
+    if params.type == "binary" and len(targets.names) > 2:
+        raise UserError(
+            f"labels: type: binary needs two classes, but {name} of the training subjects has "
+            f"{len(targets.names)}: {first_few(targets.names)}; name those of class 1 in positive"
+        )
+    return targets
 
 
 def window_labels(
@@ -125,87 +133,18 @@ def window_labels(
     participants: pd.DataFrame,
     params: LabelParams,
     train_subjects: Iterable[str],
-) -> WindowLabels:
-    """Give each window a class; whatever must be fitted is fitted on the training subjects.
-
-    Tasks and categories become classes in alphabetical order, as far as training subjects have
-    them; what no training subject has is unknown (−1), for nothing can be learned about it. With
-    `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
-    at `threshold`, by default, when it has more than five different values (more than two with
-    type `binary`), at the median of the training subjects, or of their trials for a label of
-    trials; the names say where (`age > 10.2`).
-
-    Parameters
-    ----------
-    windows
-        Windows table with `subject` and `task`; for labels of trials as `cut_trial_windows`
-        gives it.
-    participants
-        Table with the column `subject`.
-    params
-        What is to be told apart.
-    train_subjects
-        Subjects of the training split.
-
-    Returns
-    -------
-    WindowLabels
-        Classes and their names.
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Give the classes (N,) of windows and their names, as `window_targets` does.
 
     Raises
     ------
     UserError
-        When the column is missing, a positive value does not occur, a threshold is set for a
-        column that is not numeric, the training subjects have only one class, or other classes
-        than the type says.
+        As `window_targets`; and for type `regression`.
     """
     if params.type == "regression":
         raise UserError("labels: classes are needed here, found type: regression")
-    training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
-    what, values, numeric = _to_label(windows, participants, params)
-    if params.positive:
-        labels = _one_against_rest(values, training, params.positive, what)
-    elif numeric:
-        # each subject counts once, however many windows it has; a trial is a window
-        own = pd.Series(np.arange(len(windows)), index=windows.index)
-        counted = windows["subject"] if params.kind == "participant" else own
-        labels = _cut(values, counted, training, params.threshold, what)
-    else:
-        labels = _categories(values, training)
-    present = set(labels.values[training].tolist()) - {UNKNOWN}
-    if len(present) < 2:
-        found = first_few(labels.names[index] for index in sorted(present)) or "none"
-        raise UserError(
-            f"labels: two classes of {what} or more are needed among the training subjects, "
-            f"found {found}"
-        )
-    if params.type == "binary" and len(labels.names) > 2:
-        raise UserError(
-            f"labels: type: binary needs two classes, but {what} of the training subjects has "
-            f"{len(labels.names)}: {first_few(labels.names)}; name those of class 1 in positive"
-        )
-    return labels
-
-
-def _to_label(
-    windows: pd.DataFrame, participants: pd.DataFrame, params: LabelParams
-) -> tuple[str, pd.Series, bool]:
-    """Return what is told apart, its value for each window (N,), and whether numbers are cut."""
-    what = str(params.column)
-    if params.kind == "task":
-        return "task", windows["task"].astype(object), False
-    if params.kind == "trial":
-        values = _of_trials(windows, what)
-        return what, values, _is_numeric(values, what, params)
-    column = _column(participants, what)
-    values = windows["subject"].map(column).astype(object)
-    return what, values, _is_numeric(column, what, params)
-
-
-def task_labels(windows: pd.DataFrame) -> WindowLabels:
-    """Give each window its task as its class, whichever subjects have it."""
-    codes, tasks = pd.factorize(windows["task"], sort=True)
-    return WindowLabels(codes.astype(np.int64), tuple(map(str, tasks)))
+    targets = window_targets(windows, participants, params, train_subjects)
+    return targets.values, targets.names
 
 
 def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0) -> np.ndarray:
@@ -241,30 +180,33 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
         np.asarray(list(groups), dtype=str), return_index=True, return_inverse=True
     )
     of_group = values[first]
-    mixed = np.unique(group[~_same(of_group[group], values)])
-    if len(mixed):
-        raise ValueError(f"groups with more than one label: {first_few(names[mixed])}")
-    known = np.flatnonzero(is_known(of_group))
+    expected = of_group[group]
+    same = (expected == values) | ~(_is_known(expected) | _is_known(values))
+    if not same.all():
+        mixed = first_few(names[np.unique(group[~same])])
+        raise ValueError(f"groups with more than one label: {mixed}")
+    known = np.flatnonzero(_is_known(of_group))
     shuffled = of_group.copy()
     shuffled[known] = of_group[np.random.default_rng(seed).permutation(known)]
     return shuffled[group]
 
 
-def _same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return (first == second) | ~(is_known(first) | is_known(second))
+def _is_known(values: np.ndarray) -> np.ndarray:
+    return ~np.isnan(values) if np.issubdtype(values.dtype, np.floating) else values != UNKNOWN
 
 
-def _column(participants: pd.DataFrame, name: str) -> pd.Series:
-    columns = [column for column in participants.columns if column != "subject"]
+def _of_participants(participants: pd.DataFrame, name: str) -> pd.Series:
+    columns = participants.set_index("subject")
     if name not in columns:
         found = ", ".join(map(str, columns)) or "no columns"
         raise UserError(f"labels: column {name} is not in participants.tsv, which has {found}")
-    return participants.set_index("subject")[name]
+    return columns[name]
 
 
-def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
-    """Return a column of numbers by subject, NaN where unknown."""
-    column = _column(participants, name)
+def _numbers(
+    name: str, column: pd.Series, subjects: pd.Series | None, training: np.ndarray
+) -> WindowTargets:
+    """Make targets of a column of trials, or of one by subject when `subjects` (N,) are given."""
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     wrong = column[column.notna() & ~np.isfinite(numbers)]
     if len(wrong):
@@ -273,20 +215,21 @@ def _numbers(participants: pd.DataFrame, name: str) -> pd.Series:
             f"values of {name} in participants.tsv are none, such as {wrong.iloc[0]} of subject "
             f"{wrong.index[0]}"
         )
-    return numbers
-
-
-def _of_trials(windows: pd.DataFrame, name: str) -> pd.Series:
-    """Return what the windows' trials have in a column (N,)."""
-    if name not in windows:
+    if subjects is None:
+        values, known = numbers.to_numpy(), numbers[training].dropna()
+    else:
+        values = subjects.map(numbers).to_numpy(dtype=np.float64)
+        known = numbers[numbers.index.isin(subjects[training])].dropna()
+    if known.nunique() < 2:
+        found = first_few(known.unique()) or "none"
         raise UserError(
-            "labels: kind: trial is for fine-tuning, whose windows are those of the trials; "
-            "the windows here belong to none, take kind: task or participant"
+            f"labels: two different values of {name} or more are needed among the training "
+            f"subjects, found {found}"
         )
-    return windows[name].astype(object)
+    return WindowTargets(values, (name,), True, float(known.mean()), float(known.std(ddof=0)))
 
 
-def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
+def _is_cut(column: pd.Series, name: str, params: LabelParams) -> bool:
     """Tell whether a column is cut; one of a few numbers, such as 0 and 1, is a category."""
     known = column.dropna()
     numbers = bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
@@ -305,49 +248,43 @@ def _is_numeric(column: pd.Series, name: str, params: LabelParams) -> bool:
     return params.threshold is not None or many or two_wanted
 
 
-def _categories(values: pd.Series, training: np.ndarray) -> WindowLabels:
-    names = sorted({as_text(value) for value in values[training].dropna()})
-    number = {name: index for index, name in enumerate(names)}
-    classes = [
-        UNKNOWN if pd.isna(value) else number.get(as_text(value), UNKNOWN) for value in values
-    ]
-    return WindowLabels(np.array(classes, dtype=np.int64), tuple(names))
+def _categories(values: pd.Series, training: np.ndarray) -> WindowTargets:
+    texts = values.map(as_text, na_action="ignore")
+    names = sorted(set(texts[training].dropna()))
+    classes = pd.Categorical(texts, categories=names).codes  # −1 for others
+    return WindowTargets(classes.astype(np.int64), tuple(names))
 
 
 def _one_against_rest(
-    values: pd.Series, training: np.ndarray, positive: Collection[str], what: str
-) -> WindowLabels:
+    values: pd.Series, training: np.ndarray, positive: Collection[str], name: str
+) -> WindowTargets:
     texts = values.map(as_text, na_action="ignore")
     found = sorted(set(texts[training].dropna()))
     absent = [value for value in positive if value not in found]
     if absent:
         raise UserError(
-            f"labels: positive names {', '.join(absent)}, but {what} of the training subjects is "
+            f"labels: positive names {', '.join(absent)}, but {name} of the training subjects is "
             f"{first_few(found, 10) or 'never known'}"
         )
-    classes = np.where(texts.isin(list(positive)), 1, 0)
-    classes[texts.isna().to_numpy()] = UNKNOWN
-    rest = [name for name in found if name not in positive]
+    classes = np.where(texts.isna(), UNKNOWN, texts.isin(list(positive)))
+    rest = [value for value in found if value not in positive]
     other = rest[0] if len(rest) == 1 else f"not {' or '.join(positive)}"
-    return WindowLabels(classes.astype(np.int64), (other, " or ".join(positive)))
+    return WindowTargets(classes.astype(np.int64), (other, " or ".join(positive)))
 
 
 def _cut(
     values: pd.Series,
-    counted: pd.Series,
+    counted: np.ndarray,
     training: np.ndarray,
     threshold: float | None,
-    what: str,
-) -> WindowLabels:
+    name: str,
+) -> WindowTargets:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     if threshold is None:
-        once = pd.Series(numbers[training]).groupby(counted[training].to_numpy()).first()
+        once = pd.Series(numbers[training]).groupby(counted[training]).first()
         threshold = float(once.median())
-        if threshold >= once.max():
-            lower = once[once < threshold]
-            threshold = float(lower.max()) if len(lower) else threshold
-    classes = np.where(numbers > threshold, 1, 0)
-    classes[np.isnan(numbers)] = UNKNOWN
-    return WindowLabels(
-        classes.astype(np.int64), (f"{what} ≤ {threshold:.4g}", f"{what} > {threshold:.4g}")
-    )
+        lower = once[once < threshold]
+        if threshold >= once.max() and len(lower):
+            threshold = float(lower.max())
+    classes = np.where(np.isnan(numbers), UNKNOWN, numbers > threshold).astype(np.int64)
+    return WindowTargets(classes, (f"{name} ≤ {threshold:.4g}", f"{name} > {threshold:.4g}"))
