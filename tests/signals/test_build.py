@@ -444,8 +444,8 @@ def test_a_store_of_before_is_taken_over_with_a_line(root, tmp_path, cleaned, ca
         files, channels = json.loads(row.pop("files")), row.pop("channels")
         known = {"files": files, "content_hash": row["content_hash"]}
         (old / f"{row['recording']}.json").write_text(json.dumps(known))
-        row |= {name: json.loads(row[name]) for name in ("positions", "bad", "quality")}
-        row |= {"channels": channels.split("\t"), "scales": row["scales"].tolist()}
+        row |= {name: json.loads(row[name]) for name in ("positions", "quality")}
+        row |= {"channels": channels.split("\t"), "scales": row["scales"].tolist(), "bad": {}}
         row |= {"stretches": row["stretches"].reshape(-1, 3).tolist(), "bad_segments": []}
         key = (row["recording"], row["content_hash"], row["cleaning_hash"])
         signal_file(store.path, *key).with_suffix(".json").write_text(json.dumps(row))

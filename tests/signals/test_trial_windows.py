@@ -13,10 +13,16 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import TrialWindowParams, WindowParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.windows import cut_trial_windows, cut_windows, windows_of_label
+from hbn_foundation.signals.windows import (
+    cut_trial_windows,
+    cut_windows,
+    windows_of_label,
+    windows_of_trials,
+)
 from recordings.eeg_files import bids_file, noise, raw_array, write
 
 LENGTHS = (1000, 250)
@@ -154,18 +160,22 @@ def test_onsets_count_from_the_first_sample_of_the_store(tmp_path, sfreq):
 OF_RT = LabelParams(kind="trial", column="rt", type="regression")
 
 
+def dataset(store) -> EEGDataset:
+    nothing = pd.DataFrame()
+    return EEGDataset(store, cut_windows(store, WindowParams()), nothing, nothing)
+
+
 def test_each_label_has_its_windows(store):
-    windows = cut_windows(store, WindowParams())
-    usual = TrialWindowParams()
-    table = trials((0, 3.0))
+    data, table, usual = dataset(store), trials((0, 3.0)), TrialWindowParams()
     for label in (LabelParams(), LabelParams(kind="participant", column="age")):
-        assert windows_of_label(label, windows, store, table, usual, 2.0) is windows
-    chosen = windows_of_label(OF_RT, windows, store, table, usual, 2.0)
+        assert windows_of_label(label, data, table, usual, 2.0) is data.windows
+        with pytest.raises(UserError, match="the windows here are those of trials; take trial"):
+            windows_of_trials(label, store, table, usual, 2.0)
+    chosen = windows_of_label(OF_RT, data, table, usual, 2.0)
     pd.testing.assert_frame_equal(chosen, cut_trial_windows(store, table))
 
 
 def test_without_windows_of_trials_there_is_one_clear_line(store):
-    windows = cut_windows(store, WindowParams())
     lost = pd.concat([trials((0, 9.0), (0, 9.5)), trials((0, 3.0), excluded=NO_PRESS)])
     for table, params, says in (
         (trials((0, 1.0)).iloc[:0], TrialWindowParams(), "the recordings have no trials"),
@@ -173,5 +183,5 @@ def test_without_windows_of_trials_there_is_one_clear_line(store):
         (trials((0, 3.0)), TrialWindowParams(seconds=1), "=1: the encoder takes windows of 2 s"),
     ):
         with pytest.raises(UserError, match=says) as caught:
-            windows_of_label(OF_RT, windows, store, table, params, 2.0)
+            windows_of_label(OF_RT, dataset(store), table, params, 2.0)
         assert "\n" not in str(caught.value)

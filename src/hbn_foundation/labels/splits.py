@@ -13,7 +13,6 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.labels.checks import check_disjoint
-from hbn_foundation.labels.checks import check_reported as check_reported
 from hbn_foundation.labels.params import SPLITS, LabelParams, SplitParams
 from hbn_foundation.labels.strata import (
     class_strata,

@@ -19,6 +19,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.clean import CleanedRecording
 from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.recordings.quality import REFERENCE
 from hbn_foundation.signals.content import content_hash, stamp
 
 FORMAT = 2
@@ -69,19 +70,25 @@ def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_h
 def describe(
     row: Mapping[str, Any], cleaned: CleanedRecording, content_hash: str, cleaning_hash: str
 ) -> dict[str, Any]:
-    """Describe a clean recording by texts, numbers and lists of numbers."""
+    """Describe a clean recording by texts, numbers and lists of numbers: as the index has it."""
+    bad = {name: why for name, why in cleaned.bad.items() if why != REFERENCE}
     return {
-        **_description(row, content_hash, cleaning_hash),
+        **describe_failure(row, "", content_hash, cleaning_hash),
         "status": "ok",
-        "sfreq": float(cleaned.sfreq),
+        "n_channels": len(cleaned.names),
         "n_samples": int(cleaned.n_samples),
+        "sfreq": float(cleaned.sfreq),
+        "duration": cleaned.n_samples / cleaned.sfreq,
+        "n_bad": len(bad),
+        "bad_channels": ", ".join(f"{name} ({why})" for name, why in bad.items()),
+        "reference": ", ".join(name for name in cleaned.bad if name not in bad),
         "channels": "\t".join(cleaned.names),
-        "positions": json.dumps(np.asarray(cleaned.positions, float).round(6).tolist()),
         "scales": np.asarray(cleaned.scales, np.float32).tolist(),
-        "bad": json.dumps(dict(cleaned.bad)),
+        "bad": "\t".join(cleaned.bad),
         "stretches": np.array(cleaned.timeline.stretches, float).ravel().tolist(),
         "bad_segments": np.array(cleaned.timeline.bad, float).ravel().tolist(),
-        "quality": json.dumps({name: plain(value) for name, value in cleaned.quality.items()}),
+        "positions": json.dumps(np.asarray(cleaned.positions, float).round(6).tolist()),
+        "quality": json.dumps({name: _plain(value) for name, value in cleaned.quality.items()}),
     }
 
 
@@ -89,20 +96,26 @@ def describe_failure(
     row: Mapping[str, Any], reason: str, content_hash: str = "", cleaning_hash: str = ""
 ) -> dict[str, Any]:
     """Describe a recording that cannot be used."""
-    return {**_description(row, content_hash, cleaning_hash), "reason": reason}
+    identity = ("recording", "subject", "session", "task", "run", "path")
+    return {
+        **{name: _plain(row.get(name)) for name in identity},
+        "status": "failed",
+        "reason": reason,
+        "sfreq": None,
+        "duration": None,
+        **dict.fromkeys(("n_channels", "n_samples", "n_bad"), 0),
+        **dict.fromkeys(("bad_channels", "reference", "channels", "bad"), ""),
+        **{name: [] for name in ("scales", "stretches", "bad_segments")},
+        "positions": "[]",
+        "quality": "{}",
+        "files": "",
+        "format": FORMAT,
+        "content_hash": content_hash,
+        "cleaning_hash": cleaning_hash,
+    }
 
 
-def _description(row: Mapping[str, Any], content: str, cleaning: str) -> dict[str, Any]:
-    names = ("recording", "subject", "session", "task", "run", "path")
-    identity = {name: plain(row.get(name)) for name in names}
-    hashes = {"content_hash": content, "cleaning_hash": cleaning, "files": ""}
-    texts = {"channels": "", "positions": "[]", "bad": "{}", "quality": "{}"}
-    lists: dict[str, Any] = {"scales": [], "stretches": [], "bad_segments": []}
-    rest = {"status": "failed", "reason": "", "sfreq": None, "n_samples": 0, "format": FORMAT}
-    return {**identity, **hashes, **texts, **lists, **rest}
-
-
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Value as JSON has it: missing and non-finite values become null."""
     if isinstance(value, np.generic):
         value = value.item()

@@ -14,7 +14,6 @@ import pandas as pd
 from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.files import renamed_when_done
 from hbn_foundation.progress import say
-from hbn_foundation.recordings.quality import REFERENCE
 from hbn_foundation.signals.clean_task import FORMAT
 
 INDEX = "index.parquet"
@@ -53,7 +52,10 @@ class IndexBuilder:
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
         """Add a recording's description (see `clean_task.describe`) at a place of the index."""
-        self._rows[place] = _row(description)
+        row = {name: description[name] for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS)}
+        row |= {"scales": np.asarray(row["scales"], np.float32)}
+        row |= {name: np.asarray(row[name], float) for name in ("stretches", "bad_segments")}
+        self._rows[place] = {**row, **json.loads(description["quality"])}
         if description["status"] == "ok":
             key = (description["channels"], description["positions"])
             self._layouts.setdefault(key, []).append(place)
@@ -70,7 +72,8 @@ class IndexBuilder:
         for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
             if name not in frame:
                 frame[name] = pd.Series(dtype=object)
-        frame[list(TEXT_COLUMNS)] = frame[list(TEXT_COLUMNS)].astype("string")
+        types = dict.fromkeys(TEXT_COLUMNS, "string") | {"sfreq": float, "duration": float}
+        frame = frame.astype(types)
         measures = [name for name in frame if name not in (*TABLE_COLUMNS, *HIDDEN_COLUMNS)]
         return frame[[*TABLE_COLUMNS, *measures, *HIDDEN_COLUMNS]]
 
@@ -143,31 +146,6 @@ def _agree(cap: Mapping[str, np.ndarray], names: list[str], unit: np.ndarray) ->
     shared = [i for i, name in enumerate(names) if name in cap]
     cosines = [cap[names[i]] @ unit[i] for i in shared]
     return len(shared) < MIN_SHARED or bool(np.median(cosines) >= LEAST_AGREEMENT)
-
-
-def _row(description: Mapping[str, Any]) -> dict[str, Any]:
-    bad: dict[str, str] = json.loads(description["bad"])
-    worse = {name: why for name, why in bad.items() if why != REFERENCE}
-    channels, n_samples = description["channels"], description["n_samples"]
-    sfreq = description["sfreq"] if description["status"] == "ok" else np.nan
-    return {
-        **{name: description[name] for name in TEXT_COLUMNS},
-        "n_channels": len(channels.split("\t")) if channels else 0,
-        "n_samples": n_samples,
-        "sfreq": sfreq,
-        "duration": n_samples / sfreq,
-        "n_bad": len(worse),
-        "bad_channels": ", ".join(f"{name} ({why})" for name, why in worse.items()),
-        "reference": ", ".join(name for name in bad if name not in worse),
-        "content_hash": description["content_hash"],
-        "cleaning_hash": description["cleaning_hash"],
-        **json.loads(description["quality"]),
-        "channels": channels,
-        "scales": np.asarray(description["scales"], np.float32),
-        "bad": "\t".join(bad),
-        "stretches": np.asarray(description["stretches"], float),
-        "bad_segments": np.asarray(description["bad_segments"], float),
-    }
 
 
 def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:

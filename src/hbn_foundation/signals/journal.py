@@ -18,13 +18,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say
-from hbn_foundation.signals.clean_task import FORMAT, SIGNALS, describe_failure, signal_file
+from hbn_foundation.recordings.clean import CleanedRecording
+from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
+from hbn_foundation.signals.clean_task import (
+    FORMAT,
+    SIGNALS,
+    describe,
+    describe_failure,
+    signal_file,
+)
 from hbn_foundation.signals.content import Stamp
 
 TABLE = "cleaned.parquet"
@@ -156,20 +165,19 @@ def _old_rows(store: Path) -> Iterator[Row]:
         old = _parsed(file.read_bytes())
         if not old or old.get("format") != FORMAT:
             continue
-        row = describe_failure(old, old["reason"], old["content_hash"], old["cleaning_hash"])
-        row |= {"status": old["status"], "quality": json.dumps(old["quality"])}
+        hashes = (old["content_hash"], old["cleaning_hash"])
+        row = describe_failure(old, old["reason"], *hashes)
+        if old["status"] == "ok":
+            stretches = [Stretch(int(start), int(stop), t) for start, stop, t in old["stretches"]]
+            bad = [Segment(*segment) for segment in old["bad_segments"]]
+            timeline = Timeline(old["sfreq"], tuple(stretches), tuple(bad))
+            names, positions = tuple(old["channels"]), np.array(old["positions"])
+            parts = (names, positions, np.array(old["scales"]), timeline, old["bad"])
+            row = describe(old, CleanedRecording(*parts, old["quality"]), *hashes)
         note = store / OLD_STAMPS / f"{old['recording']}.json"
         seen = _parsed(note.read_bytes() if note.is_file() else b"") or {}
         if seen.get("content_hash") == old["content_hash"]:
             row["files"] = json.dumps(seen["files"])
-        if old["status"] == "ok":
-            row |= {name: old[name] for name in ("sfreq", "n_samples", "scales")}
-            row |= {name: json.dumps(old[name]) for name in ("positions", "bad")}
-            row |= {
-                name: [number for part in old[name] for number in part]
-                for name in ("stretches", "bad_segments")
-            }
-            row["channels"] = "\t".join(old["channels"])
         yield row
 
 

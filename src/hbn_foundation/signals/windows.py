@@ -17,6 +17,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
 
 if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.store import SignalStore
 
 COLUMNS = ("recording", "subject", "task", "run")
@@ -227,21 +228,20 @@ def _without(table: pd.DataFrame, left_out: pd.Series, why: str) -> pd.DataFrame
 
 def windows_of_label(
     label: LabelParams,
-    windows: pd.DataFrame,
-    store: SignalStore,
+    dataset: EEGDataset,
     trials: pd.DataFrame,
     params: TrialWindowParams,
     seconds: float,
 ) -> pd.DataFrame:
-    """Return the windows that a label is learned from: those of the trials, or all there are.
+    """Return the windows that a label is learned from: those of the trials, or the dataset's.
 
     Parameters
     ----------
     label
         What is to be learned.
-    windows
-        The ordinary windows, returned as they are for labels of tasks and participants.
-    store, trials, params
+    dataset
+        Its windows are returned as they are for labels of tasks and participants.
+    trials, params
         As `cut_trial_windows` takes them.
     seconds
         Length of the windows that the encoder takes.
@@ -253,8 +253,8 @@ def windows_of_label(
         there are no trials, or none of them has a window.
     """
     if label.kind != "trial":
-        return windows
-    return windows_of_trials(label, store, trials, params, seconds)
+        return dataset.windows
+    return windows_of_trials(label, dataset.store, trials, params, seconds)
 
 
 def windows_of_trials(
@@ -264,18 +264,7 @@ def windows_of_trials(
     params: TrialWindowParams,
     seconds: float,
 ) -> pd.DataFrame:
-    """Return the windows of the trials, for a label that is one of trials.
-
-    Parameters
-    ----------
-    label, store, trials, params, seconds
-        As for `windows_of_label`.
-
-    Raises
-    ------
-    UserError
-        As `windows_of_label`; and for any other label.
-    """
+    """Return the windows of the trials, as `windows_of_label` does; any other label is an error."""
     if label.kind != "trial":
         raise UserError(
             f"label.kind={label.kind}: the windows here are those of trials; take trial"

@@ -26,7 +26,7 @@ def prepare_trials(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.signals.trial_windows import windows_of_trials
+    from hbn_foundation.signals.windows import windows_of_trials
 
     windows = windows_of_trials(
         recipe.label, dataset.store, trials, recipe.windows, window_seconds(foundation_checkpoint)
@@ -46,7 +46,7 @@ def prepare_crops(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.signals.crop_windows import cut_crop_windows
+    from hbn_foundation.signals.windows import cut_crop_windows
 
     labels = [recipe.label, *(one.label for one in recipe.more_targets.chosen.values())]
     windows = cut_crop_windows(
@@ -108,7 +108,7 @@ def _checked(
     checkpoint: Any, dataset: types.EEGDataset, recipe: FineTuningRecipe
 ) -> tuple[types.EEGDataset, Any]:
     """Check that no reported subject has chosen anything, then as any fine-tuning."""
-    from hbn_foundation.labels.splits import check_reported
+    from hbn_foundation.labels.checks import check_reported
 
     seen = checkpoint.metadata["validation_subjects"]
     check_reported(dataset.splits, dataset.participants, seen)

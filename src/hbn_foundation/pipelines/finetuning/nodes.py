@@ -25,12 +25,11 @@ def prepare_finetuning(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.signals.trial_windows import windows_of_label
+    from hbn_foundation.signals.windows import windows_of_label
 
     windows = windows_of_label(
-        recipe.label, dataset.windows, dataset.store, trials, recipe.trial_windows,
-        window_seconds(foundation_checkpoint),
-    )  # fmt: skip
+        recipe.label, dataset, trials, recipe.trial_windows, window_seconds(foundation_checkpoint)
+    )
     chosen = dataset.replace(windows=windows)
     return chosen, preview(foundation_checkpoint, chosen, recipe)
 

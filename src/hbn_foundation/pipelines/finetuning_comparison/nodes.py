@@ -14,12 +14,11 @@ def choose_windows(
     dataset: types.EEGDataset, trials: types.DataFrame, finetuning: LabelRecipe
 ) -> types.EEGDataset:
     """Take the windows that the label is learned from: all there are, or those of the trials."""
-    from hbn_foundation.signals.trial_windows import windows_of_label
+    from hbn_foundation.signals.windows import windows_of_label
 
     windows = windows_of_label(
-        finetuning.label, dataset.windows, dataset.store, trials, finetuning.trial_windows,
-        dataset.window.seconds,
-    )  # fmt: skip
+        finetuning.label, dataset, trials, finetuning.trial_windows, dataset.window.seconds
+    )
     return dataset.replace(windows=windows)
 
 

@@ -136,12 +136,10 @@ def cut_windows(
 def describe_dataset(dataset: types.EEGDataset) -> tuple[dict[str, Any], types.DataFrame, Any]:
     """Count subjects, hours, windows, ages and tasks by split: as JSON, table and figure."""
     from hbn_foundation.evaluation.dataset_figures import dataset_figure
-    from hbn_foundation.labels.statistics import dataset_statistics
-    from hbn_foundation.labels.targets import task_labels
+    from hbn_foundation.signals.dataset import dataset_statistics
 
-    recordings, splits = dataset.store.table, dataset.splits
-    windows, participants = dataset.windows, dataset.participants
-    statistics, table = dataset_statistics(
-        recordings, splits, participants, windows, task_labels(windows)
+    statistics, table = dataset_statistics(dataset)
+    figure = dataset_figure(
+        dataset.store.table, dataset.splits, dataset.participants, dataset.windows
     )
-    return statistics, table, dataset_figure(recordings, splits, participants, windows)
+    return statistics, table, figure

@@ -1,15 +1,16 @@
-"""The counts of a data set add up."""
+"""The counts of a data set add up, and a saved one comes back."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from hbn_foundation.labels.statistics import dataset_statistics
+from hbn_foundation.signals.dataset import EEGDataset, dataset_statistics
 
 
 @pytest.fixture
-def data():
+def data() -> EEGDataset:
     recordings = pd.DataFrame(
         {
             "recording": ["a-rest", "a-sums", "b-rest", "c-rest", "d-rest"],
@@ -28,11 +29,11 @@ def data():
         {"subject": ["a", "b", "c"], "age": [7.0, 9.0, None], "sex": ["F", "M", None]}
     )
     windows = pd.DataFrame({"subject": ["a"] * 6 + ["b"] * 2, "task": ["rest", "sums"] * 4})
-    return recordings, splits, participants, windows
+    return EEGDataset(SimpleNamespace(table=recordings), windows, splits, participants)
 
 
 def test_rows_are_splits_and_their_total(data):
-    summary, table = dataset_statistics(*data)
+    summary, table = dataset_statistics(data)
     table = table.set_index("split")
     assert table.index.tolist() == ["train", "validation", "test", "total"]
     assert table.loc["train", ["subjects", "recordings", "windows"]].tolist() == [1, 2, 6]
@@ -50,11 +51,10 @@ def test_rows_are_splits_and_their_total(data):
 
 
 def test_it_is_json_even_where_nothing_is_known(data):
-    recordings, splits, participants, windows = data
-    summary, _ = dataset_statistics(*data)
+    summary, _ = dataset_statistics(data)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["balance"]["train"] == {"rest": 0.5, "sums": 0.5}
     assert summary["balance"]["test"] == {"rest": 0, "sums": 0}
-    bare, table = dataset_statistics(recordings, splits, participants[["subject"]], windows)
+    bare, table = dataset_statistics(data.replace(participants=data.participants[["subject"]]))
     json.dumps(bare, allow_nan=False)
     assert "age_mean" not in table
