@@ -27,7 +27,9 @@ import yaml
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.evaluation.report import folds_text
+from hbn_foundation.evaluation.report.foundation import probe_folds
+from hbn_foundation.evaluation.report.render import render_text
+from hbn_foundation.evaluation.report.sections import Report
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
@@ -71,7 +73,7 @@ def main() -> None:
     work = arguments.work / "folds"
     folds = cross_validate(dataset, recipe, params["evaluation"], work, supervised=False)
     folds.to_csv(arguments.work / "folds.csv", index=False)
-    print(folds_text(summarise_folds(folds)))
+    print(render_text(Report("Folds", "", "", [probe_folds(summarise_folds(folds))])))
     print(
         f"{time.monotonic() - started:.0f} s; scores of each fold: {arguments.work / 'folds.csv'}"
     )

@@ -134,7 +134,7 @@ def test_processes_give_what_one_process_gives(run, tmp_path):
     pd.testing.assert_frame_equal(one.drop(columns=speed), two.drop(columns=speed), atol=5e-3)
 
 
-def test_summary_names_the_best_baseline_and_who_is_ahead(folds_of):
+def test_summary_is_best_first_and_says_who_is_ahead(folds_of):
     summary = summarise_folds(
         folds_of(
             {
@@ -144,12 +144,13 @@ def test_summary_names_the_best_baseline_and_who_is_ahead(folds_of):
             }
         )
     ).set_index("method")
-    assert summary["best_baseline"].to_dict() == {
-        "pretrained": False, "band_power": True, "riemann": False,
+    assert summary["reference"].to_dict() == {
+        "band_power": False, "pretrained": True, "riemann": False,
     }  # fmt: skip
-    assert summary.loc["band_power", "pretrained_ahead_by"] == pytest.approx(-0.01 / 3)
-    assert summary.loc["band_power", "pretrained_ahead_in"] == 1
-    assert summary.loc["riemann", "pretrained_ahead_in"] == 3
+    assert summary["is_baseline"].tolist() == [True, False, True]
+    assert summary.loc["band_power", "ahead_by"] == pytest.approx(-0.01 / 3)
+    assert summary.loc["band_power", "ahead_in"] == 1
+    assert summary.loc["riemann", "ahead_in"] == 3
     assert summary.loc["pretrained", "window_auroc_sd"] == pytest.approx(0.02)
 
 

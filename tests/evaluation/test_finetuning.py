@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.finetuned import finetuned_text
 from hbn_foundation.evaluation.finetuning import (
     finetuning_metrics,
     main_score_of,
@@ -123,31 +121,3 @@ def test_a_split_without_labels_is_said(toy):
     outside = toy.splits.assign(split=toy.splits["split"].replace("validation", "train"))
     with pytest.raises(UserError, match="no window of the validation subjects"):
         baseline_answers(toy.store, toy.windows, outside, targets, PARAMS, 200)
-
-
-@pytest.mark.parametrize("n_subjects", [9, 12])
-def test_under_the_table_stand_sample_channels_and_what_the_intervals_are(n_subjects):
-    few = n_subjects < 10
-    missing = f"{n_subjects} test subjects, an interval needs 10" if few else ""
-    result = {"window_auroc": 0.7, "interval_missing": missing, "n_subjects": n_subjects}
-    ends = {f"window_auroc_{end}": np.nan if few else 0.6 for end in ("low", "high")}
-    metrics = {
-        "label": {"kind": "task", "column": None},
-        "classes": ["a", "b"],
-        "test": {"fine_tuned": result},
-        "sample": {
-            "train": {"windows": 100, "of": 300, "subjects": 20},
-            "test": {"windows": 80, "of": 80, "subjects": n_subjects},
-        },
-        "n_channels": 129,
-    }
-    rows = [
-        {"method": "fine_tuned", "name": "fine-tuned", "window_auroc": 0.7, **ends},
-        {"method": "riemann", "name": "Riemann", "window_auroc": 0.7, "ahead_by": 0.0, **ends},
-    ]
-    text = " ".join(finetuned_text(pd.DataFrame(rows), metrics).split())
-    assert "train 100 of 300, thinned evenly, of 20 subjects" in text
-    assert "All methods see all 129 channels, by principal components" in text
-    assert ("they hold the trained model fixed" in text) == (not few)
-    assert (f"No intervals: {missing}." in text) == few
-    assert "The fine-tuned model is level with the best baseline (Riemann)" in text

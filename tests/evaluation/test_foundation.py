@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.criteria import criteria_table
 from hbn_foundation.evaluation.features import encoder_features
-from hbn_foundation.evaluation.figures import foundation_figures
+from hbn_foundation.evaluation.figures.embedding import embedding_figure
+from hbn_foundation.evaluation.figures.predictions import predictions_figure
 from hbn_foundation.evaluation.foundation import all_features, evaluate_foundation
 from hbn_foundation.evaluation.methods import NAMES
 from hbn_foundation.evaluation.metrics import auroc
-from hbn_foundation.evaluation.report import report_text
+from hbn_foundation.evaluation.report.criteria import foundation_criteria
+from hbn_foundation.evaluation.report.foundation import foundation_report, probe_figure
+from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
@@ -103,7 +105,7 @@ def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):
         assert area(true.labels, method) > high
 
 
-def test_a_label_of_the_subject(toy, pretrained, quick, tmp_path):
+def test_a_label_of_the_subject(toy, pretrained, quick):
     label = LabelParams(kind="participant", column="age")
     params = quick.model_copy(update={"label": label, "baselines": ("majority",)})
     result = evaluate_foundation(pretrained[0], *toy, params)
@@ -112,19 +114,19 @@ def test_a_label_of_the_subject(toy, pretrained, quick, tmp_path):
     assert metrics["probe"]["pretrained"]["window_auroc"] is None
     assert metrics["probe"]["majority"]["balanced_accuracy"] is None
     assert metrics["label"]["classes"] == ["age ≤ 9", "age > 9"]
-    criteria = criteria_table(pretrained[1], metrics, pretrained[0]).set_index("criterion")
+    criteria = foundation_criteria(pretrained[1], metrics, pretrained[0]).set_index("criterion")
     assert criteria.loc["balanced accuracy of the probe"].tolist()[1:] == [
         "one class only", "not applicable",
     ]  # fmt: skip
-    text = report_text(metrics, result.scores, None, criteria.reset_index())
+    text = render_text(foundation_report(metrics, result.scores, None, criteria.reset_index()))
     assert "No score: the test subjects have one class of age only (age > 9)." in text
     assert "Note: the validation subjects have one class of age only" in text
     assert "nan" not in text
     assert "best baseline" not in text
-    figures = foundation_figures(pretrained[1], *result[1:])
-    for name in ("scores", "confusion_matrix"):
-        figures[name].savefig(tmp_path / f"{name}.png")
-    assert "one class only" in figures["confusion_matrix"].axes[0].get_title(loc="left")
+    probe_figure(result.scores).canvas.draw()
+    figure = predictions_figure(result.predictions)
+    assert "one class only" in figure.axes[0].get_title(loc="left")
+    assert embedding_figure(result.embedding).axes
 
 
 def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(toy, pretrained, quick):

@@ -9,7 +9,7 @@ import pytest
 from hbn_foundation import progress
 from hbn_foundation.evaluation import baselines, spectra
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
-from hbn_foundation.evaluation.sample import channels_text
+from hbn_foundation.evaluation.wording import channels_text
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.store import store_from_arrays
 

@@ -1,10 +1,14 @@
 """What a sweep says: curves over subjects, modes compared on the same ones, time saved."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from hbn_foundation.evaluation.sweep_figures import curves_figure, savings_figure
+from hbn_foundation.evaluation.figures.learning import sweep_figure
+from hbn_foundation.evaluation.report.experiments import sweep_report
+from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.evaluation.sweep_scores import (
     MODES,
     compare_modes,
@@ -12,7 +16,6 @@ from hbn_foundation.evaluation.sweep_scores import (
     measured_savings,
     score_jobs,
 )
-from hbn_foundation.evaluation.sweep_summary import summary_page
 
 SHARES = (0.05, 0.25, 1.0)
 
@@ -122,30 +125,25 @@ def test_savings_count_what_each_fine_tuning_would_have_trained(scored):
 
 
 @pytest.mark.parametrize("state", ["whole", "one mode", "empty"])
-def test_figures_and_page_of_whatever_there_is(scored, state, tmp_path):
+def test_figure_and_page_of_whatever_there_is(scored, state):
     table = {"whole": scored, "one mode": scored[scored["mode"] == MODES[0]],
              "empty": scored.assign(status="failed")}[state]  # fmt: skip
     curves, pairs = learning_curves(table, "window_auroc"), compare_modes(table, "window_auroc")
-    savings = measured_savings(table)
-    curves_figure(curves, pairs, "window_auroc").savefig(tmp_path / "curves.png")
-    savings_figure(savings).savefig(tmp_path / "savings.png")
-    page = summary_page(table, curves, pairs, savings, "window_auroc", "task")
-    assert page == summary_page(table, curves, pairs, savings, "window_auroc", "task")
+    savings = measured_savings(table)._asdict()
+    sweep_figure(curves, pairs, "window AUROC").canvas.draw()
+    report = sweep_report(table, curves, pairs, savings, "window_auroc", "task")
+    page = render_text(report, markdown=True)
     assert (
-        page.count("\n| base + target data |")
+        len(re.findall(r"\n\| base \+ target data +\|", page))
         == ({"whole": 3 + 4 * 2, "one mode": 3, "empty": 0}[state])
     )
 
 
 @pytest.mark.parametrize("n_targets", [3, 12])
-def test_a_star_is_explained_where_there_is_one_and_intervals_lie_apart(n_targets):
+def test_a_star_is_explained_where_there_is_one(n_targets):
     scored = score_jobs(*made_up(n_targets=n_targets, seeds=1), is_regression=False)
     curves, pairs = learning_curves(scored, "window_auroc"), compare_modes(scored, "window_auroc")
-    left, right = curves_figure(curves, pairs, "window_auroc").axes
-    stars = [text for text in right.texts if text.get_text() == "*"]
+    _, right = sweep_figure(curves, pairs, "window AUROC").axes
+    stars = [text for text in right.texts if text.get_text().endswith("*")]
     assert bool(stars) == (n_targets == 12)
     assert ("* p < .05" in right.get_xlabel()) == bool(stars)
-    places = [
-        tuple(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == len(SHARES)
-    ]
-    assert len(set(places)) == len(MODES)

@@ -83,9 +83,3 @@ def test_real_paths_are_named():
     saved = {"submission": "data/a/submission.zip/1/submission.zip"}
     score = "hbn-foundation score data/a/submission.zip/1/submission.zip"
     assert following("submission", saved=saved) == score
-    for challenge in ("challenge1", "challenge2"):
-        saved = {f"{challenge}.learning_curve": "data/a/curve.csv/1/curve.csv"}
-        assert following(f"{challenge}_learning_curve", saved=saved) == (
-            f"kedro run --pipeline {challenge} --from-nodes {challenge}.report --params "
-            f"{challenge}.evaluation.learning_curve=data/a/curve.csv/1/curve.csv"
-        )

@@ -73,12 +73,9 @@ def test_response_times(planted, times, tmp_path):
     path = tmp_path / "other.parquet"
     times["predictions"].assign(predicted_rt=1.7).to_parquet(path)
     scratch = times["predictions"].assign(predicted_rt=1.6)
-    curve = tmp_path / "curve.csv"
-    pd.DataFrame({"method": "fine_tuned", "share": [0.1, 1.0], "n_subjects": [2, 12], "seed": 0,
-                  "nrmse": [1.0, 0.8]}).to_csv(curve, index=False)  # fmt: skip
     params = ResponseTimeEvaluationParams(
         bootstraps=40, baselines=("constant", "age_sex", "band_power", "random_weights"),
-        others={"other": str(path)}, learning_curve=str(curve),
+        others={"other": str(path)},
     )  # fmt: skip
     found = run(planted, "challenge1", {**times, "scratch_predictions": scratch}, params)
     scores = found["scores"].set_index("method")
@@ -89,7 +86,7 @@ def test_response_times(planted, times, tmp_path):
     assert "from scratch" in found["report"]
     assert found["metrics"]["table_problem"] is None
     assert "CSV of the predictions" in found["report"]
-    for title in ("Three trials", "Where on the scalp", "How many subjects", "Course of the"):
+    for title in ("Scores of all methods", "Channels that the model", "Course of the"):
         assert title in found["page"]
     assert times["checkpoint"].metadata["run_id"] in found["page"]
     assert found["answers_figure"].axes
@@ -127,6 +124,3 @@ def test_files_that_are_not_there_are_named(planted, times):
         taken = ResponseTimeEvaluationParams(others={name: "gone.parquet"}, **few)
         with pytest.raises(UserError, match=rf"evaluation\.others\.{name}: the table has"):
             run(planted, "challenge1", times, taken)
-    gone = ResponseTimeEvaluationParams(learning_curve="gone.csv", **few)
-    with pytest.raises(UserError, match=r"evaluation\.learning_curve=gone\.csv: no such"):
-        run(planted, "challenge1", times, gone)

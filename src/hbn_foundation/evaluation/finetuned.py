@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -14,13 +13,11 @@ from hbn_foundation.evaluation.finetuning import (
     predictions_table,
 )
 from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
-from hbn_foundation.evaluation.finetuning_report import score_title
 from hbn_foundation.evaluation.foundation import plain, training_of, with_ends
-from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.report import WIDTH, ahead_text, table
-from hbn_foundation.evaluation.sample import count_sample, fitted_text
-from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of, level
+from hbn_foundation.evaluation.sample import count_sample
+from hbn_foundation.evaluation.wording import score_title
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
@@ -30,8 +27,6 @@ from hbn_foundation.scores import lower_is_better
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
-
-FINE_TUNED = "fine_tuned"
 
 
 class FineTunedScores(NamedTuple):
@@ -118,7 +113,7 @@ def evaluate_finetuned(
         for name, said in found.items()
     }
     for name, result in results.items():
-        words = written_method(name, targets.is_regression)
+        words = written(name, targets.is_regression)
         say(f"{words}: {score_title(main)} {result[main]:.3f}")
     metrics = {
         "label": label.model_dump(mode="json"),
@@ -136,54 +131,13 @@ def evaluate_finetuned(
     )
 
 
-def written_method(name: str, numbers: bool = False) -> str:
-    """Name a method in words, by what it predicts."""
-    return "fine-tuned" if name == FINE_TUNED else written(name, numbers)
-
-
 def score_table(results: dict[str, dict[str, Any]], main: str) -> pd.DataFrame:
     """One row per method with all scores that are numbers, best first."""
     numbers = main == main_score(is_regression=True)
     rows = [
-        {"method": name, "name": written_method(name, numbers)}
+        {"method": name, "name": written(name, numbers)}
         | {key: value for key, value in result.items() if isinstance(value, int | float)}
         for name, result in results.items()
     ]
     scores = pd.DataFrame(rows)
     return scores.sort_values(main, ascending=lower_is_better(main), ignore_index=True)
-
-
-def finetuned_text(scores: pd.DataFrame, metrics: dict[str, Any]) -> str:
-    """Write the table of a fine-tuning: its scores beside the baselines, winners and losers."""
-    main = main_score(metrics["classes"] is None)
-    shown = [n for n in SHOWN if n in scores and n != main and scores[n].notna().any()]
-    own = float(scores.loc[scores["method"] == FINE_TUNED, main].iloc[0])
-    rows = []
-    for _, row in scores.iterrows():
-        low, high = row.get(f"{main}_low"), row.get(f"{main}_high")
-        interval = "" if pd.isna(low) or pd.isna(high) else f"{low:.3f} to {high:.3f}"
-        values = ["" if pd.isna(row[name]) else f"{row[name]:.3f}" for name in shown]
-        rows.append([row["name"], f"{row[main]:.3f}", interval, *values, ahead_text(row)])
-    what = metrics["label"].get("column") or metrics["label"]["kind"]
-    n_subjects = metrics["test"][FINE_TUNED]["n_subjects"]
-    titles = [score_title(name) for name in shown]
-    header = ["method", score_title(main), "95 %", *titles, "ahead by (95 %)"]
-    missing = metrics["test"][FINE_TUNED]["interval_missing"]
-    text = table(f"Fine-tuning for {what}: {count_of(n_subjects, 'test subject')}", header, rows)
-    text += f"\n{fill(fitted_text(metrics, scores['method']), WIDTH)}"
-    text += f"\nNo intervals: {missing}." if missing else f"\n{FIXED_MODEL}"
-    if pd.isna(own):
-        return f"{text}\nThe test subjects are too few to tell: none has what a score needs."
-    others = scores[scores["method"] != FINE_TUNED]
-    verdict = "No baseline stands beside it."
-    if len(others):
-        best = others.iloc[0]
-        gap = float(best["ahead_by"])
-        word = "level with" if level(gap) else "ahead of" if gap > 0 else "behind"
-        verdict = (
-            f"The fine-tuned model is {word} the best baseline ({best['name']}) on this one split."
-        )
-    return f"{text}\n{verdict} Only repeated splits tell how surely: finetuning_comparison."
-
-
-SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")

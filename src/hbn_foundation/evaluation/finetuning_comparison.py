@@ -7,12 +7,11 @@ from collections.abc import Iterable
 import pandas as pd
 
 from hbn_foundation.evaluation.finetuning import OF_NUMBERS
-from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.methods import SCRATCH, written
 from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
 from hbn_foundation.evaluation.statistics import compare, holm
 from hbn_foundation.scores import lower_is_better
 
-SCRATCH = "scratch"
 SAMPLE = ("n_train", "train_windows", "fitted_windows", "n_test", "n_windows", "n_channels")
 COSTS = ("epochs", "seconds", "trainable")
 SUMMARY_COLUMNS = (

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 PRETRAINED = "pretrained"
+FINE_TUNED = "fine_tuned"
+SCRATCH = "scratch"
+
+MODEL = "model"
+BASELINE = "baseline"
+REFERENCE = "reference"
+"""A method that knows the test subjects' own answers, for orientation."""
 
 NAMES = {
     PRETRAINED: "pretrained encoder",
@@ -27,7 +34,8 @@ PLAN_NAMES = {
     "plateau": "plateau",
     "gradient_guided": "gradient-guided",
     "phases": "listed phases",
-    "scratch": "from scratch",
+    FINE_TUNED: "fine-tuned",
+    SCRATCH: "from scratch",
     "frozen_probe": "frozen probe",
 }
 
@@ -41,6 +49,14 @@ CHALLENGE_NAMES = {
     "subject_mean": "own mean, same trials",
     "other_runs_mean": "own mean, other runs",
 }
+
+#: Ways to use a base for a new subject, the first with most data.
+MODE_NAMES = {
+    "full_fine_tuning": "base + target data",
+    "target_only_fine_tuning": "target data on a base",
+    "target_only": "target data from scratch",
+}
+ALL_SHARES = "all"
 
 
 def written(method: str, numbers: bool = False) -> str:

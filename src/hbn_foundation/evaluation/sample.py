@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.evaluation.spectra import COMPONENTS, MOST_CHANNELS
-from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
 from hbn_foundation.signals.windows import subsample
@@ -107,47 +103,3 @@ def count_sample(
         used = n if name == "test" and not thin_test else min(n, max_windows)
         counts[name] = {"windows": used, "of": n, "subjects": int(subjects[inside].nunique())}
     return counts
-
-
-def sample_text(
-    sample: Mapping[str, Mapping[str, int]], methods: Iterable[str], n_channels: int
-) -> str:
-    """Write windows, subjects, thinning and channels under a table.
-
-    Parameters
-    ----------
-    sample
-        Of `count_sample`.
-    methods
-        Of the table.
-    n_channels
-        Channels of the montage.
-    """
-    parts = []
-    for name, counts in sample.items():
-        of = f" of {counts['of']:,}, thinned evenly," if counts["of"] > counts["windows"] else ""
-        n_subjects = count_of(counts["subjects"], "subject")
-        parts.append(f"{name} {counts['windows']:,}{of} of {n_subjects}")
-    return f"Windows: {'; '.join(parts)}. {channels_text(methods, n_channels)}"
-
-
-def fitted_text(metrics: Mapping[str, Any], methods: Iterable[str]) -> str:
-    """Write the line under a table of a fine-tuned model and baselines, as `sample_text`."""
-    sample = metrics["sample"]
-    text = sample_text(sample, methods, metrics["n_channels"])
-    if any(counts["of"] > counts["windows"] for counts in sample.values()):
-        text += " Only the baselines' windows are thinned; the model is trained on all."
-    return text
-
-
-def channels_text(methods: Iterable[str], n_channels: int) -> str:
-    """Say which channels the methods see."""
-    text = f"All methods see all {n_channels} channels"
-    reduced = [
-        f"{written(name)} {min(COMPONENTS[name], n_channels)}"
-        for name in methods
-        if name in COMPONENTS
-    ]
-    if n_channels <= MOST_CHANNELS or not reduced:
-        return f"{text}."
-    return f"{text}, by principal components fitted on training windows: {', '.join(reduced)}."

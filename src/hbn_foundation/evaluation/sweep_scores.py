@@ -9,17 +9,12 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.finetuning import main_score, score_windows
+from hbn_foundation.evaluation.methods import ALL_SHARES, MODE_NAMES
 from hbn_foundation.evaluation.statistics import holm, mean_interval
 from hbn_foundation.scores import lower_is_better
 
 SCORES = {False: ("window_auroc", "balanced_accuracy", "f1"), True: ("nrmse", "mae", "r")}
-MODES = ("full_fine_tuning", "target_only_fine_tuning", "target_only")
-MODE_NAMES = {
-    "full_fine_tuning": "base + target data",
-    "target_only_fine_tuning": "target data on a base",
-    "target_only": "target data from scratch",
-}
-ALL_SHARES = "all"
+MODES = tuple(MODE_NAMES)
 CURVE_COLUMNS = ("mode", "target_data_pct", "score", "low", "high", "n_targets", "n_jobs",
                  "n_train")  # fmt: skip
 PAIR_COLUMNS = ("first", "second", "target_data_pct", "ahead_by", "low", "high", "ahead_in",

@@ -163,16 +163,6 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
         release = _root(run_params)
         where = f" --bids-root {shlex.quote(release)}" if release else environment(run_params)
         return f"hbn-foundation score {saved['submission']}{where}"
-    curve = f"{name.removesuffix('_learning_curve')}.learning_curve"
-    if name.endswith("_learning_curve") and curve in saved:
-        challenge = name.removesuffix("_learning_curve")
-        key = {"challenge1": {"evaluation": {"learning_curve": saved[curve]}}}
-        if challenge == "challenge2":
-            key = {"challenge2": key["challenge1"]}
-        params = {"runtime_params": {**(run_params.get("runtime_params") or {}), **key}}
-        return command(
-            {**run_params, **params}, pipeline=challenge, from_nodes=f"{challenge}.report"
-        )
     return viz_command(run_params)
 
 

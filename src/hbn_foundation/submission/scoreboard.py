@@ -191,7 +191,7 @@ def invalid(windows: pd.DataFrame, target: str) -> str | None:
 
 def score_text(score: LocalScore) -> str:
     """Write the table of scores, and what it is of, as plain text."""
-    from hbn_foundation.evaluation.report import table
+    from hbn_foundation.evaluation.report.render import text_table
 
     titles = {score.targets[1]: "1: response time", score.targets[2]: f"2: {score.targets[2]}",
               OVERALL: "0.3 · C1 + 0.7 · C2"}  # fmt: skip
@@ -204,7 +204,7 @@ def score_text(score: LocalScore) -> str:
     rows = [[method, *(cells[method, target] for target in titles)] for method in methods]
     header = ["NRMSE, lower is better", *titles.values()]
     sentence = f"{statistics.FIXED_MODEL} They need {statistics.FEWEST_SUBJECTS} subjects."
-    lines = [table("Score of the challenge", header, rows), "", sentence]
+    lines = ["Score of the challenge", text_table(header, rows), "", sentence]
     for challenge, windows in score.predictions.items():
         lines.append(
             f"Challenge {challenge}: {len(windows):,} windows of "

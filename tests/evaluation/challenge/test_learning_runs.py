@@ -10,11 +10,6 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.challenge import learning_runs
-from hbn_foundation.evaluation.challenge.learning_curve import (
-    curve_scores,
-    learning_curve_figure,
-    learning_curve_text,
-)
 from hbn_foundation.evaluation.challenge.learning_runs import (
     learning_curve,
     list_runs,
@@ -26,6 +21,8 @@ from hbn_foundation.evaluation.challenge.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
+from hbn_foundation.evaluation.report.experiments import learning_curve_report
+from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetuning_params import (
@@ -162,27 +159,6 @@ def test_every_method_is_scored_on_every_subset(curve):
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".json"]
 
 
-def test_table_and_figure(curve):
-    table = curve[1]
-    text = learning_curve_text(table)
-    assert "3 (25%)" in text.replace(" %", "%")
-    assert "from scratch" in text
-    said = " ".join(text.split())
-    assert said.count(" ahead") == 4
-    gap = table.groupby(["method", "n_subjects"])["nrmse"].mean().unstack()
-    for n, gain in (gap.loc["scratch"] - gap.loc["fine_tuned"]).items():
-        way = "ahead by" if gain > 0 else "NOT ahead, behind by"
-        assert (
-            f"with {n} subjects {way} {abs(gain):.3f}" in said.partition("from scratch, it is")[2]
-        )
-    assert max(map(len, text.splitlines())) <= 110
-    assert "±" not in text
-    twice = pd.concat([table, table.assign(seed=1, nrmse=table["nrmse"] + 0.1)])
-    assert "± 0.071" in learning_curve_text(twice)
-    figure = learning_curve_figure(table, curve_scores(table))
-    assert len(figure.axes) == 2
-
-
 def test_names_of_results_follow_what_they_depend_on(foundation, data, tmp_path):
     def keys(recipe=None, given=data, **changes):
         params = params_in(tmp_path, **changes)
@@ -252,6 +228,7 @@ def test_factors_have_a_curve(foundation, data, tmp_path):
     params = params_in(tmp_path, shares=(0.5,), scratch=False)
     table = learning_curve(foundation, data.replace(windows=windows), recipe, params, CPU)
     assert set(table["method"]) == {"fine_tuned", "constant", "age_sex"}
-    assert curve_scores(table) == ("window_nrmse", "subject_r")
     assert table["window_nrmse"].notna().all()
-    assert "age and sex" in learning_curve_text(table)
+    report = learning_curve_report(table)
+    assert "age and sex" in render_text(report)
+    assert report.sections[0].header[0].startswith("NRMSE of windows")

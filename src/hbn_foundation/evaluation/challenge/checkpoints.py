@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.challenge.features import Unlearned
-from hbn_foundation.evaluation.challenge.spatial import SpatialMaps, spatial_maps
+from hbn_foundation.evaluation.spatial_maps import SpatialMaps, spatial_maps
 from hbn_foundation.signals.windows import subsample
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from hbn_foundation.evaluation.challenge.subjects import (
     subject_predictions,
 )
 from hbn_foundation.evaluation.challenge.windows import matched
-from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.sample import count_sample
 from hbn_foundation.evaluation.statistics import Part, Score, score_parts
 from hbn_foundation.labels.checks import check_disjoint
@@ -106,7 +106,7 @@ def evaluate_factors(
     columns = [PREDICTED + name for name in factors]
     kinds = dict.fromkeys(answers, BASELINE)
     for name, table in {FINE_TUNED: predictions, **(others or {})}.items():
-        what = f"predictions of {written_method(name)}"
+        what = f"predictions of {written(name)}"
         answers[name] = matched(table, test, columns, what).to_numpy()
         kinds[name] = MODEL if name == FINE_TUNED else BASELINE
     found = {name: factor_scores(test, answer, factors, params) for name, answer in answers.items()}
@@ -232,7 +232,7 @@ def _score_table(
         rows = []
         for name, of_method in found.items():
             ours = _of_factor(found[FINE_TUNED], factor) if name != FINE_TUNED else None
-            row = {"method": name, "name": written_method(name), "kind": kinds[name],
+            row = {"method": name, "name": written(name), "kind": kinds[name],
                    "factor": factor}  # fmt: skip
             rows.append(row | score_row(_of_factor(of_method, factor), ours, COMPARED))
         tables.append(best_first(pd.DataFrame(rows), "window_nrmse"))

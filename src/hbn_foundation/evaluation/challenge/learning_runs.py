@@ -27,9 +27,9 @@ from hbn_foundation.evaluation.challenge.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.cross_validation import hash_of, hash_table, remove_folder
-from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
 from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.provenance import learning_provenance
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.evaluation.side_by_side import (
@@ -311,7 +311,7 @@ def _trainings_of(run: CurveRun) -> list[Path]:
 def _tuned(
     run: CurveRun, folder: Path, changes: dict[str, Any], name: str = FINE_TUNED
 ) -> Checkpoint:
-    say(f"{run.words}: training {written_method(name)}")
+    say(f"{run.words}: training {written(name)}")
     trainer = run.recipe.trainer.model_copy(update={"seed": run.seed, **changes})
     recipe = run.recipe.model_copy(update={"trainer": trainer})
     checkpoint, _, incidents = finetuned_in(
@@ -345,6 +345,5 @@ def _said(run: CurveRun) -> str:
     best = str(others.idxmin())
     scratch = f", from scratch {errors[SCRATCH]:.3f}" if run.scratch else ""
     return (
-        f"{run.words}: NRMSE {errors[FINE_TUNED]:.3f}{scratch}, {written_method(best)} "
-        f"{others[best]:.3f}"
+        f"{run.words}: NRMSE {errors[FINE_TUNED]:.3f}{scratch}, {written(best)} {others[best]:.3f}"
     )

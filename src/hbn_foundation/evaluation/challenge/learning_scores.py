@@ -23,7 +23,7 @@ from hbn_foundation.evaluation.challenge.response_time_baselines import (
 from hbn_foundation.evaluation.challenge.subjects import PREDICTED, people_of, predicted_factors
 from hbn_foundation.evaluation.challenge.windows import matched
 from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
-from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.labels.participants import factor_table
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def main_factor_scores(
     )  # fmt: skip
     columns = [PREDICTED + name for name in factors]
     for name, table in said.items():
-        answers[name] = matched(
-            table, test, columns, f"predictions of {written_method(name)}"
-        ).to_numpy()
+        answers[name] = matched(table, test, columns, f"predictions of {written(name)}").to_numpy()
     start = f"{main_factor(factors)}."
     return {
         name: {

@@ -67,11 +67,6 @@ class ChallengeEvaluationParams(BaselineParams):
         description="Further models to stand beside, by name: the predictions.parquet of each, of "
         "the same test windows.",
     )
-    learning_curve: str | None = Field(
-        None,
-        description="A CSV of scores over training subjects, drawn in the report: method, share, "
-        "n_subjects, seed and scores, one row per run.",
-    )
 
 
 class ResponseTimeEvaluationParams(ChallengeEvaluationParams):

@@ -23,8 +23,8 @@ from hbn_foundation.evaluation.challenge.scoring import (
     score_row,
 )
 from hbn_foundation.evaluation.challenge.windows import matched
-from hbn_foundation.evaluation.finetuned import FINE_TUNED, written_method
 from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.sample import count_sample
 from hbn_foundation.evaluation.statistics import Part, Score, score_parts
 from hbn_foundation.labels.checks import check_disjoint
@@ -224,7 +224,7 @@ def model_answers(predictions: pd.DataFrame, test: pd.DataFrame, name: str) -> p
     """
     success = P_CORRECT in predictions and predictions[P_CORRECT].notna().any()
     columns = [RT, P_CORRECT] if success else [RT]
-    table = matched(predictions, test, columns, f"predictions of {written_method(name)}")
+    table = matched(predictions, test, columns, f"predictions of {written(name)}")
     return table.reindex(columns=[RT, P_CORRECT])
 
 
@@ -233,7 +233,7 @@ def _score_table(found: dict[str, dict[str, Score]], kinds: dict[str, str]) -> p
     rows = []
     for name, of_method in found.items():
         reference = None if name == FINE_TUNED else ours
-        row = {"method": name, "name": written_method(name), "kind": kinds[name]}
+        row = {"method": name, "name": written(name), "kind": kinds[name]}
         rows.append(row | score_row(of_method, reference, COMPARED))
     return best_first(pd.DataFrame(rows), MAIN)
 

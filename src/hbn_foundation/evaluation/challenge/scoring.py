@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.evaluation.methods import BASELINE, MODEL, REFERENCE
 from hbn_foundation.evaluation.statistics import Interval, Score, ahead
 from hbn_foundation.scores import lower_is_better
 
-MODEL = "model"
-BASELINE = "baseline"
-REFERENCE = "reference"
 KINDS = (MODEL, BASELINE, REFERENCE)
 
 

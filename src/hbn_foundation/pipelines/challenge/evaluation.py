@@ -59,14 +59,13 @@ def report_response_times(
     answers_figure, spatial_figure : Figure
         Two of the page's figures.
     """
-    from hbn_foundation.evaluation.challenge import tasks
     from hbn_foundation.evaluation.identity import check_identity
+    from hbn_foundation.evaluation.report import challenges
 
     check_identity(metrics, checkpoint)
     return _shown(
-        tasks.report_response_times(
-            checkpoint, predictions, dataset.store, dataset.windows, dataset.splits, scores,
-            metrics, history, recipe.evaluation,
+        *challenges.report_response_times(
+            checkpoint, predictions, dataset, scores, metrics, history, recipe.evaluation.seed
         )
     )  # fmt: skip
 
@@ -92,7 +91,7 @@ def evaluate_factors(
         The model's rows of these.
     """
     from hbn_foundation.evaluation.challenge import tasks
-    from hbn_foundation.evaluation.finetuned import FINE_TUNED
+    from hbn_foundation.evaluation.methods import FINE_TUNED
 
     result = tasks.evaluate_factor_model(
         checkpoint, predictions, dataset.store, dataset.windows, dataset.splits,
@@ -119,14 +118,13 @@ def report_factors(
     recipe: Challenge2Recipe,
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report; returns as `report_response_times`."""
-    from hbn_foundation.evaluation.challenge import tasks
     from hbn_foundation.evaluation.identity import check_identity
+    from hbn_foundation.evaluation.report import challenges
 
     check_identity(metrics, checkpoint)
     return _shown(
-        tasks.report_factors(
-            checkpoint, predictions, dataset.store, dataset.windows, dataset.splits, scores,
-            metrics, answers, history, recipe.evaluation,
+        *challenges.report_factors(
+            checkpoint, predictions, dataset, scores, metrics, answers, history
         )
     )  # fmt: skip
 
@@ -136,8 +134,8 @@ def _with_table(
 ) -> dict[str, Any]:
     """Add the checkpoint, and what is wrong with the CSV that a submission would have."""
     from hbn_foundation.errors import UserError
-    from hbn_foundation.evaluation.challenge.aims import TABLE_PROBLEM
     from hbn_foundation.evaluation.identity import with_identity
+    from hbn_foundation.evaluation.report.criteria import TABLE_PROBLEM
     from hbn_foundation.submission import tables
 
     metrics = with_identity(metrics, checkpoint)
@@ -148,8 +146,9 @@ def _with_table(
     return {**metrics, TABLE_PROBLEM: None}
 
 
-def _shown(report: Any) -> tuple[str, str, Any, Any]:
-    from hbn_foundation.evaluation.report import show
+def _shown(report: Any, figures: dict[str, Any]) -> tuple[str, str, Any, Any]:
+    from hbn_foundation.evaluation.report.render import render_page, render_text, show
 
-    show(report.text)
-    return report.page, report.text, report.figures["answers"], report.figures["spatial"]
+    text = render_text(report)
+    show(text)
+    return render_page(report), text, figures["answers"], figures["spatial"]

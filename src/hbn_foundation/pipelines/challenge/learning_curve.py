@@ -38,13 +38,10 @@ def report_learning_curve(learning_curve: types.DataFrame) -> tuple[Any, str]:
     learning_curve_report : str
         The table as text.
     """
-    from hbn_foundation.evaluation.challenge.learning_curve import (
-        curve_scores,
-        learning_curve_figure,
-        learning_curve_text,
-    )
-    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.evaluation.figures.learning import learning_curve_figure
+    from hbn_foundation.evaluation.report.experiments import curve_scores, learning_curve_report
+    from hbn_foundation.evaluation.report.render import render_text, show
 
-    text = learning_curve_text(learning_curve)
+    text = render_text(learning_curve_report(learning_curve))
     show(text)
     return learning_curve_figure(learning_curve, curve_scores(learning_curve)), text

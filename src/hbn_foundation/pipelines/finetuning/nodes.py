@@ -41,10 +41,10 @@ def window_seconds(checkpoint: Any) -> float:
 
 def preview(checkpoint: Any, dataset: types.EEGDataset, recipe: FineTuningRecipe) -> Any:
     """Stop when something does not fit, before any training; draw the learning rates."""
-    from hbn_foundation.evaluation.rate_figure import lr_curves
+    from hbn_foundation.evaluation.figures.training import learning_rate_figure
     from hbn_foundation.training.finetune import preview_finetuning
 
-    return lr_curves(preview_finetuning(checkpoint, dataset, recipe))
+    return learning_rate_figure(preview_finetuning(checkpoint, dataset, recipe))
 
 
 def choose_device(
@@ -138,16 +138,17 @@ def draw_figures(
     finetuning_history: types.DataFrame, finetuning_predictions: types.DataFrame
 ) -> tuple[Any, Any]:
     """Draw the training curves with their phases, and what the model answers."""
-    from hbn_foundation.evaluation.finetuning_figures import answers_figure, finetuning_figure
+    from hbn_foundation.evaluation.figures.predictions import predictions_figure
+    from hbn_foundation.evaluation.figures.training import finetuning_figure
 
-    return finetuning_figure(finetuning_history), answers_figure(finetuning_predictions)
+    return finetuning_figure(finetuning_history), predictions_figure(finetuning_predictions)
 
 
 def report(finetuning_scores: types.DataFrame, finetuning_metrics: dict[str, Any]) -> str:
     """Print the scores with their baselines."""
-    from hbn_foundation.evaluation.finetuned import finetuned_text
-    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.evaluation.report.finetuning import finetuning_report
+    from hbn_foundation.evaluation.report.render import render_text, show
 
-    text = finetuned_text(finetuning_scores, finetuning_metrics)
+    text = render_text(finetuning_report(finetuning_scores, finetuning_metrics))
     show(text)
     return text

@@ -71,9 +71,12 @@ def draw_comparison(
     comparison_folds: types.DataFrame, comparison_summary: types.DataFrame, runs: ComparisonParams
 ) -> Any:
     """Draw every method's folds, and how far the best plan is ahead."""
-    from hbn_foundation.evaluation.finetuning_figures import comparison_figure
+    from hbn_foundation.evaluation.figures.scores import folds_figure
+    from hbn_foundation.evaluation.wording import score_title
 
-    return comparison_figure(comparison_folds, comparison_summary, _score(comparison_folds, runs))
+    score = _score(comparison_folds, runs)
+    titles = {score: score_title(score)}
+    return folds_figure(comparison_folds, comparison_summary, titles, "Ways of fine-tuning")
 
 
 def report_comparison(
@@ -83,13 +86,14 @@ def report_comparison(
     runs: ComparisonParams,
 ) -> str:
     """Print the table and who wins."""
-    from hbn_foundation.evaluation.finetuning_report import comparison_text
-    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.evaluation.report.finetuning import comparison_report
+    from hbn_foundation.evaluation.report.render import render_text, show
 
     about = finetuning.label.column or finetuning.label.kind
     if runs.labelled_subjects is not None:
         about += f" with {runs.labelled_subjects} labelled subjects"
-    text = comparison_text(comparison_summary, _score(comparison_folds, runs), about)
+    score = _score(comparison_folds, runs)
+    text = render_text(comparison_report(comparison_summary, score, about))
     show(text)
     return text
 

@@ -151,20 +151,16 @@ def draw_figures(
     foundation_folds: types.DataFrame,
 ) -> tuple[Any, Any, Any, Any]:
     """Draw training curves, scores, confusion matrix and embedding map."""
-    from hbn_foundation.evaluation.figures import foundation_figures
+    from hbn_foundation.evaluation.figures.embedding import embedding_figure
+    from hbn_foundation.evaluation.figures.predictions import predictions_figure
+    from hbn_foundation.evaluation.figures.training import pretraining_figure
+    from hbn_foundation.evaluation.report.foundation import probe_figure
 
-    figures = foundation_figures(
-        foundation_history,
-        foundation_scores,
-        foundation_predictions,
-        foundation_embedding,
-        foundation_folds,
-    )
     return (
-        figures["training_curves"],
-        figures["scores"],
-        figures["confusion_matrix"],
-        figures["embedding"],
+        pretraining_figure(foundation_history),
+        probe_figure(foundation_scores, foundation_folds),
+        predictions_figure(foundation_predictions, "Predictions of the frozen probe"),
+        embedding_figure(foundation_embedding),
     )
 
 
@@ -184,12 +180,15 @@ def report(
     text : str
         What was printed.
     """
-    from hbn_foundation.evaluation.criteria import criteria_table
     from hbn_foundation.evaluation.identity import check_identity
-    from hbn_foundation.evaluation.report import report_text, show
+    from hbn_foundation.evaluation.report.criteria import foundation_criteria
+    from hbn_foundation.evaluation.report.foundation import foundation_report
+    from hbn_foundation.evaluation.report.render import render_text, show
 
     check_identity(foundation_metrics, foundation_checkpoint)
-    criteria = criteria_table(foundation_history, foundation_metrics, foundation_checkpoint)
-    text = report_text(foundation_metrics, foundation_scores, foundation_fold_summary, criteria)
+    criteria = foundation_criteria(foundation_history, foundation_metrics, foundation_checkpoint)
+    text = render_text(
+        foundation_report(foundation_metrics, foundation_scores, foundation_fold_summary, criteria)
+    )
     show(text)
     return criteria, text

@@ -114,7 +114,7 @@ def clean_signals(
 
 def assess_quality(signal_store: types.SignalStore) -> tuple[types.DataFrame, Any]:
     """Tabulate and draw the quality of every recording, failed ones with their reason."""
-    from hbn_foundation.evaluation.dataset_figures import quality_figure
+    from hbn_foundation.evaluation.figures.dataset import quality_figure
 
     return signal_store.table, quality_figure(signal_store.table)
 
@@ -135,7 +135,7 @@ def cut_windows(
 
 def describe_dataset(dataset: types.EEGDataset) -> tuple[dict[str, Any], types.DataFrame, Any]:
     """Count subjects, hours, windows, ages and tasks by split: as JSON, table and figure."""
-    from hbn_foundation.evaluation.dataset_figures import dataset_figure
+    from hbn_foundation.evaluation.figures.dataset import dataset_figure
     from hbn_foundation.signals.dataset import dataset_statistics
 
     statistics, table = dataset_statistics(dataset)

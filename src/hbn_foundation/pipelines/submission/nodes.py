@@ -93,7 +93,7 @@ def score_submission(
     local_score_report : str
         The table as text.
     """
-    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.evaluation.report.render import show
     from hbn_foundation.submission.scoreboard import score_text
     from hbn_foundation.submission.scoring import local_score, of_subjects
     from hbn_foundation.submission.validation import require_passed

@@ -29,7 +29,7 @@ def plan(
     text : str
         Counts, reuse, time, disk.
     """
-    from hbn_foundation.evaluation.report import show
+    from hbn_foundation.evaluation.report.render import show
     from hbn_foundation.sweeps.estimate import estimate, in_words
     from hbn_foundation.sweeps.executors import count_workers, read_cluster
     from hbn_foundation.sweeps.grid import Defaults
@@ -143,8 +143,8 @@ def collect(
     finetune_report: dict[str, Any],
     sweep: SweepRecipe,
     finetuning: LabelRecipe,
-) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, dict[str, Any], Any, Any, str]:
-    """Bring all results together: table, curves, comparison, savings, figures, summary.
+) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, dict[str, Any], Any, str]:
+    """Bring all results together: table, curves, comparison, savings, figure, summary.
 
     Returns
     -------
@@ -154,13 +154,15 @@ def collect(
         Learning curves, and modes compared.
     savings : dict
         Time saved by sharing bases.
-    curves_figure, savings_figure : Figure
+    curves_figure : Figure
     summary : str
         The page, in Markdown.
     """
-    from hbn_foundation.evaluation import sweep_figures, sweep_scores
-    from hbn_foundation.evaluation.report import show
-    from hbn_foundation.evaluation.sweep_summary import summary_page
+    from hbn_foundation.evaluation import sweep_scores
+    from hbn_foundation.evaluation.figures.learning import sweep_figure
+    from hbn_foundation.evaluation.report.experiments import sweep_report
+    from hbn_foundation.evaluation.report.render import render_text, show
+    from hbn_foundation.evaluation.wording import score_title
     from hbn_foundation.sweeps import collecting
     from hbn_foundation.sweeps.jobs import plan_of
 
@@ -173,16 +175,17 @@ def collect(
     options = {"bootstraps": evaluation.bootstraps, "seed": evaluation.seed}
     curves = sweep_scores.learning_curves(scored, score, **options)
     modes = sweep_scores.compare_modes(scored, score, **options)
-    savings = sweep_scores.measured_savings(scored)
-    page = summary_page(scored, curves, modes, savings, score, label.column or label.kind)
+    savings = sweep_scores.measured_savings(scored)._asdict()
+    about = label.column or label.kind
+    report = sweep_report(scored, curves, modes, savings, score, about)
+    page = render_text(report, markdown=True)
     show(page)
     return (
         scored,
         curves,
         modes.astype({"target_data_pct": str}),
-        savings._asdict(),
-        sweep_figures.curves_figure(curves, modes, score),
-        sweep_figures.savings_figure(savings),
+        savings,
+        sweep_figure(curves, modes, score_title(score)),
         page,
     )
 

@@ -75,7 +75,6 @@ def _results() -> list:
                 "sweep_modes",
                 "sweep_savings",
                 "sweep_curves_figure",
-                "sweep_savings_figure",
                 "sweep_summary",
             ],
             name="collect",

@@ -1,14 +1,13 @@
-"""A map of windows as the encoder sees them."""
+"""A map of windows as the encoder represents them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.statistics import count_of
-from hbn_foundation.evaluation.style import (
+from hbn_foundation.evaluation.figures.style import (
     CYCLE,
     MUTED,
     PALE,
@@ -16,12 +15,13 @@ from hbn_foundation.evaluation.style import (
     new_figure,
     styled,
 )
+from hbn_foundation.evaluation.statistics import count_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = {"train": "o", "validation": "^", "test": "s"}
+DOTS: Any = {"linewidths": 0, "alpha": 0.75}
 MOST_SUBJECTS = 8
 LONGEST = 40  # characters of a name
 WIDTH = 75  # characters beside each other below a map
@@ -42,7 +42,7 @@ def embedding_figure(embedding: pd.DataFrame) -> Figure:
         figure, axes = new_figure(1, 2, panel=(5.0, 5.2))
         heading(
             figure,
-            "Windows as the encoder sees them",
+            "Windows in the encoder's space",
             f"{len(embedding):,} windows of "
             f"{count_of(embedding['subject'].nunique(), 'subject')} in two dimensions; "
             "distances across the map mean little, neighbourhoods do",
@@ -53,50 +53,33 @@ def embedding_figure(embedding: pd.DataFrame) -> Figure:
             panel.set_xticks([])
             panel.set_yticks([])
             panel.grid(False)
+            _legend(panel)
     return figure
 
 
 def _by_label(axes: Axes, embedding: pd.DataFrame) -> None:
-    axes.set_title("Coloured by label")
+    axes.set_title("Coloured by label (large: test subjects)")
     labels = sorted(embedding["label"].unique())
-    splits = [split for split in MARKERS if (embedding["split"] == split).any()]
     colours = dict(zip(labels, np.resize(CYCLE, len(labels)), strict=True))
-    order = np.random.default_rng(0).permutation(len(embedding))  # no class on top of another
-    for split in splits:
-        part = embedding.iloc[order]
-        part = part[part["split"] == split]
-        axes.scatter(
-            part["x"], part["y"], s=15 if split == "test" else 10, marker=MARKERS[split],
-            c=[colours[label] for label in part["label"]], alpha=0.75, linewidths=0,
-        )  # fmt: skip
+    shuffled = embedding.sample(frac=1, random_state=0)  # no class on top of another
+    sizes = np.where(shuffled["split"] == "test", 18, 8)
+    axes.scatter(shuffled["x"], shuffled["y"], s=sizes, c=shuffled["label"].map(colours), **DOTS)
     for label in labels:
         axes.scatter([], [], c=colours[label], s=26, label=label)
-    for split in splits:
-        axes.scatter([], [], c=MUTED, marker=MARKERS[split], s=22, label=split)
-    _legend(axes)
 
 
 def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
     axes.set_title("Coloured by test subject")
-    test = embedding["split"] == "test"
-    others = embedding[~test]
-    axes.scatter(others["x"], others["y"], s=10, c=PALE, linewidths=0, alpha=0.7)
-    subjects = sorted(embedding.loc[test, "subject"].unique())
-    for place, subject in enumerate(subjects[:MOST_SUBJECTS]):
-        part = embedding[test & (embedding["subject"] == subject)]
-        axes.scatter(
-            part["x"], part["y"], s=15, marker="s", c=CYCLE[place], linewidths=0, alpha=0.8,
-            label=f"sub-{subject}",
-        )  # fmt: skip
-    rest = subjects[MOST_SUBJECTS:]
-    if rest:
-        part = embedding[test & embedding["subject"].isin(rest)]
-        axes.scatter(
-            part["x"], part["y"], s=15, marker="s", c=MUTED, linewidths=0, alpha=0.5,
-            label=f"{len(rest)} more",
-        )  # fmt: skip
-    axes.scatter([], [], c=PALE, s=22, label="train, validation")
-    _legend(axes)
+    test = embedding[embedding["split"] == "test"]
+    others = embedding[embedding["split"] != "test"]
+    axes.scatter(others["x"], others["y"], s=8, c=PALE, label="train, validation", **DOTS)
+    subjects = sorted(test["subject"].unique())
+    shown = {f"sub-{subject}": [subject] for subject in subjects[:MOST_SUBJECTS]}
+    if len(subjects) > MOST_SUBJECTS:
+        shown[f"{len(subjects) - MOST_SUBJECTS} more"] = subjects[MOST_SUBJECTS:]
+    for (label, these), colour in zip(shown.items(), [*CYCLE, MUTED], strict=False):
+        part = test[test["subject"].isin(these)]
+        axes.scatter(part["x"], part["y"], s=18, c=colour, label=label, **DOTS)
 
 
 def _legend(axes: Axes) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hbn_foundation.evaluation.challenge.spatial import spatial_maps
-from hbn_foundation.evaluation.challenge.spatial_figure import spatial_figure
+from hbn_foundation.evaluation.figures.spatial import spatial_figure
+from hbn_foundation.evaluation.spatial_maps import spatial_maps
 from hbn_foundation.models.spatial import DIRECTIONS_10_20, SpatialComponents
 
 NAMES = list(DIRECTIONS_10_20)
@@ -114,7 +114,7 @@ def test_maps_are_drawn_with_and_without_components(windows):
     figure = spatial_figure(full, POSITIONS, "ms")
     titles = ["hidden within 30°", *(f"component {k}" for k in (8, 7, 6, 5, 4))]
     assert titles_of(figure) == titles
-    assert "the model looks" in figure.get_suptitle()
+    assert "the model relies on" in figure.get_suptitle()
     bars = [panel for panel in figure.axes if panel.get_xlabel()]
     assert len(bars) == len(titles)  # a colour bar with its unit under each map
     assert bars[0].get_xlabel() == "shift (ms)"

@@ -1,4 +1,4 @@
-"""Topographic maps of where a model looks."""
+"""Topographic maps of the channels that a model relies on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hbn_foundation.evaluation.challenge.spatial import SpatialMaps
-from hbn_foundation.evaluation.style import heading, new_figure, styled
+from hbn_foundation.evaluation.figures.style import heading, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from hbn_foundation.evaluation.spatial_maps import SpatialMaps
 
 MOST_MAPS = 6
 RADIUS = 0.095  # m, of MNE's head
@@ -44,7 +45,7 @@ def spatial_figure(
         figure, axes = new_figure(1, len(names) + len(order), panel=(11.1 / MOST_MAPS, 3.1))
         heading(
             figure,
-            "Where on the scalp the model looks",
+            "Channels that the model relies on",
             "Blue: how far the prediction moves when channels within 30° of a place are hidden"
             + ("; red and blue: patterns of the learned components" if len(order) else ""),
         )
@@ -53,36 +54,22 @@ def spatial_figure(
         for panel, name, relevance in zip(axes, names, maps.relevance, strict=False):
             panel.set_title(name, fontsize=9)
             limits = (0.0, float(relevance.max()) or 1.0)
-            image = _map(panel, relevance, maps.directions, "Blues", limits)
-            _bar(panel, image, limits, f"shift ({unit})")
+            _map(panel, relevance, maps.directions, "Blues", limits, f"shift ({unit})")
         for panel, number in zip(axes[len(names) :], order, strict=True):
             pattern = maps.patterns[number]
             panel.set_title(f"component {number + 1}", fontsize=9)
             most = float(np.abs(pattern).max()) or 1.0
-            image = _map(panel, pattern, positions, "RdBu_r", (-most, most))
             moved = f"without it: {_two_digits(maps.importance[number])} {unit}"
-            _bar(panel, image, (-most, most), f"signal units per sd\n{moved}")
+            label = f"signal units per sd\n{moved}"
+            _map(panel, pattern, positions, "RdBu_r", (-most, most), label)
     return figure
 
 
-def _two_digits(value: float) -> str:
-    """Write a number to two digits, without a power of ten where it has more before the point."""
-    return f"{float(f'{value:.2g}'):g}"
-
-
-def _bar(panel: Axes, image: Any, limits: tuple[float, float], label: str) -> None:
-    """Draw a colour bar under a map, with its unit."""
-    bar = panel.figure.colorbar(image, ax=panel, orientation="horizontal", shrink=0.8, aspect=14,
-                                pad=0.03, ticks=limits)  # fmt: skip
-    bar.ax.set_xticklabels([_two_digits(end) for end in limits], fontsize=7)
-    bar.set_label(label, fontsize=7.5)
-    bar.outline.set_visible(False)
-
-
 def _map(
-    panel: Axes, values: np.ndarray, places: np.ndarray, colours: str, limits: tuple[float, float]
-) -> Any:
-    """Draw one map; positions become a montage, so that MNE projects them as it always does."""
+    panel: Axes, values: np.ndarray, places: np.ndarray, colours: str,
+    limits: tuple[float, float], label: str,
+) -> None:  # fmt: skip
+    """Draw one map and its colour bar; a montage of the places lets MNE project them."""
     import mne
 
     high = np.asarray(places)[:, 2] > LOWEST
@@ -96,4 +83,13 @@ def _map(
             values, info, axes=panel, show=False, cmap=colours, vlim=limits, contours=4,
             sphere=(0.0, 0.0, 0.0, RADIUS), sensors="k." if len(places) < 40 else False,
         )  # fmt: skip
-    return image
+    bar = panel.figure.colorbar(image, ax=panel, orientation="horizontal", shrink=0.8, aspect=14,
+                                pad=0.03, ticks=limits)  # fmt: skip
+    bar.ax.set_xticklabels([_two_digits(end) for end in limits], fontsize=7)
+    bar.set_label(label, fontsize=7.5)
+    bar.outline.set_visible(False)
+
+
+def _two_digits(value: float) -> str:
+    """Write a number to two digits, without a power of ten where it has more before the point."""
+    return f"{float(f'{value:.2g}'):g}"

@@ -1,4 +1,4 @@
-"""The look that every figure of the project shares: sizes, colours, a few small helpers.
+"""The look that every figure of the project shares, and the few things that several of them draw.
 
 Figures are made without `matplotlib.pyplot`, so that nothing is kept open and worker threads
 can draw. Draw inside `styled()`:
@@ -14,31 +14,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
 INK = "#22303c"
 MUTED = "#75818c"
 PALE = "#c9d1d8"
 GRID = "#e6eaee"
 ACCENT = "#1f6fb4"
+"""Of the project's own model; what it is compared with stays grey."""
 WARNING = "#c8443c"
-
 SPLIT_COLOURS = {"train": "#1f6fb4", "validation": "#e0972f", "test": "#3a9a78"}
-
-# One accent for the project's own model; what it is compared with stays in the background.
-OURS = ACCENT
-METHOD_COLOURS = {
-    "pretrained": OURS,
-    "random": "#8fb3d3",
-    "filter bank": "#a77fb5",
-    "riemann": "#c3a3cd",
-    "band power": "#d59a8c",
-    "majority": PALE,
-}
-
 CYCLE = ["#1f6fb4", "#e0972f", "#3a9a78", "#a65fa8", "#c8443c", "#5d7486", "#b59a3c", "#4fb0c6"]
+MOST_POINTS = 2000
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -47,7 +39,6 @@ _RC: dict[str, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 8,
-    "axes.labelsize": 9,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.edgecolor": MUTED,
@@ -108,7 +99,6 @@ def new_figure(
     tuple
         The figure and its axes as a flat list, row by row.
     """
-    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -117,15 +107,6 @@ def new_figure(
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     return figure, list(np.ravel(axes))
-
-
-def method_colour(method: str) -> str:
-    """Colour of a method by the words in its name; unknown ones are grey."""
-    name = method.lower().replace("_", " ").replace("-", " ")
-    for words, colour in METHOD_COLOURS.items():
-        if words in name:
-            return colour
-    return MUTED
 
 
 def heading(figure: Figure, title: str, subtitle: str = "") -> None:
@@ -145,3 +126,37 @@ def note(axes: Axes, text: str) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def sideways(axes: Axes) -> None:
+    """Turn the grid of a panel whose rows are named on the vertical axis."""
+    axes.grid(True, axis="x")
+    axes.grid(False, axis="y")
+
+
+def corner(axes: Axes, text: str) -> None:
+    """Write a short text at the top left of a panel."""
+    axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", fontsize=8)
+
+
+def points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Draw points, as a density of hexagons where there are many."""
+    if len(x) <= MOST_POINTS:
+        alpha = float(np.clip(60 / max(len(x), 1) ** 0.75, 0.18, 0.8))
+        axes.plot(x, y, "o", ms=4, mew=0, color=ACCENT, alpha=alpha)
+    else:
+        axes.hexbin(x, y, gridsize=45, mincnt=1, cmap="Blues", bins="log", linewidths=0.1)
+    axes.grid(True, axis="both")
+
+
+def diagonal(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Draw the line on which both are equal, over the range of both."""
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    axes.plot([low, high], [low, high], color=MUTED, lw=1, ls="--", zorder=1)
+
+
+def whole_numbers(n: int = 5) -> Locator:
+    """Return a locator of at most so many ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=n, integer=True)

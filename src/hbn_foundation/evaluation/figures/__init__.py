@@ -1,0 +1,1 @@
+"""Figures of data, trainings and scores, made without `matplotlib.pyplot`'s state."""

@@ -1,0 +1,167 @@
+"""Figures of scores over the amount of labelled data: subjects, or shares of one subject's data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from hbn_foundation.evaluation.figures.scores import Dot, interval_rows
+from hbn_foundation.evaluation.figures.style import (
+    ACCENT,
+    CYCLE,
+    INK,
+    MUTED,
+    heading,
+    new_figure,
+    note,
+    styled,
+)
+from hbn_foundation.evaluation.methods import ALL_SHARES, FINE_TUNED, MODE_NAMES, written
+from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
+from hbn_foundation.evaluation.wording import number
+from hbn_foundation.scores import lower_is_better
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CONSTANTS = {"constant": ":", "median": (0, (4, 2))}
+"""How the lines of methods that predict the same for all are drawn."""
+MODE_COLOURS = dict(zip(MODE_NAMES, (ACCENT, "#e0972f", MUTED), strict=True))
+
+
+class Line(NamedTuple):
+    """Scores over amounts, with the ends of a band."""
+
+    x: Any
+    score: Any
+    low: Any
+    high: Any
+    label: str
+    colour: str
+    style: Any = "-"
+
+
+def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """Draw scores over the number of training subjects.
+
+    Parameters
+    ----------
+    table
+        One row per method, share and seed: `method`, `share` (of the training subjects, 0 to 1),
+        `n_subjects` (training subjects) and the scores of the test subjects.
+    titles
+        Scores with their names, a panel each. Lines are means over seeds, bands one standard
+        deviation.
+    """
+    shown = [name for name in titles if name in table and table[name].notna().any()]
+    with styled():
+        figure, axes = new_figure(1, max(len(shown), 1), panel=(11.1 / max(len(shown), 2), 3.9))
+        if not shown:
+            note(axes[0], "no run was scored")
+            return figure
+        ticks = table.groupby("n_subjects")["share"].mean()
+        for panel, name in zip(axes, shown, strict=True):
+            better = "lower" if lower_is_better(name) else "higher"
+            panel.set_title(f"{titles[name]} ({better} is better)")
+            _lines(panel, _by_method(table, name))
+            panel.set_xlim(0, ticks.index.max() * 1.04)
+            panel.set_xticks(ticks.index, [f"{n}\n{share:.0%}" for n, share in ticks.items()])
+            panel.set_xlabel("training subjects, share of all")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    return figure
+
+
+def _by_method(table: pd.DataFrame, name: str) -> list[Line]:
+    others = iter([colour for colour in CYCLE if colour != ACCENT] * 2)
+    lines = []
+    for method in sorted(table["method"].unique(), key=lambda method: method != FINE_TUNED):
+        groups = table[table["method"] == method].groupby("n_subjects")[name]
+        mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
+        colour = ACCENT if method == FINE_TUNED else MUTED
+        if method not in CONSTANTS and method != FINE_TUNED:
+            colour = next(others)
+        lines.append(Line(mean.index, mean, mean - spread, mean + spread, written(method), colour,
+                          CONSTANTS.get(method, "-")))  # fmt: skip
+    return lines
+
+
+def _lines(panel: Axes, lines: list[Line]) -> None:
+    for line in lines:
+        panel.plot(line.x, line.score, ls=line.style, marker="o" if line.style == "-" else None,
+                   ms=4, color=line.colour, label=line.label,
+                   zorder=3 if line.colour == ACCENT else 2)  # fmt: skip
+        panel.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.12, lw=0)
+    panel.margins(y=0.12)
+
+
+def sweep_figure(curves: pd.DataFrame, pairs: pd.DataFrame, title: str) -> Figure:
+    """Draw the score against the share of the target's data, and how far modes are apart.
+
+    Parameters
+    ----------
+    curves, pairs
+        Of `learning_curves` and `compare_modes`.
+    title
+        Name of the score that they are of.
+    """
+    known = pairs[pairs["ahead_by"].notna()]
+    with styled():
+        figure, axes = new_figure(1, 2, panel=(5.4, max(3.6, 1.6 + 0.3 * len(known))))
+        n = int(curves["n_targets"].max()) if len(curves) else 0
+        few = n < FEWEST_SUBJECTS
+        ends = "too few for intervals" if few else "95 % over subjects, models held fixed"
+        heading(figure, "Scores over the share of a new subject's own data",
+                f"{n} subjects left out in turn, tested on their last run; {ends}")  # fmt: skip
+        if curves.empty:
+            for panel in axes:
+                note(panel, "no fine-tuning is finished")
+            return figure
+        axes[0].set_title(title)
+        _lines(axes[0], _by_mode(curves))
+        ticks = sorted(curves["target_data_pct"].unique() * 100)
+        if len(ticks) > 1:
+            axes[0].set_xscale("log")
+        axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes[0].minorticks_off()
+        axes[0].set_xlabel("share of the subject's training windows (%)")
+        _pairs(axes[1], known)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
+    return figure
+
+
+def _by_mode(curves: pd.DataFrame) -> list[Line]:
+    lines = []
+    for mode, name in MODE_NAMES.items():
+        part = curves[curves["mode"] == mode]
+        if len(part):
+            band = part["score"], part["low"], part["high"]
+            lines.append(Line(part["target_data_pct"] * 100, *band, name, MODE_COLOURS[mode]))
+    return lines
+
+
+def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
+    """Draw a row per pair of modes and share: how far the first is ahead, in its colour."""
+    panel.set_title("ahead by")
+    if pairs.empty:
+        return note(panel, "no two modes on the same subjects: nothing to compare")
+    dots, names = [], []
+    rows: list[dict[Any, Any]] = pairs.to_dict("records")
+    for row in rows:
+        ahead, share = float(row["ahead_by"]), row["target_data_pct"]
+        of = "all shares" if share == ALL_SHARES else f"{100 * float(share):g} %"
+        names.append(f"{MODE_NAMES[row['first']]} −\n{MODE_NAMES[row['second']]}, {of}")
+        star = " *" if row["p_holm"] < SIGNIFICANT else ""
+        colour = MODE_COLOURS[row["first"] if ahead > 0 else row["second"]] if ahead else INK
+        text = number(ahead, signed=True) + star
+        dots.append(Dot(ahead, row["low"], row["high"], colour, text))
+    panel.axvline(0, color=MUTED, lw=1, ls=":")
+    panel.set_yticks(range(len(names)), names[::-1], fontsize=6)
+    interval_rows(panel, dots)
+    starred = (pairs["p_holm"] < SIGNIFICANT).any()
+    panel.set_xlabel("difference; colour: the mode that is ahead"
+                     f"\n{'*' if starred else 'no'} p < .05, Wilcoxon, Holm")  # fmt: skip
+    return None

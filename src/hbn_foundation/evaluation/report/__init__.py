@@ -1,0 +1,1 @@
+"""Reports: sections declared once, written as text and as a page."""

@@ -1,0 +1,294 @@
+"""The reports on the challenge's two tasks: response times, and factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.evaluation.challenge.checkpoints import checkpoint_maps
+from hbn_foundation.evaluation.challenge.factors import MEAN, main_factor
+from hbn_foundation.evaluation.challenge.subjects import predicted_factors
+from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
+from hbn_foundation.evaluation.figures.predictions import factor_figure, response_time_figure
+from hbn_foundation.evaluation.figures.scores import scores_figure
+from hbn_foundation.evaluation.figures.spatial import spatial_figure
+from hbn_foundation.evaluation.figures.training import finetuning_figure
+from hbn_foundation.evaluation.frame import by_method
+from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE
+from hbn_foundation.evaluation.report.criteria import (
+    criteria_section,
+    factor_criteria,
+    response_time_criteria,
+)
+from hbn_foundation.evaluation.report.sections import (
+    Column,
+    Picture,
+    Report,
+    Section,
+    score_table,
+)
+from hbn_foundation.evaluation.report.verdicts import (
+    about_intervals,
+    about_model,
+    best_baseline,
+    model_row,
+    split_verdict,
+    with_interval,
+)
+from hbn_foundation.evaluation.statistics import count_of
+from hbn_foundation.evaluation.wording import display_factor, sample_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+AHEAD = (
+    "How much better the model is than the method, both scored on the same resampled subjects; "
+    "below zero the method is better."
+)
+TIME_COLUMNS = (
+    Column("nrmse", "NRMSE", interval=True, meaning="Root mean square error over the standard "
+           "deviation of the true times, both over all test trials. 1: always the mean; R² = 1 − "
+           "NRMSE². The best of 184 entries of the 2025 challenge had .887 on its hidden release, "
+           "their median 1.000."),
+    Column("nrmse_ahead", "model ahead by", interval=True, signed=True, meaning=AHEAD),
+    Column("r", "r", 2),
+    Column("within_r", "r inside", 2, meaning="Pearson's correlation over each subject's own "
+           "trials, averaged by Fisher's z with the number of trials less three as weight."),
+    Column("mae", "MAE (ms)", 0, 1000),
+    Column("r2", "R²", 2),
+)  # fmt: skip
+SUCCESS_COLUMNS = (
+    Column("auroc", "AUROC", interval=True),
+    Column("auroc_ahead", "model ahead by", interval=True, signed=True),
+    Column("balanced_accuracy", "balanced accuracy", 2, interval=True, meaning="Mean share of "
+           "right answers among correct and among wrong trials, at the threshold that the "
+           "parameters name."),
+)  # fmt: skip
+SUBJECT_COLUMNS = (
+    Column("subject_nrmse", "subjects", meaning="NRMSE, as r, with one prediction per subject."),
+    Column("subject_r", "r", 2, interval=True),
+    Column("partial_r", "partial r", 2, interval=True, meaning="Over subjects: what is left when "
+           "linear regression on age and sex is taken out of truth and prediction. None where "
+           "nothing is left, or of fewer than five subjects."),
+    Column("calibration_slope", "slope", 2, meaning="Of the regression of true on predicted "
+           "values over subjects; below 1: predictions spread too far."),
+)  # fmt: skip
+FACTOR_COLUMNS = (
+    Column("window_nrmse", "NRMSE", interval=True, meaning="Root mean square error over the "
+           "standard deviation of the true values, both over all test windows, as the challenge "
+           "scores externalizing. 1: always the mean. The best of 184 entries of the 2025 "
+           "challenge had .978 on its hidden release; age and sex alone have .974 on its "
+           "validation release."),
+    Column("window_nrmse_ahead", "ahead by", signed=True, meaning=AHEAD),
+    *SUBJECT_COLUMNS,
+)  # fmt: skip
+OF_ALL_COLUMNS = (
+    Column("window_nrmse", "NRMSE", interval=True),
+    Column("age_sex", "age, sex"),
+    Column("best", "best baseline"),
+    *(column._replace(meaning="") for column in SUBJECT_COLUMNS),
+)
+PICTURES = {
+    "scores": ("Scores of all methods", ""),
+    "answers": (
+        "Predictions",
+        "One dot per test trial or subject; dashed: right, dotted: the mean. Errors below their "
+        "line are smaller than those of the mean (red: larger).",
+    ),
+    "spatial": (
+        "Channels that the model relies on",
+        "Blue: how far a prediction moves when the channels within 30° of a place are hidden. "
+        "Others: the learned components that matter most, as patterns (where the sources are that "
+        "a component picks up, not its weights), with the shift of the first prediction without "
+        "it.",
+    ),
+    "training": (
+        "Course of the training",
+        "Scores are of validation subjects, which chose the epoch that is kept. The training loss "
+        "is taken with dropout and hidden channels, so it may lie above; dashed: blocks join.",
+    ),
+}
+
+
+def report_response_times(
+    checkpoint: Checkpoint,
+    predictions: pd.DataFrame,
+    dataset: EEGDataset,
+    scores: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    history: pd.DataFrame,
+    seed: int = 0,
+) -> tuple[Report, dict[str, Figure]]:
+    """Draw the figures and declare the report on a model of response times.
+
+    Parameters
+    ----------
+    checkpoint, predictions, dataset
+        As for `evaluate_response_time_model`.
+    scores, metrics
+        What that returned.
+    history
+        One row per epoch of the training.
+    seed
+        Which windows the maps are measured on.
+    """
+    test = test_windows(checkpoint, dataset.windows, dataset.splits)
+    maps = checkpoint_maps(checkpoint, dataset.store, test, factor=1000.0, seed=seed)
+    titles = {"nrmse": "NRMSE", "r": "Pearson r", "auroc": "AUROC of success"}
+    figures = {
+        "scores": scores_figure(by_method(scores), titles, "Response time and success"),
+        "answers": response_time_figure(predictions),
+        "spatial": spatial_figure(maps, dataset.store.positions, "ms"),
+        "training": finetuning_figure(history, "Response times and success"),
+    }
+    about = about_model(checkpoint.metadata)
+    return response_time_report(scores, metrics, figures, about), figures
+
+
+def report_factors(
+    checkpoint: Checkpoint,
+    predictions: pd.DataFrame,
+    dataset: EEGDataset,
+    scores: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    subjects: pd.DataFrame,
+    history: pd.DataFrame,
+) -> tuple[Report, dict[str, Figure]]:
+    """Draw the figures and declare the report on a model of factors.
+
+    Parameters
+    ----------
+    checkpoint, predictions, dataset
+        As for `evaluate_factor_model`.
+    scores, metrics, subjects
+        What that returned.
+    history
+        One row per epoch of the training.
+    """
+    test = test_windows(checkpoint, dataset.windows, dataset.splits)
+    factors = predicted_factors(predictions)
+    target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
+    targets = tuple(target_of[factor] for factor in factors)
+    maps = checkpoint_maps(checkpoint, dataset.store, test, targets)
+    titles = {"window_nrmse": "NRMSE of windows", "subject_r": "Pearson r of subjects",
+              "partial_r": "r given age and sex"}  # fmt: skip
+    names = tuple(map(display_factor, factors))
+    main = main_factor(factors)
+    figures = {
+        "scores": scores_figure(_by_factor(scores)[main], titles, display_factor(main)),
+        "answers": factor_figure(subjects[subjects["method"] == FINE_TUNED], factors),
+        "spatial": spatial_figure(maps, dataset.store.positions, "", names),
+        "training": finetuning_figure(history, "Factors"),
+    }
+    return factor_report(scores, metrics, figures, about_model(checkpoint.metadata)), figures
+
+
+def response_time_report(
+    scores: pd.DataFrame, metrics: Mapping[str, Any], figures: Mapping[str, Figure], about: str = ""
+) -> Report:
+    """Declare the report on response times and success.
+
+    Parameters
+    ----------
+    scores, metrics
+        Of `evaluate_response_times`.
+    figures
+        By the names of `PICTURES`.
+    about
+        What the model is, for the small print: its version, its data.
+    """
+    table = by_method(scores)
+    by_success = table[table["kind"] != REFERENCE].sort_values(
+        "auroc", ascending=False, kind="stable", na_position="last"
+    )
+    wrong = f"{metrics['n_wrong']} of {metrics['n_success_known']} answers are wrong."
+    small_print = (
+        f"{_counted(metrics, 'trial')}; mean response time {metrics['rt_mean']:.3f} s, sd "
+        f"{metrics['rt_sd']:.3f} s (ddof 0, as in NRMSE); {wrong}"
+    )
+    sections: list[Section] = [
+        score_table("Response time", table, TIME_COLUMNS, "Best first."),
+        score_table("Success of the trial", by_success, SUCCESS_COLUMNS, f"Best first. {wrong}"),
+        criteria_section(response_time_criteria(table, metrics)),
+    ]
+    return Report(
+        "Challenge 1: response time and success from the EEG",
+        _lead("the response times of", table, "nrmse", metrics),
+        _about(small_print, metrics, table, about),
+        [*sections, *_pictures(figures)],
+    )
+
+
+def factor_report(
+    scores: pd.DataFrame, metrics: Mapping[str, Any], figures: Mapping[str, Figure], about: str = ""
+) -> Report:
+    """Declare the report on the factors; parameters as for `response_time_report`."""
+    tables = _by_factor(scores)
+    main = main_factor(list(tables))
+    table, name = tables[main], display_factor(main)
+    by_factor = pd.DataFrame([_of_factor(factor, part) for factor, part in tables.items()])
+    small_print = (
+        f"{_counted(metrics, 'window')}; one prediction per subject by the "
+        f"{metrics['aggregation']} of its windows."
+    )
+    title = f"{name.capitalize()}, which the challenge scores"
+    reading = "Of the model, beside age and sex alone and the best baseline (NRMSE over windows)."
+    sections: list[Section] = [
+        score_table(title, table, FACTOR_COLUMNS, "Best first."),
+        score_table("All factors", by_factor, OF_ALL_COLUMNS, reading, first="factor"),
+        criteria_section(factor_criteria(by_factor, metrics)),
+    ]
+    return Report(
+        "Challenge 2: psychopathology factors from the EEG",
+        _lead(f"{name} in", table, "window_nrmse", metrics),
+        _about(small_print, metrics, table, about),
+        [*sections, *_pictures(figures)],
+    )
+
+
+def _by_factor(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    target = "target" if "target" in scores else "factor"
+    return {str(name): by_method(part.reset_index(drop=True))
+            for name, part in scores.groupby(target, sort=False)}  # fmt: skip
+
+
+def _of_factor(factor: str, table: pd.DataFrame) -> dict[str, Any]:
+    simple = table.loc[table["method"] == "age_sex", "window_nrmse"]
+    best = best_baseline(table)
+    return {
+        **{str(name): value for name, value in model_row(table).items()},
+        "factor": factor,
+        "name": "mean of the factors" if factor == MEAN else display_factor(factor),
+        "kind": "",
+        "age_sex": simple.iloc[0] if len(simple) else float("nan"),
+        "best": float("nan") if best is None else best["window_nrmse"],
+    }
+
+
+def _lead(what: str, table: pd.DataFrame, main: str, metrics: Mapping[str, Any]) -> str:
+    people = count_of(metrics["n_subjects"], "subject")
+    score = with_interval(model_row(table), main)
+    verdict = split_verdict(table, main)
+    return f"The fine-tuned model predicts {what} {people} with an NRMSE of {score}. {verdict}"
+
+
+def _counted(metrics: Mapping[str, Any], unit: str) -> str:
+    return (
+        f"{count_of(metrics['n_windows'], unit)} of "
+        f"{count_of(metrics['n_subjects'], 'test subject')} in "
+        f"{count_of(metrics['n_recordings'], 'recording')}"
+    )
+
+
+def _about(start: str, metrics: Mapping[str, Any], table: pd.DataFrame, about: str) -> str:
+    sample = sample_text(metrics, table["method"], fitted=True)
+    return f"{start} {about_intervals(metrics.get('interval_missing'))} {sample} {about}".strip()
+
+
+def _pictures(figures: Mapping[str, Figure]) -> list[Picture]:
+    return [Picture(*PICTURES[name], figure) for name, figure in figures.items()]

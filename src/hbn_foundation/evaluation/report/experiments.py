@@ -1,0 +1,176 @@
+"""The reports on experiments: scores over training subjects, and the summary of a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.evaluation.methods import (
+    ALL_SHARES,
+    FINE_TUNED,
+    MODE_NAMES,
+    SCRATCH,
+    written,
+)
+from hbn_foundation.evaluation.report.sections import Report, plain_table
+from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of, level
+from hbn_foundation.evaluation.wording import interval, mean_sd, number, p_text, score_title
+
+OF_TIMES, OF_FACTORS = ("nrmse", "r"), ("window_nrmse", "subject_r")
+
+
+def curve_scores(table: pd.DataFrame) -> dict[str, str]:
+    """Name the scores of a learning curve that are shown, with their titles."""
+    names = OF_FACTORS if OF_FACTORS[0] in table else OF_TIMES
+    return {name: score_title(name) for name in names}
+
+
+def learning_curve_report(table: pd.DataFrame) -> Report:
+    """Declare the report on the error of each method with a share of the training subjects.
+
+    Parameters
+    ----------
+    table
+        As for `learning_curve_figure`.
+    """
+    name, title = next(iter(curve_scores(table).items()))
+    groups = table.groupby(["method", "n_subjects"])[name]
+    means, spreads = groups.mean().unstack(), groups.std(ddof=1).unstack()
+    shares = table.groupby("n_subjects")["share"].mean()
+    counts: list[Any] = means.columns.tolist()
+    methods = means.sort_values(counts[-1]).index.tolist()
+    rows = [
+        [written(method), *(mean_sd(means[n][method], spreads[n][method]) for n in counts)]
+        for method in methods
+    ]
+    header = [f"{title}, lower is better", *(f"{n} ({shares[n]:.0%})" for n in counts)]
+    n_seeds = table["seed"].nunique()
+    seeds = f"Mean ± sd (ddof 1) over {n_seeds} seeds" if n_seeds > 1 else "One seed"
+    said, beside = [], []
+    for n in counts:
+        scores = means[n]
+        best = str(scores.drop([FINE_TUNED, SCRATCH], errors="ignore").idxmin())
+        ours = float(scores[FINE_TUNED])
+        said.append(f"with {n} subjects {_ahead(scores[best] - ours)} ({written(best)})")
+        if SCRATCH in methods:
+            beside.append(f"with {n} subjects {_ahead(scores[SCRATCH] - ours)}")
+    lead = f"Beside the best baseline, the fine-tuned model is {'; '.join(said)}."
+    if beside:
+        lead += f" Beside the same model from scratch, it is {'; '.join(beside)}."
+    about = f"{seeds}, the same test subjects."
+    tables = [plain_table("Training subjects with labels", header, rows)]
+    return Report("Scores over training subjects", lead, about, tables)
+
+
+def _ahead(gap: float) -> str:
+    if level(gap):
+        return "level"
+    return f"ahead by {number(gap)}" if gap > 0 else f"NOT ahead, behind by {number(-gap)}"
+
+
+def sweep_report(
+    scored: pd.DataFrame,
+    curves: pd.DataFrame,
+    pairs: pd.DataFrame,
+    savings: Mapping[str, Any],
+    score: str,
+    about: str,
+) -> Report:
+    """Declare the summary of a sweep; the same results give the same summary.
+
+    Parameters
+    ----------
+    scored
+        Of `score_jobs`.
+    curves, pairs, savings
+        Of `learning_curves`, `compare_modes`, `measured_savings`.
+    score
+        The score they are of.
+    about
+        What was learned.
+    """
+    curve_rows = [
+        [MODE_NAMES[row["mode"]], _share(row["target_data_pct"]), f"{row['n_train']:.0f}",
+         number(row["score"]), interval(row["low"], row["high"]) or "–", str(row["n_targets"]),
+         str(row["n_jobs"])]
+        for row in _records(curves)
+    ]  # fmt: skip
+    pair_rows = [
+        [MODE_NAMES[row["first"]], MODE_NAMES[row["second"]], _share(row["target_data_pct"]),
+         number(row["ahead_by"], signed=True), interval(row["low"], row["high"]) or "–",
+         f"{row['ahead_in']} of {row['n_targets']}", p_text(row["p"]) or "–",
+         p_text(row["p_holm"]) or "–"]
+        for row in _records(pairs)
+    ]  # fmt: skip
+    curve_notes = [FIXED_MODEL] if curve_rows else ["No fine-tuning is finished."]
+    pair_notes = [WILCOXON] if pair_rows else ["One mode only: nothing to compare."]
+    return Report(
+        f"Sweep: {about}",
+        _counts(scored),
+        "",
+        [
+            plain_table(
+                f"{score_title(score)} by share of the target's data",
+                ["mode", "share", "windows", "mean", "95 % over subjects", "subjects", "jobs"],
+                curve_rows, curve_notes,
+            ),
+            plain_table(
+                "Modes compared on the same subjects",
+                ["first", "second", "share", "ahead by", "95 %", "ahead in", "p", "p (Holm)"],
+                pair_rows, pair_notes,
+            ),
+            plain_table("Time", [], [], _time(savings)),
+            plain_table("Where these numbers come from", [], [], [_origin(scored)]),
+        ],
+    )  # fmt: skip
+
+
+WILCOXON = (
+    "Wilcoxon's signed-rank test over subjects; base set-ups and seeds are averaged first. Holm's "
+    "correction, of the comparisons over all shares and of those at single shares."
+)
+
+
+def _counts(scored: pd.DataFrame) -> str:
+    parts = []
+    for kind, word in (("base", "bases"), ("finetune", "fine-tunings")):
+        part = scored[scored["kind"] == kind]
+        states = part["status"].value_counts()
+        words = ", ".join(f"{count:,} {state}" for state, count in states.items())
+        parts.append(f"{len(part):,} {word}: {words or 'none'}.")
+    targets = scored["target"].dropna().nunique() if "target" in scored else 0
+    parts.append(f"{count_of(targets, 'subject')} left out in turn, each tested on its last run.")
+    return " ".join(parts)
+
+
+def _time(savings: Mapping[str, Any]) -> list[str]:
+    if not savings["finetunings"]:
+        return ["Nothing is measured yet."]
+    return [
+        f"{savings['bases']:,} bases took {savings['base_seconds']:,.0f} s, "
+        f"{savings['finetunings']:,} fine-tunings {savings['finetune_seconds']:,.0f} s.",
+        f"Had each fine-tuning trained its own base: {savings['alone_seconds']:,.0f} s.",
+        f"Time with shared bases over time without: {savings['ratio']:.3f}.",
+    ]
+
+
+def _origin(scored: pd.DataFrame) -> str:
+    names = "".join(sorted(scored["hash"]))
+    digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+    return (
+        f"The plan of these {len(scored):,} jobs has the hash `{digest}`. Each job's entry in the "
+        "store has its full specification, the versions of the libraries and its digests; "
+        "`hbn-foundation bases verify` compares them. The same command on the same data trains "
+        "nothing again and writes this page again."
+    )
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
+
+
+def _share(value: Any) -> str:
+    return "all" if value == ALL_SHARES else f"{100 * float(value):g} %"

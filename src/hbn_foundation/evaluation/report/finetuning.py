@@ -1,0 +1,77 @@
+"""The reports on fine-tuning: one model beside baselines, and plans compared over folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hbn_foundation.evaluation.finetuning import main_score
+from hbn_foundation.evaluation.frame import by_method
+from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
+from hbn_foundation.evaluation.report.folds import folds_sentences, folds_table
+from hbn_foundation.evaluation.report.sections import Column, Report, score_table
+from hbn_foundation.evaluation.report.verdicts import about_intervals, split_verdict
+from hbn_foundation.evaluation.statistics import count_of
+from hbn_foundation.evaluation.wording import count_text, number, sample_text, score_title
+
+SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
+COSTS = {
+    "epochs": ("epochs", lambda value: number(value, 1)),
+    "seconds": ("s", lambda value: "" if pd.isna(value) else f"{value:,.0f}"),
+    "trainable": ("trained", count_text),
+}
+
+
+def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Report:
+    """Declare the report on one fine-tuned model.
+
+    Parameters
+    ----------
+    scores, metrics
+        Of `evaluate_finetuned`.
+    """
+    main = main_score(metrics["classes"] is None)
+    table = by_method(scores)
+    what = metrics["label"].get("column") or metrics["label"]["kind"]
+    ours = metrics["test"][FINE_TUNED]
+    notes = [sample_text(metrics, table["method"], fitted=True),
+             about_intervals(ours["interval_missing"])]  # fmt: skip
+    columns = [
+        Column(main, score_title(main), interval=True),
+        *(Column(name, score_title(name)) for name in SHOWN if name != main),
+        Column(f"{main}_ahead", "ahead by", interval=True, signed=True),
+    ]
+    if pd.isna(table.loc[table["method"] == FINE_TUNED, main].iloc[0]):
+        lead = "No score: the test subjects are too few, or have one value only."
+    else:
+        verdict = split_verdict(table, main).removeprefix("It ")
+        lead = f"On one split, the fine-tuned model {verdict} "
+        lead += "Only repeated splits tell how surely: finetuning_comparison."
+    title = f"Fine-tuning for {what}: {count_of(ours['n_subjects'], 'test subject')}"
+    return Report(title, lead, "", [score_table("Scores", table, columns, notes=notes)])
+
+
+def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Report:
+    """Declare the report on ways to fine-tune, compared over folds.
+
+    Parameters
+    ----------
+    summary
+        Of `comparison_table`.
+    score
+        The score that was compared.
+    about
+        What was learned from how many, for the title.
+    """
+    title = f"Fine-tuning{f' for {about}' if about else ''}"
+    if summary.empty:
+        return Report(title, "No fold was finished.", "", [])
+    seeds = int(summary["seeds"].max())
+    title += f" over {int(summary['folds'].max())} folds{f', {seeds} seeds' if seeds > 1 else ''}"
+    best = summary.loc[summary["reference"], "name"]
+    who = f"The best plan on validation subjects ({best.iloc[0] if len(best) else 'none'})"
+    *notes, verdict = folds_sentences(summary, who, {SCRATCH: "training from scratch"})
+    table = folds_table("Methods", summary, {"score": score_title(score)}, COSTS, notes)
+    return Report(title, verdict, "", [table])

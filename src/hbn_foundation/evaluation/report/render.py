@@ -1,0 +1,115 @@
+"""Write a report as plain text, as Markdown, or as an HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO, StringIO
+from textwrap import fill
+from typing import Any
+
+from hbn_foundation.evaluation.figures import style
+from hbn_foundation.evaluation.methods import PRETRAINED, written
+from hbn_foundation.evaluation.report.sections import REFERENCE, Picture, Report, Table
+
+WIDTH = 110
+TABLE_WIDTH = 120  # a score, its deviation and an interval stay on one line
+DPI = 144
+SHOWN_DPI = 96
+
+
+def render_text(report: Report, markdown: bool = False) -> str:
+    """Write title, lead and tables as plain text or Markdown, without escape codes."""
+    wrap = str if markdown else _wrapped
+    parts = [f"# {report.title}" if markdown else report.title]
+    parts += [wrap(text) for text in (report.lead, report.about) if text]
+    tables = [section for section in report.sections if isinstance(section, Table)]
+    for table in tables:
+        title = f"## {table.title}" if markdown else table.title
+        grid = [text_table(table.header, _rows(table), markdown)] if table.rows else []
+        notes = [wrap(note) for note in table.notes]
+        parts.append(("\n\n" if markdown else "\n").join([title, *grid, *notes]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, WIDTH)
+
+
+def _rows(table: Table) -> list[list[str]]:
+    rows = []
+    for row in table.rows:
+        name = f"{row.name} †" if row.kind == REFERENCE else row.name
+        cells = [f"{c.text} ({c.interval})" if c.interval else c.text for c in row.cells]
+        rows.append([name, *cells])
+    return rows
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
+    """Lay out a table as plain text: first column to the left, all others to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    grid = Grid(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD, pad_edge=markdown,
+                show_edge=markdown, padding=(0, 1) if markdown else (0, 1, 0, 0))  # fmt: skip
+    for place, name in enumerate(header):
+        grid.add_column(name, justify="right" if place else "left", no_wrap=markdown or not place)
+    for row in rows:
+        grid.add_row(*row)
+    width = 1000 if markdown else TABLE_WIDTH
+    console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False,
+                      legacy_windows=False, markup=False, highlight=False)  # fmt: skip
+    console.print(grid)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+
+
+def show(text: str) -> None:
+    """Print a report to standard output, with a little colour on a terminal."""
+    from rich.console import Console
+    from rich.highlighter import RegexHighlighter
+    from rich.theme import Theme
+
+    class Verdicts(RegexHighlighter):
+        base_style = "report."
+        highlights = [  # noqa: RUF012 - rich's own interface
+            r"(?P<good>(?<!not )\bmet\b)",
+            r"(?P<bad>\bnot met\b)",
+            r"(?P<pale>\b(?:not applicable|undecided)\b)",
+            rf"(?P<ours>{written(PRETRAINED)})",
+        ]
+
+    theme = Theme({"report.good": "green", "report.bad": "red", "report.pale": "bright_black",
+                   "report.ours": "bold"})  # fmt: skip
+    console = Console(highlighter=Verdicts(), theme=theme, markup=False, soft_wrap=True)
+    console.print(text)
+
+
+def render_page(report: Report) -> str:
+    """Write all sections as one HTML page; figures are inside it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("hbn_foundation.evaluation.report", "."),
+                              autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)  # fmt: skip
+    sections = [(type(one).__name__, _picture(one) if isinstance(one, Picture) else one)
+                for one in report.sections]  # fmt: skip
+    colours = {name: getattr(style, name.upper())
+               for name in ("ink", "muted", "pale", "grid", "accent", "warning")}  # fmt: skip
+    page = environment.get_template("page.html")
+    return page.render(report=report, sections=sections, colours=colours)
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    """Draw the figure into the page at the size it was made for."""
+    stream = BytesIO()
+    picture.figure.savefig(stream, format="png", dpi=DPI)
+    data = stream.getvalue()
+    width = int.from_bytes(data[16:20], "big")  # from the header of the PNG
+    return {
+        "title": picture.title,
+        "text": picture.text,
+        "source": "data:image/png;base64," + base64.b64encode(data).decode(),
+        "width": round(width * SHOWN_DPI / DPI),
+    }

@@ -1,0 +1,156 @@
+"""What a report is made of: sections, declared once, for plain text and for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from hbn_foundation.evaluation.methods import REFERENCE
+from hbn_foundation.evaluation.wording import interval_of, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UNFAIR = "† not a fair method: it knows the test subjects' own answers."
+
+
+class Cell(NamedTuple):
+    """One value of a table, and the interval beside it."""
+
+    text: str
+    interval: str = ""
+
+
+class Row(NamedTuple):
+    """A row of a table; kind is model, baseline, reference or nothing."""
+
+    name: str
+    cells: Sequence[Cell]
+    kind: str = ""
+
+
+class Table(NamedTuple):
+    """A table.
+
+    Attributes
+    ----------
+    title, header, rows
+        What it shows.
+    notes
+        Sentences under it.
+    text, terms
+        How to read it, and what its columns mean; on a page only.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
+    text: str = ""
+    terms: Sequence[tuple[str, str]] = ()
+
+
+class Picture(NamedTuple):
+    """A figure with its title and how to read it; on a page only."""
+
+    title: str
+    text: str
+    figure: Figure
+
+
+Section = Table | Picture
+
+
+class Report(NamedTuple):
+    """A report.
+
+    Attributes
+    ----------
+    title
+        Over all.
+    lead
+        Who wins, in sentences.
+    about
+        On what the scores were made.
+    sections
+        In the order in which they are read.
+    """
+
+    title: str
+    lead: str
+    about: str
+    sections: Sequence[Section]
+
+
+class Column(NamedTuple):
+    """A column of a table of scores.
+
+    Attributes
+    ----------
+    name
+        Column of the scores.
+    title
+        As it is written.
+    digits, factor
+        Digits after the point, and what the values are multiplied by.
+    interval
+        Whether the interval stands beside the value.
+    signed
+        Whether the sign is always written.
+    meaning
+        What the score is.
+    """
+
+    name: str
+    title: str
+    digits: int = 3
+    factor: float = 1.0
+    interval: bool = False
+    signed: bool = False
+    meaning: str = ""
+
+
+def plain_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> Table:
+    """Make a table of texts, the first of each row its name."""
+    made = [Row(name, [Cell(text) for text in rest]) for name, *rest in rows]
+    return Table(title, header, made, [note for note in notes if note])
+
+
+def score_table(
+    title: str,
+    scores: pd.DataFrame,
+    columns: Sequence[Column],
+    text: str = "",
+    first: str = "method",
+    notes: Sequence[str] = (),
+) -> Table:
+    """Make a table of scores, one row per method; a score that no method has is left out.
+
+    Parameters
+    ----------
+    title, text, notes
+        See `Table`.
+    scores
+        Of `by_method`, best first.
+    columns
+        Those that are shown.
+    first
+        Title of the first column.
+    """
+    shown = [one for one in columns if one.name in scores and scores[one.name].notna().any()]
+    rows = []
+    for _, row in scores.iterrows():
+        cells = []
+        for one in shown:
+            style: dict[str, Any] = {"factor": one.factor, "signed": one.signed}
+            ends = interval_of(row, one.name, one.digits, **style) if one.interval else ""
+            cells.append(Cell(number(row[one.name], one.digits, **style), ends))
+        rows.append(Row(row["name"], cells, row["kind"]))
+    unfair = [UNFAIR] if (scores["kind"] == REFERENCE).any() else []
+    header = [first, *(one.title for one in shown)]
+    terms = [(one.title, one.meaning) for one in shown if one.meaning]
+    return Table(title, header, rows, [*unfair, *notes], text, terms)
