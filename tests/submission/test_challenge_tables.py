@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.submission.tables import challenge1_table, challenge2_table, check_table
+from hbn_foundation.submission.tables import challenge1_table, challenge2_table
 
 
 def trials(**changes: object) -> pd.DataFrame:
@@ -48,22 +48,17 @@ def test_windows_of_a_subject_are_averaged():
     assert table["predicted_p_factor"].to_dict() == pytest.approx({"1": -3.0, "2": 0.1})
 
 
-def test_files_are_read_back_as_valid(tmp_path):
-    challenge1_table(trials()).to_csv(tmp_path / "challenge1.csv", index=False)
-    check_table(pd.read_csv(tmp_path / "challenge1.csv"), 1)
-
-
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"predicted_rt": [1.0, 2.6, 1.0]},
-         "challenge1.csv: predicted_rt of recording a, trial 10 is 2.6; expected a number from 0.5 "
+         "challenge1.csv: recording a, trial 10: predicted_rt is 2.6; expected a number from 0.5 "
          "to 2.5"),
-        ({"predicted_rt": [1.0, np.nan, 1.0]}, "predicted_rt of recording a, trial 10 is nan"),
-        ({"predicted_rt": ["1", "2", "soon"]}, "predicted_rt of recording a, trial 2 is soon"),
-        ({"p_correct": [0.0, -0.1, 0.0]}, "p_correct of recording a, trial 10 is -0.1; expected a"),
-        ({"trial": [1, 2, 2]}, "challenge1.csv: recording a, trial 2 is there more than once"),
-        ({"recording": ["b", "a", None]}, "challenge1.csv: row 3 has no recording"),
+        ({"predicted_rt": [1.0, np.nan, 1.0]}, "recording a, trial 10: predicted_rt is nan"),
+        ({"predicted_rt": ["1", "2", "soon"]}, "recording a, trial 2: predicted_rt is soon"),
+        ({"p_correct": [0.0, -0.1, 0.0]}, "trial 10: p_correct is -0.1; expected a"),
+        ({"trial": [1, 2, 2]}, "challenge1.csv: recording a, trial 2: it is there more than once"),
+        ({"recording": ["b", "a", None]}, "recording nan, trial 2: there is no recording"),
     ],
 )  # fmt: skip
 def test_wrong_values(changes, expected):
@@ -74,7 +69,7 @@ def test_wrong_values(changes, expected):
 
 
 def test_infinite_factor():
-    with pytest.raises(UserError, match=r"predicted_attention of subject 1 is inf; expected a nu"):
+    with pytest.raises(UserError, match=r"subject 1: predicted_attention is inf; expected a nu"):
         challenge2_table(subjects(predicted_attention=[0.0, np.inf]))
 
 
@@ -87,9 +82,3 @@ def test_a_missing_column():
 def test_no_rows():
     with pytest.raises(UserError, match=r"challenge2\.csv: no rows; expected one for each subject"):
         challenge2_table(subjects().iloc[:0])
-
-
-def test_columns_in_another_order():
-    table = challenge1_table(trials())
-    with pytest.raises(UserError, match=r"columns p_correct, .* expected recording, trial, "):
-        check_table(table[table.columns[::-1]], 1)

@@ -40,10 +40,11 @@ from hbn_foundation.submission.windows import (
     NotScored,
     _at_rate,
     crop_starts,
-    example_of,
+    example_windows,
     read_all,
     read_volts,
     trial_starts,
+    windows_for_checks,
 )
 from processes import alive, wait_for
 from recordings.eeg_files import never_read
@@ -442,8 +443,10 @@ def test_without_ages_there_is_no_row_of_them(scored):
     assert list(table["method"].unique()) == ["submission", "mean of the true values"]
 
 
-def test_example_windows_of_a_release(release):
-    windows = example_of(find_recordings(release), 7)
-    assert windows.shape == (7, 129, 200)
-    assert 1e-7 < np.abs(windows).mean() < 1e-3
-    assert example_of(find_recordings(release).iloc[:0], 7) is None
+def test_windows_for_checks(release):
+    windows = windows_for_checks(find_recordings(release), 14, seed=1)
+    assert windows.shape == (14, 129, 200)
+    assert np.array_equal(windows[:7], example_windows(7, seed=1))
+    assert 1e-7 < np.abs(windows[7:]).mean() < 1e-3
+    nothing = find_recordings(release).iloc[:0]
+    assert np.array_equal(windows_for_checks(nothing, 14, 1), example_windows(14, 1))

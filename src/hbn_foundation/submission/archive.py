@@ -6,9 +6,10 @@ import io
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import renamed_when_done
@@ -20,13 +21,7 @@ BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # of zip files: the same content give
 
 @dataclass(frozen=True)
 class Submission:
-    """The files of a submission, all in one folder.
-
-    Attributes
-    ----------
-    files
-        Contents by name.
-    """
+    """The files of a submission, all in one folder: contents by name."""
 
     files: Mapping[str, bytes]
 
@@ -68,11 +63,9 @@ class Submission:
                 if problem is not None:
                     raise UserError(f"{path}: {problem}")
                 return cls({entry.filename: archive.read(entry) for entry in entries})
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read as a zip ({reason})") from None
-        except RuntimeError as error:  # which zipfile raises for a password
-            raise UserError(f"{path}: {' '.join(str(error).split())}") from None
 
     def unpack(self, folder: str | Path) -> None:
         """Write the files into a folder."""
@@ -97,11 +90,13 @@ def _problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | Non
     if len(entries) > MOST_FILES:
         return f"{len(entries):,} files in it; expected at most {MOST_FILES:,}"
     for entry in entries:
-        problem = _entry_problem(entry)
-        if problem is not None:
-            return f"{entry.filename!r} {problem}"
-    names = [entry.filename.lower() for entry in entries]
-    twice = sorted({name for name in names if names.count(name) > 1})
+        name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            return f"{name!r} is a link or no plain file; expected plain files"
+        if any(letter in "/\\:" or ord(letter) < 32 for letter in name) or name in ("", ".", ".."):
+            return f"{name!r} is no plain name of a file; a submission is flat, without folders"
+    names = Counter(entry.filename.lower() for entry in entries)
+    twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
         return f"{twice[0]!r} is in it more than once"
     if SOURCE not in names:
@@ -109,23 +104,4 @@ def _problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | Non
     size = sum(entry.file_size for entry in entries) / 1e6
     if size > most_megabytes:
         return f"its files are {size:,.0f} MB unpacked; expected at most {most_megabytes:,.0f} MB"
-    return None
-
-
-def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
-    name = entry.filename
-    path = PurePosixPath(name.replace("\\", "/"))
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if path.is_absolute() or ":" in name:
-        return "is an absolute path; a submission is flat"
-    if ".." in path.parts:
-        return "leads out of the folder; a submission is flat"
-    if kind == stat.S_IFLNK:
-        return "is a symbolic link; expected plain files"
-    if entry.is_dir() or kind == stat.S_IFDIR or len(path.parts) > 1:
-        return "lies in a folder or is one; a submission is flat"
-    if kind not in (0, stat.S_IFREG):
-        return "is no plain file"
-    if not path.parts or any(ord(letter) < 32 for letter in name):
-        return "is no name of a file"
     return None

@@ -95,13 +95,7 @@ def exported_models(
 
 
 def target_of(metadata: Mapping[str, Any], column: str) -> str:
-    """Return the name of the target whose label is a column.
-
-    Raises
-    ------
-    UserError
-        When the checkpoint was fine-tuned for other labels, or for classes of this one.
-    """
+    """Return the name of the target whose label is a column and a number, or say why not."""
     columns = learned_columns(metadata)
     described = {MAIN: metadata["targets"], **metadata["more_targets"]}
     found = [name for name, known in columns.items() if known == column]

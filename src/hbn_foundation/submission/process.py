@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -46,31 +46,60 @@ class SubmissionError(UserError):
         self.kind = kind
 
 
-@dataclass
-class Answers:
-    """What a model predicted.
-
-    Attributes
-    ----------
-    values
-        (n,), what the harness reads.
-    wrong_shapes
-        Shapes that outputs had, each with the one expected.
-    """
+class Answers(NamedTuple):
+    """What the harness reads of outputs (n,), and wrong shapes, each with the one expected."""
 
     values: np.ndarray
-    wrong_shapes: list[tuple[list, list]] = field(default_factory=list)
+    wrong_shapes: list[tuple[list, list]]
+
+
+@contextlib.contextmanager
+def running(submission: Submission, limits: LimitParams) -> Iterator[RunningSubmission]:
+    """Unpack a submission into an empty folder and run it there; both are gone afterwards.
+
+    Raises
+    ------
+    SubmissionError
+        When its models cannot be made, or it goes over a limit.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="submission-") as place,
+        tempfile.TemporaryFile() as log,
+    ):
+        folder = Path(place).resolve()
+        submission.unpack(folder)
+        connection, theirs = Pipe()
+        with connection, theirs:
+            process = _start(folder, limits, theirs, log)
+            theirs.close()
+            try:
+                running = RunningSubmission(process, connection, log, limits)
+                running.wait_until_ready()
+                yield running
+            finally:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+                process.wait()
+
+
+def _start(folder: Path, limits: LimitParams, theirs: Connection, log: IO[bytes]) -> Any:
+    settings = {"sfreq": SFREQ, "device": limits.device, "threads": limits.threads,
+                "blocked": BLOCKED}  # fmt: skip
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    here = {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": str(limits.threads)}
+    python, number = limits.python or sys.executable, theirs.fileno()
+    arguments = [str(RUNNER), str(folder), json.dumps(settings), str(number)]
+    try:
+        return subprocess.Popen(
+            [python, "-I", "-B", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=kept | here, cwd=folder, pass_fds=[number], start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"limits.python={python!r}: cannot be run ({error.strerror})") from None
 
 
 class RunningSubmission:
     """A submission whose models are made, in a process of its own.
-
-    Parameters
-    ----------
-    folder
-        Where it is unpacked.
-    limits
-        Memory, time, threads, device, interpreter.
 
     Attributes
     ----------
@@ -80,56 +109,30 @@ class RunningSubmission:
         Of Python and torch there.
     weights_problem
         Why its weights are no plain state dicts; None when they are.
-
-    Raises
-    ------
-    SubmissionError
-        When it cannot be made, or goes over a limit.
     """
 
-    def __init__(self, folder: Path, limits: LimitParams) -> None:
+    versions: dict[str, str]
+    weights_problem: str | None
+
+    def __init__(
+        self, process: Any, connection: Connection, log: IO[bytes], limits: LimitParams
+    ) -> None:
         self.limits = limits
         self.peak_megabytes = 0.0
-        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        settings = {"sfreq": SFREQ, "device": limits.device, "threads": limits.threads,
-                    "blocked": BLOCKED}  # fmt: skip
-        python = limits.python or sys.executable
-        self._connection, theirs = Pipe()
-        try:
-            self._process = subprocess.Popen(
-                [python, "-I", "-B", str(RUNNER), str(folder), json.dumps(settings),
-                 str(theirs.fileno())],
-                stdin=subprocess.DEVNULL, stdout=self._printed, stderr=self._printed,
-                env=_environment(folder, limits.threads), cwd=folder,
-                pass_fds=[theirs.fileno()], start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise UserError(f"limits.python={python!r}: cannot be run ({error.strerror})") from None
-        finally:
-            theirs.close()
-        deadline = time.monotonic() + limits.start_seconds
-        too_late = f"not ready after {limits.start_seconds:g} s"
-        try:
-            first = self._reply(deadline, too_late)
-            self.versions: dict[str, str] = first["versions"]
-            self.weights_problem: str | None = first["weights"]
-            self._reply(deadline, too_late)
-        except BaseException:
-            self.close()
-            raise
+        self._process = process
+        self._connection = connection
+        self._log = log
+
+    def wait_until_ready(self) -> None:
+        """Wait until both models are made."""
+        deadline = time.monotonic() + self.limits.start_seconds
+        late = f"not ready after {self.limits.start_seconds:g} s"
+        first = self._reply(deadline, late)
+        self.versions, self.weights_problem = first["versions"], first["weights"]
+        self._reply(deadline, late)
 
     def predict(self, challenge: int, windows: np.ndarray, batch_size: int = 1) -> Answers:
-        """Predict windows.
-
-        Parameters
-        ----------
-        challenge
-            1 or 2.
-        windows
-            (n, channels, samples) in volts.
-        batch_size
-            Windows at once.
-        """
+        """Predict windows (n, channels, samples) in volts by the model of challenge 1 or 2."""
         samples = np.ascontiguousarray(windows, dtype=np.float32)
         request = {"challenge": challenge, "shape": samples.shape, "batch_size": batch_size}
         with contextlib.suppress(OSError):  # it has ended; the reply tells how
@@ -140,20 +143,11 @@ class RunningSubmission:
         reply = self._reply(time.monotonic() + seconds, late)
         return Answers(np.array(reply["values"], dtype=np.float64), reply["wrong_shapes"])
 
-    def close(self) -> None:
-        """End the process and all that it started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._connection.close()
-        self._printed.close()
-
     def _reply(self, deadline: float, too_late: str) -> dict[str, Any]:
         try:
             while not self._connection.poll(SECONDS_BETWEEN_LOOKS):
                 with contextlib.suppress(psutil.Error):
-                    memory = psutil.Process(self._process.pid).memory_info().rss / 1e6
-                    self._check_memory(memory)
+                    self._check_memory(psutil.Process(self._process.pid).memory_info().rss / 1e6)
                 if time.monotonic() > deadline:
                     raise SubmissionError("time", too_late)
             reply: dict[str, Any] = json.loads(self._connection.recv_bytes())
@@ -167,42 +161,16 @@ class RunningSubmission:
 
     def _check_memory(self, megabytes: float) -> None:
         self.peak_megabytes = max(self.peak_megabytes, megabytes)
-        if self.peak_megabytes > self.limits.memory_megabytes:
-            raise SubmissionError(
-                "memory",
-                f"{self.peak_megabytes:,.0f} MB in use; at most "
-                f"{self.limits.memory_megabytes:,.0f} MB are allowed",
-            )
+        most = self.limits.memory_megabytes
+        if self.peak_megabytes > most:
+            used = f"{self.peak_megabytes:,.0f} MB in use; at most {most:,.0f} MB are allowed"
+            raise SubmissionError("memory", used)
 
     def _last_words(self) -> str:
-        """Give the exit status and the last line printed; the process's number stays taken."""
-        status, deadline = None, time.monotonic() + SECONDS_TO_END
-        while status is None and time.monotonic() < deadline:
-            options = os.WEXITED | os.WNOWAIT | os.WNOHANG
-            ended = os.waitid(os.P_PID, self._process.pid, options)
-            status = None if ended is None else ended.si_status
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        self._printed.seek(0, os.SEEK_END)
-        self._printed.seek(max(self._printed.tell() - MOST_PRINTED, 0))
-        lines = self._printed.read().decode(errors="replace").split("\n")
+        """Give the exit status and the last line that was printed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(SECONDS_TO_END)
+        self._log.seek(max(self._log.seek(0, os.SEEK_END) - MOST_PRINTED, 0))
+        lines = self._log.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f" with status {status}" + (f": {last[:200]}" if last else "")
-
-
-@contextlib.contextmanager
-def running(submission: Submission, limits: LimitParams) -> Iterator[RunningSubmission]:
-    """Unpack a submission into an empty folder and run it there; both are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="submission-") as folder:
-        place = Path(folder).resolve()
-        submission.unpack(place)
-        process = RunningSubmission(place, limits)
-        try:
-            yield process
-        finally:
-            process.close()
-
-
-def _environment(folder: Path, threads: int) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    here = {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": str(threads)}
-    return {**kept, **here}
+        return f" with status {self._process.returncode}" + (f": {last[:200]}" if last else "")

@@ -60,19 +60,7 @@ def scores_table(
 ) -> pd.DataFrame:
     """Score predictions, and beside them a constant, and age and sex where those are known.
 
-    Parameters
-    ----------
-    predictions, targets
-        As in `LocalScore`.
-    people
-        As `factor_table` gives them.
-    params
-        Resamples of the intervals, seed, whose recordings they are.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As in `LocalScore`.
+    Arguments and the table are as in `LocalScore`; `people` are as `factor_table` gives them.
     """
     people_scored = pd.unique(pd.concat([table["subject"] for table in predictions.values()]))
     answers: dict[str, dict[int, np.ndarray]] = {method: {} for method in KINDS}
@@ -134,24 +122,11 @@ def _weighted_nrmse(
 def from_demographics(
     subjects: pd.Series, values: np.ndarray, people: pd.DataFrame, target: str
 ) -> np.ndarray:
-    """Predict each subject's mean from age and sex by what holds for other subjects.
+    """Predict windows (N,) from age and sex, by what holds for other subjects.
 
-    Ordinary least squares on subjects, left out in turn (in at most 50 groups). Of a factor the
-    others are all that the release knows, of response times those that are scored.
-
-    Parameters
-    ----------
-    subjects, values
-        Subject and true value of each window (N,).
-    people
-        `subject`, `age`, `sex` (NaN where unknown; the mean is taken), factors.
-    target
-        What is predicted; where `people` have it, they are learned from, too.
-
-    Returns
-    -------
-    numpy.ndarray
-        (N,); NaN where age and sex of too few subjects are known.
+    Ordinary least squares on the subjects' means, left out in turn (in at most 50 groups). Of a
+    factor the others are all `people` of the release, of response times those that are scored. An
+    age or sex that is not known is the mean; NaN where too few are known.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression
@@ -224,7 +199,7 @@ def _number(value: float) -> str:
     return "-" if pd.isna(value) else f"{value:.4f}"
 
 
-def save_score(score: LocalScore, folder: str | Path) -> list[Path]:
+def save_score(score: LocalScore, folder: str | Path) -> None:
     """Write scores and predictions as CSV files, and the text."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -234,4 +209,3 @@ def save_score(score: LocalScore, folder: str | Path) -> list[Path]:
         content.to_csv(folder / name, index=False)
     (folder / "scores.txt").write_text(score_text(score), encoding="utf-8")
     say(f"Scores and predictions are in {folder}")
-    return [folder / name for name in [*tables, "scores.txt"]]

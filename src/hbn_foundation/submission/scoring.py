@@ -165,21 +165,13 @@ def of_subjects(
     params: ScoringParams,
     models: Iterable[Mapping[str, Any]] = (),
 ) -> pd.DataFrame:
-    """Keep the recordings of the subjects that are to be scored.
-
-    Parameters
-    ----------
-    recordings, splits
-        `splits` has `subject` and `split`.
-    params
-        `subjects`: a split, or all.
-    models
-        Metadata of the checkpoints that the submission was made from.
+    """Keep the recordings of the subjects that are to be scored (`params.subjects`).
 
     Raises
     ------
     UserError
-        When the split is empty, or a model was trained or chosen on one of its subjects.
+        When the split is empty, or a model, by the metadata of its checkpoint, was trained or
+        chosen on one of its subjects.
     """
     if params.subjects == "all":
         return recordings

@@ -9,12 +9,9 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.participants import FACTORS
 
 ANY = (-np.inf, np.inf)
-#: By challenge: columns that together name a row, and those of predictions with their ranges.
-IDS = {1: ["recording", "trial"], 2: ["subject"]}
-RANGES = {
-    1: {"predicted_rt": (0.5, 2.5), "p_correct": (0.0, 1.0)},
-    2: {f"predicted_{name}": ANY for name in FACTORS},
-}
+TRIAL = ["recording", "trial"]
+OF_TRIAL = {"predicted_rt": (0.5, 2.5), "p_correct": (0.0, 1.0)}
+OF_SUBJECT = {f"predicted_{name}": ANY for name in FACTORS}
 
 
 def challenge1_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -33,9 +30,10 @@ def challenge1_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     UserError
-        When it does not hold what it should (`check_table`).
+        When a column or all rows are missing, a trial is there twice, or a value is missing, not
+        finite or out of its range; the line names file, row, column and value.
     """
-    return _table(predictions, 1)
+    return _checked(predictions, "challenge1.csv", TRIAL, OF_TRIAL)
 
 
 def challenge2_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -55,62 +53,38 @@ def challenge2_table(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     UserError
-        When it does not hold what it should (`check_table`).
+        As `challenge1_table`.
     """
-    return _table(predictions, 2)
+    table = _checked(predictions, "challenge2.csv", ["subject"], OF_SUBJECT, several_rows=True)
+    return table.groupby("subject", as_index=False).mean()
 
 
-def _table(predictions: pd.DataFrame, challenge: int) -> pd.DataFrame:
-    columns = [*IDS[challenge], *RANGES[challenge]]
-    missing = [name for name in columns if name not in predictions]
+def _checked(
+    predictions: pd.DataFrame,
+    file: str,
+    ids: list[str],
+    ranges: dict[str, tuple[float, float]],
+    several_rows: bool = False,
+) -> pd.DataFrame:
+    """Take the columns of a table, in order; a row is named by `ids`."""
+    missing = [name for name in [*ids, *ranges] if name not in predictions]
     if missing:
         found = ", ".join(map(str, predictions.columns)) or "none"
-        raise UserError(f"challenge{challenge}.csv: no column {missing[0]}; found {found}")
-    table = predictions[columns]
-    if challenge == 2:
-        table = table.groupby("subject", as_index=False).mean()
-    table = table.sort_values(IDS[challenge], ignore_index=True)
-    check_table(table, challenge)
-    return table
-
-
-def check_table(table: pd.DataFrame, challenge: int) -> None:
-    """Check a table of predictions of a challenge, as made here or read from a file.
-
-    Raises
-    ------
-    UserError
-        One line with the file, the row by its ids, the column, the value and what is expected:
-        for other columns, no rows, a row twice, a value missing, not finite or out of its range.
-    """
-    problem = _problem(table, IDS[challenge], RANGES[challenge])
-    if problem is not None:
-        raise UserError(f"challenge{challenge}.csv: {problem}")
-
-
-def _problem(
-    table: pd.DataFrame, ids: list[str], ranges: dict[str, tuple[float, float]]
-) -> str | None:
-    def row(wrong: pd.Series) -> str:
-        return ", ".join(f"{name} {table.loc[wrong, name].iloc[0]}" for name in ids)
-
-    if list(table.columns) != [*ids, *ranges]:
-        found = ", ".join(map(str, table.columns))
-        return f"columns {found}; expected {', '.join([*ids, *ranges])} in this order"
+        raise UserError(f"{file}: no column {missing[0]}; found {found}")
+    table = predictions[[*ids, *ranges]].sort_values(ids, ignore_index=True)
     if table.empty:
-        return f"no rows; expected one for each {' and '.join(ids)}"
-    for column in ids:
-        unknown = np.flatnonzero(table[column].isna())
-        if len(unknown):
-            return f"row {unknown[0] + 1} has no {column}"
-    twice = table.duplicated(ids)
-    if twice.any():
-        return f"{row(twice)} is there more than once"
+        raise UserError(f"{file}: no rows; expected one for each {' and '.join(ids)}")
+    wrong = {f"there is no {name}": table[name].isna() for name in ids}
+    if not several_rows:
+        wrong["it is there more than once"] = table.duplicated(ids)
     for column, (low, high) in ranges.items():
         numbers = pd.to_numeric(table[column], errors="coerce")
-        wrong = ~(numbers.between(low, high) & np.isfinite(numbers))
-        if wrong.any():
-            expected = "a number" if (low, high) == ANY else f"a number from {low:g} to {high:g}"
-            value = table.loc[wrong, column].iloc[0]
-            return f"{column} of {row(wrong)} is {value}; expected {expected}"
-    return None
+        expected = "a number" if (low, high) == ANY else f"a number from {low:g} to {high:g}"
+        named = f"{column} is {{{column}}}; expected {expected}"
+        wrong[named] = ~(numbers.between(low, high) & np.isfinite(numbers))
+    for problem, rows in wrong.items():
+        if rows.any():
+            first = table[rows].iloc[0]
+            row = ", ".join(f"{name} {first[name]}" for name in ids)
+            raise UserError(f"{file}: {row}: {problem.format(**first)}")
+    return table

@@ -9,7 +9,6 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,60 +20,16 @@ from hbn_foundation.submission.params import ValidationParams
 from hbn_foundation.submission.process import RunningSubmission, SubmissionError, running
 from hbn_foundation.submission.windows import example_windows
 
-CHALLENGES = (1, 2)
 PYTHON = (3, 10)  # of the challenge
-
-
-@dataclass
-class Report:
-    """What was checked.
-
-    Attributes
-    ----------
-    checks
-        `check`, `passed`, `detail` of each, in order. After one that leaves nothing to run, there
-        are no more.
-    about
-        The zip's digest and size, and the versions of Python and torch that ran it.
-    """
-
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check["passed"] for check in self.checks)
-
-    def add(self, check: str, problem: str | None, detail: str = "") -> bool:
-        """Note a check, with its problem when there is one; tell whether it passed."""
-        self.checks.append({"check": check, "passed": problem is None, "detail": problem or detail})
-        return problem is None
-
-    def failures(self) -> list[str]:
-        """Return one line for each check that failed."""
-        return [f"{c['check']}: {c['detail']}" for c in self.checks if not c["passed"]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON."""
-        return {"passed": self.passed, **self.about, "checks": self.checks}
-
-    def text(self) -> str:
-        """Write one line for each check."""
-        lines = (
-            f"{'ok    ' if check['passed'] else 'FAILED'}  {check['check']}"
-            + (f": {check['detail']}" if check["detail"] else "")
-            for check in self.checks
-        )
-        return "\n".join(lines)
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def validate_submission(
     submission: Submission | str | Path,
-    expected: Mapping[int, Callable[[np.ndarray], np.ndarray]] | None = None,
+    expected: Mapping[int, Predict] | None = None,
     params: ValidationParams | None = None,
     windows: np.ndarray | None = None,
-) -> Report:
+) -> dict[str, Any]:
     """Check a submission.
 
     It is unpacked into an empty folder and run by a clean process in which the project cannot be
@@ -94,46 +49,57 @@ def validate_submission(
 
     Returns
     -------
-    Report
+    dict
+        For JSON: `passed`, the zip's digest and size, the versions that ran it, and `checks`, in
+        order: `check`, `passed`, `detail`.
     """
-    params = params or ValidationParams()
-    report = Report()
+    about: dict[str, Any] = {}
+    checks = [
+        {"check": check, "passed": problem is None, "detail": problem or detail}
+        for check, problem, detail in _checks(
+            submission, expected or {}, params or ValidationParams(), windows, about
+        )
+    ]
+    return {"passed": all(check["passed"] for check in checks), **about, "checks": checks}
+
+
+def _checks(
+    submission: Submission | str | Path,
+    expected: Mapping[int, Predict],
+    params: ValidationParams,
+    windows: np.ndarray | None,
+    about: dict[str, Any],
+) -> Iterator[tuple[str, str | None, str]]:
+    """Yield each check, its problem (None: it passed) and a detail; tell `about` the zip."""
     try:
         if not isinstance(submission, Submission):
             submission = Submission.load(submission, params.limits.most_megabytes)
     except UserError as error:
-        report.add("a flat zip of plain files", str(error))
-        return report
+        yield "a flat zip of plain files", str(error), ""
+        return
     content = submission.to_bytes()
-    report.about["sha256"] = hashlib.sha256(content).hexdigest()
-    report.about["megabytes"] = round(len(content) / 1e6, 2)
-    report.add("a flat zip of plain files", None, ", ".join(sorted(submission.files)))
-    found = list(_source_problems(submission))
-    report.add("runs with Python 3.10, torch and no other package", _first(found))
-    if windows is None:
-        windows = example_windows(params.n_windows, params.seed)
-    started = time.monotonic()
+    about |= {"sha256": hashlib.sha256(content).hexdigest(), "megabytes": len(content) / 1e6}
+    yield "a flat zip of plain files", None, ", ".join(sorted(submission.files))
+    problem = next(_source_problems(submission), None)
+    yield "runs with Python 3.10, torch and no other package", problem, ""
+    windows = example_windows(params.n_windows, params.seed) if windows is None else windows
     failure: dict[str, str] = {}
+    started = time.monotonic()
     try:
         with running(submission, params.limits) as process:
-            report.about |= process.versions
-            report.add("weights are plain state dicts", process.weights_problem)
-            report.add("both models are made in a clean process", None)
-            try:
-                for challenge in CHALLENGES:
-                    mine = (expected or {}).get(challenge)
-                    _check_model(report, process, challenge, windows, mine, params)
-            finally:
-                report.about["peak_megabytes"] = round(process.peak_megabytes)
+            about |= process.versions
+            yield "weights are plain state dicts", process.weights_problem, ""
+            for number in (1, 2):
+                mine = expected.get(number)
+                for check, problem in _model_checks(process, number, windows, mine, params):
+                    yield f"challenge {number}: {check}", problem, ""
+            about["peak_megabytes"] = round(process.peak_megabytes)
     except SubmissionError as error:
         failure[error.kind] = str(error)
-    seconds = report.about["seconds"] = round(time.monotonic() - started, 1)
-    peak = report.about.get("peak_megabytes")
-    memory = f"{peak:,} MB" if peak else ""
-    report.add("stays within the memory allowed", failure.get("memory"), memory)
-    report.add("stays within the time allowed", failure.get("time"), f"{seconds:g} s")
-    report.add("runs without an error", failure.get("error") or failure.get("ended"))
-    return report
+    about["seconds"] = round(time.monotonic() - started, 1)
+    yield "stays within the memory allowed", failure.get("memory"), ""
+    yield "stays within the time allowed", failure.get("time"), f"{about['seconds']:g} s"
+    yield "runs without an error", failure.get("error") or failure.get("ended"), ""
 
 
 def _source_problems(submission: Submission) -> Iterator[str]:
@@ -162,43 +128,37 @@ def _source_problems(submission: Submission) -> Iterator[str]:
                     yield f"{name} line {node.lineno}: imports {module}"
 
 
-def _first(found: list[str]) -> str | None:
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{found[0]}{more}" if found else None
-
-
-def _check_model(
-    report: Report,
+def _model_checks(
     process: RunningSubmission,
     challenge: int,
     windows: np.ndarray,
-    mine: Callable[[np.ndarray], np.ndarray] | None,
+    mine: Predict | None,
     params: ValidationParams,
-) -> None:
-    n = len(windows)
-    order = np.random.default_rng(params.seed).permutation(n)
+) -> Iterator[tuple[str, str | None]]:
+    """Yield each check of a model with its problem, None where there is none."""
+    order = np.random.default_rng(params.seed).permutation(len(windows))
     back = np.argsort(order)
-    name = f"challenge {challenge}"
     first = process.predict(challenge, windows, 1)
     batched = process.predict(challenge, windows, params.batch_size)
     shapes = [*first.wrong_shapes, *batched.wrong_shapes]
     wrong = next((f"{found} instead of {wanted}" for found, wanted in shapes), None)
-    if not report.add(f"{name}: gives (B, 1)", wrong):
+    yield "gives (B, 1)", wrong
+    if wrong is not None:
         return
     infinite = np.flatnonzero(~np.isfinite(first.values))
     where = f"window {infinite[0]} gives {first.values[infinite[0]]}" if len(infinite) else None
-    report.add(f"{name}: every value is finite", where)
-
-    def same(check: str, values: np.ndarray, wanted: np.ndarray) -> None:
-        report.add(f"{name}: {check}", difference(values, wanted, params.tolerance))
-
-    same(f"the same in batches of 1 and {params.batch_size}", batched.values, first.values)
-    shuffled = process.predict(challenge, windows[order], 1)
-    again = process.predict(challenge, windows[order[::-1]], params.batch_size)
-    same("the same in another order", shuffled.values[back], first.values)
-    same("the same a second time", again.values[::-1][back], first.values)
+    yield "every value is finite", where
+    shuffled = process.predict(challenge, windows[order], 1).values[back]
+    again = process.predict(challenge, windows[order[::-1]], params.batch_size).values[::-1][back]
+    compared = {
+        f"the same in batches of 1 and {params.batch_size}": (batched.values, first.values),
+        "the same in another order": (shuffled, first.values),
+        "the same a second time": (again, first.values),
+    }
     if mine is not None:
-        same("as the project predicts", first.values, np.asarray(mine(windows)))
+        compared["as the project predicts"] = first.values, np.asarray(mine(windows))
+    for check, (values, wanted) in compared.items():
+        yield check, difference(values, wanted, params.tolerance)
 
 
 def difference(values: np.ndarray, wanted: np.ndarray, tolerance: float) -> str | None:
@@ -213,25 +173,26 @@ def difference(values: np.ndarray, wanted: np.ndarray, tolerance: float) -> str 
     return f"window {worst} gives {values[worst]:.6g} instead of {wanted[worst]:.6g}"
 
 
-def require_passed(report: Mapping[str, Any]) -> None:
-    """Stop where a check failed.
+def failures(report: Mapping[str, Any]) -> list[str]:
+    """Return one line for each check of `validate_submission` that failed."""
+    return [f"{c['check']}: {c['detail']}" for c in report["checks"] if not c["passed"]]
 
-    Parameters
-    ----------
-    report
-        As `Report.as_dict` gives it.
+
+def require_passed(report: Mapping[str, Any]) -> None:
+    """Stop where a check of `validate_submission` failed.
 
     Raises
     ------
     UserError
         One line with the first check that failed, and how many more did.
     """
-    failed = [f"{c['check']}: {c['detail']}" for c in report["checks"] if not c["passed"]]
+    failed = failures(report)
     if failed:
-        raise UserError(f"submission: {_first(failed)}")
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise UserError(f"submission: {failed[0]}{more}")
 
 
-def predictor(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(model: Any) -> Predict:
     """Make a function of windows (n, C, T) in volts to values (n,) from one of the models."""
 
     def predict(windows: np.ndarray) -> np.ndarray:

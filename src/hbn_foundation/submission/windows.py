@@ -35,20 +35,15 @@ class NotScored(Exception):  # noqa: N818 - a reason, not a fault
 
 
 def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
-    """Read a recording in the form that submissions are given.
-
-    Parameters
-    ----------
-    root, path
-        BIDS root and the file in it.
+    """Read a recording at a BIDS root in the form that submissions are given.
 
     Returns
     -------
     volts : numpy.ndarray
         (129, n) in volts at 100 Hz, float32, channels as in `CHANNELS`. Nothing is scaled or
         cleaned; samples that are not finite are interpolated, and a reference that the file lacks
-        is zero. A recording at another rate is filtered
-        to 0.5 to 50 Hz and resampled first, as the challenge did, each continuous stretch alone.
+        is zero. A recording at another rate is filtered to 0.5 to 50 Hz and resampled first, as
+        the challenge did, each continuous stretch alone.
     timeline : Timeline
         Its continuous stretches and bad segments.
 
@@ -83,19 +78,9 @@ def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
 def read_all(
     rows: Iterable[Mapping[Any, Any]], max_seconds: float = BuildParams().max_seconds
 ) -> Iterator[tuple[Any, tuple[np.ndarray, Timeline] | str]]:
-    """Read recordings in a worker, each within the limits that cleaning has by default.
+    """Yield rows of `find_recordings` with what `read_volts` gives, or why it gives nothing.
 
-    Parameters
-    ----------
-    rows
-        Of `find_recordings`.
-    max_seconds
-        As in `BuildParams`.
-
-    Yields
-    ------
-    row, read
-        What `read_volts` gives, or the reason why a recording cannot be scored.
+    Each is read in a worker, within the limits that cleaning has by default.
     """
     limits = Limits(
         lambda row: seconds_allowed(row, max_seconds), load_readers, BuildParams().max_memory_gb
@@ -147,14 +132,7 @@ def trial_starts(trials: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
 def crop_starts(recording: str, timeline: Timeline, seed: int) -> np.ndarray:
     """Draw the starts (n,), in samples, of one crop in each window of 4 s, one every 2 s.
 
-    Parameters
-    ----------
-    recording
-        Its name; with the seed it decides where each crop lies, whatever else is scored.
-    timeline
-        Of the recording; below 4 s without a gap or a bad segment it has no window.
-    seed
-        Of the crops.
+    The name of the recording and the seed decide where each crop lies, whatever else is scored.
     """
     windows = timeline.starts(LONG, STRIDE)
     random = np.random.default_rng([seed, crc32(recording.encode())])
@@ -186,36 +164,12 @@ def example_windows(n: int, seed: int = 0) -> np.ndarray:
 
 
 def windows_for_checks(recordings: pd.DataFrame, n: int, seed: int) -> np.ndarray:
-    """Windows (n, 129, 200) in volts: artificial ones, then real ones where any can be read.
-
-    Parameters
-    ----------
-    recordings
-        As `find_recordings` gives them.
-    n, seed
-        How many, and of the artificial ones the seed.
-    """
-    real = example_of(recordings, n // 2)
-    if real is None:
-        return example_windows(n, seed)
-    return np.concatenate([example_windows(n - len(real), seed), real])
-
-
-def example_of(recordings: pd.DataFrame, n: int) -> np.ndarray | None:
-    """Windows (n, 129, 200) from the first recording that can be read; None without one.
-
-    Parameters
-    ----------
-    recordings
-        As `find_recordings` gives them.
-    n
-        How many, evenly over the recording.
-    """
+    """Windows (n, 129, 200) in volts: artificial ones, and of the first recording that is read."""
     for _, read in read_all(recordings.to_dict("records")):
-        if isinstance(read, str):
-            continue
-        volts, timeline = read
-        starts = timeline.starts(N_SAMPLES, 1)
-        if len(starts):
-            return cut(volts, starts[np.linspace(0, len(starts) - 1, n).astype(np.int64)])
-    return None
+        if not isinstance(read, str):
+            volts, timeline = read
+            starts = timeline.starts(N_SAMPLES, 1)
+            if len(starts):
+                chosen = starts[np.linspace(0, len(starts) - 1, n // 2).astype(np.int64)]
+                return np.concatenate([example_windows(n - n // 2, seed), cut(volts, chosen)])
+    return example_windows(n, seed)

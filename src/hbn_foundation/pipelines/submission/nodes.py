@@ -66,9 +66,10 @@ def validate_submission(
     expected = {number: predictor(model) for number, model in models.items()}
     windows = windows_for_checks(recordings, validation.n_windows, validation.seed)
     report = validate_submission(submission, expected, validation, windows)
-    for line in report.text().splitlines():
-        say(line)
-    return report.as_dict()
+    for check in report["checks"]:
+        passed = "ok    " if check["passed"] else "FAILED"
+        say(f"{passed}  {check['check']}{check['detail'] and ': '}{check['detail']}")
+    return report
 
 
 def score_submission(
