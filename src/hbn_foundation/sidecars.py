@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hbn_foundation.bids import sidecars
-
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -70,9 +68,8 @@ def read_text(path: Path) -> tuple[str, list[str]]:
         raise UnreadableSidecar(f"{path.name}: a link to a file that is not there") from error
     except (PermissionError, IsADirectoryError) as error:
         raise UnreadableSidecar(f"{path.name}: cannot be read ({error.strerror})") from error
-    encoding = _encoding(content)
     try:
-        text = content.decode(encoding)
+        text, encoding = _decoded(content)
     except UnicodeDecodeError as error:
         raise UnreadableSidecar(f"{path.name}: no text ({error.reason})") from error
     if "\0" in text:
@@ -81,19 +78,18 @@ def read_text(path: Path) -> tuple[str, list[str]]:
     return text, [] if is_utf_8 else [f"{path.name} is not in UTF-8: read as {encoding}"]
 
 
-def _encoding(content: bytes) -> str:
-    for mark, encoding in BYTE_ORDER_MARKS.items():
-        if content.startswith(mark):
-            return encoding
-    if b"\0" in content[:2]:
-        return "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
-    for encoding in ("utf-8", "cp1252"):
+def _decoded(content: bytes) -> tuple[str, str]:
+    """Text and encoding; cp1252 is tried before latin-1, which has a letter for every byte."""
+    encodings = [e for mark, e in BYTE_ORDER_MARKS.items() if content.startswith(mark)]
+    if not encodings and b"\0" in content[:2]:
+        encodings = ["utf-16-be" if content[:1] == b"\0" else "utf-16-le"]
+    for encoding in encodings or ("utf-8", "cp1252"):
         try:
-            content.decode(encoding)
+            return content.decode(encoding), encoding
         except UnicodeDecodeError:
-            continue
-        return encoding
-    return "latin-1"
+            if encodings:
+                raise
+    return content.decode("latin-1"), "latin-1"
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
@@ -184,23 +180,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UnreadableSidecar(f"{path.name}: not a JSON object")
     return content
-
-
-def inherited_json(root: str | Path, path: str, suffix: str) -> tuple[dict[str, Any], list[str]]:
-    """Read a recording's JSON sidecars, the nearer ones overriding those nearer to the root.
-
-    Returns
-    -------
-    content : dict
-        Of those that can be read; empty when there are none.
-    notes : list of str
-        A sentence for each file that cannot be read.
-    """
-    content: dict[str, Any] = {}
-    notes = []
-    for file in reversed(sidecars(root, path, suffix)):
-        try:
-            content.update(read_json(file))
-        except UnreadableSidecar as error:
-            notes.append(str(error))
-    return content, notes

@@ -112,123 +112,126 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
         The disk is full.
     """
     recording = open_recording(str(row["bids_root"]), str(row["path"]), params.bipolar)
-    source, dropped = recording.longest_stretches(params.min_seconds)
-    h_freq = params.h_freq
-    if recording.lowpass > 2 * params.l_freq:
-        h_freq = min(h_freq, recording.lowpass)
-    band = (params.l_freq, h_freq)
-    resamplers = [
-        Resampler(recording.sfreq, params.sfreq, *band, stop - start, params.chunk_seconds)
-        for start, stop, _ in source.stretches
-    ]
-    timeline = source.at_rate(params.sfreq, [resampler.n_out for resampler in resamplers])
-    n_channels, n_out = len(recording.channels.picks), timeline.stretches[-1].stop
-    tally = ChannelTally(n_channels, recording.sfreq, params.flat_uv * 1e-6)
+    cleaning = _Cleaning(recording, params)
+    n_samples, n_channels = cleaning.shape
     # float32 in the temporary file and float16 in the result
     with (
-        full_disk_named(out.parent, n_out * n_channels * 6),
+        full_disk_named(out.parent, n_samples * n_channels * 6),
         tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(out.parent)) as file,
     ):
-        for chunk in _clean_chunks(recording, source, resamplers, tally):
+        for chunk in cleaning.chunks():
             file.write(np.ascontiguousarray(chunk.T).data)
-        if (tally.missing_share >= 1).all():
+        if (cleaning.tally.missing_share >= 1).all():
             raise UnreadableRecording("all samples are NaN or beyond any voltage")
-        signal = _Signal(file, timeline, n_channels, params)
-        scales, bad, clipped = _scale(signal, recording, tally, out)
-    good = [i for i, name in enumerate(recording.channels.names) if name not in bad]
-    amplitude_uv = float(np.median(scales[good]) * 1e6)
-    line = tally.line_ratio(recording.file.info.get("PowerLineFrequency"))[good]
-    line = line[np.isfinite(line)]
-    notes = [*recording.file.notes, *amplitude_notes(amplitude_uv)]
-    if h_freq < params.h_freq and h_freq < recording.sfreq / 2:
-        notes.append(f"low-passed at {h_freq:g} Hz, which is the file's own low-pass")
-    if dropped:
-        notes.append(f"{dropped:.1f} s left out in stretches under {params.min_seconds:g} s")
-    marked = sum(stop - start for start, stop in timeline.bad) / params.sfreq
+        centre, scales, bad = cleaning.judge(file)
+        clipped = cleaning.write(file, centre, scales, out)
     return CleanedRecording(
         names=tuple(recording.channels.names),
         positions=recording.channels.positions,
         scales=scales,
-        timeline=timeline,
+        timeline=cleaning.timeline,
         bad=bad,
-        quality={
-            "amplitude_uv": amplitude_uv,
-            "line_noise": float(np.median(line)) if len(line) else float("nan"),
-            "clipped_share": clipped,
-            "unknown_channels": ", ".join(recording.channels.unknown),
-            "sfreq_file": recording.sfreq,
-            "h_freq": resamplers[0].h_freq,
-            "positions_from": recording.channels.positions_from,
-            "seconds_left_out": round(recording.pauses + dropped + marked, 3),
-            "note": "; ".join(notes),
-        },
+        quality=cleaning.quality(scales, bad, clipped),
     )
 
 
-def _clean_chunks(
-    recording: Recording, source: Timeline, resamplers: list[Resampler], tally: ChannelTally
-) -> Iterator[np.ndarray]:
-    """Clean (C, T) float32 chunks in volts, in order; the tally is kept on the way.
+class _Cleaning:
+    """The steps of cleaning one recording; its clean signal passes through a file of float32 (T, C).
 
-    Each stretch is filtered on its own, and what is marked bad is not counted.
+    Attributes
+    ----------
+    source, timeline
+        What of the recording is cleaned, in samples of its file and of the clean signal.
+    tally
+        Of the raw samples.
+    shape
+        Samples and channels of the clean signal.
     """
-    offset: np.ndarray | None = None
-    allowed = source.allowed
-    for stretch, resampler in zip(source.stretches, resamplers, strict=True):
-        done = 0
-        for chunk in resampler.chunks():
-            start, stop = max(chunk.start, 0), min(chunk.stop, resampler.n_in)
-            samples = recording.read(stretch.start + start, stretch.start + stop)
-            if offset is None:
-                # the same for all chunks, so that they join; it keeps float32 exact on DC
-                # recordings
-                finite = np.where(np.isfinite(samples), samples, 0.0)
-                offset = finite.mean(axis=1, keepdims=True)
-            samples -= offset
-            volts = samples.astype(np.float32)
-            is_last = chunk.last == resampler.n_out
-            end = resampler.n_in if is_last else round(chunk.last * resampler.ratio)
-            for first, last in np.clip(allowed - stretch.start, done, end):
-                if last > first:
-                    tally.update(volts[:, first - start : last - start])
-            done = end
-            yield resampler.apply(chunk, without_missing(volts))
 
+    def __init__(self, recording: Recording, params: CleaningParams) -> None:
+        self.recording, self.params = recording, params
+        self.source, self._dropped = recording.longest_stretches(params.min_seconds)
+        self._h_freq = params.h_freq
+        if recording.lowpass > 2 * params.l_freq:
+            self._h_freq = min(params.h_freq, recording.lowpass)
+        self._resamplers = [
+            Resampler(
+                *(recording.sfreq, params.sfreq, params.l_freq, self._h_freq),
+                *(stop - start, params.chunk_seconds),
+            )
+            for start, stop, _ in self.source.stretches
+        ]
+        lengths = [resampler.n_out for resampler in self._resamplers]
+        self.timeline = self.source.at_rate(params.sfreq, lengths)
+        self.shape = (self.timeline.stretches[-1].stop, len(recording.channels.picks))
+        self.tally = ChannelTally(self.shape[1], recording.sfreq, params.flat_uv * 1e-6)
 
-class _Signal:
-    """The clean signal in volts, in the temporary file as (T, C) float32."""
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Clean (C, T) float32 chunks in volts, in order; the tally is kept on the way.
 
-    def __init__(
-        self,
-        file: tempfile.SpooledTemporaryFile[bytes],
-        timeline: Timeline,
-        n_channels: int,
-        params: CleaningParams,
-    ) -> None:
-        self.file, self.timeline, self.params = file, timeline, params
-        self.shape = (timeline.stretches[-1].stop, n_channels)
+        Each stretch is filtered on its own, and what is marked bad is not counted.
+        """
+        offset: np.ndarray | None = None
+        allowed = self.source.allowed
+        for stretch, resampler in zip(self.source.stretches, self._resamplers, strict=True):
+            done = 0
+            for chunk in resampler.chunks():
+                start, stop = max(chunk.start, 0), min(chunk.stop, resampler.n_in)
+                samples = self.recording.read(stretch.start + start, stretch.start + stop)
+                if offset is None:
+                    # the same for all chunks, so that they join; it keeps float32 exact on DC
+                    # recordings
+                    finite = np.where(np.isfinite(samples), samples, 0.0)
+                    offset = finite.mean(axis=1, keepdims=True)
+                samples -= offset
+                volts = samples.astype(np.float32)
+                is_last = chunk.last == resampler.n_out
+                end = resampler.n_in if is_last else round(chunk.last * resampler.ratio)
+                for first, last in np.clip(allowed - stretch.start, done, end):
+                    if last > first:
+                        self.tally.update(volts[:, first - start : last - start])
+                done = end
+                yield resampler.apply(chunk, without_missing(volts))
 
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Start and samples (t, C) of one block after another."""
+    def _blocks(self, file: Any) -> Iterator[tuple[int, np.ndarray]]:
+        """Start and samples (t, C) of one block of the clean signal after another."""
         n_samples, n_channels = self.shape
         step = max(int(self.params.chunk_seconds * self.params.sfreq), 1)
-        self.file.seek(0)
+        file.seek(0)
         for start in range(0, n_samples, step):
             n = min(step, n_samples - start)
-            data = self.file.read(n * n_channels * 4)
+            data = file.read(n * n_channels * 4)
             yield start, np.frombuffer(data, np.float32).reshape(n, n_channels)
 
-    def sample(self) -> np.ndarray:
-        """At most MAX_SAMPLE evenly spaced samples that are not marked bad: (C, S) float32."""
+    def judge(self, file: Any) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+        """Find each channel's centre and scale (C,) in volts, and the bad channels with reasons.
+
+        Both are taken over at most `MAX_SAMPLE` evenly spaced samples that are not marked bad.
+        """
+        names, params, info = self.recording.channels.names, self.params, self.recording.file.info
         step = -(-self.shape[0] // MAX_SAMPLE)
-        picked = [block[(-start) % step :: step].T for start, block in self.blocks()]
-        sample = np.concatenate(picked, axis=1)
+        picked = [block[(-start) % step :: step].T for start, block in self._blocks(file)]
         good = self.timeline.inside(np.arange(0, self.shape[0], step), 1)
         if not good.any():
             raise UnreadableRecording("all of it is marked bad")
-        return sample if good.all() else sample[:, good]
+        sample = np.concatenate(picked, axis=1)[:, good]
+        centre = np.median(sample, axis=1)
+        sample -= centre[:, None]
+        scales = 1.4826 * np.median(np.abs(sample), axis=1).astype(float)
+        unit = np.where(scales > 0, scales, 1e-6)
+        sample /= unit.astype(np.float32)[:, None]
+        np.clip(sample, -params.clip, params.clip, out=sample)
+        found = bad_channels(names, self.tally, scales, highest_correlation(sample), params)
+        found = name_reference(found, info.get("EEGReference")) | self.recording.channels.bad
+        if len(found) == len(names):
+            reasons = ", ".join(sorted(set(found.values())))
+            raise UnreadableRecording(
+                f"no usable channel: all {len(found)} are bad ({reasons}), their median amplitude "
+                f"is {np.median(scales) * 1e6:.2g} µV"
+            )
+        return centre, unit, {name: found[name] for name in names if name in found}
 
-    def write(self, centre: np.ndarray, unit: np.ndarray, out: Path) -> float:
+    def write(self, file: Any, centre: np.ndarray, scales: np.ndarray, out: Path) -> float:
         """Write the scaled signal as float16 ``.npy``; return the share of clipped samples."""
         clipped, clip = 0, self.params.clip
         header = {
@@ -236,42 +239,39 @@ class _Signal:
             "fortran_order": False,
             "shape": self.shape,
         }
-        with out.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for _, block in self.blocks():
-                scaled = (block - centre.astype(np.float32)) / unit.astype(np.float32)
+        with out.open("wb") as npy:
+            np.lib.format.write_array_header_1_0(npy, header)
+            for _, block in self._blocks(file):
+                scaled = (block - centre.astype(np.float32)) / scales.astype(np.float32)
                 clipped += int(np.count_nonzero(np.abs(scaled) > clip))
                 stored = np.clip(scaled, -clip, clip, out=scaled).astype(np.float16)
-                file.write(np.ascontiguousarray(stored).data)
+                npy.write(np.ascontiguousarray(stored).data)
         return clipped / (self.shape[0] * self.shape[1])
 
-
-def _scale(
-    signal: _Signal, recording: Recording, tally: ChannelTally, out: Path
-) -> tuple[np.ndarray, dict[str, str], float]:
-    """Find scales and bad channels, and write the scaled signal.
-
-    Returns
-    -------
-    scales : (C,) volts per stored unit
-    bad : bad channels and why, in the channels' order
-    clipped : share of clipped samples
-    """
-    names, params = recording.channels.names, signal.params
-    sample = signal.sample()
-    centre = np.median(sample, axis=1)
-    sample -= centre[:, None]
-    scales = 1.4826 * np.median(np.abs(sample), axis=1).astype(float)
-    unit = np.where(scales > 0, scales, 1e-6)
-    sample /= unit.astype(np.float32)[:, None]
-    np.clip(sample, -params.clip, params.clip, out=sample)
-    found = bad_channels(names, tally, scales, highest_correlation(sample), params)
-    found = name_reference(found, recording.file.info.get("EEGReference"))
-    found |= recording.channels.bad
-    if len(found) == len(names):
-        raise UnreadableRecording(
-            f"no usable channel: all {len(found)} are bad ({', '.join(sorted(set(found.values())))}"
-            f"), their median amplitude is {np.median(scales) * 1e6:.2g} µV"
-        )
-    bad = {name: found[name] for name in names if name in found}
-    return unit, bad, signal.write(centre, unit, out)
+    def quality(
+        self, scales: np.ndarray, bad: Mapping[str, str], clipped: float
+    ) -> dict[str, float | str]:
+        """Measures of the recording, as `CleanedRecording` has them."""
+        recording, params = self.recording, self.params
+        good = [i for i, name in enumerate(recording.channels.names) if name not in bad]
+        amplitude_uv = float(np.median(scales[good]) * 1e6)
+        line = self.tally.line_ratio(recording.file.info.get("PowerLineFrequency"))[good]
+        line = line[np.isfinite(line)]
+        marked = sum(stop - start for start, stop in self.timeline.bad) / params.sfreq
+        notes = [*recording.file.notes, *amplitude_notes(amplitude_uv)]
+        if self._h_freq < min(params.h_freq, recording.sfreq / 2):
+            notes.append(f"low-passed at {self._h_freq:g} Hz, which is the file's own low-pass")
+        if self._dropped:
+            short = f"{self._dropped:.1f} s left out in stretches"
+            notes.append(f"{short} under {params.min_seconds:g} s")
+        return {
+            "amplitude_uv": amplitude_uv,
+            "line_noise": float(np.median(line)) if len(line) else float("nan"),
+            "clipped_share": clipped,
+            "unknown_channels": ", ".join(recording.channels.unknown),
+            "sfreq_file": recording.sfreq,
+            "h_freq": self._resamplers[0].h_freq,
+            "positions_from": recording.channels.positions_from,
+            "seconds_left_out": round(recording.pauses + self._dropped + marked, 3),
+            "note": "; ".join(notes),
+        }

@@ -8,10 +8,9 @@ they tell whether all that is selected was fetched.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -66,42 +65,29 @@ def mirror(
     except (OSError, ValueError, TypeError, AttributeError):
         known = {}
     try:
-        with _errors_named(url, local):
-            import fsspec
+        import fsspec
 
-            files, top = fsspec.core.url_to_fs(url, **storage_options)
-            remote = _Remote(files, top, local)
-            wanted = _wanted_files(remote.listed, url, selection, local, remote.fetch)
-            for name, size in track(wanted.items(), f"fetching {url}", total=len(wanted)):
-                remote.fetch(name, size)
-    except _UnreachableError as error:
-        _check_complete(known, url, selection, local, error)
-        say(f"{error}; its mirror {local}, which holds all that is selected, is used instead")
+        files, top = fsspec.core.url_to_fs(url, **storage_options)
+        remote = _Remote(files, top, local)
+        wanted = _wanted_files(remote.listed, url, selection, local, remote.fetch)
+        for name, size in track(wanted.items(), f"fetching {url}", total=len(wanted)):
+            remote.fetch(name, size)
+    except UserError:
+        raise
+    except Exception as error:  # the clients of the stores raise exceptions of their own
+        if isinstance(error, OSError) and is_full_disk(error):
+            raise UserError(f"{local}: disk full while fetching {url}") from error
+        reason = f"{url}: cannot be read ({one_line(error)})"
+        if isinstance(error, FileNotFoundError):
+            reason = f"{url}: no such folder, expected the root of a BIDS data set"
+        missing = _missing(known, url, selection, local)
+        if missing is not None:
+            raise UserError(f"{reason}{missing}") from error
+        say(f"{reason}; its mirror {local}, which holds all that is selected, is used instead")
         return local
     with renamed_when_done(noted) as temporary:
         temporary.write_text(json.dumps(known | remote.listing))
     return local
-
-
-class _UnreachableError(UserError):
-    """The URL cannot be read now."""
-
-
-@contextlib.contextmanager
-def _errors_named(url: str, local: Path) -> Iterator[None]:
-    """Turn what the clients of the stores raise, each exceptions of its own, into one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise _UnreachableError(
-            f"{url}: no such folder, expected the root of a BIDS data set"
-        ) from error
-    except Exception as error:
-        if isinstance(error, OSError) and is_full_disk(error):
-            raise UserError(f"{local}: disk full while fetching {url}") from error
-        raise _UnreachableError(f"{url}: cannot be read ({one_line(error)})") from error
 
 
 class _Remote:
@@ -193,17 +179,16 @@ def _files_of(rows: list[Row], names: Iterable[str]) -> list[str]:
     return files
 
 
-def _check_complete(
-    known: Listing, url: str, selection: SelectionParams, local: Path, error: UserError
-) -> None:
-    """Raise the error of a URL that cannot be read unless all of the selection was fetched."""
+def _missing(known: Listing, url: str, selection: SelectionParams, local: Path) -> str | None:
+    """Say what a mirror lacks of a selection, "" where that is not known; None if nothing."""
     try:
         wanted = _wanted_files(known.__getitem__, url, selection, local, lambda name, size: None)
     except KeyError:  # a folder that was never listed
-        raise error from None
+        return ""
     missing = [name for name, size in wanted.items() if _size_of(local / name) != size]
-    if missing:
-        raise UserError(
-            f"{error}; {len(missing)} files of its mirror {local} are missing or have another "
-            f"size ({missing[0]}, …)"
-        ) from error
+    if not missing:
+        return None
+    return (
+        f"; {len(missing)} files of its mirror {local} are missing or have another size "
+        f"({missing[0]}, …)"
+    )

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from hbn_foundation.bids import sidecars
 from hbn_foundation.errors import one_line
 from hbn_foundation.recordings.edf import EdfHeader, is_edf, read_edf_header
-from hbn_foundation.sidecars import inherited_json
+from hbn_foundation.sidecars import UnreadableSidecar, read_json
 
 NO_EFFECT = re.compile(
     # filters, gaps and channels are read and told by this package
@@ -76,7 +77,13 @@ class EegFile:
 def open_file(root: str, path: str) -> EegFile:
     """Open a recording's file of a BIDS root; UnreadableRecording as `read_raw`."""
     file = Path(root, path)
-    info, notes = inherited_json(root, path, "eeg.json")
+    info: dict[str, Any] = {}
+    notes: list[str] = []
+    for sidecar in reversed(sidecars(root, path, "eeg.json")):  # the nearest counts most
+        try:
+            info.update(read_json(sidecar))
+        except UnreadableSidecar as error:
+            notes.append(str(error))
     raw = read_raw(file, notes)
     promised, held = info.get("RecordingDuration"), raw.n_times / raw.info["sfreq"]
     is_known = file.suffix.lower() != ".vhdr"  # a BrainVision header may have no length

@@ -20,21 +20,18 @@ PREFIX = re.compile(r"^(sub|ses|task|run)-")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def comparable(label: object) -> str | Decimal:
-    """Return what a label, with or without BIDS's prefix, is compared by.
+def asked_for(wanted: Iterable[object] | None) -> Callable[[object], bool]:
+    """Make a function that tells whether a label is among those wanted; None wants all.
 
     ``2`` and ``"sub-02"`` are the same, and so are ``1`` and ``"1.0"``; ``1e3`` is a name.
     """
-    text = PREFIX.sub("", str(label))
-    return Decimal(text) if NUMBER.fullmatch(text) else text
 
+    def comparable(label: object) -> str | Decimal:
+        text = PREFIX.sub("", str(label))
+        return Decimal(text) if NUMBER.fullmatch(text) else text
 
-def asked_for(wanted: Iterable[object] | None) -> Callable[[object], bool]:
-    """Make a function that tells whether a label is among those wanted; None wants all."""
-    if wanted is None:
-        return lambda label: True
-    labels = {comparable(w) for w in wanted}
-    return lambda label: comparable(label) in labels
+    labels = None if wanted is None else {comparable(label) for label in wanted}
+    return lambda label: labels is None or comparable(label) in labels
 
 
 def check_root(root: str, names: Mapping[str, bool]) -> list[str]:

@@ -79,21 +79,15 @@ class Timeline:
         return np.array(pairs, np.int64).reshape(-1, 2)
 
     def places(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find times in the samples.
-
-        Parameters
-        ----------
-        times
-            (N,) seconds of real time.
+        """Find times (N,), in seconds of real time, in the samples.
 
         Returns
         -------
         stretch : numpy.ndarray
-            (N,) the last stretch that begins at or before the time; the first one for times
-            before it.
+            (N,) the last one that begins at or before the time; the first for times before it.
         sample : numpy.ndarray
-            (N,) int64, nearest sample, counted on from the beginning of that stretch even if
-            that lies beyond its end.
+            (N,) int64, the nearest, counted on from the beginning of that stretch even if that
+            lies beyond its end.
         """
         onsets = np.array([stretch.onset for stretch in self.stretches])
         # a time may be rounded to just before the onset of its own stretch
@@ -146,18 +140,10 @@ class Timeline:
     def starts(self, n_samples: int, stride: int) -> np.ndarray:
         """First samples of the windows of one length that are allowed, one every `stride`."""
         ranges = [np.arange(a, b - n_samples + 1, stride) for a, b in self.allowed]
-        return np.concatenate(ranges) if ranges else np.empty(0, np.int64)
+        return np.concatenate([np.empty(0, np.int64), *ranges])
 
     def at_rate(self, sfreq: float, lengths: Sequence[int]) -> Timeline:
-        """Timeline of the stretches put one after another at another rate.
-
-        Parameters
-        ----------
-        sfreq
-            The new sampling rate in Hz.
-        lengths
-            Samples of each stretch at that rate.
-        """
+        """Put the stretches one after another at another rate (Hz), where they have `lengths`."""
         ratio = sfreq / self.sfreq
         stretches, first = [], 0
         bad: list[Segment] = []
