@@ -85,18 +85,30 @@ def test_axes_of_the_commissures_are_turned_to_those_of_the_head(place, system):
     assert off(places, in_head_coordinates("colin27_1020")) < 1
 
 
-@pytest.mark.parametrize("system", ["CTF", "EEGLAB", "EEGLAB-HJ", "4DBti", "KitYokogawa"])
-def test_axes_are_those_of_the_declared_system(place, cap, system):
-    places = place(1000 * cap @ FRONT_LEFT_UP, **declared(system, "mm"))
+FRONT = "x is front, y is left, z is up"
+
+
+@pytest.mark.parametrize(
+    ("axes", "names", "system", "told"),
+    [
+        *(
+            (FRONT_LEFT_UP, None, system, f"has no landmarks: {FRONT}, as {system} has them")
+            for system in ("CTF", "EEGLAB", "EEGLAB-HJ", "4DBti", "KitYokogawa", "ALS")
+        ),
+        (-np.eye(3), None, "LPI", "x is left, y is back, z is down, as LPI has them"),
+        (np.eye(3), None, None, "no axes are declared"),
+        (FRONT_LEFT_UP, None, "Other", f"by the symmetry of its electrodes {FRONT}"),
+        (FRONT_LEFT_UP, None, "CapTrak", f"by the symmetry of its electrodes {FRONT}"),
+        (FRONT_LEFT_UP, NAMES, "CapTrak", f"by the names of its electrodes {FRONT}"),
+        (np.eye(3), NAMES, "CTF", "by the names of its electrodes x is right, y is front"),
+    ],
+)
+def test_axes_are_those_declared_unless_names_or_symmetry_show_others(
+    place, cap, axes, names, system, told
+):
+    places = place(cap @ axes, names, **(declared(system) if system else {}))
     assert off(places, cap) < 0.1
-    told = f"x is front, y is left, z is up, as {system} has them"
-    assert any(told in note for note in places.notes)
-
-
-@pytest.mark.parametrize(("system", "order"), [("ALS", [1, 0, 2]), ("LPI", [0, 1, 2])])
-def test_an_orientation_tells_the_axes(place, cap, system, order):
-    signs = [1 if letter in "RAS" else -1 for letter in system]
-    assert off(place(cap[:, order] * signs, **declared(system)), cap) < 0.1
+    assert told in "; ".join(places.notes)
 
 
 @pytest.mark.parametrize("unit", ["m", "mm"])
@@ -117,30 +129,6 @@ def test_landmarks_that_fit_no_head_are_told_and_not_used(place, cap):
     assert any("fit no head" in note for note in places.notes)
     far = {**LANDMARKS, "LPA": [1e300] * 3}
     assert off(place(cap, **declared("CapTrak", AnatomicalLandmarkCoordinates=far)), cap) < 0.1
-
-
-def test_names_show_axes_other_than_those_declared(place, cap):
-    places = place(cap @ FRONT_LEFT_UP, NAMES, **declared("CapTrak"))
-    assert off(places, cap) < 0.1
-    assert "by the names of its electrodes x is front, y is left, z is up" in places.notes[0]
-    places = place(cap, NAMES, **declared("CTF"))
-    assert off(places, cap) < 0.1
-    assert [n.partition(": ")[2] for n in places.notes] == [
-        "by the names of its electrodes x is right, y is front, z is up"
-    ]
-
-
-def test_without_names_the_symmetry_of_caps_shows_the_axes(place, cap):
-    for system in ("Other", "CapTrak"):
-        places = place(cap @ FRONT_LEFT_UP, **declared(system))
-        assert off(places, cap) < 0.1
-        assert any(
-            "by the symmetry of its electrodes x is front, y is left" in note
-            for note in places.notes
-        )
-    places = place(cap)
-    assert off(places, cap) < 0.1
-    assert any("no axes are declared" in note for note in places.notes)
 
 
 def test_a_measured_position_outranks_a_name(place, cap):

@@ -136,7 +136,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
 
 
 class _Cleaning:
-    """The steps of cleaning one recording; its clean signal passes through a file of float32 (T, C).
+    """The steps of cleaning a recording; the clean signal (T, C) passes through a float32 file.
 
     Attributes
     ----------
