@@ -159,10 +159,12 @@ def monitor(folder: Path | None, once: bool) -> None:
     help="Folder for the scores and predictions; by default local_score.",
 )
 @click.option("--max-subjects", type=int, help="Only so many subjects, the first in order.")
-@click.option("--task", "tasks", multiple=True, help="Task of challenge 2; may be repeated.")
+@click.option(
+    "--task", "challenge2_tasks", multiple=True, help="Task of challenge 2; may be repeated."
+)
 @click.option("--factor", help="Factor of challenge 2; by default externalizing.")
 @click.option("--batch-size", type=int, help="Windows at once; by default 1, as the challenge.")
-@click.option("--memory", type=float, help="Most memory in MB.")
+@click.option("--memory", "memory_megabytes", type=float, help="Most memory in MB.")
 @click.option("--window-seconds", type=float, help="Most time per window, on average.")
 @click.option("--device", help="Device of the models; by default the CPU.")
 @click.option("--python", help="Interpreter to run it with, such as one with torch 2.2.")
@@ -179,16 +181,12 @@ def score(
     process of its own with limits on memory and time, but with your rights: score only what you
     would run.
     """
-    from hbn_foundation.submission.params import ScoringParams
+    from hbn_foundation.submission.params import LimitParams, ScoringParams
     from hbn_foundation.submission.scoreboard import save_score, score_text
     from hbn_foundation.submission.scoring import score_release
 
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
-    names = {"memory": "memory_megabytes", "window_seconds": "window_seconds", "device": "device",
-             "python": "python"}  # fmt: skip
-    limits = {names[name]: chosen.pop(name) for name in names if name in chosen}
-    if "tasks" in chosen:
-        chosen["challenge2_tasks"] = chosen.pop("tasks")
+    limits = {name: chosen.pop(name) for name in LimitParams.model_fields if name in chosen}
     params = ScoringParams.model_validate({**chosen, "limits": limits})
     place = Path(output or "local_score")
     cache = {}
@@ -201,11 +199,8 @@ def score(
             if not submission.exists():  # as "Next:" names it, from the project's folder
                 submission = here / submission
             bids_root = bids_root or _release(project)
-            cache = {
-                "cache": str(
-                    here / project.config_loader["parameters"]["ingestion"]["source"]["cache"]
-                )
-            }
+            source = project.config_loader["parameters"]["ingestion"]["source"]
+            cache = {"cache": str(here / source["cache"])}
         click.echo(f"Scoring {submission} on {bids_root}", err=True)
     result = score_release(submission, bids_root, params, **cache)
     click.echo(score_text(result), nl=False)

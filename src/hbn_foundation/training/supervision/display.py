@@ -52,20 +52,12 @@ class Display:
         return self._beat.step, self._beat.steps
 
     def describe(self) -> str:
-        """One line about now: epoch, loss, speed, time left, device, silence."""
-        beat = self._beat
-        parts = [f"epoch {beat.epoch}/{beat.epochs}"]
-        if beat.loss is not None:
-            parts.append(f"loss {beat.loss:.3f}")
-        if beat.windows_per_second:
-            parts.append(f"{beat.windows_per_second:.0f} windows/s")
-        if beat.seconds_left is not None:
-            parts.append(f"{duration(beat.seconds_left)} left")
-        parts.append(beat.device)
+        """One line about now, with a silence that is long."""
         silence = time.monotonic() - self._heard
+        text = describe(self._beat)
         if silence > SECONDS_UNTIL_SILENCE_IS_SHOWN:
-            parts.append(f"silent for {duration(silence)}")
-        return "  ".join(parts)
+            text += f"  silent for {duration(silence)}"
+        return text
 
 
 class Quiet(Display):
@@ -76,3 +68,15 @@ class Quiet(Display):
 
     def line(self, text: str) -> None:
         """Show nothing."""
+
+
+def describe(beat: Beat) -> str:
+    """One line about a beat: epoch, loss, speed, time left, device."""
+    parts = [f"epoch {beat.epoch}/{beat.epochs}"]
+    if beat.loss is not None:
+        parts.append(f"loss {beat.loss:.3f}")
+    if beat.windows_per_second:
+        parts.append(f"{beat.windows_per_second:.0f} windows/s")
+    if beat.seconds_left is not None:
+        parts.append(f"{duration(beat.seconds_left)} left")
+    return "  ".join([*parts, beat.device])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import re
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -30,6 +29,7 @@ from rich.text import Text
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import duration
 from hbn_foundation.training.supervision import heartbeat, incidents, policy
+from hbn_foundation.training.supervision.display import describe
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import Incident, read_incidents
 from hbn_foundation.training.supervision.link import STOPPED as ASKED
@@ -50,20 +50,17 @@ SECONDS_BETWEEN_FRAMES = 1.0
 FRAMES_BETWEEN_SEARCHES = 5  # a search lists folders, which may be on a slow disk
 FRESH = 5.0  # seconds: a younger beat is of a running child, if only of one in a container
 MOST_EPOCHS, MOST_INCIDENTS = 8, 5
-OTHER_LINES = 22  # of a terminal, for all but the epochs
+OTHER_LINES = 20  # of a terminal, for all but the epochs
+COLUMNS = {  # of the history that are shown
+    "epoch": "epoch",
+    "train_loss": "train",
+    "validation_loss": "validation",
+    "learning_rate": "rate",
+    "windows_per_second": "windows/s",
+    "device": "device",
+}
 
 Value = TypeVar("Value")
-
-
-class EpochRow(BaseModel):
-    """What is shown of a row of the history."""
-
-    epoch: int
-    train_loss: float = math.nan
-    validation_loss: float = math.nan
-    learning_rate: float = math.nan
-    windows_per_second: float = math.nan
-    device: str = "-"
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class RunView:
     note: str  # why it is in this state, or what to do; may be empty
     beat: Beat | None  # the last one
     limit: float  # seconds of silence that are too long
-    history: list[EpochRow]  # one for each whole epoch
+    history: list[dict[str, Any]]  # one row for each whole epoch
     incidents: list[Incident]  # oldest first
 
 
@@ -159,7 +156,7 @@ def view_run(folder: Path) -> RunView:
             return otherwise
 
     limits = read(LIMITS, SupervisionParams.model_validate_json, SupervisionParams())
-    history: list[EpochRow] = read(HISTORY, TypeAdapter(list[EpochRow]).validate_json, [])
+    history: list[dict[str, Any]] = read(HISTORY, TypeAdapter(list[dict]).validate_json, [])
     beat = read_beat(folder)
     happened: list[Incident] = read(incidents.FILE, lambda _: read_incidents(folder), [])
     limit = policy.silence_limit(beat or Beat(), limits)
@@ -244,38 +241,33 @@ def state_table(run: RunView) -> Table:
     def row(name: str, content: Any) -> None:
         table.add_row(name, Text(content) if isinstance(content, str) else content)
 
-    beat, running = run.beat, run.state == RUNNING
+    beat = run.beat
     state = Text(run.state, f"bold {STYLES.get(run.state, 'red')}")
-    if beat is not None and running:
+    if beat is not None and run.state == RUNNING:
         state.append(f", {beat.section.replace('_', ' ')}", "default")
     row("state", state)
     if run.note:
         row("", run.note)
-    if beat is None:
-        row("heartbeat", "none yet")
-        row("folder", str(run.folder))
-        return table
-    row("device", beat.device)
-    if beat.steps:
-        row("epoch", f"{beat.epoch} of {beat.epochs}")
-        row("step", f"{beat.step} of {beat.steps} ({beat.step / beat.steps:.0%})")
-        row("", ProgressBar(total=beat.steps, completed=beat.step, width=40))
-    if beat.seconds_left is not None and running:
-        row("time left", f"about {duration(beat.seconds_left)}")
-    if beat.windows_per_second and beat.median_step:
-        speed = f"{beat.windows_per_second:.0f} windows/s, {beat.median_step:.3g} s per step"
-        row("speed", speed)
-    if beat.loss is not None:
-        row("loss", f"{beat.loss:.4f} in the last step")
-    if beat.learning_rates:
-        row("rates", "\n".join(rate_lines(beat.learning_rates)))
-    age = Text("before the machine was started anew")
-    if beat.age is not None:
-        age = Text(f"{duration(beat.age, 1)} ago", "red" if beat.age > run.limit else "green")
-        age.append(f", too old after {duration(run.limit)}", "dim")
-    row("heartbeat", age)
+    if beat is not None:
+        row("now", describe(beat))
+        if beat.steps:
+            row("step", f"{beat.step} of {beat.steps} ({beat.step / beat.steps:.0%})")
+            row("", ProgressBar(total=beat.steps, completed=beat.step, width=40))
+        if beat.learning_rates:
+            row("rates", "\n".join(rate_lines(beat.learning_rates)))
+    row("heartbeat", heartbeat_age(beat, run.limit))
     row("folder", str(run.folder))
     return table
+
+
+def heartbeat_age(beat: Beat | None, limit: float) -> Text:
+    """Tell the age of the last beat, red where it is too old."""
+    if beat is None:
+        return Text("none yet")
+    if beat.age is None:
+        return Text("before the machine was started anew")
+    age = Text(f"{duration(beat.age, 1)} ago", "red" if beat.age > limit else "green")
+    return age.append(f", too old after {duration(limit)}", "dim")
 
 
 def rate_lines(rates: dict[str, float]) -> list[str]:
@@ -291,34 +283,23 @@ def rate_lines(rates: dict[str, float]) -> list[str]:
     return [f"{rate}  {', '.join(names)}" for rate, names in blocks.items()]
 
 
-def epoch_table(history: list[EpochRow], most: int) -> Table:
+def epoch_table(history: list[dict[str, Any]], most: int) -> Table:
     """Show the last epochs, and the best one though it was earlier."""
-    losses = {n: row.validation_loss for n, row in enumerate(history)}
-    known = {n: loss for n, loss in losses.items() if math.isfinite(loss)}
+    losses = {n: row.get("validation_loss") for n, row in enumerate(history)}
+    known = {n: loss for n, loss in losses.items() if isinstance(loss, float) and loss == loss}
     best = min(known, key=lambda n: known[n], default=None)
     shown = list(range(max(len(history) - most, 0), len(history)))
     if best is not None and best not in shown:
         shown = [best, *shown[1:]]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("epoch", "train", "validation", "", "rate", "windows/s"):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
-    table.add_column("device")
-
-    def figure(value: float, form: str) -> str:
-        return format(value, form) if math.isfinite(value) else "-"
-
+    for name in ("", *COLUMNS.values()):
+        table.add_column(name, no_wrap=True)
     for n in shown:
-        row = history[n]
-        table.add_row(
-            str(row.epoch),
-            figure(row.train_loss, ".4f"),
-            figure(row.validation_loss, ".4f"),
-            "best" if n == best else "",
-            figure(row.learning_rate, ".2e"),
-            figure(row.windows_per_second, ".0f"),
-            Text(row.device),
-            style="bold green" if n == best else None,
-        )
+        values = (history[n].get(name, "-") for name in COLUMNS)
+        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+        is_best = n == best
+        style = "bold green" if is_best else None
+        table.add_row("best" if is_best else "", *map(Text, cells), style=style)
     return table
 
 
