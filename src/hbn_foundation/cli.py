@@ -25,7 +25,13 @@ from hbn_foundation.project import Group, log_as_configured, newest, open_projec
 from hbn_foundation.settings import REPORT
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
 
-WRONG_CONFIGURATION = (BadConfigException, DatasetNotFoundError, MissingConfigException, YAMLError)
+WRONG_CONFIGURATION = (
+    BadConfigException,
+    DatasetNotFoundError,
+    MissingConfigException,
+    ParameterValidationError,
+    YAMLError,
+)
 ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "time_tokens")  # those of the project
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
@@ -73,19 +79,8 @@ def one_line(error: BaseException) -> str | None:
             place = f"{cause.filename}: " if cause.filename else ""
             return f"{place}disk full; free some space and go on, what is written already is kept"
     text = " ".join(str(error).split())
-    if isinstance(error, ParameterValidationError):
-        return _parameters(str(error)) or text
     named = isinstance(error, ValueError) and text.startswith(KEDRO_NAMES_IT)
     return text if named or isinstance(error, WRONG_CONFIGURATION) else None
-
-
-def _parameters(text: str) -> str:
-    """Shorten Kedro's list of wrong parameters to `group.key: what is wrong`."""
-    found = re.findall(r"- Parameter '([\w.]+)': (?:Failed to instantiate .*?: )?(.+)", text)
-    return "; ".join(
-        f"{group}.{what}" if re.match(r"[\w.]+=", what) else f"{group}: {what}"
-        for group, what in found
-    )
 
 
 @cli.command()

@@ -1,5 +1,6 @@
-"""Refuse names of parameters that no node reads."""
+"""Refuse parameters that no node reads, and values that its model refuses."""
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -13,21 +14,33 @@ from hbn_foundation.errors import UserError
 
 
 class ParameterNames:
-    """Refuse parameter names that no node reads.
+    """Refuse parameter names that no node reads, and values, before Kedro makes the models.
 
-    The value of a known group is checked by its pydantic model; a group whose own name is
-    misspelt would be ignored without a word.
+    Kedro would ignore a group whose own name is misspelt, and has its own words for wrong values.
     """
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Compare the configured names with those that the pipelines ask for."""
+        """Compare the configured names with those that the pipelines ask for; check the values."""
+        from hbn_foundation.pipeline_registry import register_pipelines
+        from hbn_foundation.pipelines.reference import parameter_groups
+
+        parameters = context.config_loader["parameters"]
         known = known_parameters()
-        for name in _groups(context.config_loader["parameters"]):
+        for name in _groups(parameters):
             if name not in known:
                 close = get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
                 raise UserError(f"parameter {name}: no node reads it; {hint}")
+        for name, model in parameter_groups(register_pipelines()).items():
+            values = parameters
+            for part in name.split("."):
+                values = values.get(part) if isinstance(values, dict) else values
+            try:
+                model.model_validate({} if values is None else values)
+            except UserError as error:
+                key = re.match(r"[\w.]+[=:]", str(error)) is not None
+                raise UserError(f"{name}{'.' if key else ': '}{error}") from None
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
