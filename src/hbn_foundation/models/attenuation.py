@@ -1,9 +1,8 @@
-"""Turn down the directions of features in which subjects differ for reasons that are not the label.
+"""Scale down the directions of features in which subjects of one class differ.
 
-With a dozen subjects a head finds directions that tell the classes apart in these subjects and mean
-something else in the next one. What varies between subjects of one class is known to be of that
-kind, and is scaled down before the head sees it. The idea is that of within-class covariance
-normalisation in speaker recognition (Hatch, Kajarekar and Stolcke 2006), used softly, and only in
+With a dozen subjects a head finds directions that separate the classes in these subjects alone.
+Such directions vary between subjects of one class, and are scaled down before the head sees them:
+within-class covariance normalisation (Hatch, Kajarekar and Stolcke 2006), used softly, and only in
 the few directions that the training subjects show.
 """
 
@@ -14,15 +13,7 @@ from torch import Tensor, nn
 
 
 class Attenuation(nn.Module):
-    """Scale features down along some directions; at first it changes nothing.
-
-    Parameters
-    ----------
-    n_features
-        Length F of a feature vector.
-    n_directions
-        At most so many directions.
-    """
+    """Scale features (B, F) down along at most `n_directions`; at first it changes nothing."""
 
     removed: Tensor
 
@@ -48,8 +39,6 @@ class Attenuation(nn.Module):
             the mean variance of a feature is one.
         weights
             (G,) shares of the groups; they sum to one.
-        strength
-            The larger, the more is removed.
         """
         n_features = means.shape[1]
         scaled = means.double() * weights.double().sqrt()[:, None]

@@ -20,17 +20,7 @@ from .spatial import VirtualElectrodes
 
 
 class BandTokens(nn.Module):
-    """Band tokens of a window.
-
-    Parameters
-    ----------
-    config
-        Bands, tapers, virtual electrodes, shrinkage.
-    sfreq, n_samples
-        Sampling rate in Hz and length of a window.
-    hidden_dim
-        Width of a token.
-    """
+    """Band tokens, `hidden_dim` wide, of windows of `n_samples` samples at `sfreq` Hz."""
 
     tapers: Tensor
     whitener: Tensor
@@ -74,15 +64,8 @@ class BandTokens(nn.Module):
         """Tangent vectors (B, bands, 190), centred, one scale per band.
 
         In single precision also under autocast; without gradient, as nothing before is learned.
-        A window without any channel gets zeros, the training mean.
-
-        Parameters
-        ----------
-        signals, positions, mask
-            As for the encoder.
-        bands
-            (B, V) the bands wanted of each window, when not all are: the matrix logarithm takes
-            most of the time. The others get zeros.
+        A window without any channel gets zeros, the training mean, and so do bands that are not
+        among those wanted, `bands` (B, V): the matrix logarithm takes most of the time.
         """
         with torch.no_grad(), torch.autocast(signals.device.type, enabled=False):
             spectra = self.cross_spectra(signals.float(), positions.float(), mask)
@@ -106,10 +89,7 @@ class BandTokens(nn.Module):
 
 @dataclass
 class Moments:
-    """Running sums from which a mean and, where wanted, a covariance follow.
-
-    Sums are kept in double precision so that their order does not show.
-    """
+    """Running sums, in double precision, from which a mean and a covariance follow."""
 
     count: int = 0
     total: Tensor | float = 0.0

@@ -21,18 +21,18 @@ from .voltage import VoltageInput
 class ChallengeModel(nn.Module):
     """One value of each window in volts, in the unit of its label.
 
-    Nothing of a window is kept for the next one, and no window of a batch looks at another.
+    No window looks at another or at an earlier one.
 
     Parameters
     ----------
     model
-        Encoder and heads, with a `VoltageInput`.
+        With a `VoltageInput`.
     positions
         (C, 3) unit vectors of the channels in head coordinates.
     target
         Name of the target that is answered.
     limits
-        Lowest and highest answer; None where there are none.
+        Lowest and highest answer, if any.
     """
 
     positions: Tensor
@@ -72,15 +72,9 @@ class ChallengeModel(nn.Module):
 class ReorderChannels(nn.Module):
     """A model that is given channels in another order than its own.
 
-    Parameters
-    ----------
-    model
-        Windows in volts (B, C, T), in its own order, to (B, 1).
-    places
-        Where each of its C channels is among those given; -1 for one that is not there, which is
-        put in as zeros and so counts as flat.
-    n_given
-        How many are given; the last of them, the reference, may be missing.
+    `places` says where each of its channels is among the `n_given` ones; -1 for one that is not
+    there, which is put in as zeros and so counts as flat. The last of those given, the reference,
+    may be missing.
     """
 
     places: Tensor

@@ -22,13 +22,7 @@ Parts = dict[str, Tensor]
 
 
 class Encoder(nn.Module):
-    """Windows of EEG to tokens.
-
-    Parameters
-    ----------
-    config
-        Architecture, and the windows that it will see.
-    """
+    """Windows of EEG to tokens; `config` says which architecture, for which windows."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -77,8 +71,7 @@ class Encoder(nn.Module):
         Parameters
         ----------
         signals
-            (B, C, T) robust z-scores; values of masked channels are never looked at but must be
-            finite.
+            (B, C, T) robust z-scores; those of masked channels are not used but must be finite.
         positions
             (C, 3) unit vectors in head coordinates.
         mask
@@ -136,13 +129,13 @@ class Encoder(nn.Module):
         positions: Tensor,
         families: Collection[str] = ("band", "time"),
     ) -> dict[str, Tensor]:
-        """Fit the buffers that normalise tokens, on windows of training subjects only.
+        """Fit the buffers that normalise tokens.
 
         Parameters
         ----------
         batches
-            Can be iterated several times; each has `signals` (B, C, T) and `mask` (B, C). Only
-            running sums are kept, so memory does not grow with the data.
+            Of training subjects only. Can be iterated several times; each has `signals` (B, C, T)
+            and `mask` (B, C).
         positions
             (C, 3).
         families

@@ -106,16 +106,9 @@ class FineTuned(nn.Module):
         labels: Any = None,
         margin_share: Any = 1.0,
     ) -> Tensor:
-        """Give outputs (B, K) of windows (B, C, T): logits or values, of all targets side by side.
+        """Give outputs (B, K) of windows as `prepare` gives them, of all targets side by side.
 
-        Parameters
-        ----------
-        signals, mask
-            As `prepare` gives them.
-        positions
-            As for the encoder.
-        labels, margin_share
-            As for `Head`, or `Heads.output`; for margin heads in training.
+        Labels and margin share are those of `Head`, or of `Heads.output`, in training.
         """
         return self.head.output(self.features(signals, positions, mask), labels, margin_share)
 
@@ -134,13 +127,7 @@ class FineTuned(nn.Module):
         return self._trainable
 
     def set_trainable(self, names: Iterable[str]) -> None:
-        """Make these blocks trainable and freeze all others.
-
-        Raises
-        ------
-        ValueError
-            When a name is no block of the model.
-        """
+        """Make these blocks trainable and freeze all others; an unknown name is a ValueError."""
         wanted, blocks = set(names), self.blocks()
         known = [name for name, _ in blocks]
         if unknown := sorted(wanted.difference(known)):
@@ -156,7 +143,7 @@ class FineTuned(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> FineTuned:
-        """Set training mode as ever, but leave frozen blocks in evaluation mode."""
+        """Set training mode, but leave frozen blocks in evaluation mode."""
         super().train(mode)
         for name, module in self.blocks():
             if name not in self._trainable:
@@ -172,36 +159,17 @@ class FineTuned(nn.Module):
         self.set_trainable([name for name, _ in self.blocks()])
 
     def set_progressive_unfreezing_mode(self, phase: int) -> None:
-        """Go to phase 1, only the head, or 2, everything.
-
-        Raises
-        ------
-        ValueError
-            For another phase.
-        """
+        """Go to phase 1, only the head, or 2, everything; another one is a ValueError."""
         if phase not in (1, 2):
             raise ValueError(f"phase {phase!r}: expected 1 (head only) or 2 (everything)")
-        if phase == 1:
-            self.freeze_backbone()
-        else:
-            self.unfreeze_backbone()
+        (self.freeze_backbone if phase == 1 else self.unfreeze_backbone)()
 
     def get_param_groups(
         self, head_lr: float = 1e-3, backbone_lr: float | None = None
     ) -> list[dict[str, Any]]:
-        """Make groups for an optimizer, with every parameter of the blocks once, frozen ones too.
+        """Make groups for an optimizer, as `parameter_groups`, with its own weight decay.
 
-        Parameters
-        ----------
-        head_lr
-            Learning rate of the head.
-        backbone_lr
-            Of all other blocks; None is a tenth of `head_lr`.
-
-        Returns
-        -------
-        list of dict
-            As `parameter_groups` gives them; the optimizer's own weight decay holds.
+        The backbone's learning rate is by default a tenth of the head's.
         """
         backbone_lr = head_lr / 10 if backbone_lr is None else backbone_lr
         groups = parameter_groups(self.blocks(), backbone_lr)
@@ -212,17 +180,16 @@ class FineTuned(nn.Module):
 
     @torch.no_grad()
     def fit_head(self, batches: Iterable[Any], positions: Tensor) -> None:
-        """Fit the centre and the one scale of the head's features, on training subjects only.
+        """Fit the centre and the one scale of the head's features, before training.
 
-        To be done before training: cosines of features that are not centred lie close together,
-        and a linear map learns slowly from them. One scale for all, so that their natural
-        variances stay. Only running sums are kept.
+        Cosines of features that are not centred lie close together, and a linear map learns slowly
+        from them. One scale for all, so that their natural variances stay.
 
         Parameters
         ----------
         batches
-            Each has `signals` (B, C, T) and `mask` (B, C) as `prepare` gives them; windows without
-            any channel do not count.
+            Of training subjects only, with `signals` (B, C, T) and `mask` (B, C) as `prepare`
+            gives them; windows without any channel do not count.
         positions
             (C, 3).
         """
@@ -242,21 +209,10 @@ class FineTuned(nn.Module):
 
 
 def make_finetuned(encoder: Encoder, heads: Mapping[str, HeadConfig], **options: Any) -> FineTuned:
-    """Put new heads on an encoder.
+    """Put new heads, by target and the main one first, on an encoder; options of `FineTuned`.
 
-    Parameters
-    ----------
-    encoder
-        Trained or not.
-    heads
-        By target, the main one first. All take tokens with the final norm, or none.
-    options
-        `input` and `added`, as for `FineTuned`.
-
-    Raises
-    ------
-    ValueError
-        When the bins of a distribution cannot be shared out among the time tokens.
+    All heads take tokens with the final norm, or none. Bins that cannot be shared out among the
+    time tokens are a ValueError.
     """
     n_time = 0 if encoder.time is None else len(encoder.time)
     made = {

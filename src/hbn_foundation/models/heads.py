@@ -19,13 +19,8 @@ SMALLEST_VARIANCE = 1e-6  # the root of zero has no gradient
 class Pooling(nn.Module):
     """One vector (B, n_features) out of the tokens (B, N, D) of a window.
 
-    Parameters
-    ----------
-    kind
-        concat: side by side; mean; mean_std: mean and standard deviation; attention: an average
-        whose weights one learned query gives, at first the mean.
-    n_tokens, dim
-        Tokens of a window, and their width; concat takes the last `n_tokens`.
+    Kinds: concat, the last `n_tokens` side by side; mean; mean_std, mean and standard deviation;
+    attention, an average whose weights one learned query gives, at first the mean.
     """
 
     def __init__(self, kind: str, n_tokens: int, dim: int) -> None:
@@ -55,14 +50,7 @@ class Pooling(nn.Module):
 class Head(nn.Module):
     """Pool, normalise, perhaps one hidden layer, and the output.
 
-    Parameters
-    ----------
-    config
-        Outputs, pooling, kind, dropout and margin.
-    n_tokens, dim
-        Tokens of a window, and their width.
-    n_time
-        How many of the tokens, the last ones, are time tokens; for a distribution.
+    A window has `n_tokens` tokens, `dim` wide, of which the last `n_time` are time tokens.
     """
 
     centre: Tensor
@@ -119,16 +107,10 @@ class Head(nn.Module):
     def forward(
         self, tokens: Tensor, labels: Tensor | None = None, margin_share: float = 1.0
     ) -> Tensor:
-        """Logits or values (B, K) in single precision, with the margin where there is one.
+        """Logits or values (B, K) of tokens (B, N, D), in single precision.
 
-        Parameters
-        ----------
-        tokens
-            (B, N, D).
-        labels
-            (B,) classes or (B, K) shares; a margin is added only with them, and only in training.
-        margin_share
-            Share of the full margin.
+        A share of the margin is added only with labels, (B,) classes or (B, K) shares, and only in
+        training.
         """
         return self.output(self.features(tokens), labels, margin_share)
 
@@ -145,13 +127,7 @@ class Head(nn.Module):
 
 
 class Heads(nn.Module):
-    """Several heads on the same tokens; their outputs lie side by side.
-
-    Parameters
-    ----------
-    heads
-        By target, the main one first. All take the tokens after the encoder's final norm, or none.
-    """
+    """Several heads, the main one first, on the same tokens; their outputs lie side by side."""
 
     def __init__(self, heads: Mapping[str, Head]) -> None:
         super().__init__()
@@ -186,14 +162,9 @@ class Heads(nn.Module):
         labels: Sequence[Tensor | None] | None = None,
         margin_share: Any = 1.0,
     ) -> Tensor:
-        """Give outputs (B, K) of all heads, side by side.
+        """Give outputs (B, K) of all heads from `features` (B, F).
 
-        Parameters
-        ----------
-        features
-            (B, F), as `features` gives them.
-        labels, margin_share
-            One for each head, as for `Head.forward`; none, or one share for all.
+        Labels and margin shares are as for `Head`, one for each head; none, or one share for all.
         """
         heads = list(self.parts.values())
         labels = labels or [None] * len(heads)

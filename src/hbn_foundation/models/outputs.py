@@ -49,12 +49,6 @@ class MarginOutput(nn.Module):
     (CosFace: Wang et al. 2018) or added to its angle (ArcFace: Deng et al. 2019). Class weights
     and label smoothing belong to the loss, which takes these logits like any others.
 
-    Parameters
-    ----------
-    config
-        Classes, kind and size of the margin, scale, dropout.
-    n_features
-        Length of a feature vector.
     """
 
     def __init__(self, config: HeadConfig, n_features: int) -> None:
@@ -78,17 +72,10 @@ class MarginOutput(nn.Module):
     def forward(
         self, features: Tensor, labels: Tensor | None = None, margin_share: float = 1.0
     ) -> Tensor:
-        """Logits (B, K); the margin only in training and with labels.
+        """Logits (B, K); the margin, or a share of it, only in training and with labels.
 
-        Parameters
-        ----------
-        features
-            (B, F).
-        labels
-            (B,) classes, or (B, K) shares of the classes in mixed windows: a class that is half
-            of a window has half of the margin.
-        margin_share
-            Share of the full margin, for its warm-up.
+        Labels are (B,) classes, or (B, K) shares of the classes in mixed windows: a class that is
+        half of a window has half of the margin.
         """
         cosines = self.cosines(features)
         if not self.training or labels is None:
@@ -116,19 +103,8 @@ class DistributionOutput(nn.Module):
 
     A token gives the logits of the bins in its stretch, by one map for all tokens, so that what a
     press looks like is learned once for all times. A learned prior, fitted to the training values
-    before training, says how frequent each bin is.
-
-    Parameters
-    ----------
-    config
-        Bins, first and last time, dropout.
-    n_time, dim
-        Time tokens of a window, and their width.
-
-    Raises
-    ------
-    ValueError
-        When the bins cannot be shared out among the tokens.
+    before training, says how frequent each bin is. Bins that cannot be shared out among the
+    `n_time` tokens of a window, `dim` wide, are a ValueError.
     """
 
     bins: Tensor
@@ -163,12 +139,8 @@ class DistributionOutput(nn.Module):
     def fit_prior(self, values: Tensor, spread: float) -> None:
         """Set the prior to how frequent each bin is among training values (N,).
 
-        Parameters
-        ----------
-        values
-            In the unit of the label; those outside the window count at its edges.
-        spread
-            Standard deviation of the Gaussian that each value is spread by.
+        Values in the unit of the label are spread by a Gaussian; outside the window they count at
+        its edges.
         """
         self.prior.copy_((soft_bins(values, self.bins, spread).mean(0) + SMALLEST_SHARE).log())
 

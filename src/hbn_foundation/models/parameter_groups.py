@@ -18,26 +18,14 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Split the parameters of named blocks into groups for an optimizer, frozen ones too.
 
-    Parameters
-    ----------
-    blocks
-        Names and modules, from input to output; no parameter may be in two.
-    learning_rate
-        Peak rate of every group.
-    weight_decay
-        Of weight matrices; norms, biases, scales and positions have none. None: the optimizer's
-        own.
+    A parameter in two blocks is a ValueError. `weight_decay` is that of weight matrices; norms,
+    biases, scales and positions have none. None: the optimizer's own.
 
     Returns
     -------
     list of dict
         `name` (`<block>/decay` or `<block>/no_decay`), `block`, `params`, `lr`, `weight_decay`;
         groups without parameters are left out.
-
-    Raises
-    ------
-    ValueError
-        When two blocks share a parameter.
     """
     seen: dict[int, str] = {}
     groups: list[dict[str, Any]] = []

@@ -39,12 +39,8 @@ class VirtualElectrodes(nn.Module):
     """Averages of the channels around fixed directions; nothing is learned.
 
     Each virtual electrode is a softmax(κ · cosine) average over the channels that are present,
-    so a missing or hidden channel drops out and its neighbours take its place.
-
-    Parameters
-    ----------
-    sharpness
-        κ: the larger, the fewer channels around a direction count.
+    so a missing or hidden channel drops out and its neighbours take its place. The larger κ, the
+    sharpness, the fewer channels around a direction count.
     """
 
     directions: Tensor
@@ -89,10 +85,8 @@ class SpatialComponents(nn.Module):
     ----------
     n_components
         How many mixtures.
-    n_frequencies
-        Spatial frequencies, each a sine and a cosine.
-    spatial_scale
-        Standard deviation of the frequencies, which are drawn once and stay.
+    n_frequencies, spatial_scale
+        Spatial frequencies, each a sine and a cosine, and their standard deviation.
     n_whitened
         How many uncorrelated directions are mixed; 0: the Fourier features themselves.
     """
@@ -145,8 +139,7 @@ class SpatialComponents(nn.Module):
     def fit_whitening(self, covariance: Tensor) -> None:
         """Take the directions of largest variance, given the mean `covariance` (2F, 2F).
 
-        A share of the mean variance is added to each, so that none of sensor noise alone is
-        blown up.
+        A share of the mean variance is added to each, so that sensor noise is not amplified.
         """
         values, directions = torch.linalg.eigh(covariance.double())
         values, directions = values[-self.n_whitened :], directions[:, -self.n_whitened :]

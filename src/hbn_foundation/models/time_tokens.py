@@ -18,12 +18,7 @@ SMALLEST_POWER = 1e-4  # of robust z-scores: below what an amplifier's noise lea
 class TimeTokens(nn.Module):
     """Base of time tokens; a subclass says what a token is made from.
 
-    Parameters
-    ----------
-    config
-        Patch length, spatial components, convolutions.
-    sfreq, n_samples
-        Sampling rate in Hz and length of a window; samples after the last whole patch are unused.
+    Samples of a window after its last whole patch are not used.
     """
 
     centre: Tensor

@@ -20,12 +20,8 @@ TYPICAL_LEVEL = 0.8  # mean amplitude of a Gaussian in its own standard deviatio
 class VoltageInput(nn.Module):
     """Windows in volts to signals like the signal store's robust z-scores, and usable channels.
 
-    Parameters
-    ----------
-    config
-        Channels of the layout; what is flat, what is wild, whether a window is divided by its own
-        amplitude. The channel at place `reference` may be missing, as a recording's reference
-        often is; it is put in as zeros, which makes it flat.
+    The channel at `config.reference` may be missing, as a recording's reference often is; it is
+    put in as zeros, which makes it flat.
     """
 
     scale: Tensor
@@ -36,13 +32,7 @@ class VoltageInput(nn.Module):
         self.register_buffer("scale", torch.full((config.n_channels,), 10 * VOLTS))
 
     def complete(self, volts: Tensor) -> Tensor:
-        """Put a missing reference channel in: (B, C - 1, T) to (B, C, T).
-
-        Raises
-        ------
-        ValueError
-            When other channels are missing, or too many are there.
-        """
+        """Put a missing reference channel in, (B, C - 1, T) to (B, C, T); else a ValueError."""
         n_channels = len(self.scale)
         if volts.shape[1] == n_channels:
             return volts
@@ -55,12 +45,8 @@ class VoltageInput(nn.Module):
     def forward(self, volts: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signals (B, C, T), zero where a channel cannot be used, and usable channels (B, C).
 
-        Parameters
-        ----------
-        volts
-            (B, C, T); of single precision, and finite or not.
-        present
-            (B, C), false where a channel is missing or hidden; None: all are there.
+        Volts (B, C, T) may hold what is not finite; `present` (B, C) is false where a channel is
+        missing or hidden.
         """
         volts = self.complete(volts)
         finite = volts.isfinite().all(-1)
