@@ -232,16 +232,17 @@ def _failures(axes: Axes, failed: pd.DataFrame) -> None:
 def _sizes(
     axes: Axes, good: pd.DataFrame, split_of: pd.Series, windows: pd.DataFrame, present: list[str]
 ) -> None:
+    order = present[::-1]
     hours = _number(good, "duration").groupby(good["subject"].map(split_of)).sum() / 3600
     n_windows = windows["subject"].map(split_of).value_counts()
     counts = split_of.value_counts()
-    for height, split in enumerate(reversed(present)):
-        axes.barh(height, counts[split], color=SPLIT_COLOURS[split], height=0.62)
-        text = f"{count_of(counts[split], 'subject')}\n{hours.get(split, 0):,.1f} h, "
-        text += f"{n_windows.get(split, 0):,} windows"
-        axes.annotate(text, (counts[split], height), (5, 0), textcoords="offset points",
-                      va="center", fontsize=8)  # fmt: skip
-    axes.set_yticks(range(len(present)), list(reversed(present)))
+    bars = axes.barh(order, counts[order], color=[SPLIT_COLOURS[s] for s in order], height=0.62)
+    texts = [
+        f"{count_of(counts[split], 'subject')}\n{hours.get(split, 0):,.1f} h, "
+        f"{n_windows.get(split, 0):,} windows"
+        for split in order
+    ]
+    axes.bar_label(bars, texts, padding=5, fontsize=8)
     axes.set_xlim(0, counts.max() * 1.55)
     axes.grid(False)
     axes.set_xticks([])
