@@ -78,7 +78,7 @@ def test_phases_are_marked_where_blocks_join():
     for panel in figure.axes:
         marks = [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"]
         assert marks == [3.5]
-    assert "join after epoch 3" in figure.texts[-1].get_text()
+    assert "unfrozen after epoch 3" in figure.texts[-1].get_text()
     finetuning_figure(phases()[["epoch", "train_loss"]]).canvas.draw()
     finetuning_figure(phases()[:0]).canvas.draw()
 

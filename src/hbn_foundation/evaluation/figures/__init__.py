@@ -1,1 +1,1 @@
-"""Figures of data, trainings and scores, made without `matplotlib.pyplot`'s state."""
+"""Figures of the data, of trainings and of scores."""

@@ -1,4 +1,4 @@
-"""Figures of the data: the quality of the recordings, and what the splits hold."""
+"""Figures of the data: quality of the recordings, composition of the splits."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_TASKS = 12
-MOST_CHANNELS = 12
-MOST_FAILURES = 5
+MAX_TASKS = 12
+MAX_CHANNELS = 12
+MAX_FAILURES = 5
 SEX_COLOURS = ("#7a5ea8", "#4fb0a0", "#b59a3c", "#5d7486")
-NARROW = 8  # times the smallest value; a range up to here is drawn on a plain axis
+LINEAR_RANGE = 8  # largest ratio of the extremes that is drawn on a linear axis
 
 
 def quality_figure(table: pd.DataFrame) -> Figure:
-    """Draw the quality of all recordings: durations, bad channels, line noise, amplitude, failures.
+    """Draw durations, bad channels, line noise, amplitude and failures of all recordings.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ def quality_figure(table: pd.DataFrame) -> Figure:
             "Quality of the recordings",
             f"{len(good):,} of {len(table):,} recordings can be used, "
             f"{_number(good, 'duration').sum() / 3600:,.1f} hours of "
-            f"{count_of(good['subject'].nunique(), 'subject')}; {len(failed):,} left out",
+            f"{count_of(good['subject'].nunique(), 'subject')}; {len(failed):,} excluded",
         )
         titles = ["Duration by task", "Bad channels per recording", "Channels most often bad",
-                  "Line noise", "Amplitude", "Left out, and why"]  # fmt: skip
+                  "Line noise", "Amplitude", "Excluded recordings"]  # fmt: skip
         for panel, title in zip(axes, titles, strict=True):
             panel.set_title(title)
         _durations(axes[0], good)
@@ -75,7 +75,7 @@ def quality_figure(table: pd.DataFrame) -> Figure:
 def dataset_figure(
     table: pd.DataFrame, splits: pd.DataFrame, participants: pd.DataFrame, windows: pd.DataFrame
 ) -> Figure:
-    """Draw what each split holds: subjects, hours, ages, sexes, windows of each task.
+    """Draw subjects, hours, ages, sexes and windows per task of each split.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _durations(axes: Axes, good: pd.DataFrame) -> None:
     if minutes.empty:
         return note(axes, "no recording")
     groups = minutes.groupby(good["task"].reindex(minutes.index).fillna("no task"))
-    names = groups.median().sort_values().index[-MOST_TASKS:]
+    names = groups.median().sort_values().index[-MAX_TASKS:]
     random = np.random.default_rng(0)
     for height, name in enumerate(names):
         values = groups.get_group(name)
@@ -161,7 +161,7 @@ def _bad_names(axes: Axes, good: pd.DataFrame) -> None:
     if pairs.empty:
         return note(axes, f"no bad channels{beside}")
     counts = pd.crosstab(pairs[0].str.strip(), pairs[1])
-    top = counts.sum(axis=1).sort_values(kind="stable").index[-MOST_CHANNELS:]
+    top = counts.sum(axis=1).sort_values(kind="stable").index[-MAX_CHANNELS:]
     shares = counts.loc[top] / len(good) * 100
     shares = shares[shares.sum().sort_values(ascending=False).index]
     ends = _stacked(axes, shares, CYCLE)
@@ -188,12 +188,12 @@ def _stacked(axes: Axes, table: pd.DataFrame, colours: Sequence[str]) -> np.ndar
 
 
 def _distribution(axes: Axes, values: pd.Series, unit: str, empty: str = "not measured") -> None:
-    """Draw a histogram; a wide range is logarithmic, so that one extreme does not hide the rest."""
+    """Draw a histogram, on a logarithmic axis where the range is wide."""
     values = values[np.isfinite(values) & (values > 0)]
     if values.empty:
         return note(axes, empty)
     low, high = values.min(), values.max()
-    if high / low < NARROW:
+    if high / low < LINEAR_RANGE:
         axes.hist(values, bins=28 if high > low else 1, color=ACCENT, rwidth=0.9)
     else:
         axes.hist(values, bins=list(np.geomspace(low, high, 28)), color=ACCENT, rwidth=0.9)
@@ -213,14 +213,14 @@ def _distribution(axes: Axes, values: pd.Series, unit: str, empty: str = "not me
 
 def _failures(axes: Axes, failed: pd.DataFrame) -> None:
     if failed.empty:
-        return note(axes, "none: all recordings can be used")
+        return note(axes, "none")
     lines = []
-    for row in failed.head(MOST_FAILURES).itertuples():
+    for row in failed.head(MAX_FAILURES).itertuples():
         lines.append((textwrap.shorten(str(row.recording), 52, placeholder="…"), INK))
         reason = textwrap.shorten(str(row.reason), 56, placeholder=" …")
         lines.append((f"    {reason}", WARNING))
-    if len(failed) > MOST_FAILURES:
-        more = f"and {len(failed) - MOST_FAILURES:,} more: see the quality table"
+    if len(failed) > MAX_FAILURES:
+        more = f"and {len(failed) - MAX_FAILURES:,} more: see the quality table"
         lines.append((more, MUTED))
     note(axes, "")
     for index, (line, colour) in enumerate(lines):
@@ -294,7 +294,7 @@ def _tasks(axes: Axes, windows: pd.DataFrame, split_of: pd.Series, present: list
     counts = pd.crosstab(windows["task"].fillna("no task"), windows["subject"].map(split_of))
     if counts.empty:
         return note(axes, "no windows")
-    counts = counts.loc[counts.sum(axis=1).sort_values().index[-MOST_TASKS:]]
+    counts = counts.loc[counts.sum(axis=1).sort_values().index[-MAX_TASKS:]]
     counts = counts.reindex(columns=present, fill_value=0)
     _stacked(axes, counts, [SPLIT_COLOURS[split] for split in present])
     axes.xaxis.set_major_locator(whole_numbers())

@@ -1,4 +1,4 @@
-"""A map of windows as the encoder represents them."""
+"""A two-dimensional map of the encoder's features of windows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS: Any = {"linewidths": 0, "alpha": 0.75}
-MOST_SUBJECTS = 8
-LONGEST = 40  # characters of a name
+MAX_SUBJECTS = 8
+MAX_LENGTH = 40  # characters of a name
 WIDTH = 75  # characters beside each other below a map
 
 
 def embedding_figure(embedding: pd.DataFrame) -> Figure:
     """Draw the same map twice: coloured by label, and by subject.
 
-    Neighbours on the left share what the probe looks for; neighbours on the right are the same
-    person. A map that is all person and no label is worth knowing about.
+    A map that separates subjects but not labels shows features that identify persons.
 
     Parameters
     ----------
@@ -74,9 +73,9 @@ def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
     others = embedding[embedding["split"] != "test"]
     axes.scatter(others["x"], others["y"], s=8, c=PALE, label="train, validation", **DOTS)
     subjects = sorted(test["subject"].unique())
-    shown = {f"sub-{subject}": [subject] for subject in subjects[:MOST_SUBJECTS]}
-    if len(subjects) > MOST_SUBJECTS:
-        shown[f"{len(subjects) - MOST_SUBJECTS} more"] = subjects[MOST_SUBJECTS:]
+    shown = {f"sub-{subject}": [subject] for subject in subjects[:MAX_SUBJECTS]}
+    if len(subjects) > MAX_SUBJECTS:
+        shown[f"{len(subjects) - MAX_SUBJECTS} more"] = subjects[MAX_SUBJECTS:]
     for (label, these), colour in zip(shown.items(), [*CYCLE, MUTED], strict=False):
         part = test[test["subject"].isin(these)]
         axes.scatter(part["x"], part["y"], s=18, c=colour, label=label, **DOTS)
@@ -85,7 +84,7 @@ def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
 def _legend(axes: Axes) -> None:
     """Put the legend below the map, in as many columns as its width has room for."""
     handles, names = axes.get_legend_handles_labels()
-    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+    names = [name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 1]}…" for name in names]
     longest = max(map(len, names), default=1)
     axes.legend(
         handles, names, loc="upper left", bbox_to_anchor=(0, -0.01), handletextpad=0.2,

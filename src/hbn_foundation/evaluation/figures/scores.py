@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHANCE = ("majority", "constant")
-"""Methods that have learned nothing, whose score is drawn as a line."""
+"""Methods whose score is drawn as a dotted line."""
 
 
 class Dot(NamedTuple):
@@ -78,7 +78,7 @@ def scores_figure(scores: pd.DataFrame, titles: Mapping[str, str], title: str) -
 def folds_figure(
     folds: pd.DataFrame, summary: pd.DataFrame, titles: Mapping[str, str], title: str
 ) -> Figure:
-    """Draw every method: its folds and their mean, and how far the reference is ahead of it.
+    """Draw the folds and the mean of every method, and how far the reference is ahead of it.
 
     Parameters
     ----------

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from hbn_foundation.evaluation.spatial_maps import SpatialMaps
 
-MOST_MAPS = 6
+MAX_MAPS = 6
 RADIUS = 0.095  # m, of MNE's head
 LOWEST = -0.3
-"""Electrodes of face and neck lie lower; drawn, they would shrink the head."""
+"""Electrodes of face and neck lie lower and are left out."""
 
 
 def spatial_figure(
@@ -26,7 +26,7 @@ def spatial_figure(
     unit: str = "ms",
     names: tuple[str, ...] = ("hidden within 30°",),
 ) -> Figure:
-    """Draw what hiding each place changes, and the patterns of the most important components.
+    """Draw the effect of hiding each place, and the patterns of the most important components.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def spatial_figure(
     names
         Titles of the maps of relevance, one for each prediction.
     """
-    order = np.argsort(maps.importance)[::-1][: max(MOST_MAPS - len(names), 2)]
+    order = np.argsort(maps.importance)[::-1][: max(MAX_MAPS - len(names), 2)]
     unit = unit or "units of the label"
     with styled():
-        figure, axes = new_figure(1, len(names) + len(order), panel=(11.1 / MOST_MAPS, 3.1))
+        figure, axes = new_figure(1, len(names) + len(order), panel=(11.1 / MAX_MAPS, 3.1))
         heading(
             figure,
             "Channels that the model relies on",

@@ -1,4 +1,4 @@
-"""The look that every figure of the project shares, and the few things that several of them draw.
+"""The style shared by all figures, and elements that several of them draw.
 
 Figures are made without `matplotlib.pyplot`, so that nothing is kept open and worker threads
 can draw. Draw inside `styled()`:
@@ -26,7 +26,7 @@ MUTED = "#75818c"
 PALE = "#c9d1d8"
 GRID = "#e6eaee"
 ACCENT = "#1f6fb4"
-"""Of the project's own model; what it is compared with stays grey."""
+"""Colour of the evaluated model; baselines are grey."""
 WARNING = "#c8443c"
 SPLIT_COLOURS = {"train": "#1f6fb4", "validation": "#e0972f", "test": "#3a9a78"}
 CYCLE = ["#1f6fb4", "#e0972f", "#3a9a78", "#a65fa8", "#c8443c", "#5d7486", "#b59a3c", "#4fb0c6"]
@@ -70,7 +70,7 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw with the project's look inside this block; settings outside are left alone."""
+    """Apply the project's style inside this block only."""
     import matplotlib as mpl
     from cycler import cycler
 
@@ -109,7 +109,7 @@ def new_figure(
 
 
 def heading(figure: Figure, title: str, subtitle: str = "") -> None:
-    """Write a title over the whole figure and, smaller, what the reader should know first."""
+    """Write a title and a smaller subtitle above the whole figure."""
     text = f"{title}\n" if subtitle else title
     figure.suptitle(text, x=0.01, ha="left")
     if subtitle:
@@ -118,7 +118,7 @@ def heading(figure: Figure, title: str, subtitle: str = "") -> None:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write a sentence in the middle of a panel that has nothing else to show."""
+    """Write a sentence in the middle of an otherwise empty panel."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
     axes.grid(False)
     axes.set_xticks([])
@@ -128,7 +128,7 @@ def note(axes: Axes, text: str) -> None:
 
 
 def sideways(axes: Axes) -> None:
-    """Turn the grid of a panel whose rows are named on the vertical axis."""
+    """Show vertical grid lines only, for panels with named rows."""
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
 
@@ -146,7 +146,7 @@ def points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def diagonal(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw the line on which both are equal, over the range of both."""
+    """Draw the line of equality over the range of both."""
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     axes.plot([low, high], [low, high], color=MUTED, lw=1, ls="--", zorder=1)
 

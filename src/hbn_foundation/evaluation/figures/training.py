@@ -1,4 +1,4 @@
-"""Figures of a training: its course over the epochs, and the learning rates planned for it."""
+"""Figures of a training: curves over the epochs, and planned learning rates."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VALIDATION = "validation subjects"
 SCORES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "f1": "F1 (macro)",
           "nrmse": "NRMSE", "r": "Pearson's r"}  # fmt: skip
 UPDATE = "update_"
-LOWEST_RATE = 1e-4  # of the highest one, drawn on the axis of the rates
+RATE_RANGE = 1e-4  # lowest rate on the axis, as a share of the highest
 
 
 class Curves(NamedTuple):
@@ -88,7 +88,7 @@ def pretraining_figure(history: pd.DataFrame) -> Figure:
 
 
 def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figure:
-    """Draw loss, scores, class scatter and movement of the blocks; dashed where blocks join.
+    """Draw loss, scores, class scatter and weight changes; dashed where blocks are unfrozen.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def _curves(panel: Axes, history: pd.DataFrame, curves: Curves) -> None:
         panel.set_yscale("log")
     if found == ["learning_rate"]:
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value else "0")
-    for epoch in _joins(history):
+    for epoch in _unfreezings(history):
         panel.axvline(epoch + 0.5, color=MUTED, lw=1, ls="--")
     levels = [name for name in curves.trivial if name in history and history[name].notna().any()]
     for name, style in zip(levels, ("--", ":"), strict=False):
@@ -180,8 +180,8 @@ def _kept(history: pd.DataFrame) -> str:
     return f"{len(history)} epochs in {minutes:.1f} min; {kept} (lowest validation loss)"
 
 
-def _joins(history: pd.DataFrame) -> list[int]:
-    """Epochs (from 1) after which blocks have joined."""
+def _unfreezings(history: pd.DataFrame) -> list[int]:
+    """Epochs (from 1) after which blocks were unfrozen."""
     if "trainable" not in history:
         return []
     sets = history["trainable"].fillna("").astype(str)
@@ -190,13 +190,12 @@ def _joins(history: pd.DataFrame) -> list[int]:
 
 
 def _phases(history: pd.DataFrame) -> str:
-    joins = _joins(history)
-    if not joins:
+    unfrozen = _unfreezings(history)
+    if not unfrozen:
         return f"{len(history)} epochs, one phase"
-    after = ", ".join(str(epoch) for epoch in joins)
-    return (
-        f"{len(history)} epochs, {len(joins) + 1} phases; blocks join after epoch {after} (dashed)"
-    )
+    after = ", ".join(str(epoch) for epoch in unfrozen)
+    phases = f"{len(history)} epochs, {len(unfrozen) + 1} phases"
+    return f"{phases}; blocks are unfrozen after epoch {after} (dashed)"
 
 
 def learning_rate_figure(table: pd.DataFrame) -> Figure:
@@ -218,11 +217,11 @@ def learning_rate_figure(table: pd.DataFrame) -> Figure:
         for number, (names, curve) in enumerate(_shared_curves(rates)):
             colour = ACCENT if number == 0 else CYCLE[1 + (number - 1) % (len(CYCLE) - 1)]
             panel.plot(curve.index, curve.where(curve > 0), color=colour, label=_span(names))
-        _mark_joining(panel, trained)
+        _mark_unfreezing(panel, trained)
         panel.set_yscale("log")
         positive = rates.to_numpy()[rates.to_numpy() > 0]
         top, low = positive.max(initial=0.0), positive.min(initial=np.inf)
-        panel.set_ylim(max(top * LOWEST_RATE, low / 1.5), top * 1.6)
+        panel.set_ylim(max(top * RATE_RANGE, low / 1.5), top * 1.6)
         panel.set_xlim(0, float(rates.index.max()))
         panel.set_xlabel("epoch")
         panel.set_ylabel("learning rate")
@@ -231,7 +230,7 @@ def learning_rate_figure(table: pd.DataFrame) -> Figure:
 
 
 def _shared_curves(rates: pd.DataFrame) -> list[tuple[list[str], pd.Series]]:
-    """Blocks with the same curve, the head's first, then from the back to the front."""
+    """Group blocks with the same curve, the head first, then from output to input."""
     groups: list[tuple[list[str], pd.Series]] = []
     for block in list(rates.columns)[::-1]:
         for names, curve in groups:
@@ -250,7 +249,7 @@ def _span(names: list[str]) -> str:
     return f"{forward[0]} to {forward[-1]} ({len(forward)})"
 
 
-def _mark_joining(panel: Axes, trained: pd.DataFrame) -> None:
+def _mark_unfreezing(panel: Axes, trained: pd.DataFrame) -> None:
     joined = trained & ~trained.shift(fill_value=False)
     for epoch, row in joined.iloc[1:].iterrows():
         names = [str(name) for name in trained.columns[row][::-1]]

@@ -1,1 +1,1 @@
-"""Reports: sections declared once, written as text and as a page."""
+"""Reports, declared as sections and rendered as text, Markdown or HTML."""

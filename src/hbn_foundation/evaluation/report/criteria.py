@@ -1,4 +1,4 @@
-"""The criteria set for the models: met, not met, undecided or not applicable, with the value.
+"""Criteria of the models: met, not met, undecided or not applicable, with the value.
 
 Nothing fails because a criterion is not met.
 """
@@ -30,7 +30,7 @@ MOST_HOURS = 6.0
 MEAN = "mean"
 TABLE_PROBLEM = "table_problem"
 Judged = tuple[str, str]
-"""The value as it is written, and the verdict."""
+"""The value as text, and the verdict."""
 Row = tuple[str, str, str, str]
 
 
@@ -43,7 +43,7 @@ def criteria_section(criteria: pd.DataFrame) -> Table:
 def foundation_criteria(
     history: pd.DataFrame, metrics: Mapping[str, Any], checkpoint: Checkpoint
 ) -> pd.DataFrame:
-    """Compare a pretraining run with the criteria set for it.
+    """Compare a pretraining run with its criteria.
 
     Parameters
     ----------
@@ -84,15 +84,15 @@ def foundation_criteria(
 
 
 def response_time_criteria(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Compare response times and success with the criteria set for them.
+    """Compare response times and success with their criteria.
 
     Parameters
     ----------
     scores
         Of `by_method`.
     metrics
-        With `n_subjects`; `table_problem` is what is wrong with the CSV of predictions, None for
-        nothing; where it was not looked at, its row is left out.
+        With `n_subjects`; `table_problem` is the error in the CSV of predictions, None where it is
+        valid; without this entry, its row is omitted.
     """
     ours = scores[scores["kind"] == MODEL].iloc[0]
     rows = [
@@ -103,7 +103,7 @@ def response_time_criteria(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> 
 
 
 def factor_criteria(by_factor: pd.DataFrame, metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Compare the factors with the criteria set for them: Pearson r over subjects.
+    """Compare the factors with their criteria: Pearson r over subjects.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def _csv(metrics: Mapping[str, Any]) -> list[Row]:
 
 
 def _verdict(met: bool, n_subjects: int = FEWEST_SUBJECTS) -> str:
-    """Word a verdict; that on a score of fewer than ten subjects is undecided."""
+    """Return the verdict: undecided where fewer than ten subjects were scored."""
     if n_subjects < FEWEST_SUBJECTS:
         return UNDECIDED
     return MET if met else NOT_MET
@@ -151,7 +151,7 @@ def _judged(value: Any, text: str, met: Any, n_subjects: int = FEWEST_SUBJECTS) 
 
 
 def _control(judged: Judged, shuffled: bool) -> Judged:
-    """Give no verdict on a control: its scores say nothing about the encoder."""
+    """Give no verdict on a control with shuffled labels."""
     return (f"{judged[0]}, labels shuffled", NOT_APPLICABLE) if shuffled else judged
 
 
@@ -197,7 +197,7 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool)
 
 
 def lowest_recall(matrix: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Return the lowest recall of a class, and what guessing would give.
+    """Return the lowest recall of a class, and that of guessing.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def _time(seconds: float | None) -> Judged:
 
 
 def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Judged:
-    """Tell whether patience ended the run, or the validation loss stands still at its end."""
+    """Judge whether early stopping ended the run, or the validation loss is flat at its end."""
     losses = history["validation_loss"].dropna().to_numpy() if len(history) else np.empty(0)
     best = best_epoch(history) if len(history) else None
     if len(losses) < 4 or best is None:

@@ -1,4 +1,4 @@
-"""The reports on experiments: scores over training subjects, and the summary of a sweep."""
+"""The reports on learning curves and on sweeps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def curve_scores(table: pd.DataFrame) -> dict[str, str]:
 
 
 def learning_curve_report(table: pd.DataFrame) -> Report:
-    """Declare the report on the error of each method with a share of the training subjects.
+    """Declare the report on the error of each method over the number of training subjects.
 
     Parameters
     ----------

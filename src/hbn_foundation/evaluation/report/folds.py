@@ -1,4 +1,4 @@
-"""The table of methods over repeated splits, with what is said under it."""
+"""The table of methods over repeated splits, and the sentences below it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folds_table(
     scores
         Its columns that are means, with their titles; `<column>_sd` stands beside each.
     costs
-        Further columns with their titles and how they are written.
+        Further columns with their titles and formats.
     notes
         Sentences under the table.
     """
@@ -56,7 +56,7 @@ def folds_table(
 
 
 def folds_sentences(summary: pd.DataFrame, who: str, beside: Mapping[str, str]) -> list[str]:
-    """Say on what the folds are made, what the columns mean, and who wins.
+    """Describe the folds and the columns, and compare the reference with the others.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def folds_sentences(summary: pd.DataFrame, who: str, beside: Mapping[str, str]) 
 
 
 def _sample(summary: pd.DataFrame) -> str:
-    """Say on what the folds were trained and scored."""
+    """Describe the data of a fold."""
     names = ["n_train", "n_test", "train_windows", "fitted_windows", "n_windows", "n_channels"]
     means = summary.reindex(columns=names).mean()
     train = f"{means['n_train']:.3g} training subjects"

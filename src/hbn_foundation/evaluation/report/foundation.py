@@ -103,7 +103,7 @@ def probe_folds(summary: pd.DataFrame) -> Table:
 
 
 def _pretraining(summary: pd.DataFrame) -> str:
-    """Say how the pretext task went over the folds, and how fast."""
+    """Describe pretext scores and training speed over the folds."""
     ours = summary[summary["method"] == PRETRAINED]
     if ours.empty or pd.isna(ours["pretext_improvement"].iloc[0]):
         return ""

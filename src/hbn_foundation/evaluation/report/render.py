@@ -1,4 +1,4 @@
-"""Write a report as plain text, as Markdown, or as an HTML page that needs no other file."""
+"""Render a report as plain text, as Markdown, or as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_DPI = 96
 
 
 def render_text(report: Report, markdown: bool = False) -> str:
-    """Write title, lead and tables as plain text or Markdown, without escape codes."""
+    """Render title, lead and tables as plain text or Markdown."""
     wrap = str if markdown else _wrapped
     parts = [f"# {report.title}" if markdown else report.title]
     parts += [wrap(text) for text in (report.lead, report.about) if text]
@@ -46,7 +46,7 @@ def _rows(table: Table) -> list[list[str]]:
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
-    """Lay out a table as plain text: first column to the left, all others to the right."""
+    """Lay out a table as text, the first column left-aligned, all others right-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as Grid
@@ -66,7 +66,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: b
 
 
 def show(text: str) -> None:
-    """Print a report to standard output, with a little colour on a terminal."""
+    """Print a report, coloured on a terminal."""
     from rich.console import Console
     from rich.highlighter import RegexHighlighter
     from rich.theme import Theme
@@ -87,7 +87,7 @@ def show(text: str) -> None:
 
 
 def render_page(report: Report) -> str:
-    """Write all sections as one HTML page; figures are inside it."""
+    """Render all sections as one HTML page with embedded figures."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("hbn_foundation.evaluation.report", "."),
@@ -102,7 +102,7 @@ def render_page(report: Report) -> str:
 
 
 def _picture(picture: Picture) -> dict[str, Any]:
-    """Draw the figure into the page at the size it was made for."""
+    """Encode the figure, and give the width that it is shown with."""
     stream = BytesIO()
     picture.figure.savefig(stream, format="png", dpi=DPI)
     data = stream.getvalue()

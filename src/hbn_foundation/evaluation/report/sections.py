@@ -1,4 +1,4 @@
-"""What a report is made of: sections, declared once, for plain text and for a page."""
+"""The parts of a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hbn_foundation.evaluation.wording import interval_of, number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UNFAIR = "† not a fair method: it knows the test subjects' own answers."
+UNFAIR = "† not comparable: uses the test subjects' own answers."
 
 
 class Cell(NamedTuple):
@@ -37,11 +37,11 @@ class Table(NamedTuple):
     Attributes
     ----------
     title, header, rows
-        What it shows.
+        Content.
     notes
-        Sentences under it.
+        Sentences below it.
     text, terms
-        How to read it, and what its columns mean; on a page only.
+        Explanation of the table and of its columns; shown on a page only.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure with its title and how to read it; on a page only."""
+    """A figure with its title and an explanation; shown on a page only."""
 
     title: str
     text: str
@@ -69,13 +69,13 @@ class Report(NamedTuple):
     Attributes
     ----------
     title
-        Over all.
+        Title of the report.
     lead
-        Who wins, in sentences.
+        The main result in sentences.
     about
-        On what the scores were made.
+        Data that the scores were computed on.
     sections
-        In the order in which they are read.
+        In order.
     """
 
     title: str
@@ -96,11 +96,11 @@ class Column(NamedTuple):
     digits, factor
         Digits after the point, and what the values are multiplied by.
     interval
-        Whether the interval stands beside the value.
+        Whether the interval is shown beside the value.
     signed
-        Whether the sign is always written.
+        Whether the sign is always shown.
     meaning
-        What the score is.
+        Definition of the score, for the page.
     """
 
     name: str
