@@ -35,7 +35,7 @@ class Ingested:
     @cached_property
     def store(self) -> SignalStore:
         assert self.returncode == 0, self.text
-        return SignalStore.from_index(self._newest("signal_index.parquet"))
+        return SignalStore(self._newest("signal_index.parquet"))
 
     @cached_property
     def quality(self) -> pd.DataFrame:

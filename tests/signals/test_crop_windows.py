@@ -88,7 +88,8 @@ def test_tasks_are_chosen_and_must_be_there(store):
 def test_a_shifted_crop_stays_in_its_window(store, epoch, jitter):
     windows = cut(store)
     reader = WindowReader(store, 200)
-    batches = WindowBatches(reader, windows, 50, shuffle=True, epoch=epoch, jitter=jitter)
+    batches = WindowBatches(reader, windows, 50, shuffle=True, jitter=jitter)
+    batches.set_epoch(epoch)
     for batch in batches:
         starts = windows["start"].to_numpy()[batch.index] - 100 + batch.shift.numpy() + 100
         assert batch.shift.abs().max() <= jitter

@@ -65,8 +65,7 @@ def test_fingerprint_follows_content_and_parameters(tmp_path):
 
 
 def test_stores_that_are_empty_or_not_there(tmp_path):
-    builder = IndexBuilder()
-    write_index_file(tmp_path / "index.parquet", builder.frame(), builder.metadata())
+    write_index_file(tmp_path / "index.parquet", *IndexBuilder().content())
     store = SignalStore(tmp_path)
     assert len(store) == 0
     assert list(store.table.columns[:2]) == ["recording", "subject"]
@@ -81,12 +80,12 @@ def test_an_index_elsewhere_keeps_its_signals_when_the_store_moves_on(store, tmp
     store.write_index(index)
     row = {"recording": "sub-1_task-rest", "subject": "1"}
     assert len(store_from_arrays(tmp_path, [(row, np.zeros((5, 2)))], ("A", "B"), AXES[:2])) == 1
-    again = pickle.loads(pickle.dumps(SignalStore.from_index(index)))
+    again = pickle.loads(pickle.dumps(SignalStore(index)))
     assert again.path == store.path
     assert again.fingerprint == store.fingerprint
     np.testing.assert_array_equal(again.signal(0), np.arange(20).reshape(10, 2))
-    with pytest.raises(UserError, match=r"none.parquet: no such index"):
-        SignalStore.from_index(tmp_path / "none.parquet")
+    with pytest.raises(UserError, match=r"none.parquet: no signal store here"):
+        SignalStore(tmp_path / "none.parquet")
 
 
 def test_gains_bring_recordings_of_a_subject_to_one_scale(tmp_path):
@@ -99,7 +98,7 @@ def test_gains_bring_recordings_of_a_subject_to_one_scale(tmp_path):
     plain = store_from_arrays(tmp_path, [(row, ones) for row in rows], ("X", "Y"), AXES[:2])
     scales = [np.array(s, np.float32) for s in ([1e-5, 1e-5], [3e-5, 9e-3], [7e-5, 0.0])]
     frame, metadata = plain._index.assign(scales=scales), {**plain._metadata, "scale": "subject"}
-    store = SignalStore.from_table(plain.index_path, frame, metadata)
+    store = SignalStore(plain.index_path, (frame, metadata))
     np.testing.assert_allclose(plain.gains(1), [1, 1])
     # X: the median of 1e-5 and 3e-5 is 2e-5. Y is bad in the second: the first alone counts.
     np.testing.assert_allclose(store.gains(0), [0.5, 1.0], rtol=1e-6)

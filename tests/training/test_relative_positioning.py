@@ -28,7 +28,7 @@ def scaled(store):
     n = len(store.channel_names)
     scales = [np.full(n, 1e-5 * (1 + row % 2), np.float32) for row in range(len(store.recordings))]
     frame = store._index.assign(scales=scales)
-    return type(store).from_table(store.index_path, frame, {**store._metadata, "scale": "subject"})
+    return type(store)(store.index_path, (frame, {**store._metadata, "scale": "subject"}))
 
 
 def test_a_window_is_the_same_as_anchor_as_partner_and_for_the_baselines(

@@ -15,7 +15,7 @@ class SignalStoreDataset(LocalDataset[SignalStore]):
 
     def load(self) -> SignalStore:
         """Open the store with this version's index."""
-        return SignalStore.from_index(self.load_path)
+        return SignalStore(self.load_path)
 
     def save(self, data: SignalStore) -> None:
         """Write the index of `data`; its signals are on disk already."""

@@ -108,8 +108,9 @@ class WindowBatches(IterableDataset[Batch]):
         Windows in a batch; the last one may have fewer.
     shuffle
         Whether the order changes with the epoch.
-    seed, epoch
-        Order and jitter depend on these two and on the table, not on the batch size.
+    seed
+        Order and jitter depend on it, on the epoch (see `set_epoch`) and on the table, not on the
+        batch size.
     jitter
         Largest random shift of a start in samples, to either side; a window stays where there is
         neither a gap nor a bad segment.
@@ -129,7 +130,6 @@ class WindowBatches(IterableDataset[Batch]):
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
-        epoch: int = 0,
         jitter: int = 0,
         drop_last: bool = False,
     ) -> None:
@@ -140,7 +140,7 @@ class WindowBatches(IterableDataset[Batch]):
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
-        self.epoch = epoch
+        self.epoch = 0
         self.jitter = jitter
         self.drop_last = drop_last
         self._rows = windows["row"].to_numpy(dtype=np.int64)

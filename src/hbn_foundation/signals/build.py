@@ -106,17 +106,16 @@ def build_store(
             journal.add(result)
         tally.add(task.place, result)
     journal.merge()
-    frame = tally.index.frame()
-    metadata = {**tally.index.metadata(), "scale": cleaning.scale}
-    write_index_file(path / INDEX, frame, metadata)
+    content = tally.index.content(scale=cleaning.scale)
+    write_index_file(path / INDEX, *content)
     (path / FAILED).unlink(missing_ok=True)
     n_failed = len(tally.failures)
     say(
         f"{path}: {_recordings(len(recordings) - n_unchanged - n_failed)} cleaned, "
         f"{n_unchanged:,} unchanged, {n_failed} cannot be used{tally.reasons()}"
     )
-    _say_notes(frame)
-    return SignalStore.from_table(path / INDEX, frame, metadata)
+    _say_notes(content[0])
+    return SignalStore(path, content)
 
 
 def _say_notes(frame: pd.DataFrame) -> None:

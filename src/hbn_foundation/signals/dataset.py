@@ -83,7 +83,7 @@ class EEGDataset:
             raise UserError(f"{folder}: expected a dataset with {WINDOW}; cut the windows again")
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
         window = WindowParams.model_validate(json.loads((folder / WINDOW).read_text()))
-        return cls(SignalStore.from_index(folder / INDEX), **tables, window=window)
+        return cls(SignalStore(folder / INDEX), **tables, window=window)
 
 
 def dataset_statistics(dataset: EEGDataset) -> tuple[dict[str, Any], pd.DataFrame]:

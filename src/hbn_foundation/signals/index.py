@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,25 +60,8 @@ class IndexBuilder:
             key = (description["channels"], description["positions"])
             self._layouts.setdefault(key, []).append(place)
 
-    def frame(self) -> pd.DataFrame:
-        """Return the index's rows, in order of their places."""
-        for names, own, _, places in self._caps():
-            if names != own:
-                to_own = dict(zip(names, own, strict=True))
-                for row in (self._rows[place] for place in places):
-                    bad = [to_own.get(name, name) for name in row["bad"].split("\t") if name]
-                    row |= {"channels": "\t".join(own), "bad": "\t".join(bad)}
-        frame = pd.DataFrame([self._rows[place] for place in sorted(self._rows)])
-        for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
-            if name not in frame:
-                frame[name] = pd.Series(dtype=object)
-        types = dict.fromkeys(TEXT_COLUMNS, "string") | {"sfreq": float, "duration": float}
-        frame = frame.astype(types)
-        measures = [name for name in frame if name not in (*TABLE_COLUMNS, *HIDDEN_COLUMNS)]
-        return frame[[*TABLE_COLUMNS, *measures, *HIDDEN_COLUMNS]]
-
-    def metadata(self) -> dict[str, Any]:
-        """Return what holds for all recordings: format, sampling rate, layout, place.
+    def content(self, **metadata: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Return the index's rows in order of their places, and what holds for all recordings.
 
         Raises
         ------
@@ -90,52 +73,63 @@ class IndexBuilder:
         if len(rates) > 1:
             found = ", ".join(f"{rate:g}" for rate in rates)
             raise UserError(f"recordings at {found} Hz in one signal store, expected one rate")
-        return {
-            "format": FORMAT,
-            "sfreq": rates[0] if rates else None,
-            "layout": self._layout(),
-            "store": ".",
-        }
+        common = {"format": FORMAT, "sfreq": rates[0] if rates else None, "store": "."}
+        layout = self._lay_out()
+        return self.frame(), {**common, "layout": layout, **metadata}
 
-    def _caps(self) -> Iterator[tuple[list[str], list[str], np.ndarray, list[int]]]:
-        """Yield given and stored names, directions (C, 3) and places of each layout, by place."""
+    def frame(self) -> pd.DataFrame:
+        """Return the rows so far, in order of their places."""
+        frame = pd.DataFrame([self._rows[place] for place in sorted(self._rows)])
+        for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
+            if name not in frame:
+                frame[name] = pd.Series(dtype=object)
+        types = dict.fromkeys(TEXT_COLUMNS, "string") | {"sfreq": float, "duration": float}
+        measures = [name for name in frame if name not in (*TABLE_COLUMNS, *HIDDEN_COLUMNS)]
+        return frame.astype(types)[[*TABLE_COLUMNS, *measures, *HIDDEN_COLUMNS]]
+
+    def _lay_out(self) -> dict[str, list[float]]:
+        """Name channels in the rows as the layout does, and return the layout's directions."""
         caps: list[dict[str, np.ndarray]] = []
         plain: dict[str, np.ndarray] = {}
         stored: dict[tuple[int, str], str] = {}
+        sums: dict[str, np.ndarray] = {}
+        counts: Counter[str] = Counter()
+        fullest: list[str] = []
+        n_renamed = 0
         for (joined, positions), places in sorted(self._layouts.items(), key=lambda x: min(x[1])):
             names, unit = joined.split("\t"), np.array(json.loads(positions), float).reshape(-1, 3)
             cap = next((k for k, cap in enumerate(caps) if _agree(cap, names, unit)), len(caps))
             caps += [{}] * (cap == len(caps))
             for name, direction in zip(names, unit, strict=True):
                 if name not in caps[cap]:
-                    own = plain.setdefault(name, direction) @ direction >= LEAST_AGREEMENT
-                    stored[cap, name] = name if own or not cap else f"{name}@cap{cap + 1}"
+                    same = plain.setdefault(name, direction) @ direction >= LEAST_AGREEMENT
+                    stored[cap, name] = name if same or not cap else f"{name}@cap{cap + 1}"
                     caps[cap][name] = direction
-            yield names, [stored[cap, name] for name in names], unit, places
-
-    def _layout(self) -> dict[str, list[float]]:
-        """Return the direction of each channel; say which are taken apart, and which averaged."""
-        sums: dict[str, np.ndarray] = {}
-        counts: Counter[str] = Counter()
-        fullest: list[str] = []
-        n_renamed = 0
-        for names, own, unit, places in self._caps():
-            fullest = max(fullest, own, key=len)
-            n_renamed += len(places) * (names != own)
-            for name, direction in zip(own, unit, strict=True):
-                sums[name] = sums.get(name, 0.0) + len(places) * direction
-                counts[name] += len(places)
+                own = stored[cap, name]
+                sums[own] = sums.get(own, 0.0) + len(places) * direction
+                counts[own] += len(places)
+            renamed = [stored[cap, name] for name in names]
+            fullest = max(fullest, renamed, key=len)
+            if renamed != names:
+                n_renamed += len(places)
+                self._rename(places, dict(zip(names, renamed, strict=True)))
         order = list(dict.fromkeys([*fullest, *sums]))
         lengths = {name: float(np.linalg.norm(sums[name])) for name in order}
         if n_renamed:
-            renamed = first_few(name for name in order if "@cap" in name)
+            others = first_few(name for name in order if "@cap" in name)
             say(f"{n_renamed} recordings have channels of the same names at other places, which "
-                f"are kept apart: {renamed}")  # fmt: skip
+                f"are kept apart: {others}")  # fmt: skip
         apart = [name for name in order if lengths[name] < LEAST_AGREEMENT * counts[name]]
         if apart:
             say(f"{len(apart)} channels lie at different places in different recordings "
                 f"({first_few(apart)}): the mean is taken")  # fmt: skip
         return {name: (sums[name] / max(lengths[name], 1e-12)).tolist() for name in order}
+
+    def _rename(self, places: list[int], names: dict[str, str]) -> None:
+        for row in (self._rows[place] for place in places):
+            for column in ("channels", "bad"):
+                own = (names.get(name, name) for name in row[column].split("\t") if name)
+                row[column] = "\t".join(own)
 
 
 def _agree(cap: Mapping[str, np.ndarray], names: list[str], unit: np.ndarray) -> bool:

@@ -45,46 +45,29 @@ class SignalStore:
     Parameters
     ----------
     path
-        The store's folder.
+        The store's folder, or an index that `write_index` put elsewhere.
+    content
+        Table and metadata of the index, where they are in memory.
 
     Raises
     ------
     UserError
-        `path` holds no signal store, or one of another format.
+        `path` is neither, the index is of another format, or the store it names is gone.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        if not (Path(path) / INDEX).is_file():
-            raise UserError(f"{path}: no signal store here (no {INDEX}); run ingestion first")
-        self._fill(Path(path) / INDEX, *read_index_file(Path(path) / INDEX))
-
-    @classmethod
-    def from_index(cls, index: str | Path) -> SignalStore:
-        """Open a store through an index that `write_index` put elsewhere.
-
-        Raises
-        ------
-        UserError
-            `index` is no index of a signal store, or the store it names is gone.
-        """
-        if not Path(index).is_file():
-            raise UserError(f"{index}: no such index of a signal store; run ingestion first")
-        return cls.from_table(Path(index), *read_index_file(Path(index)))
-
-    @classmethod
-    def from_table(cls, index: Path, table: pd.DataFrame, metadata: dict[str, Any]) -> SignalStore:
-        """Open a store with an index in memory; `index` is where it is (or will be) written."""
-        store = cls.__new__(cls)
-        store._fill(index, table, metadata)
-        return store
-
-    def _fill(self, index: Path, table: pd.DataFrame, metadata: dict[str, Any]) -> None:
-        self.index_path, self._index, self._metadata = index, table, metadata
+    def __init__(
+        self, path: str | Path, content: tuple[pd.DataFrame, dict[str, Any]] | None = None
+    ) -> None:
+        index = Path(path) / INDEX if Path(path).is_dir() else Path(path)
+        if not index.is_file():
+            raise UserError(f"{path}: no signal store here (no {index.name}); run ingestion first")
+        self._index, self._metadata = content or read_index_file(index)
         if self._metadata.get("format") != FORMAT:
             raise UserError(
                 f"{index}: format {self._metadata.get('format')} of the signal store's index, "
                 f"expected {FORMAT}; run ingestion again"
             )
+        self.index_path = index
         self.path = Path(os.path.normpath(index.parent / self._metadata["store"]))
         layout = self._metadata["layout"]
         self.channel_names: tuple[str, ...] = tuple(layout)
@@ -100,8 +83,7 @@ class SignalStore:
         The signals stay where they are; the index refers to them by a relative path. What it
         refers to is not changed by later builds of the store.
         """
-        folder = Path(index).absolute().parent
-        there = os.path.relpath(self.path.absolute(), folder)
+        there = os.path.relpath(self.path.absolute(), Path(index).absolute().parent)
         write_index_file(Path(index), self._index, {**self._metadata, "store": there})
 
     def __repr__(self) -> str:
@@ -114,7 +96,7 @@ class SignalStore:
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         """Pickle as the path alone, so that sending a store to another process is free."""
-        return (SignalStore.from_index, (str(self.index_path),))
+        return (SignalStore, (str(self.index_path),))
 
     @property
     def sfreq(self) -> float:
@@ -284,5 +266,5 @@ def store_from_arrays(
         with renamed_when_done(file, stored.nbytes) as temporary, temporary.open("wb") as opened:
             np.save(opened, stored)
         index.add(place, describe(row, cleaned, content, "arrays"))
-    write_index_file(Path(path) / INDEX, index.frame(), index.metadata())
+    write_index_file(Path(path) / INDEX, *index.content())
     return SignalStore(path)

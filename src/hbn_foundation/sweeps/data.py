@@ -52,7 +52,7 @@ class DataPlace:
             )
         labelled = self.folder / LABEL_WINDOWS
         return Data(
-            SignalStore.from_index(self.folder / INDEX),
+            SignalStore(self.folder / INDEX),
             pd.read_parquet(self.folder / WINDOWS),
             pd.read_parquet(self.folder / PARTICIPANTS),
             pd.read_parquet(labelled) if labelled.is_file() else None,

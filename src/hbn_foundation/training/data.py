@@ -90,10 +90,11 @@ class WindowsOfSubjects:
 
         return WindowBatches(self.reader, self.sample(most), batch_size)
 
-    def _batches(self, batch_size: int, **options: Any) -> Iterable[Any]:
+    def _batches(self, batch_size: int, epoch: int = 0, **options: Any) -> Iterable[Any]:
         from hbn_foundation.signals.batches import WindowBatches
 
         plain = WindowBatches(self.reader, self.windows, batch_size, seed=self.seed, **options)
+        plain.set_epoch(epoch)
         if self.objective is None:
             return plain
         return self.objective.batches(plain, self.windows, self.seed)
