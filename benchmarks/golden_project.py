@@ -58,21 +58,15 @@ ENTRIES = {
         "checkpoint": "foundation_checkpoint",
         "incidents": "training_incidents",
     },
-    "finetuning": {
-        "scores": "finetuning_scores",
-        "predictions": "finetuning_predictions",
-        "history": "finetuning_history",
-        "checkpoint": "finetuning_checkpoint",
-        "incidents": "finetuning_incidents",
-    },
     **{
         name: {
             "scores": f"{name}.scores",
             "predictions": f"{name}.predictions",
             "history": f"{name}.history",
             "checkpoint": f"{name}.checkpoint",
+            "incidents": f"{name}.incidents",
         }
-        for name in ("challenge1", "challenge2")
+        for name in ("finetuning", "challenge1", "challenge2")
     },
     "submission": {"scores": "local_scores"},
 }

@@ -27,10 +27,10 @@ def register_pipelines() -> dict[str, Pipeline]:
     return {
         "ingestion": data,
         "foundation": data + pretraining,
-        "finetuning": finetuning.create_pipeline(),
+        "finetuning": finetuning.create_finetuning(),
         "finetuning_comparison": finetuning_comparison.create_pipeline(),
-        "challenge1": challenge.create_challenge1(),
-        "challenge2": challenge.create_challenge2(),
+        "challenge1": finetuning.create_challenge1(),
+        "challenge2": finetuning.create_challenge2(),
         "challenge1_learning_curve": challenge.create_learning_curve1(),
         "challenge2_learning_curve": challenge.create_learning_curve2(),
         "submission": submission.create_pipeline(),

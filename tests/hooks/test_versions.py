@@ -348,7 +348,7 @@ def test_other_data_sets_that_have_it_are_named(tmp_path, chain):
 
 
 def test_label_of_tasks_needs_no_trials(tmp_path):
-    pipeline = register_pipelines()["finetuning"].only_nodes("prepare_finetuning")
+    pipeline = register_pipelines()["finetuning"].only_nodes("finetuning.prepare")
     names = made_by_pipelines()
     for kind in ("task", "trial"):
         catalog = all_entries(tmp_path, names)

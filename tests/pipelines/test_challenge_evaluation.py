@@ -14,7 +14,7 @@ from hbn_foundation.evaluation.challenge.params import (
 )
 from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
-from hbn_foundation.pipelines import challenge
+from hbn_foundation.pipelines import finetuning
 from planted_trials import (
     FACTORS,
     Planted,
@@ -56,7 +56,7 @@ def times(planted, foundation, tmp_path_factory) -> dict:
 def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
     """Run the evaluation of a challenge, without a model from scratch; all it makes, by name."""
     data = {"scratch_predictions": pd.DataFrame(), **data}
-    pipeline = getattr(challenge, f"create_{name}")().from_nodes(f"{name}.evaluate")
+    pipeline = getattr(finetuning, f"create_{name}")().from_nodes(f"{name}.evaluate")
     given = {
         f"params:{name}": RECIPES[name](evaluation=evaluation),
         f"{name}.dataset": dataset_of(planted),

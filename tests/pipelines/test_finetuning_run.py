@@ -19,7 +19,7 @@ finetuning:
   evaluation:
     bootstraps: 20
 """
-FIGURES = ("lr_preview", "finetuning_curves", "finetuning_predictions")
+FIGURES = ("finetuning_lr_preview", "finetuning_curves", "finetuning_predictions")
 
 
 @pytest.fixture(scope="module")

@@ -1,77 +1,148 @@
-"""Wiring of the fine-tuning pipeline."""
+"""Wiring of fine-tuning: one template, an instance in a namespace for each kind of label."""
 
-from kedro.pipeline import Pipeline, node
+from collections.abc import Callable
+from typing import Any
 
-from hbn_foundation.evaluation.recipes import LabelRecipe
+from kedro.pipeline import Pipeline, node, pipeline
+
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
 from hbn_foundation.pipelines.binding import with_recipe
+from hbn_foundation.pipelines.challenge import evaluation
+from hbn_foundation.pipelines.challenge import nodes as challenge
 from hbn_foundation.pipelines.finetuning import nodes
 
-RECIPE = "params:finetuning"
+#: What other pipelines make; all else is an instance's own.
+SHARED = {"foundation_checkpoint", "trials", "run_version"}
+RECIPE = "params:recipe"
+FOUNDATION = "params:foundation"
+SCRATCH = "params:challenge.from_scratch"
 
 
-def create_pipeline(**_: object) -> Pipeline:
-    """Return the pipeline from a foundation checkpoint to an evaluated fine-tuned one."""
-    return Pipeline([*_training_nodes(), *_evaluation_nodes()], tags="finetuning")
-
-
-def _training_nodes() -> list:
-    return [
-        node(
-            nodes.prepare_finetuning,
-            inputs=["foundation_checkpoint", "dataset", "trials", RECIPE],
-            outputs=["finetuning_dataset", "lr_preview"],
-            name="prepare_finetuning",
-            tags="training",
-        ),
-        node(
-            with_recipe(nodes.choose_device, LabelRecipe),
-            inputs=["finetuning_dataset", "foundation_checkpoint", RECIPE, "params:foundation"],
-            outputs="finetuning_device_plan",
-            name="choose_finetuning_device",
-            tags="training",
-        ),
-        node(
-            with_recipe(nodes.finetune_encoder, LabelRecipe),
-            inputs=[
-                "foundation_checkpoint",
-                "finetuning_dataset",
-                RECIPE,
-                "finetuning_device_plan",
-                "run_version",
-            ],
-            outputs=["finetuning_checkpoint", "finetuning_history", "finetuning_incidents"],
-            name="finetune_encoder",
-            tags="training",
-        ),
-    ]
-
-
-def _evaluation_nodes() -> list:
-    return [
-        node(
+def create_finetuning(**_: object) -> Pipeline:
+    """Return the pipeline from a foundation checkpoint to an evaluated model of any label."""
+    own = [
+        _node(
             nodes.evaluate_finetuned,
-            inputs=[
-                "finetuning_checkpoint",
-                "foundation_checkpoint",
-                "finetuning_dataset",
-                RECIPE,
-            ],
-            outputs=["finetuning_metrics", "finetuning_scores", "finetuning_predictions"],
-            name="evaluate_finetuned",
-            tags="evaluation",
+            ["checkpoint", "foundation_checkpoint", "dataset", RECIPE],
+            ["metrics", "scores", "predictions"],
+            "evaluate",
         ),
-        node(
+        _node(
             nodes.draw_figures,
-            inputs=["finetuning_history", "finetuning_predictions"],
-            outputs=["finetuning_curves_figure", "finetuning_predictions_figure"],
-            name="draw_finetuning_figures",
-            tags="evaluation",
+            ["history", "predictions"],
+            ["curves_figure", "predictions_figure"],
+            "draw_figures",
         ),
-        node(
-            nodes.report,
-            inputs=["finetuning_scores", "finetuning_metrics"],
-            outputs="finetuning_report",
-            name="report_finetuning",
-            tags="evaluation",
+        _node(nodes.report, ["scores", "metrics"], "report", "report"),
+    ]
+    prepare = _prepare(nodes.prepare_finetuning, "trials")
+    return in_namespace([prepare, *_training(LabelRecipe), *own], "finetuning")
+
+
+def create_challenge1(**_: object) -> Pipeline:
+    """Return the pipeline to a model of response time and success, and its predictions."""
+    prepare = _prepare(challenge.prepare_trials, "trials")
+    own = _challenge_nodes(
+        Challenge1Recipe,
+        challenge.predict_response_times,
+        (evaluation.evaluate_response_times, ["metrics", "scores", "answers"]),
+        (evaluation.report_response_times, ["scores", "metrics", "history"]),
+    )
+    return in_namespace([prepare, *_training(Challenge1Recipe), *own], "challenge1")
+
+
+def create_challenge2(**_: object) -> Pipeline:
+    """Return the pipeline to a model of the factors, and its predictions."""
+    prepare = _prepare(challenge.prepare_crops)
+    own = _challenge_nodes(
+        Challenge2Recipe,
+        challenge.predict_factors,
+        (evaluation.evaluate_factors, ["metrics", "scores", "answers", "subject_predictions"]),
+        (evaluation.report_factors, ["scores", "metrics", "answers", "history"]),
+    )
+    return in_namespace([prepare, *_training(Challenge2Recipe), *own], "challenge2")
+
+
+def in_namespace(nodes: list, namespace: str, tag: str | None = None) -> Pipeline:
+    """Put a template into a namespace: `checkpoint` becomes `challenge1.checkpoint`, and so on.
+
+    Its `all_windows` are the dataset of ingestion, its recipe the parameters of that name.
+    """
+    template = Pipeline(nodes)
+    inputs = {name: name for name in SHARED & template.inputs()}
+    if "all_windows" in template.inputs():
+        inputs["all_windows"] = "dataset"
+    parameters = {name: name for name in template.inputs() if name.startswith("params:")}
+    return pipeline(
+        template,
+        namespace=namespace,
+        inputs=inputs,
+        parameters={**parameters, RECIPE: f"params:{namespace}"},
+        tags=tag or namespace,
+    )
+
+
+def _prepare(function: Callable[..., Any], *more: str) -> Any:
+    """Take the windows of the label, and check the fine-tuning before it begins."""
+    inputs = ["foundation_checkpoint", "all_windows", *more, RECIPE]
+    return _node(function, inputs, ["dataset", "lr_preview"], "prepare", "training")
+
+
+def _training(recipe: type) -> list:
+    return [
+        _node(
+            with_recipe(nodes.choose_device, recipe),
+            ["dataset", "foundation_checkpoint", RECIPE, FOUNDATION],
+            "device_plan",
+            "choose_device",
+            "training",
+        ),
+        _node(
+            with_recipe(nodes.finetune_encoder, recipe),
+            ["foundation_checkpoint", "dataset", RECIPE, "device_plan", "run_version"],
+            ["checkpoint", "history", "incidents"],
+            "finetune",
+            "training",
         ),
     ]
+
+
+def _challenge_nodes(
+    recipe: type,
+    predict: Callable[..., Any],
+    evaluate: tuple[Callable[..., Any], list[str]],
+    report: tuple[Callable[..., Any], list[str]],
+) -> list:
+    """Return what challenges have beside the training: `evaluate` has outputs, `report` inputs."""
+    return [
+        _node(
+            with_recipe(challenge.train_from_scratch, recipe),
+            ["foundation_checkpoint", "dataset", RECIPE, "device_plan", SCRATCH, "run_version"],
+            "scratch_predictions",
+            "train_from_scratch",
+            "training",
+        ),
+        _node(predict, ["checkpoint", "dataset", RECIPE], "predictions", "predict"),
+        _node(
+            evaluate[0],
+            ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions"],
+            evaluate[1],
+            "evaluate",
+        ),
+        _node(
+            report[0],
+            ["checkpoint", "predictions", "dataset", *report[1], RECIPE],
+            ["page", "report", "answers_figure", "spatial_figure"],
+            "report",
+        ),
+    ]
+
+
+def _node(
+    function: Callable[..., Any],
+    inputs: list[str],
+    outputs: list[str] | str,
+    name: str,
+    tag: str = "evaluation",
+) -> Any:
+    return node(function, inputs=inputs, outputs=outputs, name=name, tags=tag)
