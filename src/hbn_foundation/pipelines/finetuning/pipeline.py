@@ -7,8 +7,8 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
 from hbn_foundation.pipelines.binding import with_recipe
-from hbn_foundation.pipelines.challenge import evaluation
-from hbn_foundation.pipelines.challenge import nodes as challenge
+from hbn_foundation.pipelines.finetuning import challenge_evaluation as evaluation
+from hbn_foundation.pipelines.finetuning import challenge_nodes as challenge
 from hbn_foundation.pipelines.finetuning import nodes
 
 #: What other pipelines make; all else is an instance's own.
