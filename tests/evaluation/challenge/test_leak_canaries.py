@@ -34,7 +34,7 @@ from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.labels.params import LabelParams, TrialParams
 from hbn_foundation.labels.participants import factor_table, read_participants
 from hbn_foundation.labels.trials import recording_trials
-from hbn_foundation.pipelines.challenge.nodes import prepare_trials
+from hbn_foundation.pipelines.finetuning.challenge_nodes import prepare_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.scores import nrmse
