@@ -34,18 +34,14 @@ def test_one_row_per_trial():
     assert table["predicted_rt"].tolist() == [2.5, 0.5, 1.5]
 
 
-def test_one_row_per_subject():
-    table = challenge2_table(subjects())
+def test_one_row_per_subject_of_its_windows():
     factors = ["p_factor", "attention", "internalizing", "externalizing"]
-    assert list(table.columns) == ["subject", *(f"predicted_{name}" for name in factors)]
-    assert table["subject"].tolist() == ["1", "2"]
-
-
-def test_windows_of_a_subject_are_averaged():
+    assert challenge2_table(subjects())["subject"].tolist() == ["1", "2"]
     windows = pd.concat([subjects(), subjects(predicted_attention=[2.1, 1.0])])
-    table = challenge2_table(windows).set_index("subject")
-    assert table["predicted_attention"].to_dict() == pytest.approx({"1": -1.0, "2": 1.1})
-    assert table["predicted_p_factor"].to_dict() == pytest.approx({"1": -3.0, "2": 0.1})
+    table = challenge2_table(windows)
+    assert list(table.columns) == ["subject", *(f"predicted_{name}" for name in factors)]
+    assert table["predicted_attention"].tolist() == pytest.approx([-1.0, 1.1])
+    assert table["predicted_p_factor"].tolist() == pytest.approx([-3.0, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -68,17 +64,14 @@ def test_wrong_values(changes, expected):
     assert "\n" not in str(caught.value)
 
 
-def test_infinite_factor():
-    with pytest.raises(UserError, match=r"subject 1: predicted_attention is inf; expected a nu"):
-        challenge2_table(subjects(predicted_attention=[0.0, np.inf]))
-
-
-def test_a_missing_column():
-    table = trials().drop(columns="p_correct")
-    with pytest.raises(UserError, match=r"challenge1\.csv: no column p_correct; found recording, "):
-        challenge1_table(table)
-
-
-def test_no_rows():
-    with pytest.raises(UserError, match=r"challenge2\.csv: no rows; expected one for each subject"):
-        challenge2_table(subjects().iloc[:0])
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (subjects(predicted_attention=[0.0, np.inf]), "subject 1: predicted_attention is inf; exp"),
+        (subjects().iloc[:0], r"challenge2\.csv: no rows; expected one for each subject"),
+        (subjects()[["subject"]], r"challenge2\.csv: no column predicted_p_factor; found subject"),
+    ],
+)
+def test_wrong_factors(table, expected):
+    with pytest.raises(UserError, match=expected):
+        challenge2_table(table)

@@ -141,8 +141,6 @@ def crop_starts(recording: str, timeline: Timeline, seed: int) -> np.ndarray:
 
 def cut(volts: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Windows (n, 129, 200) of a recording."""
-    if not len(starts):
-        return np.empty((0, len(volts), N_SAMPLES), dtype=np.float32)
     return np.stack([volts[:, start : start + N_SAMPLES] for start in starts])
 
 
