@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.training.model_building import build_encoder
@@ -116,22 +115,6 @@ def test_the_normalisation_travels_with_the_weights_and_skips_empty_windows(
     copy.fit_normalisation([more], positions)
     for name, buffer in encoder.named_buffers():
         torch.testing.assert_close(dict(copy.named_buffers())[name], buffer, **CLOSE)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ({"hidden_dim": 30}, "divisible by n_heads"),
-        ({"tokens": ("band", "band")}, "must not repeat"),
-        ({"tokens": ()}, "at least 1"),
-        ({"tokens": ("wavelet",)}, "band"),
-        ({"width": 3}, "Extra inputs"),
-        ({"band": {"edges": ((8.0, 4.0),)}}, "0 ≤ low < high"),
-    ],
-)
-def test_wrong_parameters_are_told(wrong, told):
-    with pytest.raises(ValidationError, match=told):
-        EncoderParams(**wrong)
 
 
 @pytest.mark.parametrize(

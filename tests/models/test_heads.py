@@ -78,22 +78,6 @@ def test_the_centre_and_the_scale_are_taken_from_the_pooled_tokens():
     torch.testing.assert_close(head.features(tokens), (tokens.mean(1) - 2) / 4)
 
 
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [
-        ({"pooling": "max"}, "pooling"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"margin_size": -0.1}, "margin_size"),
-        ({"scale": 0}, "scale"),
-        ({"marign": "cosface"}, "did you mean margin"),
-    ],
-)
-def test_wrong_values_are_one_line(values, named):
-    with pytest.raises(UserError, match=named) as info:
-        HeadParams.model_validate(values)
-    assert "\n" not in str(info.value)
-
-
 def test_what_a_regression_has_not():
     for values, message in [
         ({"margin": "arcface"}, r"head\.margin='arcface'.*none for a regression"),

@@ -102,9 +102,6 @@ def test_the_margin_warms_up():
     head = make_head(HeadParams(margin="cosface", margin_warmup_steps=4), 1, 8, 2, True)
     assert [head.margin_share(step) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
     assert make_head(HeadParams(margin_warmup_steps=0), 1, 8, 2, True).margin_share(0) == 1
-    assert HeadParams().full_margin == 0
-    assert HeadParams(margin="arcface").full_margin == 0.3
-    assert HeadParams(margin="arcface", margin_size=0.5).full_margin == 0.5
 
 
 def distribution(**more):
@@ -167,11 +164,3 @@ def test_a_distribution_that_does_not_suit_is_refused(tokens, options, message):
     params = HeadParams(kind="distribution", **options)
     with pytest.raises(UserError, match=message):
         make_finetuned(small_encoder(tokens), params, 1, classification)
-
-
-def test_times_move_with_their_window_by_default():
-    assert HeadParams(kind="distribution").is_time
-    assert not HeadParams().is_time
-    assert HeadParams(moves=True).is_time
-    with pytest.raises(ValueError, match=r"earliest 2.0 must be below latest 1.0"):
-        HeadParams(earliest=2, latest=1)

@@ -114,15 +114,3 @@ def test_whitening_is_fitted_before_the_courses_are_scaled(positions, windows):
     assert not torch.equal(encoder.time.components.whitener, before)
     courses = encoder.time.features(windows.signals, positions, windows.mask).detach()
     torch.testing.assert_close(courses.flatten(0, 1).std(0), torch.ones(4), atol=0.01, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"kernel": 4}, "kernel 4 must be odd"),
-        ({"n_whitened": 20, "n_frequencies": 8}, "n_whitened 20 exceeds the 16 Fourier features"),
-    ],
-)
-def test_wrong_parameters(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        TimeTokenParams(**wrong)

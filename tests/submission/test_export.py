@@ -37,7 +37,6 @@ from hbn_foundation.submission.params import (
     ScoringParams,
     ValidationParams,
 )
-from hbn_foundation.submission.scoring import of_subjects
 from hbn_foundation.submission.validation import failures, predictor, validate_submission
 from hbn_foundation.submission.windows import CHANNELS, example_windows
 from hbn_foundation.training.finetuned import load_challenge_model
@@ -264,22 +263,3 @@ def test_a_zip_that_failed_is_not_scored(run):
             of_factors(),
             *rest,
         )
-
-
-def test_without_held_out_subjects(run):
-    splits = run.load("splits").assign(split="train")
-    recordings = run.load("recordings")
-    with pytest.raises(UserError, match="no recording is of a test subject"):
-        of_subjects(recordings, splits, ScoringParams())
-    splits.loc[0, "split"] = "test"
-    seen = {"training_subjects": ["NDARSIM004", "NDARSIM001"], "validation_subjects": []}
-    with pytest.raises(UserError, match="NDARSIM001"):
-        of_subjects(recordings, splits, ScoringParams(), [{}, seen])
-    with pytest.raises(UserError, match="no recording is of a validation subject"):
-        of_subjects(recordings, splits, ScoringParams(subjects="validation"))
-    splits.loc[0, "split"] = "validation"
-    chosen = {"training_subjects": [], "validation_subjects": ["NDARSIM001"]}
-    found = of_subjects(recordings, splits, ScoringParams(subjects="validation"), [chosen])
-    assert set(found["subject"]) == {"NDARSIM001"}
-    everyone = of_subjects(recordings, splits, ScoringParams(subjects="all"))
-    assert len(everyone) == len(recordings)

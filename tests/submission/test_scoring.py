@@ -230,17 +230,28 @@ def test_one_answer_that_is_not_finite_is_told_with_its_trial(release, wrong):
     assert "Challenge 2: the score" not in text
 
 
-def test_a_subject_that_chose_the_best_epoch_is_named_as_such():
-    recordings = pd.DataFrame({"subject": ["a", "b"]})
-    splits = pd.DataFrame({"subject": ["a", "b"], "split": ["validation", "test"]})
-    model = {"training_subjects": ["c"], "validation_subjects": ["b"]}
+def test_only_subjects_that_no_model_has_seen_are_scored():
+    recordings = pd.DataFrame({"subject": ["a", "b", "c"]})
+    splits = pd.DataFrame({"subject": ["a", "b", "c"], "split": ["validation", "test", "train"]})
+    trained = {"training_subjects": ["c", "b"], "validation_subjects": []}
+    chosen = {"training_subjects": ["c"], "validation_subjects": ["b", "a"]}
+
+    def scored(subjects, *models):
+        params = ScoringParams(subjects=subjects)
+        return of_subjects(recordings, splits, params, models)["subject"].tolist()
+
+    assert scored("test") == ["b"]
+    assert scored("validation", chosen) == ["a"]  # with a warning
+    assert scored("all", trained) == ["a", "b", "c"]
     with pytest.raises(UserError, match=r"best epoch was chosen on 1 of the test subjects \(b\)"):
-        of_subjects(recordings, splits, ScoringParams(), [model])
-    chosen = of_subjects(recordings, splits, ScoringParams(subjects="validation"), [model])
-    assert chosen["subject"].tolist() == ["a"]
-    trained = {"training_subjects": ["a"], "validation_subjects": []}
+        scored("test", {}, chosen)
+    with pytest.raises(UserError, match="b"):
+        scored("test", {}, trained)
     with pytest.raises(UserError, match="a"):
-        of_subjects(recordings, splits, ScoringParams(subjects="validation"), [trained])
+        scored("validation", {"training_subjects": ["a"], "validation_subjects": []})
+    recordings = recordings[:1]
+    with pytest.raises(UserError, match="no recording is of a test subject"):
+        scored("test")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals go to groups of processes")
