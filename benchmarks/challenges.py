@@ -116,13 +116,15 @@ def result(work: Path, name: str, split: int) -> Path:
 def scored(work: Path, name: str, path: Path) -> pd.DataFrame:
     """Give the main score of each method: `method` and `nrmse`."""
     scores = pd.read_csv(path)
+    of_both = {"rt": "nrmse", "externalizing": "window_nrmse"}
+    scores = scores[scores["target"].map(of_both) == scores["metric"]]
+    scores = scores[["method", "value"]].set_axis(["method", "nrmse"], axis=1)
     if name == "challenge2":
-        scores = scores[scores["factor"] == "externalizing"]
-        return scores[["method", "window_nrmse"]].set_axis(["method", "nrmse"], axis=1)
+        return scores
     predictions = newest(work, "07_model_output/challenge1_predictions.parquet")
     share = share_of_observer(pd.read_parquet(predictions), observed_trials(work / RELEASE))
     row = {"method": SHARE, "nrmse": share}
-    return pd.concat([scores[["method", "nrmse"]], pd.DataFrame([row])], ignore_index=True)
+    return pd.concat([scores, pd.DataFrame([row])], ignore_index=True)
 
 
 def share_of_observer(predictions: pd.DataFrame, truth: pd.DataFrame) -> float:

@@ -115,7 +115,7 @@ def read_scores(table: pd.DataFrame) -> dict[str, float]:
     if "metric" in table:
         table = table[table["split"] == "test"] if "test" in set(table["split"]) else table
         keys = ["metric", "method"]
-        if table["target"].nunique() > 1:
+        if table.duplicated(keys).any():
             keys.insert(0, "target")
         return {"/".join(row[keys].astype(str)): row["value"] for _, row in table.iterrows()}
     left_out = ("_low", "_high", "ahead", "ahead_by", "strength", "calibration_slope")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.tables import fold_table
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
@@ -15,9 +16,18 @@ from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.recipes import PretrainingRecipe
+from planted_trials import (
+    N_SAMPLES,
+    Planted,
+    dataset_of,
+    plant,
+    pretrained_on,
+    tuned_for_times,
+)
 
 N_SUBJECTS = 15
 
@@ -104,6 +114,36 @@ def pretrained(toy: Toy, recipe: PretrainingRecipe, tmp_path_factory: pytest.Tem
 def quick() -> EvaluationParams:
     """Parameters for a fast evaluation."""
     return EvaluationParams(bootstraps=20, map_method="pca", strengths=(1e-3, 1e-1))
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """Trials whose signals tell response time and success, and subjects with traits."""
+    return plant(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="session")
+def trials(planted: Planted) -> EEGDataset:
+    """The same as a dataset, the sex of participants a letter as ingestion has it."""
+    letters = planted.people["sex"].map({0.0: "F", 1.0: "M"})
+    return dataset_of(planted._replace(people=planted.people.assign(sex=letters)))
+
+
+@pytest.fixture(scope="session")
+def tuned(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, pd.DataFrame]:
+    """Checkpoint and history of a model of response times and success."""
+    foundation = pretrained_on(planted, tmp_path_factory.mktemp("pretrained"))
+    return tuned_for_times(planted, foundation, tmp_path_factory.mktemp("tuned"))
+
+
+@pytest.fixture(scope="session")
+def random_encoder() -> FrozenEncoders:
+    """A small encoder with both families of tokens and random weights."""
+    import torch
+
+    torch.manual_seed(0)
+    params = EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=4, n_layers=1)
+    return FrozenEncoders({"random_weights": build_encoder(params, 100.0, N_SAMPLES).eval()})
 
 
 @pytest.fixture

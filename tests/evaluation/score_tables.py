@@ -37,7 +37,7 @@ FINE_TUNED = {
     **SAMPLE,
     "label": {"kind": "task", "column": None},
     "classes": ["a", "b"],
-    "test": {"fine_tuned": {"interval_missing": "", "n_subjects": 12}},
+    "interval_missing": "",
 }
 
 
@@ -65,14 +65,14 @@ def tidy(
 
 def probe_scores(**options: Any) -> pd.DataFrame:
     """Scores of a frozen probe."""
-    methods = {"pretrained": "model", "riemann": "baseline", "majority": "baseline"}
+    methods = {"pretrained": "model", "riemann": "baseline", "majority": "trivial"}
     metrics = {"window_auroc": 0.8, "recording_auroc": 0.9, "balanced_accuracy": 0.7}
     return tidy(methods, metrics, "window_auroc", **options)
 
 
 def time_scores() -> pd.DataFrame:
     """Scores of response times and success, a method that knows the answers among them."""
-    methods = {"fine_tuned": "model", "band_power": "baseline", "constant": "baseline",
+    methods = {"fine_tuned": "model", "band_power": "baseline", "constant": "trivial",
                "subject_mean": "reference"}  # fmt: skip
     metrics = {"nrmse": 0.9, "r": 0.35, "within_r": 0.2, "mae": 0.25, "r2": 0.19, "auroc": 0.65,
                "balanced_accuracy": 0.6}  # fmt: skip
@@ -83,7 +83,7 @@ def time_scores() -> pd.DataFrame:
 
 def factor_scores() -> pd.DataFrame:
     """Scores of two factors and of their mean."""
-    methods = {"fine_tuned": "model", "age_sex": "baseline", "constant": "baseline"}
+    methods = {"fine_tuned": "model", "age_sex": "baseline", "constant": "trivial"}
     metrics = {"window_nrmse": 0.95, "subject_nrmse": 0.9, "subject_r": 0.25, "partial_r": 0.2,
                "calibration_slope": 0.9}  # fmt: skip
     parts = [tidy(methods, metrics, "window_nrmse", target=name)

@@ -18,36 +18,38 @@ from hbn_foundation.evaluation.statistics import (
     holm,
     mean_interval,
     resampled,
-    score_parts,
+    score_part,
 )
 from hbn_foundation.scores import auroc
 
+SCORES = np.array([0.71, 0.72, 0.73, 0.74])
+
 
 def subject_interval(labels, logs, subjects, n_samples):
-    return bootstrap_interval(
-        lambda chosen: auroc(labels[chosen], logs[chosen]), subjects, n_samples,
-        without="hold one class only",
-    )  # fmt: skip
+    def score(chosen):
+        return {"auroc": auroc(labels[chosen], logs[chosen])}
+
+    part = Part(subjects, score, without="hold one class only")
+    return score_part(part, n_samples)["auroc"].interval
+
+
+def test_the_corrected_t_test_of_a_worked_example():
+    # differences .01 .02 .03 .04: mean .025, variance 1/6000; t = .025 / sqrt((1/4 + 1/3) / 6000)
+    # = 2.5355 with 3 degrees of freedom
+    result = compare(SCORES, np.full(4, 0.7), 1 / 3)
+    assert result.difference == pytest.approx(0.025)
+    assert (result.wins, result.folds) == (4, 4)
+    assert result.p == pytest.approx(0.0850, abs=1e-4)
+    assert result.p > compare(SCORES, np.full(4, 0.7), 0).p
 
 
 def test_without_shared_subjects_it_is_the_paired_t_test():
     random = np.random.default_rng(0)
     first, second = random.normal(0.1, 1, 12), random.normal(size=12)
-    assert compare(first, second, 0.0).p == pytest.approx(ttest_rel(first, second).pvalue)
-
-
-def test_a_worked_example():
-    # differences .01 .02 .03 .04: mean .025, variance 1/6000; t = .025 / sqrt((1/4 + 1/3) / 6000)
-    # = 2.5355 with 3 degrees of freedom
-    result = compare(np.array([0.71, 0.72, 0.73, 0.74]), np.full(4, 0.7), 1 / 3)
-    assert result.difference == pytest.approx(0.025)
-    assert (result.wins, result.folds) == (4, 4)
-    assert result.p == pytest.approx(0.0850, abs=1e-4)
-
-
-def test_correction_makes_it_harder_to_be_sure():
-    first = np.array([0.71, 0.72, 0.73, 0.74])
-    assert compare(first, np.full(4, 0.7), 1 / 3).p > compare(first, np.full(4, 0.7), 0).p
+    plain, theirs = compare(first, second, 0.0), ttest_rel(first, second)
+    assert plain.p == pytest.approx(theirs.pvalue)
+    ends = theirs.confidence_interval()
+    assert plain.interval[:2] == pytest.approx((ends.low, ends.high))
 
 
 def test_it_is_symmetric_and_ties_win_nothing():
@@ -64,27 +66,23 @@ def test_the_interval_is_that_of_the_test():
     assert (result.interval.low > 0) == (result.p < 0.05)
     moved = compare(first - result.interval.low, second, 0.25)  # at its end p is the level
     assert moved.p == pytest.approx(0.05)
-    uncorrected = ttest_rel(first, second).confidence_interval()
-    there = compare(first, second, 0.0).interval
-    assert (there.low, there.high) == pytest.approx((uncorrected.low, uncorrected.high))
 
 
-def test_folds_without_a_score_give_no_interval_and_no_p():
-    first = np.array([0.7, np.nan, 0.8, 0.9, 0.75])
-    result = compare(first, np.full(5, 0.6), 0.3)
-    assert np.isnan([result.p, result.interval.low, result.interval.high]).all()
-    assert result.interval.missing == "1 of 5 folds without a score"
-    assert (result.folds, result.wins) == (4, 4)
-    assert result.difference == pytest.approx(0.1875)
-
-
-def test_the_same_difference_in_every_fold_is_no_certainty():
-    for gap in (0.0, 0.1):
-        result = compare(np.full(3, 0.7 + gap), np.full(3, 0.7), 0.3)
-        assert np.isnan(result.p)
-        assert result.interval.missing == "the same difference in every fold"
-        assert result.wins == (3 if gap else 0)
-    assert compare(np.full(1, 0.7), np.full(1, 0.6), 0.3).interval.missing == "one fold only"
+@pytest.mark.parametrize(
+    ("first", "second", "missing", "wins"),
+    [
+        ([0.7, np.nan, 0.8, 0.9, 0.75], 0.6, "1 of 5 folds without a score", 4),
+        ([0.7] * 3, 0.7, "the same difference in every fold", 0),
+        ([0.8] * 3, 0.7, "the same difference in every fold", 3),
+        ([0.7], 0.6, "one fold only", 1),
+    ],
+)
+def test_where_there_is_no_certainty_it_is_said(first, second, missing, wins):
+    result = compare(np.array(first), np.full(len(first), second), 0.3)
+    assert np.isnan([result.p, *result.interval[:2]]).all()
+    assert result.interval.missing == missing
+    assert result.wins == wins
+    assert result.difference == pytest.approx(np.nanmean(first) - second)
 
 
 def test_bca_is_that_of_scipy():
@@ -118,8 +116,7 @@ def test_interval_resamples_subjects_not_windows():
     labels = np.tile([0, 1], 600)
     skill = np.repeat(np.tile([1.0, -1.0, 1.0, -1.0, 1.0, 1.0], 2), 100)
     odds = skill * (labels - 0.5) * 2 + random.normal(size=1200)
-    logs = np.stack([-odds / 2, odds / 2], 1)
-    interval = subject_interval(labels, logs, subjects, 300)
+    interval = subject_interval(labels, np.stack([-odds / 2, odds / 2], 1), subjects, 300)
     assert interval.high - interval.low > 0.2
     assert interval.missing == ""
 
@@ -134,14 +131,8 @@ def test_too_many_resamples_of_one_class_give_no_interval():
     assert "of the resamples hold one class only" in one_class.missing
     half = np.isin(subjects, [f"s{i}" for i in range(6)]).astype(int)
     assert np.isfinite(subject_interval(half, logs, subjects, 300)[:2]).all()
-
-
-def test_a_perfect_score_has_no_interval_of_width_zero():
-    labels = np.tile([0, 1], 60)
-    logs = np.log(np.eye(2)[labels] * 0.8 + 0.1)
-    ends = subject_interval(labels, logs, np.repeat(np.arange(12), 10), 100)
-    assert np.isnan(ends.low)
-    assert ends.missing == "all resamples score alike"
+    perfect = np.log(np.eye(2)[half] * 0.8 + 0.1)
+    assert subject_interval(half, perfect, subjects, 100).missing == "all resamples score alike"
 
 
 def test_resamples_draw_whole_subjects_and_the_same_ones_for_every_score():
@@ -163,14 +154,15 @@ def test_ahead_is_paired_and_turned_for_errors():
 
     def scored(error):
         part = Part(subjects, lambda chosen: {"mae": float(error[chosen].mean())})
-        return score_parts([part], 300)["mae"]
+        return score_part(part, 300)["mae"]
 
     better, worse = scored(5 + hard), scored(5.1 + hard + random.normal(0, 0.02, 90))
-    gap, ends = ahead(better, worse, "mae")
+    gap, ends = ahead(better, worse, greater_is_better=False)
     assert gap == pytest.approx(0.1, abs=0.02)
     assert 0 < ends.low < gap < ends.high < 0.15  # what both share cancels out
     assert better.interval.high - better.interval.low > 0.5
-    assert ahead(better, better, "mae")[1].missing == "all resamples score alike"
+    assert ahead(better, better, False)[1].missing == "all resamples score alike"
+    assert ahead(better, worse, greater_is_better=True)[0] == -gap
 
 
 def test_subjects_without_a_number_are_left_out_of_a_mean():
@@ -190,5 +182,4 @@ def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(values):
     corrected = holm(p)
     assert (corrected >= p).all()
     assert (corrected <= np.minimum(p * len(p), 1) + 1e-12).all()
-    order = np.argsort(p, kind="stable")
-    assert (np.diff(corrected[order]) >= 0).all()
+    assert (np.diff(corrected[np.argsort(p, kind="stable")]) >= 0).all()

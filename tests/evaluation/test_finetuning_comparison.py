@@ -11,6 +11,7 @@ from hbn_foundation.evaluation.finetuning_comparison import (
     comparison_table,
 )
 from hbn_foundation.evaluation.finetuning_runs import long_predictions
+from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import compare, holm
 
 N_FOLDS = 5
@@ -42,11 +43,10 @@ def simulated(skill=SKILL, seeds=2, n_subjects=20, numbers=False):
 
 
 def resampled_point(part):
-    from hbn_foundation.evaluation.finetuning import score_windows
-
     columns = [name for name in part if name.startswith("log_p_")]
     score = "window_auroc" if columns else "nrmse"
-    return score_windows(part["value"].to_numpy(), part[columns or "predicted"].to_numpy(), score)
+    values, answers = part["value"].to_numpy(), part[columns or "predicted"].to_numpy()
+    return scorer_of(score).function(values, answers)
 
 
 def test_the_table_is_what_the_folds_say():

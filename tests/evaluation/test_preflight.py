@@ -20,7 +20,14 @@ from hbn_foundation.training.model_params import BandTokenParams, EncoderParams
 from hbn_foundation.training.params import DeviceParams, ObjectiveParams
 
 SEX = LabelParams(kind="participant", column="sex")
+UNKNOWN = LabelParams(kind="participant", column="handedness")
+NO_COLUMN = "column handedness is not in"
 BAND = EncoderParams(hidden_dim=32, n_heads=4, n_layers=1)
+LABELS = [
+    (UNKNOWN, NO_COLUMN),
+    (LabelParams(kind="task", positive=("sleep",)), "positive names sleep"),
+    (LabelParams(kind="participant", column="sex", positive=("X",)), "positive names X"),
+]
 
 
 @pytest.fixture
@@ -46,32 +53,26 @@ def test_what_fits_passes(check):
     check(label=SEX)
     check(repeats=RepeatParams(folds=3, repeats=2))
     check(table={"splits": None}, repeats=RepeatParams(folds=3, repeats=1))
+    check(bands=((60.0, 70.0),), baselines=("majority",))  # which has no bands
 
 
-@pytest.mark.parametrize(
-    ("label", "says"),
-    [
-        (LabelParams(kind="participant", column="handedness"), "column handedness is not in"),
-        (LabelParams(kind="task", positive=("sleep",)), "positive names sleep"),
-        (LabelParams(kind="participant", column="sex", positive=("X",)), "positive names X"),
-    ],
-)
+@pytest.mark.parametrize(("label", "says"), LABELS)
 def test_labels_that_cannot_be_made(check, label, says):
     with pytest.raises(UserError, match=says):
         check(label=label)
+    objective = ObjectiveParams(name="task_classification", label=label)
+    with pytest.raises(UserError, match=says):
+        check(objective=objective)
 
 
-def test_one_class_among_the_training_subjects(check, toy):
+def test_a_class_or_a_split_without_subjects(check, toy):
     girls = toy.participants.assign(sex=["F"] * 9 + ["M"] * 6)
     with pytest.raises(UserError, match="two classes of sex or more"):
         check(label=SEX, table={"participants": girls})
-
-
-@pytest.mark.parametrize("missing", ["validation", "test"])
-def test_an_empty_split(check, toy, missing):
-    splits = toy.splits[toy.splits["split"] != missing]
-    with pytest.raises(UserError, match=f"no window of the {missing} subjects"):
-        check(table={"splits": splits})
+    for missing in ("validation", "test"):
+        splits = toy.splits[toy.splits["split"] != missing]
+        with pytest.raises(UserError, match=f"no window of the {missing} subjects"):
+            check(table={"splits": splits})
 
 
 @pytest.mark.parametrize(
@@ -106,26 +107,13 @@ def test_a_band_above_the_filter(check, toy, monkeypatch):
     check(edges((8, 13), (20, 35)), bands=((20.0, 35.0),))
 
 
-def test_bands_of_baselines_that_are_not_asked_for_do_not_matter(check):
-    check(bands=((60.0, 70.0),), baselines=("majority",))
-
-
-def test_too_few_subjects_to_repeat(check):
+def test_folds_that_cannot_be_made_and_the_fold_at_fault(check, toy):
     with pytest.raises(UserError, match="15 subjects do not give 16 folds"):
         check(repeats=RepeatParams(folds=16))
-
-
-def test_the_fold_at_fault_is_named(check, toy):
     one = toy.participants.assign(sex=["M"] + ["F"] * 14)
     with pytest.raises(UserError, match=r"repeat 1 fold \d+: .*two classes of sex") as caught:
         check(label=SEX, table={"participants": one}, repeats=RepeatParams(folds=3, repeats=1))
     assert "\n" not in str(caught.value)
-
-
-def test_labels_of_the_objective(check):
-    label = LabelParams(kind="participant", column="handedness")
-    with pytest.raises(UserError, match="column handedness is not in"):
-        check(objective=ObjectiveParams(name="task_classification", label=label))
 
 
 @pytest.mark.parametrize("node", ["pretrain_encoder", "cross_validate_encoder"])
@@ -138,9 +126,7 @@ def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
 
     monkeypatch.setattr(pretrain, "pretrain_supervised", trained)
     monkeypatch.setattr(cross_validation, "cross_validate", trained)
-    evaluation = EvaluationParams(
-        label=LabelParams(kind="participant", column="handedness"), repeats=RepeatParams()
-    )
+    evaluation = EvaluationParams(label=UNKNOWN, repeats=RepeatParams())
     asked = FoundationRecipe(**dict(recipe), evaluation=evaluation)
     more = ["run"] if node == "pretrain_encoder" else []
     with pytest.raises(UserError, match="handedness"):
@@ -172,59 +158,38 @@ def test_parameters_are_checked_before_any_recording_is_read(recipe):
 
 
 @pytest.fixture
-def recordings(toy):
-    """Recordings as they are listed, before any is read."""
-    return toy.windows.drop_duplicates("recording")[["recording", "subject", "task"]]
+def check_data(toy, recipe, tmp_path):
+    """Check recordings as they are listed, before any is read."""
+    listed = toy.windows.drop_duplicates("recording")[["recording", "subject", "task"]]
+
+    def check(recordings=listed, **changes):
+        asked = FoundationRecipe(**(dict(recipe) | changes))
+        trainer = asked.trainer.model_copy(update={"work_dir": str(tmp_path / "later")})
+        asked = asked.model_copy(update={"trainer": trainer})
+        return nodes.check_data(
+            recordings, toy.splits, toy.participants, asked, WindowParams(), CleaningParams(), "run"
+        )
+
+    return check, listed
 
 
-def check_data(toy, recordings, recipe, folder, **changes):
-    asked = FoundationRecipe(**(dict(recipe) | changes))
-    trainer = asked.trainer.model_copy(update={"work_dir": str(folder)})
-    return nodes.check_data(
-        recordings, toy.splits, toy.participants, asked.model_copy(update={"trainer": trainer}),
-        WindowParams(), CleaningParams(), "run",
-    )  # fmt: skip
-
-
-def test_labelled_subjects_are_counted_before_cleaning(toy, recordings, recipe, tmp_path):
-    counts = check_data(toy, recordings, recipe, tmp_path / "later")
-    assert counts == toy.splits["split"].value_counts().to_dict()
-
-
-@pytest.mark.parametrize(
-    ("label", "says"),
-    [
-        (LabelParams(kind="participant", column="handedness"), "column handedness is not in"),
-        (LabelParams(kind="task", positive=("sleep",)), "positive names sleep"),
-    ],
-)
-def test_label_is_checked_before_cleaning(toy, recordings, recipe, tmp_path, label, says):
-    evaluation = EvaluationParams(label=label)
-    with pytest.raises(UserError, match=says):
-        check_data(toy, recordings, recipe, tmp_path, evaluation=evaluation)
-    one_task = recordings[recordings["task"] == recordings["task"].iloc[0]]
+def test_labels_are_checked_and_counted_before_cleaning(check_data, toy):
+    check, listed = check_data
+    assert check() == toy.splits["split"].value_counts().to_dict()
+    for label, says in LABELS:
+        with pytest.raises(UserError, match=says):
+            check(evaluation=EvaluationParams(label=label))
     with pytest.raises(UserError, match="two"):
-        check_data(toy, one_task, recipe, tmp_path)
+        check(listed[listed["task"] == listed["task"].iloc[0]])
+    with pytest.raises(UserError, match=NO_COLUMN):
+        check(objective=ObjectiveParams(name="task_classification", label=UNKNOWN))
 
 
-def test_label_of_a_supervised_pretraining_is_checked_before_cleaning(
-    toy, recordings, recipe, tmp_path
-):
-    label = LabelParams(kind="participant", column="handedness")
-    objective = ObjectiveParams(name="task_classification", label=label)
-    with pytest.raises(UserError, match="column handedness is not in"):
-        check_data(toy, recordings, recipe, tmp_path, objective=objective)
-
-
-def test_disk_is_checked_before_cleaning(toy, recordings, recipe, tmp_path):
+def test_disk_and_device_are_checked_before_cleaning(check_data, recipe, monkeypatch):
+    check, _ = check_data
     trainer = recipe.trainer.model_copy(update={"keep_last": 10**9})
     with pytest.raises(UserError, match=r"later/run: .* MB are free and the checkpoints need"):
-        check_data(toy, recordings, recipe, tmp_path / "later", trainer=trainer)
-
-
-def test_device_asked_for_by_name_is_tried_before_cleaning(
-    toy, recordings, recipe, tmp_path, monkeypatch
-):
+        check(trainer=trainer)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UserError, match="device: cuda was asked for but cannot be used"):
-        check_data(toy, recordings, recipe, tmp_path, hardware=DeviceParams(device="cuda"))
+        check(hardware=DeviceParams(device="cuda"))

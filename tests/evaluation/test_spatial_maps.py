@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hbn_foundation.evaluation.figures.spatial import spatial_figure
-from hbn_foundation.evaluation.spatial_maps import spatial_maps
+from hbn_foundation.evaluation.spatial_maps import checkpoint_maps, spatial_maps
 from hbn_foundation.models.spatial import DIRECTIONS_10_20, SpatialComponents
 
 NAMES = list(DIRECTIONS_10_20)
@@ -122,3 +122,12 @@ def test_maps_are_drawn_with_and_without_components(windows):
         box = panel.get_tightbbox()
         assert box.y0 >= 0  # nothing is cut
         assert box.x1 <= figure.bbox.x1
+
+
+def test_a_fine_tuned_model_looks_where_the_response_is_planted(trials, tuned):
+    test = trials.windows[trials.windows["subject"] >= "s16"].reset_index(drop=True)
+    maps = checkpoint_maps(tuned[0], trials.store, test, factor=1000.0)
+    places = np.array(NAMES)[np.argsort(maps.relevance[0])[-2:]]
+    assert set(places) == {"Pz", "Cz"}
+    assert maps.relevance.max() > 8  # ms
+    assert maps.importance.max() > 1  # ms

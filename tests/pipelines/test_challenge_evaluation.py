@@ -7,12 +7,9 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.challenge.params import (
-    FactorEvaluationParams,
-    ResponseTimeEvaluationParams,
-)
-from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.frame import by_method
+from hbn_foundation.evaluation.params import FactorEvaluationParams, ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.pipelines import finetuning
 from planted_trials import (
@@ -48,8 +45,7 @@ def foundation(planted, tmp_path_factory):
 def times(planted, foundation, tmp_path_factory) -> dict:
     """Data of challenge 1."""
     checkpoint, history = tuned_for_times(planted, foundation, tmp_path_factory.mktemp("times"))
-    store, windows, splits, _ = planted
-    predictions = predict_response_times(checkpoint, store, windows, splits)
+    predictions = predict_response_times(checkpoint, dataset_of(planted))
     return {"checkpoint": checkpoint, "history": history, "predictions": predictions}
 
 
@@ -69,18 +65,15 @@ def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
     return {key.removeprefix(f"{name}."): given[key] for key in pipeline.all_outputs()}
 
 
-def test_response_times(planted, times, tmp_path):
-    path = tmp_path / "other.parquet"
-    times["predictions"].assign(predicted_rt=1.7).to_parquet(path)
+def test_response_times(planted, times):
     scratch = times["predictions"].assign(predicted_rt=1.6)
     params = ResponseTimeEvaluationParams(
-        bootstraps=40, baselines=("constant", "age_sex", "band_power", "random_weights"),
-        others={"other": str(path)},
-    )  # fmt: skip
+        bootstraps=40, baselines=("constant", "age_sex", "band_power", "random_weights")
+    )
     found = run(planted, "challenge1", {**times, "scratch_predictions": scratch}, params)
-    scores = found["scores"].set_index("method")
+    scores = by_method(found["scores"]).set_index("method")
     assert scores.index[0] == "fine_tuned"
-    assert scores.loc["other", "nrmse"] > scores.loc["scratch", "nrmse"] > 0.99
+    assert scores.loc["scratch", "nrmse"] > 0.99
     assert scores.loc["age_sex", "nrmse"] > 0.9
     assert len(found["answers"]) == len(scores) * len(times["predictions"])
     assert "from scratch" in found["report"]
@@ -96,11 +89,11 @@ def test_response_times(planted, times, tmp_path):
 def test_factors(planted, foundation, tmp_path_factory):
     checkpoint, history = tuned_for_factors(planted, foundation, tmp_path_factory.mktemp("factors"))
     windows = planted.windows.merge(planted.people[["subject", *FACTORS]], on="subject")
-    predictions = predict_numbers(checkpoint, planted.store, windows, planted.splits)
+    predictions = predict_numbers(checkpoint, dataset_of(planted._replace(windows=windows)))
     data = {"checkpoint": checkpoint, "history": history, "predictions": predictions}
     params = FactorEvaluationParams(bootstraps=40, baselines=("constant", "age_sex", "band_power"))
     found = run(planted._replace(windows=windows), "challenge2", data, params)
-    assert set(found["scores"]["factor"]) == {*FACTORS, "mean"}
+    assert set(found["scores"]["target"]) == {*FACTORS, "mean"}
     subjects = found["subject_predictions"]
     assert list(subjects) == [
         "subject", *(column for name in FACTORS for column in (name, f"predicted_{name}")),
@@ -113,14 +106,3 @@ def test_factors(planted, foundation, tmp_path_factory):
     panels = found["spatial_figure"].axes
     maps = [title for panel in panels if (title := panel.get_title(loc="left"))]
     assert maps == ["p factor", "attention", "internalizing", "externalizing"]
-
-
-def test_files_that_are_not_there_are_named(planted, times):
-    few = {"bootstraps": 0, "baselines": ("constant",)}
-    gone = ResponseTimeEvaluationParams(others={"other": "gone.parquet"}, **few)
-    with pytest.raises(UserError, match=r"evaluation\.others\.other=gone\.parquet: no such"):
-        run(planted, "challenge1", times, gone)
-    for name in ("fine_tuned", "constant", "subject_mean"):
-        taken = ResponseTimeEvaluationParams(others={name: "gone.parquet"}, **few)
-        with pytest.raises(UserError, match=rf"evaluation\.others\.{name}: the table has"):
-            run(planted, "challenge1", times, taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hbn_foundation.evaluation.metrics import auroc
+from hbn_foundation.scores import auroc
 from hbn_foundation.training.linear_probe import Standardiser, fit_probe, majority_log_probabilities
 
 STRENGTHS = (1e-3, 1e-2, 0.1)

@@ -1,153 +1,304 @@
-"""What an encoder must beat: classical features of the same windows, for the same probe."""
+"""What a model must beat: named baselines, fitted on the same subjects and windows.
+
+Each is fitted on training windows and chosen on validation windows, or on folds of the training
+subjects where each subject has one number.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
-from hbn_foundation.evaluation.params import BaselineParams
-from hbn_foundation.evaluation.spectra import (
-    COMPONENTS,
-    covariances,
-    electrode_weights,
-    log_band_power,
-    principal_components,
-    read_batches,
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.boosting import fit_boosted_trees
+from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, PRETRAINED, RANDOM
+from hbn_foundation.evaluation.params import (
+    BaselineParams,
+    ResponseTimeEvaluationParams,
 )
 from hbn_foundation.progress import track
+from hbn_foundation.training.linear_probe import (
+    Scaling,
+    fit_probe,
+    fit_ridge,
+    majority_log_probabilities,
+)
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
-MOST_FOR_MEAN = 1000
-ON_COVARIANCES = ("riemann", "filter_bank")
-#: Band powers differ in kind from channel to channel; everything else keeps its variances.
-SCALED_PER_FEATURE = ("band_power",)
+MOST_AT_ONCE = 8192
+DEMOGRAPHICS = ["age", "sex"]
+#: Predictions of windows from their features and their table.
+Predict = Callable[[Any, pd.DataFrame], np.ndarray]
 
 
-def classical_features(
-    methods: tuple[str, ...],
-    store: SignalStore,
-    windows: pd.DataFrame,
-    train: np.ndarray,
-    n_samples: int,
-    params: BaselineParams,
-) -> dict[str, np.ndarray]:
-    """Features (N, D) of the classical methods; covariances in the tangent space.
+class Target(NamedTuple):
+    """What is learned about windows.
 
-    Parameters
+    Attributes
     ----------
-    train
-        Which windows (N,) are of training subjects; means are taken of those.
-    methods, store, windows, n_samples, params
-        See `measure`.
+    column
+        Of the table of windows: a number, NaN where unknown, or a class, −1 where unknown.
+    kind
+        `number`; `class`, predicted as log probabilities; or `probability` of the second of two
+        classes (0, 1, NaN), which are as frequent as among the training windows.
+    n_classes
+        Classes there are.
+    per_subject
+        Whether each subject has one value; what takes no EEG then counts each subject once.
     """
-    components = fit_components(methods, store, windows[train], n_samples, params)
-    measured = measure(methods, store, windows, n_samples, params, components)
-    for name in ON_COVARIANCES:
-        if name in measured:
-            measured[name] = tangent_vectors(measured[name], train)
-    return measured
+
+    column: str
+    kind: Literal["number", "class", "probability"] = "number"
+    n_classes: int = 0
+    per_subject: bool = False
 
 
-def fit_components(
-    methods: tuple[str, ...],
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted baseline; score of the validation windows (AUROC or NRMSE) and strength, if any."""
+
+    predict: Predict
+    validation: float = np.nan
+    strength: float = np.nan
+
+
+class BaselineAnswer(NamedTuple):
+    """What a baseline predicts for the test windows.
+
+    Attributes
+    ----------
+    predictions
+        For each target: numbers or probabilities (N,), or log probabilities (N, K).
+    n_features
+        Numbers that the method is fitted on; 0 without EEG.
+    seconds
+        For the fits; measuring the windows, which methods share, not counted.
+    fits
+        Of each target.
+    """
+
+    predictions: tuple[np.ndarray, ...]
+    n_features: int
+    seconds: float
+    fits: tuple[Fitted, ...]
+
+
+def answer_baselines(
+    methods: Iterable[str],
+    table: pd.DataFrame,
+    targets: Sequence[Target],
     store: SignalStore,
-    training: pd.DataFrame,
     n_samples: int,
     params: BaselineParams,
-) -> np.ndarray | None:
-    """Fit `principal_components` on training windows where a method needs them."""
-    if not set(methods) & set(COMPONENTS):
-        return None
-    return principal_components(store, training, n_samples, params.batch_size)
-
-
-def measure(
-    methods: tuple[str, ...],
-    store: SignalStore,
-    windows: pd.DataFrame,
-    n_samples: int,
-    params: BaselineParams,
-    components: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
-    """Measure windows for the classical methods in one pass over the signals.
+    encoders: FrozenEncoders | None = None,
+) -> dict[str, BaselineAnswer]:
+    """Fit baselines on training windows, choose on validation windows, predict the test windows.
 
     Parameters
     ----------
     methods
-        Any of `band_power`, `riemann` and `filter_bank`; others are ignored.
-    store, windows
-        The signals, and where the windows are.
-    n_samples
-        Length of a window.
+        Of `BASELINES`; those whose encoder there is not are left out.
+    table
+        Windows with their `split`, the targets' columns and, for `age_sex`, `age` and `sex` (0
+        female, 1 male), NaN where unknown.
+    targets
+        What is learned.
+    store, n_samples
+        The signals, and the length of a window.
     params
-        Bands, shrinkage, batch size.
-    components
-        Of `fit_components`.
+        How.
+    encoders
+        Frozen encoders whose features are among the methods.
 
     Returns
     -------
     dict
-        `band_power`: (N, bands · C), NaN where a channel cannot be used; `riemann`:
-        (N, 1, V, V) and `filter_bank`: (N, bands, V, V) covariances.
+        By method, for the test windows in the order of the table.
     """
-    wanted = [name for name in ("band_power", "riemann", "filter_bank") if name in methods]
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
-    if not wanted:
-        return {}
-    for signals, mask in read_batches(store, windows, n_samples, params.batch_size):
-        if "band_power" in parts:
-            power = log_band_power(signals, mask, params.bands, store.sfreq)
-            parts["band_power"].append(power)
-        if "riemann" in parts or "filter_bank" in parts:
-            electrodes = electrode_weights(store.positions, mask, components) @ signals
-        if "riemann" in parts:
-            matrices = covariances(electrodes, None, store.sfreq, params.shrinkage)
-            parts["riemann"].append(matrices)
-        if "filter_bank" in parts:
-            few = electrodes if components is None else electrodes[:, : COMPONENTS["filter_bank"]]
-            matrices = covariances(few, params.bands, store.sfreq, params.shrinkage)
-            parts["filter_bank"].append(matrices)
-    return {name: np.concatenate(list_) for name, list_ in parts.items()}
+    chosen = list(methods)
+    wanted = {name for method in chosen if (name := BASELINES[method].features)}
+    bin_seconds = {}
+    if isinstance(params, ResponseTimeEvaluationParams):
+        bin_seconds["bin_seconds"] = params.bin_seconds
+    extractor = FeatureExtractor(wanted, store, n_samples, params, encoders, **bin_seconds)
+    tested = (table["split"] == "test").to_numpy()
+    learned, test = (table[rows].reset_index(drop=True) for rows in (~tested, tested))
+    features: dict[str | None, np.ndarray] = {None: np.empty((len(learned), 0))}
+    features.update(extractor.fit(learned))
+    fits: dict[str, tuple[Fitted, ...]] = {}
+    seconds = {}
+    for method in track([m for m in chosen if BASELINES[m].features in features], "baselines"):
+        start, baseline = time.perf_counter(), BASELINES[method]
+        fits[method] = tuple(
+            _fit(baseline, features[baseline.features], learned, target, params)
+            for target in targets
+        )
+        seconds[method] = time.perf_counter() - start
+    found = _predict(fits, extractor, test)
+    return {
+        method: BaselineAnswer(
+            found[method], features[BASELINES[method].features].shape[1], seconds[method],
+            fits[method],
+        )
+        for method in fits
+    }  # fmt: skip
 
 
-def tangent_vectors(matrices: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Map covariances (N, bands, V, V) to the tangent space at the training windows' mean.
-
-    Affine-invariant metric (Barachant et al. 2012), each band at its own mean, all bands side by
-    side (N, bands · V(V+1)/2).
-
-    Parameters
-    ----------
-    matrices
-        Positive definite.
-    train
-        Which windows (N,) the mean is taken of; more than 1,000 are thinned evenly, for the mean
-        of that many moves no further.
-    """
-    return to_tangent(tangent_spaces(matrices, train), matrices)
+def _fit(
+    baseline: Baseline, features: np.ndarray, table: pd.DataFrame, target: Target,
+    params: BaselineParams,
+) -> Fitted:  # fmt: skip
+    """Fit a baseline; a constant where a probability cannot be learned or its strength chosen."""
+    if target.kind == "probability":
+        held = table.loc[table["split"] == "validation", target.column]
+        if not 0 < training_share(table, target.column) < 1 or held.isna().all():
+            return _constant(features, table, target, params)
+    return baseline.fit(features, table, target, params)
 
 
-def tangent_spaces(matrices: np.ndarray, train: np.ndarray) -> list[Any]:
-    """Fit pyriemann's tangent space of each band; parameters as for `tangent_vectors`."""
-    from pyriemann.tangentspace import TangentSpace
+def _predict(
+    fits: Mapping[str, Sequence[Fitted]], extractor: FeatureExtractor, test: pd.DataFrame
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Predict a few thousand windows at a time, so that their features need little memory."""
+    parts: dict[str, list[list[np.ndarray]]] = {method: [] for method in fits}
+    for first in range(0, len(test), MOST_AT_ONCE):
+        windows = test.iloc[first : first + MOST_AT_ONCE]
+        found = extractor(windows)
+        for method, of_method in fits.items():
+            inputs = found.get(BASELINES[method].features or "")
+            parts[method].append([one.predict(inputs, windows) for one in of_method])
+    return {
+        method: tuple(np.concatenate(of_target) for of_target in zip(*of_method, strict=True))
+        for method, of_method in parts.items()
+    }
 
-    chosen = np.flatnonzero(train)
-    if len(chosen) > MOST_FOR_MEAN:
-        chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FOR_MEAN).astype(np.int64)]
-    return [
-        TangentSpace(metric="riemann").fit(of_band[chosen].astype(np.float64))
-        for of_band in track(matrices.swapaxes(0, 1), "mean covariances of bands")
-    ]
+
+def _known(table: pd.DataFrame, target: Target) -> np.ndarray:
+    """Which windows (N,) have a value."""
+    column = table[target.column]
+    return (column >= 0 if target.kind == "class" else column.notna()).to_numpy()
 
 
-def to_tangent(spaces: list[Any], matrices: np.ndarray) -> np.ndarray:
-    """Map covariances (N, bands, V, V) to fitted tangent spaces, bands side by side."""
-    columns = [
-        space.transform(of_band.astype(np.float64)).astype(np.float32)
-        for space, of_band in zip(spaces, matrices.swapaxes(0, 1), strict=True)
-    ]
-    return np.concatenate(columns, 1)
+def _training(table: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Training windows with a value, or one for each subject."""
+    training = table[(table["split"] == "train") & _known(table, target)]
+    return training.drop_duplicates("subject") if target.per_subject else training
+
+
+def _constant(
+    features: np.ndarray, table: pd.DataFrame, target: Target, params: BaselineParams,
+    middle: Callable[[np.ndarray], Any] = np.mean,
+) -> Fitted:  # fmt: skip
+    """Predict the same for all windows: mean or median, or how frequent the classes are."""
+    values = _training(table, target)[target.column].to_numpy()
+    if target.kind == "class":
+        shares = majority_log_probabilities(values, target.n_classes, 1)
+        return Fitted(lambda _, windows: np.tile(shares, (len(windows), 1)))
+    value = float((np.mean if target.kind == "probability" else middle)(values))
+    return Fitted(lambda _, windows: np.full(len(windows), value))
+
+
+def _demographics(
+    features: np.ndarray, table: pd.DataFrame, target: Target, params: BaselineParams
+) -> Fitted:
+    """Regress on age and sex alone; where one is unknown its mean is taken."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    training = _training(table, target)
+    people = training[DEMOGRAPHICS].to_numpy(dtype=float)
+    if np.isnan(people).all():
+        raise UserError(
+            "participants: age and sex of no training subject are known; take age_sex out of the "
+            "baselines"
+        )
+    of_classes = target.kind == "probability"
+    model = make_pipeline(
+        SimpleImputer(keep_empty_features=True),
+        LogisticRegression(C=1e6, max_iter=1000) if of_classes else LinearRegression(),
+    ).fit(people, training[target.column].to_numpy())
+
+    def predict(_: Any, windows: pd.DataFrame) -> np.ndarray:
+        people = windows[DEMOGRAPHICS].to_numpy(dtype=float)
+        return model.predict_proba(people)[:, 1] if of_classes else model.predict(people)
+
+    return Fitted(predict)
+
+
+def _linear(
+    features: np.ndarray, table: pd.DataFrame, target: Target, params: BaselineParams,
+    scaling: Scaling = "global",
+) -> Fitted:  # fmt: skip
+    """Fit a ridge regression of numbers, a balanced logistic regression of classes."""
+    known = _known(table, target)
+    inputs, values = features[known], table.loc[known, target.column].to_numpy()
+    splits, subjects = (table.loc[known, name].to_numpy(str) for name in ("split", "subject"))
+    if target.kind == "number":
+        ridge = fit_ridge(inputs, values, splits, params.strengths, scaling, subjects)
+        return Fitted(lambda x, _: ridge.predict(x), ridge.validation_nrmse, ridge.strength)
+    n_classes = target.n_classes or 2
+    probe = fit_probe(inputs, values.astype(np.int64), splits, n_classes, params.strengths, scaling)
+
+    def probability(inputs: Any, _: pd.DataFrame) -> np.ndarray:
+        logs = probe.log_probabilities(inputs)
+        # the probe weighs both classes alike; back to how frequent they are
+        return np.asarray(expit(logs[:, 1] - logs[:, 0] + logit(training_share(table))))
+
+    predict: Predict = probability
+    if target.kind == "class":
+        predict = lambda x, _: probe.log_probabilities(x)  # noqa: E731
+    return Fitted(predict, probe.validation_auroc, probe.strength)
+
+
+def _boosted(
+    features: np.ndarray, table: pd.DataFrame, target: Target, params: BaselineParams
+) -> Fitted:
+    assert isinstance(params, ResponseTimeEvaluationParams)
+    known = _known(table, target)
+    values, splits = (table.loc[known, name].to_numpy() for name in (target.column, "split"))
+    trees = fit_boosted_trees(
+        features[known], values, splits, params.boosting, target.kind == "probability", params.seed
+    )
+    return Fitted(lambda inputs, _: trees.predict(inputs), trees.validation_error)
+
+
+def training_share(windows: pd.DataFrame, column: str = "correct") -> float:
+    """Share of correct trials among the training windows; NaN where it is known of none."""
+    return float(windows.loc[windows["split"] == "train", column].astype(float).mean())
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a baseline is fitted, and on which features; None: without EEG."""
+
+    fit: Callable[[np.ndarray, pd.DataFrame, Target, BaselineParams], Fitted]
+    features: str | None = None
+
+
+BASELINES = {
+    "constant": Baseline(_constant),
+    "majority": Baseline(_constant),
+    "median": Baseline(partial(_constant, middle=np.median)),
+    "age_sex": Baseline(_demographics),
+    # band powers differ in kind from channel to channel; all else keeps its variances
+    "band_power": Baseline(partial(_linear, scaling="feature"), "band_power"),
+    "boosted_trees": Baseline(_boosted, "time_bins"),
+    **{
+        name: Baseline(_linear, name)
+        for name in (
+            "filter_bank", "riemann", "time_bins", PRETRAINED, "frozen_probe", RANDOM,
+            ENCODER_INPUT,
+        )
+    },
+}  # fmt: skip

@@ -179,17 +179,12 @@ def make_folds(
 
 def run_fold(fold: Fold) -> Fold:
     """Pretrain (unless that is kept), evaluate, and keep the metrics; return the fold."""
-    from hbn_foundation.evaluation.foundation import evaluate_foundation
+    from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 
     checkpoint = pretrained_encoder(fold)
-    # neither a map nor an interval of a single fold is shown
-    evaluation = fold.evaluation.model_copy(
-        update={"map_method": "pca", "map_windows": 10, "bootstraps": 0}
-    )
-    data = fold.dataset
-    scores = evaluate_foundation(
-        checkpoint, data.store, data.windows, data.splits, data.participants, evaluation
-    )
+    # no interval of a single fold is shown
+    evaluation = fold.evaluation.model_copy(update={"bootstraps": 0})
+    scores = evaluate_foundation(checkpoint, fold.dataset, evaluation)
     with renamed_when_done(fold.result_path) as temporary:
         temporary.write_text(json.dumps(scores.metrics, indent=1))
     return fold

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.sample import LabelledWindows
+from hbn_foundation.evaluation.features import encoder_features
+from hbn_foundation.evaluation.methods import PRETRAINED
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.signals.windows import subsample
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
 
 MOST_COMPONENTS = 30
 
 
 def embedding_map(
-    features: np.ndarray,
-    labelled: LabelledWindows,
-    most: int,
-    method: str = "tsne",
-    seed: int = 0,
+    checkpoint: Checkpoint, dataset: EEGDataset, params: EvaluationParams
 ) -> pd.DataFrame:
-    """Lay windows out in the plane: principal components, and t-SNE of these where asked.
+    """Lay labelled windows out in the plane: principal components, and t-SNE of these where asked.
 
     Parameters
     ----------
-    features
-        (N, D) of all labelled windows.
-    labelled
-        The same windows with split and class.
-    most
-        Windows on the map; the test split comes first, the others fill up evenly.
-    method
-        `tsne` or `pca`.
-    seed
-        Of thinning and layout.
+    checkpoint, dataset
+        As for `evaluate_foundation`.
+    params
+        Label, method, and how many windows; test windows come first, others fill up evenly.
 
     Returns
     -------
@@ -41,15 +40,21 @@ def embedding_map(
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    chosen = _choose(labelled.splits, most, seed)
-    values = features[chosen].astype(np.float64)
+    from hbn_foundation.training.checkpoint import load_encoder
+
+    labelled = labelled_windows(dataset.windows, dataset.splits, dataset.participants, params)
+    chosen = _choose(labelled.table["split"].to_numpy(), params.map_windows, params.seed)
+    table = labelled.table.iloc[chosen].reset_index(drop=True)
+    encoders = {PRETRAINED: load_encoder(checkpoint)}
+    features = encoder_features(encoders, dataset.store, table, params.batch_size)[PRETRAINED]
+    values = features.astype(np.float64)
     values = values - values.mean(0)
     n_components = min(MOST_COMPONENTS, len(values), values.shape[1])
-    places = PCA(n_components, random_state=seed).fit_transform(values)
-    if method == "tsne" and len(values) > 10 and n_components > 2:
+    places = PCA(n_components, random_state=params.seed).fit_transform(values)
+    if params.map_method == "tsne" and len(values) > 10 and n_components > 2:
         perplexity = min(30.0, (len(values) - 1) / 3)
-        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(places)
-    table = labelled.table.iloc[chosen].reset_index(drop=True)
+        layout = TSNE(perplexity=perplexity, init="pca", random_state=params.seed)
+        places = layout.fit_transform(places)
     names = np.array(labelled.classes, dtype=object)
     return table[["recording", "subject", "task", "split"]].assign(
         label=names[table["label"].to_numpy()],

@@ -1,12 +1,28 @@
-"""Features of windows from frozen encoders, batch by batch; only the features stay in memory."""
+"""Features of windows: what classical methods measure, and what frozen encoders give.
+
+Signals never stay in memory, only the features.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.methods import ENCODER_INPUT
+from hbn_foundation.evaluation.params import BaselineParams
+from hbn_foundation.evaluation.spectra import (
+    COMPONENTS,
+    covariances,
+    electrode_weights,
+    log_band_power,
+    principal_components,
+    read_batches,
+    time_bins,
+)
 from hbn_foundation.progress import track
 
 if TYPE_CHECKING:
@@ -15,9 +31,161 @@ if TYPE_CHECKING:
     from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
+MEASURED = ("band_power", "riemann", "filter_bank", "time_bins")
+ON_COVARIANCES = ("riemann", "filter_bank")
+MOST_FOR_MEAN = 1000
+
+
+class FrozenEncoders(NamedTuple):
+    """Encoders whose features are wanted.
+
+    Attributes
+    ----------
+    by_name
+        All for windows of the same length; `encoder_input` is the input of the first.
+    prepare
+        See `encoder_features`.
+    """
+
+    by_name: Mapping[str, Encoder]
+    prepare: nn.Module | None = None
+
+
+class FeatureExtractor:
+    """Features (N, D) of windows by name; what must be fitted is fitted on training windows.
+
+    Parameters
+    ----------
+    names
+        Any of `band_power` (log power, NaN where a channel cannot be used), `riemann` and
+        `filter_bank` (covariances in the tangent space), `time_bins` (means over short stretches
+        of time), `encoder_input` and names of encoders; those that there is no encoder for are
+        left out.
+    store
+        The signals.
+    n_samples
+        Length of a window.
+    params
+        Bands, shrinkage, batch size.
+    encoders
+        Encoders, if any.
+    bin_seconds
+        Width of the time bins in s.
+
+    Raises
+    ------
+    UserError
+        When an encoder is made for windows of another length.
+    """
+
+    def __init__(
+        self,
+        names: Collection[str],
+        store: SignalStore,
+        n_samples: int,
+        params: BaselineParams,
+        encoders: FrozenEncoders | None = None,
+        bin_seconds: float = 0.05,
+    ) -> None:
+        self.names = [name for name in MEASURED if name in names]
+        self.store, self.n_samples, self.params = store, n_samples, params
+        self.bin_seconds = bin_seconds
+        made = {} if encoders is None else dict(encoders.by_name)
+        self.prepare = None if encoders is None else encoders.prepare
+        self.input_of = next(iter(made), None) if ENCODER_INPUT in names else None
+        self.encoders = {
+            name: one for name, one in made.items() if name in names or name == self.input_of
+        }
+        self.wanted = set(names)
+        self._components: np.ndarray | None = None
+        self._spaces: dict[str, list[Any]] = {}
+        for name, encoder in self.encoders.items():
+            if encoder.n_samples != n_samples:
+                raise UserError(
+                    f"evaluation: the encoder is made for windows of {encoder.n_samples} samples, "
+                    f"these have {n_samples}; leave {name} out of the baselines"
+                )
+
+    def fit(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Fit on the training windows; return the features of all (N rows with their `split`)."""
+        train = (windows["split"] == "train").to_numpy()
+        if set(self.names) & set(COMPONENTS):
+            self._components = principal_components(
+                self.store, windows[train], self.n_samples, self.params.batch_size
+            )
+        found = self._measured(windows)
+        self._spaces = {
+            name: _tangent_spaces(found[name], train) for name in ON_COVARIANCES if name in found
+        }
+        return self._mapped(found)
+
+    def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Features of further windows (N rows)."""
+        return self._mapped(self._measured(windows))
+
+    def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
+        batches = read_batches(self.store, windows, self.n_samples, self.params.batch_size)
+        for signals, mask in batches if parts else ():
+            electrodes = np.empty(0)
+            if set(parts) - {"band_power"}:
+                weights = electrode_weights(self.store.positions, mask, self._components)
+                electrodes = weights @ signals
+            for name, of_name in parts.items():
+                of_name.append(self._measure(name, signals, mask, electrodes))
+        found = {name: np.concatenate(of_name) for name, of_name in parts.items()}
+        if self.encoders:
+            found |= encoder_features(
+                self.encoders, self.store, windows, self.params.batch_size, self.input_of,
+                self.prepare,
+            )  # fmt: skip
+        return {name: values for name, values in found.items() if name in self.wanted}
+
+    def _measure(
+        self, name: str, signals: np.ndarray, mask: np.ndarray, electrodes: np.ndarray
+    ) -> np.ndarray:
+        bands, sfreq = self.params.bands, self.store.sfreq
+        if name == "band_power":
+            return log_band_power(signals, mask, bands, sfreq)
+        if self._components is not None:
+            electrodes = electrodes[:, : COMPONENTS[name]]
+        if name == "time_bins":
+            return time_bins(electrodes, round(self.bin_seconds * sfreq))
+        shrinkage = self.params.shrinkage
+        return covariances(electrodes, bands if name == "filter_bank" else None, sfreq, shrinkage)
+
+    def _mapped(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return found | {name: _to_tangent(s, found[name]) for name, s in self._spaces.items()}
+
+
+def _tangent_spaces(matrices: np.ndarray, train: np.ndarray) -> list[Any]:
+    """Fit a tangent space per band of covariances (N, bands, V, V) at the training windows' mean.
+
+    Affine-invariant metric (Barachant et al. 2012). More than 1,000 windows are thinned evenly:
+    the mean of that many moves no further.
+    """
+    from pyriemann.tangentspace import TangentSpace
+
+    chosen = np.flatnonzero(train)
+    if len(chosen) > MOST_FOR_MEAN:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FOR_MEAN).astype(np.int64)]
+    return [
+        TangentSpace(metric="riemann").fit(of_band[chosen].astype(np.float64))
+        for of_band in track(matrices.swapaxes(0, 1), "mean covariances of bands")
+    ]
+
+
+def _to_tangent(spaces: list[Any], matrices: np.ndarray) -> np.ndarray:
+    """Map covariances (N, bands, V, V) to (N, bands · V(V+1)/2)."""
+    columns = [
+        space.transform(of_band.astype(np.float64)).astype(np.float32)
+        for space, of_band in zip(spaces, matrices.swapaxes(0, 1), strict=True)
+    ]
+    return np.concatenate(columns, 1)
+
 
 def encoder_features(
-    encoders: dict[str, Encoder],
+    encoders: Mapping[str, Encoder],
     store: SignalStore,
     windows: pd.DataFrame,
     batch_size: int,
@@ -48,40 +216,32 @@ def encoder_features(
     """
     import torch
 
-    from hbn_foundation.signals.batches import WindowBatches, WindowReader
+    from hbn_foundation.signals.batches import WindowBatches
+    from hbn_foundation.signals.reader import WindowReader
 
     n_samples = next(iter(encoders.values())).n_samples
     reader = WindowReader(store, n_samples, volts=prepare is not None)
     positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))
     result: dict[str, np.ndarray] = {}
+
+    def put(name: str, values: torch.Tensor, place: np.ndarray) -> None:
+        if name not in result:
+            result[name] = np.empty((len(windows), values.shape[1]), dtype=np.float32)
+        result[name][place] = values.float().numpy()
+
     for encoder in encoders.values():
         encoder.eval()
     with torch.inference_mode():
         for batch in track(WindowBatches(reader, windows, batch_size), "batches embedded"):
-            place = batch.index.numpy()
-            signals, mask = batch.signals, batch.mask
+            place, signals, mask = batch.index.numpy(), batch.signals, batch.mask
             if prepare is not None:
                 signals, mask = prepare(signals, mask)
             for name, encoder in encoders.items():
                 parts = encoder.inputs(signals, positions, mask)
                 if name == input_of:
-                    _put(result, "encoder_input", _flat(parts), place, len(windows))
+                    flat = [part.flatten(1).float() for part in parts.values()]
+                    put(ENCODER_INPUT, torch.cat(flat, 1), place)
                 tokens = torch.cat(list(encoder.embed(parts).values()), 1)
-                features = encoder.residual(tokens).flatten(1)  # as `features`, inputs made once
-                _put(result, name, features.float(), place, len(windows))
+                put(name, encoder.residual(tokens).flatten(1), place)  # inputs are made once
     reader.close()
     return result
-
-
-def _flat(parts: dict[str, Any]) -> Any:
-    import torch
-
-    return torch.cat([part.flatten(1).float() for part in parts.values()], 1)
-
-
-def _put(
-    result: dict[str, np.ndarray], name: str, values: Any, place: np.ndarray, n_windows: int
-) -> None:
-    if name not in result:
-        result[name] = np.empty((n_windows, values.shape[1]), dtype=np.float32)
-    result[name][place] = values.numpy()

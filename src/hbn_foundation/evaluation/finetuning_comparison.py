@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from hbn_foundation.evaluation.finetuning import OF_NUMBERS
 from hbn_foundation.evaluation.methods import SCRATCH, written
 from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
+from hbn_foundation.evaluation.scorers import OF_NUMBERS, scorer_of
 from hbn_foundation.evaluation.statistics import compare, holm
-from hbn_foundation.scores import lower_is_better
 
 SAMPLE = ("n_train", "train_windows", "fitted_windows", "n_test", "n_windows", "n_channels")
 COSTS = ("epochs", "seconds", "trainable")
@@ -57,7 +56,7 @@ def comparison_table(
     """
     if folds.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
-    sign = -1.0 if lower_is_better(score) else 1.0
+    sign = 1.0 if scorer_of(score).greater_is_better else -1.0
     best = reference or best_plan(folds, score)
     pairs = pairs_table(folds, score, firsts=[best]).set_index("second")
     pairs["p_holm"] = holm(pairs["p"].to_numpy(dtype=float))
@@ -99,7 +98,7 @@ def best_plan(folds: pd.DataFrame, score: str) -> str:
     if not candidates:
         return str(folds["method"].iloc[0])
     of_these = means[candidates]
-    return str(of_these.idxmin() if lower_is_better(score) else of_these.idxmax())
+    return str(of_these.idxmax() if scorer_of(score).greater_is_better else of_these.idxmin())
 
 
 def pairs_table(
@@ -113,7 +112,7 @@ def pairs_table(
         `first`, `second`, `ahead_by` (positive: the first is better), `ahead_low`, `ahead_high`,
         `ahead_in` and `folds`, `p`, `missing`.
     """
-    sign = -1.0 if lower_is_better(score) else 1.0
+    sign = 1.0 if scorer_of(score).greater_is_better else -1.0
     by_fold = folds.pivot_table(
         index=["repeat", "fold"], columns="method", values=score, aggfunc="mean", dropna=False
     )

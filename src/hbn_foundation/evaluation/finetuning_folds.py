@@ -24,7 +24,7 @@ from hbn_foundation.evaluation.cross_validation import (
 from hbn_foundation.evaluation.cross_validation import (
     trainings_of as pretraining_of,
 )
-from hbn_foundation.evaluation.finetuning import main_score
+from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.finetuning_runs import (
     BASELINES,
     Run,
@@ -218,12 +218,12 @@ def compared_score(score: str | None, is_regression: bool) -> str:
         When it is none of this kind of label.
     """
     if score is None:
-        return main_score(is_regression)
+        return main_metric(is_regression)
     if (score in OF_NUMBERS) != is_regression:
         kind = "numbers" if is_regression else "classes"
         raise UserError(
             f"finetuning_comparison.runs.score={score}: not for {kind}, which the label is of; "
-            f"expected {main_score(is_regression)} or null"
+            f"expected {main_metric(is_regression)} or null"
         )
     return score
 

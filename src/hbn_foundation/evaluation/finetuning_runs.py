@@ -21,13 +21,13 @@ from hbn_foundation.evaluation.cross_validation import (
     pretrained_encoder,
     remove_folder,
 )
-from hbn_foundation.evaluation.finetuning import finetuning_metrics, main_score, score_windows
-from hbn_foundation.evaluation.finetuning_baselines import baseline_answers
-from hbn_foundation.evaluation.foundation import plain
+from hbn_foundation.evaluation.evaluate import evaluate, main_metric, plain, window_task
 from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.side_by_side import TRAINING, finetuned_in
+from hbn_foundation.evaluation.tasks.labels import TARGET, answer_label_baselines, targets_of
 from hbn_foundation.files import renamed_when_done
-from hbn_foundation.labels.targets import WindowTargets, window_targets
+from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams
 from hbn_foundation.training.params import NOT_IN_THE_WEIGHTS
 
@@ -169,8 +169,7 @@ def trainings_of(run: Run) -> list[Path]:
 
 def labelled_targets(run: Run) -> WindowTargets:
     """Targets of all windows, as the labelled training subjects define them."""
-    training = run.splits.loc[run.splits["split"] == "train", "subject"].astype(str)
-    return window_targets(run.windows, run.fold.dataset.participants, run.recipe.label, training)
+    return targets_of(run.dataset, run.recipe.label)
 
 
 def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
@@ -191,15 +190,16 @@ def _finetuned(run: Run, folder: Path) -> tuple[list[dict[str, Any]], pd.DataFra
     answers = predict(tuned, store, _at(run.windows, validation), batch_size)
     test = places_of(run, targets, "test")
     costs = {
-        "validation": score_windows(
-            targets.values[validation], answers, main_score(targets.is_regression)
+        "validation": scorer_of(main_metric(targets.is_regression)).function(
+            targets.values[validation], answers
         ),
         "epochs": len(history),
         "seconds": float(history["seconds"].sum()),
         "trainable": _trained_parameters(tuned, history),
     }
     predictions = predict(tuned, store, _at(run.windows, test), batch_size)
-    row, table = _scored(run, targets, test, run.method, predictions)
+    windows, values = _at(run.windows, test), targets.values[test]
+    row, table = _scored(run, targets, windows, values, run.method, predictions)
     return [row | costs], table
 
 
@@ -209,15 +209,17 @@ def _baselines(run: Run) -> tuple[list[dict[str, Any]], pd.DataFrame]:
 
     checkpoint = pretrained_encoder(run.fold)
     targets = labelled_targets(run)
-    test, answers = baseline_answers(
-        run.fold.dataset.store, run.windows, run.splits, targets, run.recipe.evaluation,
+    chosen, answers = answer_label_baselines(
+        run.dataset, targets, run.recipe.label, run.recipe.evaluation,
         checkpoint.metadata["n_samples"], load_encoder(checkpoint),
     )  # fmt: skip
+    test = chosen.test
     rows, tables = [], []
     for method, answer in answers.items():
-        row, table = _scored(run, targets, test, method, answer.predictions)
+        values = test[TARGET].to_numpy()
+        row, table = _scored(run, targets, test, values, method, answer.predictions[0])
         costs = {
-            "validation": answer.validation,
+            "validation": answer.fits[0].validation,
             "epochs": np.nan,
             "seconds": answer.seconds,
             "trainable": answer.n_features,
@@ -228,17 +230,18 @@ def _baselines(run: Run) -> tuple[list[dict[str, Any]], pd.DataFrame]:
 
 
 def _scored(
-    run: Run, targets: WindowTargets, test: np.ndarray, method: str, predictions: np.ndarray
-) -> tuple[dict[str, Any], pd.DataFrame]:
+    run: Run, targets: WindowTargets, windows: pd.DataFrame, values: np.ndarray, method: str,
+    predictions: np.ndarray,
+) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
     """Scores of one method on the test windows, and its predictions to be stacked."""
-    windows = _at(run.windows, test)
     subjects = windows["subject"].astype(str).to_numpy()
-    values = targets.values[test]
-    scores = finetuning_metrics(
-        values, predictions, windows["recording"].to_numpy(), subjects, targets.is_regression
-    )
-    numbers = {
-        name: value for name, value in scores.items() if isinstance(value, int | float | np.number)
+    task = window_task(method, TARGET, values, windows)
+    scores = evaluate(task, {method: predictions}, {}, n_samples=0)
+    numbers = dict(zip(scores["metric"], scores["value"], strict=True))
+    numbers |= {
+        "n_windows": len(windows),
+        "n_recordings": windows["recording"].nunique(),
+        "n_subjects": windows["subject"].nunique(),
     }
     with_windows = run.splits["subject"].astype(str).isin(run.windows["subject"].astype(str))
     counts = run.splits.loc[with_windows, "split"].value_counts()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import pandas as pd
 
-from hbn_foundation.evaluation.methods import BASELINE, MODEL, PRETRAINED, written
+from hbn_foundation.evaluation.methods import written
 
 COLUMNS = (
     "target", "metric", "method", "split", "seed", "value", "ci_low", "ci_high", "n_subjects",
@@ -30,25 +31,27 @@ def by_method(scores: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
     pandas.DataFrame
         `method`, `name`, `kind`; each metric as `<metric>`, `<metric>_low`, `<metric>_high`.
     """
-    if "metric" not in scores:
-        return _from_columns(scores)
     part = scores if target is None else scores[scores["target"] == target]
     parts = [
         part.pivot(index="method", columns="metric", values=column).add_suffix(end)
         for column, end in ENDS.items()
     ]
     kinds = part.drop_duplicates("method").set_index("method")["kind"]
-    names = pd.Series({name: written(str(name)) for name in kinds.index}, name="name")
+    numbers = bool(part["metric"].str.endswith("nrmse").any())
+    names = pd.Series({name: written(str(name), numbers) for name in kinds.index}, name="name")
     return pd.concat([names, kinds, *parts], axis=1).loc[kinds.index].reset_index(names="method")
 
 
-def _from_columns(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rename what a table with one row per method calls otherwise."""
-    if "ahead_by" in scores:
-        main = "nrmse" if "nrmse" in scores else "window_auroc"
-        ends = {"ahead_by": "", "ahead_low": "_low", "ahead_high": "_high"}
-        scores = scores.rename(columns={old: f"{main}_ahead{end}" for old, end in ends.items()})
-    if "kind" not in scores:
-        ours = scores["method"].isin([PRETRAINED, "fine_tuned"])
-        scores = scores.assign(kind=np.where(ours, MODEL, BASELINE))
-    return scores
+def nested_scores(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """By method: each metric of one target with its ends, `<metric>_low` and `<metric>_high`."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, row in table.iterrows():
+        ends = {f"{row['metric']}{end}": row[column] for column, end in ENDS.items()}
+        found.setdefault(row["method"], {}).update(ends)
+    return found
+
+
+def scores_of(table: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Values of a metric of one target, by method."""
+    part = table[table["metric"] == metric]
+    return dict(zip(part["method"], part["value"], strict=True))

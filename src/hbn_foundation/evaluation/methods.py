@@ -1,4 +1,4 @@
-"""The methods that are compared: their order in tables and figures and how they are written."""
+"""The methods that are compared: their order, their names, and what kind each is."""
 
 from __future__ import annotations
 
@@ -7,45 +7,41 @@ from collections.abc import Iterable
 PRETRAINED = "pretrained"
 FINE_TUNED = "fine_tuned"
 SCRATCH = "scratch"
+RANDOM = "random_weights"
+ENCODER_INPUT = "encoder_input"
 
-MODEL = "model"
-BASELINE = "baseline"
-REFERENCE = "reference"
-"""A method that knows the test subjects' own answers, for orientation."""
+MODEL, BASELINE, TRIVIAL, REFERENCE = "model", "baseline", "trivial", "reference"
+"""Kinds: what is evaluated, what it stands beside, what predicts the same for all, and what knows
+the test subjects' own answers."""
+SAME_FOR_ALL = ("majority", "constant", "median")
 
 NAMES = {
     PRETRAINED: "pretrained encoder",
-    "random_weights": "random encoder",
-    "encoder_input": "encoder input",
+    RANDOM: "random encoder",
+    ENCODER_INPUT: "encoder input",
     "filter_bank": "Riemannian filter bank",
     "riemann": "Riemannian broadband",
     "band_power": "log band power",
     "majority": "majority class",
 }
 
-#: Ways to fine-tune, and the frozen probe beside them.
-PLAN_NAMES = {
+_MORE_NAMES = {
+    FINE_TUNED: "fine-tuned",
+    # ways to fine-tune, and the frozen probe beside them
     "head_only": "head only",
     "full": "all blocks at once",
     "two_phase": "two phases",
-    "gated": "gated",
-    "gradual": "gradual",
-    "partial": "partial",
-    "plateau": "plateau",
     "gradient_guided": "gradient-guided",
     "phases": "listed phases",
-    FINE_TUNED: "fine-tuned",
     SCRATCH: "from scratch",
     "frozen_probe": "frozen probe",
-}
-
-#: Beside a model of response times or factors; the last two know the subject's own answers.
-CHALLENGE_NAMES = {
+    # beside a model of response times or factors
     "constant": "training mean",
     "median": "training median",
     "age_sex": "age and sex",
     "time_bins": "ridge on time bins",
     "boosted_trees": "gradient-boosted trees",
+    # references
     "subject_mean": "own mean, same trials",
     "other_runs_mean": "own mean, other runs",
 }
@@ -60,10 +56,10 @@ ALL_SHARES = "all"
 
 
 def written(method: str, numbers: bool = False) -> str:
-    """Write a method as a reader wants it; of numbers there is a mean, no majority."""
+    """Write a method; of numbers there is a mean, no majority."""
     if numbers and method == "majority":
         method = "constant"
-    return (NAMES | PLAN_NAMES | CHALLENGE_NAMES).get(method, method.replace("_", " "))
+    return (NAMES | _MORE_NAMES).get(method, method.replace("_", " "))
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

@@ -6,30 +6,23 @@ early, on the same tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.recipes import FoundationRecipe
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.labels.checks import check_disjoint
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.signals.params import WindowParams
-from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import make_pretext
 from hbn_foundation.training.supervision.run_folder import check_space
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
-    from hbn_foundation.signals.store import SignalStore
-
-Edges = tuple[tuple[float, float], ...]
 
 
 def check_parameters(
@@ -101,7 +94,7 @@ def check_before_cleaning(
     from hbn_foundation.training import device
     from hbn_foundation.training.checkpoint_io import largest_size
 
-    _check_divisions(recordings, splits, participants, recipe)
+    _check_labels(recordings, splits, participants, recipe)
     n_samples = round(window.seconds * sfreq)
     made = nn.ModuleList(make_pretext(recipe, sfreq, n_samples))
     check_space(folder, *largest_size(made), recipe.trainer.keep_last)
@@ -135,34 +128,50 @@ def check_before_training(
         cannot be made, a split has no labelled window, or there are too few subjects to repeat.
         Where one fold is at fault, it is named.
     """
-    check_parameters(recipe, dataset.window, dataset.sfreq, _highest_passed(dataset.store))
+    highest = dataset.store.recordings.get("h_freq", pd.Series(dtype=float)).max()
+    h_freq = None if pd.isna(highest) else float(highest)
+    check_parameters(recipe, dataset.window, dataset.sfreq, h_freq)
     splits = dataset.splits if own_splits else None
-    _check_divisions(dataset.windows, splits, dataset.participants, recipe)
+    _check_labels(dataset.windows, splits, dataset.participants, recipe)
 
 
-def _check_divisions(
+def _check_labels(
     windows: pd.DataFrame,
     splits: pd.DataFrame | None,
     participants: pd.DataFrame,
     recipe: FoundationRecipe,
 ) -> None:
     """Make the labels of every division of the subjects that is trained on."""
-    for name, table in _divisions(windows, splits, participants, recipe.evaluation):
-        with _of_division(name):
-            _check_labels(windows, table, participants, recipe.objective, recipe.evaluation)
-
-
-@contextmanager
-def _of_division(name: str) -> Iterator[None]:
-    """Name the division of the subjects in which something is wrong."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{name}: {error}" if name else str(error)) from None
+    evaluation, repeats = recipe.evaluation, recipe.evaluation.repeats
+    divisions = {}
+    if splits is not None:
+        check_disjoint(splits)
+        divisions[""] = splits
+    if repeats is not None:
+        folds = repeated_splits(
+            windows["subject"].unique().tolist(), repeats.folds, repeats.repeats, repeats.seed,
+            participants=participants, label=evaluation.label,
+        )  # fmt: skip
+        for _, part in folds.groupby(["repeat", "fold"]):
+            repeat, fold = part["repeat"].iloc[0] + 1, part["fold"].iloc[0] + 1
+            name = f"evaluation.repeats, repeat {repeat} fold {fold}: "
+            divisions[name] = part[["subject", "split"]]
+    for name, table in divisions.items():
+        try:
+            labelled_windows(windows, table, participants, evaluation)
+            if recipe.objective.name == "task_classification":
+                train = table.loc[table["split"] == "train", "subject"]
+                window_labels(windows, participants, recipe.objective.label, train)
+        except UserError as error:
+            raise UserError(f"{name}{error}") from None
 
 
 def _check_bands(
-    key: str, bands: Edges, sfreq: float, h_freq: float | None, n_samples: int
+    key: str,
+    bands: tuple[tuple[float, float], ...],
+    sfreq: float,
+    h_freq: float | None,
+    n_samples: int,
 ) -> None:
     from hbn_foundation.models.band_tokens import band_bins
 
@@ -181,46 +190,3 @@ def _check_bands(
         band_bins(bands, sfreq, n_samples)
     except ValueError as error:
         raise UserError(f"{key}: {error}; widen it or raise windows.seconds") from None
-
-
-def _highest_passed(store: SignalStore) -> float | None:
-    """Highest frequency (Hz) that the filter of any recording lets pass; None where unknown."""
-    if "h_freq" not in store.recordings:
-        return None
-    highest = store.recordings["h_freq"].max()
-    return None if pd.isna(highest) else float(highest)
-
-
-def _divisions(
-    windows: pd.DataFrame,
-    splits: pd.DataFrame | None,
-    participants: pd.DataFrame,
-    evaluation: EvaluationParams,
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Every division of the subjects that is trained on, with its name; that of the run first."""
-    if splits is not None:
-        check_disjoint(splits)
-        yield "", splits
-    repeats = evaluation.repeats
-    if repeats is None:
-        return
-    folds = repeated_splits(
-        windows["subject"].unique().tolist(), repeats.folds, repeats.repeats, repeats.seed,
-        participants=participants, label=evaluation.label,
-    )  # fmt: skip
-    for _, part in folds.groupby(["repeat", "fold"]):
-        repeat, fold = part["repeat"].iloc[0] + 1, part["fold"].iloc[0] + 1
-        yield f"evaluation.repeats, repeat {repeat} fold {fold}", part[["subject", "split"]]
-
-
-def _check_labels(
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    objective: ObjectiveParams,
-    evaluation: EvaluationParams,
-) -> None:
-    labelled_windows(windows, splits, participants, evaluation)
-    if objective.name == "task_classification":
-        train = splits.loc[splits["split"] == "train", "subject"]
-        window_labels(windows, participants, objective.label, train)

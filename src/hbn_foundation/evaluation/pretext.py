@@ -11,7 +11,7 @@ import pandas as pd
 from hbn_foundation.evaluation.params import EvaluationParams
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
 #: The trivial predictors of each loss; the first loss found gives the headline.
@@ -25,12 +25,7 @@ TRIVIAL = {
 
 
 def pretext_scores(
-    checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    participants: pd.DataFrame,
-    params: EvaluationParams,
+    checkpoint: Checkpoint, dataset: EEGDataset, params: EvaluationParams
 ) -> dict[str, dict[str, float]]:
     """Score the checkpoint's own objective on validation and test subjects.
 
@@ -47,9 +42,9 @@ def pretext_scores(
 
     result = {}
     for number, name in enumerate(("validation", "test")):
-        subjects = splits.loc[splits["split"] == name, "subject"].astype(str)
+        subjects = dataset.splits.loc[dataset.splits["split"] == name, "subject"].astype(str)
         scores = score(
-            checkpoint, store, windows, subjects, participants,
+            checkpoint, dataset.store, dataset.windows, subjects, dataset.participants,
             most=params.max_windows, seed=params.seed + number,
         )  # fmt: skip
         result[name] = {**scores, **improvements(scores)}

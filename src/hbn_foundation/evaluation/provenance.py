@@ -28,25 +28,22 @@ PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/ba
 EVALUATION = (
     "training/linear_probe.py",
     *(f"evaluation/{name}.py"
-      for name in ("baselines", "features", "foundation", "metrics", "pretext", "sample",
-                   "spectra", "cross_validation")),  # a fold has no intervals: no statistics
+      for name in ("baselines", "evaluate", "features", "frame", "pretext", "sample", "scorers",
+                   "spectra", "tasks/foundation", "cross_validation")),  # a fold has no intervals
 )  # fmt: skip
 
 FINE_TUNING = (
     *PRETRAINING,
     *(f"evaluation/{name}.py"
-      for name in ("baselines", "features", "finetuning", "finetuning_baselines",
-                   "finetuning_runs", "metrics", "regression_metrics", "spectra")),
+      for name in ("baselines", "evaluate", "features", "finetuning_runs", "frame", "sample",
+                   "scorers", "spectra", "tasks/labels")),
 )  # fmt: skip
 LEARNING = (
     *FINE_TUNING,
-    "evaluation/challenge_predictions.py",
-    "evaluation/demographics.py",
-    *(f"evaluation/challenge/{name}.py"
-      for name in ("boosting", "checkpoints", "factor_baselines", "factors", "features",
-                   "learning_runs", "learning_scores", "response_time",
-                   "response_time_baselines", "scoring", "subjects", "windows")),
-    "evaluation/statistics.py",
+    *(f"evaluation/{name}.py"
+      for name in ("boosting", "predictions", "statistics", "tasks/factors",
+                   "tasks/response_times", "challenge/learning_runs",
+                   "challenge/learning_scores")),
 )  # fmt: skip
 
 

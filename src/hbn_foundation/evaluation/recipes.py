@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hbn_foundation.evaluation.challenge.params import (
+from hbn_foundation.evaluation.params import (
     ChallengeEvaluationParams,
+    EvaluationParams,
     FactorEvaluationParams,
+    FineTuningEvaluationParams,
     ResponseTimeEvaluationParams,
 )
-from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams
 from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 

@@ -1,4 +1,4 @@
-"""Choose the windows that are scored: labelled, in a split, not too many."""
+"""Choose the windows that are scored: labelled, in a split, not too many, the same for all."""
 
 from __future__ import annotations
 
@@ -8,39 +8,83 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
 from hbn_foundation.signals.windows import subsample
 from hbn_foundation.training.control import shuffle_within
 
+PLACE = ["recording", "start"]
 
-class LabelledWindows(NamedTuple):
-    """Windows with their split and class; every method sees these and no others.
+
+class Sample(NamedTuple):
+    """Windows that methods are fitted and scored on.
 
     Attributes
     ----------
     table
-        The windows table with the columns `split` and `label` (class number) added.
+        The windows with their `split`: training, validation, then test windows.
+    counts
+        By split: `windows` (used), `of` (before they were thinned) and `subjects`.
     classes
-        Name of each class.
-    sample
-        Of `count_sample`.
+        Name of each class, where the windows have one as their `label`.
     """
 
     table: pd.DataFrame
-    classes: tuple[str, ...]
-    sample: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int]]
+    classes: tuple[str, ...] = ()
 
     @property
-    def labels(self) -> np.ndarray:
-        """Class of each window (N,)."""
-        return self.table["label"].to_numpy()
+    def test(self) -> pd.DataFrame:
+        """The test windows."""
+        return self.table[self.table["split"] == "test"].reset_index(drop=True)
 
-    @property
-    def splits(self) -> np.ndarray:
-        """Split of each window (N,)."""
-        return self.table["split"].to_numpy(dtype=str)
+
+def choose_windows(
+    windows: pd.DataFrame,
+    splits: pd.DataFrame,
+    known: np.ndarray,
+    params: BaselineParams,
+    what: str,
+    *,
+    thin_test: bool = False,
+) -> Sample:
+    """Take the windows that are labelled and in a split, each split thinned evenly.
+
+    Parameters
+    ----------
+    windows
+        Windows table.
+    splits
+        `subject` and `split`.
+    known
+        Which windows (N,) have a label.
+    params
+        With `max_windows` of a split and the `seed`.
+    what
+        Name of the label, for the message.
+    thin_test
+        Whether the test windows are thinned, too.
+
+    Raises
+    ------
+    UserError
+        When a split has no labelled window.
+    """
+    split = windows["subject"].map(splits.set_index("subject")["split"])
+    parts, counts = [], {}
+    for number, name in enumerate(SPLITS):
+        part = windows[(split == name).to_numpy() & known]
+        if part.empty:
+            raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
+        places = np.arange(len(part))
+        if thin_test or name != "test":
+            places = subsample(len(part), params.max_windows, params.seed + number)
+        counts[name] = {"windows": len(places), "of": len(part),
+                        "subjects": part["subject"].nunique()}  # fmt: skip
+        parts.append(part.iloc[places].assign(split=name))
+    return Sample(pd.concat(parts, ignore_index=True), counts)
 
 
 def labelled_windows(
@@ -48,7 +92,7 @@ def labelled_windows(
     splits: pd.DataFrame,
     participants: pd.DataFrame,
     params: EvaluationParams,
-) -> LabelledWindows:
+) -> Sample:
     """Label the windows of the three splits and thin each split evenly to at most `max_windows`.
 
     Raises
@@ -64,42 +108,65 @@ def labelled_windows(
         group = "recording" if params.label.kind == "task" else "subject"
         inside = table["split"].to_numpy(dtype=str)
         values = shuffle_within(values, table[group].to_numpy(), inside, params.seed)
-    table = table.assign(label=values)
-    table = table[table["label"] != UNKNOWN]
-    sample = count_sample(table["split"], table["subject"], params.max_windows, thin_test=True)
-    parts = []
-    for number, name in enumerate(SPLITS):
-        part = table[table["split"] == name]
-        if part.empty:
-            what = params.label.column or "task"
-            raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
-        parts.append(part.iloc[subsample(len(part), params.max_windows, params.seed + number)])
-    return LabelledWindows(pd.concat(parts, ignore_index=True), classes, sample)
+    chosen = choose_windows(
+        table.assign(label=values), splits, values != UNKNOWN, params,
+        params.label.column or "task", thin_test=True,
+    )  # fmt: skip
+    return chosen._replace(classes=classes)
 
 
-def count_sample(
-    splits: pd.Series, subjects: pd.Series, max_windows: int, *, thin_test: bool = False
-) -> dict[str, dict[str, int]]:
-    """Count what scores are made of, for the line under a table.
+def with_columns(windows: pd.DataFrame, people: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Put what is known of a window's subject beside it, NaN where nothing is known."""
+    known = people.assign(subject=people["subject"].astype(str)).set_index("subject")[columns]
+    of_windows = known.reindex(windows["subject"].astype(str)).reset_index(drop=True)
+    bare = windows.drop(columns=columns, errors="ignore").reset_index(drop=True)
+    return pd.concat([bare, of_windows], axis=1)
+
+
+def matched(
+    predictions: pd.DataFrame, test: pd.DataFrame, columns: list[str], method: str
+) -> pd.DataFrame:
+    """Bring predictions into the order of the test windows, each of which must have one.
 
     Parameters
     ----------
-    splits, subjects
-        Split and subject of each window with a label (N rows); other splits do not count.
-    max_windows
-        To how many windows a split is thinned.
-    thin_test
-        Whether the test windows are, too.
+    predictions
+        `recording`, `start` and `columns`, one row per window.
+    test
+        `recording` and `start` of the windows that are scored (N rows).
+    columns
+        Columns wanted.
+    method
+        Whose predictions, for the message.
 
     Returns
     -------
-    dict
-        By split: `windows` (after thinning), `of` (before) and `subjects`.
+    pandas.DataFrame
+        The columns, N rows.
+
+    Raises
+    ------
+    UserError
+        When a column is missing, a window has no prediction, two, or one that is not finite, or a
+        prediction is of no test window.
     """
-    counts = {}
-    for name in SPLITS:
-        inside = (splits == name).to_numpy()
-        n = int(inside.sum())
-        used = n if name == "test" and not thin_test else min(n, max_windows)
-        counts[name] = {"windows": used, "of": n, "subjects": int(subjects[inside].nunique())}
-    return counts
+    name = f"predictions of {written(method)}"
+    missing = [column for column in [*PLACE, *columns] if column not in predictions]
+    if missing:
+        raise UserError(f"{name}: no column {missing[0]}; expected {', '.join(columns)}")
+    found, wanted = (pd.MultiIndex.from_frame(table[PLACE]) for table in (predictions, test))
+    result = predictions[columns].set_axis(found).astype(float)
+    wrong = found[~np.isfinite(result.to_numpy()).all(1)]
+    for places, what in (
+        (found[found.duplicated()], "is predicted twice"),
+        (wanted.difference(found), "has no prediction"),
+        (found.difference(wanted), "is predicted, but is no test window"),
+        (wrong, "has a prediction that is not finite"),
+    ):
+        if len(places):
+            recording, start = places[0]
+            raise UserError(
+                f"{name}: the window of {recording} from sample {start} on {what} "
+                f"({len(places)} such windows)"
+            )
+    return result.loc[wanted].reset_index(drop=True)

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
+
+from hbn_foundation.signals.windows import subsample
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.training.checkpoint import Checkpoint
+
 NEAR = np.cos(np.deg2rad(30))
+MOST_WINDOWS = 64
 
 
 class SpatialMaps(NamedTuple):
@@ -38,6 +45,54 @@ class SpatialMaps(NamedTuple):
     weights: np.ndarray
     patterns: np.ndarray
     importance: np.ndarray
+
+
+def checkpoint_maps(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    targets: tuple[str, ...] = (),
+    factor: float = 1.0,
+    seed: int = 0,
+) -> SpatialMaps:
+    """Measure on test windows where on the scalp a fine-tuned model looks.
+
+    Parameters
+    ----------
+    checkpoint
+        Fine-tuned.
+    store, windows
+        The signals, and windows of test subjects; at most 64 of them are used.
+    targets
+        Names of targets that are numbers; none: the main one.
+    factor
+        What predictions are multiplied by, such as 1,000 for ms.
+    seed
+        Which windows.
+    """
+    import torch
+
+    from hbn_foundation.models.config import MAIN
+    from hbn_foundation.signals.batches import WindowReader
+    from hbn_foundation.training.finetuned import load_finetuned
+
+    model = load_finetuned(checkpoint)
+    n_samples = checkpoint.metadata["n_samples"]
+    reader = WindowReader(store, n_samples, volts=model.input is not None)
+    few = windows.iloc[subsample(len(windows), MOST_WINDOWS, seed)]
+    signals, mask = reader.read_scaled(few["row"].to_numpy(), few["start"].to_numpy())
+    reader.close()
+    positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))
+
+    names = targets or (MAIN,)
+
+    def answer(windows: Tensor) -> Tensor:
+        present = mask & (windows != 0).any(-1)
+        prepared, found = model.prepare(windows, present)
+        outputs = model(prepared, positions, found)
+        return factor * torch.stack([model.value(outputs, name) for name in names], 1)
+
+    return spatial_maps(model, answer, signals, store.positions)
 
 
 def spatial_maps(

@@ -38,7 +38,7 @@ def read_batches(
     mask : numpy.ndarray
         (B, C) bool, channels that can be used.
     """
-    from hbn_foundation.signals.batches import WindowReader
+    from hbn_foundation.signals.reader import WindowReader
 
     reader = WindowReader(store, n_samples)
     rows, starts = windows["row"].to_numpy(), windows["start"].to_numpy()
@@ -93,6 +93,17 @@ def covariances(
     level = np.trace(matrices, axis1=-2, axis2=-1)[..., None, None] / size + SMALLEST_POWER
     shrunk = (1 - shrinkage) * matrices + shrinkage * level * np.eye(size)
     return shrunk.astype(np.float32)
+
+
+def time_bins(signals: np.ndarray, width: int) -> np.ndarray:
+    """Means of signals (B, V, T) over stretches of `width` samples: (B, V · bins).
+
+    Channel by channel; samples after the last whole bin are not used.
+    """
+    width = min(max(1, width), signals.shape[-1])
+    whole = signals[..., : signals.shape[-1] // width * width]
+    means = whole.reshape(*whole.shape[:2], -1, width).mean(-1)
+    return means.reshape(len(means), -1).astype(np.float32)
 
 
 def electrode_weights(

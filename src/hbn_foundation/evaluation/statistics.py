@@ -7,13 +7,11 @@ with its interval. Several comparisons are corrected by Holm's method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-
-from hbn_foundation.scores import lower_is_better
 
 FEWEST_SUBJECTS = 10
 """Test subjects that an interval or a verdict on a criterion needs."""
@@ -45,10 +43,19 @@ class Part(NamedTuple):
         Subject of each item (N,).
     score
         Scores by name from the places of items; always the same names, NaN where there is none.
+    n_windows
+        How many windows the items stand for.
+    resample
+        Whether these scores have intervals.
+    without
+        What is the matter with resamples that have no score.
     """
 
     subjects: np.ndarray
-    score: Callable[[np.ndarray], dict[str, float]]
+    score: Callable[[np.ndarray], Mapping[Any, float]]
+    n_windows: int = 0
+    resample: bool = True
+    without: str = "have no score"
 
 
 class Score(NamedTuple):
@@ -106,15 +113,6 @@ def level(gap: float) -> bool:
     return abs(gap) < 5e-4
 
 
-def no_interval(n_subjects: int, n_samples: int) -> str:
-    """Say why subjects cannot be resampled; nothing where they can."""
-    if n_samples < 1:
-        return "none asked for"
-    if n_subjects < FEWEST_SUBJECTS:
-        return f"{count_of(n_subjects, 'test subject')}, an interval needs {FEWEST_SUBJECTS}"
-    return ""
-
-
 def resampled(
     score: Callable[[np.ndarray], Any], subjects: np.ndarray, n_samples: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -153,13 +151,9 @@ def resampled(
 
 
 def bca_interval(
-    value: float,
-    draws: np.ndarray,
-    left_out: np.ndarray,
-    level: float = 0.95,
-    without: str = "have no score",
+    value: float, draws: np.ndarray, left_out: np.ndarray, without: str = "have no score"
 ) -> Interval:
-    """Bias-corrected and accelerated bootstrap interval (Efron 1987).
+    """95 % bias-corrected and accelerated bootstrap interval (Efron 1987).
 
     `scipy.stats.bootstrap` gives the same, but draws anew for each pair of methods and has no
     answer where a resample has no score.
@@ -172,8 +166,6 @@ def bca_interval(
         Of resamples (n,), NaN where there is none.
     left_out
         Without each subject in turn (S,).
-    level
-        What share the interval is to hold.
     without
         What is the matter with resamples that have no score.
 
@@ -198,58 +190,49 @@ def bca_interval(
     apart = left_out.mean() - left_out
     spread = 6 * (apart**2).sum() ** 1.5
     acceleration = (apart**3).sum() / spread if spread > 0 else 0.0
-    shifted = norm.ppf(below) + norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    shifted = norm.ppf(below) + norm.ppf([0.025, 0.975])
     at = norm.cdf(norm.ppf(below) + shifted / (1 - acceleration * shifted))
     low, high = np.quantile(known, at)
     return Interval(float(low), float(high))
 
 
+def score_part(part: Part, n_samples: int, seed: int = 0) -> dict[Any, Score]:
+    """Score a part on all its items, and on `n_samples` resamples of its own subjects."""
+    values = part.score(np.arange(len(part.subjects)))
+    n_subjects, missing = len(pd.unique(part.subjects)), ""
+    if n_samples < 1 or not part.resample:
+        missing = "none asked for"
+    elif n_subjects < FEWEST_SUBJECTS:
+        missing = f"{count_of(n_subjects, 'test subject')}, an interval needs {FEWEST_SUBJECTS}"
+    draws = left_out = np.empty((0, len(values)))
+    if not missing:
+        draws, left_out = resampled(
+            lambda chosen: list(part.score(chosen).values()), part.subjects, n_samples, seed
+        )
+    found = {}
+    for place, (name, value) in enumerate(values.items()):
+        of_name = draws[:, place], left_out[:, place]
+        ends = Interval(np.nan, np.nan, missing)
+        if not missing:
+            ends = bca_interval(value, *of_name, without=part.without)
+        found[name] = Score(value, ends, *of_name)
+    return found
+
+
 def bootstrap_interval(
-    score: Callable[[np.ndarray], float],
-    subjects: np.ndarray,
-    n_samples: int,
-    seed: int = 0,
-    without: str = "have no score",
+    score: Callable[[np.ndarray], float], subjects: np.ndarray, n_samples: int, seed: int = 0
 ) -> Interval:
     """95 % interval of one score over resampled subjects; parameters as for `resampled`."""
     part = Part(subjects, lambda chosen: {"score": score(chosen)})
-    return score_parts([part], n_samples, seed, without)["score"].interval
+    return score_part(part, n_samples, seed)["score"].interval
 
 
-def score_parts(
-    parts: Iterable[Part], n_samples: int, seed: int = 0, without: str = "have no score"
-) -> dict[str, Score]:
-    """Score all parts, each on resamples of its own subjects."""
-    scores: dict[str, Score] = {}
-    for part in parts:
-        values = part.score(np.arange(len(part.subjects)))
-        reason = no_interval(len(pd.unique(part.subjects)), n_samples)
-        draws = left_out = np.empty((0, len(values)))
-        if not reason:
-            draws, left_out = resampled(
-                lambda chosen, of=part: list(of.score(chosen).values()),  # type: ignore[misc]
-                part.subjects, n_samples, seed,
-            )  # fmt: skip
-        for place, (name, value) in enumerate(values.items()):
-            of_name = draws[:, place], left_out[:, place]
-            ends = Interval(np.nan, np.nan, reason)
-            if not reason:
-                ends = bca_interval(value, *of_name, without=without)
-            scores[name] = Score(value, ends, *of_name)
-    return scores
-
-
-def ahead(ours: Score, theirs: Score, name: str) -> tuple[float, Interval]:
+def ahead(ours: Score, theirs: Score, greater_is_better: bool) -> tuple[float, Interval]:
     """How much better one method is than another, paired over resampled subjects.
 
-    Parameters
-    ----------
-    ours, theirs
-        Of the same items and resamples.
-    name
-        Of the score; for errors the smaller is the better.
+    Both scores are of the same items and resamples.
     """
-    sign = -1.0 if lower_is_better(name) else 1.0
+    sign = 1.0 if greater_is_better else -1.0
     gap = sign * (ours.value - theirs.value)
     if not len(ours.draws) or not len(theirs.draws):
         reason = ours.interval.missing or theirs.interval.missing
@@ -311,13 +294,7 @@ def compare(first: np.ndarray, second: np.ndarray, test_ratio: float) -> Compari
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct p values by Holm's step-down method (1979); NaN stays and does not count.
-
-    Parameters
-    ----------
-    p
-        (n,).
-    """
+    """Correct p values (n,) by Holm's step-down method (1979); NaN stays and does not count."""
     result = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]

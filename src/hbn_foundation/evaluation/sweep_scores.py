@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.finetuning import main_score, score_windows
+from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.methods import ALL_SHARES, MODE_NAMES
+from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import holm, mean_interval
-from hbn_foundation.scores import lower_is_better
 
 SCORES = {False: ("window_auroc", "balanced_accuracy", "f1"), True: ("nrmse", "mae", "r")}
 MODES = tuple(MODE_NAMES)
@@ -77,7 +77,7 @@ def score_jobs(table: pd.DataFrame, predictions: pd.DataFrame, is_regression: bo
 
 
 def _score(values: np.ndarray, answers: np.ndarray, name: str) -> float:
-    return float(score_windows(values, answers, name)) if len(values) else np.nan
+    return scorer_of(name).function(values, answers) if len(values) else np.nan
 
 
 def by_target(scored: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def compare_modes(
         `p_holm`.
     """
     values = by_target(scored, score)
-    sign = -1.0 if lower_is_better(score) else 1.0
+    sign = 1.0 if scorer_of(score).greater_is_better else -1.0
     rows = []
     modes = [mode for mode in MODES if mode in set(values.index.get_level_values(0))]
     for first, second in combinations(modes, 2):
@@ -216,4 +216,4 @@ def measured_savings(scored: pd.DataFrame) -> Savings:
 
 def compared_score(is_regression: bool) -> str:
     """Name the score that curves and comparisons are of."""
-    return main_score(is_regression)
+    return main_metric(is_regression)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hbn_foundation import __version__
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.challenge_predictions import learned_columns
+from hbn_foundation.evaluation.predictions import learned_columns
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.submission.archive import SOURCE, Submission, zip_bytes
 from hbn_foundation.submission.params import ExportParams

@@ -15,7 +15,7 @@ from hbn_foundation.evaluation.challenge.learning_runs import (
     list_runs,
     nested_splits,
 )
-from hbn_foundation.evaluation.challenge.params import (
+from hbn_foundation.evaluation.params import (
     FactorEvaluationParams,
     LearningCurveParams,
     ResponseTimeEvaluationParams,

@@ -117,7 +117,7 @@ def test_folds_say_who_wins_and_who_loses():
 @pytest.mark.parametrize("few", [True, False])
 def test_a_fine_tuned_model(few):
     missing = "9 test subjects, an interval needs 10" if few else ""
-    metrics = {**FINE_TUNED, "test": {"fine_tuned": {"interval_missing": missing, "n_subjects": 9}}}
+    metrics = {**FINE_TUNED, "interval_missing": missing, "n_subjects": 9}
     methods = {"fine_tuned": "model", "riemann": "baseline"}
     scores = tidy(methods, {"window_auroc": 0.7, "f1": 0.6}, "window_auroc", intervals=not few)
     said = words(finetuning_report(scores, metrics))

@@ -18,20 +18,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.challenge.learning_scores import (
-    main_factor_scores,
-    time_scores,
-)
-from hbn_foundation.evaluation.challenge.params import (
-    LearningCurveParams,
-    ResponseTimeEvaluationParams,
-)
+from hbn_foundation.evaluation.challenge.learning_scores import scores_of_models
 from hbn_foundation.evaluation.cross_validation import hash_of, hash_table, remove_folder
-from hbn_foundation.evaluation.finetuning_comparison import SCRATCH
-from hbn_foundation.evaluation.foundation import plain
-from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.evaluate import plain
+from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE, SCRATCH, written
+from hbn_foundation.evaluation.params import LearningCurveParams
 from hbn_foundation.evaluation.provenance import learning_provenance
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
+from hbn_foundation.evaluation.scorers import AHEAD
 from hbn_foundation.evaluation.side_by_side import (
     TRAINING,
     finetuned_in,
@@ -190,9 +184,7 @@ def list_runs(
         hash_table(dataset.participants),
         recipe.trainer.model_dump(mode="json", exclude={*NOT_IN_THE_WEIGHTS, *OF_EACH_RUN}),
         recipe.model_dump(mode="json", include={"more_targets", "tokens", "input"}),
-        recipe.evaluation.model_dump(
-            mode="json", exclude={"batch_size", "bootstraps", "others", "learning_curve"}
-        ),
+        recipe.evaluation.model_dump(mode="json", exclude={"batch_size", "bootstraps"}),
         recipe.model_dump(
             mode="json", include={"label", "head", "plan", "rates", "regularisation"}
         ),
@@ -324,12 +316,13 @@ def _tuned(
 
 
 def _scored(run: CurveRun, tuned: dict[str, Checkpoint]) -> dict[str, dict[str, float]]:
-    one = run.dataset
-    data = one.store, one.windows, one.splits, one.participants
     params: Any = run.recipe.evaluation.model_copy(update={"bootstraps": 0, "seed": run.seed})
-    if isinstance(params, ResponseTimeEvaluationParams):
-        return time_scores(tuned, *data, params)
-    return main_factor_scores(tuned, *data, params)
+    scores = scores_of_models(tuned, run.dataset, params)
+    scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]
+    return {
+        str(method): dict(zip(part["metric"], part["value"], strict=True))
+        for method, part in scores.groupby("method", sort=False)
+    }
 
 
 def _read(run: CurveRun) -> pd.DataFrame:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.challenge.params import FromScratchParams
-from hbn_foundation.evaluation.challenge_predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.params import FromScratchParams
+from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
 from hbn_foundation.progress import say
 from hbn_foundation.training.recipes import FineTuningRecipe
 
@@ -59,9 +59,7 @@ def scratch_predictions(
         run_id=f"{run_id}-{FROM_SCRATCH}",
     )  # fmt: skip
     predict = predict_response_times if recipe.label.kind == "trial" else predict_numbers
-    predictions = predict(
-        checkpoint, dataset.store, dataset.windows, dataset.splits, trainer.batch_size
-    )
+    predictions = predict(checkpoint, dataset, trainer.batch_size)
     if checkpoint.when_stored is not None:  # nothing but its predictions is kept
         checkpoint.when_stored()
     return predictions

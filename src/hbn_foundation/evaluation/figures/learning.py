@@ -19,9 +19,9 @@ from hbn_foundation.evaluation.figures.style import (
     styled,
 )
 from hbn_foundation.evaluation.methods import ALL_SHARES, FINE_TUNED, MODE_NAMES, written
+from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
 from hbn_foundation.evaluation.wording import number
-from hbn_foundation.scores import lower_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Fig
             return figure
         ticks = table.groupby("n_subjects")["share"].mean()
         for panel, name in zip(axes, shown, strict=True):
-            better = "lower" if lower_is_better(name) else "higher"
+            better = "higher" if scorer_of(name).greater_is_better else "lower"
             panel.set_title(f"{titles[name]} ({better} is better)")
             _lines(panel, _by_method(table, name))
             panel.set_xlim(0, ticks.index.max() * 1.04)

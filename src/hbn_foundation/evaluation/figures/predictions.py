@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation import scores
+from hbn_foundation.evaluation.evaluate import by_recording
 from hbn_foundation.evaluation.figures.style import (
     ACCENT,
     INK,
@@ -21,8 +22,6 @@ from hbn_foundation.evaluation.figures.style import (
     points,
     styled,
 )
-from hbn_foundation.evaluation.metrics import by_recording
-from hbn_foundation.evaluation.regression_metrics import numbers_by_recording
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.wording import display_factor, number
 
@@ -50,7 +49,7 @@ def predictions_figure(
     if "value" not in predictions:
         return confusion_figure(predictions, title)
     values, answers = (predictions[name].to_numpy(float) for name in ("value", "predicted"))
-    whole = numbers_by_recording(values, answers, predictions["recording"].to_numpy())
+    whole = by_recording(values, answers, predictions["recording"].to_numpy())
     with styled():
         figure, axes = new_figure(1, 2, panel=(3.9, 3.8), sharex=True, sharey=True)
         heading(figure, title, count_of(predictions["subject"].nunique(), "test subject"))

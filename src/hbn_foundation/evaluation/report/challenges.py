@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.challenge.checkpoints import checkpoint_maps
-from hbn_foundation.evaluation.challenge.factors import MEAN, main_factor
-from hbn_foundation.evaluation.challenge.subjects import predicted_factors
-from hbn_foundation.evaluation.challenge_predictions import learned_columns, test_windows
 from hbn_foundation.evaluation.figures.predictions import factor_figure, response_time_figure
 from hbn_foundation.evaluation.figures.scores import scores_figure
 from hbn_foundation.evaluation.figures.spatial import spatial_figure
 from hbn_foundation.evaluation.figures.training import finetuning_figure
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE
+from hbn_foundation.evaluation.predictions import learned_columns, test_windows
 from hbn_foundation.evaluation.report.criteria import (
     criteria_section,
     factor_criteria,
@@ -37,7 +34,9 @@ from hbn_foundation.evaluation.report.verdicts import (
     split_verdict,
     with_interval,
 )
+from hbn_foundation.evaluation.spatial_maps import checkpoint_maps
 from hbn_foundation.evaluation.statistics import count_of
+from hbn_foundation.evaluation.tasks.factors import MEAN, main_factor, predicted_factors
 from hbn_foundation.evaluation.wording import display_factor, sample_text
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def report_response_times(
     Parameters
     ----------
     checkpoint, predictions, dataset
-        As for `evaluate_response_time_model`.
+        As for `evaluate_response_times`.
     scores, metrics
         What that returned.
     history
@@ -137,7 +136,7 @@ def report_response_times(
     seed
         Which windows the maps are measured on.
     """
-    test = test_windows(checkpoint, dataset.windows, dataset.splits)
+    test = test_windows(checkpoint, dataset)
     maps = checkpoint_maps(checkpoint, dataset.store, test, factor=1000.0, seed=seed)
     titles = {"nrmse": "NRMSE", "r": "Pearson r", "auroc": "AUROC of success"}
     figures = {
@@ -164,13 +163,13 @@ def report_factors(
     Parameters
     ----------
     checkpoint, predictions, dataset
-        As for `evaluate_factor_model`.
+        As for `evaluate_factors`.
     scores, metrics, subjects
         What that returned.
     history
         One row per epoch of the training.
     """
-    test = test_windows(checkpoint, dataset.windows, dataset.splits)
+    test = test_windows(checkpoint, dataset)
     factors = predicted_factors(predictions)
     target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
     targets = tuple(target_of[factor] for factor in factors)
@@ -252,9 +251,7 @@ def factor_report(
 
 
 def _by_factor(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    target = "target" if "target" in scores else "factor"
-    return {str(name): by_method(part.reset_index(drop=True))
-            for name, part in scores.groupby(target, sort=False)}  # fmt: skip
+    return {str(name): by_method(scores, name) for name in scores["target"].unique()}
 
 
 def _of_factor(factor: str, table: pd.DataFrame) -> dict[str, Any]:

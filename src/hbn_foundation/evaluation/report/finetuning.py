@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.finetuning import main_score
+from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
 from hbn_foundation.evaluation.report.folds import folds_sentences, folds_table
@@ -32,12 +32,11 @@ def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Repor
     scores, metrics
         Of `evaluate_finetuned`.
     """
-    main = main_score(metrics["classes"] is None)
+    main = main_metric(metrics["classes"] is None)
     table = by_method(scores)
     what = metrics["label"].get("column") or metrics["label"]["kind"]
-    ours = metrics["test"][FINE_TUNED]
     notes = [sample_text(metrics, table["method"], fitted=True),
-             about_intervals(ours["interval_missing"])]  # fmt: skip
+             about_intervals(metrics["interval_missing"])]  # fmt: skip
     columns = [
         Column(main, score_title(main), interval=True),
         *(Column(name, score_title(name)) for name in SHOWN if name != main),
@@ -49,7 +48,7 @@ def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Repor
         verdict = split_verdict(table, main).removeprefix("It ")
         lead = f"On one split, the fine-tuned model {verdict} "
         lead += "Only repeated splits tell how surely: finetuning_comparison."
-    title = f"Fine-tuning for {what}: {count_of(ours['n_subjects'], 'test subject')}"
+    title = f"Fine-tuning for {what}: {count_of(metrics['n_subjects'], 'test subject')}"
     return Report(title, lead, "", [score_table("Scores", table, columns, notes=notes)])
 
 

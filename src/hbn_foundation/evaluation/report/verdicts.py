@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.methods import BASELINE, MODEL
+from hbn_foundation.evaluation.methods import BASELINE, MODEL, TRIVIAL
 from hbn_foundation.evaluation.statistics import FIXED_MODEL, SIGNIFICANT, level
 from hbn_foundation.evaluation.wording import interval, interval_of, number, p_is
 
@@ -18,8 +18,8 @@ def about_intervals(missing: str | None) -> str:
 
 
 def best_baseline(scores: pd.DataFrame) -> pd.Series | None:
-    """Find the best baseline in a table sorted best first; None without any."""
-    baselines = scores[scores["kind"] == BASELINE]
+    """Find the best baseline, trivial or not, in a table sorted best first; None without any."""
+    baselines = scores[scores["kind"].isin([BASELINE, TRIVIAL])]
     return None if baselines.empty else baselines.iloc[0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.evaluation.challenge.params import LearningCurveParams
+from hbn_foundation.evaluation.params import LearningCurveParams
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.pipelines import types
 

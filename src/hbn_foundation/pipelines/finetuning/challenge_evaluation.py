@@ -20,23 +20,19 @@ def evaluate_response_times(
     Returns
     -------
     metrics : dict
-        Everything that is a number.
+        What the scores are of, and how they came about.
     scores : DataFrame
-        One row per method.
+        A row per metric and method.
     answers : DataFrame
         What every method says of every test trial.
     """
-    from hbn_foundation.evaluation.challenge import tasks
+    from hbn_foundation.evaluation.tasks import response_times
 
-    result = tasks.evaluate_response_time_model(
-        checkpoint, predictions, dataset.store, dataset.windows, dataset.splits,
-        dataset.participants, recipe.evaluation, scratch_predictions,
-    )  # fmt: skip
-    return (
-        _with_table(result.metrics, "challenge1_table", predictions, checkpoint),
-        result.scores,
-        result.answers,
+    models = _models(predictions, scratch_predictions)
+    metrics, scores, answers = response_times.evaluate_response_times(
+        checkpoint, dataset, recipe.evaluation, models
     )
+    return _with_table(metrics, "challenge1_table", predictions, checkpoint), scores, answers
 
 
 def report_response_times(
@@ -82,29 +78,23 @@ def evaluate_factors(
     Returns
     -------
     metrics : dict
-        Everything that is a number.
+        What the scores are of, and how they came about.
     scores : DataFrame
-        One row per method and factor.
+        A row per factor, metric and method.
     answers : DataFrame
         What every method says of every test subject.
     subject_predictions : DataFrame
         The model's rows of these.
     """
-    from hbn_foundation.evaluation.challenge import tasks
     from hbn_foundation.evaluation.methods import FINE_TUNED
+    from hbn_foundation.evaluation.tasks import factors
 
-    result = tasks.evaluate_factor_model(
-        checkpoint, predictions, dataset.store, dataset.windows, dataset.splits,
-        dataset.participants, recipe.evaluation, scratch_predictions,
-    )  # fmt: skip
-    answers = result.subjects
-    own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
-    return (
-        _with_table(result.metrics, "challenge2_table", own, checkpoint),
-        result.scores,
-        answers,
-        own,
+    models = _models(predictions, scratch_predictions)
+    metrics, scores, answers = factors.evaluate_factors(
+        checkpoint, dataset, recipe.evaluation, models
     )
+    own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
+    return _with_table(metrics, "challenge2_table", own, checkpoint), scores, answers, own
 
 
 def report_factors(
@@ -127,6 +117,14 @@ def report_factors(
             checkpoint, predictions, dataset, scores, metrics, answers, history
         )
     )  # fmt: skip
+
+
+def _models(predictions: types.DataFrame, scratch: types.DataFrame) -> dict[str, types.DataFrame]:
+    """Predictions by method; those from scratch are empty where they were not asked for."""
+    from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
+
+    models = {FINE_TUNED: predictions, SCRATCH: scratch}
+    return {name: table for name, table in models.items() if len(table)}
 
 
 def _with_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hbn_foundation.evaluation.challenge.params import FromScratchParams
+from hbn_foundation.evaluation.params import FromScratchParams
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.pipelines import types
 from hbn_foundation.pipelines.finetuning.nodes import preview, window_seconds
@@ -86,22 +86,18 @@ def predict_response_times(
     checkpoint: Any, dataset: types.EEGDataset, recipe: Challenge1Recipe
 ) -> types.DataFrame:
     """Predict response time and success of the test trials."""
-    from hbn_foundation.evaluation import challenge_predictions
+    from hbn_foundation.evaluation import predictions
 
-    return challenge_predictions.predict_response_times(
-        checkpoint, dataset.store, dataset.windows, dataset.splits, recipe.trainer.batch_size
-    )
+    return predictions.predict_response_times(checkpoint, dataset, recipe.trainer.batch_size)
 
 
 def predict_factors(
     checkpoint: Any, dataset: types.EEGDataset, recipe: Challenge2Recipe
 ) -> types.DataFrame:
     """Predict the factors of the test windows."""
-    from hbn_foundation.evaluation import challenge_predictions
+    from hbn_foundation.evaluation import predictions
 
-    return challenge_predictions.predict_numbers(
-        checkpoint, dataset.store, dataset.windows, dataset.splits, recipe.trainer.batch_size
-    )
+    return predictions.predict_numbers(checkpoint, dataset, recipe.trainer.batch_size)
 
 
 def _checked(

@@ -113,25 +113,15 @@ def evaluate_finetuned(
     Returns
     -------
     metrics : dict
-        Everything that is a number.
+        What the scores are of, and how they came about.
     scores : DataFrame
-        One row per method.
+        A row per metric and method.
     predictions : DataFrame
         The model's answer for each test window.
     """
-    from hbn_foundation.evaluation import finetuned
+    from hbn_foundation.evaluation.tasks import labels
 
-    result = finetuned.evaluate_finetuned(
-        finetuning_checkpoint,
-        foundation_checkpoint,
-        dataset.store,
-        dataset.windows,
-        dataset.splits,
-        dataset.participants,
-        recipe.label,
-        recipe.evaluation,
-    )
-    return result.metrics, result.scores, result.predictions
+    return labels.evaluate_finetuned(finetuning_checkpoint, foundation_checkpoint, dataset, recipe)
 
 
 def draw_figures(

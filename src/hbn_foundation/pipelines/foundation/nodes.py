@@ -98,27 +98,22 @@ def evaluate_encoder(
     Returns
     -------
     metrics : dict
-        Everything that is a number.
+        What the scores are of, and how they came about.
     scores : DataFrame
-        One row per method, baselines included.
+        A row per metric and method, baselines included.
     predictions : DataFrame
         The probe's probability for each test window.
     embedding : DataFrame
         Two coordinates per window for the embedding map.
     """
-    from hbn_foundation.evaluation.foundation import evaluate_foundation
+    from hbn_foundation.evaluation.embedding import embedding_map
     from hbn_foundation.evaluation.identity import with_identity
+    from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 
-    result = evaluate_foundation(
-        foundation_checkpoint,
-        dataset.store,
-        dataset.windows,
-        dataset.splits,
-        dataset.participants,
-        recipe.evaluation,
-    )
-    metrics = with_identity(result.metrics, foundation_checkpoint)
-    return metrics, result.scores, result.predictions, result.embedding
+    found = evaluate_foundation(foundation_checkpoint, dataset, recipe.evaluation)
+    metrics = with_identity(found.metrics, foundation_checkpoint)
+    embedding = embedding_map(foundation_checkpoint, dataset, recipe.evaluation)
+    return metrics, found.scores, found.predictions, embedding
 
 
 def cross_validate_encoder(

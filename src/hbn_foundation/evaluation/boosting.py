@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hbn_foundation.evaluation.challenge.params import BoostingParams
+from hbn_foundation.evaluation.params import BoostingParams
 
 FEW = 5000
 
 
-@dataclass(frozen=True)
-class BoostedTrees:
-    """Fitted trees.
+class BoostedTrees(NamedTuple):
+    """scikit-learn's histogram gradient boosting, of which the first `n_trees` are used.
 
-    Attributes
-    ----------
-    model
-        scikit-learn's histogram gradient boosting.
-    n_trees
-        How many trees are used; those after them are not.
-    validation_error
-        Of the validation windows with so many: mean square error, or log loss.
+    `validation_error` is the mean square error, or log loss, of the validation windows with these.
     """
 
     model: Any
@@ -47,7 +38,7 @@ def fit_boosted_trees(
     classes: bool = False,
     seed: int = 0,
 ) -> BoostedTrees:
-    """Fit on the training windows.
+    """Fit on the training windows; choose size and number of trees on the validation windows.
 
     Parameters
     ----------
@@ -58,22 +49,19 @@ def fit_boosted_trees(
     params
         Sizes to choose from, rate.
     classes
-        The values are classes.
+        Whether the values are classes.
     seed
         Of scikit-learn's draws.
-
-    Returns
-    -------
-    BoostedTrees
-        The size and number of trees with the smallest validation error, mean square error of
-        numbers and log loss of classes.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.metrics import log_loss, mean_squared_error
     from threadpoolctl import threadpool_limits
 
     make = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    loss = log_loss if classes else mean_squared_error
+    labels: dict[str, Any] = {"labels": [0, 1]} if classes else {}
     train, held = splits == "train", splits == "validation"
-    best: BoostedTrees | None = None
+    best = BoostedTrees(None, 0, np.inf)
     # a tree of few windows takes less time than its threads take to meet on a busy machine
     with threadpool_limits(1 if train.sum() < FEW else None):
         for leaves in params.leaves:
@@ -85,12 +73,10 @@ def fit_boosted_trees(
                 early_stopping=False,
                 random_state=seed,
             ).fit(features[train], values[train])
-            stages = _stages(model, features[held])
-            errors = [_error(values[held], answer, classes) for answer in stages]
-            fewest = int(np.argmin(errors))
-            if best is None or errors[fewest] < best.validation_error:
-                best = BoostedTrees(model, fewest + 1, errors[fewest])
-    assert best is not None
+            for n_trees, answers in enumerate(_stages(model, features[held]), 1):
+                error = float(loss(values[held], answers, **labels))
+                if error < best.validation_error:
+                    best = BoostedTrees(model, n_trees, error)
     return best
 
 
@@ -99,10 +85,3 @@ def _stages(model: Any, features: np.ndarray) -> Iterator[np.ndarray]:
     if hasattr(model, "staged_predict_proba"):
         return (answer[:, 1] for answer in model.staged_predict_proba(features))
     return iter(model.staged_predict(features))
-
-
-def _error(values: np.ndarray, answers: np.ndarray, classes: bool) -> float:
-    if not classes:
-        return float(np.mean((values - answers) ** 2))
-    likely = np.clip(np.where(values == 1, answers, 1 - answers), 1e-12, 1)
-    return float(-np.log(likely).mean())

@@ -1,4 +1,4 @@
-"""What fine-tuned models say of the test windows of both challenges, as tables."""
+"""What fine-tuned models predict for the test windows of both challenges, as tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.features import FrozenEncoders
+from hbn_foundation.evaluation.methods import RANDOM
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.models.config import MAIN
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.store import SignalStore
+    from hbn_foundation.evaluation.params import (
+        FactorEvaluationParams,
+        ResponseTimeEvaluationParams,
+    )
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.finetuned import Predictions
 
@@ -22,9 +29,7 @@ SUCCESS = "correct"
 RIGHT = "1"
 
 
-def test_windows(
-    checkpoint: Checkpoint, windows: pd.DataFrame, splits: pd.DataFrame
-) -> pd.DataFrame:
+def test_windows(checkpoint: Checkpoint, dataset: EEGDataset) -> pd.DataFrame:
     """Return the windows of the test subjects, whom the model has never seen.
 
     Raises
@@ -33,6 +38,7 @@ def test_windows(
         When a subject is in two splits, the model was trained or its epoch chosen on a test
         subject, or no test subject has a window.
     """
+    windows, splits = dataset.windows, dataset.splits
     check_disjoint(splits)
     tested = splits.loc[splits["split"] == "test", "subject"].astype(str)
     check_never_seen(checkpoint.metadata, tested)
@@ -42,12 +48,24 @@ def test_windows(
     return chosen
 
 
+def encoders_beside(
+    checkpoint: Checkpoint, params: ResponseTimeEvaluationParams | FactorEvaluationParams
+) -> FrozenEncoders | None:
+    """Make an encoder like the checkpoint's with random weights, its input and scales kept.
+
+    None where the baselines need none.
+    """
+    from hbn_foundation.training.checkpoint import random_encoder
+    from hbn_foundation.training.finetuned import load_finetuned
+
+    if RANDOM not in params.baselines:
+        return None
+    encoders: dict[str, Encoder] = {RANDOM: random_encoder(checkpoint, params.seed)}
+    return FrozenEncoders(encoders, load_finetuned(checkpoint).input)
+
+
 def predict_response_times(
-    checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    batch_size: int = 256,
+    checkpoint: Checkpoint, dataset: EEGDataset, batch_size: int = 256
 ) -> pd.DataFrame:
     """Predict response time and success of the test trials.
 
@@ -55,8 +73,8 @@ def predict_response_times(
     ----------
     checkpoint
         Fine-tuned for `rt`.
-    store, windows, splits
-        The data; windows as `cut_trial_windows` gives them.
+    dataset
+        With windows as `cut_trial_windows` gives them.
     batch_size
         Windows at once.
 
@@ -70,12 +88,12 @@ def predict_response_times(
     """
     from hbn_foundation.training.finetuned import predict_targets
 
-    test = test_windows(checkpoint, windows, splits)
-    said = predict_targets(checkpoint, store, test, batch_size)
+    test = test_windows(checkpoint, dataset)
+    said = predict_targets(checkpoint, dataset.store, test, batch_size)
     table = test[[*IDENTITY, "trial", "rt"]].copy()
     table["predicted_rt"] = said.answers[MAIN]
     table["correct"] = test["correct"]
-    table["p_correct"] = _probability(checkpoint.metadata, said, SUCCESS, RIGHT, windows)
+    table["p_correct"] = _probability(checkpoint.metadata, said, SUCCESS, RIGHT, dataset.windows)
     shares = said.shares.get(MAIN)
     if shares is None:
         return table
@@ -84,20 +102,16 @@ def predict_response_times(
 
 
 def predict_numbers(
-    checkpoint: Checkpoint,
-    store: SignalStore,
-    windows: pd.DataFrame,
-    splits: pd.DataFrame,
-    batch_size: int = 256,
+    checkpoint: Checkpoint, dataset: EEGDataset, batch_size: int = 256
 ) -> pd.DataFrame:
     """Predict all numbers that a model has learned, as the factors, of the test windows.
 
     Parameters
     ----------
-    checkpoint, store, splits, batch_size
+    checkpoint, batch_size
         As for `predict_response_times`.
-    windows
-        With a column for each of the numbers.
+    dataset
+        Its windows have a column for each of the numbers.
 
     Returns
     -------
@@ -107,8 +121,8 @@ def predict_numbers(
     """
     from hbn_foundation.training.finetuned import predict_targets
 
-    test = test_windows(checkpoint, windows, splits)
-    said = predict_targets(checkpoint, store, test, batch_size)
+    test = test_windows(checkpoint, dataset)
+    said = predict_targets(checkpoint, dataset.store, test, batch_size)
     labels = learned_columns(checkpoint.metadata)
     numbers = {name: column for name, column in labels.items() if said.answers[name].ndim == 1}
     table = test[list(IDENTITY)].copy()

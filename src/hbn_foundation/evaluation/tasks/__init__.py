@@ -1,0 +1,1 @@
+"""What is evaluated: each task differs in its targets, its windows and its metrics."""

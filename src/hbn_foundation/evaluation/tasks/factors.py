@@ -1,0 +1,305 @@
+"""Evaluate a model of the psychopathology factors of subjects: challenge 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.baselines import Target, answer_baselines
+from hbn_foundation.evaluation.evaluate import Evaluation, Task, about_scores, evaluate, plain
+from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.params import FactorEvaluationParams
+from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
+from hbn_foundation.evaluation.sample import Sample, choose_windows, matched, with_columns
+from hbn_foundation.evaluation.scorers import SCORERS
+from hbn_foundation.evaluation.statistics import Part
+from hbn_foundation.labels.params import SPLITS
+from hbn_foundation.labels.participants import FACTORS, factor_table
+from hbn_foundation.progress import say
+
+if TYPE_CHECKING:
+    from hbn_foundation.evaluation.features import FrozenEncoders
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+MAIN_FACTOR = "externalizing"
+MEAN = "mean"
+PREDICTED = "predicted_"
+GIVEN = ["age", "sex"]
+Scores = dict[tuple[str, str], float]
+
+
+def evaluate_factors(
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    params: FactorEvaluationParams,
+    predictions: Mapping[str, pd.DataFrame],
+) -> Evaluation:
+    """Score predicted factors on the test subjects, baselines beside them.
+
+    Parameters
+    ----------
+    checkpoint
+        The model.
+    dataset
+        The data.
+    params
+        Which baselines, and how windows become one prediction per subject.
+    predictions
+        By method, `fine_tuned` among them: a row per test window with `recording`, `start` and
+        `predicted_<factor>`.
+
+    Returns
+    -------
+    Evaluation
+        Scores of each factor and of their mean. Predictions: one row per method and test subject,
+        `method` and what `subject_predictions` gives.
+
+    Raises
+    ------
+    UserError
+        When the model has seen a test subject, a factor is known of too few subjects of a split,
+        or predictions and test windows are not the same.
+    """
+    test_windows(checkpoint, dataset)
+    factors = predicted_factors(predictions[FINE_TUNED])
+    people = people_of(dataset.participants, factors)
+    encoders = encoders_beside(checkpoint, params)
+    chosen, answers = answer_factors(
+        dataset, people, factors, params, checkpoint.metadata["n_samples"], encoders
+    )
+    test = chosen.test
+    columns = [PREDICTED + name for name in factors]
+    models = {
+        name: matched(table, test, columns, name).to_numpy() for name, table in predictions.items()
+    }
+    scores = evaluate(
+        factor_task(test, factors, params), models, answers, n_samples=params.bootstraps,
+        seed=params.seed,
+    )  # fmt: skip
+    of_mean = scores[scores["target"] == MEAN]
+    r = scores_of(of_mean, "subject_r")
+    for name, value in scores_of(of_mean, "window_nrmse").items():
+        words = "" if np.isnan(r[name]) else f", r {r[name]:.3f} of subjects"
+        say(f"{written(name)}: NRMSE {value:.3f} of windows{words}, mean of the factors")
+    found: dict[str, dict[str, Any]] = {}
+    for factor in (*factors, MEAN):
+        for name, of_method in nested_scores(scores[scores["target"] == factor]).items():
+            found.setdefault(name, {})[factor] = of_method
+    metrics = {
+        "test": found,
+        **about_scores(scores, chosen, len(dataset.store.positions)),
+        "aggregation": params.aggregation,
+    }
+    subjects = []
+    for name, said in {**models, **answers}.items():
+        of_windows = pd.DataFrame(said, columns=columns).assign(subject=test["subject"])
+        table = subject_predictions(of_windows, people, factors, params)
+        subjects.append(table.assign(method=name))
+    return Evaluation(plain(metrics), scores, pd.concat(subjects, ignore_index=True))
+
+
+def answer_factors(
+    dataset: EEGDataset,
+    people: pd.DataFrame,
+    factors: tuple[str, ...],
+    params: FactorEvaluationParams,
+    n_samples: int,
+    encoders: FrozenEncoders | None = None,
+) -> tuple[Sample, dict[str, np.ndarray]]:
+    """Fit the baselines on training windows, and predict the test windows.
+
+    What takes no EEG is fitted on subjects, each counted once. Folds of the training subjects
+    choose penalties: a dozen validation subjects with one number each choose almost at random.
+
+    Parameters
+    ----------
+    dataset
+        The data.
+    people
+        `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown.
+    factors
+        Their names (K of them).
+    params, n_samples, encoders
+        As for `answer_baselines`.
+
+    Returns
+    -------
+    sample : Sample
+        The windows that were used, of subjects of whom some factor is known, with the factors,
+        `age` and `sex`.
+    answers : dict
+        By method: predictions (N, K) of its test windows.
+    """
+    windows = with_columns(dataset.windows, people, [*factors, *GIVEN])
+    known = windows[list(factors)].notna().any(axis=1).to_numpy()
+    chosen = choose_windows(windows, dataset.splits, known, params, "factor")
+    for factor in factors:
+        of_factor = chosen.table[chosen.table[factor].notna()]
+        counts = of_factor.groupby("split")["subject"].nunique()
+        for split in SPLITS:
+            if counts.get(split, 0) < 2:
+                raise UserError(
+                    f"participants: {factor} is known of {counts.get(split, 0)} {split} subjects "
+                    "with windows; expected two or more"
+                )
+    targets = [Target(factor, per_subject=True) for factor in factors]
+    answers = answer_baselines(
+        params.baselines, chosen.table, targets, dataset.store, n_samples, params, encoders
+    )
+    return chosen, {name: np.column_stack(one.predictions) for name, one in answers.items()}
+
+
+def factor_task(
+    test: pd.DataFrame, factors: tuple[str, ...], params: FactorEvaluationParams
+) -> Task:
+    """Score factors by window and by subject.
+
+    Parameters
+    ----------
+    test
+        `subject`, the factors, `age` and `sex` of windows (N rows).
+    factors
+        Their names (K).
+    params
+        How windows become one prediction per subject.
+
+    Returns
+    -------
+    Task
+        Of predictions (N, K) of the same windows. Metrics of each factor and of the mean over
+        them: `window_nrmse` and `window_r` over all windows, as the challenge scores
+        externalizing; of subjects `subject_nrmse`, `subject_r`, `partial_r` (given age and sex)
+        and `calibration_slope`.
+    """
+    subjects = test["subject"].astype(str)
+    people = test.assign(subject=subjects).drop_duplicates("subject").set_index("subject")
+    people = people.sort_index()
+    of_windows, of_people = (t[list(factors)].to_numpy(float) for t in (test, people))
+    given = people[GIVEN].to_numpy(float)
+
+    def parts(predicted: np.ndarray) -> list[Part]:
+        answers = aggregate_windows(predicted, subjects.to_numpy(), params).to_numpy()
+
+        def windows(chosen: np.ndarray) -> Scores:
+            return _of_each(factors, _window_scores, of_windows[chosen], predicted[chosen])
+
+        def whole(chosen: np.ndarray) -> Scores:
+            values = of_people[chosen], answers[chosen], given[chosen]
+            return _of_each(factors, _subject_scores, *values)
+
+        return [
+            Part(test["subject"].to_numpy(dtype=object), windows, len(test)),
+            Part(people.index.to_numpy(dtype=object), whole, len(test)),
+        ]
+
+    return Task(FINE_TUNED, parts, "window_nrmse", ("window_nrmse", "subject_nrmse"))
+
+
+def _of_each(
+    factors: Sequence[str], score: Any, values: np.ndarray, predicted: np.ndarray,
+    *given: np.ndarray,
+) -> Scores:  # fmt: skip
+    """Score each factor over the items of which it is known, and their mean."""
+    found: dict[str, dict[str, float]] = {}
+    for place, factor in enumerate(factors):
+        known = ~np.isnan(values[:, place])
+        more = [table[known] for table in given]
+        found[factor] = score(values[known, place], predicted[known, place], *more)
+    names = found[factors[0]]
+    found[MEAN] = {name: float(np.mean([one[name] for one in found.values()])) for name in names}
+    return {
+        (factor, name): value
+        for factor, of_factor in found.items()
+        for name, value in of_factor.items()
+    }
+
+
+def _window_scores(values: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    return {f"window_{name}": SCORERS[name].function(values, predicted) for name in ("nrmse", "r")}
+
+
+def _subject_scores(
+    values: np.ndarray, predicted: np.ndarray, given: np.ndarray
+) -> dict[str, float]:
+    known = ~np.isnan(given).any(1)
+    partial = SCORERS["partial_r"].function(values[known], predicted[known], given[known])
+    return {
+        **{f"subject_{n}": SCORERS[n].function(values, predicted) for n in ("nrmse", "r")},
+        "partial_r": partial,
+        "calibration_slope": SCORERS["calibration_slope"].function(values, predicted),
+    }
+
+
+def main_factor(factors: Sequence[str]) -> str:
+    """Name the factor that the challenge scores, or the first where that is not predicted."""
+    return MAIN_FACTOR if MAIN_FACTOR in factors else factors[0]
+
+
+def predicted_factors(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Name what was predicted: the factors in their usual order, then everything else."""
+    names = [name.removeprefix(PREDICTED) for name in map(str, predictions)
+             if name.startswith(PREDICTED)]  # fmt: skip
+    return tuple(sorted(names, key=lambda name: (*FACTORS, name).index(name)))
+
+
+def people_of(participants: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
+    """Pick age, sex, and what is predicted from the participants, NaN where unknown."""
+    people = factor_table(participants)
+    for name in factors:
+        if name not in people:
+            numbers = pd.to_numeric(participants[name], errors="coerce")
+            people[name] = numbers.to_numpy(dtype=float)
+    return people
+
+
+def aggregate_windows(
+    predicted: np.ndarray, subjects: np.ndarray, params: FactorEvaluationParams
+) -> pd.DataFrame:
+    """Make one prediction per subject (S, K), indexed by subject, from those of windows (N, K)."""
+    groups = pd.DataFrame(np.asarray(predicted, dtype=float)).groupby(
+        pd.Series(np.asarray(subjects).astype(str), name="subject")
+    )
+    return groups.median() if params.aggregation == "median" else groups.mean()
+
+
+def subject_predictions(
+    predictions: pd.DataFrame,
+    people: pd.DataFrame,
+    factors: tuple[str, ...],
+    params: FactorEvaluationParams,
+) -> pd.DataFrame:
+    """Make the table of subjects from the table of windows.
+
+    Parameters
+    ----------
+    predictions
+        One row per window: `subject` and `predicted_<factor>`.
+    people
+        `subject`, the factors, `age` and `sex`.
+    factors
+        Their names.
+    params
+        How windows become one prediction.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `subject`, each factor and `predicted_<factor>`, `n_windows`, `age`, `sex`; one row per
+        subject.
+    """
+    columns = [PREDICTED + name for name in factors]
+    subjects = predictions["subject"].astype(str).to_numpy()
+    table = aggregate_windows(predictions[columns].to_numpy(), subjects, params)
+    table.columns = pd.Index(columns)
+    table["n_windows"] = pd.Series(subjects).value_counts().reindex(table.index)
+    known = people.assign(subject=people["subject"].astype(str)).set_index("subject")
+    wanted = known[[*factors, *GIVEN]].reindex(table.index)
+    order = [name for factor in factors for name in (factor, PREDICTED + factor)]
+    result = pd.concat([wanted, table], axis=1)[[*order, "n_windows", *GIVEN]]
+    return result.rename_axis("subject").reset_index()

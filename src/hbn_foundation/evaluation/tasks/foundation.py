@@ -1,0 +1,170 @@
+"""Evaluate a foundation checkpoint by frozen probes on subjects that it has never seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.baselines import Target, answer_baselines
+from hbn_foundation.evaluation.evaluate import (
+    MISSING,
+    Evaluation,
+    about_scores,
+    confusion_matrix,
+    evaluate,
+    plain,
+    predictions_table,
+    window_task,
+)
+from hbn_foundation.evaluation.features import FrozenEncoders
+from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, written
+from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.evaluation.pretext import pretext_scores
+from hbn_foundation.evaluation.sample import Sample, labelled_windows
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen
+from hbn_foundation.labels.params import SPLITS
+from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.progress import say
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+MAIN = "window_auroc"
+
+
+def evaluate_foundation(
+    checkpoint: Checkpoint, dataset: EEGDataset, params: EvaluationParams
+) -> Evaluation:
+    """Score the pretext task and a frozen probe on held-out subjects.
+
+    Every method is fitted on the same training windows, chosen on the same validation windows and
+    scored on the same test windows.
+
+    Parameters
+    ----------
+    checkpoint
+        A pretrained encoder; it may come from another montage.
+    dataset
+        The data; participants for labels that belong to the subject.
+    params
+        Label, probe and baselines.
+
+    Returns
+    -------
+    Evaluation
+        Predictions: the pretrained encoder's probe on each test window, see `predictions_table`.
+
+    Raises
+    ------
+    UserError
+        When the checkpoint has been trained on a validation or test subject, was made for another
+        sampling rate, or the label does not fit.
+    """
+    from hbn_foundation.training.checkpoint import check_signals, load_encoder, random_encoder
+
+    check_disjoint(dataset.splits)
+    of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"])
+    check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
+    labelled = labelled_windows(dataset.windows, dataset.splits, dataset.participants, params)
+    table, classes = labelled.table, labelled.classes
+    encoders = {PRETRAINED: load_encoder(checkpoint)}
+    if RANDOM in params.baselines:
+        encoders[RANDOM] = random_encoder(checkpoint, params.seed)
+    answers = answer_baselines(
+        [PRETRAINED, *params.baselines], table, [Target("label", "class", len(classes))],
+        dataset.store, encoders[PRETRAINED].n_samples, params, FrozenEncoders(encoders),
+    )  # fmt: skip
+    test = labelled.test
+    values = test["label"].to_numpy()
+    name = params.label.column or "task"
+    found = {method: answer.predictions[0] for method, answer in answers.items()}
+    scores = evaluate(
+        window_task(PRETRAINED, name, values, test),
+        {PRETRAINED: found[PRETRAINED]},
+        {method: said for method, said in found.items() if method != PRETRAINED},
+        n_samples=params.bootstraps,
+        seed=params.seed,
+    )
+    for method, value in scores_of(scores, MAIN).items():
+        if not np.isnan(value):
+            say(f"{written(method)}: window AUROC {value:.3f}")
+    probe: dict[str, dict[str, Any]] = nested_scores(scores)
+    for method, answer in answers.items():
+        probe[method] |= {
+            "confusion_matrix": confusion_matrix(values, found[method]),
+            "validation_auroc": answer.fits[0].validation,
+            "strength": answer.fits[0].strength,
+            "n_features": answer.n_features,
+        }
+    metrics = {
+        "label": {"kind": params.label.kind, "column": params.label.column,
+                  "classes": list(classes), "shuffled": params.shuffle_labels},
+        "objective": _objective_of(checkpoint),
+        **about_scores(scores, labelled, len(dataset.store.positions)),
+        "windows": _count(table, None),
+        "recordings": _count(table, "recording"),
+        "subjects": _count(table, "subject"),
+        "pretext": pretext_scores(checkpoint, dataset, params),
+        "probe": probe,
+        "missing": _missing(labelled, scores.attrs[MISSING], params),
+        "model": _model_size(checkpoint),
+        "training": training_of(checkpoint),
+    }  # fmt: skip
+    predictions = predictions_table(test, WindowTargets(values, classes), found[PRETRAINED])
+    return Evaluation(plain(metrics), scores, predictions)
+
+
+def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Speed of a training in its best epoch, why it ended, and which epochs ran where."""
+    metadata = checkpoint.metadata
+    return {
+        "windows_per_second": metadata.get("scores", {}).get("windows_per_second"),
+        "stopped": metadata.get("stopped"),
+        "epochs_by_device": metadata.get("epochs_by_device"),
+        "incidents": metadata.get("incidents"),
+    }
+
+
+def _objective_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Name the pretext task, and say whether its labels were permuted as a control."""
+    params = checkpoint.metadata.get("parameters", {}).get("objective", {})
+    return {
+        "name": checkpoint.metadata.get("objective"),
+        "shuffled": bool(params.get("shuffle_labels")),
+    }
+
+
+def _model_size(checkpoint: Checkpoint) -> dict[str, float]:
+    """Count the encoder's numbers and their megabytes (10⁶ bytes)."""
+    tensors = [w for name, w in checkpoint.weights.items() if name.startswith("encoder.")]
+    return {
+        "parameters": sum(tensor.numel() for tensor in tensors),
+        "megabytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6,
+    }
+
+
+def _missing(labelled: Sample, interval: str, params: EvaluationParams) -> dict[str, str]:
+    """Say what keeps the report from a score, a choice of strength or an interval."""
+    name, classes = params.label.column or "task", labelled.classes
+    found = labelled.table.groupby("split")["label"].unique()
+    single = {split: classes[of[0]] for split, of in found.items() if len(of) == 1}
+    missing = {"interval": interval if params.bootstraps else ""}
+    if "test" in single:
+        missing = {"score": f"the test subjects have one class of {name} only ({single['test']})"}
+    if "validation" in single:
+        missing["choice"] = (
+            f"the validation subjects have one class of {name} only ({single['validation']}), so "
+            "they cannot choose the probe's strength; the middle one is taken"
+        )
+    return {what: why for what, why in missing.items() if why}
+
+
+def _count(table: pd.DataFrame, column: str | None) -> dict[str, int]:
+    groups = table.groupby("split")
+    counts = groups.size() if column is None else groups[column].nunique()
+    return {split: int(counts.get(split, 0)) for split in SPLITS}

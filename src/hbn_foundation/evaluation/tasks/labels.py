@@ -1,0 +1,162 @@
+"""Evaluate a model fine-tuned for a label, classes or numbers, on test subjects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hbn_foundation.evaluation.baselines import BaselineAnswer, Target, answer_baselines
+from hbn_foundation.evaluation.evaluate import (
+    Evaluation,
+    about_scores,
+    confusion_matrix,
+    evaluate,
+    main_metric,
+    plain,
+    predictions_table,
+    window_task,
+)
+from hbn_foundation.evaluation.features import FrozenEncoders
+from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.evaluation.sample import Sample, choose_windows
+from hbn_foundation.evaluation.scorers import scorer_of
+from hbn_foundation.evaluation.tasks.foundation import training_of
+from hbn_foundation.labels.checks import check_disjoint, check_never_seen
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.targets import WindowTargets, window_targets
+from hbn_foundation.progress import say
+
+if TYPE_CHECKING:
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+TARGET = "target"
+
+
+def evaluate_finetuned(
+    checkpoint: Checkpoint, foundation: Checkpoint, dataset: EEGDataset, recipe: LabelRecipe
+) -> Evaluation:
+    """Score the test windows, and fit and score the baselines.
+
+    Parameters
+    ----------
+    checkpoint
+        Fine-tuned.
+    foundation
+        What it was fine-tuned from, for the frozen probe.
+    dataset
+        The data.
+    recipe
+        What was learned, and which baselines stand beside it.
+
+    Returns
+    -------
+    Evaluation
+        Predictions: the model's for each test window, see `predictions_table`.
+
+    Raises
+    ------
+    UserError
+        When a test subject was trained on or chose the best epoch, or no test window has a label.
+    """
+    from hbn_foundation.training.checkpoint import load_encoder
+    from hbn_foundation.training.finetuned import predict
+
+    params, splits = recipe.evaluation, dataset.splits
+    check_disjoint(splits)
+    check_never_seen(
+        checkpoint.metadata, splits.loc[splits["split"] == "test", "subject"].astype(str)
+    )
+    targets = targets_of(dataset, recipe.label)
+    chosen, baselines = answer_label_baselines(
+        dataset, targets, recipe.label, params, checkpoint.metadata["n_samples"],
+        load_encoder(foundation),
+    )  # fmt: skip
+    test = chosen.test
+    values = test[TARGET].to_numpy()
+    own = predict(checkpoint, dataset.store, test, params.batch_size)
+    found = {FINE_TUNED: own, **{name: one.predictions[0] for name, one in baselines.items()}}
+    scores = evaluate(
+        window_task(FINE_TUNED, recipe.label.column or recipe.label.kind, values, test),
+        {FINE_TUNED: own},
+        {name: said for name, said in found.items() if name != FINE_TUNED},
+        n_samples=params.bootstraps,
+        seed=params.seed,
+    )
+    main = main_metric(targets.is_regression)
+    for name, value in scores_of(scores, main).items():
+        words = written(name, targets.is_regression)
+        say(f"{words}: {scorer_of(main).display_name} {value:.3f}")
+    results: dict[str, dict[str, Any]] = nested_scores(scores)
+    if not targets.is_regression:
+        for name, said in found.items():
+            results[name]["confusion_matrix"] = confusion_matrix(values, said)
+    metrics = {
+        "label": recipe.label.model_dump(mode="json"),
+        "classes": None if targets.is_regression else list(targets.names),
+        "test": results,
+        **about_scores(scores, chosen, len(dataset.store.positions)),
+        "best_epoch": checkpoint.metadata.get("best_epoch"),
+        "training": training_of(checkpoint),
+    }
+    predictions = predictions_table(test, targets._replace(values=values), own)
+    return Evaluation(plain(metrics), scores, predictions)
+
+
+def targets_of(dataset: EEGDataset, label: LabelParams) -> WindowTargets:
+    """Targets of all windows, as the training subjects define them."""
+    splits = dataset.splits
+    training = splits.loc[splits["split"] == "train", "subject"].astype(str)
+    return window_targets(dataset.windows, dataset.participants, label, training)
+
+
+def answer_label_baselines(
+    dataset: EEGDataset,
+    targets: WindowTargets,
+    label: LabelParams,
+    params: FineTuningEvaluationParams,
+    n_samples: int,
+    encoder: Encoder | None = None,
+) -> tuple[Sample, dict[str, BaselineAnswer]]:
+    """Fit the baselines of a label on the training windows, and predict the test windows.
+
+    Parameters
+    ----------
+    dataset
+        The data.
+    targets
+        Of its windows.
+    label
+        What they are of.
+    params
+        Which baselines, and how.
+    n_samples
+        Length of a window.
+    encoder
+        The pretrained encoder; without one its frozen probe and its input are left out.
+
+    Returns
+    -------
+    sample : Sample
+        The windows that were used, with their `target`.
+    answers : dict
+        By method, for its test windows.
+
+    Raises
+    ------
+    UserError
+        When a split has no window with a known label.
+    """
+    windows = dataset.windows.assign(**{TARGET: targets.values})
+    chosen = choose_windows(windows, dataset.splits, targets.known, params, "label")
+    target = Target(TARGET, "class", targets.n_outputs)
+    if targets.is_regression:
+        target = Target(TARGET, per_subject=label.kind == "participant")
+    encoders = None if encoder is None else FrozenEncoders({"frozen_probe": encoder})
+    answers = answer_baselines(
+        params.baselines, chosen.table, [target], dataset.store, n_samples, params, encoders
+    )
+    return chosen, answers

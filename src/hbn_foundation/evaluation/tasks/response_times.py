@@ -1,0 +1,219 @@
+"""Evaluate a model of response times and success of trials: challenge 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.baselines import Target, answer_baselines, training_share
+from hbn_foundation.evaluation.evaluate import Evaluation, Task, about_scores, evaluate, plain
+from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
+from hbn_foundation.evaluation.sample import Sample, choose_windows, matched, with_columns
+from hbn_foundation.evaluation.scorers import OF_NUMBERS, SCORERS
+from hbn_foundation.evaluation.statistics import Part
+from hbn_foundation.labels.participants import factor_table
+from hbn_foundation.progress import say
+from hbn_foundation.scores import auroc, balanced_accuracy, group_fisher_z, mean_r
+
+if TYPE_CHECKING:
+    from hbn_foundation.evaluation.features import FrozenEncoders
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+RT, P_CORRECT = "predicted_rt", "p_correct"
+TARGETS = (Target("rt"), Target("correct", "probability"))
+NAMES = "rt", "correct"
+Scores = dict[tuple[str, str], float]
+
+
+def evaluate_response_times(
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    params: ResponseTimeEvaluationParams,
+    predictions: Mapping[str, pd.DataFrame],
+) -> Evaluation:
+    """Score predicted response times and success on the test trials, baselines beside them.
+
+    Parameters
+    ----------
+    checkpoint
+        The model.
+    dataset
+        With windows as `cut_trial_windows` gives them.
+    params
+        Which baselines.
+    predictions
+        By method, `fine_tuned` among them: a row per test window with `recording`, `start`,
+        `predicted_rt` in s and, where success is predicted, `p_correct`.
+
+    Returns
+    -------
+    Evaluation
+        Predictions: what every method predicts for every test window: `method`, `recording`,
+        `subject`, `start`, `rt`, `predicted_rt`, `correct`, `p_correct`.
+
+    Raises
+    ------
+    UserError
+        When the model has seen a test subject, a split has no window with a response time, or
+        predictions and test windows are not the same.
+    """
+    test_windows(checkpoint, dataset)
+    encoders = encoders_beside(checkpoint, params)
+    chosen, answers = answer_response_times(
+        dataset, params, checkpoint.metadata["n_samples"], encoders
+    )
+    test = chosen.test
+    models = {name: _model_answers(table, test, name) for name, table in predictions.items()}
+    references = reference_answers(test)
+    split_of = dataset.windows["subject"].map(dataset.splits.set_index("subject")["split"])
+    share = training_share(dataset.windows.assign(split=split_of))
+    threshold = share if params.success_threshold is None else params.success_threshold
+    scores = evaluate(
+        response_time_task(test, threshold), models, answers, references,
+        n_samples=params.bootstraps, seed=params.seed,
+    )  # fmt: skip
+    of_success = scores_of(scores, "auroc")
+    for name, value in scores_of(scores, "nrmse").items():
+        say(f"{written(name)}: NRMSE {value:.3f}, AUROC of success {of_success[name]:.3f}")
+    metrics = {
+        "test": nested_scores(scores),
+        **about_scores(scores, chosen, len(dataset.store.positions)),
+        "rt_mean": float(test["rt"].mean()),
+        "rt_sd": float(test["rt"].std(ddof=0)),
+        "n_success_known": int(test["correct"].notna().sum()),
+        "n_wrong": int((test["correct"] == 0).sum()),
+        "training_share_correct": share,
+        "success_threshold": threshold,
+    }
+    columns = test[["recording", "subject", "start", "rt", "correct"]]
+    said = {**models, **answers, **references}
+    long = [pd.concat([columns, one], axis=1).assign(method=name) for name, one in said.items()]
+    return Evaluation(plain(metrics), scores, pd.concat(long, ignore_index=True))
+
+
+def answer_response_times(
+    dataset: EEGDataset,
+    params: ResponseTimeEvaluationParams,
+    n_samples: int,
+    encoders: FrozenEncoders | None = None,
+) -> tuple[Sample, dict[str, pd.DataFrame]]:
+    """Fit the baselines on training trials, and predict the test trials.
+
+    Returns
+    -------
+    sample : Sample
+        The windows that were used, with `age` and `sex`.
+    answers : dict
+        By method: `predicted_rt` in s and `p_correct`, the probability of a correct answer, of
+        its test windows.
+    """
+    known = dataset.windows["rt"].notna().to_numpy()
+    windows = with_columns(dataset.windows, factor_table(dataset.participants), ["age", "sex"])
+    chosen = choose_windows(windows, dataset.splits, known, params, "rt")
+    answers = answer_baselines(
+        params.baselines, chosen.table, TARGETS, dataset.store, n_samples, params, encoders
+    )
+    return chosen, {
+        name: pd.DataFrame(dict(zip((RT, P_CORRECT), one.predictions, strict=True)))
+        for name, one in answers.items()
+    }
+
+
+def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
+    """Score response times and success.
+
+    Parameters
+    ----------
+    test
+        `subject`, `rt` in s and `correct` (0, 1, NaN) of windows (N rows).
+    threshold
+        Probability above which a trial is called correct.
+
+    Returns
+    -------
+    Task
+        Of `predicted_rt` and `p_correct` of the same windows, NaN where not predicted. Metrics of
+        `rt`: `nrmse` (root mean square error over the standard deviation of the true times, both
+        over all windows, ddof 0, as the challenge has it), `r`, `mae` (s), `r2` and `within_r`
+        (Pearson's r inside subjects, averaged by Fisher's z); of `correct`: `auroc` and
+        `balanced_accuracy`.
+    """
+    subjects = test["subject"].to_numpy(dtype=object)
+    times = test["rt"].to_numpy(float)
+
+    def parts(answer: pd.DataFrame) -> list[Part]:
+        predicted = answer[RT].to_numpy(float)
+        z, weights = group_fisher_z(times, predicted, subjects)
+        known = (test["correct"].notna() & answer[P_CORRECT].notna()).to_numpy()
+        correct = test.loc[known, "correct"].to_numpy(float).astype(np.int64)
+        p_correct = answer.loc[known, P_CORRECT].to_numpy(float)
+
+        def of_times(chosen: np.ndarray) -> Scores:
+            return {
+                ("rt", name): SCORERS[name].function(times[chosen], predicted[chosen])
+                for name in OF_NUMBERS
+            }
+
+        def within(chosen: np.ndarray) -> Scores:
+            return {("rt", "within_r"): mean_r(z[chosen], weights[chosen])}
+
+        def of_success(chosen: np.ndarray) -> Scores:
+            found = success_scores(correct[chosen], p_correct[chosen], threshold)
+            return {("correct", name): value for name, value in found.items()}
+
+        names = np.unique(subjects.astype(str))
+        return [
+            Part(subjects, of_times, len(test)),
+            Part(names, within, len(test)),
+            Part(subjects[known], of_success, int(known.sum())),
+        ]
+
+    return Task(FINE_TUNED, parts, "nrmse", ("nrmse", "auroc"))
+
+
+def success_scores(
+    correct: np.ndarray, p_correct: np.ndarray, threshold: float
+) -> dict[str, float]:
+    """AUROC and balanced accuracy of success (N,) from its probability (N,)."""
+    order = np.column_stack([np.zeros(len(p_correct)), p_correct])
+    called = (p_correct > threshold).astype(np.int64)
+    return {
+        "auroc": auroc(correct, order),
+        "balanced_accuracy": balanced_accuracy(correct, called),
+    }
+
+
+def reference_answers(test: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Predict without any EEG from the subject's own answers, which is no fair method.
+
+    Returns
+    -------
+    dict
+        `subject_mean`: each subject's mean over the very trials that are scored;
+        `other_runs_mean`: the mean over the subject's other runs, where there are others, and
+        else over all subjects.
+    """
+    trials = test.groupby("subject")[["rt", "correct"]]
+    own = trials.transform("mean")
+    total, count = trials.transform("sum"), trials.transform("count")
+    runs = test.groupby(["subject", "recording"])[["rt", "correct"]]
+    left = count - runs.transform("count")
+    other = (total - runs.transform("sum")) / left.where(left > 0)
+    other = other.fillna(test[["rt", "correct"]].mean())
+    tables = {"subject_mean": own, "other_runs_mean": other}
+    columns = {"rt": RT, "correct": P_CORRECT}
+    return {name: table.rename(columns=columns) for name, table in tables.items()}
+
+
+def _model_answers(predictions: pd.DataFrame, test: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Bring predictions into the order of the test windows; success may not be predicted."""
+    success = P_CORRECT in predictions and predictions[P_CORRECT].notna().any()
+    table = matched(predictions, test, [RT, P_CORRECT] if success else [RT], method)
+    return table.reindex(columns=[RT, P_CORRECT])

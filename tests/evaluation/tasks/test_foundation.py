@@ -1,0 +1,146 @@
+"""Evaluating a checkpoint, end to end on a small store."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.embedding import embedding_map
+from hbn_foundation.evaluation.features import encoder_features
+from hbn_foundation.evaluation.frame import scores_of
+from hbn_foundation.evaluation.sample import labelled_windows
+from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.scores import auroc
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.store import store_from_arrays
+from hbn_foundation.signals.windows import cut_windows
+from hbn_foundation.training.checkpoint import load_encoder
+from hbn_foundation.training.linear_probe import fit_probe
+
+
+@pytest.fixture(scope="module")
+def dataset(toy) -> EEGDataset:
+    return EEGDataset(*toy)
+
+
+@pytest.fixture(scope="module")
+def scored(dataset, pretrained, quick):
+    return evaluate_foundation(pretrained[0], dataset, quick)
+
+
+def test_every_method_is_scored_on_the_same_windows(scored, toy, quick):
+    metrics, scores, predictions = scored
+    methods = {"pretrained", *quick.baselines}
+    assert set(scores["method"]) == set(metrics["probe"]) == methods
+    test = toy.splits.loc[toy.splits["split"] == "test", "subject"]
+    n_windows = toy.windows["subject"].isin(test).sum()
+    for of_method in metrics["probe"].values():
+        assert np.sum(of_method["confusion_matrix"]) == n_windows
+    assert set(scores["n_windows"]) == {n_windows}
+    assert len(predictions) == n_windows
+    assert set(predictions["subject"]) == set(test)
+    assert metrics["windows"]["test"] == n_windows
+    assert metrics["recordings"] == {"train": 18, "validation": 6, "test": 6}
+    found = scores_of(scores, "window_auroc")
+    assert found["band_power"] > 0.75
+    assert found["filter_bank"] > 0.75
+    assert found["pretrained"] > 0.7
+    assert found["majority"] == scores_of(scores, "recording_auroc")["majority"] == 0.5
+
+
+def test_metrics_are_plain_json_and_the_same_twice(scored, dataset, pretrained, quick):
+    text = json.dumps(scored.metrics, allow_nan=False)
+    assert json.loads(text) == scored.metrics
+    pretext = scored.metrics["pretext"]["test"]
+    trivial = min(pretext[f"trivial_{name}"] for name in ("copy", "band_mean"))
+    assert pretext["improvement"] == pytest.approx(1 - pretext["loss"] / trivial)
+    assert evaluate_foundation(pretrained[0], dataset, quick).metrics == scored.metrics
+
+
+def test_predictions_and_map_are_complete(scored, dataset, pretrained, quick):
+    probabilities = scored.predictions[["p(count)", "p(rest)"]].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    names = np.array(["count", "rest"])
+    assert (names[probabilities.argmax(1)] == scored.predictions["predicted"]).all()
+    few = embedding_map(pretrained[0], dataset, quick.model_copy(update={"map_windows": 30}))
+    assert len(few) == 30
+    places = embedding_map(pretrained[0], dataset, quick)
+    assert set(places["split"]) == {"train", "validation", "test"}
+    assert places[["x", "y"]].notna().all(axis=None)
+    assert len(places) == len(dataset.windows)
+
+
+def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):
+    """What the probe gives on permuted labels surrounds .5; what it gives on the true is above."""
+    true = labelled_windows(toy.windows, toy.splits, toy.participants, quick)
+    encoders = {"pretrained": load_encoder(pretrained[0])}
+    features = encoder_features(encoders, toy.store, true.table, 64)["pretrained"]
+    splits = true.table["split"].to_numpy(str)
+    test = splits == "test"
+
+    def area(table: pd.DataFrame) -> float:
+        values = table["label"].to_numpy()
+        probe = fit_probe(features, values, splits, 2, (0.01,))
+        return auroc(values[test], probe.log_probabilities(features[test]))
+
+    shuffled = []
+    for seed in range(20):
+        control = quick.model_copy(update={"shuffle_labels": True, "seed": seed})
+        labels = labelled_windows(toy.windows, toy.splits, toy.participants, control)
+        shuffled.append(area(labels.table))
+    low, high = np.nanquantile(shuffled, [0.025, 0.975])
+    assert low < 0.5 < high
+    assert abs(np.nanmedian(shuffled) - 0.5) < 0.15
+    assert area(true.table) > high
+
+
+def test_test_subjects_of_one_class_have_no_score(dataset, pretrained, quick):
+    """All test subjects are older than the median of the training subjects: no crash."""
+    label = LabelParams(kind="participant", column="age")
+    params = quick.model_copy(update={"label": label, "baselines": ("majority",)})
+    metrics, scores, _ = evaluate_foundation(pretrained[0], dataset, params)
+    assert np.isnan(list(scores_of(scores, "window_auroc").values())).all()
+    assert metrics["probe"]["pretrained"]["window_auroc"] is None
+    assert metrics["probe"]["majority"]["balanced_accuracy"] is None
+    assert metrics["label"]["classes"] == ["age ≤ 9", "age > 9"]
+    assert metrics["missing"]["score"] == "the test subjects have one class of age only (age > 9)"
+    assert metrics["missing"]["choice"].startswith("the validation subjects have one class of age")
+
+
+@pytest.mark.parametrize(("seen", "split"), [(0, "train"), (9, "validation")])
+def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(
+    dataset, pretrained, quick, seen, split
+):
+    swapped = dataset.splits.copy()
+    swapped.loc[seen, "split"], swapped.loc[14, "split"] = "test", split
+    with pytest.raises(UserError, match=f"{seen:02}"):
+        evaluate_foundation(pretrained[0], dataset.replace(splits=swapped), quick)
+
+
+def test_a_checkpoint_of_another_montage_is_scored_too(pretrained, quick, tmp_path):
+    """Pretrained on 19 channels, evaluated on 40 others."""
+    random = np.random.default_rng(0)
+    positions = random.normal(size=(40, 3))
+    positions /= np.linalg.norm(positions, axis=1, keepdims=True)
+    recordings = [
+        ({"recording": f"sub-x{n}_task-{task}", "subject": f"x{n}", "task": task},
+         gain * random.normal(size=(1600, 40)))
+        for n in range(6)
+        for task, gain in (("rest", 1.0), ("count", 2.0))
+    ]  # fmt: skip
+    names = tuple(f"E{n}" for n in range(1, 41))
+    store = store_from_arrays(tmp_path / "dense", recordings, names, positions)
+    subjects = [f"x{n}" for n in range(6)]
+    splits = pd.DataFrame(
+        {"subject": subjects, "split": ["train"] * 2 + ["validation"] * 2 + ["test"] * 2}
+    )
+    windows = cut_windows(store, WindowParams())
+    dense = EEGDataset(store, windows, splits, splits[["subject"]])
+    found = scores_of(evaluate_foundation(pretrained[0], dense, quick).scores, "window_auroc")
+    assert found.pop("majority") < min(found.values()) > 0.95

@@ -1,0 +1,59 @@
+"""Baselines of any label, classes and numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.evaluate import evaluate, window_task
+from hbn_foundation.evaluation.frame import scores_of
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.evaluation.tasks.labels import TARGET, answer_label_baselines, targets_of
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.training.checkpoint import load_encoder
+
+AGE = LabelParams(kind="participant", column="age", type="regression")
+PARAMS = FineTuningEvaluationParams(strengths=(1e-3, 1e-1), max_windows=40)
+
+
+@pytest.fixture(scope="module")
+def dataset(toy) -> EEGDataset:
+    return EEGDataset(*toy)
+
+
+def answered(dataset, label, encoder=None):
+    targets = targets_of(dataset, label)
+    chosen, answers = answer_label_baselines(dataset, targets, label, PARAMS, 200, encoder)
+    return chosen.test, answers, targets
+
+
+def test_all_baselines_tell_the_tasks_apart(dataset, pretrained):
+    test, answers, _ = answered(dataset, LabelParams(), load_encoder(pretrained[0]))
+    assert set(answers) == set(PARAMS.baselines)
+    held = dataset.splits.loc[dataset.splits["split"] == "test", "subject"]
+    assert set(test["subject"]) == set(held)
+    predictions = {name: one.predictions[0] for name, one in answers.items()}
+    assert {said.shape for said in predictions.values()} == {(len(test), 2)}
+    task = window_task("frozen_probe", "task", test[TARGET].to_numpy(), test)
+    found = scores_of(evaluate(task, predictions, {}, n_samples=0), "window_auroc")
+    assert found.pop("majority") == 0.5
+    assert min(found.values()) > 0.7
+
+
+def test_numbers_need_no_checkpoint_and_majority_is_the_mean(dataset):
+    test, answers, targets = answered(dataset, AGE)
+    assert set(answers) == {"filter_bank", "riemann", "band_power", "majority"}
+    for name, answer in answers.items():
+        (said,) = answer.predictions
+        assert said.shape == (len(test),)
+        assert np.isfinite(said).all()
+        assert (answer.n_features == 0) == (name == "majority")
+    np.testing.assert_allclose(answers["majority"].predictions[0], targets.mean)
+
+
+def test_a_split_without_labels_is_said(dataset):
+    outside = dataset.splits.assign(split=dataset.splits["split"].replace("validation", "train"))
+    with pytest.raises(UserError, match="no window of the validation subjects"):
+        answered(dataset.replace(splits=outside), LabelParams())

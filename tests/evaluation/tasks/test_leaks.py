@@ -1,0 +1,237 @@
+"""A release whose response times follow the subject alone: a method that scores on it, leaks.
+
+On subjects never seen nothing can be better than a constant. A split by trials hands subjects to
+both sides, and rewards recognising them.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.neighbors import KNeighborsRegressor
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.evaluate import evaluate
+from hbn_foundation.evaluation.features import FeatureExtractor
+from hbn_foundation.evaluation.params import (
+    BoostingParams,
+    FactorBaseline,
+    FactorEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
+from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.recipes import Challenge1Recipe
+from hbn_foundation.evaluation.statistics import bootstrap_interval
+from hbn_foundation.evaluation.tasks.factors import answer_factors, factor_task, people_of
+from hbn_foundation.evaluation.tasks.response_times import (
+    answer_response_times,
+    reference_answers,
+    response_time_task,
+)
+from hbn_foundation.labels.params import TrialParams
+from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.labels.trials import recording_trials
+from hbn_foundation.pipelines.finetuning.challenge_nodes import prepare_trials
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.params import CleaningParams, SelectionParams
+from hbn_foundation.scores import nrmse
+from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.signals.windows import cut_trial_windows
+from planted_trials import (
+    FACTORS,
+    Planted,
+    dataset_of,
+    pretrained_on,
+    tuned_for_factors,
+    tuned_for_times,
+)
+
+PARAMS = ResponseTimeEvaluationParams(
+    bootstraps=200, boosting=BoostingParams(leaves=(4,), max_trees=40)
+)
+
+
+@pytest.fixture(scope="module")
+def canary(subject_only_bids, tmp_path_factory) -> EEGDataset:
+    selection = SelectionParams(tasks=("contrastChangeDetection",))
+    recordings = find_recordings(subject_only_bids, selection)
+    folder = tmp_path_factory.mktemp("canary") / "store"
+    store = build_store(recordings, folder, CleaningParams(), n_jobs=1)
+    windows = cut_trial_windows(store, recording_trials(recordings, TrialParams()))
+    return EEGDataset(store, windows, pd.DataFrame(), read_participants(subject_only_bids))
+
+
+@pytest.fixture(scope="module")
+def unseen_factors(canary) -> EEGDataset:
+    """Factors that nothing in the EEG, in age or in sex goes with."""
+    random = np.random.default_rng(3)
+    numbers = {name: random.normal(size=len(canary.participants)) for name in FACTORS}
+    return canary.replace(participants=canary.participants.assign(**numbers))
+
+
+def folds_of(dataset: EEGDataset, n_folds: int = 4) -> list[EEGDataset]:
+    """Each subject is tested once; the next part validates."""
+    names = np.random.default_rng(0).permutation(np.unique(dataset.windows["subject"]))
+    part = np.arange(len(names)) % n_folds
+    words = np.array(["test", "validation", *["train"] * (n_folds - 2)])
+    return [
+        dataset.replace(
+            splits=pd.DataFrame({"subject": names, "split": words[(part - k) % n_folds]})
+        )
+        for k in range(n_folds)
+    ]
+
+
+def check(scores: pd.DataFrame, metrics: tuple[str, ...], least: float) -> None:
+    for metric in metrics:
+        of_metric = scores[scores["metric"] == metric]
+        assert len(of_metric)
+        assert (of_metric["value"] > least).all()
+        assert (of_metric["ci_high"] >= 1).all()
+
+
+def scored_times(test, answers, n_samples=PARAMS.bootstraps):
+    first, *others = answers
+    task = response_time_task(test, 0.85)._replace(model=first)
+    return evaluate(
+        task, {first: answers[first]}, {n: answers[n] for n in others}, n_samples=n_samples
+    )
+
+
+def test_no_baseline_beats_a_constant_on_subjects_never_seen(canary, random_encoder):
+    tests, answers = [], {}
+    for data in folds_of(canary):
+        sample, found = answer_response_times(data, PARAMS, 200, random_encoder)
+        tests.append(sample.test)
+        for name, answer in found.items():
+            answers.setdefault(name, []).append(answer)
+    test = pd.concat(tests, ignore_index=True)
+    assert set(answers) == set(PARAMS.baselines)
+    whole = {name: pd.concat(parts, ignore_index=True) for name, parts in answers.items()}
+    check(scored_times(test, whole), ("nrmse",), 0.98)
+    # there is much to know, for who knows the subject
+    own = scored_times(test, reference_answers(test), 0)
+    assert own.loc[own["method"] == "subject_mean", "value"].iloc[0] < 0.7
+
+
+def test_no_baseline_of_factors_beats_a_constant_on_subjects_never_seen(
+    unseen_factors, random_encoder
+):
+    params = FactorEvaluationParams(
+        bootstraps=100, baselines=get_args(FactorBaseline), strengths=(1e-2, 1.0)
+    )
+    people = people_of(unseen_factors.participants, FACTORS)
+    tests, answers = [], {}
+    for data in folds_of(unseen_factors)[:2]:
+        sample, found = answer_factors(data, people, FACTORS, params, 200, random_encoder)
+        tests.append(sample.test)
+        for name, answer in found.items():
+            answers.setdefault(name, []).append(answer)
+    assert set(answers) == set(params.baselines)
+    check_factors(tests, {name: np.concatenate(parts) for name, parts in answers.items()}, 100)
+
+
+def check_factors(tests, answers, n_samples):
+    test = pd.concat(tests, ignore_index=True)
+    task = factor_task(test, FACTORS, FactorEvaluationParams())._replace(model=min(answers))
+    scores = evaluate(task, answers, {}, n_samples=n_samples)
+    scores = scores[scores["target"] == "externalizing"]
+    check(scores, ("window_nrmse", "subject_nrmse"), 0.95)
+
+
+@pytest.mark.slow
+def test_no_fine_tuned_model_beats_a_constant_on_subjects_never_seen(canary, tmp_path):
+    found = []
+    for number, data in enumerate(folds_of(canary)):
+        planted = Planted(data.store, data.windows, data.splits, data.participants)
+        foundation = pretrained_on(planted, tmp_path / f"pretrained{number}")
+        checkpoint, _ = tuned_for_times(planted, foundation, tmp_path / f"tuned{number}")
+        found.append(predict_response_times(checkpoint, data))
+    table = pd.concat(found, ignore_index=True)
+    assert len(table) == len(canary.windows)
+    check(scored_times(table, {"fine_tuned": table}), ("nrmse",), 0.98)
+
+
+@pytest.mark.slow
+def test_no_model_of_factors_beats_a_constant_on_subjects_never_seen(unseen_factors, tmp_path):
+    people = people_of(unseen_factors.participants, FACTORS)
+    tests, answers = [], []
+    for number, data in enumerate(folds_of(unseen_factors)):
+        planted = Planted(data.store, data.windows, data.splits, data.participants)
+        foundation = pretrained_on(planted, tmp_path / f"pretrained{number}")
+        checkpoint, _ = tuned_for_factors(planted, foundation, tmp_path / f"tuned{number}")
+        found = predict_numbers(checkpoint, data)
+        tests.append(found[["subject"]].merge(people, on="subject", how="left"))
+        answers.append(found[[f"predicted_{name}" for name in FACTORS]].to_numpy())
+    check_factors(tests, {"fine_tuned": np.concatenate(answers)}, 200)
+
+
+@pytest.mark.parametrize(("column", "most"), [("rt", 0.9), ("externalizing", 0.7)])
+def test_a_split_by_windows_rewards_recognising_subjects(unseen_factors, column, most):
+    windows = unseen_factors.windows.assign(split="train")
+    extractor = FeatureExtractor(("filter_bank",), unseen_factors.store, 200, PARAMS)
+    inputs = extractor.fit(windows)["filter_bank"]
+    subjects = windows["subject"].to_numpy()
+    values = windows["rt"].to_numpy()
+    if column != "rt":
+        values = unseen_factors.participants.set_index("subject").loc[subjects, column].to_numpy()
+    random = np.random.default_rng(0)
+    by_window = random.permutation(len(values)) % 4
+    part_of = {name: k % 4 for k, name in enumerate(random.permutation(np.unique(subjects)))}
+    answers = {}
+    for name, part in (("window", by_window), ("subject", pd.Series(subjects).map(part_of))):
+        answers[name] = np.empty(len(values))
+        for fold in range(4):
+            held = np.asarray(part) == fold
+            nearest = KNeighborsRegressor(5).fit(inputs[~held], values[~held])
+            answers[name][held] = nearest.predict(inputs[held])
+    assert nrmse(values, answers["window"]) < most
+    interval = bootstrap_interval(
+        lambda chosen: nrmse(values[chosen], answers["subject"][chosen]), subjects, 200
+    )
+    assert interval.high >= 1
+
+
+@pytest.mark.parametrize(
+    ("seen_as", "says"),
+    [("train", "the model was trained on 12"), ("validation", "was chosen on 4 of the test")],
+)
+def test_a_pretraining_that_has_seen_test_subjects_is_refused(planted, tmp_path, seen_as, says):
+    """Before any fine-tuning: those it learned from, and those who chose its epoch."""
+    foundation = pretrained_on(planted, tmp_path)
+    roles = {"train": "train", "validation": "validation", "test": "test"}
+    roles |= {seen_as: "test", "test": seen_as}
+    data = dataset_of(planted)
+    recipe = Challenge1Recipe.model_validate(
+        {
+            "label": {"kind": "trial", "column": "rt", "type": "regression"},
+            "head": {"kind": "distribution"},
+            "plan": {"strategy": "full"},
+            "tokens": {"tokens": ("time",)},
+        }
+    )
+    trials = planted.windows.assign(excluded="")
+    swapped = data.replace(splits=planted.splits.assign(split=planted.splits["split"].map(roles)))
+    with pytest.raises(UserError, match=says):
+        prepare_trials(foundation, swapped, trials, recipe)
+    prepared, _ = prepare_trials(foundation, data, trials, recipe)
+    assert len(prepared.windows) == len(planted.windows)
+
+
+@pytest.mark.slow
+def test_shuffled_labels_teach_a_fine_tuned_model_nothing(planted, tmp_path):
+    """What is planted there is found from the true labels, see the tests of baselines."""
+    order = np.random.default_rng(0).permutation(len(planted.windows))
+    labels = planted.windows[["rt", "correct"]].iloc[order].to_numpy()
+    shuffled = planted._replace(windows=planted.windows.assign(rt=labels[:, 0],
+                                                               correct=labels[:, 1]))  # fmt: skip
+    foundation = pretrained_on(shuffled, tmp_path / "pretrained")
+    checkpoint, _ = tuned_for_times(shuffled, foundation, tmp_path / "tuned")
+    table = predict_response_times(checkpoint, dataset_of(shuffled))
+    scores = scored_times(table, {"fine_tuned": table}).set_index("metric")
+    assert scores["ci_high"]["nrmse"] >= 1
+    assert scores["ci_low"]["auroc"] <= 0.5 <= scores["ci_high"]["auroc"]

@@ -1,0 +1,234 @@
+"""Response times and success are scored as the challenge and the textbooks do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchmetrics
+from challenge_tables import response_time_table
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation import baselines
+from hbn_foundation.evaluation.evaluate import MISSING, evaluate
+from hbn_foundation.evaluation.frame import scores_of
+from hbn_foundation.evaluation.params import BoostingParams, ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.tasks.response_times import (
+    answer_response_times,
+    evaluate_response_times,
+    reference_answers,
+    response_time_task,
+    success_scores,
+)
+
+PARAMS = ResponseTimeEvaluationParams(
+    bootstraps=100, boosting=BoostingParams(leaves=(4,), max_trees=40, learning_rate=0.1)
+)
+WITHOUT_EEG = ("constant", "median", "age_sex")
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return response_time_table()
+
+
+@pytest.fixture(scope="module")
+def answered(trials, random_encoder):
+    return answer_response_times(trials, PARAMS, 200, random_encoder)
+
+
+def scored(test, answer, bootstraps=0, **more):
+    """Scores of one answer by metric, and the table with further ones."""
+    task = response_time_task(test, 0.85)
+    scores = evaluate(task, {"fine_tuned": answer}, more, n_samples=bootstraps)
+    own = scores[scores["method"] == "fine_tuned"].set_index("metric")
+    return own, scores
+
+
+def test_scores_are_those_of_other_libraries(table):
+    found = scored(table, table)[0]["value"]
+    true, predicted = (torch.tensor(table[name].to_numpy()) for name in ("rt", "predicted_rt"))
+    of = torchmetrics.functional
+    assert found["r2"] == pytest.approx(of.r2_score(predicted, true).item())
+    assert found["nrmse"] == pytest.approx(
+        (of.mean_squared_error(predicted, true).sqrt() / true.std(correction=0)).item()
+    )
+    assert found["nrmse"] ** 2 == pytest.approx(1 - found["r2"])
+    assert found["r"] == pytest.approx(of.pearson_corrcoef(predicted, true).item())
+    assert found["mae"] == pytest.approx(of.mean_absolute_error(predicted, true).item())
+    correct = table["correct"].astype(int)
+    assert found["auroc"] == pytest.approx(roc_auc_score(correct, table["p_correct"]))
+    called = (table["p_correct"] > 0.85).astype(int)
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(correct, called))
+    # the model sees trials and not subjects: more is explained inside a subject than of all
+    assert found["within_r"] > found["r"] > 0.3
+
+
+def test_intervals_hold_the_score_and_are_wider_than_those_of_windows(table):
+    found, _ = scored(table, table, 200)
+    assert found["value"].between(found["ci_low"], found["ci_high"], inclusive="neither").all()
+    one_each = table.assign(subject=[f"s{k}" for k in range(len(table))])
+    own, _ = scored(one_each, one_each, 200)
+    widths = [(one["ci_high"] - one["ci_low"])["nrmse"] for one in (found, own)]
+    assert widths[0] > 1.2 * widths[1]
+
+
+def test_a_constant_scores_one_and_chance(table):
+    answer = table.assign(predicted_rt=table["rt"].mean(), p_correct=0.9)
+    found, scores = scored(table, answer, 50)
+    assert found["value"]["nrmse"] == pytest.approx(1.0)
+    assert found["value"]["auroc"] == 0.5
+    assert np.isnan(found["value"][["r", "within_r"]].to_numpy(float)).all()
+    # no other constant errs less: every resample scores above one
+    assert "outside those of its resamples" in scores.attrs[MISSING]
+
+
+def test_what_is_not_known_or_not_predicted_is_left_out(table):
+    half = table.assign(correct=table["correct"].where(np.arange(len(table)) % 2 == 0))
+    found, _ = scored(half, half)
+    known = half.dropna()
+    assert found["value"]["auroc"] == pytest.approx(
+        roc_auc_score(known["correct"], known["p_correct"])
+    )
+    assert found["n_windows"]["auroc"] == len(known) < found["n_windows"]["nrmse"]
+    assert found["value"]["nrmse"] == scored(table, table)[0]["value"]["nrmse"]
+    none, _ = scored(table, table.assign(p_correct=np.nan), 20)
+    assert np.isnan(none["value"]["auroc"])
+    assert np.isnan(success_scores(np.ones(4, int), np.linspace(0.1, 0.9, 4), 0.5)["auroc"])
+
+
+def test_few_subjects_have_no_interval(table):
+    few = table[table["subject"].isin(["s00", "s01"])].reset_index(drop=True)
+    found, scores = scored(few, few, 50)
+    assert np.isnan(found["ci_low"]["nrmse"])
+    assert scores.attrs[MISSING] == "2 test subjects, an interval needs 10"
+
+
+def test_the_better_method_is_ahead_in_either_direction(table):
+    mixed = table.sample(frac=1, random_state=0)[["predicted_rt", "p_correct"]]
+    worse = mixed.set_axis(table.index)
+    _, there = scored(table, table, 100, other=worse)
+    _, back = scored(table, worse, 100, other=table)
+    for name in ("nrmse_ahead", "auroc_ahead"):
+        one, other = (t[t["metric"] == name].iloc[0] for t in (there, back))
+        assert 0 < one["ci_low"] < one["value"] < one["ci_high"]
+        assert (other["value"], other["ci_low"]) == pytest.approx((-one["value"], -one["ci_high"]))
+
+
+def test_references_know_the_subjects_own_answers(table):
+    answers = reference_answers(table)
+    own, other = (scored(table, answer)[0]["value"]["nrmse"] for answer in answers.values())
+    within = (table["rt"] - table.groupby("subject")["rt"].transform("mean")) ** 2
+    assert own == pytest.approx(np.sqrt(within.mean()) / table["rt"].std(ddof=0))
+    assert own < other < 1
+    first = table["subject"] == "s00"
+    second_run = table.loc[first & (table["run"] == 2), "rt"].mean()
+    found = answers["other_runs_mean"].loc[first & (table["run"] == 1), "predicted_rt"]
+    np.testing.assert_allclose(found, second_run)
+    single = table[table["run"] == 1]
+    alone = reference_answers(single)["other_runs_mean"]["predicted_rt"]
+    np.testing.assert_allclose(alone, single["rt"].mean())
+
+
+def test_every_baseline_answers_every_test_window(trials, answered):
+    sample, answers = answered
+    test = sample.test
+    held = trials.splits.loc[trials.splits["split"] == "test", "subject"]
+    assert set(test["subject"]) == set(held)
+    assert len(test) == trials.windows["subject"].isin(held).sum()
+    assert set(answers) == set(PARAMS.baselines)
+    for answer in answers.values():
+        assert answer.shape == (len(test), 2)
+        assert answer["p_correct"].between(0, 1).all()
+        assert answer["predicted_rt"].between(0, 4).all()
+
+
+def intervals(sample, answers):
+    test = sample.test
+    return {name: scored(test, answer, 100)[0] for name, answer in answers.items()}
+
+
+def test_what_is_planted_is_found(answered):
+    found = intervals(*answered)
+    for name in ("time_bins", "boosted_trees"):
+        assert found[name].loc["nrmse", "ci_high"] < 0.95
+        assert found[name].loc["within_r", "ci_low"] > 0.3
+    values = {name: one.loc["nrmse", "value"] for name, one in found.items()}
+    assert values["time_bins"] < values["band_power"]
+    assert found["time_bins"].loc["auroc", "ci_low"] > 0.5
+    assert min(values[name] for name in WITHOUT_EEG) >= 0.999
+
+
+def test_shuffled_labels_give_a_constant_and_chance(trials):
+    """Permute inside each subject: what is left in the labels is not in the EEG."""
+    random = np.random.default_rng(1)
+    windows = trials.windows.copy()
+    order = windows.groupby("subject", sort=False)["rt"].transform(
+        lambda values: random.permutation(values.index)
+    )
+    for name in ("rt", "correct"):
+        windows[name] = windows[name].to_numpy()[order.astype(int)]
+    found = answer_response_times(trials.replace(windows=windows), PARAMS, 200)
+    for name, scores in intervals(*found).items():
+        value, low, high = scores.loc["nrmse", ["value", "ci_low", "ci_high"]]
+        assert low < 1.01, name
+        assert high >= 1, name
+        assert value == pytest.approx(1, abs=0.05), name
+        value, low, high = scores.loc["auroc", ["value", "ci_low", "ci_high"]]
+        assert value == 0.5 or low <= 0.5 <= high, name
+
+
+def test_nothing_of_the_test_subjects_is_used(trials, answered, random_encoder):
+    sample, answers = answered
+    held = trials.windows["subject"].isin(sample.test["subject"])
+    windows = trials.windows.copy()
+    windows.loc[held, "rt"] = np.linspace(0.3, 2.4, held.sum())
+    windows.loc[held, "correct"] = np.arange(held.sum()) % 2
+    _, again = answer_response_times(trials.replace(windows=windows), PARAMS, 200, random_encoder)
+    for name, answer in answers.items():
+        pd.testing.assert_frame_equal(answer, again[name])
+
+
+def test_windows_are_answered_alike_a_few_at_a_time(trials, monkeypatch):
+    few = ResponseTimeEvaluationParams(baselines=("filter_bank", "time_bins"))
+    _, whole = answer_response_times(trials, few, 200)
+    monkeypatch.setattr(baselines, "MOST_AT_ONCE", 7)
+    _, parts = answer_response_times(trials, few, 200)
+    for name, answer in whole.items():
+        pd.testing.assert_frame_equal(parts[name], answer, rtol=1e-4)
+
+
+def test_success_always_the_same_is_no_obstacle(trials):
+    always = trials.replace(windows=trials.windows.assign(correct=1.0))
+    few = ResponseTimeEvaluationParams(bootstraps=0, baselines=("age_sex", "time_bins"))
+    _, answers = answer_response_times(always, few, 200)
+    assert all((answer["p_correct"] == 1).all() for answer in answers.values())
+
+
+def test_the_model_stands_beside_its_baselines(trials, tuned):
+    test = trials.windows[trials.windows["subject"] >= "s16"]
+    random = np.random.default_rng(0)
+    near = test.assign(predicted_rt=1.6 + 0.8 * (test["rt"] - 1.6), p_correct=0.5)
+    far = near.assign(predicted_rt=random.uniform(1, 2, len(test))).drop(columns="p_correct")
+    unasked = far.assign(p_correct=np.nan)  # as of a model without success among its targets
+    params = ResponseTimeEvaluationParams(bootstraps=60, baselines=("constant", "median"))
+    predictions = {"fine_tuned": near, "scratch": far, "unasked": unasked}
+    metrics, scores, answers = evaluate_response_times(tuned[0], trials, params, predictions)
+    methods = scores["method"].unique().tolist()
+    assert methods[0] == "fine_tuned"
+    assert set(scores.loc[scores["kind"] == "reference", "method"]) == set(methods[-2:])
+    ahead = scores[scores["metric"] == "nrmse_ahead"].set_index("method")
+    assert ahead["ci_low"]["constant"] > 0
+    assert "fine_tuned" not in ahead.index
+    assert np.isnan(scores_of(scores, "auroc")["unasked"])
+    assert metrics["n_windows"] == metrics["n_success_known"] == len(test)
+    assert metrics["n_wrong"] == (test["correct"] == 0).sum()
+    assert metrics["interval_missing"] == ""
+    assert metrics["test"]["scratch"]["auroc"] is None
+    train = trials.windows[trials.windows["subject"] < "s12"]
+    assert metrics["success_threshold"] == pytest.approx(train["correct"].mean())
+    assert set(answers["method"]) == set(methods)
+    with pytest.raises(UserError, match="has no prediction"):
+        evaluate_response_times(tuned[0], trials, params, {"fine_tuned": near.iloc[1:]})
