@@ -193,23 +193,24 @@ def _today(text: str) -> str:
 def _net_size(bare: Sequence[str], egi: bool) -> int:
     """Electrodes of the HydroCel net that has these numbers, its vertex counted; 0 for none."""
     numbers = {int(m[1]) for m in map(NET_NUMBER.fullmatch, bare) if m}
-    largest = max(numbers, default=0)
-    for size in NETS:
-        share = 0.9 if egi and size < 129 else NET_SHARES.get(size, 2.0)
-        if largest <= size and len(numbers) >= share * (size - 1):
-            return size
-    # a part of a net
-    return (129 if largest <= 129 else 257) if egi and numbers else 0
+    shares = {size: 0.9 if egi and size < 129 else NET_SHARES.get(size, 2.0) for size in NETS}
+    size = _smallest(numbers, {size: share * (size - 1) for size, share in shares.items()})
+    if size or not (egi and numbers):
+        return size
+    return 129 if max(numbers) <= 129 else 257  # a part of a net
 
 
 def _biosemi_size(bare: Sequence[str]) -> int:
     """Electrodes of the BioSemi cap that has these names, 0 for none."""
-    found = {(m[1], int(m[2])) for m in map(BIOSEMI_NAME.fullmatch, bare) if m}
-    places = [32 * (ord(letter) - ord("A")) + number for letter, number in found]
-    for size, share in BIOSEMI.items():
-        if max(places, default=999) <= size and len(places) >= share * size:
-            return size
-    return 0
+    found = [m for m in map(BIOSEMI_NAME.fullmatch, bare) if m]
+    numbers = {32 * (ord(m[1]) - ord("A")) + int(m[2]) for m in found}
+    return _smallest(numbers, {size: share * size for size, share in BIOSEMI.items()})
+
+
+def _smallest(numbers: set[int], least: Mapping[int, float]) -> int:
+    """Size of the smallest cap that has all numbers, if at least so many are there; else 0."""
+    sizes = [n for n in least if max(numbers, default=0) <= n and len(numbers) >= least[n]]
+    return sizes[0] if numbers and sizes else 0
 
 
 def _counted(bare: Sequence[str]) -> set[str]:

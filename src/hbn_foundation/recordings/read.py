@@ -221,27 +221,23 @@ def _check_brainvision(path: Path) -> None:
         interval = float(common["SamplingInterval"])
     except (configparser.Error, KeyError, ValueError) as error:
         raise UnreadableRecording(f"not a BrainVision header ({one_line(error, 160)})") from error
-    if interval <= 0:
-        raise UnreadableRecording("sampling rate of 0 Hz or unknown: SamplingInterval is 0")
     if not data.is_file():
         own = path.with_suffix(".eeg")
         renamed = f" ({own.name} is there: DataFile in the header names another)"
         raise UnreadableRecording(
             f"its data file {data.name} is missing{renamed if own.is_file() else ''}"
         )
-    size = data.stat().st_size
-    if size == 0:
-        raise UnreadableRecording(f"its data file {data.name} is empty (0 bytes)")
     if common.get("DataFormat", "BINARY").upper() != "BINARY":
         return
     number = parser.get("Binary Infos", "BinaryFormat", fallback="INT_16").upper()
     frame = n_channels * {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}.get(number, 1)
+    held, rest = divmod(data.stat().st_size, frame)
     points = common.get("DataPoints") or ""
     if points.isdigit():
-        check_length(size / frame * interval / 1e6, int(points) * interval / 1e6)
-    if size % frame:
+        check_length(held * interval / 1e6, int(points) * interval / 1e6)
+    if rest:
         raise UnreadableRecording(
-            f"truncated: {data.name} ends within a sample ({size} bytes, {frame} for each)"
+            f"truncated: {data.name} ends within a sample of {frame} bytes ({rest} are there)"
         )
 
 
