@@ -1,7 +1,7 @@
 """Names of BIDS files: their entities, and the sidecars that belong to a recording.
 
-The names are taken apart here and not by mne-bids because a release has tens of thousands:
-`mne_bids.find_matching_paths` takes 33 times as long as listing the folders does.
+The names are parsed here and not by mne-bids because a release has tens of thousands:
+`mne_bids.find_matching_paths` takes 33 times as long as listing the folders.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def entities(name: str) -> dict[str, str]:
 
 
 def recording_name(name: str) -> str | None:
-    """Identify the recording a file holds (``sub-02_task-rest``); None if it holds none.
+    """Name the recording that a file holds (``sub-02_task-rest``); None if it holds none.
 
     Of a FIF recording in several files only the first counts: reading it reads all. A split
     that is no number (`split-a`) is a recording of its own.

@@ -1,6 +1,6 @@
-"""Read the tables (.tsv) and JSON files beside recordings, as people write them.
+"""Read the tables (.tsv) and JSON files beside recordings, also where they deviate from BIDS.
 
-A file that is there and cannot be read is an error that names it, never the same as no file.
+A file that exists and cannot be read raises an error that names it; it is not treated as missing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ BYTE_ORDER_MARKS = {
 DELIMITERS = ("\t", ";", ",")
 
 
-class UnreadableSidecar(ValueError):  # noqa: N818 - names what was met, it is not a fault of the code
-    """A sidecar that is there and cannot be read; the message names the file and the reason."""
+class UnreadableSidecar(ValueError):  # noqa: N818 - a state of the data, not a fault of the code
+    """A sidecar that exists and cannot be read; the message names the file and the reason."""
 
 
 class Table(NamedTuple):
@@ -38,7 +38,7 @@ class Table(NamedTuple):
         One dictionary per row that is not empty: every column's text, stripped, ``""`` where the
         row ends early.
     notes
-        What is not as BIDS has it and was read all the same, a sentence each.
+        Deviations from BIDS that were read nevertheless, a sentence each.
     """
 
     columns: list[str]
@@ -58,9 +58,9 @@ def read_text(path: Path) -> tuple[str, list[str]]:
     Raises
     ------
     UnreadableSidecar
-        The file is a link to nothing, may not be read, or is no text.
+        The file is a broken link, is not readable, or is not text.
     OSError
-        Any other failure of the disk, which says nothing about the file.
+        Any other failure of the disk.
     """
     try:
         content = path.read_bytes()
@@ -79,7 +79,7 @@ def read_text(path: Path) -> tuple[str, list[str]]:
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
-    """Text and encoding; cp1252 is tried before latin-1, which has a letter for every byte."""
+    """Return text and encoding; latin-1, which decodes any byte, comes last."""
     encodings = [e for mark, e in BYTE_ORDER_MARKS.items() if content.startswith(mark)]
     if not encodings and b"\0" in content[:2]:
         encodings = ["utf-16-be" if content[:1] == b"\0" else "utf-16-le"]
@@ -103,7 +103,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     path
         The file.
     columns
-        Names that are meant by columns in another case, too: `onset` by ``Onset``.
+        Names of columns that are found in another case, too: `onset` by ``Onset``.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
         notes.append(f"{path.name} is separated by {delimiter!r} instead of tabs")
     try:
         cells = _cells(text, delimiter, csv.QUOTE_MINIMAL)
-    except csv.Error:  # a quotation mark that is never closed is a character like any other
+    except csv.Error:  # an unclosed quotation mark is read as a plain character
         notes.append(f"{path.name} has quotation marks out of place")
         try:
             cells = _cells(text, delimiter, csv.QUOTE_NONE)
@@ -142,7 +142,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
 
 
 def _is_of_words(text: str) -> bool:
-    """Tell whether all lines have the same number of words, of two or more."""
+    """Return whether all lines have the same number of words, two or more."""
     counts = {len(words) for line in text.splitlines() if (words := line.split())}
     return len(counts) == 1 and counts.pop() > 1
 
@@ -156,7 +156,7 @@ def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]
 
 
 def number(text: object) -> float:
-    """Read a number with a decimal point or comma; NaN where the text is none."""
+    """Read a number with a decimal point or comma; NaN for any other text."""
     try:
         return float(str(text).replace(",", "."))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tell which channels of a recording are EEG, where on the head they are, and in which unit."""
+"""Find the EEG channels of a recording, their positions and their units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hbn_foundation.recordings.montage import (
     canonical_names,
     match_names,
 )
-from hbn_foundation.recordings.positions import Places, place_electrodes
+from hbn_foundation.recordings.positions import ElectrodePositions, place_electrodes
 from hbn_foundation.recordings.read import EegFile, UnreadableRecording
 from hbn_foundation.recordings.units import header_units, volt_factors
 from hbn_foundation.sidecars import UnreadableSidecar, read_table
@@ -29,13 +29,13 @@ NOT_EEG = re.compile(
     r"(\w+_)?(COUNTER|TIME_?STAMP|CQ|BATTERY)|INTERPOLATED)",
     re.IGNORECASE,
 )
-"""How names of what is recorded beside EEG begin."""
+"""Beginnings of the names of other signals than EEG."""
 
 EYE = re.compile(r"E[12](?!\d)", re.IGNORECASE)
-"""Electrodes beside the eyes, where no others are called E and a number."""
+"""Electrodes beside the eyes, unless there are others named E and a number."""
 
 TYPED = re.compile(r"EEG[\s_:.\-]+", re.IGNORECASE)
-"""How names of EEG begin where names tell what is recorded."""
+"""Beginning of the names of EEG channels in files whose names begin with a type."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Channels:
 
 @dataclass(frozen=True)
 class _Electrode:
-    """A channel that is EEG by its type, at column `pick` of the file.
+    """A channel that is EEG by its type, at column `pick` of the file and named `given` there.
 
-    It is `other` where only the file calls it EEG, as it does all channels, and its name or unit
-    does not.
+    It is `other` where its name or unit is that of another signal and channels.tsv gives no type:
+    some formats call all channels EEG.
     """
 
     pick: int
@@ -109,7 +109,7 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
     """Pick the EEG channels of a recording and place them on the head.
 
     The type of a channel is that of channels.tsv where it names the channel, else that of the
-    file, but for names of other signals. Where a channel is, `place_electrodes` tells; an EEG
+    file, except for names of other signals. `place_electrodes` gives the positions; an EEG
     channel without a position is left out.
 
     Parameters
@@ -117,8 +117,8 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
     file
         The open file. What is guessed or left out is added to its notes.
     bipolar
-        What becomes of a recording of bipolar derivations: it is refused, or each derivation is
-        taken for an electrode at the midpoint of its ends.
+        How to treat a recording of bipolar derivations: refuse it, or take each derivation for an
+        electrode at the midpoint of its ends.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
 
 
 def _eeg_by_type(file: EegFile) -> list[_Electrode]:
-    """Pick the channels that channels.tsv, else the file, calls EEG.
+    """Pick the channels whose type is EEG by channels.tsv, else by the file.
 
     Where names begin with a type, as in EDF+ (``EEG Fz-Ref``, ``POL X1``), only those of EEG do.
     """
@@ -168,9 +168,11 @@ def _eeg_by_type(file: EegFile) -> list[_Electrode]:
     maker = "EGI " if file.path.lower().endswith((".raw", ".mff")) else ""
     maker += " ".join(str(file.info.get(key, "")) for key in keys)
     rows = _channel_table(file, names, maker)
-    said = {i: kind for i, row in rows.items() if (kind := row.get("type", "").upper()) != "N/A"}
+    declared = {
+        i: kind for i, row in rows.items() if (kind := row.get("type", "").upper()) != "N/A"
+    }
     types = [kind.upper() for kind in file.raw.get_channel_types()]
-    picks = [i for i, kind in enumerate(types) if (said.get(i) or kind) == "EEG"]
+    picks = [i for i, kind in enumerate(types) if (declared.get(i) or kind) == "EEG"]
     if not picks:
         raise UnreadableRecording(
             f"no EEG channel among {len(types)} ({', '.join(sorted(set(types)))})"
@@ -196,7 +198,7 @@ def _eeg_by_type(file: EegFile) -> list[_Electrode]:
             given[i],
             canonical[i],
             rows.get(pick, {}),
-            other=canonical[i] is None and not said.get(pick) and is_other(i),
+            other=canonical[i] is None and not declared.get(pick) and is_other(i),
         )
         for i, pick in enumerate(picks)
     ]
@@ -233,19 +235,21 @@ def _channel_table(file: EegFile, names: Sequence[str], maker: str) -> dict[int,
 
 
 def _without_counter(name: str, given: Sequence[str]) -> str:
-    """Undo the running numbers that MNE appends to names that occur twice (``Fz-0``, ``Fz-1``)."""
+    """Remove the numbers that MNE appends to names that occur twice (``Fz-0``, ``Fz-1``)."""
     match = re.fullmatch(r"(.+)-(\d+)", name)
     if match and sum(other.startswith(f"{match[1]}-") for other in given) > 1:
         return match[1]
     return name
 
 
-def _placed(file: EegFile, eeg: list[_Electrode], bipolar: str) -> tuple[list[_Electrode], Places]:
-    """Place the electrodes, or the derivations where these prevail; the fewer are left out."""
+def _placed(
+    file: EegFile, eeg: list[_Electrode], bipolar: str
+) -> tuple[list[_Electrode], ElectrodePositions]:
+    """Place the electrodes, or the derivations if these are more; the others are left out."""
     pairs = bipolar_pairs([e.given for e in eeg])
     derived = [eeg[i] for i in pairs]
     rest = [e for i, e in enumerate(eeg) if i not in pairs]
-    # of electrodes without known names, which are only placed by measurement, all count
+    # where no name is known and only measurement places electrodes, all count
     single = sum(e.name is not None for e in eeg) or len(rest)
     if len(pairs) <= single:
         if pairs:
@@ -270,10 +274,10 @@ def _placed(file: EegFile, eeg: list[_Electrode], bipolar: str) -> tuple[list[_E
 
 def _midpoints(
     file: EegFile, derived: Sequence[_Electrode], pairs: Sequence[tuple[str, str]]
-) -> tuple[list[_Electrode], Places]:
+) -> tuple[list[_Electrode], ElectrodePositions]:
     """Place derivations halfway between their ends; one that occurs again is left out.
 
-    Ends on opposite sides of the head have no place between them.
+    Ends on opposite sides of the head have no midpoint on it.
     """
     first = dict(reversed(list(zip(pairs, derived, strict=True))))
     order = list(dict.fromkeys(pairs))
@@ -287,7 +291,9 @@ def _midpoints(
     notes = [*places.notes, "bipolar derivations, each taken for an electrode between its ends"]
     if len(order) < len(derived):
         notes.append(f"{len(derived) - len(order)} derivations that occur again left out")
-    return [replace(first[p], name="-".join(p)) for p in order], Places(middle, sources, notes)
+    return [replace(first[p], name="-".join(p)) for p in order], ElectrodePositions(
+        middle, sources, notes
+    )
 
 
 def _check_unique(names: Sequence[str], given: Sequence[str]) -> None:
@@ -301,6 +307,6 @@ def _check_unique(names: Sequence[str], given: Sequence[str]) -> None:
 
 
 def _counted(sources: Sequence[str]) -> str:
-    """Join what the positions come from, with the numbers where there are several."""
+    """Join the sources of the positions, with counts if there are several."""
     counts = Counter(sources).most_common()
     return ", ".join(name if len(counts) == 1 else f"{name} ({n})" for name, n in counts)

@@ -53,7 +53,7 @@ class CleanedRecording:
     timeline
         Continuous stretches and bad segments of the signal, at its own rate.
     bad
-        Bad channels and why: ``{"Cz": "flat"}``. They stay in the signal and are masked.
+        Bad channels and reasons: ``{"Cz": "flat"}``. They stay in the signal and are masked.
     quality
         Measures of the whole recording, one number or text each:
 
@@ -66,7 +66,7 @@ class CleanedRecording:
         - ``sfreq_file``, ``h_freq``: sampling rate of the file and upper edge of the pass band;
         - ``positions_from``: what the positions come from;
         - ``seconds_left_out``: seconds that no window touches;
-        - ``note``: all that the user should know.
+        - ``note``: all other findings, in sentences.
     """
 
     names: tuple[str, ...]
@@ -123,7 +123,7 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
             file.write(np.ascontiguousarray(chunk.T).data)
         if (cleaning.tally.missing_share >= 1).all():
             raise UnreadableRecording("all samples are NaN or beyond any voltage")
-        centre, scales, bad = cleaning.judge(file)
+        centre, scales, bad = cleaning.find_scales(file)
         clipped = cleaning.write(file, centre, scales, out)
     return CleanedRecording(
         names=tuple(recording.channels.names),
@@ -141,7 +141,7 @@ class _Cleaning:
     Attributes
     ----------
     source, timeline
-        What of the recording is cleaned, in samples of its file and of the clean signal.
+        Stretches that are cleaned, in samples of the file and of the clean signal.
     tally
         Of the raw samples.
     shape
@@ -167,7 +167,7 @@ class _Cleaning:
         self.tally = ChannelTally(self.shape[1], recording.sfreq, params.flat_uv * 1e-6)
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Clean (C, T) float32 chunks in volts, in order; the tally is kept on the way.
+        """Clean (C, T) float32 chunks in volts, in order, and update the tally.
 
         Each stretch is filtered on its own, and what is marked bad is not counted.
         """
@@ -179,8 +179,7 @@ class _Cleaning:
                 start, stop = max(chunk.start, 0), min(chunk.stop, resampler.n_in)
                 samples = self.recording.read(stretch.start + start, stretch.start + stop)
                 if offset is None:
-                    # the same for all chunks, so that they join; it keeps float32 exact on DC
-                    # recordings
+                    # one for all chunks, so that they join; keeps float32 exact on DC recordings
                     finite = np.where(np.isfinite(samples), samples, 0.0)
                     offset = finite.mean(axis=1, keepdims=True)
                 samples -= offset
@@ -203,7 +202,7 @@ class _Cleaning:
             data = file.read(n * n_channels * 4)
             yield start, np.frombuffer(data, np.float32).reshape(n, n_channels)
 
-    def judge(self, file: Any) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    def find_scales(self, file: Any) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
         """Find each channel's centre and scale (C,) in volts, and the bad channels with reasons.
 
         Both are taken over at most `MAX_SAMPLE` evenly spaced samples that are not marked bad.

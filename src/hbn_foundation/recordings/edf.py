@@ -1,4 +1,4 @@
-"""What MNE does not tell of an EDF or BDF file: each channel's rate and filters, records' times.
+"""What MNE does not give of an EDF or BDF file: each channel's rate and filters, records' times.
 
 MNE gives all channels the highest rate of those it reads, merges their filters into one, and puts
 the records of a discontinuous file (EDF+D) one after another without their times.
@@ -26,7 +26,7 @@ class EdfHeader:
     n_bytes
         Length of the header.
     n_records
-        Data records as the header has it; -1 where it does not say.
+        Number of data records; -1 for unknown.
     record_seconds
         Length of a data record.
     discontinuous
@@ -49,7 +49,7 @@ class EdfHeader:
 
     @property
     def channels(self) -> list[int]:
-        """The signals that are no annotations, in the order of MNE's channels."""
+        """The signals without annotations, in the order of MNE's channels."""
         return [i for i, label in enumerate(self.labels) if label not in ANNOTATIONS]
 
     @property
@@ -59,12 +59,12 @@ class EdfHeader:
 
 
 def is_edf(path: str | Path) -> bool:
-    """Tell whether a file is EDF or BDF by its name."""
+    """Return whether a file is EDF or BDF by its name."""
     return str(path).lower().endswith((".edf", ".bdf"))
 
 
 def read_edf_header(path: Path) -> EdfHeader:
-    """Read the header of an EDF or BDF file; ValueError where a number in it is none."""
+    """Read the header of an EDF or BDF file; ValueError for an invalid number."""
     with path.open("rb") as file:
         head = file.read(256)
         n_signals = int(head[252:256])

@@ -25,8 +25,8 @@ FRONT_LEFT_UP = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
 
 FRONT_LEFT_UP_SYSTEMS = frozenset({"ctf", "4dbti", "kityokogawa", "eeglab", "eeglabhj"})
 TEMPLATE_SYSTEMS = ("mni", "fsaverage", "icbm", "ixi", "talairach", "acpc", "oasis", "fslr")
-"""How names begin of systems whose axes are those of the commissures: head coordinates are turned
-against them by 13°, along nasion and ears."""
+"""Beginnings of the names of systems whose axes follow the commissures: head coordinates, whose
+axes follow nasion and ears, are rotated by 13° against them."""
 
 TEMPLATE_LANDMARKS = np.array(
     [
@@ -46,13 +46,13 @@ LANDMARKS = ({"nas", "nasion", "nz"}, {"lpa"}, {"rpa"})
 MISSING = frozenset({"", "n/a", "nan"})
 
 LARGEST = 1e4
-"""Coordinates beyond are no positions in any unit; NaN is not below it either."""
+"""Greatest coordinate of a position in any unit."""
 
 FAR = 3.0
-"""Times the median distance from the middle of all electrodes: twice it is the most on a head."""
+"""Greatest distance from the middle of all electrodes, in medians; on a head it is below 2."""
 
 MIN_FLAT = 8
-"""Electrodes from which on a plane is none of a head's slices."""
+"""Least number of electrodes that cannot lie in one plane of a head."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Measured:
     """Measured positions (C, 3) in metres, NaN for none.
 
     `axes` (3, 3) take them to the axes of head coordinates, as far as is declared by `system`: ""
-    for none, None where the points lie in head coordinates for sure. `what` names them in notes.
+    for none, None if the points are known to be in head coordinates. `what` names them in notes.
     """
 
     source: str
@@ -70,15 +70,15 @@ class Measured:
     system: str | None = None
 
 
-def there(points: np.ndarray) -> np.ndarray:
-    """(C,) whether points (C, 3) are positions."""
+def is_position(points: np.ndarray) -> np.ndarray:
+    """(C,) whether points (C, 3) are positions: finite and not too large."""
     return (np.abs(points) < LARGEST).all(axis=1)
 
 
 def measured_electrodes(
     names: Sequence[str], root: str | Path, path: str, notes: list[str]
 ) -> Measured | None:
-    """Read the first electrodes.tsv that knows any of the electrodes, in metres."""
+    """Read the nearest electrodes.tsv that has any of the electrodes, in metres."""
     for file in sidecars(root, path, "electrodes.tsv"):
         try:
             table = read_table(file)
@@ -96,7 +96,7 @@ def measured_electrodes(
         points[list(matched)] = numbers[list(matched.values())]
         if not matched:
             notes.append(f"{file.name} names no channel of the file: no positions from it")
-        elif not there(points).any():
+        elif not is_position(points).any():
             notes.append(f"{file.name} has x, y and z of no channel: no positions from it")
         else:
             rows_by_name = {row["name"]: numbers[i] for i, row in enumerate(rows)}
@@ -105,7 +105,7 @@ def measured_electrodes(
 
 
 def _coordinates(cells: list[list[str]], file: str, notes: list[str]) -> np.ndarray:
-    """(N, 3) numbers of cells, NaN where there are none; a row of zeros is no position either."""
+    """(N, 3) numbers of cells, NaN for other text; a row of zeros is NaN, too."""
     if any(re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", c, re.I) for row in cells for c in row):
         notes.append(f"{file} has decimal commas")
     numbers = np.array([[number(cell) for cell in row] for row in cells])
@@ -114,11 +114,11 @@ def _coordinates(cells: list[list[str]], file: str, notes: list[str]) -> np.ndar
         for cell, value in zip(itertools.chain(*cells), numbers.flat, strict=True)
         if np.isnan(value) and cell.lower() not in MISSING
     ]
-    beyond = ~there(numbers) & ~np.isnan(numbers).any(axis=1)
+    beyond = ~is_position(numbers) & ~np.isnan(numbers).any(axis=1)
     strange += [" ".join(cells[i]) for i in np.flatnonzero(beyond).tolist()]
     if strange:
         notes.append(f"{file}: no coordinates: {', '.join(strange[:3])}")
-    numbers[~there(numbers) | ~numbers.any(axis=1)] = np.nan
+    numbers[~is_position(numbers) | ~numbers.any(axis=1)] = np.nan
     return numbers
 
 
@@ -130,14 +130,14 @@ def _in_head_coordinates(
     path: str,
     notes: list[str],
 ) -> Measured:
-    """Bring the positions of electrodes.tsv to metres and to the axes of head coordinates."""
+    """Convert the positions of electrodes.tsv to metres and to the axes of head coordinates."""
     system, declared = _coordinate_system(file, root, path, notes)
     unit = str(declared.get("EEGCoordinateUnits", ""))
     metres = to_metres(points, unit, file.name, notes)
     plain = re.sub(r"[^a-z0-9]", "", system.lower())
     axes = FRONT_LEFT_UP if plain in FRONT_LEFT_UP_SYSTEMS else _orientation(plain)
     own = Measured("electrodes.tsv", file.name, metres, axes, "" if plain in UNDECLARED else system)
-    if not there(metres).any():
+    if not is_position(metres).any():
         return own
     given = declared.get("AnatomicalLandmarkCoordinates")
     landmarks = _landmarks(given if isinstance(given, Mapping) else rows)
@@ -184,21 +184,21 @@ def _coordinate_system(
 
 
 def to_metres(points: np.ndarray, unit: str, what: str, notes: list[str]) -> np.ndarray:
-    """Scale points so that they lie on a head; all NaN where no plain factor does.
+    """Scale points to the size of a head; all NaN where no power of ten does.
 
-    A few that lie far outside are no positions.
+    Outliers become NaN.
     """
-    rows = points[there(points)]
+    rows = points[is_position(points)]
     if len(rows) >= MIN_FLAT:
         away = np.linalg.norm(points - np.median(rows, axis=0), axis=1)
-        outside = away > FAR * np.median(away[there(points)])
+        outside = away > FAR * np.median(away[is_position(points)])
         if outside.any():
             notes.append(
                 f"{what}: {outside.sum()} electrodes lie far outside the head: no positions of "
                 "these from it"
             )
             points = np.where(outside[:, None], np.nan, points)
-            rows = points[there(points)]
+            rows = points[is_position(points)]
     spread = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
     if len(rows) >= MIN_FLAT and spread[-1] < 1e-3 * spread[0]:
         notes.append(f"{what}: all electrodes lie in a plane; no positions from it")
@@ -233,7 +233,7 @@ def _landmarks(given: Mapping[str, Any]) -> np.ndarray | None:
             point = np.asarray(points[0], float)
         except (IndexError, TypeError, ValueError):
             return None
-        if point.shape != (3,) or not there(point[None]).all():
+        if point.shape != (3,) or not is_position(point[None]).all():
             return None
         found.append(point)
     return np.array(found)
@@ -242,9 +242,9 @@ def _landmarks(given: Mapping[str, Any]) -> np.ndarray | None:
 def _by_landmarks(
     points: np.ndarray, landmarks: Sequence[np.ndarray] | np.ndarray
 ) -> np.ndarray | None:
-    """Take points in metres to head coordinates by their landmarks; None where these fit no head.
+    """Transform points in metres to head coordinates by landmarks; None where these fit no head.
 
-    The landmarks may have a unit of their own, a plain factor from metres.
+    The landmarks may have another unit, a power of ten from metres.
     """
     import mne
 
@@ -262,7 +262,7 @@ def _by_landmarks(
 
 
 def _turned(points: np.ndarray, other: np.ndarray) -> bool:
-    """Tell whether the same points have other axes (by 45° and more) in two coordinates."""
-    first, second = (p[there(p)] - p[there(p)].mean(axis=0) for p in (points, other))
+    """Return whether the same points are rotated by 45° and more in two coordinate systems."""
+    first, second = (p[is_position(p)] - p[is_position(p)].mean(axis=0) for p in (points, other))
     u, _, vt = np.linalg.svd(first.T @ second)
     return float(np.trace(u @ vt)) < 1 + 2 * np.cos(np.pi / 4)

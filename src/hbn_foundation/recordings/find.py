@@ -37,7 +37,7 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     ------
     UserError
         The folder is not the root of a BIDS data set, or the release cannot be written. A URL is
-        looked at when its files are listed.
+        checked when its files are listed.
     """
     root = source.root
     if root is None:
@@ -98,7 +98,7 @@ def find_recordings(
 
 
 def _in_one_format(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the first of `FORMATS` of a recording that is there in several."""
+    """Keep one format of each recording, the first in the order of `FORMATS`."""
     order = [*FORMATS]
     rank = [order.index(os.path.splitext(path)[1].lower()) for path in table["path"]]
     table = table.assign(rank=rank).sort_values(["subject", "recording", "rank"])

@@ -33,12 +33,12 @@ from hbn_foundation.recordings.timeline import Stretch, Timeline, merged, within
 from hbn_foundation.sidecars import UnreadableSidecar, number, read_table
 
 EVENT_COLUMNS = ("trial_type", "value")
-"""Columns of events.tsv in which marks are looked for."""
+"""Columns of events.tsv that are searched for marks."""
 
 CUT = re.compile(r"(bad|edge)?[ _]*boundary\b|new segment")
 SKIP = "bad_acq_skip"
 LEAST_GAP = 0.01
-"""Seconds; the clocks of recorders stray by less from one data record to the next."""
+"""Seconds; clock errors of recorders are smaller from one data record to the next."""
 
 
 class Mark(NamedTuple):
@@ -50,7 +50,7 @@ class Mark(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What the text says: skip, cut, bad, or nothing of the kind ("")."""
+        """Meaning of the text: skip, cut, bad, or "" for any other."""
         text = self.text.strip().lower()
         text = text.removeprefix("comment/")  # MNE's annotations in BrainVision files
         if text.startswith(SKIP):
@@ -60,7 +60,7 @@ class Mark(NamedTuple):
         return "bad" if text.startswith("bad") else ""
 
     def spans(self, stretches: list[Stretch], sfreq: float) -> Iterable[tuple[float, float]]:
-        """Yield what it covers of each stretch, in fractions of samples; an instant covers none."""
+        """Yield the part of each stretch that it covers, in samples (float)."""
         end = self.onset + (self.duration if self.duration > 0 else 0.0)
         for start, stop, onset in stretches:
             a = start + max((self.onset - onset) * sfreq, 0.0)
@@ -72,7 +72,7 @@ class Mark(NamedTuple):
 def find_gaps(file: EegFile) -> Timeline:
     """Find the continuous stretches and the bad segments of a recording, in samples of the file.
 
-    What was found is added to the file's notes.
+    The file's notes name what was found.
     """
     raw, sfreq = file.raw, float(file.raw.info["sfreq"])
     stretches = [Stretch(0, int(raw.n_times), 0.0)]
@@ -134,7 +134,7 @@ def _of_events(file: EegFile) -> list[Mark]:
 
 
 def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float, file: EegFile) -> Timeline:
-    """Take skips out of the stretches, cut them, and note the bad segments."""
+    """Remove skips from the stretches, cut them, and note the bad segments."""
     of_kind = {kind: [m for m in marks if m.kind == kind] for kind in ("skip", "cut", "bad")}
     spans = [span for mark in of_kind["skip"] for span in mark.spans(stretches, sfreq)]
     skips = merged([(round(a), round(b)) for a, b in spans])
@@ -161,7 +161,8 @@ def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float, file: EegF
 def _cut(stretches: list[Stretch], times: list[float], sfreq: float) -> list[Stretch]:
     """Cut stretches before the first sample at or after each time.
 
-    The same boundary may be in the file and, rounded, in events.tsv: cuts a sample apart are one.
+    The same boundary may be in the file and, rounded, in events.tsv: of cuts one sample apart only
+    one counts.
     """
     parts = []
     for start, stop, onset in stretches:

@@ -3,7 +3,7 @@
 The mirror is a BIDS root itself. A file that is there with the remote size is not fetched
 again; each is written to a temporary name first, so an interrupted transfer leaves no half file.
 The names and sizes at the URL are kept beside it (``<folder>.listing.json``): without the network,
-they tell whether all that is selected was fetched.
+they show whether all that is selected was fetched.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def mirror(
             remote.fetch(name, size)
     except UserError:
         raise
-    except Exception as error:  # the clients of the stores raise exceptions of their own
+    except Exception as error:  # each store's client raises exceptions of its own
         if isinstance(error, OSError) and is_full_disk(error):
             raise UserError(f"{local}: disk full while fetching {url}") from error
         reason = f"{url}: cannot be read ({one_line(error)})"
@@ -91,7 +91,7 @@ def mirror(
 
 
 class _Remote:
-    """A folder of an fsspec file system; what was listed of it stays in `listing`."""
+    """A folder of an fsspec file system; `listing` keeps what was listed of it."""
 
     def __init__(self, files: Any, top: str, local: Path) -> None:
         self.files, self.top, self.local = files, str(top).rstrip("/"), local
@@ -102,7 +102,7 @@ class _Remote:
         if folder:
             found = self.files.find(f"{self.top}/{folder}", detail=True)
             top = self.top.lstrip("/") + "/"
-            # a name that does not begin so is refused as one that leads out
+            # any other name is refused by `path_inside`
             names = {name.lstrip("/").removeprefix(top): entry for name, entry in found.items()}
         else:
             entries = self.files.ls(self.top, detail=True)
@@ -135,7 +135,7 @@ def _wanted_files(
     local: Path,
     fetch: Callable[[str, int], None],
 ) -> dict[str, int]:
-    """Names and sizes of the files that a selection needs, all of them checked to lie inside."""
+    """Names and sizes of the files that a selection needs, checked to lie inside the mirror."""
     top = listed("")
     subjects = check_root(url, {name: size is None for name, size in top.items()})
     sizes = {n: s for n, s in top.items() if s is not None and n.endswith((".json", ".tsv"))}
@@ -180,7 +180,7 @@ def _files_of(rows: list[Row], names: Iterable[str]) -> list[str]:
 
 
 def _missing(known: Listing, url: str, selection: SelectionParams, local: Path) -> str | None:
-    """Say what a mirror lacks of a selection, "" where that is not known; None if nothing."""
+    """Describe what a mirror lacks of a selection: None for nothing, "" where that is unknown."""
     try:
         wanted = _wanted_files(known.__getitem__, url, selection, local, lambda name, size: None)
     except KeyError:  # a folder that was never listed

@@ -4,12 +4,12 @@ Every template (MNE's) is centred on the sphere fitted to its own electrodes and
 unit length, in head coordinates (x right, y front, z up). So E-numbers of a HydroCel net and
 10-20 names share one space: E22 lies 8° from Fp1, E36 5° from C3, E129 is Cz.
 
-A name says a place only together with the other names of its recording: ``E1`` is an electrode of
+A name has a position only together with the other names of its recording: ``E1`` is an electrode of
 a HydroCel net among ``E1`` to ``E128`` and lies beside an eye in a sleep laboratory, ``A1`` is the
 vertex of a BioSemi cap among ``A1`` to ``D32`` and an ear among 10-20 names.
 
-Electrodes of caps whose numbers mean other places (``E1`` of the 256-channel net, ``A1`` of
-BioSemi's caps) get a name of their own (``E1@257``, ``A1@biosemi128``), since a name stands for
+Electrodes of caps whose numbers stand for other positions (``E1`` of the 256-channel net, ``A1`` of
+BioSemi's caps) get names of their own (``E1@257``, ``A1@biosemi128``), since a name stands for
 one position everywhere in the project.
 """
 
@@ -25,13 +25,13 @@ import numpy as np
 from hbn_foundation.recordings.sphere import fit_sphere
 
 RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
-"""Old 10-20 names and the ones of today."""
+"""Old 10-20 names and their current ones."""
 
 EARS = frozenset({"A1", "A2", "M1", "M2"})
 VERTEX = frozenset({"VREF", "VERTEX REFERENCE", "VERTEX", "E129/CZ", "CZ/E129", "REF CZ"})
 PREFIX = re.compile(r"^(EEG(?=[A-Z])|(EEG|POL)[\s_:.\-]+)", re.IGNORECASE)
 BETWEEN = r"[\s_]*[-–—−/:_][\s_]*"
-"""What stands between an electrode and its reference, or the two ends of a derivation."""
+"""Separator between an electrode and its reference, or the two ends of a derivation."""
 
 REFERENCE = re.compile(
     rf"{BETWEEN}(REF\w*|LER?|AR|AVG?|AVE|CAR|A1A2|A12|A1|A2|M1M2|M1|M2|CZ|\d{{1,2}})$"
@@ -41,7 +41,7 @@ REFERENCE = re.compile(
 PAIR = re.compile(rf"([A-Z]+(?:\d+|Z)H?)(?:{BETWEEN}|\s+)?([A-Z]+(?:\d+|Z)H?)", re.IGNORECASE)
 
 EGI = re.compile(r"\bEGI\b|HYDROCEL|\bGSN\b|GEODESIC", re.IGNORECASE)
-"""What the name of a maker or a cap holds where E-numbers are those of an EGI net."""
+"""Names of makers and caps whose E-numbers are those of an EGI net."""
 
 NET_NUMBER = re.compile(r"E0*([1-9]\d{0,2})", re.IGNORECASE)
 NETS = {
@@ -53,28 +53,28 @@ NETS = {
 """MNE's montages of EGI nets, by their number of electrodes with the vertex."""
 
 NET_SHARES = {65: 0.9, 129: 0.5, 257: 0.5}
-"""Share of a net's electrodes from which on numbers alone speak for it."""
+"""Share of a net's electrodes that identifies it by numbers alone."""
 
 BIOSEMI_NAME = re.compile(r"([A-H])0*([1-9]|[12]\d|3[0-2])", re.IGNORECASE)
 BIOSEMI = {16: 0.9, 32: 0.9, 64: 0.9, 128: 0.5, 160: 0.5, 256: 0.5}
-"""BioSemi's caps, and the share of their electrodes from which on names speak for one."""
+"""BioSemi's caps, and the share of their electrodes that identifies each."""
 
 
 def canonical_names(names: Sequence[str], maker: str = "") -> list[str | None]:
-    """Canonical name of each channel, None where the name says no known place.
+    """Canonical name of each channel, None for a name without a known position.
 
     Understood are 10-05 names in any case, with ``EEG`` before, a reference or dots behind
     (``EEG Fp1-REF``, ``FP1``, ``Fp1.``), old names (``T3``), numbers of EGI nets (``E1``) and
     BioSemi's (``A1``), the last two where most electrodes of such a cap are there. A pair such as
-    ``Fp1-F3`` or ``A2-A1`` is no single place, but where most channels have the same second end,
-    that is their reference. Counted names (``C1`` to ``C32``) are no 10-20 names.
+    ``Fp1-F3`` or ``A2-A1`` has no single position, but a second end that most channels share is
+    their reference. Counted names (``C1`` to ``C32``) are no 10-20 names.
 
     Parameters
     ----------
     names
         The names of a recording's EEG channels.
     maker
-        What is known of the cap's maker; with ``EGI``, few E-numbers are enough.
+        Names of the cap and its maker; with ``EGI``, few E-numbers are enough.
     """
     common = _common_reference(names)
     pairs = bipolar_pairs(names)
@@ -102,13 +102,13 @@ def match_names(own: Sequence[str], other: Sequence[str], maker: str = "") -> di
     """Match the names of a recording's channels with those of a sidecar.
 
     Names match as they stand, else by their canonical names, else without ``EEG``, punctuation,
-    leading zeros and capitals, else without their reference, too; all but the first only where no
-    other name of either list is like them.
+    leading zeros and capitals, else also without their reference; all but the first only where the
+    name is unique in both lists.
 
     Returns
     -------
     dict
-        Place in `other` by the place in `own`.
+        Index in `other` by the index in `own`.
     """
     places = {name.strip(): place for place, name in reversed(list(enumerate(other)))}
     matched = {i: places[name.strip()] for i, name in enumerate(own) if name.strip() in places}
@@ -129,7 +129,7 @@ def _plain(name: str) -> str | None:
 
 
 def _unique(keys: Sequence[str | None], taken: Collection[int]) -> dict[str, int]:
-    """Places of the keys that occur once, but for those taken."""
+    """Return the indices of the keys that occur once, except those taken."""
     counts = Counter(keys)
     return {
         key: place
@@ -144,7 +144,7 @@ def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
     Returns
     -------
     dict
-        The two ends' canonical names (10-05) by the channel's place. ``Fz-Cz`` is one, unless
+        The two ends' canonical names (10-05) by the channel's index. ``Fz-Cz`` is one, unless
         most channels with two ends have ``Cz`` for the second: then that is their reference.
     """
     common = _common_reference(names)
@@ -154,7 +154,7 @@ def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
         match = PAIR.fullmatch(text)
         if match is None or text.upper() in _by_upper_name():
             continue
-        first, second = (_by_upper_name().get(_today(end)) for end in match.groups())
+        first, second = (_by_upper_name().get(_current(end)) for end in match.groups())
         if first is None or second is None or {first, second} & EARS or second.upper() == common:
             continue
         pairs[place] = (first, second)
@@ -162,12 +162,12 @@ def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
 
 
 def _common_reference(names: Sequence[str]) -> str:
-    """Return what stands behind most names that have two parts, in capitals, "" for nothing."""
+    """Return the second part of most names that have two, in capitals, "" for none."""
     halves = [re.split(BETWEEN, PREFIX.sub("", name.strip()), maxsplit=1) for name in names]
     seconds = Counter(
-        _today(half[1])
+        _current(half[1])
         for half in halves
-        if len(half) == 2 and half[1] and _today(half[0]) in _by_upper_name()
+        if len(half) == 2 and half[1] and _current(half[0]) in _by_upper_name()
     )
     if not seconds:
         return ""
@@ -179,14 +179,14 @@ def _bare(name: str, common: str) -> str:
     """Return a name without prefix, reference and dots, in capitals; "" for ears with one."""
     whole = PREFIX.sub("", name.strip())
     first, *rest = re.split(BETWEEN, whole, maxsplit=1)
-    text = first if rest and _today(rest[0]) == common else REFERENCE.sub("", whole)
+    text = first if rest and _current(rest[0]) == common else REFERENCE.sub("", whole)
     if text != whole and text.upper() in EARS:
         return ""
-    return _today(text.rstrip(". "))
+    return _current(text.rstrip(". "))
 
 
-def _today(text: str) -> str:
-    """Return a name in capitals, an old 10-20 name as that of today."""
+def _current(text: str) -> str:
+    """Return a name in capitals, an old 10-20 name as its current one."""
     return RENAMED.get(text.upper(), text.upper())
 
 
@@ -214,7 +214,7 @@ def _smallest(numbers: set[int], least: Mapping[int, float]) -> int:
 
 
 def _counted(bare: Sequence[str]) -> set[str]:
-    """Stems that are counted (``C1`` to ``C32``): more of their numbers are no 10-05 names."""
+    """Stems of counted names (``C1`` to ``C32``): most of their numbers are not 10-05 names."""
     known: Counter[str] = Counter()
     for text in set(bare):
         if match := re.fullmatch(r"([A-Z]+)\d+", text):
@@ -229,7 +229,7 @@ def template_positions(canonical: Sequence[str]) -> np.ndarray:
 
 
 def template_name(canonical: str) -> str:
-    """Name of the template that a canonical name's position comes from."""
+    """Name of the template that holds a canonical name's position."""
     name, _, cap = canonical.partition("@")
     if re.fullmatch(r"E\d+", name):
         return NETS.get(int(cap or 129), cap) if (cap or "0").isdecimal() else cap
@@ -275,7 +275,7 @@ def _montage(*names: str) -> dict[str, np.ndarray]:
     there = set(mne.channels.get_builtin_montages())
     montage = mne.channels.make_standard_montage(next(name for name in names if name in there))
     info = mne.create_info(montage.ch_names, 100.0, "eeg")
-    info.set_montage(montage, verbose="ERROR")  # this brings it into head coordinates
+    info.set_montage(montage, verbose="ERROR")  # transforms to head coordinates
     points = np.array([channel["loc"][:3] for channel in info["chs"]])
     directions = points - fit_sphere(points)[0]
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)

@@ -9,7 +9,7 @@ from pydantic import Field, StrictInt, model_validator
 from hbn_foundation.params import Params
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
-Label = str | StrictInt  # 1e3 in YAML is a number, and no label
+Label = str | StrictInt  # YAML reads 1e3 as a float, which is not a label
 
 
 class SourceParams(Params):

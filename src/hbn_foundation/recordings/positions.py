@@ -1,9 +1,9 @@
 """Place the electrodes of a recording on the unit sphere.
 
-A measured position outranks a name: first comes electrodes.tsv with its coordsystem.json, then
-what the file holds, then the template that the names speak for. What people write about units and
-axes is often wrong, so it is checked against the size of a head, the names, and the symmetry of
-caps; whatever is read otherwise than it is declared is told.
+A measured position takes precedence over a name: electrodes.tsv with its coordsystem.json comes
+first, then the file, then the template of the names. Declared units and axes are often wrong, so
+they are checked against the size of a head, the names, and the symmetry of caps; a note names
+everything that is read otherwise than declared.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 from hbn_foundation.recordings.electrodes import (
     FRONT_LEFT_UP,
     Measured,
+    is_position,
     measured_electrodes,
-    there,
     to_metres,
 )
 from hbn_foundation.recordings.montage import template_name, template_positions
 from hbn_foundation.recordings.sphere import angles, to_unit_sphere
 
 AXES_OFF = 30.0
-"""Median degrees from where names say, beyond which axes are suspected."""
+"""Median degrees from the names' positions beyond which axes are doubted."""
 
 AXES_RIGHT = 20.0
 MIN_NAMED = 4
@@ -34,15 +34,15 @@ MIN_SYMMETRIC = 8
 
 
 @dataclass
-class Places:
-    """Where electrodes are.
+class ElectrodePositions:
+    """Positions of electrodes and their sources.
 
     Attributes
     ----------
     positions
-        (C, 3) unit vectors in head coordinates, NaN where nothing tells the place.
+        (C, 3) unit vectors in head coordinates, NaN where unknown.
     sources
-        What each position comes from, "" for none.
+        Source of each position, "" for none.
     notes
         What was guessed, corrected or not read, a sentence each.
     """
@@ -58,15 +58,15 @@ def place_electrodes(
     in_file: np.ndarray,
     root: str | Path,
     path: str,
-) -> Places:
-    """Place electrodes by the best source that knows each.
+) -> ElectrodePositions:
+    """Place each electrode by its best source.
 
     Parameters
     ----------
     names
         As the file names them.
     canonical
-        Their canonical names, None where the names say no place.
+        Their canonical names, None for names without a known position.
     in_file
         (C, 3) positions in the file in metres, NaN where there are none.
     root, path
@@ -75,30 +75,30 @@ def place_electrodes(
     expected = np.full((len(names), 3), np.nan)
     known = [i for i, name in enumerate(canonical) if name is not None]
     expected[known] = template_positions([str(canonical[i]) for i in known])
-    places = Places(np.full((len(names), 3), np.nan), [""] * len(names))
+    found = ElectrodePositions(np.full((len(names), 3), np.nan), [""] * len(names))
 
     def place(points: np.ndarray, sources: Sequence[str]) -> None:
-        for i in np.flatnonzero(~there(places.positions) & there(points)).tolist():
-            places.positions[i], places.sources[i] = points[i], sources[i]
+        for i in np.flatnonzero(~is_position(found.positions) & is_position(points)).tolist():
+            found.positions[i], found.sources[i] = points[i], sources[i]
 
-    table = measured_electrodes(names, root, path, places.notes)
+    table = measured_electrodes(names, root, path, found.notes)
     if table is not None:
-        place(_on_sphere(table, expected, places.notes), [table.source] * len(names))
-    in_file = np.where(there(in_file)[:, None], in_file, np.nan)
-    if (~there(places.positions) & there(in_file)).any():
-        metres = to_metres(in_file, "m", "positions in the file", places.notes)
+        place(_on_sphere(table, expected, found.notes), [table.source] * len(names))
+    in_file = np.where(is_position(in_file)[:, None], in_file, np.nan)
+    if (~is_position(found.positions) & is_position(in_file)).any():
+        metres = to_metres(in_file, "m", "positions in the file", found.notes)
         measured = Measured("file", "positions in the file", metres)
-        place(_on_sphere(measured, expected, places.notes), ["file"] * len(names))
+        place(_on_sphere(measured, expected, found.notes), ["file"] * len(names))
     place(expected, [f"template {template_name(name)}" if name else "" for name in canonical])
-    return places
+    return found
 
 
 def _on_sphere(measured: Measured, expected: np.ndarray, notes: list[str]) -> np.ndarray:
     """(C, 3) unit vectors of measured positions, their axes checked; NaN where there are none."""
     unit = np.full_like(measured.points, np.nan)
-    placed = there(measured.points)
+    placed = is_position(measured.points)
     points, expected = measured.points[placed], expected[placed]
-    if there(expected).sum() >= MIN_NAMED:
+    if is_position(expected).sum() >= MIN_NAMED:
         unit[placed] = _by_names(points, expected, measured, notes)
     elif len(points):
         unit[placed] = _by_symmetry(points, measured, notes)
@@ -108,8 +108,8 @@ def _on_sphere(measured: Measured, expected: np.ndarray, notes: list[str]) -> np
 def _by_names(
     points: np.ndarray, expected: np.ndarray, measured: Measured, notes: list[str]
 ) -> np.ndarray:
-    """Turn points to unit vectors, in the plain axes in which they agree with the names."""
-    named = there(expected)
+    """Convert points to unit vectors, in the order and signs of axes that agree with the names."""
+    named = is_position(expected)
 
     def off(unit: np.ndarray) -> float:
         return float(np.median(angles(unit[named], expected[named])))
@@ -117,7 +117,7 @@ def _by_names(
     unit = to_unit_sphere(points @ measured.axes.T)
     if off(unit) <= AXES_OFF:
         return unit
-    # all 48 ways to name the axes of a head x, y and z
+    # all 48 orders and signs of the axes
     every = [
         np.diag(signs)[list(order)]
         for order in itertools.permutations(range(3))
@@ -136,7 +136,7 @@ def _by_names(
 
 
 def _by_symmetry(points: np.ndarray, measured: Measured, notes: list[str]) -> np.ndarray:
-    """Turn points without known names to unit vectors: caps are alike left and right."""
+    """Convert points without known names to unit vectors; caps are symmetric left and right."""
     axes, declared = measured.axes, measured.system != ""
     unit = to_unit_sphere(points @ axes.T)
     if len(points) >= MIN_SYMMETRIC and measured.system is not None:

@@ -1,4 +1,4 @@
-"""Which channels of a recording are bad and why, and measures of the recording as a whole."""
+"""Counts over the raw samples of a recording, and which of its channels are bad."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ SEGMENT_SECONDS = 2.0
 LINE_FREQUENCIES = (50.0, 60.0)
 
 MIN_CHANNELS_TO_COMPARE = 8
-"""With fewer, a channel is not judged by the others."""
+"""With fewer, channels are not compared with each other."""
 
 REFERENCE = "reference"
 """Reason of a flat channel that the sidecar names as the reference: unusable, but not bad."""
 
 MIN_LOG_SPREAD = 0.2
-"""Least robust deviation of log amplitudes; montages more even than that are no reason."""
+"""Least robust deviation of log amplitudes, for montages with very even amplitudes."""
 
 AMPLITUDES_UV = (0.5, 500.0)
-"""Least and greatest median amplitude of EEG in µV: beyond, the unit is not what it seems."""
+"""Least and greatest plausible median amplitude of EEG in µV; beyond, the unit is doubted."""
 
 
 class ChannelTally:
-    """What is counted in each channel's raw samples while they pass, a chunk at a time.
+    """Counts for each channel over the raw samples, updated a chunk at a time.
 
     Its memory does not depend on the recording's length.
 
@@ -87,7 +87,7 @@ class ChannelTally:
 
     @property
     def flat_share(self) -> np.ndarray:
-        """(C,) share of the seconds that hardly move; the whole where it is under a second."""
+        """(C,) share of the flat seconds; a recording under a second counts as one."""
         if self._n_seconds == 0:
             span = self._extreme[0] + self._extreme[1]
             return (span < self._flat_volts).astype(float)
@@ -146,7 +146,7 @@ def bad_channels(
     names
         Names of the C channels.
     tally
-        What was counted in the raw samples.
+        Counts over the raw samples.
     scales
         (C,) robust amplitude of the clean signal in volts.
     correlation
@@ -185,7 +185,7 @@ def bad_channels(
 
 
 def name_reference(bad: dict[str, str], reference: Any) -> dict[str, str]:
-    """Name a flat channel for what it is where it is the reference of the others.
+    """Replace the reason "flat" of the reference of the others by `REFERENCE`.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def highest_correlation(sample: np.ndarray) -> np.ndarray:
 
 
 def amplitude_notes(amplitude_uv: float) -> list[str]:
-    """Say in a sentence that a recording's median amplitude cannot be that of EEG, if so."""
+    """Return a note if a recording's median amplitude is not plausible for EEG."""
     low, high = AMPLITUDES_UV
     if low <= amplitude_uv <= high:
         return []

@@ -1,7 +1,7 @@
-"""Open a recording's file, or say in one line why it cannot be used.
+"""Open a recording's file, or raise an error of one line that says why it cannot be used.
 
 Files are opened with `mne.io.read_raw` and the sidecars read here. `mne_bids.read_raw_bids`
-takes half as long again, and fails on things that do not matter here: events whose onset is
+takes half as long again, and fails where this package need not: on events whose onset is
 ``n/a``, a participant missing from participants.tsv, a channels.tsv that disagrees with the file.
 MNE reads a truncated EDF or BDF file as if it were a short one, so what a header promises is
 compared with the file's size before MNE sees it.
@@ -26,24 +26,24 @@ from hbn_foundation.recordings.edf import EdfHeader, is_edf, read_edf_header
 from hbn_foundation.sidecars import UnreadableSidecar, read_json
 
 NO_EFFECT = re.compile(
-    # filters, gaps and channels are read and told by this package
+    # filters, gaps and channels: read by this package
     r"different (high|low)pass|cutoff frequency|software filter|boundary|mixed sampling|not unique"
     # what is not used: dates, persons, positions of other points, times of annotations
     r"|date|birth|patient|subject|naming conventions|channel loc|coordinate|montage|position"
     r"|annotation\(s\)|events have an onset",
     re.IGNORECASE,
 )
-"""Warnings of readers that say nothing of the signal."""
+"""Warnings of readers that do not concern the signal."""
 
-PASSING = (MemoryError, ImportError, PermissionError, TimeoutError, ConnectionError)
+TRANSIENT = (MemoryError, ImportError, PermissionError, TimeoutError, ConnectionError)
 FAULTS_OF_A_FILE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EINVAL, errno.EOVERFLOW, errno.EFBIG),
 }
-"""Errors of the system that follow from what a file holds: names and offsets that cannot be."""
+"""Errors of the system caused by a file's content: impossible names and offsets."""
 
 
-class UnreadableRecording(Exception):  # noqa: N818 - names what was met, it is not a fault of the code
+class UnreadableRecording(Exception):  # noqa: N818 - a state of the data, not a fault of the code
     """A recording that cannot be used; the message is the reason, in one line."""
 
 
@@ -62,8 +62,8 @@ class EegFile:
     info
         Content of eeg.json.
     notes
-        What was left out, guessed or not read, a sentence each, for the quality table. Whoever
-        reads from the file adds to it.
+        What was left out, guessed or not read, a sentence each, for the quality table; each
+        function that reads from the file adds its own.
     """
 
     raw: Any
@@ -79,7 +79,7 @@ def open_file(root: str, path: str) -> EegFile:
     file = Path(root, path)
     info: dict[str, Any] = {}
     notes: list[str] = []
-    for sidecar in reversed(sidecars(root, path, "eeg.json")):  # the nearest counts most
+    for sidecar in reversed(sidecars(root, path, "eeg.json")):  # the nearest overrides
         try:
             info.update(read_json(sidecar))
         except UnreadableSidecar as error:
@@ -97,14 +97,14 @@ def open_file(root: str, path: str) -> EegFile:
     return EegFile(raw, root, path, header, info, notes)
 
 
-def is_passing(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that led to it, says nothing of the file itself.
+def is_transient(error: BaseException | None) -> bool:
+    """Return whether an error, or its cause, does not come from the file itself.
 
-    Memory or a package is missing, the disk or the network fails, the file may not be read: the
-    same file can be read another time.
+    Memory or a package is missing, the disk or the network fails, permission is denied: the same
+    file may be readable in another run.
     """
     while error is not None:
-        if isinstance(error, PASSING):
+        if isinstance(error, TRANSIENT):
             return True
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno not in FAULTS_OF_A_FILE
@@ -140,17 +140,19 @@ def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = _opened(path, options)
-        raw.get_channel_types()  # a damaged FIF file has kinds that there are not
+        raw.get_channel_types()  # a damaged FIF file may hold invalid kinds
     except UnreadableRecording:
         raise
-    except Exception as error:  # whatever a reader trips over is a reason to leave the file out
-        if is_passing(error):
+    except Exception as error:  # any error of a reader rejects the file
+        if is_transient(error):
             raise
         raise UnreadableRecording(f"cannot be read: {one_line(error)}") from error
     if notes is not None:
-        told = [one_line(str(w.message)) for w in caught if issubclass(w.category, RuntimeWarning)]
-        told = [f"MNE: {text}" for text in told if not NO_EFFECT.search(text)]
-        notes += [text for text in dict.fromkeys(told) if text not in notes]
+        warned = [
+            one_line(str(w.message)) for w in caught if issubclass(w.category, RuntimeWarning)
+        ]
+        warned = [f"MNE: {text}" for text in warned if not NO_EFFECT.search(text)]
+        notes += [text for text in dict.fromkeys(warned) if text not in notes]
     if not np.isfinite(raw.info["sfreq"]) or raw.info["sfreq"] <= 0:
         raise UnreadableRecording(f"sampling rate of {raw.info['sfreq']:g} Hz")
     if raw.n_times == 0:
@@ -164,7 +166,7 @@ def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -
 def _opened(path: Path, options: dict[str, Any]) -> Any:
     import mne
 
-    # mne.io.read_raw knows EGI by its .mff alone
+    # mne.io.read_raw recognises EGI only by .mff
     reader = mne.io.read_raw_egi if path.suffix.lower() == ".raw" else mne.io.read_raw
     try:
         return reader(path, preload=False, verbose="WARNING", **options)

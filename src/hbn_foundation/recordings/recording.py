@@ -1,4 +1,4 @@
-"""Open a recording so that what is read from it is its EEG: rate, filters, gaps, bad segments.
+"""Open a recording with its EEG's own rate, filters, gaps and bad segments.
 
 Cleaning and the local score open recordings here, so that both follow the same rules.
 """
@@ -20,7 +20,7 @@ from hbn_foundation.recordings.marks import find_gaps
 from hbn_foundation.recordings.read import (
     EegFile,
     UnreadableRecording,
-    is_passing,
+    is_transient,
     open_file,
     read_raw,
 )
@@ -30,10 +30,10 @@ STILL_SECONDS = 1.0
 """Seconds without a change in any channel that are a pause."""
 
 MOST_VOLTS = 1e15
-"""Samples beyond this are none: single precision overflows where they are squared."""
+"""Samples beyond this are invalid: their squares overflow single precision."""
 
 CHUNK_SECONDS = 60.0
-"""Seconds looked through at a time."""
+"""Seconds searched at a time."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Recording:
     Attributes
     ----------
     file
-        The open file. Where channels differ in rate it has the EEG channels alone.
+        The open file, with the EEG channels alone where channels differ in rate.
     channels
         EEG channels that have a position.
     lowpass
-        Low-pass of the EEG channels in Hz as the file has it; NaN where it says nothing.
+        Low-pass of the EEG channels in Hz by the file; NaN where it has none.
     timeline
         Continuous stretches and bad segments in samples of the file.
     pauses
@@ -71,7 +71,7 @@ class Recording:
         Raises
         ------
         UnreadableRecording
-            No stretch is.
+            No stretch is long enough.
         """
         lengths = {s: (s.stop - s.start) / self.sfreq for s in self.timeline.stretches}
         longest = max(lengths.values(), default=0.0)
@@ -93,13 +93,13 @@ class Recording:
         Raises
         ------
         UnreadableRecording
-            They are not there.
+            The samples are missing or damaged.
         """
         picks = self.channels.picks if picks is None else picks
         try:
             samples = self.file.raw.get_data(picks, start, stop, verbose="ERROR")
         except Exception as error:
-            if is_passing(error):
+            if is_transient(error):
                 raise
             raise UnreadableRecording(
                 f"truncated or damaged: cannot be read from {start / self.sfreq:.1f} s "
@@ -118,7 +118,7 @@ class Recording:
         """Find samples (start, stop) during which no channel moves for `STILL_SECONDS`.
 
         These are pauses that the file does not mark, filled with zeros or the last value. A
-        recording that never moves has none: it is flat.
+        recording that never moves has none; it is flat.
         """
         picks, n = self.channels.picks, int(self.file.raw.n_times)
         few = picks[:: max(len(picks) // 2, 1)]
@@ -203,7 +203,7 @@ def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
 
 
 def _lowpass(file: EegFile, channels: Channels) -> float:
-    """Low-pass of most EEG channels in Hz; NaN where the file says nothing.
+    """Low-pass of most EEG channels in Hz; NaN where the file has none.
 
     EDF and BrainVision have filters for each channel, of which MNE keeps the lowest or highest of
     all channels, whatever they record; other formats have one for the file.
@@ -241,7 +241,7 @@ def _brainvision_lowpass(file: EegFile) -> dict[str, float]:
         columns = re.split(r"\s\s+", line.strip())
         at = next(i for i, column in enumerate(columns) if column.startswith("High Cutoff"))
         for name, row in zip(file.raw.ch_names, lines[place + 1 :], strict=False):
-            # a unit is a word of its own, and so is each word of a name
+            # the unit counts as one word, a name as many as it has
             words = ("Resolution / Unit" in columns) + ("Name" in columns) * (len(name.split()) - 1)
             found[name] = _cutoff(row.split(), at + words, "[s]" in columns[at])
     return found

@@ -75,7 +75,7 @@ class Resampler:
     def chunks(self) -> Iterator[Chunk]:
         """Chunks that cover the output without gap or overlap."""
         overlap = len(self._taps) // 2 + 1
-        # of equal length, so that there is no short one at the end that is mostly overlap
+        # of equal length: a short one at the end would be mostly overlap
         n_chunks = max(round(self.n_out / self._chunk_out), 1)
         edges = np.linspace(0, self.n_out, n_chunks + 1).round().astype(int).tolist()
         for first, last in pairwise(edges):
@@ -170,7 +170,7 @@ def _lengths(n: int, ratio: float) -> tuple[int, int]:
     """Lengths of the transforms, the first at least `n`, whose quotient is nearly `ratio`.
 
     Nearly: the end of the chunk is off the new grid by less than `MAX_DRIFT` samples. Fast
-    lengths are preferred; rates without such are served by slower ones.
+    lengths are preferred.
     """
     from scipy import fft
 
@@ -187,7 +187,7 @@ def _lengths(n: int, ratio: float) -> tuple[int, int]:
 
 
 def without_missing(samples: np.ndarray) -> np.ndarray:
-    """Replace samples (C, T) that are not finite by a line between their neighbours.
+    """Interpolate samples (C, T) that are not finite linearly between their neighbours.
 
     One of them would make a whole chunk NaN. A channel without any finite sample is zero.
     """
@@ -204,7 +204,7 @@ def without_missing(samples: np.ndarray) -> np.ndarray:
 def extend(samples: np.ndarray, before: int, after: int) -> np.ndarray:
     """Extend (C, T) at its ends by point reflection, and by the end value beyond that.
 
-    This is MNE's ``reflect_limited``, except that it levels out instead of falling to zero.
+    This is MNE's ``reflect_limited``, but constant instead of zero beyond the reflection.
     """
     n = samples.shape[1]
     left, right = min(before, n - 1), min(after, n - 1)

@@ -1,4 +1,4 @@
-"""Which recordings are asked for, and one clear line when there are none."""
+"""Select subjects and recordings; an empty selection raises an error of one line."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PREFIX = re.compile(r"^(sub|ses|task|run)-")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def asked_for(wanted: Iterable[object] | None) -> Callable[[object], bool]:
-    """Make a function that tells whether a label is among those wanted; None wants all.
+def label_filter(wanted: Iterable[object] | None) -> Callable[[object], bool]:
+    """Make a function that returns whether a label is among those wanted; None accepts all.
 
     ``2`` and ``"sub-02"`` are the same, and so are ``1`` and ``"1.0"``; ``1e3`` is a name.
     """
@@ -51,7 +51,7 @@ def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
 def select_subjects(
     root: str, subjects: Sequence[str], selection: SelectionParams, participants: Path
 ) -> list[str]:
-    """Keep the subjects that meet all that is asked of subjects, in alphabetical order.
+    """Keep the subjects that pass the filters on subjects, in alphabetical order.
 
     Raises
     ------
@@ -60,14 +60,14 @@ def select_subjects(
     """
     kept = sorted(subjects)
     if selection.subjects is not None:
-        kept = list(filter(asked_for(selection.subjects), kept))
+        kept = list(filter(label_filter(selection.subjects), kept))
         _check(kept, root, "subjects", selection.subjects, subjects)
-        there = asked_for(subjects)
+        there = label_filter(subjects)
         missing = [str(wanted) for wanted in selection.subjects if not there(wanted)]
         if missing:
             say(f"{root}: no such subjects, left out: {', '.join(missing)}")
     if selection.exclude_subjects:
-        kept = list(itertools.filterfalse(asked_for(selection.exclude_subjects), kept))
+        kept = list(itertools.filterfalse(label_filter(selection.exclude_subjects), kept))
         _check(kept, root, "exclude_subjects", selection.exclude_subjects, subjects)
     if not selection.participants:
         return kept
@@ -87,7 +87,7 @@ def select_subjects(
             )
         texts = table[column].map(as_text, na_action="ignore").astype(object).fillna("n/a")
         of = {subject: texts[subject] for subject in kept if subject in texts.index}
-        meets = asked_for(values)
+        meets = label_filter(values)
         kept = [subject for subject, value in of.items() if meets(value)]
         _check(kept, root, f"participants.{column}", values, sorted(set(of.values())))
     return kept
@@ -96,7 +96,7 @@ def select_subjects(
 def select_recordings(
     root: str, subjects: Iterable[tuple[str, list[Row]]], selection: SelectionParams
 ) -> list[Row]:
-    """Keep the recordings that meet all that is asked, until `max_subjects` have one.
+    """Keep the recordings that pass all filters, until `max_subjects` have one.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def select_recordings(
     subjects
         Pairs of a subject and its recordings (``session``, ``task``, ``run`` in each).
     selection
-        What is asked for.
+        The filters.
 
     Raises
     ------
@@ -113,8 +113,8 @@ def select_recordings(
         No recording is left; the message names the filter and the values there are.
     """
     wanted = {"task": selection.tasks, "session": selection.sessions, "run": selection.runs}
-    meets = {entity: asked_for(labels) for entity, labels in wanted.items()}
-    # of what passes the filters before it: the labels there are, and how many pass this one
+    meets = {entity: label_filter(labels) for entity, labels in wanted.items()}
+    # for each filter: labels of the recordings that reach it, and number that pass it
     seen: dict[str, set[str]] = {entity: set() for entity in wanted}
     left = dict.fromkeys(wanted, 0)
     found: list[Row] = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 MIN_TO_FIT = 12
-"""Points from which on a sphere of their own is believed."""
+"""Least number of points that define a sphere by themselves."""
 
 USUAL_RADIUS = 0.095
 USUAL_CENTRES = np.array([[0.0, 0.01, 0.038], [0.0, 0.0, 0.0]])
-"""Centre of a head in head coordinates, and where coordinates begin at it, in metres."""
+"""Centre of a head in head coordinates, and in coordinates with their origin there, in metres."""
 
 
 def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
@@ -21,7 +21,7 @@ def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def head_radius(points: np.ndarray) -> float:
-    """Radius of the head that points (C, 3) lie on, in their unit: of no use for its details."""
+    """Approximate radius of the head that points (C, 3) lie on, in their unit."""
     distance = float(np.median(np.linalg.norm(points, axis=1)))
     if len(points) < MIN_TO_FIT or distance == 0:
         return distance
@@ -38,10 +38,10 @@ def angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def to_unit_sphere(points: np.ndarray) -> np.ndarray:
     """Project measured points (C, 3) in metres to unit vectors around the centre of their head.
 
-    The centre is that of the sphere nearest to them. A head is no sphere, and the sphere of a few
-    electrodes may lie centimetres beside the head's, which turns directions by 10°; so unless the
-    points lie on a sphere to 2 mm, the centre is drawn to where it lies in adults: 4 cm above the
-    ears and 1 cm before them, or at the origin where that is a centre more plainly.
+    The centre is that of the nearest sphere. A head is not a sphere, and the sphere of a few
+    electrodes may lie centimetres beside the head's, which changes directions by 10°; so unless the
+    points lie on a sphere to 2 mm, the centre is drawn towards its position in adults: 4 cm above
+    and 1 cm in front of the ears, or the origin if the points are centred there.
     """
     points = np.asarray(points, float)
     directions = points - _head_centre(points)
@@ -50,9 +50,9 @@ def to_unit_sphere(points: np.ndarray) -> np.ndarray:
 
 
 def _head_centre(points: np.ndarray) -> np.ndarray:
-    """Centre as of `fit_sphere`, drawn to the usual one, which is known to 1 cm.
+    """Centre as of `fit_sphere`, with the usual one as a prior (standard deviation 1 cm).
 
-    The points are taken for 1.5 cm beside a sphere unless they show that they lie on one.
+    The points' distance from the sphere has a standard deviation of 1.5 cm unless they fit better.
     """
     spread = [np.linalg.norm(points - centre, axis=1).std() for centre in USUAL_CENTRES]
     usual = USUAL_CENTRES[int(len(points) > 3 and spread[1] < spread[0] / 2)]

@@ -1,4 +1,4 @@
-"""Where a recording's samples lie in real time, and which of them windows may touch."""
+"""Real time of a recording's samples, and the samples that windows may touch."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Timeline:
         return sum(length for length in lengths if length > 0.5 / self.sfreq)
 
     def without(self, samples: Sequence[tuple[int, int]]) -> Timeline:
-        """Take out sorted samples (start, stop)."""
+        """Remove sorted samples (start, stop)."""
         parts = [part for s in self.stretches for part in without(s, samples, self.sfreq)]
         return Timeline(self.sfreq, tuple(parts), within(self.bad, parts))
 
     @cached_property
     def ranges(self) -> list[Stretch]:
-        """What windows may touch: each window must lie within one of these."""
+        """Parts that windows may touch: each window must lie within one of these."""
         return [part for s in self.stretches for part in without(s, self.bad, self.sfreq)]
 
     @cached_property
@@ -116,7 +116,7 @@ class Timeline:
         start : numpy.ndarray
             (N,) int64, first sample of each window.
         reason : numpy.ndarray
-            (N,) why there is no such window, "" where there is.
+            (N,) why a window is missing, "" where it is not.
         """
         stimulus, response = times.T
         stretch, sample = self.places(stimulus)
@@ -130,7 +130,7 @@ class Timeline:
         return start, np.select([ends, broken, ~whole], [BEYOND, GAP, BAD], "")
 
     def inside(self, start: np.ndarray, n_samples: int) -> np.ndarray:
-        """Tell which windows (N,) lie wholly in one allowed range."""
+        """Return which windows (N,) lie completely within one allowed range."""
         low, high = self.allowed.T
         if not len(low):
             return np.zeros(len(start), bool)
@@ -143,7 +143,7 @@ class Timeline:
         return np.concatenate([np.empty(0, np.int64), *ranges])
 
     def at_rate(self, sfreq: float, lengths: Sequence[int]) -> Timeline:
-        """Put the stretches one after another at another rate (Hz), where they have `lengths`."""
+        """Resample to a rate in Hz at which the stretches have these lengths, without gaps."""
         ratio = sfreq / self.sfreq
         stretches, first = [], 0
         bad: list[Segment] = []
@@ -172,7 +172,7 @@ def merged(segments: Iterable[tuple[int, int]]) -> tuple[Segment, ...]:
 
 
 def without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) -> list[Stretch]:
-    """Parts of a stretch that are left when sorted segments are taken out of it."""
+    """Parts of a stretch that remain without sorted segments."""
     edges = [stretch.start]
     for start, stop in skipped:
         if start < stretch.stop and stop > stretch.start:
@@ -185,7 +185,7 @@ def without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) 
 def within(
     segments: Iterable[tuple[int, int]], stretches: Iterable[Stretch]
 ) -> tuple[Segment, ...]:
-    """Join segments, and part them where stretches end."""
+    """Join segments, and split them where stretches end."""
     joined = merged(segments)
     return tuple(
         Segment(max(a, start), min(b, stop))

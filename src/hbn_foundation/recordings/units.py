@@ -1,4 +1,4 @@
-"""Tell in which unit the channels of a recording are, by their file and by channels.tsv."""
+"""Find the units of a recording's channels, by their file and by channels.tsv."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READ_AS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
 """Units of EDF and BDF that MNE knows, in volts; it takes all others for volts."""
 
 USUAL_UV = 15.0
-"""Usual amplitude of EEG in µV, to tell units apart that differ by a thousand."""
+"""Usual amplitude of EEG in µV, to decide between units that differ by a thousand."""
 
 
 def header_units(file: EegFile) -> list[str]:
@@ -29,7 +29,7 @@ def header_units(file: EegFile) -> list[str]:
 def volt_factors(
     file: EegFile, picks: Sequence[int], names: Sequence[str], declared: Sequence[str]
 ) -> np.ndarray:
-    """Find what the reader's numbers are multiplied by to be volts.
+    """Find the factors from the reader's numbers to volts.
 
     EDF and BDF files name a unit for each channel, and MNE takes those it does not know for
     volts. EEGLAB files name none, and MNE takes them for µV. Other formats have their unit.
@@ -37,7 +37,7 @@ def volt_factors(
     Parameters
     ----------
     file
-        What is guessed is added to its notes.
+        Guesses are added to its notes.
     picks, names, declared
         Column, name and unit by channels.tsv ("" for none) of each of the C channels asked for.
 
@@ -74,7 +74,7 @@ def volt_factors(
 def _by_amplitude(file: EegFile, picks: Sequence[int], declared: Sequence[str]) -> np.ndarray:
     """(C,) factors of a file without units: those of channels.tsv, unless µV is more likely.
 
-    Tables say V of signals in µV often enough, so that the amplitude decides.
+    Tables often declare V for signals in µV, so the amplitude decides.
     """
     factors = np.array([_in_volts(unit) or 1e-6 for unit in declared]) / 1e-6
     if (factors == 1).all():

@@ -126,7 +126,7 @@ def _trials(subject: pd.Series, params: SimulationParams, rng: np.random.Generat
     right_side = rng.random(n) < subject["accuracy"]
     table["correct"] = table["answered"] & right_side
     table["response_side"] = np.where(right_side, table["side"], np.where(left, "right", "left"))
-    # further presses are the likelier the more time is left
+    # further presses are more likely with more time left
     time_left = TARGET_SECONDS - table["rt"].fillna(TARGET_SECONDS)
     again = rng.random(n) < SHARE_FURTHER_PRESSES * time_left / 0.78
     further = np.where(again, rng.choice([1, 2, 3], n, p=[0.78, 0.12, 0.10]), 0)
@@ -164,7 +164,7 @@ def _without_guesses(params: SimulationParams) -> tuple[float, float]:
     mean = (params.rt_mean - g * guess_mean) / (1 - g)
     from_guesses = g * (guess_var + (guess_mean - params.rt_mean) ** 2)
     pooled = (params.rt_sd**2 - from_guesses) / (1 - g) - (mean - params.rt_mean) ** 2
-    # the limits of what is possible take back about 3 %
+    # clipping to the possible range reduces it by about 3 %
     return mean, 1.03 * float(np.sqrt(max(pooled - params.rt_subject_sd**2, 0.02**2)))
 
 
@@ -176,7 +176,9 @@ def _skewed(mean: float, sd: float, n: int, rng: np.random.Generator) -> np.ndar
     share = np.clip((mean - low) / (high - low), 0.05, 0.95)
     variance = np.clip((sd / (high - low)) ** 2, 1e-6, 0.8 * share * (1 - share))
     total = share * (1 - share) / variance - 1
-    quantiles = (rng.permutation(n) + rng.random(n)) / n  # one in each n-th, for an even spread
+    quantiles = (
+        rng.permutation(n) + rng.random(n)
+    ) / n  # one in each of n equal parts, for an even spread
     return low + (high - low) * stats.beta.ppf(quantiles, share * total, (1 - share) * total)
 
 

@@ -1,4 +1,4 @@
-"""The head of the simulated release: what each source looks like at 129 electrodes.
+"""The head of the simulated release: topographies of the sources at 129 electrodes.
 
 A sphere of four shells (MNE's defaults) fitted to the GSN-HydroCel-129 montage, current dipoles
 in the innermost, potentials referred to Cz as EGI's amplifier does it. Sources point outwards
@@ -90,7 +90,7 @@ def make_head(n_background: int) -> Head:
 
 
 def _gain(info: Any, sphere: Any, rr: np.ndarray, nn: np.ndarray) -> np.ndarray:
-    """(129, n) potentials of dipoles at places `rr` with orientations `nn`."""
+    """(129, n) potentials of dipoles at positions `rr` with orientations `nn`."""
     import mne
 
     source = mne.setup_volume_source_space(pos={"rr": rr, "nn": nn}, verbose="error")

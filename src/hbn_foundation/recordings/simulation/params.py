@@ -1,4 +1,4 @@
-"""What can be chosen about the simulated HBN mini release."""
+"""Parameters of the simulated HBN mini release."""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
 """The simulated HBN mini release: made once, remade only when its parameters change.
 
-The release is written into a folder beside its place and moved there when it is whole. So a run
-that was interrupted leaves no release, and the next run removes what it left.
+The release is written into a temporary folder beside `root`, which is renamed when it is complete.
+An interrupted run leaves no release, and the next run removes its temporary folder.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def simulation_hash(params: SimulationParams) -> str:
 
 
 def _check_free(root: Path) -> None:
-    """Refuse to replace what was not simulated."""
+    """Raise UserError if `root` holds anything but a simulated release."""
     if root.exists() and not root.is_dir():
         raise UserError(f"source.simulated_root '{root}' is a file; name an empty or new folder")
     if root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists():

@@ -1,7 +1,7 @@
-"""What the contrast change detection task does to the EEG: time courses (T,) of its components.
+"""Effects of the contrast change detection task on the EEG: time courses (T,) of its components.
 
-All of them end at the latent response time, none at the press itself: the delay between the two
-is in no electrode, so that the latent time is the ceiling of every prediction.
+All of them end at the latent response time, none at the press itself: no electrode shows the delay
+between the two, so the latent time is the ceiling of every prediction.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from hbn_foundation.recordings.simulation.params import SimulationParams
 
 RUN_SPREAD = 0.12  # log-normal change of every rhythm from run to run
 TASK_ALPHA, TASK_THETA, TASK_BETA = -0.15, 0.12, 0.05  # log change by doing a task, eyes open
-STATE_SECONDS = 0.5  # how fast alpha follows the eyes
+STATE_SECONDS = 0.5  # time constant of alpha after the eyes open or close
 MAINS_HZ = 60.0
 SENSOR_UV = 1.0
 BLINK_SECONDS = 0.09  # standard deviation of its bell shape
@@ -38,8 +38,8 @@ class BadChannels:
 
 
 @dataclass(frozen=True)
-class Session:
-    """What all components of one recording are drawn from."""
+class _Simulation:
+    """One recording to simulate: its subject, behaviour, head, strengths and random numbers."""
 
     subject: pd.Series
     run: Run
@@ -88,41 +88,41 @@ def simulate_eeg(
     Returns
     -------
     eeg : (129, n_samples) float32, µV, referred to Cz (so the last row is zero)
-    bad : the channels that were spoiled
+    bad : the bad channels
     """
-    session = Session(subject, run, head, params, rng)
-    f = frequencies(len(session.times), session.sfreq)
-    noise = session.noise(head.background.shape[1], one_over_f(f, subject["slope"]))
-    eeg = head.background @ (noise * np.float32(session.varied("background_uv")))
-    parts = _rhythms(session, f)
+    sim = _Simulation(subject, run, head, params, rng)
+    f = frequencies(len(sim.times), sim.sfreq)
+    noise = sim.noise(head.background.shape[1], one_over_f(f, subject["slope"]))
+    eeg = head.background @ (noise * np.float32(sim.varied("background_uv")))
+    parts = _rhythms(sim, f)
     if len(run.trials):
-        parts += _task(session)
-    parts += _eyes_and_muscles(session, f)
+        parts += _task(sim)
+    parts += _eyes_and_muscles(sim, f)
     shapes = np.hstack([shape for shape, _ in parts])
     eeg += shapes @ np.vstack([course for _, course in parts]).astype(np.float32)
     sensor = rng.standard_normal(eeg.shape, dtype=np.float32) * np.float32(SENSOR_UV)
-    eeg += sensor + _mains(session, len(eeg)) * np.float32(subject["line_uv"])
-    bad = _draw_bad_channels(session, len(eeg))
-    _spoil(eeg, bad, session, f)
+    eeg += sensor + _mains(sim, len(eeg)) * np.float32(subject["line_uv"])
+    bad = _draw_bad_channels(sim, len(eeg))
+    _spoil(eeg, bad, sim, f)
     eeg[-1] = 0.0
     return eeg, bad
 
 
-def _rhythms(session: Session, f: np.ndarray) -> Parts:
+def _rhythms(sim: _Simulation, f: np.ndarray) -> Parts:
     """Alpha, theta, beta and the rhythms of the hand areas, changed by eyes and task."""
-    subject, run, times = session.subject, session.run, session.times
-    topographies = session.head.topographies
-    doing = session.params.task_strength * float(len(run.trials) > 0)
+    subject, run, times = sim.subject, sim.run, sim.times
+    topographies = sim.head.topographies
+    doing = sim.params.task_strength * float(len(run.trials) > 0)
 
     def rhythm(name: str, hz: float, width: float) -> np.ndarray:
         spectrum = bump(f, hz, width)
-        together = session.noise(1, spectrum)
-        return 0.75 * together + 0.66 * session.noise(topographies[name].shape[1], spectrum)
+        together = sim.noise(1, spectrum)
+        return 0.75 * together + 0.66 * sim.noise(topographies[name].shape[1], spectrum)
 
     def size(column: str, log_change: float = 0.0) -> float:
-        return session.varied(column) * np.exp(doing * log_change)
+        return sim.varied(column) * np.exp(doing * log_change)
 
-    alpha = size("alpha_uv", TASK_ALPHA) * 0.6 * _eyes_closed(session)
+    alpha = size("alpha_uv", TASK_ALPHA) * 0.6 * _eyes_closed(sim)
     hz, tilt = subject["alpha_hz"], np.sqrt(subject["alpha_asymmetry"])
     beta, mu = size("beta_uv", TASK_BETA), size("mu_uv")
     courses = {
@@ -140,55 +140,55 @@ def _rhythms(session: Session, f: np.ndarray) -> Parts:
     return [(topographies[name], course) for name, course in courses.items()]
 
 
-def _eyes_closed(session: Session) -> np.ndarray:
+def _eyes_closed(sim: _Simulation) -> np.ndarray:
     """(T,) factor on alpha: 1 with eyes open, the subject's reactivity with eyes closed."""
     from scipy.ndimage import gaussian_filter1d
 
-    closed = np.zeros(len(session.times), np.float32)
-    for start, end in session.run.eyes_closed:
-        closed[(session.times >= start + 0.4) & (session.times < end + 0.4)] = 1.0
-    smooth = gaussian_filter1d(closed, STATE_SECONDS * session.sfreq, mode="nearest")
-    return 1.0 + (session.subject["alpha_reactivity"] - 1.0) * smooth
+    closed = np.zeros(len(sim.times), np.float32)
+    for start, end in sim.run.eyes_closed:
+        closed[(sim.times >= start + 0.4) & (sim.times < end + 0.4)] = 1.0
+    smooth = gaussian_filter1d(closed, STATE_SECONDS * sim.sfreq, mode="nearest")
+    return 1.0 + (sim.subject["alpha_reactivity"] - 1.0) * smooth
 
 
-def _task(session: Session) -> Parts:
+def _task(sim: _Simulation) -> Parts:
     """Build-up, readiness, flicker and feedback, passed through the recording's filter."""
-    trials, times, rng = session.run.trials, session.times, session.rng
-    strength = session.varied("flicker_uv") * session.params.task_strength
+    trials, times, rng = sim.run.trials, sim.times, sim.rng
+    strength = sim.varied("flicker_uv") * sim.params.task_strength
     courses = {
-        "build_up": session.subject["build_up_uv"] * responses.build_up(trials, times, rng),
+        "build_up": sim.subject["build_up_uv"] * responses.build_up(trials, times, rng),
         "feedback": responses.feedback(trials, times, rng),
         "hand_left": responses.readiness(trials, times, "left"),
         "hand_right": responses.readiness(trials, times, "right"),
         "flicker": responses.flicker(trials, times, strength, rng),
     }
-    through = filtered(np.vstack(list(courses.values())), session.sfreq)
+    through = filtered(np.vstack(list(courses.values())), sim.sfreq)
     return [
-        (session.head.topographies[name], course[None])
+        (sim.head.topographies[name], course[None])
         for name, course in zip(courses, through, strict=True)
     ]
 
 
-def _eyes_and_muscles(session: Session, f: np.ndarray) -> Parts:
+def _eyes_and_muscles(sim: _Simulation, f: np.ndarray) -> Parts:
     """Blinks, and muscle tension above 20 Hz that comes and goes."""
-    topographies = session.head.topographies
+    topographies = sim.head.topographies
     eyes = topographies["eye_left"] + topographies["eye_right"]
-    blinks = filtered(_blinks(session)[None] * session.subject["blink_uv"], session.sfreq)
+    blinks = filtered(_blinks(sim)[None] * sim.subject["blink_uv"], sim.sfreq)
     muscle = topographies["muscle"]
     high = band_limit(f) / (1.0 + (20.0 / np.maximum(f, 0.1)) ** 4)
-    noise = session.noise(muscle.shape[1], high)
-    slow = session.noise(muscle.shape[1], (f < 0.3) * (f > 0) * 1.0)
+    noise = sim.noise(muscle.shape[1], high)
+    slow = sim.noise(muscle.shape[1], (f < 0.3) * (f > 0) * 1.0)
     tension = noise * np.exp(0.7 * slow)
     return [
         (eyes / np.abs(eyes).max(), blinks),
-        (muscle, tension * session.varied("muscle_uv")),
+        (muscle, tension * sim.varied("muscle_uv")),
     ]
 
 
-def _blinks(session: Session) -> np.ndarray:
+def _blinks(sim: _Simulation) -> np.ndarray:
     """(T,) blinks of mean height 1, at least half a second apart, few with eyes closed."""
-    run, times, rng = session.run, session.times, session.rng
-    per_minute = session.subject["blinks_per_minute"]
+    run, times, rng = sim.run, sim.times, sim.rng
+    per_minute = sim.subject["blinks_per_minute"]
     waits = 0.5 + rng.exponential(60.0 / per_minute, 20 + int(run.seconds * per_minute / 20))
     course = np.zeros_like(times)
     for time in np.cumsum(waits):
@@ -202,14 +202,14 @@ def _blinks(session: Session) -> np.ndarray:
     return course
 
 
-def _mains(session: Session, n_channels: int) -> np.ndarray:
-    """(n_channels, T) of what is left of the mains, rms about 1.
+def _mains(sim: _Simulation, n_channels: int) -> np.ndarray:
+    """(n_channels, T) residue of the mains, rms about 1.
 
-    60 Hz lies above half of 100 Hz. The low-pass before downsampling stops it almost, not quite,
+    60 Hz lies above half of 100 Hz. The low-pass before downsampling does not remove it completely,
     and the rest is folded to 100 - 60 = 40 Hz.
     """
-    rng, times = session.rng, session.times
-    folded = abs(MAINS_HZ - session.sfreq * round(MAINS_HZ / session.sfreq))
+    rng, times = sim.rng, sim.times
+    folded = abs(MAINS_HZ - sim.sfreq * round(MAINS_HZ / sim.sfreq))
     size = np.exp(0.6 * rng.standard_normal(n_channels))
     phase = 2 * np.pi * rng.random() + 0.3 * rng.standard_normal(n_channels)
     waves = np.sin(2 * np.pi * folded * times), np.cos(2 * np.pi * folded * times)
@@ -217,10 +217,10 @@ def _mains(session: Session, n_channels: int) -> np.ndarray:
     return (parts @ np.vstack(waves)).astype(np.float32)
 
 
-def _draw_bad_channels(session: Session, n_channels: int) -> BadChannels:
+def _draw_bad_channels(sim: _Simulation, n_channels: int) -> BadChannels:
     """Draw the bad channels: one to four in a share of the recordings, else none."""
-    rng = session.rng
-    if rng.random() >= session.params.bad_channel_share:
+    rng = sim.rng
+    if rng.random() >= sim.params.bad_channel_share:
         return BadChannels((), ())
     chosen = rng.choice(n_channels - 1, rng.integers(1, 5), replace=False)
     flat = rng.random(len(chosen)) < 0.4
@@ -229,10 +229,10 @@ def _draw_bad_channels(session: Session, n_channels: int) -> BadChannels:
     )
 
 
-def _spoil(eeg: np.ndarray, bad: BadChannels, session: Session, f: np.ndarray) -> None:
+def _spoil(eeg: np.ndarray, bad: BadChannels, sim: _Simulation, f: np.ndarray) -> None:
     """Make the bad channels of (channels, samples) flat or noisy, in place."""
     eeg[list(bad.flat)] = 0.0
     if bad.noisy:
-        noise = session.noise(len(bad.noisy), band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
-        size = session.rng.uniform(60, 150, (len(bad.noisy), 1)).astype(np.float32)
+        noise = sim.noise(len(bad.noisy), band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
+        size = sim.rng.uniform(60, 150, (len(bad.noisy), 1)).astype(np.float32)
         eeg[list(bad.noisy)] += noise * size

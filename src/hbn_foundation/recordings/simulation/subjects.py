@@ -1,7 +1,7 @@
-"""The subjects of the simulated release: what participants.tsv says and what their EEG is like.
+"""The subjects of the simulated release: their participants.tsv and the features of their EEG.
 
-Every subject value is drawn by ranks (each quantile once, in random order), so that a release of
-28 subjects has the spread of the real ones and not the luck of 28 draws.
+Every value is drawn by ranks (each quantile once, in random order), so that 28 subjects have the
+spread of the real ones.
 """
 
 from __future__ import annotations
