@@ -67,16 +67,19 @@ def test_project_is_named_from_outside(project, tmp_path):
     assert "there is no project" in outside(str(tmp_path), *command).stderr
 
 
-def test_unknown_pipeline(project):
-    assert "foundatoin" in run(project, "--pipeline", "foundatoin")
-
-
-def test_unknown_environment(project):
-    assert "conf/nonsense" in run(project, "--env", "nonsense")
-
-
-def test_version_of_an_unknown_entry(project):
-    assert "foo" in run(project, "--load-versions", "foo:1")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--pipeline foundatoin", "foundatoin"),
+        ("--env nonsense", "conf/nonsense"),
+        ("--load-versions foo:1", "foo"),
+        ("--pipeline ingestion --nodes clean_signal", "clean_signal"),
+        ("--pipeline ingestion --params ingestion.source.root=/no/such/folder", "/no/such/folder"),
+        ("--pipeline foundation --from-nodes evaluate_encoder", "nothing saved yet"),
+    ],
+)
+def test_what_is_unknown_or_missing_is_named(project, arguments, expected):
+    assert expected in run(project, *arguments.split())
 
 
 def test_broken_yaml(project):
@@ -88,37 +91,16 @@ def test_broken_yaml(project):
         path.unlink()
 
 
-def test_unknown_node(project):
-    assert "clean_signal" in run(project, "--pipeline", "ingestion", "--nodes", "clean_signal")
-
-
-def test_missing_root(project):
-    root = "ingestion.source.root=/no/such/folder"
-    line = run(project, "--pipeline", "ingestion", "--params", root)
-    assert "/no/such/folder" in line
-
-
-def test_rerun_before_the_first_run(project):
-    line = run(project, "--pipeline", "foundation", "--from-nodes", "evaluate_encoder")
-    assert "nothing saved yet" in line
-
-
-def test_user_error_below_another_error_is_found():
+def test_the_line_of_a_run_is_that_of_the_cause():
     error = DatasetError("Failed while saving")
     error.__cause__ = UserError("disk full")
     assert one_line(error) == "disk full"
-
-
-def test_full_disk_below_another_error_is_named():
     error = DatasetError("Failed while saving")
     error.__context__ = OSError(28, "No space left on device", "data/06_models/best")
     assert one_line(error) == (
         "data/06_models/best: disk full; free some space and go on, what is written already is kept"
     )
-
-
-def test_other_errors_keep_their_traceback():
-    assert one_line(ZeroDivisionError("division by zero")) is None
+    assert one_line(ZeroDivisionError("division by zero")) is None  # it keeps its traceback
 
 
 @pytest.mark.parametrize("option", ["max-subjects", "batch-size", "memory", "window-seconds"])

@@ -161,24 +161,18 @@ def test_a_damaged_best_is_put_aside(run):
     assert incident.what == "best: weights.safetensors is damaged, its digest differs"
 
 
-def test_a_folder_in_use_is_refused_in_one_line(run):
+def test_a_folder_in_use_is_refused_and_a_free_one_is_taken_up(run, lines):
+    save(run.path / "epoch-001", b"abc")
     with pytest.raises(UserError, match=f"running already .process {os.getpid()}") as caught:
         open_run(run.path.parent, "two", IDENTITY, "auto")
     assert "\n" not in str(caught.value)
     assert in_use(run.path)
     run.close()
     assert not in_use(run.path)
-    open_run(run.path.parent, "two", IDENTITY, "auto").close()
-
-
-def test_auto_goes_on_with_the_same_and_says_so(run, lines):
-    save(run.path / "epoch-001", b"abc")
-    run.close()
     again = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert again.path == run.path
     assert lines()[-1] == "going on with the run one after epoch 1"
     again.close()
-    mark_done(again.path)
 
 
 @pytest.mark.parametrize(
@@ -202,28 +196,24 @@ def test_what_differs_is_named(run, lines, identity, difference):
         open_run(run.path.parent, "three", identity, "one")
 
 
-def test_a_run_by_its_name_or_anew(run):
+def test_a_run_by_its_name_or_anew_or_done(run):
+    save(run.path / "epoch-001", b"abc")
+    save(run.path / BEST, b"abc", state=False)
     run.close()
     open_run(run.path.parent, "two", IDENTITY, "one").close()
     with pytest.raises(UserError, match=r"no run ten in .*; unfinished there: one"):
         open_run(run.path.parent, "two", IDENTITY, "ten")
-    other = open_run(run.path.parent, "two", IDENTITY, False)
-    assert other.path.name == "two"
-    other.close()
-
-
-def test_a_run_that_is_done_is_not_resumed(run):
-    save(run.path / "epoch-001", b"abc")
-    save(run.path / BEST, b"abc", state=False)
-    run.close()
-    mark_done(run.path)
+    for resume in (False, "auto"):
+        if resume:
+            mark_done(run.path)
+        other = open_run(run.path.parent, f"new-{resume}", IDENTITY, resume)
+        assert other.path.name == f"new-{resume}"
+        other.close()
+        mark_done(other.path)
     assert not (run.path / "epoch-001").exists()
     assert (run.path / BEST).exists()
     with pytest.raises(UserError, match="the run one is done"):
         open_run(run.path.parent, "two", IDENTITY, "one")
-    other = open_run(run.path.parent, "two", IDENTITY, "auto")
-    assert other.path.name == "two"
-    other.close()
 
 
 def ended(path, age: float, *checkpoints: str, identity=IDENTITY) -> Path:
