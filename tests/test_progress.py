@@ -19,8 +19,8 @@ WORK = """
 import logging, sys, time
 from hbn_foundation import progress
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-progress.MOST_SILENCE = {True: 0.3, False: 0.3}
-progress.SECONDS_BETWEEN_LOOKS = 0.1
+progress.MAX_SILENCE = {True: 0.3, False: 0.3}
+progress.POLL_SECONDS = 0.1
 with progress.working(lambda: f"the node: {time.monotonic():.1f} s so far"):
     time.sleep(1.0)
     began = time.monotonic()

@@ -13,11 +13,11 @@ Item = TypeVar("Item")
 Part = Callable[[], tuple[float, str]]
 
 LOGGER = logging.getLogger("hbn_foundation")
-MOST_SILENCE = {True: 8.0, False: 30.0}
+MAX_SILENCE = {True: 8.0, False: 30.0}
 """Seconds on a terminal, and in a file, after which a line says how far the work is."""
 
 SECONDS_UNTIL_A_BAR = 1.0
-SECONDS_BETWEEN_LOOKS = 1.0
+POLL_SECONDS = 1.0
 _DRAWN: list[Any] = []  # rich's live displays, the uppermost last; None where others draw
 _WORK: list[Callable[[], str]] = []  # describe the work under way, the innermost last
 _said = time.monotonic()
@@ -116,9 +116,9 @@ def working(how_far: Callable[[], str]) -> Iterator[None]:
 
 
 def _pulse(ended: threading.Event) -> None:
-    while not ended.wait(SECONDS_BETWEEN_LOOKS):
+    while not ended.wait(POLL_SECONDS):
         work = _WORK[-1:]
-        if work and not _DRAWN and time.monotonic() - _said > MOST_SILENCE[sys.stderr.isatty()]:
+        if work and not _DRAWN and time.monotonic() - _said > MAX_SILENCE[sys.stderr.isatty()]:
             say(work[0]())
 
 
@@ -165,7 +165,7 @@ class Count:
     def under_way(self) -> tuple[float, str]:
         """Ask for the part of the items under way, not more often than once a second."""
         now = time.monotonic()
-        if self.part is not None and now - self._looked > SECONDS_BETWEEN_LOOKS:
+        if self.part is not None and now - self._looked > POLL_SECONDS:
             self._under_way, self._looked = self.part(), now
         return self._under_way
 

@@ -63,7 +63,7 @@ def test_a_device_that_hangs_is_left_for_the_cpu(project):
     (incident,) = newest(project, "06_models/training_incidents.jsonl").read_text().splitlines()
     incident = json.loads(incident)
     assert (incident["kind"], incident["device"], incident["step"]) == ("silent", "simulated", 1)
-    assert "strike" in incident["stack"]
+    assert "inject" in incident["stack"]
     metadata = newest(project, "06_models/foundation_checkpoint") / "metadata.json"
     epochs = json.loads(metadata.read_text())["epochs_by_device"]
     assert epochs == {"simulated": [], "cpu": list(range(1, EPOCHS + 1))}
@@ -88,11 +88,11 @@ def test_a_run_that_is_ended_goes_on_with_the_same_command(project, number, stat
     ended, said = stop_in_training(project, number)
     assert ended == status, said[-3000:]
     if number != signal.SIGKILL:
-        assert "the same command goes on there" in said
+        assert "the same command resumes it" in said
     (unfinished,) = [path for path in runs.iterdir() if not (path / "done").exists()]
     result = project.kedro(*TRAINING)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert f"going on with the run {unfinished.name}" in result.stderr + result.stdout
+    assert f"resuming the run {unfinished.name}" in result.stderr + result.stdout
     assert (unfinished / "done").exists()
     assert kinds(project) == ["killed" if number == signal.SIGKILL else "stopped"]
     history = newest(project, "06_models/foundation_history.csv").read_text().splitlines()

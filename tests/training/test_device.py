@@ -146,7 +146,7 @@ def test_with_a_fault_to_inject_the_cpu_stands_in_for_a_missing_gpu_alone(python
                                    ("simulated", NOWHERE)):  # fmt: skip
         plan = choose_device(requested, interpreter=interpreter, fault="hang@12")
         assert (plan["requested"], plan["chosen"]) == (requested, "simulated")
-        assert plan["reason"] == "fault injection: the CPU plays a GPU"
+        assert plan["reason"] == "fault injection: the CPU stands in for a GPU"
     with pytest.raises(UserError, match="simulated goes with a fault"):
         choose_device("simulated")
     works = python(usable=True, device="cuda", reason="works")

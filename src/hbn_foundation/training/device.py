@@ -25,16 +25,16 @@ from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
 Device = Literal["auto", "cuda", "mps", "cpu", "simulated"]
-SECONDS_TO_DIE = 5.0
+KILL_SECONDS = 5.0
 #: A probe whose parent is gone ends itself this long after its limit.
 GRACE_SECONDS = 10.0
-SIMULATED = "fault injection: the CPU plays a GPU"
+SIMULATED = "fault injection: the CPU stands in for a GPU"
 #: What the probe finds and the plan keeps.
 DETAILS = ("name", "precision", "loss", "errors", "memory")
 
 
 class ProbeJob(Params):
-    """What the probe shall try: the configured model at the configured batch shape."""
+    """What the probe tries: the configured model at the configured batch shape."""
 
     encoder: EncoderParams = Field(EncoderParams(), description="The encoder.")
     objective: ObjectiveParams = Field(ObjectiveParams(), description="What it is trained to do.")
@@ -58,19 +58,19 @@ def choose_device(
     Parameters
     ----------
     requested
-        `auto` takes the best device that works, else the CPU. `simulated` is the CPU in the part
-        of a GPU; it goes with `fault`.
+        `auto` takes the best device that works, else the CPU. `simulated` is the CPU, which stands
+        in for a GPU when a fault is injected.
     timeout_seconds
         Limit of the probe, the start of Python and torch included.
     allow_fallback
-        Whether the CPU may stand in for a device asked for by name.
+        Whether the CPU may replace a device asked for by name.
     interpreter
         Command that starts Python.
     job
         What the probe tries; the default model where not given.
     fault
-        A fault that training shall inject. Without a GPU the CPU then plays one, so that there is
-        something to fall back from.
+        A fault that training shall inject. Without a GPU the device is then `simulated`, from
+        which training can fall back to the CPU.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def _kill(process: subprocess.Popen[str]) -> str:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     try:
-        return process.communicate(timeout=SECONDS_TO_DIE)[0]
+        return process.communicate(timeout=KILL_SECONDS)[0]
     except subprocess.TimeoutExpired as expired:
         say(f"device: the probe (process {process.pid}) cannot be ended and is left behind")
         output = expired.stdout or b""

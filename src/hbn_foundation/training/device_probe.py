@@ -1,4 +1,4 @@
-"""What the device probe runs in its own interpreter: look for a device and try it.
+"""The device probe, in an interpreter of its own: find a device and try it.
 
 Run as `python -m hbn_foundation.training.device_probe`; the order is JSON on standard input:
 `requested`, `job` and `seconds`, after which the process ends itself. It answers in lines of JSON:
@@ -22,9 +22,9 @@ from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.supervision.incidents import OUT_OF_MEMORY, classify
 
 GIB = 2**30
-WANTED = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
-MOST_WARNINGS = 5
-MOST_CHARACTERS = 200
+KINDS = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
+MAX_WARNINGS = 5
+MAX_CHARACTERS = 200
 OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 
 
@@ -32,7 +32,7 @@ class UnusableError(Exception):
     """The device cannot be used; the message says why in one line."""
 
 
-class Notes:
+class ProbeReport:
     """What is found, part by part, with the seconds each part took.
 
     Parameters
@@ -73,7 +73,7 @@ def probe(
     Parameters
     ----------
     requested
-        `auto`, `cuda` or `mps`; `cpu` tries the CPU in the part of a device.
+        `auto`, `cuda` or `mps`; `cpu` tries the CPU as if it were a device.
     job
         The model and the shape of its batches.
     tell
@@ -85,27 +85,27 @@ def probe(
         `usable`, `reason`, `device`, `name`, `precision`, `loss`, `errors`, `memory`, `versions`,
         `warnings`, `seconds`; the later ones only where it came so far.
     """
-    notes = Notes(tell)
-    found = notes.found
+    report = ProbeReport(tell)
+    found = report.found
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for future in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", future)
         try:
-            found |= {"usable": True, "reason": _try(requested, job, notes)}
+            found |= {"usable": True, "reason": _try(requested, job, report)}
         except UnusableError as error:
             found |= {"usable": False, "reason": str(error)}
     texts = [*found["warnings"], *(one_line(str(warning.message)) for warning in caught)]
-    found["warnings"] = list(dict.fromkeys(texts))[:MOST_WARNINGS]
+    found["warnings"] = list(dict.fromkeys(texts))[:MAX_WARNINGS]
     if found.get("device") is None and found["warnings"]:
         found["reason"] += f" ({found['warnings'][0]})"
     return found
 
 
-def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
+def _try(requested: str, job: ProbeJob, report: ProbeReport) -> str:
     """Go through all parts; return the reason to use the device."""
-    found = notes.found
-    with notes.part("import", "import torch"):
+    found = report.found
+    with report.part("import", "import torch"):
         import torch
 
         version = torch.version
@@ -114,10 +114,10 @@ def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
             "cuda": version.cuda,
             "hip": version.hip,
         }
-    with notes.part("query", "look for a device"):
+    with report.part("query", "look for a device"):
         device = find(requested)
         if device is None:
-            wanted = WANTED.get(requested, requested)
+            wanted = KINDS.get(requested, requested)
             built = version.cuda or version.hip or torch.backends.mps.is_built()
             why = "" if built else "; it was built for the CPU alone"
             raise UnusableError(f"torch {torch.__version__} finds no {wanted}{why}")
@@ -129,14 +129,14 @@ def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
                 f"{OVERRIDE}={os.environ[OVERRIDE]} makes the card pass for another; "
                 "results may be wrong, and the GPU may hang"
             )
-    with notes.part("model", "make the model on the CPU"):
+    with report.part("model", "make the model on the CPU"):
         from hbn_foundation.training import device_trial
         from hbn_foundation.training.precision import choose_precision
 
         found["precision"] = choose_precision(job.trainer.precision, device)
         trial = device_trial.make_trial(job, found["precision"])
     size = job.trainer.batch_size
-    with notes.part("compare", f"compare {size} windows with the CPU"):
+    with report.part("compare", f"compare {size} windows with the CPU"):
         errors = device_trial.compare(trial, device)
         found["errors"] = {name: finite(error) for name, error in errors.items()}
         for name, error in errors.items():
@@ -146,7 +146,7 @@ def _try(requested: str, job: ProbeJob, notes: Notes) -> str:
                     f"wrong result: {name} of {found['name']} differ from the CPU's by "
                     f"{error:.2g} of their norm, at most {allowed:g} is rounding"
                 )
-    with notes.part("step", f"take a training step of {size} windows"):
+    with report.part("step", f"take a training step of {size} windows"):
         loss, norm = device_trial.take_step(trial, job, device)
         if device == "cuda":
             found["memory"]["peak"] = torch.cuda.max_memory_reserved(0)
@@ -189,7 +189,7 @@ def finite(value: float) -> float | None:
 
 def one_line(text: str) -> str:
     """Fold a message into one line, and cut a long one."""
-    return " ".join(text.split())[:MOST_CHARACTERS]
+    return " ".join(text.split())[:MAX_CHARACTERS]
 
 
 def main() -> None:

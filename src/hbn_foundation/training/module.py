@@ -258,7 +258,7 @@ class TrainingModule(lightning.LightningModule):
         self.link.beat(EVALUATION)
         fault = self.link.fault_due(self.global_step)
         if fault is not None and fault.kind == OOM_EVALUATION:
-            fault.strike(self.data.evaluation_batch / EVALUATION_BATCH)
+            fault.inject(self.data.evaluation_batch / EVALUATION_BATCH)
 
     def on_validation_batch_end(self, *_: Any) -> None:
         """Beat."""

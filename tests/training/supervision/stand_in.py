@@ -89,7 +89,7 @@ def train(
         for step in range(epoch * STEPS + 1, (epoch + 1) * STEPS + 1):
             fault = link.fault_due(step)
             if fault is not None and fault.kind != OOM_EVALUATION:
-                fault.strike((orders.micro_batch or BATCH) / BATCH)
+                fault.inject((orders.micro_batch or BATCH) / BATCH)
             time.sleep(pause)
             weights = hashlib.sha256(weights + step.to_bytes(4)).digest()
             link.step_done(pause, step=step, epoch=epoch + 1, loss=1.0)
@@ -104,7 +104,7 @@ def train(
         link.beat(EVALUATION)
         fault = link.fault_due(step)
         if fault is not None and fault.kind == OOM_EVALUATION:
-            fault.strike((orders.evaluation_batch or EVALUATION_BATCH) / EVALUATION_BATCH)
+            fault.inject((orders.evaluation_batch or EVALUATION_BATCH) / EVALUATION_BATCH)
         go_wrong("evaluation")
         link.beat(CHECKPOINT)
         go_wrong("checkpoint")

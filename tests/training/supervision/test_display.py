@@ -87,11 +87,11 @@ def test_the_bar_keeps_to_one_line_of_a_narrow_terminal(columns):
 def test_the_bar_outlives_a_killed_child(tmp_path):
     text = on_a_terminal(WATCHED, str(tmp_path))
     assert json.loads((tmp_path / "run" / "result.json").read_text())["stopped"] == "all epochs"
-    before, _, rest = text.partition("it was ended by SIGKILL; again on simulated")
+    before, _, rest = text.partition("it was ended by SIGKILL; restart on simulated")
     assert "epoch 2/4  loss 1.000" in before
     assert before.rindex(SHOWN) > before.rindex(HIDDEN)
     assert before.rpartition("\r\n")[2].endswith("training on simulated, step, step 7: ")
-    _, _, on_cpu = rest.partition("on to cpu from the last checkpoint")
+    _, _, on_cpu = rest.partition("restart on cpu from the last checkpoint")
     assert "epoch 4/4" in on_cpu
     assert " cpu" in on_cpu
     assert on_cpu.rindex(SHOWN) > on_cpu.rindex(HIDDEN)

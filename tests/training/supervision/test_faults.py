@@ -28,27 +28,27 @@ def test_anything_else_is_refused_in_one_line(text):
 
 def test_without_a_number_it_strikes_at_its_step_on_any_device_but_the_cpu():
     fault = Fault.parse("hang@3")
-    due = [step for step in range(1, 9) if fault.due(step, "simulated", struck=5)]
+    due = [step for step in range(1, 9) if fault.due(step, "simulated", injected=5)]
     assert due == [3]
-    assert not fault.due(3, "cpu", struck=0)
+    assert not fault.due(3, "cpu", injected=0)
 
 
 def test_with_a_number_it_strikes_so_often_on_any_device():
     fault = Fault.parse("kill@3*2")
-    assert [fault.due(4, "cpu", struck) for struck in range(4)] == [True, True, False, False]
+    assert [fault.due(4, "cpu", injected) for injected in range(4)] == [True, True, False, False]
     assert not fault.due(2, "cpu", 0)
 
 
 def test_memory_is_short_until_the_micro_batch_is_a_quarter():
     fault = Fault.parse("oom@3")
-    assert fault.due(7, "cpu", struck=9)
+    assert fault.due(7, "cpu", injected=9)
     for share in (1.0, 0.5):
         with pytest.raises(InjectedError, match="out of memory"):
-            fault.strike(share)
-    fault.strike(0.25)
+            fault.inject(share)
+    fault.inject(0.25)
 
 
 def test_an_error_is_raised_and_nan_leaves_it_to_the_step():
     with pytest.raises(InjectedError):
-        Fault.parse("error@1").strike()
-    Fault.parse("nan@1").strike(math.inf)
+        Fault.parse("error@1").inject()
+    Fault.parse("nan@1").inject(math.inf)

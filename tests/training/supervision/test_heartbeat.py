@@ -24,7 +24,7 @@ from hbn_foundation.training.supervision.heartbeat import (
 from hbn_foundation.training.supervision.link import Link, Orders
 
 ROOM = Path(supervision.__file__).parent
-SHOWS_THE_DATE = ("incidents.py", "monitor.py", "pretraining.py", "finetuning.py")
+SHOWS_THE_DATE = ("incidents.py", "monitor.py", "job.py")
 
 
 def test_what_is_not_said_stays(tmp_path):

@@ -22,7 +22,7 @@ INCIDENT = Incident.now(
     Beat(device="cuda", section="step", epoch=1, step=12),
     "silent",
     "silent for 31 s",
-    "on to cpu",
+    "restart on cpu",
     1.5,
     'File "x.py", line 1\nµ',
 )

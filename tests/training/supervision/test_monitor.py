@@ -22,7 +22,13 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision import heartbeat, monitor
 from hbn_foundation.training.supervision.heartbeat import Beat, Heartbeat
 from hbn_foundation.training.supervision.incidents import Incident, record
-from hbn_foundation.training.supervision.monitor import draw, find_runs, rate_lines, view_run, watch
+from hbn_foundation.training.supervision.monitor import (
+    current_run,
+    draw,
+    find_runs,
+    rate_lines,
+    view_run,
+)
 from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.run_folder import RunFolder, mark_done
 
@@ -31,7 +37,7 @@ INCIDENT = Incident.now(
     Beat(device="cuda", section="step", epoch=2, step=17),
     "silent",
     "silent for 31 s (limit 30 s)",
-    "on to cpu from the last checkpoint",
+    "restart on cpu from the last checkpoint",
     30.0,
 )
 GONE = 2**22 + 1  # above the largest number that Linux gives to a process
@@ -64,7 +70,7 @@ def make_run(folder, section="step", supervisor=GONE, epochs=3):
 def change_beat(folder, **values):
     found = json.loads((folder / heartbeat.FILE).read_bytes())
     del found[heartbeat.CHECK]
-    (folder / heartbeat.FILE).write_bytes(heartbeat.sealed({**found, **values}))
+    (folder / heartbeat.FILE).write_bytes(heartbeat.with_checksum({**found, **values}))
 
 
 def shown(folder, width=100, height=100):
@@ -174,12 +180,12 @@ def test_the_run_under_way_is_watched_or_else_the_last_one(tmp_path):
     for name in (heartbeat.FILE, "run.json", "lock"):
         os.utime(old / name, (1, 1))
     assert find_runs(tmp_path) == [new, old]
-    assert watch(find_runs(tmp_path)).folder == new
+    assert current_run(find_runs(tmp_path)).folder == new
     (new / "done").touch()
-    assert watch(find_runs(tmp_path)).folder == old  # which is under way
+    assert current_run(find_runs(tmp_path)).folder == old  # which is under way
     (old / "done").touch()
-    assert watch(find_runs(tmp_path)).folder == new
-    assert watch([]) is None
+    assert current_run(find_runs(tmp_path)).folder == new
+    assert current_run([]) is None
 
 
 JSON = st.recursive(

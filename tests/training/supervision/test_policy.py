@@ -38,7 +38,11 @@ def test_each_section_has_its_limit(section, median, limit):
 
 @pytest.mark.parametrize(
     ("progressed", "abandoned", "first"),
-    [(True, False, "again on cuda"), (False, False, "on to cpu"), (True, True, "on to cpu")],
+    [
+        (True, False, "restart on cuda"),
+        (False, False, "restart on cpu"),
+        (True, True, "restart on cpu"),
+    ],
 )
 def test_a_device_with_progress_gets_one_more_try_unless_a_child_is_left_there(
     progressed, abandoned, first
@@ -72,7 +76,7 @@ def test_too_little_memory_in_an_evaluation_leaves_the_training_batch():
     restarts = Restarts("cuda", 96, 3)
     for size in (128, 64):
         action = restarts.after(OUT_OF_MEMORY, False, section=heartbeat.EVALUATION)
-        assert action == f"again on cuda, evaluating {size} windows at once"
+        assert action == f"restart on cuda, evaluating {size} windows at once"
         assert (restarts.evaluation_batch, restarts.micro_batch) == (size, None)
     restarts.after(OUT_OF_MEMORY, False)
     assert (restarts.evaluation_batch, restarts.micro_batch) == (64, 48)

@@ -25,7 +25,7 @@ from hbn_foundation.training.supervision.run_folder import (
     METADATA,
     OWN_DIGEST,
     RUN,
-    SPARE,
+    SPARE_BYTES,
     STATE,
     WEIGHTS,
     RunFolder,
@@ -123,10 +123,10 @@ def test_a_missing_file_is_named(run, name, lines):
     save(run.path / "epoch-001", b"abc")
     (run.path / "epoch-001" / name).unlink()
     assert run.newest() == (None, 0)
-    assert f"{name} is missing; put aside as epoch-001.damaged" in lines()[-1]
+    assert f"{name} is missing; renamed to epoch-001.damaged" in lines()[-1]
     (incident,) = read_incidents(run.path)
     assert (incident.kind, incident.what) == ("damaged", f"epoch-001: {name} is missing")
-    assert incident.action == "put aside as epoch-001.damaged, the one before is used"
+    assert incident.action == "renamed to epoch-001.damaged, the one before is used"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{}", '"text"', "\x00\xff", "altered"])
@@ -144,7 +144,7 @@ def test_what_cannot_be_used_is_kept_aside_and_told(run, lines):
         if version == 2:
             (run.path / f"epoch-00{number}" / WEIGHTS).write_bytes(b"abd")
     assert run.newest() == (None, 0)
-    assert len([line for line in lines() if "put aside" in line]) == 3
+    assert len([line for line in lines() if "renamed to" in line]) == 3
     assert "epoch-001: written by an older version" in lines()[-1]
     assert len(list(run.path.glob("*.damaged"))) == 3
     assert run.newest() == (None, 0)
@@ -171,7 +171,7 @@ def test_a_folder_in_use_is_refused_and_a_free_one_is_taken_up(run, lines):
     assert not in_use(run.path)
     again = open_run(run.path.parent, "two", IDENTITY, "auto")
     assert again.path == run.path
-    assert lines()[-1] == "going on with the run one after epoch 1"
+    assert lines()[-1] == "resuming the run one after epoch 1"
     again.close()
 
 
@@ -289,7 +289,7 @@ def test_room_for_the_checkpoints_is_asked_for(tmp_path, monkeypatch, there, cou
     (tmp_path / there).mkdir()
     (tmp_path / there / "weights").write_bytes(b"0" * 3000)
     for missing in (0, 1):
-        free = 4 * 3000 + 4 * 1000 + SPARE - counted - missing
+        free = 4 * 3000 + 4 * 1000 + SPARE_BYTES - counted - missing
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(10**15, 0, free))
         if not missing:
             check_space(tmp_path, 1000, 3000, keep_last=3)

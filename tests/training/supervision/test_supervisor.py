@@ -46,17 +46,17 @@ def server():
 @pytest.mark.parametrize(
     ("fault", "forked", "kind", "what", "in_stack"),
     [
-        ("hang@8", False, "silent", "silent for", "in strike"),
-        ("hang_gil@8", False, "silent", "silent for", "in strike"),
-        ("hang_gil@8", True, "silent", "silent for", "in strike"),
+        ("hang@8", False, "silent", "silent for", "in inject"),
+        ("hang_gil@8", False, "silent", "silent for", "in inject"),
+        ("hang_gil@8", True, "silent", "silent for", "in inject"),
         ("stubborn@8", False, "silent", "silent for", ""),
-        ("crash@8", False, "died", "SIGSEGV", "in strike"),
-        ("crash@8", True, "died", "SIGSEGV", "in strike"),
+        ("crash@8", False, "died", "SIGSEGV", "in inject"),
+        ("crash@8", True, "died", "SIGSEGV", "in inject"),
         ("kill@8", False, "died", "SIGKILL", ""),
         ("kill@8", True, "died", "SIGKILL", ""),
         ("exit@8", False, "no_result", "status 0 but left no result", ""),
         ("exit@8", True, "no_result", "status 0 but left no result", ""),
-        ("cuda@8", False, "device_error", "illegal memory access", "in strike"),
+        ("cuda@8", False, "device_error", "illegal memory access", "in inject"),
     ],
 )
 def test_each_fault_is_survived(run, server, fault, forked, kind, what, in_stack):
@@ -69,8 +69,8 @@ def test_each_fault_is_survived(run, server, fault, forked, kind, what, in_stack
     assert (first.step, first.epoch) == (7, 2)
     assert what in first.what
     assert in_stack in first.stack
-    assert first.action == "again on simulated from the last checkpoint"
-    assert second.action == "on to cpu from the last checkpoint"
+    assert first.action == "restart on simulated from the last checkpoint"
+    assert second.action == "restart on cpu from the last checkpoint"
     assert second.step in (5, 7)  # at 7 only where the first step after the restart is not the 8th
     assert read_beat(run.path).device == "cpu"
 
@@ -79,7 +79,7 @@ def test_a_hang_in_the_very_first_step_leads_to_the_cpu_at_once(run):
     assert supervise(run, "hang@1", limits=NARROW)["weights"] == expected()
     (incident,) = read_incidents(run.path)
     assert (incident.section, incident.step) == ("first_step", 0)
-    assert incident.action == "on to cpu from the last checkpoint"
+    assert incident.action == "restart on cpu from the last checkpoint"
 
 
 @pytest.mark.parametrize("where", ["start", "evaluation", "checkpoint"])
@@ -133,7 +133,9 @@ def test_three_restarts_without_a_new_epoch_are_enough(run):
         supervise(run, "kill@7*9")
     assert "\n" not in str(caught.value)
     actions = [incident.action for incident in read_incidents(run.path)]
-    assert [action.split()[0] for action in actions] == ["again", "on", "again", "again", "given"]
+    restarts = ["restart on simulated", *["restart on cpu"] * 3]
+    assert [action.split(" from ")[0] for action in actions[:-1]] == restarts
+    assert actions[-1].startswith("given up")
     assert run.newest()[1] == 1
 
 
@@ -156,11 +158,11 @@ def test_too_little_memory_halves_the_batch_of_training_or_of_validation(
 def test_an_exception_is_not_retried_and_brings_its_traceback(run):
     with pytest.raises(UserError, match="failed at step 7: InjectedError: an error") as caught:
         supervise(run, "error@8")
-    assert "in strike" in str(caught.value)
+    assert "in inject" in str(caught.value)
     assert str(run.path) in str(caught.value)
     (incident,) = read_incidents(run.path)
     assert (incident.kind, incident.step) == ("error", 7)
-    assert "in strike" in incident.stack
+    assert "in inject" in incident.stack
     assert supervise(run)["weights"] == expected()  # what was saved is usable
 
 
@@ -179,7 +181,7 @@ def test_the_time_is_one_budget_and_ends_softly(run):
     (incident,) = read_incidents(run.path)
     assert (incident.kind, incident.device, incident.section) == ("time_limit", "cpu", "end")
     assert (incident.what, incident.stack) == (result["stopped"], "")
-    assert "more max_training_time goes on" in incident.action
+    assert "more max_training_time resumes it" in incident.action
     assert supervise(run)["weights"] == expected()
 
 
@@ -202,7 +204,7 @@ def test_a_child_that_does_not_end_in_time_is_ended(run):
     assert 6.0 <= time.monotonic() - began < 40.0  # the limits of silence are longer
     (incident,) = read_incidents(run.path)
     assert incident.kind == "time_limit"
-    assert "in strike" in incident.stack
+    assert "in inject" in incident.stack
     assert run.newest()[1] == 1
 
 
@@ -335,6 +337,6 @@ def test_a_child_that_cannot_be_killed_is_left_and_its_device_with_it(run, monke
     assert supervise(run, "hang@8*1", limits=NARROW)["weights"] == expected()
     (incident,) = read_incidents(run.path)
     assert f"process {left[0].process.pid} cannot be killed" in incident.what
-    assert incident.action == "on to cpu from the last checkpoint"  # in spite of its progress
+    assert incident.action == "restart on cpu from the last checkpoint"  # in spite of its progress
     assert real(left[0], 0.0, 5.0)
     assert {"simulated"} == supervisor.ABANDONED  # for the trainings that follow in this process

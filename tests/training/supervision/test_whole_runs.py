@@ -37,7 +37,7 @@ def test_a_run_killed_at_any_step_takes_its_child_along_and_is_gone_on_with(star
     assert (incident.kind, incident.device) == ("killed", "simulated")
     assert incident.step in (step, step + 1)
     assert f"process {process.pid}" in incident.what
-    assert incident.action == "going on from the last whole checkpoint"
+    assert incident.action == "resuming from the last whole checkpoint"
 
 
 def test_a_child_that_hangs_holding_the_lock_dies_with_its_parent(start, tmp_path):
@@ -56,7 +56,7 @@ def test_an_interrupted_run_says_how_to_go_on(start, tmp_path, number):
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said.startswith(f"TrainingStopped: Stopped by {number.name}")
-    assert "the same command goes on there" in said
+    assert "the same command resumes it" in said
     assert not alive(child)
     assert start().wait(60) == 0
     assert (tmp_path / "runs" / "result").read_text() == expected()

@@ -113,7 +113,7 @@ class Beats(lightning.Callback):
         self.began = time.monotonic()
         fault = self.link.fault_due(trainer.global_step + 1)
         if fault is not None and fault.kind != OOM_EVALUATION:
-            fault.strike(pl_module.data.micro_batch / pl_module.data.batch_size)
+            fault.inject(pl_module.data.micro_batch / pl_module.data.batch_size)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

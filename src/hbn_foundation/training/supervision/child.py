@@ -1,4 +1,4 @@
-"""The child interpreter: does the work that lies in a folder, and leaves a result or a failure.
+"""The child process: does the work described in a folder, and writes a result or a failure there.
 
 Run by the supervisor as `python -m hbn_foundation.training.supervision.child <folder> <its pid>`.
 Imports torch only with the work itself. The work is a pickle of the parent's, as in
@@ -42,7 +42,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 def main(folder: Path, parent: int) -> int:
     """Do the work; return the exit status."""
-    end_with(parent)
+    exit_with(parent)
     stack = open(folder / STACK, "w")  # noqa: SIM115 - open to the end, for faulthandler
     faulthandler.enable(stack)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the data
@@ -55,15 +55,15 @@ def main(folder: Path, parent: int) -> int:
             link.beat("start", device=orders.device)
         module, _, name = target.partition(":")
         result = getattr(import_module(module), name)(**arguments, link=link)
-        leave(folder / RESULT, result)
+        write_json(folder / RESULT, result)
         link.beat("end")
     except BaseException as error:
-        return fail(folder, error)
+        return write_failure(folder, error)
     return 0
 
 
-def fail(folder: Path, error: BaseException) -> int:
-    """Leave a description of the error where there is room; return the exit status."""
+def write_failure(folder: Path, error: BaseException) -> int:
+    """Write a description of the error where there is room; return the exit status."""
     text = " ".join(str(error).split())
     failure = {
         "kind": classify(error),
@@ -71,20 +71,20 @@ def fail(folder: Path, error: BaseException) -> int:
         "traceback": "".join(traceback.format_exception(error)),
     }
     try:
-        leave(folder / FAILURE, failure)
+        write_json(folder / FAILURE, failure)
     except UserError:
         return EXIT_FULL_DISK
     return EXIT_FAILURE
 
 
-def leave(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that is whole or not there."""
     with renamed_when_done(path) as temporary:
         temporary.write_text(json.dumps(content))
 
 
-def end_with(parent: int) -> None:
-    """End this process when its parent has ended: one that was killed cannot ask for it."""
+def exit_with(parent: int) -> None:
+    """Exit when the parent has ended, even if it was killed."""
     if sys.platform == "linux":  # also while a call holds the interpreter's lock
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

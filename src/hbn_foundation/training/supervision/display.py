@@ -12,7 +12,7 @@ SECONDS_UNTIL_SILENCE_IS_SHOWN = 10.0
 
 
 class Display:
-    """Draws from the heartbeat, so that a hung child leaves no broken bar behind.
+    """Draws from the heartbeat, in the supervisor: a hung child leaves no broken bar.
 
     A supervisor draws the beats of its child; a training without one, its own.
     """

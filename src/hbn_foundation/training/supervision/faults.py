@@ -1,8 +1,8 @@
-"""Faults to inject, for trying out what training survives: off unless a parameter asks for one.
+"""Faults to inject, to test the supervision: none unless a parameter asks for one.
 
-`hang@12` hangs at the twelfth step on any device but the CPU, each time it gets there; `hang@12*1`
-does so once, on any device. With a fault and without an accelerator the CPU plays a GPU, as the
-device `simulated`.
+`hang@12` hangs at the twelfth step on any device but the CPU, each time that step is reached;
+`hang@12*1` does so once, on any device. With a fault and without an accelerator the CPU stands in
+for a GPU, as the device `simulated`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Fault:
     """A fault to inject."""
 
     kind: str  # one of `KINDS`
-    step: int  # optimizer step, from 1, before which it strikes
+    step: int  # optimizer step, from 1, before which it is injected
     times: int | None = None  # how often in a run; None for each time, but not on the CPU
 
     @classmethod
@@ -73,16 +73,16 @@ class Fault:
             )
         return cls(match[1], int(match[2]), int(match[3]) if match[3] else None)
 
-    def due(self, step: int, device: str, struck: int) -> bool:
-        """Say whether it strikes before step `step` on `device`, having struck `struck` times."""
+    def due(self, step: int, device: str, injected: int) -> bool:
+        """Say whether it is due before a step, having been injected so many times."""
         if self.times is not None:
-            return step >= self.step and struck < self.times
+            return step >= self.step and injected < self.times
         if self.kind in ("oom", OOM_EVALUATION):
             return step >= self.step
         return step == self.step and device != "cpu"
 
-    def strike(self, micro_share: float = 1.0) -> None:
-        """Let it happen, given the windows at once as a share of the whole batch.
+    def inject(self, micro_share: float = 1.0) -> None:
+        """Cause the fault; `micro_share` is the windows at once as a share of the whole batch.
 
         The fault `nan` is left to the training step.
         """

@@ -3,15 +3,14 @@
 >>> server = ForkServer(("hbn_foundation.training.pretrain",))
 >>> Supervisor(..., start_child=server.start_child)
 
-A child is what `child.py` is, without the seconds of imports. For trainings on the CPU: a GPU's
-driver must not have been initialised before a fork, and cannot be here, but a driver's own threads
-and locks are better not inherited at all. The server itself computes nothing, so that no thread of
-a numerical library exists when it forks.
+A child runs `child.main`, as a fresh interpreter does, without the seconds of imports. Meant for
+trainings on the CPU: a driver's threads and locks should not be inherited by a fork. The server
+itself computes nothing, so that no thread of a numerical library exists when it forks.
 
-`multiprocessing` has such a server, too, but its processes cannot be started from a daemonic
-process, as the workers of Dask and loky are; are waited for without limit when the interpreter
-ends; run the user's main script again; and keep the server alive, and with it a hung child, when
-the process that started it is killed.
+The fork server of `multiprocessing` does not serve here. Its processes cannot be started from a
+daemonic process, as the workers of Dask and loky are; the interpreter waits for them without limit
+when it exits; they import the user's main script again; and they keep the server alive, and a hung
+child with it, when the process that started it is killed.
 """
 
 from __future__ import annotations
@@ -171,7 +170,7 @@ def serve(connection: Connection, modules: list[str]) -> None:
                 continue
             pid = os.fork()
             if pid == 0:
-                be_the_child(Path(request), connection, server)
+                run_child(Path(request), connection, server)
             running.add(pid)
             connection.send(pid)
     for pid in running:
@@ -180,7 +179,7 @@ def serve(connection: Connection, modules: list[str]) -> None:
     os._exit(0)  # nothing to clean up, and libraries take their time with it
 
 
-def be_the_child(folder: Path, connection: Connection, server: int) -> NoReturn:
+def run_child(folder: Path, connection: Connection, server: int) -> NoReturn:
     """Become what `python -m ….child` would be: own session, own signals, files for streams."""
     status: Any = 1
     try:

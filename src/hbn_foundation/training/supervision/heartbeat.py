@@ -1,7 +1,7 @@
 """The heartbeat: one small file that the child overwrites after each step and others read.
 
-Ages are of the monotonic clock, which no change of the date moves and which all processes of a
-machine share until it is started anew.
+Ages are of the monotonic clock, which does not follow changes of the date and which all processes
+of a machine share until it is rebooted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 SIZE = 4096  # of the file, always: a shorter beat leaves nothing of a longer one
 FILE = "heartbeat.json"
 CHECK = "crc32"  # a reader can meet a write halfway: two halves of two beats do not fit it
-TRIES = 5
+READ_ATTEMPTS = 5
 
 START, FIRST_STEP, STEP = "start", "first_step", "step"
 EVALUATION, CHECKPOINT, END = "evaluation", "checkpoint", "end"
@@ -27,7 +27,7 @@ EVALUATION, CHECKPOINT, END = "evaluation", "checkpoint", "end"
 
 @dataclass(frozen=True)
 class Beat:
-    """What a training did last, and what it does since."""
+    """The state of a training after its last step or section."""
 
     count: int = 0  # beats so far; a beat is new when this is
     section: str = START  # what goes on since this beat, one of the constants above
@@ -47,7 +47,7 @@ class Beat:
 
     @property
     def age(self) -> float | None:
-        """Seconds since this beat; None when the machine was started anew since."""
+        """Seconds since this beat; None when the machine was rebooted since."""
         return time.monotonic() - self.monotonic if self.boot == boot_id() else None
 
 
@@ -65,16 +65,16 @@ class Heartbeat:
         count, now = self.last.count + 1, time.monotonic()
         self.last = replace(self.last, **news, section=section, count=count, monotonic=now)
         if self._file is not None:
-            text = sealed(asdict(self.last))
+            text = with_checksum(asdict(self.last))
             if len(text) > SIZE:  # very many parameter groups
-                text = sealed({**asdict(self.last), "learning_rates": {}})
+                text = with_checksum({**asdict(self.last), "learning_rates": {}})
             os.pwrite(self._file, text.ljust(SIZE), 0)
         return self.last
 
 
 def read_beat(folder: Path) -> Beat | None:
     """Read the last beat; None when there is none, or none whole."""
-    for _ in range(TRIES):
+    for _ in range(READ_ATTEMPTS):
         try:
             text = (folder / FILE).read_bytes()
             values = json.loads(text)
@@ -87,8 +87,8 @@ def read_beat(folder: Path) -> Beat | None:
     return None
 
 
-def sealed(values: dict[str, Any]) -> bytes:
-    """Values of a beat as they are written, with their check."""
+def with_checksum(values: dict[str, Any]) -> bytes:
+    """Encode the values of a beat with their checksum."""
     return json.dumps({**values, CHECK: _check(values)}, separators=(",", ":")).encode()
 
 
@@ -97,7 +97,7 @@ def _check(values: dict[str, Any]) -> int:
 
 
 def boot_id() -> str:
-    """Tell this start of the machine from others, where the system says."""
+    """Return the id of this boot of the machine; empty where the system gives none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -37,7 +37,7 @@ NO_MEMORY = (
     "not enough memory",
     "alloc_cpu",
 )
-#: Texts, in lower case, of a device or its driver that failed; after it nothing there is right.
+#: Texts, in lower case, of a device or its driver that failed; results after it cannot be trusted.
 FAILED_DEVICE = re.compile(
     r"(cuda|hip|nccl|cudnn|miopen|cufft|triton|mps)( driver| runtime| internal)? error"
     r"|triton error|(cublas|cudnn|cusolver|cusparse|hipblas|rocblas|miopen)_?status"
@@ -64,7 +64,7 @@ def classify(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that ended a child, or its supervisor, before its time, or damaged what they left.
+    """Something that ended a child or its supervisor early, or damaged a checkpoint.
 
     Kinds are `silent`, `died`, `no_result`, `out_of_memory`, `device_error`, `error`,
     `time_limit`, `stopped` of the child; `killed` of the run before, with its supervisor;
@@ -86,7 +86,7 @@ class Incident:
     def now(
         cls, beat: Beat, kind: str, what: str, action: str, seconds: float, stack: str = ""
     ) -> Incident:
-        """Make the incident of this moment, where the last beat says."""
+        """Make an incident of this moment, at the place of the last beat."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         where = beat.device, beat.section, beat.epoch, beat.step
         return cls(time, round(seconds, 2), kind, *where, what, action, stack)
@@ -109,7 +109,7 @@ def record(folder: Path, incident: Incident, name: str = "") -> None:
     except OSError as error:
         if not is_full_disk(error):
             raise
-        say(f"{folder}: disk full, the incident is told here alone")
+        say(f"{folder}: disk full, the incident is not recorded")
     place: object = folder
     if incident.device:
         place = f"training on {incident.device}, {incident.section}, step {incident.step}"

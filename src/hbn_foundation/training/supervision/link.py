@@ -24,19 +24,19 @@ STEPS_IN_MEDIAN = 101
 
 @dataclass(frozen=True)
 class Orders:
-    """What the supervisor tells a child beside its work."""
+    """What the supervisor sends a child beside its work."""
 
     device: str  # where to train; overrules the device plan
     deadline: float  # end of `max_training_time`, of the monotonic clock, which both share
     micro_batch: int | None = None  # windows at once in training; None for a whole batch
     evaluation_batch: int | None = None  # and in an evaluation
-    resume_from: str | None = None  # folder of the epoch checkpoint to go on from
+    resume_from: str | None = None  # folder of the epoch checkpoint to resume from
     fault: Fault | None = None  # to inject
-    faults_struck: int = 0  # how often it struck before
+    faults_injected: int = 0  # how often it was injected before
 
 
 class Link:
-    """What training code tells and asks.
+    """The training code's side of the supervision.
 
     Beats are written to `folder`, if there is one. `show`, where it is set, is called with each:
     by a training that draws its progress itself.
@@ -66,13 +66,13 @@ class Link:
             self._deadline = time.monotonic() + seconds
 
     def beat(self, section: str, **news: Any) -> None:
-        """Tell that the last thing is done and that `section` begins."""
+        """Write a beat: what was under way is done, and `section` begins."""
         beat = self._heartbeat.beat(section, **news)
         if self.show is not None:
             self.show(beat)
 
     def step_done(self, seconds: float, step: int, epoch: int, **news: Any) -> None:
-        """Tell that a step is done, and how long it took."""
+        """Write the beat of a step that is done and took so many seconds."""
         self._steps.append(seconds)
         median = statistics.median(self._steps)
         now = time.monotonic()
@@ -98,5 +98,5 @@ class Link:
         orders = self.orders
         if orders is None or orders.fault is None:
             return None
-        due = orders.fault.due(step, orders.device, orders.faults_struck)
+        due = orders.fault.due(step, orders.device, orders.faults_injected)
         return orders.fault if due else None

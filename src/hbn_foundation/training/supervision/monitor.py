@@ -1,4 +1,4 @@
-"""`hbn-foundation monitor`: shows in a second terminal how a training goes.
+"""`hbn-foundation monitor`: shows the progress of a training in a second terminal.
 
 Reads files, takes no lock, and can neither slow a training nor hang with one. Any file may be
 missing, half written or damaged. Imports no torch and no pandas.
@@ -38,18 +38,18 @@ from hbn_foundation.training.supervision.params import LIMITS, SupervisionParams
 from hbn_foundation.training.supervision.process import FAILURE, RESULT
 from hbn_foundation.training.supervision.run_folder import DONE, HISTORY, LOCK, REMOVED, RUN
 
-RUNNING, RESTARTING, SILENT = "running", "between two attempts", "silent"
+RUNNING, RESTARTING, SILENT = "running", "restarting", "silent"
 DONE_STATE, STOPPED, FAILED, KILLED = "done", "stopped", "failed", "killed"
-REBOOTED = "the machine was started anew since"
+REBOOTED = "the machine was rebooted since"
 STYLES = {RUNNING: "green", DONE_STATE: "green", RESTARTING: "yellow", STOPPED: "yellow"}
 
 MODELS = "06_models"
 NOT_SEARCHED = re.compile(r"\d\d_|\.|sub-")  # folders of a data folder that hold no runs
-MOST_RUNS = 20  # the newest ones, among which a running one is looked for
+MAX_RUNS = 20  # the newest ones, among which a running one is looked for
 SECONDS_BETWEEN_FRAMES = 1.0
 FRAMES_BETWEEN_SEARCHES = 5  # a search lists folders, which may be on a slow disk
 FRESH = 5.0  # seconds: a younger beat is of a running child, if only of one in a container
-MOST_EPOCHS, MOST_INCIDENTS = 8, 5
+MAX_EPOCHS, MAX_INCIDENTS = 8, 5
 OTHER_LINES = 20  # of a terminal, for all but the epochs
 COLUMNS = {  # of the history that are shown
     "epoch": "epoch",
@@ -77,14 +77,14 @@ class RunView:
 
 
 def monitor(folder: Path, once: bool = False, console: Console | None = None) -> None:
-    """Show the running or the last run of a folder, each second anew until Ctrl-C.
+    """Show the running or the last run of a folder, once a second until Ctrl-C.
 
     Parameters
     ----------
     folder
         A data folder, a folder of runs, or a run's.
     once
-        Show it once; so it is also where there is no terminal.
+        Show it once, as is also done without a terminal.
     console
         Where to draw.
 
@@ -98,7 +98,7 @@ def monitor(folder: Path, once: bool = False, console: Console | None = None) ->
     if not folder.is_dir():
         raise UserError(f"{nothing}: there is no such folder")
     if once or not console.is_terminal:
-        run = watch(find_runs(folder))
+        run = current_run(find_runs(folder))
         if run is None:
             raise UserError(nothing)
         console.print(draw(run))
@@ -109,7 +109,7 @@ def monitor(folder: Path, once: bool = False, console: Console | None = None) ->
             for count in itertools.count():
                 if count % FRAMES_BETWEEN_SEARCHES == 0:
                     runs = find_runs(folder)
-                run = watch(runs)
+                run = current_run(runs)
                 drawn = draw(run, console.height) if run is not None else Text(nothing)
                 live.update(drawn, refresh=True)
                 time.sleep(SECONDS_BETWEEN_FRAMES)
@@ -132,14 +132,14 @@ def find_runs(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if name == MODELS or not NOT_SEARCHED.match(name)]
     files_of_a_run = (heartbeat.FILE, RUN, LOCK)
     return sorted(
-        found, key=lambda run: max(_written(run / name) for name in files_of_a_run), reverse=True
+        found, key=lambda run: max(_mtime(run / name) for name in files_of_a_run), reverse=True
     )
 
 
-def watch(runs: list[Path]) -> RunView | None:
-    """View the run to watch: the latest that is under way, or else the latest; None of none."""
+def current_run(runs: list[Path]) -> RunView | None:
+    """View the latest run that is under way, or else the latest; None where there is none."""
     views = []
-    for folder in runs[:MOST_RUNS]:
+    for folder in runs[:MAX_RUNS]:
         views.append(view_run(folder))
         if views[-1].state in (RUNNING, RESTARTING, SILENT):
             return views[-1]
@@ -147,7 +147,7 @@ def watch(runs: list[Path]) -> RunView | None:
 
 
 def view_run(folder: Path) -> RunView:
-    """Read what the files of a run tell now."""
+    """Read the files of a run."""
 
     def read(name: str, parse: Callable[[bytes], Value], otherwise: Value) -> Value:
         try:
@@ -167,12 +167,12 @@ def view_run(folder: Path) -> RunView:
 def _state(
     folder: Path, beat: Beat | None, limit: float, happened: list[Incident]
 ) -> tuple[str, str]:
-    """Tell the state of a run, and why."""
+    """Determine the state of a run, and the reason."""
     stopped, failure = _text(folder / RESULT, "stopped"), _text(folder / FAILURE, "message")
     if (folder / DONE).exists():
         return DONE_STATE, stopped
     age = beat.age if beat is not None else None
-    recent = _written(folder / incidents.FILE) >= _written(folder / heartbeat.FILE)
+    recent = _mtime(folder / incidents.FILE) >= _mtime(folder / heartbeat.FILE)
     last = happened[-1] if happened and recent else None
     if _supervised(folder):
         if last is not None and not stopped:
@@ -182,19 +182,19 @@ def _state(
     if failure:
         return FAILED, failure
     if stopped:
-        return STOPPED, "as asked; the same command goes on" if stopped == ASKED else stopped
+        return STOPPED, "as asked; the same command resumes it" if stopped == ASKED else stopped
     if last is not None and last.action.startswith(("given up", "stopped")):
         return (STOPPED if last.kind in (ASKED, TIME_LIMIT) else FAILED), last.what
     fresh = max(FRESH, 3 * (beat.median_step or 0.0)) if beat is not None else 0.0
     if age is not None and age < fresh:
         return RUNNING, ""
-    note = "the same command goes on from the last checkpoint"
+    note = "the same command resumes from the last checkpoint"
     if (folder / REMOVED).exists():
         note = "its checkpoints are removed, as newer runs came"
     return (REBOOTED if beat is not None and age is None else KILLED), note
 
 
-def _written(path: Path) -> float:
+def _mtime(path: Path) -> float:
     """Time when a file was written; 0 where there is none."""
     try:
         return path.stat().st_mtime
@@ -215,7 +215,7 @@ def _supervised(folder: Path) -> bool:
     try:
         process = psutil.Process(int((folder / LOCK).read_text()))
         # started later, it is another process to which the same number was given
-        before = process.create_time() < _written(folder / LOCK) + 2.0
+        before = process.create_time() < _mtime(folder / LOCK) + 2.0
         return before and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, OverflowError, psutil.Error):
         return False
@@ -228,12 +228,12 @@ def draw(run: RunView, height: int = 100) -> RenderableType:
     name = run.folder.parent.name if run.folder.name == "training" else run.folder.name
     parts: list[RenderableType] = [Rule(Text(name, "bold"), style="dim"), state_table(run)]
     if run.history:
-        parts += ["", epoch_table(run.history, min(MOST_EPOCHS, most))]
-    return Group(*parts, "", incident_lines(run.incidents, min(MOST_INCIDENTS, most)))
+        parts += ["", epoch_table(run.history, min(MAX_EPOCHS, most))]
+    return Group(*parts, "", incident_lines(run.incidents, min(MAX_INCIDENTS, most)))
 
 
 def state_table(run: RunView) -> Table:
-    """Tell where a run is and how fast."""
+    """Show the progress of a run."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -261,17 +261,17 @@ def state_table(run: RunView) -> Table:
 
 
 def heartbeat_age(beat: Beat | None, limit: float) -> Text:
-    """Tell the age of the last beat, red where it is too old."""
+    """Write the age of the last beat, in red where it is over the limit."""
     if beat is None:
         return Text("none yet")
     if beat.age is None:
-        return Text("before the machine was started anew")
+        return Text("before the machine was rebooted")
     age = Text(f"{duration(beat.age, 1)} ago", "red" if beat.age > limit else "green")
     return age.append(f", too old after {duration(limit)}", "dim")
 
 
 def rate_lines(rates: dict[str, float]) -> list[str]:
-    """Tell the learning rates of groups, one line for all blocks with the same one.
+    """Write the learning rates of groups, one line for all blocks with the same rate.
 
     Groups are named `<block>/decay` and `<block>/no_decay`.
     """
@@ -284,7 +284,7 @@ def rate_lines(rates: dict[str, float]) -> list[str]:
 
 
 def epoch_table(history: list[dict[str, Any]], most: int) -> Table:
-    """Show the last epochs, and the best one though it was earlier."""
+    """Show the last epochs, and the best one even if it was earlier."""
     losses = {n: row.get("validation_loss") for n, row in enumerate(history)}
     known = {n: loss for n, loss in losses.items() if isinstance(loss, float) and loss == loss}
     best = min(known, key=lambda n: known[n], default=None)

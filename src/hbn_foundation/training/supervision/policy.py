@@ -1,4 +1,4 @@
-"""What is silence, and what to try next: the rules, without processes."""
+"""When a training counts as silent, and what is tried after an incident."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def silence_limit(beat: Beat, params: SupervisionParams) -> float:
 
 
 class Restarts:
-    """Where and with which micro-batch to go on after an incident.
+    """Where and with which batch a training restarts after an incident.
 
     A device gets one more try when it made progress; then the CPU takes over. Attempts that
     finish no epoch are counted, and too many of them end the training.
@@ -46,12 +46,12 @@ class Restarts:
         self.evaluation_batch: int | None = None
         self.without_progress = 0
         self.restarts = 0
-        self.tried_again = False
+        self.retried = False
 
     def after(
         self, kind: str, progressed: bool, abandoned: bool = False, section: str = heartbeat.STEP
     ) -> str | None:
-        """Decide what to do, and say it in a few words; None gives up.
+        """Decide what to do and return it in a few words, or None to give up.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Restarts:
         abandoned
             Whether the child could not be killed: its device is not used again.
         section
-            Where it was.
+            Of the last beat.
         """
         smaller = self._with_less_memory(section) if kind == OUT_OF_MEMORY else None
         action = smaller or self._after(kind, progressed, abandoned)
@@ -75,14 +75,14 @@ class Restarts:
             half = halve(self.evaluation_batch or EVALUATION_BATCH)
             if half is not None:
                 self.evaluation_batch = half
-                return f"again on {self.device}, evaluating {half} windows at once"
+                return f"restart on {self.device}, evaluating {half} windows at once"
             return None
         half = halve(self.micro_batch or self.batch_size)
         if half is None:
             return None
         self.micro_batch = half
         return (
-            f"again on {self.device} with {half} windows at once, "
+            f"restart on {self.device} with {half} windows at once, "
             f"{-(-self.batch_size // half)} times for a batch of {self.batch_size}"
         )
 
@@ -91,12 +91,12 @@ class Restarts:
         if self.without_progress > self.max_restarts:
             return None
         if self.device == CPU:
-            return None if kind == OUT_OF_MEMORY else "again on cpu from the last checkpoint"
-        if progressed and not (self.tried_again or abandoned or kind == OUT_OF_MEMORY):
-            self.tried_again = True
-            return f"again on {self.device} from the last checkpoint"
+            return None if kind == OUT_OF_MEMORY else "restart on cpu from the last checkpoint"
+        if progressed and not (self.retried or abandoned or kind == OUT_OF_MEMORY):
+            self.retried = True
+            return f"restart on {self.device} from the last checkpoint"
         self.device, self.micro_batch, self.evaluation_batch = CPU, None, None
-        return "on to cpu from the last checkpoint"
+        return "restart on cpu from the last checkpoint"
 
 
 def halve(size: int) -> int | None:

@@ -1,4 +1,4 @@
-"""One child process: start it, ask it for its stack, end it. Every wait is bounded."""
+"""One child process: start it, take its stack, end it. Every wait has a limit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hbn_foundation.training.supervision.link import Orders
 
 WORK, LOG, ERRORS = "work.pickle", "log.txt", "errors.txt"
 RESULT, FAILURE, STACK = "result.json", "failure.json", "stack.txt"
-EXIT_FAILURE, EXIT_FULL_DISK = 3, 4  # the second where not even the failure can be written
-MOST_STACK = 20_000  # characters kept of a stack
+EXIT_FAILURE, EXIT_FULL_DISK = 3, 4  # the second: not even the failure could be written
+MAX_STACK = 20_000  # characters kept of a stack
 
 
 class Process(Protocol):
@@ -105,7 +105,7 @@ class Child:
             path = self.folder / name
             text = path.read_text(errors="replace").strip() if path.is_file() else ""
             if text:
-                return text[-MOST_STACK:]
+                return text[-MAX_STACK:]
         return ""
 
     def how_it_ended(self) -> str:

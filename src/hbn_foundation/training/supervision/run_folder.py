@@ -1,4 +1,4 @@
-"""The folder of one training run: what it trains, what it keeps, and whether it is in use.
+"""The folder of one training run: its identity, its checkpoints, and its lock.
 
 Reads and checks files only; imports no torch.
 """
@@ -23,17 +23,17 @@ from hbn_foundation.training.supervision.heartbeat import FILE as HEARTBEAT
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, Incident, record
 
-#: `done` and `removed` are markers: the result is stored elsewhere; the checkpoints had to go.
+#: `done` and `removed` are markers: the result is stored elsewhere; the checkpoints are removed.
 RUN, LOCK, DONE, REMOVED, HISTORY = "run.json", "lock", "done", "removed", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
 FITTED = "fitted"  # what is computed before the first step, for every attempt of the run
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
 DIGESTS = {WEIGHTS: "weights_sha256", STATE: "state_sha256"}
 OWN_DIGEST = "metadata_sha256"
-MOMENT = 0.5  # seconds: one that only asks whether a folder is in use holds it far shorter
+LOCK_PATIENCE = 0.5  # seconds; who only asks whether a folder is in use holds the lock far shorter
 ASIDE = ".damaged"
 EPOCH = re.compile(r"epoch-\d{3,}")
-SPARE = 64 * 1024**2  # bytes for logs, and whatever else writes to the disk
+SPARE_BYTES = 64 * 1024**2  # bytes for logs, and whatever else writes to the disk
 
 
 class RunFolder:
@@ -64,7 +64,7 @@ class RunFolder:
             ) from None
         self.path = path
         self._opened = time.monotonic()
-        if not try_lock(self._lock, patience=MOMENT):
+        if not try_lock(self._lock, patience=LOCK_PATIENCE):
             self._lock.close()
             holder = (path / LOCK).read_text().strip() or "unknown"
             raise UserError(
@@ -82,10 +82,10 @@ class RunFolder:
                 temporary.write_text(json.dumps({"identity": identity}, indent=1))
         if before:
             what = f"the run before (process {before}) was killed, or the machine went down"
-            self._record(KILLED, what, "going on from the last whole checkpoint")
+            self._record(KILLED, what, "resuming from the last whole checkpoint")
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if not self._lock.closed:
             self._lock.truncate(0)
             self._lock.close()
@@ -96,17 +96,17 @@ class RunFolder:
         record(self.path, Incident.now(beat, kind, what, action, seconds))
 
     def set_aside(self, folder: Path, problem: str) -> None:
-        """Rename a damaged checkpoint, so that nothing takes it for a whole one."""
+        """Rename a checkpoint that cannot be used, and record it."""
         aside = folder.with_name(f"{folder.name}{ASIDE}")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-        action = f"put aside as {aside.name}, the one before is used"
+        action = f"renamed to {aside.name}, the one before is used"
         self._record(DAMAGED, f"{folder.name}: {problem}", action)
 
     def newest(self) -> tuple[Path | None, int]:
         """Find the newest whole checkpoint, and how many epochs are done in it.
 
-        A damaged one is put aside under another name, with a line, and the one before is taken.
+        A damaged one is renamed, with a line, and the one before is taken.
         """
         for folder in reversed(epochs_in(self.path)):
             problem = damage(folder)
@@ -118,7 +118,7 @@ class RunFolder:
         return None, 0
 
     def check_best(self) -> None:
-        """Put a damaged best checkpoint aside; the training then takes what is left."""
+        """Rename a damaged best checkpoint; the best of those that are left replaces it."""
         best = self.path / BEST
         problem = damage(best) if best.exists() else None
         if problem is not None:
@@ -132,9 +132,9 @@ def epochs_in(folder: Path) -> list[Path]:
 
 
 def mark_done(path: Path) -> None:
-    """Mark a run whose result is stored elsewhere: it is not resumed, and needs no epochs.
+    """Mark a run whose result is stored elsewhere, and remove the checkpoints of its epochs.
 
-    Where another process has taken it up meanwhile, its epochs stay.
+    They stay where another process uses the folder.
     """
     if not path.is_dir():
         return
@@ -149,7 +149,7 @@ def _metadata(folder: Path) -> Any:
 
 
 def damage(folder: Path) -> str | None:
-    """Say what is wrong with a checkpoint folder; None when its files have their digests."""
+    """Return what is wrong with a checkpoint folder; None when its files match their digests."""
     try:
         metadata = _metadata(folder)
         whole = metadata[OWN_DIGEST] == own_digest(metadata)
@@ -179,7 +179,7 @@ def own_digest(metadata: dict[str, Any]) -> str:
 
 
 def try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
-    """Lock a file, or tell that others hold it for longer than `patience` seconds."""
+    """Lock a file; False when another process holds it for longer than `patience` seconds."""
     until = time.monotonic() + patience
     while True:
         try:
@@ -192,7 +192,7 @@ def try_lock(file: Any, patience: float = 0.0, shared: bool = False) -> bool:
 
 
 def in_use(path: Path) -> bool:
-    """Tell whether a process holds the folder; another one that asks, too, is not in the way."""
+    """Tell whether a process holds the folder."""
     try:
         with open(path / LOCK) as file:
             return not try_lock(file, shared=True)
@@ -203,7 +203,7 @@ def in_use(path: Path) -> bool:
 def open_run(
     work_dir: Path, run_id: str, identity: dict[str, Any], resume: str | bool
 ) -> RunFolder:
-    """Open the folder of a run to go on with, or that of a new one.
+    """Open the folder of a run to resume, or that of a new one.
 
     Parameters
     ----------
@@ -214,14 +214,14 @@ def open_run(
     identity
         All that the weights depend on, as JSON.
     resume
-        `auto` goes on with the newest run of this identity that is not done; False begins anew; a
-        name goes on with that run.
+        `auto` resumes the newest run of this identity that is not done; False starts a new one; a
+        name resumes that run.
 
     Raises
     ------
     UserError
-        When the named run is of another identity, does not exist or is done; when the run to go on
-        with is in use.
+        When the named run is of another identity, does not exist or is done; when the run is in
+        use.
     """
     if resume not in (False, "auto"):
         return RunFolder(_named(work_dir, str(resume), identity), identity)
@@ -230,7 +230,7 @@ def open_run(
         difference = _difference(folder, identity)
         if difference is None:
             run = RunFolder(folder, identity)
-            say(f"going on with the run {folder.name} after epoch {run.newest()[1]}")
+            say(f"resuming the run {folder.name} after epoch {run.newest()[1]}")
             return run
         if refused is None and not in_use(folder) and any(folder.glob("epoch-*")):
             refused = f"the unfinished run {folder.name} is not resumed: {difference}"
@@ -242,7 +242,7 @@ def open_run(
 
 
 def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
-    """Find the run to go on with by its name."""
+    """Find the run to resume by its name."""
     folder = work_dir / name
     problem = None
     if not (folder / RUN).is_file():
@@ -263,7 +263,7 @@ def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
 
 
 def _unfinished(work_dir: Path) -> list[Path]:
-    """List the runs that can be gone on with, newest first."""
+    """List the runs that can be resumed, newest first."""
     runs = sorted(work_dir.glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime, reverse=True)
     ended = (DONE, REMOVED)
     return [run.parent for run in runs if not any((run.parent / name).exists() for name in ended)]
@@ -278,7 +278,7 @@ def _difference(folder: Path, identity: dict[str, Any]) -> str | None:
 
 
 def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str | None:
-    """Say in which parameter or data two identities differ first; None when in nothing."""
+    """Name the first parameter or data in which two identities differ; None without any."""
     for key in sorted({*there, *here}):
         a, b = there.get(key), here.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
@@ -291,7 +291,7 @@ def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = 
 
 
 def prune(work_dir: Path, keep: Path, keep_unfinished: int) -> None:
-    """Bound the disk that runs use: of those that are done, records stay and checkpoints go.
+    """Limit the disk that runs use: remove the checkpoints of those that are done.
 
     The run `keep` stays as it is, and of the unfinished ones the last `keep_unfinished`.
     """
@@ -372,7 +372,7 @@ def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
         for path in folder.rglob("*")
         if path.is_file() and path.parent.suffix != ASIDE
     )
-    needed = (keep_last + 1) * state + 4 * weights + SPARE - there
+    needed = (keep_last + 1) * state + 4 * weights + SPARE_BYTES - there
     existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

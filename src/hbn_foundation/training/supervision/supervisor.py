@@ -1,6 +1,6 @@
-"""The parent's side: start a child, listen, end it when it is silent, start the next one.
+"""The parent's side: start a child, watch its beats, end it when it is silent, start the next.
 
-Imports neither torch nor Lightning: it must go on when they hang.
+Imports neither torch nor Lightning, so that it runs on when they hang.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from hbn_foundation.training.supervision.process import (
 )
 from hbn_foundation.training.supervision.run_folder import RunFolder
 
-SECONDS_BETWEEN_LOOKS = 0.1
+POLL_SECONDS = 0.1
 FINISHED = "finished"
 KEPT = "stopped; what is saved is kept"
-MORE_TIME = "stopped; the same command with more max_training_time goes on"
+MORE_TIME = "stopped; the same command with more max_training_time resumes it"
 PAUSE = 5.0  # a longer time between two looks is a pause of this process
 
-#: Devices on which a child of this process was left behind; other trainings keep away from them.
+#: Devices with a child that could not be killed; this process starts no other training there.
 ABANDONED: set[str] = set()
 
 
 class TrainingStopped(UserError):  # noqa: N818 - says what happened
-    """A person or the system asked for the end; `signal_number` says how."""
+    """The training was stopped by the signal `signal_number`."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -57,8 +57,8 @@ class TrainingStopped(UserError):  # noqa: N818 - says what happened
         return type(self), (str(self), self.signal_number)
 
 
-class Stop(BaseException):
-    """Not caught by `except Exception`, as handlers of the log have it."""
+class StopRequest(BaseException):
+    """Raised by a signal handler; not caught by `except Exception`."""
 
 
 @contextmanager
@@ -88,15 +88,15 @@ def stopped_at_once() -> Iterator[None]:
     def stop(number: int, _: Any) -> None:
         for each in before:  # the next signal does not wait until all is closed
             signal.signal(each, lambda again, _: os._exit(128 + again))
-        raise Stop(number)
+        raise StopRequest(number)
 
     try:
         with handled(stop) as before:
             yield
-    except Stop as stopped:
+    except StopRequest as stopped:
         sent = signal.Signals(stopped.args[0])
         raise TrainingStopped(
-            f"Stopped by {sent.name}; what is done is kept, the same command goes on", sent
+            f"Stopped by {sent.name}; what is done is kept; the same command resumes", sent
         ) from None
 
 
@@ -124,7 +124,7 @@ class Work:
 
 
 class Supervisor:
-    """Keeps a training going until it is done, or nothing more can be tried.
+    """Runs a training to its end, with restarts after incidents.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Supervisor:
     work
         What the child does.
     limits
-        Of silence.
+        How long each section may be silent.
     start_child, display
         How the process of a child is started, given the folder; how its progress is shown.
     """
@@ -152,7 +152,7 @@ class Supervisor:
         self.make_display = display
         device = work.device
         if device in ABANDONED:
-            say(f"{device} is not used again in this run: a child there could not be killed")
+            say(f"{device} is not used again in this process: a child on it could not be killed")
             device = policy.CPU
         self.restarts = policy.Restarts(device, work.batch_size, limits.max_restarts)
         self.started = time.monotonic()
@@ -203,7 +203,7 @@ class Supervisor:
                 self._go_on(ending, progressed=self.run_folder.newest()[1] > epochs)
 
     def _attempt(self, resume_from: Path | None, display: Display) -> Ending:
-        """Start a child and listen to it until it ends."""
+        """Start a child and watch it until it ends."""
         orders = Orders(
             device=self.restarts.device,
             deadline=self.deadline,
@@ -211,7 +211,7 @@ class Supervisor:
             evaluation_batch=self.restarts.evaluation_batch,
             resume_from=str(resume_from) if resume_from is not None else None,
             fault=self.work.fault,
-            faults_struck=self.incidents,
+            faults_injected=self.incidents,
         )
         self.beat = Beat(device=orders.device)
         with full_disk_named(self.folder):
@@ -219,7 +219,7 @@ class Supervisor:
                 self.folder, self.work.target, self.work.arguments, orders, self.start_child
             )
         try:
-            return self._listen(child, display)
+            return self._watch(child, display)
         except BaseException:
             child.end(0.0, self.limits.abandon_after)
             raise
@@ -228,32 +228,33 @@ class Supervisor:
                 display.line(line)
             display.pause()
 
-    def _listen(self, child: Child, display: Display) -> Ending:
-        heard = looked = time.monotonic()
-        last = self.deadline + self.limits.grace
+    def _watch(self, child: Child, display: Display) -> Ending:
+        last_beat = last_look = time.monotonic()
+        latest_end = self.deadline + self.limits.grace
         asked = False
         while not child.ended:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
             for line in child.new_lines():
                 display.line(line)
             moment = time.monotonic()  # before the beat is read, which may only be newer
-            if moment - looked > PAUSE:  # this process was stopped, perhaps the machine
-                heard += moment - looked
-            looked = moment
+            if moment - last_look > PAUSE:  # this process was stopped, perhaps the machine
+                last_beat += moment - last_look
+            last_look = moment
             beat = read_beat(self.folder)
             if beat is not None and beat.pid == child.process.pid and beat != self.beat:
-                self.beat, heard = beat, moment
+                self.beat, last_beat = beat, moment
                 display.show(beat)
-            if self.signals and not asked and (self.beat.pid or moment > heard + PAUSE):
-                asked, last = True, min(last, moment + self.limits.grace)
+            if self.signals and not asked and (self.beat.pid or moment > last_beat + PAUSE):
+                asked = True
+                latest_end = min(latest_end, moment + self.limits.grace)
                 child.ask_to_stop()
                 display.line("Stopping after this step; Ctrl-C again stops at once")
-            if len(self.signals) > 1 or moment > last:
+            if len(self.signals) > 1 or moment > latest_end:
                 kind = STOPPED if self.signals else TIME_LIMIT
                 return self._end(child, kind, f"it did not end when asked to ({kind})")
             limit = policy.silence_limit(self.beat, self.limits)
-            if moment - heard > limit:
-                what = f"silent for {moment - heard:.0f} s (limit {limit:.0f} s)"
+            if moment - last_beat > limit:
+                what = f"silent for {moment - last_beat:.0f} s (limit {limit:.0f} s)"
                 return self._end(child, policy.SILENT, what)
         return self._how_it_ended(child)
 
@@ -267,7 +268,7 @@ class Supervisor:
         beat = read_beat(self.folder)
         if beat is not None and beat.pid == child.process.pid:  # not of the child before
             self.beat = beat
-        child.end(0.0, self.limits.abandon_after)  # what it started and left
+        child.end(0.0, self.limits.abandon_after)  # processes that it started
         if (self.folder / FAILURE).is_file():
             failure = json.loads((self.folder / FAILURE).read_text())
             return Ending(failure["kind"], failure["message"], failure["traceback"])
@@ -315,6 +316,6 @@ class Supervisor:
         epochs = self.run_folder.newest()[1]
         return TrainingStopped(
             f"Stopped by {number.name} in {self.folder} after {epochs} whole "
-            f"{'epoch' if epochs == 1 else 'epochs'}; the same command goes on there",
+            f"{'epoch' if epochs == 1 else 'epochs'}; the same command resumes it",
             number,
         )
