@@ -42,7 +42,7 @@ from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.optim import make_optimizer
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.precision import choose_precision
-from hbn_foundation.training.pretrain import prepare, pretrain
+from hbn_foundation.training.pretrain import PretrainingJob, pretrain
 from hbn_foundation.training.recipes import PretrainingRecipe
 
 N_SUBJECTS, N_WINDOWS, N_CHANNELS, N_SAMPLES, SFREQ = 10, 4904, 129, 200, 100.0
@@ -112,14 +112,15 @@ def objective_for(tokens: tuple[str, ...]) -> ObjectiveParams:
     return ObjectiveParams(name="masked" if "time" in tokens else "band_completion")
 
 
-def make_loop(store: SignalStore, tokens: tuple[str, ...], batch_size: int) -> Any:
-    trainer = TrainerParams(batch_size=batch_size, normalisation_windows=500)
+def make_module(store: SignalStore, tokens: tuple[str, ...], batch_size: int) -> Any:
+    recipe = PretrainingRecipe(
+        encoder=EncoderParams(tokens=tokens),
+        objective=objective_for(tokens),
+        trainer=TrainerParams(batch_size=batch_size, normalisation_windows=500),
+    )
     windows = cut_windows(store, WindowParams())
-    encoder = EncoderParams(tokens=tokens)
-    objective = objective_for(tokens)
-    return prepare(
-        store, windows, make_splits(), None, encoder, objective, trainer, WindowParams()
-    ).train()
+    dataset = EEGDataset(store, windows, make_splits(), pd.DataFrame())
+    return PretrainingJob(dataset, recipe, {"chosen": "cpu"}).prepare().train()
 
 
 def training_step(
@@ -145,20 +146,18 @@ def measure_speed(store: SignalStore, precision: str, rounds: int) -> dict[str, 
     sizes = {**dict.fromkeys(OURS, 96), OTHER: 16}
     steps, sources = {}, {}
     for name, tokens in OURS.items():
-        loop = make_loop(store, tokens, sizes[name])
-        blocks = [*loop.encoder.blocks(), ("objective", loop.objective)]
+        module = make_module(store, tokens, sizes[name])
+        blocks = [*module.encoder.blocks(), ("objective", module.objective)]
         steps[name] = training_step(
-            loop,
-            blocks,
-            lambda batch, loop=loop: loop.objective(loop.encoder, batch, loop.positions).loss,
+            module, blocks, lambda batch, m=module: m.objective(m.encoder, batch, m.positions).loss,
             precision,
-        )
-        sources[name] = iter(loop.training_windows.training(sizes[name], 0))
+        )  # fmt: skip
+        sources[name] = iter(module.data.training.training(sizes[name], 0))
     other = TokenPerTimeStep(EncoderParams())
     steps[OTHER] = training_step(
         other, [("all", other)], lambda batch: other(batch.signals), precision
     )
-    sources[OTHER] = iter(make_loop(store, ("band",), 16).training_windows.training(16, 0))
+    sources[OTHER] = iter(make_module(store, ("band",), 16).data.training.training(16, 0))
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():

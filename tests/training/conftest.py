@@ -86,3 +86,9 @@ def started():
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def data(store, windows, splits):
+    """Store, every fourth window, splits: 50 training windows, of both tasks, three steps."""
+    return store, windows.iloc[::4].reset_index(drop=True), splits

@@ -4,8 +4,8 @@ import logging
 import math
 
 import pytest
-import torch
-from finetuning_runs import same, tune, watched
+from finetuning_runs import tune, watched
+from runs import same
 from torch import nn
 
 from hbn_foundation.training.callbacks.phases import UnfreezingPhases
@@ -21,7 +21,7 @@ STEPS = 5 * 2 * 5 // 16
 def scripted(monkeypatch, values):
     """Validations with these losses, whatever the model."""
     coming = iter(values)
-    monkeypatch.setattr(FineTuningModule, "score_validation", lambda loop: {"loss": next(coming)})
+    monkeypatch.setattr(FineTuningModule, "score_validation", lambda _: {"loss": next(coming)})
 
 
 class Moving(nn.Module):
@@ -89,43 +89,33 @@ def test_one_optimizer_for_life_at_the_rates_of_the_preview(
         assert len({rates["head"] for rates in watch.rates}) > 1
 
 
-def test_the_best_weights_of_a_phase_begin_the_next(short_run, data, tmp_path, monkeypatch):
-    watch = watched(monkeypatch)
-    averages = []
+@pytest.mark.parametrize("restored", [True, False])
+def test_the_best_weights_of_a_phase_begin_the_next(
+    short_run, data, tmp_path, monkeypatch, restored
+):
+    """Where that is wanted; and so does their average, which is scored."""
+    watch, averages = watched(monkeypatch), []
     followed = UnfreezingPhases.on_train_epoch_end
 
-    def noted(phases, trainer, loop):
-        module = loop.average_model.module
-        averages.append({name: part.clone() for name, part in module.state_dict().items()})
-        followed(phases, trainer, loop)
-        averages.append({name: part.clone() for name, part in module.state_dict().items()})
+    def average(pl_module):
+        state = pl_module.average_model.module.state_dict()
+        return {name: part.clone() for name, part in state.items()}
+
+    def noted(phases, trainer, pl_module):
+        averages.append(average(pl_module))
+        followed(phases, trainer, pl_module)
+        averages.append(average(pl_module))
 
     monkeypatch.setattr(UnfreezingPhases, "on_train_epoch_end", noted)
     scripted(monkeypatch, [0.5, 0.9, 0.9, 0.8])
     checkpoint, _ = tune(
-        short_run[0], data, tmp_path, plan={"phase1_epochs": 3},
-        regularisation={"ema_decay": 0.5},
+        short_run[0], data, tmp_path, regularisation={"ema_decay": 0.5},
+        plan={"phase1_epochs": 3, "restore_best": str(restored)},
     )  # fmt: skip
-    assert same(watch.starts[3]["head"], watch.starts[1]["head"])
-    assert not same(watch.starts[3]["head"], watch.starts[2]["head"])
-    assert same(averages[5], averages[0])  # and so does what is scored
-    assert not same(averages[4], averages[0])
+    assert same(watch.starts[3]["head"], watch.starts[1]["head"]) == restored
+    assert same(averages[5], averages[0]) == restored
+    assert same(averages[5], averages[4]) == (not restored)
     assert same(checkpoint.weights, averages[0])  # 0.5 was the best of all
-
-
-def test_the_best_weights_stay_away_where_not_wanted(short_run, data, tmp_path, monkeypatch):
-    watch = watched(monkeypatch)
-    scripted(monkeypatch, [0.5, 0.9, 0.9, 0.8])
-    ends = []
-    followed = UnfreezingPhases.on_train_epoch_end
-
-    def noted(phases, trainer, loop):
-        ends.append(loop.model.head.output.linear.weight.detach().clone())
-        followed(phases, trainer, loop)
-
-    monkeypatch.setattr(UnfreezingPhases, "on_train_epoch_end", noted)
-    tune(short_run[0], data, tmp_path, plan={"phase1_epochs": 3, "restore_best": "False"})
-    assert torch.equal(watch.starts[3]["head"]["output.linear.weight"], ends[2])
 
 
 @pytest.mark.parametrize(
@@ -145,24 +135,19 @@ def test_patience_begins_anew_after_the_grace(
     assert f"for {patience} validations" in checkpoint.metadata["stopped"]
 
 
-def test_epochs_without_a_validation_count_for_nothing(short_run, data, tmp_path, monkeypatch):
-    scripted(monkeypatch, [0.9, 0.8, 0.7])
-    checkpoint, history = tune(
-        short_run[0], data, tmp_path, plan={"strategy": "full"},
-        trainer={"epochs": 6, "validate_every": 2, "early_stopping_patience": 1},
-    )  # fmt: skip
-    assert len(history) == 6
-    assert checkpoint.metadata["best_epoch"] == 6
-
-
-def test_a_first_score_that_is_no_number_is_bettered(short_run, data, tmp_path, monkeypatch):
-    scripted(monkeypatch, [math.nan, 0.8, 0.7, 0.6])
-    checkpoint, history = tune(
-        short_run[0], data, tmp_path, plan={"strategy": "head_only"},
-        trainer={"early_stopping_patience": 2},
-    )  # fmt: skip
-    assert len(history) == 4
-    assert checkpoint.metadata["best_epoch"] == 4
+@pytest.mark.parametrize(
+    ("losses", "trainer"),
+    [
+        ([0.9, 0.8, 0.7], {"epochs": 6, "validate_every": 2, "early_stopping_patience": 1}),
+        ([math.nan, 0.8, 0.7, 0.6], {"epochs": 4, "early_stopping_patience": 2}),
+    ],
+    ids=["no validation is no bad one", "what is not finite is bettered"],
+)
+def test_only_a_worse_validation_counts(short_run, data, tmp_path, monkeypatch, losses, trainer):
+    scripted(monkeypatch, losses)
+    plan = {"strategy": "full"}
+    checkpoint, history = tune(short_run[0], data, tmp_path, plan=plan, trainer=trainer)
+    assert len(history) == trainer["epochs"] == checkpoint.metadata["best_epoch"]
 
 
 def test_a_gate_that_stops_is_named(short_run, data, tmp_path):

@@ -6,15 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finetuning_runs import (
-    Killed,
-    participants,
-    prepared,
-    same,
-    tune,
-    tune_until,
-    watched,
-)
+from finetuning_runs import participants, prepared, tune, tune_until, watched
+from runs import Killed, same
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
@@ -119,7 +112,6 @@ def test_new_tokens_are_trained_with_the_head_from_the_first_step(
     band_only, trials, tmp_path, monkeypatch
 ):
     watch = watched(monkeypatch)
-    monkeypatch.setattr(type(watch), "on_train_batch_end", lambda *_: None)
     groups = {**GROUPS, "trainer": {**GROUPS["trainer"], "epochs": 2}}
     tune(band_only, trials, tmp_path, **EXTRAS, **groups)
     assert watch.trainable == [("head",), ("band_tokens", "block_1", "block_2", "head")]
@@ -191,7 +183,7 @@ def test_killed_it_goes_on_to_the_same_end(band_only, trials, tmp_path):
     assert same(again[0].weights, whole[0].weights)
 
 
-def loop_of_trials(band_only, trials, **more):
+def module_of_trials(band_only, trials, **more):
     """The module before its first step."""
     groups = {name: group for name, group in GROUPS.items() if name != "participants"} | more
     return prepared(band_only, trials, **EXTRAS, **groups)
@@ -200,36 +192,36 @@ def loop_of_trials(band_only, trials, **more):
 def test_micro_batches_sum_to_the_batch_for_each_target(band_only, trials):
     """A time, a class and a number, each unknown for other windows, with the time's shares."""
     still = {"hide_probability": 0.0, "gain": 0.0, "noise": 0.0}
-    loop = loop_of_trials(band_only, trials, regularisation=still)
-    loop.model.eval()
-    values = loop.data.training.targets
+    module = module_of_trials(band_only, trials, regularisation=still)
+    module.model.eval()
+    values = module.data.training.targets
     values[::2, 1], values[1::3, 2] = torch.nan, torch.nan
-    batches = [next(iter(loop.data.training.training(16, 0)))]
+    batches = [next(iter(module.data.training.training(16, 0)))]
     assert values[batches[0].index].isnan().any(0).tolist() == [False, True, True]
     found = {}
     for size in (16, 4, 3, 1):
-        loop.data.micro_batch = size
-        loop.zero_grad()
-        for part, share in loop.micro_batches(batches):
-            loop.step_output(part, share).loss.backward()
-        parts = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
+        module.data.micro_batch = size
+        module.zero_grad()
+        for part, share in module.micro_batches(batches):
+            module.step_output(part, share).loss.backward()
+        parts = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
         found[size] = torch.cat(parts).double()
     for size in (4, 3, 1):
         assert (found[size] - found[16]).norm() <= 1e-6 * found[16].norm(), size
 
 
 def test_a_time_moves_with_its_window(band_only, trials):
-    loop = loop_of_trials(band_only, trials)
-    data = loop.data.training
-    batch = next(iter(data.training(64, 0, loop.data.jitter)))
+    module = module_of_trials(band_only, trials)
+    data = module.data.training
+    batch = next(iter(data.training(64, 0, module.data.jitter)))
     assert batch.shift.abs().max() > 10
     moved, still = data.of(batch), data.targets[batch.index]
-    seconds = (moved - still)[:, 0] * loop.losses.targets["main"].sd
+    seconds = (moved - still)[:, 0] * module.losses.targets["main"].sd
     torch.testing.assert_close(seconds, -batch.shift / 100, atol=1e-5, rtol=1e-4)
     assert torch.equal(moved[:, 1:], still[:, 1:])
     batch.shift = None
     assert torch.equal(data.of(batch), still)
-    validation = loop.data.validation
+    validation = module.data.validation
     assert not validation.of(next(iter(validation.plain(8, 8)))).isnan().any()
 
 

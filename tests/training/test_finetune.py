@@ -3,21 +3,15 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from finetuning_runs import AGE, dataset_of, participants, recipe_of, tune
+from finetuning_runs import AGE, dataset_of, job_of, participants, recipe_of, tune
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.finetune import preview_finetuning
 from hbn_foundation.training.finetuned import load_finetuned, predict
 from hbn_foundation.training.finetuning_module import FineTuningModule
-from hbn_foundation.training.finetuning_params import (
-    FineTuningParams,
-    PlanParams,
-    RegularisationParams,
-)
 
 
 @pytest.fixture(scope="module")
@@ -99,25 +93,6 @@ def test_scratch_has_no_parent(short_run, data, tmp_path):
     assert history["trainable"].str.startswith("band_tokens").all()
 
 
-@pytest.mark.parametrize("text", ["False", "false"])
-def test_false_as_text_is_false(text):
-    assert not RegularisationParams.model_validate({"class_weights": text}).class_weights
-    assert not PlanParams.model_validate({"restore_best": text}).restore_best
-    assert FineTuningParams.model_validate({"resume": text}).resume is False
-
-
-@pytest.mark.parametrize("value", ["Falsch", "", 2])
-def test_what_is_no_truth_value_is_one_line(value):
-    for group, key in ((RegularisationParams, "class_weights"), (PlanParams, "restore_best")):
-        with pytest.raises(UserError, match=key) as caught:
-            group.model_validate({key: value})
-        assert "\n" not in str(caught.value)
-
-
-def other_people(**changes):
-    return participants().assign(**changes)
-
-
 ONE_VALIDATION_CLASS = ["a", "b", "a", "b", "a", "a", "a", "b"]
 BAD = {
     "unknown strategy": ({"plan": {"strategy": "two_fase"}}, "strategy='two_fase'.*two_phase"),
@@ -158,7 +133,7 @@ def refused(short_run, data, tmp_path, monkeypatch):
 
     def refused(match, checkpoint=None, **groups):
         checkpoint = checkpoint or short_run[0]
-        people = other_people(**groups.pop("participants", {}))
+        people = participants().assign(**groups.pop("participants", {}))
         monkeypatch.setattr(FineTuningModule, "training_step", None)
 
         def preview():
@@ -197,20 +172,15 @@ def test_another_architecture_is_named_by_its_first_key(refused, short_run):
     refused(line, cut)
 
 
-def test_subjects_that_the_checkpoint_knows_are_no_test(short_run, data, tmp_path):
-    store, windows, splits = data
-    moved = pd.concat([splits.iloc[5:], splits.iloc[:5]], ignore_index=True)
-    moved["split"] = splits["split"].tolist()
-    with pytest.raises(UserError) as caught:
-        tune(short_run[0], (store, windows, moved), tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_who_chose_the_epoch_of_the_checkpoint_is_no_test(refused, short_run, tuned, data):
+def test_subjects_that_the_checkpoint_has_seen_are_no_test(refused, short_run, tuned, data):
+    """Trained on, or chosen on."""
     original = short_run[0]
     test = data[2].loc[data[2]["split"] == "test", "subject"].astype(str)
     metadata = original.metadata | {"validation_subjects": [test.iloc[0]]}
     refused("epoch was chosen on 1 of the test subjects", Checkpoint(original.weights, metadata))
+    trained = [*original.metadata["training_subjects"], test.iloc[0]]
+    metadata = original.metadata | {"training_subjects": trained}
+    refused("trained on", Checkpoint(original.weights, metadata))
     # and what is fine-tuned remembers whom its parent was chosen on
     known = tuned[0].metadata["validation_subjects"]
     assert set(original.metadata["validation_subjects"]) <= set(known)
@@ -226,3 +196,18 @@ def test_a_margin_head_is_without_it_in_evaluation(short_run, data, tmp_path):
     tokens, labels = torch.randn(4, 18, 32), torch.tensor([0, 1, 0, 1])
     assert torch.equal(model.head(tokens, labels), model.head(tokens))
     assert model.head(tokens).abs().max() <= 8.0
+
+
+def test_a_run_is_resumed_only_where_its_trials_are_the_same(data):
+    store, windows, splits = data
+    windows = windows.assign(rt=np.linspace(0.5, 2.5, len(windows)))
+
+    def identity(kind, change=0.0):
+        label = {"kind": kind, "column": "rt"} if kind == "trial" else {"kind": kind}
+        moved = windows.assign(rt=windows["rt"] + change)
+        checkpoint = Checkpoint({}, {"run_id": "parent"})
+        return job_of(checkpoint, (store, moved, splits), label=label).identity()
+
+    assert identity("trial") == identity("trial")
+    assert identity("trial") != identity("trial", 0.1)
+    assert identity("task") == identity("task", 0.1)  # what is not learned does not matter

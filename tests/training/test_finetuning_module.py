@@ -1,4 +1,4 @@
-"""A fine-tuning that dies and goes on, what it exports, and the options of its steps."""
+"""A fine-tuning that dies and is resumed, what it exports, and the options of its steps."""
 
 import shutil
 import time
@@ -9,22 +9,22 @@ import pytest
 import torch
 from finetuning_runs import (
     AGE,
-    CPU,
     PLAN,
-    Killed,
     dataset_of,
+    job_of,
     prepared,
     recipe_of,
-    same,
     tune,
     tune_until,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from runs import Killed, same, same_history
 
 from hbn_foundation.training import fitting, head_fitting
-from hbn_foundation.training.finetune import FineTuningJob
+from hbn_foundation.training.callbacks.phases import UnfreezingPhases
+from hbn_foundation.training.finetune import preview_finetuning
 from hbn_foundation.training.finetuned import load_finetuned
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.supervision.link import Link, Orders
@@ -36,24 +36,13 @@ EVERYTHING = {
     "rates": {"schedule": "reduce_on_plateau", "plateau_patience": 0},
     "head": {"margin": "arcface", "margin_warmup_steps": 5, "pooling": "attention"},
 }
-
-
-def cut_in_phase_2(checkpoint, data, folder, whole, share, **groups):
-    """Kill a run that has unfrozen, somewhere; give the rest of it."""
-    _, _, sections = whole
-    first = [n for n, name in enumerate(sections) if name == "checkpoint"][4]
-    last = first + int(share * (len(sections) - first))
-    with pytest.raises(Killed):
-        tune_until(checkpoint, data, folder, last, **groups)
-    assert RunFolder(folder, {}).newest()[0] is not None
-    return tune_until(checkpoint, data, folder, None, **groups)
+NO_DROPOUT = {"dropout": 0.0}
+STILL = {"hide_probability": 0.0, "gain": 0.0, "noise": 0.0, "l2_sp": 0.1}
 
 
 def check_the_same(again, whole):
     assert same(again[0].weights, whole[0].weights)
-    clock = ["seconds", "windows_per_second"]
-    first, second = again[1].drop(columns=clock), whole[1].drop(columns=clock)
-    assert first.equals(second)
+    assert same_history(again[1], whole[1])
     assert again[0].metadata["best_epoch"] == whole[0].metadata["best_epoch"]
     assert len(again[2]) < len(whole[2])
 
@@ -76,15 +65,19 @@ def test_killed_in_a_later_phase_it_ends_the_same(
     short_run, data, wholes, tmp_path_factory, name, share
 ):
     groups = {} if name == "plain" else EVERYTHING
-    folder = tmp_path_factory.mktemp("killed")
-    again = cut_in_phase_2(short_run[0], data, folder, wholes[name], share, **groups)
-    check_the_same(again, wholes[name])
+    folder, sections = tmp_path_factory.mktemp("killed"), wholes[name][2]
+    first = [n for n, section in enumerate(sections) if section == "checkpoint"][4]
+    last = first + int(share * (len(sections) - first))
+    with pytest.raises(Killed):
+        tune_until(short_run[0], data, folder, last, **groups)
+    assert RunFolder(folder, {}).newest()[0] is not None
+    check_the_same(tune_until(short_run[0], data, folder, None, **groups), wholes[name])
 
 
 def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, monkeypatch):
     """The second phase is best in its first epoch, then one is pardoned, and two are too many."""
     monkeypatch.setattr(
-        FineTuningModule, "score_validation", lambda loop: {"loss": 0.5 + 0.1 * loop.current_epoch}
+        FineTuningModule, "score_validation", lambda m: {"loss": 0.5 + 0.1 * m.current_epoch}
     )
     groups = {
         "plan": {"phase1_epochs": 1, "grace_epochs": 1},
@@ -101,17 +94,15 @@ def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, mon
 
 def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch):
     """Against an average taken by hand."""
-    from hbn_foundation.training.callbacks.phases import UnfreezingPhases
-
     by_hand, steps = {}, 0
     followed = UnfreezingPhases.on_train_batch_end
 
-    def noted(phases, trainer, loop, *more):
+    def noted(phases, trainer, pl_module, *more):
         nonlocal steps
-        followed(phases, trainer, loop, *more)
+        followed(phases, trainer, pl_module, *more)
         rate = min(0.9, (1 + steps) / (10 + steps))  # the first step begins the average
         steps += 1
-        for name, parameter in loop.model.named_parameters():
+        for name, parameter in pl_module.model.named_parameters():
             now = parameter.detach().clone()
             by_hand[name] = rate * by_hand[name] + (1 - rate) * now if name in by_hand else now
 
@@ -125,15 +116,11 @@ def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch)
     assert all(name.startswith(("encoder.", "head.")) for name in checkpoint.weights)
 
 
-def loop_of(short_run, data, **groups):
-    return prepared(short_run[0], data, **groups)
-
-
 def test_scratch_is_random_weights_with_the_normalisation(short_run, data):
     encoder = short_run[0].weights
     for groups in ({"plan": {"strategy": "scratch"}}, {"trainer": {"start": "from_scratch"}}):
-        loop = loop_of(short_run, data, **groups)
-        model = loop.model.encoder
+        module = prepared(short_run[0], data, **groups)
+        model = module.model.encoder
         for name, buffer in model.named_buffers():
             if f"encoder.{name}" in encoder:
                 assert torch.equal(buffer, encoder[f"encoder.{name}"]), name
@@ -143,83 +130,61 @@ def test_scratch_is_random_weights_with_the_normalisation(short_run, data):
             if value.ndim > 1 and not torch.equal(value, encoder[f"encoder.{name}"])
         ]
         assert len(different) > 5
-        assert loop.trainable == frozenset(loop.model.sizes())
-        assert set(loop.curve.peaks.values()) == {loop.rates.head_lr}
-    kept = loop_of(short_run, data).model.encoder
+        assert module.trainable == frozenset(module.model.sizes())
+        assert set(module.curve.peaks.values()) == {module.rates.head_lr}
+    kept = prepared(short_run[0], data).model.encoder
     assert all(torch.equal(v, encoder[f"encoder.{n}"]) for n, v in kept.named_parameters())
 
 
 def test_mixup_shares_the_margin_between_both_classes(short_run, data, monkeypatch):
-    loop = loop_of(
-        short_run, data, regularisation={"mixup": 1.0}, head={"margin": "cosface"}
+    module = prepared(
+        short_run[0], data, head={"margin": "cosface"},
+        regularisation={"mixup": 1.0, "hide_probability": 0},
     )  # fmt: skip
     seen = {}
-    forward = type(loop.model).forward
+    forward = type(module.model).forward
 
     def noted(model, signals, positions, mask, labels=None, share=1.0):
-        seen.update(labels=labels, signals=signals)
+        seen["labels"] = labels
         return forward(model, signals, positions, mask, labels, share)
 
-    monkeypatch.setattr(type(loop.model), "forward", noted)
-    batch = next(iter(loop.data.training.training(16, 0)))
+    monkeypatch.setattr(type(module.model), "forward", noted)
+    batch = next(iter(module.data.training.training(16, 0)))
     torch.manual_seed(0)
-    output = loop.step_output(batch, torch.ones(2))
-    assert torch.isfinite(output.loss)
-    assert seen["labels"].shape == (16, 2)
+    assert torch.isfinite(module.step_output(batch, torch.ones(2)).loss)
     assert torch.allclose(seen["labels"].sum(1), torch.ones(16))
     assert ((seen["labels"] > 0).sum(1) == 2).any()
-
-
-def test_a_window_of_which_mixup_leaves_no_channel_is_no_harm(short_run, data):
-    loop = loop_of(short_run, data, regularisation={"mixup": 1.0, "hide_probability": 0})
-    batch = next(iter(loop.data.training.training(16, 0)))
-    batch.mask[::2] = False
-    loss = loop.step_output(batch, torch.ones(2)).loss
+    batch.mask[::2] = False  # of some windows mixup leaves no channel, which is no harm
+    loss = module.step_output(batch, torch.ones(2)).loss
     loss.backward()
     assert torch.isfinite(loss)
 
 
 def test_l2_sp_pulls_to_where_the_encoder_began(short_run, data, tmp_path):
-    free, tied = (
-        tune(
+    def moved(strength):
+        checkpoint, _ = tune(
             short_run[0], data, tmp_path / str(strength), plan={"strategy": "full"},
             regularisation={"l2_sp": strength}, rates={"weight_decay": 0.0, "head_lr": 1e-2},
             trainer={"epochs": 2},
-        )[0]
-        for strength in (0.0, 100.0)
-    )  # fmt: skip
-
-    def moved(checkpoint):
+        )  # fmt: skip
         return sum(
             float((value - checkpoint.weights[name]).square().sum())
             for name, value in short_run[0].weights.items()
             if name in checkpoint.weights
         )
 
-    assert 0 < moved(tied) < moved(free)
+    assert 0 < moved(100.0) < moved(0.0)
 
 
-def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data, tmp_path):
+def test_accumulated_batches_make_as_many_steps_as_are_drawn(short_run, data):
     """Fifty windows in batches of eight are six; in steps of four batches, two."""
-    from hbn_foundation.training.finetune import preview_finetuning
-
     options = {"batch_size": 8, "accumulate_grad_batches": 4}
-    loop = loop_of(short_run, data, trainer=options)
+    module = prepared(short_run[0], data, trainer=options)
     table = preview_finetuning(short_run[0], dataset_of(data), recipe_of(trainer=options))
-    assert loop.data.steps_per_epoch == 2
-    assert table["step"].max() + 1 == loop.curve.total_steps == 4 * 2
+    assert module.data.steps_per_epoch == 2
+    assert table["step"].max() + 1 == module.curve.total_steps == 4 * 2
     unfrozen = table[(table["block"] == "block_2") & table["trained"]]["step"].min()
     assert unfrozen == PLAN["phase1_epochs"] * 2
-    assert np.isfinite(table["rate"]).all()
-
-
-def gradient(loop, batches):
-    """Gradient of one step, as its micro-batches leave it."""
-    loop.zero_grad()
-    for part, share in loop.micro_batches(batches):
-        loop.step_output(part, share).loss.backward()
-    found = [p.grad.flatten() for p in loop.model.parameters() if p.grad is not None]
-    return torch.cat(found).double()
 
 
 @pytest.mark.parametrize("name", ["plain", "everything"])
@@ -236,67 +201,54 @@ def test_the_disk_estimate_is_what_the_largest_checkpoints_take(
         return sum(path.stat().st_size for path in folder.iterdir())
 
     weights, state, keep_last = asked
-    epochs = [size(path) for path in tmp_path.glob("epoch-*")]
     headers = 100_000  # names and numbers in the files' headers
-    assert state - headers < max(epochs) < state + headers
-    for part in (BEST, FITTED):
-        assert size(tmp_path / part) < weights + headers
+    assert abs(max(map(size, tmp_path.glob("epoch-*"))) - state) < headers
+    assert max(size(tmp_path / part) for part in (BEST, FITTED)) < weights + headers
     assert keep_last == 3
 
 
-def fits_of(monkeypatch):
-    """Count how often a head's start is solved."""
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_is_fitted_before_the_first_step_is_fitted_once(
+    short_run, data, tmp_path, monkeypatch, wholes, damaged
+):
+    """Killed before the first epoch was whole, and again later: bitwise the same all the same."""
     solved = []
     solve = head_fitting.start_at_probe
     monkeypatch.setattr(
-        head_fitting, "start_at_probe", lambda *given: solved.append(len(solved)) or solve(*given)
+        head_fitting, "start_at_probe", lambda *given: solved.append(1) or solve(*given)
     )
-    return solved
-
-
-def test_what_is_fitted_before_the_first_step_is_fitted_once(
-    short_run, data, tmp_path, monkeypatch, wholes
-):
-    """Killed before the first epoch was whole, and again later: bitwise the same all the same."""
-    solved = fits_of(monkeypatch)
     for last in (len(wholes["plain"][2]) // 3, len(wholes["plain"][2]) // 2):
         with pytest.raises(Killed):
             tune_until(short_run[0], data, tmp_path, last)
+        if damaged:
+            (tmp_path / FITTED / WEIGHTS).write_bytes(b"half of")
     again = tune_until(short_run[0], data, tmp_path, None)
-    assert solved == [0]
-    assert "start" not in again[2]
+    assert len(solved) == (3 if damaged else 1)
+    assert ("start" in again[2]) == damaged
     check_the_same(again, wholes["plain"])
 
 
-def test_damaged_fits_are_made_again(short_run, data, tmp_path, monkeypatch, wholes):
-    solved = fits_of(monkeypatch)
-    with pytest.raises(Killed):
-        tune_until(short_run[0], data, tmp_path, len(wholes["plain"][2]) // 3)
-    (tmp_path / FITTED / WEIGHTS).write_bytes(b"half of")
-    again = tune_until(short_run[0], data, tmp_path, None)
-    assert solved == [0, 1]
-    assert same(again[0].weights, wholes["plain"][0].weights)
-
-
 @pytest.mark.parametrize("label", [{}, AGE])
-def test_a_head_is_solved_with_beats_between_the_parts(
-    short_run, data, tmp_path, monkeypatch, label
-):
+def test_a_head_is_solved_with_beats_between_the_parts(short_run, data, monkeypatch, label):
     """One for each strength or fold: a long fit is no silence, and a hang in one of them is."""
-    beats = {}
+    beats = []
     solve = head_fitting.start_at_probe
 
     def noted(*given):
-        tell = given[-1]
-        return solve(*given[:-1], lambda: beats.update(n=beats.get("n", 0) + 1) or tell())
+        return solve(*given[:-1], lambda: beats.append(given[-1]()))
 
     monkeypatch.setattr(head_fitting, "start_at_probe", noted)
-    loop_of(short_run, data, label=label)
-    assert beats["n"] >= 5
+    prepared(short_run[0], data, label=label)
+    assert len(beats) >= 5
 
 
-STILL = {"hide_probability": 0.0, "label_smoothing": 0.1, "l2_sp": 0.1}
-NO_DROPOUT = {"dropout": 0.0}
+def gradient(module, batches):
+    """Gradient of one step, as its micro-batches leave it."""
+    module.zero_grad()
+    for part, share in module.micro_batches(batches):
+        module.step_output(part, share).loss.backward()
+    found = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
+    return torch.cat(found).double()
 
 
 @pytest.mark.parametrize(
@@ -305,73 +257,64 @@ NO_DROPOUT = {"dropout": 0.0}
 )
 @pytest.mark.parametrize("missing", [False, True])
 def test_micro_batches_sum_to_the_batch(short_run, data, label, regularisation, missing):
-    """Of 4 x 4 and of 16, as halved for want of memory or as `accumulate`; of unequal ones too."""
+    """Of 4 x 4 and of 16, as halved for want of memory or accumulated; of unequal ones too."""
     store, windows, splits = data
     tasks = windows["task"].to_numpy(dtype=str)
     rare = tasks == min(tasks)
     windows = windows[~rare | (np.cumsum(rare) % 4 == 0)].reset_index(drop=True)
-    loop = loop_of(
-        short_run,
-        (store, windows, splits),
-        label=label,
-        head=NO_DROPOUT,
-        regularisation={**STILL, **regularisation},
-    )
-    loop.model.eval()  # no dropout, which differs with the size of a micro-batch
+    groups = {"label": label, "head": NO_DROPOUT, "regularisation": {**STILL, **regularisation}}
+    module = prepared(short_run[0], (store, windows, splits), **groups)
+    module.model.eval()  # no dropout, which differs with the size of a micro-batch
     with torch.no_grad():
-        for _, parameter in loop.model.pretrained_parameters():
-            parameter.add_(0.01 * torch.randn_like(parameter))  # away from the anchor
-        loop.model.head.output.linear.weight.normal_(0, 0.1)
+        for _, parameter in module.model.pretrained_parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))  # away from where it began
+        module.model.head.output.linear.weight.normal_(0, 0.1)
+    training = module.data.training
     if missing:
-        loop.data.training.targets[::3] = torch.nan
-    whole = list(loop.data.training.training(16, 0))[:1]
-    wanted = gradient(loop, whole)
+        training.targets[::3] = torch.nan
+    whole = list(training.training(16, 0))[:1]
+    wanted = gradient(module, whole)
     for size in (4, 5, 1):
-        loop.data.micro_batch = size
-        assert (gradient(loop, whole) - wanted).norm() <= 1e-6 * wanted.norm(), size
-    loop.data.micro_batch = 4
-    small = [b for b, _ in zip(loop.data.training.training(4, 0), range(4), strict=False)]
-    assert (gradient(loop, small) - wanted).norm() <= 1e-6 * wanted.norm()
+        module.data.micro_batch = size
+        assert (gradient(module, whole) - wanted).norm() <= 1e-6 * wanted.norm(), size
+    module.data.micro_batch = 4
+    small = [b for b, _ in zip(training.training(4, 0), range(4), strict=False)]
+    assert (gradient(module, small) - wanted).norm() <= 1e-6 * wanted.norm()
 
 
-@pytest.mark.parametrize("options", [{"micro_batch": 3}, {"accumulate_grad_batches": 4}])
+@pytest.mark.parametrize(("micro_batch", "accumulated"), [(3, 1), (None, 4)])
 def test_a_run_in_smaller_parts_moves_and_averages_the_same(
-    short_run, data, tmp_path, monkeypatch, options
+    short_run, data, tmp_path, monkeypatch, micro_batch, accumulated
 ):
     """Steps are counted, not their parts: by the average of the weights, and by the rates."""
-    seen = {}
-
-    def noted(loop):
-        seen["steps"], seen["averaged"] = loop.global_step, int(loop.average_model.n_averaged)
-
-    monkeypatch.setattr(FineTuningModule, "on_fit_end", noted)
     monkeypatch.setattr("torch.nn.functional.dropout", lambda x, *_, **__: x)
-    weights = {}
 
-    def flat(loop):
-        parts = [part for kind in loop.remembered().values() for part in kind.values()]
-        return torch.cat([part.flatten().double() for part in parts])
+    def ends(name, micro_batch, accumulated):
+        """Weights and their average at the start and the end."""
+        found = []
 
-    for name, asked in (("whole", {}), ("parts", options)):
-        accumulate = asked.get("accumulate_grad_batches", 1)
-        orders = Orders("cpu", time.monotonic() + 1000, micro_batch=asked.get("micro_batch"))
+        def noted(module):
+            parts = [part for kind in module.remembered().values() for part in kind.values()]
+            found.append(torch.cat([part.flatten().double() for part in parts]))
+            counts.append((module.global_step, int(module.average_model.n_averaged)))
+
+        counts = []
         for hook in ("on_train_start", "on_train_end"):
-            monkeypatch.setattr(
-                FineTuningModule,
-                hook,
-                lambda loop, at=(name, hook): weights.update({at: flat(loop)}),
-            )
-        steps = {"batch_size": 16 // accumulate, "accumulate_grad_batches": accumulate}
-        recipe = recipe_of(
-            regularisation={"hide_probability": 0.0, "ema_decay": 0.9}, head=NO_DROPOUT,
-            trainer={"epochs": 2, **steps}, plan={"strategy": "full"}, rates={"head_lr": 1e-4},
+            monkeypatch.setattr(FineTuningModule, hook, noted)
+        orders = Orders("cpu", time.monotonic() + 1000, micro_batch=micro_batch)
+        steps = {"batch_size": 16 // accumulated, "accumulate_grad_batches": accumulated}
+        job = job_of(
+            short_run[0], data, head=NO_DROPOUT, plan={"strategy": "full"},
+            regularisation={"hide_probability": 0.0, "ema_decay": 0.9},
+            trainer={"epochs": 2, **steps}, rates={"head_lr": 1e-4},
         )  # fmt: skip
-        job = FineTuningJob(dataset_of(data), recipe, CPU, short_run[0])
         job.run_in(tmp_path / name, run_id="run", link=Link(None, orders))
-        assert seen == {"steps": 6, "averaged": 6}
-    moved = weights["whole", "on_train_end"] - weights["whole", "on_train_start"]
-    apart = weights["whole", "on_train_end"] - weights["parts", "on_train_end"]
-    assert apart.norm() < 0.02 * moved.norm()
+        assert counts == [(0, 0), (6, 6)]
+        return found
+
+    first, last = ends("whole", None, 1)
+    apart = last - ends("parts", micro_batch, accumulated)[1]
+    assert apart.norm() < 0.02 * (last - first).norm()
 
 
 def test_nothing_is_frozen_before_the_strategy_has_wrapped_the_module(
@@ -383,13 +326,12 @@ def test_nothing_is_frozen_before_the_strategy_has_wrapped_the_module(
 
     def noted(strategy, trainer):
         setup(strategy, trainer)
-        loop = trainer.lightning_module
-        seen["wrapped"] = all(parameter.requires_grad for parameter in loop.parameters())
+        seen["wrapped"] = all(p.requires_grad for p in trainer.lightning_module.parameters())
 
-    def started(loop):
-        frozen = [n for n, p in loop.named_parameters() if not p.requires_grad]
-        seen["frozen"] = {name.split(".")[0] for name in frozen}
-        seen["trained"] = [n for n, p in loop.named_parameters() if p.requires_grad]
+    def started(module):
+        named = list(module.named_parameters())
+        seen["frozen"] = {name.split(".")[0] for name, p in named if not p.requires_grad}
+        seen["trained"] = [name for name, p in named if p.requires_grad]
 
     monkeypatch.setattr(SingleDeviceStrategy, "setup", noted)
     monkeypatch.setattr(FineTuningModule, "on_train_start", started)
@@ -406,14 +348,11 @@ def test_the_gap_is_of_the_same_loss_on_both_splits(short_run, data, tmp_path):
     """With the same windows in both splits there is none, whatever the training adds."""
     store, windows, _ = data
     twice = pd.concat([windows, windows.assign(subject=windows["subject"] + "v")])
-    twice = twice.reset_index(drop=True)
     people = sorted(windows["subject"].unique())[:4]
-    both = pd.DataFrame({
-        "subject": [*people, *(f"{name}v" for name in people)],
-        "split": ["train"] * 4 + ["validation"] * 4,
-    })  # fmt: skip
+    subjects = [*people, *(f"{name}v" for name in people)]
+    both = pd.DataFrame({"subject": subjects, "split": ["train"] * 4 + ["validation"] * 4})
     _, history = tune(
-        short_run[0], (store, twice, both), tmp_path,
+        short_run[0], (store, twice.reset_index(drop=True), both), tmp_path,
         regularisation={"mixup": 0.4, "l2_sp": 1.0, "label_smoothing": 0.2, "ema_decay": 0.8},
         head={"margin": "arcface", "margin_warmup_steps": 0}, trainer={"epochs": 3},
     )  # fmt: skip

@@ -1,0 +1,387 @@
+"""Each strategy unfreezes the blocks it says, when it says, and never twice."""
+
+import json
+import math
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.finetuning_params import PhaseParams, PlanParams, Strategy
+from hbn_foundation.training.plans import PLANS, make_plan
+from hbn_foundation.training.unfreezing import Block, last_blocks
+
+NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "block_3", "block_4", "head")
+SIZES = (50, 50, 100, 100, 100, 100, 20)
+BLOCKS = tuple(Block(name, size) for name, size in zip(NAMES, SIZES, strict=True))
+BACKBONE = NAMES[:-1]
+NO_METRICS = [{}] * 12
+
+
+def plan_of(epochs=12, **params):
+    return make_plan(PlanParams(**params), BLOCKS, epochs)
+
+
+def phases(*parts):
+    return tuple(PhaseParams(epochs=epochs, unfreeze=unfreeze) for epochs, *unfreeze in parts)
+
+
+def carried_out(plan, rows, scores=None):
+    """Unfreezings (and a stop) by the number of epochs done, for rows of metrics."""
+    trainable = set(plan.start())
+    history, found = [], {}
+    for epoch, row in enumerate(rows, 1):
+        history.append({"epoch": epoch, **row})
+        decision = plan.after_epoch(history, frozenset(trainable), scores)
+        trainable |= set(decision.unfreeze)
+        if decision.stop:
+            found[epoch] = "stop"
+            break
+        if decision.unfreeze:
+            found[epoch] = decision.unfreeze
+    return found
+
+
+def metrics(name, *values):
+    return [{name: value} for value in values]
+
+
+def accuracies(*values):
+    return metrics("balanced_accuracy", *values)
+
+
+LISTED = phases((2, "block_4"), (3,), (1, "block_1", "band_tokens"), (2, "all"))
+
+
+@pytest.mark.parametrize(
+    ("params", "start", "later"),
+    [
+        ({"strategy": "head_only"}, {"head"}, {}),
+        ({"strategy": "full"}, set(NAMES), {}),
+        ({"strategy": "scratch"}, set(NAMES), {}),
+        ({}, {"head"}, {3: BACKBONE}),
+        ({"unfreeze_backbone_epoch": 5}, {"head"}, {5: BACKBONE}),
+        (
+            {"strategy": "gradual", "phase1_epochs": 2, "every": 3, "target_share": 0.5},
+            {"head"},
+            {2: ("block_4",), 5: ("block_3",), 8: ("block_2",)},
+        ),
+        (
+            {"strategy": "partial", "unfreeze_ratio": (0.3, 1.0), "stage_epochs": 4},
+            {"head"},
+            {3: ("block_3", "block_4"), 7: ("band_tokens", "time_tokens", "block_1", "block_2")},
+        ),
+        (
+            {"strategy": "partial", "unfreeze_ratio": 0.81, "ratio_by": "parameters"},
+            {"head"},
+            {3: NAMES[1:-1]},
+        ),
+        (
+            {"strategy": "partial", "ratio_by": "parameters"},
+            {"head"},
+            {3: ("block_2", "block_3", "block_4")},
+        ),
+        (
+            {"strategy": "phases", "phases": LISTED},
+            {"head", "block_4"},
+            {5: ("band_tokens", "block_1"), 6: ("time_tokens", "block_2", "block_3")},
+        ),
+    ],
+)
+def test_plans_whose_epochs_are_known(params, start, later):
+    plan = plan_of(**params)
+    assert plan.start() == start
+    assert carried_out(plan, NO_METRICS) == later
+
+
+@given(
+    st.lists(st.integers(0, 1000), min_size=1, max_size=12),
+    st.floats(0.001, 1),
+    st.sampled_from(["blocks", "parameters"]),
+)
+def test_a_share_is_made_up_by_the_fewest_last_blocks(sizes, share, by):
+    blocks = [Block(f"b{number}", size) for number, size in enumerate(sizes)]
+    names = last_blocks(blocks, share, by)
+    assert names == tuple(block.name for block in reversed(blocks))[: len(names)]
+    counted = [size if by == "parameters" else 1 for size in sizes]
+    assert sum(counted[-len(names) :]) >= share * sum(counted) * (1 - 1e-6)
+    if len(names) > 1:
+        assert sum(counted[1 - len(names) :]) < share * sum(counted)
+
+
+LOSSES = (1.0, 0.9, 0.95, 0.95, 1.5, 1.4, 1.45, 1.39, 1.5, 1.6)
+R2 = {"plateau_metric": "r2", "target_share": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("patience", "params", "rows", "expected"),
+    [
+        # a drop after the unfreezing is the new standard; it needs two bad epochs again
+        (1, {}, metrics("validation_loss", *LOSSES), {4: ("block_4",), 10: ("block_3",)}),
+        (
+            0,
+            {"plateau_metric": "f1", "target_share": 0.1},
+            metrics("f1", 0.5, 0.6, 0.7, 0.7, 0.7, 0.7),
+            {4: ("block_4",)},
+        ),
+        # below zero: a metric that falls a little and a loss that rises a little are not better
+        (0, R2, metrics("r2", -0.5, -0.4, -0.3, -0.300_02, -0.2), {4: ("block_4",)}),
+        (
+            0,
+            {"target_share": 0.1},
+            metrics("validation_loss", -2.0, -2.5, -3.0, -2.999_9, -4.0),
+            {4: ("block_4",)},
+        ),
+        # epochs without a validation stall nothing
+        (
+            0,
+            {},
+            metrics("validation_loss", 1.0, math.nan, math.nan, 0.5, math.nan, 0.6),
+            {6: ("block_4",)},
+        ),
+    ],
+)
+def test_a_plateau_unfreezes_the_next_block(patience, params, rows, expected):
+    plan = plan_of(strategy="plateau", plateau_patience=patience, **params)
+    assert carried_out(plan, rows) == expected
+
+
+def test_gradients_choose_the_block_that_matters():
+    asked = []
+
+    def scores():
+        asked.append(True)
+        return dict.fromkeys(NAMES, 0.01) | {"block_2": 1.0, "head": 50.0}
+
+    guided = {"strategy": "gradient_guided", "every": 2, "gradient_share": 0.5}
+    # once block_2 is trained the others stay too far below it
+    found = carried_out(plan_of(phase1_epochs=1, **guided), NO_METRICS[:8], scores)
+    assert found == {1: ("block_2",)}
+    assert len(asked) == 4, "after 1, 3, 5 and 7 epochs"
+    equal = plan_of(strategy="gradient_guided", every=1, target_share=0.5)
+    found = carried_out(equal, NO_METRICS, lambda: dict.fromkeys(NAMES, 1.0))
+    assert found == {3: ("block_4",), 4: ("block_3",), 5: ("block_2",)}
+    for useless in (0.0, math.nan, math.inf):
+        plan = plan_of(strategy="gradient_guided")
+        assert carried_out(plan, NO_METRICS, lambda: dict.fromkeys(NAMES, useless)) == {}  # noqa: B023
+    with pytest.raises(ValueError, match="scores"):
+        carried_out(plan_of(strategy="gradient_guided"), NO_METRICS)
+
+
+def gated(**params):
+    return plan_of(strategy="gated", gate_threshold=0.8, **params)
+
+
+OPEN, STOP = {3: BACKBONE}, {3: "stop"}
+STOPS = {"gate_on_fail": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("params", "rows", "expected"),
+    [
+        *[({"gate_on_fail": what}, accuracies(0.7, 0.75, 0.85, 0.9, 0.9), OPEN)
+          for what in ("extend", "stop", "proceed")],
+        ({"unfreeze_backbone_epoch": 5}, accuracies(*[0.99] * 6), {5: BACKBONE}),
+        # the threshold itself is enough
+        *[({"gate_value": value, **STOPS}, accuracies(*[level] * 3), found)
+          for value in ("best", "last", "smoothed")
+          for level, found in ((0.8, OPEN), (0.7999, STOP))],
+        # for a loss lower is better
+        ({"gate_metric": "loss", **STOPS}, metrics("validation_loss", 1.0, 0.9, 0.8), OPEN),
+        ({"gate_metric": "loss", **STOPS}, metrics("validation_loss", 1.0, 0.9, 0.81), STOP),
+        # the head gets more time, which comes to an end; the last epoch of it counts
+        ({"gate_value": "last"}, accuracies(0.5, 0.6, 0.7, 0.75, 0.82, 0.5), {5: BACKBONE}),
+        ({"gate_extend_epochs": 4}, accuracies(*[0.5] * 10), {7: "stop"}),
+        ({"gate_extend_epochs": 2}, accuracies(0.5, 0.5, 0.5, 0.5, 0.9, 0.9), {5: BACKBONE}),
+        ({"gate_on_fail": "proceed"}, accuracies(*[0.5] * 6), OPEN),
+        # one lucky epoch
+        *[({"gate_value": value, **STOPS}, accuracies(*rows), found)
+          for value, rows, found in (
+              ("best", (0.5, 0.9, 0.5), OPEN),
+              ("last", (0.5, 0.9, 0.5), STOP),
+              ("smoothed", (0.5, 0.9, 0.5), STOP),
+              ("last", (0.5, 0.5, 0.9), OPEN),
+              ("smoothed", (0.5, 0.5, 0.9), STOP),
+              ("smoothed", (0.75, 0.8, 0.86), OPEN),
+          )],
+        # without a value there is nothing to judge
+        (STOPS, [{}, {}, {}, {}, *accuracies(0.9), {}], {5: BACKBONE}),
+    ],
+)  # fmt: skip
+def test_a_gate(params, rows, expected):
+    assert carried_out(gated(**params), rows) == expected
+
+
+def test_a_gate_that_stops_says_why():
+    history = [{"epoch": n + 1, "balanced_accuracy": 0.61} for n in range(3)]
+    decision = gated(**STOPS).after_epoch(history, {"head"}, None)
+    assert decision.stop
+    assert not decision.unfreeze
+    assert "best balanced_accuracy 0.61, wanted 0.8" in decision.reason
+
+
+def test_a_gate_stays_passed():
+    """Growing shares follow by the epoch, although the metric has fallen; also after a resume."""
+    params = {"unfreeze_ratio": (0.5, 1.0), "stage_epochs": 2, "gate_value": "last"}
+    rows = accuracies(0.7, 0.7, 0.85, 0.2, 0.2, 0.2)
+    expected = {3: ("block_2", "block_3", "block_4"), 5: NAMES[:3]}
+    assert carried_out(gated(**params), rows) == expected
+    first, second = gated(**params), gated(**params)
+    assert carried_out(first, rows[:3]) == {3: expected[3]}
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    history = [{"epoch": epoch + 1, **row} for epoch, row in enumerate(rows)]
+    trained = {"head", *expected[3]}
+    assert second.after_epoch(history[:4], trained, None).unfreeze == ()
+    assert second.after_epoch(history[:5], trained, None).unfreeze == expected[5]
+
+
+def test_nothing_is_decided_twice_and_nothing_after_the_last_epoch():
+    plan = plan_of(epochs=4)
+    history = [{"epoch": epoch + 1} for epoch in range(3)]
+    assert plan.after_epoch(history, {"head"}, None).unfreeze == BACKBONE
+    assert plan.after_epoch(history, {"head"}, None) == ((), False, "")
+    assert plan.after_epoch([], {"head"}, None) == ((), False, "")
+    late = plan_of(epochs=3, phase1_epochs=2)
+    assert late.after_epoch([{"epoch": 3}], {"head"}, None) == ((), False, "")
+    missed = plan_of(strategy="gradual", phase1_epochs=1, every=1)
+    decision = missed.after_epoch([{"epoch": 3}], {"head"}, None)
+    assert decision.unfreeze == ("block_2", "block_3", "block_4")
+
+
+GATED = {"strategy": "gated", "gate_value": "last", "gate_extend_epochs": 2}
+PASSED_LATE = accuracies(0.5, 0.5, 0.5, 0.9, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("params", "rows", "epochs_waited"),
+    [
+        ({}, NO_METRICS[:5], 3),
+        ({"epochs": 6, "strategy": "gradual", "phase1_epochs": 1, "every": 4}, NO_METRICS[:6], 5),
+        ({"strategy": "full"}, NO_METRICS[:5], 0),
+        ({"strategy": "head_only"}, NO_METRICS[:5], 0),
+        ({"strategy": "plateau"}, NO_METRICS[:5], 0),
+        (GATED, PASSED_LATE, 4),
+        ({**GATED, **STOPS}, PASSED_LATE, 3),
+        ({**GATED, "unfreeze_ratio": (0.5, 1.0), "stage_epochs": 1}, PASSED_LATE, 5),
+    ],
+)
+def test_patience_waits_for_what_is_due_and_only_for_that(params, rows, epochs_waited):
+    plan = plan_of(**params)
+    trainable, history, found = set(plan.start()), [], [plan.is_waiting()]
+    for epoch, row in enumerate(rows):
+        history.append({"epoch": epoch + 1, **row})
+        trainable |= set(plan.after_epoch(history, trainable, None).unfreeze)
+        found.append(plan.is_waiting())
+    assert found == [number < epochs_waited for number in range(len(rows) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"phase1_epochs": 12}, "plan.phase1_epochs=12"),
+        ({"unfreeze_backbone_epoch": 20}, "plan.unfreeze_backbone_epoch=20"),
+        ({"strategy": "gradual", "phase1_epochs": 12}, "plan.phase1_epochs=12"),
+        ({"strategy": "gradient_guided", "phase1_epochs": 12}, "plan.phase1_epochs=12"),
+        (
+            {"strategy": "partial", "unfreeze_ratio": (0.2, 0.5, 1.0), "stage_epochs": 5},
+            "after 13 epochs, but there are only 12",
+        ),
+        (
+            {"strategy": "phases", "phases": phases((5,), (8,))},
+            "last 13 epochs together, but there are only 12",
+        ),
+        (
+            {"strategy": "phases", "phases": phases((5, "block_9"))},
+            "plan.phases.0.unfreeze: no block block_9; the model has band_tokens, time_tokens",
+        ),
+        (
+            {"strategy": "phases", "phases": phases((2, "block_4"), (2, "block_4"))},
+            "plan.phases.1.unfreeze: block_4 is unfrozen already in phase 0",
+        ),
+        ({"strategy": "gated", "gate_metric": "kappa"}, "plan.gate_metric: kappa is not computed"),
+        ({"strategy": "plateau", "plateau_metric": "x"}, "plan.plateau_metric: x is not computed"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused_in_one_line(params, words):
+    with pytest.raises(UserError) as error:
+        plan_of(**params)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_metric_has_to_belong_to_what_is_learned():
+    params = PlanParams(strategy="gated")
+    make_plan(params, BLOCKS, 12, is_regression=False)
+    with pytest.raises(UserError, match="balanced_accuracy is not computed for regression"):
+        make_plan(params, BLOCKS, 12, is_regression=True)
+    # parameters of other strategies are not judged
+    assert plan_of(strategy="full", gate_metric="kappa", phase1_epochs=99)
+
+
+def test_plans_need_no_torch():
+    code = (
+        "import sys; import hbn_foundation.training.preview; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'lightning', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert set(PLANS) == set(get_args(Strategy))
+
+
+ANY_PLAN = st.builds(
+    PlanParams,
+    strategy=st.sampled_from([name for name in PLANS if name != "phases"]),
+    phase1_epochs=st.integers(1, 5),
+    unfreeze_backbone_epoch=st.none() | st.integers(1, 5),
+    gate_threshold=st.floats(0, 1),
+    gate_value=st.sampled_from(["best", "last", "smoothed"]),
+    gate_on_fail=st.sampled_from(["extend", "stop", "proceed"]),
+    gate_extend_epochs=st.integers(1, 4),
+    every=st.integers(1, 3),
+    target_share=st.floats(0.1, 1),
+    unfreeze_ratio=st.none() | st.floats(0.1, 1) | st.just((0.2, 0.5, 1.0)),
+    ratio_by=st.sampled_from(["blocks", "parameters"]),
+    stage_epochs=st.integers(1, 3),
+    plateau_metric=st.sampled_from(["loss", "f1"]),
+    plateau_patience=st.integers(0, 3),
+    gradient_share=st.floats(0, 1),
+)
+ROW = st.fixed_dictionaries(
+    {
+        "validation_loss": st.floats(0, 3) | st.just(math.nan),
+        "f1": st.floats(0, 1),
+        "balanced_accuracy": st.floats(0, 1),
+        "scores": st.lists(st.floats(0, 1), min_size=len(NAMES), max_size=len(NAMES)),
+    }
+)
+
+
+@given(ANY_PLAN, st.lists(ROW, min_size=1, max_size=12), st.data())
+def test_every_block_is_unfrozen_at_most_once_and_a_resumed_plan_goes_on_alike(params, rows, data):
+    """With kills at random epochs, the state going through JSON each time."""
+    killed_after = data.draw(st.sets(st.integers(0, len(rows) - 1)))
+    plan, whole = make_plan(params, BLOCKS, 20), make_plan(params, BLOCKS, 20)
+    trainable, named, history = set(plan.start()), [], []
+    assert "head" in trainable
+    for epoch, row in enumerate(rows):
+        history.append({"epoch": epoch + 1, **row})
+        scores = dict(zip(NAMES, row["scores"], strict=True))
+        decision = plan.after_epoch(history, frozenset(trainable), lambda: scores)  # noqa: B023
+        same = whole.after_epoch(history, frozenset(trainable), lambda: scores)  # noqa: B023
+        assert decision == same
+        assert not set(decision.unfreeze) & trainable
+        named += decision.unfreeze
+        trainable |= set(decision.unfreeze)
+        if epoch in killed_after:
+            state = json.dumps(plan.state_dict(), allow_nan=False)
+            plan = make_plan(params, BLOCKS, 20)
+            plan.load_state_dict(json.loads(state))
+            again = plan.after_epoch(history, frozenset(trainable), lambda: scores)  # noqa: B023
+            assert again == ((), False, "")
+        if decision.stop:
+            break
+    assert len(named) == len(set(named))
+    assert set(named) <= set(BACKBONE)
