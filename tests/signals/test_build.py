@@ -29,7 +29,6 @@ from recordings.eeg_files import (
     raw_array,
     write,
     write_channels,
-    write_sidecar,
 )
 
 SFREQ = 128.0
@@ -66,13 +65,8 @@ def make(root, store, **options):
     return build_store(find_recordings(root, selection), store, **options)
 
 
-def files(store):
-    folder = store / "signals"
-    return {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
-
-
 def test_a_store_is_built_and_reopened(root, tmp_path):
-    store = make(root, tmp_path / "store")
+    store = make(root, tmp_path / "store", n_jobs=2)
     assert list(store.recordings["subject"]) == ["1", "2", "3", "4"]
     assert store.sfreq == 100.0
     assert len(store.channel_names) == 14
@@ -82,25 +76,23 @@ def test_a_store_is_built_and_reopened(root, tmp_path):
     np.testing.assert_array_equal(again.signal(1), store.signal(1))
     assert {"amplitude_uv", "line_noise", "duration", "reason"} <= set(again.table)
     assert not list((tmp_path / "store").rglob(".*"))
-
-
-def test_workers_make_the_same_store(root, tmp_path):
-    alone = make(root, tmp_path / "alone")
-    together = make(root, tmp_path / "together", n_jobs=2)
-    assert alone.fingerprint == together.fingerprint
-    assert list(alone.table["recording"]) == list(together.table["recording"])
+    alone = make(root, tmp_path / "alone")  # without workers
+    assert alone.fingerprint == store.fingerprint
+    pd.testing.assert_frame_equal(alone.table, store.table)
     for row in range(4):
-        np.testing.assert_array_equal(alone.signal(row), together.signal(row))
+        np.testing.assert_array_equal(alone.signal(row), store.signal(row))
 
 
-def test_unchanged_recordings_are_left_alone(root, tmp_path, cleaned):
+def test_unchanged_recordings_are_left_alone(root, tmp_path, cleaned, monkeypatch):
     first = make(root, tmp_path / "store")
     os.utime(bids_file(root, ".edf", "1"), (1, 1))  # read again, for its content
-    before = files(tmp_path / "store")
-    second = make(root, tmp_path / "store")
+    signals = tmp_path / "store" / "signals"
+    before = {path.name: path.stat().st_mtime_ns for path in signals.iterdir()}
+    assert make(root, tmp_path / "store").fingerprint == first.fingerprint
+    monkeypatch.setattr(parallel, "_Worker", None)  # none is started for nothing
+    assert len(make(root, tmp_path / "store", n_jobs=2)) == 4
     assert len(cleaned) == 4
-    assert files(tmp_path / "store") == before
-    assert second.fingerprint == first.fingerprint
+    assert {path.name: path.stat().st_mtime_ns for path in signals.iterdir()} == before
 
 
 def test_a_file_replaced_by_one_of_its_size_and_time_is_cleaned_again(root, tmp_path, cleaned):
@@ -117,24 +109,18 @@ def test_a_file_replaced_by_one_of_its_size_and_time_is_cleaned_again(root, tmp_
     assert np.array_equal(second.signal(0), first.signal(0))
 
 
-def test_a_sidecar_that_matters_counts_as_content(root, tmp_path, cleaned):
-    make(root, tmp_path / "store")
-    write_channels(bids_file(root, ".edf", "3"), [("Fp1", "EOG", "good")])
-    store = make(root, tmp_path / "store")
-    assert cleaned[4:] == ["sub-3_task-rest"]
-    assert store.recordings["n_channels"].tolist() == [14, 14, 13, 14]
-    assert not store.usable(2)[store.channel_names.index("Fp1")]
-
-
-def test_marks_in_events_count_as_content(root, tmp_path, cleaned, caplog):
+def test_sidecars_count_as_content(root, tmp_path, cleaned, caplog):
     first = make(root, tmp_path / "store")
+    write_channels(bids_file(root, ".edf", "4"), [("Fp1", "EOG", "good")])
     events = bids_file(root, ".edf", "3").with_name("sub-3_task-rest_events.tsv")
     events.write_text("onset\tduration\ttrial_type\n3\t1\tBAD_move\n")
     with caplog.at_level("INFO"):
         store = make(root, tmp_path / "store")
     assert "1.0 s of 1 recording are left out as pauses" in caplog.text
     assert "has a note on 1 recording, the first: 1.0 s " in caplog.text
-    assert cleaned[4:] == ["sub-3_task-rest"]
+    assert cleaned[4:] == ["sub-3_task-rest", "sub-4_task-rest"]
+    assert store.recordings["n_channels"].tolist() == [14, 14, 14, 13]
+    assert not store.usable(3)[store.channel_names.index("Fp1")]
     assert first.timeline(2).bad == ()
     assert store.timeline(2).bad == ((300, 400),)
     assert store.table["seconds_left_out"].tolist() == [0, 0, 1, 0]
@@ -148,19 +134,17 @@ def test_other_parameters_make_other_signals_and_leave_the_former(root, tmp_path
     assert len(cleaned) == 8
     np.testing.assert_array_equal(first.signal(0), former)
     assert second.fingerprint != first.fingerprint
-    make(root, tmp_path / "store")
+    # so does another selection, while a signal that is lost is made again
+    few = make(root, tmp_path / "store", selection=SelectionParams(subjects=[1, 3]))
+    assert list(few.table["subject"]) == ["1", "3"]
+    assert len(make(root, tmp_path / "store")) == 4
     assert len(cleaned) == 8
+    first.signal_file(0).unlink()
+    make(root, tmp_path / "store")
+    assert cleaned[8:] == ["sub-1_task-rest"]
     # the length of the chunks is no parameter of the result
     assert cleaning_hash(CleaningParams()) == cleaning_hash(CleaningParams(chunk_seconds=20))
     assert cleaning_hash(CleaningParams()) != cleaning_hash(CleaningParams(l_freq=1.0))
-
-
-def test_recordings_no_longer_selected_are_out_of_the_index(root, tmp_path, cleaned):
-    make(root, tmp_path / "store")
-    store = make(root, tmp_path / "store", selection=SelectionParams(subjects=[1, 3]))
-    assert list(store.table["subject"]) == ["1", "3"]
-    assert len(make(root, tmp_path / "store")) == 4
-    assert len(cleaned) == 4
 
 
 def test_a_truncated_recording_is_out_of_the_rows_until_it_is_repaired(root, tmp_path, caplog):
@@ -185,16 +169,15 @@ def test_a_truncated_recording_is_out_of_the_rows_until_it_is_repaired(root, tmp
     assert len(make(root, tmp_path / "store")) == 4
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_too_many_failures_end_the_build_and_nothing_is_lost(root, tmp_path, n_jobs):
+def test_too_many_failures_end_the_build_and_nothing_is_lost(root, tmp_path):
     bids_file(root, ".edf", "3").write_bytes(b"")
     bids_file(root, ".edf", "4").write_text("no EEG")
     with pytest.raises(UserError, match=r"cannot be used, more than .* = 0.2 allows: sub-") as e:
-        make(root, tmp_path / "store", n_jobs=n_jobs)
+        make(root, tmp_path / "store", n_jobs=2)
     assert "\n" not in str(e.value)
     assert not (tmp_path / "store" / "index.parquet").exists()
     assert list((tmp_path / "store" / "signals").glob("*.npy"))
-    assert len(make(root, tmp_path / "store", n_jobs=n_jobs, max_failed_share=0.5)) == 2
+    assert len(make(root, tmp_path / "store", n_jobs=2, max_failed_share=0.5)) == 2
 
 
 def test_how_many_of_how_many_failed_and_which(root, tmp_path):
@@ -255,18 +238,17 @@ def test_what_goes_wrong_is_a_fault_of_the_store_or_of_one_recording(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "where"),
     [
-        OSError(errno.EIO, "Input/output error"),
-        OSError(errno.ESTALE, "Stale file handle"),
-        PermissionError(errno.EACCES, "Permission denied"),
-        TimeoutError("timed out"),
-        ModuleNotFoundError("No module named 'pymatreader'"),
-        MemoryError(),
+        (OSError(errno.EIO, "Input/output error"), "samples"),
+        (OSError(errno.ESTALE, "Stale file handle"), "open"),
+        (PermissionError(errno.EACCES, "Permission denied"), "open"),
+        (TimeoutError("timed out"), "samples"),
+        (ModuleNotFoundError("No module named 'pymatreader'"), "open"),
+        (MemoryError(), "open"),
+        (MemoryError(), "samples"),
     ],
-    ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("where", ["open", "samples"])
 def test_a_passing_error_is_no_verdict_on_a_file(root, tmp_path, monkeypatch, error, where):
     original = mne.io.read_raw if where == "open" else mne.io.BaseRaw.get_data
 
@@ -286,16 +268,8 @@ def test_a_passing_error_is_no_verdict_on_a_file(root, tmp_path, monkeypatch, er
     assert len(make(root, tmp_path / "store")) == 4
 
 
-def test_a_lost_signal_is_made_again(root, tmp_path, cleaned):
-    store = make(root, tmp_path / "store")
-    store.signal_file(0).unlink()
-    make(root, tmp_path / "store")
-    assert cleaned[4:] == ["sub-1_task-rest"]
-
-
 def test_two_recordings_of_one_name(root, tmp_path):
-    table = find_recordings(root)
-    table.loc[1, "recording"] = "sub-1_task-rest"
+    table = find_recordings(root).assign(recording="sub-1_task-rest")
     with pytest.raises(UserError, match="two recordings named 'sub-1_task-rest'"):
         build_store(table, tmp_path / "store")
 
@@ -323,13 +297,12 @@ def test_a_full_disk_keeps_what_is_written(root, tmp_path, cleaned):
         subprocess.run(["umount", str(small)], check=True)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_file_whose_reader_never_returns_is_left_out_and_tried_again(root, tmp_path, n_jobs):
+def test_a_file_whose_reader_never_returns_is_left_out_and_tried_again(root, tmp_path):
     bids_file(root, ".edf", "2").unlink()
     path = write(raw_array(noise(14, 2560, SFREQ), SFREQ), bids_file(root, ".fif", "2"))
     whole = path.read_bytes()
     never_read(path)
-    options = {"max_failed_share": 0.3, "n_jobs": n_jobs}
+    options = {"max_failed_share": 0.3, "n_jobs": 2}
     store = make(root, tmp_path / "store", max_seconds=4, **options)
     failed = store.table.set_index("subject").loc["2"]
     assert failed["reason"] == "ended because it took more than 4 s; tried again in the next run"
@@ -354,25 +327,6 @@ def test_limits_reach_the_workers(root, tmp_path, monkeypatch):
     assert memory == 3
     assert min(seconds) == pytest.approx(7, rel=0.1)
     assert max(seconds) == pytest.approx(21)
-
-
-def test_workers_are_not_started_for_nothing(root, tmp_path, monkeypatch):
-    make(root, tmp_path / "store")
-    monkeypatch.setattr(parallel, "_Worker", None)
-    assert len(make(root, tmp_path / "store", n_jobs=2)) == 4
-
-
-def test_montages_share_one_layout(tmp_path):
-    root = tmp_path / "bids"
-    signal = noise(14, int(20 * SFREQ), SFREQ)
-    write(raw_array(signal, SFREQ), bids_file(root, ".edf", "1"))
-    net = tuple(f"E{i}" for i in range(1, 15))
-    path = write(raw_array(signal, SFREQ, net), bids_file(root, ".fif", "2"))
-    write_sidecar(path, CapManufacturer="EGI")
-    store = make(root, tmp_path / "store")
-    assert len(store.channel_names) == 28
-    assert store.usable(0).sum() == store.usable(1).sum() == 14
-    assert not (store.usable(0) & store.usable(1)).any()
 
 
 def test_eegmat_is_ingested_whole(eegmat_root, tmp_path):

@@ -1,58 +1,94 @@
-"""Windows lie inside their recordings, and are read as the store holds them."""
-
-import pickle
-from pathlib import Path
+"""Windows of every kind lie inside their recordings, and are all that do."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.trials import NO_PRESS, recording_trials
+from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
+from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
-from hbn_foundation.signals.windows import cut_windows, window_length
+from hbn_foundation.signals.windows import (
+    OF_TRIAL,
+    cut_crop_windows,
+    cut_trial_windows,
+    cut_windows,
+    window_length,
+    windows_of_label,
+    windows_of_trials,
+)
+from recordings.eeg_files import bids_file, noise, raw_array, write
 
-NAMES = ("A", "B", "C")
-LENGTHS = (500, 199, 200, 731)
+LENGTHS = (500, 199, 1000, 731)
+COLUMNS = ["row", "recording", "subject", "task", "run", "start"]
+EXCLUDED = "NDARWV769JM7"
+PEOPLE = pd.DataFrame(
+    {
+        "subject": ["0", "1", "2", "3", EXCLUDED],
+        "p_factor": [0.5, None, None, "1.5", 0.1],
+        "attention": [None, -1.0, None, 2.5, 0.2],
+    }
+)
+FACTORS = ("p_factor", "attention")
+OF_RT = LabelParams(kind="trial", column="rt", type="regression")
 
 
-def signal(n_samples: int, n_channels: int, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return random.standard_normal((n_samples, n_channels)).astype(np.float16)
+def stored(path, recordings) -> SignalStore:
+    """Store of (row, n_samples), the rows with all that they lack."""
+    rows = [
+        ({"recording": f"sub-{i}", "subject": str(i), "task": "rest", "run": "1", **row},
+         np.random.default_rng(i).standard_normal((n, 3)).astype(np.float16))
+        for i, (row, n) in enumerate(recordings)
+    ]  # fmt: skip
+    return store_from_arrays(path, rows, ("A", "B", "C"), np.eye(3))
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> SignalStore:
-    recordings = [
-        ({"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest"}, signal(n, 3, i))
-        for i, n in enumerate(LENGTHS)
-    ]
-    recordings[3][0]["bad"] = {"B": "flat"}
-    return store_from_arrays(tmp_path_factory.mktemp("store"), recordings, NAMES, np.eye(3))
+    return stored(tmp_path_factory.mktemp("store"), [({}, n) for n in LENGTHS])
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory) -> SignalStore:
-    """Three recordings of other channels in other orders."""
-    axes = dict(zip("ABC", np.eye(3), strict=True))
-    recordings = [
-        ({"recording": f"sub-{i}", "subject": str(i), "task": "rest", "names": tuple(names),
-          "positions": [axes[name] for name in names], "bad": {"C": "noisy"} if i == 1 else {}},
-         signal(300, len(names), i))
-        for i, names in enumerate(["CAB", "BC", "A"])
+def people_store(tmp_path_factory) -> SignalStore:
+    """Two tasks of each of the people."""
+    rows = [
+        ({"recording": f"sub-{name}_task-{task}", "subject": name, "task": task}, n)
+        for name in PEOPLE["subject"]
+        for task, n in (("rest", 1000), ("film", 399 if name == "0" else 400))
+    ]
+    return stored(tmp_path_factory.mktemp("people"), rows)
+
+
+def trials(*stimuli: tuple[int, float], excluded: str = "") -> pd.DataFrame:
+    """Trials of recordings, each given as (number of the recording, stimulus)."""
+    common = {"task": "rest", "run": "1", "side": "left", "response_side": "right", "rt": 1.25}
+    rows = [
+        {"recording": f"sub-{row}", "subject": str(row), "trial": number, "stimulus": stimulus,
+         "response": stimulus + 1.25, "correct": 0.0, "excluded": excluded, **common}
+        for number, (row, stimulus) in enumerate(stimuli, 1)
     ]  # fmt: skip
-    return store_from_arrays(tmp_path_factory.mktemp("mixed"), recordings, NAMES, np.eye(3))
+    return pd.DataFrame(rows)
+
+
+def crops(store, columns=FACTORS, jitter=1.0, people=PEOPLE, **params):
+    params = CropWindowParams(**{"tasks": None, **params})
+    return cut_crop_windows(store, people, columns, params, seconds=2.0, jitter=jitter)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.02, 3), st.floats(0.001, 4))
 def test_windows_are_all_those_that_lie_inside(store, seconds, stride):
-    params = WindowParams(seconds=seconds, stride=stride)
+    windows = cut_windows(store, WindowParams(seconds=seconds, stride=stride))
     n_samples, step = round(seconds * 100), max(1, round(stride * 100))
-    windows = cut_windows(store, params)
     for row, length in enumerate(LENGTHS):
         starts = windows.loc[windows["row"] == row, "start"].tolist()
         assert starts == list(range(0, length - n_samples + 1, step))
@@ -61,157 +97,167 @@ def test_windows_are_all_those_that_lie_inside(store, seconds, stride):
 def test_no_window_lies_across_a_gap_or_in_a_bad_segment(tmp_path, caplog):
     broken = Timeline(100.0, (Stretch(0, 450, 0.0), Stretch(450, 731, 64.5)), (Segment(500, 520),))
     bad = Timeline(100.0, (Stretch(0, 199, 0.0), Stretch(199, 400, 2.0)), (Segment(300, 301),))
-    recordings = [
-        ({"recording": name, "subject": name, "timeline": timeline}, signal(n, 3))
-        for name, n, timeline in (("r1", 731, broken), ("r2", 400, bad), ("r3", 400, None))
-    ]
-    store = store_from_arrays(tmp_path, recordings, NAMES, np.eye(3))
+    rows = [({"timeline": broken}, 731), ({"timeline": bad}, 400), ({}, 400)]
+    store = stored(tmp_path, rows)
     with caplog.at_level("INFO"):
         windows = cut_windows(store, WindowParams(seconds=2, stride=1))
+    assert windows.columns.tolist() == [*COLUMNS, "onset"]
     assert windows[["row", "start"]].to_numpy().tolist() == [
         *([0, start] for start in (0, 100, 200, 520)),
         *([2, start] for start in (0, 100, 200)),
     ]
     assert windows["onset"].tolist() == [0, 1, 2, 65.2, 0, 1, 2]
-    assert "1 recordings have no 2 s without a gap or a bad segment" in caplog.text
+    told = "1 recordings have no 2 s without a gap or a bad segment and give no window: sub-1"
+    assert told in caplog.text
     assert store.timeline(0).stretches == broken.stretches
     assert SignalStore(tmp_path).timeline(0).bad == broken.bad
 
 
-def test_short_recordings_give_none_and_are_told(store, caplog):
-    with caplog.at_level("INFO"):
-        windows = cut_windows(store, WindowParams())
-    names = ["row", "recording", "subject", "task", "run", "start", "onset"]
-    assert windows.columns.tolist() == names
-    assert windows["recording"].value_counts().to_dict() == {
-        "sub-0_task-rest": 2,
-        "sub-2_task-rest": 1,
-        "sub-3_task-rest": 3,
-    }
-    assert (
-        "1 recordings have no 2 s without a gap or a bad segment and give no window: sub-1"
-        in caplog.text
-    )
-
-
 def test_no_window_at_all_is_an_error(store):
-    with pytest.raises(UserError, match=r"seconds is 60.* longest of 4 .* 7\.3 s"):
+    with pytest.raises(UserError, match=r"seconds is 60.* longest of 4 .* 10\.0 s"):
         cut_windows(store, WindowParams(seconds=60))
     with pytest.raises(UserError, match="two samples"):
         window_length(0.01, 100)
 
 
-def test_windows_are_read_as_stored(store):
-    reader = WindowReader(store, 200)
-    rows, starts = [0, 3, 0, 2], [300, 531, 0, 0]
-    read = reader.read(rows, starts)
-    assert read.shape == (4, 200, 3)
-    assert read.dtype == np.float16
-    for window, row, start in zip(read, rows, starts, strict=True):
-        expected = np.array(store.signal(row)[start : start + 200])
-        if row == 3:
-            assert np.any(expected[:, 1])
-            expected[:, 1] = 0
-        np.testing.assert_array_equal(window, expected)
-    np.testing.assert_array_equal(
-        reader.mask(rows), [[True] * 3, [True, False, True], [True] * 3, [True] * 3]
+def test_trial_windows_follow_the_stimulus(store, caplog):
+    table = trials((1, -0.504), (0, 2.5), (0, 1.996), (3, 1.0))
+    table.loc[3, "subject"] = EXCLUDED
+    with caplog.at_level("INFO"):
+        windows = cut_trial_windows(store, table, TrialWindowParams(seconds=1.9))
+    assert windows.columns.tolist() == [*COLUMNS, *OF_TRIAL]
+    assert windows[["row", "start", "trial"]].to_numpy().tolist() == [
+        [0, 300, 2],
+        [0, 250, 3],
+        [1, 0, 1],
+    ]
+    assert windows[list(OF_TRIAL[2:])].iloc[0].tolist() == [1.25, 0.0, "left", "right"]
+    assert f"left out, excluded: {EXCLUDED}" in caplog.text
+    assert WindowReader(store, 190).read(windows["row"], windows["start"]).shape == (3, 190, 3)
+    WindowReader(store, 190).check(windows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-3, 12), max_size=8), st.floats(-2, 2), st.floats(0.05, 4))
+def test_all_trial_windows_lie_inside_and_none_is_missing(store, stimuli, offset, seconds):
+    params = TrialWindowParams(offset=offset, seconds=seconds)
+    table = trials(*((2, stimulus) for stimulus in stimuli))
+    windows = cut_trial_windows(store, table if len(table) else trials((9, 1.0)), params)
+    starts = [round(stimulus * 100) + round(offset * 100) for stimulus in stimuli]
+    inside = [start for start in starts if 0 <= start <= LENGTHS[2] - round(seconds * 100)]
+    assert windows["start"].tolist() == inside
+
+
+def test_trials_without_a_window_are_told_why(store, tmp_path, caplog):
+    timeline = Timeline(
+        100.0, (Stretch(0, 1000, 0.0), Stretch(1000, 2000, 70.0)), (Segment(1300, 1310),)
     )
+    table = trials((0, 3.0), (0, 9.5), (0, 71.0), (0, 76.0), (0, 7.4), (0, -0.51))
+    table.loc[4, "response"] = 70.2
+    with caplog.at_level("INFO"):
+        windows = cut_trial_windows(stored(tmp_path, [({"timeline": timeline}, 2000)]), table)
+    assert windows["start"].tolist() == [350, 1650]
+    assert f"4 trials give no window (2: {GAP}; " in caplog.text
+    assert f"1: {BAD}" in caplog.text
+    listed = ["recording", "subject", "task", "run", "path", "bids_root"]
+    nothing = recording_trials(pd.DataFrame(columns=listed))
+    for none in (trials((0, 3), excluded=NO_PRESS), trials((7, 3)), nothing):
+        empty = cut_trial_windows(store, none)
+        assert empty.empty
+        assert empty.columns.tolist() == [*COLUMNS, *OF_TRIAL]
 
 
-def test_other_channels_are_put_where_the_layout_has_them(mixed):
-    reader = WindowReader(mixed, 100)
-    out = np.full((3, 100, 3), 7, dtype=np.float16)
-    read = reader.read([0, 1, 2], [10, 20, 200], out=out)
-    assert read is out
-    layout = mixed.channel_names
-    for row, (names, start) in enumerate([("CAB", 10), ("BC", 20), ("A", 200)]):
-        for column, name in enumerate(layout):
-            expected = np.zeros(100)
-            if name in names and (row, name) != (1, "C"):
-                expected = mixed.signal(row)[start : start + 100, names.index(name)]
-            np.testing.assert_array_equal(read[row, :, column], expected)
-    assert reader.mask([1]).tolist() == [[name == "B" for name in layout]]
+@pytest.mark.parametrize("sfreq", [100.0, 250.0, 500.0])
+def test_onsets_count_from_the_first_sample_of_the_store(tmp_path, sfreq):
+    """A click at an event's onset is found at that place of the clean signal."""
+    onset, click = 7.3, int(7.3 * sfreq)
+    signal = noise(14, int(14 * sfreq), sfreq, seed=1)
+    signal[:, click] += 400e-6
+    path = bids_file(tmp_path, ".edf", "1")
+    write(raw_array(signal, sfreq), path)
+    events = f"onset\tvalue\n1\tcontrastTrial_start\n{onset}\tleft_target\n8\tleft_buttonPress\n"
+    name = path.name.replace("_eeg.edf", "_events.tsv")
+    (path.parent / name).write_text(events + "13\tcontrastTrial_start\n")
+    recordings = find_recordings(tmp_path)
+    store = build_store(recordings, tmp_path / "store", n_jobs=0)
+    params = TrialWindowParams(offset=-0.5, seconds=1.0)
+    windows = cut_trial_windows(store, recording_trials(recordings), params)
+    read = WindowReader(store, 100).read(windows["row"], windows["start"])
+    assert np.abs(read[0].astype(float)).sum(axis=1).argmax() == 50
 
 
-@pytest.mark.parametrize(("row", "start"), [(0, 301), (0, -1), (1, 0)])
-def test_windows_outside_are_refused(store, row, start):
-    with pytest.raises(IndexError, match="outside recording"):
-        WindowReader(store, 200).read([row], [start])
-
-
-def test_windows_of_another_store_are_refused(store, mixed):
-    windows = cut_windows(store, WindowParams())
-    WindowReader(store, 200).check(windows)
-    WindowReader(store, 200).check(windows.iloc[::-1])
-    with pytest.raises(UserError, match=r"sub-0_task-rest is not recording 0 .* cut them anew"):
-        WindowReader(mixed, 200).check(windows)
-
-
-def test_few_files_stay_open(store, monkeypatch):
-    monkeypatch.setattr("hbn_foundation.signals.reader.MOST_OPEN_FILES", 2)
-    reader = WindowReader(store, 100)
-    rows = [0, 1, 2, 3, 0, 3, 1]
-    once = reader.read(rows, [5] * 7)
-    assert len(reader._files) == 2
-    reader.close()
-    np.testing.assert_array_equal(once, reader.read(rows, [5] * 7))
-
-
-def test_a_reader_can_be_sent_to_another_process(store):
-    reader = WindowReader(store, 100)
-    before = reader.read([0], [7])
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read([0], [7]), before)
-
-
-def test_a_truncated_file_is_named(tmp_path):
-    row = {"recording": "sub-1", "subject": "1"}
-    store = store_from_arrays(tmp_path, [(row, signal(300, 3))], NAMES, np.eye(3))
-    reader = WindowReader(store, 100)
-    reader.read([0], [0])
-    path = store.signal_file(0)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - 30)
-    with pytest.raises(UserError, match=r"sub-1-.*npy: shorter"):
-        reader.read([0], [200])
-
-
-def test_reading_maps_no_file_into_memory(store):
-    maps = Path("/proc/self/maps")
-    if not maps.is_file():
-        pytest.skip("needs /proc")
-    reader = WindowReader(store, 100)
-    reader.read([0, 2], [0, 0])
-    assert str(store.path) not in maps.read_text()
-
-
-def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed):
-    volts = WindowReader(store, 100, volts=True)
-    signals, mask = volts.read_scaled([3, 0], [50, 10])
-    plain, usable = WindowReader(store, 100).read_scaled([3, 0], [50, 10])
-    assert mask.all()
-    assert not usable[0, 1]
-    stored = np.asarray(store.signal(3)[50:150], np.float32).T * store.scales(3)[:, None]
-    np.testing.assert_allclose(signals[0].numpy(), stored, rtol=1e-6)
-    np.testing.assert_allclose(signals[1].numpy(), 1e-5 * plain[1].numpy(), rtol=1e-5)
-    signals, mask = WindowReader(mixed, 100, volts=True).read_scaled([0, 1], [0, 0])
-    assert mixed.channel_names == ("C", "A", "B")
-    assert mask.tolist() == [[True, True, True], [True, False, True]]
-    assert signals[1, 0].any()  # though it is bad
-    assert not signals[1, 1].any()
-    again = pickle.loads(pickle.dumps(volts))
-    assert again.volts
-    assert again.mask([3]).all()
-
-
-def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path):
-    recordings = [
-        ({"recording": f"sub-{i}_task-rest", "subject": "1", "quality": {"amplitude_uv": value}},
-         signal(300, 3, i))
-        for i, value in enumerate((12.0, 2e7))
-    ]  # fmt: skip
-    store = store_from_arrays(tmp_path, recordings, NAMES, np.eye(3))
-    WindowReader(store, 100)
-    with pytest.raises(
-        UserError, match=r"volts: 1 of 2 recordings .*: sub-1_task-rest \(2e\+07 µV"
+def test_each_label_has_its_windows(store):
+    nothing, table, usual = pd.DataFrame(), trials((0, 2.0)), TrialWindowParams()
+    dataset = EEGDataset(store, cut_windows(store, WindowParams()), nothing, nothing)
+    for label in (LabelParams(), LabelParams(kind="participant", column="age")):
+        assert windows_of_label(label, dataset, table, usual, 2.0) is dataset.windows
+        with pytest.raises(UserError, match="the windows here are those of trials; take trial"):
+            windows_of_trials(label, store, table, usual, 2.0)
+    chosen = windows_of_label(OF_RT, dataset, table, usual, 2.0)
+    pd.testing.assert_frame_equal(chosen, cut_trial_windows(store, table))
+    lost = pd.concat([trials((0, 9.0), (0, 9.5)), trials((0, 2.0), excluded=NO_PRESS)])
+    for table, params, says in (
+        (trials((0, 1.0)).iloc[:0], usual, "the recordings have no trials"),
+        (lost, usual, f"of 3 trials none is left: 2 without .*, 1 {NO_PRESS}"),
+        (trials((0, 2.0)), TrialWindowParams(seconds=1), "=1: the encoder takes windows of 2 s"),
     ):
-        WindowReader(store, 100, volts=True)
+        with pytest.raises(UserError, match=says) as caught:
+            windows_of_label(OF_RT, dataset, table, params, 2.0)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_crop_is_in_the_middle_and_has_what_is_known(people_store, caplog):
+    with caplog.at_level("INFO"):
+        windows = crops(people_store)
+    rest = windows[(windows["subject"] == "0") & (windows["task"] == "rest")]
+    assert rest["start"].tolist() == [100, 300, 500, 700]
+    assert windows.loc[windows["task"] == "film", "start"].tolist() == [100, 100]
+    assert set(windows["subject"]) == {"0", "1", "3"}
+    assert not ((windows["subject"] == "0") & (windows["task"] == "film")).any()  # 3.99 s
+    assert f"left out, excluded: {EXCLUDED}" in caplog.text
+    assert "left out, without p_factor and attention: 2" in caplog.text
+    values = windows.groupby("subject")[list(FACTORS)].first()
+    np.testing.assert_array_equal(values, [[0.5, np.nan], [np.nan, -1.0], [1.5, 2.5]])
+    assert set(crops(people_store, ["attention"])["subject"]) == {"1", "3"}
+    assert set(crops(people_store, tasks=("film",))["task"]) == {"film"}
+
+
+def test_no_crop_of_any_shift_touches_a_gap(tmp_path):
+    timeline = Timeline(100.0, (Stretch(0, 450, 0.0), Stretch(450, 1000, 60.0)))
+    windows = crops(stored(tmp_path, [({"timeline": timeline}, 1000)]))
+    assert windows["start"].tolist() == [100, 550]
+    for shift in (-100, 100):
+        assert timeline.inside(windows["start"].to_numpy() + shift, 200).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 3), st.integers(0, 100))
+def test_a_shifted_crop_stays_in_its_window(people_store, epoch, jitter):
+    windows, reader = crops(people_store), WindowReader(people_store, 200)
+    batches = WindowBatches(reader, windows, 50, shuffle=True, jitter=jitter)
+    batches.set_epoch(epoch)
+    for batch in batches:
+        starts = windows["start"].to_numpy()[batch.index] + batch.shift.numpy()
+        assert batch.shift.abs().max() <= jitter
+        read = reader.read(windows["row"].to_numpy()[batch.index], starts)
+        np.testing.assert_array_equal(
+            batch.signals.numpy(), read.astype(np.float32).transpose(0, 2, 1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jitter": 1.5}, r"windows.seconds=4: .* shifted by up to 1.5 s .* needs 5 s"),
+        ({"columns": ["age"]}, r"labels: age not in participants.tsv, which has p_factor"),
+        ({"seconds": 20.0}, "but the longest of 10 usable recordings lasts 10.0 s"),
+        ({"tasks": ("rset", "film")}, r"windows.tasks: rset not among .* film, rest"),
+        (
+            {"people": PEOPLE.assign(p_factor=None), "columns": ["p_factor"]},
+            "no subject with a window has a known p_factor",
+        ),
+    ],
+)
+def test_crops_that_cannot_be_are_refused(people_store, options, message):
+    with pytest.raises(UserError, match=message):
+        crops(people_store, **options)
