@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -18,9 +17,7 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals import build, parallel
 from hbn_foundation.signals.build import build_store
-from hbn_foundation.signals.clean_task import describe_failure, signal_file
 from hbn_foundation.signals.content import cleaning_hash
-from hbn_foundation.signals.journal import Journal
 from hbn_foundation.signals.store import SignalStore
 from recordings.eeg_files import (
     bids_file,
@@ -371,54 +368,3 @@ def test_what_a_killed_build_has_cleaned_is_kept(root, tmp_path, cleaned):
     assert cleaned == ["sub-4_task-rest"]
     assert (store / "cleaned.parquet").is_file()
     assert not list(store.glob("journal/*.jsonl"))
-
-
-def test_a_journal_that_another_build_writes_is_read_and_left(root, tmp_path, cleaned):
-    make(root, tmp_path / "store")
-    running, row = Journal(tmp_path / "store"), find_recordings(root).iloc[0].to_dict()
-    running.add({**describe_failure(row, "odd", "another content", "p"), "files": "[]"})
-    write(raw_array(noise(14, 2560, SFREQ, seed=9), SFREQ), bids_file(root, ".edf", "2"))
-    make(root, tmp_path / "store")
-    assert len(list((tmp_path / "store" / "journal").glob("*.jsonl"))) == 1
-    running.merge()
-    assert not list((tmp_path / "store" / "journal").glob("*.jsonl"))
-    known = Journal(tmp_path / "store").known("sub-1_task-rest", "p")
-    assert known["another content"]["reason"] == "odd"
-    assert len(make(root, tmp_path / "store")) == 4
-    assert cleaned[4:] == ["sub-2_task-rest"]
-
-
-def test_a_store_of_before_is_taken_over_with_a_line(root, tmp_path, cleaned, caplog):
-    """It had a JSON file for each recording, and one for the stamp of its files."""
-    bids_file(root, ".edf", "4").write_bytes(b"")
-    store = make(root, tmp_path / "store", max_failed_share=0.3)
-    old = store.path / "sources"
-    old.mkdir()
-    for row in pd.read_parquet(store.path / "cleaned.parquet").to_dict("records"):
-        files, channels = json.loads(row.pop("files")), row.pop("channels")
-        known = {"files": files, "content_hash": row["content_hash"]}
-        (old / f"{row['recording']}.json").write_text(json.dumps(known))
-        row |= {name: json.loads(row[name]) for name in ("positions", "quality")}
-        row |= {"channels": channels.split("\t"), "scales": row["scales"].tolist(), "bad": {}}
-        row |= {"stretches": row["stretches"].reshape(-1, 3).tolist(), "bad_segments": []}
-        key = (row["recording"], row["content_hash"], row["cleaning_hash"])
-        signal_file(store.path, *key).with_suffix(".json").write_text(json.dumps(row))
-    (store.path / "cleaned.parquet").unlink()
-    (store.path / "signals" / "sub-9.json").write_text("{")
-    with caplog.at_level("INFO"):
-        again = make(root, tmp_path / "store", max_failed_share=0.3)
-    assert len(cleaned) == 4
-    assert "0 recordings cleaned, 3 unchanged, 1 cannot be used: sub-4" in caplog.text
-    assert "what was known of 4 recordings in a file each is in cleaned.parquet now" in caplog.text
-    pd.testing.assert_frame_equal(again.table, store.table)
-    np.testing.assert_array_equal(again.positions, store.positions)
-    assert not old.exists()
-    assert not list(store.path.glob("signals/*.json"))
-
-
-def test_a_damaged_table_is_named_and_nothing_is_cleaned(root, tmp_path, cleaned):
-    make(root, tmp_path / "store")
-    (tmp_path / "store" / "cleaned.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"cleaned.parquet: cannot be read .*; restore it, or rem"):
-        make(root, tmp_path / "store")
-    assert len(cleaned) == 4
