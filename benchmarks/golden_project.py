@@ -99,7 +99,7 @@ def make_plan(plan: dict[str, Any], blocks: dict[str, int], epochs: int) -> Any:
 
 def job_hash(content: dict[str, Any]) -> str:
     """Give the identity of a base, or of a fine-tuning for a `target`."""
-    from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
+    from hbn_foundation.experiments.specs import BaseSpec, FinetuneSpec
 
     return (FinetuneSpec if "target" in content else BaseSpec).model_validate(content).hash
 

@@ -17,7 +17,6 @@ of six measured here .49 where the others lay from .26 to .30. At last the sweep
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -28,26 +27,32 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
+
 from arguments import count
 from hbn_foundation.evaluation.sweep_scores import measured_savings
+from hbn_foundation.experiments.collecting import collect
+from hbn_foundation.experiments.data import put_dataset
+from hbn_foundation.experiments.engine import as_report, carry_out, check_reports
+from hbn_foundation.experiments.estimate import estimate
+from hbn_foundation.experiments.executors import make_executor
+from hbn_foundation.experiments.grid import Defaults
+from hbn_foundation.experiments.job import Entry, Job, Outcome
+from hbn_foundation.experiments.params import EngineParams, GridParams, StudyParams
+from hbn_foundation.experiments.planner import Data, Plan, make_plan
+from hbn_foundation.experiments.specs import BASE, FINETUNE, Tuning
+from hbn_foundation.experiments.sync import Stores
+from hbn_foundation.experiments.targets import job_of
+from hbn_foundation.experiments.worker import PRELOAD, Context
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.simulation.params import SimulationParams
 from hbn_foundation.recordings.simulation.release import simulate_release
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.windows import cut_windows
-from hbn_foundation.sweeps.collecting import collect
-from hbn_foundation.sweeps.data import DataPlace, put_data
-from hbn_foundation.sweeps.engine import Sweep
-from hbn_foundation.sweeps.estimate import estimate
-from hbn_foundation.sweeps.executors import Executor, make_executor
-from hbn_foundation.sweeps.grid import Defaults
-from hbn_foundation.sweeps.params import EngineParams, GridParams, StoreParams, StudyParams
-from hbn_foundation.sweeps.planner import Data, Plan, make_plan
-from hbn_foundation.sweeps.running import Context, Place
-from hbn_foundation.sweeps.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec, Tuning
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
@@ -76,7 +81,10 @@ def make_data(folder: Path) -> Data:
         SimulationParams(n_subjects=8, n_truncated=0, n_background_sources=60),
     )
     store = build_store(find_recordings(str(release)), folder / "signals", CLEANING)
-    return Data(store, cut_windows(store, WINDOW), read_participants(release))
+    splits = pd.DataFrame({"subject": pd.Series(dtype=str), "split": pd.Series(dtype=str)})
+    people = read_participants(release)
+    dataset = EEGDataset(store, cut_windows(store, WINDOW), splits, people, WINDOW)
+    return Data(dataset, dataset)
 
 
 def shared_plan(data: Data) -> Plan:
@@ -101,11 +109,9 @@ def alone_plan(plan: Plan) -> Plan:
     return plan._replace(bases=bases, finetunings=tunings)
 
 
-def stores(folder: Path) -> StoreParams:
+def stores(folder: Path) -> Stores:
     """Three folders in one."""
-    return StoreParams(
-        bases=str(folder / "bases"), results=str(folder / "results"), work=str(folder / "work")
-    )
+    return Stores({BASE: folder / "bases", FINETUNE: folder / "results"}, folder / "work")
 
 
 def part_of(plan: Plan, targets: Sequence[str]) -> Plan:
@@ -116,44 +122,14 @@ def part_of(plan: Plan, targets: Sequence[str]) -> Plan:
     return plan._replace(bases=bases, finetunings=tunings)
 
 
-def carry_out(plan: Plan, context: Context, workers: int) -> tuple[float, Sweep]:
-    """Run a plan to its end; return the seconds it took."""
+def finish(jobs: Sequence[Job], context: Context, **options: Any) -> tuple[float, list[Outcome]]:
+    """Run jobs to their end; return the seconds it took, and what became of them."""
+    engine = EngineParams(engine="local", workers=options.pop("workers", None))
     started = time.perf_counter()
-    sweep = Sweep(plan, context, EngineParams(engine="local", workers=workers))
-    try:
-        sweep.run_bases()
-        sweep.finish()
-    finally:
-        sweep.close()
-    sweep.check()
-    return time.perf_counter() - started, sweep
-
-
-def by_turns(
-    plans: dict[str, Plan], targets: list[str], context: Context, executor: Executor
-) -> list[dict[str, float]]:
-    """Take both ways by turns on the same workers, two folds at a time.
-
-    So that what else the machine does meanwhile meets both; which is first changes.
-    """
-    seconds: list[dict[str, float]] = []
-    for number in range(0, len(targets), FOLDS_AT_ONCE):
-        names = list(plans)[:: 1 if number // FOLDS_AT_ONCE % 2 else -1]
-        seconds.append({})
-        for name in names:
-            part = part_of(plans[name], targets[number : number + FOLDS_AT_ONCE])
-            started = time.perf_counter()
-            on_workers(part, context, executor)
-            seconds[-1][name] = time.perf_counter() - started
-    return seconds
-
-
-def on_workers(plan: Plan, context: Context, executor: Executor) -> None:
-    """Run a plan to its end on workers that stay."""
-    sweep = Sweep(plan, context, EngineParams(), executor=executor)
-    sweep.run_bases()
-    sweep.finish()
-    sweep.check()
+    outcomes = carry_out(jobs, context, engine, **options)
+    seconds = time.perf_counter() - started
+    check_reports(as_report(outcomes))
+    return seconds, list(outcomes.values())
 
 
 def sharing(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
@@ -162,22 +138,34 @@ def sharing(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
     whole = shared_plan(data)
     targets = list(dict.fromkeys(spec.target for spec in whole.finetunings))
     pilot, targets = targets[:FOLDS_AT_ONCE], targets[FOLDS_AT_ONCE:]
-    place = stores(folder)
-    context = Context(put_data(data, folder / "work", WINDOW, CLEANING), place)
-    plan, kept = part_of(whole, targets), Place.of(place).stores
+    context = Context(stores(folder))
+    there = put_dataset(data.dataset, context.stores.work)
+
+    def jobs(plan: Plan) -> list[Job]:
+        return [job_of(spec, there, CLEANING) for spec in (*plan.bases, *plan.finetunings)]
+
+    plan = part_of(whole, targets)
+    plans = {"shared": plan, "alone": alone_plan(plan)}
+    apart: list[dict[str, float]] = []  # by turns, so that what else the machine does meets both
     executor = make_executor(EngineParams(engine="local", workers=workers), context)
     try:
-        on_workers(part_of(whole, pilot), context, executor)
-        predicted = estimate(plan, data, kept[BASE], kept[FINETUNE], workers)[0]
-        apart = by_turns({"shared": plan, "alone": alone_plan(plan)}, targets, context, executor)
+        finish(jobs(part_of(whole, pilot)), context, executor=executor)
+        predicted = estimate(plan, context.stores, workers)
+        for number in range(0, len(targets), FOLDS_AT_ONCE):
+            names = list(plans)[:: 1 if number // FOLDS_AT_ONCE % 2 else -1]
+            some = targets[number : number + FOLDS_AT_ONCE]
+            turn = {name: jobs(part_of(plans[name], some)) for name in names}
+            apart.append(
+                {name: finish(mine, context, executor=executor)[0] for name, mine in turn.items()}
+            )
     finally:
         executor.close()
     shared, alone = (sum(row[name] for row in apart) for name in ("shared", "alone"))
     turns = [row["shared"] / row["alone"] for row in apart]
     ratio = median(turns)
-    of_jobs = measured_savings(collect(plan, place).table).ratio
-    again, sweep = carry_out(plan, context, workers)
-    trained = sum(outcome.status == "done" for outcome in sweep.outcomes.values())
+    of_jobs = measured_savings(collect(plan, context.stores).table).ratio
+    again, outcomes = finish(jobs(plan), context, workers=workers)
+    trained = sum(outcome.status == "done" for outcome in outcomes)
     each = ", ".join(f"{turn:.3f}" for turn in turns)
     return [
         ("jobs", f"{len(plan.bases)} bases, {len(plan.finetunings)} fine-tunings, "
@@ -195,21 +183,15 @@ def sharing(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
 
 def overhead(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
     """Carry out 1,092 jobs whose training does nothing."""
-    bases, tunings = [], []
-    for number in range(84):
-        base = BaseSpec(train_subjects=(f"A{number}",), validation_subjects=("B",), data="none")
-        bases.append(base)
-        tunings += [
-            FinetuneSpec(target="T", seed_finetune=k, base_hash=base.hash, data="none")
-            for k in range(12)
-        ]
-    place = stores(folder)
-    context = Context(
-        DataPlace(folder, WINDOW, CLEANING), place, train_base="sweep:nothing",
-        finetune="sweep:nothing", preload=("sweep", "hbn_foundation.sweeps.training", "lightning"),
-    )  # fmt: skip
-    seconds, sweep = carry_out(Plan(bases, tunings), context, workers)
-    times = sorted(outcome.seconds for outcome in sweep.outcomes.values())
+    bases = [Job(BASE, f"{number:016x}", "sweep:nothing") for number in range(84)]
+    tunings = [
+        Job(FINETUNE, f"{base.key[8:]}{k:08x}", "sweep:nothing", base=Entry(BASE, base.key))
+        for base in bases
+        for k in range(12)
+    ]
+    context = Context(stores(folder), preload=("sweep", *PRELOAD))
+    seconds, outcomes = finish([*bases, *tunings], context, workers=workers)
+    times = sorted(outcome.seconds for outcome in outcomes)
     middle = median(times)
     return [
         ("jobs", f"{len(times):,}, {workers} workers", True),
@@ -220,13 +202,11 @@ def overhead(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
     ]
 
 
-def nothing(folder: Path, spec: Any, link: Any, **_: Any) -> dict[str, Any]:
+def nothing(folder: Path, link: Any, **_: Any) -> dict[str, Any]:
     """Train nothing; what a job of `overhead` calls."""
     link.beat("first_step")
-    out = folder / "out"
-    out.mkdir()
-    (out / "spec.json").write_text(json.dumps(spec.model_dump(mode="json")))
-    (out / "metrics.json").write_text("{}")
+    (folder / "out").mkdir()
+    (folder / "out" / "weights").write_text("")
     return {"stopped": "all epochs"}
 
 

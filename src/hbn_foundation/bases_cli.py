@@ -19,7 +19,7 @@ from hbn_foundation.project import Group, open_project
 @click.pass_context
 def bases(context: click.Context, folder: Path | None, env: str | None) -> None:
     """List, show, verify and clear away the bases that sweeps share."""
-    from hbn_foundation.sweeps.inventory import open_store
+    from hbn_foundation.experiments.inventory import open_store
 
     if folder is None:
         with open_project(env) as project:
@@ -32,7 +32,7 @@ def bases(context: click.Context, folder: Path | None, env: str | None) -> None:
 @click.pass_obj
 def list_bases(store: Any) -> None:
     """List the bases."""
-    from hbn_foundation.sweeps import inventory
+    from hbn_foundation.experiments import inventory
 
     click.echo(inventory.as_text(inventory.rows(store)))
 
@@ -42,7 +42,7 @@ def list_bases(store: Any) -> None:
 @click.pass_obj
 def show_base(store: Any, hash: str) -> None:
     """Show all that is known of a base; the first digits of its hash are enough."""
-    from hbn_foundation.sweeps import inventory
+    from hbn_foundation.experiments import inventory
 
     click.echo(inventory.show(store, hash))
 
@@ -51,7 +51,7 @@ def show_base(store: Any, hash: str) -> None:
 @click.pass_obj
 def verify_bases(store: Any) -> None:
     """Compare all digests; put what is damaged into quarantine, and leave with status 1."""
-    from hbn_foundation.sweeps import inventory
+    from hbn_foundation.experiments import inventory
 
     if inventory.verify(store, click.echo):
         sys.exit(1)
@@ -68,8 +68,8 @@ def verify_bases(store: Any) -> None:
 @click.pass_obj
 def clear_bases(store: Any, keep: tuple[Path, ...], dry_run: bool) -> None:
     """Remove quarantine and leftovers; with --keep also bases that no plan named needs."""
-    from hbn_foundation.sweeps import inventory
-    from hbn_foundation.sweeps.jobs import read_jobs
+    from hbn_foundation.experiments import inventory
+    from hbn_foundation.experiments.selection import read_jobs
 
     jobs = [job for path in keep for job in read_jobs(str(path), "base", "--keep")]
     inventory.clear(store, [job.hash for job in jobs] if keep else None, dry_run, click.echo)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from test_runs import SMALL, newest, run
 
-from hbn_foundation.sweeps.jobs import records
-from hbn_foundation.sweeps.specs import BaseSpec, FinetuneSpec
+from hbn_foundation.experiments.selection import records
+from hbn_foundation.experiments.specs import BaseSpec, FinetuneSpec
 from kedro_project import KedroProject
 
 SWEEP = """

@@ -12,6 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.experiments.rerun import note_run
 from hbn_foundation.hooks.folders import DATA
 from hbn_foundation.hooks.missing import check_all_there, do_without_trials, latest, versioned
 from hbn_foundation.hooks.records import RunRecords, check_parts, claim_version
@@ -30,8 +31,7 @@ class RunVersions:
     fixed when the run starts. A version that `--load-versions` names brings those of the same
     run along: history, metrics and windows that belong to a checkpoint. Kedro's warning that two
     versions differ becomes an error. Nodes that name something after the run read the version
-    as `run_version`, the names of all nodes of the run as `run_nodes`, and environment,
-    parameters and versions that it was given as `run_settings`.
+    as `run_version`.
     """
 
     def __init__(self) -> None:
@@ -54,12 +54,9 @@ class RunVersions:
         self._runs = Path(run_params.get("project_path", "."), self._data, "runs")
         self._version = claim_version(run_params, self._runs)
         catalog["run_version"] = MemoryDataset(self._version)
-        catalog["run_nodes"] = MemoryDataset([node.name for node in pipeline.nodes])
         asked = run_params.get("load_versions") or {}
         params = dict(dotted(run_params.get("runtime_params") or {}))
-        catalog["run_settings"] = MemoryDataset(
-            {"env": run_params.get("env"), "params": params, "load_versions": asked}
-        )
+        note_run({"env": run_params.get("env"), "params": params, "load_versions": asked})
         for name in CHECKED_BEFORE & pipeline.inputs():
             catalog[name] = MemoryDataset({})  # by no node of this run
         do_without_trials(catalog, pipeline)

@@ -11,7 +11,7 @@ CLEANING = "params:ingestion.cleaning"
 RECIPES = ["params:foundation", "params:finetuning", "params:sweep"]
 JOBS = ["sweep_base_jobs", "sweep_finetune_jobs"]
 REPORTS = ["sweep_base_report", "sweep_finetune_report"]
-RUNNING = [*DATA, "sweep_device_plan", CLEANING, *RECIPES, "run_version", "run_settings"]
+RUNNING = [*DATA, "sweep_device_plan", CLEANING, *RECIPES]
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -30,7 +30,7 @@ def _planning() -> list:
         ),
         node(
             nodes.plan,
-            inputs=[*DATA, *RECIPES, CLEANING, "sweep_device_plan", "run_settings"],
+            inputs=[*DATA, *RECIPES, CLEANING, "sweep_device_plan"],
             outputs=[*JOBS, "sweep_plan"],
             name="plan",
             tags="planning",
@@ -49,7 +49,7 @@ def _running() -> list:
         ),
         node(
             nodes.train_bases,
-            inputs=[*JOBS, *RUNNING, "run_nodes"],
+            inputs=["sweep_base_jobs", *RUNNING],
             outputs="sweep_base_report",
             name="train_bases",
             tags="training",
@@ -82,7 +82,7 @@ def _results() -> list:
         ),
         node(
             nodes.check_sweep,
-            inputs=[*REPORTS, "sweep_summary", "run_settings"],
+            inputs=[*REPORTS, "sweep_summary"],
             outputs=None,
             name="check_sweep",
             tags="evaluation",

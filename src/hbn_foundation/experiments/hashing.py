@@ -1,0 +1,104 @@
+"""One canonical form of what a job depends on, its hash, and fingerprints of data by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
+
+LOCATION = ("row", "subject")
+"""Columns of windows that say where something is and not what: other recordings move the rows."""
+
+
+def canonical(value: Any, where: str = "") -> Any:
+    """Bring plain values into the one form that is hashed.
+
+    Mappings are sorted by key, tuples become lists, and a number that is whole is written without
+    a point, so that 1 and 1.0 are one number. The order of a list stays: where it has no meaning,
+    as for subjects, the caller sorts it.
+
+    Parameters
+    ----------
+    value
+        Of mappings, sequences, texts, numbers, booleans and None.
+    where
+        Dotted name of the value, for the message.
+
+    Raises
+    ------
+    UserError
+        A number that is not finite, or a value that JSON does not have.
+    """
+    if isinstance(value, dict):
+        names = sorted(map(str, value))
+        return {name: canonical(value[name], f"{where}.{name}".strip(".")) for name in names}
+    if isinstance(value, list | tuple):
+        return [canonical(part, f"{where}[{number}]") for number, part in enumerate(value)]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{where or 'job'}={value}: expected a finite number")
+        return int(value) if value.is_integer() else value
+    raise UserError(f"{where or 'job'}={value!r}: a {type(value).__name__} has no hash")
+
+
+def canonical_text(value: Any) -> str:
+    """Write the canonical form as JSON, without spaces."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical_hash(value: Any) -> str:
+    """Hash the canonical form: 16 hexadecimal digits."""
+    return hashlib.blake2b(canonical_text(value).encode(), digest_size=8).hexdigest()
+
+
+def difference(there: Any, here: Any, where: str = "") -> str | None:
+    """Name the first field in which two canonical values differ, with both; None without any."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in sorted({*there, *here}):
+            field = f"{where}.{name}".strip(".")
+            if name not in there or name not in here:
+                missing = "there" if name not in there else "here"
+                return f"{field} is not known {missing}"
+            found = difference(there[name], here[name], field)
+            if found:
+                return found
+        return None
+    if canonical_text(there) == canonical_text(here):
+        return None
+    if isinstance(there, list) and isinstance(here, list):
+        gone = [part for part in there if part not in here]
+        new = [part for part in here if part not in there]
+        return f"{where} lacks {gone} and has {new} besides" if gone or new else f"{where} differs"
+    return f"{where} is {there!r} there and {here!r} here"
+
+
+def data_fingerprint(dataset: EEGDataset, subjects: Iterable[str]) -> str:
+    """Hash signals and windows of some subjects: 32 hexadecimal digits.
+
+    Covers the names, contents and cleaning of their recordings, how they are scaled, the layout
+    of channels, and every column of their windows, labels of trials included; neither a path nor
+    what else lies in the store.
+    """
+    store, windows = dataset.store, dataset.windows
+    wanted = {str(subject) for subject in subjects}
+    mine = windows[windows["subject"].astype(str).isin(wanted)]
+    recordings = store.recordings
+    used = recordings[recordings["subject"].astype(str).isin(wanted)]
+    columns = ["recording", "content_hash", "cleaning_hash"]
+    lines = sorted(used[columns].astype(str).agg("\t".join, axis=1))
+    kept = sorted(name for name in mine.columns if name not in LOCATION)
+    table = mine[kept].astype(str).sort_values(["recording", "start"], kind="stable")
+    values = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    about = json.dumps([lines, store.scale, store.channel_names, float(store.sfreq), kept])
+    return hashlib.blake2b(about.encode() + values.tobytes(), digest_size=16).hexdigest()

@@ -1,0 +1,192 @@
+"""Parameters of a sweep: the study, the grid, which jobs, where they run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from hbn_foundation.params import Params
+
+
+class SplitRules(Params):
+    """How a target's windows are divided, and what is drawn from its training part."""
+
+    test_share: float = Field(
+        0.3, description="Last share of a task's only run that is tested on.", gt=0, lt=1
+    )
+    validation_share: float = Field(
+        0.25, description="Last share of the early windows that chooses the epoch.", gt=0, lt=1
+    )
+    gap_seconds: float = Field(
+        2.0, description="Time left out between training, validation and test windows.", ge=0
+    )
+    min_per_class: int = Field(
+        4, description="Fewest training windows of a class, whatever the share.", ge=1
+    )
+
+
+class StudyParams(Params):
+    """Who is left out, and how the data of base and target are divided."""
+
+    participants: Literal["all"] | int | tuple[str, ...] = Field(
+        "all", description="Who takes part: all, the first n by name, or a list."
+    )
+    targets: Literal["all"] | int | tuple[str, ...] = Field(
+        "all", description="Who is left out in turn: all that take part, the first n, or a list."
+    )
+    base_validation_share: float = Field(
+        0.2, description="Share of the base subjects that choose the base's epoch.", gt=0, lt=1
+    )
+    seed: int = Field(0, description="Of the order in which subjects join a base.", ge=0)
+    rules: SplitRules = Field(SplitRules(), description="How the target's windows are divided.")
+
+    @field_validator("participants", "targets")
+    @classmethod
+    def _at_least_one(cls, value: Any) -> Any:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("expected all, a number from 1, or a list of subjects")
+        return value
+
+
+class GridParams(Params):
+    """What is varied: each list is an axis, and all are crossed."""
+
+    base: dict[str, Any] = Field(
+        {},
+        description="Of the base: kind (pretraining, supervised), n_base_participants (all, a "
+        "number, a list of subjects), seed, and any parameter below encoder, objective, trainer, "
+        "supervised.",
+    )
+    finetune: dict[str, Any] = Field(
+        {},
+        description="Of the fine-tuning: mode, target_data_pct, seed_finetune, target_share, "
+        "early_stopping_patience_target, and any parameter below head, plan, rates, "
+        "regularisation, trainer.",
+    )
+    file: str | None = Field(
+        None, description="A YAML file with base and finetune, to be used instead of those here."
+    )
+
+
+class JobParams(Params):
+    """Which of the planned jobs run."""
+
+    base_jobs: str | None = Field(None, description="A file of base jobs, instead of the grid.")
+    finetune_jobs: str | None = Field(
+        None, description="A file of fine-tuning jobs, instead of the grid."
+    )
+    skip_base_training: bool = Field(False, description="Train no base; all are to be there.")
+    only_bases: bool = Field(False, description="Fine-tune nothing.")
+    only: str | None = Field(
+        None,
+        description="One job by its name, base-<hash> or finetune-<hash>, in the foreground; the "
+        "first digits of the hash are enough.",
+    )
+    where: dict[str, Any] = Field(
+        {},
+        description="Only jobs with these values: a field (target, mode, encoder.hidden_dim, "
+        "base.trainer.batch_size, …) and a value or a list of them.",
+    )
+
+
+class SSHParams(Params):
+    """Hosts that are reached by ssh."""
+
+    hosts: tuple[str, ...] = Field(
+        description="The first runs Dask's scheduler, all others a worker each.", min_length=2
+    )
+    workers_per_host: int = Field(1, description="Worker processes on each host.", ge=1)
+    python: str | None = Field(None, description="Python there; this one where not given.")
+    connect: dict[str, Any] = Field(
+        {}, description="Options of asyncssh.connect: port, username, client_keys, known_hosts."
+    )
+
+
+class SlurmParams(Params):
+    """Jobs of SLURM that are workers."""
+
+    jobs: int = Field(4, description="How many.", ge=1)
+    queue: str | None = Field(None, description="Partition.")
+    account: str | None = Field(None, description="Account that pays.")
+    cores: int = Field(1, description="Cores of each.", ge=1)
+    memory: str = Field("4GB", description="Memory of each.")
+    walltime: str = Field("04:00:00", description="Longest time of each.")
+    extra: tuple[str, ...] = Field((), description="More directives, such as --gres=gpu:1.")
+    prologue: tuple[str, ...] = Field((), description="Commands before the worker starts.")
+
+
+class EngineParams(Params):
+    """Where jobs run, how many at once, and how often one is tried again."""
+
+    engine: Literal["inline", "local", "ssh", "slurm"] = Field(
+        "local",
+        description="inline: one after another; local: worker processes here; ssh, slurm: on "
+        "other machines.",
+    )
+    workers: int | None = Field(
+        None, description="local: how many; by default one per core, or one per GPU.", ge=1
+    )
+    threads: int = Field(1, description="Threads of each job.", ge=1)
+    device: Literal["cpu", "cuda"] | None = Field(
+        None, description="Where jobs compute; by default as found on this machine."
+    )
+    gpus: int = Field(1, description="local: GPUs of this machine, one worker each.", ge=1)
+    retries: int = Field(
+        2, description="How often a job that died or hung is tried again; errors never are.", ge=0
+    )
+    job_start: Literal["auto", "fork", "fresh"] = Field(
+        "auto",
+        description="fork: from a server that has imported all; fresh: a new interpreter for each "
+        "job; auto: fork where Linux computes on the CPU.",
+    )
+    ssh: SSHParams | None = Field(None, description="Of engine: ssh.")
+    slurm: SlurmParams | None = Field(None, description="Of engine: slurm.")
+    cluster_file: str | None = Field(
+        None, description="A YAML or JSON file with engine, ssh and slurm, instead of those here."
+    )
+
+    @model_validator(mode="after")
+    def _options_given(self) -> Self:
+        if self.cluster_file is None and self.engine == "ssh" and self.ssh is None:
+            raise ValueError("engine: ssh needs ssh.hosts")
+        return self
+
+
+class SyncParams(Params):
+    """How results reach workers that share no file system with this machine."""
+
+    sync_url: str | None = Field(
+        None,
+        description="Where workers share no file system: a URL of fsspec (s3://…, sftp://…) that "
+        "results go through.",
+    )
+    worker_folder: str = Field(
+        "sweep-{host}",
+        description="With sync_url: a worker's own folder; {host} and {worker} are filled in, the "
+        "latter is another one after each start of a cluster by ssh.",
+    )
+    skip_sync: bool = Field(False, description="Fetch no base; workers are to have them.")
+
+
+class StoreParams(SyncParams):
+    """Where the bases, results and unfinished jobs of a sweep lie."""
+
+    bases: str = Field("data/06_models/bases", description="Folder of the trained bases.")
+    results: str = Field("data/07_model_output/finetunings", description="Folder of the results.")
+    work: str = Field("data/06_models/sweep", description="Folder of unfinished jobs.")
+    keep_weights: bool = Field(False, description="Keep the weights of each fine-tuning.")
+
+
+class ExperimentParams(EngineParams, SyncParams):
+    """Where the jobs of cross-validation, comparisons and learning curves run."""
+
+
+class SweepRecipe(Params):
+    """Who takes part in a sweep, what it varies, and where its jobs run."""
+
+    study: StudyParams = Field(StudyParams(), description="Who takes part, who is left out.")
+    grid: GridParams = Field(GridParams(), description="What is varied; each list is an axis.")
+    jobs: JobParams = Field(JobParams(), description="Which of the planned jobs run.")
+    engine: EngineParams = Field(EngineParams(), description="Where jobs run.")
+    store: StoreParams = Field(StoreParams(), description="Where results are kept.")

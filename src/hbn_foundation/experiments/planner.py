@@ -1,0 +1,269 @@
+"""From the grid to the two lists of jobs: every base once, every fine-tuning with its base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.experiments.grid import (
+    SUBJECTS,
+    Defaults,
+    base_spec,
+    combinations,
+    finetune_spec,
+    read_grid,
+)
+from hbn_foundation.experiments.hashing import data_fingerprint
+from hbn_foundation.experiments.params import GridParams, StudyParams
+from hbn_foundation.experiments.specs import FINETUNE, FULL, SCRATCH, BaseSpec, FinetuneSpec
+from hbn_foundation.experiments.study import TRAIN, base_subjects, finetune_dataset, split_base
+from hbn_foundation.labels.checks import check_targets
+from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.progress import say
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
+
+
+class Plan(NamedTuple):
+    """The jobs.
+
+    Attributes
+    ----------
+    bases, finetunings
+        Each once, in the order of the folds.
+    folds, setups
+        How many targets, and combinations of the base's half of the grid.
+    """
+
+    bases: list[BaseSpec]
+    finetunings: list[FinetuneSpec]
+    folds: int = 0
+    setups: int = 0
+
+    @property
+    def base_of(self) -> dict[str, BaseSpec]:
+        """Bases by hash."""
+        return {base.hash: base for base in self.bases}
+
+
+class Data(NamedTuple):
+    """What the jobs are trained on.
+
+    Attributes
+    ----------
+    dataset
+        What bases are pretrained on.
+    labelled
+        What the label is learned from: the same, or the windows of the trials.
+    """
+
+    dataset: EEGDataset
+    labelled: EEGDataset
+
+    def of(self, kind: str) -> EEGDataset:
+        """Give the dataset of a kind of base."""
+        return self.dataset if kind == "pretraining" else self.labelled
+
+
+def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaults) -> Plan:
+    """Cross folds and grid, and check what can be checked before any training.
+
+    Parameters
+    ----------
+    data
+        Signals, windows, participants.
+    study
+        Who takes part, who is left out.
+    grid
+        What is varied.
+    defaults
+        What is not.
+
+    Returns
+    -------
+    Plan
+        Without a job twice: jobs that depend on the same are the same.
+
+    Raises
+    ------
+    UserError
+        Naming the parameter that does not fit.
+    """
+    grid = read_grid(grid)
+    subjects = chosen_subjects(data.dataset.windows, study.participants, "participants")
+    targets = usable_targets(data, study, defaults, subjects)
+
+    @cache
+    def fingerprint(members: tuple[str, ...], kind: str) -> str:
+        return data_fingerprint(data.of(kind), members)
+
+    of_base = list(combinations(grid.base, "base"))
+    of_finetuning = list(combinations({"mode": FULL, **grid.finetune}, "finetune"))
+    bases: dict[str, BaseSpec] = {}
+    finetunings: dict[str, FinetuneSpec] = {}
+    for target in targets:
+        for values in of_base:
+            members = _members(values.get(SUBJECTS, "all"), subjects, target, study.seed)
+            train, validation = split_base(members, study.base_validation_share)
+            kind = str(values.get("kind", "pretraining"))
+            base = base_spec(
+                defaults, values, train, validation, fingerprint(tuple(sorted(members)), kind)
+            )
+            bases.setdefault(base.hash, base)
+            for choice in of_finetuning:
+                alone = choice["mode"] == SCRATCH
+                fixed = {
+                    "target": target,
+                    "data": fingerprint((target,), FINETUNE),
+                    "rules": study.rules.model_dump(mode="json"),
+                    "base_hash": None if alone else base.hash,
+                    "encoder": base.encoder.model_dump(mode="json") if alone else None,
+                }
+                spec = finetune_spec(defaults, choice, fixed)
+                finetunings.setdefault(spec.hash, spec)
+    _check_supervised(data.labelled, bases.values())
+    return Plan(list(bases.values()), list(finetunings.values()), len(targets), len(of_base))
+
+
+def chosen_subjects(
+    windows: pd.DataFrame, wanted: str | int | Sequence[str], name: str
+) -> list[str]:
+    """Resolve all, a number or a list to subjects that have windows, sorted.
+
+    Raises
+    ------
+    UserError
+        When there are not as many, or one has no windows.
+    """
+    there = sorted(windows["subject"].astype(str).unique())
+    if wanted == "all":
+        return there
+    if isinstance(wanted, int):
+        if wanted > len(there):
+            raise UserError(f"sweep.study.{name}={wanted}: only {len(there)} subjects have windows")
+        return there[:wanted]
+    absent = sorted(set(map(str, wanted)) - set(there))
+    if absent:
+        raise UserError(
+            f"sweep.study.{name}: {first_few(absent)} has no window here; subjects are "
+            f"{first_few(there)}"
+        )
+    return sorted(set(map(str, wanted)))
+
+
+def _members(wanted: Any, subjects: list[str], target: str, seed: int) -> list[str]:
+    """Choose the base subjects of a fold."""
+    where = "sweep.grid.base.n_base_participants"
+    order = base_subjects(subjects, target, seed)
+    if wanted == "all":
+        return order
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float | list | tuple):
+        raise UserError(f"{where}={wanted!r}: expected all, a number or a list of subjects")
+    if isinstance(wanted, list | tuple):
+        absent = sorted(set(map(str, wanted)) - set(subjects))
+        if absent:
+            raise UserError(f"{where}: {first_few(absent)} does not take part")
+        return [subject for subject in order if subject in set(map(str, wanted))]
+    if int(wanted) != wanted or not 2 <= wanted <= len(order):
+        raise UserError(
+            f"{where}={wanted}: expected a whole number from 2 to {len(order)}, the subjects "
+            "without the target"
+        )
+    return order[: int(wanted)]
+
+
+def usable_targets(
+    data: Data, study: StudyParams, defaults: Defaults, subjects: Sequence[str]
+) -> list[str]:
+    """Choose who is left out in turn; make the tables of each fold once to see whether it can be.
+
+    Of all subjects, or the first few, those whose data cannot be divided, as when a recording is
+    missing, are left out with a line; of a list each has to be usable.
+
+    Raises
+    ------
+    UserError
+        A class that a part of a target's data lacks, classes that depend on who trains or differ
+        between targets, or not enough usable targets.
+    """
+    labelled = data.labelled.windows
+    known = labelled[labelled["subject"].astype(str).isin(subjects)]
+    wanted = study.targets
+    named = not isinstance(wanted, int | str)
+    found: dict[str, tuple[str, ...]] = {}
+    refused: list[UserError] = []
+    for target in chosen_subjects(known, wanted if named else "all", "targets"):
+        if isinstance(wanted, int) and len(found) == wanted:
+            break
+        try:
+            others = [subject for subject in subjects if subject != target]
+            found[target] = _check_fold(data, study, defaults, target, others)
+        except UserError as error:
+            if named:
+                raise
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    if isinstance(wanted, int) and len(found) < wanted:
+        why = f" ({refused[0]})" if refused else ""
+        raise UserError(
+            f"sweep.study.targets={wanted}: only {len(found)} subjects can be left out{why}"
+        )
+    for reason in refused:
+        say(f"left out as a target: {reason}")
+    first = next(iter(found))
+    for target, names in found.items():
+        if names != found[first]:
+            raise UserError(
+                f"sweep: target {first} has the classes {first_few(found[first])}, {target} has "
+                f"{first_few(names)}; leave one out by sweep.study.targets, or join classes by "
+                "finetuning.label.positive"
+            )
+    return list(found)
+
+
+def _check_fold(
+    data: Data, study: StudyParams, defaults: Defaults, target: str, others: Sequence[str]
+) -> tuple[str, ...]:
+    """Check one fold; return the names of the classes."""
+    label = defaults.tuning.label
+    spec = FinetuneSpec(
+        target=target, base_hash="-", tuning=defaults.tuning, rules=study.rules, data="-"
+    )
+    parts = finetune_dataset(spec, data.labelled, others)
+    windows, splits, people = parts.windows, parts.splits, parts.participants
+    mine = f"{target}+{TRAIN}"
+    alone = window_targets(windows, people, label, [mine])
+    everyone = window_targets(windows, people, label, [mine, *others])
+    if alone.names != everyone.names:
+        raise UserError(
+            f"sweep: the classes of {target} alone are {first_few(alone.names)}, with the base "
+            f"subjects {first_few(everyone.names)}, so modes could not be compared; set "
+            "finetuning.label.positive or threshold"
+        )
+    try:
+        check_targets(alone, windows, splits, ("train", "validation", "test"))
+    except UserError as error:
+        raise UserError(
+            f"sweep.study: target {target}: {error}; parts are taken in time, see sweep.study.rules"
+        ) from None
+    return alone.names
+
+
+def _check_supervised(labelled: EEGDataset, bases: Iterable[BaseSpec]) -> None:
+    """See whether label and base subjects fit, for supervised bases."""
+    done = set()
+    for base in bases:
+        key = (base.train_subjects, base.validation_subjects)
+        if base.supervised is None or key in done:
+            continue
+        done.add(key)
+        targets = window_targets(
+            labelled.windows, labelled.participants, base.supervised.label, base.train_subjects
+        )
+        check_targets(targets, labelled.windows, base.splits)

@@ -1,0 +1,310 @@
+"""What the jobs of a sweep call, each in its own process under supervision.
+
+A job leaves a folder `out` whose files become its entry in the store.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.experiments.data import load_dataset
+from hbn_foundation.experiments.hashing import data_fingerprint
+from hbn_foundation.experiments.job import OUT, Entry, Job
+from hbn_foundation.experiments.specs import BASE, FINETUNE, SCRATCH, BaseSpec, FinetuneSpec
+from hbn_foundation.experiments.store import METRICS, SPEC
+from hbn_foundation.experiments.study import TEST, TRAIN, finetune_dataset
+from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.training.finetuning_params import FineTuningParams
+from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
+
+if TYPE_CHECKING:
+    from hbn_foundation.recordings.params import CleaningParams
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.supervision.link import Link
+
+CHECKPOINT, HISTORY, ENVIRONMENT = "checkpoint", "history.csv", "environment.json"
+PREDICTIONS = "predictions.parquet"
+HERE = "hbn_foundation.experiments.targets"
+
+
+def job_of(
+    spec: BaseSpec | FinetuneSpec,
+    data: Path,
+    cleaning: CleaningParams | None = None,
+    keep_weights: bool = False,
+) -> Job:
+    """Make the job of a spec.
+
+    Parameters
+    ----------
+    spec
+        A base or a fine-tuning.
+    data
+        Folder of the dataset; what is found there has to be what the spec says.
+    cleaning
+        How the signals of a base were cleaned.
+    keep_weights
+        Whether the fine-tuned weights are part of the result.
+    """
+    common: dict[str, Any] = {
+        "key": spec.hash,
+        "identity": spec.hashed(),
+        "batch_size": spec.training.batch_size,
+        "seconds": spec.training.max_training_time,
+    }
+    arguments = {"spec": spec, "data": data}
+    if isinstance(spec, BaseSpec):
+        return Job(BASE, target=f"{HERE}:train_base", arguments=arguments | {"cleaning": cleaning},
+                   **common)  # fmt: skip
+    return Job(
+        FINETUNE, target=f"{HERE}:finetune", arguments=arguments | {"keep_weights": keep_weights},
+        base=None if spec.base_hash is None else Entry(BASE, spec.base_hash), **common,
+    )  # fmt: skip
+
+
+def train_base(
+    folder: Path, spec: BaseSpec, data: Path, cleaning: CleaningParams, link: Link, run_id: str,
+    device_plan: dict[str, Any], threads: int | None, **_: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Train a base; arguments as of a target of `Job` and of `job_of`.
+
+    Returns
+    -------
+    dict
+        `stopped`: why the training ended.
+
+    Raises
+    ------
+    UserError
+        Data of another fingerprint, or a training that its time limit ended.
+    """
+    started = begin(threads)
+    found = load_dataset(data)
+    here = {"data": data_fingerprint(found, spec.subjects), "window": found.window.model_dump(),
+            "cleaning": cleaning.model_dump()}  # fmt: skip
+    spec.model_copy(update=here).check_same(spec, spec.id)
+    dataset = found.replace(windows=_of(found.windows, spec.subjects), splits=spec.splits)
+    if spec.supervised is None:
+        from hbn_foundation.training.pretrain import PretrainingJob
+
+        recipe = PretrainingRecipe(
+            encoder=spec.encoder, objective=spec.objective, trainer=spec.trainer
+        )
+        training = PretrainingJob(dataset, recipe, device_plan)
+        result = training.run_in(folder, run_id=run_id, link=link)
+    else:
+        blank = untrained(dataset, spec.train_subjects, spec.encoder, link)
+        result = tune(folder, blank, dataset, spec.supervised.recipe, device_plan, run_id, link)
+    checkpoint, history = ended(folder, result["stopped"])
+    counts = {
+        name: len(_of(dataset.windows, subjects))
+        for name, subjects in (("train", spec.train_subjects),
+                               ("validation", spec.validation_subjects))
+    }  # fmt: skip
+    out = _write_out(folder, spec, history, started, counts)
+    checkpoint.save(out / CHECKPOINT)
+    return result
+
+
+def finetune(
+    folder: Path, spec: FinetuneSpec, data: Path, keep_weights: bool, base: Path | None,
+    link: Link, run_id: str, device_plan: dict[str, Any], threads: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Fine-tune for one target and predict its last run; arguments as of `train_base`.
+
+    `base` is the folder of the base's entry; None for the control from scratch.
+    """
+    from hbn_foundation.training.finetuned import predict
+
+    started = begin(threads)
+    found = load_dataset(data)
+    here = {"data": data_fingerprint(found, [spec.target]), "window": found.window.model_dump()}
+    spec.model_copy(update=here).check_same(spec, spec.id)
+    checkpoint = None if base is None else load_base(base, spec)
+    seen = [] if checkpoint is None else checkpoint.metadata["training_subjects"]
+    dataset = finetune_dataset(spec, found, seen)
+    changes: dict[str, Any] = {"seed": spec.seed_finetune}
+    if checkpoint is None:
+        assert spec.encoder is not None
+        checkpoint = untrained(dataset, [f"{spec.target}+{TRAIN}"], spec.encoder, link)
+    if spec.mode == SCRATCH:
+        changes["start"] = "from_scratch"
+    trainer = FineTuningParams.model_validate({**spec.tuning.trainer.model_dump(), **changes})
+    recipe = spec.tuning.recipe.model_copy(update={"trainer": trainer})
+    result = tune(folder, checkpoint, dataset, recipe, device_plan, run_id, link)
+    tuned, history = ended(folder, result["stopped"])
+    test = _of(dataset.windows, [f"{spec.target}+{TEST}"])
+    link.beat("evaluation")
+    answers = predict(tuned, dataset.store, test)
+    counts = dataset.windows["subject"].str.rpartition("+")[2].value_counts()
+    of_base = ~dataset.windows["subject"].str.contains("+", regex=False)
+    out = _write_out(folder, spec, history, started, {
+        **{name: int(counts.get(name, 0)) for name in ("train", "validation", "test")},
+        "base": int(of_base.sum()),
+    }, tuned.metadata["targets"])  # fmt: skip
+    table = _predictions(test, dataset, recipe, spec.target, answers)
+    table.to_parquet(out / PREDICTIONS, index=False)
+    if keep_weights:
+        tuned.save(out / CHECKPOINT)
+    return result
+
+
+def tune(
+    folder: Path, checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe,
+    device_plan: dict[str, Any], run_id: str, link: Link,
+) -> dict[str, Any]:  # fmt: skip
+    """Call the fine-tuning; return what it does."""
+    from hbn_foundation.training.finetune import FineTuningJob
+
+    training = FineTuningJob(dataset, recipe, device_plan, checkpoint)
+    return training.run_in(folder, run_id=run_id, link=link)
+
+
+def load_base(entry: Path, spec: FinetuneSpec) -> Checkpoint:
+    """Load a base from its entry, and make sure that it is the one asked for.
+
+    Raises
+    ------
+    UserError
+        When it is another one, or has seen the target.
+    """
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+    base = BaseSpec.model_validate(json.loads((entry / SPEC).read_text()))
+    base.check_hash(str(spec.base_hash), f"{spec.id}: {entry / SPEC}")
+    if spec.target in base.subjects:
+        raise UserError(f"{spec.id}: its base {base.hash} has seen the target {spec.target}")
+    return Checkpoint.load(entry / CHECKPOINT)
+
+
+def untrained(
+    dataset: EEGDataset, subjects: Iterable[str], encoder: EncoderParams, link: Link
+) -> Checkpoint:
+    """Make a checkpoint of random weights whose normalisation is fitted on some subjects.
+
+    What begins from scratch takes the architecture and the normalisation from it, and draws its
+    weights from its own seed.
+    """
+    import torch
+
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.data import WindowsOfSubjects, WithCallback
+    from hbn_foundation.training.model_building import build_encoder
+
+    store, n_samples = dataset.store, dataset.n_samples
+    model = build_encoder(encoder, store.sfreq, n_samples)
+    windows = WindowsOfSubjects(store, dataset.windows, list(subjects), n_samples, None, 0)
+    positions = torch.as_tensor(store.positions, dtype=torch.float32)
+    with torch.no_grad():
+        batches = WithCallback(windows.plain(256, 20_000), lambda: link.beat("start"))
+        model.fit_normalisation(batches, positions)
+    weights = {f"encoder.{name}": value.detach() for name, value in model.state_dict().items()}
+    return Checkpoint(weights, {
+        "kind": "untrained",
+        "run_id": None,
+        "parameters": {"encoder": encoder.model_dump(mode="json"),
+                       "window": dataset.window.model_dump(mode="json")},
+        "sfreq": float(store.sfreq),
+        "n_samples": n_samples,
+        "channel_names": list(store.channel_names),
+        "training_subjects": [],
+    })  # fmt: skip
+
+
+def begin(threads: int | None) -> float:
+    """Pin the threads of this process; return the moment."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return time.perf_counter()
+
+
+def ended(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
+    """Load weights and history of a training that has ended by itself.
+
+    Raises
+    ------
+    UserError
+        When its time limit ended it: that is not in the key, and half a training is no result.
+    """
+    from hbn_foundation.training.fitting import final_checkpoint
+
+    if stopped.startswith("time limit"):
+        raise UserError(
+            f"{stopped}: not published; give it more max_training_time, it goes on from its last "
+            "whole epoch"
+        )
+    return final_checkpoint(folder, stopped)
+
+
+def _of(windows: pd.DataFrame, subjects: Iterable[str]) -> pd.DataFrame:
+    return windows[windows["subject"].astype(str).isin(set(subjects))].reset_index(drop=True)
+
+
+def _write_out(
+    folder: Path, spec: BaseSpec | FinetuneSpec, history: pd.DataFrame, started: float,
+    counts: dict[str, int], targets: dict[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Write what every entry has: the full spec, metrics, environment, history."""
+    from hbn_foundation.training.fitting import library_versions
+
+    out = folder / OUT
+    out.mkdir(exist_ok=True)
+    seconds = time.perf_counter() - started
+    trained = counts["train"] + counts.get("base", 0)
+    losses = [] if history.empty else history["validation_loss"].dropna().tolist()
+    content = {
+        SPEC: spec.model_dump(mode="json"),
+        METRICS: {
+            "windows": counts,
+            "epochs": len(history),
+            "seconds": seconds,
+            "windows_per_second": trained * len(history) / seconds,
+            "validation_loss": min(losses, default=None),
+            "targets": targets,
+        },
+        ENVIRONMENT: {
+            "host": socket.gethostname(),
+            "platform": platform.platform(),
+            "versions": library_versions(),
+        },
+    }
+    for name, values in content.items():
+        (out / name).write_text(json.dumps(values, indent=1))
+    history.to_csv(out / HISTORY, index=False)
+    return out
+
+
+def _predictions(
+    test: pd.DataFrame, dataset: EEGDataset, recipe: FineTuningRecipe, target: str,
+    answers: np.ndarray,
+) -> pd.DataFrame:  # fmt: skip
+    """Put the answers beside the truth, one row per test window."""
+    values = window_targets(
+        dataset.windows, dataset.participants, recipe.label, [f"{target}+{TRAIN}"]
+    ).values
+    tested = (dataset.windows["subject"] == f"{target}+{TEST}").to_numpy()
+    return pd.DataFrame(
+        {"recording": test["recording"], "start": test["start"], "value": values[tested],
+         **answer_columns(answers)}
+    )  # fmt: skip
+
+
+def answer_columns(answers: np.ndarray) -> dict[str, np.ndarray]:
+    """Name the columns of answers: `predicted` of numbers (N,), `log_p_0`, … of classes (N, K)."""
+    if answers.ndim == 1:
+        return {"predicted": answers}
+    return {f"log_p_{k}": column for k, column in enumerate(answers.T)}

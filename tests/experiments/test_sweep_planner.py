@@ -1,0 +1,312 @@
+"""The grid becomes jobs: each base once, each fine-tuning with its base."""
+
+import json
+
+import pytest
+import yaml
+from sweep_data import defaults, make_data
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.experiments.estimate import (
+    GUESSED,
+    SECONDS_AROUND,
+    SECONDS_TO_BEGIN,
+    estimate,
+    in_words,
+)
+from hbn_foundation.experiments.params import GridParams, JobParams, StoreParams, StudyParams
+from hbn_foundation.experiments.planner import Data, make_plan
+from hbn_foundation.experiments.rerun import note_run, rerun
+from hbn_foundation.experiments.selection import read_jobs, records, select
+from hbn_foundation.experiments.specs import FULL
+from hbn_foundation.experiments.store import Store
+from hbn_foundation.experiments.sweep import stores_of
+
+#: Seven participants, 3 × 2 × 2 base set-ups, two modes, six shares.
+EXAMPLE = {
+    "base": {
+        "n_base_participants": "all",
+        "encoder": {"hidden_dim": [16, 32]},
+        "trainer": {"learning_rate": [0.0003, 0.001, 0.003], "batch_size": [16, 32]},
+    },
+    "finetune": {
+        "mode": ["full_fine_tuning", "target_only_fine_tuning"],
+        "target_data_pct": [0.01, 0.05, 0.125, 0.25, 0.5, 1.0],
+    },
+}
+SMALL = {
+    "base": {"n_base_participants": [2, "all"]},
+    "finetune": {"mode": EXAMPLE["finetune"]["mode"], "target_data_pct": [0.5, 1.0]},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("planner"), n_channels=4)
+
+
+def plan(data, grid, study=None, **tuning):
+    return make_plan(
+        data, StudyParams.model_validate(study or {}), GridParams.model_validate(grid),
+        defaults(tuning=tuning),
+    )  # fmt: skip
+
+
+def test_the_example_needs_84_bases_for_1008_fine_tunings(data, tmp_path):
+    found = plan(data, EXAMPLE)
+    assert (len(found.bases), len(found.finetunings)) == (84, 1008)
+    assert (found.folds, found.setups) == (7, 12)
+    assert len({spec.hash for spec in found.finetunings}) == 1008
+    served = [spec.base_hash for spec in found.finetunings]
+    assert {served.count(base.hash) for base in found.bases} == {12}
+    for spec in found.finetunings:
+        assert spec.target not in found.base_of[spec.base_hash].subjects
+    there = stores(tmp_path)
+    guess = estimate(found, there, workers=2)
+    words = in_words(found, guess, there, workers=2)
+    assert "84 bases and 1,008 fine-tunings" in words
+    assert "each base serves 12" in words
+    base, tuning = (GUESSED[kind][0] for kind in ("base", "finetune"))
+    shared, alone = 84 * base + 1008 * tuning, 1008 * (base + tuning)
+    assert guess.ratio == pytest.approx(shared / alone)
+    assert guess.alone_seconds == pytest.approx(SECONDS_TO_BEGIN + alone / 2)
+    assert guess.seconds == pytest.approx(SECONDS_TO_BEGIN + shared / 2)
+    many = estimate(found, there, workers=10_000)
+    assert many.seconds == pytest.approx(SECONDS_TO_BEGIN + base + tuning)
+
+
+def stores(folder):
+    return stores_of(StoreParams(bases=str(folder / "bases"), results=str(folder / "results")))
+
+
+def finished(store, folder, spec, seconds):
+    """Put an entry of a job that is done into a store."""
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps({"seconds": seconds}))
+    store.publish(spec.hash, folder)
+
+
+def test_times_are_estimated_from_what_earlier_jobs_took(small, tmp_path):
+    there = stores(tmp_path)
+    assert "a guess" in in_words(small, estimate(small, there), there, 1)
+    for number, seconds in enumerate((2.0, 3.0, 4.0)):
+        finished(there.store("finetune"), tmp_path / "out", small.finetunings[number], seconds)
+    finished(there.store("base"), tmp_path / "out", small.bases[0], 9.0)
+    found = estimate(small, there)
+    assert found.measured == 4
+    base, tuning = 9.0 + SECONDS_AROUND, 3.0 + SECONDS_AROUND
+    left = base * (len(small.bases) - 1) + tuning * (len(small.finetunings) - 3)
+    assert found.seconds == pytest.approx(SECONDS_TO_BEGIN + left)
+    assert "as 4 earlier jobs took" in in_words(small, found, there, 1)
+
+
+def test_planning_again_gives_the_same_jobs(data, small):
+    assert records(plan(data, SMALL).finetunings) == records(small.finetunings)
+
+
+def test_all_a_number_and_the_list_are_the_same_base(data):
+    everyone = [f"S{i}" for i in range(1, 8)]
+    found = plan(data, {"base": {"n_base_participants": ["all", 6, 6.0, everyone]}})
+    assert found.setups == 4
+    assert len(found.bases) == 7
+
+
+def test_other_subjects_move_no_hash(data, tmp_path):
+    study = {"participants": ["S1", "S2", "S3", "S4"]}
+    larger = make_data(tmp_path / "larger", n_subjects=9, n_channels=4)
+    assert [b.hash for b in plan(data, SMALL, study).bases] == [
+        b.hash for b in plan(larger, SMALL, study).bases
+    ]
+
+
+def test_other_signals_move_the_hash(small, tmp_path):
+    other = make_data(tmp_path / "other", seconds=42, n_channels=4)
+    assert not small.base_of.keys() & plan(other, SMALL).base_of.keys()
+
+
+def test_the_control_from_scratch_needs_no_base_and_is_planned_once(data):
+    grid = {
+        "base": EXAMPLE["base"],
+        "finetune": {"mode": "target_only", "target_data_pct": [0.5, 1.0]},
+    }
+    found = plan(data, grid)
+    assert len(found.finetunings) == 7 * 2 * 2  # encoders differ, learning rates of bases do not
+    assert all(spec.base_hash is None for spec in found.finetunings)
+
+
+def test_a_list_valued_parameter_is_no_axis(data):
+    one = plan(data, {"base": {"encoder": {"tokens": ["band", "time"]}}})
+    two = plan(data, {"base": {"encoder.tokens": [["band"], ["band", "time"]]}})
+    assert (one.setups, two.setups) == (1, 2)
+    assert one.bases[0].encoder.tokens == ("band", "time")
+
+
+def test_supervised_bases(data):
+    found = plan(data, {"base": {"kind": ["pretraining", "supervised"], "seed": [0, 1]}})
+    assert found.setups == 4
+    supervised = [base for base in found.bases if base.kind == "supervised"]
+    assert {base.supervised.trainer.seed for base in supervised} == {0, 1}
+    assert {base.supervised.plan.strategy for base in supervised} == {"scratch"}
+
+
+@pytest.mark.parametrize(
+    ("grid", "study", "expected"),
+    [
+        ({"base": {"lr": [1]}}, {}, r"sweep\.grid\.base\.lr: nothing to vary"),
+        ({"base": {"trainer": {"lr": [1]}}}, {}, r"sweep\.grid\.base\.trainer\.lr: no such"),
+        ({"base": {"trainer.epochs": [0]}}, {}, r"trainer\.epochs=0"),
+        ({"base": {"n_base_participants": [7]}}, {}, "from 2 to 6"),
+        ({"base": {"n_base_participants": [["S1", "S9"]]}}, {}, "S9 does not take part"),
+        ({"base": {"kind": "both"}}, {}, "kind"),
+        ({"finetune": {"mode": ["halfway"]}}, {}, r"sweep\.grid\.finetune\.mode='halfway'"),
+        ({"finetune": {"target_data_pct": []}}, {}, "an axis needs a value"),
+        ({"finetune": {"label": {"kind": "task"}}}, {}, "label"),
+        ({}, {"targets": ["S8"]}, "S8 has no window"),
+        ({}, {"participants": 8}, "only 7"),
+        ({}, {"rules": {"min_per_class": 99}}, "min_per_class=99.*only"),
+        ({}, {"rules": {"validation_share": 0.9, "gap_seconds": 30}}, "target S1"),
+        ({"file": "/no/such.yml"}, {}, "cannot be read"),
+    ],
+)
+def test_a_mistake_is_named_before_any_training(data, grid, study, expected):
+    with pytest.raises(UserError, match=expected):
+        plan(data, grid, study)
+
+
+def test_who_lacks_a_recording_is_no_target(data, caplog):
+    windows = data.dataset.windows.query("not (subject == 'S1' and task == 'rest')")
+    dataset = data.dataset.replace(windows=windows.reset_index(drop=True))
+    lacking = Data(dataset, dataset)
+    with caplog.at_level("INFO", logger="hbn_foundation"):
+        found = plan(lacking, {}, {"targets": 3})
+    assert {spec.target for spec in found.finetunings} == {"S2", "S3", "S4"}
+    assert "left out as a target: target S1" in caplog.text
+    assert len(plan(lacking, {}).finetunings) == 6
+    with pytest.raises(UserError, match=r"targets=7: only 6 .*S1"):
+        plan(lacking, {}, {"targets": 7})
+    with pytest.raises(UserError, match="target S1: labels: two classes of task"):
+        plan(lacking, {}, {"targets": ["S1", "S2"]})
+
+
+def test_the_grid_may_lie_in_a_file(data, small, tmp_path):
+    path = tmp_path / "grid.yml"
+    path.write_text(yaml.safe_dump(SMALL))
+    assert records(plan(data, {"file": str(path)}).bases) == records(small.bases)
+    path.write_text("bases: 1")
+    with pytest.raises(UserError, match=r"grid\.yml: bases"):
+        plan(data, {"file": str(path)})
+
+
+@pytest.fixture(scope="module")
+def small(data):
+    return plan(data, SMALL)
+
+
+def chosen(found, tmp_path, **params):
+    return found, select(found, JobParams.model_validate(params), Store(tmp_path / "bases"))
+
+
+def test_jobs_are_chosen_by_any_field(small, tmp_path):
+    where = {"target": ["S1", "S2"], "mode": "full_fine_tuning", "target_data_pct": 0.5}
+    _, some = chosen(small, tmp_path, where=where)
+    assert {(s.target, s.mode, s.target_data_pct) for s in some.finetunings} == {
+        ("S1", "full_fine_tuning", 0.5), ("S2", "full_fine_tuning", 0.5)
+    }  # fmt: skip
+    assert {base.hash for base in some.bases} == {spec.base_hash for spec in some.finetunings}
+    with pytest.raises(UserError, match=r"sweep\.jobs\.where\.modus"):
+        chosen(small, tmp_path, where={"modus": 1})
+    with pytest.raises(UserError, match="no job has these values"):
+        chosen(small, tmp_path, where={"target": "S77"})
+
+
+def test_a_field_of_bases_and_fine_tunings_is_chosen_by_whose_it_is(data, tmp_path):
+    found = plan(data, {**SMALL, "base": {"trainer.batch_size": [32, 64]}})
+    _, some = chosen(found, tmp_path, where={"base.trainer.batch_size": 64})
+    assert {base.trainer.batch_size for base in some.bases} == {64}
+    assert len(some.bases) == len(found.bases) / 2
+    assert {spec.base_hash for spec in some.finetunings} == {base.hash for base in some.bases}
+    _, none = chosen(found, tmp_path, where={"finetune.trainer.batch_size": 8})
+    assert len(none.finetunings) == len(found.finetunings)
+    with pytest.raises(UserError, match=r"expected base\.trainer\.batch_size or finetune\.trainer"):
+        chosen(found, tmp_path, where={"trainer.batch_size": 64})
+    _, bases = chosen(found, tmp_path, where={"base.trainer.batch_size": [64]}, only_bases=True)
+    assert [base.hash for base in bases.bases] == [base.hash for base in some.bases]
+
+
+def test_an_encoder_is_chosen_whoever_has_it(data, tmp_path):
+    """That of a base, and that of a job from scratch, which has no base."""
+    modes = ["full_fine_tuning", "target_only"]
+    found = plan(data, {"base": {"encoder": {"hidden_dim": [16, 32]}}, "finetune": {"mode": modes}})
+    _, some = chosen(found, tmp_path, where={"encoder.hidden_dim": 32})
+    assert {base.encoder.hidden_dim for base in some.bases} == {32}
+    assert len(some.bases) == 7
+    by_mode = {mode: [s for s in some.finetunings if s.mode == mode] for mode in modes}
+    assert {s.base_hash for s in by_mode[FULL]} == {base.hash for base in some.bases}
+    assert {s.encoder.hidden_dim for s in by_mode["target_only"]} == {32}
+    assert [len(jobs) for jobs in by_mode.values()] == [7, 7]
+
+
+def test_a_command_has_what_the_run_was_given():
+    assert rerun("base-1a") == 'kedro run --pipeline sweep --params "sweep.jobs.only=base-1a"'
+    params = {
+        "sweep.grid.file": "grid.yml",
+        "sweep.engine.workers": 2,
+        "finetuning.evaluation.bootstraps": None,
+        "sweep.store.skip_sync": True,
+        "sweep.jobs.only": "finetune-2b",
+        "sweep.jobs.skip_base_training": True,
+    }
+    versions = {"windows": "2026-11-25T16.01.04.922Z", "trials": "2026-11-25T16.58.30.374Z"}
+    note_run({"env": "eegmat", "params": params, "load_versions": versions})
+    command = rerun("base-1a")
+    note_run({})
+    given = (
+        "sweep.grid.file=grid.yml,sweep.engine.workers=2,"
+        "finetuning.evaluation.bootstraps=null,sweep.store.skip_sync=true"
+    )
+    assert command == (
+        "kedro run --env eegmat --pipeline sweep --load-versions "
+        "windows:2026-11-25T16.01.04.922Z,trials:2026-11-25T16.58.30.374Z "
+        f'--params "{given},sweep.jobs.only=base-1a"'
+    )
+    assert "eegmat" not in rerun("base-1a")
+
+
+def test_one_job_is_chosen_by_its_name(small, tmp_path):
+    found = small
+    spec = found.finetunings[5]
+    _, one = chosen(small, tmp_path, only=spec.id[:16])
+    assert [s.hash for s in one.finetunings] == [spec.hash]
+    assert [b.hash for b in one.bases] == [spec.base_hash]
+    _, base = chosen(small, tmp_path, only=found.bases[1].id)
+    assert [b.hash for b in base.bases] == [found.bases[1].hash]
+    assert base.finetunings == []
+    with pytest.raises(UserError, match="expected base-<hash>"):
+        chosen(small, tmp_path, only=spec.hash)
+    with pytest.raises(UserError, match="no such job"):
+        chosen(small, tmp_path, only="base-zz")
+
+
+def test_jobs_come_from_files_and_are_checked(small, tmp_path):
+    found = small
+    paths = {"base_jobs": tmp_path / "b.json", "finetune_jobs": tmp_path / "f.json"}
+    paths["base_jobs"].write_text(json.dumps(records(found.bases[:1]) * 2))
+    mine = [s for s in found.finetunings if s.base_hash == found.bases[0].hash]
+    paths["finetune_jobs"].write_text(json.dumps(records(mine)))
+    texts = {name: str(path) for name, path in paths.items()}
+    _, some = chosen(small, tmp_path, **texts)
+    assert (len(some.bases), len(some.finetunings)) == (1, len(mine))
+    _, bases = chosen(small, tmp_path, **texts, only_bases=True)
+    assert bases.finetunings == []
+    orphans = [s for s in found.finetunings if s.base_hash != found.bases[0].hash]
+    paths["finetune_jobs"].write_text(json.dumps(records(orphans)))
+    with pytest.raises(UserError, match=r"base not found.*kedro run .*only=base-"):
+        chosen(small, tmp_path, **texts)
+    rows = records(found.bases)
+    rows[0]["spec"]["trainer"]["epochs"] = 9
+    paths["base_jobs"].write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"b\.json: job 0: the hash is"):
+        read_jobs(texts["base_jobs"], "base", "sweep.jobs.base_jobs")
+    paths["base_jobs"].write_text("{}")
+    with pytest.raises(UserError, match="expected a list"):
+        chosen(small, tmp_path, **texts)
