@@ -24,7 +24,7 @@ from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
-from hbn_foundation.submission.process import running
+from hbn_foundation.submission.process import RunningSubmission, running
 from hbn_foundation.submission.scoreboard import LocalScore, scores_table
 from hbn_foundation.submission.windows import crop_starts, cut, read_all, trial_starts
 
@@ -69,48 +69,54 @@ def local_score(
         submission = Submission.load(submission, params.limits.most_megabytes)
     people = factor_table(participants)
     rows = _scored_rows(recordings, params)
-    if not rows:
-        tasks = {params.challenge1_task, *params.challenge2_tasks}
-        raise UserError(f"score: no recording of {' or '.join(sorted(tasks))} is there")
-    targets = {1: "rt", 2: params.factor}
-    columns = {
-        number: [*OF_WINDOW, *["trial"][: number == 1], target, f"predicted_{target}"]
-        for number, target in targets.items()
-    }
-    of_recording = _Windows(rows, people, params, trial_params or TrialParams())
+    windows_of = _Windows(rows, people, params, trial_params or TrialParams())
     skipped: dict[str, str] = {}
-    tables = {number: [pd.DataFrame(columns=names)] for number, names in columns.items()}
+    tables = {number: [pd.DataFrame(columns=names)] for number, names in windows_of.columns.items()}
     with running(submission, params.limits) as process:
         for row, read in track(read_all(rows), "Scoring recordings", total=len(rows)):
             if isinstance(read, str):
                 skipped[row["recording"]] = read
                 continue
             volts, timeline = read
-            for number, windows in of_recording(row, timeline):
+            for number, windows in windows_of(row, timeline):
                 samples = cut(volts, windows["start"].to_numpy())
-                answers = process.predict(number, samples, params.batch_size)
-                # the harness takes the first number of each output, whatever its shape
-                if answers.wrong_shapes and not np.isfinite(answers.values).all():
-                    found, expected = answers.wrong_shapes[0]
-                    raise UserError(f"challenge {number}: gives {found}; expected {expected}")
-                windows[f"predicted_{targets[number]}"] = answers.values
-                tables[number].append(windows[columns[number]])
+                column = windows_of.columns[number][-1]
+                windows[column] = _predictions(process, number, samples, params.batch_size)
+                tables[number].append(windows)
     if all(len(parts) == 1 for parts in tables.values()):
-        raise UserError(f"score: {_nothing(len(rows), skipped)}")
+        raise UserError(
+            f"score: of {len(rows)} recordings {len(skipped)} cannot be read, and the others have "
+            "neither trials with a response nor subjects whose factors are known"
+            + "".join(f"; {name}: {reason}" for name, reason in list(skipped.items())[:1])
+        )
     predictions = {
         number: pd.concat(parts[1:] or parts, ignore_index=True) for number, parts in tables.items()
     }
-    scores = scores_table(predictions, targets, people, params)
-    return LocalScore(scores, predictions, targets, skipped)
+    scores = scores_table(predictions, windows_of.targets, people, params)
+    return LocalScore(scores, predictions, windows_of.targets, skipped)
 
 
-def _scored_rows(recordings: pd.DataFrame, params: ScoringParams) -> list[dict[str, Any]]:
+def _predictions(
+    process: RunningSubmission, challenge: int, samples: np.ndarray, batch_size: int
+) -> np.ndarray:
+    answers = process.predict(challenge, samples, batch_size)
+    # the harness takes the first number of each output, whatever its shape
+    if answers.wrong_shapes and not np.isfinite(answers.values).all():
+        found, expected = answers.wrong_shapes[0]
+        raise UserError(f"challenge {challenge}: gives {found}; expected {expected}")
+    return answers.values
+
+
+def _scored_rows(recordings: pd.DataFrame, params: ScoringParams) -> list[dict[Any, Any]]:
     """Return the recordings to score, in the order of the subjects."""
+    tasks = {params.challenge1_task, *params.challenge2_tasks}
     scored = recordings[~recordings["subject"].isin(EXCLUDED_SUBJECTS)]
-    scored = scored[scored["task"].isin([params.challenge1_task, *params.challenge2_tasks])]
+    scored = scored[scored["task"].isin(tasks)]
+    if scored.empty:
+        raise UserError(f"score: no recording of {' or '.join(sorted(tasks))} is there")
     subjects = sorted(scored["subject"].unique())[: params.max_subjects]
     scored = scored[scored["subject"].isin(subjects)].sort_values(["subject", "recording"])
-    return scored.to_dict("records")  # type: ignore[return-value]
+    return scored.to_dict("records")
 
 
 class _Windows:
@@ -118,45 +124,37 @@ class _Windows:
 
     def __init__(
         self,
-        rows: list[dict[str, Any]],
+        rows: list[dict[Any, Any]],
         people: pd.DataFrame,
         params: ScoringParams,
         trial_params: TrialParams,
     ) -> None:
         self.params = params
+        self.targets = {1: "rt", 2: params.factor}
+        self.columns = {
+            number: [*OF_WINDOW, *["trial"][: number == 1], target, f"predicted_{target}"]
+            for number, target in self.targets.items()
+        }
         known = challenge_subjects(people)
         self.values = dict(zip(known["subject"], known[params.factor], strict=True))
-        self.trials: dict[str, pd.DataFrame] = {}
+        self.trials: dict[Any, pd.DataFrame] = {}
         of_task = pd.DataFrame([row for row in rows if row["task"] == params.challenge1_task])
         if len(of_task):
             trials = usable_trials(recording_trials(of_task, trial_params))
-            self.trials = {str(name): table for name, table in trials.groupby("recording")}
+            self.trials = dict(iter(trials.groupby("recording")))
 
     def __call__(
-        self, row: dict[str, Any], timeline: Timeline
+        self, row: dict[Any, Any], timeline: Timeline
     ) -> Iterator[tuple[int, pd.DataFrame]]:
-        trials = self.trials.get(row["recording"])
-        if trials is not None:
-            found = trial_starts(trials, timeline)
+        if row["recording"] in self.trials:
+            found = trial_starts(self.trials[row["recording"]], timeline)
             if len(found):
-                yield 1, found
+                yield 1, found[self.columns[1][:-1]].copy()
         if row["task"] in self.params.challenge2_tasks and row["subject"] in self.values:
             starts = crop_starts(row["recording"], timeline, self.params.seed)
-            same = {name: row[name] for name in OF_WINDOW[:-1]}
-            value = self.values[row["subject"]]
+            table = pd.DataFrame({**{name: row[name] for name in OF_WINDOW[:-1]}, "start": starts})
             if len(starts):
-                yield 2, pd.DataFrame({"start": starts, **same, self.params.factor: value})
-
-
-def _nothing(n_recordings: int, skipped: dict[str, str]) -> str:
-    """Say why there is nothing to score."""
-    if len(skipped) == n_recordings:
-        recording, reason = next(iter(skipped.items()))
-        return f"none of {n_recordings} recordings can be scored: {recording} {reason}"
-    return (
-        f"{n_recordings} recordings have neither trials with a response nor subjects whose "
-        "factors are known"
-    )
+                yield 2, table.assign(**{self.params.factor: self.values[row["subject"]]})
 
 
 def of_subjects(
