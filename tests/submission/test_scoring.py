@@ -121,7 +121,7 @@ def test_scores(scored):
     whole = 0.3 * scores["submission", "rt"] + 0.7 * scores["submission", "externalizing"]
     assert scores["submission", "overall"] == pytest.approx(whole)
     np.testing.assert_allclose(scores["mean of the true values"], 1.0)
-    assert set(scored.scores["kind"]) >= {"model", "trivial"}
+    assert set(scored.scores["kind"]) >= {"model", "reference"}
     assert set(scored.scores["n_windows"]) == {*map(len, scored.predictions.values()), sum(
         map(len, scored.predictions.values())
     )}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation import statistics
+from hbn_foundation.evaluation.evaluate import Task, evaluate
+from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, FIXED_MODEL, Part
 from hbn_foundation.progress import say
 from hbn_foundation.scores import nrmse
 from hbn_foundation.submission.params import ScoringParams
@@ -18,13 +19,8 @@ from hbn_foundation.submission.params import ScoringParams
 WEIGHTS = {1: 0.3, 2: 0.7}
 FEWEST_FITTED = 5  # that a regression on age and sex is fitted on
 MOST_FOLDS = 50
-SUBMISSION, CONSTANT, DEMOGRAPHICS = (
-    "submission", "mean of the true values", "age and sex, other subjects",
-)  # fmt: skip
-KINDS = {SUBMISSION: "model", CONSTANT: "trivial", DEMOGRAPHICS: "baseline"}
-OVERALL = "overall"
-COLUMNS = ["target", "metric", "method", "split", "seed", "value", "ci_low", "ci_high",
-           "n_subjects", "n_windows", "kind"]  # fmt: skip
+SUBMISSION, OVERALL = "submission", "overall"
+MEAN, DEMOGRAPHICS = "mean of the true values", "age and sex, other subjects"
 
 
 @dataclass
@@ -34,9 +30,8 @@ class LocalScore:
     Attributes
     ----------
     scores
-        One row per target and method: `target` (`rt`, a factor, or `overall`, the weighted sum),
-        `metric`, `method`, `split`, `seed`, `value` (NaN where an answer is not finite), `ci_low`,
-        `ci_high` (95 %, over subjects), `n_subjects`, `n_windows`, `kind`.
+        As `evaluate` gives them: NRMSE of each method for `rt`, the factor and `overall`, their
+        weighted sum; NaN where an answer is not finite.
     predictions
         By challenge, one row per window: `recording`, `subject`, `task`, `run`, `start`
         (samples), of challenge 1 `trial`; the target and `predicted_<target>`.
@@ -58,57 +53,54 @@ def scores_table(
     people: pd.DataFrame,
     params: ScoringParams,
 ) -> pd.DataFrame:
-    """Score predictions, and beside them a constant, and age and sex where those are known.
+    """Score predictions beside a constant, and beside age and sex where those are known.
 
     Arguments and the table are as in `LocalScore`; `people` are as `factor_table` gives them.
     """
-    people_scored = pd.unique(pd.concat([table["subject"] for table in predictions.values()]))
-    answers: dict[str, dict[int, np.ndarray]] = {method: {} for method in KINDS}
-    for number, table in predictions.items():
-        true = table[targets[number]].to_numpy(float)
-        answers[SUBMISSION][number] = table[f"predicted_{targets[number]}"].to_numpy(float)
-        answers[CONSTANT][number] = np.full(len(true), true.mean() if len(true) else np.nan)
-        answers[DEMOGRAPHICS][number] = from_demographics(
-            table["subject"], true, people, targets[number]
-        )
+    subjects = pd.unique(pd.concat([table["subject"] for table in predictions.values()]))
+    true = {number: part[targets[number]].to_numpy(float) for number, part in predictions.items()}
     weights_of = {targets[number]: {number: 1.0} for number in predictions} | {OVERALL: WEIGHTS}
-    rows = []
-    for method, kind in KINDS.items():
+
+    def parts(answers: Mapping[int, np.ndarray]) -> Iterator[Part]:
         sums = {
-            number: _sums(table, table[targets[number]], answers[method][number], people_scored)
-            for number, table in predictions.items()
+            number: _sums(subjects, part["subject"], true[number], answers[number])
+            for number, part in predictions.items()
         }
-        if kind != "model" and not any(np.isfinite(part).all() for part in sums.values()):
-            continue
         for target, weights in weights_of.items():
             scored = np.flatnonzero(sum(sums[number][:, 0] for number in weights))
-            score = partial(_weighted_nrmse, {n: part[scored] for n, part in sums.items()}, weights)
-            low, high, _ = statistics.bootstrap_interval(
-                score, people_scored[scored], params.bootstraps
-            )
-            n_windows = sum(len(predictions[number]) for number in weights)
-            rows.append(
-                [target, "nrmse", method, params.subjects, params.seed,
-                 score(np.arange(len(scored))), low, high, len(scored), n_windows, kind]
-            )  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+            score = partial(_weighted_nrmse, target, weights, {n: sums[n][scored] for n in weights})
+            yield Part(subjects[scored], score, sum(len(true[number]) for number in weights))
+
+    said = {n: part[f"predicted_{targets[n]}"].to_numpy(float) for n, part in predictions.items()}
+    mean = {n: np.full(len(part), part.sum() / max(len(part), 1)) for n, part in true.items()}
+    demographics = {
+        n: from_demographics(part["subject"], true[n], people, targets[n])
+        for n, part in predictions.items()
+    }
+    known = any(np.isfinite(answers).any() for answers in demographics.values())
+    table = evaluate(
+        Task(SUBMISSION, lambda answers: list(parts(answers)), "nrmse", ()),
+        {SUBMISSION: said}, {DEMOGRAPHICS: demographics} if known else {}, {MEAN: mean},
+        n_samples=params.bootstraps, seed=params.seed,
+    )  # fmt: skip
+    return table.assign(split=params.subjects)
 
 
 def _sums(
-    table: pd.DataFrame, true: pd.Series, answers: np.ndarray, subjects: np.ndarray
+    names: np.ndarray, subjects: pd.Series, true: np.ndarray, answers: np.ndarray
 ) -> np.ndarray:
-    """Sum over each subject's windows: number, squared error, true value, its square (S, 4).
+    """Sum over the windows of each subject: number, squared error, true value, its square (S, 4).
 
     They are all that an NRMSE is made of, so that resampling subjects is cheap.
     """
-    codes, values = pd.Index(subjects).get_indexer(table["subject"]), true.to_numpy(float)
-    parts = [np.ones(len(values)), (values - answers) ** 2, values, values**2]
-    return np.stack([np.bincount(codes, part, len(subjects)) for part in parts], 1)
+    codes = pd.Index(names).get_indexer(subjects)
+    parts = [np.ones(len(true)), (true - answers) ** 2, true, true**2]
+    return np.stack([np.bincount(codes, part, len(names)) for part in parts], 1)
 
 
 def _weighted_nrmse(
-    sums: Mapping[int, np.ndarray], weights: Mapping[int, float], places: np.ndarray
-) -> float:
+    target: str, weights: Mapping[int, float], sums: Mapping[int, np.ndarray], places: np.ndarray
+) -> dict[tuple[str, str], float]:
     """Weighted sum of the challenges' NRMSE over subjects; NaN where one has none."""
     total = 0.0
     for number, weight in weights.items():
@@ -116,7 +108,7 @@ def _weighted_nrmse(
         variance = square / n - (true / n) ** 2 if n else 0.0
         valid = n and variance > 1e-9 * square / n and np.isfinite(error)
         total += weight * (error / n / variance) ** 0.5 if valid else np.nan
-    return float(total)
+    return {(target, "nrmse"): float(total)}
 
 
 def from_demographics(
@@ -178,7 +170,7 @@ def score_text(score: LocalScore) -> str:
     methods = list(dict.fromkeys(score.scores["method"]))
     rows = [[method, *(cells[method, target] for target in titles)] for method in methods]
     header = ["NRMSE, lower is better", *titles.values()]
-    sentence = f"{statistics.FIXED_MODEL} They need {statistics.FEWEST_SUBJECTS} subjects."
+    sentence = f"{FIXED_MODEL} They need {FEWEST_SUBJECTS} subjects."
     lines = ["Score of the challenge", text_table(header, rows), "", sentence]
     for challenge, windows in score.predictions.items():
         lines.append(
