@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.recordings.find import find_recordings
+from hbn_foundation.recordings.read import UnreadableRecording
 from hbn_foundation.recordings.recording import open_recording
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.submission.windows import (
     CHANNELS,
-    NotScored,
     _at_rate,
     crop_starts,
     example_windows,
@@ -56,7 +56,7 @@ def test_channels_are_put_in_order_and_the_reference_may_be_missing(tmp_path):
     np.testing.assert_allclose(volts[:128, 0], np.arange(128)[::-1] * 1e-6, rtol=1e-5)
     assert (volts[128] == 0).all()
     (tmp_path / "other").mkdir()
-    with pytest.raises(NotScored, match="has 100 of the 129 channels of the net"):
+    with pytest.raises(UnreadableRecording, match="has 100 of the 129 channels of the net"):
         read_volts(str(tmp_path / "other"), fif(tmp_path / "other", list(CHANNELS[:99])))
 
 

@@ -30,10 +30,6 @@ AFTER_STIMULUS = 50
 LONG, STRIDE = 400, 200
 
 
-class NotScored(Exception):  # noqa: N818 - a reason, not a fault
-    """A recording cannot be given to a submission; the message says why."""
-
-
 def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
     """Read a recording at a BIDS root in the form that submissions are given.
 
@@ -49,27 +45,20 @@ def read_volts(root: str, path: str) -> tuple[np.ndarray, Timeline]:
 
     Raises
     ------
-    NotScored
-        When it cannot be read, or lacks electrodes of the net.
+    UnreadableRecording
+        When it cannot be used, or lacks electrodes of the net.
     """
-    from hbn_foundation.errors import one_line
     from hbn_foundation.recordings.read import UnreadableRecording
     from hbn_foundation.recordings.recording import open_recording
 
-    try:
-        recording = open_recording(root, path)
-        channels = recording.channels
-        columns = dict(zip(channels.names, channels.picks, strict=True))
-        missing = [name for name in CHANNELS if name not in columns and name != REFERENCE]
-        if missing:
-            there = len(CHANNELS) - len(missing)
-            raise NotScored(f"has {there} of the {len(CHANNELS)} channels of the net")
-        picks = [columns[name] for name in CHANNELS if name in columns]
-        data, timeline = _at_rate(recording, picks)
-    except UnreadableRecording as error:
-        raise NotScored(str(error)) from error
-    except (OSError, ValueError, RuntimeError) as error:  # what reading the samples trips over
-        raise NotScored(one_line(error)) from error
+    recording = open_recording(root, path)
+    channels = recording.channels
+    columns = dict(zip(channels.names, channels.picks, strict=True))
+    missing = [name for name in CHANNELS if name not in columns and name != REFERENCE]
+    if missing:
+        there = len(CHANNELS) - len(missing)
+        raise UnreadableRecording(f"has {there} of the {len(CHANNELS)} channels of the net")
+    data, timeline = _at_rate(recording, [columns[name] for name in CHANNELS if name in columns])
     volts = np.zeros((len(CHANNELS), data.shape[1]), dtype=np.float32)
     volts[[place for place, name in enumerate(CHANNELS) if name in columns]] = data
     return volts, timeline
@@ -90,12 +79,17 @@ def read_all(
 
 
 def _volts_or_reason(row: Mapping[Any, Any]) -> tuple[np.ndarray, Timeline] | str:
+    from hbn_foundation.errors import one_line
+    from hbn_foundation.recordings.read import UnreadableRecording
+
     try:
         return read_volts(row["bids_root"], row["path"])
-    except NotScored as reason:
+    except UnreadableRecording as reason:
         return str(reason)
     except MemoryError:
         return "needs more memory than there is"
+    except (OSError, ValueError, RuntimeError) as error:  # raised by readers of damaged files
+        return one_line(error)
 
 
 def _at_rate(recording: Recording, picks: list[int]) -> tuple[np.ndarray, Timeline]:
