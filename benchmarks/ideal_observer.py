@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.recordings.simulation import responses
+from hbn_foundation.recordings.simulation.behaviour import RT_MEAN, RT_SD
 from hbn_foundation.recordings.simulation.head import Head, make_head
 from hbn_foundation.recordings.simulation.noise import filtered
-from hbn_foundation.recordings.simulation.params import SimulationParams
 
 WINDOW = (0.5, 2.5)
 SPACING = 0.03
@@ -48,8 +48,8 @@ def observed_trials(root: Path) -> pd.DataFrame:
     import mne
 
     truth = root / "derivatives" / "ground_truth"
-    params = SimulationParams(**json.loads((root / "simulation.json").read_text())["params"])
-    head = make_head(params.n_background_sources)
+    params = json.loads((root / "simulation.json").read_text())["params"]
+    head = make_head(params["n_background_sources"])
     subjects = pd.read_csv(truth / "subjects.tsv", sep="\t").set_index("subject")
     recordings = pd.read_csv(truth / "recordings.tsv", sep="\t").set_index("recording")
     parts = []
@@ -63,8 +63,9 @@ def observed_trials(root: Path) -> pd.DataFrame:
         good = np.array([name not in (*bad, "Cz") for name in head.names])
         courses = spatially_filtered(eeg, head, good)
         build_up = float(subjects.loc[subject, "build_up_uv"])
-        prior = (params.rt_mean, params.rt_sd)
-        times = observe(courses, trials["onset"].to_numpy(), build_up, float(params.sfreq), prior)
+        times = observe(
+            courses, trials["onset"].to_numpy(), build_up, float(params["sfreq"]), (RT_MEAN, RT_SD)
+        )
         parts.append(trials.assign(observer_rt=times))
     return pd.concat(parts, ignore_index=True)
 

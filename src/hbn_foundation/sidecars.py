@@ -141,6 +141,20 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
     return Table(list(places), rows, notes)
 
 
+def read_rows(path: Path, notes: list[str], lost: str) -> list[dict[str, str]] | None:
+    """Read a table's rows by lower-case column names, with notes on all that is unusual.
+
+    None if it cannot be read; the note then says that `lost` is missing.
+    """
+    try:
+        table = read_table(path)
+    except UnreadableSidecar as error:
+        notes.append(f"{error}: no {lost} from it")
+        return None
+    notes += table.notes
+    return [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
+
+
 def _is_of_words(text: str) -> bool:
     """Return whether all lines have the same number of words, two or more."""
     counts = {len(words) for line in text.splitlines() if (words := line.split())}

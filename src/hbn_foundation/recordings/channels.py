@@ -21,7 +21,7 @@ from hbn_foundation.recordings.montage import (
 from hbn_foundation.recordings.positions import ElectrodePositions, place_electrodes
 from hbn_foundation.recordings.read import EegFile, UnreadableRecording
 from hbn_foundation.recordings.units import header_units, volt_factors
-from hbn_foundation.sidecars import UnreadableSidecar, read_table
+from hbn_foundation.sidecars import read_rows
 
 NOT_EEG = re.compile(
     r"([HV]?E[OM]G|E[CK]G|CHIN|RESP|FLOW|NASAL|SNORE|THOR|ABD|CHEST|SPO2|SAO2|PULSE|PLETH|TEMP|"
@@ -69,18 +69,6 @@ class Channels:
     unknown: list[str]
     bad: dict[str, str]
 
-    def only(self, kept: Sequence[int], picks: list[int]) -> Channels:
-        """Keep some of the channels, which are at other columns of the file."""
-        names = [self.names[i] for i in kept]
-        return replace(
-            self,
-            picks=picks,
-            names=names,
-            positions=self.positions[kept],
-            factors=self.factors[kept],
-            bad={name: why for name, why in self.bad.items() if name in names},
-        )
-
 
 @dataclass(frozen=True)
 class _Electrode:
@@ -95,6 +83,11 @@ class _Electrode:
     name: str | None
     row: Mapping[str, str]
     other: bool
+
+    @property
+    def label(self) -> str:
+        """Its canonical name, else its name in the file."""
+        return self.name or self.given
 
     @property
     def bad(self) -> str:
@@ -129,7 +122,6 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
     every = _eeg_by_type(file)
     electrodes, places = _placed(file, [e for e in every if not e.other], bipolar)
     file.notes.extend(places.notes)
-    kept = [i for i, source in enumerate(places.sources) if source]
     unplaced = [e for e, source in zip(electrodes, places.sources, strict=True) if not source]
     if not electrodes:
         raise UnreadableRecording(
@@ -142,19 +134,19 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
             f"({first_few(e.given for e in unplaced)}): their names say none, and neither "
             f"electrodes.tsv nor the file does{reasons}"
         )
+    kept = [i for i, source in enumerate(places.sources) if source]
+    _check_unique([electrodes[i] for i in kept])
+    kept = _at_common_rate(file, electrodes, kept)
     chosen = [electrodes[i] for i in kept]
     picks, given = [e.pick for e in chosen], [e.given for e in chosen]
-    names = [e.name or e.given for e in chosen]
-    _check_unique(names, given)
-    left_out = {e.pick for e in unplaced}
     return Channels(
         picks=picks,
-        names=names,
+        names=[e.label for e in chosen],
         positions=places.positions[kept],
         factors=volt_factors(file, picks, given, [e.row.get("units", "") for e in chosen]),
         positions_from=_counted([places.sources[i] for i in kept]),
-        unknown=[e.given for e in every if e.other or e.pick in left_out],
-        bad={name: e.bad for name, e in zip(names, chosen, strict=True) if e.bad},
+        unknown=[e.given for e in every if e.other or e.pick in {u.pick for u in unplaced}],
+        bad={e.label: e.bad for e in chosen if e.bad},
     )
 
 
@@ -209,13 +201,9 @@ def _channel_table(file: EegFile, names: Sequence[str], maker: str) -> dict[int,
     path = sidecar(file.root, file.path, "channels.tsv")
     if path is None:
         return {}
-    try:
-        table = read_table(path)
-    except UnreadableSidecar as error:
-        file.notes.append(f"{error}: no types and bad channels from it")
+    rows = read_rows(path, file.notes, "types and bad channels")
+    if rows is None:
         return {}
-    file.notes.extend(table.notes)
-    rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
     listed = [row.get("name", "") for row in rows]
     matched = match_names(names, listed, maker)
     known = {listed[i] for i in matched.values()}
@@ -296,14 +284,31 @@ def _midpoints(
     )
 
 
-def _check_unique(names: Sequence[str], given: Sequence[str]) -> None:
-    counts = Counter(names)
-    twice = [own for name, own in zip(names, given, strict=True) if counts[name] > 1]
-    if twice:
-        same = first_few(sorted(name for name, n in counts.items() if n > 1))
+def _check_unique(electrodes: Sequence[_Electrode]) -> None:
+    counts = Counter(e.label for e in electrodes)
+    same = sorted(label for label, n in counts.items() if n > 1)
+    if same:
+        given = first_few(e.given for e in electrodes if e.label in same)
         raise UnreadableRecording(
-            f"duplicate channel names: {same} (in the file: {first_few(twice)})"
+            f"duplicate channel names: {first_few(same)} (in the file: {given})"
         )
+
+
+def _at_common_rate(file: EegFile, electrodes: Sequence[_Electrode], kept: list[int]) -> list[int]:
+    """Keep the channels with the rate of most; in EDF and BDF files each has its own."""
+    if file.header is None:
+        return kept
+    signals = file.header.channels
+    samples = {i: file.header.samples[signals[electrodes[i].pick]] for i in kept}
+    counts = Counter(samples.values())
+    common = max(counts, key=lambda n: (counts[n], n))
+    others = [electrodes[i].label for i in kept if samples[i] != common]
+    if others:
+        file.notes.append(
+            "EEG channels left out, as they are not sampled at "
+            f"{common / file.header.record_seconds:g} Hz like most: {', '.join(others)}"
+        )
+    return [i for i in kept if samples[i] == common]
 
 
 def _counted(sources: Sequence[str]) -> str:

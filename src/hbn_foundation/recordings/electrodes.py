@@ -14,7 +14,7 @@ import numpy as np
 from hbn_foundation.bids import entities, sidecars
 from hbn_foundation.recordings.montage import match_names
 from hbn_foundation.recordings.sphere import head_radius
-from hbn_foundation.sidecars import UnreadableSidecar, number, read_json, read_table
+from hbn_foundation.sidecars import UnreadableSidecar, number, read_json, read_rows
 
 RADII = (0.05, 0.15)
 """Least and greatest radius of a head in metres."""
@@ -80,13 +80,9 @@ def measured_electrodes(
 ) -> Measured | None:
     """Read the nearest electrodes.tsv that has any of the electrodes, in metres."""
     for file in sidecars(root, path, "electrodes.tsv"):
-        try:
-            table = read_table(file)
-        except UnreadableSidecar as error:
-            notes.append(f"{error}: no positions from it")
+        rows = read_rows(file, notes, "positions")
+        if rows is None:
             continue
-        notes += table.notes
-        rows = [{column.lower(): cell for column, cell in row.items()} for row in table.rows]
         if not rows or not {"name", "x", "y", "z"} <= rows[0].keys():
             notes.append(f"{file.name}: expected columns name, x, y, z; no positions from it")
             continue

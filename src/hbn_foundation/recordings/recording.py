@@ -182,24 +182,14 @@ def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
     """
     if file.header is None:
         return file, channels
-    every = [file.header.samples[signal] for signal in file.header.channels]
-    samples = [every[pick] for pick in channels.picks]
-    counts = Counter(samples)
-    chosen = max(counts, key=lambda n: (counts[n], n))
-    if chosen == max(every) and len(counts) == 1:
+    samples = [file.header.samples[signal] for signal in file.header.channels]
+    if samples[channels.picks[0]] == max(samples):
         return file, channels
-    kept = [i for i, n in enumerate(samples) if n == chosen]
-    if len(kept) < len(samples):
-        others = [channels.names[i] for i, n in enumerate(samples) if n != chosen]
-        rate = chosen / file.header.record_seconds
-        file.notes.append(
-            f"EEG channels left out, as they are not sampled at {rate:g} Hz like most: "
-            f"{', '.join(others)}"
-        )
-    names = [file.raw.ch_names[channels.picks[i]] for i in kept]
+    names = [file.raw.ch_names[pick] for pick in channels.picks]
     path = Path(file.root, file.path)
     raw = read_raw(path, file.notes, include=names, exclude_after_unique=True)
-    return replace(file, raw=raw), channels.only(kept, [raw.ch_names.index(n) for n in names])
+    picks = [raw.ch_names.index(name) for name in names]
+    return replace(file, raw=raw), replace(channels, picks=picks)
 
 
 def _lowpass(file: EegFile, channels: Channels) -> float:

@@ -128,4 +128,4 @@ def test_latent_time_is_the_whole_of_what_can_be_known():
     trials = pd.concat([run.trials for run in runs_of(params)])
     by_subject = trials.groupby("subject")[["latent_rt", "rt"]].mean()
     assert by_subject["latent_rt"].std() < 0.06 < 0.15 < by_subject["rt"].std()
-    assert (trials["oracle_rt"] == params.rt_mean).all()
+    assert (trials["oracle_rt"] == behaviour.RT_MEAN).all()

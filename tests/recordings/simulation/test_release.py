@@ -150,7 +150,7 @@ def test_a_full_disk_is_named(tmp_path):
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
-        with pytest.raises(UserError, match=r"simulated_root '.*release': disk full") as caught:
+        with pytest.raises(UserError, match=r"disk/release: disk full") as caught:
             simulate_release(disk / "release", small())
         assert "\n" not in str(caught.value)
         assert visible(disk) == []

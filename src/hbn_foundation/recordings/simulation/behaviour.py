@@ -21,6 +21,8 @@ CHANGE_SECONDS, TARGET_SECONDS = 1.6, 2.4
 LEAD_SECONDS, TAIL_SECONDS = 4.0, 3.0
 SHARE_FURTHER_PRESSES, SHARE_EARLY_PRESSES, SHARE_NO_TARGET = 0.067, 0.137, 0.0044
 SHARE_VIDEO, SHARE_BOUNDARY, SHARE_ABORTED = 0.227, 0.083, 0.012
+RT_MEAN, RT_SD = 1.6, 0.4  # s, pooled over subjects
+VISIBLE_SHARE = 0.8  # of the within-subject variance of response times: what the EEG shows
 GUESS_SHARE, GUESS_RANGE = 0.02, (0.2, 1.0)
 LATENT_RANGE, RT_RANGE = (0.35, 2.35), (0.2, 2.39)
 CODES = {
@@ -131,7 +133,7 @@ def _trials(subject: pd.Series, params: SimulationParams, rng: np.random.Generat
     again = rng.random(n) < SHARE_FURTHER_PRESSES * time_left / 0.78
     further = np.where(again, rng.choice([1, 2, 3], n, p=[0.78, 0.12, 0.10]), 0)
     table["n_presses"] = table["answered"].astype(int) + further
-    table["oracle_rt"] = latent if params.rt_follows == "build_up" else params.rt_mean
+    table["oracle_rt"] = latent if params.rt_follows == "build_up" else RT_MEAN
     table["shown"] = ~empty | (np.arange(n) == n - 1)
     return table
 
@@ -145,12 +147,11 @@ def response_times(
     is the best prediction that any EEG could give. A few are fast guesses.
     """
     middle, spread = _without_guesses(params)
-    shown = params.rt_visible_share
-    mean = middle + subject_mean - params.rt_mean
-    latent = _skewed(mean, spread * np.sqrt(shown), n, rng)
+    mean = middle + subject_mean - RT_MEAN
+    latent = _skewed(mean, spread * np.sqrt(VISIBLE_SHARE), n, rng)
     guess = rng.random(n) < GUESS_SHARE
     latent[guess] = rng.uniform(*GUESS_RANGE, guess.sum())
-    observed = latent + _delay(latent, spread * np.sqrt(1 - shown), rng)
+    observed = latent + _delay(latent, spread * np.sqrt(1 - VISIBLE_SHARE), rng)
     if params.rt_follows == "subject":
         pooled = np.hypot(spread, params.rt_subject_sd)
         latent = _skewed(middle, pooled, n, rng)
@@ -161,9 +162,9 @@ def _without_guesses(params: SimulationParams) -> tuple[float, float]:
     """Mean and within-subject deviation of the times that are not guesses."""
     low, high = GUESS_RANGE
     g, guess_mean, guess_var = GUESS_SHARE, (low + high) / 2, (high - low) ** 2 / 12
-    mean = (params.rt_mean - g * guess_mean) / (1 - g)
-    from_guesses = g * (guess_var + (guess_mean - params.rt_mean) ** 2)
-    pooled = (params.rt_sd**2 - from_guesses) / (1 - g) - (mean - params.rt_mean) ** 2
+    mean = (RT_MEAN - g * guess_mean) / (1 - g)
+    from_guesses = g * (guess_var + (guess_mean - RT_MEAN) ** 2)
+    pooled = (RT_SD**2 - from_guesses) / (1 - g) - (mean - RT_MEAN) ** 2
     # clipping to the possible range reduces it by about 3 %
     return mean, 1.03 * float(np.sqrt(max(pooled - params.rt_subject_sd**2, 0.02**2)))
 

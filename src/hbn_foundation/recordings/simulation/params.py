@@ -30,9 +30,6 @@ class SimulationParams(Params):
     trials_per_run: int = Field(
         15, description="Targets in each contrastChangeDetection run (24 in HBN).", ge=2
     )
-    female_share: float = Field(0.43, description="Share of girls and women.", ge=0, le=1)
-    rt_mean: float = Field(1.6, description="Mean response time in s.", gt=0.8, lt=2.2)
-    rt_sd: float = Field(0.4, description="Pooled standard deviation of response times in s.", gt=0)
     rt_subject_sd: float = Field(
         0.2, description="Standard deviation of the subjects' mean response times in s.", ge=0
     )
@@ -40,20 +37,6 @@ class SimulationParams(Params):
         "build_up",
         description="What response times go with: the build-up in the EEG, or the subject alone, "
         "with nothing in the EEG that shows them (then only a leaking split predicts them).",
-    )
-    rt_visible_share: float = Field(
-        0.8,
-        description="Share of the within-subject response time variance that the EEG shows.",
-        ge=0,
-        le=1,
-    )
-    build_up_microvolts: float = Field(
-        18.0, description="Mean peak of the centro-parietal build-up in µV.", ge=0
-    )
-    task_strength: float = Field(
-        1.0,
-        description="Factor on the flicker responses and on the arousal that a task brings.",
-        ge=0,
     )
     trait_strength: float = Field(
         1.0, description="Factor on the effects of age, sex and factors on the EEG.", ge=0

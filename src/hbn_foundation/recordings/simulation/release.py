@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from hbn_foundation import progress
 from hbn_foundation.errors import UserError
-from hbn_foundation.files import is_full_disk
+from hbn_foundation.files import full_disk_named
 from hbn_foundation.recordings.simulation.behaviour import Run, draw_contrast_run, draw_rest
 from hbn_foundation.recordings.simulation.head import Head, make_head
 from hbn_foundation.recordings.simulation.params import SimulationParams
@@ -82,16 +82,10 @@ def simulate_release(root: Path | str, params: SimulationParams) -> Path:
         return root
     _check_free(root)
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.with_name(f".{root.name}.lock")):
+        with full_disk_named(root), FileLock(root.with_name(f".{root.name}.lock")):
             if not _is_current(root, params):
                 _make(root, params)
     except OSError as error:
-        if is_full_disk(error):
-            raise UserError(
-                f"source.simulated_root '{root}': disk full; free some space or name a folder on "
-                "another disk, or simulate less (source.simulation.n_subjects)"
-            ) from error
         raise UserError(
             f"source.simulated_root '{root}' could not be written: {error.strerror or error}"
         ) from error

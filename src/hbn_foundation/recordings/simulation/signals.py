@@ -112,7 +112,7 @@ def _rhythms(sim: _Simulation, f: np.ndarray) -> Parts:
     """Alpha, theta, beta and the rhythms of the hand areas, changed by eyes and task."""
     subject, run, times = sim.subject, sim.run, sim.times
     topographies = sim.head.topographies
-    doing = sim.params.task_strength * float(len(run.trials) > 0)
+    doing = float(len(run.trials) > 0)
 
     def rhythm(name: str, hz: float, width: float) -> np.ndarray:
         spectrum = bump(f, hz, width)
@@ -154,7 +154,7 @@ def _eyes_closed(sim: _Simulation) -> np.ndarray:
 def _task(sim: _Simulation) -> Parts:
     """Build-up, readiness, flicker and feedback, passed through the recording's filter."""
     trials, times, rng = sim.run.trials, sim.times, sim.rng
-    strength = sim.varied("flicker_uv") * sim.params.task_strength
+    strength = sim.varied("flicker_uv")
     courses = {
         "build_up": sim.subject["build_up_uv"] * responses.build_up(trials, times, rng),
         "feedback": responses.feedback(trials, times, rng),

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hbn_foundation.recordings.simulation.behaviour import RT_MEAN
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
+FEMALE_SHARE = 0.43
 RELEASES = ("R1", "R2", "R3", "R4", "R5", "R12")
 FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
 
@@ -76,7 +78,7 @@ def _demographics(rng: np.random.Generator, params: SimulationParams) -> pd.Data
     n = params.n_subjects
     ages = np.clip(np.exp(np.log(9.7) + 0.33 * _normal(rng, n)), *AGE_RANGE)
     age_z = _standardise(ages)
-    female = rng.permutation(np.arange(n) < round(params.female_share * n))
+    female = rng.permutation(np.arange(n) < round(FEMALE_SHARE * n))
     shared = _normal(rng, n)
     table = pd.DataFrame(
         {
@@ -101,10 +103,10 @@ def _behaviour(
     n = params.n_subjects
     careless = 0.5 * z["attention"] + _normal(rng, n)
     inaccurate = 0.5 * z["attention"] + _normal(rng, n)
-    rt_mean = params.rt_mean + params.rt_subject_sd * _normal(rng, n)
+    rt_mean = RT_MEAN + params.rt_subject_sd * _normal(rng, n)
     return pd.DataFrame(
         {
-            "rt_mean": np.clip(rt_mean, params.rt_mean - 0.5, params.rt_mean + 0.45),
+            "rt_mean": np.clip(rt_mean, RT_MEAN - 0.5, RT_MEAN + 0.45),
             "accuracy": np.clip(stats.beta.ppf(1 - _ranks(inaccurate), *ACCURACY_BETA), 0.3, 1.0),
             "miss_rate": np.clip(stats.beta.ppf(_ranks(careless), *MISS_BETA), 0.0, 0.6),
         }
@@ -131,7 +133,7 @@ def _physiology(
             "beta_uv": around(2.6, 0.20, 0.25 * z["female"] - 0.10 * z["externalizing"]),
             "mu_uv": around(3.5, 0.25),
             "flicker_uv": around(0.9, 0.35),
-            "build_up_uv": around(params.build_up_microvolts, 0.12, -0.15 * z["attention"]),
+            "build_up_uv": around(18.0, 0.12, -0.15 * z["attention"]),
             "muscle_uv": around(1.5, 0.40),
             "blink_uv": around(110.0, 0.20),
             "blinks_per_minute": around(12.0, 0.30),
