@@ -51,8 +51,6 @@ def test_components_have_patterns_and_importance(windows):
     mask = torch.ones(24, 19, dtype=torch.bool)
     with torch.no_grad():
         made = components(windows, PLACES, mask)
-    applied = torch.tensor(maps.weights) @ windows / 19
-    np.testing.assert_allclose(applied, made, atol=1e-5)
     # channels as a linear function of all components together
     flat = made - made.mean(-1, keepdim=True)
     flat = flat.transpose(0, 1).flatten(1).double().numpy()

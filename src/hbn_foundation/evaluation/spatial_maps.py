@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,6 @@ class SpatialMaps(NamedTuple):
         channels within 30° of each direction are hidden.
     directions
         (D, 3) unit vectors.
-    weights
-        (K, C) of the learned spatial components; K is 0 without any.
     patterns
         (K, C) how the signal of a component appears at the channels, Cov(x) W Cov(s)⁻¹ (Haufe et
         al. 2014), times the component's standard deviation, so in the unit of the signals: weights
@@ -42,7 +41,6 @@ class SpatialMaps(NamedTuple):
 
     relevance: np.ndarray
     directions: np.ndarray
-    weights: np.ndarray
     patterns: np.ndarray
     importance: np.ndarray
 
@@ -122,25 +120,37 @@ def spatial_maps(
     directions = np.array(list(DIRECTIONS_10_20.values()))
     found = [module for module in model.modules() if isinstance(module, SpatialComponents)]
     components = found[0] if found else None
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((inputs[0].float(), inputs[2], output.float()))
+
     model.eval()
     with torch.no_grad():
-        usual, seen = _with_hook(components, lambda: answer(windows))
+        with _hooked(components, keep):
+            usual = answer(windows)
         relevance = []
         for direction in directions:
             hidden = windows.clone()
             hidden[:, torch.from_numpy(positions @ direction > NEAR)] = 0
             relevance.append(_moved(answer(hidden), usual))
-        n_channels = windows.shape[1]
-        empty = np.empty((0, n_channels))
-        weights, patterns, importance = empty, empty, np.empty(0)
-        if components is not None and seen is not None:
-            weights = _weights(components, positions)
-            patterns = _patterns(*seen)
-            importance = np.array([
-                _moved(_without(components, k, lambda: answer(windows)), usual)[0]
-                for k in range(len(weights))
-            ])  # fmt: skip
-    return SpatialMaps(np.stack(relevance, 1), directions, weights, patterns, importance)
+        patterns, importance = np.empty((0, windows.shape[1])), np.empty(0)
+        if seen:
+            patterns = _patterns(*seen[0])
+            importance = np.array([_importance(components, k, lambda: answer(windows), usual)
+                                   for k in range(len(patterns))])  # fmt: skip
+    return SpatialMaps(np.stack(relevance, 1), directions, patterns, importance)
+
+
+@contextmanager
+def _hooked(module: nn.Module | None, hook: Callable[..., Any]) -> Iterator[None]:
+    """Register a forward hook while the block runs; without a module, none."""
+    handle = None if module is None else module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def _moved(changed: Tensor, usual: Tensor) -> np.ndarray:
@@ -149,49 +159,18 @@ def _moved(changed: Tensor, usual: Tensor) -> np.ndarray:
     return difference.square().mean(0).sqrt().cpu().numpy()
 
 
-def _with_hook(
-    components: nn.Module | None, run: Callable[[], Tensor]
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
-    """Run the model and keep the signals, the mask and the components that it made of them."""
-    if components is None:
-        return run(), None
-    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+def _importance(
+    components: nn.Module | None, number: int, run: Callable[[], Tensor], usual: Tensor
+) -> float:
+    """How far the first prediction moves without a component."""
 
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append((inputs[0].float(), inputs[2], output.float()))
-
-    handle = components.register_forward_hook(keep)
-    try:
-        usual = run()
-    finally:
-        handle.remove()
-    return usual, seen[0] if seen else None
-
-
-def _without(components: nn.Module, number: int, run: Callable[[], Tensor]) -> Tensor:
     def remove(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         changed = output.clone()
         changed[:, number] = 0
         return changed
 
-    handle = components.register_forward_hook(remove)
-    try:
-        return run()
-    finally:
-        handle.remove()
-
-
-def _weights(components: nn.Module, positions: np.ndarray) -> np.ndarray:
-    """Weights (K, C), by asking for the components of one channel at a time."""
-    import torch
-
-    n_channels = len(positions)
-    one_each = torch.eye(n_channels)[None]  # (1, C, C): time is the channel that is on
-    places = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.float32))
-    device = next(components.parameters()).device
-    everywhere = torch.ones(1, n_channels, dtype=torch.bool, device=device)
-    found = components(one_each.to(device), places.to(device), everywhere)
-    return found[0].float().cpu().numpy() * n_channels
+    with _hooked(components, remove):
+        return float(_moved(run(), usual)[0])
 
 
 def _patterns(signals: Tensor, mask: Tensor, components: Tensor) -> np.ndarray:

@@ -11,19 +11,6 @@ from hbn_foundation.evaluation.methods import written
 from hbn_foundation.evaluation.spectra import COMPONENTS, MOST_CHANNELS
 from hbn_foundation.evaluation.statistics import count_of
 
-TITLES = {
-    "window_auroc": "window AUROC",
-    "recording_auroc": "recording AUROC",
-    "balanced_accuracy": "balanced acc.",
-    "f1": "F1",
-    "nrmse": "NRMSE",
-    "r": "Pearson r",
-    "mae": "MAE",
-    "r2": "R²",
-    "window_nrmse": "NRMSE of windows",
-    "subject_r": "Pearson r of subjects",
-}
-
 
 def number(value: Any, digits: int = 3, factor: float = 1.0, signed: bool = False) -> str:
     """Write a number; nothing where there is none, no minus before zero."""
@@ -71,11 +58,6 @@ def count_text(value: float) -> str:
         if value >= size:
             return f"{value / size:.1f}{unit}"
     return f"{value:.0f}"
-
-
-def score_title(score: str) -> str:
-    """Write the name of a score."""
-    return TITLES.get(score, score.replace("_", " "))
 
 
 def display_factor(factor: str) -> str:

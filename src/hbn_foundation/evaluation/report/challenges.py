@@ -34,6 +34,7 @@ from hbn_foundation.evaluation.report.verdicts import (
     split_verdict,
     with_interval,
 )
+from hbn_foundation.evaluation.scorers import display_metric
 from hbn_foundation.evaluation.spatial_maps import checkpoint_maps
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.tasks.factors import MEAN, main_factor, predicted_factors
@@ -50,32 +51,31 @@ AHEAD = (
     "below zero the method is better."
 )
 TIME_COLUMNS = (
-    Column("nrmse", "NRMSE", interval=True, meaning="Root mean square error over the standard "
-           "deviation of the true times, both over all test trials. 1: always the mean; R² = 1 − "
-           "NRMSE². The best of 184 entries of the 2025 challenge had .887 on its hidden release, "
-           "their median 1.000."),
-    Column("nrmse_ahead", "model ahead by", interval=True, signed=True, meaning=AHEAD),
-    Column("r", "r", 2),
-    Column("within_r", "r inside", 2, meaning="Pearson's correlation over each subject's own "
-           "trials, averaged by Fisher's z with the number of trials less three as weight."),
+    Column("nrmse", interval=True, meaning="Root mean square error over the standard deviation of "
+           "the true times, both over all test trials. 1: always the mean; R² = 1 − NRMSE². The "
+           "best of 184 entries of the 2025 challenge had .887 on its hidden release, their "
+           "median 1.000."),
+    Column("nrmse_ahead", interval=True, meaning=AHEAD),
+    Column("r"),
+    Column("within_r", meaning="Pearson's correlation over each subject's own trials, averaged by "
+           "Fisher's z with the number of trials less three as weight."),
     Column("mae", "MAE (ms)", 0, 1000),
-    Column("r2", "R²", 2),
+    Column("r2"),
 )  # fmt: skip
 SUCCESS_COLUMNS = (
-    Column("auroc", "AUROC", interval=True),
-    Column("auroc_ahead", "model ahead by", interval=True, signed=True),
-    Column("balanced_accuracy", "balanced accuracy", 2, interval=True, meaning="Mean share of "
-           "right answers among correct and among wrong trials, at the threshold that the "
-           "parameters name."),
+    Column("auroc", interval=True),
+    Column("auroc_ahead", interval=True),
+    Column("balanced_accuracy", interval=True, meaning="Mean recall of correct and of wrong "
+           "trials, at the threshold that the parameters name."),
 )  # fmt: skip
 SUBJECT_COLUMNS = (
     Column("subject_nrmse", "subjects", meaning="NRMSE, as r, with one prediction per subject."),
-    Column("subject_r", "r", 2, interval=True),
-    Column("partial_r", "partial r", 2, interval=True, meaning="Over subjects: what is left when "
-           "linear regression on age and sex is taken out of truth and prediction. None where "
-           "nothing is left, or of fewer than five subjects."),
-    Column("calibration_slope", "slope", 2, meaning="Of the regression of true on predicted "
-           "values over subjects; below 1: predictions spread too far."),
+    Column("subject_r", "r", interval=True),
+    Column("partial_r", interval=True, meaning="Over subjects, after linear regression on age and "
+           "sex is taken out of truth and prediction. None where nothing is left, or of fewer "
+           "than five subjects."),
+    Column("calibration_slope", meaning="Of the regression of true on predicted values over "
+           "subjects; below 1: predictions spread too far."),
 )  # fmt: skip
 FACTOR_COLUMNS = (
     Column("window_nrmse", "NRMSE", interval=True, meaning="Root mean square error over the "
@@ -83,13 +83,13 @@ FACTOR_COLUMNS = (
            "scores externalizing. 1: always the mean. The best of 184 entries of the 2025 "
            "challenge had .978 on its hidden release; age and sex alone have .974 on its "
            "validation release."),
-    Column("window_nrmse_ahead", "ahead by", signed=True, meaning=AHEAD),
+    Column("window_nrmse_ahead", meaning=AHEAD),
     *SUBJECT_COLUMNS,
 )  # fmt: skip
 OF_ALL_COLUMNS = (
     Column("window_nrmse", "NRMSE", interval=True),
-    Column("age_sex", "age, sex"),
-    Column("best", "best baseline"),
+    Column("age_sex", "age, sex", 3),
+    Column("best", "best baseline", 3),
     *(column._replace(meaning="") for column in SUBJECT_COLUMNS),
 )
 PICTURES = {
@@ -138,7 +138,7 @@ def report_response_times(
     """
     test = test_windows(checkpoint, dataset)
     maps = checkpoint_maps(checkpoint, dataset.store, test, factor=1000.0, seed=seed)
-    titles = {"nrmse": "NRMSE", "r": "Pearson r", "auroc": "AUROC of success"}
+    titles = {name: display_metric(name) for name in ("nrmse", "r", "auroc")}
     figures = {
         "scores": scores_figure(by_method(scores), titles, "Response time and success"),
         "answers": response_time_figure(predictions),
@@ -174,8 +174,7 @@ def report_factors(
     target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
     targets = tuple(target_of[factor] for factor in factors)
     maps = checkpoint_maps(checkpoint, dataset.store, test, targets)
-    titles = {"window_nrmse": "NRMSE of windows", "subject_r": "Pearson r of subjects",
-              "partial_r": "r given age and sex"}  # fmt: skip
+    titles = {name: display_metric(name) for name in ("window_nrmse", "subject_r", "partial_r")}
     names = tuple(map(display_factor, factors))
     main = main_factor(factors)
     figures = {

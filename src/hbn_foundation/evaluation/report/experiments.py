@@ -16,8 +16,9 @@ from hbn_foundation.evaluation.methods import (
     written,
 )
 from hbn_foundation.evaluation.report.sections import Report, plain_table
+from hbn_foundation.evaluation.scorers import display_metric
 from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of, level
-from hbn_foundation.evaluation.wording import interval, mean_sd, number, p_text, score_title
+from hbn_foundation.evaluation.wording import interval, mean_sd, number, p_text
 
 OF_TIMES, OF_FACTORS = ("nrmse", "r"), ("window_nrmse", "subject_r")
 
@@ -25,7 +26,7 @@ OF_TIMES, OF_FACTORS = ("nrmse", "r"), ("window_nrmse", "subject_r")
 def curve_scores(table: pd.DataFrame) -> dict[str, str]:
     """Name the scores of a learning curve that are shown, with their titles."""
     names = OF_FACTORS if OF_FACTORS[0] in table else OF_TIMES
-    return {name: score_title(name) for name in names}
+    return {name: display_metric(name) for name in names}
 
 
 def learning_curve_report(table: pd.DataFrame) -> Report:
@@ -113,7 +114,7 @@ def sweep_report(
         "",
         [
             plain_table(
-                f"{score_title(score)} by share of the target's data",
+                f"{display_metric(score)} by share of the target's data",
                 ["mode", "share", "windows", "mean", "95 % over subjects", "subjects", "jobs"],
                 curve_rows, curve_notes,
             ),

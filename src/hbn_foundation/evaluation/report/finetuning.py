@@ -13,8 +13,9 @@ from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
 from hbn_foundation.evaluation.report.folds import folds_sentences, folds_table
 from hbn_foundation.evaluation.report.sections import Column, Report, score_table
 from hbn_foundation.evaluation.report.verdicts import about_intervals, split_verdict
+from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import count_of
-from hbn_foundation.evaluation.wording import count_text, number, sample_text, score_title
+from hbn_foundation.evaluation.wording import count_text, number, sample_text
 
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
 COSTS = {
@@ -38,9 +39,9 @@ def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Repor
     notes = [sample_text(metrics, table["method"], fitted=True),
              about_intervals(metrics["interval_missing"])]  # fmt: skip
     columns = [
-        Column(main, score_title(main), interval=True),
-        *(Column(name, score_title(name)) for name in SHOWN if name != main),
-        Column(f"{main}_ahead", "ahead by", interval=True, signed=True),
+        Column(main, interval=True),
+        *(Column(name) for name in SHOWN if name != main),
+        Column(f"{main}{AHEAD}", interval=True),
     ]
     if pd.isna(table.loc[table["method"] == FINE_TUNED, main].iloc[0]):
         lead = "No score: the test subjects are too few, or have one value only."
@@ -72,5 +73,5 @@ def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Rep
     best = summary.loc[summary["reference"], "name"]
     who = f"The best plan on validation subjects ({best.iloc[0] if len(best) else 'none'})"
     *notes, verdict = folds_sentences(summary, who, {SCRATCH: "training from scratch"})
-    table = folds_table("Methods", summary, {"score": score_title(score)}, COSTS, notes)
+    table = folds_table("Methods", summary, {"score": display_metric(score)}, COSTS, notes)
     return Report(title, verdict, "", [table])

@@ -20,6 +20,7 @@ from hbn_foundation.evaluation.report.sections import (
     score_table,
 )
 from hbn_foundation.evaluation.report.verdicts import split_verdict
+from hbn_foundation.evaluation.scorers import display_metric
 from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of
 from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.evaluation.wording import interval, number, sample_text
@@ -27,14 +28,13 @@ from hbn_foundation.evaluation.wording import interval, number, sample_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy")
+TITLES = {name: display_metric(name) for name in SCORES}
 COLUMNS = (
-    Column("window_auroc", "window AUROC", interval=True),
-    Column("recording_auroc", "recording"),
-    Column("balanced_accuracy", "balanced"),
-    Column("window_auroc_ahead", "ahead by", interval=True, signed=True),
+    Column("window_auroc", interval=True),
+    *map(Column, SCORES[1:]),
+    Column("window_auroc_ahead", interval=True),
 )
-FOLD_SCORES = {"window_auroc": "window AUROC", "recording_auroc": "recording AUROC",
-               "balanced_accuracy": "balanced acc."}  # fmt: skip
 MISSING = {"score": "No score", "interval": "No interval", "choice": "Note"}
 
 
@@ -81,8 +81,8 @@ def probe_figure(scores: pd.DataFrame, folds: pd.DataFrame | None = None) -> Fig
     """
     title = "Frozen probe on test subjects"
     if folds is not None and not folds.empty:
-        return folds_figure(folds, summarise_folds(folds), FOLD_SCORES, title)
-    return scores_figure(_best_first(scores), FOLD_SCORES, title)
+        return folds_figure(folds, summarise_folds(folds), TITLES, title)
+    return scores_figure(_best_first(scores), TITLES, title)
 
 
 def _best_first(scores: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +99,7 @@ def probe_folds(summary: pd.DataFrame) -> Table:
     """
     title = f"Frozen probe over {int(summary['folds'].iloc[0])} folds of subjects"
     notes = [_pretraining(summary), *folds_sentences(summary, "The pretrained encoder", {})]
-    return folds_table(title, summary, FOLD_SCORES, notes=[text for text in notes if text])
+    return folds_table(title, summary, TITLES, notes=[text for text in notes if text])
 
 
 def _pretraining(summary: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from hbn_foundation.evaluation.methods import REFERENCE
+from hbn_foundation.evaluation.scorers import AHEAD, display_metric, scorer_of
 from hbn_foundation.evaluation.wording import interval_of, number
 
 if TYPE_CHECKING:
@@ -90,26 +91,37 @@ class Column(NamedTuple):
     Attributes
     ----------
     name
-        Column of the scores.
-    title
-        As it is written.
-    digits, factor
-        Digits after the point, and what the values are multiplied by.
+        Metric; `<metric>_ahead` is how far the model is ahead of each method.
+    title, digits
+        By default those of the metric's scorer.
+    factor
+        What the values are multiplied by.
     interval
         Whether the interval is shown beside the value.
-    signed
-        Whether the sign is always shown.
     meaning
         Definition of the score, for the page.
     """
 
     name: str
-    title: str
-    digits: int = 3
+    title: str = ""
+    digits: int | None = None
     factor: float = 1.0
     interval: bool = False
-    signed: bool = False
     meaning: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title of the column."""
+        if self.title:
+            return self.title
+        return "ahead by" if self.name.endswith(AHEAD) else display_metric(self.name)
+
+    def cell(self, row: pd.Series) -> Cell:
+        """Format the score of a row."""
+        digits = scorer_of(self.name).digits if self.digits is None else self.digits
+        style: Any = {"digits": digits, "factor": self.factor, "signed": self.name.endswith(AHEAD)}
+        ends = interval_of(row, self.name, **style) if self.interval else ""
+        return Cell(number(row[self.name], **style), ends)
 
 
 def plain_table(
@@ -142,15 +154,9 @@ def score_table(
         Title of the first column.
     """
     shown = [one for one in columns if one.name in scores and scores[one.name].notna().any()]
-    rows = []
-    for _, row in scores.iterrows():
-        cells = []
-        for one in shown:
-            style: dict[str, Any] = {"factor": one.factor, "signed": one.signed}
-            ends = interval_of(row, one.name, one.digits, **style) if one.interval else ""
-            cells.append(Cell(number(row[one.name], one.digits, **style), ends))
-        rows.append(Row(row["name"], cells, row["kind"]))
+    rows = [Row(row["name"], [one.cell(row) for one in shown], row["kind"])
+            for _, row in scores.iterrows()]  # fmt: skip
     unfair = [UNFAIR] if (scores["kind"] == REFERENCE).any() else []
-    header = [first, *(one.title for one in shown)]
-    terms = [(one.title, one.meaning) for one in shown if one.meaning]
+    terms = [(one.heading, one.meaning) for one in shown if one.meaning]
+    header = [first, *(one.heading for one in shown)]
     return Table(title, header, rows, [*unfair, *notes], text, terms)

@@ -72,10 +72,10 @@ def draw_comparison(
 ) -> Any:
     """Draw every method's folds, and how far the best plan is ahead."""
     from hbn_foundation.evaluation.figures.scores import folds_figure
-    from hbn_foundation.evaluation.wording import score_title
+    from hbn_foundation.evaluation.scorers import display_metric
 
     score = _score(comparison_folds, runs)
-    titles = {score: score_title(score)}
+    titles = {score: display_metric(score)}
     return folds_figure(comparison_folds, comparison_summary, titles, "Ways of fine-tuning")
 
 

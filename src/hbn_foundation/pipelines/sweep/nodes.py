@@ -121,7 +121,7 @@ def collect(
     from hbn_foundation.evaluation.figures.learning import sweep_figure
     from hbn_foundation.evaluation.report.experiments import sweep_report
     from hbn_foundation.evaluation.report.render import render_text, show
-    from hbn_foundation.evaluation.wording import score_title
+    from hbn_foundation.evaluation.scorers import display_metric
     from hbn_foundation.experiments import collecting
     from hbn_foundation.experiments import sweep as sweeps
     from hbn_foundation.experiments.selection import plan_of
@@ -146,7 +146,7 @@ def collect(
         curves,
         modes.astype({"target_data_pct": str}),
         savings,
-        sweep_figure(curves, modes, score_title(score)),
+        sweep_figure(curves, modes, display_metric(score)),
         page,
     )
 
