@@ -1,4 +1,4 @@
-"""Numbers and sentences as tables, figures and reports write them."""
+"""Formats of numbers, and sentences shared by reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hbn_foundation.evaluation.statistics import count_of
 
 
 def number(value: Any, digits: int = 3, factor: float = 1.0, signed: bool = False) -> str:
-    """Write a number; nothing where there is none, no minus before zero."""
+    """Format a number; empty where it is missing, without a minus before zero."""
     if value is None or pd.isna(value):
         return ""
     rounded = round(factor * value, digits) + 0.0
@@ -23,35 +23,35 @@ def number(value: Any, digits: int = 3, factor: float = 1.0, signed: bool = Fals
 def interval(
     low: Any, high: Any, digits: int = 3, factor: float = 1.0, signed: bool = False
 ) -> str:
-    """Write the ends of an interval; nothing where there are none."""
+    """Format an interval; empty where an end is missing."""
     if pd.isna(low) or pd.isna(high):
         return ""
     return " to ".join(number(end, digits, factor, signed) for end in (low, high))
 
 
 def interval_of(row: pd.Series, name: str, digits: int = 3, **style: Any) -> str:
-    """Write the interval of a score, `<name>_low` to `<name>_high` of a row."""
+    """Format the interval of a score, `<name>_low` to `<name>_high` of a row."""
     return interval(row.get(f"{name}_low"), row.get(f"{name}_high"), digits, **style)
 
 
 def mean_sd(mean: Any, sd: Any) -> str:
-    """Write a mean with its standard deviation, as far as these are known."""
+    """Format a mean and its standard deviation."""
     return " ± ".join(filter(None, (number(mean), number(sd))))
 
 
 def p_text(value: Any) -> str:
-    """Write a p value; nothing where there is none."""
+    """Format a p value; empty where it is missing."""
     return "< .001" if not pd.isna(value) and value < 0.001 else number(value)
 
 
 def p_is(value: Any) -> str:
-    """Write a p value for a sentence."""
+    """Format a p value for a sentence."""
     text = p_text(value)
     return f"p {text}" if text.startswith("<") else f"p = {text or 'unknown'}"
 
 
 def count_text(value: float) -> str:
-    """Write a large number shortly: 812, 4.1 k, 3.2 M."""
+    """Format a large number: 812, 4.1 k, 3.2 M."""
     if pd.isna(value):
         return ""
     for size, unit in ((1e6, " M"), (1e3, " k")):
@@ -61,12 +61,12 @@ def count_text(value: float) -> str:
 
 
 def display_factor(factor: str) -> str:
-    """Write the name of a factor."""
+    """Name a factor as displayed."""
     return "p factor" if factor == "p_factor" else factor.replace("_", " ")
 
 
 def sample_text(metrics: Mapping[str, Any], methods: Iterable[str], fitted: bool = False) -> str:
-    """Write windows, subjects, subsampling and channels under a table.
+    """Describe windows, subjects, subsampling and channels.
 
     Parameters
     ----------
@@ -79,18 +79,18 @@ def sample_text(metrics: Mapping[str, Any], methods: Iterable[str], fitted: bool
     """
     parts = []
     for name, counts in metrics["sample"].items():
-        of = f" of {counts['of']:,}, thinned evenly," if counts["of"] > counts["windows"] else ""
+        of = f" of {counts['of']:,}, subsampled evenly," if counts["of"] > counts["windows"] else ""
         n_subjects = count_of(counts["subjects"], "subject")
         parts.append(f"{name} {counts['windows']:,}{of} of {n_subjects}")
     text = f"Windows: {'; '.join(parts)}. {channels_text(methods, metrics['n_channels'])}"
     if fitted and any(counts["of"] > counts["windows"] for counts in metrics["sample"].values()):
-        text += " Only the baselines' windows are thinned; the model is trained on all."
+        text += " Only the baselines' windows are subsampled; the model is trained on all."
     return text
 
 
 def channels_text(methods: Iterable[str], n_channels: int) -> str:
-    """Say which channels the methods see."""
-    text = f"All methods see all {n_channels} channels"
+    """Describe the channels that the methods use."""
+    text = f"All methods use all {n_channels} channels"
     reduced = [
         f"{written(name)} {min(COMPONENTS[name], n_channels)}"
         for name in methods

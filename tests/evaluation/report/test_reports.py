@@ -1,4 +1,4 @@
-"""Reports say who wins and who loses, on what, and how surely; a page needs no other file."""
+"""Reports compare the model with baselines; pages are self-contained."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_a_foundation_model(capsys):
     said = words(foundation())
     assert ("On one split, the pretrained encoder is ahead of the best baseline, Riemannian "
             "broadband (0.790), by 0.010") in said  # fmt: skip
-    assert "not surely, the interval includes zero" in said
+    assert "the interval includes zero" in said
     assert "rest / film - 20 training, 10 validation, 12 test subjects" in said
-    assert "train 100 of 300, thinned evenly, of 20 subjects" in said
+    assert "train 100 of 300, subsampled evenly, of 20 subjects" in said
     assert "they hold the trained model fixed" in said
     assert "test subjects, loss 0.600 0.800 +25.0%" in said
     show(render_text(foundation()))
@@ -102,13 +102,13 @@ def test_folds_say_who_wins_and_who_loses():
     said = of_folds(PROBABLY)
     assert "The pretrained encoder is ahead of the best baseline, log band power, by 0.098" in said
     assert "in 4 of 4 folds (p" in said
-    assert "Significantly behind it: log band power." in said
+    assert "Significantly worse: log band power." in said
     assert "+25.0% against the best trivial predictor (folds: +10.0% to +40.0%)" in said
     assert "350 windows/s" in said
     said = of_folds({"pretrained": [0.80, 0.78, 0.82], "band_power": [0.81, 0.80, 0.82]})
-    assert "is NOT ahead of the best baseline, log band power: behind by 0.010" in said
+    assert "is not ahead of the best baseline, log band power: behind by 0.010" in said
     assert "not significant" in said
-    assert "Level with it or ahead: log band power." in said
+    assert "Equal or better: log band power." in said
     said = of_folds({"pretrained": [0.8, 0.7], "band_power": [0.8, 0.7]})
     assert "is level with the best baseline" in said
     assert "No interval and no p for log band power: the same difference in every fold." in said
@@ -121,9 +121,9 @@ def test_a_fine_tuned_model(few):
     methods = {"fine_tuned": "model", "riemann": "baseline"}
     scores = tidy(methods, {"window_auroc": 0.7, "f1": 0.6}, "window_auroc", intervals=not few)
     said = words(finetuning_report(scores, metrics))
-    assert "train 100 of 300, thinned evenly, of 20 subjects" in said
+    assert "train 100 of 300, subsampled evenly, of 20 subjects" in said
     assert "the model is trained on all" in said
-    assert "All methods see all 129 channels, by principal components" in said
+    assert "All methods use all 129 channels, by principal components" in said
     assert ("they hold the trained model fixed" in said) == (not few)
     assert (f"No intervals: {missing}." in said) == few
     assert "the fine-tuned model is ahead of the best baseline, Riemannian broadband" in said
@@ -142,7 +142,7 @@ def test_a_comparison_of_plans():
     assert "two phases *" in said
     assert "1,000 4.1 k" in said
     assert "each of 12 training subjects with 2,400 windows" in said
-    assert "(the baselines' are thinned evenly to 2,000) and 4 test subjects with 80" in said
+    assert "(the baselines' are subsampled evenly to 2,000) and 4 test subjects with 80" in said
     assert "is ahead of the best baseline, Riemannian broadband, by" in said
     assert "is ahead of training from scratch, by" in said
     assert "no fold was finished" in words(comparison_report(summary[:0], "nrmse")).lower()
@@ -159,7 +159,7 @@ def test_a_learning_curve():
     assert "10 (10%) 100 (100%)" in said
     assert "fine-tuned 1.030 ± 0.071 0.850 ± 0.071" in said
     assert "with 100 subjects ahead by 0.200 (training mean)" in said
-    assert "from scratch, it is with 10 subjects NOT ahead, behind by 0.010" in said
+    assert "from scratch, it is with 10 subjects behind by 0.010" in said
     one = pd.DataFrame(rows).query("seed == 0")
     assert "±" not in words(learning_curve_report(one))
 
@@ -215,11 +215,11 @@ def test_the_page_on_factors():
     [
         (0.02, 0.01, 0.03, "It is ahead of the best baseline, band power (0.950), by 0.020 "
          "(95 % 0.010 to 0.030)."),
-        (0.02, -0.01, 0.03, "by 0.020 (95 % −0.010 to 0.030): not surely, the interval includes"),
-        (-0.02, -0.03, -0.01, "It is NOT ahead of the best baseline, band power (0.950): behind by "
+        (0.02, -0.01, 0.03, "by 0.020 (95 % −0.010 to 0.030); the interval includes"),
+        (-0.02, -0.03, -0.01, "It is not ahead of the best baseline, band power (0.950): behind by "
          "0.020 (95 % 0.010 to 0.030)."),
-        (-0.02, -0.05, 0.01, "behind by 0.020 (95 % −0.010 to 0.050): not surely"),
-        (0.02, np.nan, np.nan, "by 0.020; how surely is not known."),
+        (-0.02, -0.05, 0.01, "behind by 0.020 (95 % −0.010 to 0.050); the interval includes"),
+        (0.02, np.nan, np.nan, "by 0.020, without an interval."),
         (0.0, 0.0, 0.0, "It is level with"),
         (np.nan, np.nan, np.nan, "It cannot be compared with"),
     ],

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
-AHEAD = (
+MEANING_OF_AHEAD = (
     "How much better the model is than the method, both scored on the same resampled subjects; "
     "below zero the method is better."
 )
@@ -55,7 +55,7 @@ TIME_COLUMNS = (
            "the true times, both over all test trials. 1: always the mean; R² = 1 − NRMSE². The "
            "best of 184 entries of the 2025 challenge had .887 on its hidden release, their "
            "median 1.000."),
-    Column("nrmse_ahead", interval=True, meaning=AHEAD),
+    Column("nrmse_ahead", interval=True, meaning=MEANING_OF_AHEAD),
     Column("r"),
     Column("within_r", meaning="Pearson's correlation over each subject's own trials, averaged by "
            "Fisher's z with the number of trials less three as weight."),
@@ -83,7 +83,7 @@ FACTOR_COLUMNS = (
            "scores externalizing. 1: always the mean. The best of 184 entries of the 2025 "
            "challenge had .978 on its hidden release; age and sex alone have .974 on its "
            "validation release."),
-    Column("window_nrmse_ahead", meaning=AHEAD),
+    Column("window_nrmse_ahead", meaning=MEANING_OF_AHEAD),
     *SUBJECT_COLUMNS,
 )  # fmt: skip
 OF_ALL_COLUMNS = (
@@ -96,8 +96,8 @@ PICTURES = {
     "scores": ("Scores of all methods", ""),
     "answers": (
         "Predictions",
-        "One dot per test trial or subject; dashed: right, dotted: the mean. Errors below their "
-        "line are smaller than those of the mean (red: larger).",
+        "One dot per test trial or subject; dashed: equality, dotted: the mean. Errors below the "
+        "dashed line are smaller than those of the mean (red: larger).",
     ),
     "spatial": (
         "Channels that the model relies on",
@@ -198,7 +198,7 @@ def response_time_report(
     figures
         By the names of `PICTURES`.
     about
-        What the model is, for the small print: its version, its data.
+        Further details, such as the model's run.
     """
     table = by_method(scores)
     by_success = table[table["kind"] != REFERENCE].sort_values(

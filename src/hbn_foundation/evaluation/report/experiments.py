@@ -50,17 +50,17 @@ def learning_curve_report(table: pd.DataFrame) -> Report:
     header = [f"{title}, lower is better", *(f"{n} ({shares[n]:.0%})" for n in counts)]
     n_seeds = table["seed"].nunique()
     seeds = f"Mean ± sd (ddof 1) over {n_seeds} seeds" if n_seeds > 1 else "One seed"
-    said, beside = [], []
+    baseline, scratch = [], []
     for n in counts:
         scores = means[n]
         best = str(scores.drop([FINE_TUNED, SCRATCH], errors="ignore").idxmin())
         ours = float(scores[FINE_TUNED])
-        said.append(f"with {n} subjects {_ahead(scores[best] - ours)} ({written(best)})")
+        baseline.append(f"with {n} subjects {_ahead(scores[best] - ours)} ({written(best)})")
         if SCRATCH in methods:
-            beside.append(f"with {n} subjects {_ahead(scores[SCRATCH] - ours)}")
-    lead = f"Beside the best baseline, the fine-tuned model is {'; '.join(said)}."
-    if beside:
-        lead += f" Beside the same model from scratch, it is {'; '.join(beside)}."
+            scratch.append(f"with {n} subjects {_ahead(scores[SCRATCH] - ours)}")
+    lead = f"Beside the best baseline, the fine-tuned model is {'; '.join(baseline)}."
+    if scratch:
+        lead += f" Beside the same model from scratch, it is {'; '.join(scratch)}."
     about = f"{seeds}, the same test subjects."
     tables = [plain_table("Training subjects with labels", header, rows)]
     return Report("Scores over training subjects", lead, about, tables)
@@ -69,7 +69,7 @@ def learning_curve_report(table: pd.DataFrame) -> Report:
 def _ahead(gap: float) -> str:
     if level(gap):
         return "level"
-    return f"ahead by {number(gap)}" if gap > 0 else f"NOT ahead, behind by {number(-gap)}"
+    return f"ahead by {number(gap)}" if gap > 0 else f"behind by {number(-gap)}"
 
 
 def sweep_report(
@@ -91,7 +91,7 @@ def sweep_report(
     score
         The score they are of.
     about
-        What was learned.
+        The label.
     """
     curve_rows = [
         [MODE_NAMES[row["mode"]], _share(row["target_data_pct"]), f"{row['n_train']:.0f}",

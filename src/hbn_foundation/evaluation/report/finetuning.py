@@ -48,7 +48,7 @@ def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Repor
     else:
         verdict = split_verdict(table, main).removeprefix("It ")
         lead = f"On one split, the fine-tuned model {verdict} "
-        lead += "Only repeated splits tell how surely: finetuning_comparison."
+        lead += "Repeated splits (finetuning_comparison) are needed to judge the difference."
     title = f"Fine-tuning for {what}: {count_of(metrics['n_subjects'], 'test subject')}"
     return Report(title, lead, "", [score_table("Scores", table, columns, notes=notes)])
 
@@ -63,7 +63,7 @@ def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Rep
     score
         The score that was compared.
     about
-        What was learned from how many, for the title.
+        Label and number of labelled subjects, for the title.
     """
     title = f"Fine-tuning{f' for {about}' if about else ''}"
     if summary.empty:
@@ -71,7 +71,7 @@ def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Rep
     seeds = int(summary["seeds"].max())
     title += f" over {int(summary['folds'].max())} folds{f', {seeds} seeds' if seeds > 1 else ''}"
     best = summary.loc[summary["reference"], "name"]
-    who = f"The best plan on validation subjects ({best.iloc[0] if len(best) else 'none'})"
-    *notes, verdict = folds_sentences(summary, who, {SCRATCH: "training from scratch"})
+    reference = f"The best plan on validation subjects ({best.iloc[0] if len(best) else 'none'})"
+    *notes, verdict = folds_sentences(summary, reference, {SCRATCH: "training from scratch"})
     table = folds_table("Methods", summary, {"score": display_metric(score)}, COSTS, notes)
     return Report(title, verdict, "", [table])

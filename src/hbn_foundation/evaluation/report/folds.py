@@ -55,22 +55,23 @@ def folds_table(
     return plain_table(title, header, rows, notes)
 
 
-def folds_sentences(summary: pd.DataFrame, who: str, beside: Mapping[str, str]) -> list[str]:
+def folds_sentences(summary: pd.DataFrame, reference: str, beside: Mapping[str, str]) -> list[str]:
     """Describe the folds and the columns, and compare the reference with the others.
 
     Parameters
     ----------
     summary
         As for `folds_table`.
-    who, beside
+    reference, beside
         See `folds_verdict`.
     """
+    marked = reference[0].lower() + reference[1:]
     return [
         _sample(summary),
-        f"* {who[0].lower()}{who[1:]}; ahead by: how far it is ahead of the method, and in how "
-        f"many folds. 95 % and p: {CORRECTED_T}",
+        f"* {marked}; ahead by: how far it is ahead of the method, and in how many folds. 95 % and "
+        f"p: {CORRECTED_T}",
         *missing_intervals(summary),
-        folds_verdict(summary, who, beside),
+        folds_verdict(summary, reference, beside),
     ]
 
 
@@ -84,7 +85,7 @@ def _sample(summary: pd.DataFrame) -> str:
     if pd.notna(means["train_windows"]):
         train += f" with {means['train_windows']:,.0f} windows"
         if means["fitted_windows"] < means["train_windows"] - 0.5:
-            train += f" (the baselines' are thinned evenly to {means['fitted_windows']:,.0f})"
+            train += f" (the baselines' are subsampled evenly to {means['fitted_windows']:,.0f})"
         test += f" with {means['n_windows']:,.0f}"
         methods = summary.loc[summary["is_baseline"], "method"]
         channels = f" {channels_text(methods, int(means['n_channels']))}"

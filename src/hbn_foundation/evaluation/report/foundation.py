@@ -61,7 +61,7 @@ def foundation_report(
     if "score" not in missing:
         verdict = split_verdict(table, "window_auroc").removeprefix("It ")
         lead = f"On one split, the pretrained encoder {verdict} "
-        lead += "Only repeated splits tell how surely."
+        lead += "Repeated splits are needed to judge the difference."
     sections = [_pretext(metrics), _probe(metrics, table)]
     if fold_summary is not None and not fold_summary.empty:
         sections.append(probe_folds(fold_summary))

@@ -1,4 +1,4 @@
-"""Sentences of the reports: who is ahead of whom, by how much and how surely."""
+"""Sentences that compare the model with the baselines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hbn_foundation.evaluation.wording import interval, interval_of, number, p_i
 
 
 def about_intervals(missing: str | None) -> str:
-    """Say what the intervals are, or why no score has one."""
+    """Describe the intervals, or say why there are none."""
     return f"No intervals: {missing}." if missing else FIXED_MODEL
 
 
@@ -24,7 +24,7 @@ def best_baseline(scores: pd.DataFrame) -> pd.Series | None:
 
 
 def model_row(scores: pd.DataFrame) -> pd.Series:
-    """Find the model's row."""
+    """Return the model's row."""
     return scores[scores["kind"] == MODEL].iloc[0]
 
 
@@ -35,7 +35,7 @@ def with_interval(row: pd.Series, name: str) -> str:
 
 
 def split_verdict(scores: pd.DataFrame, name: str) -> str:
-    """Say whether the model is ahead of the best baseline on one split.
+    """Compare the model with the best baseline on one split.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def split_verdict(scores: pd.DataFrame, name: str) -> str:
     """
     best = best_baseline(scores)
     if best is None:
-        return "No baseline stands beside it."
+        return "There is no baseline to compare it with."
     gap = best[f"{name}_ahead"]
     sign = -1 if gap < 0 else 1
     ends = [sign * best.get(f"{name}_ahead_{end}", float("nan")) for end in ("low", "high")]
@@ -54,19 +54,19 @@ def split_verdict(scores: pd.DataFrame, name: str) -> str:
     against = f"the best baseline, {best['name']} ({number(best[name]) or '–'})"
     if pd.isna(gap):
         return f"It cannot be compared with {against}."
-    by, sure = number(abs(gap)), "; how surely is not known"
+    by, sure = number(abs(gap)), ", without an interval"
     if not pd.isna(low):
         by += f" (95 % {interval(low, high)})"
-        sure = ": not surely, the interval includes zero" if low <= 0 <= high else ""
+        sure = "; the interval includes zero" if low <= 0 <= high else ""
     if level(gap):
         return f"It is level with {against}."
     if gap > 0:
         return f"It is ahead of {against}, by {by}{sure}."
-    return f"It is NOT ahead of {against}: behind by {by}{sure}."
+    return f"It is not ahead of {against}: behind by {by}{sure}."
 
 
-def folds_verdict(summary: pd.DataFrame, who: str, beside: Mapping[str, str]) -> str:
-    """Say how the reference compares with others over repeated splits.
+def folds_verdict(summary: pd.DataFrame, reference: str, beside: Mapping[str, str]) -> str:
+    """Compare the reference with others over repeated splits.
 
     Differences with a corrected p above .05 are called not significant.
 
@@ -74,10 +74,10 @@ def folds_verdict(summary: pd.DataFrame, who: str, beside: Mapping[str, str]) ->
     ----------
     summary
         Best first: `method`, `name`, `reference`, `is_baseline`, `ahead_by`, its ends and p.
-    who
-        What the reference is called.
+    reference
+        Name of the reference.
     beside
-        Methods that are named beside the best baseline, each with its words.
+        Further methods to compare it with, each with its words.
     """
     if not summary["reference"].any():
         return ""
@@ -86,31 +86,31 @@ def folds_verdict(summary: pd.DataFrame, who: str, beside: Mapping[str, str]) ->
     found = [(row, f"the best baseline, {row['name']}") for _, row in baselines.iterrows()]
     found += [(row, beside[row["method"]]) for _, row in others.iterrows()
               if row["method"] in beside]  # fmt: skip
-    lines = [_against(who, row, words) for row, words in found]
+    lines = [_against(reference, row, words) for row, words in found]
     ahead = others[(others["p_holm"] < SIGNIFICANT) & (others["ahead_by"] > 0)]["name"]
-    lines.append(f"Significantly behind it: {', '.join(ahead) or 'none'}.")
+    lines.append(f"Significantly worse: {', '.join(ahead) or 'none'}.")
     not_behind = others[others["ahead_by"] < 5e-4]["name"]
     if len(not_behind):
-        lines.append(f"Level with it or ahead: {', '.join(not_behind)}.")
+        lines.append(f"Equal or better: {', '.join(not_behind)}.")
     return " ".join(lines)
 
 
-def _against(who: str, other: pd.Series, against: str) -> str:
+def _against(reference: str, other: pd.Series, against: str) -> str:
     gap = other["ahead_by"]
     if level(gap):
-        return f"{who} is level with {against}."
+        return f"{reference} is level with {against}."
     sure = "significant" if other["p_holm"] < SIGNIFICANT else "not significant"
     ends = interval(other["ahead_low"], other["ahead_high"], signed=True)
     sure += f"; 95 % {ends}" if ends else ""
     won = f"{int(other['ahead_in'])} of {other['folds']} folds"
     folds = f"in {won} ({p_is(other['p_holm'])}, {sure})"
     if gap > 0:
-        return f"{who} is ahead of {against}, by {number(gap)}, {folds}."
-    return f"{who} is NOT ahead of {against}: behind by {number(-gap)}, ahead {folds}."
+        return f"{reference} is ahead of {against}, by {number(gap)}, {folds}."
+    return f"{reference} is not ahead of {against}: behind by {number(-gap)}, ahead {folds}."
 
 
 def missing_intervals(summary: pd.DataFrame) -> list[str]:
-    """Say in a line each why rows have no interval."""
+    """Say why rows have no interval, one sentence per reason."""
     reasons = summary.loc[summary["missing"].fillna("") != "", ["missing", "name"]]
     return [
         f"No interval and no p for {', '.join(names)}: {reason}."
@@ -119,7 +119,7 @@ def missing_intervals(summary: pd.DataFrame) -> list[str]:
 
 
 def about_model(metadata: Mapping[str, Any]) -> str:
-    """Say in a sentence which fine-tuned model it is."""
+    """Identify the fine-tuned model in a sentence."""
     n_subjects = len(metadata.get("training_subjects") or ())
     text = f"Model of run {metadata.get('run_id', 'unknown')}, fine-tuned on {n_subjects} subjects"
     epoch = metadata.get("best_epoch")
