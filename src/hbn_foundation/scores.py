@@ -228,11 +228,6 @@ def metrics_of(is_regression: bool) -> tuple[str, ...]:
     return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
 
 
-def lower_is_better(name: str) -> bool:
-    """Tell whether a score is an error; `window_nrmse` and `recording_mae` are, as `nrmse` is."""
-    return name.rsplit("_", 1)[-1] in LOWER_IS_BETTER
-
-
 def higher_is_better(name: str) -> bool:
     """Tell whether a larger value of a score is a better one."""
     return name in HIGHER_IS_BETTER

@@ -91,7 +91,9 @@ def test_factors_of_the_test_subjects(project):
         truth = people.loc[predictions["subject"], name].astype(float)
         np.testing.assert_allclose(predictions[name], truth)
     assert set(predictions["task"]) == {"RestingState", "contrastChangeDetection"}
-    windows = table(project, "05_model_input", "challenge2_windows")
+    windows = pd.read_parquet(
+        newest(project, "05_model_input/challenge2_dataset") / "windows.parquet"
+    )
     assert (windows["start"] % 200 == 100).all()  # the middle of windows that begin every 2 s
 
 

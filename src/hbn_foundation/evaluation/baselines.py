@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -63,8 +62,7 @@ class Target(NamedTuple):
     per_subject: bool = False
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(NamedTuple):
     """A fitted baseline; score of the validation windows (AUROC or NRMSE) and strength, if any."""
 
     predict: Predict
@@ -278,8 +276,7 @@ def training_share(windows: pd.DataFrame, column: str = "correct") -> float:
     return float(windows.loc[windows["split"] == "train", column].astype(float).mean())
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     """How a baseline is fitted, and on which features; None: without EEG."""
 
     fit: Callable[[np.ndarray, pd.DataFrame, Target, BaselineParams], Fitted]

@@ -22,6 +22,8 @@ from hbn_foundation.evaluation.statistics import Interval, Part, Score, ahead, s
 from hbn_foundation.labels.targets import WindowTargets
 
 PREDICTED = "predicted"
+Named = dict[tuple[str, str], float]
+"""Values by target and metric."""
 MISSING = "interval_missing"
 
 
@@ -201,11 +203,11 @@ def window_task(model: str, target: str, values: np.ndarray, windows: pd.DataFra
         answers = predictions[known]
         whole = by_recording(values, answers, recordings)
 
-        def of_main(chosen: np.ndarray) -> dict[tuple[str, str], float]:
+        def of_main(chosen: np.ndarray) -> Named:
             score = SCORERS[names[0]].function
             return {(target, main): score(values[chosen], answers[chosen])}
 
-        def others(_: np.ndarray) -> dict[tuple[str, str], float]:
+        def others(_: np.ndarray) -> Named:
             found = {name: SCORERS[name].function(values, answers) for name in names[1:]}
             found |= {f"recording_{name}": SCORERS[name].function(*whole) for name in names}
             return {(target, name): value for name, value in found.items()}

@@ -37,14 +37,9 @@ MOST_FOR_MEAN = 1000
 
 
 class FrozenEncoders(NamedTuple):
-    """Encoders whose features are wanted.
+    """Encoders for windows of one length, and what prepares windows for them.
 
-    Attributes
-    ----------
-    by_name
-        All for windows of the same length; `encoder_input` is the input of the first.
-    prepare
-        See `encoder_features`.
+    `encoder_input` is the input of the first; `prepare` as for `encoder_features`.
     """
 
     by_name: Mapping[str, Encoder]

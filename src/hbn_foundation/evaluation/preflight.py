@@ -32,14 +32,10 @@ def check_parameters(
 
     Parameters
     ----------
-    recipe
-        Parameters of the pretraining and its evaluation.
-    window
-        How recordings are cut.
-    sfreq
-        Sampling rate of the clean signals in Hz.
-    h_freq
-        Upper edge of their pass band in Hz, where known.
+    recipe, window
+        Parameters of the pretraining and its evaluation, and of the windows.
+    sfreq, h_freq
+        Sampling rate of the clean signals, and upper edge of their pass band where known, in Hz.
 
     Raises
     ------
@@ -71,10 +67,8 @@ def check_before_cleaning(
     ----------
     recordings, splits, participants
         Tables; each recording stands for its windows.
-    recipe, window
-        Parameters that have to fit the data and each other.
-    sfreq
-        Sampling rate of the clean signals in Hz.
+    recipe, window, sfreq
+        As for `check_parameters`.
     folder
         Where the checkpoints will lie.
 
@@ -114,10 +108,8 @@ def check_before_training(
 
     Parameters
     ----------
-    dataset
-        The data; no signal is read.
-    recipe
-        Parameters that have to fit the data and each other.
+    dataset, recipe
+        Data, of which no signal is read, and parameters.
     own_splits
         Whether the dataset's splits matter, beside the repeated ones.
 

@@ -53,24 +53,20 @@ from planted_trials import (
 PARAMS = ResponseTimeEvaluationParams(
     bootstraps=200, boosting=BoostingParams(leaves=(4,), max_trees=40)
 )
+OF_FACTORS = FactorEvaluationParams(baselines=get_args(FactorBaseline), strengths=(1e-2, 1.0))
 
 
 @pytest.fixture(scope="module")
-def canary(subject_only_bids, tmp_path_factory) -> EEGDataset:
+def unlearnable(subject_only_bids, tmp_path_factory) -> EEGDataset:
+    """Factors that nothing in the EEG, in age or in sex goes with."""
     selection = SelectionParams(tasks=("contrastChangeDetection",))
     recordings = find_recordings(subject_only_bids, selection)
     folder = tmp_path_factory.mktemp("canary") / "store"
     store = build_store(recordings, folder, CleaningParams(), n_jobs=1)
     windows = cut_trial_windows(store, recording_trials(recordings, TrialParams()))
-    return EEGDataset(store, windows, pd.DataFrame(), read_participants(subject_only_bids))
-
-
-@pytest.fixture(scope="module")
-def unseen_factors(canary) -> EEGDataset:
-    """Factors that nothing in the EEG, in age or in sex goes with."""
-    random = np.random.default_rng(3)
-    numbers = {name: random.normal(size=len(canary.participants)) for name in FACTORS}
-    return canary.replace(participants=canary.participants.assign(**numbers))
+    people, random = read_participants(subject_only_bids), np.random.default_rng(3)
+    people = people.assign(**{name: random.normal(size=len(people)) for name in FACTORS})
+    return EEGDataset(store, windows, pd.DataFrame(), people)
 
 
 def folds_of(dataset: EEGDataset, n_folds: int = 4) -> list[EEGDataset]:
@@ -86,99 +82,91 @@ def folds_of(dataset: EEGDataset, n_folds: int = 4) -> list[EEGDataset]:
     ]
 
 
-def check(scores: pd.DataFrame, metrics: tuple[str, ...], least: float) -> None:
-    for metric in metrics:
-        of_metric = scores[scores["metric"] == metric]
-        assert len(of_metric)
-        assert (of_metric["value"] > least).all()
-        assert (of_metric["ci_high"] >= 1).all()
+def predicted_times(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dict]:
+    """Test trials, and what baselines or a fine-tuned model predict for them."""
+    if random_encoder is not None:
+        sample, answers = answer_response_times(data, PARAMS, 200, random_encoder)
+        assert set(answers) == set(PARAMS.baselines)
+        return sample.test, answers
+    checkpoint, _ = tuned_for_times(*_pretrained(data, tmp_path), tmp_path / "tuned")
+    found = predict_response_times(checkpoint, data)
+    return found, {"fine_tuned": found[["predicted_rt", "p_correct"]]}
+
+
+def predicted_factors(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dict]:
+    """As `predicted_times`, of the factors."""
+    people = people_of(data.participants, FACTORS)
+    columns = [f"predicted_{name}" for name in FACTORS]
+    if random_encoder is not None:
+        sample, answers = answer_factors(data, people, FACTORS, OF_FACTORS, 200, random_encoder)
+        assert set(answers) == set(OF_FACTORS.baselines)
+        return sample.test, {name: pd.DataFrame(said) for name, said in answers.items()}
+    checkpoint, _ = tuned_for_factors(*_pretrained(data, tmp_path), tmp_path / "tuned")
+    found = predict_numbers(checkpoint, data)
+    return found[["subject"]].merge(people, on="subject", how="left"), {
+        "fine_tuned": found[columns]
+    }
+
+
+def _pretrained(data, tmp_path):
+    planted = Planted(data.store, data.windows, data.splits, data.participants)
+    return planted, pretrained_on(planted, tmp_path / "pretrained")
 
 
 def scored_times(test, answers, n_samples=PARAMS.bootstraps):
-    first, *others = answers
-    task = response_time_task(test, 0.85)._replace(model=first)
-    return evaluate(
-        task, {first: answers[first]}, {n: answers[n] for n in others}, n_samples=n_samples
-    )
+    task = response_time_task(test, 0.85)._replace(model=min(answers))
+    return evaluate(task, answers, {}, n_samples=n_samples)
 
 
-def test_no_baseline_beats_a_constant_on_subjects_never_seen(canary, random_encoder):
-    tests, answers = [], {}
-    for data in folds_of(canary):
-        sample, found = answer_response_times(data, PARAMS, 200, random_encoder)
-        tests.append(sample.test)
-        for name, answer in found.items():
-            answers.setdefault(name, []).append(answer)
-    test = pd.concat(tests, ignore_index=True)
-    assert set(answers) == set(PARAMS.baselines)
-    whole = {name: pd.concat(parts, ignore_index=True) for name, parts in answers.items()}
-    check(scored_times(test, whole), ("nrmse",), 0.98)
-    # there is much to know, for who knows the subject
-    own = scored_times(test, reference_answers(test), 0)
-    assert own.loc[own["method"] == "subject_mean", "value"].iloc[0] < 0.7
+def scored_factors(test, answers):
+    task = factor_task(test, FACTORS, OF_FACTORS)._replace(model=min(answers))
+    arrays = {name: said.to_numpy() for name, said in answers.items()}
+    scores = evaluate(task, arrays, {}, n_samples=100)
+    return scores[scores["target"] == "externalizing"]
 
 
-def test_no_baseline_of_factors_beats_a_constant_on_subjects_never_seen(
-    unseen_factors, random_encoder
+OF_TIMES = (predicted_times, scored_times, ("nrmse",), 0.98, 4)
+OF_ALL_FACTORS = (
+    predicted_factors, scored_factors, ("window_nrmse", "subject_nrmse"), 0.95, 2,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "model", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["baselines", "model"]
+)
+@pytest.mark.parametrize("of", [OF_TIMES, OF_ALL_FACTORS], ids=["times", "factors"])
+def test_no_method_beats_a_constant_on_subjects_never_seen(
+    unlearnable, random_encoder, tmp_path, of, model
 ):
-    params = FactorEvaluationParams(
-        bootstraps=100, baselines=get_args(FactorBaseline), strengths=(1e-2, 1.0)
-    )
-    people = people_of(unseen_factors.participants, FACTORS)
+    predicted, scored, metrics, least, n_folds = of
     tests, answers = [], {}
-    for data in folds_of(unseen_factors)[:2]:
-        sample, found = answer_factors(data, people, FACTORS, params, 200, random_encoder)
-        tests.append(sample.test)
-        for name, answer in found.items():
-            answers.setdefault(name, []).append(answer)
-    assert set(answers) == set(params.baselines)
-    check_factors(tests, {name: np.concatenate(parts) for name, parts in answers.items()}, 100)
-
-
-def check_factors(tests, answers, n_samples):
+    for number, data in enumerate(folds_of(unlearnable)[: 4 if model else n_folds]):
+        test, found = predicted(data, None if model else random_encoder, tmp_path / str(number))
+        tests.append(test)
+        for name, said in found.items():
+            answers.setdefault(name, []).append(said)
     test = pd.concat(tests, ignore_index=True)
-    task = factor_task(test, FACTORS, FactorEvaluationParams())._replace(model=min(answers))
-    scores = evaluate(task, answers, {}, n_samples=n_samples)
-    scores = scores[scores["target"] == "externalizing"]
-    check(scores, ("window_nrmse", "subject_nrmse"), 0.95)
-
-
-@pytest.mark.slow
-def test_no_fine_tuned_model_beats_a_constant_on_subjects_never_seen(canary, tmp_path):
-    found = []
-    for number, data in enumerate(folds_of(canary)):
-        planted = Planted(data.store, data.windows, data.splits, data.participants)
-        foundation = pretrained_on(planted, tmp_path / f"pretrained{number}")
-        checkpoint, _ = tuned_for_times(planted, foundation, tmp_path / f"tuned{number}")
-        found.append(predict_response_times(checkpoint, data))
-    table = pd.concat(found, ignore_index=True)
-    assert len(table) == len(canary.windows)
-    check(scored_times(table, {"fine_tuned": table}), ("nrmse",), 0.98)
-
-
-@pytest.mark.slow
-def test_no_model_of_factors_beats_a_constant_on_subjects_never_seen(unseen_factors, tmp_path):
-    people = people_of(unseen_factors.participants, FACTORS)
-    tests, answers = [], []
-    for number, data in enumerate(folds_of(unseen_factors)):
-        planted = Planted(data.store, data.windows, data.splits, data.participants)
-        foundation = pretrained_on(planted, tmp_path / f"pretrained{number}")
-        checkpoint, _ = tuned_for_factors(planted, foundation, tmp_path / f"tuned{number}")
-        found = predict_numbers(checkpoint, data)
-        tests.append(found[["subject"]].merge(people, on="subject", how="left"))
-        answers.append(found[[f"predicted_{name}" for name in FACTORS]].to_numpy())
-    check_factors(tests, {"fine_tuned": np.concatenate(answers)}, 200)
+    whole = {name: pd.concat(parts, ignore_index=True) for name, parts in answers.items()}
+    scores = scored(test, whole)
+    for metric in metrics:
+        of_metric = scores[scores["metric"] == metric]
+        assert len(of_metric) == len(whole)
+        assert (of_metric["value"] > least).all()
+        assert (of_metric["ci_high"] >= 1).all()
+    if predicted is predicted_times:  # there is much to know, for who knows the subject
+        own = scored_times(test, reference_answers(test), 0).set_index("method")["value"]
+        assert own["subject_mean"].iloc[0] < 0.7
 
 
 @pytest.mark.parametrize(("column", "most"), [("rt", 0.9), ("externalizing", 0.7)])
-def test_a_split_by_windows_rewards_recognising_subjects(unseen_factors, column, most):
-    windows = unseen_factors.windows.assign(split="train")
-    extractor = FeatureExtractor(("filter_bank",), unseen_factors.store, 200, PARAMS)
+def test_a_split_by_windows_rewards_recognising_subjects(unlearnable, column, most):
+    windows = unlearnable.windows.assign(split="train")
+    extractor = FeatureExtractor(("filter_bank",), unlearnable.store, 200, PARAMS)
     inputs = extractor.fit(windows)["filter_bank"]
     subjects = windows["subject"].to_numpy()
     values = windows["rt"].to_numpy()
     if column != "rt":
-        values = unseen_factors.participants.set_index("subject").loc[subjects, column].to_numpy()
+        values = unlearnable.participants.set_index("subject").loc[subjects, column].to_numpy()
     random = np.random.default_rng(0)
     by_window = random.permutation(len(values)) % 4
     part_of = {name: k % 4 for k, name in enumerate(random.permutation(np.unique(subjects)))}

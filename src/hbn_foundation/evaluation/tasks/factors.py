@@ -10,8 +10,15 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import Target, answer_baselines
-from hbn_foundation.evaluation.evaluate import Evaluation, Task, about_scores, evaluate, plain
-from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.evaluate import (
+    Evaluation,
+    Named,
+    Task,
+    about_scores,
+    evaluate,
+    plain,
+)
+from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.params import FactorEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
@@ -31,7 +38,6 @@ MAIN_FACTOR = "externalizing"
 MEAN = "mean"
 PREDICTED = "predicted_"
 GIVEN = ["age", "sex"]
-Scores = dict[tuple[str, str], float]
 
 
 def evaluate_factors(
@@ -87,12 +93,7 @@ def evaluate_factors(
     for name, value in scores_of(of_mean, "window_nrmse").items():
         words = "" if np.isnan(r[name]) else f", r {r[name]:.3f} of subjects"
         say(f"{written(name)}: NRMSE {value:.3f} of windows{words}, mean of the factors")
-    found: dict[str, dict[str, Any]] = {}
-    for factor in (*factors, MEAN):
-        for name, of_method in nested_scores(scores[scores["target"] == factor]).items():
-            found.setdefault(name, {})[factor] = of_method
     metrics = {
-        "test": found,
         **about_scores(scores, chosen, len(dataset.store.positions)),
         "aggregation": params.aggregation,
     }
@@ -186,10 +187,10 @@ def factor_task(
     def parts(predicted: np.ndarray) -> list[Part]:
         answers = aggregate_windows(predicted, subjects.to_numpy(), params).to_numpy()
 
-        def windows(chosen: np.ndarray) -> Scores:
+        def windows(chosen: np.ndarray) -> Named:
             return _of_each(factors, _window_scores, of_windows[chosen], predicted[chosen])
 
-        def whole(chosen: np.ndarray) -> Scores:
+        def whole(chosen: np.ndarray) -> Named:
             values = of_people[chosen], answers[chosen], given[chosen]
             return _of_each(factors, _subject_scores, *values)
 
@@ -204,7 +205,7 @@ def factor_task(
 def _of_each(
     factors: Sequence[str], score: Any, values: np.ndarray, predicted: np.ndarray,
     *given: np.ndarray,
-) -> Scores:  # fmt: skip
+) -> Named:  # fmt: skip
     """Score each factor over the items of which it is known, and their mean."""
     found: dict[str, dict[str, float]] = {}
     for place, factor in enumerate(factors):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hbn_foundation.evaluation.baselines import BaselineAnswer, Target, answer_baselines
 from hbn_foundation.evaluation.evaluate import (
@@ -16,7 +16,7 @@ from hbn_foundation.evaluation.evaluate import (
     window_task,
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
-from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
@@ -78,11 +78,10 @@ def evaluate_finetuned(
     test = chosen.test
     values = test[TARGET].to_numpy()
     own = predict(checkpoint, dataset.store, test, params.batch_size)
-    found = {FINE_TUNED: own, **{name: one.predictions[0] for name, one in baselines.items()}}
     scores = evaluate(
         window_task(FINE_TUNED, recipe.label.column or recipe.label.kind, values, test),
         {FINE_TUNED: own},
-        {name: said for name, said in found.items() if name != FINE_TUNED},
+        {name: one.predictions[0] for name, one in baselines.items()},
         n_samples=params.bootstraps,
         seed=params.seed,
     )
@@ -90,14 +89,10 @@ def evaluate_finetuned(
     for name, value in scores_of(scores, main).items():
         words = written(name, targets.is_regression)
         say(f"{words}: {scorer_of(main).display_name} {value:.3f}")
-    results: dict[str, dict[str, Any]] = nested_scores(scores)
-    if not targets.is_regression:
-        for name, said in found.items():
-            results[name]["confusion_matrix"] = confusion_matrix(values, said)
     metrics = {
         "label": recipe.label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
-        "test": results,
+        "confusion_matrix": None if targets.is_regression else confusion_matrix(values, own),
         **about_scores(scores, chosen, len(dataset.store.positions)),
         "best_epoch": checkpoint.metadata.get("best_epoch"),
         "training": training_of(checkpoint),

@@ -9,8 +9,15 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.baselines import Target, answer_baselines, training_share
-from hbn_foundation.evaluation.evaluate import Evaluation, Task, about_scores, evaluate, plain
-from hbn_foundation.evaluation.frame import nested_scores, scores_of
+from hbn_foundation.evaluation.evaluate import (
+    Evaluation,
+    Named,
+    Task,
+    about_scores,
+    evaluate,
+    plain,
+)
+from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
@@ -28,8 +35,6 @@ if TYPE_CHECKING:
 
 RT, P_CORRECT = "predicted_rt", "p_correct"
 TARGETS = (Target("rt"), Target("correct", "probability"))
-NAMES = "rt", "correct"
-Scores = dict[tuple[str, str], float]
 
 
 def evaluate_response_times(
@@ -83,7 +88,6 @@ def evaluate_response_times(
     for name, value in scores_of(scores, "nrmse").items():
         say(f"{written(name)}: NRMSE {value:.3f}, AUROC of success {of_success[name]:.3f}")
     metrics = {
-        "test": nested_scores(scores),
         **about_scores(scores, chosen, len(dataset.store.positions)),
         "rt_mean": float(test["rt"].mean()),
         "rt_sd": float(test["rt"].std(ddof=0)),
@@ -155,16 +159,16 @@ def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
         correct = test.loc[known, "correct"].to_numpy(float).astype(np.int64)
         p_correct = answer.loc[known, P_CORRECT].to_numpy(float)
 
-        def of_times(chosen: np.ndarray) -> Scores:
+        def of_times(chosen: np.ndarray) -> Named:
             return {
                 ("rt", name): SCORERS[name].function(times[chosen], predicted[chosen])
                 for name in OF_NUMBERS
             }
 
-        def within(chosen: np.ndarray) -> Scores:
+        def within(chosen: np.ndarray) -> Named:
             return {("rt", "within_r"): mean_r(z[chosen], weights[chosen])}
 
-        def of_success(chosen: np.ndarray) -> Scores:
+        def of_success(chosen: np.ndarray) -> Named:
             found = success_scores(correct[chosen], p_correct[chosen], threshold)
             return {("correct", name): value for name, value in found.items()}
 
