@@ -12,13 +12,13 @@ import pytest
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals import content
-from hbn_foundation.signals.content import cleaning_hash, content_hash, stamp
+from hbn_foundation.signals.content import cleaning_hash, content_hash, file_signature
 from recordings.eeg_files import bids_file, noise, raw_array, write
 
 
 def hashed(root: Path) -> str:
     row = find_recordings(root).iloc[0].to_dict()
-    return content_hash(root, stamp(row))
+    return content_hash(root, file_signature(row))
 
 
 def brainvision(root: Path, named: str) -> Path:

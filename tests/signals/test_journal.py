@@ -11,13 +11,13 @@ from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.clean_task import describe, describe_failure, signal_file
 from hbn_foundation.signals.journal import Journal
 
-STAMP = [("sub-1_eeg.edf", 10, 5)]
+SIGNATURE = [("sub-1_eeg.edf", 10, 5)]
 KEY = ("sub-1", "cleaning")
 
 
 def failure(content: str = "content", reason: str = "odd") -> dict:
     row = describe_failure({"recording": "sub-1"}, reason, content, "cleaning")
-    return {**row, "files": json.dumps(STAMP)}
+    return {**row, "files": json.dumps(SIGNATURE)}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_is_added_is_found_before_and_after_it_is_merged(store):
             "old": "first",
             "content": "second",
         }
-        assert again.find(*KEY, STAMP)["reason"] == "first"
+        assert again.find(*KEY, SIGNATURE)["reason"] == "first"
         assert again.find(*KEY, [("sub-1_eeg.edf", 11, 5)]) is None
         assert not again.known("sub-2", "cleaning")
         assert bool(list(store.glob("journal/*.jsonl"))) is not merged
@@ -74,7 +74,7 @@ def test_a_signal_that_is_lost_is_not_known(store):
 
 
 def test_a_store_of_before_is_taken_over_with_a_line(store, caplog):
-    """It had a JSON file for each recording, and one for the stamp of its files."""
+    """It had a JSON file for each recording, and one for the signature of its files."""
     timeline = Timeline(100.0, (Stretch(0, 450, 0.0), Stretch(450, 900, 64.5)), (Segment(5, 9),))
     bad, quality = {"B": "flat", "A": "reference"}, {"amplitude_uv": 12.5, "note": ""}
     cleaned = CleanedRecording(("A", "B"), np.eye(3)[:2], np.ones(2) / 3, timeline, bad, quality)
@@ -104,18 +104,18 @@ def test_a_store_of_before_is_taken_over_with_a_line(store, caplog):
         signal_file(store, *key).touch()
     (store / "signals" / "sub-9.json").write_text("{")
     (store / "sources").mkdir()
-    note = {"files": STAMP, "content_hash": "content"}
+    note = {"files": SIGNATURE, "content_hash": "content"}
     (store / "sources" / "sub-1.json").write_text(json.dumps(note))
     with caplog.at_level("INFO"):
         Journal(store).merge()
-    assert "what was known of 2 recordings in a file each is in cleaned.parquet now" in caplog.text
+    assert "descriptions of 2 recordings, a file each in earlier versions, are now" in caplog.text
     assert not (store / "sources").exists()
     assert not list(store.glob("signals/*.json"))
     found = Journal(store).known(*KEY)
     expected = describe({"recording": "sub-1", **identity}, cleaned, "content", "cleaning")
     assert found["other"]["reason"] == "odd"
     row = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found["content"].items()}
-    assert row == {**expected, "files": json.dumps(STAMP)}
+    assert row == {**expected, "files": json.dumps(SIGNATURE)}
 
 
 def test_a_damaged_table_is_named(store):

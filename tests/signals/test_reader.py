@@ -92,7 +92,7 @@ def test_windows_outside_or_of_another_store_are_refused(store, mixed):
 
 
 def test_few_files_stay_open(store, monkeypatch):
-    monkeypatch.setattr("hbn_foundation.signals.reader.MOST_OPEN_FILES", 2)
+    monkeypatch.setattr("hbn_foundation.signals.reader.MAX_OPEN_FILES", 2)
     reader = WindowReader(store, 100)
     rows = [0, 1, 2, 3, 0, 3, 1]
     once = reader.read(rows, [5] * 7)

@@ -18,7 +18,7 @@ from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, W
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import (
-    OF_TRIAL,
+    TRIAL_WINDOW_COLUMNS,
     cut_crop_windows,
     cut_trial_windows,
     cut_windows,
@@ -125,13 +125,13 @@ def test_trial_windows_follow_the_stimulus(store, caplog):
     table.loc[3, "subject"] = EXCLUDED
     with caplog.at_level("INFO"):
         windows = cut_trial_windows(store, table, TrialWindowParams(seconds=1.9))
-    assert windows.columns.tolist() == [*COLUMNS, *OF_TRIAL]
+    assert windows.columns.tolist() == [*COLUMNS, *TRIAL_WINDOW_COLUMNS]
     assert windows[["row", "start", "trial"]].to_numpy().tolist() == [
         [0, 300, 2],
         [0, 250, 3],
         [1, 0, 1],
     ]
-    assert windows[list(OF_TRIAL[2:])].iloc[0].tolist() == [1.25, 0.0, "left", "right"]
+    assert windows[list(TRIAL_WINDOW_COLUMNS[2:])].iloc[0].tolist() == [1.25, 0.0, "left", "right"]
     assert f"left out, excluded: {EXCLUDED}" in caplog.text
     assert WindowReader(store, 190).read(windows["row"], windows["start"]).shape == (3, 190, 3)
     WindowReader(store, 190).check(windows)
@@ -164,7 +164,7 @@ def test_trials_without_a_window_are_told_why(store, tmp_path, caplog):
     for none in (trials((0, 3), excluded=NO_PRESS), trials((7, 3)), nothing):
         empty = cut_trial_windows(store, none)
         assert empty.empty
-        assert empty.columns.tolist() == [*COLUMNS, *OF_TRIAL]
+        assert empty.columns.tolist() == [*COLUMNS, *TRIAL_WINDOW_COLUMNS]
 
 
 @pytest.mark.parametrize("sfreq", [100.0, 250.0, 500.0])

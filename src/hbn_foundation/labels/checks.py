@@ -12,7 +12,7 @@ from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
 
-ANEW = "use the splits it was trained with, or train it anew"
+REMEDY = "use the splits it was trained with, or train it anew"
 
 
 def check_targets(
@@ -21,7 +21,7 @@ def check_targets(
     splits: pd.DataFrame,
     needed: Collection[str] = ("train", "validation"),
 ) -> None:
-    """Make sure that the splits have what training and choosing need; tell what scoring lacks.
+    """Make sure that every split has the classes or numbers that training and scoring need.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def check_targets(
     splits
         `subject` and `split`.
     needed
-        Splits in which every class has to occur, and numbers have to differ.
+        Splits in which every class must occur, and numbers must differ. A class that the test
+        split lacks is logged otherwise.
 
     Raises
     ------
     UserError
-        One line: a split without a known value, a class without a subject in a split, or one
-        number only.
+        A split has no known value, lacks a class, or has only one number.
     """
     split = windows["subject"].map(splits.set_index("subject")["split"]).to_numpy(dtype=object)
     present = {
@@ -110,7 +110,7 @@ def check_never_seen(
     if seen := sorted(evaluated & set(map(str, metadata.get("training_subjects") or ()))):
         raise UserError(
             f"the model was trained on {len(seen)} of the subjects it is to be evaluated on "
-            f"({first_few(seen)}); {ANEW}"
+            f"({first_few(seen)}); {REMEDY}"
         )
     _check_not_chosen_on(
         metadata.get("validation_subjects") or (), tested, "the model's best epoch"
@@ -125,24 +125,25 @@ def check_reported(
 ) -> None:
     """Make sure that there are test subjects, and that no epoch was chosen on them.
 
-    With the official split, release R5 validates and nobody tests, for the test release is hidden.
-    The best epoch is chosen on the validation subjects, so their score is no result.
+    With the official split, release R5 is the validation split and there are no test subjects, as
+    the test release is hidden. The best epoch is chosen on the validation subjects, so that their
+    score is not an unbiased result.
 
     Parameters
     ----------
     splits
         `subject` and `split`.
     participants
-        Names the releases, for the message.
+        Used to name the releases in the message.
     chosen_on
-        Validation subjects of the model that training starts from: its best epoch is their choice.
+        Validation subjects of the checkpoint that training starts from.
     release_column
-        Of the participants.
+        Column of `participants`.
 
     Raises
     ------
     UserError
-        When there are no test subjects, or some of them have chosen an epoch already.
+        When there are no test subjects, or an epoch was chosen on some of them.
     """
     subjects = {name: set(part.astype(str)) for name, part in splits.groupby("split")["subject"]}
     if "test" not in subjects:
@@ -162,6 +163,5 @@ def check_reported(
 
 def _check_not_chosen_on(validating: Iterable[str], tested: set[str], what: str) -> None:
     if chosen := sorted(tested & set(map(str, validating))):
-        raise UserError(
-            f"{what} was chosen on {len(chosen)} of the test subjects ({first_few(chosen)}); {ANEW}"
-        )
+        named = f"{len(chosen)} of the test subjects ({first_few(chosen)})"
+        raise UserError(f"{what} was chosen on {named}; {REMEDY}")

@@ -11,7 +11,7 @@ from hbn_foundation.params import Params
 SPLITS = ("train", "validation", "test")
 TRIAL_NUMBERS = ("rt", "correct")
 TRIAL_LABELS = (*TRIAL_NUMBERS, "side", "response_side")
-"""What can be learned of a trial: response time (s), success, side of target and of press."""
+"""Labels of trials: response time (s), success, side of the target and of the press."""
 TRAIN_RELEASES = ("R1", "R2", "R3", "R4", "R6", "R7", "R8", "R9", "R10", "R11")
 
 

@@ -1,7 +1,7 @@
 """Read what is known about the subjects of a BIDS data set.
 
-People write participants.tsv by hand and in spreadsheets. What can be read is read, what was
-guessed is told, and what cannot be read is unknown and named with its column and count.
+participants.tsv is often written by hand or in spreadsheets. Interpretations that are not certain
+are logged, and values that cannot be read are unknown and logged with their column and count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, first_few
-from hbn_foundation.labels.targets import MOST_CATEGORIES
+from hbn_foundation.labels.targets import MAX_CATEGORIES
 from hbn_foundation.progress import say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
 
@@ -44,7 +44,7 @@ MISSING = ("", "n/a", "N/A", "nan", "NaN")
 OTHER_NAMES = {"age": "age", "sex": "sex", "gender": "sex"}
 NUMBER = re.compile(r"[>≥]?=? *([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\+?", re.IGNORECASE)
 UNKNOWN = ("na", "null", "none", "#n/a", ".", "-", "?")
-"""What besides `n/a` means unknown among numbers and sexes; elsewhere it may be a value."""
+"""Texts besides `n/a` that mean unknown among numbers and sexes; elsewhere they may be values."""
 
 
 def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = None) -> pd.DataFrame:
@@ -55,16 +55,16 @@ def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = No
     bids_root
         Folder of the BIDS data set.
     subjects
-        Whom the rows are to meet, without `sub-`; by default those that have a `sub-` folder.
-        `1` meets `001`, and `S1` meets `s01`, where one row and one subject alone can be meant.
+        Subjects to be found in the rows, without `sub-`; by default those that have a `sub-`
+        folder. `1` matches `001`, and `S1` matches `s01`, if the match is unique.
 
     Returns
     -------
     pandas.DataFrame
         One row per subject: `subject` (without `sub-`) first, then the columns of the file, as
-        numbers where they are (with decimal commas, and 89 for `89+`); `n/a` is missing. Of rows
-        of one subject that differ, what differs is missing. Without a participants.tsv that can
-        be read, nothing is known but who there is.
+        numbers where possible (also with decimal commas, and 89 for `89+`); `n/a` is missing. If
+        rows of one subject differ, the values in which they differ are missing. Without a
+        readable participants.tsv there is only the column `subject`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     participants
-        Table with the column `subject`; a data set that lacks any of the others has it unknown.
+        Table with the column `subject`; other columns that it lacks are unknown.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def _folders(root: Path) -> list[str]:
 
 
 def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFrame:
-    """Put the column `subject` first: the label of the subject that each row is about."""
+    """Put the column `subject` first, with the labels of the `sub-` folders."""
     column = _naming_column(table, known, path)
     table = table[table[column].notna()].reset_index(drop=True)
     texts = [str(text).removeprefix("sub-") for text in table[column]]
@@ -187,7 +187,7 @@ def _naming_column(table: pd.DataFrame, known: Sequence[str], path: Path) -> str
 
 
 def _meant(texts: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Find the subjects that are written otherwise, where one alone can be meant."""
+    """Match differently written subjects to known ones, where the match is unique."""
     strange, waiting = set(texts) - set(known), set(known) - set(texts)
     n_strange, n_known = Counter(map(_key, strange)), Counter(map(_key, known))
     of_key = {_key(name): name for name in waiting}
@@ -199,14 +199,14 @@ def _meant(texts: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def _key(text: object) -> str:
-    """Write a subject without prefix, case, zeros before and spreadsheet's `.0` behind numbers."""
+    """Normalise a subject: no prefix, lower case, no leading zeros, no `.0` after numbers."""
     plain = re.sub(r"^sub(?:[-_ ]+|(?=\d))", "", str(text).strip().lower())
     plain = re.sub(r"^(\d+)[.,]0+$", r"\1", plain)
     return re.sub(r"\d+", lambda digits: str(int(digits[0])), plain)
 
 
 def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Keep a row per subject: of identical rows one, of others what they agree on."""
+    """Keep one row per subject, with the values on which its rows agree."""
     n_rows = len(table)
     table = table.drop_duplicates(ignore_index=True)
     if len(table) < n_rows:
@@ -226,15 +226,15 @@ def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _as_numbers(texts: pd.Series, name: str, path: Path) -> pd.Series:
-    """Read a column of numbers as such; any other one is returned as it is.
+    """Convert a column to numbers if it is one of numbers; return any other unchanged.
 
-    It is of numbers where all known values are, or most of them and so many different ones that
-    they are no classes, or where it can be of nothing else.
+    It is one of numbers if all known values are numbers, if most are and there are too many
+    different ones for classes, or if its name is that of a number, such as age.
     """
     known = texts.dropna().astype(str)
     numbers = known.map(_as_number).astype(float)
     bad = known[numbers.isna()]
-    many = len(bad) < len(known) / 2 and numbers.nunique() > MOST_CATEGORIES
+    many = len(bad) < len(known) / 2 and numbers.nunique() > MAX_CATEGORIES
     only_numbers = bool(numbers.notna().any()) and bad.str.lower().isin(UNKNOWN).all()
     if known.empty or not (only_numbers or many or name in ("age", *FACTORS)):
         return texts
@@ -260,7 +260,7 @@ def _as_number(text: str) -> float | None:
 
 
 def _sexes(texts: pd.Series, path: Path) -> pd.Series:
-    """Write F, M and O where there are several spellings, or codes that a sidecar explains."""
+    """Write F, M and O if there are several spellings, or codes that a sidecar explains."""
     texts = texts.mask(texts.astype(str).str.lower().isin(UNKNOWN), None)
     known = texts.dropna().astype(str)
     levels = _levels(path.with_suffix(".json"))
@@ -282,7 +282,7 @@ def _sexes(texts: pd.Series, path: Path) -> pd.Series:
 def _say_unknown(
     texts: Collection[str], n_read: int, where: str, known: pd.Series, what: str
 ) -> None:
-    """Say which texts are read as unknown, where there are any."""
+    """Log which texts are read as unknown, if there are any."""
     if texts:
         say_once(f"{where}: {n_read or 'none'} of {len(known)} values recognised as {what}; "
                  f"unknown are {first_few(texts, 3)}")  # fmt: skip
@@ -296,7 +296,7 @@ def _letter(word: str) -> str | None:
 
 
 def _levels(path: Path) -> dict[str, str]:
-    """Read what the codes of sex mean; nothing where no sidecar says so."""
+    """Read what the codes of sex mean from the sidecar; empty without one."""
     if not path.is_file():
         return {}
     try:

@@ -24,8 +24,8 @@ from hbn_foundation.labels.strata import (
 )
 from hbn_foundation.progress import say
 
-HASHED_FROM = 200
-"""So many subjects are divided by hash where the method is `auto`, fewer by strata."""
+MIN_SUBJECTS_TO_HASH = 200
+"""With the method `auto`, this many subjects or more are divided by hash, fewer by strata."""
 PLACED_COLUMNS = ("division", "method", "subject", "split")
 
 
@@ -39,11 +39,10 @@ def split_subjects(
     """Divide subjects with exact shares within strata, by hash, or by release.
 
     `stratified` gives exact shares within strata. `hash` places each subject by a hash of the
-    seed and its own name: new subjects move nobody, but the shares hold only on average, which
-    is far off for few subjects. `auto` takes the first below 200 subjects and the second from
-    there on; what it decided and where each subject was placed is kept in a table, so that a
-    data set that grows goes on by the same method and moves nobody. `release` follows the
-    releases of the data set.
+    seed and its name: new subjects do not change the split of others, but the shares hold only on
+    average, which is inaccurate for few subjects. `auto` is `stratified` below 200 subjects and
+    `hash` from there on; the method and the split of each subject are kept in a table, so that
+    neither changes when the data set grows. `release` follows the releases of the data set.
 
     Parameters
     ----------
@@ -54,10 +53,10 @@ def split_subjects(
     params
         Method, shares and seed.
     earlier
-        Where `auto` placed subjects before: `PLACED_COLUMNS`, as `placed_subjects` gives them.
-        Rows of another division (other seed, shares or strata) count for nothing.
+        Earlier splits by `auto`: `PLACED_COLUMNS`, as returned by `placed_subjects`. Rows of
+        another division (other seed, shares or strata) are ignored.
     labels
-        What is learned: classes of subjects are stratified by, before anything else.
+        Labels to be learned. Subjects are stratified first by their class, if they have one.
 
     Returns
     -------
@@ -68,7 +67,7 @@ def split_subjects(
     ------
     UserError
         When there are fewer subjects than splits, a split is left empty, a column is missing,
-        or the splits that are kept do not make sense.
+        or the earlier splits are not valid.
     """
     names = sorted({str(subject) for subject in subjects})
     wishes: Mapping[str, object] = params.releases if params.method == "release" else params.shares
@@ -108,9 +107,9 @@ def repeated_splits(
 ) -> pd.DataFrame:
     """Divide subjects repeatedly into folds for a cross-validation.
 
-    In each repeat each fold is the test set once; of the other subjects some validate (every
-    choice is made on them) and the rest train. Folds and validation subjects are spread over the
-    classes of a label of subjects first, then over age, sex and site.
+    In each repeat each fold is the test set once; the other subjects are divided into validation
+    and training. Folds and validation subjects are stratified first by the class of the label,
+    then by age, sex and site.
 
     Parameters
     ----------
@@ -119,14 +118,14 @@ def repeated_splits(
     n_folds, n_repeats
         How many folds, and how often.
     seed
-        Another seed gives other folds.
+        Seed of the folds.
     n_validation
-        How many subjects validate; by default as many as are tested, but no more than a third of
-        those that are not, unless there are more classes.
+        Number of validation subjects; by default as many as test subjects, but at most a third of
+        the others, unless there are more classes.
     participants
-        What is known of the subjects, with the column `subject`; nothing by default.
+        Table with the column `subject`, for the strata.
     label
-        What is learned.
+        Label to be learned.
 
     Returns
     -------
@@ -172,32 +171,31 @@ def repeated_splits(
 
 
 def placed_subjects(splits: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
-    """List where a division placed its subjects, for later divisions of a data set that grows.
+    """List the split of each subject, for later divisions of a growing data set.
 
     Parameters
     ----------
     splits
-        As `split_subjects` gives them.
+        As returned by `split_subjects`.
     params
-        That they were made with.
+        Parameters of the division.
 
     Returns
     -------
     pandas.DataFrame
-        `PLACED_COLUMNS`; empty where the method is not `auto`, or `keep` names a table of one's
-        own.
+        `PLACED_COLUMNS`; empty if the method is not `auto`, or `keep` names a table.
     """
     rows = splits if params.method == "auto" and params.keep is None else splits.iloc[:0]
     return rows.assign(division=_division(params))[list(PLACED_COLUMNS)].reset_index(drop=True)
 
 
 def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
-    """Add subjects to those that have a place already.
+    """Add subjects to those of earlier divisions.
 
     Raises
     ------
     UserError
-        A subject was placed otherwise in the meantime, by a run beside this one.
+        A concurrent run has assigned a subject to another split.
     """
     both = pd.concat([earlier, placed], ignore_index=True).drop_duplicates()
     twice = both[both.duplicated(["division", "subject"])]
@@ -212,12 +210,13 @@ def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
 def check_places(
     table: pd.DataFrame, path: str | Path, columns: Sequence[str] = PLACED_COLUMNS
 ) -> None:
-    """Make sure that a table of places, read from a file, makes sense.
+    """Make sure that a table of splits, read from a file, is valid.
 
     Raises
     ------
     UserError
-        A column is missing, a split has another name, or a subject is in two of one division.
+        A column is missing, a split has an unknown name, or a subject is in two splits of one
+        division.
     """
     if not set(columns) <= set(table):
         found = ", ".join(map(str, table.columns))
@@ -231,7 +230,7 @@ def check_places(
 
 
 def _division(params: SplitParams) -> str:
-    """Name what a division depends on: with another seed, shares or strata it is another one."""
+    """Name a division by all that it depends on: seed, shares and strata."""
     shares = "/".join(f"{share:g}" for share in params.shares.values())
     by = "default" if params.stratify is None else ",".join(params.stratify)
     return f"seed {params.seed}, shares {shares}, strata {by}, bins {params.age_bins}"
@@ -240,7 +239,7 @@ def _division(params: SplitParams) -> str:
 def _decided(
     n_subjects: int, params: SplitParams, earlier: pd.DataFrame | None
 ) -> tuple[str, dict[str, str]]:
-    """Return the method, and the places that subjects have already."""
+    """Return the method, and the earlier splits of subjects."""
     auto = params.method == "auto"
     before = pd.DataFrame(columns=["subject", "split"])
     if params.keep is not None:
@@ -250,11 +249,13 @@ def _decided(
     kept = dict(zip(before["subject"], before["split"], strict=True))
     if auto and kept and "method" in before:
         return str(before["method"].iloc[0]), kept
-    return ("stratified" if n_subjects < HASHED_FROM else "hash") if auto else params.method, kept
+    if auto:
+        return "stratified" if n_subjects < MIN_SUBJECTS_TO_HASH else "hash", kept
+    return params.method, kept
 
 
 def _kept(path: Path) -> pd.DataFrame:
-    """Read the places that subjects have already: `subject`, `split`, maybe `method`."""
+    """Read earlier splits: `subject`, `split` and, if valid, `method`."""
     if not path.is_file():
         raise UserError(f"splits: keep names {path}, which is not a file")
     try:
@@ -270,7 +271,7 @@ def _by_hash(subject: str, params: SplitParams) -> str:
     at = position(subject, params.seed)
     if at < params.train:
         return "train"
-    # The last split takes what is left, so that rounding of the shares leaves no gap below 1.
+    # the last split takes the rest, so that rounding of the shares leaves no gap below 1
     return "validation" if at < params.train + params.validation or not params.test else "test"
 
 
@@ -311,7 +312,7 @@ def _check_none_empty(splits: pd.DataFrame, wanted: Sequence[str], seed: int, n_
 
 
 def _say_how(splits: pd.DataFrame, by: Iterable[str], n_kept: int) -> None:
-    """Say the sizes of the splits, how they were made, and what is not known."""
+    """Log the sizes of the splits, how they were made, and which strata are unknown."""
     counts = splits["split"].value_counts()
     numbers = ", ".join(f"{name} {counts.get(name, 0)}" for name in SPLITS)
     how = f"by {splits['method'].iloc[0]}, not stratified"

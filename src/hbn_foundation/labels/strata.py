@@ -1,4 +1,4 @@
-"""Strata of subjects, and whole numbers of subjects for shares of them."""
+"""Strata of subjects, and their apportionment to splits and folds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Part = TypeVar("Part", str, int)
 def strata_columns(
     subjects: Sequence[str], participants: pd.DataFrame, columns: Sequence[str] | None = None
 ) -> list[str]:
-    """Name the columns that make strata: those of which at least one subject's value is known.
+    """Name the columns that make strata: those with a known value for at least one subject.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def strata_columns(
     Raises
     ------
     UserError
-        When a column is asked for that the table does not have.
+        When `columns` has one that the table lacks.
     """
     there = [name for name in participants.columns if name != "subject"]
     missing = [name for name in columns or () if name not in there]
@@ -73,7 +73,7 @@ def strata(
 def class_strata(
     subjects: Sequence[str], participants: pd.DataFrame, labels: Iterable[LabelParams]
 ) -> pd.DataFrame:
-    """Name the class of each subject in every label that says something of a whole subject.
+    """Name the class of each subject in every label that is one of participants.
 
     Parameters
     ----------
@@ -82,14 +82,14 @@ def class_strata(
     participants
         A table with the column `subject`.
     labels
-        What is learned; labels of tasks and trials, and those that these subjects' values do not
-        make, are passed over: the latter are an error where they are learned.
+        Labels to be learned. Labels of tasks and trials are ignored, and so are invalid ones,
+        which raise an error where they are learned.
 
     Returns
     -------
     pandas.DataFrame
-        A column per label, named as its column of the participants, indexed by subject; numbers
-        by quantile bin.
+        One column per label, named as in participants.tsv, indexed by subject; numbers as
+        quantile bins.
     """
     classes = pd.DataFrame(index=list(subjects))
     for label in labels:
@@ -100,16 +100,16 @@ def class_strata(
 
 
 def spread_order(classes: pd.Series, seed: int) -> list[str]:
-    """Draw an order of subjects in which the first ones, however many, are of all classes.
+    """Draw an order of subjects of which every beginning contains all classes.
 
-    One of each class comes first, then each class joins in step with its size.
+    One subject of each class comes first; after that each class is spread evenly by its size.
 
     Parameters
     ----------
     classes
         Of each subject, indexed by subject.
     seed
-        Gives another order; that of `classes` does not matter.
+        Seed of the order, which does not depend on the order of `classes`.
     """
     drawn = classes.loc[np.random.default_rng(seed).permutation(sorted(classes.index))]
     groups = drawn.groupby(drawn)
@@ -150,7 +150,7 @@ def _levels(values: pd.Series, n_bins: int) -> pd.Series:
 
 
 def position(text: str, seed: int | str) -> float:
-    """Place a subject in [0, 1) by its name and the seed alone."""
+    """Map a name and a seed to a fixed position in [0, 1)."""
     digest = hashlib.blake2b(f"{seed}:{text}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
@@ -162,11 +162,11 @@ def divide(
     seed: int | str,
     kept: Mapping[str, Part] | None = None,
 ) -> dict[str, Part]:
-    """Give each subject a part: exact totals, classes and strata spread over the parts.
+    """Assign each subject to a part with exact totals, stratified by class and stratum.
 
-    Within a class the parts are apportioned, too, so that each part has a subject of every class
-    that has as many subjects as there are parts. Within a class, subjects are dealt stratum by
-    stratum, always to the part that is furthest behind its share.
+    Each class is apportioned on its own, so that a class with at least as many subjects as parts
+    is in every part. Within a class, subjects are assigned stratum by stratum, each to the part
+    that is furthest below its share.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def divide(
     seed
         Decides the order of strata and of subjects within one.
     kept
-        Parts of subjects that have one already; the others make up for them as far as they can.
+        Subjects whose part is fixed; the others compensate for them as far as possible.
     """
     left = _apportioned(len(classes), shares)
     parts: dict[str, Part] = {}
@@ -198,8 +198,8 @@ def divide(
 def _apportioned(n: int, shares: Mapping[Part, float]) -> dict[Part, int]:
     """Divide n by shares into whole numbers by largest remainder.
 
-    Each number differs from its exact share by less than one, but for this: a part with a share
-    has at least one where n is enough for that. Of equal remainders the first part's counts more.
+    Each number differs from its exact share by less than one, except that a part with a share
+    gets at least one if n allows. Of equal remainders the first part comes first.
     """
     total = sum(shares.values()) or 1.0
     exact = {part: n * share / total for part, share in shares.items()}

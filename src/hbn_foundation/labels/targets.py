@@ -12,11 +12,11 @@ from hbn_foundation.errors import UserError, as_text, first_few
 from hbn_foundation.labels.params import LabelParams
 
 UNKNOWN = -1
-MOST_CATEGORIES = 5
+MAX_CATEGORIES = 5
 
 
 class WindowTargets(NamedTuple):
-    """What is to be learned about windows: a class or a number.
+    """Classes or numbers of windows, to be learned.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class WindowTargets(NamedTuple):
 
     @property
     def n_outputs(self) -> int:
-        """How many outputs a model of them has: one per class, or one."""
+        """Number of outputs of a model: one per class, or one."""
         return len(self.names)
 
 
@@ -55,10 +55,10 @@ def window_targets(
     params: LabelParams,
     train_subjects: Iterable[str],
 ) -> WindowTargets:
-    """Give each window a class or a number; whatever must be fitted is so on training subjects.
+    """Give each window a class or a number; classes and thresholds are fitted on training subjects.
 
     Tasks and categories become classes in alphabetical order, as far as training subjects have
-    them; what no training subject has is unknown (−1), for nothing can be learned about it. With
+    them; values that no training subject has are unknown (−1). With
     `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
     at `threshold`, by default, when it has more than five different values (more than two with
     type `binary`), at the median of the training subjects, or of their trials for a label of
@@ -67,8 +67,8 @@ def window_targets(
     Parameters
     ----------
     windows
-        Windows table with `subject` and `task`; for labels of trials as `cut_trial_windows`
-        gives it.
+        Windows table with `subject` and `task`; for labels of trials as returned by
+        `cut_trial_windows`.
     participants
         Table with the column `subject`.
     params
@@ -83,9 +83,9 @@ def window_targets(
     Raises
     ------
     UserError
-        When the column is missing, a positive value does not occur, a value that has to be a
-        number is none, or the training subjects have only one class or number, or other classes
-        than the type says.
+        When the column is missing, a value of `positive` does not occur, a value is not a number
+        where one is needed, or the training subjects have fewer than two classes or numbers, or
+        more classes than the type allows.
     """
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
     if params.kind == "task":
@@ -148,13 +148,12 @@ def window_labels(
 
 
 def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0) -> np.ndarray:
-    """Permute labels across groups: the control that must bring every score down to chance.
+    """Permute labels across groups: a control with which every score must fall to chance.
 
-    Windows of one group keep a common label, as they have in truth; a permutation of windows
-    would also take away what windows of a recording share, and so would be too easy to tell from
-    the truth. Group by recording when the label belongs to the recording (its task), by subject
-    when it belongs to the subject (a participants column). Unknown labels stay where they are;
-    how many groups each class or number has stays the same.
+    Windows of one group keep a common label; permuting single windows would also remove what the
+    windows of a recording share, which is a weaker control. Group by recording if the label
+    belongs to the recording (its task), by subject if it belongs to the subject (a participants
+    column). Unknown labels stay in place, and the number of groups of each label stays the same.
 
     Parameters
     ----------
@@ -163,7 +162,7 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
     groups
         Recording or subject of each window (windows,).
     seed
-        Another seed gives another permutation.
+        Seed of the permutation.
 
     Returns
     -------
@@ -206,7 +205,7 @@ def _of_participants(participants: pd.DataFrame, name: str) -> pd.Series:
 def _numbers(
     name: str, column: pd.Series, subjects: pd.Series | None, training: np.ndarray
 ) -> WindowTargets:
-    """Make targets of a column of trials, or of one by subject when `subjects` (N,) are given."""
+    """Make targets of a column by window, or by subject if `subjects` (N,) are given."""
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     wrong = column[column.notna() & ~np.isfinite(numbers)]
     if len(wrong):
@@ -230,7 +229,7 @@ def _numbers(
 
 
 def _is_cut(column: pd.Series, name: str, params: LabelParams) -> bool:
-    """Tell whether a column is cut; one of a few numbers, such as 0 and 1, is a category."""
+    """Tell whether a column is cut in two; few different numbers, such as 0 and 1, are classes."""
     known = column.dropna()
     numbers = bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
     if params.threshold is not None and not numbers:
@@ -238,11 +237,11 @@ def _is_cut(column: pd.Series, name: str, params: LabelParams) -> bool:
         raise UserError(
             f"labels: threshold is set, but the values of {name} are not numbers; found {found}"
         )
-    many = numbers and known.nunique() > MOST_CATEGORIES
+    many = numbers and known.nunique() > MAX_CATEGORIES
     if params.type == "multiclass" and many:
         raise UserError(
             f"labels: type: multiclass, but {name} has {known.nunique()} different numbers, more "
-            f"than {MOST_CATEGORIES}; use binary, which cuts them in two, or regression"
+            f"than {MAX_CATEGORIES}; use binary, which cuts them in two, or regression"
         )
     two_wanted = params.type == "binary" and numbers and known.nunique() > 2
     return params.threshold is not None or many or two_wanted

@@ -3,8 +3,8 @@
 The rules are those of the 2025 EEG Foundation Challenge for the contrast change detection task.
 A trial runs from one start to the next one, by time and not by the order of the rows: a press at
 the very time of the next start belongs to that next trial. Its stimulus is the first target in
-it, its response the *first* press at or after the stimulus. Later presses correct nothing: taking
-the last one instead changes the response time of 7 % of HBN's trials.
+it, its response the *first* press at or after the stimulus. Later presses are ignored: taking the
+last one instead would change the response time of 7 % of HBN's trials.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def trial_table(events: pd.DataFrame, params: TrialParams | None = None) -> pd.D
     ----------
     events
         `onset` (s from the first sample) and the columns that `params` name; rows in any order,
-        text or numbers. Events without an onset or of other names count for nothing; without the
-        column of event names there is no trial.
+        text or numbers. Events without an onset or of other names are ignored; without the column
+        of event names there are no trials.
     params
         Names of the events that make a trial.
 
@@ -59,9 +59,9 @@ def trial_table(events: pd.DataFrame, params: TrialParams | None = None) -> pd.D
         One row per trial, in order: `trial` (its number, from 1), `onset` (its start), `stimulus`,
         `side` (left or right), `response`, `response_side`, `rt` (response − stimulus),
         `correct` (1 or 0; NaN without a response or feedback), `n_presses` (from the stimulus to
-        the end of the trial), `excluded` (why it serves for nothing, "" when it does). Times in s,
-        NaN where there is none. The last start of a run closes no trial; it makes a row, excluded,
-        only where a target follows it.
+        the end of the trial), `excluded` (the reason, "" if the trial is usable). Times in s, NaN
+        if missing. The last start of a run makes a row, which is excluded, only if a target
+        follows it.
     """
     filled = events.astype(object).where(events.notna(), None)
     columns = {str(name): filled[name].tolist() for name in filled}
@@ -74,7 +74,7 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     Parameters
     ----------
     recordings
-        Table as `find_recordings` gives it: `recording`, `subject`, `task`, `run`, `path`,
+        Table as returned by `find_recordings`: `recording`, `subject`, `task`, `run`, `path`,
         `bids_root`.
     params
         Names of the events that make a trial.
@@ -83,8 +83,8 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     -------
     pandas.DataFrame
         `recording`, `subject`, `task`, `run`, then the columns of `trial_table`; in the order of
-        the recordings. A recording without events, or whose events make no trial, gives no row; a
-        file that cannot be read is told and gives none either.
+        the recordings. A recording without events, or whose events make no trial, has no row;
+        neither has one whose file cannot be read, which is logged.
     """
     params = params or TrialParams()
     types = dict.fromkeys(RECORDING_COLUMNS, "string") | TRIAL_COLUMNS
@@ -135,7 +135,7 @@ def _read_events(root: str | Path, path: str, params: TrialParams) -> dict[str, 
 
 
 def usable_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """Keep the trials that nothing excludes: those with a stimulus and a response."""
+    """Keep the trials that are not excluded: those with a stimulus and a response."""
     return trials[trials["excluded"] == ""].reset_index(drop=True)
 
 
@@ -208,7 +208,7 @@ def _at(values: np.ndarray, positions: np.ndarray, there: np.ndarray) -> np.ndar
 
 
 def _judged(feedback: np.ndarray, params: TrialParams) -> np.ndarray:
-    """1 where the feedback calls the press correct, 0 where it says else, NaN if nothing."""
+    """1 if the feedback calls the press correct, 0 if it does not, NaN without feedback."""
     right = _among(feedback, params.correct_feedback).astype(float)
     right[_among(feedback, ("", "n/a"))] = np.nan
     return right
@@ -223,7 +223,7 @@ def _sides(
 
 
 def _typed(columns: Mapping[str, Any], types: Mapping[str, str]) -> pd.DataFrame:
-    """Make a table whose columns have their types, be it empty."""
+    """Make a table whose columns have their types, even if it is empty."""
     return pd.DataFrame(
         {name: pd.Series(columns.get(name, []), dtype=kind) for name, kind in types.items()}
     )

@@ -19,22 +19,21 @@ SHARE = "batch_share"
 
 @dataclass
 class Batch:
-    """Some windows.
+    """A batch of windows.
 
     Attributes
     ----------
     signals : torch.Tensor
         (B, C, T) float32, robust z-scores, or volts where the reader reads those; channels that
-        cannot be used are zero. Channels lie side by side in memory, as in the store: spatial
-        maps are as fast so, and transposing would cost six times as much as reading. What runs
-        along time for every channel (random numbers, Fourier transforms) is faster after
-        `.contiguous()`.
+        cannot be used are zero. Channels are contiguous in memory, as in the store: spatial maps
+        are equally fast, and transposing would take six times as long as reading. Operations
+        along time (random numbers, Fourier transforms) are faster after `.contiguous()`.
     mask : torch.Tensor
         (B, C) bool, channels that can be used.
     index : torch.Tensor
-        (B,) int64, position of each window in the table that the batches are made from.
+        (B,) int64, position of each window in the windows table.
     shift : torch.Tensor or None
-        (B,) int64, samples by which each window begins later than in the table; None: not known.
+        (B,) int64, samples by which each window begins later than in the table; None if unknown.
     """
 
     signals: torch.Tensor
@@ -61,7 +60,7 @@ class _Mix(NamedTuple):
 
     @classmethod
     def of(cls, shares: np.ndarray, batch_size: int) -> _Mix | None:
-        """Read the column of shares (N,); None when there are no two kinds, or no room for both."""
+        """Read the shares (N,); None unless some windows have one and a batch fits both kinds."""
         has = ~np.isnan(shares)
         if has.all() or not has.any() or batch_size < 2:
             return None
@@ -70,7 +69,7 @@ class _Mix(NamedTuple):
 
     @property
     def n_batches(self) -> int:
-        """Whole batches in one pass, as many as without shares."""
+        """Full batches in one pass, as many as without shares."""
         return (len(self.few) + len(self.others)) // (self.n_few + self.n_others)
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
@@ -83,7 +82,7 @@ class _Mix(NamedTuple):
 
 
 def _in_turns(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw `count` places: each once before any comes again."""
+    """Draw `count` places; each is drawn once before any is repeated."""
     rounds = -(-count // len(places))
     return np.concatenate([random.permutation(places) for _ in range(rounds)])[:count]
 
@@ -100,10 +99,9 @@ class WindowBatches(IterableDataset[Batch]):
     reader
         Reads the windows.
     windows
-        Table with `row`, `recording` and `start`. Where it has `batch_share`, the windows with a
-        value there make up that share of every batch; a pass has as many batches as without, and
-        both kinds come as often as that takes. Only where `shuffle` and `drop_last` are set, as
-        in training.
+        Table with `row`, `recording` and `start`. With `shuffle` and `drop_last`, windows that
+        have a value in the column `batch_share` make up that share of every batch, and are
+        repeated as often as this takes; the number of batches is the same.
     batch_size
         Windows in a batch; the last one may have fewer.
     shuffle
@@ -112,10 +110,10 @@ class WindowBatches(IterableDataset[Batch]):
         Order and jitter depend on it, on the epoch (see `set_epoch`) and on the table, not on the
         batch size.
     jitter
-        Largest random shift of a start in samples, to either side; a window stays where there is
-        neither a gap nor a bad segment.
+        Largest random shift of a start in samples, to either side; shifted windows touch neither
+        a gap nor a bad segment.
     drop_last
-        Leave out the last batch when it has fewer windows.
+        Omit the last batch if it has fewer windows.
 
     Raises
     ------
@@ -151,7 +149,7 @@ class WindowBatches(IterableDataset[Batch]):
             self._mix = _Mix.of(windows[SHARE].to_numpy(dtype=np.float64), batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the jitter of the next pass."""
+        """Set the epoch, on which the order and the jitter of the next pass depend."""
         self.epoch = epoch
 
     @property

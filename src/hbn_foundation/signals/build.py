@@ -15,7 +15,7 @@ from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.clean_task import (
-    AGAIN,
+    RETRY_NOTE,
     SIGNALS,
     CleaningTask,
     clean_task,
@@ -23,16 +23,16 @@ from hbn_foundation.signals.clean_task import (
     load_readers,
     seconds_allowed,
 )
-from hbn_foundation.signals.content import cleaning_hash, stamp
+from hbn_foundation.signals.content import cleaning_hash, file_signature
 from hbn_foundation.signals.index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
 from hbn_foundation.signals.journal import JOURNALS, Journal
 from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
 from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.store import SignalStore
 
-REASONS_SHOWN = 3
+MAX_REASONS = 3
 FAILED = "failed.csv"
-"""Table of what could not be used, in the store's folder, when that ended the build."""
+"""Table of the recordings that cannot be used, written when they end the build."""
 
 
 def build_store(
@@ -44,12 +44,12 @@ def build_store(
     max_seconds: float = BuildParams().max_seconds,
     max_memory_gb: float = BuildParams().max_memory_gb,
 ) -> SignalStore:
-    """Clean the recordings into a signal store; those cleaned before are left as they are.
+    """Clean recordings into a signal store; those that have not changed are not cleaned again.
 
     A recording is cleaned again when the content of its files or the parameters of the cleaning
-    changed; files of the same size and time as last time are not read. Signals of recordings that
-    are no longer selected, and of former contents and parameters, stay on disk and out of the
-    index. One that cannot be used is in the table with its reason.
+    change; files whose size and modification time are unchanged are not read. Signals of
+    recordings that are no longer selected, and of earlier contents and parameters, stay on disk
+    and are left out of the index. A recording that cannot be used is in the table with its reason.
 
     Parameters
     ----------
@@ -58,27 +58,27 @@ def build_store(
     path
         The store's folder.
     cleaning
-        How to clean; None is the defaults.
+        Parameters of the cleaning; the defaults if None.
     n_jobs
-        Worker processes; −1: one for each core, 0: none (and no limits).
+        Worker processes; −1: one per core, 0: none (and no limits).
     max_failed_share
         The build stops as soon as a larger share of the recordings cannot be used.
     max_seconds
-        Seconds that a recording may take, and as many again for each 10 MB of its files.
+        Time limit per recording in seconds, plus as much for each 10 MB of its files.
     max_memory_gb
         Memory of a worker in 10⁹ bytes.
 
     Returns
     -------
     SignalStore
-        With the recordings of the table, in its order.
+        The given recordings, in their order.
 
     Raises
     ------
     UserError
         The store cannot be written, the disk is full, or too many recordings cannot be used:
-        `failed.csv` in the store's folder then says which. What is cleaned by then is kept and
-        found by the next build; the index stays the former one.
+        `failed.csv` in the store's folder then lists them. The signals cleaned so far are kept
+        for the next build; the index is not changed.
     """
     cleaning = cleaning or CleaningParams()
     path = Path(path)
@@ -88,7 +88,7 @@ def build_store(
     tasks = []
     for task in _tasks(recordings, path, cleaning):
         recording = str(task.row["recording"])
-        description = journal.find(recording, task.cleaning, stamp(task.row))
+        description = journal.find(recording, task.cleaning, file_signature(task.row))
         if description is None:
             tasks.append(replace(task, known=journal.known(recording, task.cleaning)))
         else:
@@ -100,7 +100,7 @@ def build_store(
     results = run_parallel(clean_task, tasks, n_jobs, limits)
     for task, result in track(results, "cleaning recordings", total=len(tasks)):
         if isinstance(result, WorkerKilled):
-            tally.add(task.place, describe_failure(task.row, f"{result}{AGAIN}"))
+            tally.add(task.place, describe_failure(task.row, f"{result}{RETRY_NOTE}"))
             continue
         if result["files"]:
             journal.add(result)
@@ -119,7 +119,7 @@ def build_store(
 
 
 def _say_notes(frame: pd.DataFrame) -> None:
-    """Say how much of the recordings is left out, and that some were read not as declared."""
+    """Log how much of the recordings is left out, and that the quality table has notes."""
     if "seconds_left_out" in frame:
         seconds = frame["seconds_left_out"].dropna()
         if n := int((seconds > 0).sum()):
@@ -137,7 +137,7 @@ def _recordings(n: int) -> str:
 
 
 def _check_writable(path: Path) -> None:
-    """Try to write where the store writes, so that its faults are not the recordings'."""
+    """Make sure that the store's folders can be written, before a recording is blamed for it."""
     for folder in (path, path / SIGNALS, path / JOURNALS):
         try:
             with full_disk_named(folder):
@@ -164,7 +164,7 @@ def _tasks(
 
 
 class _Tally:
-    """The index so far, and whether too many recordings have failed."""
+    """The index of the recordings so far; an error once too many of them have failed."""
 
     def __init__(self, n_recordings: int, max_failed_share: float, failed_file: Path) -> None:
         self.index = IndexBuilder()
@@ -173,7 +173,7 @@ class _Tally:
         self._n_seen = 0
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
-        """Add a recording; UserError as soon as too many have failed."""
+        """Add a recording; raise a UserError once too many have failed."""
         self.index.add(place, description)
         self._n_seen += 1
         if description["status"] == "ok":
@@ -184,7 +184,7 @@ class _Tally:
             raise UserError(self._too_many())
 
     def _too_many(self) -> str:
-        """Write the table of what failed; say how many of how many did, and where the table is."""
+        """Write the table of failed recordings; return the message with its path."""
         frame = self.index.frame()
         failed = frame.loc[frame["status"] == "failed", list(TEXT_COLUMNS)]
         with renamed_when_done(self._failed_file) as temporary:
@@ -200,7 +200,7 @@ class _Tally:
         )
 
     def reasons(self) -> str:
-        """Say why the first ones cannot be used; nothing where all can."""
-        first = "; ".join(self.failures[:REASONS_SHOWN])
-        more = "; …" if len(self.failures) > REASONS_SHOWN else ""
+        """Return why the first failed recordings cannot be used; empty if none failed."""
+        first = "; ".join(self.failures[:MAX_REASONS])
+        more = "; …" if len(self.failures) > MAX_REASONS else ""
         return f": {first}{more}" if first else ""

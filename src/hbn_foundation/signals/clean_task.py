@@ -1,6 +1,6 @@
 """Clean one recording into the store: the task that the builder gives to its workers.
 
-Nothing here imports pandas, nor more of MNE than is needed: a worker is to start quickly.
+This module imports neither pandas nor MNE, so that a worker starts quickly.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from hbn_foundation.files import renamed_when_done
 from hbn_foundation.recordings.clean import CleanedRecording
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import REFERENCE
-from hbn_foundation.signals.content import content_hash, stamp
+from hbn_foundation.signals.content import content_hash, file_signature
 
 FORMAT = 2
-"""Version of the store's files; a store of another version is made anew."""
+"""Version of the store's files; a store of another version is built again."""
 
 SIGNALS = "signals"
 """Folder of the signals in the store."""
 
-AGAIN = "; tried again in the next run"
+RETRY_NOTE = "; tried again in the next run"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CleaningTask:
     params, cleaning
         Parameters of the cleaning, and their hash.
     known
-        Descriptions of the recording that the store has for this cleaning, by content hash.
+        Descriptions of the recording in the store for this cleaning, by content hash.
     """
 
     place: int
@@ -60,8 +60,8 @@ class CleaningTask:
 def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
     """Path of a recording's signal.
 
-    Its key is a hash of the input's content and of the cleaning: a run with other parameters or
-    newer files adds to the store and changes nothing that an earlier index refers to.
+    The name contains a hash of the input's content and of the cleaning parameters, so that other
+    parameters or newer files add signals and never change those that an earlier index refers to.
     """
     key = hashlib.blake2b(f"{content_hash} {cleaning_hash}".encode(), digest_size=6).hexdigest()
     return Path(store, SIGNALS, f"{recording}-{key}.npy")
@@ -70,7 +70,7 @@ def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_h
 def describe(
     row: Mapping[str, Any], cleaned: CleanedRecording, content_hash: str, cleaning_hash: str
 ) -> dict[str, Any]:
-    """Describe a clean recording by texts, numbers and lists of numbers: as the index has it."""
+    """Describe a clean recording by texts, numbers and lists of numbers: its row of the index."""
     bad = {name: why for name, why in cleaned.bad.items() if why != REFERENCE}
     return {
         **describe_failure(row, "", content_hash, cleaning_hash),
@@ -116,19 +116,19 @@ def describe_failure(
 
 
 def _plain(value: Any) -> Any:
-    """Value as JSON has it: missing and non-finite values become null."""
+    """Convert a value for JSON: missing and non-finite values become null."""
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def seconds_allowed(row: Mapping[str, Any], least: float) -> float:
-    """Seconds that reading may take: `least`, and as many again for each 10 MB of the files."""
-    return least * (1 + sum(max(size, 0) for _, size, _ in stamp(row)) / 1e7)
+    """Time limit of a recording in seconds: `least`, plus as much for each 10 MB of its files."""
+    return least * (1 + sum(max(size, 0) for _, size, _ in file_signature(row)) / 1e7)
 
 
 def load_readers() -> None:
-    """Import what cleaning needs: that takes seconds, or a minute from a network drive."""
+    """Import what cleaning needs; this takes seconds, or a minute from a network drive."""
     import mne.io  # noqa: F401
     import scipy.fft  # noqa: F401
 
@@ -141,20 +141,20 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its description. `files` has the stamp of its files, where this result holds for as long
-        as they do not change.
+        Its description. `files` is the signature of its files, or empty if the recording is to be
+        tried again in the next run.
 
     Raises
     ------
     UserError
-        The disk is full or the store cannot be written. Anything else that is wrong is taken for
-        a fault of the recording, and is in its description.
+        The disk is full or the store cannot be written. Any other error is attributed to the
+        recording and is in its description.
     """
     from hbn_foundation.recordings.read import UnreadableRecording
 
     content = ""
     try:
-        files = stamp(task.row)
+        files = file_signature(task.row)
         content = content_hash(task.row["bids_root"], files)
         description = task.known.get(content)
         if description is None:
@@ -167,13 +167,13 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
         raise
     except MemoryError:
         reason = "it needs more memory than there is or than store.max_memory_gb allows"
-    except Exception as error:  # one recording must not end the run
+    except Exception as error:  # one recording does not end the run
         if isinstance(error, OSError) and _is_of_store(error, task.store):
             raise UserError(
                 f"store.path: {error.filename} cannot be written ({error.strerror})"
             ) from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return describe_failure(task.row, reason + AGAIN, content, task.cleaning)
+    return describe_failure(task.row, reason + RETRY_NOTE, content, task.cleaning)
 
 
 def _is_of_store(error: OSError, store: str) -> bool:

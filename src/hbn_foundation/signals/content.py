@@ -1,4 +1,4 @@
-"""What a recording consists of on disk, and hashes of its content and of the cleaning."""
+"""Files of a recording on disk, and hashes of their content and of the cleaning parameters."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from hbn_foundation.bids import sidecars
 from hbn_foundation.recordings.params import CleaningParams
 
 CLEANING_VERSION = 2
-"""To be raised when the code cleans otherwise than before with the same parameters."""
+"""Increment when the result of the cleaning changes for the same parameters."""
 
 SIDECARS = ("channels.tsv", "eeg.json", "electrodes.tsv", "coordsystem.json", "events.tsv")
 WITHOUT_EFFECT = {"chunk_seconds", "scale"}
 """Parameters of the cleaning that do not change its result on disk."""
 
 PACKAGES = ("mne", "pymatreader", "scipy")
-"""What reads and filters; another version of one (but of its last number) cleans again."""
+"""Packages that read and filter; a new major or minor version of one cleans again."""
 
 NAMED_IN_VHDR = re.compile(rb"(?im)^\s*(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$")
 
-Stamp = list[tuple[str, int, int]]
+FileSignature = list[tuple[str, int, int]]
 
 
 def cleaning_hash(params: CleaningParams) -> str:
-    """Hash of the parameters of the cleaning, of its version and of those of its packages."""
+    """Hash of the cleaning parameters, of its version and of the versions of its packages."""
     packages = [f"{name} {'.'.join(version(name).split('.')[:2])}" for name in PACKAGES]
     values = params.model_dump(exclude=WITHOUT_EFFECT)
     content = {"version": CLEANING_VERSION, "packages": packages, **values}
@@ -40,7 +40,7 @@ def cleaning_hash(params: CleaningParams) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def content_hash(root: str | Path, files: Stamp) -> str:
+def content_hash(root: str | Path, files: FileSignature) -> str:
     """Hash of the files' names and contents."""
     digest = hashlib.blake2b(digest_size=16)
     for name, size, _ in files:
@@ -53,7 +53,7 @@ def content_hash(root: str | Path, files: Stamp) -> str:
     return digest.hexdigest()
 
 
-def stamp(row: Mapping[str, Any]) -> Stamp:
+def file_signature(row: Mapping[str, Any]) -> FileSignature:
     """Name, size and time (ns) of every file that a recording's clean signal depends on.
 
     Parameters
@@ -70,11 +70,12 @@ def stamp(row: Mapping[str, Any]) -> Stamp:
 
 
 def _signal_files(folder: str, name: str) -> set[str]:
-    """Files that the signal of a recording may be read from, by names relative to its folder.
+    """Names, relative to the folder, of the files that the signal of a recording may be read from.
 
-    They are all ``<stem>_eeg.*`` but its JSON, with the contents of folders, and those of other
-    names that its header `name` may refer to: BrainVision's is read for them; of EEGLAB's, which
-    would have to be read whole, every ``.fdt`` without a ``.set`` counts.
+    These are all ``<stem>_eeg.*`` except JSON and TSV, including the contents of folders, and
+    files of other names that the header `name` may refer to: a BrainVision header is searched
+    for them; for EEGLAB, whose header would have to be read whole, every ``.fdt`` without a
+    ``.set`` counts.
     """
     stem = name.rpartition(".")[0].partition("_split-")[0].removesuffix("_eeg")
     # _eeg-1.fif is the second file of a recording that BIDS does not split
@@ -118,9 +119,9 @@ def _names(folder: str, changed: int) -> tuple[str, ...]:
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
-    """Size and time (ns) of a file; −1 where there is none (or something that never ends).
+    """Size and time (ns) of a file; −1 if it does not exist or is not a regular file.
 
-    The time is that of the last change of any kind: copying can keep the content's.
+    The time is the later of mtime and ctime, because copying can preserve the mtime.
     """
     try:
         found = os.stat(path)

@@ -19,8 +19,8 @@ from hbn_foundation.signals.clean_task import FORMAT
 INDEX = "index.parquet"
 METADATA_KEY = b"hbn_foundation"
 HIDDEN_COLUMNS = ("channels", "scales", "bad", "stretches", "bad_segments")
-"""Columns for the store alone: names joined by tabs, volts per stored unit of each, and start, stop
-(and onset in s) of each stretch and bad segment, one after another."""
+"""Columns used by the store only: channel names joined by tabs, volts per stored unit of each, and
+start, stop (and onset in s) of each stretch and bad segment, concatenated."""
 
 TEXT_COLUMNS = ("recording", "subject", "session", "task", "run", "path", "status", "reason")
 TABLE_COLUMNS = (
@@ -28,22 +28,22 @@ TABLE_COLUMNS = (
     *("n_channels", "n_samples", "sfreq", "duration", "n_bad", "bad_channels", "reference"),
     *("content_hash", "cleaning_hash"),
 )
-"""Columns that every table has; the measures of the quality follow."""
+"""Columns of every table; the quality measures follow."""
 
-LEAST_AGREEMENT = 0.95
-"""Length of the mean of a channel's directions, below which that is told, and cosine between the
-directions (18°) that two caps have for a name, by whose median they are different caps."""
+MIN_AGREEMENT = 0.95
+"""Two caps are different if the median cosine between their directions of the same names is below
+this (18°). A channel whose mean direction is shorter than this is logged."""
 
-MIN_SHARED = 4
+MIN_SHARED_NAMES = 4
 
 
 class IndexBuilder:
     """Collect descriptions, in any order, into an index; each takes about 2 kB of memory.
 
-    The layout is the union of all channels, in the order of the recording that has most. Its
-    position of a channel is the mean direction over the recordings that have it: the template's
-    own where names are known, the group's where heads were digitised. Names that another cap has
-    at other places (two nets of `ch1` to `ch64`) are those of other channels: ``ch1@cap2``.
+    The layout is the union of all channels, in the order of the recording that has most. The
+    position of a channel is its mean direction over the recordings that have it. A name that
+    another cap has at another position (two nets of `ch1` to `ch64`) is a channel of its own:
+    ``ch1@cap2``.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class IndexBuilder:
         self._layouts: dict[tuple[str, str], list[int]] = {}
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
-        """Add a recording's description (see `clean_task.describe`) at a place of the index."""
+        """Add a recording's description (see `clean_task.describe`) at a position in the index."""
         row = {name: description[name] for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS)}
         row |= {"scales": np.asarray(row["scales"], np.float32)}
         row |= {name: np.asarray(row[name], float) for name in ("stretches", "bad_segments")}
@@ -61,7 +61,7 @@ class IndexBuilder:
             self._layouts.setdefault(key, []).append(place)
 
     def content(self, **metadata: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """Return the index's rows in order of their places, and what holds for all recordings.
+        """Return the rows in order, and the metadata that all recordings share.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class IndexBuilder:
         return self.frame(), {**common, "layout": layout, **metadata}
 
     def frame(self) -> pd.DataFrame:
-        """Return the rows so far, in order of their places."""
+        """Return the rows added so far, in order."""
         frame = pd.DataFrame([self._rows[place] for place in sorted(self._rows)])
         for name in (*TABLE_COLUMNS, *HIDDEN_COLUMNS):
             if name not in frame:
@@ -88,7 +88,7 @@ class IndexBuilder:
         return frame.astype(types)[[*TABLE_COLUMNS, *measures, *HIDDEN_COLUMNS]]
 
     def _lay_out(self) -> dict[str, list[float]]:
-        """Name channels in the rows as the layout does, and return the layout's directions."""
+        """Build the layout, rename channels in the rows accordingly, and return its directions."""
         caps: list[dict[str, np.ndarray]] = []
         plain: dict[str, np.ndarray] = {}
         stored: dict[tuple[int, str], str] = {}
@@ -102,7 +102,7 @@ class IndexBuilder:
             caps += [{}] * (cap == len(caps))
             for name, direction in zip(names, unit, strict=True):
                 if name not in caps[cap]:
-                    same = plain.setdefault(name, direction) @ direction >= LEAST_AGREEMENT
+                    same = plain.setdefault(name, direction) @ direction >= MIN_AGREEMENT
                     stored[cap, name] = name if same or not cap else f"{name}@cap{cap + 1}"
                     caps[cap][name] = direction
                 own = stored[cap, name]
@@ -119,7 +119,7 @@ class IndexBuilder:
             others = first_few(name for name in order if "@cap" in name)
             say(f"{n_renamed} recordings have channels of the same names at other places, which "
                 f"are kept apart: {others}")  # fmt: skip
-        apart = [name for name in order if lengths[name] < LEAST_AGREEMENT * counts[name]]
+        apart = [name for name in order if lengths[name] < MIN_AGREEMENT * counts[name]]
         if apart:
             say(f"{len(apart)} channels lie at different places in different recordings "
                 f"({first_few(apart)}): the mean is taken")  # fmt: skip
@@ -133,13 +133,13 @@ class IndexBuilder:
 
 
 def _agree(cap: Mapping[str, np.ndarray], names: list[str], unit: np.ndarray) -> bool:
-    """Tell whether a cap has most of the names that it shares where these directions are.
+    """Tell whether a cap and a recording agree on the directions of the names that they share.
 
-    Fewer than `MIN_SHARED` do not tell caps apart.
+    They always agree if they share fewer than `MIN_SHARED_NAMES`.
     """
     shared = [i for i, name in enumerate(names) if name in cap]
     cosines = [cap[names[i]] @ unit[i] for i in shared]
-    return len(shared) < MIN_SHARED or bool(np.median(cosines) >= LEAST_AGREEMENT)
+    return len(shared) < MIN_SHARED_NAMES or bool(np.median(cosines) >= MIN_AGREEMENT)
 
 
 def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
@@ -156,7 +156,7 @@ def write_index_file(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any
 
 
 def read_index_file(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read an index and its metadata; these are empty when the file is no index of a store."""
+    """Read an index and its metadata, which is empty if the file is not an index of a store."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, partitioning=None)

@@ -1,10 +1,10 @@
-"""The memory of a signal store: which recordings have been cleaned, and what is known of each.
+"""The recordings that a signal store has cleaned so far, with their descriptions.
 
 ``cleaned.parquet``   one row per recording, content and cleaning
-``journal/*.jsonl``   what builds have cleaned since that table was written, one line each
+``journal/*.jsonl``   recordings cleaned since that table was written, one line each
 
-Each build appends to a journal of its own and merges it into the table at its end. What a killed
-build has cleaned is in its journal, which the next build reads and merges.
+Each build appends to its own journal and merges it into the table at its end. The next build reads
+and merges the journal of a build that was killed.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from hbn_foundation.signals.clean_task import (
     describe_failure,
     signal_file,
 )
-from hbn_foundation.signals.content import Stamp
+from hbn_foundation.signals.content import FileSignature
 
 TABLE = "cleaned.parquet"
 JOURNALS = "journal"
-OLD_STAMPS = "sources"
-"""Folder of stores of earlier versions, with a JSON file per recording there and in `SIGNALS`."""
+OLD_SIGNATURES = "sources"
+"""Folder in stores of earlier versions, with a JSON file per recording, as in `SIGNALS`."""
 
 Row = dict[str, Any]
 
@@ -69,7 +69,7 @@ class Journal:
         self._read(self._folder.glob("*.jsonl"))
 
     def known(self, recording: str, cleaning: str) -> dict[str, Row]:
-        """Descriptions of a recording by content hash, those whose signal is there."""
+        """Descriptions of a recording by content hash, except those without their signal file."""
         return {
             content: row
             for content, row in self._rows.get((recording, cleaning), {}).items()
@@ -77,7 +77,7 @@ class Journal:
             or signal_file(self.store, recording, content, cleaning).is_file()
         }
 
-    def find(self, recording: str, cleaning: str, files: Stamp) -> Row | None:
+    def find(self, recording: str, cleaning: str, files: FileSignature) -> Row | None:
         """Find the description of a recording whose files have not changed since it was made."""
         stamp = json.dumps(files)
         rows = self.known(recording, cleaning).values()
@@ -99,12 +99,12 @@ class Journal:
         self._put([row])
 
     def merge(self) -> None:
-        """Write the journals into the table, but for those of other builds that still run."""
+        """Merge the journals into the table, except those of builds that are still running."""
         with FileLock(self._folder / "merge.lock"):
             ended = list(self._ended())
             if not ended and not self._old:
                 return
-            self._read(ended)  # and the table, which another build may have written
+            self._read(ended)  # again, as another build may have written the table
             rows = [row for by_content in self._rows.values() for row in by_content.values()]
             with renamed_when_done(self.store / TABLE) as temporary:
                 pd.DataFrame(rows).to_parquet(temporary, index=False, compression="zstd")
@@ -113,13 +113,13 @@ class Journal:
                 file.unlink()
                 file.with_suffix(".lock").unlink(missing_ok=True)
             if self._old:
-                say(f"{self.store}: what was known of {len(self._old):,} recordings in a file each "
-                    f"is in {TABLE} now")  # fmt: skip
+                say(f"{self.store}: the descriptions of {len(self._old):,} recordings, a file each "
+                    f"in earlier versions, are now in {TABLE}")  # fmt: skip
                 _remove_old(self.store)
                 self._old = []
 
     def _ended(self) -> Iterator[Path]:
-        """Yield the journals that nobody else holds the lock of."""
+        """Yield the journals whose lock no other build holds."""
         for file in self._folder.glob("*.jsonl"):
             lock = self._lock if file == self._file else _lock(file)
             with contextlib.suppress(Timeout), lock.acquire(timeout=0):
@@ -152,7 +152,7 @@ def _lock(journal: Path) -> FileLock:
 
 
 def _parsed(text: bytes) -> Row | None:
-    """Content of a JSON object, None where it is damaged: the last line of a killed build."""
+    """Parse a JSON object; None if it is damaged, as the last line of a killed build may be."""
     try:
         return json.loads(text)
     except ValueError:
@@ -160,7 +160,7 @@ def _parsed(text: bytes) -> Row | None:
 
 
 def _old_rows(store: Path) -> Iterator[Row]:
-    """Yield what a store of an earlier version has in a JSON file per recording."""
+    """Yield the descriptions of a store of an earlier version, from its JSON files."""
     for file in (store / SIGNALS).glob("*.json"):
         old = _parsed(file.read_bytes())
         if not old or old.get("format") != FORMAT:
@@ -174,7 +174,7 @@ def _old_rows(store: Path) -> Iterator[Row]:
             names, positions = tuple(old["channels"]), np.array(old["positions"])
             parts = (names, positions, np.array(old["scales"]), timeline, old["bad"])
             row = describe(old, CleanedRecording(*parts, old["quality"]), *hashes)
-        note = store / OLD_STAMPS / f"{old['recording']}.json"
+        note = store / OLD_SIGNATURES / f"{old['recording']}.json"
         seen = _parsed(note.read_bytes() if note.is_file() else b"") or {}
         if seen.get("content_hash") == old["content_hash"]:
             row["files"] = json.dumps(seen["files"])
@@ -184,4 +184,4 @@ def _old_rows(store: Path) -> Iterator[Row]:
 def _remove_old(store: Path) -> None:
     for file in (store / SIGNALS).glob("*.json"):
         file.unlink()
-    shutil.rmtree(store / OLD_STAMPS, ignore_errors=True)
+    shutil.rmtree(store / OLD_SIGNATURES, ignore_errors=True)

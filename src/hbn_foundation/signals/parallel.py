@@ -1,8 +1,8 @@
-"""Independent tasks in worker processes, each of which can be ended alone.
+"""Independent tasks in worker processes, each of which can be killed alone.
 
-The workers are fresh interpreters (loky's, of joblib) and need no guard in the script that calls.
-Each has a pipe of its own and one task at a time, computes with one thread, and ends within
-seconds of the process that started it, even if that is killed.
+The workers are fresh interpreters (started by joblib's loky), so that the calling script needs no
+`if __name__ == "__main__"`. Each has its own pipe, one task at a time and one thread, and ends
+within seconds of its parent process, even if that is killed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Result = TypeVar("Result")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PARENT_POLL_SECONDS = 2.0
 WAIT_SECONDS = 0.5
-GRACE = 60.0
-"""Seconds beyond its limit after which a worker ends itself: its parent has ended, and the code
-that runs holds the interpreter lock, so that no thread can notice."""
+GRACE_SECONDS = 60.0
+"""Seconds beyond its limit after which a worker ends itself: its parent no longer exists, and the
+running code holds the interpreter lock, so that no thread can check for that."""
 
-OOM_SCORE = 500
-"""Linux ends the processes with the highest score first when memory runs out: a worker."""
+OOM_SCORE_ADJUSTMENT = 500
+"""When memory runs out, Linux first kills the process with the highest score: a worker."""
 
 READY, WORKING, DONE, FAILED, DIED, LATE = "ready", "working", "done", "failed", "died", "late"
 
@@ -46,14 +46,14 @@ class WorkerKilled(Exception):  # noqa: N818 - says what happened
 
 @dataclass(frozen=True)
 class Limits:
-    """What a task may use.
+    """Limits of a task.
 
     Attributes
     ----------
     seconds
         Seconds that a task may take, as a function of it; None is no limit.
     prepare
-        Called in each worker before its first task, whose time it does not count for: imports.
+        Called in each worker before its first task, for imports; its time does not count.
     memory_gb
         Memory of a worker in 10⁹ bytes; beyond it an allocation is a MemoryError. None is no
         limit, and so is any value where the system has no such limits (macOS, Windows).
@@ -86,9 +86,9 @@ def run_parallel(
     Yields
     ------
     task, result
-        The result is a WorkerKilled for a task that took too long, and for one whose worker died
-        and died again when it was alone. Exceptions of `function` are raised here, and end the
-        rest.
+        The result is a WorkerKilled if the task exceeded its time limit, or if its worker died
+        both times it was run, the second time alone. An exception of `function` is raised here
+        and ends all workers.
     """
     if n_jobs == 0:
         from threadpoolctl import threadpool_limits
@@ -124,7 +124,7 @@ def run_parallel(
 def _results(
     start: Callable[[Any], _Worker], workers: list[_Worker], tasks: Iterable[Any], n_workers: int
 ) -> Generator[tuple[Any, Any], None, list[tuple[Any, str]]]:
-    """Yield results until the tasks are done; return those whose worker died, with the cause."""
+    """Yield results until all tasks are done; return the tasks whose worker died, with causes."""
     died: list[tuple[Any, str]] = []
     tasks = iter(tasks)
     workers += map(start, itertools.islice(tasks, n_workers))
@@ -203,7 +203,7 @@ class _Worker:
         self.pipe.close()
 
     def _cause(self) -> str:
-        self.process.join(WAIT_SECONDS)  # until its exit code is there
+        self.process.join(WAIT_SECONDS)  # for its exit code
         code = self.process.exitcode
         if code == -signal.SIGKILL:
             return "its worker process was killed, probably for lack of memory"
@@ -249,7 +249,7 @@ def _serve(
             except (EOFError, OSError):
                 return
             if seconds < threading.TIMEOUT_MAX:
-                faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=nowhere)
+                faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=nowhere)
             try:
                 answer: tuple[str, Any] = DONE, function(task)
             except Exception as error:
@@ -277,7 +277,7 @@ def _picklable(error: Exception) -> Exception:
 def _limit_memory(memory_gb: float | None) -> None:
     """Bound the memory of this process, and let the system end it first when memory runs out."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(OOM_SCORE))
+        file.write(str(OOM_SCORE_ADJUSTMENT))
     if memory_gb is None:
         return
     with contextlib.suppress(ImportError, OSError, ValueError):

@@ -22,10 +22,10 @@ from hbn_foundation.recordings.quality import AMPLITUDES_UV
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
-MOST_OPEN_FILES = 256
+MAX_OPEN_FILES = 256
 SERIAL_ELEMENTS = 30_000
-"""Torch works on so few elements in the calling thread. Converting a batch takes half a
-millisecond there; sharing it out takes as long at best, and a time slice on a busy machine."""
+"""Torch converts this many elements in the calling thread. A batch takes half a millisecond that
+way; distributing it over threads is no faster, and slower on a busy machine."""
 
 
 class _Channels(NamedTuple):
@@ -46,8 +46,8 @@ class WindowReader:
     n_samples
         Length of the windows in samples.
     volts
-        Read in volts, bad channels too, as one sees a window without its recording; by default
-        robust z-scores.
+        Read in volts, bad channels included, as a model sees that knows nothing else of the
+        recording; by default robust z-scores.
 
     Attributes
     ----------
@@ -93,13 +93,13 @@ class WindowReader:
         starts
             First sample of each window (B,).
         out
-            Float16 array (B, T, C) to read into, to spare its allocation.
+            Float16 array (B, T, C) to read into, to avoid its allocation.
 
         Returns
         -------
         numpy.ndarray
-            Float16 (B, T, C) in units of the store on its channel layout; absent and bad channels
-            are zero, bad ones not where volts are read.
+            Float16 (B, T, C) in units of the store on its channel layout; absent channels are
+            zero, and bad ones unless volts are read.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class WindowReader:
         rows, starts
             As for `read`.
         buffer
-            Float16 array (B, T, C) to read into first, to spare its allocation.
+            Float16 array (B, T, C) to read into first, to avoid its allocation.
 
         Returns
         -------
@@ -187,7 +187,7 @@ class WindowReader:
                 self._files.popitem()[1][0].close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind when sent to another process."""
+        """Pickle without the open files."""
         return {"store": self.store, "n_samples": self.n_samples, "volts": self.volts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -213,7 +213,7 @@ class WindowReader:
         if row in self._files:
             self._files.move_to_end(row)
             return self._files[row]
-        if len(self._files) >= MOST_OPEN_FILES:
+        if len(self._files) >= MAX_OPEN_FILES:
             self._files.popitem(last=False)[1][0].close()
         file = open(self.store.signal_file(row), "rb", buffering=0)  # noqa: SIM115 - stays open
         np.lib.format.read_magic(file)
@@ -242,7 +242,7 @@ class WindowReader:
 
 
 def _check_amplitudes(store: SignalStore) -> None:
-    """Raise where volts make no sense, since the unit of a recording is not what it seems."""
+    """Raise if the unit of a recording is implausible, so that it cannot be read in volts."""
     if "amplitude_uv" not in store.recordings:
         return
     least, greatest = AMPLITUDES_UV

@@ -1,8 +1,8 @@
 """The signal store: one clean memory-mapped signal per recording, and a table of them all.
 
 ``signals/<recording>-<key>.npy``  the signal, time-major float16 (T, C)
-``index.parquet``                  the recordings selected last (`index.py`)
-``cleaned.parquet``, ``journal/``  all that have been cleaned (`journal.py`)
+``index.parquet``                  the recordings of the last build (`index.py`)
+``cleaned.parquet``, ``journal/``  all recordings cleaned so far (`journal.py`)
 
 Every file but a journal is written to a temporary name in the same folder and renamed.
 A store is read through `SignalStore`; `build.py` makes one from BIDS recordings,
@@ -35,24 +35,24 @@ from hbn_foundation.signals.index import (
     write_index_file,
 )
 
-LARGEST_GAIN = 10.0
-"""A recording's scale this far from its subject's is an artefact, not physiology."""
+MAX_GAIN = 10.0
+"""Limit of the factor between a recording's scale and its subject's; beyond, it is an artefact."""
 
 
 class SignalStore:
-    """Clean signals on disk and their table; reading keeps nothing in memory.
+    """Clean signals on disk and their table; signals are memory-mapped.
 
     Parameters
     ----------
     path
-        The store's folder, or an index that `write_index` put elsewhere.
+        The store's folder, or an index that `write_index` wrote elsewhere.
     content
-        Table and metadata of the index, where they are in memory.
+        Table and metadata of the index, if they are in memory already.
 
     Raises
     ------
     UserError
-        `path` is neither, the index is of another format, or the store it names is gone.
+        `path` is neither, or the index has another format.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class SignalStore:
         self._place = {name: place for place, name in enumerate(self.channel_names)}
 
     def write_index(self, index: str | Path) -> None:
-        """Write this selection of the store's recordings to another place.
+        """Write an index of this selection of recordings to another place.
 
-        The signals stay where they are; the index refers to them by a relative path. What it
-        refers to is not changed by later builds of the store.
+        The signals stay in the store, to which the index has a relative path. Later builds of the
+        store do not change the signals that it refers to.
         """
         there = os.path.relpath(self.path.absolute(), Path(index).absolute().parent)
         write_index_file(Path(index), self._index, {**self._metadata, "store": there})
@@ -95,7 +95,7 @@ class SignalStore:
         return len(self._usable_rows)
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        """Pickle as the path alone, so that sending a store to another process is free."""
+        """Pickle the path only, so that sending a store to another process costs nothing."""
         return (SignalStore, (str(self.index_path),))
 
     @property
@@ -118,7 +118,7 @@ class SignalStore:
 
     @cached_property
     def recordings(self) -> pd.DataFrame:
-        """The usable rows of `table`; their position is the "row" the methods take."""
+        """The usable rows of `table`; their position is the `row` that the methods take."""
         return self.table.iloc[self._usable_rows].reset_index(drop=True)
 
     @cached_property
@@ -133,7 +133,7 @@ class SignalStore:
         return np.load(self.signal_file(row), mmap_mode="r")
 
     def signal_file(self, row: int) -> Path:
-        """Where the signal of a usable recording lies."""
+        """Path of the signal of a usable recording."""
         columns = ("recording", "content_hash", "cleaning_hash")
         name, content, cleaning = (str(self.recordings[column].iat[row]) for column in columns)
         return signal_file(self.path, name, content, cleaning)
@@ -151,10 +151,9 @@ class SignalStore:
 
     @cached_property
     def ranges(self) -> pd.DataFrame:
-        """What windows may touch, in order: `row`, `start`, `stop` (samples), `onset` (s).
+        """Ranges without gap or bad segment: `row`, `start`, `stop` (samples), `onset` (s).
 
-        A window lies within one of these ranges; between them are gaps and bad segments. Onsets
-        are real time.
+        Each window lies within one of these ranges. Onsets are real time.
         """
         found = [(row, *part) for row in range(len(self)) for part in self.timeline(row).ranges]
         table = pd.DataFrame(found, columns=["row", "start", "stop", "onset"])
@@ -168,7 +167,7 @@ class SignalStore:
         return np.column_stack([start[found], stop[found]])
 
     def channel_index(self, row: int) -> np.ndarray:
-        """Places of the signal's columns in the layout: (c,) int64."""
+        """Positions of the signal's columns in the layout: (c,) int64."""
         names = self._names(row, "channels")
         return np.fromiter((self._place[name] for name in names), np.int64, len(names))
 
@@ -194,8 +193,8 @@ class SignalStore:
     def gains(self, row: int) -> np.ndarray:
         """Factors from stored units to the units that windows are read in: (C,) float32.
 
-        On disk each recording is in its own robust scale. Where the store's `scale` is subject,
-        these factors bring all recordings of a subject to the median of their scales.
+        On disk each recording has its own robust scale. If the store's `scale` is subject, these
+        factors bring all recordings of a subject to the median of their scales.
         """
         gains = np.ones(len(self.channel_names), np.float32)
         if self.scale == "recording":
@@ -204,12 +203,12 @@ class SignalStore:
         index = self.channel_index(row)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = self.scales(row) / common[index]
-        gains[index] = np.where(np.isfinite(ratio), ratio, 1).clip(1 / LARGEST_GAIN, LARGEST_GAIN)
+        gains[index] = np.where(np.isfinite(ratio), ratio, 1).clip(1 / MAX_GAIN, MAX_GAIN)
         return gains
 
     @property
     def scale(self) -> str:
-        """What the scale of a channel is taken over: subject or recording."""
+        """Whether channels are scaled per `subject` or per `recording`."""
         return str(self._metadata.get("scale", "recording"))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Cut recordings into windows: a window is a recording and a start, and copies nothing."""
+"""Cut recordings into windows: tables of recordings and starts; no signal is copied."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 COLUMNS = ("recording", "subject", "task", "run")
-OF_TRIAL = ("trial", "stimulus", "rt", "correct", "side", "response_side")
-"""Columns of a trial that its window has."""
+TRIAL_WINDOW_COLUMNS = ("trial", "stimulus", "rt", "correct", "side", "response_side")
+"""Columns that a window takes over from its trial."""
 
 
 def window_length(seconds: float, sfreq: float) -> int:
@@ -58,7 +58,7 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
         `onset` (s of real time from the recording's first sample), one row per window, in the
-        order of the recordings. Recordings without room for a window give none and are told.
+        order of the recordings. Recordings that are too short for a window are logged.
 
     Raises
     ------
@@ -107,8 +107,8 @@ def cut_trial_windows(
     store
         The signal store.
     trials
-        As `recording_trials` gives them; excluded ones get no window, nor do those of subjects
-        that the challenge excludes.
+        As returned by `recording_trials`; excluded trials get no window, nor do those of
+        subjects that the challenge excludes.
     params
         Offset and length in seconds.
 
@@ -117,8 +117,8 @@ def cut_trial_windows(
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
         `trial`, `stimulus` (s), `rt` (s), `correct` (1, 0, NaN), `side`, `response_side`; in the
-        order of the recordings and of their trials. May be empty. Trials that get none are told
-        with the reason.
+        order of the recordings and of their trials. May be empty. Trials without a window are
+        logged with the reason.
     """
     params = params or TrialWindowParams()
     names = store.recordings["recording"]
@@ -141,7 +141,7 @@ def cut_trial_windows(
         words = "; ".join(f"{count}: {why}" for why, count in without.most_common())
         say(f"{without.total()} trials give no window ({words})")
     windows = usable.assign(start=start)[reason == ""]
-    return windows[["row", *COLUMNS, "start", *OF_TRIAL]].reset_index(drop=True)
+    return windows[["row", *COLUMNS, "start", *TRIAL_WINDOW_COLUMNS]].reset_index(drop=True)
 
 
 def cut_crop_windows(
@@ -163,10 +163,10 @@ def cut_crop_windows(
     store
         The signal store.
     people
-        One row per subject: `subject`, and what is to be learned about it.
+        One row per subject: `subject` and the columns.
     columns
-        Of `people`, numbers, which the windows are given; a subject of whom none is known is left
-        out, and so are those that the challenge excludes.
+        Numbers to be learned. A subject for whom none is known is left out, and so are those that
+        the challenge excludes.
     params
         Tasks, length and stride in seconds.
     seconds
@@ -183,8 +183,8 @@ def cut_crop_windows(
     Raises
     ------
     UserError
-        When a shifted crop would reach beyond its window, a task or a column is not there, or no
-        window is left.
+        When a shifted crop would reach beyond its window, a task or a column does not exist, or
+        no window is left.
     """
     names = list(columns)
     longest = seconds + 2 * jitter
@@ -240,7 +240,7 @@ def windows_of_label(
     label
         What is to be learned.
     dataset
-        Its windows are returned as they are for labels of tasks and participants.
+        Its windows are returned for labels of tasks and participants.
     trials, params
         As `cut_trial_windows` takes them.
     seconds
