@@ -1,1 +1,1 @@
-"""The encoder: tokens, trunk and heads. Knows no data set."""
+"""Tokens, trunk, heads and whole models, with torch and the standard library alone."""

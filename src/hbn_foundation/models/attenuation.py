@@ -22,7 +22,7 @@ class Attenuation(nn.Module):
         self.register_buffer("removed", torch.zeros(n_directions, n_features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) without what is removed of each direction."""
+        """Features (B, F) with the fitted directions scaled down."""
         return features - (features @ self.removed.T) @ self.removed
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from .voltage import VoltageInput
 class ChallengeModel(nn.Module):
     """One value of each window in volts, in the unit of its label.
 
-    No window looks at another or at an earlier one.
+    The value of a window depends on no other window.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class ChallengeModel(nn.Module):
 
     @property
     def input(self) -> VoltageInput:
-        """What comes first."""
+        """The input module of the model."""
         assert isinstance(self.model.input, VoltageInput)
         return self.model.input
 
@@ -90,8 +90,8 @@ class ReorderChannels(nn.Module):
         missing = self.n_given - volts.shape[1]
         if missing not in (0, 1):
             raise ValueError(f"{volts.shape[1]} channels; expected {self.n_given}")
-        nothing = torch.zeros_like(volts[:, :1])
-        complete = torch.cat([volts, *[nothing] * missing, nothing], 1)  # -1 is the last
+        zeros = torch.zeros_like(volts[:, :1])
+        complete = torch.cat([volts, *[zeros] * missing, zeros], 1)  # -1 is the last
         return self.model(complete[:, self.places])
 
 

@@ -1,6 +1,6 @@
 """The encoder: tokens from a window of any montage, mixed by one trunk.
 
-It knows no data set: channels come with their positions and a mask of those that are usable.
+It depends on no data set: channels come with their positions and a mask of the usable ones.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Frozen means that nothing of a block moves: its parameters take no gradient, gradients that it had
 are dropped (an optimizer would go on applying them), and it stays in evaluation mode, so that
-statistics of norms and dropout stand still too. Which blocks are frozen when is not decided here.
+statistics of norms and dropout stay the same too. A plan of the training decides which blocks are
+frozen when.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class FineTuned(nn.Module):
         self.encoder = encoder
         self.head = head
         self.added = tuple(added)
-        # nothing is frozen here: what wraps a model for several processes must meet all parameters
+        # nothing is frozen yet: DistributedDataParallel must see every parameter when it wraps it
         self._trainable = tuple(name for name, _ in self.blocks())
 
     def blocks(self) -> list[tuple[str, nn.Module]]:

@@ -101,9 +101,9 @@ def add_to_angle(cosines: Tensor, margins: Tensor) -> Tensor:
 class DistributionOutput(nn.Module):
     """Logits of the time bins of a window, from its time tokens.
 
-    A token gives the logits of the bins in its stretch, by one map for all tokens, so that what a
-    press looks like is learned once for all times. A learned prior, fitted to the training values
-    before training, says how frequent each bin is. Bins that cannot be shared out among the
+    A token gives the logits of the bins in its stretch, by one map for all tokens, so that the
+    pattern of a response is learned once for all times. A learned prior, first fitted to the
+    training values, says how frequent each bin is. Bins that cannot be shared out among the
     `n_time` tokens of a window, `dim` wide, are a ValueError.
     """
 

@@ -81,17 +81,17 @@ class PatchTokens(TimeTokens):
 class ConvTokens(TimeTokens):
     """Time tokens from convolutions of the spatial components along time.
 
-    A patch cuts time at fixed edges, and what happens at an edge looks different in every window.
-    Here the components run through convolutions first, so that a token sees what is around its
-    stretch, wherever in it something happens (as in Lawhern et al. 2018, with spatial weights
-    that are functions of position).
+    Patches cut time at fixed edges, so that an event at an edge looks different from one in the
+    middle. Convolutions run over the components first: a token then also depends on the samples
+    around its stretch (as in Lawhern et al. 2018, with spatial weights that are functions of
+    position).
     """
 
     def __init__(
         self, config: TimeTokenConfig, sfreq: float, n_samples: int, hidden_dim: int
     ) -> None:
         super().__init__(config, sfreq, n_samples)
-        # so many steps of the courses make a token
+        # steps of the courses that make one token
         self.steps = next(n for n in (config.steps, 2, 1) if self.patch_samples % n == 0)
         stride = self.patch_samples // self.steps
         width, kernel, dropout = config.width, config.kernel, config.conv_dropout
@@ -110,7 +110,7 @@ class ConvTokens(TimeTokens):
     def without(self, features: Tensor, hidden: Tensor) -> Tensor:
         """Courses (B, T, components) with the training mean in place of patches `hidden` (B, M).
 
-        A convolution would else carry what it sees there into the tokens of the neighbours.
+        A convolution would otherwise carry them into the tokens of neighbouring patches.
         """
         kept = features.new_ones(len(features), self.n_patches).scatter_(1, hidden, 0.0)
         kept = kept.repeat_interleave(self.patch_samples, 1)

@@ -1,9 +1,9 @@
 """From volts to what encoders take, by rules that need one window alone.
 
-Where single windows are given without their recording, there is no scale of the recording and no
-list of its bad channels. Here each channel has a fixed scale, fitted on training subjects, and a
-window itself shows which of its channels are flat or wild. Training, predictions and exported
-models see the same numbers, because they all go through this module.
+A single window comes without the scale of its recording and the list of its bad channels. Here
+each channel has a fixed scale, fitted on training subjects, and channels are rejected by the window
+alone: those that are flat, and those of too large an amplitude (`wild`). Training, predictions and
+exported models all use this module, and so see the same numbers.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.files import renamed_when_done
 
 SOURCE = "submission.py"
-MOST_FILES = 1000
-BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # of zip files: the same content gives the same bytes
+MAX_FILES = 1000
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # of zip files: the same content gives the same bytes
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def zip_bytes(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name, BEGINNING_OF_TIME)
+            entry = zipfile.ZipInfo(name, ZIP_EPOCH)
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, files[name])
@@ -87,8 +87,8 @@ def zip_bytes(files: Mapping[str, bytes]) -> bytes:
 
 def _problem(entries: list[zipfile.ZipInfo], most_megabytes: float) -> str | None:
     """Say in one line what is wrong with the entries of a zip; None when nothing is."""
-    if len(entries) > MOST_FILES:
-        return f"{len(entries):,} files in it; expected at most {MOST_FILES:,}"
+    if len(entries) > MAX_FILES:
+        return f"{len(entries):,} files in it; expected at most {MAX_FILES:,}"
     for entry in entries:
         name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):

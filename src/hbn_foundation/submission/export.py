@@ -84,7 +84,7 @@ def exported_models(
     models: dict[int, ChallengeModel | ReorderChannels] = {}
     for number, checkpoint in sorted(checkpoints.items()):
         target = target_of(checkpoint.metadata, columns[number])
-        _check(checkpoint.metadata, list(store.channel_names))
+        _check_windows(checkpoint.metadata, list(store.channel_names))
         names = tuple(checkpoint.metadata["channel_names"])
         model = load_challenge_model(checkpoint, store.positions, target)
         models[number] = model
@@ -111,7 +111,7 @@ def target_of(metadata: Mapping[str, Any], column: str) -> str:
     )
 
 
-def _check(metadata: Mapping[str, Any], channel_names: list[str]) -> None:
+def _check_windows(metadata: Mapping[str, Any], channel_names: list[str]) -> None:
     """Check that a checkpoint takes the windows that the challenge gives."""
     if metadata.get("parameters", {}).get("input", {}).get("unit") != "volts":
         raise UserError(

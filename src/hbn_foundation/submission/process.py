@@ -30,12 +30,12 @@ from hbn_foundation.submission.windows import SFREQ
 
 RUNNER = Path(__file__).with_name("runner.py")
 BLOCKED = ("hbn_foundation",)
-SECONDS_BETWEEN_LOOKS = 0.02
-SECONDS_TO_END = 5.0
+POLL_SECONDS = 0.02
+EXIT_SECONDS = 5.0
 #: What a submission sees of the environment: nothing that could hold a secret.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
                "OPENBLAS_CORETYPE")  # fmt: skip
-MOST_PRINTED = 2000  # characters of what it printed before it failed
+MAX_PRINTED = 2000  # characters of what it printed before it failed
 
 
 class SubmissionError(UserError):
@@ -68,10 +68,10 @@ def running(submission: Submission, limits: LimitParams) -> Iterator[RunningSubm
     ):
         folder = Path(place).resolve()
         submission.unpack(folder)
-        connection, theirs = Pipe()
-        with connection, theirs:
-            process = _start(folder, limits, theirs, log)
-            theirs.close()
+        connection, child_end = Pipe()
+        with connection, child_end:
+            process = _start(folder, limits, child_end, log)
+            child_end.close()
             try:
                 running = RunningSubmission(process, connection, log, limits)
                 running.wait_until_ready()
@@ -82,17 +82,17 @@ def running(submission: Submission, limits: LimitParams) -> Iterator[RunningSubm
                 process.wait()
 
 
-def _start(folder: Path, limits: LimitParams, theirs: Connection, log: IO[bytes]) -> Any:
+def _start(folder: Path, limits: LimitParams, child_end: Connection, log: IO[bytes]) -> Any:
     settings = {"sfreq": SFREQ, "device": limits.device, "threads": limits.threads,
                 "blocked": BLOCKED}  # fmt: skip
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    here = {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": str(limits.threads)}
-    python, number = limits.python or sys.executable, theirs.fileno()
+    inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    own = {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": str(limits.threads)}
+    python, number = limits.python or sys.executable, child_end.fileno()
     arguments = [str(RUNNER), str(folder), json.dumps(settings), str(number)]
     try:
         return subprocess.Popen(
             [python, "-I", "-B", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=kept | here, cwd=folder, pass_fds=[number], start_new_session=True,
+            env=inherited | own, cwd=folder, pass_fds=[number], start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         raise UserError(f"limits.python={python!r}: cannot be run ({error.strerror})") from None
@@ -145,14 +145,14 @@ class RunningSubmission:
 
     def _reply(self, deadline: float, too_late: str) -> dict[str, Any]:
         try:
-            while not self._connection.poll(SECONDS_BETWEEN_LOOKS):
+            while not self._connection.poll(POLL_SECONDS):
                 with contextlib.suppress(psutil.Error):
                     self._check_memory(psutil.Process(self._process.pid).memory_info().rss / 1e6)
                 if time.monotonic() > deadline:
                     raise SubmissionError("time", too_late)
             reply: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
-            message = f"its process ended by itself{self._last_words()}"
+            message = f"its process ended by itself{self._exit_message()}"
             raise SubmissionError("ended", message) from None
         if "error" in reply:
             raise SubmissionError("error", reply["error"])
@@ -166,11 +166,11 @@ class RunningSubmission:
             used = f"{self.peak_megabytes:,.0f} MB in use; at most {most:,.0f} MB are allowed"
             raise SubmissionError("memory", used)
 
-    def _last_words(self) -> str:
+    def _exit_message(self) -> str:
         """Give the exit status and the last line that was printed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(SECONDS_TO_END)
-        self._log.seek(max(self._log.seek(0, os.SEEK_END) - MOST_PRINTED, 0))
+            self._process.wait(EXIT_SECONDS)
+        self._log.seek(max(self._log.seek(0, os.SEEK_END) - MAX_PRINTED, 0))
         lines = self._log.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f" with status {self._process.returncode}" + (f": {last[:200]}" if last else "")

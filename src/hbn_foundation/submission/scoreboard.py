@@ -71,7 +71,7 @@ def scores_table(
             score = partial(_weighted_nrmse, target, weights, {n: sums[n][scored] for n in weights})
             yield Part(subjects[scored], score, sum(len(true[number]) for number in weights))
 
-    said = {n: part[f"predicted_{targets[n]}"].to_numpy(float) for n, part in predictions.items()}
+    given = {n: part[f"predicted_{targets[n]}"].to_numpy(float) for n, part in predictions.items()}
     mean = {n: np.full(len(part), part.sum() / max(len(part), 1)) for n, part in true.items()}
     demographics = {
         n: from_demographics(part["subject"], true[n], people, targets[n])
@@ -80,7 +80,7 @@ def scores_table(
     known = any(np.isfinite(answers).any() for answers in demographics.values())
     table = evaluate(
         Task(SUBMISSION, lambda answers: list(parts(answers)), "nrmse", ()),
-        {SUBMISSION: said}, {DEMOGRAPHICS: demographics} if known else {}, {MEAN: mean},
+        {SUBMISSION: given}, {DEMOGRAPHICS: demographics} if known else {}, {MEAN: mean},
         n_samples=params.bootstraps, seed=params.seed,
     )  # fmt: skip
     return table.assign(split=params.subjects)

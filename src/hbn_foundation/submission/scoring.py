@@ -43,8 +43,7 @@ def local_score(
     Parameters
     ----------
     submission
-        The zip, or its path; it may be anyone's. Its code runs in a process of its own, within
-        limits.
+        The zip, or its path. Its code runs in a process of its own, within limits.
     recordings
         Of a release, as `find_recordings` gives them.
     participants

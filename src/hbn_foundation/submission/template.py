@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 MODEL_SFREQ = 100
-#: Where the challenge unpacks a submission, before the places that hold elsewhere.
+#: Folders that the challenge unpacks a submission into; elsewhere it lies beside this file.
 PLACES = ("/app/input/res", "/app/input")
 
 

@@ -90,8 +90,8 @@ def _checks(
             about |= process.versions
             yield "weights are plain state dicts", process.weights_problem, ""
             for number in (1, 2):
-                mine = expected.get(number)
-                for check, problem in _model_checks(process, number, windows, mine, params):
+                known = expected.get(number)
+                for check, problem in _model_checks(process, number, windows, known, params):
                     yield f"challenge {number}: {check}", problem, ""
             about["peak_megabytes"] = round(process.peak_megabytes)
     except SubmissionError as error:
@@ -132,7 +132,7 @@ def _model_checks(
     process: RunningSubmission,
     challenge: int,
     windows: np.ndarray,
-    mine: Predict | None,
+    known: Predict | None,
     params: ValidationParams,
 ) -> Iterator[tuple[str, str | None]]:
     """Yield each check of a model with its problem, None where there is none."""
@@ -155,8 +155,8 @@ def _model_checks(
         "the same in another order": (shuffled, first.values),
         "the same a second time": (again, first.values),
     }
-    if mine is not None:
-        compared["as the project predicts"] = first.values, np.asarray(mine(windows))
+    if known is not None:
+        compared["as the project predicts"] = first.values, np.asarray(known(windows))
     for check, (values, wanted) in compared.items():
         yield check, difference(values, wanted, params.tolerance)
 

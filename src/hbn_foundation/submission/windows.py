@@ -139,10 +139,10 @@ def cut(volts: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def example_windows(n: int, seed: int = 0) -> np.ndarray:
-    """Make windows (n, 129, 200) in volts that look like EEG from afar.
+    """Make artificial windows (n, 129, 200) in volts.
 
-    Noise of 1/f² with 15 µV, Cz flat as the reference is. The first has a dead and a wild channel,
-    the second is flat throughout, as where a recording is paused.
+    Noise of 1/f² with 15 µV, Cz flat as the reference is. The first has a flat channel and one of
+    large amplitude; the second is flat throughout, as in a paused recording.
     """
     random = np.random.default_rng(seed)
     noise = random.standard_normal((n, len(CHANNELS), N_SAMPLES)).cumsum(-1)
