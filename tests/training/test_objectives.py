@@ -17,7 +17,7 @@ from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.relative_positioning import PairBatches
 from hbn_foundation.training.objectives.token_targets import choose
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.pretext import pretext_scores
+from hbn_foundation.training.pretrain import pretext_scores
 
 CLASSIFY = {**SHORT, "epochs": 4, "learning_rate": 5e-3}
 

@@ -12,7 +12,7 @@ from runs import SHORT, run
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import load_encoder
-from hbn_foundation.training.pretext import pretext_scores
+from hbn_foundation.training.pretrain import pretext_scores
 from hbn_foundation.training.supervision.display import Display
 
 

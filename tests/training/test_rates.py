@@ -20,14 +20,13 @@ from torch.optim.lr_scheduler import (
 )
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning_params import PlanParams, RateParams
+from hbn_foundation.training.finetuning_params import PlanParams, RateParams, for_scratch
 from hbn_foundation.training.plans import PLANS
 from hbn_foundation.training.preview import preview_rates
 from hbn_foundation.training.rates import (
     THRESHOLD,
     RateCurve,
     Stall,
-    for_scratch,
     peaks,
     warmup_cosine,
 )

@@ -9,9 +9,10 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.objectives.base import Context
 from hbn_foundation.training.objectives.recording_spectra import MIN_WINDOWS, RecordingSpectra
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.pretext import pretext_scores
+from hbn_foundation.training.pretrain import pretext_scores
 
 NAME = "recording_spectra"
 
@@ -26,7 +27,7 @@ def begun(store, windows):
     plain = WindowBatches(WindowReader(store, 200), windows, 64)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     objective.fit(encoder.fit_normalisation(plain, positions), plain, positions)
-    batches = objective.batches(plain, windows, 0)
+    batches = objective.batches(plain, windows)
     objective.begin(encoder, batches, positions)
     return encoder, objective, batches, positions
 
@@ -95,13 +96,13 @@ def test_recordings_of_few_windows_are_left_out(windows):
     rank = windows.groupby("row").cumcount()
     first = windows["row"].min()
     short = windows[(windows["row"] != first) | (rank < MIN_WINDOWS - 1)]
-    kept = objective.prepare(short, None, [], 100.0, 0)
+    kept = objective.prepare(short, Context(100.0, 0))
     assert set(kept["row"]) == set(windows["row"]) - {first}
     assert np.array_equal(kept.index, np.arange(len(kept)))
     with pytest.raises(
         UserError, match=r"needs 5 windows of a recording, but none has more than 4"
     ):
-        objective.prepare(windows[rank < MIN_WINDOWS - 1], None, [], 100.0, 0)
+        objective.prepare(windows[rank < MIN_WINDOWS - 1], Context(100.0, 0))
 
 
 def test_it_needs_band_tokens():

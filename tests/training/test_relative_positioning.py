@@ -14,12 +14,13 @@ from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.objectives.base import Context
 from hbn_foundation.training.objectives.relative_positioning import (
     PairBatches,
     RelativePositioning,
 )
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.pretext import pretext_scores
+from hbn_foundation.training.pretrain import pretext_scores
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,10 @@ def test_windows_in_the_middle_are_partners_though_not_anchors(store, windows):
     encoder = build_encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
     params = ObjectiveParams(name="relative_positioning", near_seconds=12.0, far_seconds=30.0)
     objective = RelativePositioning(params, encoder)
-    usable = objective.prepare(windows, None, [], 100.0, 0)
+    usable = objective.prepare(windows, Context(100.0, 0))
     assert usable["start"].between(900, 2900).sum() == 0
     plain = WindowBatches(WindowReader(store, 200), usable, 64, shuffle=True)
-    pairs = objective.batches(plain, usable, 0)
+    pairs = objective.batches(plain, usable)
     partners, near = pairs.partners(np.arange(len(usable)), np.random.default_rng(0))
     assert ((partners > 900) & (partners < 2900))[near == 1].any()
 
@@ -84,10 +85,10 @@ def test_windows_on_both_sides_of_a_pause_are_far(tmp_path):
     encoder = build_encoder(EncoderParams(hidden_dim=32, n_heads=4, n_layers=1), 100, 200)
     params = ObjectiveParams(name="relative_positioning", near_seconds=5.0, far_seconds=30.0)
     objective = RelativePositioning(params, encoder)
-    usable = objective.prepare(windows, None, [], 100.0, 0)
+    usable = objective.prepare(windows, Context(100.0, 0))
     assert len(usable) == len(windows) == 18
     plain = WindowBatches(WindowReader(store, 200), usable, 18)
-    partners, near = objective.batches(plain, usable, 0).partners(
+    partners, near = objective.batches(plain, usable).partners(
         np.arange(18), np.random.default_rng(0)
     )
     same_side = (partners < 1000) == (usable["start"].to_numpy() < 1000)

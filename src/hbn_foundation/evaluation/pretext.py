@@ -38,7 +38,7 @@ def pretext_scores(
         `validation` and `test`, each with the objective's scores, its trivial predictors' and what
         `improvements` adds.
     """
-    from hbn_foundation.training.pretext import pretext_scores as score
+    from hbn_foundation.training.pretrain import pretext_scores as score
 
     result = {}
     for number, name in enumerate(("validation", "test")):

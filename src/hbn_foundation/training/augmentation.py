@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hbn_foundation.training.finetuning_params import RegularisationParams
-from hbn_foundation.training.params import ObjectiveParams
-
-Rules = ObjectiveParams | RegularisationParams
+from hbn_foundation.training.params import AugmentationParams
 
 NOISE_LAGS = 8  # overlapping stretches of one noise field per window's length
 
@@ -80,7 +77,7 @@ def white_noise(signals: Tensor, level: float) -> Tensor:
     return signals + field.unfold(1, n_samples, step).transpose(0, 1)
 
 
-def hide_block(mask: Tensor, positions: Tensor, rules: Rules) -> Tensor:
+def hide_block(mask: Tensor, positions: Tensor, rules: AugmentationParams) -> Tensor:
     """Hide channels as the parameters say; see `hide_channels`."""
     return hide_channels(
         mask, positions, rules.hide_probability, rules.min_hidden, rules.max_hidden
@@ -88,7 +85,7 @@ def hide_block(mask: Tensor, positions: Tensor, rules: Rules) -> Tensor:
 
 
 def augment(
-    signals: Tensor, mask: Tensor, positions: Tensor, rules: Rules
+    signals: Tensor, mask: Tensor, positions: Tensor, rules: AugmentationParams
 ) -> tuple[Tensor, Tensor]:
     """Return windows (B, C, T) with gain and noise, and their mask (B, C) without a block."""
     signals = white_noise(random_gain(signals, rules.gain), rules.noise)

@@ -78,16 +78,8 @@ def unpack(path: Path) -> Any:
 class CheckpointFolders(CheckpointIO):
     """Lightning's checkpoints as folders of this project: weights beside the state of training.
 
-    Parameters
-    ----------
-    metadata
-        Returns the metadata of the checkpoint to be written.
-
-    Attributes
-    ----------
-    hold
-        Whether a checkpoint is not due: it is then kept in memory, for the case that the training
-        is asked to stop in the next epoch.
+    `metadata` returns the metadata of the checkpoint to be written. While `hold` is set, none is
+    due: it is kept in memory, for the case that the training is asked to stop in the next epoch.
     """
 
     def __init__(self, metadata: Callable[[], dict[str, Any]]) -> None:

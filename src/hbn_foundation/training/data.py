@@ -17,6 +17,7 @@ from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.objectives.base import Objective
 
@@ -26,20 +27,14 @@ class WindowsOfSubjects:
 
     Parameters
     ----------
-    store
-        The signal store.
-    windows
-        Windows table as the objective prepared it.
+    store, windows, n_samples, volts
+        As for `WindowReader` and `WindowBatches`; windows as the objective prepared them.
     subjects
         Whose windows.
-    n_samples
-        Length of a window.
     objective
         Adds targets or partners; None adds nothing.
     seed
         Of the order and of the objective's draws.
-    volts
-        As for `WindowReader`.
     """
 
     def __init__(
@@ -97,7 +92,7 @@ class WindowsOfSubjects:
         plain.set_epoch(epoch)
         if self.objective is None:
             return plain
-        return self.objective.batches(plain, self.windows, self.seed)
+        return self.objective.batches(plain, self.windows)
 
 
 class LabelledWindows(WindowsOfSubjects):
@@ -105,8 +100,8 @@ class LabelledWindows(WindowsOfSubjects):
 
     Parameters
     ----------
-    store, windows, subjects, n_samples, seed, volts
-        As for `WindowsOfSubjects`.
+    dataset, split, n_samples, seed, volts
+        As for `WindowsOfSubjects`, of the subjects of a split.
     targets
         (N, M) for each row of `windows`, as `losses.side_by_side` gives them.
     per_sample
@@ -115,9 +110,8 @@ class LabelledWindows(WindowsOfSubjects):
 
     def __init__(
         self,
-        store: SignalStore,
-        windows: pd.DataFrame,
-        subjects: Iterable[str],
+        dataset: EEGDataset,
+        split: str,
         n_samples: int,
         seed: int,
         targets: np.ndarray,
@@ -127,9 +121,11 @@ class LabelledWindows(WindowsOfSubjects):
     ) -> None:
         import torch
 
+        windows = dataset.windows
+        subjects = subjects_of(dataset.splits, split, windows)
         known = ~np.isnan(targets).all(axis=1)
-        mine = known & windows["subject"].isin(set(subjects)).to_numpy()
-        super().__init__(store, windows[mine], subjects, n_samples, None, seed, volts)
+        mine = known & windows["subject"].isin(subjects).to_numpy()
+        super().__init__(dataset.store, windows[mine], subjects, n_samples, None, seed, volts)
         self.targets = torch.as_tensor(targets[mine], dtype=torch.float32)
         moves = np.zeros(targets.shape[1]) if per_sample is None else per_sample
         self.per_sample = torch.as_tensor(moves, dtype=torch.float32)
@@ -156,17 +152,7 @@ class WithCallback:
 
 
 class Steps:
-    """Batches in lists, one for each optimizer step.
-
-    Parameters
-    ----------
-    batches
-        What to iterate over.
-    per_step
-        Batches in a list; the last one may have fewer.
-    count
-        How many lists.
-    """
+    """So many lists of batches, one for each optimizer step; the last one may be shorter."""
 
     def __init__(self, batches: Iterable[Any], per_step: int, count: int) -> None:
         self.batches = batches

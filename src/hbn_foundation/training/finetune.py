@@ -27,7 +27,6 @@ from hbn_foundation.training.job import TrainingJob, digest, identify_data
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.preview import advice, preview_rates
-from hbn_foundation.training.rates import for_scratch
 from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
@@ -144,15 +143,14 @@ class FineTuningJob(TrainingJob):
         dataset, recipe, link = self.dataset, self.recipe, link or Link()
         targets = check_finetuning(self.checkpoint, dataset, recipe)
         plan, trainer, rules = recipe.begun_plan, recipe.trainer, recipe.regularisation
-        store, windows = dataset.store, dataset.windows
+        store = dataset.store
         model = make_model(
             self.checkpoint, recipe, targets, store.channel_names, scratch=plan.from_scratch
         )
         data = {
             name: LabelledWindows(
-                store,
-                windows,
-                subjects_of(dataset.splits, name, windows),
+                dataset,
+                name,
                 self.checkpoint.metadata["n_samples"],
                 trainer.seed,
                 side_by_side(targets),
@@ -175,11 +173,9 @@ class FineTuningJob(TrainingJob):
             TargetLosses(targets, model.head, known, rules, weights, recipe.heads),
             FineTuningData(data["train"], data["validation"], trainer, jitter, link),
             torch.as_tensor(store.positions, dtype=torch.float32),
-            trainer,
+            recipe,
+            make_plan(plan, blocks_of(model), trainer.epochs, is_regression=is_regression),
             link,
-            regularisation=rules,
-            plan=make_plan(plan, blocks_of(model), trainer.epochs, is_regression=is_regression),
-            rates=for_scratch(recipe.rates) if plan.from_scratch else recipe.rates,
         )
 
 

@@ -172,17 +172,11 @@ def predict(
 
 
 class Predictions(NamedTuple):
-    """What a model predicts for windows.
+    """What a model predicts for windows, by target."""
 
-    Attributes
-    ----------
-    answers
-        By target: (n, classes) log-probabilities, or (n,) values in their own units.
-    shares
-        By target that is a distribution: (n, bins) shares.
-    """
-
+    #: (n, classes) log-probabilities, or (n,) values in their own units.
     answers: dict[str, np.ndarray]
+    #: (n, bins) of targets that are distributions.
     shares: dict[str, np.ndarray]
 
 

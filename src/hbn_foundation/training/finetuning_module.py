@@ -22,14 +22,13 @@ from hbn_foundation.training.checkpoint_io import largest_size
 from hbn_foundation.training.data import LabelledWindows
 from hbn_foundation.training.finetuning_params import (
     FineTuningParams,
-    RateParams,
-    RegularisationParams,
 )
 from hbn_foundation.training.losses import FISHER, L2SP, TargetLosses
 from hbn_foundation.training.module import TrainingData, TrainingModule
 from hbn_foundation.training.objectives.base import StepOutput
 from hbn_foundation.training.optim import make_optimizer, with_schedule
 from hbn_foundation.training.rates import RateCurve, peaks
+from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.unfreezing import Block, Plan
 
@@ -50,23 +49,7 @@ class FineTuningData(TrainingData):
 
 
 class FineTuningModule(TrainingModule):
-    """A model on labelled windows, its blocks unfrozen by a plan, its rates drawn from one curve.
-
-    Parameters
-    ----------
-    model
-        Encoder and head.
-    losses
-        The targets with their losses.
-    data, positions, params, link
-        As for `TrainingModule`.
-    regularisation
-        What keeps it from overfitting.
-    plan
-        Says which blocks to unfreeze when.
-    rates
-        Learning rate of each block at each step, weight decay of matrices.
-    """
+    """A model on labelled windows, its blocks unfrozen by a plan, its rates from one curve."""
 
     params: FineTuningParams
     data: FineTuningData
@@ -77,29 +60,26 @@ class FineTuningModule(TrainingModule):
         losses: TargetLosses,
         data: FineTuningData,
         positions: Tensor,
-        params: FineTuningParams,
-        link: Link,
-        *,
-        regularisation: RegularisationParams,
+        recipe: FineTuningRecipe,
         plan: Plan,
-        rates: RateParams,
+        link: Link,
     ) -> None:
-        super().__init__(data, positions, params, link)
+        super().__init__(data, positions, recipe.trainer, link)
         self.model = model
         self.losses = losses
-        self.regularisation = regularisation
+        self.regularisation = recipe.regularisation
         self.plan = plan
-        self.rates = rates
+        self.rates = recipe.begun_rates
         blocks = [Block(name, size) for name, size in model.sizes().items()]
-        steps = data.steps_per_epoch
+        steps, block_peaks = data.steps_per_epoch, peaks(blocks, self.rates)
         self.curve = RateCurve(
-            rates, peaks(blocks, rates), steps * params.epochs, steps, trainable=plan.start()
+            self.rates, block_peaks, steps * self.params.epochs, steps, trainable=plan.start()
         )
         pretrained = (parameter for _, parameter in model.pretrained_parameters())
-        self.l2_sp = L2SP(pretrained, regularisation.l2_sp)
+        self.l2_sp = L2SP(pretrained, self.regularisation.l2_sp)
         self.average_model: AveragedModel | None = None
-        if regularisation.ema_decay is not None:
-            rule = partial(follow, regularisation.ema_decay)
+        if self.regularisation.ema_decay is not None:
+            rule = partial(follow, self.regularisation.ema_decay)
             self.average_model = AveragedModel(model, multi_avg_fn=rule)
         self.trainable = plan.start()
         self.training_scores: dict[str, float] = {}

@@ -12,7 +12,7 @@ from hbn_foundation.models.config import MAIN
 from hbn_foundation.params import Params
 from hbn_foundation.scores import KNOWN_METRICS, TRAIN
 from hbn_foundation.training.model_params import HeadParams
-from hbn_foundation.training.params import RunParams
+from hbn_foundation.training.params import AugmentationParams, RunParams
 
 Strategy = Literal[
     "head_only",
@@ -250,6 +250,11 @@ def as_begun(plan: PlanParams, start: str) -> PlanParams:
     return plan.model_copy(update={"strategy": "scratch"}) if start == "from_scratch" else plan
 
 
+def for_scratch(params: RateParams) -> RateParams:
+    """Return rates with the head's rate for all blocks, as random weights need it."""
+    return params.model_copy(update={"backbone_lr": params.head_lr, "layer_decay": 1.0})
+
+
 class FineTuningParams(RunParams):
     """How long and how precisely to fine-tune, and what decides the best epoch."""
 
@@ -288,7 +293,7 @@ class FineTuningParams(RunParams):
         return value
 
 
-class RegularisationParams(Params):
+class RegularisationParams(AugmentationParams):
     """What keeps a model with few labelled subjects from learning them by heart."""
 
     class_weights: bool = Field(
@@ -315,27 +320,6 @@ class RegularisationParams(Params):
         gt=0,
         lt=1,
     )
-    hide_probability: float = Field(
-        0.6, description="Share of the windows in which a block of channels is hidden.", ge=0, le=1
-    )
-    min_hidden: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
-    max_hidden: float = Field(0.5, description="Largest share of channels hidden.", gt=0, lt=1)
-    gain: float = Field(
-        0.0, description="Standard deviation of the log of a random gain per window.", ge=0
-    )
-    noise: float = Field(0.0, description="Standard deviation of white noise added.", ge=0)
-    jitter_seconds: float = Field(
-        0.0,
-        description="Largest random shift of a training window's start; labels that are times in "
-        "the window (head.moves) move with it.",
-        ge=0,
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.min_hidden > self.max_hidden:
-            raise ValueError(f"min_hidden {self.min_hidden} exceeds max_hidden {self.max_hidden}")
-        return self
 
 
 class TargetParams(Params):

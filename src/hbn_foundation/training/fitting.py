@@ -52,25 +52,9 @@ def fit(
 ) -> str:
     """Train until the epochs, the patience or the time is used up, or a stop is asked for.
 
-    Parameters
-    ----------
-    module
-        What is trained, and its data.
-    folder
-        Where `epoch-NNN`, `best` and `last` go.
-    device
-        Of the run's plan; `simulated` is the CPU.
-    provenance
-        Metadata of every checkpoint.
-    callbacks
-        What decides about the training between epochs.
-    resume_from
-        An `epoch-NNN` to resume from; without one, checkpoints in the folder are removed.
-
-    Returns
-    -------
-    str
-        Why it ended, in a few words.
+    `epoch-NNN`, `best` and `last` go into the folder, with `provenance` as metadata; checkpoints
+    that are there are removed where none of them is resumed from. Returns why it ended, in a few
+    words.
     """
     from hbn_foundation.training.callbacks.checkpoints import EpochCheckpoints
     from hbn_foundation.training.callbacks.progress import Beats, EpochLog

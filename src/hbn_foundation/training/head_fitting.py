@@ -57,24 +57,11 @@ def fit_model(
     head_params: Mapping[str, HeadParams],
     callback: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Fit scales, normalisation of new tokens, heads.
+    """Fit scales, normalisation of new tokens, heads, on at most so many windows of each split.
 
-    Validation windows choose nothing but the strength of the probes that heads begin at.
-
-    Parameters
-    ----------
-    model
-        As `make_model` made it.
-    store
-        Has the scales of the recordings, and the positions of the channels.
-    data
-        `train` and `validation`, with their targets.
-    most
-        Windows of each that are used at most.
-    targets, head_params
-        By name, the main target first.
-    callback
-        Called after each batch, and as a head's start is solved.
+    Validation windows choose nothing but the strength of the probes that heads begin at. `data` are
+    `train` and `validation`; targets and parameters of heads are by name, the main target first.
+    The callback is called after each batch, and as a head's start is solved.
     """
     training = data["train"]
     positions = torch.as_tensor(store.positions, dtype=torch.float32)

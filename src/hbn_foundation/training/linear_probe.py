@@ -32,14 +32,9 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Centre features and scale them; everything is fitted on training windows.
+    """Centre features and scale them; everything is fitted on training windows."""
 
-    Attributes
-    ----------
-    centre, scale
-        Mean and divisor of each feature (D,).
-    """
-
+    #: Mean and divisor of each feature (D,).
     centre: np.ndarray
     scale: np.ndarray
 
@@ -75,26 +70,14 @@ class Standardiser:
 
 @dataclass(frozen=True)
 class ClassProbe:
-    """A fitted probe.
-
-    Attributes
-    ----------
-    standardiser
-        Centre and scale of the features.
-    model
-        scikit-learn's logistic regression.
-    n_classes
-        Classes there are; one that no training window has gets probability zero.
-    strength
-        The inverse regularisation strength that was chosen.
-    validation_auroc
-        Window AUROC on the validation subjects at that strength.
-    """
+    """A fitted logistic regression; a class that no training window has gets probability zero."""
 
     standardiser: Standardiser
     model: Any
     n_classes: int
+    #: The inverse regularisation strength that was chosen.
     strength: float
+    #: Of validation windows at that strength.
     validation_auroc: float
 
     def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
@@ -198,27 +181,16 @@ def _log_probabilities(model: Any, inputs: np.ndarray, n_classes: int) -> np.nda
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """A fitted ridge regression.
-
-    Attributes
-    ----------
-    standardiser
-        Centre and scale of the features.
-    model
-        scikit-learn's ridge regression.
-    mean, sd
-        Of the training windows' numbers; the model predicts standardised ones.
-    strength
-        The inverse regularisation strength that was chosen.
-    validation_nrmse
-        Of the validation windows at that strength; NaN where they hold one number only.
-    """
+    """A fitted ridge regression."""
 
     standardiser: Standardiser
     model: Any
+    #: Of the training windows' numbers; the model predicts standardised ones.
     mean: float
     sd: float
+    #: The inverse regularisation strength that was chosen.
     strength: float
+    #: Of the validation windows at that strength; NaN where they hold one number only.
     validation_nrmse: float
 
     def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
@@ -301,23 +273,8 @@ def cross_validated(
     """Score ridge regressions on training subjects that they have not seen, in up to five folds.
 
     One decomposition serves all penalties, where scikit-learn solves each anew when subjects must
-    stay together.
-
-    Parameters
-    ----------
-    inputs, targets
-        (N, D) and (N,) of the training windows.
-    subjects
-        Of each window (N,); two or more.
-    penalties
-        To be scored.
-    callback
-        Called after each fold.
-
-    Returns
-    -------
-    numpy.ndarray
-        NRMSE of all windows at each penalty (P,).
+    stay together. Returns the NRMSE of all windows at each penalty (P,), of inputs (N, D) and
+    targets (N,) of two or more subjects (N,).
     """
     from scipy.linalg import eigh
     from sklearn.model_selection import GroupKFold

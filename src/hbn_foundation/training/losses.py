@@ -28,12 +28,7 @@ FISHER = "fisher_ratio"
 class TargetLoss(nn.Module):
     """Cross-entropy of classes, or the error of standardised values.
 
-    Parameters
-    ----------
-    params
-        Weights, smoothing, which error.
-    counts
-        Training windows of each class; None for values.
+    `counts` are the training windows of each class; None for values.
     """
 
     weights: Tensor | None
@@ -76,14 +71,8 @@ class DistributionLoss(nn.Module):
     """Cross-entropy of a time's shares to a Gaussian around the true one, and the mean's error.
 
     The cross-entropy is the Kullback-Leibler divergence but for the Gaussian's own entropy, which
-    no weight can change. Times beyond the window count at its edge, where the answer ends too.
-
-    Parameters
-    ----------
-    head
-        A distribution head, with the unit of its label.
-    params
-        Width of the Gaussian, weights of both parts.
+    no weight can change. Times beyond the window count at its edge, where the answer ends too. The
+    head has the unit of its label.
     """
 
     bins: Tensor
@@ -118,14 +107,7 @@ class L2SP(nn.Module):
     """Half the squared distance of the encoder's weights from where they began.
 
     Li, Grandvalet and Davoine 2018, Explicit inductive bias for transfer learning. Frozen weights
-    do not move and add nothing.
-
-    Parameters
-    ----------
-    parameters
-        Their present values are where they began.
-    strength
-        Factor of the penalty.
+    do not move and add nothing. The present values of the parameters are where they began.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], strength: float) -> None:

@@ -29,25 +29,10 @@ RECORDINGS_NAMED = 3
 class TrainingData(lightning.LightningDataModule):
     """Steps of training windows and batches of validation windows.
 
-    A step is a list of batches, which goes to the device in micro-batches.
-
-    Parameters
-    ----------
-    training, validation
-        Windows of the two splits.
-    params
-        Batch size, and batches per step.
-    jitter
-        Largest random shift of a training window in samples.
-    link
-        To the supervisor, whose orders may limit the windows at once.
-
-    Attributes
-    ----------
-    batch_size
-        Windows of a batch.
-    micro_batch, evaluation_batch
-        Most windows at once, in training and in an evaluation.
+    A step is a list of batches of `batch_size` windows, which goes to the device in micro-batches.
+    The supervisor's orders may limit `micro_batch` and `evaluation_batch`, the most windows at once
+    in training and in an evaluation. `jitter` is the largest random shift of a training window in
+    samples.
     """
 
     def __init__(
@@ -96,18 +81,8 @@ class TrainingModule(lightning.LightningModule):
     A step is taken on all windows of its batches. They go through the model in micro-batches, whose
     gradients sum to the gradient of the step's mean loss, whatever weights its windows have: each
     micro-batch counts by its share of the step's weight. Random numbers (augmentation, masks,
-    dropout) are drawn for each micro-batch, and differ with its size.
-
-    Parameters
-    ----------
-    data
-        Windows of both splits.
-    positions
-        (C, 3) of the channels.
-    params
-        How long and how precisely.
-    link
-        To the supervisor.
+    dropout) are drawn for each micro-batch, and differ with its size. `positions` are (C, 3) of the
+    channels.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Parameters of pretraining: the objective, the training run, the device."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,8 +18,37 @@ ObjectiveName = Literal[
 #: The objectives whose targets are labels, so that shuffling them is a control.
 WITH_LABELS = ("relative_positioning", "task_classification")
 
+HideProbability = Annotated[
+    float, Field(description="Share of the windows in which channels are hidden.", ge=0, le=1)
+]
+MaxHidden = Annotated[float, Field(description="Largest share of channels hidden.", gt=0, lt=1)]
+Gain = Annotated[float, Field(description="SD of the log of a random gain per window.", ge=0)]
+Noise = Annotated[float, Field(description="SD of white noise added.", ge=0)]
 
-class ObjectiveParams(Params):
+
+class AugmentationParams(Params):
+    """How training windows are changed."""
+
+    hide_probability: HideProbability = 0.6
+    min_hidden: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
+    max_hidden: MaxHidden = 0.5
+    gain: Gain = 0.0
+    noise: Noise = 0.0
+    jitter_seconds: float = Field(
+        0.0,
+        description="Largest random shift of a training window's start; labels that are times in "
+        "the window (head.moves) move with it.",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _shares_in_order(self) -> Self:
+        if self.min_hidden > self.max_hidden:
+            raise ValueError(f"min_hidden {self.min_hidden} exceeds max_hidden {self.max_hidden}")
+        return self
+
+
+class ObjectiveParams(AugmentationParams):
     """What the encoder is trained to do."""
 
     name: ObjectiveName = Field(
@@ -29,11 +58,10 @@ class ObjectiveParams(Params):
         "masked_patches: patches of time from the others; masked: both; relative_positioning: "
         "are two windows near each other; task_classification: which class a window has.",
     )
-    hide_probability: float = Field(
-        0.8, description="Share of the windows in which a block of channels is hidden.", ge=0, le=1
-    )
-    min_hidden: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
-    max_hidden: float = Field(0.6, description="Largest share of channels hidden.", gt=0, lt=1)
+    hide_probability: HideProbability = 0.8
+    max_hidden: MaxHidden = 0.6
+    gain: Gain = 0.15
+    noise: Noise = 0.05
     mask_bands: float | None = Field(
         None,
         description="Share of the band tokens left out and to be predicted; by default half for "
@@ -49,13 +77,6 @@ class ObjectiveParams(Params):
     )
     n_coordinates: int = Field(
         24, description="Principal coordinates per band that are to be predicted.", ge=1, le=190
-    )
-    gain: float = Field(
-        0.15, description="Standard deviation of the log of a random gain per window.", ge=0
-    )
-    noise: float = Field(0.05, description="Standard deviation of white noise added.", ge=0)
-    jitter_seconds: float = Field(
-        0.0, description="Largest random shift of a training window's start.", ge=0
     )
     near_seconds: float = Field(
         10.0, description="Windows that start at most this far apart are near.", gt=0
@@ -79,8 +100,6 @@ class ObjectiveParams(Params):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.min_hidden > self.max_hidden:
-            raise ValueError(f"min_hidden {self.min_hidden} exceeds max_hidden {self.max_hidden}")
         if self.near_seconds >= self.far_seconds:
             raise ValueError(
                 f"near_seconds {self.near_seconds} must be below far_seconds {self.far_seconds}"

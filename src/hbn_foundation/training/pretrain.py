@@ -5,6 +5,7 @@ All arguments are plain or can be sent to another process; nothing here knows th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training import seeding
 from hbn_foundation.training.data import WindowsOfSubjects, WithCallback, subjects_of
 from hbn_foundation.training.job import TrainingJob, identify_data
+from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import lightning
 
     from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.objectives.base import Objective
     from hbn_foundation.training.pretraining_module import PretrainingModule
@@ -102,6 +105,7 @@ class PretrainingJob(TrainingJob):
 
         from hbn_foundation.training.checkpoint import fitted_once
         from hbn_foundation.training.module import TrainingData
+        from hbn_foundation.training.objectives.base import Context
         from hbn_foundation.training.pretraining_module import PretrainingModule
 
         dataset, trainer, link = self.dataset, self.recipe.trainer, link or Link()
@@ -110,9 +114,8 @@ class PretrainingJob(TrainingJob):
             subjects_of(dataset.splits, name, windows) for name in ("train", "validation")
         )
         encoder, objective = make_pretext(self.recipe, dataset.sfreq, dataset.n_samples)
-        prepared = objective.prepare(
-            windows, dataset.participants, train, store.sfreq, trainer.seed, validation
-        )
+        context = Context(store.sfreq, trainer.seed, train, validation, dataset.participants)
+        prepared = objective.prepare(windows, context)
         parts = {}
         for name, subjects in (("train", train), ("validation", validation)):
             part = WindowsOfSubjects(
@@ -158,3 +161,63 @@ def make_pretext(
         except ValueError as error:
             raise UserError(f"encoder: {error}") from None
         return encoder, make_objective(recipe.objective, encoder)
+
+
+def pretext_scores(
+    checkpoint: Checkpoint,
+    store: SignalStore,
+    windows: pd.DataFrame,
+    subjects: Iterable[str],
+    participants: pd.DataFrame | None = None,
+    most: int | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Score a checkpoint's own objective on the windows of some subjects.
+
+    Parameters
+    ----------
+    checkpoint
+        A foundation checkpoint.
+    store, windows
+        Of any montage, at the checkpoint's sampling rate and window length. The whole table: an
+        objective may need the training subjects' labels or a recording's other windows.
+    subjects
+        Whom to score.
+    participants
+        Where the labels come from participants.tsv.
+    most, seed
+        Score at most so many of the windows that the objective can use, thinned evenly.
+
+    Returns
+    -------
+    dict
+        `loss`, the objective's scores and `n_windows`; only the last where no window can be used.
+    """
+    import torch
+
+    from hbn_foundation.signals.windows import subsample
+    from hbn_foundation.training.checkpoint import check_signals, fill, load_encoder
+    from hbn_foundation.training.objectives.base import Average, Context
+    from hbn_foundation.training.objectives.make import make_objective
+
+    metadata = checkpoint.metadata
+    check_signals(checkpoint, store.sfreq, metadata["n_samples"])
+    encoder = load_encoder(checkpoint)
+    objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
+    own_seed = metadata["parameters"]["trainer"]["seed"]
+    seen = (metadata["training_subjects"], metadata["validation_subjects"])
+    context = Context(store.sfreq, own_seed, *seen, participants)
+    prepared = objective.prepare(windows, context)
+    fill(objective, checkpoint, "objective.")
+    data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, own_seed)
+    positions = torch.as_tensor(store.positions, dtype=torch.float32)
+    objective.begin(encoder, data.whole(), positions)
+    if most is not None:
+        kept = subsample(len(data.windows), most, seed)
+        data.windows = data.windows.iloc[kept].reset_index(drop=True)
+    average = Average()
+    objective.eval()
+    with torch.no_grad(), seeding.seeded(own_seed, seeding.VALIDATION):  # as in the training
+        for batch in data.validation():
+            average.add(objective(encoder, batch, positions))
+    return {**average.values(), "n_windows": float(len(data.windows))}

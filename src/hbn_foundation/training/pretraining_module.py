@@ -23,15 +23,7 @@ from hbn_foundation.training.supervision.link import Link
 
 
 class PretrainingModule(TrainingModule):
-    """Encoder and objective, trained together.
-
-    Parameters
-    ----------
-    encoder, objective
-        With their normalisation and targets fitted.
-    data, positions, params, link
-        As for `TrainingModule`.
-    """
+    """Encoder and objective, trained together; normalisation and targets are fitted."""
 
     params: TrainerParams
 

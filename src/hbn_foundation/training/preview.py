@@ -13,9 +13,14 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.scores import KNOWN_METRICS, TRAIN, higher_is_better
-from hbn_foundation.training.finetuning_params import WITHOUT_UNFREEZING, PlanParams, RateParams
+from hbn_foundation.training.finetuning_params import (
+    WITHOUT_UNFREEZING,
+    PlanParams,
+    RateParams,
+    for_scratch,
+)
 from hbn_foundation.training.plans import make_plan
-from hbn_foundation.training.rates import RateCurve, for_scratch, peaks
+from hbn_foundation.training.rates import RateCurve, peaks
 from hbn_foundation.training.unfreezing import Block
 
 #: How many times lower than the head's the encoder's rate is: 5 to 10 where the head begins well, 3

@@ -132,11 +132,6 @@ def peaks(blocks: Sequence[Block], params: RateParams) -> dict[str, float]:
     return {**found, blocks[-1].name: params.head_lr}
 
 
-def for_scratch(params: RateParams) -> RateParams:
-    """Return rates with the head's rate for all blocks, as random weights need it."""
-    return params.model_copy(update={"backbone_lr": params.head_lr, "layer_decay": 1.0})
-
-
 class RateCurve:
     """Shares of the peaks; a function of the parameters and of the events recorded so far.
 

@@ -16,6 +16,7 @@ from hbn_foundation.training.finetuning_params import (
     RateParams,
     RegularisationParams,
     as_begun,
+    for_scratch,
 )
 from hbn_foundation.training.model_params import (
     AddedTokenParams,
@@ -102,6 +103,11 @@ class FineTuningRecipe(TrainingRecipe):
     def begun_plan(self) -> PlanParams:
         """The plan that is carried out; from random weights all blocks are trained."""
         return as_begun(self.plan, self.trainer.start)
+
+    @property
+    def begun_rates(self) -> RateParams:
+        """The rates that are used; random weights need the head's rate in all blocks."""
+        return for_scratch(self.rates) if self.begun_plan.from_scratch else self.rates
 
     @property
     def heads(self) -> dict[str, HeadParams]:

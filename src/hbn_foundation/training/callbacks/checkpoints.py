@@ -33,20 +33,8 @@ class EpochCheckpoints(CheckpointCallback):
     `epoch-NNN` also has the state of training, so that a run resumes from it bit by bit. Of an
     epoch that is not whole only the weights are written, as `last`, and so it is as long as nothing
     was validated. `best` is always of an epoch in the history: after a crash between two writes,
-    what belongs to an epoch that is trained anew is replaced.
-
-    Parameters
-    ----------
-    folder
-        Where to write.
-    every
-        Epochs between checkpoints.
-    keep_last
-        How many of `epoch-NNN` stay.
-    link
-        To the supervisor.
-    provenance
-        Metadata of every checkpoint.
+    what belongs to an epoch that is trained anew is replaced. `provenance` is metadata of all of
+    them.
     """
 
     def __init__(

@@ -19,17 +19,7 @@ NAMED = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "nrmse": "N
 
 
 class EpochLog(lightning.Callback):
-    """Close each epoch's row and write a line about it; stands before callbacks that read the row.
-
-    Parameters
-    ----------
-    epochs
-        How many there are to be.
-    device
-        Its name in the device plan.
-    write
-        Where lines go.
-    """
+    """Close each epoch's row and write a line about it, before other callbacks read the row."""
 
     def __init__(self, epochs: int, device: str, write: Callable[[str], None]) -> None:
         self.epochs = epochs
@@ -75,17 +65,7 @@ def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> s
 
 
 class Beats(lightning.Callback):
-    """Tell the supervisor of every step, and stop where it asks.
-
-    Parameters
-    ----------
-    link
-        To the supervisor.
-    epochs
-        How many there are to be.
-    device
-        Its name in the device plan.
-    """
+    """Send a beat to the supervisor after every step, and stop where it asks."""
 
     def __init__(self, link: Link, epochs: int, device: str) -> None:
         self.link = link

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from torch import Tensor, nn
@@ -53,6 +53,16 @@ class Average:
         return {name: float(total) / self.size for name, total in self.sums.items()}
 
 
+class Context(NamedTuple):
+    """What an objective may need beside the windows: rate in Hz, seed, subjects of the splits."""
+
+    sfreq: float
+    seed: int
+    train: Sequence[str] = ()
+    validation: Sequence[str] = ()
+    participants: pd.DataFrame | None = None
+
+
 class ExtendedBatches:
     """Plain batches to each of which a function adds what an objective needs."""
 
@@ -72,19 +82,11 @@ class Objective(nn.Module, ABC):
 
     params: ObjectiveParams
 
-    def prepare(
-        self,
-        windows: pd.DataFrame,
-        participants: pd.DataFrame | None,
-        train_subjects: list[str],
-        sfreq: float,
-        seed: int,
-        validation_subjects: Sequence[str] = (),
-    ) -> pd.DataFrame:
+    def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
         """Add what the batches need to the windows table; drop windows that cannot be used."""
         return windows
 
-    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[Any]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Any]:
         """Add targets or partners to plain batches of the same windows table."""
         return batches
 

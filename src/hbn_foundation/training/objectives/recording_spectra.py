@@ -9,7 +9,7 @@ Trivial predictors: copying the corrupted window's own coordinates, and the trai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
-from hbn_foundation.training.objectives.base import ExtendedBatches, Objective, StepOutput
+from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
 from hbn_foundation.training.objectives.token_targets import BandTargets
 from hbn_foundation.training.params import ObjectiveParams
 
@@ -66,15 +66,7 @@ class RecordingSpectra(Objective):
         self.register_buffer("recordings", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.register_buffer("means", torch.zeros(0), persistent=False)
 
-    def prepare(
-        self,
-        windows: pd.DataFrame,
-        participants: pd.DataFrame | None,
-        train_subjects: list[str],
-        sfreq: float,
-        seed: int,
-        validation_subjects: Sequence[str] = (),
-    ) -> pd.DataFrame:
+    def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
         """Leave out recordings with too few windows for a mean."""
         count = windows.groupby("row")["row"].transform("size")
         if len(count) and count.max() < MIN_WINDOWS:
@@ -84,7 +76,7 @@ class RecordingSpectra(Objective):
             )
         return windows[count >= MIN_WINDOWS].reset_index(drop=True)
 
-    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[RecordingBatch]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[RecordingBatch]:
         """Add the recordings."""
         rows = torch.tensor(windows["row"].to_numpy(dtype="int64"))
         return ExtendedBatches(

@@ -9,7 +9,7 @@ ln 2 = .693 and 50 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.nn import functional
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import augment
-from hbn_foundation.training.objectives.base import Objective, StepOutput
+from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
 
 
@@ -130,26 +130,18 @@ class RelativePositioning(Objective):
         self.starts_of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.shuffle_seed: int | None = None
 
-    def prepare(
-        self,
-        windows: pd.DataFrame,
-        participants: pd.DataFrame | None,
-        train_subjects: list[str],
-        sfreq: float,
-        seed: int,
-        validation_subjects: Sequence[str] = (),
-    ) -> pd.DataFrame:
+    def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
         """Keep the windows that have a near and a far partner in their recording.
 
         Those that are dropped stay partners of others: what lies in the middle of a short
         recording is far from nothing, but near to much.
         """
-        self.near = round(self.params.near_seconds * sfreq)
-        self.far = round(self.params.far_seconds * sfreq)
-        self.shuffle_seed = seed if self.params.shuffle_labels else None
+        self.near = round(self.params.near_seconds * context.sfreq)
+        self.far = round(self.params.far_seconds * context.sfreq)
+        self.shuffle_seed = context.seed if self.params.shuffle_labels else None
         usable = np.zeros(len(windows), dtype=bool)
         rows, starts = windows["row"].to_numpy(), windows["start"].to_numpy()
-        onsets = onset_samples(windows, sfreq)
+        onsets = onset_samples(windows, context.sfreq)
         for places in windows.groupby("row").indices.values():
             own = onsets[places]
             ordered = np.sort(own)
@@ -169,7 +161,7 @@ class RelativePositioning(Objective):
             )
         return windows[usable].reset_index(drop=True)
 
-    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[PairBatch]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[PairBatch]:
         """Pair the windows."""
         return PairBatches(batches, windows, self.starts_of, self.near, self.far, self.shuffle_seed)
 

@@ -6,7 +6,7 @@ frequent class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.control import parts_of, shuffle_within
-from hbn_foundation.training.objectives.base import ExtendedBatches, Objective, StepOutput
+from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
 
 MAX_CLASSES = 32
@@ -49,34 +49,27 @@ class TaskClassification(Objective):
         self.head = nn.Linear(encoder.n_features, MAX_CLASSES)
         self.register_buffer("log_shares", torch.full((MAX_CLASSES,), -torch.inf))
 
-    def prepare(
-        self,
-        windows: pd.DataFrame,
-        participants: pd.DataFrame | None,
-        train_subjects: list[str],
-        sfreq: float,
-        seed: int,
-        validation_subjects: Sequence[str] = (),
-    ) -> pd.DataFrame:
+    def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
         """Add the column `label`; drop windows whose class is unknown."""
         label = self.params.label
-        table = pd.DataFrame({"subject": []}) if participants is None else participants
-        values, self.classes = window_labels(windows, table, label, train_subjects)
+        people, train = context.participants, list(context.train)
+        table = pd.DataFrame({"subject": []}) if people is None else people
+        values, self.classes = window_labels(windows, table, label, train)
         if self.params.shuffle_labels:
             groups = windows["recording" if label.kind == "task" else "subject"]
             subjects = windows["subject"].to_numpy(dtype=str)
-            parts = parts_of(subjects, train_subjects, validation_subjects)
-            values = shuffle_within(values, groups.to_numpy(), parts, seed)
+            parts = parts_of(subjects, train, context.validation)
+            values = shuffle_within(values, groups.to_numpy(), parts, context.seed)
         windows = windows.assign(label=values)
         windows = windows[windows["label"] >= 0].reset_index(drop=True)
-        in_training = windows["label"][windows["subject"].isin(train_subjects)]
+        in_training = windows["label"][windows["subject"].isin(train)]
         counts = np.bincount(in_training, minlength=MAX_CLASSES)
         with np.errstate(divide="ignore"):
             shares = np.log(counts / counts.sum())
         self.log_shares.copy_(torch.as_tensor(shares, dtype=torch.float32))
         return windows
 
-    def batches(self, batches: Any, windows: pd.DataFrame, seed: int) -> Iterable[LabelledBatch]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[LabelledBatch]:
         """Add the classes."""
         labels = torch.tensor(windows["label"].to_numpy(dtype="int64"))
         return ExtendedBatches(batches, lambda b: LabelledBatch(b.signals, b.mask, labels[b.index]))
