@@ -140,7 +140,7 @@ def small_store(folder: Path) -> SignalStore:
     return store_from_arrays(folder, recordings, names, positions, 100.0)
 
 
-def try_fault(kind: str, data: tuple[Any, ...], work_dir: Path) -> tuple[Any, ...]:
+def try_fault(kind: str, data: EEGDataset, work_dir: Path) -> tuple[Any, ...]:
     """Train through one fault; return the row of the table."""
     fault, expected, devices = FAULTS[kind]
     folder = work_dir / kind / "run"  # one work_dir each: an unfinished run would be resumed
@@ -156,7 +156,7 @@ def try_fault(kind: str, data: tuple[Any, ...], work_dir: Path) -> tuple[Any, ..
                 fault=fault,
             )
             checkpoint, history, _ = pretrain_supervised(
-                EEGDataset(*data, pd.DataFrame()),
+                data,
                 recipe,
                 {"chosen": "simulated"},
                 folder.parent,
@@ -191,7 +191,7 @@ def measure_faults(kinds: list[str], folder: Path) -> None:
             "split": ["train"] * 4 + ["validation"] * 2,
         }
     )
-    data = (store, cut_windows(store, WindowParams()), splits, None)
+    data = EEGDataset(store, cut_windows(store, WindowParams()), splits, pd.DataFrame())
     began = time.monotonic()
     rows = [try_fault(kind, data, folder / "faults") for kind in kinds]
     print(

@@ -35,10 +35,7 @@ class UnusableError(Exception):
 class ProbeReport:
     """What is found, part by part, with the seconds each part took.
 
-    Parameters
-    ----------
-    tell
-        Called with what is known and the phase, when a part begins.
+    `tell` is called with what is known and the phase, when a part begins.
     """
 
     def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
@@ -97,8 +94,8 @@ def probe(
             found |= {"usable": False, "reason": str(error)}
     texts = [*found["warnings"], *(one_line(str(warning.message)) for warning in caught)]
     found["warnings"] = list(dict.fromkeys(texts))[:MAX_WARNINGS]
-    if found.get("device") is None and found["warnings"]:
-        found["reason"] += f" ({found['warnings'][0]})"
+    if "device" not in found and texts:
+        found["reason"] += f" ({texts[0]})"
     return found
 
 
@@ -163,13 +160,12 @@ def find(requested: str) -> str | None:
     """Take the first device of the kind asked for that torch sees."""
     import torch
 
-    if requested == "cpu":
-        return "cpu"
-    if requested in ("auto", "cuda") and torch.cuda.is_available():
-        return "cuda"
-    if requested in ("auto", "mps") and torch.backends.mps.is_available():
-        return "mps"
-    return None
+    available = {
+        "cpu": requested == "cpu",
+        "cuda": requested in ("auto", "cuda") and torch.cuda.is_available(),
+        "mps": requested in ("auto", "mps") and torch.backends.mps.is_available(),
+    }
+    return next((device for device, usable in available.items() if usable), None)
 
 
 def memory_of(device: str) -> dict[str, int]:

@@ -21,7 +21,7 @@ import time
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
@@ -40,6 +40,17 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 SECONDS_BETWEEN_LOOKS = 2.0
 
 
+def run(folder: Path, parent: int) -> NoReturn:
+    """Do the work and exit at once: what libraries do at the exit takes seconds."""
+    status = EXIT_FAILURE
+    try:
+        status = main(folder, parent)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
 def main(folder: Path, parent: int) -> int:
     """Do the work; return the exit status."""
     exit_with(parent)
@@ -49,6 +60,7 @@ def main(folder: Path, parent: int) -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     try:
         target, arguments, orders = pickle.loads((folder / WORK).read_bytes())
+        (folder / WORK).unlink()
         with full_disk_named(folder):
             link = Link(folder, orders)
             link.listen()
@@ -99,4 +111,4 @@ def exit_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    run(Path(sys.argv[1]), int(sys.argv[2]))

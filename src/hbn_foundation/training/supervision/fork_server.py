@@ -27,7 +27,7 @@ from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hbn_foundation.training.supervision import child
 from hbn_foundation.training.supervision.process import ERRORS, LOG
@@ -181,7 +181,6 @@ def serve(connection: Connection, modules: list[str]) -> None:
 
 def run_child(folder: Path, connection: Connection, server: int) -> NoReturn:
     """Become what `python -m ….child` would be: own session, own signals, files for streams."""
-    status: Any = 1
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -191,11 +190,9 @@ def run_child(folder: Path, connection: Connection, server: int) -> NoReturn:
             os.dup2(descriptor, number)
             os.close(descriptor)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        status = child.main(folder, server)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        child.run(folder, server)
     finally:
-        os._exit(status)  # no clean-up of what the server owns
+        os._exit(1)  # not into the server's loop
 
 
 if __name__ == "__main__":
