@@ -1,5 +1,6 @@
 """Trials follow the challenge's rules, on HBN's real events to the last one."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from hbn_foundation.labels.trials import (
     RUN_ENDS,
     TRIAL_COLUMNS,
     recording_trials,
-    trial_table,
     usable_trials,
 )
 
@@ -45,17 +45,19 @@ def listed(root: Path, pattern: str = "*") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def table(*rows: tuple, **params) -> pd.DataFrame:
-    """Trials of rows (onset, value, feedback), the feedback n/a where it is left out."""
-    filled = [(*row, "n/a")[:3] for row in rows]
-    events = pd.DataFrame(filled, columns=["onset", "value", "feedback"])
-    return trial_table(events, TrialParams(**params))
-
-
 def write_events(root: Path, text: str, subject: str = "1", encoding: str = "utf-8"):
     path = root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-x_run-1_events.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode(encoding))
+
+
+def table(*rows: tuple, columns=("onset", "value", "feedback"), **params) -> pd.DataFrame:
+    """Trials of rows (onset, value, feedback), the feedback n/a where it is left out."""
+    filled = [[*map(str, row), "n/a"][: len(columns)] for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        lines = ["\t".join(row) for row in (columns, *filled)]
+        write_events(Path(folder), "\n".join(lines))
+        return recording_trials(listed(Path(folder)), TrialParams(**params))[list(TRIAL_COLUMNS)]
 
 
 @pytest.fixture(scope="session")
@@ -134,32 +136,25 @@ def test_reasons_for_exclusion():
     assert trials["n_presses"].tolist() == [0, 0, 1]
     assert trials["rt"].notna().tolist() == [False, False, True]
     assert usable_trials(trials).empty
-
-
-def test_a_press_at_the_next_start_belongs_to_the_next_trial():
+    # a press at the next start belongs to the next trial
     rows = [(0, START), (1, LEFT), (3, PRESS_LEFT, "smiley_face"), (3, START), (4, START)]
     assert table(*rows)["excluded"].tolist() == [NO_PRESS, NO_TARGET]
 
 
-@pytest.mark.parametrize("feedback", ["n/a", None, ""])
+@pytest.mark.parametrize("feedback", ["n/a", ""])
 def test_unknown_feedback_leaves_correct_unknown(feedback):
     rows = [(0, START), (1, LEFT), (2, PRESS_LEFT, feedback), (3, START)]
     assert np.isnan(table(*rows)["correct"].item())
-    without = pd.DataFrame([row[:2] for row in rows], columns=["onset", "value"])
-    trials = trial_table(without)
-    assert np.isnan(trials["correct"].item())
-    assert trials["excluded"].item() == ""
+    without = table(*(row[:2] for row in rows), columns=("onset", "value"))
+    assert np.isnan(without["correct"].item())
+    assert without["excluded"].item() == ""
 
 
 def test_other_names_are_a_matter_of_configuration():
-    events = pd.DataFrame(
-        {
-            "onset": [1.0, 1.4, 3.0, 3.3, 5.0],
-            "trial_type": ["checker-left", "button", "checker-right", "button", "checker-left"],
-            "answer": [None, 1, None, 0, None],
-        }
-    )
-    params = TrialParams(
+    trials = table(
+        *((1.0, "checker-left"), (1.4, "button", 1), (3.0, "checker-right"), (3.3, "button", 0)),
+        (5.0, "checker-left"),
+        columns=("onset", "trial_type", "answer"),
         event_column="trial_type",
         feedback_column="answer",
         starts=("checker-left", "checker-right"),
@@ -169,7 +164,7 @@ def test_other_names_are_a_matter_of_configuration():
         right_presses=(),
         correct_feedback=("1",),
     )
-    trials = usable_trials(trial_table(events, params))
+    trials = usable_trials(trials)
     assert trials["side"].tolist() == ["left", "right"]
     assert trials["rt"].round(6).tolist() == [0.4, 0.3]
     assert trials["correct"].tolist() == [1, 0]
@@ -265,6 +260,6 @@ def test_whatever_the_events_trials_keep_their_order_and_their_bounds(rows):
 @given(RUNS, st.lists(st.floats(0, 20), max_size=3), st.randoms(use_true_random=False))
 def test_strays_and_the_order_of_other_times_change_nothing(rows, strays, random):
     rows = list({row[0]: row for row in rows}.values())
-    mixed = [*rows, *((time, "boundary", "n/a") for time in strays), (np.nan, LEFT, "n/a")]
+    mixed = [*rows, *((time, "boundary", "n/a") for time in strays), ("n/a", LEFT, "n/a")]
     random.shuffle(mixed)
     pd.testing.assert_frame_equal(table(*rows), table(*mixed))

@@ -9,7 +9,7 @@ last one instead would change the response time of 7 % of HBN's trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.bids import sidecar
-from hbn_foundation.errors import as_text, first_few
+from hbn_foundation.errors import first_few
 from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.progress import say, track
 from hbn_foundation.sidecars import number, read_table
@@ -41,33 +41,6 @@ TRIAL_COLUMNS = {
 RECORDING_COLUMNS = ("recording", "subject", "task", "run")
 
 
-def trial_table(events: pd.DataFrame, params: TrialParams | None = None) -> pd.DataFrame:
-    """Make the trials of one run from its events.
-
-    Parameters
-    ----------
-    events
-        `onset` (s from the first sample) and the columns that `params` name; rows in any order,
-        text or numbers. Events without an onset or of other names are ignored; without the column
-        of event names there are no trials.
-    params
-        Names of the events that make a trial.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per trial, in order: `trial` (its number, from 1), `onset` (its start), `stimulus`,
-        `side` (left or right), `response`, `response_side`, `rt` (response − stimulus),
-        `correct` (1 or 0; NaN without a response or feedback), `n_presses` (from the stimulus to
-        the end of the trial), `excluded` (the reason, "" if the trial is usable). Times in s, NaN
-        if missing. The last start of a run makes a row, which is excluded, only if a target
-        follows it.
-    """
-    filled = events.astype(object).where(events.notna(), None)
-    columns = {str(name): filled[name].tolist() for name in filled}
-    return _typed(_trials(columns, params or TrialParams()), TRIAL_COLUMNS)
-
-
 def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None) -> pd.DataFrame:
     """Make the trials of every recording from the events beside it.
 
@@ -82,9 +55,16 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     Returns
     -------
     pandas.DataFrame
-        `recording`, `subject`, `task`, `run`, then the columns of `trial_table`; in the order of
-        the recordings. A recording without events, or whose events make no trial, has no row;
-        neither has one whose file cannot be read, which is logged.
+        One row per trial, in the order of the recordings and of time: `recording`, `subject`,
+        `task`, `run`, `trial` (its number, from 1), `onset` (its start), `stimulus`, `side` (left
+        or right), `response`, `response_side`, `rt` (response − stimulus), `correct` (1 or 0; NaN
+        without a response or feedback), `n_presses` (from the stimulus to the end of the trial),
+        `excluded` (the reason, "" if the trial is usable). Times in s, NaN if missing. The last
+        start of a run makes a row, which is excluded, only if a target follows it.
+
+        Events without an onset or of other names are ignored. A recording without events, or
+        whose events make no trial, has no row; neither has one whose file cannot be read, which
+        is logged.
     """
     params = params or TrialParams()
     types = dict.fromkeys(RECORDING_COLUMNS, "string") | TRIAL_COLUMNS
@@ -121,7 +101,7 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     return table
 
 
-def _read_events(root: str | Path, path: str, params: TrialParams) -> dict[str, list[str]] | None:
+def _read_events(root: str | Path, path: str, params: TrialParams) -> dict[str, np.ndarray] | None:
     """Read a recording's events.tsv: texts by column; None without the file.
 
     A release has tens of thousands of these small files, and making a pandas table of each takes
@@ -131,7 +111,7 @@ def _read_events(root: str | Path, path: str, params: TrialParams) -> dict[str, 
     if file is None:
         return None
     table = read_table(file, ("onset", params.event_column, params.feedback_column))
-    return {name: [row[name] for row in table.rows] for name in table.columns}
+    return {name: np.array([row[name] for row in table.rows], str) for name in table.columns}
 
 
 def usable_trials(trials: pd.DataFrame) -> pd.DataFrame:
@@ -139,8 +119,8 @@ def usable_trials(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["excluded"] == ""].reset_index(drop=True)
 
 
-def _trials(events: Mapping[str, Sequence[Any]], params: TrialParams) -> dict[str, np.ndarray]:
-    """Return the columns of `trial_table` from the columns of events.tsv."""
+def _trials(events: Mapping[str, np.ndarray], params: TrialParams) -> dict[str, np.ndarray]:
+    """Return the columns of the trials from those of events.tsv."""
     onsets, names, feedback = _sorted(events, params)
     starts = np.unique(onsets[_among(names, params.starts)])
     ends = np.append(starts[1:], np.inf)[: len(starts)]
@@ -169,22 +149,17 @@ def _trials(events: Mapping[str, Sequence[Any]], params: TrialParams) -> dict[st
 
 
 def _sorted(
-    events: Mapping[str, Sequence[Any]], params: TrialParams
+    events: Mapping[str, np.ndarray], params: TrialParams
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Onsets (s), names and feedback of the events that have an onset, by time."""
     if "onset" not in events or params.event_column not in events:
         return np.empty(0), np.empty(0, dtype=str), np.empty(0, dtype=str)
-    onsets = np.array([number(value) for value in events["onset"]], dtype=float)
-    names = _texts(events[params.event_column])
-    feedback = _texts(events.get(params.feedback_column, [None] * len(onsets)))
+    onsets = np.array([number(text) for text in events["onset"]], dtype=float)
+    names = events[params.event_column]
+    feedback = events.get(params.feedback_column, np.full(len(onsets), ""))
     order = np.argsort(onsets, kind="stable")
     order = order[np.isfinite(onsets[order])]
     return onsets[order], names[order], feedback[order]
-
-
-def _texts(values: Sequence[Any]) -> np.ndarray:
-    """Text of each value (N,), "" where it is missing."""
-    return np.array(["" if v is None else as_text(v).strip() for v in values], dtype=str)
 
 
 def _among(names: np.ndarray, wanted: Iterable[str]) -> np.ndarray:
