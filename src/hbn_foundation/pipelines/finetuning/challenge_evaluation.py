@@ -105,7 +105,6 @@ def report_factors(
     metrics: dict[str, Any],
     answers: types.DataFrame,
     history: types.DataFrame,
-    recipe: Challenge2Recipe,
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report; returns as `report_response_times`."""
     from hbn_foundation.evaluation.identity import check_identity

@@ -46,7 +46,7 @@ def create_challenge1(**_: object) -> Pipeline:
         Challenge1Recipe,
         challenge.predict_response_times,
         (evaluation.evaluate_response_times, ["metrics", "scores", "answers"]),
-        (evaluation.report_response_times, ["scores", "metrics", "history"]),
+        (evaluation.report_response_times, ["scores", "metrics", "history", RECIPE]),
     )
     return in_namespace([prepare, *_training(Challenge1Recipe), *own], "challenge1")
 
@@ -131,7 +131,7 @@ def _challenge_nodes(
         ),
         _node(
             report[0],
-            ["checkpoint", "predictions", "dataset", *report[1], RECIPE],
+            ["checkpoint", "predictions", "dataset", *report[1]],
             ["page", "report", "answers_figure", "spatial_figure"],
             "report",
         ),
