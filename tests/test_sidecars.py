@@ -88,6 +88,11 @@ def test_damaged_json_is_named(tmp_path, content):
     assert read_json(tmp_path / "eeg.json") == {"ä": "µV"}
 
 
+def test_real_sidecars_of_hbn(hbn_metadata_root):
+    files = sorted(hbn_metadata_root.glob("ds005507/sub-*/eeg/*_eeg.json"))
+    assert {read_json(file)["PowerLineFrequency"] for file in files} == {60}
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_table_or_an_error_that_names_the_file(tmp_path_factory, content):
     file = tmp_path_factory.getbasetemp() / "any.tsv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mne
@@ -62,6 +63,15 @@ def test_release_is_made_once_and_remade_when_parameters_change(tmp_path, monkey
         (root / MARKER).write_text(marker)
         simulate_release(root, small(n_subjects=2, ccd_runs=0))
     assert len(written) == 5
+
+
+def test_two_runs_at_once_make_the_release_once(tmp_path, monkeypatch):
+    written = []
+    real = release._write
+    monkeypatch.setattr(release, "_write", lambda *a: (written.append(a), real(*a)))
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(simulate_release, [tmp_path / "release"] * 2, [small()] * 2))
+    assert len(written) == 1
 
 
 def test_interrupted_making_leaves_no_release_and_is_repeated(tmp_path, monkeypatch):
