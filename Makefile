@@ -9,7 +9,7 @@ JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # What a submission runs under: an interpreter of the challenge's versions, for its tests.
-PYTHON310 ?= python3.10
+PYTHON310 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) python3.10)
 TORCH22 := .venv-torch22
 
 .PHONY: help install foundation test slow torch22 lint types imports viz clean
