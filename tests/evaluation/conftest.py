@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from score_tables import fold_table
 
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.params import EvaluationParams
-from hbn_foundation.evaluation.tables import fold_table
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
@@ -149,17 +149,4 @@ def random_encoder() -> FrozenEncoders:
 @pytest.fixture
 def folds_of():
     """Make a table of folds from the scores of each method."""
-    return _folds_of
-
-
-def _folds_of(scores: dict[str, list[float]]) -> pd.DataFrame:
-    rows = [
-        {"repeat": 0, "fold": fold, "method": method, "window_auroc": value,
-         "recording_auroc": value, "balanced_accuracy": value, "validation_auroc": value,
-         "pretext_improvement": 0.1 * fold + 0.1 if method == "pretrained" else np.nan,
-         "windows_per_second": 200.0 + 100 * fold if method == "pretrained" else np.nan,
-         "n_train": 12, "n_test": 4}
-        for method, values in scores.items()
-        for fold, value in enumerate(values)
-    ]  # fmt: skip
-    return fold_table(rows)
+    return fold_table

@@ -189,7 +189,7 @@ def test_the_page_on_response_times():
         assert name in text
     assert "own mean, same trials †" in text
     assert "not comparable" in text
-    assert "0.900 0.880 to 0.920" in text
+    assert "0.900 (0.880 to 0.920)" in text
     assert "250 " in text  # ms
     assert "Root mean square error" in text
     said = words(report)

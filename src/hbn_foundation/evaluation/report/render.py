@@ -10,7 +10,7 @@ from typing import Any
 
 from hbn_foundation.evaluation.figures import style
 from hbn_foundation.evaluation.methods import PRETRAINED, written
-from hbn_foundation.evaluation.report.sections import REFERENCE, Picture, Report, Table
+from hbn_foundation.evaluation.report.sections import Picture, Report, Table
 
 WIDTH = 110
 TABLE_WIDTH = 120  # a score, its deviation and an interval stay on one line
@@ -25,24 +25,16 @@ def render_text(report: Report, markdown: bool = False) -> str:
     parts += [wrap(text) for text in (report.lead, report.about) if text]
     tables = [section for section in report.sections if isinstance(section, Table)]
     for table in tables:
-        title = f"## {table.title}" if markdown else table.title
-        grid = [text_table(table.header, _rows(table), markdown)] if table.rows else []
-        notes = [wrap(note) for note in table.notes]
-        parts.append(("\n\n" if markdown else "\n").join([title, *grid, *notes]))
+        lines = [f"## {table.title}" if markdown else table.title]
+        if table.rows:
+            lines.append(text_table(table.header, [row.cells for row in table.rows], markdown))
+        lines += [wrap(note) for note in table.notes]
+        parts.append(("\n\n" if markdown else "\n").join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def _wrapped(text: str) -> str:
     return fill(text, WIDTH)
-
-
-def _rows(table: Table) -> list[list[str]]:
-    rows = []
-    for row in table.rows:
-        name = f"{row.name} †" if row.kind == REFERENCE else row.name
-        cells = [f"{c.text} ({c.interval})" if c.interval else c.text for c in row.cells]
-        rows.append([name, *cells])
-    return rows
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:

@@ -17,18 +17,10 @@ if TYPE_CHECKING:
 UNFAIR = "† not comparable: uses the test subjects' own answers."
 
 
-class Cell(NamedTuple):
-    """One value of a table, and the interval beside it."""
-
-    text: str
-    interval: str = ""
-
-
 class Row(NamedTuple):
-    """A row of a table; kind is model, baseline, reference or nothing."""
+    """A row of a table, its first cell the name; kind is model, baseline, reference or nothing."""
 
-    name: str
-    cells: Sequence[Cell]
+    cells: Sequence[str]
     kind: str = ""
 
 
@@ -116,20 +108,19 @@ class Column(NamedTuple):
             return self.title
         return "ahead by" if self.name.endswith(AHEAD) else display_metric(self.name)
 
-    def cell(self, row: pd.Series) -> Cell:
-        """Format the score of a row."""
+    def cell(self, row: pd.Series) -> str:
+        """Format the score of a row, with its interval where that is shown."""
         digits = scorer_of(self.name).digits if self.digits is None else self.digits
         style: Any = {"digits": digits, "factor": self.factor, "signed": self.name.endswith(AHEAD)}
         ends = interval_of(row, self.name, **style) if self.interval else ""
-        return Cell(number(row[self.name], **style), ends)
+        return number(row[self.name], **style) + (f" ({ends})" if ends else "")
 
 
 def plain_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
 ) -> Table:
-    """Make a table of texts, the first of each row its name."""
-    made = [Row(name, [Cell(text) for text in rest]) for name, *rest in rows]
-    return Table(title, header, made, [note for note in notes if note])
+    """Make a table of texts; empty notes are left out."""
+    return Table(title, header, [Row(row) for row in rows], [note for note in notes if note])
 
 
 def score_table(
@@ -154,8 +145,11 @@ def score_table(
         Title of the first column.
     """
     shown = [one for one in columns if one.name in scores and scores[one.name].notna().any()]
-    rows = [Row(row["name"], [one.cell(row) for one in shown], row["kind"])
-            for _, row in scores.iterrows()]  # fmt: skip
+    rows = []
+    for _, row in scores.iterrows():
+        mark = " †" if row["kind"] == REFERENCE else ""
+        cells = [row["name"] + mark, *(one.cell(row) for one in shown)]
+        rows.append(Row(cells, row["kind"]))
     unfair = [UNFAIR] if (scores["kind"] == REFERENCE).any() else []
     terms = [(one.heading, one.meaning) for one in shown if one.meaning]
     header = [first, *(one.heading for one in shown)]
