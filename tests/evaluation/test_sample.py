@@ -18,7 +18,7 @@ SEX = EvaluationParams(label=LabelParams(kind="participant", column="sex"))
 
 
 @given(st.integers(1, 500), st.integers(1, 100), st.integers(0, 5))
-def test_thinning_is_even(n, most, seed):
+def test_subsampling_is_even(n, most, seed):
     chosen = subsample(n, most, seed)
     assert len(set(chosen.tolist())) == len(chosen) == min(n, most)
     assert 0 <= chosen.min() <= chosen.max() < n
@@ -27,18 +27,18 @@ def test_thinning_is_even(n, most, seed):
         assert steps.max() - steps.min() <= 1
 
 
-@pytest.mark.parametrize("thin_test", [False, True])
-def test_windows_are_labelled_and_thinned_the_test_where_asked(toy, thin_test):
+@pytest.mark.parametrize("subsample_test", [False, True])
+def test_windows_are_labelled_and_subsampled_the_test_where_asked(toy, subsample_test):
     known = np.arange(len(toy.windows)) % 3 > 0
     params = EvaluationParams(max_windows=12)
     windows = toy.windows.assign(known=known)
     table, counts, _ = choose_windows(
-        windows, toy.splits, known, params, "label", thin_test=thin_test
+        windows, toy.splits, known, params, "label", subsample_test=subsample_test
     )
     assert table["known"].all()
     split = windows["subject"].map(toy.splits.set_index("subject")["split"])
     n_test = int(((split == "test") & known).sum())
-    sizes = {"train": 12, "validation": 12, "test": 12 if thin_test else n_test}
+    sizes = {"train": 12, "validation": 12, "test": 12 if subsample_test else n_test}
     assert table["split"].value_counts().to_dict() == sizes
     assert {name: one["windows"] for name, one in counts.items()} == sizes
     assert counts["test"] == {"windows": sizes["test"], "of": n_test, "subjects": 3}

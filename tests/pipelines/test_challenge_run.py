@@ -182,7 +182,8 @@ def test_a_mistake_is_one_line_before_training(project, changes, message):
 def test_the_release_that_chooses_is_not_reported(project):
     """The official split has a release to validate on, and none to test on but a hidden one."""
     changes = "ingestion.splits.method=release"
-    run(project, "--pipeline", "ingestion", "--nodes", "split_subjects", "--params", changes)
+    nodes = "split_subjects,cut_windows"
+    run(project, "--pipeline", "ingestion", "--nodes", nodes, "--params", changes)
     result = project.kedro("run", "--pipeline", "challenge1")
     assert result.returncode != 0
     assert "no test subjects, so the" in result.stderr

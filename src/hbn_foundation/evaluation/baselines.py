@@ -43,52 +43,34 @@ Predict = Callable[[Any, pd.DataFrame], np.ndarray]
 class Target(NamedTuple):
     """What is learned about windows.
 
-    Attributes
-    ----------
-    column
-        Of the table of windows: a number, NaN where unknown, or a class, −1 where unknown.
-    kind
-        `number`; `class`, predicted as log probabilities; or `probability` of the second of two
-        classes (0, 1, NaN), which are as frequent as among the training windows.
-    n_classes
-        Classes there are.
-    per_subject
-        Whether each subject has one value; what takes no EEG then counts each subject once.
+    A `number` is NaN where unknown, a `class` −1; classes are predicted as log probabilities. A
+    `probability` is that of the second of two classes (0, 1, NaN), which are as frequent as among
+    the training windows.
     """
 
-    column: str
+    column: str  # of the table of windows
     kind: Literal["number", "class", "probability"] = "number"
-    n_classes: int = 0
+    n_classes: int = 0  # that there are
+    #: Whether each subject has one value; what takes no EEG then counts each subject once.
     per_subject: bool = False
 
 
 class Fitted(NamedTuple):
-    """A fitted baseline; score of the validation windows (AUROC or NRMSE) and strength, if any."""
+    """A fitted baseline."""
 
     predict: Predict
-    validation: float = np.nan
-    strength: float = np.nan
+    validation: float = np.nan  # score of the validation windows: AUROC or NRMSE
+    strength: float = np.nan  # inverse regularisation strength that was chosen
 
 
 class BaselineAnswer(NamedTuple):
-    """What a baseline predicts for the test windows.
+    """What a baseline predicts for the test windows."""
 
-    Attributes
-    ----------
-    predictions
-        For each target: numbers or probabilities (N,), or log probabilities (N, K).
-    n_features
-        Numbers that the method is fitted on; 0 without EEG.
-    seconds
-        For the fits; measuring the windows, which methods share, not counted.
-    fits
-        Of each target.
-    """
-
+    #: For each target: numbers or probabilities (N,), or log probabilities (N, K).
     predictions: tuple[np.ndarray, ...]
-    n_features: int
-    seconds: float
-    fits: tuple[Fitted, ...]
+    n_features: int  # numbers that the method is fitted on; 0 without EEG
+    seconds: float  # for the fits; measuring the windows, which methods share, not counted
+    fits: tuple[Fitted, ...]  # of each target
 
 
 def answer_baselines(

@@ -28,24 +28,12 @@ MISSING = "interval_missing"
 
 
 class Task(NamedTuple):
-    """What is scored, and how.
+    """What is scored, and how."""
 
-    Attributes
-    ----------
-    model
-        The method that is evaluated.
-    parts
-        From a method's predictions its parts, scores by (target, metric).
-    main
-        Metric that methods are sorted by.
-    compared
-        Metrics by which the model is compared with each method.
-    """
-
-    model: str
-    parts: Callable[[Any], Sequence[Part]]
-    main: str
-    compared: tuple[str, ...]
+    model: str  # the method that is evaluated
+    parts: Callable[[Any], Sequence[Part]]  # of predictions; scores by (target, metric)
+    main: str  # metric that methods are sorted by
+    compared: tuple[str, ...]  # metrics by which the model is compared with each method
 
 
 def evaluate(
@@ -138,26 +126,11 @@ def main_metric(is_regression: bool) -> str:
 def by_recording(
     values: np.ndarray, predictions: np.ndarray, recordings: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pool windows to recordings.
+    """Pool windows to recordings, in the order of the recordings' names.
 
-    Labels that change within a recording, as those of trials do, are no label of recordings; then
-    there are none.
-
-    Parameters
-    ----------
-    values
-        Class (integers) or number of each window (N,).
-    predictions
-        Log probabilities (N, K), or numbers (N,).
-    recordings
-        Recording of each window (N,).
-
-    Returns
-    -------
-    values : numpy.ndarray
-        Class or mean number (R,), in the order of the recordings' names.
-    predictions : numpy.ndarray
-        Their means (R, K) or (R,).
+    Classes (N,) become those of the recordings (R,), numbers (N,) their means, log probabilities
+    (N, K) their means (R, K). Classes that change within a recording, as those of trials do, are
+    no class of recordings; then there are none.
     """
     _, first, group = np.unique(recordings.astype(str), return_index=True, return_inverse=True)
     counts = np.bincount(group)
@@ -261,21 +234,11 @@ def predictions_table(
 
 
 class Evaluation(NamedTuple):
-    """What an evaluation gives.
+    """What an evaluation gives."""
 
-    Attributes
-    ----------
-    metrics
-        What the scores are of and how they came about, ready for JSON.
-    scores
-        Of `evaluate`.
-    predictions
-        See the function of the task.
-    """
-
-    metrics: dict[str, Any]
-    scores: pd.DataFrame
-    predictions: pd.DataFrame
+    metrics: dict[str, Any]  # what the scores are of and how they came about, ready for JSON
+    scores: pd.DataFrame  # of `evaluate`
+    predictions: pd.DataFrame  # see the function of the task
 
 
 def about_scores(scores: pd.DataFrame, sample: Sample, n_channels: int) -> dict[str, Any]:

@@ -56,16 +56,12 @@ class FeatureExtractor:
         `filter_bank` (covariances in the tangent space), `time_bins` (means over short stretches
         of time), `encoder_input` and names of encoders; those that there is no encoder for are
         left out.
-    store
-        The signals.
-    n_samples
-        Length of a window.
-    params
-        Bands, shrinkage, batch size.
+    store, n_samples
+        The signals, and the length of a window.
+    params, bin_seconds
+        Bands, shrinkage, batch size; width of the time bins in s.
     encoders
         Encoders, if any.
-    bin_seconds
-        Width of the time bins in s.
 
     Raises
     ------
@@ -156,8 +152,8 @@ class FeatureExtractor:
 def _tangent_spaces(matrices: np.ndarray, train: np.ndarray) -> list[Any]:
     """Fit a tangent space per band of covariances (N, bands, V, V) at the training windows' mean.
 
-    Affine-invariant metric (Barachant et al. 2012). More than 1,000 windows are thinned evenly:
-    the mean of that many moves no further.
+    Affine-invariant metric (Barachant et al. 2012). Of more than 1,000 windows some are
+    taken evenly: the mean moves no further.
     """
     from pyriemann.tangentspace import TangentSpace
 

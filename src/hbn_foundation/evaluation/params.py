@@ -55,7 +55,7 @@ class BaselineParams(Params):
         0.1, ge=0, lt=1, description="Share of the scaled identity in the baselines' covariances."
     )
     max_windows: int = Field(
-        4000, ge=10, description="Most windows per split; more are thinned evenly."
+        4000, ge=10, description="Most windows per split; more are subsampled evenly."
     )
     batch_size: int = Field(256, ge=1, description="Windows read at once.")
     bootstraps: int = Field(
@@ -64,7 +64,7 @@ class BaselineParams(Params):
         description="Resamplings of the test subjects for the intervals (BCa, from ten test "
         "subjects on); 0 for none.",
     )
-    seed: int = Field(0, ge=0, description="Of thinning, random weights, resampling, map.")
+    seed: int = Field(0, ge=0, description="Of subsampling, random weights, resampling, map.")
 
 
 class EvaluationParams(BaselineParams):
@@ -169,8 +169,8 @@ class ChallengeEvaluationParams(BaselineParams):
     max_windows: int = Field(
         20_000,
         ge=10,
-        description="Most training and most validation windows of the baselines; more are thinned "
-        "evenly. Test windows are never thinned.",
+        description="Most training and most validation windows of the baselines; more are "
+        "subsampled evenly. All test windows are used.",
     )
 
 

@@ -89,12 +89,12 @@ def predict_response_times(
     from hbn_foundation.training.finetuned import predict_targets
 
     test = test_windows(checkpoint, dataset)
-    said = predict_targets(checkpoint, dataset.store, test, batch_size)
+    predicted = predict_targets(checkpoint, dataset.store, test, batch_size)
     table = test[[*IDENTITY, "trial", "rt"]].copy()
-    table["predicted_rt"] = said.answers[MAIN]
+    table["predicted_rt"] = predicted.answers[MAIN]
     table["correct"] = test["correct"]
-    table["p_correct"] = _probability(checkpoint.metadata, said, SUCCESS, RIGHT, dataset.windows)
-    shares = said.shares.get(MAIN)
+    table["p_correct"] = _p_correct(checkpoint.metadata, predicted, dataset.windows)
+    shares = predicted.shares.get(MAIN)
     if shares is None:
         return table
     names = [f"density_{number:02d}" for number in range(shares.shape[1])]
@@ -122,14 +122,14 @@ def predict_numbers(
     from hbn_foundation.training.finetuned import predict_targets
 
     test = test_windows(checkpoint, dataset)
-    said = predict_targets(checkpoint, dataset.store, test, batch_size)
+    predicted = predict_targets(checkpoint, dataset.store, test, batch_size)
     labels = learned_columns(checkpoint.metadata)
-    numbers = {name: column for name, column in labels.items() if said.answers[name].ndim == 1}
+    numbers = {name: column for name, column in labels.items() if predicted.answers[name].ndim == 1}
     table = test[list(IDENTITY)].copy()
     for column in numbers.values():
         table[column] = test.get(column, np.nan)
     for name, column in numbers.items():
-        table[f"predicted_{column}"] = said.answers[name]
+        table[f"predicted_{column}"] = predicted.answers[name]
     return table
 
 
@@ -142,24 +142,23 @@ def learned_columns(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {name: label["column"] or label["kind"] for name, label in labels.items()}
 
 
-def _probability(
-    metadata: Mapping[str, Any], said: Predictions, column: str, value: str, windows: pd.DataFrame
+def _p_correct(
+    metadata: Mapping[str, Any], predicted: Predictions, windows: pd.DataFrame
 ) -> np.ndarray | float:
-    """Probability (N,) that a column has a value; NaN where no target is about it.
+    """Probability (N,) of a correct answer; NaN where success is not among the targets.
 
     A model that was trained with weights of classes takes all classes for equally frequent; its
-    answer is taken back to how frequent the value is among the windows of its training subjects.
+    prediction is taken back to how frequent they are among the windows of its training subjects.
     """
-    for name, learned in learned_columns(metadata).items():
-        described = metadata["targets"] if name == MAIN else metadata["more_targets"][name]
-        if learned == column and value in described["names"]:
-            place = described["names"].index(value)
-            shares = np.exp(said.answers[name])
+    for name, column in learned_columns(metadata).items():
+        names = (metadata["targets"] if name == MAIN else metadata["more_targets"][name])["names"]
+        if column == SUCCESS and RIGHT in names:
+            shares = np.exp(predicted.answers[name])
             if metadata["parameters"]["regularisation"]["class_weights"]:
                 trained = set(map(str, metadata["training_subjects"]))
-                of_training = windows["subject"].astype(str).isin(trained)
-                shares = shares * _frequencies(windows.loc[of_training, column], described["names"])
-            return shares[:, place] / shares.sum(1)
+                training = windows[windows["subject"].astype(str).isin(trained)]
+                shares = shares * _frequencies(training[SUCCESS], names)
+            return shares[:, names.index(RIGHT)] / shares.sum(1)
     return np.nan
 
 

@@ -19,21 +19,11 @@ PLACE = ["recording", "start"]
 
 
 class Sample(NamedTuple):
-    """Windows that methods are fitted and scored on.
+    """Windows that methods are fitted and scored on."""
 
-    Attributes
-    ----------
-    table
-        The windows with their `split`: training, validation, then test windows.
-    counts
-        By split: `windows` (used), `of` (before they were thinned) and `subjects`.
-    classes
-        Name of each class, where the windows have one as their `label`.
-    """
-
-    table: pd.DataFrame
-    counts: dict[str, dict[str, int]]
-    classes: tuple[str, ...] = ()
+    table: pd.DataFrame  # with their `split`: training, validation, then test windows
+    counts: dict[str, dict[str, int]]  # by split: `windows`, `of` how many, `subjects`
+    classes: tuple[str, ...] = ()  # names of the classes, where windows have one as `label`
 
     @property
     def test(self) -> pd.DataFrame:
@@ -48,24 +38,22 @@ def choose_windows(
     params: BaselineParams,
     what: str,
     *,
-    thin_test: bool = False,
+    subsample_test: bool = False,
 ) -> Sample:
-    """Take the windows that are labelled and in a split, each split thinned evenly.
+    """Take the windows that are labelled and in a split, each split subsampled evenly.
 
     Parameters
     ----------
-    windows
-        Windows table.
-    splits
-        `subject` and `split`.
+    windows, splits
+        Tables of windows, and of `subject` and `split`.
     known
         Which windows (N,) have a label.
     params
         With `max_windows` of a split and the `seed`.
     what
         Name of the label, for the message.
-    thin_test
-        Whether the test windows are thinned, too.
+    subsample_test
+        Whether the test windows are subsampled, too.
 
     Raises
     ------
@@ -79,7 +67,7 @@ def choose_windows(
         if part.empty:
             raise UserError(f"evaluation: no window of the {name} subjects has a known {what}")
         places = np.arange(len(part))
-        if thin_test or name != "test":
+        if subsample_test or name != "test":
             places = subsample(len(part), params.max_windows, params.seed + number)
         counts[name] = {"windows": len(places), "of": len(part),
                         "subjects": part["subject"].nunique()}  # fmt: skip
@@ -93,7 +81,7 @@ def labelled_windows(
     participants: pd.DataFrame,
     params: EvaluationParams,
 ) -> Sample:
-    """Label the windows of the three splits and thin each split evenly to at most `max_windows`.
+    """Label the windows of the three splits and subsample each evenly to at most `max_windows`.
 
     Raises
     ------
@@ -110,7 +98,7 @@ def labelled_windows(
         values = shuffle_within(values, table[group].to_numpy(), inside, params.seed)
     chosen = choose_windows(
         table.assign(label=values), splits, values != UNKNOWN, params,
-        params.label.column or "task", thin_test=True,
+        params.label.column or "task", subsample_test=True,
     )  # fmt: skip
     return chosen._replace(classes=classes)
 
@@ -126,23 +114,9 @@ def with_columns(windows: pd.DataFrame, people: pd.DataFrame, columns: list[str]
 def matched(
     predictions: pd.DataFrame, test: pd.DataFrame, columns: list[str], method: str
 ) -> pd.DataFrame:
-    """Bring predictions into the order of the test windows, each of which must have one.
+    """Bring columns of predictions into the order of the test windows, each of which has one.
 
-    Parameters
-    ----------
-    predictions
-        `recording`, `start` and `columns`, one row per window.
-    test
-        `recording` and `start` of the windows that are scored (N rows).
-    columns
-        Columns wanted.
-    method
-        Whose predictions, for the message.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns, N rows.
+    Windows are told by `recording` and `start`; `method` is for the message.
 
     Raises
     ------

@@ -154,7 +154,7 @@ def principal_components(
     store
         The signals.
     windows
-        Of training subjects; more than 1,000 are thinned evenly.
+        Of training subjects; of more than 1,000 some are taken evenly.
     n_samples, batch_size
         Length of a window, and windows read at once.
 

@@ -35,72 +35,37 @@ class Interval(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Items of one kind, windows or subjects, and the scores that are made of them.
+    """Items of one kind, windows or subjects, and the scores that are made of them."""
 
-    Attributes
-    ----------
-    subjects
-        Subject of each item (N,).
-    score
-        Scores by name from the places of items; always the same names, NaN where there is none.
-    n_windows
-        How many windows the items stand for.
-    resample
-        Whether these scores have intervals.
-    without
-        What is the matter with resamples that have no score.
-    """
-
-    subjects: np.ndarray
+    subjects: np.ndarray  # of each item (N,)
+    #: Scores by name from the places of items; always the same names, NaN where there is none.
     score: Callable[[np.ndarray], Mapping[Any, float]]
-    n_windows: int = 0
-    resample: bool = True
-    without: str = "have no score"
+    n_windows: int = 0  # that the items stand for
+    resample: bool = True  # whether these scores have intervals
+    without: str = "have no score"  # what is the matter with resamples that have none
 
 
 class Score(NamedTuple):
-    """A score with what resampling the subjects gives.
+    """A score with what resampling the subjects gives."""
 
-    Attributes
-    ----------
-    value
-        Of all items.
-    interval
-        95 %, or why there is none.
-    draws
-        Of each resample (n,); empty without resampling.
-    left_out
-        Without each subject in turn (S,); empty without resampling.
-    """
-
-    value: float
-    interval: Interval
-    draws: np.ndarray
-    left_out: np.ndarray
+    value: float  # of all items
+    interval: Interval  # 95 %, or why there is none
+    draws: np.ndarray  # of each resample (n,); empty without resampling
+    left_out: np.ndarray  # without each subject in turn (S,); empty without resampling
 
 
 class Comparison(NamedTuple):
     """One method against another over the same folds.
 
-    Attributes
-    ----------
-    difference
-        Mean of first − second over the folds in which both have a score.
-    wins, folds
-        Folds in which the first is ahead, and folds compared.
-    p
-        Two-sided p value of the corrected resampled t-test.
-    interval
-        95 % interval of the difference by the same test. NaN, as is `p`, with fewer than two
-        folds, with a fold without a score, or with the same difference in each fold; `missing`
-        says which.
+    `p` and the interval are NaN with fewer than two folds, with a fold without a score, or with
+    the same difference in each fold; `interval.missing` says which.
     """
 
-    difference: float
-    wins: int
-    folds: int
-    p: float
-    interval: Interval
+    difference: float  # mean of first − second over the folds in which both have a score
+    wins: int  # folds in which the first is ahead
+    folds: int  # folds compared
+    p: float  # two-sided, of the corrected resampled t-test
+    interval: Interval  # 95 %, of the difference by the same test
 
 
 def count_of(n: int, noun: str) -> str:

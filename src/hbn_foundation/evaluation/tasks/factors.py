@@ -50,10 +50,8 @@ def evaluate_factors(
 
     Parameters
     ----------
-    checkpoint
-        The model.
-    dataset
-        The data.
+    checkpoint, dataset
+        The model and the data.
     params
         Which baselines, and how windows become one prediction per subject.
     predictions
@@ -120,12 +118,9 @@ def answer_factors(
 
     Parameters
     ----------
-    dataset
-        The data.
-    people
-        `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown.
-    factors
-        Their names (K of them).
+    dataset, people, factors
+        The data; `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown; names of the
+        factors (K).
     params, n_samples, encoders
         As for `answer_baselines`.
 
@@ -163,10 +158,8 @@ def factor_task(
 
     Parameters
     ----------
-    test
-        `subject`, the factors, `age` and `sex` of windows (N rows).
-    factors
-        Their names (K).
+    test, factors
+        `subject`, the factors, `age` and `sex` of windows (N rows), and the factors' names (K).
     params
         How windows become one prediction per subject.
 
@@ -281,10 +274,8 @@ def subject_predictions(
     ----------
     predictions
         One row per window: `subject` and `predicted_<factor>`.
-    people
-        `subject`, the factors, `age` and `sex`.
-    factors
-        Their names.
+    people, factors
+        `subject`, the factors, `age` and `sex`; names of the factors.
     params
         How windows become one prediction.
 

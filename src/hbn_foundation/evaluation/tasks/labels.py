@@ -43,14 +43,10 @@ def evaluate_finetuned(
 
     Parameters
     ----------
-    checkpoint
-        Fine-tuned.
-    foundation
-        What it was fine-tuned from, for the frozen probe.
-    dataset
-        The data.
-    recipe
-        What was learned, and which baselines stand beside it.
+    checkpoint, foundation
+        Fine-tuned, and what it was fine-tuned from, for the frozen probe.
+    dataset, recipe
+        The data, what was learned, and which baselines stand beside it.
 
     Returns
     -------
@@ -120,16 +116,10 @@ def answer_label_baselines(
 
     Parameters
     ----------
-    dataset
-        The data.
-    targets
-        Of its windows.
-    label
-        What they are of.
-    params
-        Which baselines, and how.
-    n_samples
-        Length of a window.
+    dataset, targets, label
+        The data, and what is learned about its windows.
+    params, n_samples
+        Which baselines, and how; length of a window.
     encoder
         The pretrained encoder; without one its frozen probe and its input are left out.
 

@@ -47,12 +47,10 @@ def evaluate_response_times(
 
     Parameters
     ----------
-    checkpoint
-        The model.
+    checkpoint, params
+        The model, and which baselines.
     dataset
         With windows as `cut_trial_windows` gives them.
-    params
-        Which baselines.
     predictions
         By method, `fine_tuned` among them: a row per test window with `recording`, `start`,
         `predicted_rt` in s and, where success is predicted, `p_correct`.
