@@ -73,14 +73,18 @@ def test_jitter_shifts_no_window_into_a_gap_or_a_bad_segment(tmp_path):
         100.0, (Stretch(0, 430, 0.0), Stretch(430, 900, 60.0)), (Segment(600, 610),)
     )
     row = {"recording": "r", "subject": "1", "task": "rest", "timeline": timeline}
-    store = store_from_arrays(tmp_path, [(row, np.zeros((900, 3)))], ("A", "B", "C"), np.eye(3))
+    signal = np.random.default_rng(0).standard_normal((900, 3))
+    store = store_from_arrays(tmp_path, [(row, signal)], ("A", "B", "C"), np.eye(3))
     windows = cut_windows(store, WindowParams(seconds=1, stride=0.5))
-    batches = WindowBatches(WindowReader(store, 100), windows, 6, jitter=60)
-    shifts = set()
+    reader = WindowReader(store, 100)
+    batches, shifts = WindowBatches(reader, windows, len(windows), jitter=60), set()
     for epoch in range(20):
         batches.set_epoch(epoch)
-        shift = np.concatenate([batch.shift.numpy() for batch in batches])
-        assert timeline.inside(windows["start"].to_numpy() + shift, 100).all()
+        [batch] = batches
+        shift = batch.shift.numpy()
+        starts = windows["start"].to_numpy() + shift
+        assert timeline.inside(starts, 100).all()
+        assert torch.equal(batch.signals, reader.read_scaled(windows["row"], starts)[0])
         assert np.abs(shift).max() <= 60
         shifts |= set(shift.tolist())
     assert len(shifts) > 20

@@ -11,7 +11,6 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.trials import NO_PRESS, recording_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
-from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
@@ -228,21 +227,6 @@ def test_no_crop_of_any_shift_touches_a_gap(tmp_path):
     assert windows["start"].tolist() == [100, 550]
     for shift in (-100, 100):
         assert timeline.inside(windows["start"].to_numpy() + shift, 200).all()
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 3), st.integers(0, 100))
-def test_a_shifted_crop_stays_in_its_window(people_store, epoch, jitter):
-    windows, reader = crops(people_store), WindowReader(people_store, 200)
-    batches = WindowBatches(reader, windows, 50, shuffle=True, jitter=jitter)
-    batches.set_epoch(epoch)
-    for batch in batches:
-        starts = windows["start"].to_numpy()[batch.index] + batch.shift.numpy()
-        assert batch.shift.abs().max() <= jitter
-        read = reader.read(windows["row"].to_numpy()[batch.index], starts)
-        np.testing.assert_array_equal(
-            batch.signals.numpy(), read.astype(np.float32).transpose(0, 2, 1)
-        )
 
 
 @pytest.mark.parametrize(
