@@ -35,20 +35,16 @@ def test_it_comes_back_as_it_was(checkpoint, tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
 
 
-def test_saving_again_replaces_it(checkpoint, tmp_path):
+def test_saving_again_replaces_it_and_a_write_that_fails_leaves_the_one_before(
+    checkpoint, tmp_path
+):
     checkpoint.save(tmp_path / "c")
     checkpoint.metadata["run_id"] = "second"
-    checkpoint.save(tmp_path / "c")
-    assert Checkpoint.load(tmp_path / "c").metadata["run_id"] == "second"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_write_that_fails_leaves_the_one_before(checkpoint, tmp_path):
     checkpoint.save(tmp_path / "c")
     checkpoint.metadata["run_id"] = object()  # not JSON
     with pytest.raises(TypeError):
         checkpoint.save(tmp_path / "c")
-    assert Checkpoint.load(tmp_path / "c").metadata["run_id"] == "run"
+    assert Checkpoint.load(tmp_path / "c").metadata["run_id"] == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
@@ -98,19 +94,23 @@ def test_epochs_of_the_older_format_are_counted_from_1(checkpoint, tmp_path):
     assert again.metadata["best_epoch"] == 1
 
 
-def test_weights_that_do_not_fit_are_named(checkpoint):
-    name = "encoder.trunk.0.attention.out.weight"
-    checkpoint.weights[name] = torch.zeros(32, 31)
-    with pytest.raises(UserError, match=rf"{name} is \[32, 31\] in .* and \[32, 32\] in the model"):
-        load_encoder(checkpoint)
-    del checkpoint.weights[name]
-    with pytest.raises(UserError, match=rf"{name} is absent in .* and \[32, 32\]"):
-        load_encoder(checkpoint)
-
-
-def test_weights_too_many_are_named(checkpoint):
-    checkpoint.weights["encoder.extra"] = torch.zeros(3)
-    with pytest.raises(UserError, match=r"encoder.extra is \[3\] in .* and absent in the model"):
+@pytest.mark.parametrize(
+    ("name", "weight", "words"),
+    [
+        (
+            "trunk.0.attention.out.weight",
+            torch.zeros(32, 31),
+            r"\[32, 31\] in .* and \[32, 32\] in",
+        ),
+        ("trunk.0.attention.out.weight", None, r"absent in .* and \[32, 32\]"),
+        ("extra", torch.zeros(3), r"\[3\] in .* and absent in the model"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(checkpoint, name, weight, words):
+    checkpoint.weights[f"encoder.{name}"] = weight
+    if weight is None:
+        del checkpoint.weights[f"encoder.{name}"]
+    with pytest.raises(UserError, match=rf"encoder\.{name} is {words}"):
         load_encoder(checkpoint)
 
 
@@ -142,3 +142,12 @@ def test_the_random_encoder_shares_the_normalisation_alone(checkpoint):
     assert torch.equal(random.state_dict()[weight], again.state_dict()[weight])
     assert not torch.equal(random.state_dict()[weight], other.state_dict()[weight])
     assert not torch.equal(random.state_dict()[weight], trained.state_dict()[weight])
+
+
+def test_parameters_of_before_are_read_by_their_names_of_today(checkpoint, tmp_path):
+    former = {"trainer": {"accumulate": 2, "floor": 0.1}, "objective": {"hide_least": 0.2}}
+    folder = Checkpoint(checkpoint.weights, {"parameters": former}).save(tmp_path / "c")
+    assert Checkpoint.load(folder).metadata["parameters"] == {
+        "trainer": {"accumulate_grad_batches": 2, "min_lr_ratio": 0.1},
+        "objective": {"min_hidden": 0.2},
+    }
