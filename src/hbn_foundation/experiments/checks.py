@@ -92,4 +92,6 @@ def check_plan(
     added = lacking_tokens(made, recipe.tokens)
     model = build_finetuned(with_tokens(made, recipe.tokens), {MAIN: head}, added=added)
     blocks = [Block(name, size) for name, size in model.sizes().items()]
-    make_plan(recipe.begun_plan, blocks, recipe.trainer.epochs, is_regression=targets.is_regression)
+    make_plan(
+        recipe.effective_plan, blocks, recipe.trainer.epochs, is_regression=targets.is_regression
+    )

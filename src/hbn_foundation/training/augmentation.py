@@ -66,7 +66,7 @@ def white_noise(signals: Tensor, level: float) -> Tensor:
     """Add white noise of this standard deviation to windows (B, C, T).
 
     One noise field serves the batch: each window gets it at another lag. Drawing every number
-    anew takes a tenth of a training step on a CPU.
+    separately takes a tenth of a training step on a CPU.
     """
     if level == 0:
         return signals

@@ -41,8 +41,8 @@ class Checkpoint:
     metadata
         Parameters, training subjects, fingerprint of the data, library versions, run.
     when_stored
-        To be called by who has stored it for good: the training's own folder then has done its
-        duty.
+        Call it once the checkpoint is stored elsewhere: the training's folder is then marked as
+        done.
     """
 
     weights: dict[str, Tensor]
@@ -59,7 +59,7 @@ class Checkpoint:
         directory
             Where to.
         state
-            What training needs besides the weights to go on from here.
+            What training needs besides the weights to resume from here.
 
         Raises
         ------

@@ -64,7 +64,7 @@ class WindowsOfSubjects:
         )
 
     def validation(self, batch_size: int = EVALUATION_BATCH) -> Iterable[Any]:
-        """All windows, in batches that are mixed, but the same in each pass."""
+        """All windows, in shuffled batches that are the same in each pass."""
         return self._batches(batch_size, shuffle=True)
 
     def whole(self, batch_size: int = EVALUATION_BATCH) -> Iterable[Any]:
@@ -131,7 +131,7 @@ class LabelledWindows(WindowsOfSubjects):
         self.per_sample = torch.as_tensor(moves, dtype=torch.float32)
 
     def of(self, batch: Any) -> Tensor:
-        """Targets (B, M) of the windows of a batch, as they are where each begins."""
+        """Targets (B, M) of the windows of a batch, moved with the start of each."""
         targets = self.targets[batch.index.cpu()]
         if batch.shift is not None and self.per_sample.any():
             targets = targets + batch.shift.cpu()[:, None] * self.per_sample
@@ -152,7 +152,7 @@ class WithCallback:
 
 
 class Steps:
-    """So many lists of batches, one for each optimizer step; the last one may be shorter."""
+    """Lists of `per_step` batches, one for each optimizer step; the last one may be shorter."""
 
     def __init__(self, batches: Iterable[Any], per_step: int, count: int) -> None:
         self.batches = batches
@@ -174,9 +174,9 @@ def n_windows(batch: Any) -> int:
 
 
 def cut(batch: Any, size: int) -> list[Any]:
-    """Cut a batch into micro-batches of at most so many windows, in their order.
+    """Cut a batch into micro-batches of at most `size` windows, in their order.
 
-    A tensor with several rows for each window has all first rows first, as pairs have.
+    Of a tensor with several rows for each window, as of pairs, all first rows come first.
     """
     count = n_windows(batch)
     if count <= size:

@@ -104,10 +104,10 @@ class FineTuningJob(TrainingJob):
         return [UnfreezingPhases()]
 
     def provenance(self, module: Any) -> dict[str, Any]:
-        """Return parent, parameters, targets and all subjects that the weights have seen."""
+        """Return parent, parameters, targets and all subjects that the weights depend on."""
         from hbn_foundation.training.model_building import encoder_params
 
-        parent, plan = self.checkpoint.metadata, self.recipe.begun_plan
+        parent, plan = self.checkpoint.metadata, self.recipe.effective_plan
         targets = module.losses.targets
 
         def seen(split: str, before: Iterable[str]) -> list[str]:
@@ -131,7 +131,7 @@ class FineTuningJob(TrainingJob):
         }
 
     def prepare(self, link: Link | None = None, fitted: Path | None = None) -> FineTuningModule:
-        """Check everything, make model, plan, curve and data, and fit scales and heads."""
+        """Check the inputs, make model, plan and data, and fit scales and heads."""
         import torch
 
         from hbn_foundation.training.checkpoint import fitted_once
@@ -142,7 +142,7 @@ class FineTuningJob(TrainingJob):
 
         dataset, recipe, link = self.dataset, self.recipe, link or Link()
         targets = check_finetuning(self.checkpoint, dataset, recipe)
-        plan, trainer, rules = recipe.begun_plan, recipe.trainer, recipe.regularisation
+        plan, trainer, rules = recipe.effective_plan, recipe.trainer, recipe.regularisation
         store = dataset.store
         model = make_model(
             self.checkpoint, recipe, targets, store.channel_names, scratch=plan.from_scratch
@@ -197,7 +197,7 @@ def describe_targets(targets: WindowTargets) -> dict[str, Any]:
 def moving(
     targets: Mapping[str, WindowTargets], heads: Mapping[str, HeadParams], sfreq: float
 ) -> np.ndarray:
-    """By how much each target (M,) changes where a window begins one sample later."""
+    """Change of each target (M,) per sample that a window starts later."""
     return np.array(
         [
             -1.0 / (sfreq * (one.sd or 1.0)) if one.is_regression and heads[name].is_time else 0.0
@@ -209,7 +209,7 @@ def moving(
 def check_finetuning(
     checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
 ) -> dict[str, WindowTargets]:
-    """Check what can go wrong before training, and return the windows' targets by name.
+    """Check checkpoint, data and recipe before training; return the windows' targets by name.
 
     Raises
     ------
@@ -231,13 +231,13 @@ def check_finetuning(
 
 
 def further_targets(dataset: EEGDataset, recipe: FineTuningRecipe) -> dict[str, WindowTargets]:
-    """Return the windows' targets beside the main one, by name.
+    """Return the windows' further targets by name.
 
     Raises
     ------
     UserError
-        When the training subjects do not have what learning needs; what no validation subject
-        has costs a score there, and no training.
+        When the training subjects lack a class or have one value only. A class that no validation
+        subject has costs a score, not the training.
     """
     training = subjects_of(dataset.splits, "train", dataset.windows)
     targets = {}
@@ -255,7 +255,7 @@ def further_targets(dataset: EEGDataset, recipe: FineTuningRecipe) -> dict[str, 
 def preview_finetuning(
     checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
 ) -> pd.DataFrame:
-    """Check everything, give advice, and tabulate each block's rate; as `preview_rates`.
+    """Check the inputs, log advice, and tabulate each block's rate as `preview_rates` does.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def preview_finetuning(
     from hbn_foundation.training.finetuned import make_model
 
     targets = check_finetuning(checkpoint, dataset, recipe)
-    plan, trainer, windows = recipe.begun_plan, recipe.trainer, dataset.windows
+    plan, trainer, windows = recipe.effective_plan, recipe.trainer, dataset.windows
     model = make_model(checkpoint, recipe, targets, dataset.store.channel_names)
     blocks = blocks_of(model)
     make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
@@ -276,5 +276,5 @@ def preview_finetuning(
     known = np.any([one.known for one in targets.values()], axis=0)
     n_windows = int((training & known).sum())
     batches = n_windows // min(trainer.batch_size, n_windows)
-    steps = -(-batches // trainer.accumulate_grad_batches)  # as the training counts them
+    steps = -(-batches // trainer.accumulate_grad_batches)  # as `TrainingData` counts them
     return preview_rates(plan, recipe.rates, blocks, trainer.epochs, steps)

@@ -48,7 +48,7 @@ def make_model(
     *,
     scratch: bool = False,
 ) -> FineTuned:
-    """Put new heads on the checkpoint's encoder, or on one with random weights.
+    """Add new heads to the checkpoint's encoder, or to one with random weights.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def make_model(
 
 
 def make_input(params: InputParams, channel_names: Sequence[str]) -> VoltageInput | None:
-    """Make what takes windows in volts; None where they are in units of the store."""
+    """Make the input layer for windows in volts; None for units of the store."""
     if params.unit == "store":
         return None
     names = list(channel_names)
@@ -118,7 +118,7 @@ def load_finetuned(checkpoint: Checkpoint) -> FineTuned:
 
 
 def target_descriptions(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what a fine-tuned checkpoint's metadata say of its targets, the main one first."""
+    """Return the descriptions of a fine-tuned checkpoint's targets, the main one first."""
     return {MAIN: metadata["targets"], **metadata.get("more_targets", {})}
 
 
@@ -128,7 +128,7 @@ def load_challenge_model(
     target: str = MAIN,
     limits: tuple[float, float] | None = None,
 ) -> ChallengeModel:
-    """Load a fine-tuned checkpoint as what an export consists of: volts in, one value out.
+    """Load a fine-tuned checkpoint as the exported model: volts in, one value out.
 
     Parameters
     ----------
@@ -137,9 +137,9 @@ def load_challenge_model(
     positions
         (C, 3) unit vectors of the checkpoint's `channel_names`.
     target
-        Name of the target to answer: the main one, or a further one.
+        Name of the target to predict: the main one, or a further one.
     limits
-        Lowest and highest answer; None: those of the bins of a distribution, or none.
+        Lowest and highest output; None: those of the bins of a distribution, or none.
     """
     model = load_finetuned(checkpoint)
     config = model.head.parts[target].config

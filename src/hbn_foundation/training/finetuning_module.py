@@ -69,7 +69,7 @@ class FineTuningModule(TrainingModule):
         self.losses = losses
         self.regularisation = recipe.regularisation
         self.plan = plan
-        self.rates = recipe.begun_rates
+        self.rates = recipe.effective_rates
         blocks = [Block(name, size) for name, size in model.sizes().items()]
         steps, block_peaks = data.steps_per_epoch, peaks(blocks, self.rates)
         self.curve = RateCurve(
@@ -94,7 +94,7 @@ class FineTuningModule(TrainingModule):
         return cast(FineTuned, self.average_model.module)
 
     def configure_optimizers(self) -> Any:
-        """Take every parameter from the first step, in groups by block and decay; one schedule."""
+        """Make one optimizer of all parameters, grouped by block and decay, and one schedule."""
         groups = parameter_groups(self.model.blocks(), 0.0, self.rates.weight_decay)
         for group in groups:
             group["lr"] = self.curve.peaks[group["block"]]
@@ -139,32 +139,32 @@ class FineTuningModule(TrainingModule):
         return weight * own + (1 - weight) * other
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the validation before."""
+        """Start a new collection of outputs."""
         super().on_validation_epoch_start()
-        self.validated: list[list[tuple[Tensor, Tensor]]] = [[], []]
+        self.collected: list[list[tuple[Tensor, Tensor]]] = [[], []]
 
     def validation_step(self, batch: Any, _: int, dataloader_idx: int) -> None:
-        """Note outputs and features of windows as they are, without augmentation or margin."""
+        """Collect outputs and features of windows, without augmentation or margin."""
         model = self.scored_model
         signals, mask = model.prepare(batch.signals, batch.mask)
         features = model.features(signals, self.positions, mask)
         outputs = model.head.output(features).float()
-        self.validated[dataloader_idx].append((outputs, features.float()))
+        self.collected[dataloader_idx].append((outputs, features.float()))
 
     def score_validation(self) -> dict[str, float]:
         """Return loss and metrics on the validation subjects; keep those on training windows."""
-        scores = self._score(self.data.validation, self.validated[0])
-        found = self._score(self.data.training, self.validated[1])
+        scores = self._score(self.data.validation, self.collected[0])
+        found = self._score(self.data.training, self.collected[1])
         found["plain_loss"] = found.pop("loss")
         found.pop(FISHER, None)
         self.training_scores = {f"{TRAIN}{name}": value for name, value in found.items()}
         return scores
 
     def _score(
-        self, windows: LabelledWindows, noted: list[tuple[Tensor, Tensor]]
+        self, windows: LabelledWindows, collected: list[tuple[Tensor, Tensor]]
     ) -> dict[str, float]:
         """Loss and metrics of windows, without smoothing and penalty."""
-        outputs, features = (torch.cat(part).cpu() for part in zip(*noted, strict=True))
+        outputs, features = (torch.cat(part).cpu() for part in zip(*collected, strict=True))
         sample = windows.sample(len(self.data.validation)).index.to_numpy(copy=True)
         values = windows.targets[sample]
         losses = self.losses.each(outputs, values)
@@ -205,7 +205,7 @@ class FineTuningModule(TrainingModule):
 
         Called at the start of the fit, after the strategy has wrapped the module: DistributedData-
         Parallel never averages the gradients of a parameter that was frozen when it was wrapped,
-        and one that is unfrozen later would differ from process to process without a word.
+        and one that is unfrozen later would silently differ between processes.
         """
         self.model.set_trainable(self.trainable)
         if self.average_model is not None:
@@ -227,14 +227,14 @@ class FineTuningModule(TrainingModule):
         models = {"model": self.model, "average": self.average_model}
         return {kind: copied(model) for kind, model in models.items() if model is not None}
 
-    def go_back(self, remembered: dict[str, dict[str, Tensor]]) -> None:
-        """Load such weights, and their average."""
+    def restore(self, remembered: dict[str, dict[str, Tensor]]) -> None:
+        """Load weights that `remembered` returned, and their average."""
         self.model.load_state_dict(remembered["model"])
         if self.average_model is not None:
             self.average_model.load_state_dict(remembered["average"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep plan and curve with the state of training."""
+        """Add plan and curve to the state of training."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["plan"] = self.plan.state_dict()
         checkpoint["curve"] = self.curve.state_dict()
@@ -271,7 +271,7 @@ def copied(model: torch.nn.Module) -> dict[str, Tensor]:
 def follow(decay: float, average: list[Tensor], now: list[Tensor], n_averaged: Any) -> None:
     """Move an average of weights towards them, in place.
 
-    At first faster than `decay` says, so that a short run is not an average of its beginning.
+    Faster than `decay` at first, so that the average of a short run is not dominated by its start.
     """
     rate = min(decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
     with torch.no_grad():

@@ -82,7 +82,7 @@ class PlanParams(Params):
     )
     gate_on_fail: Literal["extend", "stop", "proceed"] = Field(
         "extend",
-        description="gated: below the threshold, train the head for longer, stop, or go on as if "
+        description="gated: below the threshold, train the head longer, stop, or continue as if "
         "the gate were passed.",
     )
     gate_extend_epochs: int = Field(
@@ -115,7 +115,7 @@ class PlanParams(Params):
     plateau_metric: str = Field("loss", description="plateau: the validation metric followed.")
     plateau_patience: int = Field(
         2,
-        description="plateau: epochs without a better value that are put up with; the one after "
+        description="plateau: epochs without a better value that are tolerated; the one after "
         "unfreezes the next block.",
         ge=0,
     )
@@ -130,7 +130,7 @@ class PlanParams(Params):
         le=1,
     )
     phases: tuple[PhaseParams, ...] = Field(
-        (), description="phases: the phases in order; the last one goes on to the end."
+        (), description="phases: the phases in order; the last one lasts to the end."
     )
     restore_best: bool = Field(
         True, description="Begin each phase with the best weights of the one before."
@@ -228,7 +228,7 @@ class RateParams(Params):
     )
     plateau_patience: int = Field(
         2,
-        description="reduce_on_plateau: validations without a better value that are put up with.",
+        description="reduce_on_plateau: validations without a better value that are tolerated.",
         ge=0,
     )
     pct_start: float = Field(
@@ -243,11 +243,6 @@ class RateParams(Params):
         if self.backbone_lr is None:
             return self.head_lr * self.backbone_lr_factor
         return self.backbone_lr
-
-
-def as_begun(plan: PlanParams, start: str) -> PlanParams:
-    """Give the plan that is carried out: from random weights, all blocks from the first step on."""
-    return plan.model_copy(update={"strategy": "scratch"}) if start == "from_scratch" else plan
 
 
 def for_scratch(params: RateParams) -> RateParams:
@@ -294,7 +289,7 @@ class FineTuningParams(RunParams):
 
 
 class RegularisationParams(AugmentationParams):
-    """What keeps a model with few labelled subjects from learning them by heart."""
+    """What keeps a model with few labelled subjects from overfitting."""
 
     class_weights: bool = Field(
         True, description="Weigh classes by the inverse of their number of training windows."
@@ -310,7 +305,8 @@ class RegularisationParams(AugmentationParams):
     )
     l2_sp: float = Field(
         0.0,
-        description="Strength of the pull of the encoder to where it began (L2-SP, Li et al. 2018)",
+        description="Strength of the penalty on the distance of the encoder's weights from the "
+        "pretrained ones (L2-SP, Li et al. 2018).",
         ge=0,
     )
     ema_decay: float | None = Field(

@@ -99,14 +99,14 @@ def fit(
 
 
 def clean_folder(folder: Path, resume_from: Path | None) -> None:
-    """Remove what an earlier run or attempt left that this one does not go on from."""
+    """Remove what an earlier run or attempt left, except what this one resumes from."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / BEST).exists():  # it was being replaced
+    if not (folder / BEST).exists():  # the process was killed while it replaced `best`
         for former in folder.glob(f".{BEST}.*{OLD}"):
             former.rename(folder / BEST)
             break
     stale = [folder / LAST]
-    for name in (BEST, LAST, "epoch-*"):  # temporary names that a killed process left
+    for name in (BEST, LAST, "epoch-*"):  # temporary folders of a killed process
         stale += folder.glob(f".{name}.*")
     if resume_from is None:
         stale += [folder / BEST, *epochs_in(folder)]
@@ -116,32 +116,32 @@ def clean_folder(folder: Path, resume_from: Path | None) -> None:
 
 
 def warn_of_other_arithmetic(resume_from: Path, provenance: dict[str, Any]) -> None:
-    """Write where the epochs to come may differ in the last bit from an undisturbed run's.
+    """Log that the next epochs may differ in the last bit from those of an undisturbed run.
 
-    Sums over more threads are in another order, and so they may be in another version of a library.
+    With another number of threads or version of a library, sums are in another order.
     """
     before = json.loads((resume_from / METADATA).read_text())
-    there = {**before.get("versions", {}), "threads": before.get("threads")}
-    here = {**provenance["versions"], "threads": provenance["threads"]}
+    former = {**before.get("versions", {}), "threads": before.get("threads")}
+    current = {**provenance["versions"], "threads": provenance["threads"]}
     changes = [
-        f"{name} {there[name]} before and {here[name]} now"
-        for name in there
-        if name in here and there[name] != here[name]
+        f"{name} {former[name]} before and {current[name]} now"
+        for name in former
+        if name in current and former[name] != current[name]
     ]
     if changes:
         say(f"resuming with {', '.join(changes)}: weights may differ in their last bits")
 
 
 def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
-    """Load what a run leaves: the best weights by what is monitored, and the history.
+    """Load the result of a run: the best weights by the monitored value, and the history.
 
-    The weights of an epoch that was cut short count where they are better; without a validation
-    the last epoch's.
+    The weights of an epoch that was cut short count where they are better; without a validation,
+    those of the last epoch are taken.
 
     Raises
     ------
     UserError
-        When there is neither.
+        When no epoch was started.
     """
     from hbn_foundation.training.checkpoint import Checkpoint
 
@@ -152,7 +152,7 @@ def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFra
             found[folder / name] = metadata.get("monitored", float("inf"))
     if not found:
         raise UserError(
-            f"trainer: {stopped}, before the first epoch; expected time for a step at least"
+            f"trainer: {stopped}, before the first epoch; expected time for at least one step"
         )
     history = pd.DataFrame(json.loads((folder / HISTORY).read_text()))
     checkpoint = Checkpoint.load(min(found, key=lambda path: found[path]))

@@ -1,10 +1,10 @@
-"""Fit what of a model with heads is not learned by steps, on windows of training subjects.
+"""Fit the parts of a model with heads that are not trained, on windows of training subjects.
 
-A linear head begins at a probe of the encoder as it is, solved instead of learned: one that begins
-at zero sends random gradients into the encoder until it has learned something, and its strength of
-regularisation is whatever its steps happen to be (linear probing, then fine-tuning: Kumar et al.
-2022). The validation windows choose the strength; of a number that each subject has one of, folds
-of the training subjects may (`HeadParams.strength_by`), as a dozen validation subjects are few.
+A linear head starts at a probe of the frozen encoder, which is solved instead of learned. A head
+that starts at zero sends random gradients into the encoder until it has learned something, and its
+regularisation depends on its number of steps (linear probing, then fine-tuning: Kumar et al. 2022).
+The validation windows choose the strength of the probe. For numbers that each subject has one of,
+folds of the training subjects may choose, as validation subjects are few (`strength_by`).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 256
 PRIOR_SPREAD = 2.0  # of the training values in a prior, in the sigma that is learned
-#: Offset of a class that the sample has no window of: unlikely, but still to be learned.
+#: Offset of a class without a window in the sample: unlikely, but still to be learned.
 MIN_OFFSET = -10.0
 
 
 class Sample(NamedTuple):
-    """Pooled tokens (N, F) by head of some windows, which are usable (N,), and what they are."""
+    """A sample of windows: pooled tokens (N, F) by head; usable, targets and subjects (N, …)."""
 
     pooled: dict[str, Tensor]
     usable: np.ndarray
@@ -57,11 +57,11 @@ def fit_model(
     head_params: Mapping[str, HeadParams],
     callback: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Fit scales, normalisation of new tokens, heads, on at most so many windows of each split.
+    """Fit scales, normalisation of new tokens, heads, on at most `most` windows of each split.
 
-    Validation windows choose nothing but the strength of the probes that heads begin at. `data` are
-    `train` and `validation`; targets and parameters of heads are by name, the main target first.
-    The callback is called after each batch, and as a head's start is solved.
+    Validation windows choose the strength of the probes that heads start at, and nothing else.
+    `data` are `train` and `validation`; targets and parameters of heads are by name, the main
+    target first. The callback is called after each batch, and after each part of a probe.
     """
     training = data["train"]
     positions = torch.as_tensor(store.positions, dtype=torch.float32)

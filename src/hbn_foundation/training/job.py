@@ -1,6 +1,6 @@
-"""One training as one object: what it depends on, how it is run, supervised and read back.
+"""A training as one object: its identity, how it is run, supervised and read back.
 
-Imports no torch: the parent of a supervised training has none before the training is over.
+Imports no torch: the parent of a supervised training must not before the training has ended.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ENDED = f"{TIME_IS_UP}, the supervisor ended it"
 
 @dataclass(frozen=True)
 class TrainingJob(ABC):
-    """A training of any kind; what differs is the module and its data.
+    """A training of any kind; subclasses give the module and its data.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class TrainingJob(ABC):
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """Return all that the weights depend on, as JSON: parameters, and digests of the data."""
+        """Return everything the weights depend on, as JSON: parameters, and digests of the data."""
 
     @abstractmethod
     def prepare(self, link: Link | None = None, fitted: Path | None = None) -> TrainingModule:
@@ -81,7 +81,7 @@ class TrainingJob(ABC):
         link
             To the supervisor, which waits for the fits.
         fitted
-            Folder of what an earlier attempt has fitted; None fits anew and keeps nothing.
+            Folder with the fits of an earlier attempt; None fits again and keeps nothing.
 
         Raises
         ------
@@ -91,11 +91,11 @@ class TrainingJob(ABC):
 
     @abstractmethod
     def callbacks(self) -> list[lightning.Callback]:
-        """Return what decides about the training between epochs."""
+        """Return the callbacks that act between epochs."""
 
     @abstractmethod
     def provenance(self, module: TrainingModule) -> dict[str, Any]:
-        """Return what the metadata of this kind of checkpoint have beside the common ones."""
+        """Return the metadata that are specific to this kind of checkpoint."""
 
     def run(self, folder: Path, run_id: str | None = None) -> tuple[Checkpoint, pd.DataFrame]:
         """Train in this process and without supervision.
@@ -105,7 +105,7 @@ class TrainingJob(ABC):
         folder
             Where the checkpoints `epoch-NNN` and `best` of this run go; older ones are removed.
         run_id
-            Named in the metadata; made up where not given.
+            Stored in the metadata; random by default.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class TrainingJob(ABC):
     def run_in(self, folder: Path, *, run_id: str, link: Link) -> dict[str, Any]:
         """Train in a folder, where checkpoints and history stay.
 
-        Orders of the supervisor that the link has overrule the device plan.
+        The supervisor's orders in the link override the device plan.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class TrainingJob(ABC):
         return {"stopped": stopped}
 
     def supervise(self, work_dir: Path, *, run_id: str) -> tuple[Checkpoint, pd.DataFrame, str]:
-        """Train in a supervised child interpreter, resuming where an earlier run died.
+        """Train in a supervised child process, resuming an earlier run that was killed.
 
         Parameters
         ----------
@@ -163,8 +163,8 @@ class TrainingJob(ABC):
         Returns
         -------
         Checkpoint
-            The best weights; `incidents` and `epochs_by_device` are in its metadata. Call its
-            `when_stored` once it is stored for good; until then the same call would take it from
+            The best weights, with `incidents` and `epochs_by_device` in the metadata. Call its
+            `when_stored` once it is stored elsewhere; until then the same call returns it from
             the run's folder again.
         pandas.DataFrame
             One row per epoch.
@@ -174,7 +174,7 @@ class TrainingJob(ABC):
         Raises
         ------
         UserError
-            What the child raised, or that nothing more can be tried.
+            The error of the child, or that all attempts failed.
         TrainingStopped
             After SIGINT or SIGTERM.
         """
@@ -205,7 +205,7 @@ class TrainingJob(ABC):
 
 
 def run_job(job: TrainingJob, folder: Path, run_id: str, link: Link) -> dict[str, Any]:
-    """Run a job; what the supervised child calls."""
+    """Run a job; the entry point of the supervised child."""
     return job.run_in(folder, run_id=run_id, link=link)
 
 

@@ -1,8 +1,8 @@
 """Linear models of frozen features: logistic regression of classes, ridge regression of numbers.
 
-How strongly they are regularised is chosen by validation windows. What each subject has one number
-of, such as a psychopathology factor, is known of as many cases as there are subjects, and a dozen
-validation subjects choose almost at random: there, folds of the training subjects may choose.
+The regularisation is chosen on validation windows. For numbers that each subject has one of, such
+as a psychopathology factor, a dozen validation subjects are a dozen cases and choose almost at
+random: folds of the training subjects may choose instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Scaling = Literal["global", "feature"]
 STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 CLEARLY_WORSE = 0.04
 NORM = 10.0
-MIN_LOG_PROBABILITY = -1e3  # of what was never seen
+MIN_LOG_PROBABILITY = -1e3  # of a class without training windows
 #: Ridge's penalty at strength 1. A number of the subject is learned from a dozen subjects, whatever
 #: the number of windows, and needs stronger penalties than the class of a window.
 PENALTY = 100.0
@@ -42,7 +42,7 @@ class Standardiser:
     def fit(cls, features: np.ndarray, scaling: Scaling) -> Standardiser:
         """Fit on training windows (N, D); NaN marks what could not be measured.
 
-        `global` divides all features by one number, so that their natural variances stay;
+        `global` divides all features by one number, which keeps their relative variances;
         `feature` divides each by its own standard deviation. Either way the mean square norm of
         a window becomes the same for any number of features, so that one grid of strengths
         serves all methods.
@@ -160,7 +160,7 @@ def fit_probe(
 
 
 def majority_log_probabilities(labels: np.ndarray, n_classes: int, n_windows: int) -> np.ndarray:
-    """Answer every window with the shares of the classes in the training labels."""
+    """Predict the class shares of the training labels for every window."""
     shares = np.bincount(labels, minlength=n_classes) / max(len(labels), 1)
     logs = np.log(np.maximum(shares, 1e-300))
     return np.tile(np.maximum(logs, MIN_LOG_PROBABILITY), (n_windows, 1))

@@ -1,7 +1,7 @@
-"""What a fine-tuning learns: one target or several, each with its outputs, loss and scores.
+"""Losses and scores of the targets of a fine-tuning.
 
-Targets of a window stand side by side, one number each: a class, or a standardised value, NaN
-where unknown. So do the outputs of a model for them. The main target comes first.
+The targets of a window are the columns of an array: a class or a standardised value each, NaN where
+unknown. The outputs of a model for them are columns too. The main target comes first.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ class TargetLoss(nn.Module):
         """Loss of outputs (B, K) for classes (B,), or of (B, 1) for values (B,)."""
         if self.classification:
             smoothing = self.params.label_smoothing if self.training else 0.0
-            # outputs of a validation are not on the device of the training
+            # the outputs of a validation are on the CPU
             weights = None if self.weights is None else self.weights.to(outputs.device)
             return functional.cross_entropy(
                 outputs.float(), targets.long(), weight=weights, label_smoothing=smoothing
             )
-        values = self.answer(outputs)
+        values = self.predicted(outputs)
         if self.params.regression_loss == "mse":
             return functional.mse_loss(values, targets)
         return functional.smooth_l1_loss(values, targets)
 
     def weight_of(self, targets: Tensor) -> Tensor:
-        """Return the weights' sum, or number, by which the loss of these targets (B,) divides."""
+        """Return the divisor of the loss of these targets (B,): sum of weights, or number."""
         if self.weights is None:
             return targets.new_tensor(float(len(targets)))
         return self.weights.to(targets.device)[targets.long()].sum()
 
-    def answer(self, outputs: Tensor) -> Tensor:
+    def predicted(self, outputs: Tensor) -> Tensor:
         """Standardised values (B,) of outputs (B, 1) for numbers."""
         return outputs.float().squeeze(-1)
 
@@ -71,8 +71,8 @@ class DistributionLoss(nn.Module):
     """Cross-entropy of a time's shares to a Gaussian around the true one, and the mean's error.
 
     The cross-entropy is the Kullback-Leibler divergence but for the Gaussian's own entropy, which
-    no weight can change. Times beyond the window count at its edge, where the answer ends too. The
-    head has the unit of its label.
+    no weight changes. Times beyond the window are clipped to its edge, as the output is. The
+    unit of the head's label must be set.
     """
 
     bins: Tensor
@@ -90,14 +90,14 @@ class DistributionLoss(nn.Module):
         bins = self.bins.to(outputs.device)
         wanted = soft_bins(targets, bins, self.spread)
         shares = -(wanted * outputs.float().log_softmax(1)).sum(1).mean()
-        error = functional.mse_loss(self.answer(outputs), targets.clamp(bins[0], bins[-1]))
+        error = functional.mse_loss(self.predicted(outputs), targets.clamp(bins[0], bins[-1]))
         return self.params.shares_weight * shares + self.params.error_weight * error
 
     def weight_of(self, targets: Tensor) -> Tensor:
-        """Return the number by which the loss of these targets (B,) divides a sum."""
+        """Return the divisor of the loss of these targets (B,): their number."""
         return targets.new_tensor(float(len(targets)))
 
-    def answer(self, outputs: Tensor) -> Tensor:
+    def predicted(self, outputs: Tensor) -> Tensor:
         """Standardised times (B,) of logits (B, bins): their mean."""
         shares = outputs.float().softmax(1)
         return (shares * self.bins.to(outputs.device)).sum(1)  # no product of matrices, as in bf16
@@ -139,7 +139,7 @@ def side_by_side(targets: Mapping[str, WindowTargets]) -> np.ndarray:
 
 
 class TargetLosses(nn.Module):
-    """The targets with their losses.
+    """The losses of all targets.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ class TargetLosses(nn.Module):
         return found
 
     def weights_of(self, targets: Tensor) -> Tensor:
-        """Return by what each target's loss divides its sum over windows (B, M): (M,)."""
+        """Return the divisor of each target's loss over windows (B, M): (M,)."""
         return torch.stack(
             [
                 loss.weight_of(column[~column.isnan()])  # type: ignore[operator]
@@ -258,7 +258,7 @@ class TargetLosses(nn.Module):
     def scores(
         self, values: np.ndarray, outputs: np.ndarray, features: np.ndarray | None = None
     ) -> dict[str, float]:
-        """Score answers: the main target's scores by their names, others' with theirs before.
+        """Score outputs; scores of further targets have the target's name as prefix.
 
         Parameters
         ----------
@@ -277,7 +277,7 @@ class TargetLosses(nn.Module):
             known = ~np.isnan(column)
             own, true, vectors = part[known], column[known], None
             if n_classes is None:
-                own = loss.answer(torch.as_tensor(own)).numpy()  # type: ignore[operator]
+                own = loss.predicted(torch.as_tensor(own)).numpy()  # type: ignore[operator]
             if name == MAIN and features is not None:
                 vectors = features[known, : self.n_features]
             before = "" if name == MAIN else f"{name}_"
@@ -287,7 +287,7 @@ class TargetLosses(nn.Module):
 
 
 def classes(column: Tensor) -> Tensor:
-    """Classes (B,) int64 of targets (B,); unknown ones, which no loss counts, are the first."""
+    """Classes (B,) int64 of targets (B,); unknown ones, which no loss counts, are 0."""
     return column.nan_to_num(0.0).long()
 
 

@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share under Lightning: the data, the steps, the history."""
+"""The Lightning modules that pretraining and fine-tuning share: data, steps, history."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TrainingData(lightning.LightningDataModule):
         return -(-(len(self.training) // self.batch_size) // self.per_step)
 
     def train_dataloader(self) -> Iterable[Any]:
-        """Return the steps of the current epoch; Lightning asks anew for each."""
+        """Return the steps of the current epoch; Lightning calls it for each epoch."""
         epoch = cast(lightning.Trainer, self.trainer).current_epoch
         batches = self.training.training(self.batch_size, epoch, self.jitter)
         return Steps(batches, self.per_step, self.steps_per_epoch)
@@ -69,18 +69,18 @@ class TrainingData(lightning.LightningDataModule):
         return self.validation.validation(self.evaluation_batch)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
-        """Move a batch; leave a step where it is."""
+        """Move a batch; a step, which is a list, stays where it is."""
         return batch if isinstance(batch, list) else super().transfer_batch_to_device(
             batch, device, 0
         )  # fmt: skip
 
 
 class TrainingModule(lightning.LightningModule):
-    """Epochs of steps, seeded by epoch, with a history, and a stop where the loss is not finite.
+    """Trains in epochs that are seeded one by one; stops where losses are not finite.
 
     A step is taken on all windows of its batches. They go through the model in micro-batches, whose
-    gradients sum to the gradient of the step's mean loss, whatever weights its windows have: each
-    micro-batch counts by its share of the step's weight. Random numbers (augmentation, masks,
+    gradients sum to the gradient of the step's mean loss: each micro-batch counts by its share of
+    the step's weight. Random numbers (augmentation, masks,
     dropout) are drawn for each micro-batch, and differ with its size. `positions` are (C, 3) of the
     channels.
 
@@ -89,11 +89,11 @@ class TrainingModule(lightning.LightningModule):
     history
         One row per epoch.
     cut_short
-        `time_limit` or `stopped`, where the training is ended before its time.
+        `time_limit` or `stopped`, where the training was stopped early.
     partial
-        Whether the last epoch is not whole.
+        Whether the last epoch is incomplete.
     ended
-        Why a plan ended the training, in a few words; empty where none did.
+        Why the plan ended the training; empty where it did not.
     """
 
     positions: Tensor
@@ -117,7 +117,7 @@ class TrainingModule(lightning.LightningModule):
 
     @abstractmethod
     def step_output(self, batch: Any, share: Tensor) -> StepOutput:
-        """Compute the loss of a micro-batch, in training, as a part of its step's.
+        """Compute the loss of a training micro-batch as a part of its step's loss.
 
         Parameters
         ----------
@@ -129,14 +129,14 @@ class TrainingModule(lightning.LightningModule):
 
     @abstractmethod
     def score_validation(self) -> dict[str, float]:
-        """Return the scores of the validation batches that were seen, `loss` among them."""
+        """Return the scores of the validation, `loss` among them."""
 
     def weight_of(self, batch: Any) -> Tensor:
         """Weights of a micro-batch in the means of a step's loss: the number of its windows."""
         return torch.tensor([float(n_windows(batch))], device=self.positions.device)
 
     def monitored(self) -> float:
-        """Return what the best epoch is chosen by, lower is better: the validation loss."""
+        """Return the value that chooses the best epoch, lower is better: the validation loss."""
         return float(self.history[-1]["validation_loss"])
 
     def exported(self) -> dict[str, Tensor]:
@@ -159,7 +159,7 @@ class TrainingModule(lightning.LightningModule):
         return self.data.transfer_batch_to_device(batch, self.positions.device, 0)
 
     def on_train_epoch_start(self) -> None:
-        """Seed masks, augmentation and dropout by the epoch; begin to count."""
+        """Seed masks, augmentation and dropout by the epoch; reset the counters."""
         torch.manual_seed(seeding.derive(self.params.seed, seeding.TRAINING, self.current_epoch))
         self.average = Average()
         self.skipped = 0
@@ -168,7 +168,7 @@ class TrainingModule(lightning.LightningModule):
         self.epoch_started = time.monotonic()
 
     def training_step(self, batches: list[Any], index: int) -> Tensor | None:
-        """Take one optimizer step; None where a loss is not finite, which moves no weight."""
+        """Make one optimizer step; a loss that is not finite changes no weight and returns None."""
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
         optimizer.zero_grad()
         fault = self.link.fault_due(self.global_step + 1)
@@ -188,12 +188,12 @@ class TrainingModule(lightning.LightningModule):
             self.non_finite = 0
             self.average.add(StepOutput(whole, sum(map(n_windows, batches))))
         else:
-            self._note_non_finite(batches, index, float(whole))
+            self._count_non_finite(batches, index, float(whole))
         optimizer.step()
         cast(torch.optim.lr_scheduler.LRScheduler, self.lr_schedulers()).step()
         return whole if finite else None
 
-    def _note_non_finite(self, batches: list[Any], index: int, loss: float) -> None:
+    def _count_non_finite(self, batches: list[Any], index: int, loss: float) -> None:
         """Count losses that are not finite, and end the training after several in a row."""
         self.non_finite += 1
         self.skipped += 1
@@ -216,7 +216,7 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history with the state of training."""
+        """Add the history to the state of training."""
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,7 +228,7 @@ class TrainingModule(lightning.LightningModule):
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.params.gradient_clip)
 
     def on_validation_epoch_start(self) -> None:
-        """Stop the clock of the training steps; let an ordered fault happen."""
+        """Stop the clock of the training steps; trigger an ordered fault."""
         self._stop_clock()
         self.link.beat(EVALUATION)
         fault = self.link.fault_due(self.global_step)
@@ -240,12 +240,12 @@ class TrainingModule(lightning.LightningModule):
         self.link.beat(EVALUATION)
 
     def on_validation_epoch_end(self) -> None:
-        """Score what was seen."""
+        """Compute and log the scores."""
         self.validation_scores = self.score_validation()
         self.log("validation_loss", self.validation_scores["loss"])
 
     def close_epoch(self, device: str) -> None:
-        """Add the epoch's row to the history; a callback calls it before the others look."""
+        """Add the epoch's row to the history; called before other callbacks read it."""
         self._stop_clock()
         scores = self.average.values() if self.average.size else {"loss": float("nan")}
         validation = dict(self.validation_scores)
@@ -265,6 +265,6 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def _stop_clock(self) -> None:
-        """Note how long the training steps took, once an epoch."""
+        """Record how long the training steps took, once per epoch."""
         if self.training_seconds == 0.0:
             self.training_seconds = time.monotonic() - self.epoch_started

@@ -127,9 +127,9 @@ NOT_IN_THE_WEIGHTS = frozenset(
 
 
 class RunParams(Params):
-    """How long and how precisely to train, whatever is trained."""
+    """How long and how precisely to train."""
 
-    epochs: int = Field(15, description="Most passes over the training windows.", ge=1)
+    epochs: int = Field(15, description="Largest number of passes over the training windows.", ge=1)
     batch_size: int = Field(96, description="Windows per step.", ge=1)
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's running averages.")
     gradient_clip: float = Field(1.0, description="Largest norm of the gradient.", gt=0)
@@ -157,7 +157,7 @@ class RunParams(Params):
     deterministic: bool = Field(
         False,
         description="On a GPU, only algorithms that give the same bits each time, which are "
-        "slower; what has none is an error. On the CPU it is so anyway.",
+        "slower; operations without one are errors. The CPU is always deterministic.",
     )
     max_non_finite: int = Field(
         3, description="Batches in a row whose loss is not finite before training stops.", ge=1
@@ -165,8 +165,8 @@ class RunParams(Params):
     seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
     resume: bool | str = Field(
         "auto",
-        description="auto goes on with the last unfinished run of the same parameters and data; "
-        "false begins anew; the name of a run in work_dir goes on with that one.",
+        description="auto resumes the last unfinished run of the same parameters and data; false "
+        "starts a new run; the name of a run in work_dir resumes that run.",
     )
     work_dir: str = Field(
         "data/06_models/training", description="Folder of the checkpoints made while training."
@@ -175,7 +175,7 @@ class RunParams(Params):
     @field_validator("resume", mode="before")
     @classmethod
     def _false_as_text(cls, value: object) -> object:
-        """Take `--params "…resume=false"`, which arrives as a text."""
+        """Accept `--params "…resume=false"`, which arrives as a string."""
         if value is True or (isinstance(value, str) and value.lower() == "true"):
             raise ValueError("expected auto, false or the name of a run")
         return False if isinstance(value, str) and value.lower() == "false" else value

@@ -25,7 +25,7 @@ ALL = "all"
 
 
 class Stage(NamedTuple):
-    """Blocks that are trained once so many epochs are done."""
+    """Blocks that are trained after a number of epochs."""
 
     after: int
     blocks: tuple[str, ...]
@@ -44,11 +44,11 @@ class ScheduledPlan(Plan):
         return frozenset({self.head, *names})
 
     def is_waiting(self) -> bool:
-        """Tell whether a stage within the run is still to come."""
+        """Return whether a stage within the run is still to come."""
         return any(self.done < stage.after < self.epochs for stage in self.stages())
 
     def judge(self, at: Epoch) -> Decision:
-        """Name what is due; what is late, too."""
+        """Return the blocks of all stages that are due or late."""
         return Decision(due(self.stages(), at.done), reason=at.reason)
 
     def ratio_stages(self, first: int) -> list[Stage]:
@@ -157,8 +157,8 @@ class ListedPhases(ScheduledPlan):
 class Gated(ScheduledPlan):
     """Two phases with a gate between them.
 
-    The gate is judged once the first phase is over. A gate that was passed stays passed, whatever
-    the metric does afterwards; growing shares then follow by the epoch.
+    The gate is judged once the first phase is over. A gate that was passed stays passed if
+    the metric falls afterwards; growing shares then follow by the epoch.
     """
 
     metric_key = "gate_metric"
@@ -169,7 +169,7 @@ class Gated(ScheduledPlan):
         return [] if passed is None else self.ratio_stages(passed)
 
     def is_waiting(self) -> bool:
-        """Tell whether the gate is still to be judged, or a growing share to come."""
+        """Return whether the gate is still to be judged, or a growing share to come."""
         if "passed_at" in self.memory:
             return super().is_waiting()
         extends = self.params.gate_on_fail == "extend"
@@ -177,7 +177,7 @@ class Gated(ScheduledPlan):
         return self.done < min(self.params.switch_epoch + longer, self.epochs - 1)
 
     def judge(self, at: Epoch) -> Decision:
-        """Judge the gate, and afterwards name what is due."""
+        """Judge the gate; once it is passed, return the blocks that are due."""
         if at.done < self.params.switch_epoch:
             return NOTHING
         reason = at.reason
@@ -199,7 +199,7 @@ class Gated(ScheduledPlan):
             if value >= threshold if higher_is_better(name) else value <= threshold:
                 return "proceed", f"{text}: passed"
         if self.params.gate_on_fail == "proceed":
-            return "proceed", f"{text}: not passed, going on all the same"
+            return "proceed", f"{text}: not passed, the encoder is unfrozen all the same"
         if self.params.gate_on_fail == "stop":
             # without a value there is nothing to stop for
             return ("wait" if value is None else "stop"), f"{text}: not passed"
@@ -223,7 +223,7 @@ class Gated(ScheduledPlan):
 
 
 class Plateau(Plan):
-    """The next block from the back when a metric stalls; the count begins anew after each."""
+    """The next block from the back when a metric stalls; the count restarts after each."""
 
     metric_key = "plateau_metric"
 
@@ -251,13 +251,13 @@ class GradientGuided(Plan):
     """Every few epochs the frozen block with the largest relative gradient, if it is large enough.
 
     It is compared with the blocks of the encoder, trained ones included, but not with the head:
-    the head began at zero, so that its gradient relative to its weights says nothing.
+    the head may start at zero, where its gradient relative to its weights is meaningless.
     """
 
     begins_at = "phase1_epochs"
 
     def judge(self, at: Epoch) -> Decision:
-        """Score the gradients when it is time to."""
+        """Score the gradients every few epochs."""
         since = at.done - self.params.phase1_epochs
         most = len(last_blocks(self.backbone, self.params.target_share))
         trained = len(self.backbone) - len(at.frozen)

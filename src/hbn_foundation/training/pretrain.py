@@ -186,7 +186,7 @@ def pretext_scores(
     participants
         Where the labels come from participants.tsv.
     most, seed
-        Score at most so many of the windows that the objective can use, thinned evenly.
+        Score at most `most` of the usable windows, subsampled evenly.
 
     Returns
     -------

@@ -52,7 +52,7 @@ class PretrainingModule(TrainingModule):
         )
 
     def on_fit_start(self) -> None:
-        """Let the objective see all windows once; weights and fits are in place by now."""
+        """Pass all windows to the objective once; weights and fits are loaded by now."""
         size = self.data.evaluation_batch
         windows = itertools.chain(self.data.training.whole(size), self.data.validation.whole(size))
         batches = WithCallback(windows, partial(self.link.beat, EVALUATION))
@@ -64,7 +64,7 @@ class PretrainingModule(TrainingModule):
         return StepOutput(share[0] * found.loss, found.size)
 
     def on_validation_epoch_start(self) -> None:
-        """Draw the same hidden channels and masks in each validation."""
+        """Seed the validation, so that hidden channels and masks are the same in each."""
         super().on_validation_epoch_start()
         self.validated = Average()
         self.random_state = ExitStack()
@@ -75,7 +75,7 @@ class PretrainingModule(TrainingModule):
         self.validated.add(self.objective(self.encoder, batch, self.positions))
 
     def on_validation_epoch_end(self) -> None:
-        """Go on with the random numbers of the training."""
+        """Restore the random state of the training."""
         self.random_state.close()
         super().on_validation_epoch_end()
 

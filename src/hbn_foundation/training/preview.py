@@ -1,4 +1,4 @@
-"""What is known of a fine-tuning before any training: its learning rates, and advice.
+"""Preview of a fine-tuning before any training: its learning rates, and advice.
 
 What depends on training takes its earliest course: gates pass at once, metrics stall from the
 first epoch on, all gradients are alike.
@@ -23,8 +23,8 @@ from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.rates import RateCurve, peaks
 from hbn_foundation.training.unfreezing import Block
 
-#: How many times lower than the head's the encoder's rate is: 5 to 10 where the head begins well, 3
-#: for response times, where it begins at nothing (docs/experiments.md).
+#: How many times lower than the head's the encoder's rate is: 5 to 10 where the head starts at a
+#: good probe, 3 for response times, where it does not (docs/experiments.md).
 USUAL_RATIOS = (2.0, 10.0)
 #: Which share of the epochs the head is best trained alone.
 USUAL_PHASE1 = (0.15, 0.25)
@@ -54,7 +54,7 @@ def preview_rates(
     epochs, steps_per_epoch
         Length of the run.
     points_per_epoch
-        At most so many steps of an epoch are in the table, its first one always.
+        Largest number of steps of an epoch in the table, its first one included.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def preview_rates(
 def advice(
     plan: PlanParams, rates: RateParams, epochs: int, *, patience: int | None = None
 ) -> list[str]:
-    """Warn of what is allowed and likely to be a mistake, each with a recommendation.
+    """Warn of valid parameters that are likely to be a mistake, each with a recommendation.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def advice(
     Returns
     -------
     list of str
-        One line each; empty where there is nothing to say.
+        One line each.
     """
     unfreezes = plan.strategy not in WITHOUT_UNFREEZING
     lines = []

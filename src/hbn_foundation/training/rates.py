@@ -3,8 +3,8 @@
 rate(block, step) = peak(block) · shape(step) · ramp(step - unfrozen_at(block))
 
 One optimizer and one `LambdaLR` live through the whole run; only the shape changes, and only at an
-unfreezing: a cosine goes on over the steps that are left, from where it stands or, where that is
-too low to learn with, from the peak. OneCycle is never begun again. Each shape equals torch's
+unfreezing: a cosine goes on over the steps that are left, from where it stands or, if that is
+too low, from the peak. OneCycle is never restarted. Each shape equals torch's
 scheduler of its name.
 """
 
@@ -88,7 +88,7 @@ class Stall:
         self.bad = 0
 
     def add(self, value: float, higher_is_better: bool) -> bool:
-        """Add a value; tell whether it is one more without a better one than patience allows."""
+        """Add a value; return whether more values than tolerated were not better."""
         if self._better(value, higher_is_better):
             self.best, self.bad = value, 0
         else:
@@ -145,8 +145,7 @@ class RateCurve:
         Optimizer steps.
     trainable
         Blocks that are trained from the first step, as of `Plan.start`; all others have no rate
-        until they are unfrozen. None: not known, a block has its rate until it is said to be
-        unfrozen at some step, which matters to nothing that is frozen.
+        until they are unfrozen. None: unknown, a block has its rate from the start.
     """
 
     def __init__(
@@ -216,8 +215,8 @@ class RateCurve:
     def set_rates(self, groups: Iterable[dict[str, Any]], step: int) -> None:
         """Write the rates of a step into an optimizer's groups, which have `block`, `initial_lr`.
 
-        To be called after an unfreezing between epochs: the scheduler has set the rates of the
-        next step already, and by the curve as it was before.
+        Call it after an unfreezing between epochs: the scheduler has already set the rates of the
+        next step by the curve before the unfreezing.
         """
         for group in groups:
             group["lr"] = group["initial_lr"] * self.share(group["block"], step)

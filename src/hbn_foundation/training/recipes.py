@@ -15,7 +15,6 @@ from hbn_foundation.training.finetuning_params import (
     PlanParams,
     RateParams,
     RegularisationParams,
-    as_begun,
     for_scratch,
 )
 from hbn_foundation.training.model_params import (
@@ -46,7 +45,7 @@ class TrainingRecipe(Params):
         SupervisionParams(), description="How long each part of the training may be silent."
     )
     fault: str | None = Field(
-        None, description="A fault to order, for trials of the supervision: hang@12, crash@40*1."
+        None, description="A fault to inject, to try the supervision: hang@12, crash@40*1."
     )
 
     @field_validator("fault")
@@ -56,7 +55,7 @@ class TrainingRecipe(Params):
         return value
 
     def parameters(self) -> dict[str, Any]:
-        """Return what a checkpoint's metadata say of it, as JSON values."""
+        """Return the parameters in a checkpoint's metadata, as JSON values."""
         return self.model_dump(mode="json", include={*self.GROUPS, "trainer"})
 
     def identity(self) -> dict[str, Any]:
@@ -88,11 +87,11 @@ class FineTuningRecipe(TrainingRecipe):
     plan: PlanParams = Field(PlanParams(), description="Which blocks are trained when.")
     rates: RateParams = Field(RateParams(), description="Learning rates and their schedule.")
     regularisation: RegularisationParams = Field(
-        RegularisationParams(), description="What keeps it from learning the subjects by heart."
+        RegularisationParams(), description="What keeps it from overfitting."
     )
     trainer: FineTuningParams = Field(FineTuningParams(), description="How it is trained.")
     more_targets: MoreTargets = Field(
-        MoreTargets(), description="Further targets by name, learned beside the label."
+        MoreTargets(), description="Further targets by name, learned together with the label."
     )
     tokens: AddedTokenParams = Field(
         AddedTokenParams(), description="Families of tokens that the checkpoint may lack."
@@ -100,14 +99,16 @@ class FineTuningRecipe(TrainingRecipe):
     input: InputParams = Field(InputParams(), description="How windows reach the model.")
 
     @property
-    def begun_plan(self) -> PlanParams:
-        """The plan that is carried out; from random weights all blocks are trained."""
-        return as_begun(self.plan, self.trainer.start)
+    def effective_plan(self) -> PlanParams:
+        """The plan; from random weights, that all blocks are trained from the start."""
+        if self.trainer.start == "from_scratch":
+            return self.plan.model_copy(update={"strategy": "scratch"})
+        return self.plan
 
     @property
-    def begun_rates(self) -> RateParams:
-        """The rates that are used; random weights need the head's rate in all blocks."""
-        return for_scratch(self.rates) if self.begun_plan.from_scratch else self.rates
+    def effective_rates(self) -> RateParams:
+        """The rates; random weights need the head's rate in all blocks."""
+        return for_scratch(self.rates) if self.effective_plan.from_scratch else self.rates
 
     @property
     def heads(self) -> dict[str, HeadParams]:

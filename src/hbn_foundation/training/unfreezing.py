@@ -66,7 +66,7 @@ class Plan:
     Attributes
     ----------
     memory
-        What a strategy has to remember; JSON values only.
+        State of the strategy; JSON values only.
     done
         Epochs judged so far.
     """
@@ -137,10 +137,10 @@ class Plan:
         return NOTHING
 
     def is_waiting(self) -> bool:
-        """Tell whether an unfreezing is due at a later epoch, which patience should wait for.
+        """Return whether an unfreezing is due at a later epoch, which patience waits for.
 
         A first phase that has learned what the head can learn is no reason to stop before the
-        second one. What depends on a metric or a gradient that may never come is not waited for.
+        second one. Unfreezings that depend on a metric or a gradient are not waited for.
         """
         return False
 

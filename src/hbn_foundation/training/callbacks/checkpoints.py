@@ -31,9 +31,9 @@ class EpochCheckpoints(CheckpointCallback):
     """Write `epoch-NNN` every few epochs, `best` when validation is better, `last` at a cut.
 
     `epoch-NNN` also has the state of training, so that a run resumes from it bit by bit. Of an
-    epoch that is not whole only the weights are written, as `last`, and so it is as long as nothing
+    incomplete epoch only the weights are written, as `last`, and so it is as long as nothing
     was validated. `best` is always of an epoch in the history: after a crash between two writes,
-    what belongs to an epoch that is trained anew is replaced. `provenance` is metadata of all of
+    what belongs to an epoch that is trained again is replaced. `provenance` is metadata of all of
     them.
     """
 
@@ -78,7 +78,7 @@ class EpochCheckpoints(CheckpointCallback):
             self._replace_best(pl_module, epoch)
 
     def _epoch_of_best(self) -> int | None:
-        """Tell the epoch whose weights are the best; None without a whole `best`."""
+        """Return the epoch whose weights are the best; None without a complete `best`."""
         if damage(self.folder / BEST) is not None:
             return None
         return int(json.loads((self.folder / BEST / METADATA).read_text())["best_epoch"])
@@ -96,18 +96,18 @@ class EpochCheckpoints(CheckpointCallback):
             pl_module.load_state_dict(weights)
             return
         self.state |= {"best": float("inf"), "best_epoch": None}
-        self._note_best()
+        self._record_best()
         self._save_weights(pl_module, LAST if self.state["best_epoch"] is None else BEST)
 
-    def _note_best(self) -> bool:
-        """Tell whether this epoch is the best so far, and note it."""
+    def _record_best(self) -> bool:
+        """Return whether this epoch is the best so far, and record it."""
         better: bool = self.monitored < self.state["best"]  # false for NaN
         if better:
             self.state |= {"best": self.monitored, "best_epoch": self.row["epoch"]}
         return better
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """End at once, when patience was at its end as the run died."""
+        """Stop at once where patience had ended before the run died."""
         trainer.should_stop = self.state["ends"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -122,31 +122,31 @@ class EpochCheckpoints(CheckpointCallback):
         self.monitored = self.state["monitored"] = pl_module.monitored()
         self._write_history(pl_module)
         if pl_module.partial:
-            plugin.save_held()  # the last whole epoch, if it was not due
-            self._thin_out()
+            plugin.save_held()  # the last complete epoch, if it was not due
+            self._remove_old_epochs()
             self._save_weights(pl_module, LAST)
             return
         ends = trainer.should_stop or row["epoch"] == trainer.max_epochs
         self.state["ends"] = trainer.should_stop and pl_module.cut_short is None
-        better = self._note_best()
+        better = self._record_best()
         plugin.hold = row["epoch"] % self.every != 0 and not ends
         trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
         self.link.beat(CHECKPOINT)
-        if better:  # behind the epoch, from which it can be written again
+        if better:  # after the epoch, from which it can be written again
             self._save_weights(pl_module, BEST)
             shutil.rmtree(self.folder / LAST, ignore_errors=True)
         elif self.state["best_epoch"] is None:
             self._save_weights(pl_module, LAST)
             if ends:
                 say("no validation loss was finite or due: the last epoch's weights are kept")
-        self._thin_out()
+        self._remove_old_epochs()
         self.link.beat(STEP)
 
     def _write_history(self, pl_module: Any) -> None:
         with renamed_when_done(self.folder / HISTORY) as temporary:
             temporary.write_text(json.dumps(pl_module.history))
 
-    def _thin_out(self) -> None:
+    def _remove_old_epochs(self) -> None:
         for old in epochs_in(self.folder)[: -self.keep_last]:
             shutil.rmtree(old)
 

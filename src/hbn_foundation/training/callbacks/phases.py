@@ -19,8 +19,8 @@ class UnfreezingPhases(lightning.Callback):
     """Carries out the plan.
 
     A phase lasts from one unfreezing to the next. The best weights of a phase are the start of the
-    next one, where that is wanted; patience begins anew in each, after some epochs of grace, so
-    that the drop that an unfreezing brings stops nothing.
+    next one where `restore_best` is set; patience restarts in each, after some epochs of grace, so
+    that the drop after an unfreezing does not stop the run.
     """
 
     state_key = "Phases"  # in the checkpoints of runs that can be resumed
@@ -52,7 +52,7 @@ class UnfreezingPhases(lightning.Callback):
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Note the gradient norm of each block at the end of an epoch."""
+        """Record the gradient norm of each block at the end of an epoch."""
         if trainer.is_last_batch:
             blocks = [(name, list(part.parameters())) for name, part in pl_module.model.blocks()]
             pl_module.gradient_norms = {
@@ -63,7 +63,7 @@ class UnfreezingPhases(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Follow with the average of the weights; note how far each block moved."""
+        """Update the average of the weights; record how far each block moved."""
         if pl_module.average_model is not None:
             pl_module.average_model.update_parameters(pl_module.model)
         before, self.before = self.before, {}
@@ -78,7 +78,7 @@ class UnfreezingPhases(lightning.Callback):
         if pl_module.partial:
             return
         plan = pl_module.plan
-        if pl_module.validation_scores:  # no validation, where none is due, is no bad one
+        if pl_module.validation_scores:  # an epoch without a validation counts for nothing
             self._compare(pl_module)
         decision = plan.after_epoch(
             pl_module.history,
@@ -112,7 +112,7 @@ class UnfreezingPhases(lightning.Callback):
         """Begin a phase with more blocks."""
         params = pl_module.plan.params
         if params.restore_best and self.best_weights:
-            pl_module.go_back(self.best_weights)
+            pl_module.restore(self.best_weights)
         pl_module.train_also(blocks)
         self.phase += 1
         self.best, self.best_weights = math.inf, {}

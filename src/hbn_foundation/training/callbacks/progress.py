@@ -1,4 +1,4 @@
-"""What is told of a training: beats to the supervisor, and a line about each epoch."""
+"""Progress of a training: beats to the supervisor, and a line about each epoch."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class EpochLog(lightning.Callback):
         self.ended = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Note the time."""
+        """Start the clock."""
         self.ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Add the row; write the line, with the time that the others take if they take as long."""
+        """Add the row and write the line, with the time left at the pace of this epoch."""
         pl_module.close_epoch(self.device)
         took, self.ended = time.monotonic() - self.ended, time.monotonic()
         row = pl_module.history[-1]
@@ -74,9 +74,9 @@ class Beats(lightning.Callback):
         self.began = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Tell that the first step begins; it may take long."""
+        """Announce the first step, which may take long."""
         if self.link.orders is not None:
-            self.link.listen()  # Lightning has put a handler of its own there, which raises
+            self.link.listen()  # Lightning's own handler raises
         self.link.beat(
             FIRST_STEP,
             epochs=self.epochs,
@@ -89,7 +89,7 @@ class Beats(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the time; let an ordered fault happen."""
+        """Start the clock of the step; trigger an ordered fault."""
         self.began = time.monotonic()
         fault = self.link.fault_due(trainer.global_step + 1)
         if fault is not None and fault.kind != OOM_EVALUATION:
@@ -98,7 +98,7 @@ class Beats(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Beat when the device is really done; stop if that is asked for."""
+        """Beat when the device has finished the step; stop if a stop is requested."""
         loss = outputs["loss"].detach() if outputs else None
         synchronise(pl_module.device)
         now = time.monotonic()

@@ -42,7 +42,7 @@ class Average:
         self.sums: dict[str, Tensor] = {}
 
     def add(self, output: StepOutput) -> None:
-        """Add one batch, without waiting for the device."""
+        """Add a batch, without synchronising the device."""
         self.size += output.size
         for name, value in {"loss": output.loss.detach(), **output.scores}.items():
             total = value.float() * output.size
@@ -64,7 +64,7 @@ class Context(NamedTuple):
 
 
 class ExtendedBatches:
-    """Plain batches to each of which a function adds what an objective needs."""
+    """Plain batches, each extended by a function with what an objective needs."""
 
     def __init__(self, plain: Any, extend: Callable[[Any], Any]) -> None:
         self.plain = plain

@@ -1,8 +1,8 @@
 """Predict the spectra of a whole recording from one corrupted window of it.
 
 The target is the mean tangent of all windows of the window's recording, as principal coordinates.
-What comes and goes within a recording cannot be predicted and is averaged out; what stays, which is
-the subject's and the task's, is what the encoder must find in two seconds.
+What varies within a recording cannot be predicted and is averaged out; what is constant, which is
+of the subject and the task, must be found by the encoder in two seconds.
 
 Trivial predictors: copying the corrupted window's own coordinates, and the training mean.
 """
@@ -104,7 +104,7 @@ class RecordingSpectra(Objective):
                 sums[row] = sums.get(row, 0) + own.sum(0)
                 counts[row] = counts.get(row, 0) + len(own)
         if not sums:
-            return  # nobody has a window
+            return  # without windows
         rows = sorted(sums)
         means = torch.stack([sums[row] / max(counts[row], 1) for row in rows])
         self.recordings = torch.tensor(rows, device=positions.device)

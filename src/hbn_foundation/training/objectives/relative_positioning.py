@@ -1,4 +1,4 @@
-"""Tell whether two windows of a recording are near each other or far apart.
+"""Classify whether two windows of a recording are near each other or far apart.
 
 Method: relative positioning, Banville et al. 2021.
 
@@ -49,7 +49,7 @@ def onset_samples(windows: pd.DataFrame, sfreq: float) -> np.ndarray:
 
 
 class PairBatches:
-    """Give each window of plain batches a partner from the same recording.
+    """Pair each window of plain batches with another one of the same recording.
 
     Half of each batch gets a near one; which half, and which partner, depends on the seed and the
     epoch of the plain batches.
@@ -120,7 +120,7 @@ class PairBatches:
 
 
 class RelativePositioning(Objective):
-    """Tell near pairs from far pairs by the absolute difference of their features."""
+    """Classify pairs as near or far by the absolute difference of their features."""
 
     def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Classify windows: which task is being done, or what participants.tsv says of the subject.
+"""Classify windows by task, or by a column of participants.tsv.
 
 Trivial predictors: the training subjects' class shares (their entropy is the loss) and the most
 frequent class.

@@ -94,7 +94,7 @@ class BandTargets(nn.Module):
 
     @torch.no_grad()
     def fit(self, covariance: Tensor) -> None:
-        """Take the principal coordinates from the covariance (bands, 190, 190) of tangents."""
+        """Compute the principal coordinates from the covariance (bands, 190, 190) of tangents."""
         values, vectors = torch.linalg.eigh(covariance.double())
         variance = values.flip(-1)[..., : self.n_out].mean().clamp_min(1e-12)
         self.coordinates.copy_(vectors.flip(-1)[..., : self.n_out] / variance.sqrt())
