@@ -191,5 +191,5 @@ def test_disk_and_device_are_checked_before_cleaning(check_data, recipe, monkeyp
     with pytest.raises(UserError, match=r"later/run: .* MB are free and the checkpoints need"):
         check(trainer=trainer)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(UserError, match="device: cuda was asked for but cannot be used"):
+    with pytest.raises(UserError, match="device: cuda was requested but cannot be used"):
         check(hardware=DeviceParams(device="cuda"))
