@@ -25,11 +25,12 @@ import pandas as pd
 import yaml
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.report.foundation import probe_folds
 from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.evaluation.report.sections import Report
+from hbn_foundation.evaluation.tables import summarise_folds
+from hbn_foundation.experiments.folds import cross_validate
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
@@ -69,9 +70,11 @@ def main() -> None:
     recipe = PretrainingRecipe(
         **{name: params[name] for name in ("encoder", "objective", "trainer")}
     )
-    dataset = EEGDataset(store, windows, pd.DataFrame(), participants, params["window"])
+    dataset = EEGDataset(
+        store, windows, pd.DataFrame(columns=["subject", "split"]), participants, params["window"]
+    )
     work = arguments.work / "folds"
-    folds = cross_validate(dataset, recipe, params["evaluation"], work, supervised=False)
+    folds = cross_validate(dataset, recipe, params["evaluation"], work)
     folds.to_csv(arguments.work / "folds.csv", index=False)
     print(render_text(Report("Folds", "", "", [probe_folds(summarise_folds(folds))])))
     print(

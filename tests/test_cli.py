@@ -98,7 +98,7 @@ def test_the_line_of_a_run_is_that_of_the_cause():
     error = DatasetError("Failed while saving")
     error.__context__ = OSError(28, "No space left on device", "data/06_models/best")
     assert one_line(error) == (
-        "data/06_models/best: disk full; free some space and run again; what is written is kept"
+        "data/06_models/best: disk full; free some space and go on, what is written already is kept"
     )
     assert one_line(ZeroDivisionError("division by zero")) is None  # it keeps its traceback
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from hbn_foundation import progress
-from hbn_foundation.evaluation.side_by_side import TRAINING_SHARE, Trainings
 from hbn_foundation.progress import Count, duration, track
-from hbn_foundation.training.supervision.heartbeat import STEP, Heartbeat
 
 SILENCE = Path(__file__).parents[1] / "benchmarks" / "silence.py"
 WORK = """
@@ -68,24 +66,6 @@ def test_without_anything_done_no_time_is_promised():
     assert Count("folds", 4, None).seconds_left() is None
     assert re.fullmatch(r"folds: 0 of 4, \d s so far", Count("folds", 4, None).line())
     assert list(track(iter("ab"), "letters")) == ["a", "b"]
-
-
-def test_the_epochs_of_trainings_come_from_their_heartbeats(tmp_path):
-    folders = {name: [tmp_path / name] for name in "abc"}
-    for (folder,) in folders.values():
-        folder.mkdir()
-    trainings = Trainings(folders)
-    assert trainings() == (0.0, "")
-    Heartbeat(tmp_path / "a").beat(STEP, step=30, steps=40, epoch=3, epochs=4)
-    Heartbeat(tmp_path / "b").beat(STEP, step=10, steps=40, epoch=1, epochs=4)
-    share, words = trainings()
-    assert share == pytest.approx(TRAINING_SHARE)
-    assert words == "epoch 3/4; epoch 1/4"
-    for path in (tmp_path / "a").iterdir():  # trained; now it is scored
-        path.unlink()
-    assert trainings()[0] == pytest.approx(TRAINING_SHARE)
-    trainings.ended("a")
-    assert trainings()[0] == pytest.approx(TRAINING_SHARE / 4)
 
 
 @pytest.mark.parametrize(

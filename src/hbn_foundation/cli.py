@@ -76,7 +76,7 @@ def one_line(error: BaseException) -> str | None:
     for cause in causes(error):
         if isinstance(cause, OSError) and is_full_disk(cause):
             place = f"{cause.filename}: " if cause.filename else ""
-            return f"{place}disk full; free some space and run again; what is written is kept"
+            return f"{place}disk full; free some space and go on, what is written already is kept"
     text = " ".join(str(error).split())
     named = isinstance(error, ValueError) and text.startswith(KEDRO_NAMES_IT)
     return text if named or isinstance(error, WRONG_CONFIGURATION) else None
@@ -134,7 +134,7 @@ def reduced(values: Any, settings: dict[str, Any]) -> Any:
 )
 @click.option("--once", is_flag=True, help="Show it once and leave.")
 def monitor(folder: Path | None, once: bool) -> None:
-    """Show the running or the last training, once a second until Ctrl-C."""
+    """Show the running or the last training, each second anew until Ctrl-C."""
     from hbn_foundation.training.supervision import monitor as view
 
     view.monitor(folder or project_folder() / "data", once)

@@ -38,7 +38,7 @@ def typed_command() -> str:
 
 
 def leave_interrupted() -> NoReturn:
-    """Say in one line that Ctrl-C ended the command, and exit with status 130."""
+    """Tell in one line that Ctrl-C ended the command, and leave with status 130."""
     print(f"Stopped by SIGINT; this begins again: {typed_command()}", file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
 

@@ -2,15 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from hbn_foundation.pipelines import (
-    challenge,
-    finetuning,
-    finetuning_comparison,
-    foundation,
-    ingestion,
-    submission,
-    sweep,
-)
+from hbn_foundation.pipelines import experiments, finetuning, foundation, ingestion, submission
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -28,12 +20,12 @@ def register_pipelines() -> dict[str, Pipeline]:
         "ingestion": data,
         "foundation": data + pretraining,
         "finetuning": finetuning.create_finetuning(),
-        "finetuning_comparison": finetuning_comparison.create_pipeline(),
+        "finetuning_comparison": experiments.create_comparison(),
         "challenge1": finetuning.create_challenge1(),
         "challenge2": finetuning.create_challenge2(),
-        "challenge1_learning_curve": challenge.create_learning_curve1(),
-        "challenge2_learning_curve": challenge.create_learning_curve2(),
+        "challenge1_learning_curve": experiments.create_learning_curve1(),
+        "challenge2_learning_curve": experiments.create_learning_curve2(),
         "submission": submission.create_pipeline(),
-        "sweep": sweep.create_pipeline(),
+        "sweep": experiments.create_sweep(),
         "__default__": data + pretraining,
     }

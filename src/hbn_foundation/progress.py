@@ -101,8 +101,8 @@ def bar(description: str, done: Callable[[], tuple[float, float | None]], text: 
 def working(how_far: Callable[[], str]) -> Iterator[None]:
     """Log `how_far()` inside the block whenever nothing was logged for long.
 
-    Only the innermost of nested blocks counts. A line comes after 8 s on a terminal where no bar
-    is drawn, and after 30 s in a file.
+    Of nested blocks the innermost one is asked, after 8 s on a terminal where no bar is drawn, and
+    after 30 s in a file.
     """
     _WORK.append(how_far)
     ended = threading.Event()
@@ -130,7 +130,7 @@ def track(
     Parameters
     ----------
     items
-        What is worked through; an item counts as done when the next one is requested.
+        What is worked through; an item counts as done when the next one is asked for.
     description
         A few words before the bar.
     total

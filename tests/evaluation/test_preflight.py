@@ -9,6 +9,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.preflight import check_before_training
 from hbn_foundation.evaluation.recipes import FoundationRecipe
+from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.hooks import ParameterNames
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.pipeline_registry import register_pipelines
@@ -118,17 +119,17 @@ def test_folds_that_cannot_be_made_and_the_fold_at_fault(check, toy):
 
 @pytest.mark.parametrize("node", ["pretrain_encoder", "cross_validate_encoder"])
 def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
-    from hbn_foundation.evaluation import cross_validation
+    from hbn_foundation.experiments import folds
     from hbn_foundation.training import pretrain
 
     def trained(*_arguments, **_options):
         raise AssertionError("trained before the check")
 
     monkeypatch.setattr(pretrain, "pretrain_supervised", trained)
-    monkeypatch.setattr(cross_validation, "cross_validate", trained)
+    monkeypatch.setattr(folds, "cross_validate", trained)
     evaluation = EvaluationParams(label=UNKNOWN, repeats=RepeatParams())
     asked = FoundationRecipe(**dict(recipe), evaluation=evaluation)
-    more = ["run"] if node == "pretrain_encoder" else []
+    more = ["run" if node == "pretrain_encoder" else ExperimentParams()]
     with pytest.raises(UserError, match="handedness"):
         getattr(nodes, node)(EEGDataset(*toy), asked, {"chosen": "cpu"}, *more)
 
@@ -191,5 +192,5 @@ def test_disk_and_device_are_checked_before_cleaning(check_data, recipe, monkeyp
     with pytest.raises(UserError, match=r"later/run: .* MB are free and the checkpoints need"):
         check(trainer=trainer)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(UserError, match="device: cuda was requested but cannot be used"):
+    with pytest.raises(UserError, match="device: cuda was asked for but cannot be used"):
         check(hardware=DeviceParams(device="cuda"))

@@ -5,9 +5,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from fold_data import EVALUATION, PRETRAINING, make_dataset
 from job_stand_in import log, make_context, make_plan, order, run
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.params import RepeatParams
+from hbn_foundation.experiments.folds import cross_validate
+from hbn_foundation.experiments.params import ExperimentParams
 
 pytest.importorskip("asyncssh")
 
@@ -90,3 +94,19 @@ def test_a_host_that_cannot_be_reached_is_one_clear_line(tmp_path, hosts):
     wrong = {**hosts.params, "connect": {**hosts.params["connect"], "port": 1}}
     with pytest.raises(UserError, match=r"engine=ssh: no cluster: .*127\.0\.0\.1"):
         run(make_plan(1, 0), make_context(tmp_path), "ssh", ssh=wrong)
+
+
+def test_the_folds_of_a_cross_validation_are_spread_over_hosts(tmp_path, hosts):
+    """As `kedro run --pipeline foundation` does with `experiments.engine: ssh`."""
+    dataset = make_dataset(tmp_path / "signals")
+    params = EVALUATION.model_copy(update={"repeats": RepeatParams(folds=2, repeats=1)})
+    experiments = ExperimentParams(
+        engine="ssh", ssh=hosts.params, sync_url=(tmp_path / "url").as_uri()
+    )
+    folds = cross_validate(
+        dataset, PRETRAINING, params, tmp_path / "folds", experiments=experiments
+    )
+    assert folds.groupby("fold").size().tolist() == [3, 3]
+    name = f"sweep-{os.uname().nodename}"
+    kept = [list((hosts.home(host) / name).glob("encoder/??/*")) for host in (FIRST, SECOND)]
+    assert [len(found) for found in kept] == [1, 1]

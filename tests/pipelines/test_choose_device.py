@@ -44,4 +44,4 @@ def test_the_probe_gets_the_configured_model_and_shape(monkeypatch):
 def test_the_cpu_is_chosen_without_a_probe(monkeypatch):
     monkeypatch.setattr(device, "_probe", lambda *_: pytest.fail("probed"))
     plan = nodes.choose_device(DATASET, recipe(device="cpu"))
-    assert (plan["chosen"], plan["reason"]) == ("cpu", "requested")
+    assert (plan["chosen"], plan["reason"]) == ("cpu", "asked for")

@@ -31,7 +31,7 @@ def python(tmp_path):
 
 def test_the_cpu_needs_no_probe():
     plan = choose_device("cpu", interpreter=NOWHERE)
-    assert (plan["chosen"], plan["reason"]) == ("cpu", "requested")
+    assert (plan["chosen"], plan["reason"]) == ("cpu", "asked for")
 
 
 def test_auto_finds_a_device_that_works():
@@ -107,7 +107,7 @@ def test_a_probe_that_fails_gives_the_cpu_and_the_reason(python, body, reason):
 
 
 def test_a_device_asked_for_must_work_unless_fallback_is_allowed():
-    with pytest.raises(UserError, match=r"cuda was requested but cannot be used .*not be started"):
+    with pytest.raises(UserError, match=r"cuda was asked for but cannot be used .*not be started"):
         choose_device("cuda", interpreter=NOWHERE)
     plan = choose_device("cuda", allow_fallback=True, interpreter=NOWHERE)
     assert (plan["requested"], plan["chosen"]) == ("cuda", "cpu")
@@ -152,7 +152,7 @@ def test_with_a_fault_to_inject_the_cpu_stands_in_for_a_missing_gpu_alone(python
     works = python(usable=True, device="cuda", reason="works")
     assert choose_device("auto", interpreter=works, fault="x")["chosen"] == "cuda"
     assert choose_device("cpu", fault="x")["chosen"] == "cpu"
-    with pytest.raises(UserError, match="cuda was requested"):
+    with pytest.raises(UserError, match="cuda was asked for"):
         choose_device("cuda", interpreter=NOWHERE, fault="x")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
-from hbn_foundation.training.finetuning_params import Strategy
 from hbn_foundation.training.linear_probe import STRENGTHS
 
 Baseline = Literal[
@@ -98,51 +97,6 @@ class FineTuningEvaluationParams(BaselineParams):
     )
 
 
-ComparedScore = Literal[
-    "window_auroc", "recording_auroc", "balanced_accuracy", "f1",
-    "nrmse", "recording_nrmse", "mae", "recording_mae",
-]  # fmt: skip
-COMPARED_PLANS: tuple[Strategy, ...] = (
-    "head_only",
-    "full",
-    "scratch",
-    "two_phase",
-    "gated",
-    "gradual",
-    "gradient_guided",
-)
-
-
-class ComparisonParams(Params):
-    """Which ways of fine-tuning are compared, over which folds and seeds."""
-
-    plans: tuple[Strategy, ...] = Field(
-        COMPARED_PLANS,
-        min_length=1,
-        description="Strategies compared; all else of a plan is as in finetuning.plan.",
-    )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0,), min_length=1, description="Each plan is fine-tuned once per seed in each fold."
-    )
-    labelled_subjects: int | None = Field(
-        None,
-        ge=2,
-        description="Training subjects, drawn by the folds' seed, that keep their labels; all "
-        "others serve pretraining only. null: all of them.",
-    )
-    score: ComparedScore | None = Field(
-        None,
-        description="What is compared; null is window_auroc for classes and nrmse for numbers.",
-    )
-    repeats: RepeatParams = Field(RepeatParams(), description="The subject splits.")
-    work_dir: str = Field(
-        "data/06_models/finetuning_comparison",
-        description="Folder of finished runs, from which a run that was killed goes on.",
-    )
-
-    _each_once = field_validator("plans", "seeds")(each_once)
-
-
 ResponseTimeBaseline = Literal[
     "constant", "median", "age_sex", "band_power", "filter_bank", "riemann", "time_bins",
     "boosted_trees", "random_weights",
@@ -220,33 +174,3 @@ class FromScratchParams(Params):
         description="Whether the same model is trained from random weights, too, to stand beside "
         "the fine-tuned one; takes as long again.",
     )
-
-
-class LearningCurveParams(Params):
-    """Over which shares of the training subjects the scores are followed, and how often."""
-
-    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        (0.1, 0.25, 0.5, 0.75, 1.0),
-        min_length=1,
-        description="Shares of the training subjects that keep their labels, each within the "
-        "next; at least two subjects.",
-    )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0, 1, 2), min_length=1, description="Each draws other subsets, and trains otherwise."
-    )
-    scratch: bool = Field(
-        True, description="Whether a model from random weights is trained beside each."
-    )
-    same_steps: bool = Field(
-        True,
-        description="Whether a smaller subset is gone through more often, so that every run has as "
-        "many steps, and as many without improvement before it stops; else few subjects also mean "
-        "a short training. Epochs that a plan itself names stay.",
-    )
-    n_jobs: int = Field(1, ge=1, description="Runs at once on a CPU, each a process of its own.")
-    work_dir: str = Field(
-        "data/06_models/learning_curve",
-        description="Folder of finished runs, from which one that was killed goes on.",
-    )
-
-    _each_once = field_validator("shares", "seeds")(each_once)

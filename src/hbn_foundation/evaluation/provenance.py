@@ -26,24 +26,24 @@ BESIDE_IT = (
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/store.py")  # fmt: skip
 EVALUATION = (
-    "training/linear_probe.py",
+    "training/linear_probe.py", "experiments/tasks.py",
     *(f"evaluation/{name}.py"
       for name in ("baselines", "evaluate", "features", "frame", "pretext", "sample", "scorers",
-                   "spectra", "tasks/foundation", "cross_validation")),  # a fold has no intervals
+                   "spectra", "tasks/foundation")),  # a fold has no intervals: no statistics
 )  # fmt: skip
 
 FINE_TUNING = (
     *PRETRAINING,
+    "experiments/tasks.py",
     *(f"evaluation/{name}.py"
-      for name in ("baselines", "evaluate", "features", "finetuning_runs", "frame", "sample",
+      for name in ("baselines", "evaluate", "features", "frame", "sample",
                    "scorers", "spectra", "tasks/labels")),
 )  # fmt: skip
 LEARNING = (
     *FINE_TUNING,
     *(f"evaluation/{name}.py"
       for name in ("boosting", "predictions", "statistics", "tasks/factors",
-                   "tasks/response_times", "challenge/learning_runs",
-                   "challenge/learning_scores")),
+                   "tasks/response_times")),
 )  # fmt: skip
 
 

@@ -20,6 +20,18 @@ from typing import Any
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
 
 
+class Blocked:
+    """Makes packages look as if they were not installed."""
+
+    def __init__(self, packages: list[str]) -> None:
+        self.packages = packages
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Refuse these packages and leave all others to the finders behind."""
+        if name.split(".")[0] in self.packages:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def main(folder: str, settings: dict[str, Any], connection: Connection) -> None:
     """Make the models, then answer requests until there are no more."""
 
@@ -100,5 +112,5 @@ if __name__ == "__main__":
     if sys.platform == "linux":  # end with the parent
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
     chosen = json.loads(sys.argv[2])
-    sys.modules.update(dict.fromkeys(chosen["blocked"]))  # None: as if they were not installed
+    sys.meta_path.insert(0, Blocked(chosen["blocked"]))
     main(sys.argv[1], chosen, Connection(int(sys.argv[3])))

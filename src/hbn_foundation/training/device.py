@@ -53,7 +53,7 @@ def choose_device(
     job: ProbeJob | None = None,
     fault: str | None = None,
 ) -> dict[str, Any]:
-    """Probe the requested device, and fall back to the CPU where that is allowed.
+    """Probe the device asked for, and fall back to the CPU where that is allowed.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def choose_device(
     timeout_seconds
         Limit of the probe, the start of Python and torch included.
     allow_fallback
-        Whether the CPU may replace a device requested by name.
+        Whether the CPU may replace a device asked for by name.
     interpreter
         Command that starts Python.
     job
@@ -82,7 +82,7 @@ def choose_device(
     Raises
     ------
     UserError
-        When a device requested by name does not work and no fallback is allowed.
+        When a device asked for by name does not work and no fallback is allowed.
     """
     found: dict[str, Any] = {}
     seconds = 0.0
@@ -100,7 +100,7 @@ def choose_device(
         }
 
     if requested == "cpu":
-        return plan("cpu", "requested")
+        return plan("cpu", "asked for")
     if requested == "simulated":
         if fault is None:
             raise UserError("device: simulated goes with a fault to inject, and none is given")
@@ -119,7 +119,7 @@ def choose_device(
         return plan("simulated", SIMULATED)
     if requested != "auto" and not allow_fallback:
         raise UserError(
-            f"device: {requested} was requested but cannot be used ({reason}); "
+            f"device: {requested} was asked for but cannot be used ({reason}); "
             "choose auto or cpu, or set allow_fallback"
         )
     say(f"device: cpu ({reason})")

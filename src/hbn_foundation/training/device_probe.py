@@ -157,7 +157,7 @@ def _try(requested: str, job: ProbeJob, report: ProbeReport) -> str:
 
 
 def find(requested: str) -> str | None:
-    """Take the first device of the requested kind that torch sees."""
+    """Take the first device of the kind asked for that torch sees."""
     import torch
 
     available = {
@@ -169,7 +169,7 @@ def find(requested: str) -> str | None:
 
 
 def memory_of(device: str) -> dict[str, int]:
-    """Bytes `free` and in `total`, where torch reports them."""
+    """Bytes `free` and in `total`, where the device tells."""
     import torch
 
     if device != "cuda":

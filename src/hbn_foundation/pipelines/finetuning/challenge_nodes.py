@@ -75,7 +75,7 @@ def train_from_scratch(
     scratch_predictions : DataFrame
         As of the fine-tuned model; empty where it is not wanted.
     """
-    from hbn_foundation.evaluation.challenge.scratch import scratch_predictions
+    from hbn_foundation.evaluation.scratch import scratch_predictions
 
     return scratch_predictions(
         foundation_checkpoint, dataset, recipe, device_plan, from_scratch, run_version

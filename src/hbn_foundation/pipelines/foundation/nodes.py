@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.evaluation.recipes import FoundationRecipe
+from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
@@ -117,7 +118,10 @@ def evaluate_encoder(
 
 
 def cross_validate_encoder(
-    dataset: types.EEGDataset, recipe: FoundationRecipe, device_plan: dict[str, Any]
+    dataset: types.EEGDataset,
+    recipe: FoundationRecipe,
+    device_plan: dict[str, Any],
+    experiments: ExperimentParams,
 ) -> tuple[types.DataFrame, types.DataFrame]:
     """Repeat pretraining and probe over subject splits, where the configuration asks for it.
 
@@ -128,13 +132,17 @@ def cross_validate_encoder(
     summary : DataFrame
         One row per method: mean, standard deviation, folds won, p value.
     """
-    from hbn_foundation.evaluation.cross_validation import cross_validate, summarise_folds
     from hbn_foundation.evaluation.preflight import check_before_training
+    from hbn_foundation.evaluation.tables import summarise_folds
+    from hbn_foundation.experiments.folds import cross_validate
 
     if recipe.evaluation.repeats is not None:
         check_before_training(dataset, recipe, own_splits=False)
     work_dir = Path(recipe.trainer.work_dir) / "folds"
-    folds = cross_validate(dataset, recipe, recipe.evaluation, work_dir, device_plan=device_plan)
+    folds = cross_validate(
+        dataset, recipe, recipe.evaluation, work_dir, device_plan=device_plan,
+        experiments=experiments,
+    )  # fmt: skip
     return folds, summarise_folds(folds)
 
 

@@ -62,7 +62,7 @@ def _evaluation_nodes() -> list:
         ),
         node(
             nodes.cross_validate_encoder,
-            inputs=["dataset", RECIPE, "device_plan"],
+            inputs=["dataset", RECIPE, "device_plan", "params:experiments"],
             outputs=["foundation_folds", "foundation_fold_summary"],
             name="cross_validate_encoder",
             tags="cross_validation",

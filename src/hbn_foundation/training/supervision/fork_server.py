@@ -120,7 +120,7 @@ class ForkServer:
         if not self._connection.poll(SECONDS_TO_START):
             self.process.kill()
             raise ForkServerError(f"the fork server is not ready after {SECONDS_TO_START:g} s")
-        with contextlib.suppress(EOFError, OSError):  # then the first request fails
+        with contextlib.suppress(EOFError, OSError):  # the first request tells
             self._connection.recv()
 
 
@@ -151,7 +151,7 @@ class ForkedProcess:
 def serve(connection: Connection, modules: list[str]) -> None:
     """Answer requests until the client closes the connection or ends.
 
-    A request is a folder, to fork a child for it, or the process id of a child, answered by its
+    A request is a folder, to fork a child for it, or the process id of a child, to be told its
     exit status.
     """
     for name in modules:

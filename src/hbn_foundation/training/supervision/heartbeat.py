@@ -30,7 +30,7 @@ class Beat:
     """The state of a training after its last step or section."""
 
     count: int = 0  # beats so far; a beat is new when this is
-    section: str = START  # what began with this beat, one of the constants above
+    section: str = START  # what goes on since this beat, one of the constants above
     epoch: int = 0  # from 1
     epochs: int = 0  # how many there are to be
     step: int = 0  # optimizer steps done

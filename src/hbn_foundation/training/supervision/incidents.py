@@ -1,6 +1,6 @@
 """What goes wrong in a training: how an exception is classified, and the record of incidents.
 
-Exceptions are classified by names and texts, without torch: libraries raise many classes, and an
+Exceptions are told apart by names and texts, without torch: libraries raise many classes, and an
 old torch has fewer. The record has one JSON line per incident.
 """
 

@@ -69,7 +69,7 @@ class RunFolder:
             holder = (path / LOCK).read_text().strip() or "unknown"
             raise UserError(
                 f"{path}: this training is running already (process {holder}); wait for "
-                "it, or set trainer.resume: false to start another one"
+                "it, or set trainer.resume: false to train another one beside it"
             )
         self._lock.seek(0)
         before = self._lock.read().strip()  # empty where that one closed it
@@ -251,11 +251,11 @@ def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
     elif (difference := _difference(folder, identity)) is not None:
         problem = f"the run {name} cannot be resumed: {difference}"
     elif (folder / DONE).exists():
-        problem = f"the run {name} is done; set auto or false to start a new training"
+        problem = f"the run {name} is done; set auto or false to train anew"
     elif (folder / REMOVED).exists():
         problem = (
             f"the checkpoints of the run {name} are removed, as newer runs came "
-            "(trainer.keep_unfinished); set auto or false to start a new training"
+            "(trainer.keep_unfinished); set auto or false to train anew"
         )
     if problem is not None:
         raise UserError(f"trainer.resume: {problem}")
@@ -337,7 +337,7 @@ def _remove_checkpoints(folder: Path) -> int | None:
             size = sum(path.stat().st_size for part in parts for path in part.iterdir())
             for part in parts:
                 shutil.rmtree(part, ignore_errors=True)
-    except OSError:  # there is no lock, or another process removes them
+    except OSError:  # there is no lock, or somebody else removes
         return None
     return size
 

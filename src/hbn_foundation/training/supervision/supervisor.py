@@ -65,7 +65,7 @@ class StopRequest(BaseException):
 def handled(handler: Callable[[int, Any], None]) -> Iterator[dict[signal.Signals, Any]]:
     """Handle SIGINT and SIGTERM inside the block; elsewhere than in the main thread, do nothing.
 
-    Yields the former handlers.
+    Gives the handlers of before.
     """
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():

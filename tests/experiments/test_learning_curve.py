@@ -5,24 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from fold_data import INLINE, results
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.challenge import learning_runs
-from hbn_foundation.evaluation.challenge.learning_runs import (
-    learning_curve,
-    list_runs,
-    nested_splits,
-)
 from hbn_foundation.evaluation.params import (
     FactorEvaluationParams,
-    LearningCurveParams,
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
 from hbn_foundation.evaluation.report.experiments import learning_curve_report
 from hbn_foundation.evaluation.report.render import render_text
+from hbn_foundation.experiments import learning_curve as module
+from hbn_foundation.experiments.folds import stores_in
+from hbn_foundation.experiments.learning_curve import learning_curve, list_runs, nested_splits
+from hbn_foundation.experiments.params import LearningCurveParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetuning_params import (
@@ -33,11 +31,16 @@ from hbn_foundation.training.finetuning_params import (
     RegularisationParams,
 )
 from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
-from planted_trials import FACTORS, dataset_of, pretrained_on
+from planted_trials import FACTORS, dataset_of, plant, pretrained_on
 
 CPU = {"chosen": "cpu"}
 TIMES = LabelParams(kind="trial", column="rt", type="regression")
 CONVOLUTIONS = {"tokens": ("time",), "time": {"kind": "conv", "width": 8, "kernel": 9, "depth": 0}}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return plant(tmp_path_factory.mktemp("planted"))
 
 
 @pytest.fixture(scope="module")
@@ -110,38 +113,29 @@ def test_subjects_without_windows_count_for_nothing():
         nested_splits(splits, pd.DataFrame({"subject": ["a"]}), (0.1,), 0)
 
 
+def run_in(folder, foundation, data):
+    params = params_in(folder)
+    return learning_curve(foundation, data, recipe_of(), params, CPU, INLINE)
+
+
 @pytest.fixture(scope="module")
 def curve(foundation, data, tmp_path_factory):
-    """Folder of the runs and their table; one run was killed when half of it was done."""
+    """Folder of the runs and their table; it was stopped when half of it was done."""
     folder = tmp_path_factory.mktemp("curve")
 
-    def run_in(folder):
-        params = params_in(folder)
-        return learning_curve(foundation, data, recipe_of(), params, CPU, supervised=False)
-
-    done = []
-    original = learning_runs.carry_out
-
-    def once(run):
-        if done:
+    def stop(text):
+        if "training subjects" in text:
             raise KeyboardInterrupt
-        done.append(run.n_subjects)
-        original(run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning_runs, "carry_out", once)
+        patch.setattr(module, "say", stop)
         with pytest.raises(KeyboardInterrupt):
-            run_in(folder)
-        patch.setattr(learning_runs, "carry_out", lambda run: [done.append(run.n_subjects),
-                                                               original(run)])  # fmt: skip
-        table = learning_curve(
-            foundation, data, recipe_of(), params_in(folder), CPU, supervised=False
-        )
-        again = learning_curve(
-            foundation, data, recipe_of(), params_in(folder), CPU, supervised=False
-        )
-    assert done == [3, 12]
-    pd.testing.assert_frame_equal(table, again)
+            run_in(folder, foundation, data)
+    first = results(folder)
+    assert len(first) == 1
+    table = run_in(folder, foundation, data)
+    assert first < results(folder)
+    pd.testing.assert_frame_equal(table, run_in(folder, foundation, data))
     return folder, table
 
 
@@ -156,58 +150,54 @@ def test_every_method_is_scored_on_every_subset(curve):
     # what is planted is found from three subjects, better from all
     assert scores.loc[("time_bins", 12), "nrmse"] < scores.loc[("time_bins", 3), "nrmse"] < 1
     assert (scores.loc["scratch", "nrmse"] != scores.loc["fine_tuned", "nrmse"]).all()
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".json"]
+    assert len(results(folder)) == 2
 
 
-def test_names_of_results_follow_what_they_depend_on(foundation, data, tmp_path):
+def listed(foundation, data, folder, recipe=None, **changes):
+    params = params_in(folder, **changes)
+    stores = stores_in(folder, INLINE, {"curve": folder / "results"})
+    return list_runs(foundation, data, recipe or recipe_of(), params, CPU, stores)
+
+
+def test_keys_follow_what_results_depend_on(foundation, data, tmp_path):
     def keys(recipe=None, given=data, **changes):
-        params = params_in(tmp_path, **changes)
-        return {run.key for run in list_runs(foundation, given, recipe or recipe_of(), params, CPU)}
+        return {run.job.key for run in listed(foundation, given, tmp_path, recipe, **changes)}
 
     base = keys()
     assert keys(recipe_of(trainer=FineTuningParams(epochs=1, batch_size=16, precision="32",
                                                    work_dir="elsewhere"))) == base  # fmt: skip
     assert keys(shares=(0.25, 0.5, 1.0)) > base
     assert not keys(seeds=(1,)) & base
-    assert len(keys(same_steps=False) & base) == 1  # everybody: gone through as often
+    assert len(keys(same_steps=False) & base) == 1  # all subjects: gone through as often
     assert not keys(recipe_of(rates=RateParams(head_lr=1e-3))) & base
     later = data.windows.assign(rt=data.windows["rt"] + 0.1)
     assert not keys(given=data.replace(windows=later)) & base
 
 
 def test_every_run_has_as_many_steps(foundation, data, tmp_path):
-    params = params_in(tmp_path, shares=(0.25, 0.5, 1.0))
     given = recipe_of(trainer=FineTuningParams(epochs=6, early_stopping_patience=2))
-    trainers = [run.recipe.trainer for run in list_runs(foundation, data, given, params, CPU)]
+    runs = listed(foundation, data, tmp_path, given, shares=(0.25, 0.5, 1.0))
+    trainers = [run.recipe.trainer for run in runs]
     assert [(one.epochs, one.early_stopping_patience) for one in trainers] == [
         (24, 8), (12, 4), (6, 2)
     ]  # fmt: skip
 
 
-def test_mistakes_are_found_before_any_training(foundation, data, tmp_path, monkeypatch):
-    def never(_):
-        raise AssertionError("trained")
+def test_mistakes_are_found_before_any_training(foundation, data, tmp_path):
+    def wrong(match, splits, **changes):
+        with pytest.raises(UserError, match=match):
+            learning_curve(
+                foundation, data.replace(splits=splits), recipe_of(),
+                params_in(tmp_path, **changes), CPU, INLINE,
+            )  # fmt: skip
 
-    monkeypatch.setattr(learning_runs, "carry_out", never)
-    everyone = np.where(data.splits["split"] == "validation", "train", data.splits["split"])
-    seen = data.replace(splits=data.splits.assign(split=everyone))
-    with pytest.raises(UserError, match="no window of the validation subjects"):
-        learning_curve(foundation, seen, recipe_of(), params_in(tmp_path), CPU, supervised=False)
-    swapped = data.splits.replace({"split": {"train": "test", "test": "train"}})
-    with pytest.raises(UserError, match=r"5 training subjects .*the model was trained on 12 of"):
-        learning_curve(
-            foundation, data.replace(splits=swapped), recipe_of(),
-                       params_in(tmp_path, shares=(0.4,)), CPU, supervised=False)  # fmt: skip
-    nobody = data.splits.replace({"split": {"test": "validation"}})
-    with pytest.raises(UserError, match="no test subjects"):
-        learning_curve(
-            foundation,
-            data.replace(splits=nobody),
-            recipe_of(),
-            params_in(tmp_path),
-            CPU,
-            supervised=False,
-        )
+    splits = data.splits
+    everyone = np.where(splits["split"] == "validation", "train", splits["split"])
+    wrong("no window of the validation subjects", splits.assign(split=everyone))
+    swapped = splits.replace({"split": {"train": "test", "test": "train"}})
+    wrong(r"5 training subjects .*the model was trained on 12 of", swapped, shares=(0.4,))
+    wrong("no test subjects", splits.replace({"split": {"test": "validation"}}))
+    assert results(tmp_path) == set()
     with pytest.raises(ValueError, match="expected each one once"):
         LearningCurveParams(shares=(0.5, 0.5))
 
@@ -226,7 +216,7 @@ def test_factors_have_a_curve(foundation, data, tmp_path):
         **recipe_of().model_dump(include={"plan", "rates", "regularisation", "trainer"}),
     )
     params = params_in(tmp_path, shares=(0.5,), scratch=False)
-    table = learning_curve(foundation, data.replace(windows=windows), recipe, params, CPU)
+    table = learning_curve(foundation, data.replace(windows=windows), recipe, params, CPU, INLINE)
     assert set(table["method"]) == {"fine_tuned", "constant", "age_sex"}
     assert table["window_nrmse"].notna().all()
     report = learning_curve_report(table)

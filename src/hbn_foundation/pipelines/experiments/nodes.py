@@ -1,12 +1,16 @@
-"""Nodes of the comparison: each hands its work to one function of a room below."""
+"""Nodes of comparison and learning curves: each hands its work to one function of a room below."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.evaluation.params import ComparisonParams
-from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
+from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe, LabelRecipe
+from hbn_foundation.experiments.params import (
+    ComparisonParams,
+    ExperimentParams,
+    LearningCurveParams,
+)
 from hbn_foundation.pipelines import types
 
 
@@ -29,6 +33,7 @@ def compare_plans(
     foundation: FoundationRecipe,
     finetuning: LabelRecipe,
     runs: ComparisonParams,
+    experiments: ExperimentParams,
 ) -> tuple[types.DataFrame, types.DataFrame, str]:
     """Fine-tune each plan with each seed in each fold, the baselines beside them.
 
@@ -41,21 +46,19 @@ def compare_plans(
     incidents : str
         JSON lines, one per incident of any training; empty without any.
     """
-    from hbn_foundation.evaluation import finetuning_folds
-    from hbn_foundation.evaluation.cross_validation import make_folds
-    from hbn_foundation.evaluation.params import EvaluationParams
+    from hbn_foundation.experiments import comparison
 
-    folds = make_folds(
+    learned = comparison_dataset if finetuning.label.kind == "trial" else dataset
+    return comparison.compare_plans(
         dataset,
+        learned,
         foundation,
-        EvaluationParams(),
-        runs.repeats,
-        Path(foundation.trainer.work_dir) / "folds",
+        finetuning,
+        runs,
+        folds_dir=Path(foundation.trainer.work_dir) / "folds",
         device_plan=device_plan,
-        label=finetuning.label,
+        experiments=experiments,
     )
-    of_trials = comparison_dataset.windows if finetuning.label.kind == "trial" else None
-    return finetuning_folds.compare_plans(folds, finetuning, runs, of_trials)
 
 
 def summarise_comparison(
@@ -99,6 +102,45 @@ def report_comparison(
 
 
 def _score(folds: types.DataFrame, runs: ComparisonParams) -> str:
-    from hbn_foundation.evaluation.finetuning_folds import compared_score
+    from hbn_foundation.experiments.comparison import compared_score
 
     return compared_score(runs.score, "nrmse" in folds)
+
+
+def learn_from_shares(
+    foundation_checkpoint: Any,
+    dataset: types.EEGDataset,
+    recipe: ChallengeRecipe,
+    device_plan: dict[str, Any],
+    runs: LearningCurveParams,
+    experiments: ExperimentParams,
+) -> types.DataFrame:
+    """Learn from the labels of more and more subjects, baselines beside the model.
+
+    Returns
+    -------
+    learning_curve : DataFrame
+        One row per subset, seed and method.
+    """
+    from hbn_foundation.experiments.learning_curve import learning_curve
+
+    return learning_curve(foundation_checkpoint, dataset, recipe, runs, device_plan, experiments)
+
+
+def report_learning_curve(learning_curve: types.DataFrame) -> tuple[Any, str]:
+    """Draw the scores over the training subjects, and print the table.
+
+    Returns
+    -------
+    learning_curve_figure : Figure
+        A panel per score, a line per method.
+    learning_curve_report : str
+        The table as text.
+    """
+    from hbn_foundation.evaluation.figures.learning import learning_curve_figure
+    from hbn_foundation.evaluation.report.experiments import curve_scores, learning_curve_report
+    from hbn_foundation.evaluation.report.render import render_text, show
+
+    text = render_text(learning_curve_report(learning_curve))
+    show(text)
+    return learning_curve_figure(learning_curve, curve_scores(learning_curve)), text

@@ -117,12 +117,11 @@ def collect(
     summary : str
         The page, in Markdown.
     """
-    from hbn_foundation.evaluation import sweep_scores
     from hbn_foundation.evaluation.figures.learning import sweep_figure
     from hbn_foundation.evaluation.report.experiments import sweep_report
     from hbn_foundation.evaluation.report.render import render_text, show
     from hbn_foundation.evaluation.scorers import display_metric
-    from hbn_foundation.experiments import collecting
+    from hbn_foundation.experiments import collecting, sweep_scores
     from hbn_foundation.experiments import sweep as sweeps
     from hbn_foundation.experiments.selection import plan_of
 

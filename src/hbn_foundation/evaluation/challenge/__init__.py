@@ -1,1 +1,0 @@
-"""The challenge's two tasks evaluated: response times and psychopathology factors."""

@@ -1,0 +1,318 @@
+"""Fine-tune by several plans over repeated subject splits, baselines beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.evaluate import main_metric
+from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.provenance import finetuning_provenance
+from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.evaluation.scorers import OF_NUMBERS
+from hbn_foundation.evaluation.tasks.labels import targets_of
+from hbn_foundation.experiments.checks import check_plan
+from hbn_foundation.experiments.data import put_dataset
+from hbn_foundation.experiments.folds import TASKS, Fold, make_folds, stores_in, wanted
+from hbn_foundation.experiments.hashing import canonical_hash
+from hbn_foundation.experiments.job import Job
+from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
+from hbn_foundation.experiments.running import run_jobs
+from hbn_foundation.experiments.sync import Stores
+from hbn_foundation.experiments.targets import PREDICTIONS
+from hbn_foundation.experiments.tasks import SCORES, rows_of
+from hbn_foundation.labels.checks import check_targets
+from hbn_foundation.labels.strata import class_strata, joined, spread_order
+from hbn_foundation.progress import say
+from hbn_foundation.scores import check_metric
+from hbn_foundation.training.job import digest
+from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
+
+if TYPE_CHECKING:
+    from hbn_foundation.labels.params import LabelParams
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.recipes import PretrainingRecipe
+
+COMPARISON, BASELINES = "comparison", "baselines"
+NOT_IN_THE_SCORES = {"batch_size", "bootstraps"}
+
+
+class Compared(NamedTuple):
+    """What the runs give.
+
+    Attributes
+    ----------
+    folds
+        One row per repeat, fold, seed and method: scores and costs.
+    predictions
+        Of all runs on their test windows, for resampling subjects.
+    incidents
+        Of all trainings, as JSON lines that name the run; empty without any.
+    """
+
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    incidents: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One plan and seed, or all baselines, in one fold.
+
+    Attributes
+    ----------
+    fold
+        Its encoder, and the division of the subjects.
+    dataset
+        What is learned from and scored on, with the splits of the subjects that have a label.
+    recipe
+        With the plan and seed of the run.
+    method
+        A strategy, or `BASELINES`.
+    seed
+        Of the fine-tuning.
+    job
+        Does it.
+    """
+
+    fold: Fold
+    dataset: EEGDataset
+    recipe: LabelRecipe
+    method: str
+    seed: int
+    job: Job
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Repeat, fold and seed."""
+        return {"repeat": self.fold.repeat, "fold": self.fold.fold, "seed": self.seed}
+
+
+def compare_plans(
+    dataset: EEGDataset,
+    learned: EEGDataset,
+    foundation: PretrainingRecipe,
+    recipe: LabelRecipe,
+    params: ComparisonParams,
+    *,
+    folds_dir: str | Path,
+    device_plan: dict[str, Any],
+    experiments: ExperimentParams | None = None,
+) -> Compared:
+    """Fine-tune each plan with each seed in each fold, and fit the baselines once per fold.
+
+    Results of finished runs are kept; the same call goes on where an earlier one was killed.
+
+    Parameters
+    ----------
+    dataset
+        What encoders are pretrained on; its own splits do not matter.
+    learned
+        What the label is learned from: the same, or the windows of the trials.
+    foundation, recipe
+        Parameters of pretraining, and of fine-tuning.
+    params
+        Plans, seeds, folds.
+    folds_dir
+        Folder of the cross-validation, whose encoders are used.
+    device_plan
+        `chosen` says where to train.
+    experiments
+        Where the runs are carried out; by default in processes of this machine.
+
+    Raises
+    ------
+    UserError
+        When labels, plans or scores do not fit, before anything is trained.
+    """
+    experiments = experiments or ExperimentParams()
+    stores = stores_in(
+        Path(folds_dir), experiments, {COMPARISON: Path(params.work_dir) / "results"}
+    )
+    folds = make_folds(
+        dataset, foundation, params.repeats, stores, device_plan=device_plan, label=recipe.label
+    )
+    runs = list_runs(folds, learned, recipe, params, stores, device_plan)
+    _check(runs, foundation, params)
+    by_job = {run.job.id: run for run in runs}
+
+    def tell(job: Job) -> None:
+        if job.id in by_job:
+            say(said(by_job[job.id], read_result(by_job[job.id], stores)[0]))
+
+    jobs = [run.job for run in runs]
+    run_jobs("comparison", [*wanted(folds, jobs, stores), *jobs], stores, experiments,
+             params.repeats.n_jobs, device_plan, recipe, tell)  # fmt: skip
+    results = [read_result(run, stores) for run in runs]
+    table = pd.concat([rows for rows, _ in results], ignore_index=True)
+    first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
+    return Compared(
+        table[[*first, *(name for name in table if name not in first)]],
+        pd.concat([predictions for _, predictions in results], ignore_index=True),
+        all_incidents(runs, stores),
+    )
+
+
+def list_runs(
+    folds: Sequence[Fold],
+    learned: EEGDataset,
+    recipe: LabelRecipe,
+    params: ComparisonParams,
+    stores: Stores,
+    device_plan: dict[str, Any],
+) -> list[Run]:
+    """List the runs fold by fold: baselines first, then each plan with each seed."""
+    code = finetuning_provenance(recipe.trainer.precision, device_plan)
+    data = put_dataset(learned.replace(splits=learned.splits.iloc[:0]), stores.work)
+    shared = {
+        "code": code,
+        "windows": digest(learned.windows),
+        "participants": digest(learned.participants),
+        "label": recipe.label.model_dump(mode="json"),
+    }
+    methods = [(BASELINES, params.seeds[0])]
+    methods += [(plan, seed) for plan in params.plans for seed in params.seeds]
+    runs = []
+    for fold in folds:
+        splits = labelled_splits(
+            fold, learned, params.labelled_subjects, params.repeats.seed, recipe.label
+        )
+        common = {**shared, "encoder": fold.encoder.key,
+                  "subjects": splits.sort_values("subject").to_numpy().tolist()}  # fmt: skip
+        dataset = learned.replace(splits=splits)
+        for method, seed in methods:
+            own, identity = recipe, {**common, BASELINES: _settings(recipe)}
+            if method != BASELINES:
+                plan = recipe.plan.model_copy(update={"strategy": method})
+                trainer = recipe.trainer.model_copy(update={"seed": seed})
+                own = recipe.model_copy(update={"plan": plan, "trainer": trainer})
+                identity = {**common, **own.identity()}
+            target = "fit_baselines" if method == BASELINES else "finetune_plan"
+            job = Job(
+                COMPARISON, canonical_hash(identity), f"{TASKS}:{target}",
+                {"data": data, "splits": splits, "recipe": own}, fold.base, identity,
+                own.trainer.batch_size, own.trainer.max_training_time,
+            )  # fmt: skip
+            runs.append(Run(fold, dataset, own, method, seed, job))
+    return runs
+
+
+def _settings(recipe: LabelRecipe) -> dict[str, Any]:
+    return recipe.evaluation.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)
+
+
+def read_result(run: Run, stores: Stores) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the scores, one row per method, and the predictions of a finished run.
+
+    A score that there is none of, as where a test fold has one class only, is NaN.
+    """
+    folder = stores.store(COMPARISON).path(run.job.key)
+    rows = pd.DataFrame(json.loads((folder / SCORES).read_text())).fillna(np.nan).infer_objects()
+    return rows.assign(**run.place), pd.read_parquet(folder / PREDICTIONS).assign(**run.place)
+
+
+def all_incidents(runs: Sequence[Run], stores: Stores) -> str:
+    """Gather what the trainings met with: those of the folds' encoders, then those of the runs."""
+    found: dict[tuple[str, str], dict[str, Any]] = {
+        run.fold.base: {"method": "pretraining", **run.place}
+        for run in runs
+        if run.method == BASELINES
+    }
+    found |= {(COMPARISON, run.job.key): {"method": run.method, **run.place} for run in runs}
+    lines = [
+        json.dumps({"run": name, **json.loads(line)})
+        for (kind, key), name in found.items()
+        if (path := stores.store(kind).path(key) / INCIDENTS).is_file()
+        for line in path.read_text().splitlines()
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def labelled_splits(
+    fold: Fold, learned: EEGDataset, labelled_subjects: int | None, seed: int, label: LabelParams
+) -> pd.DataFrame:
+    """Take training subjects beyond a number out of the splits; those with windows count.
+
+    The order of the subjects depends on the seed and their classes alone, so that a fold's six
+    labelled subjects are among its eight; those that stay are of every class of the label where
+    it is one of subjects.
+
+    Raises
+    ------
+    UserError
+        When there are not as many training subjects.
+    """
+    splits = fold.splits
+    if labelled_subjects is None:
+        return splits
+    with_windows = set(learned.windows["subject"].astype(str))
+    training = sorted(set(splits.loc[splits["split"] == "train", "subject"]) & with_windows)
+    if labelled_subjects > len(training):
+        raise UserError(
+            f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
+            f"{len(training)} training subjects; expected at most as many"
+        )
+    classes = class_strata(training, learned.participants, [label])
+    chosen = spread_order(joined(classes), seed)[:labelled_subjects]
+    kept = (splits["split"] != "train") | splits["subject"].isin(chosen)
+    return splits[kept].reset_index(drop=True)
+
+
+def compared_score(score: str | None, is_regression: bool) -> str:
+    """Name the score that is compared.
+
+    Raises
+    ------
+    UserError
+        When it is none of this kind of label.
+    """
+    if score is None:
+        return main_metric(is_regression)
+    if (score.removeprefix("recording_") in OF_NUMBERS) != is_regression:
+        kind = "numbers" if is_regression else "classes"
+        raise UserError(
+            f"finetuning_comparison.runs.score={score}: not for {kind}, which the label is of; "
+            f"expected {main_metric(is_regression)} or null"
+        )
+    return score
+
+
+def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: ComparisonParams) -> None:
+    """Find out before any training what would stop a run."""
+    from hbn_foundation.training.finetune import further_targets
+
+    targets = None
+    for run in runs:
+        if run.method == BASELINES:
+            targets = targets_of(run.dataset, run.recipe.label)
+            check_targets(targets, run.dataset.windows, run.dataset.splits)
+            further_targets(run.dataset, run.recipe)
+            if not len(rows_of(run.dataset, targets, "test")):
+                raise UserError(
+                    f"labels: no window of the test subjects of {run.fold.name} has a known label"
+                )
+    assert targets is not None
+    compared_score(params.score, targets.is_regression)
+    check_metric(runs[0].recipe.trainer.monitor, "trainer.monitor", targets.is_regression)
+    for run in runs:
+        if run.fold is runs[0].fold and run.method != BASELINES:
+            dataset = run.dataset
+            check_plan(foundation.encoder, run.recipe, dataset.sfreq, dataset.n_samples, targets)
+
+
+def said(run: Run, rows: pd.DataFrame) -> str:
+    """One line about a finished run."""
+    score: Any = "nrmse" if "nrmse" in rows else "window_auroc"
+    if rows[score].isna().all():
+        return f"{run.fold.name}: {run.method}, seed {run.seed}: no score, one test value only"
+    best = rows.loc[rows[score].idxmin() if score == "nrmse" else rows[score].idxmax()]
+    name = written(str(best["method"]))
+    name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, seed {run.seed}"
+    return f"{run.fold.name}: {name}: {score.replace('_', ' ')} {best[score]:.3f}"

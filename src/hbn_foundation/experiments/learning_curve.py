@@ -1,0 +1,278 @@
+"""Train on the labels of more and more subjects: model, scratch and baselines, the same test.
+
+The subsets of one seed are nested, the validation and test subjects those of every run. The
+foundation checkpoint has seen the signals of all training subjects; what grows is how many of
+them have labels. Baselines see the subset alone; from scratch begins at random weights, behind the
+checkpoint's normalisation of the tokens, which all training subjects have fitted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH, written
+from hbn_foundation.evaluation.provenance import learning_provenance
+from hbn_foundation.evaluation.recipes import ChallengeRecipe
+from hbn_foundation.experiments.data import put_dataset
+from hbn_foundation.experiments.folds import ENCODER, TASKS, stores_in
+from hbn_foundation.experiments.hashing import canonical_hash
+from hbn_foundation.experiments.job import Entry, Job
+from hbn_foundation.experiments.params import ExperimentParams, LearningCurveParams
+from hbn_foundation.experiments.running import run_jobs
+from hbn_foundation.experiments.sync import Stores
+from hbn_foundation.experiments.targets import CHECKPOINT
+from hbn_foundation.experiments.tasks import SCORES
+from hbn_foundation.labels.checks import check_reported
+from hbn_foundation.labels.strata import class_strata, joined, spread_order
+from hbn_foundation.progress import say
+from hbn_foundation.training.job import digest
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.finetuning_params import FineTuningParams
+
+CURVE = "curve"
+FEWEST = 2
+"""Subjects that a number of theirs can be learned from."""
+FIRST = ["method", "share", "n_subjects", "seed"]
+
+
+@dataclass(frozen=True)
+class CurveRun:
+    """One subset and seed.
+
+    Attributes
+    ----------
+    dataset
+        Its splits hold the training subjects of this subset alone.
+    recipe
+        With the seed and length of the run.
+    share, n_subjects
+        Share and number of the training subjects.
+    job
+        Trains and scores.
+    """
+
+    dataset: EEGDataset
+    recipe: ChallengeRecipe
+    share: float
+    n_subjects: int
+    job: Job
+
+    @property
+    def seed(self) -> int:
+        """The seed that drew the subjects and trains."""
+        return self.recipe.trainer.seed
+
+    @property
+    def name(self) -> str:
+        """Words for messages."""
+        return f"{self.n_subjects} training subjects ({self.share:.0%}), seed {self.seed}"
+
+
+def learning_curve(
+    foundation: Checkpoint,
+    dataset: EEGDataset,
+    recipe: ChallengeRecipe,
+    params: LearningCurveParams,
+    device_plan: dict[str, Any],
+    experiments: ExperimentParams | None = None,
+) -> pd.DataFrame:
+    """Train and score on each share of the training subjects with each seed.
+
+    Results of finished runs are kept; the same call goes on where an earlier one was killed.
+
+    Parameters
+    ----------
+    foundation
+        The checkpoint that every run begins with.
+    dataset
+        With the windows of the challenge.
+    recipe
+        Parameters of the model and of the evaluation.
+    params
+        Shares, seeds, jobs.
+    device_plan
+        `chosen` says where to train.
+    experiments
+        Where the runs are carried out; by default in processes of this machine.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per subset, seed and method: `method`, `share`, `n_subjects` (training subjects),
+        `seed`, and the scores of the test subjects: those of response times, or those of the
+        factor that the challenge scores.
+
+    Raises
+    ------
+    UserError
+        When there are too few subjects, or labels or parameters do not fit; before any training.
+    """
+    experiments = experiments or ExperimentParams()
+    work = Path(params.work_dir)
+    stores = stores_in(work, experiments, {CURVE: work / "results"})
+    runs = list_runs(foundation, dataset, recipe, params, device_plan, stores)
+    _check(foundation, runs)
+    publish_checkpoint(foundation, runs[0].job.base, stores)
+    by_job = {run.job.id: run for run in runs}
+    run_jobs(
+        "learning curve", [run.job for run in runs], stores, experiments, params.n_jobs,
+        device_plan, recipe, lambda job: say(_said(by_job[job.id], stores)),
+    )  # fmt: skip
+    table = pd.concat([_read(run, stores) for run in runs], ignore_index=True)
+    return table[[*FIRST, *(name for name in table if name not in FIRST)]]
+
+
+def list_runs(
+    foundation: Checkpoint,
+    dataset: EEGDataset,
+    recipe: ChallengeRecipe,
+    params: LearningCurveParams,
+    device_plan: dict[str, Any],
+    stores: Stores,
+) -> list[CurveRun]:
+    """List the runs, the smallest subsets first, so that mistakes show early."""
+    weights = str(foundation.metadata.get("weights_sha256"))
+    base = Entry(ENCODER, canonical_hash({"weights": weights}))
+    data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
+    common = {
+        "code": learning_provenance(recipe.trainer.precision, device_plan),
+        "weights": weights,
+        "signals": dataset.store.fingerprint,
+        "windows": digest(dataset.windows),
+        "participants": digest(dataset.participants),
+        "evaluation": recipe.evaluation.model_dump(
+            mode="json", exclude={"batch_size", "bootstraps"}
+        ),
+        "scratch": params.scratch,
+    }
+    subjects = dataset.splits["subject"].astype(str).tolist()
+    classes = joined(class_strata(subjects, dataset.participants, [recipe.label]))
+    runs = []
+    for seed in params.seeds:
+        for share, splits in nested_splits(
+            dataset.splits, dataset.windows, params.shares, seed, classes
+        ):
+            trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
+            trainer = trainer.model_copy(update={"seed": seed})
+            own = recipe.model_copy(update={"trainer": trainer})
+            identity = {**common, **own.identity(),
+                        "subjects": splits.sort_values("subject")[["subject", "split"]]
+                        .to_numpy().tolist()}  # fmt: skip
+            job = Job(
+                CURVE, canonical_hash(identity), f"{TASKS}:learn_share",
+                {"data": data, "splits": splits, "recipe": own, "scratch": params.scratch},
+                base, identity, trainer.batch_size,
+                trainer.max_training_time * (1 + params.scratch),
+            )  # fmt: skip
+            n_subjects = int((splits["split"] == "train").sum())
+            runs.append(CurveRun(dataset.replace(splits=splits), own, share, n_subjects, job))
+    return sorted(runs, key=lambda run: run.n_subjects)
+
+
+def publish_checkpoint(checkpoint: Checkpoint, entry: Entry | None, stores: Stores) -> None:
+    """Make a checkpoint an entry, so that workers elsewhere get it by its hash."""
+    assert entry is not None
+    if stores.get(*entry) is None:
+        folder = stores.work / f"{entry.id}.checkpoint"
+        checkpoint.save(folder / CHECKPOINT)
+        stores.store(entry.kind).publish(entry.key, folder)
+    stores.send(*entry)
+
+
+def lengthened(trainer: FineTuningParams, share: float) -> FineTuningParams:
+    """Let a share of the training subjects be gone through so often that the steps are as many."""
+    changes = {
+        name: ceil(getattr(trainer, name) / share) for name in ("epochs", "early_stopping_patience")
+    }
+    return trainer.model_copy(update=changes)
+
+
+def nested_splits(
+    splits: pd.DataFrame,
+    windows: pd.DataFrame,
+    shares: Sequence[float],
+    seed: int,
+    classes: pd.Series | None = None,
+) -> list[tuple[float, pd.DataFrame]]:
+    """Take all but a share of the training subjects out of the splits, each share in the next.
+
+    Parameters
+    ----------
+    splits
+        `subject` and `split`.
+    windows
+        Subjects without a window count for nothing.
+    shares
+        Of the training subjects, above 0 and up to 1; at least two subjects are taken, and of
+        shares that give as many the first.
+    seed
+        Draws the order in which subjects join.
+    classes
+        Of each subject, indexed by subject: each share has some of all. None: they have none.
+
+    Returns
+    -------
+    list of (float, pandas.DataFrame)
+        The share that was taken, and the splits; validation and test subjects are all there.
+    """
+    there = set(windows["subject"].astype(str))
+    names = splits["subject"].astype(str)
+    training = sorted(set(names[splits["split"] == "train"]) & there)
+    if len(training) < FEWEST:
+        raise UserError(
+            f"learning curve: {len(training)} training subjects have windows; expected {FEWEST} "
+            "or more"
+        )
+    own = pd.Series("all", index=training) if classes is None else classes.loc[training]
+    order = spread_order(own, seed)
+    counts = {max(FEWEST, round(share * len(order))) for share in shares}
+    return [
+        (
+            count / len(order),
+            splits[(splits["split"] != "train") | names.isin(order[:count])].reset_index(drop=True),
+        )
+        for count in sorted(counts)
+    ]
+
+
+def _check(foundation: Checkpoint, runs: Sequence[CurveRun]) -> None:
+    """Find out before any training what would stop a run."""
+    from hbn_foundation.training.finetune import check_finetuning
+
+    dataset = runs[0].dataset
+    seen = foundation.metadata.get("validation_subjects", ())
+    check_reported(dataset.splits, dataset.participants, seen)
+    for run in runs:
+        try:
+            check_finetuning(foundation, run.dataset, run.recipe)
+        except UserError as error:
+            raise UserError(f"learning curve, {run.name}: {error}") from None
+
+
+def _read(run: CurveRun, stores: Stores) -> pd.DataFrame:
+    path = stores.store(CURVE).path(run.job.key) / SCORES
+    rows = pd.DataFrame(json.loads(path.read_text()))
+    return rows.assign(share=run.share, n_subjects=run.n_subjects, seed=run.seed)
+
+
+def _said(run: CurveRun, stores: Stores) -> str:
+    """One line about a finished run."""
+    rows = _read(run, stores).set_index("method")
+    errors = rows["nrmse" if "nrmse" in rows else "window_nrmse"].astype(float)
+    others = errors.drop([FINE_TUNED, SCRATCH], errors="ignore")
+    best = str(others.idxmin())
+    scratch = f", from scratch {errors[SCRATCH]:.3f}" if SCRATCH in errors else ""
+    return (
+        f"{run.name}: NRMSE {errors[FINE_TUNED]:.3f}{scratch}, {written(best)} {others[best]:.3f}"
+    )

@@ -1,0 +1,62 @@
+"""Data and parameters of small cross-validations and comparisons."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from sweep_data import make_data
+
+from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
+from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.experiments.params import ExperimentParams
+from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
+from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.params import TrainerParams
+from hbn_foundation.training.recipes import PretrainingRecipe
+
+INLINE = ExperimentParams(engine="inline", job_start="fork" if sys.platform == "linux" else "fresh")
+PRETRAINING = PretrainingRecipe(
+    encoder=EncoderParams(hidden_dim=16, n_heads=2, n_layers=1),
+    trainer=TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32"),
+)
+EVALUATION = EvaluationParams(
+    bootstraps=20, map_method="pca", strengths=(1e-3, 1e-1), baselines=("band_power", "majority")
+)
+
+
+def make_dataset(folder: Path) -> EEGDataset:
+    """Twelve subjects of two tasks."""
+    data = make_data(folder, n_subjects=12, seconds=20).dataset
+    people = data.participants.assign(sex=["F", "M", "M"] * 4)
+    return data.replace(participants=people)
+
+
+def label_recipe(**changes) -> LabelRecipe:
+    """A fine-tuning of two epochs."""
+    recipe = LabelRecipe(
+        plan=PlanParams(phase1_epochs=1),
+        rates=RateParams(head_lr=1e-2),
+        trainer=FineTuningParams(epochs=2, batch_size=32, precision="32"),
+        evaluation=FineTuningEvaluationParams(
+            strengths=(1e-3, 1e-1), max_windows=40, baselines=("frozen_probe", "majority")
+        ),
+    )
+    return recipe.model_copy(update=changes)
+
+
+def encoders(folder: Path) -> set[str]:
+    """Keys of the encoders that are kept."""
+    return {path.name for path in folder.glob("encoders/??/*")}
+
+
+def results(folder: Path) -> set[str]:
+    """Keys of the results that are kept."""
+    return {path.name for path in folder.glob("results/??/*")}
+
+
+def without_clock(table: pd.DataFrame) -> pd.DataFrame:
+    """A table without what differs from run to run."""
+    return table.drop(columns=["windows_per_second", "seconds"], errors="ignore")

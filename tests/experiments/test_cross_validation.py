@@ -1,0 +1,121 @@
+"""Repeated subject splits: resumable, and nothing pretrained twice."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from fold_data import (
+    EVALUATION,
+    INLINE,
+    PRETRAINING,
+    encoders,
+    make_dataset,
+    results,
+    without_clock,
+)
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.params import RepeatParams
+from hbn_foundation.evaluation.provenance import Provenance
+from hbn_foundation.evaluation.tables import FOLD_COLUMNS
+from hbn_foundation.experiments import folds as module
+from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in
+from hbn_foundation.experiments.params import ExperimentParams
+from hbn_foundation.labels.params import LabelParams
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    def run(work_dir=tmp_path, experiments=INLINE, n_jobs=1, folds=3, **changes):
+        repeats = RepeatParams(folds=folds, repeats=1, n_jobs=n_jobs)
+        params = EVALUATION.model_copy(update={"repeats": repeats, **changes})
+        return cross_validate(dataset, PRETRAINING, params, work_dir, experiments=experiments)
+
+    return run
+
+
+def test_no_repeats_no_folds(run):
+    assert run(repeats=None).empty
+
+
+def test_folds_are_kept_and_a_stopped_run_goes_on(run, tmp_path, monkeypatch):
+    stopped = []
+
+    def stop(text):
+        if text.startswith("repeat"):
+            stopped.append(text)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "say", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert stopped[0].startswith("repeat 1 fold 1: pretrained AUROC")
+    first = results(tmp_path)
+    assert len(first) == 1
+    folds = run()
+    assert first < results(tmp_path)
+    assert len(folds) == 9
+    assert tuple(folds.columns) == FOLD_COLUMNS
+    assert folds.groupby("fold")["method"].apply(set).map(len).eq(3).all()
+    ours = folds[folds["method"] == "pretrained"]
+    assert ours["pretext_improvement"].notna().all()
+    assert ours["windows_per_second"].gt(0).all()
+    assert folds["n_test"].eq(4).all()
+    kept = encoders(tmp_path)
+    assert len(kept) == 3
+    pd.testing.assert_frame_equal(run(), folds)  # to the second: nothing runs
+    others = run(baselines=("majority",))  # takes the encoders that are kept
+    assert set(others["method"]) == {"pretrained", "majority"}
+    assert encoders(tmp_path) == kept
+    assert len(results(tmp_path)) == 6
+    assert not list((tmp_path / "work").glob("*-*/run.json"))
+
+
+def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path, monkeypatch):
+    stores = stores_in(tmp_path, INLINE)
+    found = []
+    for origin in (Provenance("a", "x"), Provenance("a", "y"), Provenance("b", "x")):
+        monkeypatch.setattr(module, "provenance", lambda *_, o=origin: o)
+        (fold, *_) = make_folds(
+            dataset, PRETRAINING, RepeatParams(folds=3), stores,
+            device_plan={"chosen": "cpu"}, label=EVALUATION.label,
+        )  # fmt: skip
+        probe = module._probe(fold, EVALUATION, origin.evaluation, dataset)
+        found.append((fold.encoder.key, probe.key))
+    encoder_keys, probe_keys = zip(*found, strict=True)
+    assert encoder_keys[0] == encoder_keys[1] != encoder_keys[2]
+    assert len(set(probe_keys)) == 3
+
+
+def test_a_fold_that_fails_is_named_and_the_others_are_kept(run, tmp_path):
+    one_sex = LabelParams(kind="participant", column="shoe_size")
+    with pytest.raises(UserError, match="shoe_size"):
+        run(label=one_sex)
+
+
+def test_folds_of_a_label_of_subjects_test_both_classes(dataset, tmp_path):
+    subjects = sorted(dataset.windows["subject"].unique())
+    people = pd.DataFrame({"subject": subjects})
+    people["group"] = ["ill"] * 4 + ["well"] * (len(subjects) - 4)
+    label = LabelParams(kind="participant", column="group")
+    for seed in range(5):
+        for fold in make_folds(
+            dataset.replace(participants=people), PRETRAINING,
+            RepeatParams(folds=2, repeats=2, seed=seed), stores_in(tmp_path, INLINE),
+            device_plan={"chosen": "cpu"}, label=label,
+        ):  # fmt: skip
+            classes = fold.splits.merge(people).groupby("split")["group"].nunique()
+            assert (classes == 2).all(), (seed, classes)
+
+
+@pytest.mark.slow
+def test_workers_give_what_one_process_gives(run, tmp_path):
+    one = run(tmp_path / "one", folds=2)
+    two = run(tmp_path / "two", ExperimentParams(), n_jobs=2, folds=2)
+    pd.testing.assert_frame_equal(without_clock(one), without_clock(two), atol=5e-3)
