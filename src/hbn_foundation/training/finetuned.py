@@ -152,22 +152,7 @@ def load_challenge_model(
 def predict(
     checkpoint: Checkpoint, store: SignalStore, windows: pd.DataFrame, batch_size: int = 256
 ) -> np.ndarray:
-    """Predict the main target of windows.
-
-    Parameters
-    ----------
-    checkpoint
-        Fine-tuned.
-    store, windows
-        Signals, and windows cut from them.
-    batch_size
-        Windows at once.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, classes) log-probabilities, or (n,) values in their own units.
-    """
+    """Predict the main target of windows: (n, classes) log-probabilities, or (n,) values."""
     return predict_targets(checkpoint, store, windows, batch_size).answers[MAIN]
 
 
@@ -184,7 +169,7 @@ class Predictions(NamedTuple):
 def predict_targets(
     checkpoint: Checkpoint, store: SignalStore, windows: pd.DataFrame, batch_size: int = 256
 ) -> Predictions:
-    """Predict all targets of windows; parameters as for `predict`.
+    """Predict all targets of windows, `batch_size` of them at once.
 
     Raises
     ------

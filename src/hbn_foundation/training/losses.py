@@ -141,20 +141,8 @@ def side_by_side(targets: Mapping[str, WindowTargets]) -> np.ndarray:
 class TargetLosses(nn.Module):
     """The losses of all targets.
 
-    Parameters
-    ----------
-    targets
-        By name, the main one first.
-    head
-        Made for them.
-    training
-        (N, M) targets of the training windows, for the weights of classes.
-    params
-        Weights of classes, smoothing, which error of values.
-    weights
-        Of the targets' losses; those not named have 1.
-    head_params
-        Of the heads that are distributions.
+    `training` are (N, M) targets of the training windows, for the weights of classes; `weights` are
+    of the losses, by default 1; `head_params` are needed of heads that are distributions.
     """
 
     def __init__(
@@ -297,24 +285,16 @@ def target_scores(
     features: np.ndarray | None,
     n_classes: int | None,
 ) -> dict[str, float]:
-    """Score a model's outputs for one target; the names are those of `scores`, the loss aside.
+    """Score a model's outputs for one target, by the names of `scores` except the loss.
 
     Parameters
     ----------
-    values
-        Classes (N,), or numbers (N,) on the scale of the outputs.
-    outputs
-        Logits (N, K), or predicted numbers (N,) or (N, 1).
+    values, outputs
+        Classes (N,) and logits (N, K), or numbers (N,) and their predictions (N,) or (N, 1).
     features
-        What the head's last layer gets (N, D); None leaves out `fisher_ratio`.
+        Inputs (N, D) of the head's last layer; None leaves out `fisher_ratio`.
     n_classes
         None for numbers.
-
-    Returns
-    -------
-    dict
-        `f1`, `balanced_accuracy`, `auroc`, `accuracy`, `fisher_ratio`; or `nrmse`, `r`, `mae`,
-        `r2`. NaN where there is none.
     """
     if n_classes is None:
         true = np.asarray(values, dtype=np.float64)

@@ -52,21 +52,10 @@ class PairBatches:
     """Pair each window of plain batches with another one of the same recording.
 
     Half of each batch gets a near one; which half, and which partner, depends on the seed and the
-    epoch of the plain batches.
-
-    Parameters
-    ----------
-    batches
-        Plain batches; their `reader`, `seed` and `epoch` are used.
-    windows
-        The windows table of the batches, with `row` and `onset`.
-    starts_of
-        Of each recording (row), starts of all its windows and their onsets in real time, sorted,
-        both in samples: from these the partners come.
-    near, far
-        In samples of real time: near partners start at most, far ones at least, this far away.
-    shuffle_seed
-        Where given, each window's label is permuted with this seed, once for all epochs.
+    epoch of the plain batches. `starts_of` has for each recording (row) the sorted starts of all
+    its windows and their onsets in real time, both in samples: from these the partners come. Near
+    partners start at most `near`, far ones at least `far` samples of real time away. With a
+    `shuffle_seed`, each window's label is permuted once for all epochs.
     """
 
     def __init__(

@@ -24,17 +24,7 @@ SLOW_STEPS = 4  # points of the slow waveform per patch
 
 
 class LeftOutPredictor(nn.Module):
-    """Predict values at positions whose tokens were left out: one cross-attention layer.
-
-    Parameters
-    ----------
-    dim, n_heads
-        Width of the tokens, attention heads.
-    n_positions
-        Positions that can be asked for.
-    n_out
-        Values at each position.
-    """
+    """Predict `n_out` values at each position whose token was left out: one cross-attention."""
 
     def __init__(self, dim: int, n_heads: int, n_positions: int, n_out: int) -> None:
         super().__init__()
@@ -73,15 +63,7 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 
 
 class BandTargets(nn.Module):
-    """Principal coordinates of each band's tangent, natural variances kept, one common scale.
-
-    Parameters
-    ----------
-    band_tokens
-        The encoder's tokeniser.
-    n_coordinates
-        Principal coordinates per band.
-    """
+    """Principal coordinates of each band's tangent, natural variances kept, one common scale."""
 
     coordinates: Tensor
 
@@ -123,18 +105,8 @@ class BandCompletion(BandTargets):
 
     The target is the first principal coordinates of each band's clean tangent, with their natural
     variances and one common scale. One linear map, shared by the bands, decodes the tokens that
-    are there; bands left out are predicted from all tokens.
-
-    Parameters
-    ----------
-    band_tokens
-        The encoder's tokeniser.
-    hidden_dim, n_heads
-        Of the encoder.
-    n_coordinates
-        Principal coordinates per band.
-    mask_share
-        Share of the band tokens left out; at least one band stays.
+    are there; bands left out, `mask_share` of all but at least one less, are predicted from all
+    tokens.
     """
 
     def __init__(
@@ -195,16 +167,8 @@ class BandCompletion(BandTargets):
 class MaskedPatches(nn.Module):
     """Targets and predictor for the time tokens.
 
-    Parameters
-    ----------
-    time_tokens
-        The encoder's tokeniser.
-    hidden_dim, n_heads
-        Of the encoder.
-    mask_share
-        Share of the patches left out; at least one is, and at least one is not.
-    sharpness
-        Of the virtual electrodes that the targets are taken from.
+    `mask_share` of the patches are left out, but at least one, and at least one is not. The targets
+    are taken from virtual electrodes of this sharpness.
     """
 
     centre: Tensor
