@@ -7,12 +7,14 @@ from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 from hbn_foundation.training.pretrain import pretrain
+from hbn_foundation.training.recipes import PretrainingRecipe
 
 
 def test_checkpoint_of_the_simulation_embeds_real_eeg(tiny_bids, eegmat_root, tmp_path):
@@ -23,12 +25,13 @@ def test_checkpoint_of_the_simulation_embeds_real_eeg(tiny_bids, eegmat_root, tm
     splits = pd.DataFrame(
         {"subject": subjects, "split": ["train"] * (len(subjects) - 1) + ["validation"]}
     )
-    checkpoint, _ = pretrain(
-        simulated, windows, splits, None,
-        EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=2, n_layers=1),
-        ObjectiveParams(name="masked"), TrainerParams(epochs=1, batch_size=16),
-        {"chosen": "cpu"}, tmp_path / "work", window=window,
-    )  # fmt: skip
+    recipe = PretrainingRecipe(
+        encoder=EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=2, n_layers=1),
+        objective=ObjectiveParams(name="masked"),
+        trainer=TrainerParams(epochs=1, batch_size=16),
+    )
+    dataset = EEGDataset(simulated, windows, splits, pd.DataFrame(), window)
+    checkpoint, _ = pretrain(dataset, recipe, {"chosen": "cpu"}, tmp_path / "work")
     checkpoint.save(tmp_path / "checkpoint")
     encoder = load_encoder(Checkpoint.load(tmp_path / "checkpoint"))
 
