@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 NEAR = np.cos(np.deg2rad(30))
-MOST_WINDOWS = 64
+MAX_WINDOWS = 64
 
 
 class SpatialMaps(NamedTuple):
@@ -77,7 +77,7 @@ def checkpoint_maps(
     model = load_finetuned(checkpoint)
     n_samples = checkpoint.metadata["n_samples"]
     reader = WindowReader(store, n_samples, volts=model.input is not None)
-    few = windows.iloc[subsample(len(windows), MOST_WINDOWS, seed)]
+    few = windows.iloc[subsample(len(windows), MAX_WINDOWS, seed)]
     signals, mask = reader.read_scaled(few["row"].to_numpy(), few["start"].to_numpy())
     reader.close()
     positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))

@@ -13,6 +13,7 @@ from hbn_foundation.evaluation.figures.style import (
     PALE,
     heading,
     new_figure,
+    shorten,
     styled,
 )
 from hbn_foundation.evaluation.statistics import count_of
@@ -84,7 +85,7 @@ def _by_subject(axes: Axes, embedding: pd.DataFrame) -> None:
 def _legend(axes: Axes) -> None:
     """Put the legend below the map, in as many columns as its width has room for."""
     handles, names = axes.get_legend_handles_labels()
-    names = [name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 1]}…" for name in names]
+    names = [shorten(name, MAX_LENGTH) for name in names]
     longest = max(map(len, names), default=1)
     axes.legend(
         handles, names, loc="upper left", bbox_to_anchor=(0, -0.01), handletextpad=0.2,

@@ -20,17 +20,18 @@ from hbn_foundation.evaluation.figures.style import (
     new_figure,
     note,
     points,
+    shorten,
     styled,
 )
 from hbn_foundation.evaluation.statistics import count_of
+from hbn_foundation.evaluation.tasks.factors import PREDICTED
 from hbn_foundation.evaluation.wording import display_factor, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LONGEST = 32  # letters of a class: room for the names of tasks
-PREDICTED = "predicted_"
+MAX_LENGTH = 32  # characters of a class: room for the names of tasks
 
 
 def predictions_figure(
@@ -79,7 +80,7 @@ def confusion_figure(predictions: pd.DataFrame, title: str) -> Figure:
     labels = predictions["label"].map(number).to_numpy()
     answers = np.log(np.maximum(predictions[columns].to_numpy(float), 1e-30))
     whole_labels, whole = by_recording(labels, answers, predictions["recording"].to_numpy())
-    short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+    short = [shorten(name, MAX_LENGTH) for name in names]
     longest = max(map(len, short))
     rotation = 0 if longest * len(short) < 40 else 35
     side = 1.9 + 0.5 * len(names)

@@ -151,6 +151,11 @@ def diagonal(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
     axes.plot([low, high], [low, high], color=MUTED, lw=1, ls="--", zorder=1)
 
 
+def shorten(name: str, length: int) -> str:
+    """Cut a name to a number of characters."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
 def whole_numbers(n: int = 5) -> Locator:
     """Return a locator of at most so many ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator

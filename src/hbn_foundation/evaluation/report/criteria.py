@@ -15,6 +15,7 @@ from hbn_foundation.evaluation.figures.training import best_epoch
 from hbn_foundation.evaluation.methods import MODEL, PRETRAINED
 from hbn_foundation.evaluation.report.sections import Table, plain_table
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS
+from hbn_foundation.evaluation.tasks.factors import MEAN
 from hbn_foundation.evaluation.wording import interval_of, number
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ UNDECIDED = "undecided"
 #: Objectives whose loss is a binary cross-entropy, for which ln 2 = .69 is chance.
 BINARY = ("relative_positioning", "task_classification")
 SMALL_CHANGE = 0.01
-MOST_HOURS = 6.0
-MEAN = "mean"
+MAX_HOURS = 6.0
 TABLE_PROBLEM = "table_problem"
 Judged = tuple[str, str]
 """The value as text, and the verdict."""
@@ -74,7 +74,7 @@ def foundation_criteria(
         ("training loss of a binary task", "from about 0.69 to < 0.3", *_control(loss, pretext)),
         *accuracies,
         ("pretext against trivial predictor", "> 15 % better", *_control(gain, pretext)),
-        ("training time", f"< {MOST_HOURS:g} h", *_time(seconds)),
+        ("training time", f"< {MAX_HOURS:g} h", *_time(seconds)),
         ("size of the encoder", "10 to 20 MB",
          *_judged(megabytes, "{:.1f} MB", lambda x: 10 <= x <= 20)),
         ("convergence", f"stopped early or loss flat to {SMALL_CHANGE:.0%}",
@@ -183,7 +183,7 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool)
         probe = metrics.get("probe", {}).get(PRETRAINED, {})
         found = probe.get("balanced_accuracy")
         value = np.nan if found is None else float(found)
-        recall, chance = lowest_recall(probe.get("confusion_matrix", []))
+        recall, chance = _lowest_recall(probe.get("confusion_matrix", []))
         beside, each = f", each class recalled above {chance:.0%}", recall > chance
         text = f"{value:.1%}, lowest recall {recall:.0%}"
     if np.isnan(value):
@@ -196,14 +196,8 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool)
     ]  # fmt: skip
 
 
-def lowest_recall(matrix: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Return the lowest recall of a class, and that of guessing.
-
-    Parameters
-    ----------
-    matrix
-        Counts (K, K), true classes in the rows; classes without items do not count.
-    """
+def _lowest_recall(matrix: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Return the lowest recall of a class with items, and that of guessing, from counts (K, K)."""
     rows = [(row[k], sum(row)) for k, row in enumerate(matrix) if sum(row)]
     if not rows:
         return np.nan, np.nan
@@ -214,7 +208,7 @@ def _time(seconds: float | None) -> Judged:
     if seconds is None:
         return "unknown", NOT_APPLICABLE
     text = f"{seconds / 3600:.1f} h" if seconds > 3600 else f"{seconds / 60:.1f} min"
-    return text, _verdict(seconds < MOST_HOURS * 3600)
+    return text, _verdict(seconds < MAX_HOURS * 3600)
 
 
 def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Judged:
