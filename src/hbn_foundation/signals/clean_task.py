@@ -72,6 +72,7 @@ def describe(
 ) -> dict[str, Any]:
     """Describe a clean recording by texts, numbers and lists of numbers: its row of the index."""
     bad = {name: why for name, why in cleaned.bad.items() if why != REFERENCE}
+    positions = np.asarray(cleaned.positions, float).round(6)
     return {
         **describe_failure(row, "", content_hash, cleaning_hash),
         "status": "ok",
@@ -87,7 +88,7 @@ def describe(
         "bad": "\t".join(cleaned.bad),
         "stretches": np.array(cleaned.timeline.stretches, float).ravel().tolist(),
         "bad_segments": np.array(cleaned.timeline.bad, float).ravel().tolist(),
-        "positions": json.dumps(np.asarray(cleaned.positions, float).round(6).tolist()),
+        "positions": json.dumps(positions.tolist(), allow_nan=False),
         "quality": json.dumps({name: _plain(value) for name, value in cleaned.quality.items()}),
     }
 

@@ -63,10 +63,12 @@ class Journal:
         self._folder = self.store / JOURNALS
         self._file = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self._lock = _lock(self._file)
+        self._merging = FileLock(self._folder / "merge.lock")
         self._rows: dict[tuple[str, str], dict[str, Row]] = {}
         self._old = list(_old_rows(self.store))
         self._put(self._old)
-        self._read(self._folder.glob("*.jsonl"))
+        with self._merging:
+            self._read(self._folder.glob("*.jsonl"))
 
     def known(self, recording: str, cleaning: str) -> dict[str, Row]:
         """Descriptions of a recording by content hash, except those without their signal file."""
@@ -79,9 +81,9 @@ class Journal:
 
     def find(self, recording: str, cleaning: str, files: FileSignature) -> Row | None:
         """Find the description of a recording whose files have not changed since it was made."""
-        stamp = json.dumps(files)
+        signature = json.dumps(files)
         rows = self.known(recording, cleaning).values()
-        return next((row for row in rows if row["files"] == stamp), None)
+        return next((row for row in rows if row["files"] == signature), None)
 
     def add(self, row: Row) -> None:
         """Append a description to the journal of this build.
@@ -91,7 +93,7 @@ class Journal:
         UserError
             The disk is full.
         """
-        line = json.dumps(row, allow_nan=False, default=lambda array: array.tolist()) + "\n"
+        line = json.dumps(row, default=lambda array: array.tolist()) + "\n"
         if not self._lock.is_locked:
             self._lock.acquire()
         with full_disk_named(self._file, len(line)), self._file.open("a", encoding="utf-8") as file:
@@ -100,7 +102,7 @@ class Journal:
 
     def merge(self) -> None:
         """Merge the journals into the table, except those of builds that are still running."""
-        with FileLock(self._folder / "merge.lock"):
+        with self._merging:
             ended = list(self._ended())
             if not ended and not self._old:
                 return
