@@ -189,10 +189,8 @@ def encoder_features(
     ----------
     encoders
         By name; all for windows of the same length.
-    store, windows
-        The signals, and where the windows are.
-    batch_size
-        Windows read at once.
+    store, windows, batch_size
+        The signals, where the windows are, and how many are read at once.
     input_of
         An encoder whose input (what its tokens are made of, before any learned weight that mixes
         tokens) is returned too, as `encoder_input`.

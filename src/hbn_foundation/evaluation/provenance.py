@@ -42,8 +42,8 @@ FINE_TUNING = (
 LEARNING = (
     *FINE_TUNING,
     *(f"evaluation/{name}.py"
-      for name in ("boosting", "predictions", "statistics", "tasks/factors",
-                   "tasks/response_times")),
+      for name in ("boosting", "predictions", "statistics", "tasks/challenge_baselines",
+                   "tasks/factors", "tasks/response_times")),
 )  # fmt: skip
 
 

@@ -13,12 +13,11 @@ from scipy.stats import linregress, pearsonr
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import evaluate
 from hbn_foundation.evaluation.params import FactorEvaluationParams
+from hbn_foundation.evaluation.tasks.challenge_baselines import factor_baselines, people_of
 from hbn_foundation.evaluation.tasks.factors import (
     aggregate_windows,
-    answer_factors,
     evaluate_factors,
     factor_task,
-    people_of,
     subject_predictions,
 )
 from planted_trials import FACTORS
@@ -91,7 +90,7 @@ def test_windows_become_one_prediction(n, seed, name):
 
 def test_a_trait_in_the_eeg_is_found_and_age_and_sex_are_not_taken_for_it(trials, random_encoder):
     params, people = FactorEvaluationParams(), people_of(trials.participants, FACTORS)
-    sample, answers = answer_factors(trials, people, FACTORS, params, 200, random_encoder)
+    sample, answers = factor_baselines(trials, people, FACTORS, params, 200, random_encoder)
     test = sample.test
     assert set(answers) == set(params.baselines)
     assert {answer.shape for answer in answers.values()} == {(len(test), 4)}

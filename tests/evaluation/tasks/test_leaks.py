@@ -25,9 +25,15 @@ from hbn_foundation.evaluation.params import (
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.recipes import Challenge1Recipe
 from hbn_foundation.evaluation.statistics import bootstrap_interval
-from hbn_foundation.evaluation.tasks.factors import answer_factors, factor_task, people_of
+from hbn_foundation.evaluation.tasks.challenge_baselines import (
+    factor_baselines,
+    people_of,
+    response_time_baselines,
+)
+from hbn_foundation.evaluation.tasks.factors import (
+    factor_task,
+)
 from hbn_foundation.evaluation.tasks.response_times import (
-    answer_response_times,
     reference_answers,
     response_time_task,
 )
@@ -85,7 +91,7 @@ def folds_of(dataset: EEGDataset, n_folds: int = 4) -> list[EEGDataset]:
 def predicted_times(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dict]:
     """Test trials, and what baselines or a fine-tuned model predict for them."""
     if random_encoder is not None:
-        sample, answers = answer_response_times(data, PARAMS, 200, random_encoder)
+        sample, answers = response_time_baselines(data, PARAMS, 200, random_encoder)
         assert set(answers) == set(PARAMS.baselines)
         return sample.test, answers
     checkpoint, _ = tuned_for_times(*_pretrained(data, tmp_path), tmp_path / "tuned")
@@ -98,7 +104,7 @@ def predicted_factors(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dic
     people = people_of(data.participants, FACTORS)
     columns = [f"predicted_{name}" for name in FACTORS]
     if random_encoder is not None:
-        sample, answers = answer_factors(data, people, FACTORS, OF_FACTORS, 200, random_encoder)
+        sample, answers = factor_baselines(data, people, FACTORS, OF_FACTORS, 200, random_encoder)
         assert set(answers) == set(OF_FACTORS.baselines)
         return sample.test, {name: pd.DataFrame(said) for name, said in answers.items()}
     checkpoint, _ = tuned_for_factors(*_pretrained(data, tmp_path), tmp_path / "tuned")

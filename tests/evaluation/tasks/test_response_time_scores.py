@@ -20,8 +20,8 @@ from hbn_foundation.evaluation import baselines
 from hbn_foundation.evaluation.evaluate import MISSING, evaluate
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.params import BoostingParams, ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.tasks.challenge_baselines import response_time_baselines
 from hbn_foundation.evaluation.tasks.response_times import (
-    answer_response_times,
     evaluate_response_times,
     reference_answers,
     response_time_task,
@@ -41,7 +41,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def answered(trials, random_encoder):
-    return answer_response_times(trials, PARAMS, 200, random_encoder)
+    return response_time_baselines(trials, PARAMS, 200, random_encoder)
 
 
 def scored(test, answer, bootstraps=0, **more):
@@ -151,7 +151,7 @@ def test_shuffled_labels_give_a_constant_and_chance(trials):
     )
     for name in ("rt", "correct"):
         windows[name] = windows[name].to_numpy()[order.astype(int)]
-    found = answer_response_times(trials.replace(windows=windows), PARAMS, 200)
+    found = response_time_baselines(trials.replace(windows=windows), PARAMS, 200)
     for name, scores in intervals(*found).items():
         value, low, high = scores.loc["nrmse", ["value", "ci_low", "ci_high"]]
         assert low < 1.01, name
@@ -167,16 +167,16 @@ def test_nothing_of_the_test_subjects_is_used(trials, answered, random_encoder):
     windows = trials.windows.copy()
     windows.loc[held, "rt"] = np.linspace(0.3, 2.4, held.sum())
     windows.loc[held, "correct"] = np.arange(held.sum()) % 2
-    _, again = answer_response_times(trials.replace(windows=windows), PARAMS, 200, random_encoder)
+    _, again = response_time_baselines(trials.replace(windows=windows), PARAMS, 200, random_encoder)
     for name, answer in answers.items():
         pd.testing.assert_frame_equal(answer, again[name])
 
 
 def test_windows_are_answered_alike_a_few_at_a_time(trials, monkeypatch):
     few = ResponseTimeEvaluationParams(baselines=("filter_bank", "time_bins"))
-    _, whole = answer_response_times(trials, few, 200)
+    _, whole = response_time_baselines(trials, few, 200)
     monkeypatch.setattr(baselines, "MOST_AT_ONCE", 7)
-    _, parts = answer_response_times(trials, few, 200)
+    _, parts = response_time_baselines(trials, few, 200)
     for name, answer in whole.items():
         pd.testing.assert_frame_equal(parts[name], answer, rtol=1e-4)
 
@@ -184,7 +184,7 @@ def test_windows_are_answered_alike_a_few_at_a_time(trials, monkeypatch):
 def test_success_always_the_same_is_no_obstacle(trials):
     always = trials.replace(windows=trials.windows.assign(correct=1.0))
     few = ResponseTimeEvaluationParams(bootstraps=0, baselines=("age_sex", "time_bins"))
-    _, answers = answer_response_times(always, few, 200)
+    _, answers = response_time_baselines(always, few, 200)
     assert all((answer["p_correct"] == 1).all() for answer in answers.values())
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.baselines import Target, answer_baselines
+from hbn_foundation.evaluation.baselines import DEMOGRAPHICS
 from hbn_foundation.evaluation.evaluate import (
     Evaluation,
     Named,
@@ -22,22 +21,20 @@ from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.params import FactorEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
-from hbn_foundation.evaluation.sample import Sample, choose_windows, matched, with_columns
+from hbn_foundation.evaluation.sample import matched
 from hbn_foundation.evaluation.scorers import SCORERS
 from hbn_foundation.evaluation.statistics import Part
-from hbn_foundation.labels.params import SPLITS
-from hbn_foundation.labels.participants import FACTORS, factor_table
+from hbn_foundation.evaluation.tasks.challenge_baselines import factor_baselines, people_of
+from hbn_foundation.labels.participants import FACTORS
 from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
-    from hbn_foundation.evaluation.features import FrozenEncoders
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
 MAIN_FACTOR = "externalizing"
 MEAN = "mean"
 PREDICTED = "predicted_"
-GIVEN = ["age", "sex"]
 
 
 def evaluate_factors(
@@ -73,17 +70,15 @@ def evaluate_factors(
     test_windows(checkpoint, dataset)
     factors = predicted_factors(predictions[FINE_TUNED])
     people = people_of(dataset.participants, factors)
-    encoders = encoders_beside(checkpoint, params)
-    chosen, answers = answer_factors(
-        dataset, people, factors, params, checkpoint.metadata["n_samples"], encoders
-    )
+    n_samples, encoders = checkpoint.metadata["n_samples"], encoders_beside(checkpoint, params)
+    chosen, baselines = factor_baselines(dataset, people, factors, params, n_samples, encoders)
     test = chosen.test
     columns = [PREDICTED + name for name in factors]
     models = {
         name: matched(table, test, columns, name).to_numpy() for name, table in predictions.items()
     }
     scores = evaluate(
-        factor_task(test, factors, params), models, answers, n_samples=params.bootstraps,
+        factor_task(test, factors, params), models, baselines, n_samples=params.bootstraps,
         seed=params.seed,
     )  # fmt: skip
     of_mean = scores[scores["target"] == MEAN]
@@ -91,64 +86,14 @@ def evaluate_factors(
     for name, value in scores_of(of_mean, "window_nrmse").items():
         words = "" if np.isnan(r[name]) else f", r {r[name]:.3f} of subjects"
         say(f"{written(name)}: NRMSE {value:.3f} of windows{words}, mean of the factors")
-    metrics = {
-        **about_scores(scores, chosen, len(dataset.store.positions)),
-        "aggregation": params.aggregation,
-    }
+    metrics = about_scores(scores, chosen, len(dataset.store.positions))
+    metrics["aggregation"] = params.aggregation
     subjects = []
-    for name, said in {**models, **answers}.items():
-        of_windows = pd.DataFrame(said, columns=columns).assign(subject=test["subject"])
+    for name, predicted in {**models, **baselines}.items():
+        of_windows = pd.DataFrame(predicted, columns=columns).assign(subject=test["subject"])
         table = subject_predictions(of_windows, people, factors, params)
         subjects.append(table.assign(method=name))
     return Evaluation(plain(metrics), scores, pd.concat(subjects, ignore_index=True))
-
-
-def answer_factors(
-    dataset: EEGDataset,
-    people: pd.DataFrame,
-    factors: tuple[str, ...],
-    params: FactorEvaluationParams,
-    n_samples: int,
-    encoders: FrozenEncoders | None = None,
-) -> tuple[Sample, dict[str, np.ndarray]]:
-    """Fit the baselines on training windows, and predict the test windows.
-
-    What takes no EEG is fitted on subjects, each counted once. Folds of the training subjects
-    choose penalties: a dozen validation subjects with one number each choose almost at random.
-
-    Parameters
-    ----------
-    dataset, people, factors
-        The data; `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown; names of the
-        factors (K).
-    params, n_samples, encoders
-        As for `answer_baselines`.
-
-    Returns
-    -------
-    sample : Sample
-        The windows that were used, of subjects of whom some factor is known, with the factors,
-        `age` and `sex`.
-    answers : dict
-        By method: predictions (N, K) of its test windows.
-    """
-    windows = with_columns(dataset.windows, people, [*factors, *GIVEN])
-    known = windows[list(factors)].notna().any(axis=1).to_numpy()
-    chosen = choose_windows(windows, dataset.splits, known, params, "factor")
-    for factor in factors:
-        of_factor = chosen.table[chosen.table[factor].notna()]
-        counts = of_factor.groupby("split")["subject"].nunique()
-        for split in SPLITS:
-            if counts.get(split, 0) < 2:
-                raise UserError(
-                    f"participants: {factor} is known of {counts.get(split, 0)} {split} subjects "
-                    "with windows; expected two or more"
-                )
-    targets = [Target(factor, per_subject=True) for factor in factors]
-    answers = answer_baselines(
-        params.baselines, chosen.table, targets, dataset.store, n_samples, params, encoders
-    )
-    return chosen, {name: np.column_stack(one.predictions) for name, one in answers.items()}
 
 
 def factor_task(
@@ -175,7 +120,7 @@ def factor_task(
     people = test.assign(subject=subjects).drop_duplicates("subject").set_index("subject")
     people = people.sort_index()
     of_windows, of_people = (t[list(factors)].to_numpy(float) for t in (test, people))
-    given = people[GIVEN].to_numpy(float)
+    given = people[DEMOGRAPHICS].to_numpy(float)
 
     def parts(predicted: np.ndarray) -> list[Part]:
         answers = aggregate_windows(predicted, subjects.to_numpy(), params).to_numpy()
@@ -242,16 +187,6 @@ def predicted_factors(predictions: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (*FACTORS, name).index(name)))
 
 
-def people_of(participants: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
-    """Pick age, sex, and what is predicted from the participants, NaN where unknown."""
-    people = factor_table(participants)
-    for name in factors:
-        if name not in people:
-            numbers = pd.to_numeric(participants[name], errors="coerce")
-            people[name] = numbers.to_numpy(dtype=float)
-    return people
-
-
 def aggregate_windows(
     predicted: np.ndarray, subjects: np.ndarray, params: FactorEvaluationParams
 ) -> pd.DataFrame:
@@ -291,7 +226,7 @@ def subject_predictions(
     table.columns = pd.Index(columns)
     table["n_windows"] = pd.Series(subjects).value_counts().reindex(table.index)
     known = people.assign(subject=people["subject"].astype(str)).set_index("subject")
-    wanted = known[[*factors, *GIVEN]].reindex(table.index)
+    wanted = known[[*factors, *DEMOGRAPHICS]].reindex(table.index)
     order = [name for factor in factors for name in (factor, PREDICTED + factor)]
-    result = pd.concat([wanted, table], axis=1)[[*order, "n_windows", *GIVEN]]
+    result = pd.concat([wanted, table], axis=1)[[*order, "n_windows", *DEMOGRAPHICS]]
     return result.rename_axis("subject").reset_index()

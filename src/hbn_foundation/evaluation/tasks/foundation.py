@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.baselines import Target, answer_baselines
+from hbn_foundation.evaluation.baselines import BaselineAnswer, Target, answer_baselines
 from hbn_foundation.evaluation.evaluate import (
     MISSING,
     Evaluation,
@@ -80,43 +81,56 @@ def evaluate_foundation(
         dataset.store, encoders[PRETRAINED].n_samples, params, FrozenEncoders(encoders),
     )  # fmt: skip
     test = labelled.test
-    values = test["label"].to_numpy()
-    name = params.label.column or "task"
-    found = {method: answer.predictions[0] for method, answer in answers.items()}
-    scores = evaluate(
-        window_task(PRETRAINED, name, values, test),
-        {PRETRAINED: found[PRETRAINED]},
-        {method: said for method, said in found.items() if method != PRETRAINED},
-        n_samples=params.bootstraps,
-        seed=params.seed,
-    )
+    values, found = test["label"].to_numpy(), {m: one.predictions[0] for m, one in answers.items()}
+    task = window_task(PRETRAINED, params.label.column or "task", values, test)
+    scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     for method, value in scores_of(scores, MAIN).items():
         if not np.isnan(value):
             say(f"{written(method)}: window AUROC {value:.3f}")
-    probe: dict[str, dict[str, Any]] = nested_scores(scores)
+    metrics = {
+        **_about(checkpoint, labelled, params),
+        **about_scores(scores, labelled, len(dataset.store.positions)),
+        "pretext": pretext_scores(checkpoint, dataset, params),
+        "probe": _about_probes(scores, answers, values),
+        "missing": _missing(labelled, scores.attrs[MISSING], params),
+    }
+    predictions = predictions_table(test, WindowTargets(values, classes), found[PRETRAINED])
+    return Evaluation(plain(metrics), scores, predictions)
+
+
+def _about_probes(
+    scores: pd.DataFrame, answers: Mapping[str, BaselineAnswer], values: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """By method: its scores, what it confuses, and how its probe was chosen."""
+    probes = nested_scores(scores)
     for method, answer in answers.items():
-        probe[method] |= {
-            "confusion_matrix": confusion_matrix(values, found[method]),
+        probes[method] |= {
+            "confusion_matrix": confusion_matrix(values, answer.predictions[0]),
             "validation_auroc": answer.fits[0].validation,
             "strength": answer.fits[0].strength,
             "n_features": answer.n_features,
         }
-    metrics = {
+    return probes
+
+
+def _about(checkpoint: Checkpoint, labelled: Sample, params: EvaluationParams) -> dict[str, Any]:
+    """Say what was pretrained and evaluated: label, objective, size, counts by split."""
+    objective = checkpoint.metadata.get("parameters", {}).get("objective", {})
+    tensors = [w for name, w in checkpoint.weights.items() if name.startswith("encoder.")]
+    return {
         "label": {"kind": params.label.kind, "column": params.label.column,
-                  "classes": list(classes), "shuffled": params.shuffle_labels},
-        "objective": _objective_of(checkpoint),
-        **about_scores(scores, labelled, len(dataset.store.positions)),
-        "windows": _count(table, None),
-        "recordings": _count(table, "recording"),
-        "subjects": _count(table, "subject"),
-        "pretext": pretext_scores(checkpoint, dataset, params),
-        "probe": probe,
-        "missing": _missing(labelled, scores.attrs[MISSING], params),
-        "model": _model_size(checkpoint),
+                  "classes": list(labelled.classes), "shuffled": params.shuffle_labels},
+        "objective": {"name": checkpoint.metadata.get("objective"),
+                      "shuffled": bool(objective.get("shuffle_labels"))},
+        "windows": _count(labelled.table, None),
+        "recordings": _count(labelled.table, "recording"),
+        "subjects": _count(labelled.table, "subject"),
+        "model": {  # numbers of the encoder, and their megabytes (10⁶ bytes)
+            "parameters": sum(tensor.numel() for tensor in tensors),
+            "megabytes": sum(t.numel() * t.element_size() for t in tensors) / 1e6,
+        },
         "training": training_of(checkpoint),
     }  # fmt: skip
-    predictions = predictions_table(test, WindowTargets(values, classes), found[PRETRAINED])
-    return Evaluation(plain(metrics), scores, predictions)
 
 
 def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -127,24 +141,6 @@ def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "stopped": metadata.get("stopped"),
         "epochs_by_device": metadata.get("epochs_by_device"),
         "incidents": metadata.get("incidents"),
-    }
-
-
-def _objective_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Name the pretext task, and say whether its labels were permuted as a control."""
-    params = checkpoint.metadata.get("parameters", {}).get("objective", {})
-    return {
-        "name": checkpoint.metadata.get("objective"),
-        "shuffled": bool(params.get("shuffle_labels")),
-    }
-
-
-def _model_size(checkpoint: Checkpoint) -> dict[str, float]:
-    """Count the encoder's numbers and their megabytes (10⁶ bytes)."""
-    tensors = [w for name, w in checkpoint.weights.items() if name.startswith("encoder.")]
-    return {
-        "parameters": sum(tensor.numel() for tensor in tensors),
-        "megabytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6,
     }
 
 

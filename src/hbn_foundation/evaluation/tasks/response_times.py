@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.baselines import Target, answer_baselines, training_share
+from hbn_foundation.evaluation.baselines import training_share
 from hbn_foundation.evaluation.evaluate import (
     Evaluation,
     Named,
@@ -21,20 +21,20 @@ from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, written
 from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
-from hbn_foundation.evaluation.sample import Sample, choose_windows, matched, with_columns
+from hbn_foundation.evaluation.sample import matched
 from hbn_foundation.evaluation.scorers import OF_NUMBERS, SCORERS
 from hbn_foundation.evaluation.statistics import Part
-from hbn_foundation.labels.participants import factor_table
+from hbn_foundation.evaluation.tasks.challenge_baselines import (
+    P_CORRECT,
+    RT,
+    response_time_baselines,
+)
 from hbn_foundation.progress import say
 from hbn_foundation.scores import auroc, balanced_accuracy, group_fisher_z, mean_r
 
 if TYPE_CHECKING:
-    from hbn_foundation.evaluation.features import FrozenEncoders
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-
-RT, P_CORRECT = "predicted_rt", "p_correct"
-TARGETS = (Target("rt"), Target("correct", "probability"))
 
 
 def evaluate_response_times(
@@ -68,9 +68,8 @@ def evaluate_response_times(
         predictions and test windows are not the same.
     """
     test_windows(checkpoint, dataset)
-    encoders = encoders_beside(checkpoint, params)
-    chosen, answers = answer_response_times(
-        dataset, params, checkpoint.metadata["n_samples"], encoders
+    chosen, baselines = response_time_baselines(
+        dataset, params, checkpoint.metadata["n_samples"], encoders_beside(checkpoint, params)
     )
     test = chosen.test
     models = {name: _model_answers(table, test, name) for name, table in predictions.items()}
@@ -79,7 +78,7 @@ def evaluate_response_times(
     share = training_share(dataset.windows.assign(split=split_of))
     threshold = share if params.success_threshold is None else params.success_threshold
     scores = evaluate(
-        response_time_task(test, threshold), models, answers, references,
+        response_time_task(test, threshold), models, baselines, references,
         n_samples=params.bootstraps, seed=params.seed,
     )  # fmt: skip
     of_success = scores_of(scores, "auroc")
@@ -95,37 +94,9 @@ def evaluate_response_times(
         "success_threshold": threshold,
     }
     columns = test[["recording", "subject", "start", "rt", "correct"]]
-    said = {**models, **answers, **references}
-    long = [pd.concat([columns, one], axis=1).assign(method=name) for name, one in said.items()]
+    every = {**models, **baselines, **references}
+    long = [columns.join(table).assign(method=name) for name, table in every.items()]
     return Evaluation(plain(metrics), scores, pd.concat(long, ignore_index=True))
-
-
-def answer_response_times(
-    dataset: EEGDataset,
-    params: ResponseTimeEvaluationParams,
-    n_samples: int,
-    encoders: FrozenEncoders | None = None,
-) -> tuple[Sample, dict[str, pd.DataFrame]]:
-    """Fit the baselines on training trials, and predict the test trials.
-
-    Returns
-    -------
-    sample : Sample
-        The windows that were used, with `age` and `sex`.
-    answers : dict
-        By method: `predicted_rt` in s and `p_correct`, the probability of a correct answer, of
-        its test windows.
-    """
-    known = dataset.windows["rt"].notna().to_numpy()
-    windows = with_columns(dataset.windows, factor_table(dataset.participants), ["age", "sex"])
-    chosen = choose_windows(windows, dataset.splits, known, params, "rt")
-    answers = answer_baselines(
-        params.baselines, chosen.table, TARGETS, dataset.store, n_samples, params, encoders
-    )
-    return chosen, {
-        name: pd.DataFrame(dict(zip((RT, P_CORRECT), one.predictions, strict=True)))
-        for name, one in answers.items()
-    }
 
 
 def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
