@@ -12,6 +12,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training import seeding
+from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
 
 if TYPE_CHECKING:
@@ -166,6 +167,12 @@ class Steps:
         batches = iter(self.batches)
         for _ in range(self.count):
             yield list(itertools.islice(batches, self.per_step))
+
+
+def steps_per_epoch(n_windows: int, params: RunParams) -> int:
+    """Optimizer steps in an epoch, of whole batches."""
+    batches = n_windows // min(params.batch_size, n_windows)
+    return -(-batches // params.accumulate_grad_batches)
 
 
 def n_windows(batch: Any) -> int:

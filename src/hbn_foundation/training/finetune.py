@@ -22,7 +22,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.scores import check_metric
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
-from hbn_foundation.training.data import LabelledWindows, subjects_of
+from hbn_foundation.training.data import LabelledWindows, steps_per_epoch, subjects_of
 from hbn_foundation.training.job import TrainingJob, digest, identify_data
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.plans import make_plan
@@ -274,7 +274,5 @@ def preview_finetuning(
         say(f"advice: {line}")
     training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
     known = np.any([one.known for one in targets.values()], axis=0)
-    n_windows = int((training & known).sum())
-    batches = n_windows // min(trainer.batch_size, n_windows)
-    steps = -(-batches // trainer.accumulate_grad_batches)  # as `TrainingData` counts them
+    steps = steps_per_epoch(int((training & known).sum()), trainer)
     return preview_rates(plan, recipe.rates, blocks, trainer.epochs, steps)

@@ -15,7 +15,7 @@ from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint_io import largest_size
-from hbn_foundation.training.data import Steps, WindowsOfSubjects, cut, n_windows
+from hbn_foundation.training.data import Steps, WindowsOfSubjects, cut, n_windows, steps_per_epoch
 from hbn_foundation.training.objectives.base import Average, StepOutput
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.supervision.faults import OOM_EVALUATION
@@ -48,15 +48,11 @@ class TrainingData(lightning.LightningDataModule):
         self.validation = validation
         self.jitter = jitter
         self.per_step = params.accumulate_grad_batches
+        self.steps_per_epoch = steps_per_epoch(len(training), params)
         self.batch_size = min(params.batch_size, len(training))
         orders = link.orders
         self.micro_batch = min((orders and orders.micro_batch) or self.batch_size, self.batch_size)
         self.evaluation_batch = (orders and orders.evaluation_batch) or EVALUATION_BATCH
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch, of whole batches."""
-        return -(-(len(self.training) // self.batch_size) // self.per_step)
 
     def train_dataloader(self) -> Iterable[Any]:
         """Return the steps of the current epoch; Lightning calls it for each epoch."""
