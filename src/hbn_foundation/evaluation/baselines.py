@@ -1,4 +1,4 @@
-"""What a model must beat: named baselines, fitted on the same subjects and windows.
+"""Named baselines of the evaluations, fitted on the same subjects and windows.
 
 Each is fitted on training windows and chosen on validation windows, or on folds of the training
 subjects where each subject has one number.
@@ -63,7 +63,7 @@ class Fitted(NamedTuple):
     strength: float = np.nan  # inverse regularisation strength that was chosen
 
 
-class BaselineAnswer(NamedTuple):
+class BaselinePredictions(NamedTuple):
     """What a baseline predicts for the test windows."""
 
     #: For each target: numbers or probabilities (N,), or log probabilities (N, K).
@@ -73,7 +73,7 @@ class BaselineAnswer(NamedTuple):
     fits: tuple[Fitted, ...]  # of each target
 
 
-def answer_baselines(
+def predict_baselines(
     methods: Iterable[str],
     table: pd.DataFrame,
     targets: Sequence[Target],
@@ -81,13 +81,13 @@ def answer_baselines(
     n_samples: int,
     params: BaselineParams,
     encoders: FrozenEncoders | None = None,
-) -> dict[str, BaselineAnswer]:
+) -> dict[str, BaselinePredictions]:
     """Fit baselines on training windows, choose on validation windows, predict the test windows.
 
     Parameters
     ----------
     methods
-        Of `BASELINES`; those whose encoder there is not are left out.
+        Of `BASELINES`; those that need an encoder which is not given are left out.
     table
         Windows with their `split`, the targets' columns and, for `age_sex`, `age` and `sex` (0
         female, 1 male), NaN where unknown.
@@ -96,7 +96,7 @@ def answer_baselines(
     store, n_samples
         The signals, and the length of a window.
     params
-        How.
+        Bands, strengths, shrinkage, seed.
     encoders
         Frozen encoders whose features are among the methods.
 
@@ -126,7 +126,7 @@ def answer_baselines(
         seconds[method] = time.perf_counter() - start
     found = _predict(fits, extractor, test)
     return {
-        method: BaselineAnswer(
+        method: BaselinePredictions(
             found[method], features[BASELINES[method].features].shape[1], seconds[method],
             fits[method],
         )

@@ -1,4 +1,4 @@
-"""Two coordinates per window for a map of what the encoder has learned."""
+"""Two coordinates per window for a map of the encoder's features."""
 
 from __future__ import annotations
 

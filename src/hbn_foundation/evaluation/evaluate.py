@@ -56,7 +56,7 @@ def evaluate(
     baselines
         Predictions of the baselines.
     references
-        Of what knows the subjects' own answers, and is no fair method.
+        Predictions from the test subjects' own answers, which no fair method has.
     n_samples, seed
         How often the subjects are resampled, and which resamples.
 
@@ -242,7 +242,7 @@ class Evaluation(NamedTuple):
 
 
 def about_scores(scores: pd.DataFrame, sample: Sample, n_channels: int) -> dict[str, Any]:
-    """Say what scores are of, for the metrics: windows, subjects, why there is no interval."""
+    """Describe what scores are of: windows, subjects, and why there is no interval."""
     test = sample.test
     return {
         "n_windows": len(test),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from hbn_foundation.evaluation.methods import SCRATCH, written
+from hbn_foundation.evaluation.methods import SCRATCH, display_name
 from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
 from hbn_foundation.evaluation.scorers import OF_NUMBERS, scorer_of
 from hbn_foundation.evaluation.statistics import compare, holm
@@ -82,7 +82,7 @@ def comparison_table(
 
 
 def _name(method: str, score: str) -> str:
-    return written(method, score.removeprefix("recording_") in OF_NUMBERS)
+    return display_name(method, score.removeprefix("recording_") in OF_NUMBERS)
 
 
 def best_plan(folds: pd.DataFrame, score: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.methods import display_name
 
 COLUMNS = (
     "target", "metric", "method", "split", "seed", "value", "ci_low", "ci_high", "n_subjects",
@@ -38,7 +38,7 @@ def by_method(scores: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
     ]
     kinds = part.drop_duplicates("method").set_index("method")["kind"]
     numbers = bool(part["metric"].str.endswith("nrmse").any())
-    names = pd.Series({name: written(str(name), numbers) for name in kinds.index}, name="name")
+    names = pd.Series({name: display_name(str(name), numbers) for name in kinds.index}, name="name")
     return pd.concat([names, kinds, *parts], axis=1).loc[kinds.index].reset_index(names="method")
 
 

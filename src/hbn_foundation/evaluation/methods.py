@@ -1,4 +1,4 @@
-"""The methods that are compared: their order, their names, and what kind each is."""
+"""The methods that are compared: their order, display names and kinds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ RANDOM = "random_weights"
 ENCODER_INPUT = "encoder_input"
 
 MODEL, BASELINE, TRIVIAL, REFERENCE = "model", "baseline", "trivial", "reference"
-"""Kinds: what is evaluated, what it stands beside, what predicts the same for all, and what knows
-the test subjects' own answers."""
+"""Kinds: the evaluated model, baselines, baselines that predict the same for all, and methods that
+use the test subjects' own answers."""
 SAME_FOR_ALL = ("majority", "constant", "median")
 
 NAMES = {
@@ -55,8 +55,8 @@ MODE_NAMES = {
 ALL_SHARES = "all"
 
 
-def written(method: str, numbers: bool = False) -> str:
-    """Write a method; of numbers there is a mean, no majority."""
+def display_name(method: str, numbers: bool = False) -> str:
+    """Name a method for readers; for numbers the majority class is the training mean."""
     if numbers and method == "majority":
         method = "constant"
     return (NAMES | _MORE_NAMES).get(method, method.replace("_", " "))

@@ -67,7 +67,7 @@ class BaselineParams(Params):
 
 
 class EvaluationParams(BaselineParams):
-    """What the frozen encoder is asked for, and what it is compared with."""
+    """What the frozen encoder is probed for, and what it is compared with."""
 
     label: LabelParams = Field(LabelParams(), description="What the probe tells apart.")
     shuffle_labels: bool = Field(

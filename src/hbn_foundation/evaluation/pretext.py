@@ -1,4 +1,4 @@
-"""Score the task the encoder was pretrained on, beside predictors that have learned nothing."""
+"""Score the task that the encoder was pretrained on, beside trivial predictors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pretext_scores(
 
 
 def improvements(scores: Mapping[str, float]) -> dict[str, float]:
-    """Say by what share each loss is below the best of its trivial predictors.
+    """Compute by what share each loss is below the best of its trivial predictors.
 
     Returns
     -------

@@ -19,7 +19,7 @@ class FoundationRecipe(PretrainingRecipe):
     """Pretraining of the encoder, and its evaluation."""
 
     evaluation: EvaluationParams = Field(
-        EvaluationParams(), description="What the frozen encoder is asked for."
+        EvaluationParams(), description="What the frozen encoder is probed for."
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.methods import display_name
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
@@ -124,7 +124,7 @@ def matched(
         When a column is missing, a window has no prediction, two, or one that is not finite, or a
         prediction is of no test window.
     """
-    name = f"predictions of {written(method)}"
+    name = f"predictions of {display_name(method)}"
     missing = [column for column in [*PLACE, *columns] if column not in predictions]
     if missing:
         raise UserError(f"{name}: no column {missing[0]}; expected {', '.join(columns)}")

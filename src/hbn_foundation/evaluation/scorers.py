@@ -23,7 +23,7 @@ class Scorer:
     name
         In tables.
     display_name
-        As it is written.
+        For readers.
     function
         Of true values (N,) and of predictions: numbers (N,), or log probabilities (N, K) of
         classes; some take a third array.
@@ -76,7 +76,7 @@ def scorer_of(metric: str) -> Scorer:
 
 
 def display_metric(metric: str) -> str:
-    """Write a metric: `window_nrmse` as "NRMSE of windows"."""
+    """Name a metric for readers: `window_nrmse` is "NRMSE of windows"."""
     items, name = _split(metric)
     return SCORERS[name].display_name + (f" of {ITEMS[items]}" if items else "")
 

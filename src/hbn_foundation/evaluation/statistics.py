@@ -1,4 +1,4 @@
-"""Intervals and tests: every table and figure takes them from here.
+"""Intervals and tests of all tables and figures.
 
 The unit is the subject. One model on one test split has a BCa bootstrap interval over the test
 subjects, which holds the trained model fixed. Repeated splits have the corrected resampled t-test
@@ -42,7 +42,7 @@ class Part(NamedTuple):
     score: Callable[[np.ndarray], Mapping[Any, float]]
     n_windows: int = 0  # that the items stand for
     resample: bool = True  # whether these scores have intervals
-    without: str = "have no score"  # what is the matter with resamples that have none
+    without: str = "have no score"  # why resamples have none, for the message
 
 
 class Score(NamedTuple):
@@ -120,8 +120,8 @@ def bca_interval(
 ) -> Interval:
     """95 % bias-corrected and accelerated bootstrap interval (Efron 1987).
 
-    `scipy.stats.bootstrap` gives the same, but draws anew for each pair of methods and has no
-    answer where a resample has no score.
+    `scipy.stats.bootstrap` gives the same, but draws anew for each pair of methods and gives NaN
+    where a resample has no score.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def bca_interval(
     left_out
         Without each subject in turn (S,).
     without
-        What is the matter with resamples that have no score.
+        Why resamples have no score, for the message.
 
     Returns
     -------

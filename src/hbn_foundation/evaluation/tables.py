@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
-from hbn_foundation.evaluation.methods import PRETRAINED, ordered, written
+from hbn_foundation.evaluation.methods import PRETRAINED, display_name, ordered
 
 SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy", "validation_auroc")
 FOLD_COLUMNS = (
@@ -81,7 +81,7 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
         table[f"pretext_improvement{end}"] = gain[values]
     table["windows_per_second"] = of_method["windows_per_second"].mean()
     table["is_baseline"] = table.index != PRETRAINED
-    table["name"] = [written(str(method)) for method in table.index]
+    table["name"] = [display_name(str(method)) for method in table.index]
     return table.reset_index()[list(SUMMARY_COLUMNS)]
 
 

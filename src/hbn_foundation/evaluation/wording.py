@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.methods import display_name
 from hbn_foundation.evaluation.spectra import COMPONENTS, MOST_CHANNELS
 from hbn_foundation.evaluation.statistics import count_of
 
@@ -92,7 +92,7 @@ def channels_text(methods: Iterable[str], n_channels: int) -> str:
     """Describe the channels that the methods use."""
     text = f"All methods use all {n_channels} channels"
     reduced = [
-        f"{written(name)} {min(COMPONENTS[name], n_channels)}"
+        f"{display_name(name)} {min(COMPONENTS[name], n_channels)}"
         for name in methods
         if name in COMPONENTS
     ]

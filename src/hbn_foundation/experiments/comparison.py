@@ -13,7 +13,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import main_metric
-from hbn_foundation.evaluation.methods import written
+from hbn_foundation.evaluation.methods import display_name
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.scorers import OF_NUMBERS
@@ -313,6 +313,6 @@ def said(run: Run, rows: pd.DataFrame) -> str:
     if rows[score].isna().all():
         return f"{run.fold.name}: {run.method}, seed {run.seed}: no score, one test value only"
     best = rows.loc[rows[score].idxmin() if score == "nrmse" else rows[score].idxmax()]
-    name = written(str(best["method"]))
+    name = display_name(str(best["method"]))
     name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, seed {run.seed}"
     return f"{run.fold.name}: {name}: {score.replace('_', ' ')} {best[score]:.3f}"

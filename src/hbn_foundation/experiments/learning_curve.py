@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH, written
+from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH, display_name
 from hbn_foundation.evaluation.provenance import learning_provenance
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.experiments.data import put_dataset
@@ -273,6 +273,5 @@ def _said(run: CurveRun, stores: Stores) -> str:
     others = errors.drop([FINE_TUNED, SCRATCH], errors="ignore")
     best = str(others.idxmin())
     scratch = f", from scratch {errors[SCRATCH]:.3f}" if SCRATCH in errors else ""
-    return (
-        f"{run.name}: NRMSE {errors[FINE_TUNED]:.3f}{scratch}, {written(best)} {others[best]:.3f}"
-    )
+    beside = f"{display_name(best)} {others[best]:.3f}"
+    return f"{run.name}: NRMSE {errors[FINE_TUNED]:.3f}{scratch}, {beside}"

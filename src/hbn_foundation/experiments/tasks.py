@@ -34,7 +34,7 @@ from hbn_foundation.evaluation.tasks.factors import (
     predicted_factors,
 )
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
-from hbn_foundation.evaluation.tasks.labels import TARGET, answer_label_baselines, targets_of
+from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targets_of
 from hbn_foundation.evaluation.tasks.response_times import evaluate_response_times
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import OUT
@@ -139,7 +139,7 @@ def fit_baselines(
     targets = targets_of(dataset, recipe.label)
     rows, tables = [], []
     with beating(link):
-        sample, answers = answer_label_baselines(
+        sample, answers = label_baselines(
             dataset, targets, recipe.label, recipe.evaluation, checkpoint.metadata["n_samples"],
             load_encoder(checkpoint),
         )  # fmt: skip

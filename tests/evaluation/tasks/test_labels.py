@@ -9,7 +9,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import evaluate, window_task
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
-from hbn_foundation.evaluation.tasks.labels import TARGET, answer_label_baselines, targets_of
+from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targets_of
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import load_encoder
@@ -25,7 +25,7 @@ def dataset(toy) -> EEGDataset:
 
 def answered(dataset, label, encoder=None):
     targets = targets_of(dataset, label)
-    chosen, answers = answer_label_baselines(dataset, targets, label, PARAMS, 200, encoder)
+    chosen, answers = label_baselines(dataset, targets, label, PARAMS, 200, encoder)
     return chosen.test, answers, targets
 
 

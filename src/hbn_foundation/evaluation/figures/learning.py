@@ -18,7 +18,7 @@ from hbn_foundation.evaluation.figures.style import (
     note,
     styled,
 )
-from hbn_foundation.evaluation.methods import ALL_SHARES, FINE_TUNED, MODE_NAMES, written
+from hbn_foundation.evaluation.methods import ALL_SHARES, FINE_TUNED, MODE_NAMES, display_name
 from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
 from hbn_foundation.evaluation.wording import number
@@ -84,8 +84,8 @@ def _by_method(table: pd.DataFrame, name: str) -> list[Line]:
         colour = ACCENT if method == FINE_TUNED else MUTED
         if method not in CONSTANTS and method != FINE_TUNED:
             colour = next(others)
-        lines.append(Line(mean.index, mean, mean - spread, mean + spread, written(method), colour,
-                          CONSTANTS.get(method, "-")))  # fmt: skip
+        lines.append(Line(mean.index, mean, mean - spread, mean + spread, display_name(method),
+                          colour, CONSTANTS.get(method, "-")))  # fmt: skip
     return lines
 
 

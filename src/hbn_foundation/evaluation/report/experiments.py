@@ -13,7 +13,7 @@ from hbn_foundation.evaluation.methods import (
     FINE_TUNED,
     MODE_NAMES,
     SCRATCH,
-    written,
+    display_name,
 )
 from hbn_foundation.evaluation.report.sections import Report, plain_table
 from hbn_foundation.evaluation.scorers import display_metric
@@ -44,7 +44,7 @@ def learning_curve_report(table: pd.DataFrame) -> Report:
     counts: list[Any] = means.columns.tolist()
     methods = means.sort_values(counts[-1]).index.tolist()
     rows = [
-        [written(method), *(mean_sd(means[n][method], spreads[n][method]) for n in counts)]
+        [display_name(method), *(mean_sd(means[n][method], spreads[n][method]) for n in counts)]
         for method in methods
     ]
     header = [f"{title}, lower is better", *(f"{n} ({shares[n]:.0%})" for n in counts)]
@@ -55,7 +55,7 @@ def learning_curve_report(table: pd.DataFrame) -> Report:
         scores = means[n]
         best = str(scores.drop([FINE_TUNED, SCRATCH], errors="ignore").idxmin())
         ours = float(scores[FINE_TUNED])
-        baseline.append(f"with {n} subjects {_ahead(scores[best] - ours)} ({written(best)})")
+        baseline.append(f"with {n} subjects {_ahead(scores[best] - ours)} ({display_name(best)})")
         if SCRATCH in methods:
             scratch.append(f"with {n} subjects {_ahead(scores[SCRATCH] - ours)}")
     lead = f"Beside the best baseline, the fine-tuned model is {'; '.join(baseline)}."

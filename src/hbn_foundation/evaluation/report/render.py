@@ -9,7 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from hbn_foundation.evaluation.figures import style
-from hbn_foundation.evaluation.methods import PRETRAINED, written
+from hbn_foundation.evaluation.methods import PRETRAINED, display_name
 from hbn_foundation.evaluation.report.sections import Picture, Report, Table
 
 WIDTH = 110
@@ -69,7 +69,7 @@ def show(text: str) -> None:
             r"(?P<good>(?<!not )\bmet\b)",
             r"(?P<bad>\bnot met\b)",
             r"(?P<pale>\b(?:not applicable|undecided)\b)",
-            rf"(?P<ours>{written(PRETRAINED)})",
+            rf"(?P<ours>{display_name(PRETRAINED)})",
         ]
 
     theme = Theme({"report.good": "green", "report.bad": "red", "report.pale": "bright_black",

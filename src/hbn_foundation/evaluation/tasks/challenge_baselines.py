@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target, answer_baselines
+from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target, predict_baselines
 from hbn_foundation.evaluation.params import FactorEvaluationParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.sample import Sample, choose_windows, with_columns
 from hbn_foundation.labels.params import SPLITS
@@ -41,7 +41,7 @@ def response_time_baselines(
     known = dataset.windows["rt"].notna().to_numpy()
     windows = with_columns(dataset.windows, factor_table(dataset.participants), DEMOGRAPHICS)
     chosen = choose_windows(windows, dataset.splits, known, params, "rt")
-    answers = answer_baselines(
+    answers = predict_baselines(
         params.baselines, chosen.table, TIMES, dataset.store, n_samples, params, encoders
     )
     return chosen, {
@@ -69,7 +69,7 @@ def factor_baselines(
         The data; `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown; names of the
         factors (K).
     params, n_samples, encoders
-        As for `answer_baselines`.
+        As for `predict_baselines`.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def factor_baselines(
                     "with windows; expected two or more"
                 )
     targets = [Target(factor, per_subject=True) for factor in factors]
-    answers = answer_baselines(
+    answers = predict_baselines(
         params.baselines, chosen.table, targets, dataset.store, n_samples, params, encoders
     )
     return chosen, {name: np.column_stack(one.predictions) for name, one in answers.items()}

@@ -18,7 +18,7 @@ from hbn_foundation.evaluation.evaluate import (
     plain,
 )
 from hbn_foundation.evaluation.frame import scores_of
-from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
 from hbn_foundation.evaluation.params import FactorEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
 from hbn_foundation.evaluation.sample import matched
@@ -85,7 +85,7 @@ def evaluate_factors(
     r = scores_of(of_mean, "subject_r")
     for name, value in scores_of(of_mean, "window_nrmse").items():
         words = "" if np.isnan(r[name]) else f", r {r[name]:.3f} of subjects"
-        say(f"{written(name)}: NRMSE {value:.3f} of windows{words}, mean of the factors")
+        say(f"{display_name(name)}: NRMSE {value:.3f} of windows{words}, mean of the factors")
     metrics = about_scores(scores, chosen, len(dataset.store.positions))
     metrics["aggregation"] = params.aggregation
     subjects = []

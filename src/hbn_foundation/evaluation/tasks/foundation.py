@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.baselines import BaselineAnswer, Target, answer_baselines
+from hbn_foundation.evaluation.baselines import BaselinePredictions, Target, predict_baselines
 from hbn_foundation.evaluation.evaluate import (
     MISSING,
     Evaluation,
@@ -21,7 +21,7 @@ from hbn_foundation.evaluation.evaluate import (
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.frame import nested_scores, scores_of
-from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, written
+from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, display_name
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import Sample, labelled_windows
@@ -76,7 +76,7 @@ def evaluate_foundation(
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:
         encoders[RANDOM] = random_encoder(checkpoint, params.seed)
-    answers = answer_baselines(
+    answers = predict_baselines(
         [PRETRAINED, *params.baselines], table, [Target("label", "class", len(classes))],
         dataset.store, encoders[PRETRAINED].n_samples, params, FrozenEncoders(encoders),
     )  # fmt: skip
@@ -86,7 +86,7 @@ def evaluate_foundation(
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     for method, value in scores_of(scores, MAIN).items():
         if not np.isnan(value):
-            say(f"{written(method)}: window AUROC {value:.3f}")
+            say(f"{display_name(method)}: window AUROC {value:.3f}")
     metrics = {
         **_about(checkpoint, labelled, params),
         **about_scores(scores, labelled, len(dataset.store.positions)),
@@ -99,9 +99,9 @@ def evaluate_foundation(
 
 
 def _about_probes(
-    scores: pd.DataFrame, answers: Mapping[str, BaselineAnswer], values: np.ndarray
+    scores: pd.DataFrame, answers: Mapping[str, BaselinePredictions], values: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    """By method: its scores, what it confuses, and how its probe was chosen."""
+    """By method: scores, confusion matrix, and how the probe was chosen."""
     probes = nested_scores(scores)
     for method, answer in answers.items():
         probes[method] |= {
@@ -114,7 +114,7 @@ def _about_probes(
 
 
 def _about(checkpoint: Checkpoint, labelled: Sample, params: EvaluationParams) -> dict[str, Any]:
-    """Say what was pretrained and evaluated: label, objective, size, counts by split."""
+    """Describe what was pretrained and evaluated: label, objective, size, counts by split."""
     objective = checkpoint.metadata.get("parameters", {}).get("objective", {})
     tensors = [w for name, w in checkpoint.weights.items() if name.startswith("encoder.")]
     return {
@@ -145,7 +145,7 @@ def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _missing(labelled: Sample, interval: str, params: EvaluationParams) -> dict[str, str]:
-    """Say what keeps the report from a score, a choice of strength or an interval."""
+    """Give the reasons why a score, a choice of strength or an interval is missing."""
     name, classes = params.label.column or "task", labelled.classes
     found = labelled.table.groupby("split")["label"].unique()
     single = {split: classes[of[0]] for split, of in found.items() if len(of) == 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hbn_foundation.evaluation.baselines import BaselineAnswer, Target, answer_baselines
+from hbn_foundation.evaluation.baselines import BaselinePredictions, Target, predict_baselines
 from hbn_foundation.evaluation.evaluate import (
     Evaluation,
     about_scores,
@@ -17,7 +17,7 @@ from hbn_foundation.evaluation.evaluate import (
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.frame import scores_of
-from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import Sample, choose_windows
@@ -67,7 +67,7 @@ def evaluate_finetuned(
         checkpoint.metadata, splits.loc[splits["split"] == "test", "subject"].astype(str)
     )
     targets = targets_of(dataset, recipe.label)
-    chosen, baselines = answer_label_baselines(
+    chosen, baselines = label_baselines(
         dataset, targets, recipe.label, params, checkpoint.metadata["n_samples"],
         load_encoder(foundation),
     )  # fmt: skip
@@ -83,7 +83,7 @@ def evaluate_finetuned(
     )
     main = main_metric(targets.is_regression)
     for name, value in scores_of(scores, main).items():
-        words = written(name, targets.is_regression)
+        words = display_name(name, targets.is_regression)
         say(f"{words}: {scorer_of(main).display_name} {value:.3f}")
     metrics = {
         "label": recipe.label.model_dump(mode="json"),
@@ -104,14 +104,14 @@ def targets_of(dataset: EEGDataset, label: LabelParams) -> WindowTargets:
     return window_targets(dataset.windows, dataset.participants, label, training)
 
 
-def answer_label_baselines(
+def label_baselines(
     dataset: EEGDataset,
     targets: WindowTargets,
     label: LabelParams,
     params: FineTuningEvaluationParams,
     n_samples: int,
     encoder: Encoder | None = None,
-) -> tuple[Sample, dict[str, BaselineAnswer]]:
+) -> tuple[Sample, dict[str, BaselinePredictions]]:
     """Fit the baselines of a label on the training windows, and predict the test windows.
 
     Parameters
@@ -141,7 +141,7 @@ def answer_label_baselines(
     if targets.is_regression:
         target = Target(TARGET, per_subject=label.kind == "participant")
     encoders = None if encoder is None else FrozenEncoders({"frozen_probe": encoder})
-    answers = answer_baselines(
+    answers = predict_baselines(
         params.baselines, chosen.table, [target], dataset.store, n_samples, params, encoders
     )
     return chosen, answers

@@ -18,7 +18,7 @@ from hbn_foundation.evaluation.evaluate import (
     plain,
 )
 from hbn_foundation.evaluation.frame import scores_of
-from hbn_foundation.evaluation.methods import FINE_TUNED, written
+from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
 from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
 from hbn_foundation.evaluation.sample import matched
@@ -83,7 +83,7 @@ def evaluate_response_times(
     )  # fmt: skip
     of_success = scores_of(scores, "auroc")
     for name, value in scores_of(scores, "nrmse").items():
-        say(f"{written(name)}: NRMSE {value:.3f}, AUROC of success {of_success[name]:.3f}")
+        say(f"{display_name(name)}: NRMSE {value:.3f}, AUROC of success {of_success[name]:.3f}")
     metrics = {
         **about_scores(scores, chosen, len(dataset.store.positions)),
         "rt_mean": float(test["rt"].mean()),
@@ -164,7 +164,7 @@ def success_scores(
 
 
 def reference_answers(test: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Predict without any EEG from the subject's own answers, which is no fair method.
+    """Predict from the subject's own answers instead of the EEG, for orientation.
 
     Returns
     -------
