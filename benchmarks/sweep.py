@@ -36,7 +36,7 @@ from hbn_foundation.experiments.engine import as_report, carry_out, check_report
 from hbn_foundation.experiments.estimate import estimate
 from hbn_foundation.experiments.executors import make_executor
 from hbn_foundation.experiments.grid import Defaults
-from hbn_foundation.experiments.job import Entry, Job, Outcome
+from hbn_foundation.experiments.job import Entry, Job, Outcome, RunContext
 from hbn_foundation.experiments.params import EngineParams, GridParams, StudyParams
 from hbn_foundation.experiments.planner import Data, Plan, make_plan
 from hbn_foundation.experiments.specs import BASE, FINETUNE, Tuning
@@ -202,11 +202,10 @@ def overhead(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
     ]
 
 
-def nothing(folder: Path, link: Any, **_: Any) -> dict[str, Any]:
+def nothing(run: RunContext) -> dict[str, Any]:
     """Train nothing; what a job of `overhead` calls."""
-    link.beat("first_step")
-    (folder / "out").mkdir()
-    (folder / "out" / "weights").write_text("")
+    run.link.beat("first_step")
+    (run.out / "weights").write_text("")
     return {"stopped": "all epochs"}
 
 

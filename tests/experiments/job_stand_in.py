@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hbn_foundation.experiments.engine import as_report, carry_out
-from hbn_foundation.experiments.job import Entry, Job
+from hbn_foundation.experiments.job import Entry, Job, RunContext
 from hbn_foundation.experiments.params import EngineParams, SyncParams
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.worker import Context
@@ -26,10 +26,9 @@ LIMITS = SupervisionParams(start=20.0, first_step=1.0, step_least=1.0, kill_afte
 PRELOAD = ("job_stand_in",)
 
 
-def train(
-    folder: Path, link: Any, run_id: str, base: Path | None, needs: str | None, **_: Any
-) -> dict[str, Any]:
+def train(run: RunContext, needs: str | None) -> dict[str, Any]:
     """Be a training; its base has to be there."""
+    folder, link, run_id, base = run.folder, run.link, run.run_id, run.base
     if needs is not None:
         assert base is not None
         assert (base / "weights").read_text() == f"weights of {needs}"
@@ -57,9 +56,7 @@ def train(
         while not (desk / "go").exists() and time.monotonic() < until:
             link.beat("first_step")
             time.sleep(0.02)
-    out = folder / "out"
-    out.mkdir()
-    (out / "weights").write_text(f"weights of {run_id}")
+    (run.out / "weights").write_text(f"weights of {run_id}")
     _say(desk, f"end {run_id}")
     return {"stopped": "all epochs"}
 

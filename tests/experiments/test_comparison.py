@@ -33,8 +33,9 @@ from hbn_foundation.experiments.comparison import (
     list_runs,
     read_result,
     said,
+    stores_of,
 )
-from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in
+from hbn_foundation.experiments.folds import cross_validate, make_folds
 from hbn_foundation.experiments.params import ComparisonParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
@@ -59,6 +60,11 @@ def folds_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("folds")
 
 
+def pretraining_in(folder):
+    trainer = PRETRAINING.trainer.model_copy(update={"work_dir": str(folder)})
+    return PRETRAINING.model_copy(update={"trainer": trainer})
+
+
 @pytest.fixture
 def params(tmp_path):
     return ComparisonParams(plans=PLANS, repeats=REPEATS, work_dir=str(tmp_path / "runs"))
@@ -66,7 +72,7 @@ def params(tmp_path):
 
 @pytest.fixture
 def stores(folds_dir, params):
-    return stores_in(folds_dir, INLINE, {comparison.COMPARISON: f"{params.work_dir}/results"})
+    return stores_of(pretraining_in(folds_dir), params, INLINE)
 
 
 @pytest.fixture
@@ -80,8 +86,8 @@ def folds(dataset, stores):
 def compare(dataset, folds_dir):
     def compare(params, recipe=None, learned=None, folder=folds_dir):
         return compare_plans(
-            dataset, learned or dataset, PRETRAINING, recipe or label_recipe(), params,
-            folds_dir=folder, device_plan=CPU, experiments=INLINE,
+            dataset, learned or dataset, pretraining_in(folder), recipe or label_recipe(), params,
+            CPU, INLINE,
         )  # fmt: skip
 
     return compare
@@ -134,23 +140,22 @@ def test_every_method_is_scored_on_the_same_windows_and_nothing_twice(
     compare(params.model_copy(update={"plans": ("head_only",), "seeds": (0, 1)}))
     assert len(results(tmp_path / "runs")) == 8
     # the encoders are those of the cross-validation
-    kept = encoders(folds_dir)
+    kept = encoders(folds_dir / "folds")
     evaluation = EVALUATION.model_copy(update={"repeats": REPEATS, "baselines": ("majority",)})
-    cross_validate(dataset, PRETRAINING, evaluation, folds_dir, experiments=INLINE)
-    assert encoders(folds_dir) == kept
+    cross_validate(dataset, PRETRAINING, evaluation, folds_dir / "folds", experiments=INLINE)
+    assert encoders(folds_dir / "folds") == kept
     assert len(kept) == 2
 
 
 def beat_of_second_epoch(folder):
     """Process of a training that is there."""
-    beats = [read_beat(path) for path in folder.glob("work/comparison-*")]
+    beats = [read_beat(path) for path in folder.glob("folds/work/comparison-*")]
     return next((beat.pid for beat in beats if beat is not None and beat.epoch >= 2), None)
 
 
 def compare_long(dataset, params, folder):
     recipe = label_recipe(trainer=FineTuningParams(**LONG))
-    return compare_plans(dataset, dataset, PRETRAINING, recipe, params, folds_dir=folder,
-                         device_plan=CPU, experiments=INLINE)  # fmt: skip
+    return compare_plans(dataset, dataset, pretraining_in(folder), recipe, params, CPU, INLINE)
 
 
 @pytest.mark.slow
@@ -175,7 +180,7 @@ def test_a_run_that_is_killed_in_a_training_goes_on_there(dataset, params, folds
     pd.testing.assert_frame_equal(plain.predictions, again.predictions)
     pd.testing.assert_frame_equal(without_clock(plain.folds), without_clock(again.folds))
     assert results(tmp_path / "killed") == results(tmp_path / "runs")
-    assert not list((tmp_path / "killed" / "work").glob("comparison-*"))
+    assert not list((tmp_path / "killed" / "folds" / "work").glob("comparison-*"))
 
 
 def test_few_labelled_subjects_leave_validation_and_test_alone(folds, dataset, params, compare):
@@ -262,7 +267,7 @@ def test_mistakes_are_found_before_any_pretraining(compare, params, tmp_path):
     monitor = label_recipe(trainer=FineTuningParams(epochs=2, monitor="nrmse"))
     wrong("nrmse is not computed for classes", monitor)
     wrong("score=mae: not for classes", score="mae")
-    assert encoders(tmp_path / "none") == set()
+    assert encoders(tmp_path / "none" / "folds") == set()
     assert compared_score(None, True) == "nrmse"
     with pytest.raises(UserError, match="expected each one once"):
         ComparisonParams.model_validate({"seeds": [0, 0]})

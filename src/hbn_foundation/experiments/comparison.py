@@ -24,7 +24,7 @@ from hbn_foundation.experiments.folds import TASKS, Fold, make_folds, stores_in,
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Job
 from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
-from hbn_foundation.experiments.running import run_jobs
+from hbn_foundation.experiments.running import at_once, run_jobs
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.tasks import SCORES, rows_of
@@ -101,8 +101,6 @@ def compare_plans(
     foundation: PretrainingRecipe,
     recipe: LabelRecipe,
     params: ComparisonParams,
-    *,
-    folds_dir: str | Path,
     device_plan: dict[str, Any],
     experiments: ExperimentParams | None = None,
 ) -> Compared:
@@ -117,11 +115,10 @@ def compare_plans(
     learned
         What the label is learned from: the same, or the windows of the trials.
     foundation, recipe
-        Parameters of pretraining, and of fine-tuning.
+        Parameters of pretraining, whose folder has the encoders of the cross-validation, and of
+        fine-tuning.
     params
         Plans, seeds, folds.
-    folds_dir
-        Folder of the cross-validation, whose encoders are used.
     device_plan
         `chosen` says where to train.
     experiments
@@ -133,9 +130,7 @@ def compare_plans(
         When labels, plans or scores do not fit, before anything is trained.
     """
     experiments = experiments or ExperimentParams()
-    stores = stores_in(
-        Path(folds_dir), experiments, {COMPARISON: Path(params.work_dir) / "results"}
-    )
+    stores = stores_of(foundation, params, experiments)
     folds = make_folds(
         dataset, foundation, params.repeats, stores, device_plan=device_plan, label=recipe.label
     )
@@ -148,8 +143,9 @@ def compare_plans(
             say(said(by_job[job.id], read_result(by_job[job.id], stores)[0]))
 
     jobs = [run.job for run in runs]
-    run_jobs("comparison", [*wanted(folds, jobs, stores), *jobs], stores, experiments,
-             params.repeats.n_jobs, device_plan, recipe, tell)  # fmt: skip
+    engine = at_once(experiments, params.repeats.n_jobs, device_plan)
+    run_jobs("comparison", [*wanted(folds, jobs, stores), *jobs], stores, engine, device_plan,
+             recipe, tell)  # fmt: skip
     results = [read_result(run, stores) for run in runs]
     table = pd.concat([rows for rows, _ in results], ignore_index=True)
     first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
@@ -158,6 +154,14 @@ def compare_plans(
         pd.concat([predictions for _, predictions in results], ignore_index=True),
         all_incidents(runs, stores),
     )
+
+
+def stores_of(
+    foundation: PretrainingRecipe, params: ComparisonParams, experiments: ExperimentParams
+) -> Stores:
+    """Give the stores: encoders where the cross-validation keeps them, results of the runs."""
+    results = {COMPARISON: Path(params.work_dir) / "results"}
+    return stores_in(Path(foundation.trainer.work_dir) / "folds", experiments, results)
 
 
 def list_runs(

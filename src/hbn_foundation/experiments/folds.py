@@ -21,7 +21,7 @@ from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Entry, Job
 from hbn_foundation.experiments.params import ExperimentParams
-from hbn_foundation.experiments.running import run_jobs
+from hbn_foundation.experiments.running import at_once, run_jobs
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.labels.splits import repeated_splits
@@ -127,15 +127,12 @@ def cross_validate(
             say(f"{place[job.id].name}: {text}")
 
     jobs = [*wanted(folds, probes.values(), stores), *probes.values()]
-    run_jobs("cross-validation", jobs, stores, experiments, params.repeats.n_jobs, device_plan,
-             recipe, tell)  # fmt: skip
-    return fold_table(
-        [
-            row
-            for fold in folds
-            for row in fold_rows(fold.repeat, fold.fold, _read(probes[fold.encoder.key], stores))
-        ]
-    )
+    engine = at_once(experiments, params.repeats.n_jobs, device_plan)
+    run_jobs("cross-validation", jobs, stores, engine, device_plan, recipe, tell)
+    rows = [
+        fold_rows(fold.repeat, fold.fold, _read(probes[fold.encoder.key], stores)) for fold in folds
+    ]
+    return fold_table([row for of_fold in rows for row in of_fold])
 
 
 def stores_in(

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from hbn_foundation.training.supervision.link import Link
 
 DONE, KEPT, HELD, FAILED, BLOCKED, MISSING = (
     "done", "kept", "held", "failed", "blocked", "base_missing"
@@ -35,8 +40,8 @@ class Job:
     kind, key
         The store of the result, and the hash of all that the result depends on.
     target
-        `module:function`, called in a process of its own with `arguments` and `folder`, `run_id`,
-        `link`, `device_plan`, `threads`, `base`; leaves the files of the result in `OUT`.
+        `module:function`, called in a process of its own with a `RunContext` and `arguments`;
+        leaves the files of the result in its `out`.
     arguments
         Keyword arguments; small, as they travel with the job.
     base
@@ -62,6 +67,47 @@ class Job:
     def id(self) -> str:
         """Name of the job, of its folder and in messages."""
         return Entry(self.kind, self.key).id
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a target is given beside its arguments.
+
+    Attributes
+    ----------
+    folder
+        Of the run: checkpoints of epochs, `out`.
+    run_id
+        Name of the run in the metadata of checkpoints.
+    device_plan
+        `chosen` says where to train.
+    base
+        Folder of the base's result; None without one.
+    link
+        To the supervisor.
+    """
+
+    folder: Path
+    run_id: str
+    device_plan: dict[str, Any]
+    base: Path | None
+    link: Link
+
+    @property
+    def out(self) -> Path:
+        """Folder of the files that become the result, made here."""
+        folder = self.folder / OUT
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+def run_target(
+    job: Job, folder: Path, base: Path | None, device_plan: dict[str, Any], link: Link
+) -> dict[str, Any]:
+    """Call the target of a job; what the supervised child calls."""
+    module, _, name = job.target.partition(":")
+    target = getattr(import_module(module), name)
+    return dict(target(RunContext(folder, job.id, device_plan, base, link), **job.arguments))
 
 
 @dataclass(frozen=True)

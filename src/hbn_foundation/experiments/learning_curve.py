@@ -26,7 +26,7 @@ from hbn_foundation.experiments.folds import ENCODER, TASKS, stores_in
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Entry, Job
 from hbn_foundation.experiments.params import ExperimentParams, LearningCurveParams
-from hbn_foundation.experiments.running import run_jobs
+from hbn_foundation.experiments.running import at_once, run_jobs
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import CHECKPOINT
 from hbn_foundation.experiments.tasks import SCORES
@@ -125,10 +125,13 @@ def learning_curve(
     _check(foundation, runs)
     publish_checkpoint(foundation, runs[0].job.base, stores)
     by_job = {run.job.id: run for run in runs}
-    run_jobs(
-        "learning curve", [run.job for run in runs], stores, experiments, params.n_jobs,
-        device_plan, recipe, lambda job: say(_said(by_job[job.id], stores)),
-    )  # fmt: skip
+    engine = at_once(experiments, params.n_jobs, device_plan)
+
+    def tell(job: Job) -> None:
+        say(_said(by_job[job.id], stores))
+
+    jobs = [run.job for run in runs]
+    run_jobs("learning curve", jobs, stores, engine, device_plan, recipe, tell)
     table = pd.concat([_read(run, stores) for run in runs], ignore_index=True)
     return table[[*FIRST, *(name for name in table if name not in FIRST)]]
 

@@ -25,7 +25,6 @@ def run_jobs(
     jobs: Sequence[Job],
     stores: Stores,
     params: EngineParams,
-    n_jobs: int,
     device_plan: dict[str, Any],
     recipe: TrainingRecipe,
     tell: Callable[[Job], Any] | None = None,
@@ -39,9 +38,7 @@ def run_jobs(
     jobs, stores
         What is to be done, and where results go.
     params
-        Where jobs run.
-    n_jobs
-        Jobs at once on the CPU of this machine; on a GPU there is one job to each.
+        Where jobs run, of `at_once`.
     device_plan
         `chosen` says where to train.
     recipe
@@ -54,12 +51,7 @@ def run_jobs(
     UserError
         When a job has no result.
     """
-    params = read_cluster(params)
     plan = {**device_plan, "chosen": params.device or device_plan["chosen"]}
-    if params.engine == "local":
-        workers = params.workers or (n_jobs if plan["chosen"] == "cpu" else params.gpus)
-        engine = "inline" if workers == 1 else "local"
-        params = params.model_copy(update={"workers": workers, "engine": engine})
     threads = None if params.engine == "inline" else params.threads  # one job has all of them
     context = Context(
         stores, plan, recipe.supervision, params.retries, threads, params.job_start,
@@ -79,3 +71,17 @@ def run_jobs(
             f"{name}: {len(failed)} of {len(jobs)} jobs have no result; {first}: {outcome.what}\n"
             "The same command runs what is missing"
         )
+
+
+def at_once(params: EngineParams, n_jobs: int, device_plan: dict[str, Any]) -> EngineParams:
+    """Let so many jobs run at once on the CPU of this machine; on a GPU there is one job to each.
+
+    A single worker here is none: the jobs run one after another in the foreground.
+    """
+    params = read_cluster(params)
+    if params.engine != "local":
+        return params
+    on_cpu = (params.device or device_plan["chosen"]) == "cpu"
+    workers = params.workers or (n_jobs if on_cpu else params.gpus)
+    engine = "inline" if workers == 1 else "local"
+    return params.model_copy(update={"workers": workers, "engine": engine})

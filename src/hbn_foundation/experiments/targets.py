@@ -19,7 +19,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.hashing import data_fingerprint
-from hbn_foundation.experiments.job import OUT, Entry, Job
+from hbn_foundation.experiments.job import Entry, Job, RunContext
 from hbn_foundation.experiments.specs import BASE, FINETUNE, SCRATCH, BaseSpec, FinetuneSpec
 from hbn_foundation.experiments.store import METRICS, SPEC
 from hbn_foundation.experiments.study import TEST, TRAIN, finetune_dataset
@@ -75,10 +75,9 @@ def job_of(
 
 
 def train_base(
-    folder: Path, spec: BaseSpec, data: Path, cleaning: CleaningParams, link: Link, run_id: str,
-    device_plan: dict[str, Any], threads: int | None, **_: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """Train a base; arguments as of a target of `Job` and of `job_of`.
+    run: RunContext, spec: BaseSpec, data: Path, cleaning: CleaningParams
+) -> dict[str, Any]:
+    """Train a base; arguments as of `job_of`.
 
     Returns
     -------
@@ -90,7 +89,7 @@ def train_base(
     UserError
         Data of another fingerprint, or a training that its time limit ended.
     """
-    started = begin(threads)
+    started = time.perf_counter()
     found = load_dataset(data)
     here = {"data": data_fingerprint(found, spec.subjects), "window": found.window.model_dump(),
             "cleaning": cleaning.model_dump()}  # fmt: skip
@@ -102,55 +101,49 @@ def train_base(
         recipe = PretrainingRecipe(
             encoder=spec.encoder, objective=spec.objective, trainer=spec.trainer
         )
-        training = PretrainingJob(dataset, recipe, device_plan)
-        result = training.run_in(folder, run_id=run_id, link=link)
+        training = PretrainingJob(dataset, recipe, run.device_plan)
+        result = training.run_in(run.folder, run_id=run.run_id, link=run.link)
     else:
-        blank = untrained(dataset, spec.train_subjects, spec.encoder, link)
-        result = tune(folder, blank, dataset, spec.supervised.recipe, device_plan, run_id, link)
-    checkpoint, history = ended(folder, result["stopped"])
+        blank = untrained(dataset, spec.train_subjects, spec.encoder, run.link)
+        result = tune(run, blank, dataset, spec.supervised.recipe)
+    checkpoint, history = ended(run.folder, result["stopped"])
     counts = {
         name: len(_of(dataset.windows, subjects))
         for name, subjects in (("train", spec.train_subjects),
                                ("validation", spec.validation_subjects))
     }  # fmt: skip
-    out = _write_out(folder, spec, history, started, counts)
+    out = _write_out(run, spec, history, started, counts)
     checkpoint.save(out / CHECKPOINT)
     return result
 
 
-def finetune(
-    folder: Path, spec: FinetuneSpec, data: Path, keep_weights: bool, base: Path | None,
-    link: Link, run_id: str, device_plan: dict[str, Any], threads: int | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Fine-tune for one target and predict its last run; arguments as of `train_base`.
-
-    `base` is the folder of the base's entry; None for the control from scratch.
-    """
+def finetune(run: RunContext, spec: FinetuneSpec, data: Path, keep_weights: bool) -> dict[str, Any]:
+    """Fine-tune for one target and predict its last run; arguments as of `job_of`."""
     from hbn_foundation.training.finetuned import predict
 
-    started = begin(threads)
+    started = time.perf_counter()
     found = load_dataset(data)
     here = {"data": data_fingerprint(found, [spec.target]), "window": found.window.model_dump()}
     spec.model_copy(update=here).check_same(spec, spec.id)
-    checkpoint = None if base is None else load_base(base, spec)
+    checkpoint = None if run.base is None else load_base(run.base, spec)
     seen = [] if checkpoint is None else checkpoint.metadata["training_subjects"]
     dataset = finetune_dataset(spec, found, seen)
     changes: dict[str, Any] = {"seed": spec.seed_finetune}
     if checkpoint is None:
         assert spec.encoder is not None
-        checkpoint = untrained(dataset, [f"{spec.target}+{TRAIN}"], spec.encoder, link)
+        checkpoint = untrained(dataset, [f"{spec.target}+{TRAIN}"], spec.encoder, run.link)
     if spec.mode == SCRATCH:
         changes["start"] = "from_scratch"
     trainer = FineTuningParams.model_validate({**spec.tuning.trainer.model_dump(), **changes})
     recipe = spec.tuning.recipe.model_copy(update={"trainer": trainer})
-    result = tune(folder, checkpoint, dataset, recipe, device_plan, run_id, link)
-    tuned, history = ended(folder, result["stopped"])
+    result = tune(run, checkpoint, dataset, recipe)
+    tuned, history = ended(run.folder, result["stopped"])
     test = _of(dataset.windows, [f"{spec.target}+{TEST}"])
-    link.beat("evaluation")
+    run.link.beat("evaluation")
     answers = predict(tuned, dataset.store, test)
     counts = dataset.windows["subject"].str.rpartition("+")[2].value_counts()
     of_base = ~dataset.windows["subject"].str.contains("+", regex=False)
-    out = _write_out(folder, spec, history, started, {
+    out = _write_out(run, spec, history, started, {
         **{name: int(counts.get(name, 0)) for name in ("train", "validation", "test")},
         "base": int(of_base.sum()),
     }, tuned.metadata["targets"])  # fmt: skip
@@ -162,14 +155,13 @@ def finetune(
 
 
 def tune(
-    folder: Path, checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe,
-    device_plan: dict[str, Any], run_id: str, link: Link,
-) -> dict[str, Any]:  # fmt: skip
+    run: RunContext, checkpoint: Checkpoint, dataset: EEGDataset, recipe: FineTuningRecipe
+) -> dict[str, Any]:
     """Call the fine-tuning; return what it does."""
     from hbn_foundation.training.finetune import FineTuningJob
 
-    training = FineTuningJob(dataset, recipe, device_plan, checkpoint)
-    return training.run_in(folder, run_id=run_id, link=link)
+    training = FineTuningJob(dataset, recipe, run.device_plan, checkpoint)
+    return training.run_in(run.folder, run_id=run.run_id, link=run.link)
 
 
 def load_base(entry: Path, spec: FinetuneSpec) -> Checkpoint:
@@ -223,15 +215,6 @@ def untrained(
     })  # fmt: skip
 
 
-def begin(threads: int | None) -> float:
-    """Pin the threads of this process; return the moment."""
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return time.perf_counter()
-
-
 def ended(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
     """Load weights and history of a training that has ended by itself.
 
@@ -255,14 +238,12 @@ def _of(windows: pd.DataFrame, subjects: Iterable[str]) -> pd.DataFrame:
 
 
 def _write_out(
-    folder: Path, spec: BaseSpec | FinetuneSpec, history: pd.DataFrame, started: float,
+    run: RunContext, spec: BaseSpec | FinetuneSpec, history: pd.DataFrame, started: float,
     counts: dict[str, int], targets: dict[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """Write what every entry has: the full spec, metrics, environment, history."""
     from hbn_foundation.training.fitting import library_versions
 
-    out = folder / OUT
-    out.mkdir(exist_ok=True)
     seconds = time.perf_counter() - started
     trained = counts["train"] + counts.get("base", 0)
     losses = [] if history.empty else history["validation_loss"].dropna().tolist()
@@ -282,6 +263,7 @@ def _write_out(
             "versions": library_versions(),
         },
     }
+    out = run.out
     for name, values in content.items():
         (out / name).write_text(json.dumps(values, indent=1))
     history.to_csv(out / HISTORY, index=False)

@@ -37,78 +37,71 @@ from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targets_of
 from hbn_foundation.evaluation.tasks.response_times import evaluate_response_times
 from hbn_foundation.experiments.data import load_dataset
-from hbn_foundation.experiments.job import OUT
+from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.targets import (
     CHECKPOINT,
     HISTORY,
     PREDICTIONS,
     answer_columns,
-    begin,
     ended,
     tune,
 )
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.incidents import read_incidents
+from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.run_folder import damage, epochs_in
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.supervision.link import Link
 
 SCORES = "scores.json"
 SECONDS_BETWEEN_BEATS = 2.0
 
 
 def pretrain_encoder(
-    folder: Path, data: Path, splits: pd.DataFrame, recipe: PretrainingRecipe, link: Link,
-    run_id: str, device_plan: dict[str, Any], threads: int | None, **_: Any,
-) -> dict[str, Any]:  # fmt: skip
+    run: RunContext, data: Path, splits: pd.DataFrame, recipe: PretrainingRecipe
+) -> dict[str, Any]:
     """Pretrain on the training subjects of a fold."""
     from hbn_foundation.training.job import training_record
     from hbn_foundation.training.pretrain import PretrainingJob
 
-    begin(threads)
     dataset = load_dataset(data).replace(splits=splits)
-    training = PretrainingJob(dataset, recipe, device_plan)
-    result = training.run_in(folder, run_id=run_id, link=link)
-    checkpoint, history = ended(folder, result["stopped"])
-    checkpoint.metadata |= training_record(history, read_incidents(folder))
-    out = _out(folder)
+    training = PretrainingJob(dataset, recipe, run.device_plan)
+    result = training.run_in(run.folder, run_id=run.run_id, link=run.link)
+    checkpoint, history = ended(run.folder, result["stopped"])
+    checkpoint.metadata |= training_record(history, read_incidents(run.folder))
+    out = run.out
     checkpoint.save(out / CHECKPOINT)
     history.to_csv(out / HISTORY, index=False)
     return result
 
 
 def probe_encoder(
-    folder: Path, data: Path, splits: pd.DataFrame, evaluation: EvaluationParams, base: Path,
-    link: Link, threads: int | None, **_: Any,
-) -> dict[str, Any]:  # fmt: skip
+    run: RunContext, data: Path, splits: pd.DataFrame, evaluation: EvaluationParams
+) -> dict[str, Any]:
     """Score a frozen encoder and the baselines on the test subjects of a fold."""
-    begin(threads)
     dataset = load_dataset(data).replace(splits=splits)
-    with beating(link):
-        scores = evaluate_foundation(_load(base), dataset, evaluation)
-    (_out(folder) / METRICS).write_text(json.dumps(scores.metrics, indent=1))
+    with beating(run.link):
+        scores = evaluate_foundation(_load(run), dataset, evaluation)
+    (run.out / METRICS).write_text(json.dumps(scores.metrics, indent=1))
     return {"stopped": "scored"}
 
 
 def finetune_plan(
-    folder: Path, data: Path, splits: pd.DataFrame, recipe: LabelRecipe, base: Path, link: Link,
-    run_id: str, device_plan: dict[str, Any], threads: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    run: RunContext, data: Path, splits: pd.DataFrame, recipe: LabelRecipe
+) -> dict[str, Any]:
     """Fine-tune by one plan, and score it on the test windows of a fold."""
     from hbn_foundation.training.finetuned import predict
 
-    begin(threads)
     dataset = load_dataset(data).replace(splits=splits)
-    result = tune(folder, _load(base), dataset, recipe, device_plan, run_id, link)
-    tuned, history = ended(folder, result["stopped"])
+    result = tune(run, _load(run), dataset, recipe)
+    tuned, history = ended(run.folder, result["stopped"])
     targets, store = targets_of(dataset, recipe.label), dataset.store
     batch_size = recipe.evaluation.batch_size
-    with beating(link):
+    with beating(run.link):
         chosen, test = (rows_of(dataset, targets, name) for name in ("validation", "test"))
         answers = predict(tuned, store, _at(dataset, chosen), batch_size)
         costs = {
@@ -123,22 +116,20 @@ def finetune_plan(
         predictions = predict(tuned, store, windows, batch_size)
         strategy = recipe.plan.strategy
         row, table = _scored(dataset, recipe, targets, windows, values, strategy, predictions)
-    _write_scores(folder, [row | costs], table)
+    _write_scores(run, [row | costs], table)
     return result
 
 
 def fit_baselines(
-    folder: Path, data: Path, splits: pd.DataFrame, recipe: LabelRecipe, base: Path, link: Link,
-    threads: int | None, **_: Any,
-) -> dict[str, Any]:  # fmt: skip
+    run: RunContext, data: Path, splits: pd.DataFrame, recipe: LabelRecipe
+) -> dict[str, Any]:
     """Fit all baselines of a label on the same subjects and windows, and score them."""
     from hbn_foundation.training.checkpoint import load_encoder
 
-    begin(threads)
-    dataset, checkpoint = load_dataset(data).replace(splits=splits), _load(base)
+    dataset, checkpoint = load_dataset(data).replace(splits=splits), _load(run)
     targets = targets_of(dataset, recipe.label)
     rows, tables = [], []
-    with beating(link):
+    with beating(run.link):
         sample, answers = label_baselines(
             dataset, targets, recipe.label, recipe.evaluation, checkpoint.metadata["n_samples"],
             load_encoder(checkpoint),
@@ -156,52 +147,47 @@ def fit_baselines(
             }
             rows.append(row | costs)
             tables.append(table)
-    _write_scores(folder, rows, pd.concat(tables, ignore_index=True))
+    _write_scores(run, rows, pd.concat(tables, ignore_index=True))
     return {"stopped": "scored"}
 
 
 def learn_share(
-    folder: Path, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool,
-    base: Path, link: Link, run_id: str, device_plan: dict[str, Any], threads: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
+) -> dict[str, Any]:
     """Learn from a share of the subjects, also from random weights, and score the test subjects."""
-    begin(threads)
-    dataset, foundation = load_dataset(data).replace(splits=splits), _load(base)
+    dataset, foundation = load_dataset(data).replace(splits=splits), _load(run)
     tuned = {}
     for method in (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,):
-        changes, place, told = {}, folder, link
-        if method == SCRATCH:
-            changes, place = {"start": "from_scratch"}, folder / SCRATCH
-            place.mkdir(exist_ok=True)
-            told = _second_link(folder, place, link)
-        trainer = recipe.trainer.model_copy(update=changes)
+        start = "from_scratch" if method == SCRATCH else recipe.trainer.start
+        trainer = recipe.trainer.model_copy(update={"start": start})
         own = recipe.model_copy(update={"trainer": trainer})
-        result = tune(place, foundation, dataset, own, device_plan, run_id, told)
-        tuned[method], _ = ended(place, result["stopped"])
+        of_method = _beside(run) if method == SCRATCH else run
+        result = tune(of_method, foundation, dataset, own)
+        tuned[method], _ = ended(of_method.folder, result["stopped"])
     params: Any = recipe.evaluation.model_copy(
         update={"bootstraps": 0, "seed": recipe.trainer.seed}
     )
-    with beating(link):
+    with beating(run.link):
         scores = scores_of_models(tuned, dataset, params)
     scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]
     rows = [
         {"method": str(method), **dict(zip(part["metric"], part["value"], strict=True))}
         for method, part in scores.groupby("method", sort=False)
     ]
-    (_out(folder) / SCORES).write_text(json.dumps(plain(rows), indent=1))
+    (run.out / SCORES).write_text(json.dumps(plain(rows), indent=1))
     return result
 
 
-def _second_link(folder: Path, place: Path, link: Link) -> Link:
-    """Make the link of another training in the same process; it has checkpoints of its own."""
-    from hbn_foundation.training.supervision.link import Link
-
-    assert link.orders is not None
-    whole = [path for path in epochs_in(place) if damage(path) is None]
-    resume = str(whole[-1]) if whole else None
-    second = Link(folder, replace(link.orders, resume_from=resume))
-    second.listen()
-    return second
+def _beside(run: RunContext) -> RunContext:
+    """Give what another training in the same process needs: checkpoints and orders of its own."""
+    folder, orders = run.folder / SCRATCH, run.link.orders
+    folder.mkdir(exist_ok=True)
+    whole = [path for path in epochs_in(folder) if damage(path) is None]
+    if orders is not None:
+        orders = replace(orders, resume_from=str(whole[-1]) if whole else None)
+    link = Link(run.folder, orders)
+    link.listen()
+    return replace(run, folder=folder, link=link)
 
 
 def scores_of_models(
@@ -252,20 +238,15 @@ def beating(link: Link) -> Iterator[None]:
         thread.join()
 
 
-def _out(folder: Path) -> Path:
-    out = folder / OUT
-    out.mkdir(exist_ok=True)
-    return out
-
-
-def _load(base: Path) -> Checkpoint:
+def _load(run: RunContext) -> Checkpoint:
     from hbn_foundation.training.checkpoint import Checkpoint
 
-    return Checkpoint.load(base / CHECKPOINT)
+    assert run.base is not None
+    return Checkpoint.load(run.base / CHECKPOINT)
 
 
-def _write_scores(folder: Path, rows: list[dict[str, Any]], predictions: pd.DataFrame) -> None:
-    out = _out(folder)
+def _write_scores(run: RunContext, rows: list[dict[str, Any]], predictions: pd.DataFrame) -> None:
+    out = run.out
     (out / SCORES).write_text(json.dumps(plain(rows), indent=1))
     predictions.to_parquet(out / PREDICTIONS, index=False)
 

@@ -37,6 +37,7 @@ from hbn_foundation.training.supervision.process import RESULT, Process, start_i
 from hbn_foundation.training.supervision.run_folder import RunFolder, in_use, try_lock
 from hbn_foundation.training.supervision.supervisor import Supervisor, TrainingStopped, Work
 
+TARGET = "hbn_foundation.experiments.job:run_target"
 #: What a fork server imports, so that a job starts at once.
 PRELOAD = (
     "hbn_foundation.experiments.targets",
@@ -169,11 +170,9 @@ def _carry_out(job: Job, folder: Path, context: Context, base: Path | None, work
     try:
         run.check_best()
         shutil.rmtree(folder / OUT, ignore_errors=True)
-        common = {"folder": folder, "run_id": job.id, "device_plan": context.device_plan,
-                  "threads": context.threads, "base": base}  # fmt: skip
         work = Work(
-            job.target,
-            {**job.arguments, **common},
+            TARGET,
+            {"job": job, "folder": folder, "base": base, "device_plan": context.device_plan},
             device=context.device,
             batch_size=job.batch_size,
             seconds=job.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe, LabelRecipe
@@ -50,14 +49,7 @@ def compare_plans(
 
     learned = comparison_dataset if finetuning.label.kind == "trial" else dataset
     return comparison.compare_plans(
-        dataset,
-        learned,
-        foundation,
-        finetuning,
-        runs,
-        folds_dir=Path(foundation.trainer.work_dir) / "folds",
-        device_plan=device_plan,
-        experiments=experiments,
+        dataset, learned, foundation, finetuning, runs, device_plan, experiments
     )
 
 

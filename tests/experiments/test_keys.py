@@ -1,0 +1,112 @@
+"""What changes a weight changes the key of its job, and nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fold_data import INLINE, PRETRAINING, label_recipe, make_dataset
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sweep_data import a_base
+
+from hbn_foundation.evaluation.params import RepeatParams
+from hbn_foundation.evaluation.provenance import hash_code
+from hbn_foundation.experiments.comparison import list_runs
+from hbn_foundation.experiments.folds import make_folds, stores_in
+from hbn_foundation.experiments.grid import with_values
+from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.training.recipes import PretrainingRecipe
+
+#: Parameters of a pretraining, another value of each, and whether the weights depend on it.
+PARAMETERS = {
+    "encoder.hidden_dim": (64, True),
+    "encoder.n_layers": (2, True),
+    "objective.gain": (0.3, True),
+    "trainer.seed": (3, True),
+    "trainer.epochs": (4, True),
+    "trainer.learning_rate": (2e-3, True),
+    "trainer.batch_size": (16, True),
+    "trainer.work_dir": ("elsewhere", False),
+    "trainer.resume": (False, False),
+    "trainer.keep_last": (5, False),
+    "trainer.keep_unfinished": (7, False),
+    "trainer.max_training_time": (77.0, False),
+    "supervision.max_restarts": (9, False),
+    "hardware.device": ("cpu", False),
+}
+changes = st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=4)
+engines = st.sampled_from([INLINE, ExperimentParams(workers=3, retries=7, threads=2)])
+slow = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("store"))
+
+
+def changed(names):
+    content = PRETRAINING.model_dump(mode="json")
+    values = {name: PARAMETERS[name][0] for name in names}
+    return PretrainingRecipe.model_validate(with_values(content, values, "test"))
+
+
+def folds_of(dataset, folder, recipe=PRETRAINING, engine=INLINE):
+    return make_folds(
+        dataset, recipe, RepeatParams(folds=3), stores_in(folder, engine),
+        device_plan={"chosen": "cpu"}, label=LabelParams(),
+    )  # fmt: skip
+
+
+@slow
+@given(names=changes, engine=engines, folder=st.sampled_from(["here", "there"]))
+def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
+    base = {fold.encoder.key for fold in folds_of(dataset, tmp_path)}
+    found = {
+        fold.encoder.key for fold in folds_of(dataset, tmp_path / folder, changed(names), engine)
+    }
+    assert len(found) == len(base)  # each fold has its own
+    counts = any(PARAMETERS[name][1] for name in names)
+    assert (not found & base) if counts else (found == base)
+
+
+@slow
+@given(names=changes)
+def test_the_hash_of_a_base_of_a_sweep(names):
+    groups = ("encoder", "objective", "trainer")
+    names = {name for name in names if name.startswith(groups)}
+    content = {name: {} for name in groups}
+    for name in names:
+        group, _, field = name.partition(".")
+        content[group][field] = PARAMETERS[name][0]
+    counts = any(PARAMETERS[name][1] for name in names)
+    assert (a_base(**content).hash != a_base().hash) == counts
+
+
+@slow
+@given(seed=st.integers(0, 3), again=st.integers(0, 3), threads=st.integers(1, 3))
+def test_the_key_of_a_fine_tuning(dataset, tmp_path, seed, again, threads):
+    """Its seed counts; where and how fast it is carried out does not, nor does it for baselines."""
+
+    def keys(seed, **engine):
+        params = ComparisonParams(plans=("full",), seeds=(seed,), work_dir=str(tmp_path))
+        engine = ExperimentParams(**engine)
+        stores = stores_in(tmp_path, engine, {"comparison": Path(tmp_path)})
+        (fold, *_) = folds_of(dataset, tmp_path, engine=engine)
+        runs = list_runs([fold], dataset, label_recipe(), params, stores, {"chosen": "cpu"})
+        return [run.job.key for run in runs]
+
+    (baselines, plan), (others, other) = keys(seed), keys(again, threads=threads, retries=0)
+    assert baselines == others
+    assert (plan == other) == (seed == again)
+
+
+@slow
+@given(doc=st.text("abc ", max_size=20), value=st.integers(0, 3))
+def test_the_code_counts_by_what_it_does(tmp_path, doc, value):
+    def hash_of(doc, value):
+        (tmp_path / "net.py").write_text(f'def f():\n    """{doc}."""\n    return {value}\n')
+        return hash_code(["net.py"], package=tmp_path)
+
+    assert (hash_of(doc, value) == hash_of("Be a function", 1)) == (value == 1)
