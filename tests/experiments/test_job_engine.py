@@ -15,7 +15,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.experiments import worker
 from hbn_foundation.experiments.engine import check_reports
 from hbn_foundation.experiments.executors import count_workers, make_executor, read_cluster
-from hbn_foundation.experiments.job import Outcome, count_outcomes
+from hbn_foundation.experiments.job import Outcome
 from hbn_foundation.experiments.params import EngineParams
 from hbn_foundation.experiments.worker import run_job
 
@@ -67,7 +67,6 @@ def test_what_always_fails_blocks_its_own_and_nothing_else(tmp_path, fault, star
     assert what in table
     assert f'kedro run --pipeline sweep --params "sweep.jobs.only={bad.id}"' in table
     assert f"blocked  2 fine-tunings: its base {bad.key} failed" in table
-    assert count_outcomes(done.outcomes.values()) == "3 done, 1 failed, 2 blocked"
     order(tmp_path)
     again = run(plan, make_context(tmp_path), known={bad.id: done.outcomes[bad.id]})
     assert sorted(again.statuses.values()) == ["blocked"] * 2 + ["failed"] + ["kept"] * 3

@@ -106,7 +106,7 @@ def compare_plans(
 ) -> Compared:
     """Fine-tune each plan with each seed in each fold, and fit the baselines once per fold.
 
-    Results of finished runs are kept; the same call goes on where an earlier one was killed.
+    Results of finished runs are kept; the same call resumes one that was killed.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from hbn_foundation.experiments.worker import Context
 from hbn_foundation.progress import say
 
 SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_UNTIL_AGAIN = 1.0  # before asking again for a job that another process works on
+SECONDS_UNTIL_AGAIN = 1.0  # before trying a job again that another process holds
 SHOWN = 30  # rows of the table of failures
 
 
@@ -90,9 +90,9 @@ class _Run:
         self.executor, self.lent = executor, executor is not None
         self.running: set[str] = set()
         self.waiting: dict[str, list[Job]] = {}  # for a base that is under way
-        self.later: list[tuple[float, Job]] = []  # when to ask again for a job that others have
+        self.later: list[tuple[float, Job]] = []  # moment to try a held job again
         self.retried: set[str] = set()
-        self.told_of_others = False
+        self.reported_held = False
 
     def to_end(self) -> dict[str, Outcome]:
         try:
@@ -147,9 +147,9 @@ class _Run:
         """Take note of a job that has ended, or put it off; begin those that wait for it."""
         self.running.discard(job.id)
         if outcome.status == HELD:
-            if not self.told_of_others:
-                self.told_of_others = True
-                say(f"{job.id} waits: {outcome.what} works on it")
+            if not self.reported_held:
+                self.reported_held = True
+                say(f"{job.id} waits: {outcome.what} holds it")
             self.later.append((time.monotonic() + SECONDS_UNTIL_AGAIN, job))
             return
         if outcome.status == MISSING:

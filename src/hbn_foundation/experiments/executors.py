@@ -20,7 +20,7 @@ from hbn_foundation.progress import say
 from hbn_foundation.signals.parallel import THREADS, interrupts_held
 
 SECONDS_WITHOUT_WORKERS = 60.0
-LOST = "the connection to Dask's scheduler is lost; the same command goes on with what is missing"
+LOST = "the connection to Dask's scheduler is lost; the same command runs what is missing"
 LIBRARIES = {"ssh": "asyncssh", "slurm": "dask_jobqueue"}
 
 
@@ -31,7 +31,7 @@ class Executor(Protocol):
     dashboard: str | None
 
     def submit(self, job: Job) -> None:
-        """Take a job on, whose base is there."""
+        """Queue a job whose base is there."""
 
     def next(self, timeout: float) -> tuple[Job, Outcome] | None:
         """Give a job that has ended; None when none has in time."""
@@ -90,7 +90,7 @@ class OnDask:
         self._ended: queue.Queue[tuple[Job, Any]] = queue.Queue()
         self._futures: dict[str, Any] = {}
         self._count = 0
-        self._since, self._told = time.monotonic(), False
+        self._since, self._reported = time.monotonic(), False
 
     def submit(self, job: Job) -> None:
         """Send it to a worker that is free.
@@ -121,7 +121,7 @@ class OnDask:
         except queue.Empty:
             if self.client.status in ("closed", "closing"):
                 raise UserError(LOST) from None
-            self._tell_when_nobody_works()
+            self._report_missing_workers()
             return None
         if future is self._futures.get(job.id):
             del self._futures[job.id]
@@ -132,23 +132,23 @@ class OnDask:
             what = f"its worker died {self.context.retries + 1} times"
             return job, Outcome(FAILED, what, worker=worker)
         except Exception as error:
-            if future.cancelled():  # nobody here does so: it went with the scheduler
+            if future.cancelled():  # with the scheduler: this process cancels none
                 raise UserError(LOST) from None
             text = " ".join(str(error).split())
             return job, Outcome(FAILED, f"{type(error).__name__}: {text}")
 
-    def _tell_when_nobody_works(self) -> None:
-        """Say once that no worker is there: it may be queued, or have died as it started."""
+    def _report_missing_workers(self) -> None:
+        """Log once that there is no worker: they may be queued, or have died as they started."""
         if self.cluster.scheduler_info["workers"]:
             self._since = time.monotonic()
-        elif time.monotonic() - self._since > SECONDS_WITHOUT_WORKERS and not self._told:
-            self._told = True
-            say("no worker is there: they are queued still, or their logs say why they ended")
+        elif time.monotonic() - self._since > SECONDS_WITHOUT_WORKERS and not self._reported:
+            self._reported = True
+            say("no worker has connected: they are still queued, or their logs name an error")
 
     def close(self) -> None:
         """Close client and cluster; jobs that run are ended with their workers."""
         for part in (self.client, self.cluster):
-            with contextlib.suppress(Exception):  # it says goodbye to a scheduler that may be gone
+            with contextlib.suppress(Exception):  # the scheduler may be gone
                 part.close(timeout=10)
 
 
@@ -234,7 +234,7 @@ def gpus_of_a_machine(params: EngineParams) -> int:
 
 
 def _settings(context: Context, engine: str) -> dict[str, Any]:
-    """Dask's settings: a job computes in a child, so the worker's memory says nothing.
+    """Dask's settings: a job computes in a child, so a worker's own memory is not limited.
 
     Workers of this machine log nothing: what goes wrong is in the outcome of the job. Those
     elsewhere write to logs of their own; over ssh Dask reads there where they listen.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.specs import BaseSpec
 from hbn_foundation.experiments.store import METRICS, Store
@@ -56,13 +58,7 @@ def as_text(found: list[dict[str, Any]]) -> str:
     """Write rows under one another, in columns."""
     if not found:
         return "no bases yet"
-    names = list(dict.fromkeys(name for row in found for name in row))
-    lines = [names, *([str(row.get(name, "")) for name in names] for row in found)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return pd.DataFrame(found).fillna("").to_string(index=False)
 
 
 def show(store: Store, prefix: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +47,7 @@ class Job:
     base
         The result that has to be there before; the target is given its folder.
     identity
-        What `key` is the hash of, for whoever reads the folder.
+        What `key` is the hash of, written beside the result while it is made.
     batch_size
         Windows of a batch, halved where memory is short.
     seconds
@@ -131,10 +131,3 @@ class Outcome:
     what: str = ""
     seconds: float = 0.0
     worker: str = ""
-
-
-def count_outcomes(outcomes: Iterable[Outcome]) -> str:
-    """Count outcomes in words: `12 done, 3 kept`."""
-    found = [outcome.status for outcome in outcomes]
-    order = (DONE, KEPT, FAILED, BLOCKED)
-    return ", ".join(f"{found.count(name):,} {name}" for name in order if name in found) or "none"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 CURVE = "curve"
 FEWEST = 2
-"""Subjects that a number of theirs can be learned from."""
+"""Fewest training subjects of a run."""
 FIRST = ["method", "share", "n_subjects", "seed"]
 
 
@@ -89,7 +89,7 @@ def learning_curve(
 ) -> pd.DataFrame:
     """Train and score on each share of the training subjects with each seed.
 
-    Results of finished runs are kept; the same call goes on where an earlier one was killed.
+    Results of finished runs are kept; the same call resumes one that was killed.
 
     Parameters
     ----------

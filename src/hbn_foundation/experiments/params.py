@@ -29,7 +29,7 @@ class SplitRules(Params):
 
 
 class StudyParams(Params):
-    """Who is left out, and how the data of base and target are divided."""
+    """Participants, targets, and how the data of base and target are divided."""
 
     participants: Literal["all"] | int | tuple[str, ...] = Field(
         "all", description="Who takes part: all, the first n by name, or a list."
@@ -185,9 +185,9 @@ class ExperimentParams(EngineParams, SyncParams):
 
 
 class SweepRecipe(Params):
-    """Who takes part in a sweep, what it varies, and where its jobs run."""
+    """Participants of a sweep, what it varies, and where its jobs run."""
 
-    study: StudyParams = Field(StudyParams(), description="Who takes part, who is left out.")
+    study: StudyParams = Field(StudyParams(), description="Participants, and targets.")
     grid: GridParams = Field(GridParams(), description="What is varied; each list is an axis.")
     jobs: JobParams = Field(JobParams(), description="Which of the planned jobs run.")
     engine: EngineParams = Field(EngineParams(), description="Where jobs run.")
@@ -233,7 +233,7 @@ class ComparisonParams(Params):
     repeats: RepeatParams = Field(RepeatParams(), description="The subject splits.")
     work_dir: str = Field(
         "data/06_models/finetuning_comparison",
-        description="Folder of finished runs, from which a run that was killed goes on.",
+        description="Folder of finished runs, from which a run that was killed resumes.",
     )
 
     _each_once = field_validator("plans", "seeds")(each_once)
@@ -263,7 +263,7 @@ class LearningCurveParams(Params):
     n_jobs: int = Field(1, ge=1, description="Runs at once on a CPU, each a process of its own.")
     work_dir: str = Field(
         "data/06_models/learning_curve",
-        description="Folder of finished runs, from which one that was killed goes on.",
+        description="Folder of finished runs, from which one that was killed resumes.",
     )
 
     _each_once = field_validator("shares", "seeds")(each_once)

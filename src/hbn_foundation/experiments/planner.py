@@ -78,7 +78,7 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
     data
         Signals, windows, participants.
     study
-        Who takes part, who is left out.
+        Participants, and targets that are left out in turn.
     grid
         What is varied.
     defaults
@@ -180,7 +180,7 @@ def _members(wanted: Any, subjects: list[str], target: str, seed: int) -> list[s
 def usable_targets(
     data: Data, study: StudyParams, defaults: Defaults, subjects: Sequence[str]
 ) -> list[str]:
-    """Choose who is left out in turn; make the tables of each fold once to see whether it can be.
+    """Choose the targets that are left out in turn; each fold is made once, to check its data.
 
     Of all subjects, or the first few, those whose data cannot be divided, as when a recording is
     missing, are left out with a line; of a list each has to be usable.
@@ -188,8 +188,8 @@ def usable_targets(
     Raises
     ------
     UserError
-        A class that a part of a target's data lacks, classes that depend on who trains or differ
-        between targets, or not enough usable targets.
+        A class that a part of a target's data lacks, classes that depend on the training subjects
+        or differ between targets, or not enough usable targets.
     """
     labelled = data.labelled.windows
     known = labelled[labelled["subject"].astype(str).isin(subjects)]

@@ -33,7 +33,7 @@ from hbn_foundation.training.recipes import FineTuningRecipe
 SCHEMA_VERSION: Literal[4] = 4
 BASE, FINETUNE = "base", "finetune"
 Mode = Literal["full_fine_tuning", "target_only_fine_tuning", "target_only"]
-FULL, TARGET, SCRATCH = "full_fine_tuning", "target_only_fine_tuning", "target_only"
+FULL, SCRATCH = "full_fine_tuning", "target_only"
 
 
 class Tuning(Params):

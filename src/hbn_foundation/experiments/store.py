@@ -114,7 +114,7 @@ class Store:
         Returns
         -------
         bool
-            False when somebody else had published meanwhile: theirs stays.
+            False when another process had published meanwhile: its entry stays.
         """
         incoming = self.root / INCOMING / f"{key}.{secrets.token_hex(4)}"
         with full_disk_named(self.path(key)):
@@ -216,7 +216,7 @@ class Store:
         return sum(path.stat().st_size for path in self.path(key).rglob("*") if path.is_file())
 
     def leftovers(self, older_than: float = SECONDS_OF_LEFTOVERS) -> Iterator[Path]:
-        """Yield what nobody needs: quarantine, unfinished writes, entries without digests."""
+        """Yield what is not needed: quarantine, unfinished writes, entries without digests."""
         yield from (self.root / QUARANTINE).glob("*")
         since = time.time() - older_than
         for path in [*(self.root / INCOMING).glob("*"), *self.root.glob("??/*")]:
@@ -224,7 +224,7 @@ class Store:
                 yield path
 
     def remove(self, path: Path) -> None:
-        """Remove an entry or a leftover: renamed first, so that nobody reads half of it."""
+        """Remove an entry or a leftover: renamed first, so that no half of it is read."""
         aside = self.root / INCOMING / f"removed.{secrets.token_hex(4)}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         path.rename(aside)

@@ -166,7 +166,7 @@ class Remote:
         say(f"{self.what} {key}: damaged at {self.url} ({problem}); it is not used")
 
     def push(self, key: str, store: Store) -> None:
-        """Send an entry; its digests go last, so that nobody fetches half of it.
+        """Send an entry; its digests go last, so that no half of it is fetched.
 
         Raises
         ------
@@ -190,6 +190,6 @@ class Remote:
             raise self._failure(f"sending {self.what} {key} to", error) from None
 
     def _failure(self, doing: str, error: Exception) -> UserError:
-        who = self.worker or socket.gethostname()
+        worker = self.worker or socket.gethostname()
         text = " ".join(str(error).split()) or type(error).__name__
-        return UserError(f"sync failed on worker {who}: {doing} {self.url}: {text}")
+        return UserError(f"sync failed on worker {worker}: {doing} {self.url}: {text}")

@@ -227,7 +227,7 @@ def ended(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
 
     if stopped.startswith("time limit"):
         raise UserError(
-            f"{stopped}: not published; give it more max_training_time, it goes on from its last "
+            f"{stopped}: not published; give it more max_training_time, it resumes from its last "
             "whole epoch"
         )
     return final_checkpoint(folder, stopped)

@@ -165,7 +165,7 @@ def _run(job: Job, context: Context, stores: Stores) -> tuple[str, str]:
 
 
 def _carry_out(job: Job, folder: Path, context: Context, base: Path | None, worker: str) -> None:
-    """Call the job's target in a supervised process, going on where an earlier one died."""
+    """Call the job's target in a supervised process, resuming where an earlier one died."""
     run = RunFolder(folder, dict(job.identity))
     try:
         run.check_best()
@@ -182,7 +182,7 @@ def _carry_out(job: Job, folder: Path, context: Context, base: Path | None, work
         with start_of_children(context, worker) as start_child:
             Supervisor(run, work, limits, start_child, Quiet if worker else Display).run()
         if not (folder / OUT).is_dir():
-            raise UserError(f"{job.id}: the time limit ended it; it goes on from its last epoch")
+            raise UserError(f"{job.id}: the time limit ended it; it resumes from its last epoch")
     finally:
         run.close()
 

@@ -80,7 +80,7 @@ def report_comparison(
     finetuning: LabelRecipe,
     runs: ComparisonParams,
 ) -> str:
-    """Print the table and who wins."""
+    """Print the table and the best method."""
     from hbn_foundation.evaluation.report.finetuning import comparison_report
     from hbn_foundation.evaluation.report.render import render_text, show
 
