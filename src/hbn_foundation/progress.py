@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
-Part = Callable[[], tuple[float, str]]
 
 LOGGER = logging.getLogger("hbn_foundation")
 MAX_SILENCE = {True: 8.0, False: 30.0}
@@ -122,9 +121,7 @@ def _pulse(ended: threading.Event) -> None:
             say(work[0]())
 
 
-def track(
-    items: Iterable[Item], description: str, total: int | None = None, part: Part | None = None
-) -> Iterator[Item]:
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items` while showing how many are done and how long the rest will take.
 
     Parameters
@@ -135,16 +132,13 @@ def track(
         A few words before the bar.
     total
         How many items there are, where `len(items)` does not tell.
-    part
-        For items that take long: gives how much of those under way is done, in items, and a few
-        words about them.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    count = Count(description, total, part)
+    count = Count(description, total)
     with ExitStack() as stack:
         stack.enter_context(working(count.line))
-        drawn = part is not None and count.draw(stack)
+        drawn = False
         for item in items:
             if not drawn and time.monotonic() - count.started > SECONDS_UNTIL_A_BAR:
                 drawn = count.draw(stack)
@@ -153,46 +147,35 @@ def track(
 
 
 class Count:
-    """How many of some items are done, with what is done of those under way."""
+    """How many of some items are done, and the time left."""
 
-    def __init__(self, description: str, total: int | None, part: Part | None) -> None:
-        self.description, self.total, self.part = description, total, part
+    def __init__(self, description: str, total: int | None) -> None:
+        self.description, self.total = description, total
         self.done = 0
         self.started = time.monotonic()
-        self._under_way: tuple[float, str] = (0.0, "")
-        self._looked = 0.0
-
-    def under_way(self) -> tuple[float, str]:
-        """Ask for the part of the items under way, not more often than once a second."""
-        now = time.monotonic()
-        if self.part is not None and now - self._looked > POLL_SECONDS:
-            self._under_way, self._looked = self.part(), now
-        return self._under_way
 
     def completed(self) -> tuple[float, int | None]:
-        """Items done, parts of others included, and how many there are."""
-        done = self.done + self.under_way()[0]
-        return (done if self.total is None else min(done, self.total)), self.total
+        """Items done, and how many there are."""
+        return self.done, self.total
 
     def seconds_left(self) -> float | None:
         """Estimate the seconds to the last item; None while nothing is done."""
-        completed, _ = self.completed()
-        if not self.total or not completed:
+        if not self.total or not self.done:
             return None
-        return (time.monotonic() - self.started) / completed * (self.total - completed)
+        return (time.monotonic() - self.started) / self.done * (self.total - self.done)
 
     def text(self, of: str = "/") -> str:
-        """Say the count, the time left and what is under way."""
+        """Say the count and the time left."""
         counted = f"{self.done}" if self.total is None else f"{self.done}{of}{self.total}"
         left = self.seconds_left()
         if left is not None:
             time_ = f"about {duration(left)} left"
         else:
             time_ = f"{duration(time.monotonic() - self.started)} so far"
-        return ", ".join(part for part in (counted, time_, self.under_way()[1]) if part)
+        return f"{counted}, {time_}"
 
     def line(self) -> str:
-        """One line: `folds: 1 of 5, about 2 min left, epoch 3/15`."""
+        """One line: `folds: 1 of 5, about 2 min left`."""
         return f"{self.description}: {self.text(' of ')}"
 
     def draw(self, stack: ExitStack) -> bool:
