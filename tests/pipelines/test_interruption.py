@@ -102,22 +102,13 @@ def test_the_end_is_one_line_at_any_moment(project, arguments, marker, delay):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("delay", [0.0, 0.4, 0.8])  # evaluations of so few windows are short
 def test_an_evaluation_that_is_interrupted_goes_on(project, delay):
     if not list(Path(project.root).glob("data/**/foundation_checkpoint")):
         assert project.kedro("run", "--pipeline", "foundation").returncode == 0
-    bootstraps = "foundation.evaluation.bootstraps=100000"
-    arguments = [
-        "--pipeline",
-        "foundation",
-        "--from-nodes",
-        "evaluate_encoder",
-        "--params",
-        bootstraps,
-    ]
+    arguments = ["--pipeline", "foundation", "--from-nodes", "evaluate_encoder"]
     command = check(interrupt(project, arguments, "] evaluate", delay))
-    # a fast machine may be a node further after some seconds
+    # a fast machine may be a node further by then
     later = ("cross_validate_encoder", "draw_figures", "report") if delay else ()
-    nodes = ("evaluate_encoder", *later)
     assert command.split()[:3] == ["--pipeline", "foundation", "--from-nodes"]
-    assert command.split()[3] in nodes
+    assert command.split()[3] in ("evaluate_encoder", *later)
