@@ -8,6 +8,7 @@ import os
 # processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,3 +80,17 @@ def tiny_simulation(**changes: object) -> SimulationParams:
         "n_jobs": 1,
     }
     return SimulationParams.model_validate(small | changes)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -169,20 +168,6 @@ def test_a_race_for_a_lease_has_one_winner(store):
     while not won.empty():
         winners.append(won.get())
     assert len(winners) == 1
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 kB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no file system can be mounted here")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def content(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
 
 import pytest
 from stand_in import expected, fill, open_run, save, supervise
@@ -13,20 +12,6 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision import supervisor
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.run_folder import mark_done
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 kB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no file system can be mounted here")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def test_a_disk_that_is_full_from_the_start(small_disk):

@@ -103,7 +103,7 @@ def finetune_encoder(
 
 
 def evaluate_finetuned(
-    finetuning_checkpoint: Any,
+    checkpoint: Any,
     foundation_checkpoint: Any,
     dataset: types.EEGDataset,
     recipe: LabelRecipe,
@@ -121,24 +121,22 @@ def evaluate_finetuned(
     """
     from hbn_foundation.evaluation.tasks import labels
 
-    return labels.evaluate_finetuned(finetuning_checkpoint, foundation_checkpoint, dataset, recipe)
+    return labels.evaluate_finetuned(checkpoint, foundation_checkpoint, dataset, recipe)
 
 
-def draw_figures(
-    finetuning_history: types.DataFrame, finetuning_predictions: types.DataFrame
-) -> tuple[Any, Any]:
+def draw_figures(history: types.DataFrame, predictions: types.DataFrame) -> tuple[Any, Any]:
     """Draw the training curves with their phases, and what the model answers."""
     from hbn_foundation.evaluation.figures.predictions import predictions_figure
     from hbn_foundation.evaluation.figures.training import finetuning_figure
 
-    return finetuning_figure(finetuning_history), predictions_figure(finetuning_predictions)
+    return finetuning_figure(history), predictions_figure(predictions)
 
 
-def report(finetuning_scores: types.DataFrame, finetuning_metrics: dict[str, Any]) -> str:
+def report(scores: types.DataFrame, metrics: dict[str, Any]) -> str:
     """Print the scores with their baselines."""
     from hbn_foundation.evaluation.report.finetuning import finetuning_report
     from hbn_foundation.evaluation.report.render import render_text, show
 
-    text = render_text(finetuning_report(finetuning_scores, finetuning_metrics))
+    text = render_text(finetuning_report(scores, metrics))
     show(text)
     return text
