@@ -18,6 +18,9 @@ RENAMED = {
 }
 #: The groups that these parameters are in.
 RENAMED_IN = ("objective", "rates", "regularisation", "trainer")
+#: Parameters that runs and jobs were first named without, by group, with the value that was meant.
+#: What has this value is left out of such names, so that keys stay.
+ADDED: dict[str, dict[str, Any]] = {"trainer": {"optimizer": "adamw", "optimizer_options": {}}}
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +30,21 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def former_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names that runs and jobs are identified by."""
-    return _renamed(values, {new: old for old, new in RENAMED.items()})
+    return _renamed(_without_added(values), {new: old for old, new in RENAMED.items()})
+
+
+def _without_added(values: Any, group: str = "") -> Any:
+    """Leave out the parameters of `ADDED` that have the value meant before there were any."""
+    if isinstance(values, list | tuple):
+        return [_without_added(part, group) for part in values]
+    if not isinstance(values, Mapping):
+        return values
+    added = ADDED.get(group, {})
+    return {
+        key: _without_added(value, key)
+        for key, value in values.items()
+        if key not in added or value != added[key]
+    }
 
 
 def _renamed(

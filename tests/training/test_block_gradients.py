@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from finetuning_runs import tune
-from runs import same
 from torch import nn
 from torch.nn import functional
 
+from finetuning_runs import tune
 from hbn_foundation.training.block_gradients import gradient_scores
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.finetuning_params import PlanParams
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.unfreezing import Block
+from runs import same
 
 N_BLOCKS = 4
 

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from finetuning_runs import AGE, dataset_of, job_of, participants, recipe_of, tune
 
+from finetuning_runs import AGE, dataset_of, job_of, participants, recipe_of, tune
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.finetune import preview_finetuning

@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
 from finetuning_runs import (
     AGE,
     PLAN,
@@ -17,11 +21,6 @@ from finetuning_runs import (
     tune,
     tune_until,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from lightning.pytorch.strategies import SingleDeviceStrategy
-from runs import Killed, same, same_history
-
 from hbn_foundation.training import fitting, head_fitting
 from hbn_foundation.training.callbacks.phases import UnfreezingPhases
 from hbn_foundation.training.finetune import preview_finetuning
@@ -29,6 +28,7 @@ from hbn_foundation.training.finetuned import load_finetuned
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.supervision.link import Link, Orders
 from hbn_foundation.training.supervision.run_folder import BEST, FITTED, WEIGHTS, RunFolder
+from runs import Killed, same, same_history
 
 EVERYTHING = {
     "regularisation": {"ema_decay": 0.8, "mixup": 0.4, "l2_sp": 0.1, "gain": 0.1, "noise": 0.1},

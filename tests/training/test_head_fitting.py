@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from finetuning_runs import AGE, prepared
 
+from finetuning_runs import AGE, prepared
 from hbn_foundation.models.attenuation import Attenuation
 from hbn_foundation.training import head_fitting
 from hbn_foundation.training.head_fitting import within_classes

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from runs import SHORT, run
 
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
@@ -18,6 +17,7 @@ from hbn_foundation.training.objectives.relative_positioning import PairBatches
 from hbn_foundation.training.objectives.token_targets import choose
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import pretext_scores
+from runs import SHORT, run
 
 CLASSIFY = {**SHORT, "epochs": 4, "learning_rate": 5e-3}
 

@@ -4,15 +4,15 @@ import logging
 import math
 
 import pytest
-from finetuning_runs import tune, watched
-from runs import same
 from torch import nn
 
+from finetuning_runs import tune, watched
 from hbn_foundation.training.callbacks.phases import UnfreezingPhases
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.finetuning_params import PlanParams, RateParams
 from hbn_foundation.training.preview import preview_rates
 from hbn_foundation.training.unfreezing import Block
+from runs import same
 
 NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "head")
 STEPS = 5 * 2 * 5 // 16

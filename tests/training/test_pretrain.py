@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from runs import SHORT, run, same
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import load_encoder
 from hbn_foundation.training.pretrain import pretext_scores
 from hbn_foundation.training.supervision.display import Display
+from runs import SHORT, run, same
 
 
 def folders(run_folder):

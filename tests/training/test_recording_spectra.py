@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from runs import SHORT, SMALL, run
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
@@ -13,6 +12,7 @@ from hbn_foundation.training.objectives.base import Context
 from hbn_foundation.training.objectives.recording_spectra import MIN_WINDOWS, RecordingSpectra
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import pretext_scores
+from runs import SHORT, SMALL, run
 
 NAME = "recording_spectra"
 

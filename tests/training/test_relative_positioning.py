@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from runs import SHORT, run
 
 from hbn_foundation.evaluation.spectra import read_batches
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
@@ -21,6 +20,7 @@ from hbn_foundation.training.objectives.relative_positioning import (
 )
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import pretext_scores
+from runs import SHORT, run
 
 
 @pytest.fixture(scope="module")

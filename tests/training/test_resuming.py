@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from runs import CPU, SHORT, Counted, Killed, pretraining_recipe, run_until, same, same_history
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
@@ -31,6 +30,7 @@ from hbn_foundation.training.supervision.run_folder import (
     RunFolder,
     epochs_in,
 )
+from runs import CPU, SHORT, Counted, Killed, pretraining_recipe, run_until, same, same_history
 
 TRAINER = {**SHORT, "epochs": 3, "keep_last": 2}
 #: Never better than the first epoch: float32 weights do not change by so little.

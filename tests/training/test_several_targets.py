@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finetuning_runs import participants, prepared, tune, tune_until, watched
-from runs import Killed, same
 
+from finetuning_runs import participants, prepared, tune, tune_until, watched
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
@@ -21,6 +20,7 @@ from hbn_foundation.training.finetuned import (
 )
 from hbn_foundation.training.finetuning_params import MoreTargets
 from hbn_foundation.training.head_fitting import channel_scales
+from runs import Killed, same
 
 EXTRAS = {
     "more_targets": {

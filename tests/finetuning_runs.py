@@ -9,12 +9,12 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from runs import CPU, run_until
 
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetune import FineTuningJob, finetune
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.recipes import FineTuningRecipe
+from runs import CPU, run_until
 
 TRAINER: dict[str, Any] = {"epochs": 4, "batch_size": 16, "precision": "32"}
 PLAN: dict[str, Any] = {"strategy": "two_phase", "phase1_epochs": 2}

@@ -1,0 +1,3 @@
+"""The small data set of the short trainings."""
+
+from small_data import data, short_run, splits, store, windows  # noqa: F401
