@@ -31,7 +31,8 @@ WRONG_CONFIGURATION = (
     ParameterValidationError,
     YAMLError,
 )
-ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "time_tokens")  # those of the project
+#: Environments of the project.
+ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "plan_004", "time_tokens")
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 

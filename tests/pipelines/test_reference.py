@@ -76,7 +76,7 @@ def test_base_configuration_gives_every_group_of_ingestion():
     assert {f"{name}.{group}" for group in given} == asked
 
 
-@pytest.mark.parametrize("environment", ["eegmat", "factors", "hbn", "time_tokens"])
+@pytest.mark.parametrize("environment", ["eegmat", "factors", "hbn", "plan_004", "time_tokens"])
 def test_environments_give_values_that_are_known(environment):
     given = OmegaConf.load(PROJECT / "conf" / environment / "parameters.yml")
     groups = parameter_groups(register_pipelines())

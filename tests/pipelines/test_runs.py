@@ -45,11 +45,6 @@ def test_report_shows_winners_and_losers(project):
         assert method in report
 
 
-def test_truncated_recording_is_left_out_with_its_reason(project):
-    quality = newest(project, "08_reporting/quality.csv").read_text()
-    assert "truncated" in quality
-
-
 def test_evaluation_reruns_alone_from_the_checkpoint(project):
     before = project.versions("06_models/foundation_checkpoint")
     scores = json.loads(newest(project, "08_reporting/foundation_metrics.json").read_text())
@@ -77,9 +72,3 @@ def test_earlier_version_of_the_checkpoint(project):
     )  # fmt: skip
     record = sorted((project.data / "runs").glob("*/run.json"))[-1]
     assert json.loads(record.read_text())["load_versions"] == {"foundation_checkpoint": first}
-
-
-def test_second_run_simulates_and_cleans_nothing_again(project):
-    log = run(project, "--pipeline", "ingestion").stderr
-    assert "0 recordings cleaned" in log
-    assert "Simulated" not in log
