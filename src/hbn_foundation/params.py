@@ -25,12 +25,29 @@ ADDED: dict[str, dict[str, Any]] = {"trainer": {"optimizer": "adamw", "optimizer
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names of today."""
-    return _renamed(values, RENAMED)
+    found = _renamed(values, RENAMED)
+    for plan in _groups(found, "plan"):
+        plan.pop("ratio_by", None)
+    return found
 
 
 def former_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names that runs and jobs are identified by."""
-    return _renamed(_without_added(values), {new: old for old, new in RENAMED.items()})
+    found = _renamed(_without_added(values), {new: old for old, new in RENAMED.items()})
+    for plan in _groups(found, "plan"):
+        # shares were of blocks, and at least: where one is used, the result is another now
+        if plan.get("strategy") != "partial" and plan.get("unfreeze_ratio") is None:
+            plan["ratio_by"] = "blocks"
+        if plan.get("unfreeze_backbone_epoch") is not None:
+            plan["unfreeze_backbone_epoch"] -= 1  # it was the number of epochs before
+    return found
+
+
+def _groups(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """Yield the groups of a name, wherever in nested groups they are."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from [value] if key == name else _groups(value, name)
 
 
 def _without_added(values: Any, group: str = "") -> Any:

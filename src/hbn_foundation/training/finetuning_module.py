@@ -20,9 +20,7 @@ from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.block_gradients import gradient_scores
 from hbn_foundation.training.checkpoint_io import largest_size
 from hbn_foundation.training.data import LabelledWindows
-from hbn_foundation.training.finetuning_params import (
-    FineTuningParams,
-)
+from hbn_foundation.training.finetuning_params import FineTuningParams
 from hbn_foundation.training.losses import FISHER, L2SP, TargetLosses
 from hbn_foundation.training.module import TrainingData, TrainingModule
 from hbn_foundation.training.objectives.base import StepOutput
@@ -68,6 +66,7 @@ class FineTuningModule(TrainingModule):
         self.model = model
         self.losses = losses
         self.regularisation = recipe.regularisation
+        self.judged = recipe.judged_metric
         self.plan = plan
         self.rates = recipe.effective_rates
         blocks = [Block(name, size) for name, size in model.sizes().items()]

@@ -62,9 +62,9 @@ class PlanParams(Params):
     )
     unfreeze_backbone_epoch: int | None = Field(
         None,
-        description="two_phase and gated: epochs with the head alone, after which the encoder is "
-        "first trained; null is phase1_epochs.",
-        ge=1,
+        description="two_phase and gated: the first epoch, counted from 1, that trains the "
+        "encoder too; null: the one after phase1_epochs.",
+        ge=2,
     )
     gate_metric: str = Field(
         "balanced_accuracy", description="gated: the validation metric that is judged."
@@ -103,11 +103,9 @@ class PlanParams(Params):
     )
     unfreeze_ratio: float | tuple[float, ...] | None = Field(
         None,
-        description="partial and gated: share of the encoder, from the back, that is unfrozen; or "
-        "growing shares, one per stage. null is 0.5 for partial, 1 for gated.",
-    )
-    ratio_by: Literal["blocks", "parameters"] = Field(
-        "blocks", description="partial and gated: what unfreeze_ratio is a share of."
+        description="partial and gated: largest share of the encoder's parameters, from the back, "
+        "that is unfrozen, in whole blocks and at least one; or growing shares, one per stage. "
+        "null is 0.5 for partial, 1 for gated.",
     )
     stage_epochs: int = Field(
         2, description="partial and gated: epochs from one of the growing shares to the next.", ge=1
@@ -143,7 +141,7 @@ class PlanParams(Params):
     def switch_epoch(self) -> int:
         """Epochs with the head alone in two_phase and gated."""
         given = self.unfreeze_backbone_epoch
-        return self.phase1_epochs if given is None else given
+        return self.phase1_epochs if given is None else given - 1
 
     @property
     def ratios(self) -> tuple[float, ...]:

@@ -93,6 +93,8 @@ class TrainingModule(lightning.LightningModule):
     """
 
     positions: Tensor
+    #: Metric that a plan or the choice of the best epoch looks at, where it is not the loss.
+    judged = ""
 
     def __init__(
         self, data: TrainingData, positions: Tensor, params: RunParams, link: Link

@@ -19,6 +19,7 @@ from hbn_foundation.training.unfreezing import (
     Plan,
     last_blocks,
     metric_of,
+    within_share,
 )
 
 ALL = "all"
@@ -49,16 +50,14 @@ class ScheduledPlan(Plan):
 
     def judge(self, at: Epoch) -> Decision:
         """Return the blocks of all stages that are due or late."""
-        return Decision(due(self.stages(), at.done), reason=at.reason)
+        names = due(self.stages(), at.done)
+        return Decision(names, reason=at.reason) if names else NOTHING
 
     def ratio_stages(self, first: int) -> list[Stage]:
         """Return one stage per growing share, the first one after `first` epochs."""
         params = self.params
         return [
-            Stage(
-                first + number * params.stage_epochs,
-                last_blocks(self.backbone, ratio, params.ratio_by),
-            )
+            Stage(first + number * params.stage_epochs, within_share(self.backbone, ratio))
             for number, ratio in enumerate(params.ratios)
         ]
 
@@ -176,37 +175,59 @@ class Gated(ScheduledPlan):
         longer = self.params.gate_extend_epochs if extends else 0
         return self.done < min(self.params.switch_epoch + longer, self.epochs - 1)
 
+    def opening(self) -> str:
+        """Say what is judged when, and what follows."""
+        params = self.params
+        sign = ">=" if higher_is_better(params.gate_metric) else "<="
+        otherwise = {
+            "extend": f"the head is trained for up to {params.gate_extend_epochs} epochs more",
+            "stop": "training stops",
+            "proceed": "it begins all the same",
+        }[params.gate_on_fail]
+        return (
+            f"gate: phase 2 begins after epoch {params.switch_epoch} where the {params.gate_value} "
+            f"{params.gate_metric} is {sign} {params.gate_threshold:g}; else {otherwise}"
+        )
+
+    def closing(self, head_lr: float) -> str:
+        """Say what to try where the gate never passed."""
+        return "" if self.memory.get("passed") else not_passed(self.params, head_lr)
+
     def judge(self, at: Epoch) -> Decision:
         """Judge the gate; once it is passed, return the blocks that are due."""
-        if at.done < self.params.switch_epoch:
-            return NOTHING
-        reason = at.reason
-        if "passed_at" not in self.memory:
-            verdict, reason = self._verdict(at)
-            if verdict != "proceed":
-                return Decision(stop=verdict == "stop", reason=reason)
-            self.memory["passed_at"] = at.done
+        if "passed_at" in self.memory:
+            return super().judge(at)
+        verdict, reason = self._verdict(at)
+        if verdict != "proceed":
+            return Decision(stop=verdict == "stop", reason=reason)
+        self.memory["passed_at"] = at.done
         return Decision(due(self.stages(), at.done), reason=reason)
 
     def _verdict(self, at: Epoch) -> tuple[str, str]:
         """Return `proceed`, `stop` or `wait`, and why."""
-        name, threshold = self.params.gate_metric, self.params.gate_threshold
+        params = self.params
+        name, threshold, first = params.gate_metric, params.gate_threshold, params.switch_epoch
         value = self._judged_value(at.history)
-        if value is None:
-            text = f"gate: {name} is not known yet, wanted {threshold:g}"
-        else:
-            text = f"gate: {self.params.gate_value} {name} {value:.4g}, wanted {threshold:g}"
-            if value >= threshold if higher_is_better(name) else value <= threshold:
-                return "proceed", f"{text}: passed"
-        if self.params.gate_on_fail == "proceed":
+        passed, text = False, f"gate: {name} is not known yet, wanted {threshold:g}"
+        if value is not None:
+            higher = higher_is_better(name)
+            passed = value >= threshold if higher else value <= threshold
+            sign = (">=" if passed else "<") if higher else ("<=" if passed else ">")
+            text = f"gate: phase 1 {params.gate_value} {name} {value:.4g} {sign} {threshold:g}"
+        if at.done < first:
+            return "wait", f"{text}, judged after epoch {first}"
+        if passed:
+            self.memory["passed"] = True
+            return "proceed", f"{text}: passed"
+        if params.gate_on_fail == "proceed":
             return "proceed", f"{text}: not passed, the encoder is unfrozen all the same"
-        if self.params.gate_on_fail == "stop":
+        if params.gate_on_fail == "stop":
             # without a value there is nothing to stop for
-            return ("wait" if value is None else "stop"), f"{text}: not passed"
-        extended = at.done - self.params.switch_epoch
-        if extended >= self.params.gate_extend_epochs:
-            return "stop", f"{text}: not passed after {extended} epochs more"
-        return "wait", f"{text}: not passed, the head is trained for longer"
+            return ("wait", text) if value is None else ("stop", f"{text}: not passed")
+        left = first + params.gate_extend_epochs - at.done
+        if left <= 0:
+            return "stop", f"{text}: not passed after {at.done - first} epochs more"
+        return "wait", f"{text}: not passed, the head is trained for up to {left} epochs more"
 
     def _judged_value(self, history: History) -> float | None:
         """Return the metric's best, last or smoothed value; None before there is one."""
@@ -220,6 +241,18 @@ class Gated(ScheduledPlan):
             return max(values) if higher_is_better(self.params.gate_metric) else min(values)
         window = values[-self.params.gate_window :]
         return sum(window) / len(window)
+
+
+def not_passed(params: PlanParams, head_lr: float) -> str:
+    """Say what to try where a gate did not pass: other rates, a longer phase, another base."""
+    key = "phase1_epochs" if params.unfreeze_backbone_epoch is None else "unfreeze_backbone_epoch"
+    first, given = params.switch_epoch, getattr(params, key)
+    low, high = (given + math.ceil(share * first) for share in (0.5, 1.0))
+    return (
+        f"gate: {params.gate_metric} {params.gate_threshold:g} was never passed; try "
+        f"rates.head_lr={head_lr / 2:g} or {head_lr * 2:g}, a longer first phase "
+        f"(plan.{key}={low} to {high}), or another foundation checkpoint"
+    )
 
 
 class Plateau(Plan):

@@ -26,8 +26,12 @@ from hbn_foundation.training.unfreezing import Block
 #: How many times lower than the head's the encoder's rate is: 5 to 10 where the head starts at a
 #: good probe, 3 for response times, where it does not (docs/experiments.md).
 USUAL_RATIOS = (2.0, 10.0)
+#: Behind a gate the head is known to be good, and the encoder may go slower still.
+SLOWEST = 20.0
 #: Which share of the epochs the head is best trained alone.
 USUAL_PHASE1 = (0.15, 0.25)
+#: So many epochs with the head alone are never few.
+ENOUGH_PHASE1 = 5
 #: Metrics that are never above 1.
 AT_MOST_ONE = ("f1", "balanced_accuracy", "auroc", "accuracy", "r", "r2")
 #: Metrics that are never below 0 and better the lower they are.
@@ -121,7 +125,7 @@ def advice(
             "rates; cosine is rebased at an unfreezing and steadier, reduce_on_plateau adapts"
         )
     if plan.strategy not in ("head_only", "scratch"):
-        lines += _of_ratio(rates)
+        lines += _of_ratio(rates, SLOWEST if plan.strategy == "gated" else USUAL_RATIOS[1])
     lines += _of_first_phase(plan, epochs)
     if plan.strategy == "gated":
         lines += _of_gate(plan, epochs)
@@ -134,9 +138,9 @@ def advice(
     return lines
 
 
-def _of_ratio(rates: RateParams) -> list[str]:
+def _of_ratio(rates: RateParams, most: float) -> list[str]:
     ratio = rates.head_lr / rates.backbone_peak
-    if USUAL_RATIOS[0] * (1 - 1e-6) <= ratio <= USUAL_RATIOS[1] * (1 + 1e-6):
+    if USUAL_RATIOS[0] * (1 - 1e-6) <= ratio <= most * (1 + 1e-6):
         return []
     key, wanted = "backbone_lr_factor", "0.1"
     if rates.backbone_lr is not None:
@@ -149,35 +153,37 @@ def _of_ratio(rates: RateParams) -> list[str]:
 
 
 def _of_first_phase(plan: PlanParams, epochs: int) -> list[str]:
-    length, key = first_phase(plan)
+    length, key, more = first_phase(plan)
     low, high = (share * epochs for share in USUAL_PHASE1)
     wanted = max(1, round(0.2 * epochs))
-    if length is None or low <= length <= high or length in (wanted, 0) or length >= epochs:
+    if length is None or min(low, ENOUGH_PHASE1) <= length <= high or length >= epochs:
+        return []
+    if length in (wanted, 0):
         return []
     return [
-        f"plan.{key}={length} is {length / epochs:.0%} of {epochs} epochs; the head alone is "
-        f"usually trained for 15 to 25 % of them, consider {wanted}"
+        f"plan.{key}={length + more}: the head alone is trained for {length / epochs:.0%} of "
+        f"{epochs} epochs; 15 to 25 % are usual, consider {wanted + more}"
     ]
 
 
-def first_phase(plan: PlanParams) -> tuple[int | None, str]:
-    """Return the epochs with the head alone, if any, and the name of the parameter."""
+def first_phase(plan: PlanParams) -> tuple[int | None, str, int]:
+    """Return the epochs with the head alone, if any, the parameter's name, how much it adds."""
     if plan.strategy in (*WITHOUT_UNFREEZING, "plateau"):
-        return None, ""
+        return None, "", 0
     if plan.strategy == "phases":
         first = plan.phases[0]
-        return (None if first.unfreeze else first.epochs), "phases.0.epochs"
+        return (None if first.unfreeze else first.epochs), "phases.0.epochs", 0
     if plan.strategy in ("two_phase", "gated") and plan.unfreeze_backbone_epoch is not None:
-        return plan.unfreeze_backbone_epoch, "unfreeze_backbone_epoch"
-    return plan.phase1_epochs, "phase1_epochs"
+        return plan.switch_epoch, "unfreeze_backbone_epoch", 1
+    return plan.phase1_epochs, "phase1_epochs", 0
 
 
 def _of_gate(plan: PlanParams, epochs: int) -> list[str]:
-    length, key = first_phase(plan)
+    length, key, more = first_phase(plan)
     if length is not None and length >= epochs:
         return [
-            f"plan.{key}={length}: the gate is never judged in a run of {epochs} epochs; "
-            f"consider {max(1, round(0.2 * epochs))}"
+            f"plan.{key}={length + more}: the gate is never judged in a run of {epochs} epochs; "
+            f"consider {max(1, round(0.2 * epochs)) + more}"
         ]
     lines = []
     name, threshold = plan.gate_metric.removeprefix(TRAIN), plan.gate_threshold

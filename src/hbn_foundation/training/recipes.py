@@ -111,6 +111,12 @@ class FineTuningRecipe(TrainingRecipe):
         return for_scratch(self.rates) if self.effective_plan.from_scratch else self.rates
 
     @property
+    def judged_metric(self) -> str:
+        """The metric that the plan looks at, or else the one that chooses the best epoch."""
+        key = {"gated": "gate_metric", "plateau": "plateau_metric"}.get(self.plan.strategy)
+        return self.trainer.monitor if key is None else str(getattr(self.plan, key))
+
+    @property
     def heads(self) -> dict[str, HeadParams]:
         """The head of each target by name, the main one first."""
         more = self.more_targets.chosen.items()

@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to do after an epoch."""
+    """What to do after an epoch; a reason alone is what is waited for."""
 
     unfreeze: tuple[str, ...] = ()
     stop: bool = False
@@ -85,11 +85,12 @@ class Plan:
         self.memory: dict[str, Any] = {}
         self.done = 0
         self._unfrozen: list[str] = []
-        if self.begins_at is not None and getattr(params, self.begins_at) >= epochs:
+        given = 0 if self.begins_at is None else getattr(params, self.begins_at)
+        most = epochs if self.begins_at == "unfreeze_backbone_epoch" else epochs - 1
+        if given > most:
             raise UserError(
-                f"plan.{self.begins_at}={getattr(params, self.begins_at)}: nothing would be "
-                f"unfrozen in a run of {epochs} epochs; expected less than {epochs}, or the "
-                "strategy head_only"
+                f"plan.{self.begins_at}={given}: nothing would be unfrozen in a run of {epochs} "
+                f"epochs; expected at most {most}, or the strategy head_only"
             )
 
     def start(self) -> frozenset[str]:
@@ -130,11 +131,21 @@ class Plan:
         decision = self.judge(Epoch(done, history, frozen, gradient_scores))
         names = tuple(block.name for block in frozen if block.name in decision.unfreeze)
         self._unfrozen += names
-        return decision._replace(unfreeze=names) if names or decision.stop else NOTHING
+        if decision.unfreeze and not names:
+            return NOTHING
+        return decision._replace(unfreeze=names)
 
     def judge(self, at: Epoch) -> Decision:
         """Decide after an epoch; naming blocks that are not frozen has no effect."""
         return NOTHING
+
+    def opening(self) -> str:
+        """Say at the start what later phases depend on; empty where on the epochs alone."""
+        return ""
+
+    def closing(self, head_lr: float) -> str:
+        """Say at the end what did not come about, and what to try; empty where all did."""
+        return ""
 
     def is_waiting(self) -> bool:
         """Return whether an unfreezing is due at a later epoch, which patience waits for.
@@ -169,8 +180,17 @@ def metric_of(row: Mapping[str, Any], name: str) -> float | None:
     return None
 
 
-def last_blocks(backbone: Sequence[Block], share: float, by: str = "blocks") -> tuple[str, ...]:
-    """Return the fewest last blocks that make up at least a share of the encoder.
+def last_blocks(backbone: Sequence[Block], share: float) -> tuple[str, ...]:
+    """Return the fewest last blocks that are at least a share of the encoder's blocks.
+
+    Names, the last block first; the share is above 0, at most 1.
+    """
+    count = math.ceil(share * len(backbone) * (1 - 1e-9))
+    return tuple(block.name for block in reversed(backbone))[: max(count, 1)]
+
+
+def within_share(backbone: Sequence[Block], share: float) -> tuple[str, ...]:
+    """Return the most last blocks that have at most a share of the encoder's parameters.
 
     Parameters
     ----------
@@ -178,21 +198,17 @@ def last_blocks(backbone: Sequence[Block], share: float, by: str = "blocks") -> 
         Blocks in forward order, without the head.
     share
         Above 0, at most 1.
-    by
-        `blocks` or `parameters`: what the share is of.
 
     Returns
     -------
     tuple of str
-        Names, the last block first.
+        Names, the last block first; the last block alone where it has more than the share.
     """
-    sizes = [block.n_parameters if by == "parameters" else 1 for block in backbone]
-    wanted = share * sum(sizes) * (1 - 1e-9)
+    left = share * sum(block.n_parameters for block in backbone) * (1 + 1e-9)
     names: list[str] = []
-    found = 0
-    for block, size in zip(reversed(backbone), reversed(sizes), strict=True):
-        if names and found >= wanted:
+    for block in reversed(backbone):
+        left -= block.n_parameters
+        if names and left < 0:
             break
         names.append(block.name)
-        found += size
     return tuple(names)

@@ -9,6 +9,7 @@ import lightning
 import torch
 from torch import Tensor
 
+from hbn_foundation.models.finetuned import HEAD
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning_module import FineTuningModule
 
@@ -48,6 +49,14 @@ class UnfreezingPhases(lightning.Callback):
         pl_module.freeze_blocks()
         pl_module.ended = self.ended
         log_phase(self.phase, pl_module)
+        if self.phase == 1 and (line := pl_module.plan.opening()):
+            say(line)
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Say what did not come about, and what to try."""
+        line = pl_module.plan.closing(pl_module.rates.head_lr)
+        if line and pl_module.cut_short is None:
+            say(line)
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
@@ -85,6 +94,9 @@ class UnfreezingPhases(lightning.Callback):
             pl_module.trainable,
             lambda: pl_module.score_gradients(plan.params.probe_batches),
         )
+        pl_module.history[-1]["decision"] = decision.reason
+        if decision.reason and not decision.unfreeze:
+            say(decision.reason)
         if decision.unfreeze:
             self._begin(pl_module, decision.unfreeze, decision.reason)
         elif decision.stop:
@@ -125,7 +137,12 @@ def log_phase(phase: int, pl_module: FineTuningModule, reason: str = "") -> None
     trainable = set(pl_module.model.trainable())
     sizes = pl_module.model.sizes()
     total = sum(size for name, size in sizes.items() if name in trainable)
-    say(f"phase {phase}{f' ({reason})' if reason else ''}: {total:,} parameters are trained")
+    encoder = sum(sizes.values()) - sizes[HEAD]
+    share = f"{(total - sizes[HEAD]) / encoder:.0%} of the encoder's {encoder:,}"
+    say(
+        f"phase {phase}{f' ({reason})' if reason else ''}: {total:,} parameters are trained, "
+        f"{share}: {', '.join(name for name in sizes if name in trainable)}"
+    )
     for name, size in sizes.items():
         peak = f"rate up to {pl_module.curve.peaks[name]:.2e}"
         state = peak if name in trainable else "frozen"

@@ -14,7 +14,7 @@ from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import FIRST_STEP
 from hbn_foundation.training.supervision.link import Link
 
-#: Metrics of fine-tuning that the line of an epoch names.
+#: Metrics of fine-tuning that the line of an epoch names, beside the one that is judged.
 NAMED = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "nrmse": "NRMSE", "r": "r"}
 
 
@@ -37,14 +37,16 @@ class EpochLog(lightning.Callback):
         took, self.ended = time.monotonic() - self.ended, time.monotonic()
         row = pl_module.history[-1]
         left = self.epochs - row["epoch"]
-        line = describe_epoch(row, self.epochs, pl_module.partial)
+        line = describe_epoch(row, self.epochs, pl_module.partial, pl_module.judged)
         if left and not pl_module.partial:
             line += f", {duration(left * took)} left"
         self.write(line)
 
 
-def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> str:
-    """One line about an epoch, the trivial predictors beside the loss."""
+def describe_epoch(
+    row: dict[str, Any], epochs: int, partial: bool = False, judged: str = ""
+) -> str:
+    """One line about an epoch: trivial predictors beside the loss, the judged metric."""
     trivial = ", ".join(
         f"{name.removeprefix('trivial_').replace('_', ' ')} {value:.3f}"
         for name, value in row.items()
@@ -58,7 +60,7 @@ def describe_epoch(row: dict[str, Any], epochs: int, partial: bool = False) -> s
         )
     if "trivial_accuracy" in row:
         line += f", accuracy {row['accuracy']:.3f} (trivial {row['trivial_accuracy']:.3f})"
-    for name, words in NAMED.items():
+    for name, words in ({judged: judged} | NAMED).items():
         if name in row:
             line += f", {words} {row[name]:.3f}"
     return f"{line}, {row['windows_per_second']:.0f} windows/s on {row['device']}"
