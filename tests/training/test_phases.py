@@ -150,16 +150,6 @@ def test_only_a_worse_validation_counts(short_run, data, tmp_path, monkeypatch, 
     assert len(history) == trainer["epochs"] == checkpoint.metadata["best_epoch"]
 
 
-def test_a_gate_that_stops_is_named(short_run, data, tmp_path):
-    gate = {"strategy": "gated", "phase1_epochs": 1, "gate_threshold": 1.0, "gate_on_fail": "stop"}
-    checkpoint, history = tune(
-        short_run[0], data, tmp_path, plan=gate, rates={"head_lr": 1e-9}
-    )  # fmt: skip
-    assert len(history) == 1
-    assert "balanced_accuracy" in checkpoint.metadata["stopped"]
-    assert "no better validation" not in checkpoint.metadata["stopped"]
-
-
 def test_phases_are_told_and_every_epoch_has_its_norms(short_run, data, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="hbn_foundation")
     _, history = tune(short_run[0], data, tmp_path)

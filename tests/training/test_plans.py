@@ -11,48 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning_params import PhaseParams, PlanParams, Strategy
+from hbn_foundation.training.finetuning_params import PlanParams, Strategy
 from hbn_foundation.training.plans import PLANS, make_plan
-from hbn_foundation.training.unfreezing import Block
-
-NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "block_3", "block_4", "head")
-SIZES = (50, 50, 100, 100, 100, 100, 20)
-BLOCKS = tuple(Block(name, size) for name, size in zip(NAMES, SIZES, strict=True))
-BACKBONE = NAMES[:-1]
-NO_METRICS = [{}] * 12
-
-
-def plan_of(epochs=12, **params):
-    return make_plan(PlanParams(**params), BLOCKS, epochs)
-
-
-def phases(*parts):
-    return tuple(PhaseParams(epochs=epochs, unfreeze=unfreeze) for epochs, *unfreeze in parts)
-
-
-def carried_out(plan, rows, scores=None):
-    """Unfreezings (and a stop) by the number of epochs done, for rows of metrics."""
-    trainable = set(plan.start())
-    history, found = [], {}
-    for epoch, row in enumerate(rows, 1):
-        history.append({"epoch": epoch, **row})
-        decision = plan.after_epoch(history, frozenset(trainable), scores)
-        trainable |= set(decision.unfreeze)
-        if decision.stop:
-            found[epoch] = "stop"
-            break
-        if decision.unfreeze:
-            found[epoch] = decision.unfreeze
-    return found
-
-
-def metrics(name, *values):
-    return [{name: value} for value in values]
-
-
-def accuracies(*values):
-    return metrics("balanced_accuracy", *values)
-
+from plan_courses import (
+    BACKBONE,
+    BLOCKS,
+    NAMES,
+    NO_METRICS,
+    accuracies,
+    carried_out,
+    metrics,
+    phases,
+    plan_of,
+)
 
 LISTED = phases((2, "block_4"), (3,), (1, "block_1", "band_tokens"), (2, "all"))
 

@@ -1,0 +1,199 @@
+"""Two phases with a gate between them, item by item of the document on progressive fine-tuning."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetuning_runs import tune
+from hbn_foundation.training.callbacks.progress import describe_epoch
+from hbn_foundation.training.finetuning_module import FineTuningModule
+from hbn_foundation.training.plans import not_passed
+from hbn_foundation.training.preview import advice
+from hbn_foundation.training.recipes import FineTuningRecipe
+from hbn_foundation.training.unfreezing import Block, within_share
+from kedro_project import PROJECT
+from plan_courses import BACKBONE, NAMES, accuracies, carried_out, metrics, plan_of
+
+STOPS = {"gate_on_fail": "stop"}
+OPEN, STOP = {3: BACKBONE}, {3: "stop"}
+
+
+def gated(**params):
+    return plan_of(strategy="gated", gate_threshold=0.8, **params)
+
+
+def configured() -> FineTuningRecipe:
+    """The environment `progressive`, where it differs from the defaults of the models."""
+    text = (Path(PROJECT) / "conf" / "progressive" / "parameters.yml").read_text()
+    return FineTuningRecipe.model_validate(yaml.safe_load(text)["finetuning"])
+
+
+def scripted(monkeypatch, name, values):
+    """Validations with these values of a metric, whatever the model."""
+    coming = iter(values)
+    monkeypatch.setattr(
+        FineTuningModule, "score_validation", lambda _: {"loss": 0.5, name: next(coming)}
+    )
+
+
+def test_the_command_of_the_document_is_an_environment():
+    """`--freeze_backbone --unfreeze_backbone_epoch 11 --margin_method cosface --use_amp …`."""
+    recipe = configured()
+    plan, rates, trainer = recipe.plan, recipe.rates, recipe.trainer
+    assert (plan.strategy, plan.switch_epoch, plan.unfreeze_backbone_epoch) == ("gated", 10, 11)
+    assert (plan.gate_metric, plan.gate_threshold, plan.ratios) == ("f1", 0.8, (0.5,))
+    assert recipe.head.margin == "cosface"
+    assert (trainer.epochs, trainer.batch_size, trainer.precision) == (110, 1024, "auto")
+    assert advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience) == []
+
+
+def test_rates_of_the_phases():
+    """`lr 1e-4` for the head, `lr * 0.05` for the encoder."""
+    rates = configured().rates
+    assert rates.head_lr == 1e-4
+    assert rates.backbone_peak == pytest.approx(5e-6)
+
+
+def test_the_epoch_of_the_unfreezing_is_counted_from_one():
+    """`--unfreeze_backbone_epoch 11`: unfrozen in epoch 11, after ten epochs with the head."""
+    at_eleven = {"unfreeze_backbone_epoch": 11, "epochs": 20}
+    ready = accuracies(*[0.9] * 12)
+    for plan in (gated(**at_eleven), plan_of(strategy="two_phase", **at_eleven)):
+        assert plan.start() == {"head"}
+        assert carried_out(plan, ready) == {10: BACKBONE}
+    assert carried_out(plan_of(epochs=11, unfreeze_backbone_epoch=11), ready) == {10: BACKBONE}
+
+
+@pytest.mark.parametrize(
+    ("params", "rows", "expected"),
+    [
+        *[({"gate_on_fail": what}, accuracies(0.7, 0.75, 0.85, 0.9, 0.9), OPEN)
+          for what in ("extend", "stop", "proceed")],
+        # the threshold itself is enough
+        *[({"gate_value": value, **STOPS}, accuracies(*[level] * 3), found)
+          for value in ("best", "last", "smoothed")
+          for level, found in ((0.8, OPEN), (0.7999, STOP))],
+        # for a loss lower is better
+        ({"gate_metric": "loss", **STOPS}, metrics("validation_loss", 1.0, 0.9, 0.8), OPEN),
+        ({"gate_metric": "loss", **STOPS}, metrics("validation_loss", 1.0, 0.9, 0.81), STOP),
+        # the head gets more time, which comes to an end; the last epoch of it counts
+        ({"gate_value": "last"}, accuracies(0.5, 0.6, 0.7, 0.75, 0.82, 0.5), {5: BACKBONE}),
+        ({"gate_extend_epochs": 4}, accuracies(*[0.5] * 10), {7: "stop"}),
+        ({"gate_extend_epochs": 2}, accuracies(0.5, 0.5, 0.5, 0.5, 0.9, 0.9), {5: BACKBONE}),
+        ({"gate_on_fail": "proceed"}, accuracies(*[0.5] * 6), OPEN),
+        # one lucky epoch
+        *[({"gate_value": value, **STOPS}, accuracies(*rows), found)
+          for value, rows, found in (
+              ("best", (0.5, 0.9, 0.5), OPEN),
+              ("last", (0.5, 0.9, 0.5), STOP),
+              ("smoothed", (0.5, 0.9, 0.5), STOP),
+              ("last", (0.5, 0.5, 0.9), OPEN),
+              ("smoothed", (0.5, 0.5, 0.9), STOP),
+              ("smoothed", (0.75, 0.8, 0.86), OPEN),
+          )],
+        # without a value there is nothing to judge
+        (STOPS, [{}, {}, {}, {}, *accuracies(0.9), {}], {5: BACKBONE}),
+    ],
+)  # fmt: skip
+def test_the_second_phase_has_a_condition(params, rows, expected):
+    """Phase 2 begins where the metric of phase 1 is at least the threshold."""
+    assert carried_out(gated(**params), rows) == expected
+
+
+def test_a_gate_stays_passed():
+    """Growing shares follow by the epoch, although the metric has fallen; also after a resume."""
+    params = {"unfreeze_ratio": (0.5, 1.0), "stage_epochs": 2, "gate_value": "last"}
+    rows = accuracies(0.7, 0.7, 0.85, 0.2, 0.2, 0.2)
+    expected = {3: ("block_3", "block_4"), 5: NAMES[:4]}
+    assert carried_out(gated(**params), rows) == expected
+    first, second = gated(**params), gated(**params)
+    assert carried_out(first, rows[:3]) == {3: expected[3]}
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    history = [{"epoch": epoch + 1, **row} for epoch, row in enumerate(rows)]
+    trained = {"head", *expected[3]}
+    assert second.after_epoch(history[:4], trained, None).unfreeze == ()
+    assert second.after_epoch(history[:5], trained, None).unfreeze == expected[5]
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.floats(0.001, 1))
+def test_no_more_of_the_encoder_is_unfrozen_than_asked(sizes, share):
+    """`unfreeze_ratio`: from the back, at most this share of the parameters, one block at least."""
+    blocks = [Block(f"b{number}", size) for number, size in enumerate(sizes)]
+    names = within_share(blocks, share)
+    assert names == tuple(block.name for block in reversed(blocks))[: len(names)]
+    assert len(names) == 1 or sum(sizes[-len(names) :]) <= share * sum(sizes) * (1 + 1e-6)
+    if len(names) < len(sizes):  # and no block less than that
+        assert sum(sizes[-len(names) - 1 :]) > share * sum(sizes)
+
+
+def test_half_of_the_encoder_by_default_and_less_by_one_parameter(
+    short_run, data, tmp_path, caplog
+):
+    """`unfreeze_ratio=0.3`; the log names the blocks and their share."""
+    caplog.set_level(logging.INFO, logger="hbn_foundation")
+    assert carried_out(plan_of(strategy="partial"), [{}] * 4) == {3: ("block_3", "block_4")}
+    fewer = plan_of(strategy="partial", unfreeze_ratio=0.3)
+    assert carried_out(fewer, [{}] * 4) == {3: ("block_4",)}
+    tune(short_run[0], data, tmp_path, plan={"strategy": "partial", "phase1_epochs": 3})
+    (line,) = [text for text in caplog.messages if text.startswith("phase 2")]
+    share = float(line.split("trained, ")[1].split("%")[0])
+    assert 0 < share <= 50
+    assert line.endswith("block_2, head")
+
+
+@pytest.mark.parametrize(
+    ("params", "values", "words"),
+    [
+        ({}, [0.7, 0.75], ["best f1 0.7 < 0.8, judged after epoch 2",
+                           "best f1 0.75 < 0.8: not passed, the head is trained for up to 3"]),
+        ({}, [0.7, 0.81], ["phase 2 (gate: phase 1 best f1 0.81 >= 0.8: passed)"]),
+        (STOPS, [0.7, 0.75], ["best f1 0.75 < 0.8: not passed", "training stopped after epoch 2",
+                              "try rates.head_lr=5e-05 or 0.0002"]),
+        ({"gate_on_fail": "proceed"}, [0.7, 0.75],
+         ["phase 2 (gate: phase 1 best f1 0.75 < 0.8: not passed, the encoder is unfrozen all",
+          "try rates.head_lr=5e-05 or 0.0002"]),
+    ],
+)  # fmt: skip
+def test_a_gate_says_what_it_does(
+    short_run, data, tmp_path, caplog, monkeypatch, params, values, words
+):
+    """ "Stage 1 F1=… >= 0.80": waiting, passing, failing, stopping, proceeding, with the value."""
+    caplog.set_level(logging.INFO, logger="hbn_foundation")
+    scripted(monkeypatch, "f1", [*values, 0.7])
+    plan = {"strategy": "gated", "gate_metric": "f1", "gate_threshold": 0.8, **params}
+    checkpoint, history = tune(
+        short_run[0], data, tmp_path, plan={**plan, "unfreeze_backbone_epoch": 3},
+        trainer={"epochs": 3}, rates={"head_lr": 1e-4},
+    )  # fmt: skip
+    said = "\n".join(caplog.messages)
+    assert "gate: phase 2 begins after epoch 2 where the best f1 is >= 0.8" in said
+    assert "epoch 1 of 3: loss" in said
+    assert f", f1 {values[0]:.3f}, " in said  # in the line of the epoch
+    for text in words:
+        assert text in said, text
+    assert ("was never passed" in said) == (max(values) < 0.8)
+    assert ("f1" in checkpoint.metadata["stopped"]) == (len(history) == 2)
+    assert history["decision"].str.startswith("gate: phase 1 best f1").iloc[:2].all()
+
+
+def test_an_epoch_shows_the_judged_metric_and_no_loss_twice():
+    """Monitoring: validation F1, training loss, validation loss."""
+    row = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.4, "f1": 0.75, "auroc": 0.8,
+           "windows_per_second": 100.0, "device": "cpu"}  # fmt: skip
+    line = describe_epoch(row, 9, judged="f1")
+    assert line.startswith("epoch 1 of 9: loss 0.500, validation 0.400, f1 0.750, AUROC 0.800, ")
+    assert describe_epoch(row, 9, judged="loss").count("0.400") == 1
+
+
+def test_what_to_try_where_the_first_phase_does_not_suffice():
+    """Rates `5e-5` or `2e-4`, 15 to 20 epochs in phase 1, another base."""
+    recipe = configured()
+    line = not_passed(recipe.plan, recipe.rates.head_lr)
+    assert "rates.head_lr=5e-05 or 0.0002" in line
+    assert "plan.unfreeze_backbone_epoch=16 to 21" in line  # 15 to 20 epochs with the head alone
+    assert "another foundation checkpoint" in line
