@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from hbn_foundation.evaluation.params import EvaluationParams
 
@@ -68,8 +67,3 @@ def improvements(scores: Mapping[str, float]) -> dict[str, float]:
             result.setdefault("improvement", value)
             result[f"improvement_{loss}"] = value
     return result
-
-
-def trivial_of(loss: str, columns: Mapping[str, object] | pd.Index) -> list[str]:
-    """Name those trivial predictors of a loss that are among the columns."""
-    return [name for name in TRIVIAL.get(loss, ()) if name in columns]

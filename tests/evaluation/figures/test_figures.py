@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import fold_table, history, probe_scores
+from score_tables import fold_table, history, learning_rows, probe_scores
 
 from hbn_foundation.evaluation.figures.embedding import embedding_figure
 from hbn_foundation.evaluation.figures.learning import learning_curve_figure
@@ -24,7 +24,6 @@ from hbn_foundation.evaluation.figures.training import (
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
 from hbn_foundation.evaluation.frame import by_method
 
-BLOCKS = ["tokens", "block_0", "block_1", "head"]
 TITLES = {"window_auroc": "window AUROC", "recording_auroc": "recording AUROC"}
 
 
@@ -32,7 +31,7 @@ def rates(join: int = 3) -> pd.DataFrame:
     epoch = np.arange(80) / 10
     shape = 0.5 * (1 + np.cos(np.pi * epoch / 8)) + 0.01
     parts = []
-    for block in BLOCKS:
+    for block in ("tokens", "block_0", "block_1", "head"):
         trained = (epoch >= join) | (block == "head")
         rate = (1e-3 if block == "head" else 1e-4) * shape * trained
         parts.append(pd.DataFrame({"epoch": epoch, "block": block, "rate": rate,
@@ -48,6 +47,7 @@ def phases(epochs: int = 10) -> pd.DataFrame:
 
 
 def titles(figure) -> list[str]:
+    figure.canvas.draw()
     return [panel.get_title(loc="left") for panel in figure.axes]
 
 
@@ -72,22 +72,17 @@ def test_blocks_that_share_a_curve_share_a_line():
     assert not learning_rate_figure(rates(join=0)).axes[0].texts
 
 
-def test_phases_are_marked_where_blocks_join():
+def test_curves_of_a_training():
     figure = finetuning_figure(phases())
-    figure.canvas.draw()
     for panel in figure.axes:
         marks = [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"]
         assert marks == [3.5]
     assert "unfrozen after epoch 3" in figure.texts[-1].get_text()
-    finetuning_figure(phases()[["epoch", "train_loss"]]).canvas.draw()
-    finetuning_figure(phases()[:0]).canvas.draw()
-
-
-def test_a_pretraining_of_two_families_gives_each_a_panel():
     run = history([1.0, 0.9], band_loss=[0.6, 0.5], patch_loss=[0.9, 0.8], trivial_copy=0.7,
                   trivial_patch_mean=1.0)  # fmt: skip
     assert titles(pretraining_figure(run))[:3] == ["Loss", "Spectra of the bands", "Hidden patches"]
-    assert pretraining_figure(history([])).axes
+    for bare in (phases()[["epoch", "train_loss"]], phases()[:0], history([])):
+        assert titles(finetuning_figure(bare))[0] == titles(pretraining_figure(bare))[0] == "Loss"
 
 
 def test_every_method_has_a_row():
@@ -101,10 +96,9 @@ def test_every_method_has_a_row():
     folds = fold_table({"two_phase": [0.8, 0.7], "scratch": [0.6, 0.65], "riemann": [0.7, np.nan]})
     summary = comparison_table(folds, "window_auroc")
     figure = folds_figure(folds, summary, TITLES, "Plans")
-    figure.canvas.draw()
     assert rows_of(figure) == summary["name"].tolist()[::-1]
     assert titles(figure) == [*TITLES.values(), "ahead by"]
-    folds_figure(folds[:0], summary[:0], TITLES, "Plans").canvas.draw()
+    assert titles(folds_figure(folds[:0], summary[:0], TITLES, "Plans"))
 
 
 @pytest.mark.parametrize("classes", [["F", "M"], ["RestingState", "contrastChangeDetection"]])
@@ -116,7 +110,7 @@ def test_nothing_is_cut_or_hidden_where_names_are_long(classes):
     predictions = predictions.assign(**{f"p({name})": random.random(200) for name in classes})
     confusion = predictions_figure(predictions)
     confusion.draw_without_rendering()
-    assert [label.get_text() for label in confusion.axes[0].get_yticklabels()] == classes
+    assert rows_of(confusion) == classes
     answers = predictions[[f"p({name})" for name in classes]].to_numpy().argmax(1)
     counts = [int(text.get_text().split("\n")[1]) for text in confusion.axes[0].texts]
     truth = predictions["label"].map({name: k for k, name in enumerate(classes)})
@@ -136,8 +130,6 @@ def test_nothing_is_cut_or_hidden_where_names_are_long(classes):
     assert inside(left, drawn)
     assert inside(right, drawn)
     assert left.get_window_extent().x1 < right.get_window_extent().x0
-    for axes in drawn.axes:
-        assert axes.get_window_extent().width > 0.43 * drawn.bbox.width
 
 
 def test_numbers_and_classes_are_drawn_in_their_own_figure():
@@ -148,16 +140,14 @@ def test_numbers_and_classes_are_drawn_in_their_own_figure():
          "value": values, "predicted": 0.5 * values + random.normal(size=80)}
     )  # fmt: skip
     figure = predictions_figure(table)
-    figure.canvas.draw()
     assert len(figure.axes[1].lines[0].get_xdata()) == 8
     assert "NRMSE" in titles(figure)[0]
-    classes = table.assign(label="a", predicted="a").drop(columns="value")
-    classes = classes.assign(**{"p(a)": 0.8, "p(b)": 0.2})
-    found = [title.split("\n") for title in titles(predictions_figure(classes))]
-    assert found == [["80 windows", "one class only"], ["8 recordings", "one class only"]]
+    classes = table.drop(columns=["value", "predicted"]).assign(**{"p(a)": 0.8, "p(b)": 0.2})
+    found = [title.split("\n") for title in titles(predictions_figure(classes.assign(label="a")))]
+    assert [title[0] for title in found] == ["80 windows", "8 recordings"]
+    assert {title[1] for title in found} == {"one class or value only: no score"}
     # trials of one recording have no common class
-    mixed = predictions_figure(classes.assign(label=["a", "b"] * 40))
-    assert [title[:10] for title in titles(mixed)] == ["80 windows"]
+    assert len(titles(predictions_figure(classes.assign(label=["a", "b"] * 40)))) == 1
 
 
 def test_the_challenges_bear_what_is_missing():
@@ -167,28 +157,21 @@ def test_the_challenges_bear_what_is_missing():
     )
     figure = response_time_figure(trials.assign(predicted_rt=trials["rt"] + 0.1))
     assert "better than the mean in 4 of 4 subjects" in [t.get_text() for t in figure.axes[1].texts]
-    response_time_figure(trials.assign(predicted_rt=1.5)).canvas.draw()
-    response_time_figure(trials.head(1).assign(predicted_rt=1.5)).canvas.draw()
+    for few in (trials, trials.head(1)):
+        assert titles(response_time_figure(few.assign(predicted_rt=1.5)))
     people = pd.DataFrame({"subject": list("abcdefgh"), "p_factor": np.arange(8.0), "age": np.nan,
                            "sex": np.nan, "predicted_p_factor": np.arange(8.0)})  # fmt: skip
     assert titles(factor_figure(people, ("p_factor",))) == ["p factor\nr 1.00, given age, sex –"]
-    factor_figure(people.assign(p_factor=np.nan), ("p_factor",)).canvas.draw()
+    assert titles(factor_figure(people.assign(p_factor=np.nan), ("p_factor",)))
 
 
 def test_a_learning_curve_has_a_line_per_method():
-    rows = [
-        {"method": method, "share": share, "n_subjects": int(100 * share), "seed": seed,
-         "nrmse": 1 - share * gain + 0.01 * seed, "r": np.nan}
-        for method, gain in (("scratch", 0.1), ("fine_tuned", 0.2), ("constant", 0.0))
-        for share in (0.1, 0.5, 1.0)
-        for seed in (0, 1)
-    ]  # fmt: skip
     scores = {"nrmse": "NRMSE", "r": "Pearson r"}
-    (panel,) = learning_curve_figure(pd.DataFrame(rows), scores).axes
+    (panel,) = learning_curve_figure(learning_rows().assign(r=np.nan), scores).axes
     lines = {line.get_label(): line for line in panel.lines}
     assert list(lines) == ["fine-tuned", "from scratch", "training mean"]
-    np.testing.assert_allclose(lines["fine-tuned"].get_ydata(), [0.985, 0.905, 0.805])
-    assert lines["fine-tuned"].get_xdata().tolist() == [10, 50, 100]
+    np.testing.assert_allclose(lines["fine-tuned"].get_ydata(), [1.03, 0.85])
+    assert lines["fine-tuned"].get_xdata().tolist() == [10, 100]
     assert learning_curve_figure(pd.DataFrame(columns=["method", "n_subjects"]), scores).axes
 
 

@@ -18,6 +18,7 @@ from score_tables import (
     factor_scores,
     fold_table,
     history,
+    learning_rows,
     probe_scores,
     tidy,
     time_scores,
@@ -149,19 +150,12 @@ def test_a_comparison_of_plans():
 
 
 def test_a_learning_curve():
-    rows = [
-        {"method": method, "share": n / 100, "n_subjects": n, "seed": seed,
-         "nrmse": 1 - n / 100 * gain + 0.1 * seed, "r": 0.2}
-        for method, gain in (("scratch", 0.3), ("fine_tuned", 0.2), ("constant", 0.0))
-        for n in (10, 100) for seed in (0, 1)
-    ]  # fmt: skip
-    said = words(learning_curve_report(pd.DataFrame(rows)))
+    said = words(learning_curve_report(learning_rows()))
     assert "10 (10%) 100 (100%)" in said
     assert "fine-tuned 1.030 ± 0.071 0.850 ± 0.071" in said
     assert "with 100 subjects ahead by 0.200 (training mean)" in said
     assert "from scratch, it is with 10 subjects behind by 0.010" in said
-    one = pd.DataFrame(rows).query("seed == 0")
-    assert "±" not in words(learning_curve_report(one))
+    assert "±" not in words(learning_curve_report(learning_rows().query("seed == 0")))
 
 
 def page_words(report: Report, n_images: int) -> str:

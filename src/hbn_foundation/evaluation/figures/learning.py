@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from hbn_foundation.evaluation.figures import style
 from hbn_foundation.evaluation.figures.scores import Dot, interval_rows
-from hbn_foundation.evaluation.figures.style import (
-    ACCENT,
-    CYCLE,
-    INK,
-    MUTED,
-    heading,
-    new_figure,
-    note,
-    styled,
-)
 from hbn_foundation.evaluation.methods import ALL_SHARES, FINE_TUNED, MODE_NAMES, display_name
 from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
@@ -27,21 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CONSTANTS = {"constant": ":", "median": (0, (4, 2))}
-"""How the lines of methods that predict the same for all are drawn."""
-MODE_COLOURS = dict(zip(MODE_NAMES, (ACCENT, "#e0972f", MUTED), strict=True))
-
-
-class Line(NamedTuple):
-    """Scores over amounts, with the ends of a band."""
-
-    x: Any
-    score: Any
-    low: Any
-    high: Any
-    label: str
-    colour: str
-    style: Any = "-"
+MODE_COLOURS = dict(zip(MODE_NAMES, (style.ACCENT, "#e0972f", style.MUTED), strict=True))
 
 
 def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
@@ -57,16 +35,21 @@ def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Fig
         deviation.
     """
     shown = [name for name in titles if name in table and table[name].notna().any()]
-    with styled():
-        figure, axes = new_figure(1, max(len(shown), 1), panel=(11.1 / max(len(shown), 2), 3.9))
+    with style.styled():
+        figure, axes = style.new_figure(1, max(len(shown), 1), panel=(5.5, 3.9))
         if not shown:
-            note(axes[0], "no run was scored")
+            style.note(axes[0], "no run was scored")
             return figure
         ticks = table.groupby("n_subjects")["share"].mean()
+        methods = sorted(table["method"].unique(), key=lambda method: method != FINE_TUNED)
         for panel, name in zip(axes, shown, strict=True):
             better = "higher" if scorer_of(name).greater_is_better else "lower"
             panel.set_title(f"{titles[name]} ({better} is better)")
-            _lines(panel, _by_method(table, name))
+            for place, method in enumerate(methods):
+                of_seeds = table[table["method"] == method].groupby("n_subjects")[name]
+                mean, spread = of_seeds.mean(), of_seeds.std(ddof=1).fillna(0.0)
+                colour = style.CYCLE[place % len(style.CYCLE)]
+                _line(panel, mean, mean - spread, mean + spread, display_name(method), colour)
             panel.set_xlim(0, ticks.index.max() * 1.04)
             panel.set_xticks(ticks.index, [f"{n}\n{share:.0%}" for n, share in ticks.items()])
             panel.set_xlabel("training subjects, share of all")
@@ -75,26 +58,12 @@ def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Fig
     return figure
 
 
-def _by_method(table: pd.DataFrame, name: str) -> list[Line]:
-    others = iter([colour for colour in CYCLE if colour != ACCENT] * 2)
-    lines = []
-    for method in sorted(table["method"].unique(), key=lambda method: method != FINE_TUNED):
-        groups = table[table["method"] == method].groupby("n_subjects")[name]
-        mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
-        colour = ACCENT if method == FINE_TUNED else MUTED
-        if method not in CONSTANTS and method != FINE_TUNED:
-            colour = next(others)
-        lines.append(Line(mean.index, mean, mean - spread, mean + spread, display_name(method),
-                          colour, CONSTANTS.get(method, "-")))  # fmt: skip
-    return lines
-
-
-def _lines(panel: Axes, lines: list[Line]) -> None:
-    for line in lines:
-        panel.plot(line.x, line.score, ls=line.style, marker="o" if line.style == "-" else None,
-                   ms=4, color=line.colour, label=line.label,
-                   zorder=3 if line.colour == ACCENT else 2)  # fmt: skip
-        panel.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.12, lw=0)
+def _line(
+    panel: Axes, score: pd.Series, low: pd.Series, high: pd.Series, label: str, colour: str
+) -> None:
+    """Draw scores over amounts, their index, with a band."""
+    panel.plot(score.index, score, marker="o", ms=4, color=colour, label=label)
+    panel.fill_between(score.index, low, high, color=colour, alpha=0.12, lw=0)
     panel.margins(y=0.12)
 
 
@@ -109,20 +78,23 @@ def sweep_figure(curves: pd.DataFrame, pairs: pd.DataFrame, title: str) -> Figur
         Name of the score that they are of.
     """
     known = pairs[pairs["ahead_by"].notna()]
-    with styled():
-        figure, axes = new_figure(1, 2, panel=(5.4, max(3.6, 1.6 + 0.3 * len(known))))
+    with style.styled():
+        figure, axes = style.new_figure(1, 2, panel=(5.4, max(3.6, 1.6 + 0.3 * len(known))))
         n = int(curves["n_targets"].max()) if len(curves) else 0
         few = n < FEWEST_SUBJECTS
         ends = "too few for intervals" if few else "95 % over subjects, models held fixed"
-        heading(figure, "Scores over the share of a new subject's own data",
-                f"{n} subjects left out in turn, tested on their last run; {ends}")  # fmt: skip
+        subtitle = f"{n} subjects left out in turn, tested on their last run; {ends}"
+        style.heading(figure, "Scores over the share of a new subject's own data", subtitle)
         if curves.empty:
             for panel in axes:
-                note(panel, "no fine-tuning is finished")
+                style.note(panel, "no fine-tuning is finished")
             return figure
         axes[0].set_title(title)
-        _lines(axes[0], _by_mode(curves))
-        ticks = sorted(curves["target_data_pct"].unique() * 100)
+        for mode, of_mode in curves.groupby("mode"):
+            part = of_mode.set_index(of_mode["target_data_pct"] * 100)
+            _line(axes[0], part["score"], part["low"], part["high"], MODE_NAMES[str(mode)],
+                  MODE_COLOURS[str(mode)])  # fmt: skip
+        ticks = np.unique(curves["target_data_pct"] * 100)
         if len(ticks) > 1:
             axes[0].set_xscale("log")
         axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -133,21 +105,11 @@ def sweep_figure(curves: pd.DataFrame, pairs: pd.DataFrame, title: str) -> Figur
     return figure
 
 
-def _by_mode(curves: pd.DataFrame) -> list[Line]:
-    lines = []
-    for mode, name in MODE_NAMES.items():
-        part = curves[curves["mode"] == mode]
-        if len(part):
-            band = part["score"], part["low"], part["high"]
-            lines.append(Line(part["target_data_pct"] * 100, *band, name, MODE_COLOURS[mode]))
-    return lines
-
-
 def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
     """Draw a row per pair of modes and share: how far the first is ahead, in its colour."""
     panel.set_title("ahead by")
     if pairs.empty:
-        return note(panel, "no two modes on the same subjects: nothing to compare")
+        return style.note(panel, "no two modes on the same subjects: nothing to compare")
     dots, names = [], []
     rows: list[dict[Any, Any]] = pairs.to_dict("records")
     for row in rows:
@@ -155,13 +117,10 @@ def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
         of = "all shares" if share == ALL_SHARES else f"{100 * float(share):g} %"
         names.append(f"{MODE_NAMES[row['first']]} −\n{MODE_NAMES[row['second']]}, {of}")
         star = " *" if row["p_holm"] < SIGNIFICANT else ""
-        colour = MODE_COLOURS[row["first"] if ahead > 0 else row["second"]] if ahead else INK
-        text = number(ahead, signed=True) + star
-        dots.append(Dot(ahead, row["low"], row["high"], colour, text))
-    panel.axvline(0, color=MUTED, lw=1, ls=":")
+        colour = MODE_COLOURS[row["first"] if ahead > 0 else row["second"]]
+        dots.append(Dot(ahead, row["low"], row["high"], colour, number(ahead, signed=True) + star))
+    panel.axvline(0, color=style.MUTED, lw=1, ls=":")
     panel.set_yticks(range(len(names)), names[::-1], fontsize=6)
     interval_rows(panel, dots)
-    starred = (pairs["p_holm"] < SIGNIFICANT).any()
-    panel.set_xlabel("difference; colour: the mode that is ahead"
-                     f"\n{'*' if starred else 'no'} p < .05, Wilcoxon, Holm")  # fmt: skip
+    panel.set_xlabel("difference; colour: the mode that is ahead\n* p < .05, Wilcoxon, Holm")
     return None

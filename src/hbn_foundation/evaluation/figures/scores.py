@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.figures.style import (
-    ACCENT,
-    INK,
-    MUTED,
-    PALE,
-    heading,
-    new_figure,
-    note,
-    sideways,
-    styled,
-)
+from hbn_foundation.evaluation.figures import style
 from hbn_foundation.evaluation.methods import MODEL, REFERENCE
 from hbn_foundation.evaluation.wording import number, p_is
 
@@ -52,26 +42,22 @@ def scores_figure(scores: pd.DataFrame, titles: Mapping[str, str], title: str) -
     title
         Over the figure.
     """
-    found = pd.concat([scores[f"{name}_{end}"] for name in titles for end in ("low", "high")
-                       if f"{name}_{end}" in scores] or [pd.Series(dtype=float)])  # fmt: skip
-    lines = "lines: 95 % over test subjects, the model held fixed; " if found.notna().any() else ""
-    subtitle = f"One split; {lines}dotted: chance"
+    lows = scores.reindex(columns=[f"{name}_low" for name in titles])
+    lines = "lines: 95 % over test subjects, the model held fixed; " if lows.size else ""
+    subtitle = f"One split; {lines if lows.notna().any(axis=None) else ''}dotted: chance"
     if scores[list(titles)].isna().all(axis=None):
         subtitle = "One split, no score: its test subjects have one class only"
-    bold = (scores["kind"] == MODEL).tolist()
-    colours = [{MODEL: ACCENT, REFERENCE: PALE}.get(kind, MUTED) for kind in scores["kind"]]
-    with styled():
-        figure, axes = _named_rows(scores["name"].tolist(), bold, len(titles))
-        heading(figure, title, subtitle)
+    colours = scores["kind"].map({MODEL: style.ACCENT, REFERENCE: style.PALE}).fillna(style.MUTED)
+    with style.styled():
+        figure, axes = _named_rows(scores["name"], scores["kind"] == MODEL, len(titles))
+        style.heading(figure, title, subtitle)
         for panel, (name, words) in zip(axes, titles.items(), strict=True):
             panel.set_title(words)
-            ends = scores.reindex(columns=[f"{name}_low", f"{name}_high"]).to_numpy(float)
-            values = scores[name].to_numpy(float)
-            texts = [number(value) for value in values]
-            rows = zip(values, *ends.T, colours, texts, strict=True)
+            found = scores.reindex(columns=[name, f"{name}_low", f"{name}_high"]).to_numpy(float)
+            rows = zip(*found.T, colours, map(number, found[:, 0]), strict=True)
             interval_rows(panel, [Dot(*row) for row in rows])
             for chance in scores.loc[scores["method"].isin(CHANCE), name].dropna():
-                panel.axvline(chance, color=MUTED, lw=1, ls=":")
+                panel.axvline(chance, color=style.MUTED, lw=1, ls=":")
     return figure
 
 
@@ -91,27 +77,24 @@ def folds_figure(
     title
         Over the figure.
     """
-    with styled():
-        bold = summary["reference"].tolist()
-        figure, axes = _named_rows(summary["name"].tolist(), bold, len(titles) + 1)
+    with style.styled():
+        figure, axes = _named_rows(summary["name"], summary["reference"], len(titles) + 1)
         if summary.empty:
-            heading(figure, title)
+            style.heading(figure, title)
             for panel in axes:
-                note(panel, "no fold was finished")
+                style.note(panel, "no fold was finished")
             return figure
-        seeds, ours = int(summary["seeds"].max()), summary.loc[summary["reference"], "name"]
-        each = "" if seeds == 1 else f", mean of {seeds} seeds each"
-        who = f"; ahead by: {ours.iloc[0]}, 95 % corrected t" if len(ours) else ""
-        dots = "large dot: mean, line: ± 1 sd (ddof 1)"
-        heading(figure, title, f"{summary['folds'].max()} folds{each}; {dots}{who}")
-        colours = np.where(summary["is_baseline"], MUTED, ACCENT).tolist()
+        reference = ", ".join(summary.loc[summary["reference"], "name"])
+        style.heading(figure, title, f"{summary['folds'].max()} folds; large dot: mean, line: ± 1 "
+                      f"sd (ddof 1); ahead by: {reference}, 95 % corrected t")  # fmt: skip
+        colours = np.where(summary["is_baseline"], style.MUTED, style.ACCENT).tolist()
         for panel, (score, words) in zip(axes, titles.items(), strict=False):
             panel.set_title(words)
-            parts = [folds[folds["method"] == method].groupby(["repeat", "fold"])[score].mean()
-                     for method in summary["method"]]  # fmt: skip
-            _folds(panel, [part.dropna().to_numpy(float) for part in parts], colours)
+            of_fold = folds.groupby(["method", "repeat", "fold"])[score].mean().dropna()
+            _folds(panel, [of_fold[of_fold.index.get_level_values(0) == method].to_numpy()
+                           for method in summary["method"]], colours)  # fmt: skip
         axes[-1].set_title("ahead by")
-        axes[-1].axvline(0, color=MUTED, lw=1, ls=":")
+        axes[-1].axvline(0, color=style.MUTED, lw=1, ls=":")
         ahead = summary[["ahead_by", "ahead_low", "ahead_high"]].to_numpy(float)
         texts = [number(gap, signed=True) + ("" if pd.isna(p) else f" ({p_is(p)})")
                  for gap, p in zip(ahead[:, 0], summary["p_holm"], strict=True)]  # fmt: skip
@@ -125,23 +108,19 @@ def interval_rows(panel: Axes, dots: Sequence[Dot]) -> None:
     for height, dot in zip(range(len(dots) - 1, -1, -1), dots, strict=True):
         if not np.isfinite(dot.value):
             continue
-        if np.isfinite([dot.low, dot.high]).all():
-            ends = [dot.low, dot.high]
-            panel.plot(ends, [height] * 2, color=INK, lw=1.2, solid_capstyle="butt", zorder=3)
-        panel.plot(dot.value, height, "o", ms=8, color=dot.colour, mec=INK, mew=0.9, zorder=4)
+        panel.plot([dot.low, dot.high], [height] * 2, color=style.INK, lw=1.2, zorder=3)
+        panel.plot(dot.value, height, "o", ms=8, color=dot.colour, mec=style.INK, mew=0.9, zorder=4)
         panel.annotate(dot.text, (dot.value, height), (0, 7), textcoords="offset points",
-                       ha="center", fontsize=7.5, color=INK, zorder=5)  # fmt: skip
+                       ha="center", fontsize=7.5, zorder=5)  # fmt: skip
     panel.set_ylim(-0.7, max(len(dots), 1) - 0.3)
-    sideways(panel)
+    style.sideways(panel)
     panel.margins(x=0.12)
 
 
-def _named_rows(
-    names: Sequence[str], bold: Sequence[bool], n_panels: int
-) -> tuple[Figure, list[Axes]]:
+def _named_rows(names: pd.Series, bold: pd.Series, n_panels: int) -> tuple[Figure, list[Axes]]:
     """Make panels side by side that share rows, named from the top."""
     size = (4.2, 1.4 + 0.36 * max(len(names), 2))
-    figure, axes = new_figure(1, n_panels, panel=size, sharey=True)
+    figure, axes = style.new_figure(1, n_panels, panel=size, sharey=True)
     axes[0].set_yticks(range(len(names)), names[::-1])
     for label, is_bold in zip(axes[0].get_yticklabels(), bold[::-1], strict=True):
         label.set_fontweight("bold" if is_bold else "normal")

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import Locator
 
 INK = "#22303c"
 MUTED = "#75818c"
@@ -32,7 +32,6 @@ SPLIT_COLOURS = {"train": "#1f6fb4", "validation": "#e0972f", "test": "#3a9a78"}
 CYCLE = ["#1f6fb4", "#e0972f", "#3a9a78", "#a65fa8", "#c8443c", "#5d7486", "#b59a3c", "#4fb0c6"]
 
 _RC: dict[str, Any] = {
-    "font.family": "sans-serif",
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -41,14 +40,12 @@ _RC: dict[str, Any] = {
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "grid.color": GRID,
-    "grid.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
@@ -61,7 +58,6 @@ _RC: dict[str, Any] = {
     "text.color": INK,
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
-    "figure.facecolor": "white",
     "figure.dpi": 150,
     "savefig.dpi": 150,
     "savefig.bbox": "tight",
@@ -82,21 +78,10 @@ def styled() -> Iterator[None]:
 def new_figure(
     rows: int = 1, columns: int = 1, panel: tuple[float, float] = (3.6, 2.7), **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure with a grid of panels that share one constrained layout.
+    """Make a figure with a grid of panels of a size (width, height) in inches.
 
-    Parameters
-    ----------
-    rows, columns
-        The grid.
-    panel
-        Width and height of one panel in inches.
-    **subplots
-        Passed to `matplotlib.figure.Figure.subplots`.
-
-    Returns
-    -------
-    tuple
-        The figure and its axes as a flat list, row by row.
+    Further arguments are those of `matplotlib.figure.Figure.subplots`. The axes come as a flat
+    list, row by row.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -120,11 +105,7 @@ def heading(figure: Figure, title: str, subtitle: str = "") -> None:
 def note(axes: Axes, text: str) -> None:
     """Write a sentence in the middle of an otherwise empty panel."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.set_axis_off()
 
 
 def sideways(axes: Axes) -> None:
@@ -138,17 +119,15 @@ def corner(axes: Axes, text: str) -> None:
     axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", fontsize=8)
 
 
-def points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw points, the paler the more there are."""
-    alpha = float(np.clip(60 / max(len(x), 1) ** 0.75, 0.05, 0.8))
-    axes.plot(x, y, "o", ms=4, mew=0, color=ACCENT, alpha=alpha)
-    axes.grid(True, axis="both")
-
-
-def diagonal(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw the line of equality over the range of both."""
-    low, high = min(x.min(), y.min()), max(x.max(), y.max())
-    axes.plot([low, high], [low, high], color=MUTED, lw=1, ls="--", zorder=1)
+def stacked(axes: Axes, table: pd.DataFrame, colours: dict[str, str]) -> None:
+    """Draw a horizontal bar per row, in parts by column, with a legend below the panel."""
+    left = np.zeros(len(table))
+    for place, column in enumerate(table):
+        colour = colours.get(str(column), CYCLE[place % len(CYCLE)])
+        axes.barh(table.index, table[column], left=left, height=0.66, color=colour, label=column)
+        left = left + table[column].to_numpy()
+    sideways(axes)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=4, handlelength=1)
 
 
 def shorten(name: str, length: int) -> str:
@@ -156,8 +135,9 @@ def shorten(name: str, length: int) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def whole_numbers(n: int = 5) -> Locator:
-    """Return a locator of at most so many ticks at whole numbers."""
+def whole_numbers(*axis: Any, n: int = 5) -> None:
+    """Put at most so many ticks at whole numbers on axes such as `panel.xaxis`."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=n, integer=True)
+    for one in axis:
+        one.set_major_locator(MaxNLocator(nbins=n, integer=True))

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import cycle
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.figures.style import (
-    ACCENT,
-    CYCLE,
-    INK,
-    MUTED,
-    WARNING,
-    heading,
-    new_figure,
-    note,
-    styled,
-    whole_numbers,
-)
-from hbn_foundation.evaluation.pretext import TRIVIAL, trivial_of
+from hbn_foundation.evaluation.figures import style
+from hbn_foundation.evaluation.pretext import TRIVIAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,34 +21,32 @@ PARTS = {
     "masked_band_loss": "Masked bands",
     "patch_loss": "Hidden patches",
 }
-TRIVIAL_NAMES = {
+NAMES = {
+    "train_loss": "training, as minimised",
+    "train_plain_loss": "training, as validated",
+    "auroc": "AUROC",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1 (macro)",
+    "nrmse": "NRMSE",
+    "r": "Pearson's r",
     "trivial_copy": "copying the input",
-    "trivial_recording_mean": "training mean",
-    "trivial_band_mean": "training mean",
-    "trivial_masked_band_mean": "training mean",
-    "trivial_patch_mean": "training mean",
     "trivial_visible_patches": "mean of the visible patches",
     "trivial_loss": "class shares",
     "trivial_accuracy": "majority class",
-}
+    **dict.fromkeys(
+        ("trivial_recording_mean", "trivial_band_mean", "trivial_masked_band_mean",
+         "trivial_patch_mean"),
+        "training mean",
+    ),
+}  # fmt: skip
 VALIDATION = "validation subjects"
-SCORES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy", "f1": "F1 (macro)",
-          "nrmse": "NRMSE", "r": "Pearson's r"}  # fmt: skip
+SCORES = ("auroc", "balanced_accuracy", "f1", "nrmse", "r")
 UPDATE = "update_"
 RATE_RANGE = 1e-4  # lowest rate on the axis, as a share of the highest
 
 
-class Curves(NamedTuple):
-    """Lines of one panel: columns of the history with their names, and levels beside them."""
-
-    title: str
-    lines: Mapping[str, str]
-    trivial: Iterable[str] = ()
-    log: bool = False
-
-
 def pretraining_figure(history: pd.DataFrame) -> Figure:
-    """Draw losses with trivial predictors (dashed), accuracy where there is one, learning rate.
+    """Draw losses with trivial predictors (dotted), accuracy where there is one, learning rate.
 
     Parameters
     ----------
@@ -68,23 +54,20 @@ def pretraining_figure(history: pd.DataFrame) -> Figure:
         One row per epoch: `epoch` (from 1), `train_loss`, `validation_loss`, the objective's
         scores on validation subjects, `trivial_…`, `learning_rate`, `seconds`.
     """
-    parts = [name for name in TRIVIAL if name != "loss" and name in history]
-    of_loss = trivial_of(parts[0], history.columns) if len(parts) == 1 else []
-    of_loss = of_loss or trivial_of("loss", history.columns)
-    losses = {"train_loss": "training", "validation_loss": VALIDATION}
-    panels = [Curves("Loss", losses, of_loss if len(parts) < 2 else [])]
-    if len(parts) > 1:
-        panels += [Curves(PARTS[name], {name: VALIDATION}, trivial_of(name, history.columns))
-                   for name in parts]  # fmt: skip
+    parts = [name for name in PARTS if name in history]
+    panels = {"Loss": ["train_loss", "validation_loss"]}
+    if len(parts) < 2:
+        panels["Loss"] += TRIVIAL[parts[0] if parts else "loss"]
+    else:
+        panels |= {PARTS[name]: [name, *TRIVIAL[name]] for name in parts}
     if "accuracy" in history:
-        panels.append(Curves("Accuracy", {"accuracy": VALIDATION}, ["trivial_accuracy"]))
-    panels.append(Curves("Learning rate at the end of each epoch", {"learning_rate": ""}))
-    figure, axes = _course(history, panels, "Pretraining", _kept(history), (4.2, 3.3))
+        panels["Accuracy"] = ["accuracy", "trivial_accuracy"]
+    panels["Learning rate at the end of each epoch"] = ["learning_rate"]
     best = best_epoch(history)
-    if best is not None:
-        loss = history.loc[history["epoch"] == best, "validation_loss"].iloc[0]
-        axes[0].plot(best, loss, "o", ms=9, mfc="none", mec=ACCENT, mew=1.5)
-    return figure
+    kept = "no validation loss" if best is None else f"epoch {best} is kept"
+    minutes = history.get("seconds", pd.Series(dtype=float)).sum() / 60
+    subtitle = f"{len(history)} epochs in {minutes:.1f} min; {kept} (lowest validation loss)"
+    return _curves(history, panels, "Pretraining", subtitle)
 
 
 def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figure:
@@ -100,19 +83,22 @@ def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figu
     title
         Over the figure.
     """
-    losses = {"train_loss": "training, as minimised", "train_plain_loss": "training, as validated",
-              "validation_loss": VALIDATION}  # fmt: skip
-    apart = Curves("Gap of the losses", {"gap": "validation − training"})
+    apart = {"Gap of the losses": ["gap"]}
     if "fisher_ratio" in history:
-        apart = Curves("Fisher ratio of the features", {"fisher_ratio": ""})
-    blocks = {str(n): str(n)[len(UPDATE) :] for n in history if str(n).startswith(UPDATE)}
-    panels = [
-        Curves("Loss", losses),
-        Curves(f"Scores of the {VALIDATION}", SCORES),
-        apart,
-        Curves("Relative change of weights in a step", blocks, log=True),
-    ]
-    return _course(history, panels, title, _phases(history), (4.6, 3.1))[0]
+        apart = {"Fisher ratio of the features": ["fisher_ratio"]}
+    panels = {
+        "Loss": ["train_loss", "train_plain_loss", "validation_loss"],
+        f"Scores of the {VALIDATION}": SCORES,
+        **apart,
+        "Relative change of weights in a step": [
+            str(name) for name in history if str(name).startswith(UPDATE)
+        ],
+    }
+    unfrozen = _unfreezings(history)
+    subtitle = f"{len(history)} epochs, {len(unfrozen) + 1} phases"
+    if unfrozen:
+        subtitle += f"; blocks are unfrozen after epoch {', '.join(map(str, unfrozen))} (dashed)"
+    return _curves(history, panels, title, subtitle)
 
 
 def best_epoch(history: pd.DataFrame) -> int | None:
@@ -121,63 +107,46 @@ def best_epoch(history: pd.DataFrame) -> int | None:
     return None if losses.isna().all() else int(history["epoch"].iloc[int(losses.argmin())])
 
 
-def _course(
-    history: pd.DataFrame,
-    panels: list[Curves],
-    title: str,
-    subtitle: str,
-    size: tuple[float, float],
-) -> tuple[Figure, list[Axes]]:
+def _curves(
+    history: pd.DataFrame, panels: Mapping[str, Sequence[str]], title: str, subtitle: str
+) -> Figure:
+    """Draw the columns of the history that are there, a panel for each title."""
     columns = len(panels) if len(panels) < 4 else -(-len(panels) // 2)
-    with styled():
-        figure, axes = new_figure(-(-len(panels) // columns), columns, panel=size)
-        heading(figure, title, subtitle)
-        for panel, curves in zip(axes, panels, strict=False):
-            _curves(panel, history, curves)
+    with style.styled():
+        figure, axes = style.new_figure(-(-len(panels) // columns), columns, panel=(4.6, 3.1))
+        style.heading(figure, title, subtitle)
         for spare in axes[len(panels) :]:
             spare.set_visible(False)
-    return figure, axes
+        for panel, (name, wanted) in zip(axes, panels.items(), strict=False):
+            panel.set_title(name)
+            shown = [one for one in wanted if one in history and history[one].notna().any()]
+            if not shown:
+                style.note(panel, "not recorded")
+                continue
+            if shown[0].startswith(UPDATE):
+                panel.set_yscale("log", nonpositive="mask")
+            for column in shown:
+                _curve(panel, history, column)
+            for epoch in _unfreezings(history):
+                panel.axvline(epoch + 0.5, color=style.MUTED, lw=1, ls="--")
+            panel.set_xlabel("epoch")
+            style.whole_numbers(panel.xaxis, n=8)
+            panel.margins(y=0.12)
+            if shown not in (["learning_rate"], ["gap"], ["fisher_ratio"]):
+                panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=7)
+    return figure
 
 
-def _curves(panel: Axes, history: pd.DataFrame, curves: Curves) -> None:
-    panel.set_title(curves.title)
-    if history.empty:
-        return note(panel, "no epoch was finished")
-    found = [name for name in curves.lines if name in history and history[name].notna().any()]
-    if not found:
-        return note(panel, "not recorded")
-    epochs, colours = history["epoch"], cycle(CYCLE)
-    for name in found:
-        known = history[name].notna() & ((history[name] > 0) | (not curves.log))
-        colour = INK if name in ("train_loss", "learning_rate") else next(colours)
-        label = curves.lines[name]
-        panel.plot(epochs[known], history[name][known], marker="o", ms=3, color=colour, label=label)
-    if curves.log:
-        panel.set_yscale("log")
-    if found == ["learning_rate"]:
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value else "0")
-    for epoch in _unfreezings(history):
-        panel.axvline(epoch + 0.5, color=MUTED, lw=1, ls="--")
-    levels = [name for name in curves.trivial if name in history and history[name].notna().any()]
-    for name, style in zip(levels, ("--", ":"), strict=False):
-        level = history[name].dropna().iloc[-1]
-        panel.axhline(level, color=WARNING, ls=style, lw=1.2, label=TRIVIAL_NAMES[name])
-    panel.set_xlabel("epoch")
-    panel.xaxis.set_major_locator(whole_numbers(8))
-    panel.set_xlim(epochs.min() - 0.6, epochs.max() + 0.6)
-    panel.margins(y=0.12)
-    if levels or any(curves.lines[name] for name in found):
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=7)
-    return None
-
-
-def _kept(history: pd.DataFrame) -> str:
-    if history.empty:
-        return "no epoch was finished"
-    best = best_epoch(history)
-    kept = "no validation loss" if best is None else f"epoch {best} is kept"
-    minutes = history["seconds"].sum() / 60 if "seconds" in history else float("nan")
-    return f"{len(history)} epochs in {minutes:.1f} min; {kept} (lowest validation loss)"
+def _curve(panel: Axes, history: pd.DataFrame, column: str) -> None:
+    """Draw a column over the epochs; that of a trivial predictor as the level it ends at."""
+    label = NAMES.get(column, column.removeprefix(UPDATE) if UPDATE in column else VALIDATION)
+    if column.startswith("trivial_"):
+        level, dashes = history[column].dropna().iloc[-1], ":" if label == "training mean" else "--"
+        panel.axhline(level, color=style.WARNING, ls=dashes, lw=1.2, label=label)
+        return
+    known = history[["epoch", column]].dropna()
+    colour = style.INK if column in ("train_loss", "learning_rate") else None
+    panel.plot(known["epoch"], known[column], marker="o", ms=3, color=colour, label=label)
 
 
 def _unfreezings(history: pd.DataFrame) -> list[int]:
@@ -187,15 +156,6 @@ def _unfreezings(history: pd.DataFrame) -> list[int]:
     sets = history["trainable"].fillna("").astype(str)
     changed = sets.ne(sets.shift().fillna(sets)).to_numpy()
     return (history.loc[changed, "epoch"] - 1).astype(int).tolist()
-
-
-def _phases(history: pd.DataFrame) -> str:
-    unfrozen = _unfreezings(history)
-    if not unfrozen:
-        return f"{len(history)} epochs, one phase"
-    after = ", ".join(str(epoch) for epoch in unfrozen)
-    phases = f"{len(history)} epochs, {len(unfrozen) + 1} phases"
-    return f"{phases}; blocks are unfrozen after epoch {after} (dashed)"
 
 
 def learning_rate_figure(table: pd.DataFrame) -> Figure:
@@ -209,54 +169,37 @@ def learning_rate_figure(table: pd.DataFrame) -> Figure:
     blocks = list(dict.fromkeys(table["block"]))
     rates = table.pivot(index="epoch", columns="block", values="rate")[blocks]
     trained = table.pivot(index="epoch", columns="block", values="trained")[blocks].astype(bool)
-    with styled():
-        figure, (panel,) = new_figure(1, 1, panel=(8.6, 3.6))
+    groups: dict[str, list[str]] = {}
+    for block in blocks:
+        groups.setdefault(" ".join(f"{rate:.6g}" for rate in rates[block]), []).append(block)
+    with style.styled():
+        figure, (panel,) = style.new_figure(1, 1, panel=(8.6, 3.6))
         first, last = trained.iloc[0].sum(), trained.iloc[-1].sum()
         blocks_in = f"{first} of {len(blocks)} blocks from the start, {last} at the end"
-        heading(figure, "Learning rates of the plan", blocks_in)
-        for number, (names, curve) in enumerate(_shared_curves(rates)):
-            colour = ACCENT if number == 0 else CYCLE[1 + (number - 1) % (len(CYCLE) - 1)]
-            panel.plot(curve.index, curve.where(curve > 0), color=colour, label=_span(names))
-        _mark_unfreezing(panel, trained)
-        panel.set_yscale("log")
+        style.heading(figure, "Learning rates of the plan", blocks_in)
+        for names in list(groups.values())[::-1]:  # the head first
+            curve = rates[names[0]]
+            panel.plot(curve.index, curve.where(curve > 0), label=_span(names))
+        joined = (trained & ~trained.shift(fill_value=False)).iloc[1:]
+        for epoch in joined.index[joined.any(axis=1)]:
+            panel.axvline(epoch, color=style.MUTED, lw=1, ls="--")
+            names = [name for name in blocks if joined.loc[epoch, name]]
+            panel.annotate(
+                f"+ {_span(names)}", (epoch, 1), (0, 3),
+                fontsize=7.5, color=style.MUTED, va="bottom", rotation=30,
+                xycoords=("data", "axes fraction"), textcoords="offset points",
+            )  # fmt: skip
         positive = rates.to_numpy()[rates.to_numpy() > 0]
         top, low = positive.max(initial=0.0), positive.min(initial=np.inf)
+        panel.set_yscale("log")
         panel.set_ylim(max(top * RATE_RANGE, low / 1.5), top * 1.6)
         panel.set_xlim(0, float(rates.index.max()))
-        panel.set_xlabel("epoch")
-        panel.set_ylabel("learning rate")
+        panel.set(xlabel="epoch", ylabel="learning rate")
         panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
-def _shared_curves(rates: pd.DataFrame) -> list[tuple[list[str], pd.Series]]:
-    """Group blocks with the same curve, the head first, then from output to input."""
-    groups: list[tuple[list[str], pd.Series]] = []
-    for block in list(rates.columns)[::-1]:
-        for names, curve in groups:
-            if np.allclose(curve, rates[block], rtol=1e-6, atol=0):
-                names.append(block)
-                break
-        else:
-            groups.append(([block], rates[block]))
-    return groups
-
-
 def _span(names: list[str]) -> str:
-    forward = [str(name) for name in names[::-1]]
-    if len(forward) < 3:
-        return ", ".join(forward)
-    return f"{forward[0]} to {forward[-1]} ({len(forward)})"
-
-
-def _mark_unfreezing(panel: Axes, trained: pd.DataFrame) -> None:
-    joined = trained & ~trained.shift(fill_value=False)
-    for epoch, row in joined.iloc[1:].iterrows():
-        names = [str(name) for name in trained.columns[row][::-1]]
-        if names:
-            at = float(str(epoch))
-            panel.axvline(at, color=MUTED, lw=1, ls="--")
-            panel.annotate(
-                f"+ {_span(names)}", (at, 1), (0, 3), fontsize=7.5, color=MUTED, va="bottom",
-                xycoords=("data", "axes fraction"), textcoords="offset points", rotation=30,
-            )  # fmt: skip
+    if len(names) < 3:
+        return ", ".join(names)
+    return f"{names[0]} to {names[-1]} ({len(names)})"

@@ -101,10 +101,7 @@ PICTURES = {
     ),
     "spatial": (
         "Channels that the model relies on",
-        "Blue: how far a prediction moves when the channels within 30° of a place are hidden. "
-        "Others: the learned components that matter most, as patterns (where the sources are that "
-        "a component picks up, not its weights), with the shift of the first prediction without "
-        "it.",
+        "How far a prediction moves when the channels within 30° of a place are hidden.",
     ),
     "training": (
         "Course of the training",
@@ -142,7 +139,7 @@ def report_response_times(
     figures = {
         "scores": scores_figure(by_method(scores), titles, "Response time and success"),
         "answers": response_time_figure(predictions),
-        "spatial": spatial_figure(maps, dataset.store.positions, "ms"),
+        "spatial": spatial_figure(maps, "ms"),
         "training": finetuning_figure(history, "Response times and success"),
     }
     about = about_model(checkpoint.metadata)
@@ -180,7 +177,7 @@ def report_factors(
     figures = {
         "scores": scores_figure(_by_factor(scores)[main], titles, display_factor(main)),
         "answers": factor_figure(subjects[subjects["method"] == FINE_TUNED], factors),
-        "spatial": spatial_figure(maps, dataset.store.positions, "", names),
+        "spatial": spatial_figure(maps, "", names),
         "training": finetuning_figure(history, "Factors"),
     }
     return factor_report(scores, metrics, figures, about_model(checkpoint.metadata)), figures
