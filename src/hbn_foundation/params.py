@@ -20,7 +20,11 @@ RENAMED = {
 RENAMED_IN = ("objective", "rates", "regularisation", "trainer")
 #: Parameters that runs and jobs were first named without, by group, with the value that was meant.
 #: What has this value is left out of such names, so that keys stay.
-ADDED: dict[str, dict[str, Any]] = {"trainer": {"optimizer": "adamw", "optimizer_options": {}}}
+ADDED: dict[str, dict[str, Any]] = {
+    "phases": {"schedule": None},
+    "plan": {"phase2_epochs": None},
+    "trainer": {"optimizer": "adamw", "optimizer_options": {}},
+}
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:

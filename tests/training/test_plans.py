@@ -4,14 +4,13 @@ import json
 import math
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.finetuning_params import PlanParams, Strategy
+from hbn_foundation.training.finetuning_params import STRATEGIES, PlanParams
 from hbn_foundation.training.plans import PLANS, make_plan
 from plan_courses import (
     BACKBONE,
@@ -208,7 +207,7 @@ def test_plans_need_no_torch():
         "sys.exit(any(name in sys.modules for name in ('torch', 'lightning', 'matplotlib')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert set(PLANS) == set(get_args(Strategy))
+    assert set(PLANS) == set(STRATEGIES)
 
 
 ANY_PLAN = st.builds(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_plans import BLOCKS, NAMES
+from plan_courses import BLOCKS, NAMES
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     LambdaLR,
@@ -123,22 +123,23 @@ def test_the_end_of_onecycle():
     assert shares(curve, (99, 105)) == pytest.approx([1 / 25 / 1e4] * 2)
 
 
-@pytest.mark.parametrize("higher", [False, True])
-def test_reduce_on_plateau(higher):
+@pytest.mark.parametrize("negative", [False, True])
+def test_reduce_on_plateau(negative):
+    """A metric that is better when it is higher is judged by its negative."""
     values = [1.0, 0.9, 0.90001, 0.95, 0.9, 0.91, 0.5, 0.6, 0.6, 0.6, 0.5, 0.5, 0.5]
     values += [0.49999, 0.5, 0.5] + [math.nan, 0.5, 0.4] + [0.7] * 30
-    if higher:
-        values = [1.2 - value for value in values]
+    if negative:
+        values = [value - 1.2 for value in values]
     curve = curve_of(1000, schedule="reduce_on_plateau", plateau_factor=0.5, min_lr_ratio=LOWEST)
     optimizer = adamw()
     torchs = ReduceLROnPlateau(
-        optimizer, "max" if higher else "min", factor=0.5, patience=2, eps=0,
+        optimizer, "max" if negative else "min", factor=0.5, patience=2, eps=0,
         min_lr=[LOWEST * rate for rate in PEAKS.values()],
     )  # fmt: skip
     seen = set()
-    for number, value in enumerate(values):
-        torchs.step(value)
-        curve.plateau(value, higher_is_better=higher)
+    for number, value in enumerate(values, 1):
+        torchs.step(-value if negative else value)
+        curve.plateau(value, number * 10)
         found = [curve.rate(name, number * 10) for name in PEAKS]
         assert found == pytest.approx([group["lr"] for group in optimizer.param_groups])
         seen.add(round(found[-1] / PEAKS["head"], 6))
@@ -203,8 +204,8 @@ def test_a_rate_below_a_tenth_goes_back_to_the_peak_at_an_unfreezing(schedule, r
     step = math.floor(total * math.acos(2 * reached - 1) / math.pi)
     params = {"plateau_factor": reached, "plateau_patience": 0, "min_lr_ratio": 0}
     curve = curve_of(total, schedule=schedule, warmup_share=0, trainable=(), **params)
-    curve.plateau(1.0)
-    curve.plateau(1.0)
+    curve.plateau(1.0, step - 2)
+    curve.plateau(1.0, step - 1)
     assert curve.share("head", step) == pytest.approx(reached, abs=1e-5)
     curve.unfrozen(step, ["block_1", "block_2"])
     assert curve.share("head", step) == pytest.approx(after, abs=1e-5)
@@ -230,13 +231,13 @@ def test_what_an_unfreezing_leaves_alone():
 
 def test_an_unfreezing_begins_the_count_of_a_plateau_anew():
     curve = curve_of(schedule="reduce_on_plateau", plateau_patience=2)
-    for value in (1.0, 2.0, 2.0):
-        curve.plateau(value)
+    for epoch, value in enumerate((1.0, 2.0, 2.0), 1):
+        curve.plateau(value, 10 * epoch)
     curve.unfrozen(30, ["block_2"])
-    curve.plateau(2.0)
-    curve.plateau(2.0)
+    curve.plateau(2.0, 40)
+    curve.plateau(2.0, 50)
     assert curve.share("head", 50) == 1.0
-    curve.plateau(2.0)
+    curve.plateau(2.0, 60)
     assert curve.share("head", 60) == 0.5
 
 
@@ -314,7 +315,7 @@ def test_rates_are_finite_and_rise_only_where_they_should(
             for name, rate in rates.items():
                 assert math.isfinite(rate)
                 assert 0 <= rate <= curve.peaks[name] * (1 + 1e-9)
-                rising = params.schedule == "onecycle" or step < curve.warmup_steps + 1
+                rising = params.schedule == "onecycle" or step < curve.spans[0].warmup + 1
                 ramping = step <= unfrozen_at.get(name, -math.inf) + curve.ramp_steps
                 switching = step in unfrozen_at.values()
                 if name in before and not (rising or ramping or switching):
@@ -322,8 +323,8 @@ def test_rates_are_finite_and_rise_only_where_they_should(
                 if params.schedule != "onecycle" and not ramping and name == "head" and not rising:
                     assert rate >= params.min_lr_ratio * curve.peaks[name] * (1 - 1e-9)
             before = rates
-        curve.plateau(values[epoch])
-        resumed.plateau(values[epoch])
+        curve.plateau(values[epoch], (epoch + 1) * steps_per_epoch)
+        resumed.plateau(values[epoch], (epoch + 1) * steps_per_epoch)
         names = [name for name in unfreezings.get(epoch, ()) if name not in unfrozen_at]
         if names:
             step = (epoch + 1) * steps_per_epoch
@@ -331,7 +332,7 @@ def test_rates_are_finite_and_rise_only_where_they_should(
             curve.unfrozen(step, names)
             resumed.unfrozen(step, names)
             unfrozen_at |= dict.fromkeys(names, step)
-            if params.schedule not in ("onecycle", "constant") and step >= curve.warmup_steps:
+            if params.schedule not in ("onecycle", "constant") and step >= curve.spans[0].warmup:
                 moved = any(name != "c" or not told for name in names)
                 kept = 1.0 if moved and level < params.preserve_below else level
                 assert curve.share("head", step) == pytest.approx(kept)

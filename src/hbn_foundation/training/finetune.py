@@ -269,8 +269,7 @@ def preview_finetuning(
     model = make_model(checkpoint, recipe, targets, dataset.store.channel_names)
     blocks = blocks_of(model)
     make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
-    patience = trainer.early_stopping_patience
-    for line in advice(plan, recipe.rates, trainer.epochs, patience=patience):
+    for line in advice(recipe):
         say(f"advice: {line}")
     training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
     known = np.any([one.known for one in targets.values()], axis=0)

@@ -72,7 +72,12 @@ class FineTuningModule(TrainingModule):
         blocks = [Block(name, size) for name, size in model.sizes().items()]
         steps, block_peaks = data.steps_per_epoch, peaks(blocks, self.rates)
         self.curve = RateCurve(
-            self.rates, block_peaks, steps * self.params.epochs, steps, trainable=plan.start()
+            self.rates,
+            block_peaks,
+            steps * self.params.epochs,
+            steps,
+            trainable=plan.start(),
+            schedules=plan.params.schedules,
         )
         pretrained = (parameter for _, parameter in model.pretrained_parameters())
         self.l2_sp = L2SP(pretrained, self.regularisation.l2_sp)
@@ -97,7 +102,9 @@ class FineTuningModule(TrainingModule):
         groups = parameter_groups(self.model.blocks(), 0.0, self.rates.weight_decay)
         for group in groups:
             group["lr"] = self.curve.peaks[group["block"]]
-        return with_schedule(make_optimizer(groups, self.params.betas), self.curve.share)
+        params = self.params
+        optimizer = make_optimizer(groups, params.betas, params.optimizer, params.optimizer_options)
+        return with_schedule(optimizer, self.curve.share)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch; frozen blocks are in evaluation mode."""
@@ -193,11 +200,14 @@ class FineTuningModule(TrainingModule):
         """Return encoder and head as they are scored."""
         return copied(self.scored_model)
 
-    def train_also(self, blocks: Iterable[str]) -> None:
-        """Train these blocks too, from now on; `follow_curve` then sets the next step's rates."""
+    def train_also(self, blocks: Iterable[str]) -> str:
+        """Train these blocks too, from now on; return what happened to the schedule.
+
+        `follow_curve` then sets the next step's rates.
+        """
         self.trainable = self.trainable | frozenset(blocks)
         self.model.set_trainable(self.trainable)
-        self.curve.unfrozen(self.global_step, tuple(blocks))
+        return self.curve.unfrozen(self.global_step, tuple(blocks))
 
     def freeze_blocks(self) -> None:
         """Freeze as the plan says.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.config import MAIN
@@ -14,7 +15,7 @@ from hbn_foundation.scores import KNOWN_METRICS, TRAIN
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.params import AugmentationParams, RunParams
 
-Strategy = Literal[
+STRATEGIES = (
     "head_only",
     "full",
     "scratch",
@@ -25,9 +26,20 @@ Strategy = Literal[
     "plateau",
     "gradient_guided",
     "phases",
-]
+)
 #: Strategies that never unfreeze a block after the first step.
 WITHOUT_UNFREEZING = ("head_only", "full", "scratch")
+
+
+def _known_strategy(value: str) -> str:
+    if value not in STRATEGIES and not re.fullmatch(r"[\w.]+:\w+", value):
+        known = ", ".join(STRATEGIES)
+        raise ValueError(f"expected one of {known}, or package.module:Class for one of your own")
+    return value
+
+
+Strategy = Annotated[str, AfterValidator(_known_strategy)]
+Schedule = Literal["cosine", "onecycle", "reduce_on_plateau", "constant", "linear_warmup_cosine"]
 
 
 class PhaseParams(Params):
@@ -36,6 +48,11 @@ class PhaseParams(Params):
     epochs: int = Field(description="How many epochs the phase lasts.", ge=1)
     unfreeze: tuple[str, ...] = Field(
         (), description="Blocks that are trained from the start of this phase on; all for all."
+    )
+    schedule: Schedule | None = Field(
+        None,
+        description="A schedule that begins with this phase, and lasts to the next one; null: the "
+        "one before goes on.",
     )
 
 
@@ -52,12 +69,19 @@ class PlanParams(Params):
         "two_phase: the head, then all; gated: two phases, the second only when a metric is good "
         "enough; gradual: one more block from the back every few epochs; partial: a share of the "
         "encoder from the back; plateau: one more block whenever a metric stalls; "
-        "gradient_guided: the frozen block with the largest relative gradient; phases: a list.",
+        "gradient_guided: the frozen block with the largest relative gradient; phases: a list; "
+        "package.module:Class: a strategy of your own.",
     )
     phase1_epochs: int = Field(
         3,
         description="Epochs with the head alone, before the first unfreezing; all strategies that "
         "unfreeze, but plateau and phases.",
+        ge=1,
+    )
+    phase2_epochs: int | None = Field(
+        None,
+        description="Epochs after the first unfreezing, for a check: with those before it they "
+        "have to make trainer.epochs; null is what is left.",
         ge=1,
     )
     unfreeze_backbone_epoch: int | None = Field(
@@ -138,10 +162,31 @@ class PlanParams(Params):
     )
 
     @property
+    def first_phase(self) -> tuple[int | None, str, int]:
+        """Epochs with the head alone, where planned, the parameter's name, how much it adds."""
+        if self.strategy in (*WITHOUT_UNFREEZING, "plateau") or ":" in self.strategy:
+            return None, "", 0
+        if self.strategy == "phases":
+            first = self.phases[0]
+            return (None if first.unfreeze else first.epochs), "phases.0.epochs", 0
+        if self.strategy in ("two_phase", "gated") and self.unfreeze_backbone_epoch is not None:
+            return self.unfreeze_backbone_epoch - 1, "unfreeze_backbone_epoch", 1
+        return self.phase1_epochs, "phase1_epochs", 0
+
+    @property
     def switch_epoch(self) -> int:
         """Epochs with the head alone in two_phase and gated."""
-        given = self.unfreeze_backbone_epoch
-        return self.phase1_epochs if given is None else given - 1
+        return self.first_phase[0] or 0
+
+    @property
+    def schedules(self) -> dict[int, Schedule]:
+        """Schedules of listed phases, by the epochs done before them."""
+        found, done = {}, 0
+        for phase in self.phases if self.strategy == "phases" else ():
+            if phase.schedule is not None:
+                found[done] = phase.schedule
+            done += phase.epochs
+        return found
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -202,9 +247,10 @@ class RateParams(Params):
     weight_decay: float = Field(
         0.05, description="Decay of weight matrices; norms, biases and positions have none.", ge=0
     )
-    schedule: Literal[
-        "cosine", "onecycle", "reduce_on_plateau", "constant", "linear_warmup_cosine"
-    ] = Field("cosine", description="How rates change over the run.")
+    schedule: Schedule = Field(
+        "cosine",
+        description="How rates change over the run; reduce_on_plateau follows trainer.monitor.",
+    )
     warmup_share: float = Field(
         0.1, description="linear_warmup_cosine: share of the run in which rates rise.", ge=0, lt=1
     )

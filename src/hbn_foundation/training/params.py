@@ -1,8 +1,8 @@
 """Parameters of pretraining: the objective, the training run, the device."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
@@ -131,7 +131,18 @@ class RunParams(Params):
 
     epochs: int = Field(15, description="Largest number of passes over the training windows.", ge=1)
     batch_size: int = Field(96, description="Windows per step.", ge=1)
-    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's running averages.")
+    optimizer: str = Field(
+        "adamw",
+        description="A class of torch.optim: adamw, adam, radam, nadam, sgd, rmsprop, …. Groups, "
+        "rates and freezing are the same with each. The weight decay of most others than adamw is "
+        "an L2 penalty in the gradient.",
+    )
+    optimizer_options: dict[str, Any] = Field(
+        {}, description="Its further arguments, as in torch: {momentum: 0.9} for sgd."
+    )
+    betas: tuple[float, float] = Field(
+        (0.9, 0.98), description="Running averages of the optimizers that have them."
+    )
     gradient_clip: float = Field(1.0, description="Largest norm of the gradient.", gt=0)
     accumulate_grad_batches: int = Field(
         1, description="Batches whose gradients are summed per step.", ge=1
@@ -171,6 +182,20 @@ class RunParams(Params):
     work_dir: str = Field(
         "data/06_models/training", description="Folder of the checkpoints made while training."
     )
+
+    @field_validator("optimizer", "optimizer_options")
+    @classmethod
+    def _optimizer_exists(cls, value: Any, info: ValidationInfo) -> Any:
+        """Ask torch, which is imported only where another optimizer than AdamW is named."""
+        value = value.lower() if isinstance(value, str) else value
+        if value not in ("adamw", {}):
+            from hbn_foundation.training.optim import check_options, optimizer_class
+
+            if info.field_name == "optimizer":
+                optimizer_class(value)
+            elif "optimizer" in info.data:
+                check_options(info.data["optimizer"], value)
+        return value
 
     @field_validator("resume", mode="before")
     @classmethod

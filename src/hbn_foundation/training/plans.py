@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -78,10 +79,7 @@ class Full(ScheduledPlan):
 class TwoPhase(ScheduledPlan):
     """The head, then all."""
 
-    def __init__(self, params: PlanParams, blocks: Sequence[Block], epochs: int) -> None:
-        given = params.unfreeze_backbone_epoch is not None
-        self.begins_at = "unfreeze_backbone_epoch" if given else "phase1_epochs"
-        super().__init__(params, blocks, epochs)
+    has_to_begin = True
 
     def stages(self) -> list[Stage]:
         """Return one stage."""
@@ -91,7 +89,7 @@ class TwoPhase(ScheduledPlan):
 class Gradual(ScheduledPlan):
     """One more block from the back every few epochs, up to a share of them."""
 
-    begins_at = "phase1_epochs"
+    has_to_begin = True
 
     def stages(self) -> list[Stage]:
         """Return one stage per block."""
@@ -103,7 +101,7 @@ class Gradual(ScheduledPlan):
 class Partial(ScheduledPlan):
     """A share of the encoder from the back, or growing shares."""
 
-    begins_at = "phase1_epochs"
+    has_to_begin = True
 
     def __init__(self, params: PlanParams, blocks: Sequence[Block], epochs: int) -> None:
         super().__init__(params, blocks, epochs)
@@ -287,7 +285,7 @@ class GradientGuided(Plan):
     the head may start at zero, where its gradient relative to its weights is meaningless.
     """
 
-    begins_at = "phase1_epochs"
+    has_to_begin = True
 
     def judge(self, at: Epoch) -> Decision:
         """Score the gradients every few epochs."""
@@ -349,8 +347,32 @@ def make_plan(
     UserError
         One line: an unknown block, phases longer than the run, a metric that is not computed.
     """
-    plan = PLANS[params.strategy]
+    plan = plan_class(params.strategy)
     if plan.metric_key is not None:
         key = plan.metric_key
         check_metric(getattr(params, key), f"plan.{key}", is_regression)
-    return plan(params, blocks, epochs)
+    made = plan(params, blocks, epochs)
+    made.check(made.start(), "at the start")
+    return made
+
+
+def plan_class(strategy: str) -> type[Plan]:
+    """Return the class of a strategy, imported where it is one of the user's own.
+
+    Raises
+    ------
+    UserError
+        One line, when it cannot be imported or is no subclass of `Plan`.
+    """
+    if strategy in PLANS:
+        return PLANS[strategy]
+    module, _, name = strategy.partition(":")
+    expected = f"expected package.module:Class, a subclass of {Plan.__module__}.Plan"
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever the module does when it is imported
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"plan.strategy={strategy}: {why}; {expected}") from error
+    if not (isinstance(found, type) and issubclass(found, Plan)):
+        raise UserError(f"plan.strategy={strategy}: {name} is no such class; {expected}")
+    return found

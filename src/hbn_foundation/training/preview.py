@@ -21,11 +21,14 @@ from hbn_foundation.training.finetuning_params import (
 )
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.rates import RateCurve, peaks
+from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.unfreezing import Block
 
-#: How many times lower than the head's the encoder's rate is: 5 to 10 where the head starts at a
-#: good probe, 3 for response times, where it does not (docs/experiments.md).
-USUAL_RATIOS = (2.0, 10.0)
+#: How many times lower than the head's the encoder's rate usually is.
+USUAL_RATIOS = (5.0, 10.0)
+#: For times in the window, whose head does not start at a good probe, 3 times is best
+#: (docs/experiments.md).
+LOWEST_OF_TIMES = 2.0
 #: Behind a gate the head is known to be good, and the encoder may go slower still.
 SLOWEST = 20.0
 #: Which share of the epochs the head is best trained alone.
@@ -75,7 +78,7 @@ def preview_rates(
     rates = for_scratch(rates) if plan.strategy == "scratch" else rates
     trained = set(course.start())
     total = epochs * steps_per_epoch
-    curve = RateCurve(rates, peaks(blocks, rates), total, steps_per_epoch, trained)
+    curve = RateCurve(rates, peaks(blocks, rates), total, steps_per_epoch, trained, plan.schedules)
     steps = np.unique(np.linspace(0, steps_per_epoch, points_per_epoch, endpoint=False).astype(int))
     # metrics that never change, with which every gate passes
     stalled = {**dict.fromkeys(KNOWN_METRICS, 1.0), plan.gate_metric: plan.gate_threshold}
@@ -89,47 +92,41 @@ def preview_rates(
             for here in (block.name in trained,)
         ]
         history.append({"epoch": epoch + 1} | stalled)
-        curve.plateau(1.0)
+        done = (epoch + 1) * steps_per_epoch
+        curve.plateau(1.0, done)
         decision = course.after_epoch(history, trained, lambda: {b.name: 1.0 for b in blocks})
         if decision.unfreeze:
-            curve.unfrozen((epoch + 1) * steps_per_epoch, decision.unfreeze)
+            curve.unfrozen(done, decision.unfreeze)
             trained |= set(decision.unfreeze)
     return pd.DataFrame(rows, columns=["step", "epoch", "block", "rate", "trained"])
 
 
-def advice(
-    plan: PlanParams, rates: RateParams, epochs: int, *, patience: int | None = None
-) -> list[str]:
-    """Warn of valid parameters that are likely to be a mistake, each with a recommendation.
-
-    Parameters
-    ----------
-    plan, rates
-        As configured.
-    epochs
-        Most epochs of the run.
-    patience
-        Validations without a better one before the run stops early, where it is known.
-
-    Returns
-    -------
-    list of str
-        One line each.
-    """
-    unfreezes = plan.strategy not in WITHOUT_UNFREEZING
+def advice(recipe: FineTuningRecipe) -> list[str]:
+    """Warn of valid parameters that are likely to be a mistake, a line each with what to try."""
+    plan, rates, epochs = recipe.effective_plan, recipe.rates, recipe.trainer.epochs
     lines = []
-    if rates.schedule == "onecycle" and unfreezes:
+    if rates.schedule == "onecycle" and plan.strategy not in WITHOUT_UNFREEZING:
         lines.append(
             f"rates.schedule=onecycle with plan.strategy={plan.strategy}: OneCycle is planned for "
             "one set of weights from first to last step, and blocks unfrozen late meet falling "
             "rates; cosine is rebased at an unfreezing and steadier, reduce_on_plateau adapts"
         )
+    lines += [
+        f"plan.phases.{number}.schedule=onecycle: rates begin at 1/{rates.div_factor:g} of their "
+        "peaks and rise to them, which moves what is trained already as much as what was just "
+        "unfrozen; cosine begins at the peaks and only falls"
+        for number, phase in enumerate(plan.phases if plan.strategy == "phases" else ())
+        if number and phase.schedule == "onecycle"
+    ]
     if plan.strategy not in ("head_only", "scratch"):
-        lines += _of_ratio(rates, SLOWEST if plan.strategy == "gated" else USUAL_RATIOS[1])
+        low = LOWEST_OF_TIMES if recipe.head.is_time else USUAL_RATIOS[0]
+        high = SLOWEST if plan.strategy == "gated" else USUAL_RATIOS[1]
+        lines += _of_ratio(rates, (low, high))
     lines += _of_first_phase(plan, epochs)
     if plan.strategy == "gated":
         lines += _of_gate(plan, epochs)
-    if plan.strategy == "plateau" and patience is not None and plan.plateau_patience >= patience:
+    patience = recipe.trainer.early_stopping_patience
+    if plan.strategy == "plateau" and plan.plateau_patience >= patience:
         lines.append(
             f"plan.plateau_patience={plan.plateau_patience}: training stops early after {patience} "
             "epochs without a better one, before a stalled metric unfreezes anything; consider "
@@ -138,22 +135,23 @@ def advice(
     return lines
 
 
-def _of_ratio(rates: RateParams, most: float) -> list[str]:
+def _of_ratio(rates: RateParams, usual: tuple[float, float]) -> list[str]:
     ratio = rates.head_lr / rates.backbone_peak
-    if USUAL_RATIOS[0] * (1 - 1e-6) <= ratio <= most * (1 + 1e-6):
+    if usual[0] * (1 - 1e-6) <= ratio <= usual[1] * (1 + 1e-6):
         return []
     key, wanted = "backbone_lr_factor", "0.1"
     if rates.backbone_lr is not None:
-        key, wanted = "backbone_lr", f"{rates.head_lr / 10:g}"
+        key, wanted = "backbone_lr", f"{rates.head_lr / 10:g} (head_lr / 10)"
     how = f"{ratio:.3g} times below" if ratio >= 1 else f"{1 / ratio:.3g} times above"
     return [
         f"rates.{key}={getattr(rates, key):g}: the encoder's rate {rates.backbone_peak:g} is {how} "
-        f"the head's {rates.head_lr:g}; 2 to 10 times below is usual, consider {wanted}"
+        f"the head's {rates.head_lr:g}; {usual[0]:g} to {usual[1]:g} times below is usual, "
+        f"consider {wanted}"
     ]
 
 
 def _of_first_phase(plan: PlanParams, epochs: int) -> list[str]:
-    length, key, more = first_phase(plan)
+    length, key, more = plan.first_phase
     low, high = (share * epochs for share in USUAL_PHASE1)
     wanted = max(1, round(0.2 * epochs))
     if length is None or min(low, ENOUGH_PHASE1) <= length <= high or length >= epochs:
@@ -166,20 +164,8 @@ def _of_first_phase(plan: PlanParams, epochs: int) -> list[str]:
     ]
 
 
-def first_phase(plan: PlanParams) -> tuple[int | None, str, int]:
-    """Return the epochs with the head alone, if any, the parameter's name, how much it adds."""
-    if plan.strategy in (*WITHOUT_UNFREEZING, "plateau"):
-        return None, "", 0
-    if plan.strategy == "phases":
-        first = plan.phases[0]
-        return (None if first.unfreeze else first.epochs), "phases.0.epochs", 0
-    if plan.strategy in ("two_phase", "gated") and plan.unfreeze_backbone_epoch is not None:
-        return plan.switch_epoch, "unfreeze_backbone_epoch", 1
-    return plan.phase1_epochs, "phase1_epochs", 0
-
-
 def _of_gate(plan: PlanParams, epochs: int) -> list[str]:
-    length, key, more = first_phase(plan)
+    length, key, more = plan.first_phase
     if length is not None and length >= epochs:
         return [
             f"plan.{key}={length + more}: the gate is never judged in a run of {epochs} epochs; "

@@ -4,8 +4,8 @@ rate(block, step) = peak(block) · shape(step) · ramp(step - unfrozen_at(block)
 
 One optimizer and one `LambdaLR` live through the whole run; only the shape changes, and only at an
 unfreezing: a cosine goes on over the steps that are left, from where it stands or, if that is
-too low, from the peak. OneCycle is never restarted. Each shape equals torch's
-scheduler of its name.
+too low, from the peak. OneCycle is never restarted. Phases may have schedules of their own, each
+over its own steps. Each shape equals torch's scheduler of its name.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from hbn_foundation.training.finetuning_params import RateParams
+from hbn_foundation.training.finetuning_params import RateParams, Schedule
 from hbn_foundation.training.unfreezing import Block
 
 #: A value is better when it is so by this share of the size of the best one, as in torch.
@@ -132,6 +132,15 @@ def peaks(blocks: Sequence[Block], params: RateParams) -> dict[str, float]:
     return {**found, blocks[-1].name: params.head_lr}
 
 
+class Span(NamedTuple):
+    """The steps of one schedule; rates rise linearly over the first `warmup` ones."""
+
+    schedule: Schedule
+    start: int
+    end: int
+    warmup: int
+
+
 class RateCurve:
     """Shares of the peaks; a function of the parameters and of the events recorded so far.
 
@@ -146,6 +155,9 @@ class RateCurve:
     trainable
         Blocks that are trained from the first step, as of `Plan.start`; all others have no rate
         until they are unfrozen. None: unknown, a block has its rate from the start.
+    schedules
+        Schedules of phases, by the epochs done before them, as of `PlanParams.schedules`. Each runs
+        to the next one or to the end, that of `params` to the first.
     """
 
     def __init__(
@@ -155,20 +167,24 @@ class RateCurve:
         total_steps: int,
         steps_per_epoch: int,
         trainable: Collection[str] | None = None,
+        schedules: Mapping[int, Schedule] | None = None,
     ) -> None:
         self.params = params
         self.peaks = dict(peaks)
         self.head = list(self.peaks)[-1]
-        self.total_steps = max(1, total_steps)
         self.ramp_steps = round(params.ramp_epochs * steps_per_epoch)
-        self.warmup_steps = 0
-        if params.schedule == "linear_warmup_cosine":
-            self.warmup_steps = round(params.warmup_share * self.total_steps)
+        self.spans: list[Span] = []
+        of_epoch = {0: params.schedule, **(schedules or {})}
+        starts = [epoch * steps_per_epoch for epoch in of_epoch]
+        ends = [*starts[1:], max(1, total_steps)]
+        for schedule, start, end in zip(of_epoch.values(), starts, ends, strict=True):
+            rising = schedule == "linear_warmup_cosine"
+            warm = round(params.warmup_share * (end - start)) if rising else 0
+            self.spans.append(Span(schedule, start, end, warm))
         self._started = None if trainable is None else {self.head, *trainable}
         self._unfrozen_at: dict[str, int] = {}
-        #: (step, level): from this step on the cosine falls from this level.
-        self._falls: list[tuple[int, float]] = [(self.warmup_steps, 1.0)]
-        self._plateau_level = 1.0
+        #: (step, level): what an unfreezing or a plateau has set, from this step on.
+        self._levels: list[tuple[int, float]] = []
         self._stall = Stall(params.plateau_patience)
 
     def share(self, block: str, step: int) -> float:
@@ -179,11 +195,24 @@ class RateCurve:
         """Return the learning rate of a block at an optimizer step, counted from 0."""
         return self.peaks[block] * self.share(block, step)
 
-    def unfrozen(self, step: int, blocks: Iterable[str]) -> None:
+    def rate_text(self, block: str, step: int) -> str:
+        """Return the learning rate at a step for the log, with what it ramps up to."""
+        rate = self.rate(block, step)
+        full = self.peaks[block] * self._shape(step)
+        left = self._unfrozen_at.get(block, step) + self.ramp_steps - step
+        ramp = f", rising to {full:.2e} over {left} steps" if rate < full else ""
+        return f"lr={rate:.2e}{ramp}"
+
+    def unfrozen(self, step: int, blocks: Iterable[str]) -> str:
         """Record that blocks are trained from a step on.
 
         What was recorded once is not recorded again. At step 0 there is nothing to ramp up from:
         those blocks are trained from the start.
+
+        Returns
+        -------
+        str
+            What happened to the schedule and why; empty where nothing is recorded.
 
         Raises
         ------
@@ -198,19 +227,48 @@ class RateCurve:
         known = {self.head, *self._unfrozen_at, *(self._started or ())}
         new = [name for name in names if name not in known]
         if not new:
-            return
+            return ""
         if step < last:
             raise ValueError(f"unfrozen at step {step}, after an unfreezing at step {last}")
-        level = self._shape(step)
         self._unfrozen_at |= dict.fromkeys(new, step)
-        if step <= 0:
-            return
-        low = level < self.params.preserve_below
-        if step >= self.warmup_steps:
-            self._falls.append((step, 1.0 if low else level))
-        if low:
-            self._plateau_level = 1.0
         self._stall.bad = 0
+        return self._rebase(step) if step > 0 else ""
+
+    def _rebase(self, step: int) -> str:
+        """Adapt the schedule to an unfreezing; return what was done and why."""
+        if began := self.begins(step):
+            return began
+        span, level = self._span(step), self._shape(step)
+        name, kept = span.schedule, ""
+        if name == "constant":
+            kept = "it never changes"
+        elif name == "onecycle":
+            done = (step - span.start) / (span.end - span.start)
+            kept = f"{done:.0%} of it is done, and a restart would lose that progress"
+        elif step < span.start + span.warmup:
+            kept = "its warm-up is not over"
+        if kept:
+            return f"schedule {name}: kept, as {kept}"
+        least = self.params.preserve_below
+        low = level < least
+        self._levels.append((step, 1.0 if low else level))
+        text = f"rebased on the {span.end - step} steps that are left"
+        if name == "reduce_on_plateau":
+            text = "its patience begins anew"
+        rates = f"go on from {level:.0%} of their peaks"
+        if low:
+            rates = (
+                f"are restored to their peaks, as they had fallen to {level:.2%} of them, below "
+                f"preserve_below={least:g}"
+            )
+        return f"schedule {name}: {text}; rates {rates}"
+
+    def begins(self, step: int) -> str:
+        """Return, for the log, that a phase's own schedule begins at this step, or nothing."""
+        span = self._span(step)
+        if step != span.start or step == 0:
+            return ""
+        return f"schedule {span.schedule}: begins, as this phase's own, for {span.end - step} steps"
 
     def set_rates(self, groups: Iterable[dict[str, Any]], step: int) -> None:
         """Write the rates of a step into an optimizer's groups, which have `block`, `initial_lr`.
@@ -221,30 +279,39 @@ class RateCurve:
         for group in groups:
             group["lr"] = group["initial_lr"] * self.share(group["block"], step)
 
-    def plateau(self, value: float, *, higher_is_better: bool = False) -> None:
-        """Add a validation value; reduce_on_plateau lowers all rates when it has stalled.
+    def plateau(self, value: float, step: int) -> None:
+        """Add what validation is judged by, lower is better, with the number of steps so far.
 
-        Values are judged as by `ReduceLROnPlateau`; with other schedules nothing happens.
+        Where it has stalled reduce_on_plateau lowers all rates, as `ReduceLROnPlateau`; with other
+        schedules nothing happens.
         """
-        if self.params.schedule == "reduce_on_plateau" and self._stall.add(value, higher_is_better):
-            lower = max(self._plateau_level * self.params.plateau_factor, self.params.min_lr_ratio)
-            self._plateau_level = min(self._plateau_level, lower)
+        span = self._span(step)
+        if span.schedule != "reduce_on_plateau" or step == span.start:
+            return
+        if self._stall.add(value, higher_is_better=False):
+            level = self._shape(step)
+            lower = max(level * self.params.plateau_factor, self.params.min_lr_ratio)
+            self._levels.append((step, min(level, lower)))
+
+    def _span(self, step: int) -> Span:
+        """Return the schedule that a step follows."""
+        return next(span for span in reversed(self.spans) if span.start <= max(0, step))
 
     def _shape(self, step: int) -> float:
         """Share that is common to all blocks."""
-        rules = self.params
-        if rules.schedule == "constant":
+        rules, span = self.params, self._span(step)
+        done, length = step - span.start, span.end - span.start
+        if span.schedule == "constant":
             return 1.0
-        if rules.schedule == "reduce_on_plateau":
-            return self._plateau_level
-        if rules.schedule == "onecycle":
-            return onecycle(
-                step, self.total_steps, rules.pct_start, rules.div_factor, rules.final_div
-            )
-        if step < self.warmup_steps:
-            return warmup(step, self.warmup_steps)
-        start, level = next(fall for fall in reversed(self._falls) if fall[0] <= step)
-        return cosine(step, start, self.total_steps, level, rules.min_lr_ratio)
+        if span.schedule == "onecycle":
+            return onecycle(done, length, rules.pct_start, rules.div_factor, rules.final_div)
+        if done < span.warmup:
+            return warmup(done, span.warmup)
+        levels = [(span.start + span.warmup, 1.0), *self._levels]
+        start, level = next(found for found in reversed(levels) if levels[0][0] <= found[0] <= step)
+        if span.schedule == "reduce_on_plateau":
+            return level
+        return cosine(step, start, span.end, level, rules.min_lr_ratio)
 
     def _ramp(self, block: str, step: int) -> float:
         """Return 0 while a block is frozen, then a rise to 1."""
@@ -263,8 +330,7 @@ class RateCurve:
         """Return the events recorded so far, as JSON values."""
         state = {
             "unfrozen_at": self._unfrozen_at,
-            "falls": self._falls,
-            "plateau_level": self._plateau_level,
+            "falls": self._levels,
             "stall": self._stall.state_dict(),
         }
         return dict(json.loads(json.dumps(state)))
@@ -272,6 +338,5 @@ class RateCurve:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._unfrozen_at = {name: int(step) for name, step in state["unfrozen_at"].items()}
-        self._falls = [(int(step), float(level)) for step, level in state["falls"]]
-        self._plateau_level = float(state["plateau_level"])
+        self._levels = [(int(step), float(level)) for step, level in state["falls"]]
         self._stall.load_state_dict(state["stall"])

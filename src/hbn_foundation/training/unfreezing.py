@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.training.finetuning_params import PlanParams
 
 History = Sequence[Mapping[str, Any]]
@@ -71,8 +71,8 @@ class Plan:
         Epochs judged so far.
     """
 
-    #: Parameter that says when the first unfreezing is due.
-    begins_at: str | None = None
+    #: Whether the first unfreezing is due in the run at `PlanParams.first_phase`.
+    has_to_begin = False
     #: Parameter that names the metric the strategy follows.
     metric_key: str | None = None
 
@@ -85,12 +85,18 @@ class Plan:
         self.memory: dict[str, Any] = {}
         self.done = 0
         self._unfrozen: list[str] = []
-        given = 0 if self.begins_at is None else getattr(params, self.begins_at)
-        most = epochs if self.begins_at == "unfreeze_backbone_epoch" else epochs - 1
-        if given > most:
+        first, key, more = params.first_phase
+        if self.has_to_begin and first is not None and first >= epochs:
             raise UserError(
-                f"plan.{self.begins_at}={given}: nothing would be unfrozen in a run of {epochs} "
-                f"epochs; expected at most {most}, or the strategy head_only"
+                f"plan.{key}={first + more}: nothing would be unfrozen in a run of {epochs} "
+                f"epochs; expected at most {epochs - 1 + more}, or the strategy head_only"
+            )
+        second = params.phase2_epochs
+        if first is not None and second is not None and first + second != epochs:
+            raise UserError(
+                f"plan.phase2_epochs={second}: {first} epochs before them (plan.{key}="
+                f"{first + more}) make {first + second}, but trainer.epochs is {epochs}; leave one "
+                "of them out"
             )
 
     def start(self) -> frozenset[str]:
@@ -129,6 +135,12 @@ class Plan:
         open_already = set(trainable) | set(self._unfrozen) | self.start()
         frozen = tuple(block for block in self.backbone if block.name not in open_already)
         decision = self.judge(Epoch(done, history, frozen, gradient_scores))
+        if not isinstance(decision, Decision):
+            raise UserError(
+                f"plan.strategy={self.params.strategy}: judge returns {decision!r}; expected a "
+                f"{Decision.__module__}.Decision"
+            )
+        self.check(decision.unfreeze, f"after epoch {done}")
         names = tuple(block.name for block in frozen if block.name in decision.unfreeze)
         self._unfrozen += names
         if decision.unfreeze and not names:
@@ -146,6 +158,15 @@ class Plan:
     def closing(self, head_lr: float) -> str:
         """Say at the end what did not come about, and what to try; empty where all did."""
         return ""
+
+    def check(self, names: Collection[str], when: str) -> None:
+        """Make sure that all names are blocks of the model; a UserError names the strategy."""
+        known = [block.name for block in self.blocks]
+        if unknown := [name for name in names if name not in known]:
+            raise UserError(
+                f"plan.strategy={self.params.strategy}: {when} it names {unknown[0]!r}, which is "
+                f"no block; the model has {first_few(known, 20)}"
+            )
 
     def is_waiting(self) -> bool:
         """Return whether an unfreezing is due at a later epoch, which patience waits for.

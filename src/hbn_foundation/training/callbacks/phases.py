@@ -48,6 +48,9 @@ class UnfreezingPhases(lightning.Callback):
         """Freeze as the plan begins, or as a resumed run left it."""
         pl_module.freeze_blocks()
         pl_module.ended = self.ended
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Tell the phase; the step of a resumed run is known by now."""
         log_phase(self.phase, pl_module)
         if self.phase == 1 and (line := pl_module.plan.opening()):
             say(line)
@@ -97,6 +100,9 @@ class UnfreezingPhases(lightning.Callback):
         pl_module.history[-1]["decision"] = decision.reason
         if decision.reason and not decision.unfreeze:
             say(decision.reason)
+        began = pl_module.curve.begins(pl_module.global_step)
+        if began and not decision.unfreeze:
+            say(began)
         if decision.unfreeze:
             self._begin(pl_module, decision.unfreeze, decision.reason)
         elif decision.stop:
@@ -116,25 +122,25 @@ class UnfreezingPhases(lightning.Callback):
             self.grace_left -= 1
         else:
             self.since_best += 1
-        loss = pl_module.history[-1]["validation_loss"]
-        if math.isfinite(loss):
-            pl_module.curve.plateau(loss)
+        if math.isfinite(value):
+            pl_module.curve.plateau(value, pl_module.global_step)
 
     def _begin(self, pl_module: FineTuningModule, blocks: tuple[str, ...], reason: str) -> None:
         """Begin a phase with more blocks."""
         params = pl_module.plan.params
         if params.restore_best and self.best_weights:
             pl_module.restore(self.best_weights)
-        pl_module.train_also(blocks)
+        schedule = pl_module.train_also(blocks)
         self.phase += 1
         self.best, self.best_weights = math.inf, {}
         self.since_best, self.grace_left = 0, params.grace_epochs
         log_phase(self.phase, pl_module, reason)
+        say(schedule)
 
 
 def log_phase(phase: int, pl_module: FineTuningModule, reason: str = "") -> None:
-    """Write a phase as a table of blocks with their parameters and rates."""
-    trainable = set(pl_module.model.trainable())
+    """Write a phase as a table of blocks, with their parameters and their rates at this step."""
+    trainable = pl_module.model.trainable()
     sizes = pl_module.model.sizes()
     total = sum(size for name, size in sizes.items() if name in trainable)
     encoder = sum(sizes.values()) - sizes[HEAD]
@@ -144,9 +150,8 @@ def log_phase(phase: int, pl_module: FineTuningModule, reason: str = "") -> None
         f"{share}: {', '.join(name for name in sizes if name in trainable)}"
     )
     for name, size in sizes.items():
-        peak = f"rate up to {pl_module.curve.peaks[name]:.2e}"
-        state = peak if name in trainable else "frozen"
-        say(f"  {name:16} {size:>11,} parameters  {state}")
+        rate = pl_module.curve.rate_text(name, pl_module.global_step)
+        say(f"  {name:16} {size:>11,} parameters  {rate if name in trainable else 'frozen'}")
 
 
 def norm(tensors: list[Tensor]) -> float:
