@@ -2,11 +2,9 @@
 
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from plan_courses import BLOCKS, NAMES
@@ -31,60 +29,9 @@ from hbn_foundation.training.rates import (
     warmup_cosine,
 )
 from hbn_foundation.training.unfreezing import Block
+from rate_curves import LOWEST, PEAKS, adamw, by_curve, by_torch, curve_of, shares
 
-PEAKS = {"block_1": 3e-5, "block_2": 1e-4, "head": 1e-3}
-LOWEST = 0.01
 SCHEDULES = ("cosine", "onecycle", "reduce_on_plateau", "constant", "linear_warmup_cosine")
-
-
-def curve_of(total=100, trainable=None, peaks=PEAKS, **params):
-    return RateCurve(RateParams(**params), peaks, total, 10, trainable)
-
-
-def shares(curve, steps, block="head"):
-    return [curve.share(block, step) for step in steps]
-
-
-def stepped(optimizer, scheduler, steps):
-    """The rates of each step, as the optimizer has them."""
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SequentialLR of torch warns of itself
-        for _ in range(steps):
-            found.append([group["lr"] for group in optimizer.param_groups])
-            optimizer.step()
-            scheduler.step()
-    return found
-
-
-def one_group(rate):
-    return torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=rate)
-
-
-def adamw():
-    groups = [
-        {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate, "block": name}
-        for name, rate in PEAKS.items()
-    ]
-    return torch.optim.AdamW(groups)
-
-
-def by_torch(make, steps):
-    """Rates by a scheduler of torch per block, since some take one lowest rate for all groups."""
-    columns = []
-    for rate in PEAKS.values():
-        optimizer = one_group(rate)
-        columns.append([row[0] for row in stepped(optimizer, make(optimizer, rate), steps)])
-    return np.array(columns).T
-
-
-def followed(curve, optimizer):
-    return LambdaLR(optimizer, [lambda step, n=name: curve.share(n, step) for name in PEAKS])
-
-
-def by_curve(curve, steps):
-    optimizer = adamw()
-    return np.array(stepped(optimizer, followed(curve, optimizer), steps))
 
 
 def warmup_then_cosine(total, steps):
@@ -146,45 +93,6 @@ def test_reduce_on_plateau(negative):
     assert {1.0, 0.5, LOWEST} <= seen, "rates fell down to the lowest"
 
 
-@pytest.mark.parametrize("at", [1, 20, 60, 61])
-def test_cosine_after_an_unfreezing_is_a_fresh_one_over_the_steps_that_are_left(at):
-    """The same `LambdaLR` goes on; torch's begins anew, from the rate that is reached."""
-    total = 100
-    curve = curve_of(min_lr_ratio=LOWEST, trainable=())
-    optimizer = adamw()
-    scheduler = followed(curve, optimizer)
-    before = stepped(optimizer, scheduler, at)
-    reached = optimizer.param_groups[-1]["lr"]
-    curve.unfrozen(at, ("block_2", "block_1"))
-    curve.set_rates(optimizer.param_groups, at)
-    after = stepped(optimizer, scheduler, total - at)
-    whole = by_torch(lambda o, rate: CosineAnnealingLR(o, total, LOWEST * rate), at)
-    assert [row[-1] for row in before] == pytest.approx(whole[:, -1])
-    assert all(row[:-1] == [0.0, 0.0] for row in before)
-    level = reached / PEAKS["head"]
-    assert level > 0.1, "else it is put back to the peak"
-    fresh = []
-    for column, (name, rate) in enumerate(PEAKS.items()):
-        single = one_group(rate * level)
-        fall = CosineAnnealingLR(single, total - at, LOWEST * rate)
-        fresh.append([row[0] for row in stepped(single, fall, total - at)])
-        start = 0 if name == "head" else 5
-        assert [row[column] for row in after[start:]] == pytest.approx(fresh[-1][start:])
-    for step in range(5):
-        assert after[step][0] == pytest.approx(fresh[0][step] * step / 5, abs=1e-12)
-
-
-def test_onecycle_with_an_unfreezing_equals_onecycle_without_for_the_head():
-    whole, broken = (curve_of(schedule="onecycle", trainable=t) for t in (None, ()))
-    found = []
-    for step in range(100):
-        if step in (30, 70, 99):
-            broken.unfrozen(step, {30: ["block_2"], 70: ["block_1"], 99: ["block_1"]}[step])
-        found.append(broken.share("head", step))
-    assert found == shares(whole, range(100))
-    assert broken.share("block_2", 40) == whole.share("block_2", 40)
-
-
 def test_peaks_are_discriminative():
     blocks = [Block(name, 1) for name in ("a", "b", "c", "head")]
     found = peaks(blocks, RateParams(head_lr=2e-3, layer_decay=0.5))
@@ -194,22 +102,6 @@ def test_peaks_are_discriminative():
     assert peaks(blocks, RateParams(backbone_lr_factor=0.05))["a"] == pytest.approx(5e-5)
     assert peaks([Block("head", 1)], RateParams()) == {"head": 1e-3}
     assert set(peaks(blocks, for_scratch(RateParams(layer_decay=0.5))).values()) == {1e-3}
-
-
-@pytest.mark.parametrize(("reached", "after"), [(0.5, 0.5), (0.1, 0.1), (0.099, 1.0)])
-@pytest.mark.parametrize("schedule", ["cosine", "linear_warmup_cosine", "reduce_on_plateau"])
-def test_a_rate_below_a_tenth_goes_back_to_the_peak_at_an_unfreezing(schedule, reached, after):
-    total = 1_000_000
-    # the last step at which the cosine is not below what is to be reached
-    step = math.floor(total * math.acos(2 * reached - 1) / math.pi)
-    params = {"plateau_factor": reached, "plateau_patience": 0, "min_lr_ratio": 0}
-    curve = curve_of(total, schedule=schedule, warmup_share=0, trainable=(), **params)
-    curve.plateau(1.0, step - 2)
-    curve.plateau(1.0, step - 1)
-    assert curve.share("head", step) == pytest.approx(reached, abs=1e-5)
-    curve.unfrozen(step, ["block_1", "block_2"])
-    assert curve.share("head", step) == pytest.approx(after, abs=1e-5)
-    assert curve.rate("block_2", step + 50) == pytest.approx(after * 1e-4, rel=1e-3)
 
 
 def test_what_an_unfreezing_leaves_alone():
@@ -227,18 +119,6 @@ def test_what_an_unfreezing_leaves_alone():
     assert before[80] < 0.11
     assert curve.share("head", 81) == 1.0
     assert shares(curve, range(81)) == before
-
-
-def test_an_unfreezing_begins_the_count_of_a_plateau_anew():
-    curve = curve_of(schedule="reduce_on_plateau", plateau_patience=2)
-    for epoch, value in enumerate((1.0, 2.0, 2.0), 1):
-        curve.plateau(value, 10 * epoch)
-    curve.unfrozen(30, ["block_2"])
-    curve.plateau(2.0, 40)
-    curve.plateau(2.0, 50)
-    assert curve.share("head", 50) == 1.0
-    curve.plateau(2.0, 60)
-    assert curve.share("head", 60) == 0.5
 
 
 def test_unfrozen_blocks_ramp_up_from_nothing():

@@ -168,7 +168,9 @@ def list_runs(
         ):
             trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
             trainer = trainer.model_copy(update={"seed": seed})
-            own = recipe.model_copy(update={"trainer": trainer})
+            # lengthened epochs are not those that phase2_epochs is a check of
+            plan = recipe.plan.model_copy(update={"phase2_epochs": None})
+            own = recipe.model_copy(update={"trainer": trainer, "plan": plan})
             identity = {**common, **own.identity(),
                         "subjects": splits.sort_values("subject")[["subject", "split"]]
                         .to_numpy().tolist()}  # fmt: skip
