@@ -15,8 +15,8 @@ PEAKS = {"block_1": 3e-5, "block_2": 1e-4, "head": 1e-3}
 LOWEST = 0.01
 
 
-def curve_of(total=100, trainable=None, peaks=PEAKS, **params):
-    return RateCurve(RateParams(**params), peaks, total, 10, trainable)
+def curve_of(total=100, trainable=PEAKS, **params):
+    return RateCurve(RateParams(**params), PEAKS, total, 10, {"head", *trainable})
 
 
 def shares(curve, steps, block="head"):

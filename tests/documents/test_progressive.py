@@ -44,12 +44,12 @@ def scripted(monkeypatch, name, values):
 def test_the_command_of_the_document_is_an_environment():
     """`--freeze_backbone --unfreeze_backbone_epoch 11 --margin_method cosface --use_amp …`."""
     recipe = configured()
-    plan, rates, trainer = recipe.plan, recipe.rates, recipe.trainer
+    plan, trainer = recipe.plan, recipe.trainer
     assert (plan.strategy, plan.switch_epoch, plan.unfreeze_backbone_epoch) == ("gated", 10, 11)
     assert (plan.gate_metric, plan.gate_threshold, plan.ratios) == ("f1", 0.8, (0.5,))
     assert recipe.head.margin == "cosface"
     assert (trainer.epochs, trainer.batch_size, trainer.precision) == (110, 1024, "auto")
-    assert advice(plan, rates, trainer.epochs, patience=trainer.early_stopping_patience) == []
+    assert advice(recipe) == []
 
 
 def test_rates_of_the_phases():

@@ -50,7 +50,7 @@ def advised(epochs=30, plan=None, rates=None):
 
 def test_onecycle_is_never_rebuilt():
     """Problem 1: with unfreezings the head's rates are those without any."""
-    whole, broken = (curve_of(schedule="onecycle", trainable=t) for t in (None, ()))
+    whole, broken = (curve_of(schedule="onecycle", trainable=t) for t in (PEAKS, ()))
     found = []
     for step in range(100):
         if step in (30, 70, 99):
@@ -160,7 +160,7 @@ def test_recommendation_of_rates():
 
 def test_an_unfreezing_begins_the_count_of_a_plateau_anew():
     """`reduce_on_plateau` adapts to what training does after it."""
-    curve = curve_of(schedule="reduce_on_plateau", plateau_patience=2)
+    curve = curve_of(schedule="reduce_on_plateau", plateau_patience=2, trainable=())
     for epoch, value in enumerate((1.0, 2.0, 2.0), 1):
         curve.plateau(value, 10 * epoch)
     curve.unfrozen(30, ["block_2"])
@@ -230,7 +230,7 @@ def test_each_unfreezing_says_what_happened_to_the_schedule_and_why(rates, step,
 def test_discriminative_rates_keep_their_ratios():
     """Before and after rates are put back to their peaks, from block to block."""
     params = RateParams(layer_decay=0.5, ramp_epochs=0)
-    curve = RateCurve(params, peaks(SIZED, params), 100, 10, ())
+    curve = RateCurve(params, peaks(SIZED, params), 100, 10, {"head"})
     for step, block in ((20, "block_2"), (95, "block_1"), (98, "band_tokens")):
         curve.unfrozen(step, [block])
     for step in (98, 99):

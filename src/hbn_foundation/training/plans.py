@@ -353,6 +353,11 @@ def make_plan(
         check_metric(getattr(params, key), f"plan.{key}", is_regression)
     made = plan(params, blocks, epochs)
     made.check(made.start(), "at the start")
+    if made.head not in made.start():
+        raise UserError(
+            f"plan.strategy={params.strategy}: start leaves out {made.head}, which is "
+            "always trained"
+        )
     return made
 
 

@@ -154,7 +154,7 @@ class RateCurve:
         Optimizer steps.
     trainable
         Blocks that are trained from the first step, as of `Plan.start`; all others have no rate
-        until they are unfrozen. None: unknown, a block has its rate from the start.
+        until they are unfrozen.
     schedules
         Schedules of phases, by the epochs done before them, as of `PlanParams.schedules`. Each runs
         to the next one or to the end, that of `params` to the first.
@@ -166,12 +166,11 @@ class RateCurve:
         peaks: Mapping[str, float],
         total_steps: int,
         steps_per_epoch: int,
-        trainable: Collection[str] | None = None,
+        trainable: Collection[str],
         schedules: Mapping[int, Schedule] | None = None,
     ) -> None:
         self.params = params
         self.peaks = dict(peaks)
-        self.head = list(self.peaks)[-1]
         self.ramp_steps = round(params.ramp_epochs * steps_per_epoch)
         self.spans: list[Span] = []
         of_epoch = {0: params.schedule, **(schedules or {})}
@@ -181,7 +180,7 @@ class RateCurve:
             rising = schedule == "linear_warmup_cosine"
             warm = round(params.warmup_share * (end - start)) if rising else 0
             self.spans.append(Span(schedule, start, end, warm))
-        self._started = None if trainable is None else {self.head, *trainable}
+        self._started = set(trainable)
         self._unfrozen_at: dict[str, int] = {}
         #: (step, level): what an unfreezing or a plateau has set, from this step on.
         self._levels: list[tuple[int, float]] = []
@@ -197,42 +196,30 @@ class RateCurve:
 
     def rate_text(self, block: str, step: int) -> str:
         """Return the learning rate at a step for the log, with what it ramps up to."""
-        rate = self.rate(block, step)
-        full = self.peaks[block] * self._shape(step)
-        left = self._unfrozen_at.get(block, step) + self.ramp_steps - step
-        ramp = f", rising to {full:.2e} over {left} steps" if rate < full else ""
-        return f"lr={rate:.2e}{ramp}"
+        text = f"lr={self.rate(block, step):.2e}"
+        if self._ramp(block, step) == 1:
+            return text
+        if block not in self._unfrozen_at:
+            return "frozen"
+        top = self._unfrozen_at[block] + self.ramp_steps
+        return f"{text}, rising to {self.rate(block, top):.2e} over {top - step} steps"
 
     def unfrozen(self, step: int, blocks: Iterable[str]) -> str:
         """Record that blocks are trained from a step on.
 
-        What was recorded once is not recorded again. At step 0 there is nothing to ramp up from:
-        those blocks are trained from the start.
+        What was recorded once is not recorded again.
 
         Returns
         -------
         str
             What happened to the schedule and why; empty where nothing is recorded.
-
-        Raises
-        ------
-        ValueError
-            When a block is unknown, or the step lies before an earlier unfreezing.
         """
-        names = list(blocks)
-        unknown = [name for name in names if name not in self.peaks]
-        if unknown:
-            raise ValueError(f"no such block: {', '.join(unknown)}")
-        last = max(self._unfrozen_at.values(), default=0)
-        known = {self.head, *self._unfrozen_at, *(self._started or ())}
-        new = [name for name in names if name not in known]
+        new = [name for name in blocks if name not in {*self._started, *self._unfrozen_at}]
         if not new:
             return ""
-        if step < last:
-            raise ValueError(f"unfrozen at step {step}, after an unfreezing at step {last}")
         self._unfrozen_at |= dict.fromkeys(new, step)
         self._stall.bad = 0
-        return self._rebase(step) if step > 0 else ""
+        return self._rebase(step)
 
     def _rebase(self, step: int) -> str:
         """Adapt the schedule to an unfreezing; return what was done and why."""
@@ -315,16 +302,12 @@ class RateCurve:
 
     def _ramp(self, block: str, step: int) -> float:
         """Return 0 while a block is frozen, then a rise to 1."""
-        if block == self.head or block in (self._started or ()):
+        if block in self._started:
             return 1.0
-        at = self._unfrozen_at.get(block)
-        if at is None:
-            return 1.0 if self._started is None else 0.0
+        at = self._unfrozen_at.get(block, math.inf)
         if step < at:
             return 0.0
-        if at <= 0 or self.ramp_steps == 0:
-            return 1.0
-        return min(1.0, (step - at) / self.ramp_steps)
+        return min(1.0, (step - at) / self.ramp_steps) if self.ramp_steps else 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the events recorded so far, as JSON values."""

@@ -151,7 +151,7 @@ def log_phase(phase: int, pl_module: FineTuningModule, reason: str = "") -> None
     )
     for name, size in sizes.items():
         rate = pl_module.curve.rate_text(name, pl_module.global_step)
-        say(f"  {name:16} {size:>11,} parameters  {rate if name in trainable else 'frozen'}")
+        say(f"  {name:16} {size:>11,} parameters  {rate}")
 
 
 def norm(tensors: list[Tensor]) -> float:
