@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hbn_foundation.evaluation.provenance import (
+    BESIDE,
     EVALUATION,
-    FINE_TUNING,
-    LEARNING,
+    OF_FINE_TUNING,
     PACKAGE,
     PRETRAINING,
     hash_code,
@@ -49,7 +49,7 @@ def test_the_code_counts_and_comments_and_docstrings_do_not(tmp_path):
     single, half = (provenance(arithmetic, {"chosen": "cpu"}) for arithmetic in ("32", "bf16"))
     assert single.pretraining != half.pretraining
     assert single.evaluation == half.evaluation
-    for place in {*PRETRAINING, *EVALUATION, *FINE_TUNING, *LEARNING}:
+    for place in {*PRETRAINING, *EVALUATION, *OF_FINE_TUNING, *BESIDE}:
         assert (PACKAGE / place).exists()
 
 

@@ -22,7 +22,7 @@ from fold_data import (
 )
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.finetuning_comparison import comparison_table, pairs_table
+from hbn_foundation.evaluation.finetuning_comparison import comparison_table
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.experiments import comparison
 from hbn_foundation.experiments.comparison import (
@@ -229,9 +229,9 @@ def test_a_fold_without_a_score_is_missing_and_counted(folds, dataset, params, s
     assert tables[0]["window_auroc"].dtype == float
     assert "fold 1: head_only, seed 0: no score" in said(first, tables[0])
     assert "auroc 0.800" in said(second, tables[1])
-    pair = pairs_table(pd.concat(tables), "window_auroc").iloc[0]
-    assert pair["folds"] == 1
+    (pair,) = comparison_table(pd.concat(tables), "window_auroc").dropna(subset="ahead_by").iloc
     assert pair["ahead_by"] == pytest.approx(0.3)
+    assert pair["missing"] == "1 of 2 folds without a score"
 
 
 def test_keys_follow_what_results_depend_on(folds, dataset, params, stores, of_trials):

@@ -40,18 +40,8 @@ def fit_boosted_trees(
 ) -> BoostedTrees:
     """Fit on the training windows; choose size and number of trees on the validation windows.
 
-    Parameters
-    ----------
-    features
-        (N, D); NaN is a value of its own to trees.
-    values, splits
-        Number, or class 0 or 1, and split (`train`, `validation`, other) of each window (N,).
-    params
-        Sizes to choose from, rate.
-    classes
-        Whether the values are classes.
-    seed
-        Of scikit-learn's draws.
+    NaN among the features (N, D) is a value of its own to trees. Each window has a number, or a
+    class 0 or 1 where `classes` says so, and a split (`train`, `validation`, other).
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.metrics import log_loss, mean_squared_error

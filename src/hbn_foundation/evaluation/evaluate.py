@@ -149,10 +149,8 @@ def window_task(model: str, target: str, values: np.ndarray, windows: pd.DataFra
 
     Parameters
     ----------
-    model
-        The method that is evaluated.
-    target
-        Name of what is predicted.
+    model, target
+        The method that is evaluated, and the name of what is predicted.
     values
         Class (integers, −1 unknown) or number (NaN unknown) of each window (N,).
     windows
@@ -205,20 +203,9 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Put predictions beside the truth, one row per window whose truth is known.
 
-    Parameters
-    ----------
-    windows
-        `recording`, `subject`, `task`, `start` (N rows), `trial` where they have one.
-    targets
-        Of the same windows.
-    predictions
-        Log probabilities (N, K), or numbers (N,).
-
-    Returns
-    -------
-    pandas.DataFrame
-        With `label`, `predicted` and `p(<class>)` of each class as names and shares; or with
-        `value` and `predicted` as numbers.
+    Predictions are log probabilities (N, K), or numbers (N,). The table has `recording`,
+    `subject`, `task`, `start`, `trial` where there is one; then `label`, `predicted` and
+    `p(<class>)` of each class as names and shares, or `value` and `predicted` as numbers.
     """
     known = targets.known
     identity = ["recording", "subject", "task", "start", *(["trial"] if "trial" in windows else [])]

@@ -183,14 +183,10 @@ def encoder_features(
     input_of: str | None = None,
     prepare: nn.Module | None = None,
 ) -> dict[str, np.ndarray]:
-    """Embed windows with one or more encoders in one pass over the signals.
+    """Embed windows with encoders of the same length in one pass over the signals.
 
     Parameters
     ----------
-    encoders
-        By name; all for windows of the same length.
-    store, windows, batch_size
-        The signals, where the windows are, and how many are read at once.
     input_of
         An encoder whose input (what its tokens are made of, before any learned weight that mixes
         tokens) is returned too, as `encoder_input`.

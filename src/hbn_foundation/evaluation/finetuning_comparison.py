@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -58,31 +58,31 @@ def comparison_table(
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     sign = 1.0 if scorer_of(score).greater_is_better else -1.0
     best = reference or best_plan(folds, score)
-    pairs = pairs_table(folds, score, firsts=[best]).set_index("second")
-    pairs["p_holm"] = holm(pairs["p"].to_numpy(dtype=float))
+    by_fold = sign * folds.pivot_table(
+        index=["repeat", "fold"], columns="method", values=score, aggfunc="mean", dropna=False
+    )
+    ratio = float((folds["n_test"] / folds["n_train"]).mean())
+    numbers = score.removeprefix("recording_") in OF_NUMBERS
     rows = []
     for method, part in folds.groupby("method"):
-        by_fold = part.groupby(["repeat", "fold"])[score]
-        of_fold = by_fold.mean()
-        row = {
-            "method": method, "name": _name(str(method), score),
+        of_seeds, of_fold = part.groupby(["repeat", "fold"])[score], sign * by_fold[method]
+        row: dict[str, Any] = {
+            "method": method, "name": display_name(str(method), numbers),
             "is_baseline": is_baseline(str(method)),
             "score": of_fold.mean(), "score_sd": of_fold.std(ddof=1),
-            "seed_sd": by_fold.std(ddof=1).mean(), "folds": len(of_fold),
+            "seed_sd": of_seeds.std(ddof=1).mean(), "folds": len(of_seeds),
             "seeds": part["seed"].nunique(), "reference": method == best,
         }  # fmt: skip
         row |= {name: part[name].mean() for name in ("validation", *COSTS, *SAMPLE) if name in part}
-        if method in pairs.index:
-            pair = pairs.loc[method]
-            row |= {name: pair[name] for name in pairs.columns if name not in ("first", "folds")}
+        if method != best:
+            found = compare(by_fold[best].to_numpy(), by_fold[method].to_numpy(), ratio)
+            ends = dict(zip(("ahead_low", "ahead_high", "missing"), found.interval, strict=True))
+            row |= ends | {"ahead_by": found.difference, "ahead_in": found.wins, "p": found.p}
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
     order = (-sign * table["score"]).argsort(kind="stable")
     return table.iloc[order].reset_index(drop=True)
-
-
-def _name(method: str, score: str) -> str:
-    return display_name(method, score.removeprefix("recording_") in OF_NUMBERS)
 
 
 def best_plan(folds: pd.DataFrame, score: str) -> str:
@@ -99,37 +99,3 @@ def best_plan(folds: pd.DataFrame, score: str) -> str:
         return str(folds["method"].iloc[0])
     of_these = means[candidates]
     return str(of_these.idxmax() if scorer_of(score).greater_is_better else of_these.idxmin())
-
-
-def pairs_table(
-    folds: pd.DataFrame, score: str, *, firsts: Iterable[str] | None = None
-) -> pd.DataFrame:
-    """Compare methods in pairs, by default each plan with every other method.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `first`, `second`, `ahead_by` (positive: the first is better), `ahead_low`, `ahead_high`,
-        `ahead_in` and `folds`, `p`, `missing`.
-    """
-    sign = 1.0 if scorer_of(score).greater_is_better else -1.0
-    by_fold = folds.pivot_table(
-        index=["repeat", "fold"], columns="method", values=score, aggfunc="mean", dropna=False
-    )
-    ratio = float((folds["n_test"] / folds["n_train"]).mean())
-    plans = [name for name in by_fold if not is_baseline(str(name))]
-    rows = []
-    for first in plans if firsts is None else firsts:
-        for second in [name for name in by_fold if name != first]:
-            result = compare(
-                sign * by_fold[first].to_numpy(), sign * by_fold[second].to_numpy(), ratio
-            )
-            low, high, missing = result.interval
-            rows.append(
-                {"first": first, "second": second, "ahead_by": result.difference,
-                 "ahead_low": low, "ahead_high": high, "ahead_in": result.wins,
-                 "folds": result.folds, "p": result.p, "missing": missing}
-            )  # fmt: skip
-    names = ["first", "second", "ahead_by", "ahead_low", "ahead_high", "ahead_in", "folds", "p",
-             "missing"]  # fmt: skip
-    return pd.DataFrame(rows, columns=names)

@@ -18,18 +18,8 @@ ENDS = {"value": "", "ci_low": "_low", "ci_high": "_high"}
 def by_method(scores: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
     """Lay scores out with one row per method, in their order.
 
-    Parameters
-    ----------
-    scores
-        Tidy, with the columns `COLUMNS`; how far the model is ahead of a method by a metric is
-        the metric `<metric>_ahead`.
-    target
-        Of which target; None where there is one only.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `method`, `name`, `kind`; each metric as `<metric>`, `<metric>_low`, `<metric>_high`.
+    Of a tidy table with `COLUMNS`, and of one target where there are several. The columns are
+    `method`, `name`, `kind`, and each metric as `<metric>`, `<metric>_low`, `<metric>_high`.
     """
     part = scores if target is None else scores[scores["target"] == target]
     parts = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 PRETRAINED = "pretrained"
 FINE_TUNED = "fine_tuned"
 SCRATCH = "scratch"
@@ -23,9 +21,6 @@ NAMES = {
     "riemann": "Riemannian broadband",
     "band_power": "log band power",
     "majority": "majority class",
-}
-
-_MORE_NAMES = {
     FINE_TUNED: "fine-tuned",
     # ways to fine-tune, and the frozen probe beside them
     "head_only": "head only",
@@ -59,11 +54,4 @@ def display_name(method: str, numbers: bool = False) -> str:
     """Name a method for readers; for numbers the majority class is the training mean."""
     if numbers and method == "majority":
         method = "constant"
-    return (NAMES | _MORE_NAMES).get(method, method.replace("_", " "))
-
-
-def ordered(methods: Iterable[str]) -> list[str]:
-    """Put methods in the order of the tables; unknown ones come last."""
-    order = list(NAMES)
-    found = set(methods)
-    return [name for name in order if name in found] + sorted(found - set(order))
+    return NAMES.get(method, method.replace("_", " "))

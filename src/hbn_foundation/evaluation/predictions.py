@@ -86,14 +86,12 @@ def predict_response_times(
         where success is not among the targets), `density_00`, `density_01` … the shares of the
         bins of time, for a distribution.
     """
-    from hbn_foundation.training.finetuned import predict_targets
-
-    test = test_windows(checkpoint, dataset)
-    predicted = predict_targets(checkpoint, dataset.store, test, batch_size)
-    table = test[[*IDENTITY, "trial", "rt"]].copy()
-    table["predicted_rt"] = predicted.answers[MAIN]
-    table["correct"] = test["correct"]
-    table["p_correct"] = _p_correct(checkpoint.metadata, predicted, dataset.windows)
+    test, predicted = _predict(checkpoint, dataset, batch_size)
+    table = test[[*IDENTITY, "trial", "rt"]].assign(
+        predicted_rt=predicted.answers[MAIN],
+        correct=test["correct"],
+        p_correct=_p_correct(checkpoint.metadata, predicted, dataset.windows),
+    )
     shares = predicted.shares.get(MAIN)
     if shares is None:
         return table
@@ -106,31 +104,25 @@ def predict_numbers(
 ) -> pd.DataFrame:
     """Predict all numbers that a model has learned, as the factors, of the test windows.
 
-    Parameters
-    ----------
-    checkpoint, batch_size
-        As for `predict_response_times`.
-    dataset
-        Its windows have a column for each of the numbers.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per test window: `recording`, `subject`, `task`, `run`, `start`, then each number
-        and `predicted_<number>`.
+    Arguments are as for `predict_response_times`; the windows have a column for each number. One
+    row per test window: `recording`, `subject`, `task`, `run`, `start`, then each number and
+    `predicted_<number>`.
     """
+    test, predicted = _predict(checkpoint, dataset, batch_size)
+    labels = learned_columns(checkpoint.metadata)
+    numbers = {name: column for name, column in labels.items() if predicted.answers[name].ndim == 1}
+    known = test.reindex(columns=[*IDENTITY, *numbers.values()])
+    said = {f"predicted_{column}": predicted.answers[name] for name, column in numbers.items()}
+    return known.assign(**said)
+
+
+def _predict(
+    checkpoint: Checkpoint, dataset: EEGDataset, batch_size: int
+) -> tuple[pd.DataFrame, Predictions]:
     from hbn_foundation.training.finetuned import predict_targets
 
     test = test_windows(checkpoint, dataset)
-    predicted = predict_targets(checkpoint, dataset.store, test, batch_size)
-    labels = learned_columns(checkpoint.metadata)
-    numbers = {name: column for name, column in labels.items() if predicted.answers[name].ndim == 1}
-    table = test[list(IDENTITY)].copy()
-    for column in numbers.values():
-        table[column] = test.get(column, np.nan)
-    for name, column in numbers.items():
-        table[f"predicted_{column}"] = predicted.answers[name]
-    return table
+    return test, predict_targets(checkpoint, dataset.store, test, batch_size)
 
 
 def learned_columns(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -53,11 +53,8 @@ def pretext_scores(
 def improvements(scores: Mapping[str, float]) -> dict[str, float]:
     """Compute by what share each loss is below the best of its trivial predictors.
 
-    Returns
-    -------
-    dict
-        `improvement_<loss>` for each loss that has trivial predictors, and `improvement`, that of
-        the objective's main loss. 0.3 means 30 % below; a negative number, worse than trivial.
+    As `improvement_<loss>`, and as `improvement` that of the objective's main loss. 0.3 means 30 %
+    below; a negative number, worse than trivial.
     """
     result: dict[str, float] = {}
     for loss, predictors in TRIVIAL.items():

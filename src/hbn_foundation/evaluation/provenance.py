@@ -15,9 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
-#: Of these the weights of a pretraining do not depend.
-BESIDE_IT = (
+#: Of these neither weights nor scores depend.
+BESIDE = (
     "training/supervision/",
+    *(
+        f"evaluation/{name}"
+        for name in ("figures/", "report/", "preflight.py", "statistics.py", "provenance.py")
+    ),
+)
+#: Of these the weights of a pretraining do not depend.
+OF_FINE_TUNING = (
     "training/callbacks/phases.py",
     *(f"training/{name}.py"
       for name in ("block_gradients", "finetune", "finetuned", "finetuning_module", "head_fitting",
@@ -25,26 +32,7 @@ BESIDE_IT = (
 )  # fmt: skip
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/store.py")  # fmt: skip
-EVALUATION = (
-    "training/linear_probe.py", "experiments/tasks.py",
-    *(f"evaluation/{name}.py"
-      for name in ("baselines", "evaluate", "features", "frame", "pretext", "sample", "scorers",
-                   "spectra", "tasks/foundation")),  # a fold has no intervals: no statistics
-)  # fmt: skip
-
-FINE_TUNING = (
-    *PRETRAINING,
-    "experiments/tasks.py",
-    *(f"evaluation/{name}.py"
-      for name in ("baselines", "evaluate", "features", "frame", "sample",
-                   "scorers", "spectra", "tasks/labels")),
-)  # fmt: skip
-LEARNING = (
-    *FINE_TUNING,
-    *(f"evaluation/{name}.py"
-      for name in ("boosting", "predictions", "statistics", "tasks/challenge_baselines",
-                   "tasks/factors", "tasks/response_times")),
-)  # fmt: skip
+EVALUATION = ("training/linear_probe.py", "experiments/tasks.py", "evaluation")
 
 
 class Provenance(NamedTuple):
@@ -65,41 +53,33 @@ def provenance(precision: str, device_plan: dict[str, Any]) -> Provenance:
         `chosen`; what `auto` means on a GPU is the probe's finding, as this process must not
         touch one.
     """
-    from hbn_foundation.training.precision import choose_precision
-
-    device = device_plan["chosen"]
-    resolved = device_plan.get("precision") or precision
-    if device == "cpu":
-        resolved = choose_precision(precision, device)
-    arithmetic = [device, resolved, *_versions("torch", "numpy")]
+    arithmetic = _arithmetic(device_plan.get("precision") or precision, device_plan["chosen"])
     return Provenance(
-        hash_code(PRETRAINING, arithmetic),
-        hash_code(EVALUATION, _versions("numpy", "scikit-learn", "pyriemann", "scipy"), beside=()),
+        hash_code(
+            PRETRAINING, [*arithmetic, *_versions("torch", "numpy")], left_out=OF_FINE_TUNING
+        ),
+        hash_code(EVALUATION, _versions("numpy", "scikit-learn", "pyriemann", "scipy")),
     )
 
 
-def finetuning_provenance(
-    precision: str, device_plan: dict[str, Any], places: Iterable[str] = FINE_TUNING
-) -> str:
+def finetuning_provenance(precision: str, device_plan: dict[str, Any]) -> str:
     """Hash what a fine-tuning and its scores depend on; arguments as for `provenance`."""
+    libraries = _versions("torch", "numpy", "scikit-learn", "pyriemann", "scipy")
+    arithmetic = _arithmetic(precision, device_plan["chosen"])
+    return hash_code((*PRETRAINING, *EVALUATION), [*arithmetic, *libraries])
+
+
+def _arithmetic(precision: str, device: str) -> list[str]:
     from hbn_foundation.training.precision import choose_precision
 
-    device = device_plan["chosen"]
-    resolved = choose_precision(precision, device) if device == "cpu" else precision
-    libraries = _versions("torch", "numpy", "scikit-learn", "pyriemann", "scipy")
-    return hash_code(places, [device, resolved, *libraries], beside=("training/supervision/",))
-
-
-def learning_provenance(precision: str, device_plan: dict[str, Any]) -> str:
-    """Hash what a run of a challenge's learning curve depends on; arguments as for `provenance`."""
-    return finetuning_provenance(precision, device_plan, LEARNING)
+    return [device, choose_precision(precision, device) if device == "cpu" else precision]
 
 
 def hash_code(
     places: Iterable[str],
     more: Iterable[str] = (),
     package: Path = PACKAGE,
-    beside: tuple[str, ...] = BESIDE_IT,
+    left_out: tuple[str, ...] = (),
 ) -> str:
     """Hash Python files and folders of the package by what they do: docstrings do not count."""
     parts = list(more)
@@ -107,7 +87,7 @@ def hash_code(
         path = package / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             name = file.relative_to(package).as_posix()
-            if not name.startswith(beside):
+            if not name.startswith(BESIDE + left_out):
                 parts += [name, ast.dump(_without_docstrings(file.read_text(encoding="utf-8")))]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 

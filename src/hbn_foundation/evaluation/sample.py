@@ -42,18 +42,8 @@ def choose_windows(
 ) -> Sample:
     """Take the windows that are labelled and in a split, each split subsampled evenly.
 
-    Parameters
-    ----------
-    windows, splits
-        Tables of windows, and of `subject` and `split`.
-    known
-        Which windows (N,) have a label.
-    params
-        With `max_windows` of a split and the `seed`.
-    what
-        Name of the label, for the message.
-    subsample_test
-        Whether the test windows are subsampled, too.
+    Windows with a label are `known` (N,), `what` names it for the message. The test windows are
+    subsampled only where `subsample_test` says so.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,30 +14,18 @@ AHEAD = "_ahead"
 ITEMS = {"window": "windows", "recording": "recordings", "subject": "subjects"}
 
 
-@dataclass(frozen=True)
-class Scorer:
+class Scorer(NamedTuple):
     """A score.
 
-    Attributes
-    ----------
-    name
-        In tables.
-    display_name
-        For readers.
-    function
-        Of true values (N,) and of predictions: numbers (N,), or log probabilities (N, K) of
-        classes; some take a third array.
-    greater_is_better
-        Direction.
-    digits
-        After the point.
+    Its function takes true values (N,) and predictions: numbers (N,), or log probabilities (N, K)
+    of classes; some take a third array.
     """
 
-    name: str
-    display_name: str
+    name: str  # in tables
+    display_name: str  # for readers
     function: Callable[..., float]
     greater_is_better: bool = True
-    digits: int = 3
+    digits: int = 3  # after the point
 
 
 def _of_answers(score: Callable[..., float]) -> Callable[..., float]:

@@ -29,14 +29,9 @@ SMALLEST_POWER = 1e-9
 def read_batches(
     store: SignalStore, windows: pd.DataFrame, n_samples: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read windows in the order of the table.
+    """Read windows in the order of the table: signals (B, C, T), and channels (B, C) of use.
 
-    Yields
-    ------
-    signals : numpy.ndarray
-        (B, C, T) float32, absent and bad channels zero.
-    mask : numpy.ndarray
-        (B, C) bool, channels that can be used.
+    Absent and bad channels are zero.
     """
     from hbn_foundation.signals.reader import WindowReader
 
@@ -69,16 +64,8 @@ def covariances(
 ) -> np.ndarray:
     """Covariances (B, bands, V, V) of signals (B, V, T), band-passed by their Fourier transform.
 
-    Parameters
-    ----------
-    signals
-        Band-pass and covariance are taken of the window as it is.
-    bands
-        Edges in Hz; None for one covariance of the whole signal.
-    sfreq
-        Sampling rate in Hz.
-    shrinkage
-        Share of the identity scaled to the same trace, so that no covariance is singular.
+    Bands are edges in Hz, None for one covariance of the whole signal. `shrinkage` is the share of
+    the identity scaled to the same trace, so that no covariance is singular.
     """
     n_samples = signals.shape[-1]
     spectrum = np.fft.rfft(signals - signals.mean(-1, keepdims=True))
@@ -111,17 +98,9 @@ def electrode_weights(
 ) -> np.ndarray:
     """Weights (B, V, C) from channels to what covariances are taken of.
 
-    Channels are taken as they are; one that cannot be used is replaced by an average of those
-    around it.
-
-    Parameters
-    ----------
-    positions
-        (C, 3).
-    mask
-        (B, C) channels that can be used.
-    components
-        (V, C) of `principal_components`; None for the channels themselves.
+    Channels are taken as they are; one that cannot be used by `mask` (B, C) is replaced by an
+    average of those around it, by `positions` (C, 3). `components` (V, C) are those of
+    `principal_components`; None for the channels themselves.
     """
     import torch
 
@@ -149,20 +128,8 @@ def principal_components(
     channels that is close to singular, and 8,385 numbers per band; projecting to fewer components
     regularises it (Sabbagh et al. 2020).
 
-    Parameters
-    ----------
-    store
-        The signals.
-    windows
-        Of training subjects; of more than 1,000 some are taken evenly.
-    n_samples, batch_size
-        Length of a window, and windows read at once.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        At most 64 orthonormal rows, largest first; None for up to 32 channels, which are taken as
-        they are.
+    At most 64 orthonormal rows, largest first; None for up to 32 channels, which are taken as they
+    are. Of more than 1,000 windows some are taken evenly.
     """
     n_channels = len(store.positions)
     if n_channels <= MOST_CHANNELS:

@@ -93,15 +93,11 @@ def resampled(
     subjects
         Subject of each item (N,). The same subjects in the same order are drawn alike, whatever
         is scored, so that two methods can be compared resample by resample.
-    n_samples, seed
-        How many resamples, and which ones.
 
     Returns
     -------
-    draws : numpy.ndarray
-        (n_samples,) or (n_samples, k).
-    left_out : numpy.ndarray
-        (S,) or (S, k).
+    draws, left_out : numpy.ndarray
+        (n_samples,) or (n_samples, k) of the resamples; (S,) or (S, k) without each subject.
     """
     codes, names = pd.factorize(subjects)
     order = np.argsort(codes, kind="stable")
@@ -123,21 +119,9 @@ def bca_interval(
     `scipy.stats.bootstrap` gives the same, but draws anew for each pair of methods and gives NaN
     where a resample has no score.
 
-    Parameters
-    ----------
-    value
-        The score.
-    draws
-        Of resamples (n,), NaN where there is none.
-    left_out
-        Without each subject in turn (S,).
-    without
-        Why resamples have no score, for the message.
-
-    Returns
-    -------
-    Interval
-        Without ends where too many resamples have no score, or all have the same one.
+    It takes the score, those of resamples (n,), NaN where there is none, and without each subject
+    in turn (S,); `without` says why resamples have no score. There are no ends where too many
+    resamples have no score, or all have the same one.
     """
     from scipy.stats import norm
 
@@ -224,16 +208,8 @@ def compare(first: np.ndarray, second: np.ndarray, test_ratio: float) -> Compari
     ordinary t-test finds differences that are not there. The correction adds the ratio of test to
     training size to 1 / number of folds in the variance of the mean.
 
-    Parameters
-    ----------
-    first, second
-        Score per fold (K,), NaN where a fold has none.
-    test_ratio
-        Number of test subjects divided by the number of training subjects.
-
-    Returns
-    -------
-    Comparison
+    Scores are one per fold (K,), NaN where a fold has none; `test_ratio` is the number of test
+    subjects divided by that of training subjects.
     """
     from scipy.stats import t as student
 

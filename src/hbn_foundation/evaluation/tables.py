@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
-from hbn_foundation.evaluation.methods import PRETRAINED, display_name, ordered
+from hbn_foundation.evaluation.methods import PRETRAINED, display_name
 
 SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy", "validation_auroc")
 FOLD_COLUMNS = (
@@ -27,47 +26,36 @@ SUMMARY_COLUMNS = (
 
 def fold_rows(repeat: int, fold: int, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of one fold, one per method, from the metrics of its evaluation."""
-    subjects = metrics["subjects"]
-    rows = []
-    for method in ordered(metrics["probe"]):
-        scores = metrics["probe"][method]
-        ours = method == PRETRAINED
-        improvement = metrics["pretext"]["test"].get("improvement")
-        speed = metrics.get("training", {}).get("windows_per_second")
-        rows.append(
-            {
-                "repeat": repeat,
-                "fold": fold,
-                "method": method,
-                **{name: _number(scores.get(name)) for name in SCORES},
-                "pretext_improvement": _number(improvement) if ours else np.nan,
-                "windows_per_second": _number(speed) if ours else np.nan,
-                "n_train": subjects["train"],
-                "n_test": subjects["test"],
-            }
-        )
-    return rows
+    pretraining = {
+        "pretext_improvement": metrics["pretext"]["test"].get("improvement"),
+        "windows_per_second": metrics.get("training", {}).get("windows_per_second"),
+    }
+    counts = {f"n_{split}": metrics["subjects"][split] for split in ("train", "test")}
+    return [
+        {
+            "repeat": repeat,
+            "fold": fold,
+            "method": method,
+            **{name: scores.get(name) for name in SCORES},
+            **(pretraining if method == PRETRAINED else {}),
+            **counts,
+        }
+        for method, scores in metrics["probe"].items()
+    ]
 
 
 def fold_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Folds as one tidy table with the same columns whether or not there are any."""
-    return pd.DataFrame(rows, columns=list(FOLD_COLUMNS))
+    numbers = dict.fromkeys([*SCORES, "pretext_improvement", "windows_per_second"], float)
+    return pd.DataFrame(rows, columns=list(FOLD_COLUMNS)).astype(numbers)
 
 
 def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
     """One row per method, best first: scores, and how the pretrained encoder compares.
 
-    Parameters
-    ----------
-    folds
-        As `cross_validate` returns it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `comparison_table`, with the pretrained encoder as the reference and mean and standard
-        deviation (ddof 1) of each score; for the pretrained encoder mean and range of the pretext
-        improvement, and the mean speed of its training. Empty when there are no folds.
+    As `comparison_table`, with the pretrained encoder as the reference and mean and standard
+    deviation (ddof 1) of each score; for the pretrained encoder mean and range of the pretext
+    improvement, and the mean speed of its training. `folds` is as `cross_validate` returns it.
     """
     if folds.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
@@ -83,7 +71,3 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
     table["is_baseline"] = table.index != PRETRAINED
     table["name"] = [display_name(str(method)) for method in table.index]
     return table.reset_index()[list(SUMMARY_COLUMNS)]
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)

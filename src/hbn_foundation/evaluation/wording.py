@@ -66,16 +66,9 @@ def display_factor(factor: str) -> str:
 
 
 def sample_text(metrics: Mapping[str, Any], methods: Iterable[str], fitted: bool = False) -> str:
-    """Describe windows, subjects, subsampling and channels.
+    """Describe windows, subjects, subsampling and channels of the methods of a table.
 
-    Parameters
-    ----------
-    metrics
-        With `sample`, of `count_sample`, and `n_channels`.
-    methods
-        Of the table.
-    fitted
-        Whether only the baselines' windows are subsampled, as beside a fine-tuned model.
+    `fitted` says whether only the baselines' windows are subsampled, as beside a fine-tuned model.
     """
     parts = []
     for name, counts in metrics["sample"].items():

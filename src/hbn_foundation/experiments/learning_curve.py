@@ -19,7 +19,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH, display_name
-from hbn_foundation.evaluation.provenance import learning_provenance
+from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.folds import ENCODER, TASKS, stores_in
@@ -149,7 +149,7 @@ def list_runs(
     base = Entry(ENCODER, canonical_hash({"weights": weights}))
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     common = {
-        "code": learning_provenance(recipe.trainer.precision, device_plan),
+        "code": finetuning_provenance(recipe.trainer.precision, device_plan),
         "weights": weights,
         "signals": dataset.store.fingerprint,
         "windows": digest(dataset.windows),

@@ -154,7 +154,7 @@ def test_a_learning_curve():
     assert "10 (10%) 100 (100%)" in said
     assert "fine-tuned 1.030 ± 0.071 0.850 ± 0.071" in said
     assert "with 100 subjects ahead by 0.200 (training mean)" in said
-    assert "from scratch, it is with 10 subjects behind by 0.010" in said
+    assert "with 10 subjects behind by 0.010 (from scratch)" in said
     assert "±" not in words(learning_curve_report(learning_rows().query("seed == 0")))
 
 

@@ -122,5 +122,8 @@ def _pairs(panel: Axes, pairs: pd.DataFrame) -> None:
     panel.axvline(0, color=style.MUTED, lw=1, ls=":")
     panel.set_yticks(range(len(names)), names[::-1], fontsize=6)
     interval_rows(panel, dots)
-    panel.set_xlabel("difference; colour: the mode that is ahead\n* p < .05, Wilcoxon, Holm")
+    starred = "*" if (pairs["p_holm"] < SIGNIFICANT).any() else "no"
+    panel.set_xlabel(
+        f"difference; colour: the mode that is ahead\n{starred} p < .05, Wilcoxon, Holm"
+    )
     return None

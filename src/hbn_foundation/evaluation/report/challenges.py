@@ -124,10 +124,8 @@ def report_response_times(
 
     Parameters
     ----------
-    checkpoint, predictions, dataset
-        As for `evaluate_response_times`.
-    scores, metrics
-        What that returned.
+    checkpoint, predictions, dataset, scores, metrics
+        What `evaluate_response_times` takes, and what it returned.
     history
         One row per epoch of the training.
     seed
@@ -157,27 +155,21 @@ def report_factors(
 ) -> tuple[Report, dict[str, Figure]]:
     """Draw the figures and declare the report on a model of factors.
 
-    Parameters
-    ----------
-    checkpoint, predictions, dataset
-        As for `evaluate_factors`.
-    scores, metrics, subjects
-        What that returned.
-    history
-        One row per epoch of the training.
+    Arguments are as for `report_response_times`; `subjects` are those that `evaluate_factors`
+    returned.
     """
-    test = test_windows(checkpoint, dataset)
+    columns = learned_columns(checkpoint.metadata)
     factors = predicted_factors(predictions)
-    target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
+    target_of = {column: name for name, column in columns.items()}
+    test = test_windows(checkpoint, dataset)
     targets = tuple(target_of[factor] for factor in factors)
     maps = checkpoint_maps(checkpoint, dataset.store, test, targets)
     titles = {name: display_metric(name) for name in ("window_nrmse", "subject_r", "partial_r")}
-    names = tuple(map(display_factor, factors))
     main = main_factor(factors)
     figures = {
-        "scores": scores_figure(_by_factor(scores)[main], titles, display_factor(main)),
+        "scores": scores_figure(by_method(scores, main), titles, display_factor(main)),
         "answers": factor_figure(subjects[subjects["method"] == FINE_TUNED], factors),
-        "spatial": spatial_figure(maps, "", names),
+        "spatial": spatial_figure(maps, "", tuple(map(display_factor, factors))),
         "training": finetuning_figure(history, "Factors"),
     }
     return factor_report(scores, metrics, figures, about_model(checkpoint.metadata)), figures
@@ -203,51 +195,43 @@ def response_time_report(
     )
     wrong = f"{metrics['n_wrong']} of {metrics['n_success_known']} answers are wrong."
     small_print = (
-        f"{_counted(metrics, 'trial')}; mean response time {metrics['rt_mean']:.3f} s, sd "
-        f"{metrics['rt_sd']:.3f} s (ddof 0, as in NRMSE); {wrong}"
+        f"{count_of(metrics['n_windows'], 'trial')}; mean response time {metrics['rt_mean']:.3f} "
+        f"s, sd {metrics['rt_sd']:.3f} s (ddof 0, as in NRMSE); {wrong}"
     )
     sections: list[Section] = [
         score_table("Response time", table, TIME_COLUMNS, "Best first."),
         score_table("Success of the trial", by_success, SUCCESS_COLUMNS, f"Best first. {wrong}"),
         criteria_section(response_time_criteria(table, metrics)),
+        *(Picture(*PICTURES[name], figure) for name, figure in figures.items()),
     ]
-    return Report(
-        "Challenge 1: response time and success from the EEG",
-        _lead("the response times of", table, "nrmse", metrics),
-        _about(small_print, metrics, table, about),
-        [*sections, *_pictures(figures)],
-    )
+    title = "Challenge 1: response time and success from the EEG"
+    lead = _lead("the response times of", table, "nrmse", metrics)
+    return Report(title, lead, _about(small_print, metrics, table, about), sections)
 
 
 def factor_report(
     scores: pd.DataFrame, metrics: Mapping[str, Any], figures: Mapping[str, Figure], about: str = ""
 ) -> Report:
     """Declare the report on the factors; parameters as for `response_time_report`."""
-    tables = _by_factor(scores)
+    tables = {str(name): by_method(scores, name) for name in scores["target"].unique()}
     main = main_factor(list(tables))
     table, name = tables[main], display_factor(main)
     by_factor = pd.DataFrame([_of_factor(factor, part) for factor, part in tables.items()])
     small_print = (
-        f"{_counted(metrics, 'window')}; one prediction per subject by the "
+        f"{count_of(metrics['n_windows'], 'window')}; one prediction per subject by the "
         f"{metrics['aggregation']} of its windows."
     )
-    title = f"{name.capitalize()}, which the challenge scores"
     reading = "Of the model, beside age and sex alone and the best baseline (NRMSE over windows)."
     sections: list[Section] = [
-        score_table(title, table, FACTOR_COLUMNS, "Best first."),
+        score_table(f"{name.capitalize()}, which the challenge scores", table, FACTOR_COLUMNS,
+                    "Best first."),
         score_table("All factors", by_factor, OF_ALL_COLUMNS, reading, first="factor"),
         criteria_section(factor_criteria(by_factor, metrics)),
-    ]
-    return Report(
-        "Challenge 2: psychopathology factors from the EEG",
-        _lead(f"{name} in", table, "window_nrmse", metrics),
-        _about(small_print, metrics, table, about),
-        [*sections, *_pictures(figures)],
-    )
-
-
-def _by_factor(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(name): by_method(scores, name) for name in scores["target"].unique()}
+        *(Picture(*PICTURES[name], figure) for name, figure in figures.items()),
+    ]  # fmt: skip
+    title = "Challenge 2: psychopathology factors from the EEG"
+    lead = _lead(f"{name} in", table, "window_nrmse", metrics)
+    return Report(title, lead, _about(small_print, metrics, table, about), sections)
 
 
 def _of_factor(factor: str, table: pd.DataFrame) -> dict[str, Any]:
@@ -270,18 +254,6 @@ def _lead(what: str, table: pd.DataFrame, main: str, metrics: Mapping[str, Any])
     return f"The fine-tuned model predicts {what} {people} with an NRMSE of {score}. {verdict}"
 
 
-def _counted(metrics: Mapping[str, Any], unit: str) -> str:
-    return (
-        f"{count_of(metrics['n_windows'], unit)} of "
-        f"{count_of(metrics['n_subjects'], 'test subject')} in "
-        f"{count_of(metrics['n_recordings'], 'recording')}"
-    )
-
-
 def _about(start: str, metrics: Mapping[str, Any], table: pd.DataFrame, about: str) -> str:
     sample = sample_text(metrics, table["method"], fitted=True)
     return f"{start} {about_intervals(metrics.get('interval_missing'))} {sample} {about}".strip()
-
-
-def _pictures(figures: Mapping[str, Figure]) -> list[Picture]:
-    return [Picture(*PICTURES[name], figure) for name, figure in figures.items()]

@@ -41,35 +41,28 @@ def learning_curve_report(table: pd.DataFrame) -> Report:
     groups = table.groupby(["method", "n_subjects"])[name]
     means, spreads = groups.mean().unstack(), groups.std(ddof=1).unstack()
     shares = table.groupby("n_subjects")["share"].mean()
-    counts: list[Any] = means.columns.tolist()
-    methods = means.sort_values(counts[-1]).index.tolist()
+    methods = means.sort_values(means.columns[-1]).index
     rows = [
-        [display_name(method), *(mean_sd(means[n][method], spreads[n][method]) for n in counts)]
+        [display_name(str(method)), *map(mean_sd, means.loc[method], spreads.loc[method])]
         for method in methods
     ]
-    header = [f"{title}, lower is better", *(f"{n} ({shares[n]:.0%})" for n in counts)]
+    header = [f"{title}, lower is better", *(f"{n} ({share:.0%})" for n, share in shares.items())]
     n_seeds = table["seed"].nunique()
     seeds = f"Mean ± sd (ddof 1) over {n_seeds} seeds" if n_seeds > 1 else "One seed"
-    baseline, scratch = [], []
-    for n in counts:
-        scores = means[n]
+    lead = []
+    for n, scores in means.items():
         best = str(scores.drop([FINE_TUNED, SCRATCH], errors="ignore").idxmin())
-        ours = float(scores[FINE_TUNED])
-        baseline.append(f"with {n} subjects {_ahead(scores[best] - ours)} ({display_name(best)})")
-        if SCRATCH in methods:
-            scratch.append(f"with {n} subjects {_ahead(scores[SCRATCH] - ours)}")
-    lead = f"Beside the best baseline, the fine-tuned model is {'; '.join(baseline)}."
-    if scratch:
-        lead += f" Beside the same model from scratch, it is {'; '.join(scratch)}."
-    about = f"{seeds}, the same test subjects."
-    tables = [plain_table("Training subjects with labels", header, rows)]
-    return Report("Scores over training subjects", lead, about, tables)
-
-
-def _ahead(gap: float) -> str:
-    if level(gap):
-        return "level"
-    return f"ahead by {number(gap)}" if gap > 0 else f"behind by {number(-gap)}"
+        for other in [best, SCRATCH] if SCRATCH in methods else [best]:
+            gap = float(scores[other] - scores[FINE_TUNED])
+            by = "level" if level(gap) else f"{'ahead' if gap > 0 else 'behind'} by {abs(gap):.3f}"
+            lead.append(f"with {n} subjects {by} ({display_name(other)})")
+    return Report(
+        "Scores over training subjects",
+        f"Beside the best baseline and training from scratch, the fine-tuned model is "
+        f"{'; '.join(lead)}.",
+        f"{seeds}, the same test subjects.",
+        [plain_table("Training subjects with labels", header, rows)],
+    )
 
 
 def sweep_report(
@@ -88,23 +81,21 @@ def sweep_report(
         Of `score_jobs`.
     curves, pairs, savings
         Of `learning_curves`, `compare_modes`, `measured_savings`.
-    score
-        The score they are of.
-    about
-        The label.
+    score, about
+        The score they are of, and the label.
     """
     curve_rows = [
         [MODE_NAMES[row["mode"]], _share(row["target_data_pct"]), f"{row['n_train']:.0f}",
          number(row["score"]), interval(row["low"], row["high"]) or "–", str(row["n_targets"]),
          str(row["n_jobs"])]
-        for row in _records(curves)
+        for row in curves.to_dict("records")
     ]  # fmt: skip
     pair_rows = [
         [MODE_NAMES[row["first"]], MODE_NAMES[row["second"]], _share(row["target_data_pct"]),
          number(row["ahead_by"], signed=True), interval(row["low"], row["high"]) or "–",
          f"{row['ahead_in']} of {row['n_targets']}", p_text(row["p"]) or "–",
          p_text(row["p_holm"]) or "–"]
-        for row in _records(pairs)
+        for row in pairs.to_dict("records")
     ]  # fmt: skip
     curve_notes = [FIXED_MODEL] if curve_rows else ["No fine-tuning is finished."]
     pair_notes = [WILCOXON] if pair_rows else ["One mode only: nothing to compare."]
@@ -123,8 +114,7 @@ def sweep_report(
                 ["first", "second", "share", "ahead by", "95 %", "ahead in", "p", "p (Holm)"],
                 pair_rows, pair_notes,
             ),
-            plain_table("Time", [], [], _time(savings)),
-            plain_table("Where these numbers come from", [], [], [_origin(scored)]),
+            plain_table("Time and origin", [], [], _origin(scored, savings)),
         ],
     )  # fmt: skip
 
@@ -147,30 +137,21 @@ def _counts(scored: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
-def _time(savings: Mapping[str, Any]) -> list[str]:
-    if not savings["finetunings"]:
-        return ["Nothing is measured yet."]
-    return [
-        f"{savings['bases']:,} bases took {savings['base_seconds']:,.0f} s, "
-        f"{savings['finetunings']:,} fine-tunings {savings['finetune_seconds']:,.0f} s.",
-        f"Had each fine-tuning trained its own base: {savings['alone_seconds']:,.0f} s.",
-        f"Time with shared bases over time without: {savings['ratio']:.3f}.",
-    ]
-
-
-def _origin(scored: pd.DataFrame) -> str:
-    names = "".join(sorted(scored["hash"]))
-    digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-    return (
+def _origin(scored: pd.DataFrame, savings: Mapping[str, Any]) -> list[str]:
+    digest = hashlib.blake2b("".join(sorted(scored["hash"])).encode(), digest_size=8).hexdigest()
+    said = [
         f"The plan of these {len(scored):,} jobs has the hash `{digest}`. Each job's entry in the "
         "store has its full specification, the versions of the libraries and its digests; "
-        "`hbn-foundation bases verify` compares them. The same command on the same data trains "
-        "nothing again and writes this page again."
-    )
-
-
-def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    return table.to_dict("records")
+        "`hbn-foundation bases verify` compares them."
+    ]
+    if savings["finetunings"]:
+        said.append(
+            f"{savings['bases']:,} bases took {savings['base_seconds']:,.0f} s, "
+            f"{savings['finetunings']:,} fine-tunings {savings['finetune_seconds']:,.0f} s; "
+            f"{savings['alone_seconds']:,.0f} s, had each fine-tuning trained its own base. Time "
+            f"with shared bases over time without: {savings['ratio']:.3f}."
+        )
+    return said
 
 
 def _share(value: Any) -> str:

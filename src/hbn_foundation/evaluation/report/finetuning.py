@@ -9,30 +9,23 @@ import pandas as pd
 
 from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.frame import by_method
-from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
-from hbn_foundation.evaluation.report.folds import folds_sentences, folds_table
-from hbn_foundation.evaluation.report.sections import Column, Report, score_table
-from hbn_foundation.evaluation.report.verdicts import about_intervals, split_verdict
+from hbn_foundation.evaluation.methods import FINE_TUNED
+from hbn_foundation.evaluation.report.sections import Column, Report, folds_table, score_table
+from hbn_foundation.evaluation.report.verdicts import (
+    about_intervals,
+    folds_notes,
+    folds_verdict,
+    split_verdict,
+)
 from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import count_of
-from hbn_foundation.evaluation.wording import count_text, number, sample_text
+from hbn_foundation.evaluation.wording import sample_text
 
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
-COSTS = {
-    "epochs": ("epochs", lambda value: number(value, 1)),
-    "seconds": ("s", lambda value: "" if pd.isna(value) else f"{value:,.0f}"),
-    "trainable": ("trained", count_text),
-}
 
 
 def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Report:
-    """Declare the report on one fine-tuned model.
-
-    Parameters
-    ----------
-    scores, metrics
-        Of `evaluate_finetuned`.
-    """
+    """Declare the report on one fine-tuned model, from what `evaluate_finetuned` gives."""
     main = main_metric(metrics["classes"] is None)
     table = by_method(scores)
     what = metrics["label"].get("column") or metrics["label"]["kind"]
@@ -46,9 +39,8 @@ def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Repor
     if pd.isna(table.loc[table["method"] == FINE_TUNED, main].iloc[0]):
         lead = "No score: the test subjects are too few, or have one value only."
     else:
-        verdict = split_verdict(table, main).removeprefix("It ")
-        lead = f"On one split, the fine-tuned model {verdict} "
-        lead += "Repeated splits (finetuning_comparison) are needed to judge the difference."
+        lead = split_verdict(table, main, "On one split, the fine-tuned model")
+        lead += " Repeated splits (finetuning_comparison) are needed to judge the difference."
     title = f"Fine-tuning for {what}: {count_of(metrics['n_subjects'], 'test subject')}"
     return Report(title, lead, "", [score_table("Scores", table, columns, notes=notes)])
 
@@ -70,8 +62,9 @@ def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Rep
         return Report(title, "No fold was finished.", "", [])
     seeds = int(summary["seeds"].max())
     title += f" over {int(summary['folds'].max())} folds{f', {seeds} seeds' if seeds > 1 else ''}"
-    best = summary.loc[summary["reference"], "name"]
-    reference = f"The best plan on validation subjects ({best.iloc[0] if len(best) else 'none'})"
-    *notes, verdict = folds_sentences(summary, reference, {SCRATCH: "training from scratch"})
-    table = folds_table("Methods", summary, {"score": display_metric(score)}, COSTS, notes)
-    return Report(title, verdict, "", [table])
+    best = ", ".join(summary.loc[summary["reference"], "name"]) or "none"
+    reference = f"The best plan on validation subjects ({best})"
+    table = folds_table(
+        "Methods", summary, {"score": display_metric(score)}, folds_notes(summary, reference)
+    )
+    return Report(title, folds_verdict(summary, reference), "", [table])

@@ -11,15 +11,15 @@ from hbn_foundation.evaluation.figures.scores import folds_figure, scores_figure
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import PRETRAINED
 from hbn_foundation.evaluation.report.criteria import criteria_section
-from hbn_foundation.evaluation.report.folds import folds_sentences, folds_table
 from hbn_foundation.evaluation.report.sections import (
     Column,
     Report,
     Table,
+    folds_table,
     plain_table,
     score_table,
 )
-from hbn_foundation.evaluation.report.verdicts import split_verdict
+from hbn_foundation.evaluation.report.verdicts import folds_notes, folds_verdict, split_verdict
 from hbn_foundation.evaluation.scorers import display_metric
 from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of
 from hbn_foundation.evaluation.tables import summarise_folds
@@ -59,9 +59,8 @@ def foundation_report(
     missing = metrics.get("missing", {})
     lead = ""
     if "score" not in missing:
-        verdict = split_verdict(table, "window_auroc").removeprefix("It ")
-        lead = f"On one split, the pretrained encoder {verdict} "
-        lead += "Repeated splits are needed to judge the difference."
+        lead = split_verdict(table, "window_auroc", "On one split, the pretrained encoder")
+        lead += " Repeated splits are needed to judge the difference."
     sections = [_pretext(metrics), _probe(metrics, table)]
     if fold_summary is not None and not fold_summary.empty:
         sections.append(probe_folds(fold_summary))
@@ -70,15 +69,7 @@ def foundation_report(
 
 
 def probe_figure(scores: pd.DataFrame, folds: pd.DataFrame | None = None) -> Figure:
-    """Draw the scores of the frozen probe, over repeated splits where there are some.
-
-    Parameters
-    ----------
-    scores
-        One row per method of a single split.
-    folds
-        One row per fold and method; may be empty.
-    """
+    """Draw the scores of the frozen probe, over repeated splits (`folds`) where there are some."""
     title = "Frozen probe on test subjects"
     if folds is not None and not folds.empty:
         return folds_figure(folds, summarise_folds(folds), TITLES, title)
@@ -90,31 +81,21 @@ def _best_first(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def probe_folds(summary: pd.DataFrame) -> Table:
-    """Make the table of the frozen probe over repeated splits.
-
-    Parameters
-    ----------
-    summary
-        Of `summarise_folds`.
-    """
+    """Make the table of the frozen probe over repeated splits, of `summarise_folds`."""
+    reference = "The pretrained encoder"
+    notes = [*folds_notes(summary, reference), folds_verdict(summary, reference)]
+    ours = summary[summary["method"] == PRETRAINED].iloc[:1]
+    if ours["pretext_improvement"].notna().any():
+        gain = [
+            f"{ours[f'pretext_improvement{end}'].iloc[0]:+.1%}" for end in ("", "_low", "_high")
+        ]
+        notes.append(
+            f"Pretext task, test subjects: {gain[0]} against the best trivial predictor (folds: "
+            f"{gain[1]} to {gain[2]}); "
+            f"{ours['windows_per_second'].iloc[0]:,.0f} windows/s in pretraining."
+        )
     title = f"Frozen probe over {int(summary['folds'].iloc[0])} folds of subjects"
-    notes = [_pretraining(summary), *folds_sentences(summary, "The pretrained encoder", {})]
-    return folds_table(title, summary, TITLES, notes=[text for text in notes if text])
-
-
-def _pretraining(summary: pd.DataFrame) -> str:
-    """Describe pretext scores and training speed over the folds."""
-    ours = summary[summary["method"] == PRETRAINED]
-    if ours.empty or pd.isna(ours["pretext_improvement"].iloc[0]):
-        return ""
-    row = ours.iloc[0]
-    line = (
-        f"Pretext task, test subjects: {row['pretext_improvement']:+.1%} against the best trivial "
-        f"predictor (folds: {row['pretext_improvement_low']:+.1%} to "
-        f"{row['pretext_improvement_high']:+.1%})"
-    )
-    speed = row["windows_per_second"]
-    return f"{line}." if pd.isna(speed) else f"{line}; {speed:,.0f} windows/s in pretraining."
+    return folds_table(title, summary, TITLES, notes)
 
 
 def _probe(metrics: Mapping[str, Any], table: pd.DataFrame) -> Table:
@@ -135,20 +116,17 @@ def _probe(metrics: Mapping[str, Any], table: pd.DataFrame) -> Table:
 def _pretext(metrics: Mapping[str, Any]) -> Table | None:
     rows = []
     for split, scores in metrics.get("pretext", {}).items():
-        for name, value in scores.items():
-            if not name.startswith("improvement_"):
-                continue
-            loss = name.removeprefix("improvement_")
-            trivial = scores[loss] / (1 - value) if scores.get(loss) and value < 1 else None
-            row = [f"{split} subjects, {loss.replace('_', ' ')}", number(scores.get(loss)),
-                   number(trivial), "" if value is None else f"{value:+.1%}"]  # fmt: skip
-            rows.append(row)
+        of = f"{split} subjects"
+        for loss in [name for name in scores if f"improvement_{name}" in scores]:
+            gain, value = scores[f"improvement_{loss}"], scores[loss]
+            trivial = value / (1 - gain) if value and gain is not None and gain < 1 else None
+            better = "" if gain is None else f"{gain:+.1%}"
+            rows.append([f"{of}, {loss.replace('_', ' ')}", number(value), number(trivial), better])
         if scores.get("n_windows") == 0:
-            rows.append([f"{split} subjects: no window can be used", "", "", ""])
+            rows.append([f"{of}: no window can be used", "", "", ""])
         if "accuracy" in scores:
-            chance = scores.get("trivial_accuracy")
-            row = [f"{split} subjects, accuracy", number(scores["accuracy"]), number(chance), ""]
-            rows.append(row)
+            chance = number(scores.get("trivial_accuracy"))
+            rows.append([f"{of}, accuracy", number(scores["accuracy"]), chance, ""])
     header = ["pretext task", "encoder", "best trivial predictor", "better by"]
     control = ", LABELS SHUFFLED" if metrics.get("objective", {}).get("shuffled") else ""
     return plain_table(f"Pretext task{control}", header, rows) if rows else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO, StringIO
 from textwrap import fill
 from typing import Any
 
 from hbn_foundation.evaluation.figures import style
-from hbn_foundation.evaluation.methods import PRETRAINED, display_name
 from hbn_foundation.evaluation.report.sections import Picture, Report, Table
 
 WIDTH = 110
@@ -20,7 +20,7 @@ SHOWN_DPI = 96
 
 def render_text(report: Report, markdown: bool = False) -> str:
     """Render title, lead and tables as plain text or Markdown."""
-    wrap = str if markdown else _wrapped
+    wrap = str if markdown else partial(fill, width=WIDTH)
     parts = [f"# {report.title}" if markdown else report.title]
     parts += [wrap(text) for text in (report.lead, report.about) if text]
     tables = [section for section in report.sections if isinstance(section, Table)]
@@ -31,10 +31,6 @@ def render_text(report: Report, markdown: bool = False) -> str:
         lines += [wrap(note) for note in table.notes]
         parts.append(("\n\n" if markdown else "\n").join(lines))
     return "\n\n".join(parts) + "\n"
-
-
-def _wrapped(text: str) -> str:
-    return fill(text, WIDTH)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
@@ -58,24 +54,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: b
 
 
 def show(text: str) -> None:
-    """Print a report, coloured on a terminal."""
-    from rich.console import Console
-    from rich.highlighter import RegexHighlighter
-    from rich.theme import Theme
-
-    class Verdicts(RegexHighlighter):
-        base_style = "report."
-        highlights = [  # noqa: RUF012 - rich's own interface
-            r"(?P<good>(?<!not )\bmet\b)",
-            r"(?P<bad>\bnot met\b)",
-            r"(?P<pale>\b(?:not applicable|undecided)\b)",
-            rf"(?P<ours>{display_name(PRETRAINED)})",
-        ]
-
-    theme = Theme({"report.good": "green", "report.bad": "red", "report.pale": "bright_black",
-                   "report.ours": "bold"})  # fmt: skip
-    console = Console(highlighter=Verdicts(), theme=theme, markup=False, soft_wrap=True)
-    console.print(text)
+    """Print a report as it is, whatever the width of the terminal."""
+    print(text, flush=True)
 
 
 def render_page(report: Report) -> str:
@@ -97,11 +77,9 @@ def _picture(picture: Picture) -> dict[str, Any]:
     """Encode the figure, and give the width that it is shown with."""
     stream = BytesIO()
     picture.figure.savefig(stream, format="png", dpi=DPI)
-    data = stream.getvalue()
-    width = int.from_bytes(data[16:20], "big")  # from the header of the PNG
     return {
         "title": picture.title,
         "text": picture.text,
-        "source": "data:image/png;base64," + base64.b64encode(data).decode(),
-        "width": round(width * SHOWN_DPI / DPI),
+        "source": "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode(),
+        "width": round(picture.figure.get_figwidth() * SHOWN_DPI),
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.methods import BASELINE, MODEL, TRIVIAL
-from hbn_foundation.evaluation.statistics import FIXED_MODEL, SIGNIFICANT, level
-from hbn_foundation.evaluation.wording import interval, interval_of, number, p_is
+from hbn_foundation.evaluation.methods import BASELINE, MODEL, SCRATCH, TRIVIAL
+from hbn_foundation.evaluation.statistics import CORRECTED_T, FIXED_MODEL, SIGNIFICANT, level
+from hbn_foundation.evaluation.wording import channels_text, interval, interval_of, number, p_is
 
 
 def about_intervals(missing: str | None) -> str:
@@ -34,39 +35,64 @@ def with_interval(row: pd.Series, name: str) -> str:
     return (number(row[name]) or "–") + (f" (95 % {ends})" if ends else "")
 
 
-def split_verdict(scores: pd.DataFrame, name: str) -> str:
+def split_verdict(scores: pd.DataFrame, name: str, subject: str = "It") -> str:
     """Compare the model with the best baseline on one split.
 
     Parameters
     ----------
     scores
         One row per method, sorted best first by this score, see `by_method`.
-    name
-        Of the score.
+    name, subject
+        Of the score, and of the model.
     """
     best = best_baseline(scores)
     if best is None:
         return "There is no baseline to compare it with."
     gap = best[f"{name}_ahead"]
-    sign = -1 if gap < 0 else 1
-    ends = [sign * best.get(f"{name}_ahead_{end}", float("nan")) for end in ("low", "high")]
-    low, high = sorted(ends)
     against = f"the best baseline, {best['name']} ({number(best[name]) or '–'})"
     if pd.isna(gap):
-        return f"It cannot be compared with {against}."
-    by, sure = number(abs(gap)), ", without an interval"
-    if not pd.isna(low):
-        by += f" (95 % {interval(low, high)})"
-        sure = "; the interval includes zero" if low <= 0 <= high else ""
+        return f"{subject} cannot be compared with {against}."
+    ends = best.reindex([f"{name}_ahead_low", f"{name}_ahead_high"]).to_numpy(float)
+    low, high = np.sort(-ends if gap < 0 else ends)
+    sure = ", without an interval"
+    if not np.isnan(low):
+        zero = "; the interval includes zero" if low <= 0 <= high else ""
+        sure = f" (95 % {interval(low, high)}){zero}"
+    return _verdict(subject, gap, against, sure)
+
+
+def _verdict(subject: str, gap: float, against: str, sure: str) -> str:
     if level(gap):
-        return f"It is level with {against}."
+        return f"{subject} is level with {against}."
     if gap > 0:
-        return f"It is ahead of {against}, by {by}{sure}."
-    return f"It is not ahead of {against}: behind by {by}{sure}."
+        return f"{subject} is ahead of {against}, by {number(gap)}{sure}."
+    return f"{subject} is not ahead of {against}: behind by {number(-gap)}{sure}."
 
 
-def folds_verdict(summary: pd.DataFrame, reference: str, beside: Mapping[str, str]) -> str:
-    """Compare the reference with others over repeated splits.
+def folds_notes(summary: pd.DataFrame, reference: str) -> list[str]:
+    """Describe the folds and the columns of a table over repeated splits."""
+    names = ["n_train", "n_test", "train_windows", "fitted_windows", "n_windows", "n_channels"]
+    means = summary.reindex(columns=names).mean()
+    train, channels = f"{means['n_train']:.3g} training subjects", ""
+    test = f"{means['n_test']:.3g} test subjects"
+    if pd.notna(means["train_windows"]):
+        train += f" with {means['train_windows']:,.0f} windows"
+        if means["fitted_windows"] < means["train_windows"] - 0.5:
+            train += f" (the baselines' are subsampled evenly to {means['fitted_windows']:,.0f})"
+        test += f" with {means['n_windows']:,.0f}"
+        methods = summary.loc[summary["is_baseline"], "method"]
+        channels = f" {channels_text(methods, int(means['n_channels']))}"
+    missing = summary[summary["missing"].fillna("") != ""].groupby("missing")["name"]
+    return [
+        f"Mean ± sd over folds, each of {train} and {test}.{channels}",
+        f"* {reference[0].lower()}{reference[1:]}; ahead by: how far it is ahead of the method, "
+        f"and in how many folds. 95 % and p: {CORRECTED_T}",
+        *(f"No interval and no p for {', '.join(of)}: {reason}." for reason, of in missing),
+    ]
+
+
+def folds_verdict(summary: pd.DataFrame, reference: str) -> str:
+    """Compare the reference with the best baseline and with training from scratch.
 
     Differences with a corrected p above .05 are called not significant.
 
@@ -76,46 +102,28 @@ def folds_verdict(summary: pd.DataFrame, reference: str, beside: Mapping[str, st
         Best first: `method`, `name`, `reference`, `is_baseline`, `ahead_by`, its ends and p.
     reference
         Name of the reference.
-    beside
-        Further methods to compare it with, each with its words.
     """
     if not summary["reference"].any():
         return ""
+    lines = []
     others = summary[summary["ahead_by"].notna()]
-    baselines = others[others["is_baseline"]].head(1)
-    found = [(row, f"the best baseline, {row['name']}") for _, row in baselines.iterrows()]
-    found += [(row, beside[row["method"]]) for _, row in others.iterrows()
-              if row["method"] in beside]  # fmt: skip
-    lines = [_against(reference, row, words) for row, words in found]
+    scratch = others[others["method"] == SCRATCH]
+    for _, row in pd.concat([others[others["is_baseline"]].head(1), scratch]).iterrows():
+        against = (
+            f"the best baseline, {row['name']}" if row["is_baseline"] else "training from scratch"
+        )
+        sure = "significant" if row["p_holm"] < SIGNIFICANT else "not significant"
+        ends = interval(row["ahead_low"], row["ahead_high"], signed=True)
+        sure += f"; 95 % {ends}" if ends else ""
+        won = f", ahead in {row['ahead_in']:.0f} of {row['folds']} folds"
+        sure = f"{won} ({p_is(row['p_holm'])}, {sure})"
+        lines.append(_verdict(reference, row["ahead_by"], against, sure))
     ahead = others[(others["p_holm"] < SIGNIFICANT) & (others["ahead_by"] > 0)]["name"]
     lines.append(f"Significantly worse: {', '.join(ahead) or 'none'}.")
     not_behind = others[others["ahead_by"] < 5e-4]["name"]
     if len(not_behind):
         lines.append(f"Equal or better: {', '.join(not_behind)}.")
     return " ".join(lines)
-
-
-def _against(reference: str, other: pd.Series, against: str) -> str:
-    gap = other["ahead_by"]
-    if level(gap):
-        return f"{reference} is level with {against}."
-    sure = "significant" if other["p_holm"] < SIGNIFICANT else "not significant"
-    ends = interval(other["ahead_low"], other["ahead_high"], signed=True)
-    sure += f"; 95 % {ends}" if ends else ""
-    won = f"{int(other['ahead_in'])} of {other['folds']} folds"
-    folds = f"in {won} ({p_is(other['p_holm'])}, {sure})"
-    if gap > 0:
-        return f"{reference} is ahead of {against}, by {number(gap)}, {folds}."
-    return f"{reference} is not ahead of {against}: behind by {number(-gap)}, ahead {folds}."
-
-
-def missing_intervals(summary: pd.DataFrame) -> list[str]:
-    """Say why rows have no interval, one sentence per reason."""
-    reasons = summary.loc[summary["missing"].fillna("") != "", ["missing", "name"]]
-    return [
-        f"No interval and no p for {', '.join(names)}: {reason}."
-        for reason, names in reasons.groupby("missing")["name"]
-    ]
 
 
 def about_model(metadata: Mapping[str, Any]) -> str:

@@ -203,22 +203,9 @@ def subject_predictions(
     factors: tuple[str, ...],
     params: FactorEvaluationParams,
 ) -> pd.DataFrame:
-    """Make the table of subjects from the table of windows.
+    """Make the table of subjects from that of windows with `subject` and `predicted_<factor>`.
 
-    Parameters
-    ----------
-    predictions
-        One row per window: `subject` and `predicted_<factor>`.
-    people, factors
-        `subject`, the factors, `age` and `sex`; names of the factors.
-    params
-        How windows become one prediction.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `subject`, each factor and `predicted_<factor>`, `n_windows`, `age`, `sex`; one row per
-        subject.
+    It has `subject`, each factor and `predicted_<factor>`, `n_windows`, `age`, `sex`.
     """
     columns = [PREDICTED + name for name in factors]
     subjects = predictions["subject"].astype(str).to_numpy()

@@ -32,7 +32,7 @@ def evaluate_response_times(
     metrics, scores, answers = response_times.evaluate_response_times(
         checkpoint, dataset, recipe.evaluation, models
     )
-    return _with_table(metrics, "challenge1_table", predictions, checkpoint), scores, answers
+    return _with_table(metrics, "challenge1_table", predictions), scores, answers
 
 
 def report_response_times(
@@ -55,10 +55,8 @@ def report_response_times(
     answers_figure, spatial_figure : Figure
         Two of the page's figures.
     """
-    from hbn_foundation.evaluation.identity import check_identity
     from hbn_foundation.evaluation.report import challenges
 
-    check_identity(metrics, checkpoint)
     return _shown(
         *challenges.report_response_times(
             checkpoint, predictions, dataset, scores, metrics, history, recipe.evaluation.seed
@@ -94,7 +92,7 @@ def evaluate_factors(
         checkpoint, dataset, recipe.evaluation, models
     )
     own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
-    return _with_table(metrics, "challenge2_table", own, checkpoint), scores, answers, own
+    return _with_table(metrics, "challenge2_table", own), scores, answers, own
 
 
 def report_factors(
@@ -107,10 +105,8 @@ def report_factors(
     history: types.DataFrame,
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report; returns as `report_response_times`."""
-    from hbn_foundation.evaluation.identity import check_identity
     from hbn_foundation.evaluation.report import challenges
 
-    check_identity(metrics, checkpoint)
     return _shown(
         *challenges.report_factors(
             checkpoint, predictions, dataset, scores, metrics, answers, history
@@ -126,16 +122,12 @@ def _models(predictions: types.DataFrame, scratch: types.DataFrame) -> dict[str,
     return {name: table for name, table in models.items() if len(table)}
 
 
-def _with_table(
-    metrics: dict[str, Any], maker: str, predictions: Any, checkpoint: Any
-) -> dict[str, Any]:
-    """Add the checkpoint, and what is wrong with the CSV that a submission would have."""
+def _with_table(metrics: dict[str, Any], maker: str, predictions: Any) -> dict[str, Any]:
+    """Add what is wrong with the CSV that a submission would have."""
     from hbn_foundation.errors import UserError
-    from hbn_foundation.evaluation.identity import with_identity
     from hbn_foundation.evaluation.report.criteria import TABLE_PROBLEM
     from hbn_foundation.submission import tables
 
-    metrics = with_identity(metrics, checkpoint)
     try:
         getattr(tables, maker)(predictions)
     except UserError as error:

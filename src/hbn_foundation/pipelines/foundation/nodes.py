@@ -108,13 +108,11 @@ def evaluate_encoder(
         Two coordinates per window for the embedding map.
     """
     from hbn_foundation.evaluation.embedding import embedding_map
-    from hbn_foundation.evaluation.identity import with_identity
     from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 
     found = evaluate_foundation(foundation_checkpoint, dataset, recipe.evaluation)
-    metrics = with_identity(found.metrics, foundation_checkpoint)
     embedding = embedding_map(foundation_checkpoint, dataset, recipe.evaluation)
-    return metrics, found.scores, found.predictions, embedding
+    return found.metrics, found.scores, found.predictions, embedding
 
 
 def cross_validate_encoder(
@@ -183,12 +181,10 @@ def report(
     text : str
         What was printed.
     """
-    from hbn_foundation.evaluation.identity import check_identity
     from hbn_foundation.evaluation.report.criteria import foundation_criteria
     from hbn_foundation.evaluation.report.foundation import foundation_report
     from hbn_foundation.evaluation.report.render import render_text, show
 
-    check_identity(foundation_metrics, foundation_checkpoint)
     criteria = foundation_criteria(foundation_history, foundation_metrics, foundation_checkpoint)
     text = render_text(
         foundation_report(foundation_metrics, foundation_scores, foundation_fold_summary, criteria)
