@@ -36,7 +36,7 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.params import BuildParams, WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
@@ -60,7 +60,11 @@ def main() -> None:
     root = arguments.root or os.environ.get("EEGMAT_ROOT") or PROJECT / "../shared/data/eegmat"
     params = parameters(arguments)
     recordings = find_recordings(root, SelectionParams())
-    store = build_store(recordings, arguments.work / "store", params["cleaning"], arguments.n_jobs)
+    store = build_store(
+        recordings,
+        BuildParams(path=str(arguments.work / "store"), n_jobs=arguments.n_jobs),
+        params["cleaning"],
+    )
     windows = cut_windows(store, params["window"])
     participants = read_participants(recordings["bids_root"].iloc[0])
     print(

@@ -60,9 +60,10 @@ def ingest(root: str, out: str, workers: int) -> None:
     started = time.perf_counter()
     from hbn_foundation.recordings.find import find_recordings
     from hbn_foundation.signals.build import build_store
+    from hbn_foundation.signals.params import BuildParams
 
     imported = time.perf_counter()
-    build_store(find_recordings(root), out, n_jobs=workers)
+    build_store(find_recordings(root), BuildParams(path=str(out), n_jobs=workers))
     print(time.perf_counter() - started, imported - started)
 
 

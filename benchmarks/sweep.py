@@ -51,7 +51,7 @@ from hbn_foundation.recordings.simulation.params import SimulationParams
 from hbn_foundation.recordings.simulation.release import simulate_release
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.params import BuildParams, WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
@@ -80,7 +80,9 @@ def make_data(folder: Path) -> Data:
         folder / "bids",
         SimulationParams(n_subjects=8, n_truncated=0, n_background_sources=60),
     )
-    store = build_store(find_recordings(str(release)), folder / "signals", CLEANING)
+    store = build_store(
+        find_recordings(str(release)), BuildParams(path=str(folder / "signals")), CLEANING
+    )
     splits = pd.DataFrame({"subject": pd.Series(dtype=str), "split": pd.Series(dtype=str)})
     people = read_participants(release)
     dataset = EEGDataset(store, cut_windows(store, WINDOW), splits, people, WINDOW)

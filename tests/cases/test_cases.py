@@ -15,6 +15,7 @@ from case_runs import CASES, SUBJECTS, Ingested, write_case
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.sphere import to_unit_sphere
 from hbn_foundation.signals.build import build_store
+from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.windows import cut_trial_windows
 from kedro_project import KedroProject
 
@@ -50,7 +51,9 @@ def reference(made: dict, folder: Path, names, signals, sfreq, channels: str = "
         if channels:
             path = made["place"](root, subject, ending="tsv", suffix="channels")
             path.write_text(channels, encoding="utf-8")
-    store = build_store(find_recordings(root), folder / "reference_store", n_jobs=1)
+    store = build_store(
+        find_recordings(root), BuildParams(path=str(folder / "reference_store"), n_jobs=1)
+    )
     return {
         subject: pd.DataFrame(
             np.asarray(store.signal(row), float),

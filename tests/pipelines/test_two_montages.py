@@ -8,7 +8,7 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.params import BuildParams, WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
 from hbn_foundation.training.model_params import EncoderParams
@@ -18,8 +18,11 @@ from hbn_foundation.training.recipes import PretrainingRecipe
 
 
 def test_checkpoint_of_the_simulation_embeds_real_eeg(tiny_bids, eegmat_root, tmp_path):
+    def into(folder: str) -> BuildParams:
+        return BuildParams(path=str(tmp_path / folder), n_jobs=1)
+
     window = WindowParams()
-    simulated = build_store(find_recordings(tiny_bids), tmp_path / "simulated", n_jobs=1)
+    simulated = build_store(find_recordings(tiny_bids), into("simulated"))
     windows = cut_windows(simulated, window)
     subjects = sorted(windows["subject"].unique())
     splits = pd.DataFrame(
@@ -36,7 +39,7 @@ def test_checkpoint_of_the_simulation_embeds_real_eeg(tiny_bids, eegmat_root, tm
     encoder = load_encoder(Checkpoint.load(tmp_path / "checkpoint"))
 
     selection = SelectionParams(max_subjects=1)
-    real = build_store(find_recordings(eegmat_root, selection), tmp_path / "real", n_jobs=1)
+    real = build_store(find_recordings(eegmat_root, selection), into("real"))
     assert len(simulated.channel_names) == 129
     assert len(real.channel_names) == 19
     table = cut_windows(real, window)

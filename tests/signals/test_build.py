@@ -18,6 +18,7 @@ from hbn_foundation.recordings.params import CleaningParams, SelectionParams
 from hbn_foundation.signals import build, parallel
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.content import cleaning_hash
+from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.store import SignalStore
 from recordings.eeg_files import (
     bids_file,
@@ -59,7 +60,9 @@ def cleaned(monkeypatch):
 def make(root, store, **options):
     options = {"n_jobs": 0, **options}
     selection = options.pop("selection", None)
-    return build_store(find_recordings(root, selection), store, **options)
+    cleaning = options.pop("cleaning", None)
+    recordings = find_recordings(root, selection)
+    return build_store(recordings, BuildParams(path=str(store), **options), cleaning)
 
 
 def test_a_store_is_built_and_reopened(root, tmp_path):
@@ -268,7 +271,7 @@ def test_a_passing_error_is_no_verdict_on_a_file(root, tmp_path, monkeypatch, er
 def test_two_recordings_of_one_name(root, tmp_path):
     table = find_recordings(root).assign(recording="sub-1_task-rest")
     with pytest.raises(UserError, match="two recordings named 'sub-1_task-rest'"):
-        build_store(table, tmp_path / "store")
+        build_store(table, BuildParams(path=str(tmp_path / "store")))
 
 
 def test_a_full_disk_keeps_what_is_written(root, tmp_path, cleaned):
@@ -349,7 +352,8 @@ def dies(self, row):
     if len(added) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 journal.Journal.add = dies
-build.build_store(find_recordings(sys.argv[1]), sys.argv[2], n_jobs=0)
+store = build.BuildParams(path=sys.argv[2], n_jobs=0)
+build.build_store(find_recordings(sys.argv[1]), store)
 """
 
 

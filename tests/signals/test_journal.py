@@ -7,7 +7,7 @@ import pytest
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.clean import CleanedRecording
-from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
+from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.signals.clean_task import describe, describe_failure, signal_file
 from hbn_foundation.signals.journal import Journal
 
@@ -71,51 +71,6 @@ def test_a_signal_that_is_lost_is_not_known(store):
     assert not Journal(store).known(*KEY)
     signal_file(store, "sub-1", "content", "cleaning").touch()
     assert list(Journal(store).known(*KEY)) == ["content"]
-
-
-def test_a_store_of_before_is_taken_over_with_a_line(store, caplog):
-    """It had a JSON file for each recording, and one for the signature of its files."""
-    timeline = Timeline(100.0, (Stretch(0, 450, 0.0), Stretch(450, 900, 64.5)), (Segment(5, 9),))
-    bad, quality = {"B": "flat", "A": "reference"}, {"amplitude_uv": 12.5, "note": ""}
-    cleaned = CleanedRecording(("A", "B"), np.eye(3)[:2], np.ones(2) / 3, timeline, bad, quality)
-    identity = dict.fromkeys(("subject", "session", "task", "run", "path"), "1")
-    old = {
-        "recording": "sub-1",
-        **identity,
-        "format": 2,
-        "status": "ok",
-        "reason": "",
-        "content_hash": "content",
-        "cleaning_hash": "cleaning",
-        "sfreq": 100.0,
-        "channels": ["A", "B"],
-        "positions": np.eye(3)[:2].tolist(),
-        "bad": bad,
-        "scales": [1 / 3, 1 / 3],
-        "n_samples": 900,
-        "quality": quality,
-        "stretches": [[0, 450, 0.0], [450, 900, 64.5]],
-        "bad_segments": [[5, 9]],
-    }
-    failed = old | {"content_hash": "other", "status": "failed", "reason": "odd", "quality": {}}
-    for row in (old, failed, {"format": 1}):
-        key = ("sub-1", row.get("content_hash", ""), "cleaning")
-        signal_file(store, *key).with_suffix(".json").write_text(json.dumps(row))
-        signal_file(store, *key).touch()
-    (store / "signals" / "sub-9.json").write_text("{")
-    (store / "sources").mkdir()
-    note = {"files": SIGNATURE, "content_hash": "content"}
-    (store / "sources" / "sub-1.json").write_text(json.dumps(note))
-    with caplog.at_level("INFO"):
-        Journal(store).merge()
-    assert "descriptions of 2 recordings, a file each in earlier versions, are now" in caplog.text
-    assert not (store / "sources").exists()
-    assert not list(store.glob("signals/*.json"))
-    found = Journal(store).known(*KEY)
-    expected = describe({"recording": "sub-1", **identity}, cleaned, "content", "cleaning")
-    assert found["other"]["reason"] == "odd"
-    row = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found["content"].items()}
-    assert row == {**expected, "files": json.dumps(SIGNATURE)}
 
 
 def test_a_damaged_table_is_named(store):

@@ -77,7 +77,7 @@ def test_stores_that_are_empty_or_not_there(tmp_path):
 
 def test_an_index_elsewhere_keeps_its_signals_when_the_store_moves_on(store, tmp_path):
     index = tmp_path / "versions" / "1" / "index.parquet"
-    store.write_index(index)
+    store.save(index)
     row = {"recording": "sub-1_task-rest", "subject": "1"}
     assert len(store_from_arrays(tmp_path, [(row, np.zeros((5, 2)))], ("A", "B"), AXES[:2])) == 1
     again = pickle.loads(pickle.dumps(SignalStore(index)))

@@ -13,7 +13,12 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
+from hbn_foundation.signals.params import (
+    BuildParams,
+    CropWindowParams,
+    TrialWindowParams,
+    WindowParams,
+)
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import (
@@ -178,7 +183,7 @@ def test_onsets_count_from_the_first_sample_of_the_store(tmp_path, sfreq):
     name = path.name.replace("_eeg.edf", "_events.tsv")
     (path.parent / name).write_text(events + "13\tcontrastTrial_start\n")
     recordings = find_recordings(tmp_path)
-    store = build_store(recordings, tmp_path / "store", n_jobs=0)
+    store = build_store(recordings, BuildParams(path=str(tmp_path / "store"), n_jobs=0))
     params = TrialWindowParams(offset=-0.5, seconds=1.0)
     windows = cut_trial_windows(store, recording_trials(recordings), params)
     read = WindowReader(store, 100).read(windows["row"], windows["start"])

@@ -32,8 +32,8 @@ class CheckpointDataset(LocalDataset["Checkpoint"]):
         return Checkpoint.load(self.load_path)
 
     def save(self, data: Checkpoint) -> None:
-        """Write the version of this run; it appears whole or not at all."""
-        data.save(self.save_path)
+        """Write the version of this run, and tell those who wait for it."""
+        super().save(data)
         if data.when_stored is not None:
             data.when_stored()
 

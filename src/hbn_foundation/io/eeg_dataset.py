@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro_datasets._typing import TablePreview
 
-from hbn_foundation.io.local import LocalDataset
+from hbn_foundation.io.local import LocalDataset, table_preview
 from hbn_foundation.signals.dataset import EEGDataset
 
 
@@ -15,11 +15,6 @@ class EEGDatasetDataset(LocalDataset[EEGDataset]):
         """Read this version's tables."""
         return EEGDataset.load(self.load_path)
 
-    def save(self, data: EEGDataset) -> None:
-        """Write the version of this run; it appears whole or not at all."""
-        data.save(self.save_path)
-
     def preview(self, nrows: int = 20) -> TablePreview:
         """Show the first windows in `kedro viz`."""
-        shown = self.load().windows.head(nrows).astype(object)
-        return TablePreview(shown.where(shown.notna(), None).to_dict(orient="split"))
+        return table_preview(self.load().windows, nrows)

@@ -14,14 +14,8 @@ if TYPE_CHECKING:
 class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
     """A CSV table of subjects and their splits that is added to and never replaced.
 
-    Two entries of the catalog name the same file, for a node may not read what it writes.
-
-    Parameters
-    ----------
-    filepath
-        The file; loading gives an empty table where it does not exist yet.
-    metadata
-        Kept for plug-ins such as Kedro-Viz.
+    Two entries of the catalog name the same file, for a node may not read what it writes. Loading
+    gives an empty table where the file does not exist yet.
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -29,13 +23,7 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
-        """Read in which split each subject was placed.
-
-        Raises
-        ------
-        UserError
-            The file was changed by hand, and no longer makes sense.
-        """
+        """Read in which split each subject was placed; a file without sense is a UserError."""
         import pandas as pd
 
         from hbn_foundation.labels.splits import PLACED_COLUMNS, check_places
@@ -49,10 +37,7 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
     def save(self, data: pd.DataFrame) -> None:
         """Add subjects; the file is replaced whole or not at all.
 
-        Raises
-        ------
-        UserError
-            A run beside this one has placed one of them otherwise.
+        A subject that a concurrent run has placed otherwise is a UserError.
         """
         from filelock import FileLock
 
@@ -61,7 +46,7 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
 
         if data.empty:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)  # for the lock
         with FileLock(self._path.with_name(f".{self._path.name}.lock")):
             table = with_placed(self.load(), data)
             with renamed_when_done(self._path) as temporary:

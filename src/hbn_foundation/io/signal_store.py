@@ -2,7 +2,7 @@
 
 from kedro_datasets._typing import TablePreview
 
-from hbn_foundation.io.local import LocalDataset
+from hbn_foundation.io.local import LocalDataset, table_preview
 from hbn_foundation.signals.store import SignalStore
 
 
@@ -17,12 +17,6 @@ class SignalStoreDataset(LocalDataset[SignalStore]):
         """Open the store with this version's index."""
         return SignalStore(self.load_path)
 
-    def save(self, data: SignalStore) -> None:
-        """Write the index of `data`; its signals are on disk already."""
-        self.save_path.parent.mkdir(parents=True, exist_ok=True)
-        data.write_index(self.save_path)
-
     def preview(self, nrows: int = 5) -> TablePreview:
         """Show the first recordings in `kedro viz`."""
-        shown = self.load().table.head(nrows).astype(object)
-        return TablePreview(shown.where(shown.notna(), None).to_dict(orient="split"))
+        return table_preview(self.load().table, nrows)

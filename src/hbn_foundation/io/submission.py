@@ -32,10 +32,6 @@ class SubmissionDataset(LocalDataset["Submission"]):
 
         return Submission.load(self.load_path)
 
-    def save(self, data: Submission) -> None:
-        """Write the version of this run; it appears whole or not at all."""
-        data.save(self.save_path)
-
     def preview(self) -> JSONPreview:
         """Show the files and their sizes in bytes in `kedro viz`."""
         sizes = {name: len(content) for name, content in self.load().files.items()}

@@ -20,13 +20,12 @@ from hbn_foundation.signals.clean_task import (
     CleaningTask,
     clean_task,
     describe_failure,
-    load_readers,
-    seconds_allowed,
+    limits,
 )
 from hbn_foundation.signals.content import cleaning_hash, file_signature
 from hbn_foundation.signals.index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
 from hbn_foundation.signals.journal import JOURNALS, Journal
-from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
+from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.store import SignalStore
 
@@ -36,13 +35,7 @@ FAILED = "failed.csv"
 
 
 def build_store(
-    recordings: pd.DataFrame,
-    path: str | Path,
-    cleaning: CleaningParams | None = None,
-    n_jobs: int = -1,
-    max_failed_share: float = 0.2,
-    max_seconds: float = BuildParams().max_seconds,
-    max_memory_gb: float = BuildParams().max_memory_gb,
+    recordings: pd.DataFrame, build: BuildParams, cleaning: CleaningParams | None = None
 ) -> SignalStore:
     """Clean recordings into a signal store; those that have not changed are not cleaned again.
 
@@ -54,24 +47,11 @@ def build_store(
     Parameters
     ----------
     recordings
-        From `find_recordings`.
-    path
-        The store's folder.
+        From `find_recordings`; the store has them in this order.
+    build
+        The store's folder, and the limits of the workers.
     cleaning
         Parameters of the cleaning; the defaults if None.
-    n_jobs
-        Worker processes; −1: one per core, 0: none (and no limits).
-    max_failed_share
-        The build stops as soon as a larger share of the recordings cannot be used.
-    max_seconds
-        Time limit per recording in seconds, plus as much for each 10 MB of its files.
-    max_memory_gb
-        Memory of a worker in 10⁹ bytes.
-
-    Returns
-    -------
-    SignalStore
-        The given recordings, in their order.
 
     Raises
     ------
@@ -81,10 +61,10 @@ def build_store(
         for the next build; the index is not changed.
     """
     cleaning = cleaning or CleaningParams()
-    path = Path(path)
+    path = Path(build.path)
     _check_writable(path)
     journal = Journal(path)
-    tally = _Tally(len(recordings), max_failed_share, path / FAILED)
+    tally = _Tally(len(recordings), build.max_failed_share, path / FAILED)
     tasks = []
     for task in _tasks(recordings, path, cleaning):
         recording = str(task.row["recording"])
@@ -94,10 +74,7 @@ def build_store(
         else:
             tally.add(task.place, description)
     n_unchanged = len(recordings) - len(tasks) - len(tally.failures)
-    limits = Limits(
-        lambda task: seconds_allowed(task.row, max_seconds), load_readers, max_memory_gb
-    )
-    results = run_parallel(clean_task, tasks, n_jobs, limits)
+    results = run_parallel(clean_task, tasks, build.n_jobs, limits(build, lambda task: task.row))
     for task, result in track(results, "cleaning recordings", total=len(tasks)):
         if isinstance(result, WorkerKilled):
             tally.add(task.place, describe_failure(task.row, f"{result}{RETRY_NOTE}"))
@@ -173,28 +150,24 @@ class _Tally:
         self._n_seen = 0
 
     def add(self, place: int, description: Mapping[str, Any]) -> None:
-        """Add a recording; raise a UserError once too many have failed."""
+        """Add a recording; write the failed ones and raise a UserError once they are too many."""
         self.index.add(place, description)
         self._n_seen += 1
         if description["status"] == "ok":
             return
         self.failures.append(f"{description['recording']}: {description['reason']}")
         n_failed = len(self.failures)
-        if n_failed > self._share * self._n or n_failed == self._n:
-            raise UserError(self._too_many())
-
-    def _too_many(self) -> str:
-        """Write the table of failed recordings; return the message with its path."""
+        if n_failed <= self._share * self._n and n_failed < self._n:
+            return
         frame = self.index.frame()
-        failed = frame.loc[frame["status"] == "failed", list(TEXT_COLUMNS)]
         with renamed_when_done(self._failed_file) as temporary:
+            failed = frame.loc[frame["status"] == "failed", list(TEXT_COLUMNS)]
             failed.to_csv(temporary, index=False)
-        n_failed = len(failed)
         of = f"{self._n} recordings"
         if self._n_seen < self._n:
             of = f"the first {self._n_seen} recordings ({self._n} in all)"
         limit = f", more than max_failed_share = {self._share:g} allows"
-        return (
+        raise UserError(
             f"{n_failed} of {of} cannot be used{limit if n_failed < self._n else ''}"
             f"{self.reasons()}; see {self._failed_file}"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from hbn_foundation.recordings.clean import CleanedRecording
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import REFERENCE
 from hbn_foundation.signals.content import content_hash, file_signature
+from hbn_foundation.signals.parallel import Limits
+from hbn_foundation.signals.params import BuildParams
 
 FORMAT = 2
 """Version of the store's files; a store of another version is built again."""
@@ -33,20 +35,10 @@ RETRY_NOTE = "; tried again in the next run"
 
 @dataclass(frozen=True)
 class CleaningTask:
-    """One recording to clean.
+    """One recording to clean: its position in the index and its row of `find_recordings`.
 
-    Attributes
-    ----------
-    place
-        Position of the recording in the index.
-    row
-        Row of `find_recordings`.
-    store
-        The store's folder.
-    params, cleaning
-        Parameters of the cleaning, and their hash.
-    known
-        Descriptions of the recording in the store for this cleaning, by content hash.
+    `store` is the store's folder, `cleaning` the hash of `params`, and `known` holds what the
+    store knows of the recording for this cleaning: descriptions by content hash.
     """
 
     place: int
@@ -123,9 +115,14 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def seconds_allowed(row: Mapping[str, Any], least: float) -> float:
-    """Time limit of a recording in seconds: `least`, plus as much for each 10 MB of its files."""
-    return least * (1 + sum(max(size, 0) for _, size, _ in file_signature(row)) / 1e7)
+def limits(build: BuildParams, row_of: Callable[[Any], Mapping[str, Any]]) -> Limits:
+    """Limits of tasks that read a recording each; `row_of` gives the recording's row."""
+
+    def seconds(task: Any) -> float:
+        n_bytes = sum(max(size, 0) for _, size, _ in file_signature(row_of(task)))
+        return build.max_seconds * (1 + n_bytes / 1e7)
+
+    return Limits(seconds, load_readers, build.max_memory_gb)
 
 
 def load_readers() -> None:
@@ -137,19 +134,11 @@ def load_readers() -> None:
 
 
 def clean_task(task: CleaningTask) -> dict[str, Any]:
-    """Clean one recording; run in a worker.
+    """Clean one recording and describe it; run in a worker.
 
-    Returns
-    -------
-    dict
-        Its description. `files` is the signature of its files, or empty if the recording is to be
-        tried again in the next run.
-
-    Raises
-    ------
-    UserError
-        The disk is full or the store cannot be written. Any other error is attributed to the
-        recording and is in its description.
+    `files` in the description is the signature of its files, or empty if the recording is to be
+    tried again in the next run. A full disk and a store that cannot be written are a UserError;
+    any other error is attributed to the recording and is in its description.
     """
     from hbn_foundation.recordings.read import UnreadableRecording
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from hbn_foundation.bids import sidecars
 from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.sidecars import UnreadableSidecar, read_text
 
 CLEANING_VERSION = 2
 """Increment when the result of the cleaning changes for the same parameters."""
@@ -26,7 +27,7 @@ WITHOUT_EFFECT = {"chunk_seconds", "scale"}
 PACKAGES = ("mne", "pymatreader", "scipy")
 """Packages that read and filter; a new major or minor version of one cleans again."""
 
-NAMED_IN_VHDR = re.compile(rb"(?im)^\s*(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$")
+NAMED_IN_VHDR = re.compile(r"(?im)^\s*(?:DataFile|MarkerFile)\s*=\s*(.+?)\s*$")
 
 FileSignature = list[tuple[str, int, int]]
 
@@ -54,12 +55,9 @@ def content_hash(root: str | Path, files: FileSignature) -> str:
 
 
 def file_signature(row: Mapping[str, Any]) -> FileSignature:
-    """Name, size and time (ns) of every file that a recording's clean signal depends on.
+    """Name, size and time (ns) of every file that the clean signal of a recording depends on.
 
-    Parameters
-    ----------
-    row
-        Row of `find_recordings`. A file that is missing has size −1.
+    `row` is one of `find_recordings`. A file that is missing has size −1.
     """
     root, path = str(row["bids_root"]), str(row["path"])
     folder, _, name = path.rpartition("/")
@@ -72,10 +70,9 @@ def file_signature(row: Mapping[str, Any]) -> FileSignature:
 def _signal_files(folder: str, name: str) -> set[str]:
     """Names, relative to the folder, of the files that the signal of a recording may be read from.
 
-    These are all ``<stem>_eeg.*`` except JSON and TSV, including the contents of folders, and
-    files of other names that the header `name` may refer to: a BrainVision header is searched
-    for them; for EEGLAB, whose header would have to be read whole, every ``.fdt`` without a
-    ``.set`` counts.
+    These are all ``<stem>_eeg.*`` except JSON and TSV, the contents of folders, and files that the
+    header `name` may refer to: those named in a BrainVision header and, since an EEGLAB header
+    would have to be read whole, every ``.fdt`` without a ``.set``.
     """
     stem = name.rpartition(".")[0].partition("_split-")[0].removesuffix("_eeg")
     # _eeg-1.fif is the second file of a recording that BIDS does not split
@@ -98,18 +95,11 @@ def _signal_files(folder: str, name: str) -> set[str]:
 def _named_in_vhdr(path: str, stem: str) -> set[str]:
     """Names of the data and the markers in a BrainVision header, as far as it can be read."""
     try:
-        named = NAMED_IN_VHDR.findall(Path(path).read_bytes()) if os.path.isfile(path) else []
-    except OSError:
+        text, _ = read_text(Path(path))
+    except (OSError, UnreadableSidecar):
         return set()
-    texts = [_decoded(name) for name in named]
-    return {text.replace("$b", stem).replace("\\", "/") for text in texts}
-
-
-def _decoded(name: bytes) -> str:
-    try:
-        return name.decode("utf-8")
-    except UnicodeDecodeError:
-        return name.decode("latin-1")
+    names = NAMED_IN_VHDR.findall(text)
+    return {name.replace("$b", stem).replace("\\", "/") for name in names}
 
 
 @lru_cache(maxsize=8)

@@ -67,7 +67,7 @@ class EEGDataset:
             temporary.mkdir(parents=True)
             for name in TABLES:
                 getattr(self, name).to_parquet(temporary / f"{name}.parquet", index=False)
-            self.store.write_index(temporary / INDEX)
+            self.store.save(temporary / INDEX)
             (temporary / WINDOW).write_text(self.window.model_dump_json(indent=1))
 
     @classmethod

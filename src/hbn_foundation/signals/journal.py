@@ -13,33 +13,20 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
-from hbn_foundation.progress import say
-from hbn_foundation.recordings.clean import CleanedRecording
-from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.clean_task import (
-    FORMAT,
-    SIGNALS,
-    describe,
-    describe_failure,
-    signal_file,
-)
+from hbn_foundation.signals.clean_task import FORMAT, signal_file
 from hbn_foundation.signals.content import FileSignature
 
 TABLE = "cleaned.parquet"
 JOURNALS = "journal"
-OLD_SIGNATURES = "sources"
-"""Folder in stores of earlier versions, with a JSON file per recording, as in `SIGNALS`."""
 
 Row = dict[str, Any]
 
@@ -47,15 +34,7 @@ Row = dict[str, Any]
 class Journal:
     """Descriptions of the recordings that a store has cleaned.
 
-    Parameters
-    ----------
-    store
-        The store's folder.
-
-    Raises
-    ------
-    UserError
-        The table cannot be read.
+    A table that cannot be read is a UserError.
     """
 
     def __init__(self, store: str | Path) -> None:
@@ -65,8 +44,6 @@ class Journal:
         self._lock = _lock(self._file)
         self._merging = FileLock(self._folder / "merge.lock")
         self._rows: dict[tuple[str, str], dict[str, Row]] = {}
-        self._old = list(_old_rows(self.store))
-        self._put(self._old)
         with self._merging:
             self._read(self._folder.glob("*.jsonl"))
 
@@ -86,13 +63,7 @@ class Journal:
         return next((row for row in rows if row["files"] == signature), None)
 
     def add(self, row: Row) -> None:
-        """Append a description to the journal of this build.
-
-        Raises
-        ------
-        UserError
-            The disk is full.
-        """
+        """Append a description to the journal of this build; a full disk is a UserError."""
         line = json.dumps(row, default=lambda array: array.tolist()) + "\n"
         if not self._lock.is_locked:
             self._lock.acquire()
@@ -104,7 +75,7 @@ class Journal:
         """Merge the journals into the table, except those of builds that are still running."""
         with self._merging:
             ended = list(self._ended())
-            if not ended and not self._old:
+            if not ended:
                 return
             self._read(ended)  # again, as another build may have written the table
             rows = [row for by_content in self._rows.values() for row in by_content.values()]
@@ -114,11 +85,6 @@ class Journal:
             for file in ended:
                 file.unlink()
                 file.with_suffix(".lock").unlink(missing_ok=True)
-            if self._old:
-                say(f"{self.store}: the descriptions of {len(self._old):,} recordings, a file each "
-                    f"in earlier versions, are now in {TABLE}")  # fmt: skip
-                _remove_old(self.store)
-                self._old = []
 
     def _ended(self) -> Iterator[Path]:
         """Yield the journals whose lock no other build holds."""
@@ -159,31 +125,3 @@ def _parsed(text: bytes) -> Row | None:
         return json.loads(text)
     except ValueError:
         return None
-
-
-def _old_rows(store: Path) -> Iterator[Row]:
-    """Yield the descriptions of a store of an earlier version, from its JSON files."""
-    for file in (store / SIGNALS).glob("*.json"):
-        old = _parsed(file.read_bytes())
-        if not old or old.get("format") != FORMAT:
-            continue
-        hashes = (old["content_hash"], old["cleaning_hash"])
-        row = describe_failure(old, old["reason"], *hashes)
-        if old["status"] == "ok":
-            stretches = [Stretch(int(start), int(stop), t) for start, stop, t in old["stretches"]]
-            bad = [Segment(*segment) for segment in old["bad_segments"]]
-            timeline = Timeline(old["sfreq"], tuple(stretches), tuple(bad))
-            names, positions = tuple(old["channels"]), np.array(old["positions"])
-            parts = (names, positions, np.array(old["scales"]), timeline, old["bad"])
-            row = describe(old, CleanedRecording(*parts, old["quality"]), *hashes)
-        note = store / OLD_SIGNATURES / f"{old['recording']}.json"
-        seen = _parsed(note.read_bytes() if note.is_file() else b"") or {}
-        if seen.get("content_hash") == old["content_hash"]:
-            row["files"] = json.dumps(seen["files"])
-        yield row
-
-
-def _remove_old(store: Path) -> None:
-    for file in (store / SIGNALS).glob("*.json"):
-        file.unlink()
-    shutil.rmtree(store / OLD_SIGNATURES, ignore_errors=True)

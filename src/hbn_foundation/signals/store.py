@@ -45,7 +45,7 @@ class SignalStore:
     Parameters
     ----------
     path
-        The store's folder, or an index that `write_index` wrote elsewhere.
+        The store's folder, or an index that `save` wrote elsewhere.
     content
         Table and metadata of the index, if they are in memory already.
 
@@ -77,14 +77,14 @@ class SignalStore:
         self._usable_rows = np.flatnonzero(self._index["status"].to_numpy() == "ok")
         self._place = {name: place for place, name in enumerate(self.channel_names)}
 
-    def write_index(self, index: str | Path) -> None:
+    def save(self, index: Path) -> None:
         """Write an index of this selection of recordings to another place.
 
         The signals stay in the store, to which the index has a relative path. Later builds of the
         store do not change the signals that it refers to.
         """
-        there = os.path.relpath(self.path.absolute(), Path(index).absolute().parent)
-        write_index_file(Path(index), self._index, {**self._metadata, "store": there})
+        there = os.path.relpath(self.path.absolute(), index.absolute().parent)
+        write_index_file(index, self._index, {**self._metadata, "store": there})
 
     def __repr__(self) -> str:
         """Path and size in one line."""

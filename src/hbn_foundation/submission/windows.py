@@ -9,8 +9,8 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.signals.clean_task import load_readers, seconds_allowed
-from hbn_foundation.signals.parallel import Limits, WorkerKilled, run_parallel
+from hbn_foundation.signals.clean_task import limits
+from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.signals.params import BuildParams
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def read_all(
 
     Each is read in a worker, within the limits that cleaning has by default.
     """
-    limits = Limits(
-        lambda row: seconds_allowed(row, max_seconds), load_readers, BuildParams().max_memory_gb
-    )
-    for row, read in run_parallel(_volts_or_reason, rows, 1, limits):
+    build = BuildParams(max_seconds=max_seconds)
+    for row, read in run_parallel(_volts_or_reason, rows, 1, limits(build, lambda row: row)):
         yield row, str(read) if isinstance(read, WorkerKilled) else read
 
 

@@ -42,10 +42,11 @@ from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.labels.trials import recording_trials
 from hbn_foundation.pipelines.finetuning.challenge_nodes import prepare_trials
 from hbn_foundation.recordings.find import find_recordings
-from hbn_foundation.recordings.params import CleaningParams, SelectionParams
+from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.scores import nrmse
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.windows import cut_trial_windows
 from planted_trials import (
     FACTORS,
@@ -68,7 +69,7 @@ def unlearnable(subject_only_bids, tmp_path_factory) -> EEGDataset:
     selection = SelectionParams(tasks=("contrastChangeDetection",))
     recordings = find_recordings(subject_only_bids, selection)
     folder = tmp_path_factory.mktemp("canary") / "store"
-    store = build_store(recordings, folder, CleaningParams(), n_jobs=1)
+    store = build_store(recordings, BuildParams(path=str(folder), n_jobs=1))
     windows = cut_trial_windows(store, recording_trials(recordings, TrialParams()))
     people, random = read_participants(subject_only_bids), np.random.default_rng(3)
     people = people.assign(**{name: random.normal(size=len(people)) for name in FACTORS})

@@ -12,18 +12,7 @@ from hbn_foundation.signals.params import BuildParams, WindowParams
 
 
 def prepare_source(source: SourceParams) -> dict[str, Any]:
-    """Name the BIDS root to read; simulate a release where none is given.
-
-    Parameters
-    ----------
-    source
-        Where the recordings are.
-
-    Returns
-    -------
-    dict
-        `root` (folder or URL), `simulated` (bool).
-    """
+    """Name the BIDS root to read, as `root`, a folder or URL; simulate one where none is given."""
     from hbn_foundation.recordings.find import prepare
 
     return prepare(source)
@@ -32,15 +21,7 @@ def prepare_source(source: SourceParams) -> dict[str, Any]:
 def list_recordings(
     bids_source: dict[str, Any], source: SourceParams, selection: SelectionParams
 ) -> tuple[types.DataFrame, types.DataFrame]:
-    """List the selected recordings and the participants of a BIDS root.
-
-    Returns
-    -------
-    recordings : DataFrame
-        One row per recording.
-    participants : DataFrame
-        One row per subject.
-    """
+    """List the selected recordings, a row each, and the participants of a BIDS root."""
     from hbn_foundation.labels.participants import read_participants
     from hbn_foundation.recordings.find import find_recordings
 
@@ -62,12 +43,7 @@ def split_subjects(
 ) -> tuple[types.DataFrame, types.DataFrame]:
     """Assign each subject to training, validation or test before any window exists.
 
-    Returns
-    -------
-    placed_subjects : DataFrame
-        Split of each subject, to be kept for later runs.
-    splits : DataFrame
-        One row per subject.
+    The first table lists the split of each subject for later runs, the second is for this one.
     """
     from hbn_foundation.labels import splits
 
@@ -101,15 +77,7 @@ def clean_signals(
     """
     from hbn_foundation.signals.build import build_store
 
-    return build_store(
-        recordings,
-        build.path,
-        cleaning,
-        n_jobs=build.n_jobs,
-        max_failed_share=build.max_failed_share,
-        max_seconds=build.max_seconds,
-        max_memory_gb=build.max_memory_gb,
-    )
+    return build_store(recordings, build, cleaning)
 
 
 def assess_quality(signal_store: types.SignalStore) -> tuple[types.DataFrame, Any]:
