@@ -23,22 +23,9 @@ def check_targets(
 ) -> None:
     """Make sure that every split has the classes or numbers that training and scoring need.
 
-    Parameters
-    ----------
-    targets
-        Values of the windows.
-    windows
-        Windows table with `subject`, in the same order.
-    splits
-        `subject` and `split`.
-    needed
-        Splits in which every class must occur, and numbers must differ. A class that the test
-        split lacks is logged otherwise.
-
-    Raises
-    ------
-    UserError
-        A split has no known value, lacks a class, or has only one number.
+    A `needed` split without a known value, without one of the classes or with a single number is a
+    UserError; a class that the test split lacks is logged otherwise. Targets and windows are in the
+    same order.
     """
     split = windows["subject"].map(splits.set_index("subject")["split"]).to_numpy(dtype=object)
     present = {
@@ -72,13 +59,7 @@ def check_targets(
 
 
 def check_disjoint(splits: pd.DataFrame) -> None:
-    """Make sure that no subject is in two splits.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects that are.
-    """
+    """Make sure that no subject is in two splits; a UserError names those that are."""
     counts = splits.groupby("subject")["split"].nunique()
     if both := sorted(counts.index[counts > 1]):
         raise UserError(
@@ -91,19 +72,8 @@ def check_never_seen(
 ) -> None:
     """Make sure that a checkpoint was neither trained nor chosen on test subjects.
 
-    Parameters
-    ----------
-    metadata
-        Of the checkpoint: `training_subjects` and `validation_subjects`.
-    tested
-        Test subjects.
-    validating
-        Validation subjects, on which it must not have been trained either.
-
-    Raises
-    ------
-    UserError
-        Naming the subjects.
+    Its `metadata` name its training and validation subjects. On the subjects in `validating` it
+    must not have been trained either. A UserError names the subjects.
     """
     tested = set(map(str, tested))
     evaluated = {*tested, *map(str, validating)}
@@ -129,21 +99,9 @@ def check_reported(
     the test release is hidden. The best epoch is chosen on the validation subjects, so that their
     score is not an unbiased result.
 
-    Parameters
-    ----------
-    splits
-        `subject` and `split`.
-    participants
-        Used to name the releases in the message.
-    chosen_on
-        Validation subjects of the checkpoint that training starts from.
-    release_column
-        Column of `participants`.
-
-    Raises
-    ------
-    UserError
-        When there are no test subjects, or an epoch was chosen on some of them.
+    `chosen_on` are the validation subjects of the checkpoint that training starts from;
+    `participants` name the releases in the message. No test subjects, or an epoch that was chosen
+    on some of them, is a UserError.
     """
     subjects = {name: set(part.astype(str)) for name, part in splits.groupby("split")["subject"]}
     if "test" not in subjects:

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,15 +47,11 @@ UNKNOWN = ("na", "null", "none", "#n/a", ".", "-", "?")
 
 
 def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read participants.tsv.
+    """Read participants.tsv of a BIDS data set.
 
-    Parameters
-    ----------
-    bids_root
-        Folder of the BIDS data set.
-    subjects
-        Subjects to be found in the rows, without `sub-`; by default those that have a `sub-`
-        folder. `1` matches `001`, and `S1` matches `s01`, if the match is unique.
+    Rows are matched to `subjects` (without `sub-`), by default those that have a `sub-` folder: `1`
+    matches `001`, and `S1` matches `s01`, if the match is unique. That no column names the subjects
+    is a UserError.
 
     Returns
     -------
@@ -65,14 +60,11 @@ def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = No
         numbers where possible (also with decimal commas, and 89 for `89+`); `n/a` is missing. If
         rows of one subject differ, the values in which they differ are missing. Without a
         readable participants.tsv there is only the column `subject`.
-
-    Raises
-    ------
-    UserError
-        When no column names the subjects.
     """
     root = Path(bids_root)
-    known = _folders(root) if subjects is None else sorted(subjects)
+    if subjects is None:
+        subjects = [folder.name[4:] for folder in root.glob("sub-*") if folder.is_dir()]
+    known = sorted(subjects)
     nothing = pd.DataFrame({"subject": known}, dtype=str)
     path = root / "participants.tsv"
     if not os.path.lexists(path):
@@ -104,21 +96,12 @@ def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = No
 def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
     """Pick factors, age and sex from the participants table.
 
-    Parameters
-    ----------
-    participants
-        Table with the column `subject`; other columns that it lacks are unknown.
-
     Returns
     -------
     pandas.DataFrame
         One row per subject: `subject`, the `FACTORS`, `age` (years), `sex` (0 female, 1 male);
-        NaN where unknown.
-
-    Raises
-    ------
-    UserError
-        When a factor or an age is not a number.
+        NaN where unknown, as where the column is missing. A factor or an age that is not a number
+        is a UserError.
     """
     there = participants.reset_index(drop=True).reindex(columns=["subject", *FACTORS, "age", "sex"])
     table = pd.DataFrame({"subject": there["subject"].astype(str)})
@@ -138,13 +121,6 @@ def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the subjects that the challenge scores: all factors known, and not excluded."""
     known = table[list(FACTORS)].notna().all(axis=1)
     return table[known & ~table["subject"].isin(EXCLUDED_SUBJECTS)].reset_index(drop=True)
-
-
-def _folders(root: Path) -> list[str]:
-    with os.scandir(root) as entries:
-        return sorted(
-            entry.name[4:] for entry in entries if entry.name.startswith("sub-") and entry.is_dir()
-        )
 
 
 def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFrame:
@@ -300,11 +276,10 @@ def _levels(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        sidecar: Any = read_json(path).get("sex", {})
+        levels = read_json(path)["sex"]["Levels"]
+        return {str(key): str(value) for key, value in levels.items()}
     except UnreadableSidecar as error:
         say_once(f"{path.parent}: {error}")
-        return {}
-    levels = sidecar.get("Levels") if isinstance(sidecar, dict) else None
-    if not isinstance(levels, dict):
-        return {}
-    return {str(key): str(value) for key, value in levels.items()}
+    except (KeyError, TypeError, AttributeError):  # a sidecar of another form tells nothing
+        pass
+    return {}

@@ -6,7 +6,7 @@ other more than two people do, so any other division measures how well people ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.labels.checks import check_disjoint
 from hbn_foundation.labels.params import SPLITS, LabelParams, SplitParams
 from hbn_foundation.labels.strata import (
+    check_columns,
     class_strata,
     divide,
     joined,
@@ -48,13 +49,11 @@ def split_subjects(
     ----------
     subjects
         Subjects that have recordings, without `sub-`; repeated ones count once.
-    participants
-        Table with the column `subject`.
-    params
-        Method, shares and seed.
+    participants, params
+        Table with the column `subject`; method, shares and seed.
     earlier
-        Earlier splits by `auto`: `PLACED_COLUMNS`, as returned by `placed_subjects`. Rows of
-        another division (other seed, shares or strata) are ignored.
+        Earlier splits by `auto`, as returned by `placed_subjects`. Rows of another division (other
+        seed, shares or strata) are ignored.
     labels
         Labels to be learned. Subjects are stratified first by their class, if they have one.
 
@@ -115,22 +114,16 @@ def repeated_splits(
     ----------
     subjects
         Subjects, repeated ones count once; their order does not matter.
-    n_folds, n_repeats
-        How many folds, and how often.
-    seed
-        Seed of the folds.
     n_validation
         Number of validation subjects; by default as many as test subjects, but at most a third of
         the others, unless there are more classes.
-    participants
-        Table with the column `subject`, for the strata.
-    label
-        Label to be learned.
+    participants, label
+        Table with the column `subject`, for the strata, and the label to be learned.
 
     Returns
     -------
     pandas.DataFrame
-        Columns `repeat`, `fold`, `subject`, `split`, one row per subject in each fold.
+        `repeat`, `fold`, `subject`, `split`, one row per subject in each fold.
 
     Raises
     ------
@@ -147,15 +140,7 @@ def repeated_splits(
         usual = max(1, min(n_tested, others // 3), min(classes.nunique(), others // 2))
         return usual if n_validation is None else n_validation
 
-    if n_folds < 2:
-        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
-    largest = -(-len(names) // n_folds)
-    held = n_validating(largest)
-    if len(names) < n_folds or held < 1 or len(names) - largest - held < 1:
-        raise UserError(
-            f"repeats: {len(names)} subjects do not give {n_folds} folds with subjects left to "
-            f"train and {held} to validate"
-        )
+    _check_folds(len(names), n_folds, n_validating)
     parts = []
     for repeat in range(n_repeats):
         equal = dict.fromkeys(range(n_folds), 1.0)
@@ -170,20 +155,22 @@ def repeated_splits(
     return pd.concat(parts, ignore_index=True)
 
 
+def _check_folds(n_subjects: int, n_folds: int, n_validating: Callable[[int], int]) -> None:
+    if n_folds < 2:
+        raise UserError(f"repeats: folds is {n_folds}; expected at least 2")
+    largest = -(-n_subjects // n_folds)
+    held = n_validating(largest)
+    if n_subjects < n_folds or held < 1 or n_subjects - largest - held < 1:
+        raise UserError(
+            f"repeats: {n_subjects} subjects do not give {n_folds} folds with subjects left to "
+            f"train and {held} to validate"
+        )
+
+
 def placed_subjects(splits: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     """List the split of each subject, for later divisions of a growing data set.
 
-    Parameters
-    ----------
-    splits
-        As returned by `split_subjects`.
-    params
-        Parameters of the division.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `PLACED_COLUMNS`; empty if the method is not `auto`, or `keep` names a table.
+    The table has `PLACED_COLUMNS`; it is empty unless the method is `auto` and `keep` names none.
     """
     rows = splits if params.method == "auto" and params.keep is None else splits.iloc[:0]
     return rows.assign(division=_division(params))[list(PLACED_COLUMNS)].reset_index(drop=True)
@@ -192,10 +179,7 @@ def placed_subjects(splits: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
 def with_placed(earlier: pd.DataFrame, placed: pd.DataFrame) -> pd.DataFrame:
     """Add subjects to those of earlier divisions.
 
-    Raises
-    ------
-    UserError
-        A concurrent run has assigned a subject to another split.
+    A subject that a concurrent run has assigned to another split is a UserError.
     """
     both = pd.concat([earlier, placed], ignore_index=True).drop_duplicates()
     twice = both[both.duplicated(["division", "subject"])]
@@ -212,11 +196,7 @@ def check_places(
 ) -> None:
     """Make sure that a table of splits, read from a file, is valid.
 
-    Raises
-    ------
-    UserError
-        A column is missing, a split has an unknown name, or a subject is in two splits of one
-        division.
+    A missing column, an unknown split, or a subject in two splits of one division is a UserError.
     """
     if not set(columns) <= set(table):
         found = ", ".join(map(str, table.columns))
@@ -279,12 +259,7 @@ def _by_release(
     names: Sequence[str], participants: pd.DataFrame, params: SplitParams
 ) -> dict[str, str]:
     column = params.release_column
-    if column not in participants:
-        known = ", ".join(name for name in participants.columns if name != "subject")
-        raise UserError(
-            f"splits: method release needs the column {column}, but participants.tsv has "
-            f"{known or 'no columns'}"
-        )
+    check_columns([column], participants, f"method release needs {column}")
     split_of = {release: split for split, named in params.releases.items() for release in named}
     releases = participants.set_index("subject")[column].reindex(list(names)).astype(str)
     places = releases.map(split_of)

@@ -28,30 +28,23 @@ def strata_columns(
 ) -> list[str]:
     """Name the columns that make strata: those with a known value for at least one subject.
 
-    Parameters
-    ----------
-    subjects
-        The subjects that are divided.
-    participants
-        A table with the column `subject`.
-    columns
-        Columns that may make strata; None takes those of `USUAL_COLUMNS` that the table has.
-
-    Raises
-    ------
-    UserError
-        When `columns` has one that the table lacks.
+    `columns` are those that may make strata, None the `USUAL_COLUMNS` that the table has; one that
+    `participants` lacks is a UserError.
     """
-    there = [name for name in participants.columns if name != "subject"]
-    missing = [name for name in columns or () if name not in there]
-    if missing:
-        raise UserError(
-            f"splits: stratify asks for {', '.join(missing)}, but participants.tsv has "
-            f"{', '.join(there) or 'no columns'}"
-        )
+    if columns is None:
+        columns = [name for name in USUAL_COLUMNS if name in participants]
+    check_columns(columns, participants, f"stratify asks for {', '.join(columns)}")
     people = participants[participants["subject"].isin(list(subjects))]
-    wanted = [name for name in USUAL_COLUMNS if name in there] if columns is None else columns
-    return [name for name in wanted if people[name].notna().any()]
+    return [name for name in columns if people[name].notna().any()]
+
+
+def check_columns(wanted: Iterable[str], participants: pd.DataFrame, who: str) -> None:
+    """Make sure that participants.tsv has some columns; `who` says what needs them."""
+    there = [name for name in participants.columns if name != "subject"]
+    if missing := set(wanted).difference(there):
+        named = ", ".join(sorted(missing))
+        found = ", ".join(map(str, there)) or "no columns"
+        raise UserError(f"splits: {who}, but participants.tsv has no {named}, only {found}")
 
 
 def strata(
@@ -62,8 +55,7 @@ def strata(
 ) -> pd.Series:
     """Name the stratum of each subject, such as `age 6.1-9.2 · sex F`; `all` if nothing is known.
 
-    Numeric columns are cut into `n_bins` quantile bins; the other parameters are those of
-    `strata_columns`. The result is indexed by subject.
+    Numeric columns are cut into `n_bins` quantile bins. The result is indexed by subject.
     """
     columns = strata_columns(subjects, participants, columns)
     table = participants.set_index("subject").reindex(list(subjects))[columns]
@@ -73,23 +65,10 @@ def strata(
 def class_strata(
     subjects: Sequence[str], participants: pd.DataFrame, labels: Iterable[LabelParams]
 ) -> pd.DataFrame:
-    """Name the class of each subject in every label that is one of participants.
+    """Name the class of each subject, or the quantile bin of its number, in each label.
 
-    Parameters
-    ----------
-    subjects
-        The subjects that are divided.
-    participants
-        A table with the column `subject`.
-    labels
-        Labels to be learned. Labels of tasks and trials are ignored, and so are invalid ones,
-        which raise an error where they are learned.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One column per label, named as in participants.tsv, indexed by subject; numbers as
-        quantile bins.
+    The table is indexed by subject and has a column per label that is one of participants, named
+    as in participants.tsv. Invalid labels are ignored: they raise an error where they are learned.
     """
     classes = pd.DataFrame(index=list(subjects))
     for label in labels:
@@ -103,13 +82,7 @@ def spread_order(classes: pd.Series, seed: int) -> list[str]:
     """Draw an order of subjects of which every beginning contains all classes.
 
     One subject of each class comes first; after that each class is spread evenly by its size.
-
-    Parameters
-    ----------
-    classes
-        Of each subject, indexed by subject.
-    seed
-        Seed of the order, which does not depend on the order of `classes`.
+    `classes` are indexed by subject; their order does not matter.
     """
     drawn = classes.loc[np.random.default_rng(seed).permutation(sorted(classes.index))]
     groups = drawn.groupby(drawn)
@@ -168,16 +141,9 @@ def divide(
     is in every part. Within a class, subjects are assigned stratum by stratum, each to the part
     that is furthest below its share.
 
-    Parameters
-    ----------
-    classes, stratum
-        Of each subject, indexed by subject.
-    shares
-        Of each part.
-    seed
-        Decides the order of strata and of subjects within one.
-    kept
-        Subjects whose part is fixed; the others compensate for them as far as possible.
+    Classes and strata are indexed by subject; the seed decides the order of strata and of subjects
+    within one. The part of subjects in `kept` is fixed; the others compensate for them as far as
+    possible.
     """
     left = _apportioned(len(classes), shares)
     parts: dict[str, Part] = {}

@@ -21,12 +21,9 @@ class WindowTargets(NamedTuple):
     Attributes
     ----------
     values
-        In the order of the windows table: int64 classes, −1 where unknown, or float64 numbers,
-        NaN where unknown.
+        In the order of the windows: int64 classes, −1 is unknown, or float64 numbers, NaN is.
     names
         Name of each class; the name of the column alone for a number.
-    is_regression
-        Whether the values are numbers.
     mean, sd
         Of the numbers over the training subjects, or over their trials, each counted once (ddof
         0); 0 and 1 for classes.
@@ -64,22 +61,6 @@ def window_targets(
     type `binary`), at the median of the training subjects, or of their trials for a label of
     trials; the names say where (`age > 10.2`). With type `regression` the numbers stay as they are.
 
-    Parameters
-    ----------
-    windows
-        Windows table with `subject` and `task`; for labels of trials as returned by
-        `cut_trial_windows`.
-    participants
-        Table with the column `subject`.
-    params
-        What is to be learned.
-    train_subjects
-        Subjects of the training split.
-
-    Returns
-    -------
-    WindowTargets
-
     Raises
     ------
     UserError
@@ -88,20 +69,14 @@ def window_targets(
         more classes than the type allows.
     """
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
-    if params.kind == "task":
-        name, column = "task", windows["task"]
-    elif params.kind == "trial":
-        name = str(params.column)
-        if name not in windows:
-            raise UserError(
-                "labels: kind: trial is for fine-tuning, whose windows are those of the trials; "
-                "the windows here belong to none, take kind: task or participant"
-            )
-        column = windows[name]
-    else:
-        name = str(params.column)
-        column = _of_participants(participants, name)
+    name = "task" if params.kind == "task" else str(params.column)
     of_subject = params.kind == "participant"
+    if params.kind == "trial" and name not in windows:
+        raise UserError(
+            "labels: kind: trial is for fine-tuning, whose windows are those of the trials; "
+            "the windows here belong to none, take kind: task or participant"
+        )
+    column = _of_participants(participants, name) if of_subject else windows[name]
     if params.type == "regression":
         return _numbers(name, column, windows["subject"] if of_subject else None, training)
     values = (windows["subject"].map(column) if of_subject else column).astype(object)
@@ -134,13 +109,7 @@ def window_labels(
     params: LabelParams,
     train_subjects: Iterable[str],
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Give the classes (N,) of windows and their names, as `window_targets` does.
-
-    Raises
-    ------
-    UserError
-        As `window_targets`; and for type `regression`.
-    """
+    """Give the classes (N,) of windows and their names; type `regression` is a UserError."""
     if params.type == "regression":
         raise UserError("labels: classes are needed here, found type: regression")
     targets = window_targets(windows, participants, params, train_subjects)
@@ -153,26 +122,8 @@ def shuffle_labels(values: np.ndarray, groups: Collection[object], seed: int = 0
     Windows of one group keep a common label; permuting single windows would also remove what the
     windows of a recording share, which is a weaker control. Group by recording if the label
     belongs to the recording (its task), by subject if it belongs to the subject (a participants
-    column). Unknown labels stay in place, and the number of groups of each label stays the same.
-
-    Parameters
-    ----------
-    values
-        Integer classes (windows,), −1 is unknown; or numbers, NaN is unknown.
-    groups
-        Recording or subject of each window (windows,).
-    seed
-        Seed of the permutation.
-
-    Returns
-    -------
-    numpy.ndarray
-        Permuted values (windows,).
-
-    Raises
-    ------
-    ValueError
-        When a group has more than one label.
+    column). Unknown labels (−1, NaN) stay in place, and the number of groups of each label stays
+    the same. Values and groups are (windows,); a group with several labels is a ValueError.
     """
     values = np.asarray(values)
     names, first, group = np.unique(

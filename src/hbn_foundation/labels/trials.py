@@ -9,9 +9,8 @@ last one instead would change the response time of 7 % of HBN's trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,15 +41,7 @@ RECORDING_COLUMNS = ("recording", "subject", "task", "run")
 
 
 def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None) -> pd.DataFrame:
-    """Make the trials of every recording from the events beside it.
-
-    Parameters
-    ----------
-    recordings
-        Table as returned by `find_recordings`: `recording`, `subject`, `task`, `run`, `path`,
-        `bids_root`.
-    params
-        Names of the events that make a trial.
+    """Make the trials of every recording of `find_recordings` from the events beside it.
 
     Returns
     -------
@@ -93,7 +84,9 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
         say(f"events of {first_few(nameless)} have no column {params.event_column} and give no "
             "trial")  # fmt: skip
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
-    table = _typed(joined, types)
+    table = pd.DataFrame(
+        {name: pd.Series(joined.get(name, []), dtype=kind) for name, kind in types.items()}
+    )
     if len(table):
         found = table["excluded"].replace("", "usable").value_counts()
         words = ", ".join(f"{count} {what}" for what, count in found.items())
@@ -122,9 +115,9 @@ def usable_trials(trials: pd.DataFrame) -> pd.DataFrame:
 def _trials(events: Mapping[str, np.ndarray], params: TrialParams) -> dict[str, np.ndarray]:
     """Return the columns of the trials from those of events.tsv."""
     onsets, names, feedback = _sorted(events, params)
-    starts = np.unique(onsets[_among(names, params.starts)])
+    starts = np.unique(onsets[np.isin(names, params.starts)])
     ends = np.append(starts[1:], np.inf)[: len(starts)]
-    is_target, is_press = _among(names, params.targets), _among(names, params.presses)
+    is_target, is_press = (np.isin(names, list(one)) for one in (params.targets, params.presses))
     target, n_targets = _first_within(onsets[is_target], starts, ends)
     shown = n_targets > 0
     stimulus = _at(onsets[is_target], target, shown)
@@ -162,10 +155,6 @@ def _sorted(
     return onsets[order], names[order], feedback[order]
 
 
-def _among(names: np.ndarray, wanted: Iterable[str]) -> np.ndarray:
-    return np.isin(names, np.array(list(wanted), dtype=str))
-
-
 def _first_within(
     times: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -184,8 +173,8 @@ def _at(values: np.ndarray, positions: np.ndarray, there: np.ndarray) -> np.ndar
 
 def _judged(feedback: np.ndarray, params: TrialParams) -> np.ndarray:
     """1 if the feedback calls the press correct, 0 if it does not, NaN without feedback."""
-    right = _among(feedback, params.correct_feedback).astype(float)
-    right[_among(feedback, ("", "n/a"))] = np.nan
+    right = np.isin(feedback, params.correct_feedback).astype(float)
+    right[np.isin(feedback, ("", "n/a"))] = np.nan
     return right
 
 
@@ -195,10 +184,3 @@ def _sides(
     found = np.full(len(positions), None, dtype=object)
     found[there] = [sides[name] for name in names[positions[there]]]
     return found
-
-
-def _typed(columns: Mapping[str, Any], types: Mapping[str, str]) -> pd.DataFrame:
-    """Make a table whose columns have their types, even if it is empty."""
-    return pd.DataFrame(
-        {name: pd.Series(columns.get(name, []), dtype=kind) for name, kind in types.items()}
-    )

@@ -94,31 +94,22 @@ class WindowBatches(IterableDataset[Batch]):
     and worker processes as well as a thread that reads ahead were slower in every case tried on
     two cores.
 
+    Windows that were cut from another store are a UserError.
+
     Parameters
     ----------
-    reader
-        Reads the windows.
-    windows
+    reader, windows
         Table with `row`, `recording` and `start`. With `shuffle` and `drop_last`, windows that
         have a value in the column `batch_share` make up that share of every batch, and are
         repeated as often as this takes; the number of batches is the same.
-    batch_size
-        Windows in a batch; the last one may have fewer.
-    shuffle
-        Whether the order changes with the epoch.
-    seed
-        Order and jitter depend on it, on the epoch (see `set_epoch`) and on the table, not on the
-        batch size.
+    shuffle, seed
+        Whether the order changes with the epoch. Order and jitter depend on the seed, the epoch
+        (see `set_epoch`) and the table, not on the batch size.
     jitter
         Largest random shift of a start in samples, to either side; shifted windows touch neither
         a gap nor a bad segment.
     drop_last
         Omit the last batch if it has fewer windows.
-
-    Raises
-    ------
-    UserError
-        When the windows were cut from another store.
     """
 
     def __init__(

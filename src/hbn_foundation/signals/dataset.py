@@ -59,10 +59,7 @@ class EEGDataset:
         return replace(self, **changes)
 
     def save(self, folder: Path) -> None:
-        """Write tables and index into a folder, which appears whole or not at all.
-
-        The signals stay in their store, to which the index refers.
-        """
+        """Write tables and index into a folder, which appears whole or not at all."""
         with renamed_when_done(folder) as temporary:
             temporary.mkdir(parents=True)
             for name in TABLES:
@@ -72,13 +69,7 @@ class EEGDataset:
 
     @classmethod
     def load(cls, folder: Path) -> EEGDataset:
-        """Read what `save` wrote; no signal is read.
-
-        Raises
-        ------
-        UserError
-            The folder holds no dataset, or its store is gone.
-        """
+        """Read what `save` wrote, but no signal; a missing dataset or store is a UserError."""
         if not (folder / WINDOW).is_file():
             raise UserError(f"{folder}: expected a dataset with {WINDOW}; cut the windows again")
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
@@ -95,38 +86,20 @@ def dataset_statistics(dataset: EEGDataset) -> tuple[dict[str, Any], pd.DataFram
         A dictionary that can be written as JSON, and a table with one row per split and one for
         all subjects that are in a split. Failed recordings are counted apart.
     """
-    recordings, windows = dataset.store.table, dataset.windows
-    people, split_of = dataset.participants, dataset.splits.set_index("subject")["split"]
-
-    def part(table: pd.DataFrame, split: str) -> pd.DataFrame:
-        inside = table["subject"].map(split_of)
-        return table[inside.notna() if split == TOTAL else inside == split]
-
+    recordings, windows, splits = dataset.store.table, dataset.windows, dataset.splits
     is_usable = recordings["status"] == "ok"
     usable, failed = recordings[is_usable], recordings[~is_usable]
     tasks = sorted(windows["task"].dropna().unique())
-    sexes = sorted(people.get("sex", pd.Series(dtype=object)).dropna().astype(str).unique())
-    rows, balance = [], {}
-    for split in (*SPLITS, TOTAL):
-        n_subjects = int((split_of == split).sum()) if split != TOTAL else len(split_of)
-        of_split, members = part(windows, split), part(people, split)
-        rows.append(
-            {
-                "split": split,
-                "subjects": n_subjects,
-                "recordings": len(part(usable, split)),
-                "failed": len(part(failed, split)),
-                "hours": _hours(part(usable, split)),
-                "windows": len(of_split),
-                **(_ages(members["age"]) if "age" in people else {}),
-                **(_sexes(members["sex"], sexes, n_subjects) if "sex" in people else {}),
-            }
-        )
-        shares = of_split["task"].value_counts(normalize=True)
-        balance[split] = {str(task): round(float(shares.get(task, 0)), 4) for task in tasks}
+    rows, balance = {}, {}
+    for name in (*SPLITS, TOTAL):
+        members = splits["subject"][splits["split"].eq(name) | (name == TOTAL)]
+        rows[name] = _counts(dataset, members, usable, failed)
+        own = windows.loc[windows["subject"].isin(members), "task"].value_counts(normalize=True)
+        balance[name] = {str(task): round(float(own.get(task, 0)), 4) for task in tasks}
     n_channels = usable["n_channels"].dropna().astype(int)
+    measures = {"min": int, "median": float, "max": int}
     summary = {
-        "subjects": len(split_of),
+        "subjects": len(splits),
         "recordings": len(usable),
         "failed": {
             "count": len(failed),
@@ -134,11 +107,10 @@ def dataset_statistics(dataset: EEGDataset) -> tuple[dict[str, Any], pd.DataFram
             "reasons": dict(zip(failed["recording"], failed["reason"].astype(str), strict=True)),
         },
         "channels": {
-            "min": int(n_channels.min()) if len(n_channels) else None,
-            "median": float(n_channels.median()) if len(n_channels) else None,
-            "max": int(n_channels.max()) if len(n_channels) else None,
+            name: kind(n_channels.agg(name)) if len(n_channels) else None
+            for name, kind in measures.items()
         },
-        "splits": {row["split"]: {k: v for k, v in row.items() if k != "split"} for row in rows},
+        "splits": rows,
         "tasks": {
             str(task): {
                 "recordings": len(group),
@@ -150,22 +122,36 @@ def dataset_statistics(dataset: EEGDataset) -> tuple[dict[str, Any], pd.DataFram
         },
         "balance": balance,
     }
-    return summary, pd.DataFrame(rows)
+    return summary, pd.DataFrame([{"split": name, **row} for name, row in rows.items()])
+
+
+def _counts(
+    dataset: EEGDataset, members: pd.Series, usable: pd.DataFrame, failed: pd.DataFrame
+) -> dict[str, Any]:
+    """Count what belongs to some subjects."""
+    counted, broken, windows, people = (
+        table[table["subject"].isin(members)]
+        for table in (usable, failed, dataset.windows, dataset.participants)
+    )
+    row = {
+        "subjects": len(members),
+        "recordings": len(counted),
+        "failed": len(broken),
+        "hours": _hours(counted),
+        "windows": len(windows),
+    }
+    if "age" in people:
+        ages = pd.to_numeric(people["age"], errors="coerce")
+        found = {"mean": ages.mean(), "sd": ages.std(ddof=1), "min": ages.min(), "max": ages.max()}
+        for name, value in found.items():
+            row[f"age_{name}"] = None if pd.isna(value) else round(float(value), 2)
+    if "sex" in people:
+        names = sorted(dataset.participants["sex"].dropna().astype(str).unique())
+        sexes = people["sex"].astype(str)
+        row |= {f"sex_{name}": int((sexes == name).sum()) for name in names}
+        row["sex_unknown"] = len(members) - int(sexes.isin(names).sum())
+    return row
 
 
 def _hours(recordings: pd.DataFrame) -> float:
     return round(float(recordings["duration"].sum()) / 3600, 3)
-
-
-def _ages(values: pd.Series) -> dict[str, float | None]:
-    ages = pd.to_numeric(values, errors="coerce")
-    found = {"mean": ages.mean(), "sd": ages.std(ddof=1), "min": ages.min(), "max": ages.max()}
-    return {
-        f"age_{name}": None if pd.isna(value) else round(float(value), 2)
-        for name, value in found.items()
-    }
-
-
-def _sexes(values: pd.Series, names: list[str], n_subjects: int) -> dict[str, int]:
-    counts = {f"sex_{name}": int((values.astype(str) == name).sum()) for name in names}
-    return {**counts, "sex_unknown": n_subjects - sum(counts.values())}

@@ -37,17 +37,10 @@ class _Channels(NamedTuple):
 
 
 class WindowReader:
-    """Read windows of one length from the signal store.
+    """Read windows of `n_samples` samples from the signal store.
 
-    Parameters
-    ----------
-    store
-        The signal store.
-    n_samples
-        Length of the windows in samples.
-    volts
-        Read in volts, bad channels included, as a model sees that knows nothing else of the
-        recording; by default robust z-scores.
+    Windows are robust z-scores; or `volts`, bad channels included, as a model sees that knows
+    nothing else of the recording. An amplitude in volts that cannot be that of EEG is a UserError.
 
     Attributes
     ----------
@@ -55,11 +48,6 @@ class WindowReader:
         Channels of the layout, the same for every window.
     lengths : numpy.ndarray
         Samples of each recording.
-
-    Raises
-    ------
-    UserError
-        When volts are read and the amplitude of a recording cannot be that of EEG.
     """
 
     def __init__(self, store: SignalStore, n_samples: int, volts: bool = False) -> None:
@@ -84,22 +72,13 @@ class WindowReader:
         starts: Sequence[int] | np.ndarray,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Read a batch of windows.
-
-        Parameters
-        ----------
-        rows
-            Recording of each window, a row of `store.recordings` (B,).
-        starts
-            First sample of each window (B,).
-        out
-            Float16 array (B, T, C) to read into, to avoid its allocation.
+        """Read windows by their rows of `store.recordings` (B,) and first samples (B,).
 
         Returns
         -------
         numpy.ndarray
             Float16 (B, T, C) in units of the store on its channel layout; absent channels are
-            zero, and bad ones unless volts are read.
+            zero, and bad ones unless volts are read. It is `out`, if given.
 
         Raises
         ------
@@ -140,12 +119,7 @@ class WindowReader:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read windows in the form in which models and baselines take them.
 
-        Parameters
-        ----------
-        rows, starts
-            As for `read`.
-        buffer
-            Float16 array (B, T, C) to read into first, to avoid its allocation.
+        Arguments are those of `read`; `buffer` is what it reads into.
 
         Returns
         -------
@@ -162,13 +136,7 @@ class WindowReader:
         return signals, mask
 
     def check(self, windows: pd.DataFrame) -> None:
-        """Make sure that a windows table was cut from this store.
-
-        Raises
-        ------
-        UserError
-            When a recording is not in the row where the table has it.
-        """
+        """Make sure that a windows table was cut from this store; else raise a UserError."""
         first = np.flatnonzero(np.diff(windows["row"].to_numpy(dtype=np.int64), prepend=-1))
         pairs = windows[["row", "recording"]].iloc[first]
         known = self.store.recordings["recording"]

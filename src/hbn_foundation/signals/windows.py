@@ -26,13 +26,7 @@ TRIAL_WINDOW_COLUMNS = ("trial", "stimulus", "rt", "correct", "side", "response_
 
 
 def window_length(seconds: float, sfreq: float) -> int:
-    """Count the samples of a window.
-
-    Raises
-    ------
-    UserError
-        When the window is shorter than two samples.
-    """
+    """Count the samples of a window; fewer than two are a UserError."""
     n_samples = round(seconds * sfreq)
     if n_samples < 2:
         raise UserError(
@@ -44,37 +38,25 @@ def window_length(seconds: float, sfreq: float) -> int:
 def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     """Cut every usable recording into windows that lie wholly inside it.
 
-    No window lies across a gap or touches a segment that is marked bad.
-
-    Parameters
-    ----------
-    store
-        The signal store.
-    params
-        Length and stride in seconds.
+    No window lies across a gap or touches a segment that is marked bad. Recordings that are too
+    short for a window are logged; if all are, that is a UserError.
 
     Returns
     -------
     pandas.DataFrame
         `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples),
         `onset` (s of real time from the recording's first sample), one row per window, in the
-        order of the recordings. Recordings that are too short for a window are logged.
-
-    Raises
-    ------
-    UserError
-        When no recording is as long as a window.
+        order of the recordings.
     """
     recordings = store.recordings
     n_samples = window_length(params.seconds, store.sfreq)
     stride = max(1, round(params.stride * store.sfreq))
-    names = ("row", "start", "stop", "onset")
-    rows, starts, stops, onsets = (store.ranges[name].to_numpy() for name in names)
-    room = stops - starts - n_samples
-    counts = np.where(room >= 0, room // stride + 1, 0)
-    short = recordings["recording"][~np.isin(np.arange(len(recordings)), rows[counts > 0])]
+    ranges = store.ranges
+    lengths = (ranges["stop"] - ranges["start"]).to_numpy()
+    counts = np.maximum((lengths - n_samples) // stride + 1, 0)
+    short = recordings["recording"][~recordings.index.isin(ranges["row"][counts > 0])]
     if len(short) == len(recordings):
-        longest = float((stops - starts).max()) / store.sfreq if len(rows) else 0
+        longest = lengths.max(initial=0) / store.sfreq
         raise UserError(
             f"windows: seconds is {params.seconds:g}, but the longest of {len(recordings)} "
             f"usable recordings lasts {longest:.1f} s without a gap or a bad segment"
@@ -82,13 +64,12 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     if len(short):
         say(f"{len(short)} recordings have no {params.seconds:g} s without a gap or a bad segment "
             f"and give no window: {first_few(short)}")  # fmt: skip
-    row = np.repeat(rows, counts)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    later = (np.arange(len(row)) - first) * stride
-    windows = recordings.loc[:, list(COLUMNS)].iloc[row].reset_index(drop=True)
-    windows.insert(0, "row", row)
-    windows["start"] = np.repeat(starts, counts) + later
-    windows["onset"] = np.repeat(onsets, counts) + later / store.sfreq
+    of_range = ranges.loc[ranges.index.repeat(counts)]
+    later = of_range.groupby(level=0).cumcount().to_numpy() * stride
+    windows = recordings.loc[of_range["row"], list(COLUMNS)].reset_index(drop=True)
+    windows.insert(0, "row", of_range["row"].to_numpy())
+    windows["start"] = of_range["start"].to_numpy() + later
+    windows["onset"] = of_range["onset"].to_numpy() + later / store.sfreq
     return windows
 
 
@@ -98,19 +79,9 @@ def cut_trial_windows(
     """Cut a window for each usable trial of the store's usable recordings, locked to its stimulus.
 
     A window begins at the sample nearest to the stimulus plus the offset, as the challenge
-    counts it: each of the two is rounded to whole samples. Onsets are seconds of real time from
-    the first sample of a recording. A window does not touch a gap or a segment that is marked bad,
-    and no gap lies between its stimulus and the response.
-
-    Parameters
-    ----------
-    store
-        The signal store.
-    trials
-        As returned by `recording_trials`; excluded trials get no window, nor do those of
-        subjects that the challenge excludes.
-    params
-        Offset and length in seconds.
+    counts it: each of the two is rounded to whole samples. A window does not touch a gap or a
+    segment that is marked bad, and no gap lies between its stimulus and the response. Trials that
+    are excluded, or whose subject the challenge excludes, get no window.
 
     Returns
     -------
@@ -156,29 +127,14 @@ def cut_crop_windows(
     """Cut windows longer than what a model takes, and name the crop in the middle of each.
 
     A training that shifts each start by up to `jitter` seconds to either side sees any crop of the
-    window; an evaluation, which shifts none, sees the one in the middle.
-
-    Parameters
-    ----------
-    store
-        The signal store.
-    people
-        One row per subject: `subject` and the columns.
-    columns
-        Numbers to be learned. A subject for whom none is known is left out, and so are those that
-        the challenge excludes.
-    params
-        Tasks, length and stride in seconds.
-    seconds
-        Length of a crop, which the encoder takes.
-    jitter
-        Largest shift in training.
+    window; an evaluation, which shifts none, sees the one in the middle. The encoder takes crops of
+    `seconds`. Subjects for whom none of the columns of `people` is known are left out, and so are
+    those that the challenge excludes.
 
     Returns
     -------
     pandas.DataFrame
-        `row` (of `store.recordings`), `recording`, `subject`, `task`, `run`, `start` (samples, of
-        the crop), `onset` (s of real time), then the columns; in the order of the recordings.
+        As of `cut_windows`, with start and onset of the crop; then the columns.
 
     Raises
     ------
@@ -233,25 +189,7 @@ def windows_of_label(
     params: TrialWindowParams,
     seconds: float,
 ) -> pd.DataFrame:
-    """Return the windows that a label is learned from: those of the trials, or the dataset's.
-
-    Parameters
-    ----------
-    label
-        What is to be learned.
-    dataset
-        Its windows are returned for labels of tasks and participants.
-    trials, params
-        As `cut_trial_windows` takes them.
-    seconds
-        Length of the windows that the encoder takes.
-
-    Raises
-    ------
-    UserError
-        For a label of trials: when the windows of trials have another length than the encoder's,
-        there are no trials, or none of them has a window.
-    """
+    """Return the windows that a label is learned from: those of the trials, or the dataset's."""
     if label.kind != "trial":
         return dataset.windows
     return windows_of_trials(label, dataset.store, trials, params, seconds)
@@ -264,7 +202,11 @@ def windows_of_trials(
     params: TrialWindowParams,
     seconds: float,
 ) -> pd.DataFrame:
-    """Return the windows of the trials, as `windows_of_label` does; any other label is an error."""
+    """Return the windows of the trials, as `cut_trial_windows` does.
+
+    It is a UserError if the label is not one of trials, the encoder takes windows of another length
+    (`seconds`), there are no trials, or none of them has a window.
+    """
     if label.kind != "trial":
         raise UserError(
             f"label.kind={label.kind}: the windows here are those of trials; take trial"
