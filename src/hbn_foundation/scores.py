@@ -12,14 +12,7 @@ import numpy as np
 from hbn_foundation.errors import UserError
 
 TRAIN = "train_"
-CLASSIFICATION_METRICS = (
-    "loss",
-    "f1",
-    "balanced_accuracy",
-    "auroc",
-    "accuracy",
-    "fisher_ratio",
-)
+CLASSIFICATION_METRICS = ("loss", "f1", "balanced_accuracy", "auroc", "accuracy", "fisher_ratio")
 REGRESSION_METRICS = ("loss", "nrmse", "r", "mae", "r2")
 LOWER_IS_BETTER = ("loss", "nrmse", "mae")
 
@@ -28,9 +21,6 @@ _ON_VALIDATION = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS[1:])
 _NOT_IN_TRAINING = ("fisher_ratio",)
 _IN_TRAINING = tuple(TRAIN + name for name in _ON_VALIDATION if name not in _NOT_IN_TRAINING)
 KNOWN_METRICS = (*_ON_VALIDATION, *_IN_TRAINING)
-HIGHER_IS_BETTER = tuple(
-    name for name in KNOWN_METRICS if name.removeprefix(TRAIN) not in LOWER_IS_BETTER
-)
 
 ALMOST_ONE = 1 - 1e-6
 """Correlations are taken for no nearer to one, where Fisher's z has no end."""
@@ -39,18 +29,9 @@ ALMOST_ONE = 1 - 1e-6
 def auroc(labels: np.ndarray, log_probabilities: np.ndarray) -> float:
     """Area under the ROC curve; one class against the rest, averaged, for more than two classes.
 
-    Parameters
-    ----------
-    labels
-        Class of each item (N,), integers.
-    log_probabilities
-        Logarithm of each class's probability (N, K).
-
-    Returns
-    -------
-    float
-        NaN when there are items of one class only. Classes that do not occur are left out of the
-        average.
+    Takes the classes (N,) of the items as integers, and the logarithm of each class's probability
+    (N, K). NaN when there are items of one class only; classes that do not occur are left out of
+    the average.
     """
     log_probabilities = np.round(log_probabilities, 9)  # ties stay ties after pooling
     if log_probabilities.shape[1] == 2:
@@ -97,20 +78,9 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
 def fisher_ratio(labels: np.ndarray, features: np.ndarray) -> float:
     """Scatter between the classes over scatter within them: tr(S_b) / tr(S_w).
 
-    Neither a common factor nor a shift of the features changes it (Fisher 1936, by traces as in
-    Fukunaga 1990, chapter 10).
-
-    Parameters
-    ----------
-    labels
-        Class of each item (N,), integers.
-    features
-        (N, D).
-
-    Returns
-    -------
-    float
-        NaN when fewer than two classes occur, or nothing varies within a class.
+    Neither a common factor nor a shift of the features (N, D) changes it (Fisher 1936, by traces as
+    in Fukunaga 1990, chapter 10). NaN when fewer than two classes occur, or nothing varies within a
+    class.
     """
     classes = np.unique(labels)
     if len(classes) < 2:
@@ -187,19 +157,9 @@ def mean_r(z: np.ndarray, weights: np.ndarray) -> float:
 
 
 def partial_r(values: np.ndarray, predicted: np.ndarray, given: np.ndarray) -> float:
-    """Correlation of what is left of both after linear regression on other variables.
+    """Correlation of what is left of both (N,) after linear regression on other variables (N, K).
 
-    Parameters
-    ----------
-    values, predicted
-        True and predicted number of each item (N,).
-    given
-        (N, K) variables whose share is taken out, such as age and sex.
-
-    Returns
-    -------
-    float
-        NaN with no more than K + 2 items, or when nothing is left of either.
+    NaN with no more than K + 2 items, or when nothing is left of either.
     """
     if len(values) <= given.shape[1] + 2:
         return np.nan
@@ -230,25 +190,13 @@ def metrics_of(is_regression: bool) -> tuple[str, ...]:
 
 def higher_is_better(name: str) -> bool:
     """Tell whether a larger value of a score is a better one."""
-    return name in HIGHER_IS_BETTER
+    return name.removeprefix(TRAIN) not in LOWER_IS_BETTER
 
 
 def check_metric(name: str, key: str, is_regression: bool | None = None) -> None:
-    """Make sure that a score is computed.
+    """Make sure that a score is computed for a number, or for classes (None: not known yet).
 
-    Parameters
-    ----------
-    name
-        As in `KNOWN_METRICS`.
-    key
-        The parameter that names it, for the message.
-    is_regression
-        What is learned: a number or classes; None where that is not known yet.
-
-    Raises
-    ------
-    UserError
-        When nothing of this name is computed, or not for this kind of label.
+    The UserError begins with `key`, the parameter that names the score.
     """
     known = _ON_VALIDATION if is_regression is None else metrics_of(is_regression)
     if name in KNOWN_METRICS and name.removeprefix(TRAIN) in known:

@@ -46,17 +46,17 @@ class WorkerKilled(Exception):  # noqa: N818 - says what happened
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a task.
+    """Limits of a task; None is no limit.
 
     Attributes
     ----------
     seconds
-        Seconds that a task may take, as a function of it; None is no limit.
+        Seconds that a task may take, as a function of it.
     prepare
         Called in each worker before its first task, for imports; its time does not count.
     memory_gb
-        Memory of a worker in 10⁹ bytes; beyond it an allocation is a MemoryError. None is no
-        limit, and so is any value where the system has no such limits (macOS, Windows).
+        Memory of a worker in 10⁹ bytes; beyond it an allocation is a MemoryError. Without effect
+        where the system has no such limits (macOS, Windows).
     """
 
     seconds: Callable[[Any], float] | None = None
@@ -72,23 +72,10 @@ def run_parallel(
 ) -> Iterator[tuple[Task, Result | WorkerKilled]]:
     """Yield each task with its result, in the order in which they are done.
 
-    Parameters
-    ----------
-    function
-        Of a module, so that workers can import it.
-    tasks
-        Arguments of the function, one after another.
-    n_jobs
-        Worker processes; −1 takes one for each core, 0 computes in this process, without limits.
-    limits
-        What a task may use; None is no limit.
-
-    Yields
-    ------
-    task, result
-        The result is a WorkerKilled if the task exceeded its time limit, or if its worker died
-        both times it was run, the second time alone. An exception of `function` is raised here
-        and ends all workers.
+    The result is a WorkerKilled if the task exceeded its time limit, or if its worker died both
+    times it was run, the second time alone. An exception of `function`, which workers import from
+    its module, is raised here and ends all workers. `n_jobs` counts workers; −1 is one for each
+    core, 0 computes in this process, without limits.
     """
     if n_jobs == 0:
         from threadpoolctl import threadpool_limits

@@ -35,6 +35,9 @@ from hbn_foundation.signals.index import (
     write_index_file,
 )
 
+IDENTITY = ("recording", "content_hash", "cleaning_hash")
+"""Columns that say which signal a recording has."""
+
 MAX_GAIN = 10.0
 """Limit of the factor between a recording's scale and its subject's; beyond, it is an artefact."""
 
@@ -42,17 +45,9 @@ MAX_GAIN = 10.0
 class SignalStore:
     """Clean signals on disk and their table; signals are memory-mapped.
 
-    Parameters
-    ----------
-    path
-        The store's folder, or an index that `save` wrote elsewhere.
-    content
-        Table and metadata of the index, if they are in memory already.
-
-    Raises
-    ------
-    UserError
-        `path` is neither, or the index has another format.
+    `path` is the store's folder, or an index that `save` wrote elsewhere; anything else, or an
+    index of another format, is a UserError. `content` is table and metadata of the index, if they
+    are in memory already.
     """
 
     def __init__(
@@ -100,13 +95,7 @@ class SignalStore:
 
     @property
     def sfreq(self) -> float:
-        """Sampling rate in Hz, the same for all recordings.
-
-        Raises
-        ------
-        UserError
-            The store has no usable recording.
-        """
+        """Sampling rate in Hz of all recordings; that no recording is usable is a UserError."""
         if self._metadata["sfreq"] is None:
             raise UserError(f"{self.path}: the signal store has no usable recording")
         return float(self._metadata["sfreq"])
@@ -124,8 +113,7 @@ class SignalStore:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the usable recordings' names, contents, cleaning parameters and scale."""
-        columns = ["recording", "content_hash", "cleaning_hash"]
-        lines = self.recordings[columns].astype(str).agg("\t".join, axis=1)
+        lines = self.recordings[list(IDENTITY)].astype(str).agg("\t".join, axis=1)
         return hashlib.blake2b("\n".join([*lines, self.scale]).encode(), digest_size=16).hexdigest()
 
     def signal(self, row: int) -> np.ndarray:
@@ -134,9 +122,7 @@ class SignalStore:
 
     def signal_file(self, row: int) -> Path:
         """Path of the signal of a usable recording."""
-        columns = ("recording", "content_hash", "cleaning_hash")
-        name, content, cleaning = (str(self.recordings[column].iat[row]) for column in columns)
-        return signal_file(self.path, name, content, cleaning)
+        return signal_file(self.path, *map(str, self.recordings.loc[row, list(IDENTITY)]))
 
     def timeline(self, row: int) -> Timeline:
         """Continuous stretches and bad segments of a usable recording."""
@@ -237,16 +223,12 @@ def store_from_arrays(
 
     Parameters
     ----------
-    path
-        The store's folder.
     recordings
         Pairs of a row (``recording`` and ``subject``, if wanted ``session``, ``task``, ``run``,
         ``bad``: channel names with their reasons, ``quality``, ``timeline``, and ``names`` and
         ``positions`` that are its own) and a signal (T, C) in stored units.
     names, positions
         The C channels and their (C, 3) unit vectors.
-    sfreq
-        Sampling rate in Hz.
     """
     index = IndexBuilder()
     for place, (row, signal) in enumerate(recordings):
