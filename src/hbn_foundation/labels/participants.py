@@ -21,19 +21,10 @@ from hbn_foundation.progress import say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
 
 FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
-EXCLUDED_SUBJECTS = frozenset(
-    [
-        "NDARWV769JM7",
-        "NDARME789TD2",
-        "NDARUA442ZVF",
-        "NDARJP304NK1",
-        "NDARTY128YLU",
-        "NDARDW550GU6",
-        "NDARLD243KRE",
-        "NDARUJ292JXV",
-        "NDARBA381JGH",
-    ]
-)
+EXCLUDED_SUBJECTS = frozenset([
+    "NDARWV769JM7", "NDARME789TD2", "NDARUA442ZVF", "NDARJP304NK1", "NDARTY128YLU",
+    "NDARDW550GU6", "NDARLD243KRE", "NDARUJ292JXV", "NDARBA381JGH",
+])  # fmt: skip
 """Subjects that the challenge leaves out because of their recordings."""
 
 SEXES = dict.fromkeys(("f", "female", "w", "woman", "girl"), 0.0) | dict.fromkeys(

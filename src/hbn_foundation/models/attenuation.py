@@ -30,15 +30,9 @@ class Attenuation(nn.Module):
         """Fit the directions to how subjects of the same class differ.
 
         A direction that holds the share s of the variance as differences between subjects is
-        multiplied by (1 + strength · s)^-½.
-
-        Parameters
-        ----------
-        means
-            (G, F) mean features of each subject in each class, less the mean of the class, where
-            the mean variance of a feature is one.
-        weights
-            (G,) shares of the groups; they sum to one.
+        multiplied by (1 + strength · s)^-½. `means` (G, F) are mean features of each subject in
+        each class, less the mean of the class, where the mean variance of a feature is one;
+        `weights` (G,) are shares of these groups that sum to one.
         """
         n_features = means.shape[1]
         scaled = means.double() * weights.double().sqrt()[:, None]

@@ -19,20 +19,10 @@ from .voltage import VoltageInput
 
 
 class ChallengeModel(nn.Module):
-    """One value of each window in volts, in the unit of its label.
+    """One value of each window in volts, in the unit of its label, whatever the other windows are.
 
-    The value of a window depends on no other window.
-
-    Parameters
-    ----------
-    model
-        With a `VoltageInput`.
-    positions
-        (C, 3) unit vectors of the channels in head coordinates.
-    target
-        Name of the target that is answered.
-    limits
-        Lowest and highest answer, if any.
+    The model has a `VoltageInput`, positions are (C, 3) unit vectors in head coordinates, `target`
+    is what is answered, within `limits` (lowest and highest) if given.
     """
 
     positions: Tensor

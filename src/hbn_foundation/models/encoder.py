@@ -68,16 +68,9 @@ class Encoder(nn.Module):
     ) -> Parts:
         """Compute what each family of tokens is made of: band tangents, time features.
 
-        Parameters
-        ----------
-        signals
-            (B, C, T) robust z-scores; those of masked channels are not used but must be finite.
-        positions
-            (C, 3) unit vectors in head coordinates.
-        mask
-            (B, C), true where a channel is usable.
-        bands
-            (B, V) the bands wanted, when not all are; the others get zeros.
+        Signals (B, C, T) are robust z-scores; those of channels that the mask (B, C) calls unusable
+        are not used but must be finite. Positions are (C, 3) unit vectors in head coordinates. If
+        only some bands are wanted, `bands` (B, V), the others get zeros.
         """
         parts: Parts = {}
         if self.band is not None:
@@ -129,17 +122,10 @@ class Encoder(nn.Module):
         positions: Tensor,
         families: Collection[str] = ("band", "time"),
     ) -> dict[str, Tensor]:
-        """Fit the buffers that normalise tokens.
+        """Fit the buffers that normalise tokens of some families; others keep what they have.
 
-        Parameters
-        ----------
-        batches
-            Of training subjects only. Can be iterated several times; each has `signals` (B, C, T)
-            and `mask` (B, C).
-        positions
-            (C, 3).
-        families
-            Only these families of tokens; the others keep what they have.
+        The batches are of training subjects only and can be iterated several times; each has
+        `signals` (B, C, T) and `mask` (B, C).
 
         Returns
         -------

@@ -32,10 +32,6 @@ class FineTuned(nn.Module):
 
     Parameters
     ----------
-    encoder
-        Trained or not.
-    head
-        Made for the encoder's tokens; one, or several side by side.
     input
         Takes windows (B, C, T) and usable channels (B, C), and gives both as the encoder is to
         see them; None leaves them as they are.
@@ -79,10 +75,7 @@ class FineTuned(nn.Module):
 
     def sizes(self) -> dict[str, int]:
         """How many parameters each block has, frozen or not."""
-        return {
-            name: sum(parameter.numel() for parameter in module.parameters())
-            for name, module in self.blocks()
-        }
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.blocks()}
 
     def tokens(self, parts: Parts) -> Tensor:
         """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows."""
@@ -172,27 +165,18 @@ class FineTuned(nn.Module):
 
         The backbone's learning rate is by default a tenth of the head's.
         """
-        backbone_lr = head_lr / 10 if backbone_lr is None else backbone_lr
-        groups = parameter_groups(self.blocks(), backbone_lr)
-        for group in groups:
-            if group["block"] == HEAD:
-                group["lr"] = head_lr
-        return groups
+        groups = parameter_groups(
+            self.blocks(), head_lr / 10 if backbone_lr is None else backbone_lr
+        )
+        return [{**group, "lr": head_lr} if group["block"] == HEAD else group for group in groups]
 
     @torch.no_grad()
     def fit_head(self, batches: Iterable[Any], positions: Tensor) -> None:
         """Fit the centre and the one scale of the head's features, before training.
 
         Cosines of features that are not centred lie close together, and a linear map learns slowly
-        from them. One scale for all, so that their natural variances stay.
-
-        Parameters
-        ----------
-        batches
-            Of training subjects only, with `signals` (B, C, T) and `mask` (B, C) as `prepare`
-            gives them; windows without any channel do not count.
-        positions
-            (C, 3).
+        from them. One scale for all, so that their natural variances stay. The batches are of
+        training subjects only, as `prepare` gives them; windows without any channel do not count.
         """
         was_training = self.training
         self.eval()

@@ -61,11 +61,8 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         is_distribution = config.kind == "distribution"
-        self.pooling = (
-            Pooling("concat", n_time, dim)
-            if is_distribution
-            else Pooling(config.pooling, n_tokens, dim)
-        )
+        pooled = ("concat", n_time) if is_distribution else (config.pooling, n_tokens)
+        self.pooling = Pooling(*pooled, dim)
         n_pooled = self.n_features = self.pooling.n_features
         self.register_buffer("centre", torch.zeros(n_pooled))
         self.register_buffer("scale", torch.ones(()))

@@ -48,7 +48,6 @@ class MarginOutput(nn.Module):
     evaluation alike. In training the true class has to win by a margin, taken from its cosine
     (CosFace: Wang et al. 2018) or added to its angle (ArcFace: Deng et al. 2019). Class weights
     and label smoothing belong to the loss, which takes these logits like any others.
-
     """
 
     def __init__(self, config: HeadConfig, n_features: int) -> None:

@@ -18,14 +18,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Split the parameters of named blocks into groups for an optimizer, frozen ones too.
 
-    A parameter in two blocks is a ValueError. `weight_decay` is that of weight matrices; norms,
-    biases, scales and positions have none. None: the optimizer's own.
-
-    Returns
-    -------
-    list of dict
-        `name` (`<block>/decay` or `<block>/no_decay`), `block`, `params`, `lr`, `weight_decay`;
-        groups without parameters are left out.
+    `weight_decay` is that of weight matrices (None: the optimizer's own); norms, biases, scales and
+    positions have none. Groups have `name` (`<block>/decay` or `<block>/no_decay`), `block`,
+    `params`, `lr` and `weight_decay`. A parameter in two blocks is a ValueError.
     """
     seen: dict[int, str] = {}
     groups: list[dict[str, Any]] = []

@@ -79,16 +79,9 @@ class SpatialComponents(nn.Module):
 
     Neighbouring electrodes see almost the same, and a mixture that cancels what they share is the
     difference of large weights, which gradient descent hardly finds. Whitened, the components mix
-    directions that are uncorrelated and of equal variance in the training windows instead.
-
-    Parameters
-    ----------
-    n_components
-        How many mixtures.
-    n_frequencies, spatial_scale
-        Spatial frequencies, each a sine and a cosine, and their standard deviation.
-    n_whitened
-        How many uncorrelated directions are mixed; 0: the Fourier features themselves.
+    `n_whitened` directions that are uncorrelated and of equal variance in the training windows
+    instead. The spatial frequencies, each a sine and a cosine, have the standard deviation
+    `spatial_scale`.
     """
 
     frequencies: Tensor

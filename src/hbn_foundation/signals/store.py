@@ -159,11 +159,8 @@ class SignalStore:
 
     def usable(self, row: int) -> np.ndarray:
         """Which of the layout's channels are present and not bad: (C,) bool."""
-        bad = set(self._names(row, "bad"))
-        mask = np.zeros(len(self.channel_names), bool)
-        good = [self._place[name] for name in self._names(row, "channels") if name not in bad]
-        mask[good] = True
-        return mask
+        good = set(self._names(row, "channels")) - set(self._names(row, "bad"))
+        return np.array([name in good for name in self.channel_names], bool)
 
     def scales(self, row: int) -> np.ndarray:
         """Volts per stored unit of the signal's columns: (c,) float32."""
