@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 
 
 class CheckpointDataset(LocalDataset["Checkpoint"]):
-    """Save and load a checkpoint as `weights.safetensors` and `metadata.json` in a directory.
-
-    Examples
-    --------
-    .. code-block:: yaml
-
-        foundation_checkpoint:
-          type: hbn_foundation.io.checkpoint.CheckpointDataset
-          filepath: data/06_models/foundation_checkpoint
-          versioned: true
-    """
+    """Save and load a checkpoint as `weights.safetensors` and `metadata.json` in a directory."""
 
     def load(self) -> Checkpoint:
         """Read and check the version that is to be loaded."""

@@ -14,17 +14,7 @@ if TYPE_CHECKING:
 
 
 class SubmissionDataset(LocalDataset["Submission"]):
-    """Save and load the flat zip that the challenge takes.
-
-    Examples
-    --------
-    .. code-block:: yaml
-
-        submission:
-          type: hbn_foundation.io.submission.SubmissionDataset
-          filepath: data/07_model_output/submission.zip
-          versioned: true
-    """
+    """Save and load the flat zip that the challenge takes."""
 
     def load(self) -> Submission:
         """Read and check the version that is to be loaded."""

@@ -28,20 +28,16 @@ def check_targets(
     same order.
     """
     split = windows["subject"].map(splits.set_index("subject")["split"]).to_numpy(dtype=object)
-    present = {
-        name: np.unique(targets.values[(split == name) & targets.known])
-        for name in dict.fromkeys((*needed, "test"))
-    }
-    absent = {
-        name: [] if targets.is_regression or not len(values) else
-        [title for k, title in enumerate(targets.names) if k not in values]
-        for name, values in present.items()
-    }  # fmt: skip
-    if "test" not in needed and absent["test"]:
-        say(f"labels: no test subject has the class {', '.join(absent['test'])}: scores that "
-            "compare classes leave it out, or are missing")  # fmt: skip
-    for name in needed:
-        values = present[name]
+    for name in dict.fromkeys((*needed, "test")):
+        values = np.unique(targets.values[(split == name) & targets.known])
+        absent = ""
+        if len(values) and not targets.is_regression:
+            absent = ", ".join(n for k, n in enumerate(targets.names) if k not in values)
+        if name not in needed:
+            if absent:
+                say(f"labels: no test subject has the class {absent}: scores that compare classes "
+                    "leave it out, or are missing")  # fmt: skip
+            continue
         if not len(values):
             raise UserError(f"labels: no window of the {name} subjects has a known label")
         if targets.is_regression and len(values) < 2:
@@ -49,12 +45,11 @@ def check_targets(
                 f"labels: two different values of {targets.names[0]} or more are needed among "
                 f"the {name} subjects, found {values[0]:g} only; divide the subjects otherwise"
             )
-        if absent[name]:
+        if absent:
             found = first_few(targets.names[k] for k in values)
             raise UserError(
-                f"labels: no {name} subject has the class {', '.join(absent[name])}, only {found}; "
-                "divide the subjects otherwise (splits.seed, splits.method) or join classes "
-                "by positive"
+                f"labels: no {name} subject has the class {absent}, only {found}; divide the "
+                "subjects otherwise (splits.seed, splits.method) or join classes by positive"
             )
 
 

@@ -49,8 +49,6 @@ def split_subjects(
     ----------
     subjects
         Subjects that have recordings, without `sub-`; repeated ones count once.
-    participants, params
-        Table with the column `subject`; method, shares and seed.
     earlier
         Earlier splits by `auto`, as returned by `placed_subjects`. Rows of another division (other
         seed, shares or strata) are ignored.
@@ -113,7 +111,7 @@ def repeated_splits(
     Parameters
     ----------
     subjects
-        Subjects, repeated ones count once; their order does not matter.
+        Repeated ones count once; their order does not matter.
     n_validation
         Number of validation subjects; by default as many as test subjects, but at most a third of
         the others, unless there are more classes.

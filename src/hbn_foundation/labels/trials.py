@@ -97,8 +97,7 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
 def _read_events(root: str | Path, path: str, params: TrialParams) -> dict[str, np.ndarray] | None:
     """Read a recording's events.tsv: texts by column; None without the file.
 
-    A release has tens of thousands of these small files, and making a pandas table of each takes
-    ten times as long as reading it.
+    Making a pandas table of each of tens of thousands takes ten times as long as reading them.
     """
     file = sidecar(root, path, "events.tsv")
     if file is None:

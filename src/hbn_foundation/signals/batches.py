@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,41 +49,21 @@ class Batch:
         return Batch(*(None if tensor is None else tensor.to(device) for tensor in tensors))  # type: ignore[arg-type]
 
 
-class _Mix(NamedTuple):
-    """Places of the windows that have a share and of the rest, and how many of each per batch."""
+def _mixed(shares: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:
+    """Draw the places of the windows in a pass: in each batch some that have a share, and others.
 
-    few: np.ndarray
-    others: np.ndarray
-    n_few: int
-    n_others: int
-
-    @classmethod
-    def of(cls, shares: np.ndarray, batch_size: int) -> _Mix | None:
-        """Read the shares (N,); None unless some windows have one and a batch fits both kinds."""
-        has = ~np.isnan(shares)
-        if has.all() or not has.any() or batch_size < 2:
-            return None
-        n_few = min(max(1, round(float(shares[has][0]) * batch_size)), batch_size - 1)
-        return cls(np.flatnonzero(has), np.flatnonzero(~has), n_few, batch_size - n_few)
-
-    @property
-    def n_batches(self) -> int:
-        """Full batches in one pass, as many as without shares."""
-        return (len(self.few) + len(self.others)) // (self.n_few + self.n_others)
-
-    def draw(self, random: np.random.Generator) -> np.ndarray:
-        """Draw the order of a pass: (n_batches · batch size,) places."""
-        parts = [
-            _in_turns(places, self.n_batches * count, random).reshape(self.n_batches, count)
-            for places, count in ((self.few, self.n_few), (self.others, self.n_others))
-        ]
-        return random.permuted(np.concatenate(parts, axis=1), axis=1).ravel()
-
-
-def _in_turns(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw `count` places; each is drawn once before any is repeated."""
-    rounds = -(-count // len(places))
-    return np.concatenate([random.permutation(places) for _ in range(rounds)])[:count]
+    The shares (N,) are NaN for the others; the first one counts.
+    """
+    has = ~np.isnan(shares)
+    n_few = min(max(1, round(float(shares[has][0]) * batch_size)), batch_size - 1)
+    n_batches = len(shares) // batch_size
+    parts = []
+    for places, count in ((np.flatnonzero(has), n_few), (np.flatnonzero(~has), batch_size - n_few)):
+        # each is drawn once before any is repeated
+        rounds = -(-n_batches * count // len(places))
+        drawn = np.concatenate([random.permutation(places) for _ in range(rounds)])
+        parts.append(drawn[: n_batches * count].reshape(n_batches, count))
+    return random.permuted(np.concatenate(parts, axis=1), axis=1).ravel()
 
 
 class WindowBatches(IterableDataset[Batch]):
@@ -135,9 +114,10 @@ class WindowBatches(IterableDataset[Batch]):
         self._rows = windows["row"].to_numpy(dtype=np.int64)
         self._starts = windows["start"].to_numpy(dtype=np.int64)
         self._ranges = reader.store.range_of(self._rows, self._starts) if jitter else None
-        self._mix: _Mix | None = None
-        if SHARE in windows and shuffle and drop_last:
-            self._mix = _Mix.of(windows[SHARE].to_numpy(dtype=np.float64), batch_size)
+        self._shares: np.ndarray | None = None
+        if SHARE in windows and shuffle and drop_last and batch_size > 1:
+            shares = windows[SHARE].to_numpy(dtype=np.float64)
+            self._shares = shares if np.isnan(shares).any() and not np.isnan(shares).all() else None
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, on which the order and the jitter of the next pass depend."""
@@ -169,8 +149,8 @@ class WindowBatches(IterableDataset[Batch]):
         """Draw the order and the starts of one pass."""
         random = np.random.default_rng([self.seed, self.epoch])
         order = np.arange(len(self._rows))
-        if self._mix is not None:
-            order = self._mix.draw(random)
+        if self._shares is not None:
+            order = _mixed(self._shares, self.batch_size, random)
         elif self.shuffle:
             order = random.permutation(order)
         starts = self._starts

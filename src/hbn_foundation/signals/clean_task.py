@@ -50,10 +50,9 @@ class CleaningTask:
 
 
 def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
-    """Path of a recording's signal.
+    """Path of a recording's signal, named by content and cleaning.
 
-    The name contains a hash of the input's content and of the cleaning parameters, so that other
-    parameters or newer files add signals and never change those that an earlier index refers to.
+    Other parameters or newer files add signals and never change those of an earlier index.
     """
     key = hashlib.blake2b(f"{content_hash} {cleaning_hash}".encode(), digest_size=6).hexdigest()
     return Path(store, SIGNALS, f"{recording}-{key}.npy")

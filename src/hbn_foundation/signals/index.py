@@ -63,10 +63,7 @@ class IndexBuilder:
     def content(self, **metadata: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Return the rows in order, and the metadata that all recordings share.
 
-        Raises
-        ------
-        UserError
-            The recordings have different sampling rates.
+        Different sampling rates are a UserError.
         """
         used = [place for places in self._layouts.values() for place in places]
         rates = sorted({float(self._rows[place]["sfreq"]) for place in used})
