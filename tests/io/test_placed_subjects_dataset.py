@@ -1,7 +1,6 @@
 """The table of placed subjects is added to, whole or not at all, by runs side by side."""
 
 import multiprocessing
-import re
 
 import pandas as pd
 import pytest
@@ -43,20 +42,13 @@ def test_a_subject_that_was_placed_otherwise_is_named_and_nothing_is_lost(tmp_pa
     assert len(dataset.load()) == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("subject,split\na,train\n", "expected the columns division and method and subject and"),
-        ("division,method,subject,split\nx,hash,a,trian\n", "expected the splits .* found trian"),
-        ("division,method,subject,split\nx,hash,a,train\nx,hash,a,test\n", "found a in two"),
-    ],
-)
-def test_a_file_that_someone_has_changed_is_named(tmp_path, text, says):
-    (tmp_path / "placed.csv").write_text(text)
+def test_a_file_that_someone_has_changed_is_named(tmp_path):
+    (tmp_path / "placed.csv").write_text("subject,split\na,train\n")
     with pytest.raises(DatasetError) as caught:
         PlacedSubjectsDataset(filepath=str(tmp_path / "placed.csv")).load()
     assert isinstance(caught.value.__cause__, UserError)
-    assert re.search(says, str(caught.value.__cause__))
+    says = "placed.csv: expected the columns division and method and subject and"
+    assert says in str(caught.value.__cause__)
 
 
 def test_runs_side_by_side_lose_no_subject(tmp_path):

@@ -1,8 +1,6 @@
 """The versioned index of the signal store."""
 
 import numpy as np
-import pytest
-from kedro.io import DatasetError
 from kedro.io.core import Version
 
 from hbn_foundation.io.signal_store import SignalStoreDataset
@@ -35,8 +33,3 @@ def test_preview_is_the_table(tmp_path):
     preview = dataset(tmp_path).preview(nrows=1)
     assert preview["data"][0][preview["columns"].index("subject")] == "a"
     assert len(preview["data"]) == 1
-
-
-def test_nothing_saved_yet(tmp_path):
-    with pytest.raises(DatasetError, match="Did not find any versions"):
-        dataset(tmp_path).load()

@@ -3,8 +3,6 @@
 import json
 import zipfile
 
-import pytest
-from kedro.io import DatasetError
 from kedro.io.core import Version
 
 from hbn_foundation.io.submission import SubmissionDataset
@@ -27,12 +25,6 @@ def test_versions_are_zips_side_by_side(tmp_path):
     assert dataset(tmp_path, "2").load().files["submission.py"] == b"2"
     assert dataset(tmp_path, "1").exists()
     assert not dataset(tmp_path, "3").exists()
-
-
-def test_a_version_is_written_once(tmp_path):
-    dataset(tmp_path, "1").save(CONTENT)
-    with pytest.raises(DatasetError):
-        dataset(tmp_path, "1").save(CONTENT)
 
 
 def test_preview(tmp_path):

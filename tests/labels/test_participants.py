@@ -158,16 +158,6 @@ def test_sex_is_of_one_spelling(tmp_path, values, sidecar, read, numbers):
     assert sexes == numbers
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-8-sig", "utf-8"])
-def test_any_usual_encoding_is_read(tmp_path, encoding, caplog):
-    text = "participant_id\tage\tsite\nsub-01\t9\tMünchen\n"
-    with caplog.at_level("INFO"):
-        table = read_participants(rooted(tmp_path, ["01"], text.encode(encoding)))
-    assert table["site"].tolist() == ["München"]
-    assert table["age"].tolist() == [9]
-    assert ("not in UTF-8" in caplog.text) == (not encoding.startswith("utf-8"))
-
-
 def test_a_header_that_names_a_column_twice(tmp_path, caplog):
     text = "participant_id\tparticipant_id\tage\nsub-01\tQ1\t28\n"
     with caplog.at_level("INFO"):

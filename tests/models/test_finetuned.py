@@ -203,16 +203,6 @@ def test_groups_partition_the_parameters_and_decay_matrices_only(frozen):
     assert not [name for name in decayed if name.endswith(plain)]
 
 
-@pytest.mark.parametrize("head", [{}, {"margin": "arcface"}, {"pooling": "attention"}])
-def test_the_output_of_a_sample_does_not_depend_on_its_batch(windows, positions, head):
-    model = some_model(**head).eval()
-    nn.init.normal_(next(model.head.output.parameters()))
-    whole = model(windows.signals, positions, windows.mask)
-    pairs = zip(windows.signals.split(1), windows.mask.split(1), strict=True)
-    alone = torch.cat([model(signals, positions, mask) for signals, mask in pairs])
-    torch.testing.assert_close(alone, whole, atol=1e-4, rtol=1e-4)
-
-
 def test_labels_reach_the_margin(run):
     model = some_model(margin="cosface", dropout=0.0).train()
     model.freeze_backbone()
@@ -221,14 +211,6 @@ def test_labels_reach_the_margin(run):
     torch.testing.assert_close(lowered, torch.tensor([[1.6, 0.0]]).expand(8, 2))
     model.eval()
     assert torch.equal(run(model, labels=labels), run(model))
-
-
-def test_features_and_output_are_the_forward_pass(run, windows, positions):
-    model = some_model(kind="mlp").eval()
-    nn.init.normal_(model.head.output.linear.weight)
-    features = model.features(windows.signals, positions, windows.mask)
-    assert features.shape == (8, 256)
-    assert torch.equal(model.head.output(features), run(model))
 
 
 def test_fitting_the_head_centres_its_features_with_one_scale(windows, positions):

@@ -169,30 +169,24 @@ def test_a_truncated_recording_is_out_of_the_rows_until_it_is_repaired(root, tmp
     assert len(make(root, tmp_path / "store")) == 4
 
 
-def test_too_many_failures_end_the_build_and_nothing_is_lost(root, tmp_path):
-    bids_file(root, ".edf", "3").write_bytes(b"")
-    bids_file(root, ".edf", "4").write_text("no EEG")
-    with pytest.raises(UserError, match=r"cannot be used, more than .* = 0.2 allows: sub-") as e:
-        make(root, tmp_path / "store", n_jobs=2)
-    assert "\n" not in str(e.value)
-    assert not (tmp_path / "store" / "index.parquet").exists()
-    assert list((tmp_path / "store" / "signals").glob("*.npy"))
-    assert len(make(root, tmp_path / "store", n_jobs=2, max_failed_share=0.5)) == 2
-
-
-def test_how_many_of_how_many_failed_and_which(root, tmp_path):
-    for subject in "123":
+def test_too_many_failures_end_the_build_with_a_list_and_nothing_is_lost(root, tmp_path):
+    for subject in "23":
         bids_file(root, ".edf", subject).write_bytes(b"")
-    with pytest.raises(UserError, match=r"^2 of the first 2 recordings \(4 in all\) cannot") as e:
+    of = r"^2 of the first 3 recordings \(4 in all\) cannot be used, more than .* = 0.25 all.*: sub-2"
+    with pytest.raises(UserError, match=of) as e:
         make(root, tmp_path / "store", max_failed_share=0.25)
     failed = tmp_path / "store" / "failed.csv"
     assert str(e.value).endswith(f"see {failed}")
+    assert "\n" not in str(e.value)
     table = pd.read_csv(failed)
-    assert table["recording"].tolist() == ["sub-1_task-rest", "sub-2_task-rest"]
+    assert table["recording"].tolist() == ["sub-2_task-rest", "sub-3_task-rest"]
     assert set(table["reason"]) == {"empty file (0 bytes)"}
-    make(root, tmp_path / "store", max_failed_share=0.75)
+    assert not (tmp_path / "store" / "index.parquet").exists()
+    assert list((tmp_path / "store" / "signals").glob("*.npy"))
+    assert len(make(root, tmp_path / "store", n_jobs=2, max_failed_share=0.5)) == 2
     assert not failed.exists()
-    bids_file(root, ".edf", "4").write_bytes(b"")
+    for subject in "14":
+        bids_file(root, ".edf", subject).write_bytes(b"")
     with pytest.raises(UserError, match=r"4 of 4 recordings cannot be used.*empty file"):
         make(root, tmp_path / "store", max_failed_share=1.0)
 
