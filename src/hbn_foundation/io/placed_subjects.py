@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kedro.io import AbstractDataset
+from hbn_foundation.io.local import LocalDataset
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
+class PlacedSubjectsDataset(LocalDataset["pd.DataFrame"]):
     """A CSV table of subjects and their splits that is added to and never replaced.
 
     Two entries of the catalog name the same file, for a node may not read what it writes. Loading
     gives an empty table where the file does not exist yet.
     """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._path = Path(filepath)
-        self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
         """Read in which split each subject was placed; a file without sense is a UserError."""
@@ -28,10 +23,10 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
 
         from hbn_foundation.labels.splits import PLACED_COLUMNS, check_places
 
-        if not self._path.is_file():
+        if not self.load_path.is_file():
             return pd.DataFrame(columns=list(PLACED_COLUMNS), dtype=str)
-        table = pd.read_csv(self._path, dtype=str, keep_default_na=False)
-        check_places(table, self._path)
+        table = pd.read_csv(self.load_path, dtype=str, keep_default_na=False)
+        check_places(table, self.load_path)
         return table
 
     def save(self, data: pd.DataFrame) -> None:
@@ -46,14 +41,9 @@ class PlacedSubjectsDataset(AbstractDataset["pd.DataFrame", "pd.DataFrame"]):
 
         if data.empty:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)  # for the lock
-        with FileLock(self._path.with_name(f".{self._path.name}.lock")):
+        path = self.load_path
+        path.parent.mkdir(parents=True, exist_ok=True)  # for the lock
+        with FileLock(path.with_name(f".{path.name}.lock")):
             table = with_placed(self.load(), data)
-            with renamed_when_done(self._path) as temporary:
+            with renamed_when_done(path) as temporary:
                 table.to_csv(temporary, index=False)
-
-    def _exists(self) -> bool:
-        return self._path.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._path)}

@@ -24,7 +24,7 @@ from hbn_foundation.signals.clean_task import (
 )
 from hbn_foundation.signals.content import cleaning_hash, file_signature
 from hbn_foundation.signals.index import INDEX, TEXT_COLUMNS, IndexBuilder, write_index_file
-from hbn_foundation.signals.journal import JOURNALS, Journal
+from hbn_foundation.signals.journal import Journal
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
 from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.store import SignalStore
@@ -115,7 +115,7 @@ def _recordings(n: int) -> str:
 
 def _check_writable(path: Path) -> None:
     """Make sure that the store's folders can be written, before a recording is blamed for it."""
-    for folder in (path, path / SIGNALS, path / JOURNALS):
+    for folder in (path, path / SIGNALS):
         try:
             with full_disk_named(folder):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ def _counts(
         table[table["subject"].isin(members)]
         for table in (usable, failed, dataset.windows, dataset.participants)
     )
-    row = {
+    row: dict[str, Any] = {
         "subjects": len(members),
         "recordings": len(counted),
         "failed": len(broken),

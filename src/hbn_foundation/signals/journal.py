@@ -1,32 +1,28 @@
 """The recordings that a signal store has cleaned so far, with their descriptions.
 
-``cleaned.parquet``   one row per recording, content and cleaning
-``journal/*.jsonl``   recordings cleaned since that table was written, one line each
+``cleaned.parquet``  one row per recording, content and cleaning
+``journal.jsonl``    recordings cleaned since that table was written, one line each
 
-Each build appends to its own journal and merges it into the table at its end. The next build reads
-and merges the journal of a build that was killed.
+Builds append to the journal; each merges it into the table at its end. What a killed build has
+cleaned is in the journal for the next one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.signals.clean_task import FORMAT, signal_file
 from hbn_foundation.signals.content import FileSignature
 
-TABLE = "cleaned.parquet"
-JOURNALS = "journal"
+TABLE, JOURNAL = "cleaned.parquet", "journal.jsonl"
 
 Row = dict[str, Any]
 
@@ -39,13 +35,11 @@ class Journal:
 
     def __init__(self, store: str | Path) -> None:
         self.store = Path(store)
-        self._folder = self.store / JOURNALS
-        self._file = self._folder / f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        self._lock = _lock(self._file)
-        self._merging = FileLock(self._folder / "merge.lock")
+        self._file = self.store / JOURNAL
+        self._lock = FileLock(self.store / "journal.lock")
         self._rows: dict[tuple[str, str], dict[str, Row]] = {}
-        with self._merging:
-            self._read(self._folder.glob("*.jsonl"))
+        with self._lock:
+            self._read()
 
     def known(self, recording: str, cleaning: str) -> dict[str, Row]:
         """Descriptions of a recording by content hash, except those without their signal file."""
@@ -63,37 +57,29 @@ class Journal:
         return next((row for row in rows if row["files"] == signature), None)
 
     def add(self, row: Row) -> None:
-        """Append a description to the journal of this build; a full disk is a UserError."""
-        line = json.dumps(row, default=lambda array: array.tolist()) + "\n"
-        if not self._lock.is_locked:
-            self._lock.acquire()
-        with full_disk_named(self._file, len(line)), self._file.open("a", encoding="utf-8") as file:
+        """Append a description to the journal; a full disk is a UserError."""
+        # the line before may have been cut by a crash
+        line = "\n" + json.dumps(row, default=lambda array: array.tolist())
+        with (
+            self._lock,
+            full_disk_named(self._file, len(line)),
+            self._file.open("a", encoding="utf-8") as file,
+        ):
             file.write(line)
         self._put([row])
 
     def merge(self) -> None:
-        """Merge the journals into the table, except those of builds that are still running."""
-        with self._merging:
-            ended = list(self._ended())
-            if not ended:
+        """Move all lines of the journal, those of other builds too, into the table."""
+        with self._lock:
+            if not self._file.is_file():
                 return
-            self._read(ended)  # again, as another build may have written the table
+            self._read()  # again, as another build may have written either
             rows = [row for by_content in self._rows.values() for row in by_content.values()]
             with renamed_when_done(self.store / TABLE) as temporary:
                 pd.DataFrame(rows).to_parquet(temporary, index=False, compression="zstd")
-            self._lock.release(force=True)
-            for file in ended:
-                file.unlink()
-                file.with_suffix(".lock").unlink(missing_ok=True)
+            self._file.unlink()
 
-    def _ended(self) -> Iterator[Path]:
-        """Yield the journals whose lock no other build holds."""
-        for file in self._folder.glob("*.jsonl"):
-            lock = self._lock if file == self._file else _lock(file)
-            with contextlib.suppress(Timeout), lock.acquire(timeout=0):
-                yield file
-
-    def _read(self, journals: Iterable[Path]) -> None:
+    def _read(self) -> None:
         table = self.store / TABLE
         if table.is_file():
             try:
@@ -104,19 +90,14 @@ class Journal:
                     "to clean all recordings again"
                 ) from error
             self._put(frame.astype(object).where(frame.notna(), None).to_dict("records"))
-        for file in journals:
-            self._put(filter(None, map(_parsed, file.read_bytes().splitlines())))
+        if self._file.is_file():
+            self._put(filter(None, map(_parsed, self._file.read_bytes().splitlines())))
 
     def _put(self, rows: Iterable[Any]) -> None:
         for row in rows:
             if row["format"] == FORMAT:
                 of_cleaning = self._rows.setdefault((row["recording"], row["cleaning_hash"]), {})
                 of_cleaning[row["content_hash"]] = row
-
-
-def _lock(journal: Path) -> FileLock:
-    """Lock that a build holds while it appends to a journal."""
-    return FileLock(journal.with_suffix(".lock"))
 
 
 def _parsed(text: bytes) -> Row | None:

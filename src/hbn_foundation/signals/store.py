@@ -2,7 +2,7 @@
 
 ``signals/<recording>-<key>.npy``  the signal, time-major float16 (T, C)
 ``index.parquet``                  the recordings of the last build (`index.py`)
-``cleaned.parquet``, ``journal/``  all recordings cleaned so far (`journal.py`)
+``cleaned.parquet``, ``journal.jsonl``  all recordings cleaned so far (`journal.py`)
 
 Every file but a journal is written to a temporary name in the same folder and renamed.
 A store is read through `SignalStore`; `build.py` makes one from BIDS recordings,
