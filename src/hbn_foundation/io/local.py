@@ -18,14 +18,8 @@ Content = TypeVar("Content")
 class LocalDataset(AbstractVersionedDataset[Content, Content], Generic[Content]):
     """A file or folder that its content writes by itself.
 
-    Parameters
-    ----------
-    filepath
-        The place; with versions, `filepath/<version>/<name>`.
-    version
-        Given by Kedro for `versioned: true`.
-    metadata
-        Kept for plug-ins such as Kedro-Viz.
+    With versions it is `filepath/<version>/<name>`; Kedro gives the version for `versioned: true`.
+    `metadata` are kept for plug-ins such as Kedro-Viz.
     """
 
     def __init__(

@@ -90,9 +90,8 @@ def check_reported(
 ) -> None:
     """Make sure that there are test subjects, and that no epoch was chosen on them.
 
-    With the official split, release R5 is the validation split and there are no test subjects, as
-    the test release is hidden. The best epoch is chosen on the validation subjects, so that their
-    score is not an unbiased result.
+    With the official split there are no test subjects, and the best epoch is chosen on R5, the
+    validation subjects, so that their score is not an unbiased result.
 
     `chosen_on` are the validation subjects of the checkpoint that training starts from;
     `participants` name the releases in the message. No test subjects, or an epoch that was chosen

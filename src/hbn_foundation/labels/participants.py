@@ -27,9 +27,11 @@ EXCLUDED_SUBJECTS = frozenset([
 ])  # fmt: skip
 """Subjects that the challenge leaves out because of their recordings."""
 
-SEXES = dict.fromkeys(("f", "female", "w", "woman", "girl"), 0.0) | dict.fromkeys(
-    ("m", "male", "man", "boy"), 1.0
-)
+LETTERS = {
+    **dict.fromkeys(("f", "female", "w", "woman", "girl"), "F"),
+    **dict.fromkeys(("m", "male", "man", "boy"), "M"),
+    **dict.fromkeys(("o", "other"), "O"),
+}
 MISSING = ("", "n/a", "N/A", "nan", "NaN")
 OTHER_NAMES = {"age": "age", "sex": "sex", "gender": "sex"}
 NUMBER = re.compile(r"[>≥]?=? *([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[-+]?\d+)?)\+?", re.IGNORECASE)
@@ -104,8 +106,8 @@ def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
                 f"participants.tsv: {name} of subject {wrong['subject'].iloc[0]} is "
                 f"{wrong[name].iloc[0]}, expected a number or n/a"
             )
-    words = there["sex"].map(lambda sex: str(sex).strip().lower())
-    return table.assign(sex=words.map(SEXES).astype(float))
+    letters = there["sex"].map(lambda sex: LETTERS.get(str(sex).strip().lower()))
+    return table.assign(sex=letters.map({"F": 0.0, "M": 1.0}).astype(float))
 
 
 def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
@@ -256,10 +258,7 @@ def _say_unknown(
 
 
 def _letter(word: str) -> str | None:
-    first = re.split(r"\W", word.strip().lower(), maxsplit=1)[0]
-    if first in ("o", "other"):
-        return "O"
-    return {0.0: "F", 1.0: "M"}.get(SEXES.get(first, -1.0))
+    return LETTERS.get(re.split(r"\W", word.strip().lower(), maxsplit=1)[0])
 
 
 def _levels(path: Path) -> dict[str, str]:
