@@ -9,22 +9,13 @@ from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.reader import WindowReader
-from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
+from signals.stores import stored
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    random = np.random.default_rng(0)
-    recordings = [
-        (
-            {"recording": f"r{i}", "subject": str(i), "task": "rest", "bad": {"B": "flat"}},
-            random.standard_normal((430, 3)),
-        )
-        for i in range(5)
-    ]
-    path = tmp_path_factory.mktemp("store")
-    return store_from_arrays(path, recordings, ("A", "B", "C"), np.eye(3))
+    return stored(tmp_path_factory.mktemp("store"), [({"bad": {"B": "flat"}}, 430)] * 5)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +63,7 @@ def test_jitter_shifts_no_window_into_a_gap_or_a_bad_segment(tmp_path):
     timeline = Timeline(
         100.0, (Stretch(0, 430, 0.0), Stretch(430, 900, 60.0)), (Segment(600, 610),)
     )
-    row = {"recording": "r", "subject": "1", "task": "rest", "timeline": timeline}
-    signal = np.random.default_rng(0).standard_normal((900, 3))
-    store = store_from_arrays(tmp_path, [(row, signal)], ("A", "B", "C"), np.eye(3))
+    store = stored(tmp_path, [({"timeline": timeline}, 900)])
     windows = cut_windows(store, WindowParams(seconds=1, stride=0.5))
     reader = WindowReader(store, 100)
     batches, shifts = WindowBatches(reader, windows, len(windows), jitter=60), set()

@@ -9,39 +9,27 @@ import pytest
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.reader import WindowReader, channels_first
-from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.windows import cut_windows
+from signals.stores import stored
 
-NAMES = ("A", "B", "C")
 LENGTHS = (500, 199, 200, 731)
-
-
-def signal(n_samples: int, n_channels: int, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return random.standard_normal((n_samples, n_channels)).astype(np.float16)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> SignalStore:
-    recordings = [
-        ({"recording": f"sub-{i}_task-rest", "subject": str(i), "task": "rest",
-          "bad": {"B": "flat"} if i == 3 else {}}, signal(n, 3, i))
-        for i, n in enumerate(LENGTHS)
-    ]  # fmt: skip
-    return store_from_arrays(tmp_path_factory.mktemp("store"), recordings, NAMES, np.eye(3))
+    rows = [{"recording": f"sub-{i}_task-rest"} for i in range(4)]
+    rows[3]["bad"] = {"B": "flat"}
+    return stored(tmp_path_factory.mktemp("store"), zip(rows, LENGTHS, strict=True))
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory) -> SignalStore:
     """Three recordings of other channels in other orders."""
     axes = dict(zip("ABC", np.eye(3), strict=True))
-    recordings = [
-        ({"recording": f"sub-{i}", "subject": str(i), "task": "rest", "names": tuple(names),
-          "positions": [axes[name] for name in names], "bad": {"C": "noisy"} if i == 1 else {}},
-         signal(300, len(names), i))
-        for i, names in enumerate(["CAB", "BC", "A"])
-    ]  # fmt: skip
-    return store_from_arrays(tmp_path_factory.mktemp("mixed"), recordings, NAMES, np.eye(3))
+    rows = [{"names": n, "positions": [axes[one] for one in n]} for n in ("CAB", "BC", "A")]
+    rows[1]["bad"] = {"C": "noisy"}
+    return stored(tmp_path_factory.mktemp("mixed"), ((row, 300) for row in rows))
 
 
 def test_windows_are_read_as_stored_and_map_no_file(store):
@@ -102,14 +90,13 @@ def test_few_files_stay_open(store, monkeypatch):
 
 
 def test_a_truncated_file_is_named(tmp_path):
-    row = {"recording": "sub-1", "subject": "1"}
-    store = store_from_arrays(tmp_path, [(row, signal(300, 3))], NAMES, np.eye(3))
+    store = stored(tmp_path, [({}, 300)])
     reader = WindowReader(store, 100)
     reader.read([0], [0])
     path = store.signal_file(0)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 30)
-    with pytest.raises(UserError, match=r"sub-1-.*npy: shorter"):
+    with pytest.raises(UserError, match=r"sub-0-.*npy: shorter"):
         reader.read([0], [200])
 
 
@@ -131,14 +118,9 @@ def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed)
 
 
 def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path):
-    recordings = [
-        ({"recording": f"sub-{i}_task-rest", "subject": "1", "quality": {"amplitude_uv": value}},
-         signal(300, 3, i))
-        for i, value in enumerate((12.0, 2e7))
-    ]  # fmt: skip
-    store = store_from_arrays(tmp_path, recordings, NAMES, np.eye(3))
+    store = stored(tmp_path, [({"quality": {"amplitude_uv": value}}, 300) for value in (12.0, 2e7)])
     WindowReader(store, 100)
-    with pytest.raises(UserError, match=r"volts: 1 of 2 recordings .*: sub-1_task-rest \(2e\+07 µ"):
+    with pytest.raises(UserError, match=r"volts: 1 of 2 recordings .*: sub-1 \(2e\+07 µ"):
         WindowReader(store, 100, volts=True)
 
 

@@ -10,14 +10,9 @@ import pytest
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.index import IndexBuilder, write_index_file
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from signals.stores import NAMES, signal
 
 AXES = np.eye(3)
-NAMES = ("A", "B", "C")
-
-
-def signal(n_samples: int, n_channels: int, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return random.standard_normal((n_samples, n_channels)).astype(np.float16)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hbn_foundation.signals.params import (
     WindowParams,
 )
 from hbn_foundation.signals.reader import WindowReader
-from hbn_foundation.signals.store import SignalStore, store_from_arrays
+from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.windows import (
     TRIAL_WINDOW_COLUMNS,
     cut_crop_windows,
@@ -31,6 +31,7 @@ from hbn_foundation.signals.windows import (
     windows_of_trials,
 )
 from recordings.eeg_files import bids_file, noise, raw_array, write
+from signals.stores import stored
 
 LENGTHS = (500, 199, 1000, 731)
 COLUMNS = ["row", "recording", "subject", "task", "run", "start"]
@@ -44,16 +45,6 @@ PEOPLE = pd.DataFrame(
 )
 FACTORS = ("p_factor", "attention")
 OF_RT = LabelParams(kind="trial", column="rt", type="regression")
-
-
-def stored(path, recordings) -> SignalStore:
-    """Store of (row, n_samples), the rows with all that they lack."""
-    rows = [
-        ({"recording": f"sub-{i}", "subject": str(i), "task": "rest", "run": "1", **row},
-         np.random.default_rng(i).standard_normal((n, 3)).astype(np.float16))
-        for i, (row, n) in enumerate(recordings)
-    ]  # fmt: skip
-    return store_from_arrays(path, rows, ("A", "B", "C"), np.eye(3))
 
 
 @pytest.fixture(scope="module")
