@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -26,14 +26,6 @@ MAX_OPEN_FILES = 256
 SERIAL_ELEMENTS = 30_000
 """Torch converts this many elements in the calling thread. A batch takes half a millisecond that
 way; distributing it over threads is no faster, and slower on a busy machine."""
-
-
-class _Channels(NamedTuple):
-    """Channels of a recording: how many, their columns in the layout, columns of the bad ones."""
-
-    n_columns: int
-    columns: np.ndarray | None
-    bad: np.ndarray
 
 
 class WindowReader:
@@ -62,7 +54,7 @@ class WindowReader:
         self._gains: np.ndarray | None = None  # from units of the store to those of the model
         if volts or store.scale != "recording":
             self._gains = np.ones((len(self.lengths), self.n_channels), dtype=np.float32)
-        self._channels: dict[int, _Channels] = {}
+        self._columns: dict[int, np.ndarray | None] = {}
         self._files: OrderedDict[int, tuple[BinaryIO, int]] = OrderedDict()
         self._lock = Lock()
 
@@ -108,7 +100,7 @@ class WindowReader:
     def mask(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Tell which channels can be used (B, C): present and, unless in volts, not bad."""
         for row in np.unique(rows).tolist():
-            self._channels_of(row)
+            self._columns_of(row)
         return self._masks[rows]
 
     def read_scaled(
@@ -162,19 +154,18 @@ class WindowReader:
         self.__init__(**state)  # type: ignore[misc]
 
     def _read_one(self, row: int, start: int, window: np.ndarray) -> None:
-        channels = self._channels_of(row)
+        columns = self._columns_of(row)
         piece = window
-        if channels.columns is not None:
-            piece = np.empty((self.n_samples, channels.n_columns), dtype=np.float16)
+        if columns is not None:
+            piece = np.empty((self.n_samples, len(columns)), dtype=np.float16)
         file, offset = self._file(row)
-        file.seek(offset + start * channels.n_columns * piece.itemsize)
+        file.seek(offset + start * piece.shape[1] * piece.itemsize)
         if file.readinto(piece.data) != piece.nbytes:  # type: ignore[attr-defined]
             raise UserError(f"{file.name}: shorter than the signal store says; ingest again")
-        if channels.columns is not None:
-            window[:] = 0
-            window[:, channels.columns] = piece
-        if len(channels.bad):
-            window[:, channels.bad] = 0
+        if columns is not None:
+            window[:, columns] = piece
+        if not self._masks[row].all():
+            window[:, ~self._masks[row]] = 0
 
     def _file(self, row: int) -> tuple[BinaryIO, int]:
         """Return a recording's open file and the offset of its samples in bytes."""
@@ -191,22 +182,18 @@ class WindowReader:
         self._files[row] = file, file.tell()
         return self._files[row]
 
-    def _channels_of(self, row: int) -> _Channels:
-        if row not in self._channels:
-            columns = np.asarray(self.store.channel_index(row))
-            present = np.zeros(self.n_channels, dtype=bool)
-            present[columns] = True
-            usable = present if self.volts else np.asarray(self.store.usable(row), dtype=bool)
-            self._masks[row] = usable
+    def _columns_of(self, row: int) -> np.ndarray | None:
+        """Return where the layout has a recording's channels; None if it is the layout itself."""
+        if row not in self._columns:
+            columns = self.store.channel_index(row)
+            self._masks[row, columns] = self.volts or self.store.usable(row)[columns]
             if self.volts and self._gains is not None:
                 self._gains[row, columns] = self.store.scales(row)
             elif self._gains is not None:
                 self._gains[row] = self.store.gains(row)
-            all_in_order = np.array_equal(columns, np.arange(self.n_channels))
-            self._channels[row] = _Channels(
-                len(columns), None if all_in_order else columns, np.flatnonzero(present & ~usable)
-            )
-        return self._channels[row]
+            is_layout = np.array_equal(columns, np.arange(self.n_channels))
+            self._columns[row] = None if is_layout else columns
+        return self._columns[row]
 
 
 def _check_amplitudes(store: SignalStore) -> None:
