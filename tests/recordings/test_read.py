@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from hbn_foundation.recordings.montage import template_positions
-from hbn_foundation.recordings.read import UnreadableRecording, open_file, read_raw
+from hbn_foundation.recordings.read import UnreadableRecording
 from recordings.eeg_files import (
     NAMES,
     beside,
@@ -40,25 +41,13 @@ def test_every_format_is_read_with_names_and_places(tmp_path, signal, ending):
 
 def test_egi_raw_is_read(tmp_path, signal):
     path = bids_file(tmp_path, ".raw")
-    write_egi(path, signal[:8] * 1e6, 128)
+    # simple binary, version 4 (float32), without events
+    head = [([4], ">i4"), ([2020, 1, 1, 0, 0, 0], ">i2"), ([0], ">i4"), ([128, 8, 1, 0, 0], ">i2"),
+            ([signal.shape[1]], ">i4"), ([0], ">i2"), (signal[:8].T * 1e6, ">f4")]  # fmt: skip
+    path.write_bytes(b"".join(np.ascontiguousarray(x, kind).tobytes() for x, kind in head))
     found = opened(tmp_path, path)
     assert found.channels.names == [f"E{i}" for i in range(1, 9)]
     np.testing.assert_allclose(found.read(0, 1280), signal[:8], atol=1e-8)
-
-
-def write_egi(path, microvolts, sfreq):
-    """Write a simple-binary EGI file, version 4 (float32), without events."""
-    n_channels, n_samples = microvolts.shape
-    head = [
-        np.array([4], ">i4"),
-        np.array([2020, 1, 1, 0, 0, 0], ">i2"),
-        np.array([0], ">i4"),
-        np.array([sfreq, n_channels, 1, 0, 0], ">i2"),
-        np.array([n_samples], ">i4"),
-        np.array([0], ">i2"),
-    ]
-    body = np.ascontiguousarray(microvolts.T, ">f4")
-    path.write_bytes(b"".join(part.tobytes() for part in head) + body.tobytes())
 
 
 @pytest.mark.parametrize("ending", [".edf", ".bdf", ".set", ".vhdr", ".fif", ".raw"])
@@ -67,63 +56,56 @@ def test_empty_and_text_files_have_a_reason(tmp_path, ending, content):
     path = bids_file(tmp_path, ending)
     path.write_bytes(content)
     with pytest.raises(UnreadableRecording, match=r"\A[^\n]+\Z") as caught:
-        read_raw(path)
+        opened(tmp_path, path)
     assert ("empty file (0 bytes)" in str(caught.value)) == (content == b"")
 
 
-@pytest.mark.parametrize("ending", [".edf", ".bdf"])
-def test_a_truncated_file_is_told_by_its_header(tmp_path, signal, ending):
-    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ending))
-    cut_to(path, path.stat().st_size * 2 // 3)
-    with pytest.raises(UnreadableRecording, match=r"truncated: 6\.\d of 10\.0 s are there"):
-        read_raw(path)
-    cut_to(path, 200)
-    with pytest.raises(UnreadableRecording, match=r"damaged|header"):
-        read_raw(path)
-
-
-def test_a_truncated_brainvision_file(tmp_path, signal):
-    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".vhdr"))
-    data = path.with_suffix(".eeg")
-    cut_to(data, data.stat().st_size // 2 + 1)
-    with pytest.raises(UnreadableRecording, match="truncated"):
-        read_raw(path)
-    cut_to(data, 14 * 4 * 500)
-    write_sidecar(path, RecordingDuration=10.0)
-    text = path.read_text()
-    path.write_text("\n".join(x for x in text.splitlines() if not x.startswith("DataPoints")))
-    with pytest.raises(UnreadableRecording, match=r"truncated: 3\.9 of 10\.0 s"):
-        open_file(str(tmp_path), path.relative_to(tmp_path).as_posix())
-    data.unlink()
-    with pytest.raises(UnreadableRecording, match=r"its data file .*eeg is missing$"):
-        read_raw(path)
-    data.write_bytes(b"1")
-    path.write_text(path.read_text().replace(f"DataFile={data.name}", "DataFile=S01.eeg"))
-    with pytest.raises(UnreadableRecording, match=rf"S01.eeg is missing \({data.name} is there"):
-        read_raw(path)
-
-
-def test_a_truncated_eeglab_data_file(tmp_path, signal):
-    from scipy.io import savemat
-
-    path = bids_file(tmp_path, ".set")
-    data = path.with_suffix(".fdt")
+def eeglab(path, signal):
+    """Write a recording whose samples are in a file of their own; return that."""
+    data, n = path.with_suffix(".fdt"), signal.shape[1]
     data.write_bytes(np.ascontiguousarray(signal.T * 1e6, "<f4").tobytes())
     labels = np.array([(n,) for n in NAMES], dtype=[("labels", object)])
-    n = signal.shape[1]
     eeg = {
         "data": data.name, "nbchan": 14.0, "pnts": float(n), "trials": 1.0, "srate": SFREQ,
         "xmin": 0.0, "xmax": n / SFREQ, "chanlocs": labels, "event": [], "setname": "x",
         "filename": path.name, "datfile": data.name, "icawinv": [], "icaweights": [],
     }  # fmt: skip
     savemat(path, {"EEG": eeg}, appendmat=False)
-    np.testing.assert_allclose(read_raw(path).get_data(), signal, atol=1e-9)
-    cut_to(data, data.stat().st_size // 2)
-    with pytest.raises(UnreadableRecording, match=r"truncated: .*fdt holds \d+ of 1280 samples"):
-        read_raw(path)
-    data.unlink()
-    with pytest.raises(UnreadableRecording):
-        read_raw(path)
+    return data
+
+
+@pytest.mark.parametrize("ending", [".edf", ".bdf", ".vhdr", ".set"])
+def test_a_truncated_file_has_a_reason(tmp_path, signal, ending):
+    path = bids_file(tmp_path, ending)
+    if ending == ".set":
+        data = eeglab(path, signal)
+        n = signal.shape[1]
+        np.testing.assert_allclose(opened(tmp_path, path).read(0, n), signal, atol=1e-9)
+    else:
+        write(raw_array(signal, SFREQ), path)
+        data = path.with_suffix(".eeg") if ending == ".vhdr" else path
+    cut_to(data, data.stat().st_size * 2 // 3)
+    reason = r"truncated: 6\.\d of 10\.0 s are there" if data == path else "truncated"
+    with pytest.raises(UnreadableRecording, match=reason):
+        opened(tmp_path, path)
+    if data == path:
+        cut_to(path, 200)
+        reason = "damaged|header"
+    else:
+        data.unlink()
+        reason = data.name
+    with pytest.raises(UnreadableRecording, match=reason):
+        opened(tmp_path, path)
+
+
+def test_a_brainvision_file_without_a_length_is_measured_by_its_sidecar(tmp_path, signal):
+    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".vhdr"))
+    cut_to(path.with_suffix(".eeg"), 14 * 4 * 500)
+    write_sidecar(path, RecordingDuration=10.0)
+    text = path.read_text()
+    path.write_text("\n".join(x for x in text.splitlines() if not x.startswith("DataPoints")))
+    with pytest.raises(UnreadableRecording, match=r"truncated: 3\.9 of 10\.0 s"):
+        opened(tmp_path, path)
 
 
 def test_a_rate_of_zero(tmp_path, signal):
@@ -132,15 +114,16 @@ def test_a_rate_of_zero(tmp_path, signal):
     content[244:252] = b"0       "
     path.write_bytes(content)
     with pytest.raises(UnreadableRecording, match="sampling rate of 0 Hz"):
-        read_raw(path)
+        opened(tmp_path, path)
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(UnreadableRecording, match="the file is missing"):
-        read_raw(tmp_path / "sub-1_eeg.edf")
-    (tmp_path / "sub-1_eeg.mff").mkdir()
+        opened(tmp_path, bids_file(tmp_path, ".edf"))
+    path = bids_file(tmp_path, ".mff")
+    path.mkdir()
     with pytest.raises(UnreadableRecording, match="empty folder"):
-        read_raw(tmp_path / "sub-1_eeg.mff")
+        opened(tmp_path, path)
 
 
 def test_damaged_sidecars_do_no_harm(tmp_path, signal):
@@ -158,4 +141,4 @@ def test_a_data_file_whose_name_cannot_be_is_a_reason(tmp_path, signal, name):
     text = header.read_text().replace(f"DataFile={header.stem}.eeg", f"DataFile={name}")
     header.write_text(text)
     with pytest.raises(UnreadableRecording, match=r"\A[^\n]+\Z"):
-        read_raw(header)
+        opened(tmp_path, header)

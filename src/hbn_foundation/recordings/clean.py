@@ -22,11 +22,12 @@ import numpy as np
 from hbn_foundation.files import full_disk_named
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import (
+    REFERENCE,
     ChannelTally,
     amplitude_notes,
     bad_channels,
     highest_correlation,
-    name_reference,
+    is_reference,
 )
 from hbn_foundation.recordings.read import UnreadableRecording
 from hbn_foundation.recordings.recording import Recording, open_recording
@@ -58,8 +59,7 @@ class CleanedRecording:
         Measures of the whole recording, one number or text each:
 
         - ``amplitude_uv``: median robust amplitude of the good channels in µV;
-        - ``line_noise``: median power at the mains frequency over that beside it (1 is none, NaN
-          where the sampling rate does not reach it);
+        - ``line_noise``: median of `ChannelTally.line_ratio` over the good channels;
         - ``clipped_share``: share of clean samples cut at the limit;
         - ``unknown_channels``: EEG channels left out for want of a position, or for the name of
           another signal;
@@ -79,7 +79,7 @@ class CleanedRecording:
     @property
     def n_samples(self) -> int:
         """Length of the signal."""
-        return self.timeline.stretches[-1].stop
+        return self.timeline.n_samples
 
     @property
     def sfreq(self) -> float:
@@ -99,10 +99,6 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     out
         Where to write the signal: time-major float16 (T, C) ``.npy`` in robust deviations.
         Temporary files lie in the same folder.
-
-    Returns
-    -------
-    CleanedRecording
 
     Raises
     ------
@@ -125,13 +121,10 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
             raise UnreadableRecording("all samples are NaN or beyond any voltage")
         centre, scales, bad = cleaning.find_scales(file)
         clipped = cleaning.write(file, centre, scales, out)
+    channels = recording.channels
+    quality = cleaning.quality(scales, bad) | {"clipped_share": clipped}
     return CleanedRecording(
-        names=tuple(recording.channels.names),
-        positions=recording.channels.positions,
-        scales=scales,
-        timeline=cleaning.timeline,
-        bad=bad,
-        quality=cleaning.quality(scales, bad, clipped),
+        tuple(channels.names), channels.positions, scales, cleaning.timeline, bad, quality
     )
 
 
@@ -154,16 +147,14 @@ class _Cleaning:
         self._h_freq = params.h_freq
         if recording.lowpass > 2 * params.l_freq:
             self._h_freq = min(params.h_freq, recording.lowpass)
+        rates = (recording.sfreq, params.sfreq, params.l_freq, self._h_freq)
         self._resamplers = [
-            Resampler(
-                *(recording.sfreq, params.sfreq, params.l_freq, self._h_freq),
-                *(stop - start, params.chunk_seconds),
-            )
+            Resampler(*rates, stop - start, params.chunk_seconds)
             for start, stop, _ in self.source.stretches
         ]
         lengths = [resampler.n_out for resampler in self._resamplers]
         self.timeline = self.source.at_rate(params.sfreq, lengths)
-        self.shape = (self.timeline.stretches[-1].stop, len(recording.channels.picks))
+        self.shape = (self.timeline.n_samples, len(recording.channels.picks))
         self.tally = ChannelTally(self.shape[1], recording.sfreq, params.flat_uv * 1e-6)
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -207,7 +198,7 @@ class _Cleaning:
 
         Both are taken over at most `MAX_SAMPLE` evenly spaced samples that are not marked bad.
         """
-        names, params, info = self.recording.channels.names, self.params, self.recording.file.info
+        channels, clip = self.recording.channels, self.params.clip
         step = -(-self.shape[0] // MAX_SAMPLE)
         picked = [block[(-start) % step :: step].T for start, block in self._blocks(file)]
         good = self.timeline.inside(np.arange(0, self.shape[0], step), 1)
@@ -219,58 +210,57 @@ class _Cleaning:
         scales = 1.4826 * np.median(np.abs(sample), axis=1).astype(float)
         unit = np.where(scales > 0, scales, 1e-6)
         sample /= unit.astype(np.float32)[:, None]
-        np.clip(sample, -params.clip, params.clip, out=sample)
-        found = bad_channels(names, self.tally, scales, highest_correlation(sample), params)
-        found = name_reference(found, info.get("EEGReference")) | self.recording.channels.bad
-        if len(found) == len(names):
-            reasons = ", ".join(sorted(set(found.values())))
+        np.clip(sample, -clip, clip, out=sample)
+        reasons = bad_channels(self.tally, scales, highest_correlation(sample), self.params)
+        bad = {}
+        for i, name in enumerate(channels.names):
+            reason = reasons.get(i)
+            if reason == "flat" and is_reference(name, self.recording.file.info.get("EEGReference")):
+                reason = REFERENCE
+            if reason := channels.bad.get(name, reason):
+                bad[name] = reason
+        if len(bad) == len(channels.names):
             raise UnreadableRecording(
-                f"no usable channel: all {len(found)} are bad ({reasons}), their median amplitude "
-                f"is {np.median(scales) * 1e6:.2g} µV"
+                f"no usable channel: all {len(bad)} are bad "
+                f"({', '.join(sorted(set(bad.values())))}), their median amplitude is "
+                f"{np.median(scales) * 1e6:.2g} µV"
             )
-        return centre, unit, {name: found[name] for name in names if name in found}
+        return centre, unit, bad
 
     def write(self, file: Any, centre: np.ndarray, scales: np.ndarray, out: Path) -> float:
         """Write the scaled signal as float16 ``.npy``; return the share of clipped samples."""
         clipped, clip = 0, self.params.clip
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)),
-            "fortran_order": False,
-            "shape": self.shape,
-        }
-        with out.open("wb") as npy:
+        header = {"descr": "<f2", "fortran_order": False, "shape": self.shape}
+        with out.open("wb") as npy:  # a memory map would end the process where the disk is full
             np.lib.format.write_array_header_1_0(npy, header)
             for _, block in self._blocks(file):
                 scaled = (block - centre.astype(np.float32)) / scales.astype(np.float32)
                 clipped += int(np.count_nonzero(np.abs(scaled) > clip))
-                stored = np.clip(scaled, -clip, clip, out=scaled).astype(np.float16)
-                npy.write(np.ascontiguousarray(stored).data)
+                np.clip(scaled, -clip, clip, out=scaled)
+                npy.write(np.ascontiguousarray(scaled.astype("<f2")).data)
         return clipped / (self.shape[0] * self.shape[1])
 
-    def quality(
-        self, scales: np.ndarray, bad: Mapping[str, str], clipped: float
-    ) -> dict[str, float | str]:
+    def quality(self, scales: np.ndarray, bad: Mapping[str, str]) -> dict[str, float | str]:
         """Measures of the recording, as `CleanedRecording` has them."""
         recording, params = self.recording, self.params
         good = [i for i, name in enumerate(recording.channels.names) if name not in bad]
         amplitude_uv = float(np.median(scales[good]) * 1e6)
         line = self.tally.line_ratio(recording.file.info.get("PowerLineFrequency"))[good]
         line = line[np.isfinite(line)]
-        marked = sum(stop - start for start, stop in self.timeline.bad) / params.sfreq
         notes = [*recording.file.notes, *amplitude_notes(amplitude_uv)]
         if self._h_freq < min(params.h_freq, recording.sfreq / 2):
             notes.append(f"low-passed at {self._h_freq:g} Hz, which is the file's own low-pass")
         if self._dropped:
             short = f"{self._dropped:.1f} s left out in stretches"
             notes.append(f"{short} under {params.min_seconds:g} s")
+        left_out = recording.pauses + self._dropped + self.timeline.bad_seconds
         return {
             "amplitude_uv": amplitude_uv,
             "line_noise": float(np.median(line)) if len(line) else float("nan"),
-            "clipped_share": clipped,
             "unknown_channels": ", ".join(recording.channels.unknown),
             "sfreq_file": recording.sfreq,
             "h_freq": self._resamplers[0].h_freq,
             "positions_from": recording.channels.positions_from,
-            "seconds_left_out": round(recording.pauses + self._dropped + marked, 3),
+            "seconds_left_out": round(left_out, 3),
             "note": "; ".join(notes),
         }

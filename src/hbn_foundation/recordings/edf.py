@@ -21,20 +21,9 @@ TIME_STAMPED = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?(\x14[^\
 class EdfHeader:
     """Header of an EDF or BDF file (Kemp et al. 1992; EDF+: Kemp and Olivan 2003).
 
-    Attributes
-    ----------
-    n_bytes
-        Length of the header.
-    n_records
-        Number of data records; -1 for unknown.
-    record_seconds
-        Length of a data record.
-    discontinuous
-        Whether records may lie apart in time (EDF+D, BDF+D).
-    sample_bytes
-        2 (EDF) or 3 (BDF).
-    labels, units, prefilters, samples
-        Name, unit, filters and samples in a record of each signal, annotations among them.
+    It is `n_bytes` long; `n_records` is -1 where unknown. Records of a `discontinuous` file (EDF+D,
+    BDF+D) may lie apart in time. The lists have an entry for each signal, annotations among them;
+    `samples` are those in a record.
     """
 
     n_bytes: int
@@ -91,15 +80,11 @@ def read_edf_header(path: Path) -> EdfHeader:
 def record_times(
     path: Path, header: EdfHeader
 ) -> tuple[np.ndarray, list[tuple[float, float, str]]] | None:
-    """Read the times of the data records and the annotations in them, in s from the first record.
+    """Read the times (R,) of the data records and the annotations in them, in s from the first.
 
-    Each record's first annotation is its time, by the standard of EDF+.
-
-    Returns
-    -------
-    onsets : (R,) times of the records
-    annotations : onset, duration (0 where there is none) and text of each
-        None instead of both when a record has no time, or time does not increase.
+    Each record's first annotation is its time, by the standard of EDF+. Annotations are onset,
+    duration (0 where there is none) and text. None when a record has no time, or time does not
+    increase.
     """
     fields = [
         (sum(header.samples[:i]) * header.sample_bytes, header.samples[i] * header.sample_bytes)

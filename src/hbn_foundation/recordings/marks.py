@@ -29,7 +29,7 @@ from hbn_foundation.bids import sidecar
 from hbn_foundation.errors import first_few
 from hbn_foundation.recordings.edf import record_times
 from hbn_foundation.recordings.read import EegFile
-from hbn_foundation.recordings.timeline import Stretch, Timeline, merged, within, without
+from hbn_foundation.recordings.timeline import Stretch, Timeline, merged
 from hbn_foundation.sidecars import UnreadableSidecar, number, read_table
 
 EVENT_COLUMNS = ("trial_type", "value")
@@ -59,12 +59,12 @@ class Mark(NamedTuple):
             return "cut"
         return "bad" if text.startswith("bad") else ""
 
-    def spans(self, stretches: list[Stretch], sfreq: float) -> Iterable[tuple[float, float]]:
+    def spans(self, timeline: Timeline) -> Iterable[tuple[float, float]]:
         """Yield the part of each stretch that it covers, in samples (float)."""
         end = self.onset + (self.duration if self.duration > 0 else 0.0)
-        for start, stop, onset in stretches:
-            a = start + max((self.onset - onset) * sfreq, 0.0)
-            b = min(start + (end - onset) * sfreq, stop)
+        for start, stop, onset in timeline.stretches:
+            a = start + max((self.onset - onset) * timeline.sfreq, 0.0)
+            b = min(start + (end - onset) * timeline.sfreq, stop)
             if a < stop and b >= start and a <= b:
                 yield a, b
 
@@ -75,8 +75,8 @@ def find_gaps(file: EegFile) -> Timeline:
     The file's notes name what was found.
     """
     raw, sfreq = file.raw, float(file.raw.info["sfreq"])
-    stretches = [Stretch(0, int(raw.n_times), 0.0)]
-    numbered = ("-99", "-99.0") if file.path.lower().endswith(".set") else ()
+    timeline = Timeline.unbroken(int(raw.n_times), sfreq)
+    numbered = ("-99", "-99.0") if file.ending == ".set" else ()
     marks = []
     for note in raw.annotations:
         text = "boundary" if note["description"] in numbered else note["description"]
@@ -89,30 +89,28 @@ def find_gaps(file: EegFile) -> Timeline:
                 "read as continuous"
             )
         else:
-            seconds = file.header.record_seconds
-            stretches = _joined_records(times[0], seconds, sfreq, int(raw.n_times))
+            timeline = _joined_records(times[0], file.header.record_seconds, timeline)
             marks = [Mark(*annotation) for annotation in times[1]]
     marks += _of_events(file)
-    return _apply([mark for mark in marks if math.isfinite(mark.onset)], stretches, sfreq, file)
+    return _apply([mark for mark in marks if math.isfinite(mark.onset)], timeline, file.notes)
 
 
-def _joined_records(
-    onsets: np.ndarray, seconds: float, sfreq: float, n_samples: int
-) -> list[Stretch]:
+def _joined_records(onsets: np.ndarray, seconds: float, whole: Timeline) -> Timeline:
     """Join the data records that follow each other without a gap."""
-    per_record = round(seconds * sfreq)
-    tolerance = max(LEAST_GAP, 1 / sfreq)
+    per_record, n_samples = round(seconds * whole.sfreq), whole.n_samples
+    tolerance = max(LEAST_GAP, 1 / whole.sfreq)
     firsts = [0]
     for record in range(1, len(onsets)):
         expected = onsets[firsts[-1]] + (record - firsts[-1]) * seconds
         if abs(onsets[record] - expected) > tolerance:
             firsts.append(record)
     edges = [first * per_record for first in firsts] + [n_samples]
-    return [
+    stretches = [
         Stretch(start, min(stop, n_samples), float(onsets[first]))
         for first, (start, stop) in zip(firsts, pairwise(edges), strict=True)
         if start < n_samples
     ]
+    return Timeline(whole.sfreq, tuple(stretches))
 
 
 def _of_events(file: EegFile) -> list[Mark]:
@@ -133,42 +131,37 @@ def _of_events(file: EegFile) -> list[Mark]:
     return [mark for mark in marks if mark.kind]
 
 
-def _apply(marks: list[Mark], stretches: list[Stretch], sfreq: float, file: EegFile) -> Timeline:
-    """Remove skips from the stretches, cut them, and note the bad segments."""
+def _apply(marks: list[Mark], timeline: Timeline, notes: list[str]) -> Timeline:
+    """Remove skips from the stretches, cut them, and mark the bad segments."""
     of_kind = {kind: [m for m in marks if m.kind == kind] for kind in ("skip", "cut", "bad")}
-    spans = [span for mark in of_kind["skip"] for span in mark.spans(stretches, sfreq)]
-    skips = merged([(round(a), round(b)) for a, b in spans])
-    whole = [part for stretch in stretches for part in without(stretch, skips, sfreq)]
-    stretches = _cut(whole, [mark.onset for mark in of_kind["cut"]], sfreq)
-    spans = [span for mark in of_kind["bad"] for span in mark.spans(stretches, sfreq)]
+    spans = [span for mark in of_kind["skip"] for span in mark.spans(timeline)]
+    whole = timeline.without(merged((round(a), round(b)) for a, b in spans))
+    timeline = _cut(whole, [mark.onset for mark in of_kind["cut"]])
+    spans = [span for mark in of_kind["bad"] for span in mark.spans(timeline)]
     firsts = [math.floor(a + 1e-6) for a, _ in spans]
-    segments = [
-        (first, max(math.ceil(b - 1e-6), first + 1))
-        for first, (_, b) in zip(firsts, spans, strict=True)
-    ]
-    timeline = Timeline(sfreq, tuple(stretches), within(segments, stretches))
-    if n_cuts := len(stretches) - len(whole):
-        file.notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
+    lasts = [math.ceil(b - 1e-6) for _, b in spans]
+    timeline = timeline.with_bad((a, max(b, a + 1)) for a, b in zip(firsts, lasts, strict=True))
+    if n_cuts := len(timeline.stretches) - len(whole.stretches):
+        notes.append(f"cut at {n_cuts} boundar{'y' if n_cuts == 1 else 'ies'}")
     if of_kind["bad"]:
         texts = first_few(sorted({mark.text.strip() for mark in of_kind["bad"]}), 3)
-        seconds = sum(stop - start for start, stop in timeline.bad) / sfreq
-        file.notes.append(f"{seconds:.1f} s marked bad ({texts})")
+        notes.append(f"{timeline.bad_seconds:.1f} s marked bad ({texts})")
     if pauses := timeline.pauses:
-        file.notes.append(f"{pauses:.1f} s not recorded (pauses)")
+        notes.append(f"{pauses:.1f} s not recorded (pauses)")
     return timeline
 
 
-def _cut(stretches: list[Stretch], times: list[float], sfreq: float) -> list[Stretch]:
+def _cut(timeline: Timeline, times: list[float]) -> Timeline:
     """Cut stretches before the first sample at or after each time.
 
     The same boundary may be in the file and, rounded, in events.tsv: of cuts one sample apart only
     one counts.
     """
-    parts = []
-    for start, stop, onset in stretches:
+    parts, sfreq = [], timeline.sfreq
+    for start, stop, onset in timeline.stretches:
         edges = [start]
         for sample in sorted({start + math.ceil((t - onset) * sfreq - 1e-6) for t in times}):
             if edges[-1] + 1 < sample < stop - 1:
                 edges.append(sample)
         parts += [Stretch(a, b, onset + (a - start) / sfreq) for a, b in pairwise([*edges, stop])]
-    return parts
+    return Timeline(sfreq, tuple(parts))

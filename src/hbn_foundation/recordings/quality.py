@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,18 +29,10 @@ AMPLITUDES_UV = (0.5, 500.0)
 
 
 class ChannelTally:
-    """Counts for each channel over the raw samples, updated a chunk at a time.
+    """Counts for each of some channels over the raw samples at `sfreq` Hz, a chunk at a time.
 
-    Its memory does not depend on the recording's length.
-
-    Parameters
-    ----------
-    n_channels
-        Number of channels.
-    sfreq
-        Sampling rate of the raw samples in Hz.
-    flat_volts
-        A second whose range is below this is flat.
+    Its memory does not depend on the recording's length. A second whose range is below
+    `flat_volts` is flat.
     """
 
     def __init__(self, n_channels: int, sfreq: float, flat_volts: float) -> None:
@@ -99,19 +90,10 @@ class ChannelTally:
         return self._at_extreme.max(axis=0) / max(self._n_samples, 1)
 
     def line_ratio(self, line: Any) -> np.ndarray:
-        """(C,) power at the mains frequency over that beside it; 1 is none.
+        """(C,) mean power within 1 Hz of the mains frequency over that 2 to 5 Hz away; 1 is none.
 
-        Parameters
-        ----------
-        line
-            `PowerLineFrequency` of the sidecar in Hz; where it is no frequency, the higher ratio
-            of 50 and 60 Hz is taken.
-
-        Returns
-        -------
-        (C,) array
-            Mean power within 1 Hz of `line` over the mean power 2 to 5 Hz away; NaN where the
-            sampling rate is too low to tell.
+        `line` is `PowerLineFrequency` of the sidecar in Hz; where it is no frequency, the higher
+        ratio of 50 and 60 Hz is taken. NaN where the sampling rate is too low to tell.
         """
         known = isinstance(line, int | float) and line > 0
         frequencies = np.arange(self._power.shape[1]) * self._sfreq / self._n_segment
@@ -133,18 +115,12 @@ def _segments(samples: np.ndarray, size: int) -> np.ndarray:
 
 
 def bad_channels(
-    names: Sequence[str],
-    tally: ChannelTally,
-    scales: np.ndarray,
-    correlation: np.ndarray,
-    params: CleaningParams,
-) -> dict[str, str]:
-    """Find the bad channels, each with the first reason that holds.
+    tally: ChannelTally, scales: np.ndarray, correlation: np.ndarray, params: CleaningParams
+) -> dict[int, str]:
+    """Find the bad ones of C channels, each with the first reason that holds.
 
     Parameters
     ----------
-    names
-        Names of the C channels.
     tally
         Counts over the raw samples.
     scales
@@ -166,47 +142,29 @@ def bad_channels(
         "flat": (tally.flat_share >= params.flat_share) | (scales <= 0),
         "clipping": tally.clipping_share >= params.clipping_share,
     }
-    left = np.flatnonzero(~np.any([*reasons.values()], axis=0))
-    if len(left) >= MIN_CHANNELS_TO_COMPARE:
-        log = np.log(scales[left])
-        middle = np.median(log)
-        spread = max(1.4826 * float(np.median(np.abs(log - middle))), MIN_LOG_SPREAD)
-        judged = {
-            "noisy": (log - middle) / spread > params.amplitude_z,
-            "weak": log < middle + np.log(max(params.weak_ratio, 1e-12)),
-            "uncorrelated": correlation[left] < params.min_correlation,
+    left = ~np.any([*reasons.values()], axis=0)
+    if left.sum() >= MIN_CHANNELS_TO_COMPARE:
+        log = np.log(np.where(left, scales, 1.0))
+        middle = np.median(log[left])
+        spread = max(1.4826 * float(np.median(np.abs(log[left] - middle))), MIN_LOG_SPREAD)
+        reasons |= {
+            "noisy": left & ((log - middle) / spread > params.amplitude_z),
+            "weak": left & (log < middle + np.log(max(params.weak_ratio, 1e-12))),
+            "uncorrelated": left & (correlation < params.min_correlation),
         }
-        for reason, holds in judged.items():
-            reasons[reason] = np.isin(np.arange(len(names)), left[holds])
-    bad: dict[str, str] = {}
-    for reason, mask in reasons.items():
-        bad |= {names[i]: reason for i in np.flatnonzero(mask).tolist() if names[i] not in bad}
-    return bad
+    found = {i: why for why in reversed(reasons) for i in np.flatnonzero(reasons[why]).tolist()}
+    return dict(sorted(found.items()))
 
 
-def name_reference(bad: dict[str, str], reference: Any) -> dict[str, str]:
-    """Replace the reason "flat" of the reference of the others by `REFERENCE`.
-
-    Parameters
-    ----------
-    bad
-        Reasons by channel.
-    reference
-        `EEGReference` of the sidecar, such as ``Cz`` or ``Cz (vertex)``.
-    """
-    words = set(re.findall(r"\w+", str(reference or "").casefold()))
-    return {
-        name: REFERENCE if why == "flat" and name.casefold() in words else why
-        for name, why in bad.items()
-    }
+def is_reference(name: str, reference: Any) -> bool:
+    """Whether `EEGReference` of the sidecar, such as ``Cz (vertex)``, names a channel."""
+    return name.casefold() in re.findall(r"\w+", str(reference or "").casefold())
 
 
 def highest_correlation(sample: np.ndarray) -> np.ndarray:
     """Highest absolute correlation of each row of (C, S) with another; 0 for constant ones."""
-    centred = sample - sample.mean(axis=1, keepdims=True)
-    products = centred @ centred.T
-    norm = np.sqrt(np.diag(products))
-    matrix = np.abs(products) / np.maximum(np.outer(norm, norm), 1e-20)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = np.nan_to_num(np.abs(np.atleast_2d(np.corrcoef(sample, dtype=np.float32))))
     np.fill_diagonal(matrix, 0.0)
     return matrix.max(axis=0, initial=0.0)
 

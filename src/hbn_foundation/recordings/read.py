@@ -4,12 +4,11 @@ Files are opened with `mne.io.read_raw` and the sidecars read here. `mne_bids.re
 takes half as long again, and fails where this package need not: on events whose onset is
 ``n/a``, a participant missing from participants.tsv, a channels.tsv that disagrees with the file.
 MNE reads a truncated EDF or BDF file as if it were a short one, so what a header promises is
-compared with the file's size before MNE sees it.
+compared with the file's size before MNE sees it; readers of other formats fail where samples lack.
 """
 
 from __future__ import annotations
 
-import configparser
 import errno
 import re
 import warnings
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hbn_foundation.bids import sidecars
-from hbn_foundation.errors import one_line
+from hbn_foundation.errors import causes, one_line
 from hbn_foundation.recordings.edf import EdfHeader, is_edf, read_edf_header
 from hbn_foundation.sidecars import UnreadableSidecar, read_json
 
@@ -49,21 +48,11 @@ class UnreadableRecording(Exception):  # noqa: N818 - a state of the data, not a
 
 @dataclass(frozen=True)
 class EegFile:
-    """An open file of a BIDS root; nothing of it is in memory.
+    """An open file at `path` of a BIDS root; nothing of MNE's `raw` is in memory.
 
-    Attributes
-    ----------
-    raw
-        MNE's object.
-    root, path
-        The BIDS root, and the file relative to it.
-    header
-        Of an EDF or BDF file; None for other formats.
-    info
-        Content of eeg.json.
-    notes
-        What was left out, guessed or not read, a sentence each, for the quality table; each
-        function that reads from the file adds its own.
+    `header` is that of an EDF or BDF file, None for other formats; `info` is the content of
+    eeg.json. `notes` tells what was left out, guessed or not read, a sentence each, for the
+    quality table; each function that reads from the file adds its own.
     """
 
     raw: Any
@@ -73,10 +62,14 @@ class EegFile:
     info: Mapping[str, Any]
     notes: list[str]
 
+    @property
+    def ending(self) -> str:
+        """Ending of its name: ``.vhdr``."""
+        return Path(self.path).suffix.lower()
+
 
 def open_file(root: str, path: str) -> EegFile:
     """Open a recording's file of a BIDS root; UnreadableRecording as `read_raw`."""
-    file = Path(root, path)
     info: dict[str, Any] = {}
     notes: list[str] = []
     for sidecar in reversed(sidecars(root, path, "eeg.json")):  # the nearest overrides
@@ -84,41 +77,39 @@ def open_file(root: str, path: str) -> EegFile:
             info.update(read_json(sidecar))
         except UnreadableSidecar as error:
             notes.append(str(error))
-    raw = read_raw(file, notes)
-    promised, held = info.get("RecordingDuration"), raw.n_times / raw.info["sfreq"]
-    is_known = file.suffix.lower() != ".vhdr"  # a BrainVision header may have no length
-    if not is_known and isinstance(promised, int | float) and held < 0.9 * promised - 1:
-        check_length(held, promised)
-    header = read_edf_header(file) if is_edf(path) else None
+    raw = read_raw(Path(root, path), notes)
+    header = read_edf_header(Path(root, path)) if is_edf(path) else None
     if header is not None and len(header.channels) != len(raw.ch_names):
         raise UnreadableRecording(
             f"{len(raw.ch_names)} channels, but {len(header.channels)} signals in its header"
         )
-    return EegFile(raw, root, path, header, info, notes)
+    file = EegFile(raw, root, path, header, info, notes)
+    if file.ending == ".vhdr":
+        _check_brainvision(file)
+    return file
 
 
-def is_transient(error: BaseException | None) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Return whether an error, or its cause, does not come from the file itself.
 
     Memory or a package is missing, the disk or the network fails, permission is denied: the same
     file may be readable in another run.
     """
-    while error is not None:
-        if isinstance(error, TRANSIENT):
+    for cause in causes(error):
+        if isinstance(cause, TRANSIENT):
             return True
-        if isinstance(error, OSError) and error.errno is not None:
-            return error.errno not in FAULTS_OF_A_FILE
-        error = error.__cause__ or error.__context__
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno not in FAULTS_OF_A_FILE
     return False
 
 
-def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -> Any:
-    """Open a recording without loading its samples.
+def read_raw(path: Path, notes: list[str], **options: Any) -> Any:
+    """Open a file (or ``.mff`` folder) without loading its samples.
 
     Parameters
     ----------
     path
-        The file (or ``.mff`` folder).
+        The file.
     notes
         What the reader warns of is added here, as far as it concerns the signal.
     options
@@ -134,7 +125,6 @@ def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -
     UnreadableRecording
         With the reason, whatever is wrong with the file.
     """
-    path = Path(path)
     try:
         _check_file(path)
         with warnings.catch_warnings(record=True) as caught:
@@ -147,19 +137,13 @@ def read_raw(path: str | Path, notes: list[str] | None = None, **options: Any) -
         if is_transient(error):
             raise
         raise UnreadableRecording(f"cannot be read: {one_line(error)}") from error
-    if notes is not None:
-        warned = [
-            one_line(str(w.message)) for w in caught if issubclass(w.category, RuntimeWarning)
-        ]
-        warned = [f"MNE: {text}" for text in warned if not NO_EFFECT.search(text)]
-        notes += [text for text in dict.fromkeys(warned) if text not in notes]
+    warned = [one_line(str(w.message)) for w in caught if issubclass(w.category, RuntimeWarning)]
+    warned = [f"MNE: {text}" for text in warned if not NO_EFFECT.search(text)]
+    notes += [text for text in dict.fromkeys(warned) if text not in notes]
     if not np.isfinite(raw.info["sfreq"]) or raw.info["sfreq"] <= 0:
         raise UnreadableRecording(f"sampling rate of {raw.info['sfreq']:g} Hz")
     if raw.n_times == 0:
         raise UnreadableRecording("no samples")
-    for data in (Path(name) for name in raw.filenames if name is not None):
-        if data.suffix.lower() == ".fdt" and data != path:
-            _check_fdt(data, len(raw.ch_names), raw.n_times)
     return raw
 
 
@@ -178,7 +162,7 @@ def _opened(path: Path, options: dict[str, Any]) -> Any:
 
 
 def _check_file(path: Path) -> None:
-    """Raise UnreadableRecording when the file is missing, empty or shorter than it says."""
+    """Raise UnreadableRecording if the file is missing, empty or an EDF shorter than it says."""
     if not path.exists():
         raise UnreadableRecording("the file is missing (or a link to a file not downloaded)")
     if path.is_dir():
@@ -188,8 +172,6 @@ def _check_file(path: Path) -> None:
         raise UnreadableRecording("empty file (0 bytes)")
     elif is_edf(path):
         _check_edf(path)
-    elif path.suffix.lower() == ".vhdr":
-        _check_brainvision(path)
 
 
 def _check_edf(path: Path) -> None:
@@ -205,54 +187,21 @@ def _check_edf(path: Path) -> None:
     seconds = header.record_seconds
     if not seconds > 0:
         raise UnreadableRecording(f"sampling rate of 0 Hz or unknown: records of {seconds:g} s")
-    held = path.stat().st_size - header.n_bytes
-    if header.record_bytes <= 0 or held < header.record_bytes:
+    n_bytes = path.stat().st_size - header.n_bytes
+    if header.record_bytes <= 0 or n_bytes < header.record_bytes:
         raise UnreadableRecording("no samples: the file ends with its header")
-    check_length(held / header.record_bytes * seconds, header.n_records * seconds)
-
-
-def _check_brainvision(path: Path) -> None:
-    """Find the data file of a BrainVision header and compare its size with the header."""
-    parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    try:
-        parser.read_string(text[text.index("[") :].split("[Comment]")[0])
-        common = parser["Common Infos"]
-        data = path.parent / common["DataFile"].replace("$b", path.stem)
-        n_channels = int(common["NumberOfChannels"])
-        interval = float(common["SamplingInterval"])
-    except (configparser.Error, KeyError, ValueError) as error:
-        raise UnreadableRecording(f"not a BrainVision header ({one_line(error, 160)})") from error
-    if not data.is_file():
-        own = path.with_suffix(".eeg")
-        renamed = f" ({own.name} is there: DataFile in the header names another)"
-        raise UnreadableRecording(
-            f"its data file {data.name} is missing{renamed if own.is_file() else ''}"
-        )
-    if common.get("DataFormat", "BINARY").upper() != "BINARY":
-        return
-    number = parser.get("Binary Infos", "BinaryFormat", fallback="INT_16").upper()
-    frame = n_channels * {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}.get(number, 1)
-    held, rest = divmod(data.stat().st_size, frame)
-    points = common.get("DataPoints") or ""
-    if points.isdigit():
-        check_length(held * interval / 1e6, int(points) * interval / 1e6)
-    if rest:
-        raise UnreadableRecording(
-            f"truncated: {data.name} ends within a sample of {frame} bytes ({rest} are there)"
-        )
-
-
-def _check_fdt(data: Path, n_channels: int, n_samples: int) -> None:
-    """Compare the size of an EEGLAB recording's .fdt with its header (float32 samples)."""
-    if not data.is_file():
-        raise UnreadableRecording(f"its data file {data.name} is missing")
-    held = data.stat().st_size / (4 * n_channels)
-    if held < n_samples:
-        raise UnreadableRecording(f"truncated: {data.name} holds {held:.0f} of {n_samples} samples")
-
-
-def check_length(held: float, promised: float) -> None:
-    """Raise UnreadableRecording where fewer seconds are there than a header promises."""
+    held, promised = n_bytes / header.record_bytes * seconds, header.n_records * seconds
     if held < promised:
         raise UnreadableRecording(f"truncated: {held:.1f} of {promised:.1f} s are there")
+
+
+def _check_brainvision(file: EegFile) -> None:
+    """Raise UnreadableRecording for a file cut short: its header may have no length."""
+    raw, promised = file.raw, file.info.get("RecordingDuration")
+    held = raw.n_times / raw.info["sfreq"]
+    if isinstance(promised, int | float) and held < 0.9 * promised - 1:  # a sidecar rounds
+        raise UnreadableRecording(f"truncated: {held:.1f} of {promised:.1f} s are there")
+    data, n_bytes = Path(raw.filenames[0]), 2 if raw.orig_format == "short" else 4
+    is_text = b"DataFormat=ASCII" in Path(file.root, file.path).read_bytes()
+    if not is_text and data.stat().st_size % (n_bytes * len(raw.ch_names)):
+        raise UnreadableRecording(f"truncated: {data.name} ends within a sample")

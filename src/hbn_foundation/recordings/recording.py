@@ -25,6 +25,7 @@ from hbn_foundation.recordings.read import (
     read_raw,
 )
 from hbn_foundation.recordings.timeline import Timeline, merged
+from hbn_foundation.sidecars import number
 
 STILL_SECONDS = 1.0
 """Seconds without a change in any channel that are a pause."""
@@ -47,7 +48,7 @@ class Recording:
     channels
         EEG channels that have a position.
     lowpass
-        Low-pass of the EEG channels in Hz by the file; NaN where it has none.
+        Low-pass of the EEG channels in Hz by the file; infinite where it has none.
     timeline
         Continuous stretches and bad segments in samples of the file.
     pauses
@@ -73,17 +74,16 @@ class Recording:
         UnreadableRecording
             No stretch is long enough.
         """
-        lengths = {s: (s.stop - s.start) / self.sfreq for s in self.timeline.stretches}
-        longest = max(lengths.values(), default=0.0)
+        stretches = self.timeline.stretches
+        longest = max((s.stop - s.start for s in stretches), default=0) / self.sfreq
         if longest < min_seconds:
-            of = f" (the longest of {len(lengths)} stretches)" if len(lengths) > 1 else ""
+            of = f" (the longest of {len(stretches)} stretches)" if len(stretches) > 1 else ""
             raise UnreadableRecording(
                 f"too short: {longest:.2f} s{of}, at least {min_seconds:g} s are needed"
             )
-        kept = [s for s, length in lengths.items() if length >= min_seconds]
-        bad = [b for b in self.timeline.bad if any(s.start <= b.start < s.stop for s in kept)]
-        dropped = sum(length for length in lengths.values() if length < min_seconds)
-        return replace(self.timeline, stretches=tuple(kept), bad=tuple(bad)), dropped
+        short = [s for s in stretches if (s.stop - s.start) / self.sfreq < min_seconds]
+        kept = self.timeline.without([(start, stop) for start, stop, _ in short])
+        return kept, sum(stop - start for start, stop, _ in short) / self.sfreq
 
     def read(self, start: int, stop: int, picks: list[int] | None = None) -> np.ndarray:
         """Read samples (C, stop − start) in volts of some columns of `channels`, by default all.
@@ -163,15 +163,11 @@ def open_recording(
     timeline = find_gaps(file)
     recording = Recording(file, channels, lowpass, timeline, timeline.pauses)
     moving = timeline.without(recording.still())
-    still = (_n_samples(timeline) - _n_samples(moving)) / timeline.sfreq
+    still = (timeline.n_samples - moving.n_samples) / timeline.sfreq
     if not still:
         return recording
     file.notes.append(f"{still:.1f} s in which no channel moves (pauses that nothing marks)")
     return replace(recording, timeline=moving, pauses=recording.pauses + still)
-
-
-def _n_samples(timeline: Timeline) -> int:
-    return sum(stop - start for start, stop, _ in timeline.stretches)
 
 
 def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
@@ -193,7 +189,7 @@ def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
 
 
 def _lowpass(file: EegFile, channels: Channels) -> float:
-    """Low-pass of most EEG channels in Hz; NaN where the file has none.
+    """Low-pass of most EEG channels in Hz; infinite where the file has none.
 
     EDF and BrainVision have filters for each channel, of which MNE keeps the lowest or highest of
     all channels, whatever they record; other formats have one for the file.
@@ -202,9 +198,9 @@ def _lowpass(file: EegFile, channels: Channels) -> float:
     if header is not None:
         values = [low_pass(header.prefilters[header.channels[pick]]) for pick in channels.picks]
     else:
-        table = _brainvision_lowpass(file) if file.path.lower().endswith(".vhdr") else {}
+        table = _brainvision_lowpass(file) if file.ending == ".vhdr" else {}
         values = [table.get(raw.ch_names[pick], raw.info["lowpass"]) for pick in channels.picks]
-    known = [float(v) if v and np.isfinite(v) and v > 0 else np.inf for v in values]
+    known = [float(v) if v and v > 0 else np.inf for v in values]
     counts = Counter(known)
     chosen = max(counts, key=lambda value: (counts[value], value))
     if len(counts) > 1:
@@ -214,32 +210,21 @@ def _lowpass(file: EegFile, channels: Channels) -> float:
             f"low-pass of most EEG channels, by the file's header: {most}; others: "
             f"{first_few(others)}"
         )
-    return chosen if np.isfinite(chosen) else float("nan")
+    return chosen
 
 
 def _brainvision_lowpass(file: EegFile) -> dict[str, float]:
-    """High cutoffs in Hz by channel, of a BrainVision header's last table of filters.
+    """High cutoffs in Hz by channel (NaN for none), of a BrainVision header's last table of filters.
 
-    The software filters come after the amplifier's and hold where both are. Channels without a
-    filter, and a header without a table, give NaN or nothing.
+    The software filters come after the amplifier's and hold where both are.
     """
     lines = Path(file.root, file.path).read_bytes().decode("utf-8", "replace").splitlines()
+    rows = [re.split(r"\s\s+", line.strip()) for line in lines]
     found: dict[str, float] = {}
-    for place, line in enumerate(lines):
-        if not (line.startswith("#") and "High Cutoff" in line):
-            continue
-        columns = re.split(r"\s\s+", line.strip())
-        at = next(i for i, column in enumerate(columns) if column.startswith("High Cutoff"))
-        for name, row in zip(file.raw.ch_names, lines[place + 1 :], strict=False):
-            # the unit counts as one word, a name as many as it has
-            words = ("Resolution / Unit" in columns) + ("Name" in columns) * (len(name.split()) - 1)
-            found[name] = _cutoff(row.split(), at + words, "[s]" in columns[at])
+    for place, columns in enumerate(rows):
+        cutoffs = [i for i, column in enumerate(columns) if column.startswith("High Cutoff")]
+        for name, cells in zip(file.raw.ch_names, rows[place + 1 :] if cutoffs else [], strict=False):
+            value = number("".join(cells[cutoffs[0] : cutoffs[0] + 1]))
+            is_seconds = "[s]" in columns[cutoffs[0]] and value > 0
+            found[name] = 1 / (2 * np.pi * value) if is_seconds else value
     return found
-
-
-def _cutoff(cells: list[str], at: int, is_seconds: bool) -> float:
-    try:
-        value = float(cells[at])
-    except (IndexError, ValueError):  # Off, NaN, or no line of this table
-        return float("nan")
-    return 1 / (2 * np.pi * value) if is_seconds and value > 0 else value

@@ -56,6 +56,16 @@ class Timeline:
         return cls(sfreq, (Stretch(0, n_samples, 0.0),))
 
     @property
+    def n_samples(self) -> int:
+        """Samples of all stretches."""
+        return sum(stop - start for start, stop, _ in self.stretches)
+
+    @property
+    def bad_seconds(self) -> float:
+        """Length of all bad segments."""
+        return sum(stop - start for start, stop in self.bad) / self.sfreq
+
+    @property
     def pauses(self) -> float:
         """Seconds before and between the stretches that were not recorded."""
         ends = [0.0, *(s.onset + (s.stop - s.start) / self.sfreq for s in self.stretches)]
@@ -64,13 +74,24 @@ class Timeline:
 
     def without(self, samples: Sequence[tuple[int, int]]) -> Timeline:
         """Remove sorted samples (start, stop)."""
-        parts = [part for s in self.stretches for part in without(s, samples, self.sfreq)]
-        return Timeline(self.sfreq, tuple(parts), within(self.bad, parts))
+        parts = [part for s in self.stretches for part in _without(s, samples, self.sfreq)]
+        return Timeline(self.sfreq, tuple(parts)).with_bad(self.bad)
+
+    def with_bad(self, segments: Iterable[tuple[int, int]]) -> Timeline:
+        """Join segments, split them where stretches end, and mark them bad."""
+        joined = merged(segments)
+        bad = [
+            Segment(max(a, start), min(b, stop))
+            for start, stop, _ in self.stretches
+            for a, b in joined
+            if a < stop and b > start
+        ]
+        return Timeline(self.sfreq, self.stretches, tuple(bad))
 
     @cached_property
     def ranges(self) -> list[Stretch]:
         """Parts that windows may touch: each window must lie within one of these."""
-        return [part for s in self.stretches for part in without(s, self.bad, self.sfreq)]
+        return [part for s in self.stretches for part in _without(s, self.bad, self.sfreq)]
 
     @cached_property
     def allowed(self) -> np.ndarray:
@@ -89,13 +110,12 @@ class Timeline:
             (N,) int64, the nearest, counted on from the beginning of that stretch even if that
             lies beyond its end.
         """
-        onsets = np.array([stretch.onset for stretch in self.stretches])
+        starts, _, onsets = np.array(self.stretches).T
         # a time may be rounded to just before the onset of its own stretch
         index = np.searchsorted(onsets, times + 0.5 / self.sfreq, side="right") - 1
         index = np.maximum(index, 0)
-        starts = np.array([stretch.start for stretch in self.stretches])
         sample = np.round((times - onsets[index]) * self.sfreq).astype(np.int64)
-        return index, starts[index] + sample
+        return index, starts[index].astype(np.int64) + sample
 
     def trial_windows(
         self, times: np.ndarray, offset: int, n_samples: int
@@ -121,8 +141,7 @@ class Timeline:
         stimulus, response = times.T
         stretch, sample = self.places(stimulus)
         of_response, _ = self.places(np.where(np.isnan(response), stimulus, response))
-        first = np.array([s.start for s in self.stretches])[stretch]
-        last = np.array([s.stop for s in self.stretches])[stretch]
+        first, last, _ = np.array(self.stretches)[stretch].T
         start, stop = sample + offset, sample + offset + n_samples
         ends = (start < 0) | ((stretch == len(self.stretches) - 1) & (stop > last))
         broken = (of_response != stretch) | (start < first) | (stop > last)
@@ -145,33 +164,30 @@ class Timeline:
     def at_rate(self, sfreq: float, lengths: Sequence[int]) -> Timeline:
         """Resample to a rate in Hz at which the stretches have these lengths, without gaps."""
         ratio = sfreq / self.sfreq
-        stretches, first = [], 0
-        bad: list[Segment] = []
+        stretches, bad, first = [], [], 0
         for (start, stop, onset), length in zip(self.stretches, lengths, strict=True):
-            here = []
             for segment in self.bad:
                 if start <= segment.start < stop:
-                    a = int(np.floor((segment.start - start) * ratio + 1e-6))
-                    b = int(np.ceil((segment.stop - start) * ratio - 1e-6))
-                    here.append((first + min(a, length - 1), first + min(max(b, a + 1), length)))
-            bad += merged(here)
+                    a = min(int(np.floor((segment.start - start) * ratio + 1e-6)), length - 1)
+                    b = max(int(np.ceil((segment.stop - start) * ratio - 1e-6)), a + 1)
+                    bad.append((first + a, first + min(b, length)))
             stretches.append(Stretch(first, first + length, onset))
             first += length
-        return Timeline(sfreq, tuple(stretches), tuple(bad))
+        return Timeline(sfreq, tuple(stretches)).with_bad(bad)
 
 
-def merged(segments: Iterable[tuple[int, int]]) -> tuple[Segment, ...]:
+def merged(segments: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Sort segments and join those that overlap or touch."""
-    joined: list[Segment] = []
+    joined: list[tuple[int, int]] = []
     for start, stop in sorted(segments):
-        if joined and start <= joined[-1].stop:
-            joined[-1] = Segment(joined[-1].start, max(stop, joined[-1].stop))
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
         else:
-            joined.append(Segment(start, stop))
-    return tuple(joined)
+            joined.append((start, stop))
+    return joined
 
 
-def without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) -> list[Stretch]:
+def _without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) -> list[Stretch]:
     """Parts of a stretch that remain without sorted segments."""
     edges = [stretch.start]
     for start, stop in skipped:
@@ -180,16 +196,3 @@ def without(stretch: Stretch, skipped: Sequence[tuple[int, int]], sfreq: float) 
     edges.append(stretch.stop)
     pairs = list(pairwise(edges))[::2]
     return [Stretch(a, b, stretch.onset + (a - stretch.start) / sfreq) for a, b in pairs if a < b]
-
-
-def within(
-    segments: Iterable[tuple[int, int]], stretches: Iterable[Stretch]
-) -> tuple[Segment, ...]:
-    """Join segments, and split them where stretches end."""
-    joined = merged(segments)
-    return tuple(
-        Segment(max(a, start), min(b, stop))
-        for start, stop, _ in stretches
-        for a, b in joined
-        if a < stop and b > start
-    )

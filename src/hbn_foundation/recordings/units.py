@@ -29,7 +29,7 @@ def header_units(file: EegFile) -> list[str]:
 def volt_factors(
     file: EegFile, picks: Sequence[int], names: Sequence[str], declared: Sequence[str]
 ) -> np.ndarray:
-    """Find the factors from the reader's numbers to volts.
+    """(C,) factors from the reader's numbers to volts.
 
     EDF and BDF files name a unit for each channel, and MNE takes those it does not know for
     volts. EEGLAB files name none, and MNE takes them for µV. Other formats have their unit.
@@ -40,12 +40,8 @@ def volt_factors(
         Guesses are added to its notes.
     picks, names, declared
         Column, name and unit by channels.tsv ("" for none) of each of the C channels asked for.
-
-    Returns
-    -------
-    (C,) array
     """
-    if file.path.lower().endswith(".set"):
+    if file.ending == ".set":
         return _by_amplitude(file, picks, declared)
     factors = np.ones(len(picks))
     if file.header is None:
@@ -79,12 +75,10 @@ def _by_amplitude(file: EegFile, picks: Sequence[int], declared: Sequence[str]) 
     factors = np.array([_in_volts(unit) or 1e-6 for unit in declared]) / 1e-6
     if (factors == 1).all():
         return factors
-    sfreq = file.raw.info["sfreq"]
-    stop = min(int(file.raw.n_times), round(60 * sfreq))
-    samples = file.raw.get_data(picks=list(picks), stop=stop, verbose="ERROR")
-    lag = max(round(0.05 * sfreq), 1)  # differences have no drift
+    lag = max(round(0.05 * file.raw.info["sfreq"]), 1)  # differences have no drift
+    samples = file.raw.get_data(list(picks), tmax=60, verbose="ERROR")
     change = np.abs(samples[:, lag:] - samples[:, :-lag]) * 1e6
-    as_said, as_read = (np.nanmedian(change * f) for f in (factors[:, None], 1.0))
+    as_said, as_read = np.nanmedian(change * factors[:, None]), np.nanmedian(change)
     said = ", ".join(sorted({unit for unit in declared if unit}))
     if as_read > 0 and abs(np.log(as_read / USUAL_UV)) < abs(np.log(as_said / USUAL_UV)):
         file.notes.append(f"channels.tsv has the unit {said}: by their amplitude signals are in µV")
