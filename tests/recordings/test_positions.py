@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import NamedTuple
 
 import mne
 import numpy as np
@@ -11,14 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbn_foundation.recordings.electrodes import FRONT_LEFT_UP
 from hbn_foundation.recordings.montage import canonical_names, template_positions
-from hbn_foundation.recordings.positions import place_electrodes
+from hbn_foundation.recordings.positions import FRONT_LEFT_UP, place_electrodes
 from hbn_foundation.recordings.sphere import angles, to_unit_sphere
 
 CAP = "biosemi16"
 NOWHERE = np.full((16, 3), np.nan)
 LANDMARKS = {"NAS": [0, 0.1, 0], "LPA": [-0.08, 0, 0], "RPA": [0.08, 0, 0]}
+
+
+class Placed(NamedTuple):
+    """What `place_electrodes` returns, and what it notes."""
+
+    positions: np.ndarray
+    sources: list[str]
+    notes: list[str]
+
+
+def placed(names, canonical, in_file, root, path="sub-1/eeg/sub-1_task-rest_eeg.edf"):
+    notes = []
+    return Placed(*place_electrodes(names, canonical, in_file, root, path, notes), notes)
 
 
 def in_head_coordinates(montage):
@@ -48,8 +61,7 @@ def place(tmp_path):
         (folder / "sub-1_coordsystem.json").unlink(missing_ok=True)
         if system:
             (folder / "sub-1_coordsystem.json").write_text(json.dumps(system))
-        path = "sub-1/eeg/sub-1_task-rest_eeg.edf"
-        return place_electrodes(names, canonical_names(names), in_file, tmp_path, path)
+        return placed(names, canonical_names(names), in_file, tmp_path)
 
     return write_and_place
 
@@ -193,7 +205,6 @@ def test_a_row_of_zeros_is_no_position(place, cap):
 
 def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
     place(cap, [f"x{i}" for i in range(16)])
-    path, names = "sub-1/eeg/sub-1_task-rest_eeg.edf", ["a", "b"]
     file = tmp_path / "sub-1/eeg/sub-1_electrodes.tsv"
     for content, reason in (
         (None, "names no channel of the file"),
@@ -204,7 +215,7 @@ def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
     ):
         if content is not None:
             file.write_bytes(content)
-        notes = place_electrodes(names, [None, None], NOWHERE[:2], tmp_path, path).notes
+        notes = placed(["a", "b"], [None, None], NOWHERE[:2], tmp_path).notes
         assert f"{file.name}" in notes[0]
         assert reason in notes[0]
 
@@ -226,9 +237,8 @@ def test_any_positions_are_unit_vectors_or_none(tmp_path_factory, points, system
     (folder / "sub-1_coordsystem.json").write_text(json.dumps(content))
     for in_file in (NOWHERE[: len(points)], np.array(points)):
         with np.errstate(over="raise", divide="raise", invalid="raise"):
-            places = place_electrodes(
-                names, canonical_names(names), in_file, folder.parent, "sub-1/sub-1_eeg.edf"
-            )
-        placed = np.isfinite(places.positions).all(axis=1)
-        assert [bool(source) for source in places.sources] == placed.tolist()
-        np.testing.assert_allclose(np.linalg.norm(places.positions[placed], axis=1), 1)
+            path = "sub-1/sub-1_eeg.edf"
+            places = placed(names, canonical_names(names), in_file, folder.parent, path)
+        known = np.isfinite(places.positions).all(axis=1)
+        assert [bool(source) for source in places.sources] == known.tolist()
+        np.testing.assert_allclose(np.linalg.norm(places.positions[known], axis=1), 1)

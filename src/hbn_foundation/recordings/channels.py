@@ -18,9 +18,9 @@ from hbn_foundation.recordings.montage import (
     canonical_names,
     match_names,
 )
-from hbn_foundation.recordings.positions import ElectrodePositions, place_electrodes
+from hbn_foundation.recordings.positions import place_electrodes
 from hbn_foundation.recordings.read import EegFile, UnreadableRecording
-from hbn_foundation.recordings.units import header_units, volt_factors
+from hbn_foundation.recordings.units import volt_factors
 from hbn_foundation.sidecars import read_rows
 
 NOT_EEG = re.compile(
@@ -74,8 +74,8 @@ class Channels:
 class _Electrode:
     """A channel that is EEG by its type, at column `pick` of the file and named `given` there.
 
-    It is `other` where its name or unit is that of another signal and channels.tsv gives no type:
-    some formats call all channels EEG.
+    `row` is its row of channels.tsv. It is `other` where its name or unit is that of another signal
+    and channels.tsv gives no type: some formats call all channels EEG.
     """
 
     pick: int
@@ -120,9 +120,8 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
         of one name.
     """
     every = _eeg_by_type(file)
-    electrodes, places = _placed(file, [e for e in every if not e.other], bipolar)
-    file.notes.extend(places.notes)
-    unplaced = [e for e, source in zip(electrodes, places.sources, strict=True) if not source]
+    electrodes, positions, sources = _placed(file, [e for e in every if not e.other], bipolar)
+    unplaced = [e for e, source in zip(electrodes, sources, strict=True) if not source]
     if not electrodes:
         raise UnreadableRecording(
             "no EEG channel: by channels.tsv, their names or units all are other signals"
@@ -134,17 +133,18 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
             f"({first_few(e.given for e in unplaced)}): their names say none, and neither "
             f"electrodes.tsv nor the file does{reasons}"
         )
-    kept = [i for i, source in enumerate(places.sources) if source]
+    kept = [i for i, source in enumerate(sources) if source]
     _check_unique([electrodes[i] for i in kept])
     kept = _at_common_rate(file, electrodes, kept)
     chosen = [electrodes[i] for i in kept]
     picks, given = [e.pick for e in chosen], [e.given for e in chosen]
+    counts = Counter(sources[i] for i in kept).most_common()
     return Channels(
         picks=picks,
         names=[e.label for e in chosen],
-        positions=places.positions[kept],
+        positions=positions[kept],
         factors=volt_factors(file, picks, given, [e.row.get("units", "") for e in chosen]),
-        positions_from=_counted([places.sources[i] for i in kept]),
+        positions_from=", ".join(s if len(counts) == 1 else f"{s} ({n})" for s, n in counts),
         unknown=[e.given for e in every if e.other or e.pick in {u.pick for u in unplaced}],
         bad={e.label: e.bad for e in chosen if e.bad},
     )
@@ -155,9 +155,11 @@ def _eeg_by_type(file: EegFile) -> list[_Electrode]:
 
     Where names begin with a type, as in EDF+ (``EEG Fz-Ref``, ``POL X1``), only those of EEG do.
     """
-    names = [name.strip() for name in file.raw.ch_names]
+    # MNE appends a number to names that occur twice
+    in_file = file.header.names if file.header else file.raw.ch_names
+    names = [name.strip() for name in in_file]
     keys = ("Manufacturer", "CapManufacturer", "CapManufacturersModelName")
-    maker = "EGI " if file.path.lower().endswith((".raw", ".mff")) else ""
+    maker = "EGI " if file.ending in (".raw", ".mff") else ""
     maker += " ".join(str(file.info.get(key, "")) for key in keys)
     rows = _channel_table(file, names, maker)
     declared = {
@@ -169,9 +171,10 @@ def _eeg_by_type(file: EegFile) -> list[_Electrode]:
         raise UnreadableRecording(
             f"no EEG channel among {len(types)} ({', '.join(sorted(set(types)))})"
         )
-    given = [_without_counter(names[i], names) for i in picks]
+    given = [names[i] for i in picks]
     canonical = canonical_names(given, maker)
-    pairs, units = bipolar_pairs(given), header_units(file)
+    pairs = bipolar_pairs(given)
+    units = file.header.units if file.header else [""] * len(names)
     plain = [PREFIX.sub("", name) for name in given]
     eyes = not any(re.match(r"E0*([3-9]|\d\d)", name, re.IGNORECASE) for name in plain)
     typed = any(TYPED.match(given[i]) for i, name in enumerate(canonical) if name is not None)
@@ -199,10 +202,8 @@ def _eeg_by_type(file: EegFile) -> list[_Electrode]:
 def _channel_table(file: EegFile, names: Sequence[str], maker: str) -> dict[int, dict[str, str]]:
     """Rows of channels.tsv by the channel's place in the file; empty when there is no such file."""
     path = sidecar(file.root, file.path, "channels.tsv")
-    if path is None:
-        return {}
-    rows = read_rows(path, file.notes, "types and bad channels")
-    if rows is None:
+    rows = None if path is None else read_rows(path, file.notes, "types and bad channels")
+    if path is None or rows is None:
         return {}
     listed = [row.get("name", "") for row in rows]
     matched = match_names(names, listed, maker)
@@ -222,18 +223,13 @@ def _channel_table(file: EegFile, names: Sequence[str], maker: str) -> dict[int,
     return {own: rows[other] for own, other in matched.items()}
 
 
-def _without_counter(name: str, given: Sequence[str]) -> str:
-    """Remove the numbers that MNE appends to names that occur twice (``Fz-0``, ``Fz-1``)."""
-    match = re.fullmatch(r"(.+)-(\d+)", name)
-    if match and sum(other.startswith(f"{match[1]}-") for other in given) > 1:
-        return match[1]
-    return name
-
-
 def _placed(
     file: EegFile, eeg: list[_Electrode], bipolar: str
-) -> tuple[list[_Electrode], ElectrodePositions]:
-    """Place the electrodes, or the derivations if these are more; the others are left out."""
+) -> tuple[list[_Electrode], np.ndarray, list[str]]:
+    """Place the electrodes, or the derivations if these are more; the others are left out.
+
+    Returns them with their positions (C, 3) and the sources of these, "" for none.
+    """
     pairs = bipolar_pairs([e.given for e in eeg])
     derived = [eeg[i] for i in pairs]
     rest = [e for i, e in enumerate(eeg) if i not in pairs]
@@ -247,7 +243,7 @@ def _placed(
         in_file = np.array(points, float).reshape(-1, 3)
         in_file[(np.abs(in_file) < 1e-9).all(axis=1)] = np.nan
         given, canonical = [e.given for e in rest], [e.name for e in rest]
-        return rest, place_electrodes(given, canonical, in_file, file.root, file.path)
+        return rest, *place_electrodes(given, canonical, in_file, file.root, file.path, file.notes)
     if bipolar == "refuse":
         raise UnreadableRecording(
             f"bipolar derivations ({first_few(e.given for e in derived)}): {len(pairs)} of "
@@ -262,7 +258,7 @@ def _placed(
 
 def _midpoints(
     file: EegFile, derived: Sequence[_Electrode], pairs: Sequence[tuple[str, str]]
-) -> tuple[list[_Electrode], ElectrodePositions]:
+) -> tuple[list[_Electrode], np.ndarray, list[str]]:
     """Place derivations halfway between their ends; one that occurs again is left out.
 
     Ends on opposite sides of the head have no midpoint on it.
@@ -271,17 +267,15 @@ def _midpoints(
     order = list(dict.fromkeys(pairs))
     ends = [end for pair in order for end in pair]
     nowhere = np.full((len(ends), 3), np.nan)
-    places = place_electrodes(ends, ends, nowhere, file.root, file.path)
-    middle = places.positions.reshape(-1, 2, 3).mean(axis=1)
+    places, sources = place_electrodes(ends, ends, nowhere, file.root, file.path, file.notes)
+    middle = places.reshape(-1, 2, 3).mean(axis=1)
     length = np.linalg.norm(middle, axis=1, keepdims=True)
     middle = np.where(length > 0.6, middle / np.maximum(length, 0.6), np.nan)
-    sources = [places.sources[2 * i] if np.isfinite(p).all() else "" for i, p in enumerate(middle)]
-    notes = [*places.notes, "bipolar derivations, each taken for an electrode between its ends"]
-    if len(order) < len(derived):
-        notes.append(f"{len(derived) - len(order)} derivations that occur again left out")
-    return [replace(first[p], name="-".join(p)) for p in order], ElectrodePositions(
-        middle, sources, notes
-    )
+    sources = [sources[2 * i] if np.isfinite(p).all() else "" for i, p in enumerate(middle)]
+    file.notes.append("bipolar derivations, each taken for an electrode between its ends")
+    if len(order) < len(pairs):
+        file.notes.append(f"{len(pairs) - len(order)} derivations that occur again left out")
+    return [replace(first[pair], name="-".join(pair)) for pair in order], middle, sources
 
 
 def _check_unique(electrodes: Sequence[_Electrode]) -> None:
@@ -298,8 +292,7 @@ def _at_common_rate(file: EegFile, electrodes: Sequence[_Electrode], kept: list[
     """Keep the channels with the rate of most; in EDF and BDF files each has its own."""
     if file.header is None:
         return kept
-    signals = file.header.channels
-    samples = {i: file.header.samples[signals[electrodes[i].pick]] for i in kept}
+    samples = {i: file.header.samples[electrodes[i].pick] for i in kept}
     counts = Counter(samples.values())
     common = max(counts, key=lambda n: (counts[n], n))
     others = [electrodes[i].label for i in kept if samples[i] != common]
@@ -309,9 +302,3 @@ def _at_common_rate(file: EegFile, electrodes: Sequence[_Electrode], kept: list[
             f"{common / file.header.record_seconds:g} Hz like most: {', '.join(others)}"
         )
     return [i for i in kept if samples[i] == common]
-
-
-def _counted(sources: Sequence[str]) -> str:
-    """Join the sources of the positions, with counts if there are several."""
-    counts = Counter(sources).most_common()
-    return ", ".join(name if len(counts) == 1 else f"{name} ({n})" for name, n in counts)

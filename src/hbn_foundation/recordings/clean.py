@@ -211,11 +211,12 @@ class _Cleaning:
         unit = np.where(scales > 0, scales, 1e-6)
         sample /= unit.astype(np.float32)[:, None]
         np.clip(sample, -clip, clip, out=sample)
+        reference = self.recording.file.info.get("EEGReference")
         reasons = bad_channels(self.tally, scales, highest_correlation(sample), self.params)
         bad = {}
         for i, name in enumerate(channels.names):
             reason = reasons.get(i)
-            if reason == "flat" and is_reference(name, self.recording.file.info.get("EEGReference")):
+            if reason == "flat" and is_reference(name, reference):
                 reason = REFERENCE
             if reason := channels.bad.get(name, reason):
                 bad[name] = reason

@@ -21,30 +21,32 @@ TIME_STAMPED = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?(\x14[^\
 class EdfHeader:
     """Header of an EDF or BDF file (Kemp et al. 1992; EDF+: Kemp and Olivan 2003).
 
-    It is `n_bytes` long; `n_records` is -1 where unknown. Records of a `discontinuous` file (EDF+D,
-    BDF+D) may lie apart in time. The lists have an entry for each signal, annotations among them;
-    `samples` are those in a record.
+    Attributes
+    ----------
+    n_bytes, record_bytes
+        Lengths of the header and of a data record.
+    n_records
+        Number of data records; -1 for unknown.
+    record_seconds
+        Length of a data record.
+    discontinuous
+        Whether records may lie apart in time (EDF+D, BDF+D).
+    names, units, prefilters, samples
+        Name, unit, filters and samples in a record of each of MNE's channels.
+    annotations
+        Where annotations begin in a record, and their length, in bytes.
     """
 
     n_bytes: int
+    record_bytes: int
     n_records: int
     record_seconds: float
     discontinuous: bool
-    sample_bytes: int
-    labels: list[str]
+    names: list[str]
     units: list[str]
     prefilters: list[str]
     samples: list[int]
-
-    @property
-    def channels(self) -> list[int]:
-        """The signals without annotations, in the order of MNE's channels."""
-        return [i for i, label in enumerate(self.labels) if label not in ANNOTATIONS]
-
-    @property
-    def record_bytes(self) -> int:
-        """Length of a data record in bytes."""
-        return sum(self.samples) * self.sample_bytes
+    annotations: list[tuple[int, int]]
 
 
 def is_edf(path: str | Path) -> bool:
@@ -64,16 +66,23 @@ def read_edf_header(path: Path) -> EdfHeader:
         texts = (fields[at + i * width : at + (i + 1) * width] for i in range(n_signals))
         return [text.strip().decode("latin-1") for text in texts]
 
+    labels, units, prefilters = column(0, 16), column(96, 8), column(136, 80)
+    samples = [int(text) for text in column(216, 8)]
+    widths = [n * (3 if head[:1] == b"\xff" else 2) for n in samples]
+    channels = [i for i, label in enumerate(labels) if label not in ANNOTATIONS]
     return EdfHeader(
         n_bytes=int(head[184:192]),
+        record_bytes=sum(widths),
         n_records=int(head[236:244]),
         record_seconds=float(head[244:252]),
         discontinuous=head[192:197] in (b"EDF+D", b"BDF+D"),
-        sample_bytes=3 if head[:1] == b"\xff" else 2,
-        labels=column(0, 16),
-        units=column(96, 8),
-        prefilters=column(136, 80),
-        samples=[int(text) for text in column(216, 8)],
+        names=[labels[i] for i in channels],
+        units=[units[i] for i in channels],
+        prefilters=[prefilters[i] for i in channels],
+        samples=[samples[i] for i in channels],
+        annotations=[
+            (sum(widths[:i]), width) for i, width in enumerate(widths) if i not in channels
+        ],
     )
 
 
@@ -86,21 +95,16 @@ def record_times(
     duration (0 where there is none) and text. None when a record has no time, or time does not
     increase.
     """
-    fields = [
-        (sum(header.samples[:i]) * header.sample_bytes, header.samples[i] * header.sample_bytes)
-        for i, label in enumerate(header.labels)
-        if label in ANNOTATIONS
-    ]
-    if not fields:
+    if not header.annotations:
         return None
     onsets, annotations = [], []
     n_records = (path.stat().st_size - header.n_bytes) // header.record_bytes
     with path.open("rb") as file:
         for record in range(n_records):
-            for at, width in fields:
+            for at, width in header.annotations:
                 file.seek(header.n_bytes + record * header.record_bytes + at)
                 lists = TIME_STAMPED.findall(file.read(width))
-                if at == fields[0][0]:
+                if at == header.annotations[0][0]:
                     if not lists or not lists[0][2].startswith(b"\x14\x14"):
                         return None
                     onsets.append(float(lists[0][0]))

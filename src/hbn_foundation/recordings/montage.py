@@ -43,21 +43,24 @@ PAIR = re.compile(rf"([A-Z]+(?:\d+|Z)H?)(?:{BETWEEN}|\s+)?([A-Z]+(?:\d+|Z)H?)", 
 EGI = re.compile(r"\bEGI\b|HYDROCEL|\bGSN\b|GEODESIC", re.IGNORECASE)
 """Names of makers and caps whose E-numbers are those of an EGI net."""
 
-NET_NUMBER = re.compile(r"E0*([1-9]\d{0,2})", re.IGNORECASE)
-NETS = {
-    33: "GSN-HydroCel-32",
-    65: "GSN-HydroCel-65_1.0",
-    129: "GSN-HydroCel-129",
-    257: "GSN-HydroCel-257",
+CAP_LABEL = re.compile(r"([A-H])0*([1-9]\d{0,2})", re.IGNORECASE)
+CAPS = {
+    "GSN-HydroCel-32": 29,
+    "GSN-HydroCel-65_1.0": 58,
+    "GSN-HydroCel-129": 64,
+    "GSN-HydroCel-257": 128,
+    "biosemi16": 15,
+    "biosemi32": 29,
+    "biosemi64": 58,
+    "biosemi128": 64,
+    "biosemi160": 80,
+    "biosemi256": 128,
 }
-"""MNE's montages of EGI nets, by their number of electrodes with the vertex."""
+"""MNE's montages of EGI nets (E1, E2, …) and BioSemi caps (A1 to A32, B1, …), the small ones first,
+and how many of its labels identify each. A net of 32 is known by its maker only."""
 
-NET_SHARES = {65: 0.9, 129: 0.5, 257: 0.5}
-"""Share of a net's electrodes that identifies it by numbers alone."""
-
-BIOSEMI_NAME = re.compile(r"([A-H])0*([1-9]|[12]\d|3[0-2])", re.IGNORECASE)
-BIOSEMI = {16: 0.9, 32: 0.9, 64: 0.9, 128: 0.5, 160: 0.5, 256: 0.5}
-"""BioSemi's caps, and the share of their electrodes that identifies each."""
+NETS = {"33": "GSN-HydroCel-32", "65": "GSN-HydroCel-65_1.0", "257": "GSN-HydroCel-257"}
+"""Nets whose electrodes are named with their number, the vertex counted (``E1@257``)."""
 
 
 def canonical_names(names: Sequence[str], maker: str = "") -> list[str | None]:
@@ -65,34 +68,23 @@ def canonical_names(names: Sequence[str], maker: str = "") -> list[str | None]:
 
     Understood are 10-05 names in any case, with ``EEG`` before, a reference or dots behind
     (``EEG Fp1-REF``, ``FP1``, ``Fp1.``), old names (``T3``), numbers of EGI nets (``E1``) and
-    BioSemi's (``A1``), the last two where most electrodes of such a cap are there. A pair such as
+    BioSemi's (``A1``), the last two where most electrodes of such a cap are there; few E-numbers
+    are enough where `maker`, the names of the cap and its maker, says EGI. A pair such as
     ``Fp1-F3`` or ``A2-A1`` has no single position, but a second end that most channels share is
     their reference. Counted names (``C1`` to ``C32``) are no 10-20 names.
-
-    Parameters
-    ----------
-    names
-        The names of a recording's EEG channels.
-    maker
-        Names of the cap and its maker; with ``EGI``, few E-numbers are enough.
     """
     common = _common_reference(names)
     pairs = bipolar_pairs(names)
     bare = ["" if i in pairs else _bare(name, common) for i, name in enumerate(names)]
-    net, cap = _net_size(bare, bool(EGI.search(maker))), _biosemi_size(bare)
-    counted = _counted(bare)
+    cap, counted = _cap_of(bare, bool(EGI.search(maker))), _counted(bare)
 
     def canonical(name: str, text: str) -> str | None:
         if name.upper() in VERTEX:
             return "Cz"
         if "@" in name:
             return name if name in _template(template_name(name)) else None
-        if net and (number := NET_NUMBER.fullmatch(text)):
-            place = int(number[1])
-            own = f"E{place}" if net == 129 else f"E{place}@{net}"
-            return "Cz" if place == net else own if own in _template(NETS[net]) else None
-        if cap and (label := BIOSEMI_NAME.fullmatch(text)):
-            return _cap(cap).get(f"{label[1]}{int(label[2])}")
+        if (label := _cap_label(text)) in cap:
+            return cap[label]
         return None if text.rstrip("0123456789") in counted else _by_upper_name().get(text)
 
     return [canonical(name.strip(), text) for name, text in zip(names, bare, strict=True)]
@@ -101,14 +93,9 @@ def canonical_names(names: Sequence[str], maker: str = "") -> list[str | None]:
 def match_names(own: Sequence[str], other: Sequence[str], maker: str = "") -> dict[int, int]:
     """Match the names of a recording's channels with those of a sidecar.
 
-    Names match as they stand, else by their canonical names, else without ``EEG``, punctuation,
-    leading zeros and capitals, else also without their reference; all but the first only where the
-    name is unique in both lists.
-
-    Returns
-    -------
-    dict
-        Index in `other` by the index in `own`.
+    Returns the index in `other` by the index in `own`. Names match as they stand, else by their
+    canonical names, else without ``EEG``, punctuation, leading zeros and capitals, else also
+    without their reference; all but the first only where the name is unique in both lists.
     """
     places = {name.strip(): place for place, name in reversed(list(enumerate(other)))}
     matched = {i: places[name.strip()] for i, name in enumerate(own) if name.strip() in places}
@@ -141,11 +128,8 @@ def _unique(keys: Sequence[str | None], taken: Collection[int]) -> dict[str, int
 def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
     """Find the channels that are derivations between two electrodes of the scalp.
 
-    Returns
-    -------
-    dict
-        The two ends' canonical names (10-05) by the channel's index. ``Fz-Cz`` is one, unless
-        most channels with two ends have ``Cz`` for the second: then that is their reference.
+    Returns the two ends' canonical names (10-05) by the channel's index. ``Fz-Cz`` is one, unless
+    most channels with two ends have ``Cz`` for the second: then that is their reference.
     """
     common = _common_reference(names)
     pairs = {}
@@ -190,27 +174,24 @@ def _current(text: str) -> str:
     return RENAMED.get(text.upper(), text.upper())
 
 
-def _net_size(bare: Sequence[str], egi: bool) -> int:
-    """Electrodes of the HydroCel net that has these numbers, its vertex counted; 0 for none."""
-    numbers = {int(m[1]) for m in map(NET_NUMBER.fullmatch, bare) if m}
-    shares = {size: 0.9 if egi and size < 129 else NET_SHARES.get(size, 2.0) for size in NETS}
-    size = _smallest(numbers, {size: share * (size - 1) for size, share in shares.items()})
-    if size or not (egi and numbers):
-        return size
-    return 129 if max(numbers) <= 129 else 257  # a part of a net
+def _cap_label(bare: str) -> str:
+    """Return the label of an electrode of a net or cap, without zeros; "" for other names."""
+    match = CAP_LABEL.fullmatch(bare)
+    return f"{match[1]}{int(match[2])}" if match else ""
 
 
-def _biosemi_size(bare: Sequence[str]) -> int:
-    """Electrodes of the BioSemi cap that has these names, 0 for none."""
-    found = [m for m in map(BIOSEMI_NAME.fullmatch, bare) if m]
-    numbers = {32 * (ord(m[1]) - ord("A")) + int(m[2]) for m in found}
-    return _smallest(numbers, {size: share * size for size, share in BIOSEMI.items()})
-
-
-def _smallest(numbers: set[int], least: Mapping[int, float]) -> int:
-    """Size of the smallest cap that has all numbers, if at least so many are there; else 0."""
-    sizes = [n for n in least if max(numbers, default=0) <= n and len(numbers) >= least[n]]
-    return sizes[0] if numbers and sizes else 0
+def _cap_of(bare: Sequence[str], egi: bool) -> Mapping[str, str]:
+    """Canonical names by label of the smallest net or cap that has all labels; {} for none."""
+    lettered = {label for label in map(_cap_label, bare) if label}
+    numbered = {label for label in lettered if label[0] == "E"}
+    for cap, least in CAPS.items():
+        labels = numbered if cap.startswith("GSN") else lettered
+        if len(labels) >= least and (egi or cap != NETS["33"]) and labels <= _labels(cap).keys():
+            return _labels(cap)
+    if egi and numbered:  # a part of a net
+        usual = _labels("GSN-HydroCel-129")
+        return usual if numbered <= usual.keys() else _labels(NETS["257"])
+    return {}
 
 
 def _counted(bare: Sequence[str]) -> set[str]:
@@ -231,9 +212,9 @@ def template_positions(canonical: Sequence[str]) -> np.ndarray:
 def template_name(canonical: str) -> str:
     """Name of the template that holds a canonical name's position."""
     name, _, cap = canonical.partition("@")
-    if re.fullmatch(r"E\d+", name):
-        return NETS.get(int(cap or 129), cap) if (cap or "0").isdecimal() else cap
-    return cap or "10-05"
+    if cap:
+        return NETS.get(cap, cap)
+    return "GSN-HydroCel-129" if re.fullmatch(r"E\d+", name) else "10-05"
 
 
 @cache
@@ -245,22 +226,23 @@ def _template(name: str) -> Mapping[str, np.ndarray]:
     if name == "10-05":
         points = _montage("colin27_1005", "standard_1005")
         return {label: point for label, point in points.items() if label not in RENAMED}
-    sizes = {net: size for size, net in NETS.items()}
-    if name in sizes:
-        suffix = "" if sizes[name] == 129 else f"@{sizes[name]}"
-        return {f"{e}{suffix}": point for e, point in _montage(name).items() if e[0] == "E"}
-    if name in {f"biosemi{size}" for size in BIOSEMI}:
-        return {f"{label}@{name}": point for label, point in _montage(name).items()}
-    return {}
+    if name not in CAPS:
+        return {}
+    points = _montage(name)
+    return {own: points[label] for label, own in _labels(name).items() if label in points}
 
 
 @cache
-def _cap(size: int) -> Mapping[str, str]:
-    """Canonical names of a BioSemi cap's labels; up to 64 electrodes stand at 10-20 places."""
-    names = [name.partition("@")[0] for name in _template(f"biosemi{size}")]
-    if size > 64:
-        return {name: f"{name}@biosemi{size}" for name in names}
-    return {f"{'AB'[i // 32]}{i % 32 + 1}": name for i, name in enumerate(names)}
+def _labels(cap: str) -> Mapping[str, str]:
+    """Canonical names by label of a net or cap; up to 64 BioSemi electrodes are at 10-20 places."""
+    names = list(_montage(cap))
+    if cap.startswith("GSN"):
+        suffix = "".join(f"@{size}" for size, net in NETS.items() if net == cap)
+        return {e: f"{e}{suffix}" for e in names if e != "Cz"} | {f"E{len(names)}": "Cz"}
+    labels = [f"{'ABCDEFGH'[i // 32]}{i % 32 + 1}" for i in range(len(names))]
+    if len(names) > 64:
+        return {label: f"{label}@{cap}" for label in labels}
+    return dict(zip(labels, names, strict=True))
 
 
 @cache

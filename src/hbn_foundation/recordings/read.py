@@ -79,9 +79,9 @@ def open_file(root: str, path: str) -> EegFile:
             notes.append(str(error))
     raw = read_raw(Path(root, path), notes)
     header = read_edf_header(Path(root, path)) if is_edf(path) else None
-    if header is not None and len(header.channels) != len(raw.ch_names):
+    if header is not None and len(header.names) != len(raw.ch_names):
         raise UnreadableRecording(
-            f"{len(raw.ch_names)} channels, but {len(header.channels)} signals in its header"
+            f"{len(raw.ch_names)} channels, but {len(header.names)} signals in its header"
         )
     file = EegFile(raw, root, path, header, info, notes)
     if file.ending == ".vhdr":

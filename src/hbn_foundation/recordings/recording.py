@@ -178,7 +178,7 @@ def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
     """
     if file.header is None:
         return file, channels
-    samples = [file.header.samples[signal] for signal in file.header.channels]
+    samples = file.header.samples
     if samples[channels.picks[0]] == max(samples):
         return file, channels
     names = [file.raw.ch_names[pick] for pick in channels.picks]
@@ -194,9 +194,9 @@ def _lowpass(file: EegFile, channels: Channels) -> float:
     EDF and BrainVision have filters for each channel, of which MNE keeps the lowest or highest of
     all channels, whatever they record; other formats have one for the file.
     """
-    raw, header = file.raw, file.header
-    if header is not None:
-        values = [low_pass(header.prefilters[header.channels[pick]]) for pick in channels.picks]
+    raw = file.raw
+    if file.header is not None:
+        values = [low_pass(file.header.prefilters[pick]) for pick in channels.picks]
     else:
         table = _brainvision_lowpass(file) if file.ending == ".vhdr" else {}
         values = [table.get(raw.ch_names[pick], raw.info["lowpass"]) for pick in channels.picks]
@@ -214,7 +214,7 @@ def _lowpass(file: EegFile, channels: Channels) -> float:
 
 
 def _brainvision_lowpass(file: EegFile) -> dict[str, float]:
-    """High cutoffs in Hz by channel (NaN for none), of a BrainVision header's last table of filters.
+    """High cutoffs in Hz by channel (NaN for none), of a header's last table of filters.
 
     The software filters come after the amplifier's and hold where both are.
     """
@@ -222,9 +222,11 @@ def _brainvision_lowpass(file: EegFile) -> dict[str, float]:
     rows = [re.split(r"\s\s+", line.strip()) for line in lines]
     found: dict[str, float] = {}
     for place, columns in enumerate(rows):
-        cutoffs = [i for i, column in enumerate(columns) if column.startswith("High Cutoff")]
-        for name, cells in zip(file.raw.ch_names, rows[place + 1 :] if cutoffs else [], strict=False):
-            value = number("".join(cells[cutoffs[0] : cutoffs[0] + 1]))
-            is_seconds = "[s]" in columns[cutoffs[0]] and value > 0
+        at = next((i for i, name in enumerate(columns) if name.startswith("High Cutoff")), None)
+        if at is None:
+            continue
+        for name, cells in zip(file.raw.ch_names, rows[place + 1 :], strict=False):
+            value = number(cells[at]) if at < len(cells) else float("nan")
+            is_seconds = "[s]" in columns[at] and value > 0
             found[name] = 1 / (2 * np.pi * value) if is_seconds else value
     return found

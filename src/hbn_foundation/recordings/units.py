@@ -19,13 +19,6 @@ USUAL_UV = 15.0
 """Usual amplitude of EEG in µV, to decide between units that differ by a thousand."""
 
 
-def header_units(file: EegFile) -> list[str]:
-    """Return the unit of each channel by the header of an EDF or BDF file; "" in other formats."""
-    if file.header is None:
-        return [""] * len(file.raw.ch_names)
-    return [file.header.units[signal] for signal in file.header.channels]
-
-
 def volt_factors(
     file: EegFile, picks: Sequence[int], names: Sequence[str], declared: Sequence[str]
 ) -> np.ndarray:
@@ -46,10 +39,9 @@ def volt_factors(
     factors = np.ones(len(picks))
     if file.header is None:
         return factors
-    units = header_units(file)
     unknown, mangled = [], set()
     for i, (pick, name, said) in enumerate(zip(picks, names, declared, strict=True)):
-        unit = units[pick]
+        unit = file.header.units[pick]
         volts = _in_volts(unit) or _in_volts(said)
         if volts is None and re.fullmatch(r"[^A-Za-z0-9\s]V", unit):
             volts = 1e-6
