@@ -34,13 +34,9 @@ def convert(folder: str | Path, root: str | Path) -> Path:
         The download, with `Subject00_1.edf` (rest), `Subject00_2.edf` (mental arithmetic), … and
         `subject-info.csv`, in it or in folders below.
     root
-        BIDS root to write; files of the same name that are there are replaced.
-
-    Returns
-    -------
-    Path
-        The root: `participants.tsv` with `age` (years), `sex`, `n_subtractions` (per minute) and
-        `count_quality` (1 good, 0 bad), and `task-rest` and `task-arithmetic` of each subject.
+        BIDS root to write: `participants.tsv` with `age` (years), `sex`, `n_subtractions` (per
+        minute) and `count_quality` (1 good, 0 bad), and two tasks of each subject. Files of the
+        same name that are there are replaced.
 
     Raises
     ------

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.bids import FORMATS, recordings_in
+from hbn_foundation.bids import FORMATS
 from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.mirror import mirror
 from hbn_foundation.recordings.params import SelectionParams, SourceParams
-from hbn_foundation.recordings.select import check_root, select_recordings, select_subjects
+from hbn_foundation.recordings.select import check_root, select
 
 COLUMNS = ["recording", "subject", "session", "task", "run", "path", "bids_root", "format"]
 
 
 def prepare(source: SourceParams) -> dict[str, Any]:
     """Name the BIDS root; simulate the mini release first where no root is given.
-
-    Parameters
-    ----------
-    source
-        `root` is a folder or an fsspec URL; without one, a release is simulated into
-        `simulated_root`, unless the same one is there already.
 
     Returns
     -------
@@ -46,7 +41,7 @@ def prepare(source: SourceParams) -> dict[str, Any]:
         root = str(simulate_release(Path(source.simulated_root), source.simulation))
     elif "://" not in root:
         try:
-            _subjects_in(Path(root))
+            check_root(root, _listed(Path(root), ""))
         except UserError as error:
             how = f"; {source.how_to_get}" if source.how_to_get else ""
             raise UserError(f"{error}{how}") from None
@@ -69,10 +64,8 @@ def find_recordings(
         fetched into `cache` first.
     selection
         Which recordings; None is all of them.
-    cache
-        Folder of the fetched files; only used when `root` is a URL.
-    storage_options
-        Options of the fsspec file system; only used when `root` is a URL.
+    cache, storage_options
+        Folder of the fetched files, and options of the file system, where `root` is a URL.
 
     Returns
     -------
@@ -89,10 +82,8 @@ def find_recordings(
     selection = selection or SelectionParams()
     if "://" in str(root):
         root = mirror(str(root), selection, cache, storage_options)
-    folder = Path(root)
-    kept = select_subjects(str(root), _subjects_in(folder), selection, folder / "participants.tsv")
-    listed = ((subject, _recordings_of(folder, subject)) for subject in kept)
-    rows = select_recordings(str(root), listed, selection)
+    listed = partial(_listed, Path(root))
+    rows = select(str(root), listed, selection, Path(root, "participants.tsv"))
     table = _in_one_format(pd.DataFrame(rows).assign(bids_root=str(root)))
     return table[COLUMNS].astype(object).where(table[COLUMNS].notna(), None)
 
@@ -111,24 +102,21 @@ def _in_one_format(table: pd.DataFrame) -> pd.DataFrame:
     return table[~again].reset_index(drop=True)
 
 
-def _subjects_in(root: Path) -> list[str]:
-    """Subjects with a ``sub-*`` folder; UserError when `root` is not a BIDS root."""
+def _listed(root: Path, folder: str) -> dict[str, int | None]:
+    """Names in the root, None for folders, or those in the eeg folders of one of its subjects."""
     if not root.exists():
         raise UserError(f"{root}: no such folder, expected the root of a BIDS data set")
     if not root.is_dir():
         raise UserError(f"{root}: a file, expected the folder of a BIDS data set")
-    return check_root(str(root), {path.name: path.is_dir() for path in root.iterdir()})
-
-
-def _recordings_of(root: Path, subject: str) -> list[dict[str, str | None]]:
-    top = f"sub-{subject}"
-    sessions = [f"{top}/{name}" for name in _names(root / top) if name.startswith("ses-")]
-    folders = [f"{folder}/eeg" for folder in (top, *sessions)]
-    return recordings_in([f"{f}/{name}" for f in folders for name in _names(root / f)])
+    if not folder:
+        return {path.name: None if path.is_dir() else 0 for path in root.iterdir()}
+    sessions = [f"{folder}/{name}" for name in _names(root / folder) if name.startswith("ses-")]
+    places = [f"{place}/eeg" for place in (folder, *sessions)]
+    return {f"{place}/{name}": 0 for place in places for name in _names(root / place)}
 
 
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []

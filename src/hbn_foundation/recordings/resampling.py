@@ -84,19 +84,10 @@ class Resampler:
             yield Chunk(start, stop, first, last)
 
     def apply(self, chunk: Chunk, samples: np.ndarray) -> np.ndarray:
-        """Filter and resample the samples of a chunk, a few channels at a time.
+        """Filter and resample a chunk, a few channels at a time, to (C, last − first) float32.
 
-        Parameters
-        ----------
-        chunk
-            From `chunks`.
-        samples
-            (C, T) float32 samples of the chunk that lie within the recording, all finite; beyond
-            its ends the signal is extended.
-
-        Returns
-        -------
-        (C, last − first) float32 array
+        `samples` are the (C, T) float32 samples of the chunk that lie within the recording, all
+        finite; beyond its ends the signal is extended.
         """
         from scipy import fft
 
@@ -133,21 +124,9 @@ def band_pass(sfreq: float, l_freq: float, h_freq: float, h_width: float) -> np.
     """Design the zero-phase FIR: windowed sinc (Hamming), one length for each edge.
 
     This is what `mne.filter.create_filter` makes of ``fir_design="firwin"``; it is written out
-    because importing that takes a worker longer than cleaning ten recordings.
-
-    Parameters
-    ----------
-    sfreq
-        Sampling rate in Hz.
-    l_freq, h_freq
-        Edges of the pass band in Hz; the lower transition is `l_freq` wide.
-    h_width
-        Width of the upper transition in Hz.
-
-    Returns
-    -------
-    (N,) array
-        Symmetric, N odd.
+    because importing that takes a worker longer than cleaning ten recordings. The edges of the
+    pass band and the width of the upper transition are in Hz; the lower one is `l_freq` wide. The
+    (N,) taps are symmetric, N odd.
     """
     low = _low_pass(sfreq, l_freq / 2, l_freq)
     high = _low_pass(sfreq, h_freq + h_width / 2, h_width)

@@ -1,4 +1,4 @@
-"""Select subjects and recordings; an empty selection raises an error of one line."""
+"""Select recordings by names and sizes; an empty selection raises an error of one line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from hbn_foundation.bids import recordings_in
 from hbn_foundation.errors import UserError, as_text, first_few
-from hbn_foundation.progress import say
+from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.params import SelectionParams
 
 Row = dict[str, str | None]
@@ -34,11 +35,11 @@ def label_filter(wanted: Iterable[object] | None) -> Callable[[object], bool]:
     return lambda label: labels is None or comparable(label) in labels
 
 
-def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
-    """Subjects in a BIDS root, from the names in it and whether each is a folder."""
+def check_root(root: str, names: Mapping[str, int | None]) -> list[str]:
+    """Subjects in a BIDS root, from the names in it and their sizes, None for folders."""
     if not names:
         raise UserError(f"{root}: empty folder, expected the root of a BIDS data set")
-    found = [n.removeprefix("sub-") for n, folder in names.items() if folder and n[:4] == "sub-"]
+    found = [n[4:] for n, size in names.items() if size is None and n.startswith("sub-")]
     described = "dataset_description.json" in names
     if not found:
         why = "no sub-* folder in it" if described else "no dataset_description.json, no sub-*"
@@ -48,24 +49,49 @@ def check_root(root: str, names: Mapping[str, bool]) -> list[str]:
     return sorted(found)
 
 
+def select(
+    root: str,
+    listed: Callable[[str], Mapping[str, int | None]],
+    selection: SelectionParams,
+    participants: Path,
+) -> list[Row]:
+    """Rows of the selected recordings of a BIDS root, local or remote.
+
+    `listed` gives the names below the root of the files in a folder ("" or ``sub-<label>``) with
+    their sizes, None for folders.
+
+    Raises
+    ------
+    UserError
+        It is no BIDS root, or no recording is left; the message names the filter and the values
+        there are.
+    """
+    kept = select_subjects(root, check_root(root, listed("")), selection, participants)
+    names = ((s, {recording_file(n) for n in listed(f"sub-{s}")}) for s in track(kept, "listing"))
+    rows = ((subject, recordings_in(sorted(files))) for subject, files in names)
+    return select_recordings(root, rows, selection)
+
+
+def recording_file(name: str) -> str:
+    """Name of the file or, for one inside a recording that is a folder (.mff), of the folder."""
+    head, found, _ = name.partition(".mff/")
+    return f"{head}.mff" if found else name
+
+
 def select_subjects(
     root: str, subjects: Sequence[str], selection: SelectionParams, participants: Path
 ) -> list[str]:
     """Keep the subjects that pass the filters on subjects, in alphabetical order.
 
-    Raises
-    ------
-    UserError
-        None is left, or participants.tsv or a column of it is missing.
+    UserError where none is left, or participants.tsv or a column of it is missing.
     """
     kept = sorted(subjects)
     if selection.subjects is not None:
         kept = list(filter(label_filter(selection.subjects), kept))
         _check(kept, root, "subjects", selection.subjects, subjects)
-        there = label_filter(subjects)
-        missing = [str(wanted) for wanted in selection.subjects if not there(wanted)]
+        missing = list(itertools.filterfalse(label_filter(subjects), selection.subjects))
         if missing:
-            say(f"{root}: no such subjects, left out: {', '.join(missing)}")
+            say(f"{root}: no such subjects, left out: {', '.join(map(str, missing))}")
     if selection.exclude_subjects:
         kept = list(itertools.filterfalse(label_filter(selection.exclude_subjects), kept))
         _check(kept, root, "exclude_subjects", selection.exclude_subjects, subjects)
@@ -98,48 +124,29 @@ def select_recordings(
 ) -> list[Row]:
     """Keep the recordings that pass all filters, until `max_subjects` have one.
 
-    Parameters
-    ----------
-    root
-        Named in messages.
-    subjects
-        Pairs of a subject and its recordings (``session``, ``task``, ``run`` in each).
-    selection
-        The filters.
-
-    Raises
-    ------
-    UserError
-        No recording is left; the message names the filter and the values there are.
+    `subjects` are pairs of a subject and its recordings; UserError where none is left.
     """
     wanted = {"task": selection.tasks, "session": selection.sessions, "run": selection.runs}
     meets = {entity: label_filter(labels) for entity, labels in wanted.items()}
-    # for each filter: labels of the recordings that reach it, and number that pass it
-    seen: dict[str, set[str]] = {entity: set() for entity in wanted}
-    left = dict.fromkeys(wanted, 0)
-    found: list[Row] = []
-    n_files = n_subjects = 0
+    every: list[Row] = []
+    found: dict[str, list[Row]] = {}
     without: list[str] = []
     for subject, rows in subjects:
-        n_files += len(rows)
+        every += rows
         without += [] if rows else [subject]
-        kept = rows
-        for entity in wanted:
-            seen[entity].update(str(row[entity]) for row in kept if row[entity] is not None)
-            kept = [row for row in kept if meets[entity](row[entity])]
-            left[entity] += len(kept)
-        found += kept
-        n_subjects += bool(kept)
-        if n_subjects == selection.max_subjects:
+        if kept := [row for row in rows if all(meets[name](row[name]) for name in wanted)]:
+            found[subject] = kept
+        if len(found) == selection.max_subjects:
             break
-    if not n_files:
+    if not every:
         raise UserError(f"{root}: no EEG recording under the sub-* folders, {EXPECTED}")
     if without:
         say(f"{root}: no recording of {first_few(without)} ({EXPECTED})")
-    for entity, labels in wanted.items():
-        if labels is not None:
-            _check(range(left[entity]), root, f"{entity}s", labels, sorted(seen[entity]))
-    return found
+    for entity, labels in wanted.items() if not found else ():
+        present = sorted({str(row[entity]) for row in every if row[entity] is not None})
+        every = [row for row in every if meets[entity](row[entity])]
+        _check(every, root, f"{entity}s", labels or (), present)
+    return [row for rows in found.values() for row in rows]
 
 
 def _check(

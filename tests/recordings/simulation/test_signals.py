@@ -25,14 +25,14 @@ def subjects() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def task(subjects):
-    """One task run: subject, run, eeg."""
+    """One task run without bad channels: subject, run, eeg."""
     params = PARAMS.model_copy(update={"trials_per_run": 30})
     subject = subjects.iloc[0].copy()
     subject["miss_rate"], subject["accuracy"] = 0.0, 1.0
     subject["theta_uv"], subject["background_uv"] = 1.0, 4.0  # so that 30 trials show the mean
     run = behaviour.draw_contrast_run(subject, 1, params, np.random.default_rng(5))
-    eeg, bad = simulate_eeg(subject, run, make_head(60), params, np.random.default_rng(6))
-    return subject, run, eeg, bad
+    eeg, *_ = simulate_eeg(subject, run, make_head(60), params, np.random.default_rng(6))
+    return subject, run, eeg
 
 
 def channel(name: str) -> int:
@@ -60,7 +60,7 @@ def test_alpha_has_the_subjects_frequency_and_follows_the_eyes(subjects):
     subject = subjects.iloc[0].copy()
     subject["alpha_reactivity"] = 2.0
     run = behaviour.draw_rest(PARAMS, np.random.default_rng(2))
-    eeg, _ = simulate_eeg(subject, run, make_head(60), PARAMS, np.random.default_rng(3))
+    eeg, *_ = simulate_eeg(subject, run, make_head(60), PARAMS, np.random.default_rng(3))
     occipital = eeg[channel("E75")]
     start, end = (round(t * 100) for t in run.eyes_closed[0])
     closed, opened = occipital[start + 100 : end], occipital[end + 100 : end + 1000]
@@ -76,7 +76,7 @@ def test_alpha_has_the_subjects_frequency_and_follows_the_eyes(subjects):
 
 
 def test_build_up_ends_at_the_latent_time(task):
-    _, run, eeg, _ = task
+    _, run, eeg = task
     course = eeg[channel("E62")] - eeg[channel("E11")]
     pieces = []
     for trial in run.trials.itertuples():
@@ -132,8 +132,8 @@ def test_ideal_observer_finds_the_latent_time(task, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     from ideal_observer import observe, spatially_filtered
 
-    subject, run, eeg, bad = task
-    good = ~np.isin(np.arange(129), [*bad.flat, *bad.noisy, 128])
+    subject, run, eeg = task
+    good = np.arange(129) != 128
     courses = spatially_filtered(eeg, make_head(60), good)
     onsets = run.trials["onset"].to_numpy()
     seen = observe(courses, onsets, subject["build_up_uv"], 100.0, (1.6, 0.4))

@@ -79,23 +79,11 @@ def draw_rest(params: SimulationParams, rng: np.random.Generator) -> Run:
 def draw_contrast_run(
     subject: pd.Series, run: int, params: SimulationParams, rng: np.random.Generator
 ) -> Run:
-    """Draw a contrastChangeDetection run: its trials, presses and other events.
+    """Draw contrastChangeDetection run number `run` (from 1) of a row of `draw_subjects`.
 
-    Parameters
-    ----------
-    subject
-        A row of `draw_subjects`.
-    run
-        Number of the run, from 1.
-    params, rng
-        Size and strengths, and the random numbers of this run.
-
-    Returns
-    -------
-    Run
-        `trials` has one row a target: `start`, `onset` (s), `side`, `answered`, `latent_rt` (s
-        from the target to the end of the build-up), `rt` (s, missing without press),
-        `response_side`, `correct`, `n_presses`, `oracle_rt`.
+    Its trials have one row a target: `start`, `onset` (s), `side`, `answered`, `latent_rt` (s from
+    the target to the end of the build-up), `rt` (s, missing without press), `response_side`,
+    `correct`, `n_presses`, `oracle_rt`.
     """
     trials = _trials(subject, params, rng)
     last_start = float(trials["onset"].iloc[-1] + TARGET_SECONDS)
@@ -177,9 +165,8 @@ def _skewed(mean: float, sd: float, n: int, rng: np.random.Generator) -> np.ndar
     share = np.clip((mean - low) / (high - low), 0.05, 0.95)
     variance = np.clip((sd / (high - low)) ** 2, 1e-6, 0.8 * share * (1 - share))
     total = share * (1 - share) / variance - 1
-    quantiles = (
-        rng.permutation(n) + rng.random(n)
-    ) / n  # one in each of n equal parts, for an even spread
+    # one in each of n equal parts, for an even spread
+    quantiles = (rng.permutation(n) + rng.random(n)) / n
     return low + (high - low) * stats.beta.ppf(quantiles, share * total, (1 - share) * total)
 
 

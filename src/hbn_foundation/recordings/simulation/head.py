@@ -37,17 +37,11 @@ BRAIN_SHARE = 0.9  # innermost of the sphere's relative radii
 
 @dataclass(frozen=True)
 class Head:
-    """Topographies of all sources.
+    """Topographies of all sources, referred to Cz, at the 129 channels, `Cz` last.
 
-    Attributes
-    ----------
-    names
-        The 129 channel names, `Cz` last.
-    topographies
-        Component → (129, k) array, referred to Cz, each column's largest magnitude 1.
-    background
-        (129, n) array of the background dipoles, scaled together so that unit noise in all gives
-        a root mean square of 1 at the average channel.
+    Those (129, k) of a component have 1 for the largest magnitude of each column; the `background`
+    (129, n) is scaled so that unit noise in all its dipoles has a root mean square of 1 at the
+    average channel.
     """
 
     names: tuple[str, ...]
@@ -59,11 +53,8 @@ class Head:
 def make_head(n_background: int) -> Head:
     """Compute the topographies once with MNE's spherical head model.
 
-    Parameters
-    ----------
-    n_background
-        Dipoles of the 1/f background, spread evenly over the part of the brain above the ears,
-        with orientations between radial and tangential.
+    The dipoles of the 1/f background are spread evenly over the part of the brain above the ears,
+    with orientations between radial and tangential.
     """
     import mne
 

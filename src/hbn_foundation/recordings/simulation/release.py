@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ MARKER = "simulation.json"
 VERSION = 3  # raise it when the same parameters give other files
 
 NANOVOLT_RANGE = (-8388.608, 8388.607)  # µV over 24 bits: one step is a nanovolt
+SIGNAL = partial(
+    BdfSignal,
+    physical_dimension="uV",
+    physical_range=NANOVOLT_RANGE,
+    prefiltering="HP:0.5Hz LP:50Hz",
+)
 TRUNCATED_AT = 0.45
 
 README = """Simulated HBN-EEG mini release
@@ -58,24 +65,10 @@ SIDECAR = {
 
 
 def simulate_release(root: Path | str, params: SimulationParams) -> Path:
-    """Make the simulated release at `root` unless it is there already.
+    """Make the simulated release at `root` unless it is there already; return `root`.
 
-    Parameters
-    ----------
-    root
-        Folder of the release. It is replaced if it holds an older simulated release.
-    params
-        What to simulate. The same parameters give the same bytes.
-
-    Returns
-    -------
-    Path
-        `root`.
-
-    Raises
-    ------
-    UserError
-        If `root` holds something that is not a simulated release, or cannot be written.
+    The same parameters give the same bytes. An older simulated release is replaced; UserError if
+    `root` holds something else, or cannot be written.
     """
     root = Path(root)
     if _is_current(root, params):
@@ -176,7 +169,7 @@ def _write_subject(
         else:
             task, run = "RestingState", draw_rest(params, rng)
         with threadpool_limits(1):  # sums over threads differ in the last bit
-            eeg, bad = simulate_eeg(subject, run, head, params, rng)
+            eeg, flat, noisy = simulate_eeg(subject, run, head, params, rng)
         name = f"sub-{subject['subject']}_task-{task}"
         cut = not run_number and first_cut <= number < first_cut + params.n_truncated
         _write_recording(root, name, run, eeg, params.sfreq, cut)
@@ -185,8 +178,8 @@ def _write_subject(
                 "recording": name,
                 "subject": subject["subject"],
                 "seconds": run.seconds,
-                "flat": ",".join(head.names[i] for i in bad.flat) or "n/a",
-                "noisy": ",".join(head.names[i] for i in bad.noisy) or "n/a",
+                "flat": ",".join(head.names[i] for i in flat) or "n/a",
+                "noisy": ",".join(head.names[i] for i in noisy) or "n/a",
                 "truncated": cut,
             }
         )
@@ -202,14 +195,7 @@ def _write_recording(
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"E{i}" for i in range(1, len(eeg))] + ["Cz"]
     signals = [
-        BdfSignal(
-            data,
-            sfreq,
-            label=label,
-            physical_dimension="uV",
-            physical_range=NANOVOLT_RANGE,
-            prefiltering="HP:0.5Hz LP:50Hz",
-        )
+        SIGNAL(data, sfreq, label=label)
         for label, data in zip(names, np.clip(eeg, *NANOVOLT_RANGE), strict=True)
     ]
     path = folder / f"{name}_eeg.bdf"

@@ -30,14 +30,6 @@ CLOSED_BLINK_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class BadChannels:
-    """Which channels are bad, by number, and in which way."""
-
-    flat: tuple[int, ...]
-    noisy: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class _Simulation:
     """One recording to simulate: its subject, behaviour, head, strengths and random numbers."""
 
@@ -71,24 +63,15 @@ Parts = list[tuple[np.ndarray, np.ndarray]]  # topographies (C, k) and their cou
 
 def simulate_eeg(
     subject: pd.Series, run: Run, head: Head, params: SimulationParams, rng: np.random.Generator
-) -> tuple[np.ndarray, BadChannels]:
-    """Simulate one recording.
+) -> tuple[np.ndarray, list[int], list[int]]:
+    """Simulate one recording of a subject, a row of `draw_subjects`.
 
-    Parameters
-    ----------
-    subject
-        A row of `draw_subjects`.
-    run
-        Its behaviour; with trials it is a task run, without a rest run.
-    head
-        Topographies of the sources.
-    params, rng
-        Strengths, and the random numbers of this recording.
+    A run with trials is a task run, one without is rest.
 
     Returns
     -------
     eeg : (129, n_samples) float32, µV, referred to Cz (so the last row is zero)
-    bad : the bad channels
+    flat, noisy : numbers of the bad channels
     """
     sim = _Simulation(subject, run, head, params, rng)
     f = frequencies(len(sim.times), sim.sfreq)
@@ -102,10 +85,9 @@ def simulate_eeg(
     eeg += shapes @ np.vstack([course for _, course in parts]).astype(np.float32)
     sensor = rng.standard_normal(eeg.shape, dtype=np.float32) * np.float32(SENSOR_UV)
     eeg += sensor + _mains(sim, len(eeg)) * np.float32(subject["line_uv"])
-    bad = _draw_bad_channels(sim, len(eeg))
-    _spoil(eeg, bad, sim, f)
+    flat, noisy = _spoil(eeg, sim, f)
     eeg[-1] = 0.0
-    return eeg, bad
+    return eeg, flat, noisy
 
 
 def _rhythms(sim: _Simulation, f: np.ndarray) -> Parts:
@@ -217,22 +199,16 @@ def _mains(sim: _Simulation, n_channels: int) -> np.ndarray:
     return (parts @ np.vstack(waves)).astype(np.float32)
 
 
-def _draw_bad_channels(sim: _Simulation, n_channels: int) -> BadChannels:
-    """Draw the bad channels: one to four in a share of the recordings, else none."""
+def _spoil(eeg: np.ndarray, sim: _Simulation, f: np.ndarray) -> tuple[list[int], list[int]]:
+    """Make one to four channels of (channels, samples) flat or noisy in a share of recordings."""
     rng = sim.rng
     if rng.random() >= sim.params.bad_channel_share:
-        return BadChannels((), ())
-    chosen = rng.choice(n_channels - 1, rng.integers(1, 5), replace=False)
-    flat = rng.random(len(chosen)) < 0.4
-    return BadChannels(
-        tuple(sorted(map(int, chosen[flat]))), tuple(sorted(map(int, chosen[~flat])))
-    )
-
-
-def _spoil(eeg: np.ndarray, bad: BadChannels, sim: _Simulation, f: np.ndarray) -> None:
-    """Make the bad channels of (channels, samples) flat or noisy, in place."""
-    eeg[list(bad.flat)] = 0.0
-    if bad.noisy:
-        noise = sim.noise(len(bad.noisy), band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
-        size = sim.rng.uniform(60, 150, (len(bad.noisy), 1)).astype(np.float32)
-        eeg[list(bad.noisy)] += noise * size
+        return [], []
+    chosen = rng.choice(len(eeg) - 1, rng.integers(1, 5), replace=False)
+    is_flat = rng.random(len(chosen)) < 0.4
+    flat, noisy = sorted(chosen[is_flat].tolist()), sorted(chosen[~is_flat].tolist())
+    eeg[flat] = 0.0
+    if noisy:
+        noise = sim.noise(len(noisy), band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
+        eeg[noisy] += noise * rng.uniform(60, 150, (len(noisy), 1)).astype(np.float32)
+    return flat, noisy

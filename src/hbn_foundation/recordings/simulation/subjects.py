@@ -36,14 +36,10 @@ PARTICIPANT_COLUMNS = (
 
 
 def draw_subjects(params: SimulationParams) -> pd.DataFrame:
-    """Draw the subjects: one row each, participants columns and true features together.
+    """Draw the subjects: `subject`, the varying columns of participants.tsv, and true features.
 
-    Returns
-    -------
-    pandas.DataFrame
-        `subject`, the columns of participants.tsv that vary, and the true features: rates
-        (`accuracy`, `miss_rate`), `rt_mean` in s, frequencies in Hz, amplitudes in µV (root mean
-        square, or peak for `build_up_uv`, at the channel where the component is strongest).
+    These are rates (`accuracy`, `miss_rate`), `rt_mean` in s, frequencies in Hz, amplitudes in µV
+    (root mean square, or peak for `build_up_uv`, at the channel where the component is strongest).
     """
     rng = np.random.default_rng([params.seed, 0])
     table = _demographics(rng, params)
