@@ -78,7 +78,10 @@ def test_a_sidecar_that_cannot_be_read_or_matched_is_told(tmp_path, named):
     table, json = beside(path, "channels.tsv"), beside(path, "eeg.json")
     table.symlink_to(tmp_path / "annex")
     json.write_text("{")
-    notes = opened(tmp_path, path).file.notes
+    found = opened(tmp_path, path)
+    notes = found.file.notes
+    assert found.file.info == {}
+    assert len(found.channels.names) == 4
     assert any(n.startswith(f"{table.name}: a link to a file that is not there") for n in notes)
     assert any(n.startswith(f"{json.name}: not JSON") for n in notes)
     table.unlink()

@@ -127,15 +127,6 @@ def test_few_electrodes_of_a_real_head_are_placed_around_its_centre(size, origin
     assert angles(unit, template_positions(names)).max() < 5
 
 
-def test_digitised_heads_come_to_the_same_places():
-    rng = np.random.default_rng(0)
-    names = ["Fp1", "Fp2", "C3", "C4", "O1", "O2", "Cz", "T7", "T8", "Pz"]
-    unit = template_positions(names)
-    measured = unit * 0.09 + [0.003, 0.01, 0.045] + rng.normal(0, 0.001, (len(names), 3))
-    cosines = (to_unit_sphere(measured) * unit).sum(axis=1)
-    assert cosines.min() > np.cos(np.radians(6))
-
-
 @given(st.lists(st.text(max_size=12), max_size=20))
 def test_any_names_are_resolved_to_places_or_not(names):
     found = canonical_names(names)

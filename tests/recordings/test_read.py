@@ -10,7 +10,6 @@ from hbn_foundation.recordings.montage import template_positions
 from hbn_foundation.recordings.read import UnreadableRecording
 from recordings.eeg_files import (
     NAMES,
-    beside,
     bids_file,
     cut_to,
     noise,
@@ -124,15 +123,6 @@ def test_a_missing_file(tmp_path):
     path.mkdir()
     with pytest.raises(UnreadableRecording, match="empty folder"):
         opened(tmp_path, path)
-
-
-def test_damaged_sidecars_do_no_harm(tmp_path, signal):
-    path = write(raw_array(signal, SFREQ), bids_file(tmp_path, ".edf"))
-    path.with_suffix(".json").write_text('{"PowerLineFrequency": 6')
-    beside(path, "channels.tsv").write_bytes(b"\xff\xfe\x00name")
-    found = opened(tmp_path, path)
-    assert found.file.info == {}
-    assert len(found.channels.names) == 14
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".eeg", "x\0.eeg", "../" * 2000 + "x.eeg", "."])

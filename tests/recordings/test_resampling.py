@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbn_foundation.recordings.resampling import MAX_DRIFT, Resampler, _lengths, band_pass, extend
+from hbn_foundation.recordings.resampling import MAX_DRIFT, Resampler, _lengths, extend
 from recordings.eeg_files import noise
 
 
@@ -31,22 +31,15 @@ def test_sines_come_out_on_the_new_grid_whatever_the_rate(sfreq):
     np.testing.assert_allclose(resampled[0, 400:-400], expected[400:-400], atol=0.006)
 
 
-@pytest.mark.parametrize("sfreq", [100.0, 250.0, 499.7])
-def test_chunks_join_as_if_done_at_once(sfreq):
-    signal = noise(3, int(100 * sfreq), sfreq) * 1e5 + 40.0
-    once, _ = resample(signal - 40, sfreq)
-    chunks, _ = resample(signal - 40, sfreq, chunk_seconds=10)
-    assert np.abs(once - chunks).max() < 0.01 * once.std()
-
-
-def test_agrees_with_mne_filtering_then_resampling():
-    signal = noise(3, 30_000, 500.0) * 1e5
-    mine, resampler = resample(signal, 500.0, chunk_seconds=20)
+@pytest.mark.parametrize(("sfreq", "h_freq", "width"), [(500.0, 50.0, 2.0), (250.0, 40.0, 10.0)])
+def test_chunks_join_to_what_mne_makes_by_filtering_then_resampling(sfreq, h_freq, width):
+    signal = noise(3, int(60 * sfreq), sfreq) * 1e5
+    mine, resampler = resample(signal, sfreq, chunk_seconds=10, band=(0.5, h_freq))
     theirs = mne.filter.filter_data(
-        signal, 500.0, 0.5, resampler.h_freq, l_trans_bandwidth=0.5, h_trans_bandwidth=2.0,
+        signal, sfreq, 0.5, resampler.h_freq, l_trans_bandwidth=0.5, h_trans_bandwidth=width,
         verbose="ERROR",
     )  # fmt: skip
-    theirs = mne.filter.resample(theirs, down=5, verbose="ERROR")
+    theirs = mne.filter.resample(theirs, down=sfreq / 100, verbose="ERROR")
     assert mine.shape == theirs.shape
     middle = slice(500, -500)
     assert np.abs(mine[:, middle] - theirs[:, middle]).max() < 0.01 * theirs.std()
@@ -98,15 +91,3 @@ def test_lengths_hold_the_ratio(n, sfreq):
 def test_extending_reflects_about_the_ends():
     samples = np.array([[1.0, 2.0, 4.0]])
     np.testing.assert_array_equal(extend(samples, 3, 1), [[-2.0, -2.0, 0.0, 1.0, 2.0, 4.0, 6.0]])
-
-
-@pytest.mark.parametrize(("sfreq", "h_freq", "width"), [(500.0, 48.0, 2.0), (250.0, 40.0, 10.0)])
-def test_the_filter_is_the_one_that_mne_designs(sfreq, h_freq, width):
-    expected = mne.filter.create_filter(
-        None, sfreq, 0.5, h_freq, l_trans_bandwidth=0.5, h_trans_bandwidth=width, verbose="ERROR"
-    )
-    frequencies = np.fft.rfftfreq(1 << 15, 1 / sfreq)
-    mine = np.abs(np.fft.rfft(band_pass(sfreq, 0.5, h_freq, width), 1 << 15))
-    theirs = np.abs(np.fft.rfft(expected, 1 << 15))
-    inside = (frequencies > 0.05) & (frequencies < sfreq / 2)
-    assert np.abs(mine - theirs)[inside].max() < 0.01

@@ -12,12 +12,7 @@ import numpy as np
 
 from hbn_foundation.bids import sidecar
 from hbn_foundation.errors import first_few
-from hbn_foundation.recordings.montage import (
-    PREFIX,
-    bipolar_pairs,
-    canonical_names,
-    match_names,
-)
+from hbn_foundation.recordings.montage import PREFIX, bipolar_pairs, canonical_names, match_names
 from hbn_foundation.recordings.positions import place_electrodes
 from hbn_foundation.recordings.read import EegFile, UnreadableRecording
 from hbn_foundation.recordings.units import volt_factors
@@ -42,23 +37,11 @@ TYPED = re.compile(r"EEG[\s_:.\-]+", re.IGNORECASE)
 class Channels:
     """EEG channels of a recording that have a position.
 
-    Attributes
-    ----------
-    picks
-        Their columns in the file.
-    names
-        Canonical names.
-    positions
-        (C, 3) unit vectors in head coordinates.
-    factors
-        (C,) what the reader's numbers are multiplied by to be volts.
-    positions_from
-        What the positions come from: ``electrodes.tsv``, ``file``, ``template 10-05``.
-    unknown
-        EEG channels left out, as the file names them: without a known position, or with the name
-        of another signal.
-    bad
-        Channels that the data set itself marks as bad, with the reason.
+    `picks` are their columns in the file, `names` canonical, `positions` (C, 3) unit vectors in
+    head coordinates that come from `positions_from`: ``electrodes.tsv``, ``file``, ``template
+    10-05``. The reader's numbers times `factors` (C,) are volts. `unknown` are EEG channels left
+    out, as the file names them: without a known position, or with the name of another signal.
+    `bad` are the reasons why the data set itself marks channels as bad.
     """
 
     picks: list[int]
@@ -103,15 +86,9 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
 
     The type of a channel is that of channels.tsv where it names the channel, else that of the
     file, except for names of other signals. `place_electrodes` gives the positions; an EEG
-    channel without a position is left out.
-
-    Parameters
-    ----------
-    file
-        The open file. What is guessed or left out is added to its notes.
-    bipolar
-        How to treat a recording of bipolar derivations: refuse it, or take each derivation for an
-        electrode at the midpoint of its ends.
+    channel without a position is left out. What is guessed or left out is added to the file's
+    notes. Of bipolar derivations, `bipolar` refuses the recording, or takes each for an electrode
+    at the midpoint of its ends.
 
     Raises
     ------
@@ -134,7 +111,12 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
             f"electrodes.tsv nor the file does{reasons}"
         )
     kept = [i for i, source in enumerate(sources) if source]
-    _check_unique([electrodes[i] for i in kept])
+    labels = Counter(electrodes[i].label for i in kept)
+    if same := sorted(label for label, n in labels.items() if n > 1):
+        twice = first_few(electrodes[i].given for i in kept if electrodes[i].label in same)
+        raise UnreadableRecording(
+            f"duplicate channel names: {first_few(same)} (in the file: {twice})"
+        )
     kept = _at_common_rate(file, electrodes, kept)
     chosen = [electrodes[i] for i in kept]
     picks, given = [e.pick for e in chosen], [e.given for e in chosen]
@@ -276,16 +258,6 @@ def _midpoints(
     if len(order) < len(pairs):
         file.notes.append(f"{len(pairs) - len(order)} derivations that occur again left out")
     return [replace(first[pair], name="-".join(pair)) for pair in order], middle, sources
-
-
-def _check_unique(electrodes: Sequence[_Electrode]) -> None:
-    counts = Counter(e.label for e in electrodes)
-    same = sorted(label for label, n in counts.items() if n > 1)
-    if same:
-        given = first_few(e.given for e in electrodes if e.label in same)
-        raise UnreadableRecording(
-            f"duplicate channel names: {first_few(same)} (in the file: {given})"
-        )
 
 
 def _at_common_rate(file: EegFile, electrodes: Sequence[_Electrode], kept: list[int]) -> list[int]:

@@ -22,9 +22,9 @@ import numpy as np
 from hbn_foundation.files import full_disk_named
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import (
+    AMPLITUDES_UV,
     REFERENCE,
     ChannelTally,
-    amplitude_notes,
     bad_channels,
     highest_correlation,
     is_reference,
@@ -45,12 +45,9 @@ class CleanedRecording:
 
     Attributes
     ----------
-    names
-        Canonical channel names, in the order of the signal's columns.
-    positions
-        (C, 3) unit vectors in head coordinates.
-    scales
-        (C,) volts per stored unit.
+    names, positions, scales
+        Canonical channel names in the order of the signal's columns, (C, 3) unit vectors in head
+        coordinates, and (C,) volts per stored unit.
     timeline
         Continuous stretches and bad segments of the signal, at its own rate.
     bad
@@ -131,14 +128,8 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
 class _Cleaning:
     """The steps of cleaning a recording; the clean signal (T, C) passes through a float32 file.
 
-    Attributes
-    ----------
-    source, timeline
-        Stretches that are cleaned, in samples of the file and of the clean signal.
-    tally
-        Of the raw samples.
-    shape
-        Samples and channels of the clean signal.
+    `source` and `timeline` are the stretches that are cleaned, in samples of the file and of the
+    clean signal, whose `shape` is (T, C).
     """
 
     def __init__(self, recording: Recording, params: CleaningParams) -> None:
@@ -248,7 +239,12 @@ class _Cleaning:
         amplitude_uv = float(np.median(scales[good]) * 1e6)
         line = self.tally.line_ratio(recording.file.info.get("PowerLineFrequency"))[good]
         line = line[np.isfinite(line)]
-        notes = [*recording.file.notes, *amplitude_notes(amplitude_uv)]
+        notes, (low, high) = list(recording.file.notes), AMPLITUDES_UV
+        if not low <= amplitude_uv <= high:
+            notes.append(
+                f"median amplitude of {amplitude_uv:.3g} µV, expected {low:g} to {high:g} µV: its "
+                "unit is probably wrong"
+            )
         if self._h_freq < min(params.h_freq, recording.sfreq / 2):
             notes.append(f"low-passed at {self._h_freq:g} Hz, which is the file's own low-pass")
         if self._dropped:

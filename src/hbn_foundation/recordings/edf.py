@@ -21,20 +21,10 @@ TIME_STAMPED = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?(\x14[^\
 class EdfHeader:
     """Header of an EDF or BDF file (Kemp et al. 1992; EDF+: Kemp and Olivan 2003).
 
-    Attributes
-    ----------
-    n_bytes, record_bytes
-        Lengths of the header and of a data record.
-    n_records
-        Number of data records; -1 for unknown.
-    record_seconds
-        Length of a data record.
-    discontinuous
-        Whether records may lie apart in time (EDF+D, BDF+D).
-    names, units, prefilters, samples
-        Name, unit, filters and samples in a record of each of MNE's channels.
-    annotations
-        Where annotations begin in a record, and their length, in bytes.
+    `n_bytes` is its length; `n_records` is -1 where unknown. Records of a `discontinuous` file
+    (EDF+D, BDF+D) may lie apart in time. The lists of `names`, `units`, `prefilters` and `samples`
+    in a record have an entry for each of MNE's channels; `annotations` are their places and lengths
+    in a record, in bytes.
     """
 
     n_bytes: int

@@ -45,9 +45,8 @@ def convert(folder: str | Path, root: str | Path) -> Path:
     """
     import pandas as pd
 
-    root = Path(root)
-    named = [(NAME.fullmatch(path.name), path) for path in sorted(Path(folder).rglob("*.edf"))]
-    found = {match.groups(): path for match, path in named if match}
+    root, files = Path(root), sorted(Path(folder).rglob("*.edf"))
+    found = {match.groups(): path for path in files if (match := NAME.fullmatch(path.name))}
     info = next(iter(sorted(Path(folder).rglob(INFO))), None)
     if not found or info is None:
         missing = INFO if found else "Subject00_1.edf"

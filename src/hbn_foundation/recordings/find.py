@@ -90,8 +90,7 @@ def find_recordings(
 
 def _in_one_format(table: pd.DataFrame) -> pd.DataFrame:
     """Keep one format of each recording, the first in the order of `FORMATS`."""
-    order = [*FORMATS]
-    rank = [order.index(os.path.splitext(path)[1].lower()) for path in table["path"]]
+    rank = [[*FORMATS].index(Path(path).suffix.lower()) for path in table["path"]]
     table = table.assign(rank=rank).sort_values(["subject", "recording", "rank"])
     again = table["recording"].duplicated()
     if again.any():

@@ -37,18 +37,9 @@ def mirror(
 ) -> Path:
     """Copy what is selected from `url` into a folder of `cache_folder`; return that folder.
 
-    Where the URL cannot be read now, a mirror that is complete for the selection is used as it is.
-
-    Parameters
-    ----------
-    url
-        Any URL that fsspec knows: ``s3://``, ``https://``, ``file://``, ``memory://`` …
-    selection
-        Which recordings. Only folders of subjects that may be selected are listed.
-    cache_folder
-        Folder of all mirrors.
-    storage_options
-        Options of the file system. None is anonymous access on S3.
+    The URL is any that fsspec knows, with options of its file system; without them, access on S3
+    is anonymous. Only folders of subjects that may be selected are listed. Where the URL cannot be
+    read now, a mirror that is complete for the selection is used as it is.
 
     Raises
     ------

@@ -117,12 +117,8 @@ def _plain(name: str) -> str | None:
 
 def _unique(keys: Sequence[str | None], taken: Collection[int]) -> dict[str, int]:
     """Return the indices of the keys that occur once, except those taken."""
-    counts = Counter(keys)
-    return {
-        key: place
-        for place, key in enumerate(keys)
-        if key is not None and counts[key] == 1 and place not in taken
-    }
+    once = {key for key, n in Counter(keys).items() if key is not None and n == 1}
+    return {key: i for i, key in enumerate(keys) if key in once and i not in taken}
 
 
 def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
@@ -139,9 +135,8 @@ def bipolar_pairs(names: Sequence[str]) -> dict[int, tuple[str, str]]:
         if match is None or text.upper() in _by_upper_name():
             continue
         first, second = (_by_upper_name().get(_current(end)) for end in match.groups())
-        if first is None or second is None or {first, second} & EARS or second.upper() == common:
-            continue
-        pairs[place] = (first, second)
+        if first and second and not {first, second} & EARS and second.upper() != common:
+            pairs[place] = (first, second)
     return pairs
 
 

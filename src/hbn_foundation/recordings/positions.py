@@ -83,10 +83,8 @@ def place_electrodes(
 
     Parameters
     ----------
-    names
-        As the file names them.
-    canonical
-        Their canonical names, None for names without a known position.
+    names, canonical
+        As the file names them, and canonical; None for a name without a known position.
     in_file
         (C, 3) positions in the file in metres, NaN where there are none.
     root, path
@@ -96,10 +94,7 @@ def place_electrodes(
 
     Returns
     -------
-    positions : numpy.ndarray
-        (C, 3) unit vectors in head coordinates, NaN where unknown.
-    sources : list of str
-        Source of each position, "" for none.
+    (C, 3) unit vectors in head coordinates, NaN where unknown, and the sources, "" for none.
     """
     expected = np.full((len(names), 3), np.nan)
     known = [i for i, name in enumerate(canonical) if name is not None]

@@ -119,23 +119,19 @@ def bad_channels(
 ) -> dict[int, str]:
     """Find the bad ones of C channels, each with the first reason that holds.
 
+    The reasons are ``missing samples``, ``flat``, ``clipping``, then, against the others that are
+    left, ``noisy`` (robust z of the log amplitude, after PREP, Bigdely-Shamlo et al. 2015),
+    ``weak`` and ``uncorrelated``.
+
     Parameters
     ----------
     tally
         Counts over the raw samples.
-    scales
-        (C,) robust amplitude of the clean signal in volts.
-    correlation
-        (C,) highest absolute correlation of each clean channel with another.
+    scales, correlation
+        (C,) robust amplitude of the clean signal in volts; highest absolute correlation of each
+        clean channel with another.
     params
         The thresholds.
-
-    Returns
-    -------
-    dict
-        Reasons by channel: ``missing samples``, ``flat``, ``clipping``, then, against the
-        others that are left, ``noisy`` (robust z of the log amplitude, after PREP,
-        Bigdely-Shamlo et al. 2015), ``weak`` and ``uncorrelated``.
     """
     reasons = {
         "missing samples": tally.missing_share > params.missing_share,
@@ -167,14 +163,3 @@ def highest_correlation(sample: np.ndarray) -> np.ndarray:
         matrix = np.nan_to_num(np.abs(np.atleast_2d(np.corrcoef(sample, dtype=np.float32))))
     np.fill_diagonal(matrix, 0.0)
     return matrix.max(axis=0, initial=0.0)
-
-
-def amplitude_notes(amplitude_uv: float) -> list[str]:
-    """Return a note if a recording's median amplitude is not plausible for EEG."""
-    low, high = AMPLITUDES_UV
-    if low <= amplitude_uv <= high:
-        return []
-    return [
-        f"median amplitude of {amplitude_uv:.3g} µV, expected {low:g} to {high:g} µV: its unit is "
-        "probably wrong"
-    ]

@@ -104,21 +104,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def read_raw(path: Path, notes: list[str], **options: Any) -> Any:
-    """Open a file (or ``.mff`` folder) without loading its samples.
+    """Open a file (or ``.mff`` folder) as `mne.io.BaseRaw`, without loading its samples.
 
-    Parameters
-    ----------
-    path
-        The file.
-    notes
-        What the reader warns of is added here, as far as it concerns the signal.
-    options
-        Of the reader, such as ``include``.
-
-    Returns
-    -------
-    mne.io.BaseRaw
-        Not preloaded; only an EEGLAB file that holds its own samples is in memory.
+    Only an EEGLAB file that holds its own samples is in memory. What the reader warns of is added
+    to `notes`, as far as it concerns the signal; `options` are the reader's, such as ``include``.
 
     Raises
     ------

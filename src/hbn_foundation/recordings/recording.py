@@ -41,18 +41,9 @@ CHUNK_SECONDS = 60.0
 class Recording:
     """An open recording; nothing of it is in memory.
 
-    Attributes
-    ----------
-    file
-        The open file, with the EEG channels alone where channels differ in rate.
-    channels
-        EEG channels that have a position.
-    lowpass
-        Low-pass of the EEG channels in Hz by the file; infinite where it has none.
-    timeline
-        Continuous stretches and bad segments in samples of the file.
-    pauses
-        Seconds that were not recorded.
+    The open `file` has the EEG channels alone where channels differ in rate. `channels` are the
+    EEG channels that have a position, `lowpass` is theirs in Hz by the file, infinite where it has
+    none. The `timeline` counts samples of the file; `pauses` are seconds that were not recorded.
     """
 
     file: EegFile
@@ -69,10 +60,7 @@ class Recording:
     def longest_stretches(self, min_seconds: float) -> tuple[Timeline, float]:
         """Timeline of the stretches that are long enough, and the seconds of the others.
 
-        Raises
-        ------
-        UnreadableRecording
-            No stretch is long enough.
+        UnreadableRecording where no stretch is long enough.
         """
         stretches = self.timeline.stretches
         longest = max((s.stop - s.start for s in stretches), default=0) / self.sfreq
@@ -88,12 +76,8 @@ class Recording:
     def read(self, start: int, stop: int, picks: list[int] | None = None) -> np.ndarray:
         """Read samples (C, stop − start) in volts of some columns of `channels`, by default all.
 
-        They are NaN where they cannot be voltages.
-
-        Raises
-        ------
-        UnreadableRecording
-            The samples are missing or damaged.
+        They are NaN where they cannot be voltages; UnreadableRecording where they are missing or
+        damaged.
         """
         picks = self.channels.picks if picks is None else picks
         try:
@@ -151,10 +135,7 @@ def open_recording(
 ) -> Recording:
     """Open a recording of a BIDS root; `bipolar` as for `eeg_channels`.
 
-    Raises
-    ------
-    UnreadableRecording
-        With the reason, whatever makes the recording unusable.
+    UnreadableRecording with the reason, whatever makes the recording unusable.
     """
     file = open_file(root, path)
     channels = eeg_channels(file, bipolar)

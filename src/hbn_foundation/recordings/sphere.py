@@ -43,7 +43,6 @@ def to_unit_sphere(points: np.ndarray) -> np.ndarray:
     points lie on a sphere to 2 mm, the centre is drawn towards its position in adults: 4 cm above
     and 1 cm in front of the ears, or the origin if the points are centred there.
     """
-    points = np.asarray(points, float)
     directions = points - _head_centre(points)
     norms = np.linalg.norm(directions, axis=1, keepdims=True)
     return directions / np.where(norms > 0, norms, np.nan)

@@ -100,15 +100,10 @@ class Timeline:
         return np.array(pairs, np.int64).reshape(-1, 2)
 
     def places(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find times (N,), in seconds of real time, in the samples.
+        """Find times (N,), in seconds of real time: their stretches (N,) and samples (N,) int64.
 
-        Returns
-        -------
-        stretch : numpy.ndarray
-            (N,) the last one that begins at or before the time; the first for times before it.
-        sample : numpy.ndarray
-            (N,) int64, the nearest, counted on from the beginning of that stretch even if that
-            lies beyond its end.
+        The stretch is the last that begins at or before the time, or the first; the nearest sample
+        is counted on from its beginning, even beyond its end.
         """
         starts, _, onsets = np.array(self.stretches).T
         # a time may be rounded to just before the onset of its own stretch
@@ -120,23 +115,11 @@ class Timeline:
     def trial_windows(
         self, times: np.ndarray, offset: int, n_samples: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Place a window at each stimulus.
+        """Place a window of `n_samples` at each stimulus, beginning `offset` samples after it.
 
-        Parameters
-        ----------
-        times
-            (N, 2) stimulus and response in seconds of real time; NaN where there is no response.
-        offset
-            Samples from the stimulus to the beginning of the window.
-        n_samples
-            Length of the windows.
-
-        Returns
-        -------
-        start : numpy.ndarray
-            (N,) int64, first sample of each window.
-        reason : numpy.ndarray
-            (N,) why a window is missing, "" where it is not.
+        `times` (N, 2) are stimulus and response in seconds of real time; NaN where there is no
+        response. Returns the first sample of each window (N,), int64, and why a window is missing
+        (N,), "" where it is not.
         """
         stimulus, response = times.T
         stretch, sample = self.places(stimulus)

@@ -7,17 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.recordings.simulation import responses
+from hbn_foundation.recordings.simulation import noise, responses
 from hbn_foundation.recordings.simulation.behaviour import Run
 from hbn_foundation.recordings.simulation.head import Head
-from hbn_foundation.recordings.simulation.noise import (
-    band_limit,
-    bump,
-    coloured,
-    filtered,
-    frequencies,
-    one_over_f,
-)
 from hbn_foundation.recordings.simulation.params import SimulationParams
 
 RUN_SPREAD = 0.12  # log-normal change of every rhythm from run to run
@@ -51,7 +43,7 @@ class _Simulation:
 
     def noise(self, n_sources: int, amplitude: np.ndarray) -> np.ndarray:
         """(n_sources, T) noise of rms 1."""
-        return coloured(self.rng, n_sources, len(self.times), self.sfreq, amplitude)
+        return noise.coloured(self.rng, n_sources, len(self.times), self.sfreq, amplitude)
 
     def varied(self, column: str) -> float:
         """Draw a feature of the subject for this recording, 12 % around the subject's own."""
@@ -74,9 +66,9 @@ def simulate_eeg(
     flat, noisy : numbers of the bad channels
     """
     sim = _Simulation(subject, run, head, params, rng)
-    f = frequencies(len(sim.times), sim.sfreq)
-    noise = sim.noise(head.background.shape[1], one_over_f(f, subject["slope"]))
-    eeg = head.background @ (noise * np.float32(sim.varied("background_uv")))
+    f = noise.frequencies(len(sim.times), sim.sfreq)
+    courses = sim.noise(head.background.shape[1], noise.one_over_f(f, subject["slope"]))
+    eeg = head.background @ (courses * np.float32(sim.varied("background_uv")))
     parts = _rhythms(sim, f)
     if len(run.trials):
         parts += _task(sim)
@@ -97,7 +89,7 @@ def _rhythms(sim: _Simulation, f: np.ndarray) -> Parts:
     doing = float(len(run.trials) > 0)
 
     def rhythm(name: str, hz: float, width: float) -> np.ndarray:
-        spectrum = bump(f, hz, width)
+        spectrum = noise.bump(f, hz, width)
         together = sim.noise(1, spectrum)
         return 0.75 * together + 0.66 * sim.noise(topographies[name].shape[1], spectrum)
 
@@ -144,7 +136,7 @@ def _task(sim: _Simulation) -> Parts:
         "hand_right": responses.readiness(trials, times, "right"),
         "flicker": responses.flicker(trials, times, strength, rng),
     }
-    through = filtered(np.vstack(list(courses.values())), sim.sfreq)
+    through = noise.filtered(np.vstack(list(courses.values())), sim.sfreq)
     return [
         (sim.head.topographies[name], course[None])
         for name, course in zip(courses, through, strict=True)
@@ -155,12 +147,12 @@ def _eyes_and_muscles(sim: _Simulation, f: np.ndarray) -> Parts:
     """Blinks, and muscle tension above 20 Hz that comes and goes."""
     topographies = sim.head.topographies
     eyes = topographies["eye_left"] + topographies["eye_right"]
-    blinks = filtered(_blinks(sim)[None] * sim.subject["blink_uv"], sim.sfreq)
+    blinks = noise.filtered(_blinks(sim)[None] * sim.subject["blink_uv"], sim.sfreq)
     muscle = topographies["muscle"]
-    high = band_limit(f) / (1.0 + (20.0 / np.maximum(f, 0.1)) ** 4)
-    noise = sim.noise(muscle.shape[1], high)
+    high = noise.band_limit(f) / (1.0 + (20.0 / np.maximum(f, 0.1)) ** 4)
+    fast = sim.noise(muscle.shape[1], high)
     slow = sim.noise(muscle.shape[1], (f < 0.3) * (f > 0) * 1.0)
-    tension = noise * np.exp(0.7 * slow)
+    tension = fast * np.exp(0.7 * slow)
     return [
         (eyes / np.abs(eyes).max(), blinks),
         (muscle, tension * sim.varied("muscle_uv")),
@@ -209,6 +201,6 @@ def _spoil(eeg: np.ndarray, sim: _Simulation, f: np.ndarray) -> tuple[list[int],
     flat, noisy = sorted(chosen[is_flat].tolist()), sorted(chosen[~is_flat].tolist())
     eeg[flat] = 0.0
     if noisy:
-        noise = sim.noise(len(noisy), band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
-        eeg[noisy] += noise * rng.uniform(60, 150, (len(noisy), 1)).astype(np.float32)
+        added = sim.noise(len(noisy), noise.band_limit(f) * (1.0 + 3.0 / np.maximum(f, 0.5)))
+        eeg[noisy] += added * rng.uniform(60, 150, (len(noisy), 1)).astype(np.float32)
     return flat, noisy
