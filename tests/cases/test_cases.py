@@ -18,6 +18,7 @@ from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.params import BuildParams
 from hbn_foundation.signals.windows import cut_trial_windows
 from kedro_project import KedroProject
+from recordings.eeg_files import in_head_coordinates
 
 pytestmark = pytest.mark.slow
 
@@ -70,12 +71,9 @@ def same_signal(found: pd.DataFrame, right: pd.DataFrame) -> bool:
     return float(found.corrwith(right).min()) > LEAST_R
 
 
-def in_head_coordinates(montage: str) -> dict[str, np.ndarray]:
+def on_the_sphere(montage: str) -> np.ndarray:
     """Unit vectors of the electrodes of one of MNE's montages."""
-    made = mne.channels.make_standard_montage(montage)
-    info = mne.create_info(made.ch_names, 100.0, "eeg").set_montage(made, verbose="ERROR")
-    points = to_unit_sphere(np.array([channel["loc"][:3] for channel in info["chs"]]))
-    return dict(zip(made.ch_names, points, strict=True))
+    return to_unit_sphere(np.array(list(in_head_coordinates(montage).values())))
 
 
 def marked(names) -> str:
@@ -193,7 +191,7 @@ def test_05_positions_in_the_file_outrank_names(ingest, tmp_path):
     write_case("05_eeg001_fif.py", tmp_path / "root")
     found = ingest(tmp_path / "root")
     assert list(found.quality["status"]) == ["ok"] * 6
-    true = in_head_coordinates("biosemi32").values()
+    true = on_the_sphere("biosemi32")
     assert found.angles(dict(zip(found.names("01"), true, strict=True))).max() < MOST_DEGREES
 
 
@@ -211,7 +209,7 @@ def test_08_18_electrodes_of_another_unit_axes_or_decimal_sign(script, ingest, t
     assert list(found.quality["status"]) == ["ok"] * 6
     assert found.quality["note"].ne("").all()
     names = mne.channels.make_standard_montage("biosemi16").ch_names
-    true = dict(zip(made["names"], in_head_coordinates("biosemi16").values(), strict=True))
+    true = dict(zip(made["names"], on_the_sphere("biosemi16"), strict=True))
     assert found.angles(true).max() < MOST_DEGREES
     if script == "18_decimal_commas.py":
         ages = found.participants["age"].astype(float)

@@ -37,6 +37,13 @@ def raw_array(
     return mne.io.RawArray(signal, mne.create_info(list(names), sfreq, types), verbose="ERROR")
 
 
+def in_head_coordinates(montage: str) -> dict[str, np.ndarray]:
+    """Positions of one of MNE's montages in metres, by name."""
+    made = mne.channels.make_standard_montage(montage)
+    info = mne.create_info(made.ch_names, 100.0, "eeg").set_montage(made, verbose="ERROR")
+    return {channel["ch_name"]: channel["loc"][:3] for channel in info["chs"]}
+
+
 def bids_file(root: Path, ending: str, subject: str = "1", task: str = "rest") -> Path:
     """Path of a recording in a BIDS root, whose folder is made."""
     folder = root / f"sub-{subject}" / "eeg"

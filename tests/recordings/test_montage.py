@@ -12,6 +12,7 @@ from hbn_foundation.recordings.montage import (
     template_positions,
 )
 from hbn_foundation.recordings.sphere import angles, to_unit_sphere
+from recordings.eeg_files import in_head_coordinates
 
 FROM_FEW_TO_MANY = "F3 F4 C3 C4 O1 O2 AF3 AF4 F7 F8 T7 T8 P7 P8 Fp1 Fp2 Fz Cz Pz"
 TEN_TWENTY = ["Fp1", "F4", "F7", "T8", "C3", "P7", "P4", "O1", "O2", "Fz", "Cz", "Pz"]
@@ -117,12 +118,8 @@ def test_names_of_a_sidecar_match_in_other_writings():
 @pytest.mark.parametrize("size", [6, 14, 19])
 @pytest.mark.parametrize("origin", [0.0, 0.038])
 def test_few_electrodes_of_a_real_head_are_placed_around_its_centre(size, origin):
-    import mne
-
-    names = FROM_FEW_TO_MANY.split()[:size]
-    montage = mne.channels.make_standard_montage("colin27_1005")
-    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage, verbose="ERROR")
-    points = np.array([info["chs"][info.ch_names.index(name)]["loc"][:3] for name in names])
+    names, places = FROM_FEW_TO_MANY.split()[:size], in_head_coordinates("colin27_1005")
+    points = np.array([places[name] for name in names])
     unit = to_unit_sphere(points - [0, 0.015 if origin == 0 else 0, 0.038 - origin])
     assert angles(unit, template_positions(names)).max() < 5
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hbn_foundation.recordings.montage import canonical_names, template_positions
 from hbn_foundation.recordings.positions import FRONT_LEFT_UP, place_electrodes
 from hbn_foundation.recordings.sphere import angles, to_unit_sphere
+from recordings.eeg_files import in_head_coordinates
 
 CAP = "biosemi16"
 NOWHERE = np.full((16, 3), np.nan)
@@ -34,16 +35,10 @@ def placed(names, canonical, in_file, root, path="sub-1/eeg/sub-1_task-rest_eeg.
     return Placed(*place_electrodes(names, canonical, in_file, root, path, notes), notes)
 
 
-def in_head_coordinates(montage):
-    made = mne.channels.make_standard_montage(montage)
-    info = mne.create_info(made.ch_names, 100.0, "eeg").set_montage(made, verbose="ERROR")
-    return np.array([channel["loc"][:3] for channel in info["chs"]])
-
-
 @pytest.fixture(scope="module")
 def cap():
     """(16, 3) positions of a cap in metres in head coordinates."""
-    return in_head_coordinates(CAP)
+    return np.array(list(in_head_coordinates(CAP).values()))
 
 
 @pytest.fixture
@@ -67,7 +62,7 @@ def place(tmp_path):
 
 
 def off(places, cap):
-    return angles(places.positions, to_unit_sphere(cap)).max()
+    return angles(places.positions, to_unit_sphere(np.array(cap))).max()
 
 
 NAMES = mne.channels.make_standard_montage(CAP).ch_names
@@ -94,7 +89,7 @@ def test_axes_of_the_commissures_are_turned_to_those_of_the_head(place, system):
     points = np.array(list(montage.get_positions()["ch_pos"].values()))
     nowhere = np.full_like(points, np.nan)
     places = place(1000 * points, in_file=nowhere, **declared(system, "mm"))
-    assert off(places, in_head_coordinates("colin27_1020")) < 1
+    assert off(places, list(in_head_coordinates("colin27_1020").values())) < 1
 
 
 FRONT = "x is front, y is left, z is up"
