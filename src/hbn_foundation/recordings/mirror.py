@@ -54,26 +54,8 @@ def mirror(
         Path(cache_folder) / protocol / "/".join(p for p in rest.split("/") if p not in ("", ".."))
     )
     noted = local.with_name(f"{local.name}.listing.json")
-    listing: dict[str, Sizes] = {}  # by folder: "" or sub-<label>
     try:
-        import fsspec
-        from fsspec.implementations.dirfs import DirFileSystem
-
-        files, top = fsspec.core.url_to_fs(url, **storage_options)
-        remote = DirFileSystem(top, files)
-
-        def listed(folder: str) -> Sizes:
-            listing[folder] = _sizes(remote, folder)
-            return listing[folder]
-
-        def fetch(name: str, size: int) -> None:
-            if _size_of(local / name) != size:
-                with renamed_when_done(local / name) as temporary:
-                    remote.get_file(name, str(temporary))
-
-        wanted = _wanted_files(listed, url, selection, local, fetch)
-        for name, size in track(wanted.items(), f"fetching {url}", total=len(wanted)):
-            fetch(name, size)
+        listing = _fetch(url, selection, local, storage_options)
     except UserError:
         raise
     except Exception as error:  # each store's client raises exceptions of its own
@@ -90,6 +72,32 @@ def mirror(
     with renamed_when_done(noted) as temporary:
         temporary.write_text(json.dumps(_known(noted) | listing))
     return local
+
+
+def _fetch(
+    url: str, selection: SelectionParams, local: Path, storage_options: Mapping[str, Any]
+) -> dict[str, Sizes]:
+    """Fetch what is selected; return what was listed for it, by folder: "" or ``sub-<label>``."""
+    import fsspec
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    files, top = fsspec.core.url_to_fs(url, **storage_options)
+    remote = DirFileSystem(top, files)
+    listing: dict[str, Sizes] = {}
+
+    def listed(folder: str) -> Sizes:
+        listing[folder] = _sizes(remote, folder)
+        return listing[folder]
+
+    def fetch(name: str, size: int) -> None:
+        if _size_of(local / name) != size:
+            with renamed_when_done(local / name) as temporary:
+                remote.get_file(name, str(temporary))
+
+    wanted = _wanted_files(listed, url, selection, local, fetch)
+    for name, size in track(wanted.items(), f"fetching {url}", total=len(wanted)):
+        fetch(name, size)
+    return listing
 
 
 def _known(noted: Path) -> dict[str, Sizes]:
