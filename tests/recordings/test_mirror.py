@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
 from pathlib import Path
 
 import fsspec
@@ -46,6 +49,20 @@ def test_only_what_is_selected_is_fetched_with_its_sidecars(remote, tmp_path):
         "sub-b/eeg/sub-b_task-rest_eeg.set",
         "sub-b/eeg/sub-b_task-rest_events.tsv",
     }
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_web_server_is_read(tmp_path, end):
+    path = tmp_path / "site/bids/sub-a/eeg/sub-a_task-rest_eeg.edf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"signal")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "site")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/bids{end}"
+        table = find_recordings(url, cache=tmp_path / "cache")
+        server.shutdown()
+    assert Path(table["bids_root"][0], table["path"][0]).read_bytes() == b"signal"
 
 
 def test_a_recording_that_is_a_folder_is_fetched_whole(remote, tmp_path):

@@ -82,7 +82,7 @@ def _fetch(
     from fsspec.implementations.dirfs import DirFileSystem
 
     files, top = fsspec.core.url_to_fs(url, **storage_options)
-    remote = DirFileSystem(top, files)
+    remote = DirFileSystem(str(top).rstrip("/"), files)
     listing: dict[str, Sizes] = {}
 
     def listed(folder: str) -> Sizes:
