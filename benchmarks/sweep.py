@@ -118,10 +118,7 @@ def stores(folder: Path) -> Stores:
 
 def part_of(plan: Plan, targets: Sequence[str]) -> Plan:
     """Keep some folds of a plan."""
-    tunings = [spec for spec in plan.finetunings if spec.target in targets]
-    needed = {spec.base_hash for spec in tunings}
-    bases = [base for base in plan.bases if base.hash in needed]
-    return plan._replace(bases=bases, finetunings=tunings)
+    return plan.part({spec.id for spec in plan.finetunings if spec.target in targets})
 
 
 def finish(jobs: Sequence[Job], context: Context, **options: Any) -> tuple[float, list[Outcome]]:
@@ -144,7 +141,7 @@ def sharing(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
     there = put_dataset(data.dataset, context.stores.work)
 
     def jobs(plan: Plan) -> list[Job]:
-        return [job_of(spec, there, CLEANING) for spec in (*plan.bases, *plan.finetunings)]
+        return [job_of(spec, there) for spec in (*plan.bases, *plan.finetunings)]
 
     plan = part_of(whole, targets)
     plans = {"shared": plan, "alone": alone_plan(plan)}
@@ -165,7 +162,7 @@ def sharing(folder: Path, workers: int) -> list[tuple[str, str, bool]]:
     shared, alone = (sum(row[name] for row in apart) for name in ("shared", "alone"))
     turns = [row["shared"] / row["alone"] for row in apart]
     ratio = median(turns)
-    of_jobs = measured_savings(collect(plan, context.stores).table).ratio
+    of_jobs = measured_savings(collect(plan, context.stores))["ratio"]
     again, outcomes = finish(jobs(plan), context, workers=workers)
     trained = sum(outcome.status == "done" for outcome in outcomes)
     each = ", ".join(f"{turn:.3f}" for turn in turns)

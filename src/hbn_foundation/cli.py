@@ -232,13 +232,15 @@ def eegmat_to_bids(folder: Path, bids_root: Path) -> None:
 @click.option("--env", help="Environment that names the project's store.")
 @click.pass_context
 def bases(context: click.Context, folder: Path | None, env: str | None) -> None:
-    """List, show, verify and clear away the bases that sweeps share."""
+    """List, show, verify, send, fetch and clear away the bases that sweeps share."""
     from hbn_foundation.experiments.inventory import open_store
 
     if folder is None:
         with open_project(env) as project:
             name = project.config_loader["parameters"]["sweep"]["store"]["bases"]
             folder = project.project_path / name
+    if context.invoked_subcommand == "pull":
+        folder.mkdir(parents=True, exist_ok=True)
     context.obj = open_store(folder)
 
 
@@ -269,6 +271,41 @@ def verify_bases(store: Any) -> None:
 
     if inventory.verify(store, click.echo):
         sys.exit(1)
+
+
+def _sync_command(function: Any) -> Any:
+    url = click.option("--url", help="URL of fsspec; by default the project's, store.sync_url.")
+    return click.argument("hashes", nargs=-1)(url(click.pass_context(function)))
+
+
+def _remote(context: click.Context, url: str | None) -> Any:
+    """Give the bases at a URL, laid out as sweeps do."""
+    from hbn_foundation.experiments.sync import Remote, url_of
+
+    if url is None:
+        with open_project((context.parent or context).params["env"]) as project:
+            url = project.config_loader["parameters"]["sweep"]["store"].get("sync_url")
+    if not url:
+        raise UserError("no URL: give --url, or set sweep.store.sync_url")
+    return Remote(url_of(url, "base"))
+
+
+@bases.command("push")
+@_sync_command
+def push_bases(context: click.Context, url: str | None, hashes: tuple[str, ...]) -> None:
+    """Send bases, all or those named, to where workers without a common disk fetch them."""
+    from hbn_foundation.experiments import inventory
+
+    inventory.send(context.obj, _remote(context, url), hashes, click.echo)
+
+
+@bases.command("pull")
+@_sync_command
+def pull_bases(context: click.Context, url: str | None, hashes: tuple[str, ...]) -> None:
+    """Fetch bases, all or those named, that others have sent."""
+    from hbn_foundation.experiments import inventory
+
+    inventory.bring(context.obj, _remote(context, url), hashes, click.echo)
 
 
 @bases.command("gc")

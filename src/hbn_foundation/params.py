@@ -18,9 +18,17 @@ RENAMED = {
 }
 #: The groups that these parameters are in.
 RENAMED_IN = ("objective", "rates", "regularisation", "trainer")
+_AUGMENTATION = {
+    "use_augmentation": True,
+    "gain_probability": 1.0,
+    "noise_probability": 1.0,
+    "jitter_probability": 1.0,
+}
 #: Parameters that runs and jobs were first named without, by group, with the value that was meant.
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
+    "objective": _AUGMENTATION,
+    "regularisation": _AUGMENTATION,
     "phases": {"schedule": None},
     "plan": {"phase2_epochs": None},
     "trainer": {"optimizer": "adamw", "optimizer_options": {}},

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.signals.params import Jitter, WindowParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.windows import cut_windows
 from signals.stores import stored
@@ -48,7 +48,7 @@ def test_in_order_every_window_comes_once(store, windows):
 
 def test_order_and_jitter_follow_seed_and_epoch_alone(store, windows):
     def draw(**options):
-        return collect(store, windows, shuffle=True, jitter=20, **options)
+        return collect(store, windows, shuffle=True, jitter=Jitter(20), **options)
 
     signals, index = draw(seed=1, epoch=2)
     assert sorted(index.tolist()) == list(range(20))
@@ -59,6 +59,15 @@ def test_order_and_jitter_follow_seed_and_epoch_alone(store, windows):
         assert not torch.equal(index, draw(**other)[1])
 
 
+def test_a_share_of_the_starts_is_shifted(store, windows):
+    batches = WindowBatches(WindowReader(store, 100), windows, 20, jitter=Jitter(20, 0.4))
+    moved = [next(iter(batches)).shift.ne(0).sum() for epoch in range(20)
+             if batches.set_epoch(epoch) is None]  # fmt: skip
+    assert 0.25 < sum(moved) / 400 < 0.45
+    still = WindowBatches(WindowReader(store, 100), windows, 20, jitter=Jitter(20, 0.0))
+    assert not next(iter(still)).shift.any()
+
+
 def test_jitter_shifts_no_window_into_a_gap_or_a_bad_segment(tmp_path):
     timeline = Timeline(
         100.0, (Stretch(0, 430, 0.0), Stretch(430, 900, 60.0)), (Segment(600, 610),)
@@ -66,7 +75,7 @@ def test_jitter_shifts_no_window_into_a_gap_or_a_bad_segment(tmp_path):
     store = stored(tmp_path, [({"timeline": timeline}, 900)])
     windows = cut_windows(store, WindowParams(seconds=1, stride=0.5))
     reader = WindowReader(store, 100)
-    batches, shifts = WindowBatches(reader, windows, len(windows), jitter=60), set()
+    batches, shifts = WindowBatches(reader, windows, len(windows), jitter=Jitter(60)), set()
     for epoch in range(20):
         batches.set_epoch(epoch)
         [batch] = batches
@@ -90,7 +99,7 @@ def test_batches_own_their_memory_and_go_through_a_loader(store, windows):
     assert all(map(torch.equal, (b.signals for b in loaded), (b.signals for b in parts)))
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"jitter": -1}])
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"jitter": Jitter(-1)}])
 def test_impossible_options_are_refused(store, windows, options):
     with pytest.raises(ValueError, match="too small"):
         collect(store, windows, **options)

@@ -62,3 +62,12 @@ def test_gain_scales_whole_windows():
     assert (gains == gains[:, :1, :1]).all()
     assert gains[:, 0, 0].log().std().item() == pytest.approx(0.15, abs=0.01)
     assert torch.equal(random_gain(torch.ones(2, 2, 2), 0), torch.ones(2, 2, 2))
+
+
+@pytest.mark.parametrize("change", [random_gain, white_noise])
+def test_a_share_of_the_windows_is_changed(change):
+    torch.manual_seed(0)
+    ones = torch.ones(4000, 2, 16)
+    changed = (change(ones, 0.3, 0.25) != ones).any(2).any(1)
+    assert changed.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(change(ones, 0.3, 0.0), ones)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.experiments.planner import Plan
 from hbn_foundation.experiments.specs import BASE, FINETUNE
 from hbn_foundation.experiments.store import METRICS, Store
@@ -98,10 +99,8 @@ def in_words(plan: Plan, found: Estimate, stores: Stores, workers: int) -> str:
     """Say in a few lines what is planned, what is kept, and what it will take."""
     n_bases, n_tuned = len(plan.bases), len(plan.finetunings)
     shared = sum(spec.base_hash is not None for spec in plan.finetunings)
-    lines = [
-        f"plan: {n_bases:,} bases and {n_tuned:,} fine-tunings "
-        f"({plan.folds} folds, {plan.setups} set-up{'s' * (plan.setups != 1)} of the base)"
-    ]
+    folds = len({spec.target for spec in plan.finetunings})
+    lines = [f"plan: {n_bases:,} bases and {n_tuned:,} fine-tunings of {count_of(folds, 'fold')}"]
     if n_bases and shared:
         lines.append(
             f"reuse: each base serves {shared / n_bases:.3g} fine-tunings; trained alone they "

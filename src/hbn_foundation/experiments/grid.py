@@ -23,7 +23,7 @@ PATIENCE = "early_stopping_patience_target"
 GROUPS = ("label", "head", "plan", "rates", "regularisation", "trainer")
 BASE_NAMES = ("kind", SUBJECTS, "seed", "encoder", "objective", "trainer", "supervised")
 FINETUNE_NAMES = (
-    "mode", "target_data_pct", "seed_finetune", "target_share", PATIENCE, "prefix",
+    "mode", "target_data_pct", "seed_finetune", "target_share", PATIENCE,
     *(name for name in GROUPS if name != "label"),
 )  # fmt: skip
 
@@ -97,10 +97,8 @@ def combinations(grid: Mapping[str, Any], which: str) -> Iterator[dict[str, Any]
     flat = dict(dotted(grid))
     for name in flat:
         if name.partition(".")[0] not in names:
-            raise UserError(
-                f"sweep.grid.{which}.{name}: nothing to vary has this name; known: "
-                f"{', '.join(names)}"
-            )
+            known = "it is now sweep.prefix" if name == "prefix" else f"known: {', '.join(names)}"
+            raise UserError(f"sweep.grid.{which}.{name}: nothing to vary has this name; {known}")
     axes: list[list[Any]] = []
     for name, value in flat.items():
         is_axis = isinstance(value, list | tuple) and (

@@ -11,7 +11,8 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.specs import BaseSpec
-from hbn_foundation.experiments.store import METRICS, Store
+from hbn_foundation.experiments.store import METRICS, Store, find_key
+from hbn_foundation.experiments.sync import Remote
 
 
 def open_store(folder: str | Path) -> Store:
@@ -94,6 +95,40 @@ def verify(store: Store, say: Callable[[str], Any]) -> int:
             say(f"{key}: {problem}; put into {aside}")
     say(f"{len(folders) - damaged} of {len(folders)} bases are whole")
     return damaged
+
+
+def send(store: Store, remote: Remote, keys: Iterable[str], say: Callable[[str], Any]) -> None:
+    """Send bases to a URL, all of the store where none is named.
+
+    Raises
+    ------
+    UserError
+        A base that is damaged, or a URL that cannot be reached.
+    """
+    chosen = [store.find(key) for key in keys] or store.hashes()
+    for key in chosen:
+        problem = store.damage(key)
+        if problem is not None:
+            raise UserError(f"base {key}: {problem}; hbn-foundation bases verify puts it aside")
+    sent = sum(remote.push(key, store) for key in chosen)
+    say(f"{sent} sent to {remote.url}, {len(chosen) - sent} were there")
+
+
+def bring(store: Store, remote: Remote, keys: Iterable[str], say: Callable[[str], Any]) -> None:
+    """Fetch bases from a URL, all that are there where none is named.
+
+    Raises
+    ------
+    UserError
+        A base that is not there, or a URL that cannot be reached.
+    """
+    there = remote.hashes()
+    chosen = [find_key(there, key, "base", remote.url) for key in keys] or there
+    missing = [key for key in chosen if store.get(key) is None]
+    for key in missing:
+        if not remote.fetch(key, store):
+            raise UserError(f"base {key}: damaged at {remote.url}; push it there once more")
+    say(f"{len(missing)} fetched from {remote.url}, {len(chosen) - len(missing)} were here")
 
 
 def clear(store: Store, needed: Iterable[str] | None, dry: bool, say: Callable[[str], Any]) -> None:

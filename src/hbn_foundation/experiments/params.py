@@ -176,8 +176,15 @@ class StoreParams(SyncParams):
 
     bases: str = Field("data/06_models/bases", description="Folder of the trained bases.")
     results: str = Field("data/07_model_output/finetunings", description="Folder of the results.")
+    experiments: str = Field(
+        "data/07_model_output/experiments",
+        description="Folder of the tables, and of links to the results, by prefix and fold.",
+    )
     work: str = Field("data/06_models/sweep", description="Folder of unfinished jobs.")
-    keep_weights: bool = Field(False, description="Keep the weights of each fine-tuning.")
+    keep_weights: bool = Field(
+        False,
+        description="Keep the weights of each fine-tuning; results without are made again.",
+    )
 
 
 class ExperimentParams(EngineParams, SyncParams):
@@ -187,6 +194,12 @@ class ExperimentParams(EngineParams, SyncParams):
 class SweepRecipe(Params):
     """Participants of a sweep, what it varies, and where its jobs run."""
 
+    prefix: str = Field(
+        "sweep",
+        description="Name of this set of results: its tables and links lie in a folder of that "
+        "name. Bases and results are shared with other prefixes.",
+        pattern=r"^\w[\w.-]*$",
+    )
     study: StudyParams = Field(StudyParams(), description="Participants, and targets.")
     grid: GridParams = Field(GridParams(), description="What is varied; each list is an axis.")
     jobs: JobParams = Field(JobParams(), description="Which of the planned jobs run.")

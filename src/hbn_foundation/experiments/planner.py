@@ -36,19 +36,22 @@ class Plan(NamedTuple):
     ----------
     bases, finetunings
         Each once, in the order of the folds.
-    folds, setups
-        How many targets, and combinations of the base's half of the grid.
     """
 
     bases: list[BaseSpec]
     finetunings: list[FinetuneSpec]
-    folds: int = 0
-    setups: int = 0
 
     @property
     def base_of(self) -> dict[str, BaseSpec]:
         """Bases by hash."""
         return {base.hash: base for base in self.bases}
+
+    def part(self, ids: set[str]) -> Plan:
+        """Keep some jobs, and the bases that they begin at."""
+        finetunings = [spec for spec in self.finetunings if spec.id in ids]
+        needed = {spec.base_hash for spec in finetunings}
+        bases = [base for base in self.bases if base.id in ids or base.hash in needed]
+        return Plan(bases, finetunings)
 
 
 class Data(NamedTuple):
@@ -106,7 +109,7 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
     of_finetuning = list(combinations({"mode": FULL, **grid.finetune}, "finetune"))
     bases: dict[str, BaseSpec] = {}
     finetunings: dict[str, FinetuneSpec] = {}
-    for target in targets:
+    for fold, target in enumerate(targets):
         for values in of_base:
             members = _members(values.get(SUBJECTS, "all"), subjects, target, study.seed)
             train, validation = split_base(members, study.base_validation_share)
@@ -119,6 +122,7 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
                 alone = choice["mode"] == SCRATCH
                 fixed = {
                     "target": target,
+                    "fold": fold,
                     "data": fingerprint((target,), FINETUNE),
                     "rules": study.rules.model_dump(mode="json"),
                     "base_hash": None if alone else base.hash,
@@ -127,7 +131,7 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
                 spec = finetune_spec(defaults, choice, fixed)
                 finetunings.setdefault(spec.hash, spec)
     _check_supervised(data.labelled, bases.values())
-    return Plan(list(bases.values()), list(finetunings.values()), len(targets), len(of_base))
+    return Plan(list(bases.values()), list(finetunings.values()))
 
 
 def chosen_subjects(

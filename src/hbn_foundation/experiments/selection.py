@@ -1,4 +1,4 @@
-"""Lists of the jobs of a sweep: as records of a JSON file, read back, filtered."""
+"""Lists of the jobs of a sweep: as records of a JSON file, read back, chosen by their fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.experiments.job import Entry
 from hbn_foundation.experiments.params import JobParams
 from hbn_foundation.experiments.planner import Plan
@@ -15,6 +15,10 @@ from hbn_foundation.experiments.specs import BASE, FINETUNE, BaseSpec, FinetuneS
 from hbn_foundation.experiments.store import Store
 from hbn_foundation.experiments.worker import base_not_found
 from hbn_foundation.params import dotted
+
+#: Fields that name a job or its data; they are no values that are tried.
+NAMES = {"train_subjects", "validation_subjects", "data", "target", "fold", "base_hash"}
+SHOWN = 12
 
 
 def records(specs: Iterable[BaseSpec | FinetuneSpec]) -> list[dict[str, Any]]:
@@ -96,12 +100,12 @@ def select(plan: Plan, params: JobParams, store: Store) -> Plan:
     UserError
         A base that is neither planned nor in the store; a filter that leaves nothing.
     """
-    bases, finetunings = plan.bases, plan.finetunings
+    bases, finetunings = plan
     if params.base_jobs is not None:
         bases = read_jobs(params.base_jobs, BASE, "sweep.jobs.base_jobs")
     if params.finetune_jobs is not None:
         finetunings = read_jobs(params.finetune_jobs, FINETUNE, "sweep.jobs.finetune_jobs")
-    plan = plan._replace(bases=bases, finetunings=finetunings)
+    plan = Plan(bases, finetunings)
     if params.only is not None:
         plan = _only(plan, params.only)
     if params.where:
@@ -122,47 +126,45 @@ def _only(plan: Plan, name: str) -> Plan:
         raise UserError(
             f"sweep.jobs.only={name}: expected base-<hash> or finetune-<hash>, as the plan has them"
         )
-    specs: list[Any] = list(plan.bases if kind == BASE else plan.finetunings)
-    found = [spec for spec in specs if spec.hash.startswith(start)]
+    found = [spec for specs in plan for spec in specs if spec.id.startswith(name)]
     if len(found) != 1:
         several = f"{len(found)} jobs begin so" if found else "no such job in the plan"
         raise UserError(f"sweep.jobs.only={name}: {several}")
-    if kind == BASE:
-        return plan._replace(bases=found, finetunings=[])
-    needed = [base for base in plan.bases if base.hash == found[0].base_hash]
-    return plan._replace(bases=needed, finetunings=found)
+    return plan.part({found[0].id})
 
 
 def _where(plan: Plan, where: Mapping[str, Any]) -> Plan:
-    of_bases = {base.hash: _named(base) for base in plan.bases}
-    of_tunings = {
-        spec.hash: {**of_bases.get(str(spec.base_hash), {}), **_named(spec)}
-        for spec in plan.finetunings
-    }
-    wanted = {
-        field: value
-        for name, value in where.items()
-        for field in _whole_names(name, of_bases, of_tunings)
-    }
-    finetunings = [spec for spec in plan.finetunings if matches(of_tunings[spec.hash], wanted)]
-    needed = {spec.base_hash for spec in finetunings}
-    bases = [
-        base
-        for base in plan.bases
-        if (base.hash in needed if plan.finetunings else matches(of_bases[base.hash], wanted))
-    ]
-    if not finetunings and not bases:
-        raise UserError(f"sweep.jobs.where={dict(where)}: no job has these values")
-    return plan._replace(bases=bases, finetunings=finetunings)
+    fields = fields_of(plan)
+    rows = {spec.id: fields[spec.id] for spec in plan.finetunings or plan.bases}
+    chosen: list[str] = []
+    for name, wanted in dotted(where):
+        meant = _whole_names(name, rows)
+        texts = {_text(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
+
+        def fits(row: Mapping[str, Any], meant: list[str] = meant, texts: set[str] = texts) -> bool:
+            """Tell whether a job has the value, as far as it has the field."""
+            return all(_text(row[field]) in texts for field in meant if field in row)
+
+        fitting = {job: row for job, row in rows.items() if fits(row)}
+        if not fitting:
+            there = {_text(row[field]): None for row in rows.values() for field in meant
+                     if field in row}  # fmt: skip
+            others = f" of those chosen by {first_few(chosen)}" if chosen else ""
+            raise UserError(
+                f"sweep.jobs.where.{name}={wanted}: no job{others} has this value; there is "
+                f"{first_few(there, SHOWN)}"
+            )
+        rows = fitting
+        chosen.append(name)
+    return plan.part(set(rows))
 
 
-def _named(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
-    """Fields by names that say whose they are: `base.seed`, `finetune.mode`."""
-    kind = BASE if isinstance(spec, BaseSpec) else FINETUNE
-    return {f"{kind}.{name}": value for name, value in fields(spec).items()}
+def _text(value: Any) -> str:
+    """Write a value so that 1 and 1.0 are one."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _whole_names(name: str, *groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _whole_names(name: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say whose a field is, where its name does not: of a base, or of a job that needs none.
 
     Raises
@@ -170,17 +172,15 @@ def _whole_names(name: str, *groups: Mapping[str, Mapping[str, Any]]) -> list[st
     UserError
         When no job has it, or bases and fine-tunings have different values of it.
     """
-    known = {field for group in groups for found in group.values() for field in found}
+    known = {field for row in rows.values() for field in row}
     meant = [field for field in (name, f"{BASE}.{name}", f"{FINETUNE}.{name}") if field in known]
     if not meant:
+        differing = [field.partition(".")[2] for field in varied(rows.values())]
         raise UserError(
-            f"sweep.jobs.where.{name}: no job has such a field; known are target, mode, "
-            "target_data_pct, seed_finetune, encoder.hidden_dim, base.trainer.learning_rate, …"
+            f"sweep.jobs.where.{name}: no job has such a field; the jobs differ in "
+            f"{first_few(dict.fromkeys(differing), SHOWN)}"
         )
-    if len(meant) > 1 and any(
-        set(meant) <= found.keys() and found[meant[0]] != found[meant[1]]
-        for found in groups[-1].values()
-    ):
+    if any(len({str(row[field]) for field in meant if field in row}) > 1 for row in rows.values()):
         raise UserError(
             f"sweep.jobs.where.{name}: bases and fine-tunings have their own; "
             f"expected {' or '.join(meant)}"
@@ -188,22 +188,30 @@ def _whole_names(name: str, *groups: Mapping[str, Mapping[str, Any]]) -> list[st
     return meant
 
 
-def fields(spec: BaseSpec | FinetuneSpec) -> dict[str, Any]:
-    """All fields of a job by their dotted names; those of `tuning` without that word."""
-    content = spec.model_dump(mode="json")
-    if isinstance(spec, FinetuneSpec):
-        content |= content.pop("tuning")
-    else:
-        content["n_base_participants"] = len(spec.subjects)
-    return dict(dotted(content))
+def fields_of(plan: Plan) -> dict[str, dict[str, Any]]:
+    """All fields of each job by its id, as `base.…` and `finetune.…`; a job has those of its base.
+
+    The groups of `tuning` are named without that word.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    specs: list[BaseSpec | FinetuneSpec] = [*plan.bases, *plan.finetunings]
+    for spec in specs:
+        content: dict[str, Any] = spec.model_dump(mode="json")
+        of_base: dict[str, Any] = {}
+        if isinstance(spec, FinetuneSpec):
+            content |= content.pop("tuning")
+            of_base = found.get(Entry(BASE, str(spec.base_hash)).id, {})
+        else:
+            content["n_base_participants"] = len(spec.subjects)
+        own = {f"{spec.JOB}.{name}": value for name, value in dotted(content)}
+        found[spec.id] = of_base | own
+    return found
 
 
-def matches(fields: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Tell whether a job has the values that are asked for, as far as it has the fields."""
-    for name, wanted in where.items():
-        values = wanted if isinstance(wanted, list | tuple) else [wanted]
-        if name in fields and not any(
-            fields[name] == value or str(fields[name]) == str(value) for value in values
-        ):
-            return False
-    return True
+def varied(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Name the fields in which jobs differ."""
+    seen: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row.items():
+            seen.setdefault(name, set()).add(json.dumps(value))
+    return [name for name, values in seen.items() if len(values) > 1]

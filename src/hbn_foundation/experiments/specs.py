@@ -7,7 +7,7 @@ second copy that could disagree.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
@@ -57,6 +57,8 @@ class Tuning(Params):
 class Spec(Params):
     """What both kinds of job of a sweep share: their hash, and words about differences."""
 
+    JOB: ClassVar[str]
+    NOT_HASHED: ClassVar[tuple[str, ...]] = ()
     schema_version: Literal[4] = Field(SCHEMA_VERSION, description="Of this description.")
 
     @model_validator(mode="before")
@@ -72,6 +74,11 @@ class Spec(Params):
     def hash(self) -> str:
         """16 hexadecimal digits that name the job and its result."""
         return canonical_hash(self.hashed())
+
+    @property
+    def id(self) -> str:
+        """Name of the job."""
+        return Entry(self.JOB, self.hash).id
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
         """Copy with other values: checked, and with a hash of its own."""
@@ -107,6 +114,7 @@ class Spec(Params):
 class BaseSpec(Spec):
     """A base model: trained on base subjects, never on the target."""
 
+    JOB = BASE
     kind: Literal["pretraining", "supervised"] = Field(
         "pretraining", description="Self-supervised, or for a label from random weights."
     )
@@ -144,11 +152,6 @@ class BaseSpec(Spec):
         return tuple(sorted({*self.train_subjects, *self.validation_subjects}))
 
     @property
-    def id(self) -> str:
-        """Name of the job."""
-        return Entry(BASE, self.hash).id
-
-    @property
     def splits(self) -> pd.DataFrame:
         """`subject` and `split` of all base subjects."""
         names = {"train": self.train_subjects, "validation": self.validation_subjects}
@@ -175,6 +178,8 @@ class BaseSpec(Spec):
 class FinetuneSpec(Spec):
     """A fine-tuning on one target's data, tested on its last run."""
 
+    JOB, NOT_HASHED = FINETUNE, ("fold",)
+    fold: int | None = Field(None, description="Number of the target; not in the hash.", ge=0)
     target: str = Field(description="The subject left out of the base.", min_length=1)
     mode: Mode = Field(
         "full_fine_tuning",
@@ -194,7 +199,14 @@ class FinetuneSpec(Spec):
     rules: SplitRules = Field(SplitRules(), description="How the target's windows are divided.")
     window: WindowParams = Field(WindowParams(), description="How windows were cut.")
     data: str = Field(description="Fingerprint of the target's signals, windows and labels.")
-    prefix: str = Field("", description="A name to sort experiments by; not in the hash.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_prefix(cls, values: Any) -> Any:
+        """Read job files of before, where each job had a prefix that meant nothing."""
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name != "prefix"}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -205,18 +217,13 @@ class FinetuneSpec(Spec):
         return self
 
     @property
-    def id(self) -> str:
-        """Name of the job."""
-        return Entry(FINETUNE, self.hash).id
-
-    @property
     def training(self) -> FineTuningParams:
         """How long it is trained."""
         return self.tuning.trainer
 
     def hashed(self) -> dict[str, Any]:
         """Give what the result depends on."""
-        content = self.model_dump(mode="json", exclude={"prefix"})
+        content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
         for name in (*NOT_IN_THE_WEIGHTS, "seed"):  # the seed is seed_finetune
             content["tuning"]["trainer"].pop(name, None)
         if self.mode != FULL:

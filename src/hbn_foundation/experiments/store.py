@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,14 @@ class Store:
         The folder.
     what
         One word for an entry, for messages.
+    needs
+        File or folder without which an entry does not count as there; it is made again, and
+        takes the place of the one without.
     """
 
     root: Path
     what: str = "base"
+    needs: str = ""
 
     def path(self, key: str) -> Path:
         """Give the folder of an entry, whether it is there or not."""
@@ -51,7 +55,8 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Tell whether an entry is there and complete; its digests are not compared."""
-        return (self.path(key) / DIGESTS).is_file()
+        folder = self.path(key)
+        return (folder / DIGESTS).is_file() and (folder / self.needs).exists()
 
     def get(self, key: str) -> Path | None:
         """Give the folder of an entry whose digests match; a damaged one goes into quarantine."""
@@ -59,7 +64,7 @@ class Store:
             return None
         problem = self.damage(key)
         if problem is None:
-            return self.path(key)
+            return self.path(key) if self.has(key) else None
         self.quarantine(key, problem)
         return None
 
@@ -157,7 +162,9 @@ class Store:
             try:
                 folder.rename(final)
             except OSError:  # a folder is there: complete by now, or left by something else
-                if not self.has(key):
+                if (final / DIGESTS).is_file() and not self.has(key):
+                    self.remove(final)
+                elif not self.has(key):
                     self.quarantine(key, f"{DIGESTS} is missing")
                 continue
             _sync(final.parent)
@@ -181,12 +188,7 @@ class Store:
         UserError
             When none or several begin so.
         """
-        start = prefix.removeprefix(f"{self.what}-")
-        found = [key for key in self.hashes() if key.startswith(start)]
-        if len(found) != 1:
-            several = f"{len(found)} begin so" if found else "there is none"
-            raise UserError(f"{self.what} {prefix}: {several} in {self.root}")
-        return found[0]
+        return find_key(self.hashes(), prefix, self.what, self.root)
 
     def lease(self, key: str) -> filelock.BaseFileLock | None:
         """Lock an entry for as long as a job works on it; None when another process does.
@@ -229,6 +231,21 @@ class Store:
         aside.parent.mkdir(parents=True, exist_ok=True)
         path.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def find_key(keys: Iterable[str], prefix: str, what: str, where: object) -> str:
+    """Complete a hash, or the name of a job, from its first digits.
+
+    Raises
+    ------
+    UserError
+        When none or several begin so.
+    """
+    found = [key for key in keys if key.startswith(prefix.removeprefix(f"{what}-"))]
+    if len(found) != 1:
+        several = f"{len(found)} begin so" if found else "there is none"
+        raise UserError(f"{what} {prefix}: {several} in {where}")
+    return found[0]
 
 
 def _digest(path: Path) -> str:

@@ -18,26 +18,22 @@ from hbn_foundation.experiments.planner import Data, Plan, make_plan
 from hbn_foundation.experiments.selection import select
 from hbn_foundation.experiments.specs import BASE, FINETUNE, Tuning
 from hbn_foundation.experiments.sync import Stores
-from hbn_foundation.experiments.targets import job_of
+from hbn_foundation.experiments.targets import CHECKPOINT, job_of
 from hbn_foundation.experiments.worker import Context, base_not_found
 
+PRETRAINING = "pretraining"
+
 if TYPE_CHECKING:
-    from hbn_foundation.labels.params import LabelParams
     from hbn_foundation.recordings.params import CleaningParams
-    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
     from hbn_foundation.training.supervision.params import SupervisionParams
 
 
-def data_of(dataset: EEGDataset, of_trials: EEGDataset, label: LabelParams) -> Data:
-    """Bring together what bases and fine-tunings are trained on."""
-    return Data(dataset, of_trials if label.kind == "trial" else dataset)
-
-
 def stores_of(params: StoreParams) -> Stores:
-    """Give the stores of a sweep."""
+    """Give the stores of a sweep; results without weights do not count where these are kept."""
     folders = {BASE: Path(params.bases), FINETUNE: Path(params.results)}
-    return Stores(folders, Path(params.work), params)
+    needs = {FINETUNE: CHECKPOINT} if params.keep_weights else {}
+    return Stores(folders, Path(params.work), params, needs=needs)
 
 
 def plan_sweep(
@@ -79,17 +75,32 @@ def plan_sweep(
     plan = select(
         make_plan(data, sweep.study, sweep.grid, defaults), sweep.jobs, stores.store(BASE)
     )
+    for base in plan.bases:
+        if base.cleaning != cleaning:  # of a file of jobs
+            base.model_copy(update={"cleaning": cleaning.model_dump()}).check_same(base, base.id)
     check_trainings(plan, data)
     workers = count_workers(read_cluster(sweep.engine), device_plan["chosen"])
     return plan, in_words(plan, estimate(plan, stores, workers), stores, workers)
 
 
+def put_data(data: Data, params: StoreParams) -> dict[str, str]:
+    """Write what the jobs are trained on where they find it.
+
+    Returns
+    -------
+    dict
+        Folder of the data of each kind of training: `pretraining`, and `finetune` of labels.
+    """
+    return {
+        kind: str(put_dataset(data.of(kind), Path(params.work))) for kind in (PRETRAINING, FINETUNE)
+    }
+
+
 def run_sweep(
     plan: Plan,
-    data: Data,
+    data: Mapping[str, str],
     sweep: SweepRecipe,
     device_plan: dict[str, Any],
-    cleaning: CleaningParams,
     limits: SupervisionParams,
     base_report: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -97,8 +108,10 @@ def run_sweep(
 
     Parameters
     ----------
-    plan, data, sweep, device_plan, cleaning
+    plan, sweep, device_plan
         As of `plan_sweep`; one job alone runs in the foreground.
+    data
+        Of `put_data`.
     limits
         Of silence.
     base_report
@@ -125,11 +138,10 @@ def run_sweep(
             found = stores.get(BASE, base.hash) is not None
             missing = base_not_found(Entry(BASE, base.hash), stores.store(BASE).root)
             known[base.id] = Outcome(KEPT) if found else Outcome(FAILED, missing)
-    folders = {kind: put_dataset(data.of(kind), stores.work) for kind in ("pretraining", FINETUNE)}
     jobs = [
-        *(job_of(base, folders["pretraining" if base.supervised is None else FINETUNE], cleaning)
+        *(job_of(base, Path(data[PRETRAINING if base.supervised is None else FINETUNE]))
           for base in plan.bases),
-        *(job_of(spec, folders[FINETUNE], keep_weights=sweep.store.keep_weights)
+        *(job_of(spec, Path(data[FINETUNE]), sweep.store.keep_weights)
           for spec in plan.finetunings),
     ]  # fmt: skip
     return as_report(carry_out(jobs, context, engine, known=known))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.methods import ALL_SHARES, MODE_NAMES
 from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import holm, mean_interval
+from hbn_foundation.experiments.specs import BASE, FINETUNE
 
-SCORES = {False: ("window_auroc", "balanced_accuracy", "f1"), True: ("nrmse", "mae", "r")}
 MODES = tuple(MODE_NAMES)
 CURVE_COLUMNS = ("mode", "target_data_pct", "score", "low", "high", "n_targets", "n_jobs",
                  "n_train")  # fmt: skip
@@ -21,66 +20,7 @@ PAIR_COLUMNS = ("first", "second", "target_data_pct", "ahead_by", "low", "high",
                 "n_targets", "p", "p_holm")  # fmt: skip
 
 
-class Savings(NamedTuple):
-    """Time that sharing bases saved, measured.
-
-    Attributes
-    ----------
-    base_seconds, finetune_seconds
-        Of all finished jobs.
-    alone_seconds
-        Had each fine-tuning trained its own base.
-    ratio
-        Time with shared bases over time without.
-    bases, finetunings
-        How many are finished.
-    """
-
-    base_seconds: float
-    finetune_seconds: float
-    alone_seconds: float
-    ratio: float
-    bases: int
-    finetunings: int
-
-
-def score_jobs(table: pd.DataFrame, predictions: pd.DataFrame, is_regression: bool) -> pd.DataFrame:
-    """Add each fine-tuning's scores on its target's test windows to the table of jobs.
-
-    Parameters
-    ----------
-    table
-        A row per job, with `hash`.
-    predictions
-        `hash`, `value`, and `predicted` or `log_p_0`, `log_p_1`, … of all test windows.
-    is_regression
-        Whether the label is a number.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The table with a column per score; NaN where there is none, as for one class only.
-    """
-    names = SCORES[is_regression]
-    if predictions.empty:
-        return table.assign(**dict.fromkeys(names, np.nan))
-    outputs = [name for name in predictions if str(name).startswith("log_p_")]
-    rows = {}
-    for key, part in predictions.groupby("hash"):
-        values = part["value"].to_numpy()
-        answers = part[outputs if outputs else "predicted"].to_numpy(dtype=float)
-        if outputs:
-            values = values.astype(np.int64)
-        rows[key] = {name: _score(values, answers, name) for name in names}
-    found = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(names))
-    return table.join(found, on="hash")
-
-
-def _score(values: np.ndarray, answers: np.ndarray, name: str) -> float:
-    return scorer_of(name).function(values, answers) if len(values) else np.nan
-
-
-def by_target(scored: pd.DataFrame, score: str) -> pd.DataFrame:
+def by_target(jobs: pd.DataFrame, score: str) -> pd.DataFrame:
     """Mean score of each target, by mode and share: base set-ups and seeds are no subjects.
 
     Returns
@@ -88,14 +28,18 @@ def by_target(scored: pd.DataFrame, score: str) -> pd.DataFrame:
     pandas.DataFrame
         Index `mode`, `target_data_pct`; one column per target.
     """
-    done = scored[(scored["kind"] == "finetune") & (scored["status"] == "done")]
+    done = _done(jobs, FINETUNE)
     return done.pivot_table(
         index=["mode", "target_data_pct"], columns="target", values=score, aggfunc="mean"
     )
 
 
+def _done(jobs: pd.DataFrame, kind: str) -> pd.DataFrame:
+    return jobs[(jobs["kind"] == kind) & (jobs["status"] == "done")]
+
+
 def learning_curves(
-    scored: pd.DataFrame, score: str, bootstraps: int = 500, seed: int = 0
+    jobs: pd.DataFrame, score: str, bootstraps: int = 500, seed: int = 0
 ) -> pd.DataFrame:
     """Mean score over targets for each mode and share, with 95 % bands over resampled targets.
 
@@ -104,8 +48,8 @@ def learning_curves(
 
     Parameters
     ----------
-    scored
-        Of `score_jobs`.
+    jobs
+        Of `collect`.
     score
         Its column.
     bootstraps, seed
@@ -117,30 +61,25 @@ def learning_curves(
         `mode`, `target_data_pct`, `score`, `low`, `high` (NaN with fewer than 10 targets),
         `n_targets`, `n_jobs`, `n_train` (mean number of the target's training windows).
     """
-    values = by_target(scored, score)
-    if values.empty:
-        return pd.DataFrame(columns=list(CURVE_COLUMNS))
-    done = scored[(scored["kind"] == "finetune") & (scored["status"] == "done")]
-    sizes: dict[Any, Any] = dict(list(done.groupby(["mode", "target_data_pct"])["n_train"]))
+    values = by_target(jobs, score)
     keys: list[Any] = values.index.tolist()
-    rows = []
-    for place, (mode, share) in enumerate(keys):
-        row, jobs = values.iloc[place], sizes[mode, share]
-        low, high, _ = mean_interval(row.to_numpy(dtype=float), bootstraps, seed)
-        rows.append(
-            {"mode": mode, "target_data_pct": float(share), "score": row.mean(), "low": low,
-             "high": high, "n_targets": int(row.notna().sum()),
-             "n_jobs": len(jobs), "n_train": float(jobs.mean())}
-        )  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+    rows = [
+        [*key, np.nanmean(row), *mean_interval(row, bootstraps, seed)[:2], sum(~np.isnan(row))]
+        for key, row in zip(keys, values.to_numpy(dtype=float), strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=list(CURVE_COLUMNS[:6]))
+    groups = _done(jobs, FINETUNE).groupby(["mode", "target_data_pct"])["n_train"]
+    sizes = pd.DataFrame({"n_jobs": groups.size(), "n_train": groups.mean().astype(float)})
+    table = table.join(sizes, on=["mode", "target_data_pct"])
     order = {mode: place for place, mode in enumerate(MODES)}
     return table.sort_values(
-        ["mode", "target_data_pct"], key=lambda c: c.map(order) if c.name == "mode" else c
-    ).reset_index(drop=True)
+        ["mode", "target_data_pct"], key=lambda c: c.map(order) if c.name == "mode" else c,
+        ignore_index=True,
+    )  # fmt: skip
 
 
 def compare_modes(
-    scored: pd.DataFrame, score: str, bootstraps: int = 500, seed: int = 0
+    jobs: pd.DataFrame, score: str, bootstraps: int = 500, seed: int = 0
 ) -> pd.DataFrame:
     """Compare modes in pairs on the same targets, at each share and over all shares.
 
@@ -151,7 +90,7 @@ def compare_modes(
 
     Parameters
     ----------
-    scored, score, bootstraps, seed
+    jobs, score, bootstraps, seed
         As for `learning_curves`.
 
     Returns
@@ -161,7 +100,7 @@ def compare_modes(
         better) with the ends of its 95 % interval over targets, `ahead_in` of `n_targets`, `p`,
         `p_holm`.
     """
-    values = by_target(scored, score)
+    values = by_target(jobs, score)
     sign = 1.0 if scorer_of(score).greater_is_better else -1.0
     rows = []
     modes = [mode for mode in MODES if mode in set(values.index.get_level_values(0))]
@@ -176,10 +115,8 @@ def compare_modes(
             for share, differences in pieces.items()
         ]  # fmt: skip
     table = pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
-    overall = (table["target_data_pct"] == ALL_SHARES).to_numpy()
-    p, corrected = table["p"].to_numpy(dtype=float), np.full(len(table), np.nan)
-    for family in (overall, ~overall):
-        corrected[family] = holm(p[family])
+    family = table["target_data_pct"] == ALL_SHARES
+    corrected = table.groupby(family)["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
     return table.assign(p_holm=corrected)
 
 
@@ -200,20 +137,25 @@ def _paired(differences: np.ndarray, bootstraps: int, seed: int) -> dict[str, An
     }
 
 
-def measured_savings(scored: pd.DataFrame) -> Savings:
-    """Add up what finished jobs took, and what they would have without shared bases."""
-    done = scored[scored["status"] == "done"]
-    bases = done[done["kind"] == "base"].set_index("hash")["seconds"].astype(float)
-    tuned = done[done["kind"] == "finetune"]
-    tuning = float(tuned["seconds"].astype(float).sum())
-    own = float(tuned["base_hash"].map(bases).astype(float).sum()) if len(tuned) else 0.0
-    used = float(bases.sum())
-    return Savings(
-        used, tuning, own + tuning, (used + tuning) / (own + tuning) if own + tuning else np.nan,
-        len(bases), len(tuned),
-    )  # fmt: skip
+def measured_savings(jobs: pd.DataFrame) -> dict[str, float]:
+    """Add up what finished jobs took, and what they would have without shared bases.
 
-
-def compared_score(is_regression: bool) -> str:
-    """Name the score that curves and comparisons are of."""
-    return main_metric(is_regression)
+    Returns
+    -------
+    dict
+        `base_seconds` and `finetune_seconds` of all finished jobs; `alone_seconds`, had each
+        fine-tuning trained its own base; `ratio`, the time with shared bases over the time
+        without; how many `bases` and `finetunings` are finished.
+    """
+    bases, tuned = _done(jobs, BASE), _done(jobs, FINETUNE)
+    seconds = bases.set_index("hash")["seconds"].astype(float)
+    used, tuning = float(seconds.sum()), float(tuned["seconds"].astype(float).sum())
+    alone = tuning + float(tuned["base_hash"].map(seconds).astype(float).sum())
+    return {
+        "base_seconds": used,
+        "finetune_seconds": tuning,
+        "alone_seconds": alone,
+        "ratio": (used + tuning) / alone if alone else np.nan,
+        "bases": len(bases),
+        "finetunings": len(tuned),
+    }

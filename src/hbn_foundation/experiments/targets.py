@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.evaluate import plain
+from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.hashing import data_fingerprint
 from hbn_foundation.experiments.job import Entry, Job, RunContext
@@ -29,20 +31,21 @@ from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 
 if TYPE_CHECKING:
-    from hbn_foundation.recordings.params import CleaningParams
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.supervision.link import Link
 
 CHECKPOINT, HISTORY, ENVIRONMENT = "checkpoint", "history.csv", "environment.json"
 PREDICTIONS = "predictions.parquet"
+TEST_SCORES = "test"
+#: Scores of the test windows, by whether the label is a number.
+SCORED = {False: ("window_auroc", "balanced_accuracy", "f1"), True: ("nrmse", "mae", "r")}
 HERE = "hbn_foundation.experiments.targets"
 
 
 def job_of(
     spec: BaseSpec | FinetuneSpec,
     data: Path,
-    cleaning: CleaningParams | None = None,
     keep_weights: bool = False,
 ) -> Job:
     """Make the job of a spec.
@@ -53,8 +56,6 @@ def job_of(
         A base or a fine-tuning.
     data
         Folder of the dataset; what is found there has to be what the spec says.
-    cleaning
-        How the signals of a base were cleaned.
     keep_weights
         Whether the fine-tuned weights are part of the result.
     """
@@ -66,17 +67,14 @@ def job_of(
     }
     arguments = {"spec": spec, "data": data}
     if isinstance(spec, BaseSpec):
-        return Job(BASE, target=f"{HERE}:train_base", arguments=arguments | {"cleaning": cleaning},
-                   **common)  # fmt: skip
+        return Job(BASE, target=f"{HERE}:train_base", arguments=arguments, **common)
     return Job(
         FINETUNE, target=f"{HERE}:finetune", arguments=arguments | {"keep_weights": keep_weights},
         base=None if spec.base_hash is None else Entry(BASE, spec.base_hash), **common,
     )  # fmt: skip
 
 
-def train_base(
-    run: RunContext, spec: BaseSpec, data: Path, cleaning: CleaningParams
-) -> dict[str, Any]:
+def train_base(run: RunContext, spec: BaseSpec, data: Path) -> dict[str, Any]:
     """Train a base; arguments as of `job_of`.
 
     Returns
@@ -91,8 +89,7 @@ def train_base(
     """
     started = time.perf_counter()
     found = load_dataset(data)
-    here = {"data": data_fingerprint(found, spec.subjects), "window": found.window.model_dump(),
-            "cleaning": cleaning.model_dump()}  # fmt: skip
+    here = {"data": data_fingerprint(found, spec.subjects), "window": found.window.model_dump()}
     spec.model_copy(update=here).check_same(spec, spec.id)
     dataset = found.replace(windows=_of(found.windows, spec.subjects), splits=spec.splits)
     if spec.supervised is None:
@@ -112,7 +109,7 @@ def train_base(
         for name, subjects in (("train", spec.train_subjects),
                                ("validation", spec.validation_subjects))
     }  # fmt: skip
-    out = _write_out(run, spec, history, started, counts)
+    out = _write_out(run, spec, history, started, {"windows": counts})
     checkpoint.save(out / CHECKPOINT)
     return result
 
@@ -143,11 +140,13 @@ def finetune(run: RunContext, spec: FinetuneSpec, data: Path, keep_weights: bool
     answers = predict(tuned, dataset.store, test)
     counts = dataset.windows["subject"].str.rpartition("+")[2].value_counts()
     of_base = ~dataset.windows["subject"].str.contains("+", regex=False)
-    out = _write_out(run, spec, history, started, {
-        **{name: int(counts.get(name, 0)) for name in ("train", "validation", "test")},
-        "base": int(of_base.sum()),
-    }, tuned.metadata["targets"])  # fmt: skip
+    windows = {name: int(counts.get(name, 0)) for name in ("train", "validation", "test")}
     table = _predictions(test, dataset, recipe, spec.target, answers)
+    out = _write_out(run, spec, history, started, {
+        "windows": {**windows, "base": int(of_base.sum())},
+        TEST_SCORES: test_scores(table),
+        "targets": tuned.metadata["targets"],
+    })  # fmt: skip
     table.to_parquet(out / PREDICTIONS, index=False)
     if keep_weights:
         tuned.save(out / CHECKPOINT)
@@ -239,23 +238,22 @@ def _of(windows: pd.DataFrame, subjects: Iterable[str]) -> pd.DataFrame:
 
 def _write_out(
     run: RunContext, spec: BaseSpec | FinetuneSpec, history: pd.DataFrame, started: float,
-    counts: dict[str, int], targets: dict[str, Any] | None = None,
+    metrics: dict[str, Any],
 ) -> Path:  # fmt: skip
     """Write what every entry has: the full spec, metrics, environment, history."""
     from hbn_foundation.training.fitting import library_versions
 
-    seconds = time.perf_counter() - started
+    seconds, counts = time.perf_counter() - started, metrics["windows"]
     trained = counts["train"] + counts.get("base", 0)
     losses = [] if history.empty else history["validation_loss"].dropna().tolist()
     content = {
-        SPEC: spec.model_dump(mode="json"),
+        SPEC: spec.model_dump(mode="json", exclude=set(spec.NOT_HASHED)),
         METRICS: {
-            "windows": counts,
+            **metrics,
             "epochs": len(history),
             "seconds": seconds,
             "windows_per_second": trained * len(history) / seconds,
             "validation_loss": min(losses, default=None),
-            "targets": targets,
         },
         ENVIRONMENT: {
             "host": socket.gethostname(),
@@ -263,11 +261,29 @@ def _write_out(
             "versions": library_versions(),
         },
     }
-    out = run.out
     for name, values in content.items():
-        (out / name).write_text(json.dumps(values, indent=1))
-    history.to_csv(out / HISTORY, index=False)
-    return out
+        (run.out / name).write_text(json.dumps(plain(values), indent=1))
+    history.to_csv(run.out / HISTORY, index=False)
+    return run.out
+
+
+def test_scores(predictions: pd.DataFrame) -> dict[str, float]:
+    """Score the predictions of test windows; NaN where there is no score, as for one class only.
+
+    Parameters
+    ----------
+    predictions
+        `value`, and `predicted` or `log_p_0`, `log_p_1`, … of each window.
+    """
+    outputs = [name for name in predictions if str(name).startswith("log_p_")]
+    values = predictions["value"].to_numpy()
+    answers = predictions[outputs or "predicted"].to_numpy(dtype=float)
+    if outputs:
+        values = values.astype(np.int64)
+    return {
+        name: scorer_of(name).function(values, answers) if len(values) else np.nan
+        for name in SCORED[not outputs]
+    }
 
 
 def _predictions(

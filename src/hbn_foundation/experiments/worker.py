@@ -154,7 +154,8 @@ def _run(job: Job, context: Context, stores: Stores) -> tuple[str, str]:
             found = bases.get(job.base.key) if stores.sync.skip_sync else stores.get(*job.base)
             if found is None:
                 return MISSING, base_not_found(job.base, bases.root)
-        if not ((folder / RESULT).is_file() and (folder / OUT).is_dir()):  # trained, not published
+        made = folder / OUT / store.needs  # there: trained, not published
+        if not ((folder / RESULT).is_file() and made.exists()):
             _carry_out(job, folder, context, found, stores.worker)
         if (folder / INCIDENTS).is_file():
             shutil.copy(folder / INCIDENTS, folder / OUT / INCIDENTS)

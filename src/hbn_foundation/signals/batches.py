@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import IterableDataset
 
+from hbn_foundation.signals.params import NO_JITTER, Jitter
 from hbn_foundation.signals.reader import WindowReader
 
 SHARE = "batch_share"
@@ -85,8 +86,8 @@ class WindowBatches(IterableDataset[Batch]):
         Whether the order changes with the epoch. Order and jitter depend on the seed, the epoch
         (see `set_epoch`) and the table, not on the batch size.
     jitter
-        Largest random shift of a start in samples, to either side; shifted windows touch neither
-        a gap nor a bad segment.
+        Random shift of starts, to either side; shifted windows touch neither a gap nor a bad
+        segment.
     drop_last
         Omit the last batch if it has fewer windows.
     """
@@ -98,11 +99,11 @@ class WindowBatches(IterableDataset[Batch]):
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
-        jitter: int = 0,
+        jitter: Jitter = NO_JITTER,
         drop_last: bool = False,
     ) -> None:
-        if batch_size < 1 or jitter < 0:
-            raise ValueError(f"batch_size {batch_size} or jitter {jitter} is too small")
+        if batch_size < 1 or jitter.samples < 0:
+            raise ValueError(f"batch_size {batch_size} or jitter {jitter.samples} is too small")
         reader.check(windows)
         self.reader = reader
         self.batch_size = batch_size
@@ -113,7 +114,7 @@ class WindowBatches(IterableDataset[Batch]):
         self.drop_last = drop_last
         self._rows = windows["row"].to_numpy(dtype=np.int64)
         self._starts = windows["start"].to_numpy(dtype=np.int64)
-        self._ranges = reader.store.range_of(self._rows, self._starts) if jitter else None
+        self._ranges = reader.store.range_of(self._rows, self._starts) if jitter.samples else None
         self._shares: np.ndarray | None = None
         if SHARE in windows and shuffle and drop_last and batch_size > 1:
             shares = windows[SHARE].to_numpy(dtype=np.float64)
@@ -155,7 +156,10 @@ class WindowBatches(IterableDataset[Batch]):
             order = random.permutation(order)
         starts = self._starts
         if self._ranges is not None:
-            shift = random.integers(-self.jitter, self.jitter, size=len(starts), endpoint=True)
+            most, share = self.jitter
+            shift = random.integers(-most, most, size=len(starts), endpoint=True)
+            if share < 1:
+                shift[random.random(len(starts)) >= share] = 0
             low, high = self._ranges.T
             starts = np.clip(starts + shift, low, high - self.reader.n_samples)
         return order, starts

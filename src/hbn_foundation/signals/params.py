@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import Field
 
 from hbn_foundation.params import Params
+
+
+class Jitter(NamedTuple):
+    """Largest random shift of a window's start in samples, and the share that is shifted."""
+
+    samples: int = 0
+    probability: float = 1.0
+
+
+NO_JITTER = Jitter()
 
 
 class WindowParams(Params):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hbn_foundation.signals.params import Jitter
 from hbn_foundation.training.params import AugmentationParams
 
 NOISE_LAGS = 8  # overlapping stretches of one noise field per window's length
@@ -49,21 +50,31 @@ def hide_channels(
     return mask & (rank >= n_hidden[:, None])
 
 
-def random_gain(signals: Tensor, spread: float) -> Tensor:
-    """Multiply each window (B, C, T) by exp(N(0, spread))."""
+def random_gain(signals: Tensor, spread: float, probability: float = 1.0) -> Tensor:
+    """Multiply a share of the windows (B, C, T) by exp(N(0, spread))."""
     if spread == 0:
         return signals
-    log_gains = draw_log_gains(len(signals), spread, signals.device)
+    log_gains = draw_log_gains(len(signals), spread, signals.device, probability)
     return signals * log_gains.exp()[:, None, None]
 
 
-def draw_log_gains(n_windows: int, spread: float, device: torch.device) -> Tensor:
-    """Draw the logarithms (B,) of a gain of each window, N(0, spread)."""
-    return spread * torch.randn(n_windows, device=device)
+def draw_log_gains(
+    n_windows: int, spread: float, device: torch.device, probability: float = 1.0
+) -> Tensor:
+    """Draw the logarithms (B,) of a gain of each window, N(0, spread); 0 outside the share."""
+    return _in_share(spread * torch.randn(n_windows, device=device), probability)
 
 
-def white_noise(signals: Tensor, level: float) -> Tensor:
-    """Add white noise of this standard deviation to windows (B, C, T).
+def _in_share(values: Tensor, probability: float) -> Tensor:
+    """Set the values (B, …) of all but a random share of the windows to zero."""
+    if probability == 1:
+        return values
+    chosen = torch.rand(len(values), device=values.device) < probability
+    return values * chosen.view(-1, *[1] * (values.ndim - 1))
+
+
+def white_noise(signals: Tensor, level: float, probability: float = 1.0) -> Tensor:
+    """Add white noise of this standard deviation to a share of the windows (B, C, T).
 
     One noise field serves the batch: each window gets it at another lag. Drawing every number
     separately takes a tenth of a training step on a CPU.
@@ -74,7 +85,7 @@ def white_noise(signals: Tensor, level: float) -> Tensor:
     step = max(1, n_samples // NOISE_LAGS)
     length = n_samples + step * (n_windows - 1)
     field = level * torch.randn(n_channels, length, device=signals.device)
-    return signals + field.unfold(1, n_samples, step).transpose(0, 1)
+    return signals + _in_share(field.unfold(1, n_samples, step).transpose(0, 1), probability)
 
 
 def hide_block(mask: Tensor, positions: Tensor, rules: AugmentationParams) -> Tensor:
@@ -84,9 +95,15 @@ def hide_block(mask: Tensor, positions: Tensor, rules: AugmentationParams) -> Te
     )
 
 
+def start_jitter(rules: AugmentationParams, sfreq: float) -> Jitter:
+    """Give the shift of training windows at a sampling rate in Hz."""
+    return Jitter(round(rules.jitter_seconds * sfreq), rules.jitter_probability)
+
+
 def augment(
     signals: Tensor, mask: Tensor, positions: Tensor, rules: AugmentationParams
 ) -> tuple[Tensor, Tensor]:
     """Return windows (B, C, T) with gain and noise, and their mask (B, C) without a block."""
-    signals = white_noise(random_gain(signals, rules.gain), rules.noise)
+    signals = random_gain(signals, rules.gain, rules.gain_probability)
+    signals = white_noise(signals, rules.noise, rules.noise_probability)
     return signals, hide_block(mask, positions, rules)

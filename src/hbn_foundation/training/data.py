@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.signals.params import NO_JITTER, Jitter
 from hbn_foundation.training import seeding
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.supervision.policy import EVALUATION_BATCH
@@ -58,7 +59,7 @@ class WindowsOfSubjects:
     def __len__(self) -> int:
         return len(self.windows)
 
-    def training(self, batch_size: int, epoch: int, jitter: int = 0) -> Iterable[Any]:
+    def training(self, batch_size: int, epoch: int, jitter: Jitter = NO_JITTER) -> Iterable[Any]:
         """Shuffled batches of one epoch; a last batch that is not full is left out."""
         return self._batches(
             min(batch_size, len(self)), shuffle=True, epoch=epoch, jitter=jitter, drop_last=True

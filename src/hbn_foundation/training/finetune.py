@@ -134,6 +134,7 @@ class FineTuningJob(TrainingJob):
         """Check the inputs, make model, plan and data, and fit scales and heads."""
         import torch
 
+        from hbn_foundation.training.augmentation import start_jitter
         from hbn_foundation.training.checkpoint import fitted_once
         from hbn_foundation.training.finetuned import make_model
         from hbn_foundation.training.finetuning_module import FineTuningData, FineTuningModule
@@ -142,7 +143,7 @@ class FineTuningJob(TrainingJob):
 
         dataset, recipe, link = self.dataset, self.recipe, link or Link()
         targets = check_finetuning(self.checkpoint, dataset, recipe)
-        plan, trainer, rules = recipe.effective_plan, recipe.trainer, recipe.regularisation
+        plan, trainer, rules = recipe.effective_plan, recipe.trainer, recipe.regularisation.in_use
         store = dataset.store
         model = make_model(
             self.checkpoint, recipe, targets, store.channel_names, scratch=plan.from_scratch
@@ -166,7 +167,7 @@ class FineTuningJob(TrainingJob):
         fitted_once(fitted, model, fit)
         weights = {name: one.weight for name, one in recipe.more_targets.chosen.items()}
         known = data["train"].targets
-        jitter = round(rules.jitter_seconds * store.sfreq)
+        jitter = start_jitter(rules, store.sfreq)
         is_regression = targets[MAIN].is_regression
         return FineTuningModule(
             model,

@@ -65,7 +65,7 @@ class FineTuningModule(TrainingModule):
         super().__init__(data, positions, recipe.trainer, link)
         self.model = model
         self.losses = losses
-        self.regularisation = recipe.regularisation
+        self.regularisation = recipe.regularisation.in_use
         self.judged = recipe.judged_metric
         self.plan = plan
         self.rates = recipe.effective_rates

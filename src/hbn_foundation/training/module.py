@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.progress import say
+from hbn_foundation.signals.params import Jitter
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint_io import largest_size
 from hbn_foundation.training.data import Steps, WindowsOfSubjects, cut, n_windows, steps_per_epoch
@@ -31,8 +32,7 @@ class TrainingData(lightning.LightningDataModule):
 
     A step is a list of batches of `batch_size` windows, which goes to the device in micro-batches.
     The supervisor's orders may limit `micro_batch` and `evaluation_batch`, the most windows at once
-    in training and in an evaluation. `jitter` is the largest random shift of a training window in
-    samples.
+    in training and in an evaluation. `jitter` is the random shift of training windows.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TrainingData(lightning.LightningDataModule):
         training: WindowsOfSubjects,
         validation: WindowsOfSubjects,
         params: RunParams,
-        jitter: int,
+        jitter: Jitter,
         link: Link,
     ) -> None:
         super().__init__()

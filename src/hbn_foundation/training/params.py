@@ -26,20 +26,46 @@ Gain = Annotated[float, Field(description="SD of the log of a random gain per wi
 Noise = Annotated[float, Field(description="SD of white noise added.", ge=0)]
 
 
+#: What changes a window, each parameter with the value that changes none.
+CHANGES = {"hide_probability": 0.0, "gain": 0.0, "noise": 0.0, "jitter_seconds": 0.0, "mixup": 0.0}
+
+
 class AugmentationParams(Params):
     """How training windows are changed."""
 
+    use_augmentation: bool = Field(
+        True,
+        description="false: no window is changed, whatever the other parameters say (hide, gain, "
+        "noise, jitter, mixup).",
+    )
     hide_probability: HideProbability = 0.6
     min_hidden: float = Field(0.1, description="Smallest share of channels hidden.", ge=0, lt=1)
     max_hidden: MaxHidden = 0.5
     gain: Gain = 0.0
+    gain_probability: float = Field(
+        1.0, description="Share of the windows that get the random gain.", ge=0, le=1
+    )
     noise: Noise = 0.0
+    noise_probability: float = Field(
+        1.0, description="Share of the windows that get the noise.", ge=0, le=1
+    )
     jitter_seconds: float = Field(
         0.0,
         description="Largest random shift of a training window's start; labels that are times in "
         "the window (head.moves) move with it.",
         ge=0,
     )
+    jitter_probability: float = Field(
+        1.0, description="Share of the windows whose start is shifted.", ge=0, le=1
+    )
+
+    @property
+    def in_use(self) -> Self:
+        """The same, with nothing that changes a window where `use_augmentation` is false."""
+        if self.use_augmentation:
+            return self
+        known = type(self).model_fields
+        return self.model_copy(update={name: v for name, v in CHANGES.items() if name in known})
 
     @model_validator(mode="after")
     def _shares_in_order(self) -> Self:

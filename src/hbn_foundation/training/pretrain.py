@@ -103,6 +103,7 @@ class PretrainingJob(TrainingJob):
         """Make encoder, objective and data, and fit normalisation and targets."""
         import torch
 
+        from hbn_foundation.training.augmentation import start_jitter
         from hbn_foundation.training.checkpoint import fitted_once
         from hbn_foundation.training.module import TrainingData
         from hbn_foundation.training.objectives.base import Context
@@ -137,7 +138,7 @@ class PretrainingJob(TrainingJob):
                 objective.fit(statistics, batches, positions)
 
         fitted_once(fitted, torch.nn.ModuleList([encoder, objective]), fit)
-        jitter = round(self.recipe.objective.jitter_seconds * store.sfreq)
+        jitter = start_jitter(objective.params, store.sfreq)
         data = TrainingData(parts["train"], parts["validation"], trainer, jitter, link)
         return PretrainingModule(encoder, objective, data, positions, trainer, link)
 

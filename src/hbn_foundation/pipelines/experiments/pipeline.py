@@ -84,16 +84,15 @@ def _learning_curve(namespace: str, recipe: type) -> Pipeline:
 
 def create_sweep(**_: object) -> Pipeline:
     """Return the pipeline from windows to the summary of a sweep."""
-    data = ["dataset", "sweep_dataset"]
-    recipes = [FOUNDATION, FINETUNING, SWEEP]
-    running = [*data, "sweep_device_plan", CLEANING, *recipes]
+    running = ["sweep_data", "sweep_device_plan", FOUNDATION, SWEEP]
     return Pipeline(
         [
             *_windows_and_device("sweep", "planning"),
             _node(
                 sweep_nodes.plan,
-                [*data, *recipes, CLEANING, "sweep_device_plan"],
-                [*JOBS, "sweep_plan"],
+                ["dataset", "sweep_dataset", FOUNDATION, FINETUNING, SWEEP, CLEANING,
+                 "sweep_device_plan"],
+                [*JOBS, "sweep_data", "sweep_plan"],
                 "plan",
                 "planning",
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
@@ -18,34 +19,35 @@ def plan(
     sweep: SweepRecipe,
     cleaning: CleaningParams,
     device_plan: dict[str, Any],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str], str]:
     """Cross folds and grid, check what can be checked, and print what it will take.
 
     Returns
     -------
     base_jobs, finetune_jobs : list
         Each job once, with its hash.
+    data : dict
+        Folders of what they are trained on.
     text : str
         Counts, reuse, time, disk.
     """
     from hbn_foundation.evaluation.report.render import show
     from hbn_foundation.experiments import sweep as sweeps
+    from hbn_foundation.experiments.planner import Data
     from hbn_foundation.experiments.selection import records
 
-    data = sweeps.data_of(dataset, sweep_dataset, finetuning.label)
+    data = Data(dataset, sweep_dataset)
     planned, text = sweeps.plan_sweep(data, foundation, finetuning, sweep, cleaning, device_plan)
     show(text)
-    return records(planned.bases), records(planned.finetunings), text
+    folders = sweeps.put_data(data, sweep.store)
+    return records(planned.bases), records(planned.finetunings), folders, text
 
 
 def train_bases(
     base_jobs: list[dict[str, Any]],
-    dataset: types.EEGDataset,
-    sweep_dataset: types.EEGDataset,
+    data: dict[str, str],
     device_plan: dict[str, Any],
-    cleaning: CleaningParams,
     foundation: FoundationRecipe,
-    finetuning: LabelRecipe,
     sweep: SweepRecipe,
 ) -> dict[str, Any]:
     """Train the bases that are missing.
@@ -55,25 +57,19 @@ def train_bases(
     dict
         What became of each base.
     """
-    from hbn_foundation.experiments import sweep as sweeps
     from hbn_foundation.experiments.selection import plan_of
+    from hbn_foundation.experiments.sweep import run_sweep
 
-    data = sweeps.data_of(dataset, sweep_dataset, finetuning.label)
-    return sweeps.run_sweep(
-        plan_of(base_jobs, []), data, sweep, device_plan, cleaning, foundation.supervision
-    )
+    return run_sweep(plan_of(base_jobs, []), data, sweep, device_plan, foundation.supervision)
 
 
 def finetune(
     base_report: dict[str, Any],
     base_jobs: list[dict[str, Any]],
     finetune_jobs: list[dict[str, Any]],
-    dataset: types.EEGDataset,
-    sweep_dataset: types.EEGDataset,
+    data: dict[str, str],
     device_plan: dict[str, Any],
-    cleaning: CleaningParams,
     foundation: FoundationRecipe,
-    finetuning: LabelRecipe,
     sweep: SweepRecipe,
 ) -> dict[str, Any]:
     """Carry out the fine-tunings that are missing.
@@ -83,15 +79,12 @@ def finetune(
     dict
         What became of each fine-tuning.
     """
-    from hbn_foundation.experiments import sweep as sweeps
     from hbn_foundation.experiments.selection import plan_of
     from hbn_foundation.experiments.specs import FINETUNE
+    from hbn_foundation.experiments.sweep import run_sweep
 
-    data = sweeps.data_of(dataset, sweep_dataset, finetuning.label)
-    report = sweeps.run_sweep(
-        plan_of(base_jobs, finetune_jobs), data, sweep, device_plan, cleaning,
-        foundation.supervision, base_report,
-    )  # fmt: skip
+    planned = plan_of(base_jobs, finetune_jobs)
+    report = run_sweep(planned, data, sweep, device_plan, foundation.supervision, base_report)
     return {name: row for name, row in report.items() if name.startswith(FINETUNE)}
 
 
@@ -105,6 +98,8 @@ def collect(
 ) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, dict[str, Any], Any, str]:
     """Bring all results together: table, curves, comparison, savings, figure, summary.
 
+    All but the figure also lie in the folder of the prefix, beside links to the results.
+
     Returns
     -------
     jobs : DataFrame
@@ -117,37 +112,32 @@ def collect(
     summary : str
         The page, in Markdown.
     """
+    from hbn_foundation.evaluation.evaluate import main_metric
     from hbn_foundation.evaluation.figures.learning import sweep_figure
     from hbn_foundation.evaluation.report.experiments import sweep_report
     from hbn_foundation.evaluation.report.render import render_text, show
     from hbn_foundation.evaluation.scorers import display_metric
     from hbn_foundation.experiments import collecting, sweep_scores
-    from hbn_foundation.experiments import sweep as sweeps
     from hbn_foundation.experiments.selection import plan_of
+    from hbn_foundation.experiments.specs import FINETUNE
+    from hbn_foundation.experiments.sweep import stores_of
 
-    found = collecting.collect(
-        plan_of(base_jobs, finetune_jobs), sweeps.stores_of(sweep.store),
-        {**base_report, **finetune_report},
-    )  # fmt: skip
-    score = sweep_scores.compared_score(found.is_regression)
-    scored = sweep_scores.score_jobs(found.table, found.predictions, found.is_regression)
-    label, evaluation = finetuning.label, finetuning.evaluation
-    options = {"bootstraps": evaluation.bootstraps, "seed": evaluation.seed}
-    curves = sweep_scores.learning_curves(scored, score, **options)
-    modes = sweep_scores.compare_modes(scored, score, **options)
-    savings = sweep_scores.measured_savings(scored)._asdict()
-    about = label.column or label.kind
-    report = sweep_report(scored, curves, modes, savings, score, about)
-    page = render_text(report, markdown=True)
+    planned, stores = plan_of(base_jobs, finetune_jobs), stores_of(sweep.store)
+    jobs = collecting.collect(planned, stores, {**base_report, **finetune_report})
+    score = main_metric("nrmse" in jobs)
+    options = {"bootstraps": finetuning.evaluation.bootstraps, "seed": finetuning.evaluation.seed}
+    curves = sweep_scores.learning_curves(jobs, score, **options)
+    modes = sweep_scores.compare_modes(jobs, score, **options)
+    savings = sweep_scores.measured_savings(jobs)
+    about = f"{finetuning.label.column or finetuning.label.kind} ({sweep.prefix})"
+    page = render_text(sweep_report(jobs, curves, modes, savings, score, about), markdown=True)
     show(page)
-    return (
-        scored,
-        curves,
-        modes.astype({"target_data_pct": str}),
-        savings,
-        sweep_figure(curves, modes, display_metric(score)),
-        page,
-    )
+    figure = sweep_figure(curves, modes, display_metric(score))
+    modes = modes.astype({"target_data_pct": str})
+    tables = {"jobs": jobs, "curves": curves, "modes": modes}
+    folder = Path(sweep.store.experiments, sweep.prefix)
+    collecting.write_set(folder, planned, stores.store(FINETUNE), tables, page)
+    return jobs, curves, modes, savings, figure, page
 
 
 def check_sweep(base_report: dict[str, Any], finetune_report: dict[str, Any], page: str) -> None:

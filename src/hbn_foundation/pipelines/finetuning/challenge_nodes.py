@@ -55,7 +55,7 @@ def prepare_crops(
         [str(one.column) for one in labels if one.kind == "participant"],
         recipe.windows,
         seconds=window_seconds(foundation_checkpoint),
-        jitter=recipe.regularisation.jitter_seconds,
+        jitter=recipe.regularisation.in_use.jitter_seconds,
     )
     return _checked(foundation_checkpoint, dataset.replace(windows=windows), recipe)
 

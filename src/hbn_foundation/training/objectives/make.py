@@ -19,6 +19,7 @@ def make_objective(params: ObjectiveParams, encoder: Encoder) -> Objective:
     UserError
         When the encoder lacks the tokens that the objective is about.
     """
+    params = params.in_use
     if params.name in FAMILIES:
         return Masked(params, encoder)
     if params.name == "recording_spectra":

@@ -80,14 +80,14 @@ class Masked(Objective):
         """Corrupt, encode, predict, score."""
         params, signals, mask = self.params, batch.signals, batch.mask
         if self.training:
-            signals = random_gain(signals, params.gain)
+            signals = random_gain(signals, params.gain, params.gain_probability)
         seen_mask = hide_block(mask, positions, params)
         chosen = {
             family: choose(len(signals), part.n_tokens, part.n_hidden, signals.device)
             for family, part in self.parts.items()
         }
         visible = {family: seen for family, (seen, _) in chosen.items()}
-        noisy = white_noise(signals, params.noise)
+        noisy = white_noise(signals, params.noise, params.noise_probability)
         inputs = encoder.inputs(noisy, positions, seen_mask, visible.get("band"))
         if self.patches is not None and encoder.time is not None:
             inputs["time"] = encoder.time.without(inputs["time"], chosen["time"][1])

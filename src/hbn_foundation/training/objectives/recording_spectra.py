@@ -116,11 +116,14 @@ class RecordingSpectra(Objective):
         params, signals, mask = self.params, batch.signals, batch.mask
         target = self.means[torch.searchsorted(self.recordings, batch.recording)]
         if self.training and params.gain > 0:
-            log_gains = draw_log_gains(len(signals), params.gain, signals.device)
+            log_gains = draw_log_gains(
+                len(signals), params.gain, signals.device, params.gain_probability
+            )
             signals = signals * log_gains.exp()[:, None, None]
             target = target + self.bands.of_gain(log_gains, encoder.band.scale)
         seen_mask = hide_block(mask, positions, params)
-        inputs = encoder.inputs(white_noise(signals, params.noise), positions, seen_mask)
+        noisy = white_noise(signals, params.noise, params.noise_probability)
+        inputs = encoder.inputs(noisy, positions, seen_mask)
         mixed = encoder.mix(torch.cat(list(encoder.embed(inputs).values()), 1))
         predicted = self.decode(mixed[:, : self.bands.n_tokens]).float()
         loss = (predicted - target).square().mean()
