@@ -4,7 +4,6 @@ import json
 
 import pytest
 import yaml
-from sweep_data import defaults, make_data
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.estimate import (
@@ -17,10 +16,11 @@ from hbn_foundation.experiments.estimate import (
 from hbn_foundation.experiments.params import GridParams, JobParams, StoreParams, StudyParams
 from hbn_foundation.experiments.planner import Data, make_plan
 from hbn_foundation.experiments.rerun import note_run, rerun
-from hbn_foundation.experiments.selection import read_jobs, records, select
+from hbn_foundation.experiments.selection import records, select
 from hbn_foundation.experiments.specs import FULL
 from hbn_foundation.experiments.store import Store
 from hbn_foundation.experiments.sweep import stores_of
+from sweep_data import defaults, make_data
 
 #: Seven participants, 3 × 2 × 2 base set-ups, two modes, six shares.
 EXAMPLE = {
@@ -52,20 +52,10 @@ def plan(data, grid, study=None, **tuning):
     )  # fmt: skip
 
 
-def test_the_example_needs_84_bases_for_1008_fine_tunings(data, tmp_path):
+def test_the_time_of_the_example_is_estimated(data, tmp_path):
     found = plan(data, EXAMPLE)
-    assert (len(found.bases), len(found.finetunings)) == (84, 1008)
-    assert (found.folds, found.setups) == (7, 12)
-    assert len({spec.hash for spec in found.finetunings}) == 1008
-    served = [spec.base_hash for spec in found.finetunings]
-    assert {served.count(base.hash) for base in found.bases} == {12}
-    for spec in found.finetunings:
-        assert spec.target not in found.base_of[spec.base_hash].subjects
     there = stores(tmp_path)
     guess = estimate(found, there, workers=2)
-    words = in_words(found, guess, there, workers=2)
-    assert "84 bases and 1,008 fine-tunings" in words
-    assert "each base serves 12" in words
     base, tuning = (GUESSED[kind][0] for kind in ("base", "finetune"))
     shared, alone = 84 * base + 1008 * tuning, 1008 * (base + tuning)
     assert guess.ratio == pytest.approx(shared / alone)
@@ -107,7 +97,6 @@ def test_planning_again_gives_the_same_jobs(data, small):
 def test_all_a_number_and_the_list_are_the_same_base(data):
     everyone = [f"S{i}" for i in range(1, 8)]
     found = plan(data, {"base": {"n_base_participants": ["all", 6, 6.0, everyone]}})
-    assert found.setups == 4
     assert len(found.bases) == 7
 
 
@@ -137,13 +126,13 @@ def test_the_control_from_scratch_needs_no_base_and_is_planned_once(data):
 def test_a_list_valued_parameter_is_no_axis(data):
     one = plan(data, {"base": {"encoder": {"tokens": ["band", "time"]}}})
     two = plan(data, {"base": {"encoder.tokens": [["band"], ["band", "time"]]}})
-    assert (one.setups, two.setups) == (1, 2)
+    assert (len(one.bases), len(two.bases)) == (7, 14)
     assert one.bases[0].encoder.tokens == ("band", "time")
 
 
 def test_supervised_bases(data):
     found = plan(data, {"base": {"kind": ["pretraining", "supervised"], "seed": [0, 1]}})
-    assert found.setups == 4
+    assert len(found.bases) == 4 * 7
     supervised = [base for base in found.bases if base.kind == "supervised"]
     assert {base.supervised.trainer.seed for base in supervised} == {0, 1}
     assert {base.supervised.plan.strategy for base in supervised} == {"scratch"}
@@ -206,33 +195,6 @@ def chosen(found, tmp_path, **params):
     return found, select(found, JobParams.model_validate(params), Store(tmp_path / "bases"))
 
 
-def test_jobs_are_chosen_by_any_field(small, tmp_path):
-    where = {"target": ["S1", "S2"], "mode": "full_fine_tuning", "target_data_pct": 0.5}
-    _, some = chosen(small, tmp_path, where=where)
-    assert {(s.target, s.mode, s.target_data_pct) for s in some.finetunings} == {
-        ("S1", "full_fine_tuning", 0.5), ("S2", "full_fine_tuning", 0.5)
-    }  # fmt: skip
-    assert {base.hash for base in some.bases} == {spec.base_hash for spec in some.finetunings}
-    with pytest.raises(UserError, match=r"sweep\.jobs\.where\.modus"):
-        chosen(small, tmp_path, where={"modus": 1})
-    with pytest.raises(UserError, match="no job has these values"):
-        chosen(small, tmp_path, where={"target": "S77"})
-
-
-def test_a_field_of_bases_and_fine_tunings_is_chosen_by_whose_it_is(data, tmp_path):
-    found = plan(data, {**SMALL, "base": {"trainer.batch_size": [32, 64]}})
-    _, some = chosen(found, tmp_path, where={"base.trainer.batch_size": 64})
-    assert {base.trainer.batch_size for base in some.bases} == {64}
-    assert len(some.bases) == len(found.bases) / 2
-    assert {spec.base_hash for spec in some.finetunings} == {base.hash for base in some.bases}
-    _, none = chosen(found, tmp_path, where={"finetune.trainer.batch_size": 8})
-    assert len(none.finetunings) == len(found.finetunings)
-    with pytest.raises(UserError, match=r"expected base\.trainer\.batch_size or finetune\.trainer"):
-        chosen(found, tmp_path, where={"trainer.batch_size": 64})
-    _, bases = chosen(found, tmp_path, where={"base.trainer.batch_size": [64]}, only_bases=True)
-    assert [base.hash for base in bases.bases] == [base.hash for base in some.bases]
-
-
 def test_an_encoder_is_chosen_whoever_has_it(data, tmp_path):
     """That of a base, and that of a job from scratch, which has no base."""
     modes = ["full_fine_tuning", "target_only"]
@@ -270,43 +232,3 @@ def test_a_command_has_what_the_run_was_given():
         f'--params "{given},sweep.jobs.only=base-1a"'
     )
     assert "eegmat" not in rerun("base-1a")
-
-
-def test_one_job_is_chosen_by_its_name(small, tmp_path):
-    found = small
-    spec = found.finetunings[5]
-    _, one = chosen(small, tmp_path, only=spec.id[:16])
-    assert [s.hash for s in one.finetunings] == [spec.hash]
-    assert [b.hash for b in one.bases] == [spec.base_hash]
-    _, base = chosen(small, tmp_path, only=found.bases[1].id)
-    assert [b.hash for b in base.bases] == [found.bases[1].hash]
-    assert base.finetunings == []
-    with pytest.raises(UserError, match="expected base-<hash>"):
-        chosen(small, tmp_path, only=spec.hash)
-    with pytest.raises(UserError, match="no such job"):
-        chosen(small, tmp_path, only="base-zz")
-
-
-def test_jobs_come_from_files_and_are_checked(small, tmp_path):
-    found = small
-    paths = {"base_jobs": tmp_path / "b.json", "finetune_jobs": tmp_path / "f.json"}
-    paths["base_jobs"].write_text(json.dumps(records(found.bases[:1]) * 2))
-    mine = [s for s in found.finetunings if s.base_hash == found.bases[0].hash]
-    paths["finetune_jobs"].write_text(json.dumps(records(mine)))
-    texts = {name: str(path) for name, path in paths.items()}
-    _, some = chosen(small, tmp_path, **texts)
-    assert (len(some.bases), len(some.finetunings)) == (1, len(mine))
-    _, bases = chosen(small, tmp_path, **texts, only_bases=True)
-    assert bases.finetunings == []
-    orphans = [s for s in found.finetunings if s.base_hash != found.bases[0].hash]
-    paths["finetune_jobs"].write_text(json.dumps(records(orphans)))
-    with pytest.raises(UserError, match=r"base not found.*kedro run .*only=base-"):
-        chosen(small, tmp_path, **texts)
-    rows = records(found.bases)
-    rows[0]["spec"]["trainer"]["epochs"] = 9
-    paths["base_jobs"].write_text(json.dumps(rows))
-    with pytest.raises(UserError, match=r"b\.json: job 0: the hash is"):
-        read_jobs(texts["base_jobs"], "base", "sweep.jobs.base_jobs")
-    paths["base_jobs"].write_text("{}")
-    with pytest.raises(UserError, match="expected a list"):
-        chosen(small, tmp_path, **texts)

@@ -14,32 +14,25 @@ from hbn_foundation.experiments.sweep_scores import (
     compare_modes,
     learning_curves,
     measured_savings,
-    score_jobs,
 )
+from hbn_foundation.experiments.targets import score_predictions
 
 SHARES = (0.05, 0.25, 1.0)
 
 
 def made_up(n_targets: int = 12, seeds: int = 2, numbers: bool = False):
-    """A table of jobs and their predictions: the more of a target's data, the better."""
+    """A table of jobs and their scores: the more of a target's data, the better."""
     random = np.random.default_rng(0)
     rows = [
         {"kind": "base", "hash": f"base{t}", "status": "done", "seconds": 100.0}
         for t in range(n_targets)
     ]
-    tables = []
     for target in range(n_targets):
         ease = random.normal(0, 0.4)
         for place, mode in enumerate(MODES):
             for share in SHARES:
                 for seed in range(seeds):
                     key = f"{target}-{mode}-{share}-{seed}"
-                    rows.append(
-                        {"kind": "finetune", "hash": key, "status": "done", "seconds": 10.0,
-                         "base_hash": None if mode == "target_only" else f"base{target}",
-                         "target": f"S{target}", "mode": mode, "target_data_pct": share,
-                         "n_train": 40 * share}
-                    )  # fmt: skip
                     strength = 1.2 - 0.5 * place + 0.5 * share + ease
                     value = random.normal(size=60) if numbers else random.integers(0, 2, 60)
                     answer = strength * (value if numbers else 2 * value - 1) + random.normal(
@@ -48,20 +41,26 @@ def made_up(n_targets: int = 12, seeds: int = 2, numbers: bool = False):
                     columns = {"predicted": answer} if numbers else {
                         "log_p_0": -np.logaddexp(0, answer), "log_p_1": -np.logaddexp(0, -answer)
                     }  # fmt: skip
-                    tables.append(pd.DataFrame({"hash": key, "value": value, **columns}))
-    return pd.DataFrame(rows), pd.concat(tables, ignore_index=True)
+                    rows.append(
+                        {"kind": "finetune", "hash": key, "status": "done", "seconds": 10.0,
+                         "base_hash": None if mode == "target_only" else f"base{target}",
+                         "target": f"S{target}", "mode": mode, "target_data_pct": share,
+                         "n_train": 40 * share,
+                         **score_predictions(pd.DataFrame({"value": value, **columns}))}
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @pytest.fixture(scope="module")
 def scored():
-    return score_jobs(*made_up(), is_regression=False)
+    return made_up()
 
 
 def test_scores_are_of_each_job(scored):
     tuned = scored[scored["kind"] == "finetune"]
     assert tuned["window_auroc"].between(0, 1).all()
     assert scored.loc[scored["kind"] == "base", "window_auroc"].isna().all()
-    numbers = score_jobs(*made_up(numbers=True), is_regression=True)
+    numbers = made_up(numbers=True)
     assert (numbers["nrmse"].dropna() > 0).all()
 
 
@@ -91,7 +90,7 @@ def test_seeds_are_no_subjects(scored):
 
 
 def test_few_subjects_give_no_bands():
-    scored = score_jobs(*made_up(n_targets=9), is_regression=False)
+    scored = made_up(n_targets=9)
     assert learning_curves(scored, "window_auroc")[["low", "high"]].isna().all(axis=None)
 
 
@@ -118,10 +117,10 @@ def test_a_subject_without_one_mode_is_left_out_of_its_comparison(scored):
 def test_savings_count_what_each_fine_tuning_would_have_trained(scored):
     found = measured_savings(scored)
     n = 12 * 3 * 3 * 2
-    assert found.base_seconds == 1200
-    assert found.finetune_seconds == 10 * n
-    assert found.alone_seconds == 10 * n + 100 * n * 2 / 3
-    assert found.ratio == pytest.approx((1200 + 10 * n) / found.alone_seconds)
+    assert found["base_seconds"] == 1200
+    assert found["finetune_seconds"] == 10 * n
+    assert found["alone_seconds"] == 10 * n + 100 * n * 2 / 3
+    assert found["ratio"] == pytest.approx((1200 + 10 * n) / found["alone_seconds"])
 
 
 @pytest.mark.parametrize("state", ["whole", "one mode", "empty"])
@@ -129,7 +128,7 @@ def test_figure_and_page_of_whatever_there_is(scored, state):
     table = {"whole": scored, "one mode": scored[scored["mode"] == MODES[0]],
              "empty": scored.assign(status="failed")}[state]  # fmt: skip
     curves, pairs = learning_curves(table, "window_auroc"), compare_modes(table, "window_auroc")
-    savings = measured_savings(table)._asdict()
+    savings = measured_savings(table)
     sweep_figure(curves, pairs, "window AUROC").canvas.draw()
     report = sweep_report(table, curves, pairs, savings, "window_auroc", "task")
     page = render_text(report, markdown=True)
@@ -141,7 +140,7 @@ def test_figure_and_page_of_whatever_there_is(scored, state):
 
 @pytest.mark.parametrize("n_targets", [3, 12])
 def test_a_star_is_explained_where_there_is_one(n_targets):
-    scored = score_jobs(*made_up(n_targets=n_targets, seeds=1), is_regression=False)
+    scored = made_up(n_targets=n_targets, seeds=1)
     curves, pairs = learning_curves(scored, "window_auroc"), compare_modes(scored, "window_auroc")
     _, right = sweep_figure(curves, pairs, "window AUROC").axes
     stars = [text for text in right.texts if text.get_text().endswith("*")]

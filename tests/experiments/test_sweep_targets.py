@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from job_stand_in import LIMITS, run
-from sweep_data import defaults, make_data
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.data import put_dataset
@@ -18,6 +17,7 @@ from hbn_foundation.experiments.targets import job_of, load_base
 from hbn_foundation.experiments.worker import Context, run_job
 from hbn_foundation.training.supervision.run_folder import in_use
 from processes import wait_for
+from sweep_data import defaults, make_data
 
 GRID = {
     "base": {"kind": ["pretraining", "supervised"]},
@@ -45,7 +45,7 @@ def ready(tmp_path_factory):
     given = defaults()
     plan = make_plan(data, StudyParams(targets=["S1"]), GridParams.model_validate(GRID), given)
     there = put_dataset(data.dataset, folder / "work")
-    return plan, context_in(folder), lambda spec: job_of(spec, there, given.cleaning)
+    return plan, context_in(folder), lambda spec: job_of(spec, there)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,7 @@ def test_all_modes_and_both_kinds_of_base(swept, ready):
         table = pd.read_parquet(folder / "predictions.parquet")
         assert metrics["windows"]["test"] == len(table) > 0
         assert (metrics["windows"]["base"] > 0) == (spec.mode == "full_fine_tuning")
+        assert set(metrics["test"]) == {"window_auroc", "balanced_accuracy", "f1"}
         assert set(np.unique(table["value"])) == {0, 1}
         np.testing.assert_allclose(np.exp(table[["log_p_0", "log_p_1"]]).sum(1), 1, atol=1e-4)
         assert set(table["recording"]) == {"sub-S1_task-count_run-2", "sub-S1_task-rest_run-1"}

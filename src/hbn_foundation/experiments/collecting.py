@@ -16,7 +16,7 @@ from hbn_foundation.experiments.selection import NAMES, fields_of, varied
 from hbn_foundation.experiments.specs import BASE, FINETUNE, BaseSpec, FinetuneSpec
 from hbn_foundation.experiments.store import METRICS, Store
 from hbn_foundation.experiments.sync import Stores
-from hbn_foundation.experiments.targets import PREDICTIONS, SCORED, TEST_SCORES, test_scores
+from hbn_foundation.experiments.targets import PREDICTIONS, SCORED, TEST_SCORES, score_predictions
 
 OF_JOB = ("base_hash", "fold", "target", "mode", "target_data_pct", "seed_finetune")
 MEASURED = ("status", "what", "seconds", "epochs", "windows_per_second", "validation_loss",
@@ -75,7 +75,7 @@ def _measured(store: Store, key: str, report: Mapping[str, Any]) -> dict[str, An
     metrics |= {f"n_{name}": count for name, count in metrics.get("windows", {}).items()}
     row |= {name: metrics.get(name) for name in MEASURED} | {"status": "done", "what": ""}
     if store.what == FINETUNE:  # a result of before has the predictions alone
-        row |= metrics.get(TEST_SCORES) or test_scores(pd.read_parquet(folder / PREDICTIONS))
+        row |= metrics.get(TEST_SCORES) or score_predictions(pd.read_parquet(folder / PREDICTIONS))
     return row
 
 

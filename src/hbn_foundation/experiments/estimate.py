@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -111,6 +112,9 @@ def in_words(plan: Plan, found: Estimate, stores: Stores, workers: int) -> str:
         f"kept from before: {n_bases - left[BASE]:,} bases, "
         f"{n_tuned - left[FINETUNE]:,} fine-tunings"
     )
+    lacking = left[FINETUNE] - _missing(plan, replace(stores, needs={}))[FINETUNE]
+    if lacking:
+        lines.append(f"{lacking:,} fine-tunings are without weights and are made again")
     basis = f"as {found.measured:,} earlier jobs took" if found.measured else "a guess"
     many = f"{workers} workers" if workers > 1 else "one worker"
     lines.append(f"time: about {duration(found.seconds)} with {many}, {basis}")

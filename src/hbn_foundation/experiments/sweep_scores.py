@@ -62,6 +62,8 @@ def learning_curves(
         `n_targets`, `n_jobs`, `n_train` (mean number of the target's training windows).
     """
     values = by_target(jobs, score)
+    if values.empty:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
     keys: list[Any] = values.index.tolist()
     rows = [
         [*key, np.nanmean(row), *mean_interval(row, bootstraps, seed)[:2], sum(~np.isnan(row))]

@@ -144,7 +144,7 @@ def finetune(run: RunContext, spec: FinetuneSpec, data: Path, keep_weights: bool
     table = _predictions(test, dataset, recipe, spec.target, answers)
     out = _write_out(run, spec, history, started, {
         "windows": {**windows, "base": int(of_base.sum())},
-        TEST_SCORES: test_scores(table),
+        TEST_SCORES: score_predictions(table),
         "targets": tuned.metadata["targets"],
     })  # fmt: skip
     table.to_parquet(out / PREDICTIONS, index=False)
@@ -267,7 +267,7 @@ def _write_out(
     return run.out
 
 
-def test_scores(predictions: pd.DataFrame) -> dict[str, float]:
+def score_predictions(predictions: pd.DataFrame) -> dict[str, float]:
     """Score the predictions of test windows; NaN where there is no score, as for one class only.
 
     Parameters
