@@ -31,12 +31,12 @@ from hbn_foundation.experiments.comparison import (
     compared_score,
     labelled_splits,
     list_runs,
-    read_result,
     said,
     stores_of,
 )
 from hbn_foundation.experiments.folds import cross_validate, make_folds
 from hbn_foundation.experiments.params import ComparisonParams
+from hbn_foundation.experiments.running import read_scores
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
 from hbn_foundation.training.supervision.heartbeat import read_beat
@@ -122,9 +122,9 @@ def test_every_method_is_scored_on_the_same_windows_and_nothing_twice(
     whole = {key: part.sort_values(["subject", "value"]).values.tolist() for key, part in truth}
     for fold in folds:
         tested = fold.splits.query("split == 'test'")["subject"]
-        mine = found.predictions[found.predictions["fold"] == fold.fold]
+        mine = found.predictions[found.predictions["fold"] == fold.place["fold"]]
         assert set(mine["subject"]) == set(tested)
-        assert len({str(whole[fold.fold, name]) for name in table["method"].unique()}) == 1
+        assert len({str(whole[fold.place["fold"], name]) for name in table["method"].unique()}) == 1
     plans = table[table["method"].isin(PLANS)].set_index(["method", "fold"])
     assert plans["epochs"].eq(2).all()
     assert (plans["seconds"] > 0).all()
@@ -225,7 +225,7 @@ def test_a_fold_without_a_score_is_missing_and_counted(folds, dataset, params, s
         (out / "scores.json").write_text(json.dumps(rows))
         pd.DataFrame({"subject": ["a"]}).to_parquet(out / "predictions.parquet")
         stores.store("comparison").publish(run.job.key, out)
-    tables = [read_result(run, stores)[0] for run in (first, second)]
+    tables = [read_scores(run, stores) for run in (first, second)]
     assert tables[0]["window_auroc"].dtype == float
     assert "fold 1: head_only, seed 0: no score" in said(first, tables[0])
     assert "auroc 0.800" in said(second, tables[1])

@@ -86,8 +86,8 @@ def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path,
             dataset, PRETRAINING, RepeatParams(folds=3), stores,
             device_plan={"chosen": "cpu"}, label=EVALUATION.label,
         )  # fmt: skip
-        probe = module._probe(fold, EVALUATION, origin.evaluation, dataset)
-        found.append((fold.encoder.key, probe.key))
+        probe = module._probe(fold, EVALUATION, origin.evaluation)
+        found.append((fold.job.key, probe.key))
     encoder_keys, probe_keys = zip(*found, strict=True)
     assert encoder_keys[0] == encoder_keys[1] != encoder_keys[2]
     assert len(set(probe_keys)) == 3

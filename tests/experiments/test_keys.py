@@ -8,7 +8,6 @@ import pytest
 from fold_data import INLINE, PRETRAINING, label_recipe, make_dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sweep_data import a_base
 
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.provenance import hash_code
@@ -18,6 +17,7 @@ from hbn_foundation.experiments.grid import with_values
 from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.recipes import PretrainingRecipe
+from sweep_data import a_base
 
 #: Parameters of a pretraining, another value of each, and whether the weights depend on it.
 PARAMETERS = {
@@ -62,10 +62,8 @@ def folds_of(dataset, folder, recipe=PRETRAINING, engine=INLINE):
 @slow
 @given(names=changes, engine=engines, folder=st.sampled_from(["here", "there"]))
 def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
-    base = {fold.encoder.key for fold in folds_of(dataset, tmp_path)}
-    found = {
-        fold.encoder.key for fold in folds_of(dataset, tmp_path / folder, changed(names), engine)
-    }
+    base = {fold.job.key for fold in folds_of(dataset, tmp_path)}
+    found = {fold.job.key for fold in folds_of(dataset, tmp_path / folder, changed(names), engine)}
     assert len(found) == len(base)  # each fold has its own
     counts = any(PARAMETERS[name][1] for name in names)
     assert (not found & base) if counts else (found == base)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
@@ -20,14 +18,20 @@ from hbn_foundation.evaluation.scorers import OF_NUMBERS
 from hbn_foundation.evaluation.tasks.labels import targets_of
 from hbn_foundation.experiments.checks import check_plan
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import TASKS, Fold, make_folds, stores_in, wanted
-from hbn_foundation.experiments.hashing import canonical_hash
+from hbn_foundation.experiments.folds import make_folds, stores_in, wanted
 from hbn_foundation.experiments.job import Job
 from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
-from hbn_foundation.experiments.running import at_once, run_jobs
+from hbn_foundation.experiments.running import (
+    Run,
+    at_once,
+    make_job,
+    read_scores,
+    result_of,
+    run_jobs,
+)
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import PREDICTIONS
-from hbn_foundation.experiments.tasks import SCORES, rows_of
+from hbn_foundation.experiments.tasks import rows_of
 from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.progress import say
@@ -60,39 +64,6 @@ class Compared(NamedTuple):
     folds: pd.DataFrame
     predictions: pd.DataFrame
     incidents: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """One plan and seed, or all baselines, in one fold.
-
-    Attributes
-    ----------
-    fold
-        Its encoder, and the division of the subjects.
-    dataset
-        What is learned from and scored on, with the splits of the subjects that have a label.
-    recipe
-        With the plan and seed of the run.
-    method
-        A strategy, or `BASELINES`.
-    seed
-        Of the fine-tuning.
-    job
-        Does it.
-    """
-
-    fold: Fold
-    dataset: EEGDataset
-    recipe: LabelRecipe
-    method: str
-    seed: int
-    job: Job
-
-    @property
-    def place(self) -> dict[str, int]:
-        """Repeat, fold and seed."""
-        return {"repeat": self.fold.repeat, "fold": self.fold.fold, "seed": self.seed}
 
 
 def compare_plans(
@@ -140,18 +111,21 @@ def compare_plans(
 
     def tell(job: Job) -> None:
         if job.id in by_job:
-            say(said(by_job[job.id], read_result(by_job[job.id], stores)[0]))
+            say(said(by_job[job.id], read_scores(by_job[job.id], stores)))
 
     jobs = [run.job for run in runs]
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
     run_jobs("comparison", [*wanted(folds, jobs, stores), *jobs], stores, engine, device_plan,
              recipe, tell)  # fmt: skip
-    results = [read_result(run, stores) for run in runs]
-    table = pd.concat([rows for rows, _ in results], ignore_index=True)
+    table = pd.concat([read_scores(run, stores) for run in runs], ignore_index=True)
+    predictions = [
+        pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
+        for run in runs
+    ]
     first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
     return Compared(
         table[[*first, *(name for name in table if name not in first)]],
-        pd.concat([predictions for _, predictions in results], ignore_index=True),
+        pd.concat(predictions, ignore_index=True),
         all_incidents(runs, stores),
     )
 
@@ -165,7 +139,7 @@ def stores_of(
 
 
 def list_runs(
-    folds: Sequence[Fold],
+    folds: Sequence[Run],
     learned: EEGDataset,
     recipe: LabelRecipe,
     params: ComparisonParams,
@@ -188,7 +162,7 @@ def list_runs(
         splits = labelled_splits(
             fold, learned, params.labelled_subjects, params.repeats.seed, recipe.label
         )
-        common = {**shared, "encoder": fold.encoder.key,
+        common = {**shared, "encoder": fold.job.key,
                   "subjects": splits.sort_values("subject").to_numpy().tolist()}  # fmt: skip
         dataset = learned.replace(splits=splits)
         for method, seed in methods:
@@ -198,13 +172,11 @@ def list_runs(
                 trainer = recipe.trainer.model_copy(update={"seed": seed})
                 own = recipe.model_copy(update={"plan": plan, "trainer": trainer})
                 identity = {**common, **own.identity()}
-            target = "fit_baselines" if method == BASELINES else "finetune_plan"
-            job = Job(
-                COMPARISON, canonical_hash(identity), f"{TASKS}:{target}",
-                {"data": data, "splits": splits, "recipe": own}, fold.base, identity,
-                own.trainer.batch_size, own.trainer.max_training_time,
-            )  # fmt: skip
-            runs.append(Run(fold, dataset, own, method, seed, job))
+            task = "fit_baselines" if method == BASELINES else "finetune_plan"
+            arguments = {"data": data, "splits": splits, "recipe": own}
+            job = make_job(COMPARISON, task, identity, arguments, own.trainer, fold.job.entry)
+            place = {**fold.place, "seed": seed}
+            runs.append(Run(job, fold.name, dataset, own, method, place))
     return runs
 
 
@@ -212,35 +184,22 @@ def _settings(recipe: LabelRecipe) -> dict[str, Any]:
     return recipe.evaluation.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)
 
 
-def read_result(run: Run, stores: Stores) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the scores, one row per method, and the predictions of a finished run.
-
-    A score that there is none of, as where a test fold has one class only, is NaN.
-    """
-    folder = stores.store(COMPARISON).path(run.job.key)
-    rows = pd.DataFrame(json.loads((folder / SCORES).read_text())).fillna(np.nan).infer_objects()
-    return rows.assign(**run.place), pd.read_parquet(folder / PREDICTIONS).assign(**run.place)
-
-
 def all_incidents(runs: Sequence[Run], stores: Stores) -> str:
     """Gather what the trainings met with: those of the folds' encoders, then those of the runs."""
-    found: dict[tuple[str, str], dict[str, Any]] = {
-        run.fold.base: {"method": "pretraining", **run.place}
-        for run in runs
-        if run.method == BASELINES
-    }
-    found |= {(COMPARISON, run.job.key): {"method": run.method, **run.place} for run in runs}
+    found = {run.job.base: {"method": "pretraining", **run.place} for run in runs
+             if run.method == BASELINES}  # fmt: skip
+    found |= {run.job.entry: {"method": run.method, **run.place} for run in runs}
     lines = [
         json.dumps({"run": name, **json.loads(line)})
-        for (kind, key), name in found.items()
-        if (path := stores.store(kind).path(key) / INCIDENTS).is_file()
+        for entry, name in found.items()
+        if entry and (path := stores.store(entry.kind).path(entry.key) / INCIDENTS).is_file()
         for line in path.read_text().splitlines()
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
 def labelled_splits(
-    fold: Fold, learned: EEGDataset, labelled_subjects: int | None, seed: int, label: LabelParams
+    fold: Run, learned: EEGDataset, labelled_subjects: int | None, seed: int, label: LabelParams
 ) -> pd.DataFrame:
     """Take training subjects beyond a number out of the splits; those with windows count.
 
@@ -300,13 +259,13 @@ def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: Compariso
             further_targets(run.dataset, run.recipe)
             if not len(rows_of(run.dataset, targets, "test")):
                 raise UserError(
-                    f"labels: no window of the test subjects of {run.fold.name} has a known label"
+                    f"labels: no window of the test subjects of {run.name} has a known label"
                 )
     assert targets is not None
     compared_score(params.score, targets.is_regression)
     check_metric(runs[0].recipe.trainer.monitor, "trainer.monitor", targets.is_regression)
     for run in runs:
-        if run.fold is runs[0].fold and run.method != BASELINES:
+        if run.job.base == runs[0].job.base and run.method != BASELINES:
             dataset = run.dataset
             check_plan(foundation.encoder, run.recipe, dataset.sfreq, dataset.n_samples, targets)
 
@@ -314,9 +273,10 @@ def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: Compariso
 def said(run: Run, rows: pd.DataFrame) -> str:
     """One line about a finished run."""
     score: Any = "nrmse" if "nrmse" in rows else "window_auroc"
+    seed = f"seed {run.place['seed']}"
     if rows[score].isna().all():
-        return f"{run.fold.name}: {run.method}, seed {run.seed}: no score, one test value only"
+        return f"{run.name}: {run.method}, {seed}: no score, one test value only"
     best = rows.loc[rows[score].idxmin() if score == "nrmse" else rows[score].idxmax()]
     name = display_name(str(best["method"]))
-    name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, seed {run.seed}"
-    return f"{run.fold.name}: {name}: {score.replace('_', ' ')} {best[score]:.3f}"
+    name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, {seed}"
+    return f"{run.name}: {name}: {score.replace('_', ' ')} {best[score]:.3f}"

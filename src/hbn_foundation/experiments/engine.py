@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.experiments.executors import Executor, make_executor
+from hbn_foundation.experiments.executors import Inline, OnDask, make_executor
 from hbn_foundation.experiments.job import BLOCKED, DONE, FAILED, HELD, KEPT, MISSING, Job, Outcome
 from hbn_foundation.experiments.live import Live
 from hbn_foundation.experiments.params import EngineParams
@@ -32,7 +33,7 @@ def carry_out(
     name: str = "sweep",
     *,
     known: Mapping[str, Outcome] | None = None,
-    executor: Executor | None = None,
+    executor: Inline | OnDask | None = None,
     tell: Callable[[Job], Any] | None = None,
 ) -> dict[str, Outcome]:
     """Carry out the jobs whose results are missing.
@@ -66,8 +67,9 @@ def carry_out(
     TrainingStopped
         After SIGINT or SIGTERM.
     """
-    return _Run(jobs, context, engine, Live(name, jobs, context.stores.work), known or {},
-                executor, tell).to_end()  # fmt: skip
+    run = _Run(jobs, context, engine, name, known or {})
+    run.executor, run.lent, run.tell = executor, executor is not None, tell
+    return run.to_end()
 
 
 class _Run:
@@ -78,16 +80,16 @@ class _Run:
         jobs: Sequence[Job],
         context: Context,
         engine: EngineParams,
-        live: Live,
+        name: str,
         known: Mapping[str, Outcome],
-        executor: Executor | None,
-        tell: Callable[[Job], Any] | None,
     ) -> None:
         self.jobs = {job.id: job for job in jobs}
-        self.context, self.engine, self.live, self.tell = context, engine, live, tell
-        self.outcomes = dict(known)
-        self.fixed = set(known)
-        self.executor, self.lent = executor, executor is not None
+        self.context, self.engine = context, engine
+        self.live = Live(name, jobs, context.stores.work)
+        self.outcomes, self.fixed = dict(known), set(known)
+        self.executor: Inline | OnDask | None = None
+        self.lent = False
+        self.tell: Callable[[Job], Any] | None = None
         self.running: set[str] = set()
         self.waiting: dict[str, list[Job]] = {}  # for a base that is under way
         self.later: list[tuple[float, Job]] = []  # moment to try a held job again
@@ -197,20 +199,7 @@ class _Run:
 
 def as_report(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     """Outcomes as plain values, to be stored."""
-    return {
-        name: {"status": o.status, "what": o.what, "seconds": round(o.seconds, 3),
-               "worker": o.worker}
-        for name, o in outcomes.items()
-    }  # fmt: skip
-
-
-def failures_of(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """List failed and blocked jobs of reports, with the command that runs each again."""
-    return [
-        {"job": name, "status": row["status"], "what": row["what"], "again": rerun(name)}
-        for name, row in reports.items()
-        if row["status"] in (FAILED, BLOCKED)
-    ]
+    return {name: asdict(outcome) for name, outcome in outcomes.items()}
 
 
 def check_reports(reports: Mapping[str, Mapping[str, Any]]) -> None:
@@ -221,18 +210,17 @@ def check_reports(reports: Mapping[str, Mapping[str, Any]]) -> None:
     UserError
         The table of those without: the reason, and the command that runs just that again.
     """
-    failures = failures_of(reports)
-    if not failures:
+    failed = {name: row["what"] for name, row in reports.items() if row["status"] == FAILED}
+    blocked = [row["what"] for row in reports.values() if row["status"] == BLOCKED]
+    if not failed and not blocked:
         return
-    lines = [f"{len(failures):,} jobs have no result:"]
-    failed = [row for row in failures if row["status"] == FAILED]
-    for row in failed[:SHOWN]:
-        lines += [f"  failed   {row['job']}: {row['what'].splitlines()[0]}",
-                  f"           {row['again']}"]  # fmt: skip
+    lines = [f"{len(failed) + len(blocked):,} jobs have no result:"]
+    for name, what in list(failed.items())[:SHOWN]:
+        lines += [f"  failed   {name}: {what.splitlines()[0]}", f"           {rerun(name)}"]
     if len(failed) > SHOWN:
         lines.append(f"  … and {len(failed) - SHOWN:,} more failed")
-    reasons = Counter(row["what"] for row in failures if row["status"] == BLOCKED)
     lines += [
-        f"  blocked  {count:,} fine-tunings: {why}" for why, count in reasons.most_common(SHOWN)
+        f"  blocked  {count:,} fine-tunings: {why}"
+        for why, count in Counter(blocked).most_common(SHOWN)
     ]
     raise UserError("\n".join([*lines, "The same command runs all that is missing."]))

@@ -9,7 +9,7 @@ import queue
 import sys
 import time
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.grid import read_yaml
@@ -22,22 +22,6 @@ from hbn_foundation.signals.parallel import THREADS, interrupts_held
 SECONDS_WITHOUT_WORKERS = 60.0
 LOST = "the connection to Dask's scheduler is lost; the same command runs what is missing"
 LIBRARIES = {"ssh": "asyncssh", "slurm": "dask_jobqueue"}
-
-
-class Executor(Protocol):
-    """Carries out jobs."""
-
-    workers: int
-    dashboard: str | None
-
-    def submit(self, job: Job) -> None:
-        """Queue a job whose base is there."""
-
-    def next(self, timeout: float) -> tuple[Job, Outcome] | None:
-        """Give a job that has ended; None when none has in time."""
-
-    def close(self) -> None:
-        """Stop all that runs."""
 
 
 class Inline:
@@ -161,7 +145,7 @@ def _on_worker(job: Job, context: Context) -> Outcome:
     return run_job(job, context, name.removeprefix("tcp://").replace(":", "-"))
 
 
-def make_executor(params: EngineParams, context: Context) -> Executor:
+def make_executor(params: EngineParams, context: Context) -> Inline | OnDask:
     """Start what the parameters name.
 
     Raises

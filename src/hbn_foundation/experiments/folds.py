@@ -7,8 +7,7 @@ with another label pretrains nothing twice, and a comparison of plans begins at 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,16 @@ from hbn_foundation.evaluation.provenance import provenance
 from hbn_foundation.evaluation.tables import fold_rows, fold_table
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.hashing import canonical_hash
-from hbn_foundation.experiments.job import Entry, Job
+from hbn_foundation.experiments.job import Job
 from hbn_foundation.experiments.params import ExperimentParams
-from hbn_foundation.experiments.running import at_once, run_jobs
+from hbn_foundation.experiments.running import (
+    TASKS,
+    Run,
+    at_once,
+    make_job,
+    result_of,
+    run_jobs,
+)
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.labels.splits import repeated_splits
@@ -35,39 +41,8 @@ if TYPE_CHECKING:
     from hbn_foundation.training.recipes import PretrainingRecipe
 
 ENCODER, PROBE = "encoder", "probe"
-TASKS = "hbn_foundation.experiments.tasks"
 CPU = {"chosen": "cpu"}
 NOT_IN_THE_SCORES = {"repeats", "batch_size", "bootstraps"}  # a single fold has no intervals
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A division of the subjects, and the job that pretrains its encoder.
-
-    Attributes
-    ----------
-    repeat, fold
-        Which one.
-    splits
-        `subject` and `split`.
-    encoder
-        The job.
-    """
-
-    repeat: int
-    fold: int
-    splits: pd.DataFrame
-    encoder: Job
-
-    @property
-    def base(self) -> Entry:
-        """The pretrained encoder."""
-        return Entry(self.encoder.kind, self.encoder.key)
-
-    @property
-    def name(self) -> str:
-        """Words for messages."""
-        return f"repeat {self.repeat + 1} fold {self.fold + 1}"
 
 
 def cross_validate(
@@ -117,22 +92,24 @@ def cross_validate(
         dataset, recipe, params.repeats, stores, device_plan=device_plan, label=params.label
     )
     code = provenance(recipe.trainer.precision, device_plan).evaluation
-    probes = {fold.encoder.key: _probe(fold, params, code, dataset) for fold in folds}
-    place = {probes[fold.encoder.key].id: fold for fold in folds}
+    probes = [_probe(fold, params, code) for fold in folds]
+    names = {probe.id: fold.name for probe, fold in zip(probes, folds, strict=True)}
 
     def tell(job: Job) -> None:
-        if job.kind == PROBE:
+        if job.id in names:
             auroc = _read(job, stores)["probe"]["pretrained"]["window_auroc"]
             text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
-            say(f"{place[job.id].name}: {text}")
+            say(f"{names[job.id]}: {text}")
 
-    jobs = [*wanted(folds, probes.values(), stores), *probes.values()]
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
+    jobs = [*wanted(folds, probes, stores), *probes]
     run_jobs("cross-validation", jobs, stores, engine, device_plan, recipe, tell)
     rows = [
-        fold_rows(fold.repeat, fold.fold, _read(probes[fold.encoder.key], stores)) for fold in folds
+        row
+        for fold, probe in zip(folds, probes, strict=True)
+        for row in fold_rows(**fold.place, metrics=_read(probe, stores))
     ]
-    return fold_table([row for of_fold in rows for row in of_fold])
+    return fold_table(rows)
 
 
 def stores_in(
@@ -161,8 +138,11 @@ def make_folds(
     *,
     device_plan: dict[str, Any],
     label: LabelParams,
-) -> list[Fold]:
-    """List the folds; where the label is of subjects, they are stratified by it."""
+) -> list[Run]:
+    """List the folds, each with the job that pretrains its encoder.
+
+    Where the label is of subjects, they are stratified by it.
+    """
     # once, in this process: a file that changes meanwhile must not move the results of a fold
     code = provenance(recipe.trainer.precision, device_plan).pretraining
     table = repeated_splits(
@@ -172,44 +152,42 @@ def make_folds(
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     folds = []
     for _, part in table.groupby(["repeat", "fold"]):
+        repeat, fold = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
         splits = part[["subject", "split"]].reset_index(drop=True)
-        training = PretrainingJob(dataset.replace(splits=splits), recipe, device_plan)
+        own = dataset.replace(splits=splits)
         identity = {
             "code": code,
-            **training.identity(),
+            **PretrainingJob(own, recipe, device_plan).identity(),
             # subjects that are tested do not shape the encoder, but must not change unnoticed
             "subjects": splits.sort_values("subject").to_numpy().tolist(),
         }
-        job = Job(
-            ENCODER, canonical_hash(identity), f"{TASKS}:pretrain_encoder",
-            {"data": data, "splits": splits, "recipe": recipe}, identity=identity,
-            batch_size=recipe.trainer.batch_size, seconds=recipe.trainer.max_training_time,
-        )  # fmt: skip
-        folds.append(Fold(int(part["repeat"].iloc[0]), int(part["fold"].iloc[0]), splits, job))
+        arguments = {"data": data, "splits": splits, "recipe": recipe}
+        job = make_job(ENCODER, "pretrain_encoder", identity, arguments, recipe.trainer)
+        name = f"repeat {repeat + 1} fold {fold + 1}"
+        folds.append(Run(job, name, own, recipe, place={"repeat": repeat, "fold": fold}))
     return folds
 
 
-def wanted(folds: Sequence[Fold], scoring: Any, stores: Stores) -> list[Job]:
+def wanted(folds: Sequence[Run], scoring: Iterable[Job], stores: Stores) -> list[Job]:
     """Give the jobs of the encoders that a missing result begins at."""
     needed = {job.base for job in scoring if not stores.store(job.kind).has(job.key)}
-    return [fold.encoder for fold in folds if fold.base in needed]
+    return [fold.job for fold in folds if fold.job.entry in needed]
 
 
-def _probe(fold: Fold, params: EvaluationParams, code: str, dataset: EEGDataset) -> Job:
+def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
     evaluation = params.model_copy(update={"bootstraps": 0})
     identity = {
-        "encoder": fold.encoder.key,
+        "encoder": fold.job.key,
         "code": code,
-        "participants": digest(dataset.participants),
+        "participants": digest(fold.dataset.participants),
         "evaluation": params.model_dump(mode="json", exclude=NOT_IN_THE_SCORES),
     }
-    arguments = {name: fold.encoder.arguments[name] for name in ("data", "splits")}
+    arguments = {name: fold.job.arguments[name] for name in ("data", "splits")}
     return Job(
         PROBE, canonical_hash(identity), f"{TASKS}:probe_encoder",
-        {**arguments, "evaluation": evaluation}, fold.base, identity, params.batch_size,
+        {**arguments, "evaluation": evaluation}, fold.job.entry, identity, params.batch_size,
     )  # fmt: skip
 
 
 def _read(job: Job, stores: Stores) -> dict[str, Any]:
-    path = stores.store(job.kind).path(job.key) / METRICS
-    return dict(json.loads(path.read_text()))
+    return dict(json.loads((result_of(job, stores) / METRICS).read_text()))

@@ -64,9 +64,14 @@ class Job:
     seconds: float = math.inf
 
     @property
+    def entry(self) -> Entry:
+        """The result."""
+        return Entry(self.kind, self.key)
+
+    @property
     def id(self) -> str:
         """Name of the job, of its folder and in messages."""
-        return Entry(self.kind, self.key).id
+        return self.entry.id
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ checkpoint's normalisation of the tokens, which all training subjects have fitte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +21,13 @@ from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH, display_name
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import ENCODER, TASKS, stores_in
+from hbn_foundation.experiments.folds import ENCODER, stores_in
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Entry, Job
 from hbn_foundation.experiments.params import ExperimentParams, LearningCurveParams
-from hbn_foundation.experiments.running import at_once, run_jobs
+from hbn_foundation.experiments.running import Run, at_once, make_job, read_scores, run_jobs
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import CHECKPOINT
-from hbn_foundation.experiments.tasks import SCORES
 from hbn_foundation.labels.checks import check_reported
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.progress import say
@@ -44,39 +42,6 @@ CURVE = "curve"
 FEWEST = 2
 """Fewest training subjects of a run."""
 FIRST = ["method", "share", "n_subjects", "seed"]
-
-
-@dataclass(frozen=True)
-class CurveRun:
-    """One subset and seed.
-
-    Attributes
-    ----------
-    dataset
-        Its splits hold the training subjects of this subset alone.
-    recipe
-        With the seed and length of the run.
-    share, n_subjects
-        Share and number of the training subjects.
-    job
-        Trains and scores.
-    """
-
-    dataset: EEGDataset
-    recipe: ChallengeRecipe
-    share: float
-    n_subjects: int
-    job: Job
-
-    @property
-    def seed(self) -> int:
-        """The seed that drew the subjects and trains."""
-        return self.recipe.trainer.seed
-
-    @property
-    def name(self) -> str:
-        """Words for messages."""
-        return f"{self.n_subjects} training subjects ({self.share:.0%}), seed {self.seed}"
 
 
 def learning_curve(
@@ -132,7 +97,7 @@ def learning_curve(
 
     jobs = [run.job for run in runs]
     run_jobs("learning curve", jobs, stores, engine, device_plan, recipe, tell)
-    table = pd.concat([_read(run, stores) for run in runs], ignore_index=True)
+    table = pd.concat([read_scores(run, stores) for run in runs], ignore_index=True)
     return table[[*FIRST, *(name for name in table if name not in FIRST)]]
 
 
@@ -143,7 +108,7 @@ def list_runs(
     params: LearningCurveParams,
     device_plan: dict[str, Any],
     stores: Stores,
-) -> list[CurveRun]:
+) -> list[Run]:
     """List the runs, the smallest subsets first, so that mistakes show early."""
     weights = str(foundation.metadata.get("weights_sha256"))
     base = Entry(ENCODER, canonical_hash({"weights": weights}))
@@ -174,15 +139,15 @@ def list_runs(
             identity = {**common, **own.identity(),
                         "subjects": splits.sort_values("subject")[["subject", "split"]]
                         .to_numpy().tolist()}  # fmt: skip
-            job = Job(
-                CURVE, canonical_hash(identity), f"{TASKS}:learn_share",
-                {"data": data, "splits": splits, "recipe": own, "scratch": params.scratch},
-                base, identity, trainer.batch_size,
-                trainer.max_training_time * (1 + params.scratch),
-            )  # fmt: skip
+            arguments = {"data": data, "splits": splits, "recipe": own, "scratch": params.scratch}
+            job = make_job(CURVE, "learn_share", identity, arguments, trainer, base)
+            if params.scratch:  # two trainings
+                job = replace(job, seconds=2 * job.seconds)
             n_subjects = int((splits["split"] == "train").sum())
-            runs.append(CurveRun(dataset.replace(splits=splits), own, share, n_subjects, job))
-    return sorted(runs, key=lambda run: run.n_subjects)
+            place = {"share": share, "n_subjects": n_subjects, "seed": seed}
+            name = f"{n_subjects} training subjects ({share:.0%}), seed {seed}"
+            runs.append(Run(job, name, dataset.replace(splits=splits), own, place=place))
+    return sorted(runs, key=lambda run: int(run.place["n_subjects"]))
 
 
 def publish_checkpoint(checkpoint: Checkpoint, entry: Entry | None, stores: Stores) -> None:
@@ -251,7 +216,7 @@ def nested_splits(
     ]
 
 
-def _check(foundation: Checkpoint, runs: Sequence[CurveRun]) -> None:
+def _check(foundation: Checkpoint, runs: Sequence[Run]) -> None:
     """Find out before any training what would stop a run."""
     from hbn_foundation.training.finetune import check_finetuning
 
@@ -265,15 +230,9 @@ def _check(foundation: Checkpoint, runs: Sequence[CurveRun]) -> None:
             raise UserError(f"learning curve, {run.name}: {error}") from None
 
 
-def _read(run: CurveRun, stores: Stores) -> pd.DataFrame:
-    path = stores.store(CURVE).path(run.job.key) / SCORES
-    rows = pd.DataFrame(json.loads(path.read_text()))
-    return rows.assign(share=run.share, n_subjects=run.n_subjects, seed=run.seed)
-
-
-def _said(run: CurveRun, stores: Stores) -> str:
+def _said(run: Run, stores: Stores) -> str:
     """One line about a finished run."""
-    rows = _read(run, stores).set_index("method")
+    rows = read_scores(run, stores).set_index("method")
     errors = rows["nrmse" if "nrmse" in rows else "window_nrmse"].astype(float)
     others = errors.drop([FINE_TUNED, SCRATCH], errors="ignore")
     best = str(others.idxmin())

@@ -1,23 +1,92 @@
-"""Carry out the jobs of cross-validation, a comparison or a learning curve, each with a result."""
+"""Runs of cross-validation, a comparison or a learning curve: jobs whose results are a table."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.engine import carry_out
 from hbn_foundation.experiments.executors import count_workers, gpus_of_a_machine, read_cluster
-from hbn_foundation.experiments.job import DONE, KEPT, Job
+from hbn_foundation.experiments.hashing import canonical_hash
+from hbn_foundation.experiments.job import DONE, KEPT, Entry, Job
 from hbn_foundation.experiments.params import EngineParams
+from hbn_foundation.experiments.store import SCORES
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.worker import PRELOAD, Context
 from hbn_foundation.progress import say
+from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.recipes import TrainingRecipe
 from hbn_foundation.training.supervision.run_folder import RUN, prune_unfinished
 
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
+
+TASKS = "hbn_foundation.experiments.tasks"
+
 #: What a fork server imports beside the trainings.
 EVALUATING = ("hbn_foundation.experiments.tasks", "sklearn.linear_model", "scipy.linalg")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of an experiment.
+
+    Attributes
+    ----------
+    job
+        Trains or scores.
+    name
+        Words for messages.
+    dataset
+        What it learns from and is scored on, with its own splits.
+    recipe
+        Parameters of its training.
+    method
+        What it tries, where the runs differ in that.
+    place
+        What else sets it apart, as columns of the results: `repeat`, `fold`, `seed`, `share`, …
+    """
+
+    job: Job
+    name: str
+    dataset: EEGDataset
+    recipe: Any
+    method: str = ""
+    place: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> pd.DataFrame:
+        """`subject` and `split`."""
+        return self.dataset.splits
+
+
+def make_job(
+    kind: str, task: str, identity: dict[str, Any], arguments: dict[str, Any],
+    training: RunParams, base: Entry | None = None,
+) -> Job:  # fmt: skip
+    """Make a job of a function of `tasks`, whose key is the hash of its identity."""
+    return Job(
+        kind, canonical_hash(identity), f"{TASKS}:{task}", arguments, base, identity,
+        training.batch_size, training.max_training_time,
+    )  # fmt: skip
+
+
+def result_of(job: Job, stores: Stores) -> Path:
+    """Give the folder of a result that is there."""
+    return stores.store(job.kind).path(job.key)
+
+
+def read_scores(run: Run, stores: Stores) -> pd.DataFrame:
+    """Read the scores of a finished run, one row per method; NaN where there is no score."""
+    rows = json.loads((result_of(run.job, stores) / SCORES).read_text())
+    return pd.DataFrame(rows).fillna(np.nan).infer_objects().assign(**run.place)
 
 
 def run_jobs(

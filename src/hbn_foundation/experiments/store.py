@@ -24,7 +24,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, path_inside
 from hbn_foundation.progress import say
 
-DIGESTS, SPEC, METRICS = "digests.json", "spec.json", "metrics.json"
+DIGESTS, SPEC, METRICS, SCORES = "digests.json", "spec.json", "metrics.json", "scores.json"
 QUARANTINE, LOCKS, INCOMING = "quarantine", "locks", "incoming"
 HASH = re.compile(r"[0-9a-f]{16}")
 SECONDS_OF_LEFTOVERS = 24 * 3600.0

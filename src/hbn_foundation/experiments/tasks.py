@@ -38,7 +38,7 @@ from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targ
 from hbn_foundation.evaluation.tasks.response_times import evaluate_response_times
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import RunContext
-from hbn_foundation.experiments.store import METRICS
+from hbn_foundation.experiments.store import METRICS, SCORES
 from hbn_foundation.experiments.targets import (
     CHECKPOINT,
     HISTORY,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
-SCORES = "scores.json"
+
 SECONDS_BETWEEN_BEATS = 2.0
 
 
