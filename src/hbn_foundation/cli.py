@@ -250,7 +250,7 @@ def list_bases(store: Any) -> None:
     """List the bases."""
     from hbn_foundation.experiments import inventory
 
-    click.echo(inventory.as_text(inventory.rows(store)))
+    click.echo(inventory.listing(store))
 
 
 @bases.command("show")

@@ -28,8 +28,8 @@ def open_store(folder: str | Path) -> Store:
     return Store(Path(folder))
 
 
-def rows(store: Store) -> list[dict[str, Any]]:
-    """Describe each base in a few words: hash, kind, subjects, width, loss, seconds, size."""
+def listing(store: Store) -> str:
+    """Describe each base in a line: hash, kind, subjects, width, seed, loss, seconds, size."""
     found: list[dict[str, Any]] = []
     for key in store.hashes():
         try:
@@ -52,14 +52,7 @@ def rows(store: Store) -> list[dict[str, Any]]:
                 "MB": f"{store.size(key) / 1e6:.1f}",
             }
         )
-    return found
-
-
-def as_text(found: list[dict[str, Any]]) -> str:
-    """Write rows under one another, in columns."""
-    if not found:
-        return "no bases yet"
-    return pd.DataFrame(found).fillna("").to_string(index=False)
+    return pd.DataFrame(found).fillna("").to_string(index=False) if found else "no bases yet"
 
 
 def show(store: Store, prefix: str) -> str:

@@ -98,7 +98,9 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
         Naming the parameter that does not fit.
     """
     grid = read_grid(grid)
-    subjects = chosen_subjects(data.dataset.windows, study.participants, "participants")
+    subjects = choose(
+        study.participants, _subjects(data.dataset.windows), "sweep.study.participants"
+    )
     targets = usable_targets(data, study, defaults, subjects)
 
     @cache
@@ -134,51 +136,42 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
     return Plan(list(bases.values()), list(finetunings.values()))
 
 
-def chosen_subjects(
-    windows: pd.DataFrame, wanted: str | int | Sequence[str], name: str
-) -> list[str]:
-    """Resolve all, a number or a list to subjects that have windows, sorted.
+def choose(wanted: Any, there: Sequence[str], where: str, least: int = 1) -> list[str]:
+    """Resolve all, a number or a list to some of the subjects that are there, in their order.
 
     Raises
     ------
     UserError
-        When there are not as many, or one has no windows.
+        Naming the parameter `where`, when there are not as many or one is not there.
     """
-    there = sorted(windows["subject"].astype(str).unique())
     if wanted == "all":
-        return there
-    if isinstance(wanted, int):
-        if wanted > len(there):
-            raise UserError(f"sweep.study.{name}={wanted}: only {len(there)} subjects have windows")
-        return there[:wanted]
-    absent = sorted(set(map(str, wanted)) - set(there))
-    if absent:
-        raise UserError(
-            f"sweep.study.{name}: {first_few(absent)} has no window here; subjects are "
-            f"{first_few(there)}"
-        )
-    return sorted(set(map(str, wanted)))
-
-
-def _members(wanted: Any, subjects: list[str], target: str, seed: int) -> list[str]:
-    """Choose the base subjects of a fold."""
-    where = "sweep.grid.base.n_base_participants"
-    order = base_subjects(subjects, target, seed)
-    if wanted == "all":
-        return order
-    if isinstance(wanted, bool) or not isinstance(wanted, int | float | list | tuple):
-        raise UserError(f"{where}={wanted!r}: expected all, a number or a list of subjects")
+        return list(there)
     if isinstance(wanted, list | tuple):
-        absent = sorted(set(map(str, wanted)) - set(subjects))
-        if absent:
-            raise UserError(f"{where}: {first_few(absent)} does not take part")
-        return [subject for subject in order if subject in set(map(str, wanted))]
-    if int(wanted) != wanted or not 2 <= wanted <= len(order):
+        names = set(map(str, wanted))
+        if absent := sorted(names - set(there)):
+            raise UserError(
+                f"{where}: {first_few(absent)} is none of the subjects, {first_few(there)}"
+            )
+        return [subject for subject in there if subject in names]
+    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+    if not number or int(wanted) != wanted or not least <= wanted <= len(there):
         raise UserError(
-            f"{where}={wanted}: expected a whole number from 2 to {len(order)}, the subjects "
-            "without the target"
+            f"{where}={wanted!r}: expected all, a whole number from {least} to {len(there)} or a "
+            "list of subjects"
         )
-    return order[: int(wanted)]
+    return list(there[: int(wanted)])
+
+
+def _members(wanted: Any, subjects: Sequence[str], target: str, seed: int) -> list[str]:
+    """Choose the base subjects of a fold; the target is none of them, also where it is listed."""
+    if isinstance(wanted, list | tuple):
+        wanted = [subject for subject in wanted if str(subject) != target]
+    order = base_subjects(subjects, target, seed)
+    return choose(wanted, order, "sweep.grid.base.n_base_participants", least=2)
+
+
+def _subjects(windows: pd.DataFrame) -> list[str]:
+    return sorted(windows["subject"].astype(str).unique())
 
 
 def usable_targets(
@@ -201,7 +194,7 @@ def usable_targets(
     named = not isinstance(wanted, int | str)
     found: dict[str, tuple[str, ...]] = {}
     refused: list[UserError] = []
-    for target in chosen_subjects(known, wanted if named else "all", "targets"):
+    for target in choose(wanted if named else "all", _subjects(known), "sweep.study.targets"):
         if isinstance(wanted, int) and len(found) == wanted:
             break
         try:
