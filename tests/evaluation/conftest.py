@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import fold_table
 
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.params import EvaluationParams
@@ -144,9 +143,3 @@ def random_encoder() -> FrozenEncoders:
     torch.manual_seed(0)
     params = EncoderParams(tokens=("band", "time"), hidden_dim=32, n_heads=4, n_layers=1)
     return FrozenEncoders({"random_weights": build_encoder(params, 100.0, N_SAMPLES).eval()})
-
-
-@pytest.fixture
-def folds_of():
-    """Make a table of folds from the scores of each method."""
-    return fold_table

@@ -90,12 +90,12 @@ def scores_of_own(table):
 
 
 def test_constant_answer_is_chance_for_recordings_of_any_length():
-    labels = np.repeat([0, 1, 0, 1], [3, 7, 11, 13])
-    recordings = np.repeat(["a", "b", "c", "d"], [3, 7, 11, 13]).tolist()
+    lengths = [3, 7, 11, 13]
+    labels = np.repeat([0, 1, 0, 1], lengths)
     logs = np.log(np.tile([0.3, 0.7], (len(labels), 1)))
-    found = scores_of_own(scored(labels, logs, windows_of(recordings)))
+    windows = windows_of(np.repeat(list("abcd"), lengths).tolist())
+    found = scores_of_own(scored(labels, logs, windows))
     assert found["window_auroc"] == found["recording_auroc"] == 0.5
-    assert confusion_matrix(labels, logs) == [[0, 14], [0, 20]]
 
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=8), st.integers(0, 1000))

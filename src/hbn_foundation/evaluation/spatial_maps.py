@@ -76,10 +76,8 @@ def relevance(
     ----------
     answer
         Predictions (B,) or (B, M) of windows (B, C, T); a channel of zeros counts as missing.
-    windows
-        (B, C, T) of test subjects.
-    positions
-        (C, 3) unit vectors.
+    windows, positions
+        (B, C, T) of test subjects; (C, 3) unit vectors.
 
     Returns
     -------

@@ -63,7 +63,6 @@ class Comparison(NamedTuple):
 
     difference: float  # mean of first − second over the folds in which both have a score
     wins: int  # folds in which the first is ahead
-    folds: int  # folds compared
     p: float  # two-sided, of the corrected resampled t-test
     interval: Interval  # 95 %, of the difference by the same test
 
@@ -227,11 +226,11 @@ def compare(first: np.ndarray, second: np.ndarray, test_ratio: float) -> Compari
     elif variance < 1e-24:
         missing = "the same difference in every fold"
     if missing:
-        return Comparison(mean, wins, k, np.nan, Interval(np.nan, np.nan, missing))
+        return Comparison(mean, wins, np.nan, Interval(np.nan, np.nan, missing))
     deviation = float(np.sqrt(variance))
     p = 2 * float(student.sf(abs(mean) / deviation, k - 1))
     reach = float(student.ppf(0.975, k - 1)) * deviation
-    return Comparison(mean, wins, k, p, Interval(mean - reach, mean + reach))
+    return Comparison(mean, wins, p, Interval(mean - reach, mean + reach))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -50,8 +50,7 @@ class RunReport:
         self._pulse.enter_context(working(self._so_far))
 
     def _so_far(self) -> str:
-        seconds = duration(time.monotonic() - self._started)
-        return f"        {self._node}: {seconds} so far"
+        return f"        {self._node}: {duration(time.monotonic() - self._started)} so far"
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -78,10 +77,7 @@ class RunReport:
             say(f"What is done is kept; to go on: {self.again()}")
 
     def once_mended(self) -> str | None:
-        """Tell how to go on after a mistake, which fails again until it is mended.
-
-        None where nothing was saved by then.
-        """
+        """Tell how to go on after a mistake is mended; None where nothing was saved by then."""
         made = {name for node in self._finished for name in node.outputs}
         if self._catalog is None or not any(versioned(self._catalog, name) for name in made):
             return None
@@ -111,13 +107,9 @@ class RunReport:
     def _waiting(self) -> str:
         """Name the nodes that could run next."""
         assert self._pipeline is not None
-        waiting = set(self._pipeline.nodes) - self._finished
-        first = [
-            node.name
-            for node in self._pipeline.nodes
-            if node in waiting and not self._pipeline.node_dependencies[node] & waiting
-        ]
-        return ",".join(first)
+        nodes, needed = self._pipeline.nodes, self._pipeline.node_dependencies
+        waiting = set(nodes) - self._finished
+        return ",".join(n.name for n in nodes if n in waiting and not needed[n] & waiting)
 
     @hook_impl
     def after_pipeline_run(
@@ -139,16 +131,9 @@ class RunReport:
 
 
 def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[str, str]) -> str:
-    """Write the command that usually follows, one that works on what is there.
+    """Write the command that usually follows a run, one that works on what is there.
 
-    Parameters
-    ----------
-    run_params
-        Of the run that has ended.
-    catalog
-        Its catalog.
-    saved
-        Paths of what it made, from the project's folder, by the name of the entry.
+    `saved` are the paths of what the run made, from the project's folder, by the name of the entry.
     """
     name = (run_params.get("pipeline_names") or ["__default__"])[0]
     if name == "ingestion":

@@ -42,15 +42,15 @@ def test_scores_of_windows_and_of_subjects(tables):
     table = scored(windows, windows[PREDICTED].to_numpy(), 60)
     found = table["value"]
     known = windows.dropna()
-    true, answer = known["externalizing"], known["predicted_externalizing"]
-    error = np.sqrt(((true - answer) ** 2).mean()) / true.std(ddof=0)
-    assert found["externalizing", "window_nrmse"] == pytest.approx(error)
-    assert found["externalizing", "window_r"] == pytest.approx(pearsonr(true, answer).statistic)
     whole = subject_predictions(windows, people, FACTORS, FactorEvaluationParams()).dropna()
-    true, answer = whole["attention"], whole["predicted_attention"]
-    error = np.sqrt(((true - answer) ** 2).mean()) / true.std(ddof=0)
-    assert found["attention", "subject_nrmse"] == pytest.approx(error)
-    assert found["attention", "subject_r"] == pytest.approx(pearsonr(true, answer).statistic)
+    for factor, items, table_of in (
+        ("externalizing", "window", known),
+        ("attention", "subject", whole),
+    ):
+        true, answer = table_of[factor], table_of[f"predicted_{factor}"]
+        error = np.sqrt(((true - answer) ** 2).mean()) / true.std(ddof=0)
+        assert found[factor, f"{items}_nrmse"] == pytest.approx(error)
+        assert found[factor, f"{items}_r"] == pytest.approx(pearsonr(true, answer).statistic)
     slope = linregress(answer, true).slope
     assert found["attention", "calibration_slope"] == pytest.approx(slope)
     each = [found[name, "subject_r"] for name in FACTORS]

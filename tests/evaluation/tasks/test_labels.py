@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import evaluate, window_task
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
@@ -51,9 +50,3 @@ def test_numbers_need_no_checkpoint_and_majority_is_the_mean(dataset):
         assert np.isfinite(said).all()
         assert (answer.n_features == 0) == (name == "majority")
     np.testing.assert_allclose(answers["majority"].predictions[0], targets.mean)
-
-
-def test_a_split_without_labels_is_said(dataset):
-    outside = dataset.splits.assign(split=dataset.splits["split"].replace("validation", "train"))
-    with pytest.raises(UserError, match="no window of the validation subjects"):
-        answered(dataset.replace(splits=outside), LabelParams())

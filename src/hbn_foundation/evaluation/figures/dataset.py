@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_TASKS = 12
 MAX_CHANNELS = 12
 MAX_FAILURES = 5
+MAX_BINS = 28
 COLOURS = {**style.SPLIT_COLOURS, "F": "#7a5ea8", "M": "#4fb0a0", "unknown": style.PALE}
 LINEAR_RANGE = 8  # largest ratio of the extremes that is drawn on a linear axis
 
@@ -127,9 +128,7 @@ def _bars(axes: Axes, table: pd.DataFrame, unit: str, empty: str = "no windows")
     """Draw a bar per row of a table, in parts by column."""
     if table.empty:
         return style.note(axes, empty)
-    style.stacked(axes, table, COLOURS)
-    axes.set_xlabel(unit)
-    return None
+    return style.stacked(axes, table, COLOURS, unit)
 
 
 def _histogram(axes: Axes, title: str, values: pd.Series, unit: str) -> None:
@@ -139,10 +138,12 @@ def _histogram(axes: Axes, title: str, values: pd.Series, unit: str) -> None:
     if values.empty:
         return style.note(axes, "not measured")
     low, high = values.min(), values.max()
-    if low <= 0 or high / low < LINEAR_RANGE:
-        axes.hist(values, bins=28 if high > low else 1, color=style.ACCENT)
+    if (values % 1 == 0).all() and high - low < MAX_BINS:
+        axes.hist(values, bins=list(np.arange(low, high + 2) - 0.5), color=style.ACCENT, rwidth=0.9)
+    elif low <= 0 or high / low < LINEAR_RANGE:
+        axes.hist(values, bins=MAX_BINS, color=style.ACCENT)
     else:
-        axes.hist(values, bins=list(np.geomspace(low, high, 28)), color=style.ACCENT)
+        axes.hist(values, bins=list(np.geomspace(low, high, MAX_BINS)), color=style.ACCENT)
         axes.set_xscale("log")
         for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             axis_format(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")

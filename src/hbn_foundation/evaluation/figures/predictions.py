@@ -34,38 +34,43 @@ def predictions_figure(
     title
         Over the figure.
     """
-    subtitle = count_of(predictions["subject"].nunique(), "test subject")
-    recordings = predictions["recording"].to_numpy()
-    if "value" in predictions:
-        values, answers = (predictions[name].to_numpy(float) for name in ("value", "predicted"))
-        whole = by_recording(values, answers, recordings)
-        with style.styled():
-            figure, axes = style.new_figure(1, 2, panel=(3.9, 3.8), sharex=True, sharey=True)
-            style.heading(figure, title, subtitle)
-            of = {"window": (values, answers), "recording": whole}
-            for panel, (unit, (true, predicted)) in zip(axes, of.items(), strict=True):
-                found = {"NRMSE": scores.nrmse(true, predicted),
-                         "r": scores.pearson_r(true, predicted)}  # fmt: skip
-                panel.set_title(_counted(len(true), unit, **found))
-                _against_truth(panel, true, predicted)
-        return figure
+    with style.styled():
+        figure = (_numbers if "value" in predictions else _classes)(predictions)
+        style.heading(figure, title, count_of(predictions["subject"].nunique(), "test subject"))
+    return figure
+
+
+def _numbers(predictions: pd.DataFrame) -> Figure:
+    values, answers = (predictions[name].to_numpy(float) for name in ("value", "predicted"))
+    whole = by_recording(values, answers, predictions["recording"].to_numpy())
+    figure, axes = style.new_figure(1, 2, panel=(3.9, 3.8), sharex=True, sharey=True)
+    of = {"window": (values, answers), "recording": whole}
+    for panel, (unit, (true, predicted)) in zip(axes, of.items(), strict=True):
+        found = {"NRMSE": scores.nrmse(true, predicted), "r": scores.pearson_r(true, predicted)}
+        panel.set_title(_counted(len(true), unit, **found))
+        _against_truth(panel, true, predicted)
+    return figure
+
+
+def _classes(predictions: pd.DataFrame) -> Figure:
     columns = [str(name) for name in predictions if str(name).startswith("p(")]
-    names = [name[2:-1] for name in columns]
-    labels = predictions["label"].map({name: place for place, name in enumerate(names)}).to_numpy()
+    place_of = {name[2:-1]: place for place, name in enumerate(columns)}
+    labels = predictions["label"].map(place_of).to_numpy()
     answers = np.log(np.maximum(predictions[columns].to_numpy(float), 1e-30))
-    parts = [("window", labels, answers), ("recording", *by_recording(labels, answers, recordings))]
-    parts = [part for part in parts if len(part[1])]  # trials of a recording have no common class
+    whole = by_recording(labels, answers, predictions["recording"].to_numpy())
+    parts = {"window": (labels, answers)}
+    if len(whole[0]):  # trials of a recording have no common class
+        parts["recording"] = whole
+    names = [style.shorten(name, MAX_LENGTH) for name in place_of]
     longest, side = max(map(len, names)), 1.9 + 0.5 * len(names)
     rotation = 0 if longest * len(names) < 40 else 35
     # names stand to the left of the matrix and, where they are long, aslant below it
     size = (side + max(0.075 * longest, 0.9), side + 0.7 + (0.05 * longest if rotation else 0.0))
-    with style.styled():
-        figure, axes = style.new_figure(1, len(parts), panel=size)
-        style.heading(figure, title, subtitle)
-        for panel, (unit, true, of_unit) in zip(axes, parts, strict=True):
-            accuracy = scores.balanced_accuracy(true, of_unit.argmax(1))
-            panel.set_title(_counted(len(true), unit, **{"balanced accuracy": accuracy}))
-            _matrix(panel, true, of_unit.argmax(1), names, rotation)
+    figure, axes = style.new_figure(1, len(parts), panel=size)
+    for panel, (unit, (true, of_unit)) in zip(axes, parts.items(), strict=True):
+        accuracy = scores.balanced_accuracy(true, of_unit.argmax(1))
+        panel.set_title(_counted(len(true), unit, **{"balanced accuracy": accuracy}))
+        _matrix(panel, true, of_unit.argmax(1), names, rotation)
     return figure
 
 
@@ -78,14 +83,13 @@ def _matrix(
     places = range(len(names))
     counts = confusion_matrix(labels, predicted, labels=places)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    short = [style.shorten(name, MAX_LENGTH) for name in names]
-    drawn = ConfusionMatrixDisplay(shares, display_labels=short).plot(
+    drawn = ConfusionMatrixDisplay(shares, display_labels=names).plot(
         ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1.15}
     )
     for text, share, count in zip(drawn.text_.flat, shares.flat, counts.flat, strict=True):
         text.set(text=f"{share:.0%}\n{count:,}", fontsize=9 if len(names) < 6 else 6.5,
                  color="white" if share > 0.6 else style.INK)  # fmt: skip
-    axes.set_xticks(places, short, rotation=rotation, ha="right" if rotation else "center")
+    axes.set_xticks(places, names, rotation=rotation, ha="right" if rotation else "center")
     axes.set(xlabel="predicted", ylabel="true")
     axes.grid(False)
     axes.tick_params(length=0)

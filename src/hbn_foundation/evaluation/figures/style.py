@@ -119,15 +119,17 @@ def corner(axes: Axes, text: str) -> None:
     axes.text(0.04, 0.97, text, transform=axes.transAxes, va="top", fontsize=8)
 
 
-def stacked(axes: Axes, table: pd.DataFrame, colours: dict[str, str]) -> None:
-    """Draw a horizontal bar per row, in parts by column, with a legend below the panel."""
+def stacked(axes: Axes, table: pd.DataFrame, colours: dict[str, str], unit: str) -> None:
+    """Draw a horizontal bar per row, in parts by column, with a legend below unit and panel."""
     left = np.zeros(len(table))
     for place, column in enumerate(table):
         colour = colours.get(str(column), CYCLE[place % len(CYCLE)])
         axes.barh(table.index, table[column], left=left, height=0.66, color=colour, label=column)
         left = left + table[column].to_numpy()
     sideways(axes)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=4, handlelength=1)
+    axes.set_xlabel(unit)
+    below = -0.25 - 0.14 * unit.count("\n")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=4, handlelength=1)
 
 
 def shorten(name: str, length: int) -> str:
