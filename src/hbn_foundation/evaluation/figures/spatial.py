@@ -36,7 +36,8 @@ def spatial_figure(
     info: Any = mne.create_info(list(places), 100.0, "eeg")
     with style.styled(), mne.utils.use_log_level("ERROR"):
         info.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"))
-        figure, axes = style.new_figure(1, len(names), panel=(2.6, 3.1))
+        width = max(2.6, 4.4 / len(names))  # room for the title
+        figure, axes = style.new_figure(1, len(names), panel=(width, 3.1))
         figure.suptitle("Channels that the model relies on", x=0.01, ha="left")
         for panel, name, values in zip(axes, names, relevance, strict=True):
             panel.set_title(name)
