@@ -131,6 +131,7 @@ def _curves(
                 panel.axvline(epoch + 0.5, color=style.MUTED, lw=1, ls="--")
             panel.set_xlabel("epoch")
             style.whole_numbers(panel.xaxis, n=8)
+            panel.set_xlim(history["epoch"].min() - 0.6, history["epoch"].max() + 0.6)
             panel.margins(y=0.12)
             if shown not in (["learning_rate"], ["gap"], ["fisher_ratio"]):
                 panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, fontsize=7)
