@@ -37,7 +37,7 @@ ADDED: dict[str, dict[str, Any]] = {
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names of today."""
-    found = _renamed(values, RENAMED)
+    found: dict[str, Any] = _renamed(values, RENAMED, {})
     for plan in _groups(found, "plan"):
         plan.pop("ratio_by", None)
     return found
@@ -45,7 +45,7 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def former_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names that runs and jobs are identified by."""
-    found = _renamed(_without_added(values), {new: old for old, new in RENAMED.items()})
+    found: dict[str, Any] = _renamed(values, {new: old for old, new in RENAMED.items()}, ADDED)
     for plan in _groups(found, "plan"):
         # shares were of blocks, and at least: where one is used, the result is another now
         if plan.get("strategy") != "partial" and plan.get("unfreeze_ratio") is None:
@@ -62,28 +62,22 @@ def _groups(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
             yield from [value] if key == name else _groups(value, name)
 
 
-def _without_added(values: Any, group: str = "") -> Any:
-    """Leave out the parameters of `ADDED` that have the value meant before there were any."""
+def _renamed(
+    values: Any,
+    names: Mapping[str, str],
+    left_out: Mapping[str, Mapping[str, Any]],
+    group: str = "",
+) -> Any:
+    """Rename keys in nested groups, and leave out those that have a value of `left_out`."""
     if isinstance(values, list | tuple):
-        return [_without_added(part, group) for part in values]
+        return [_renamed(part, names, left_out, group) for part in values]
     if not isinstance(values, Mapping):
         return values
-    added = ADDED.get(group, {})
+    out = left_out.get(group, {})
     return {
-        key: _without_added(value, key)
+        names.get(key, key) if group in RENAMED_IN else key: _renamed(value, names, left_out, key)
         for key, value in values.items()
-        if key not in added or value != added[key]
-    }
-
-
-def _renamed(
-    values: Mapping[str, Any], names: Mapping[str, str], group: str = ""
-) -> dict[str, Any]:
-    return {
-        names.get(key, key) if group in RENAMED_IN else key: _renamed(value, names, key)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in values.items()
+        if key not in out or value != out[key]
     }
 
 

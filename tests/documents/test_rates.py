@@ -118,7 +118,10 @@ def test_configuration_of_safe_training():
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({"phase1_epochs": 8}, "plan.phase2_epochs=22: with plan.phase1_epochs=8 that makes 30"),
+        (
+            {"phase1_epochs": 8},
+            "plan.phase2_epochs=22: 8 epochs before them (plan.phase1_epochs=8) make",
+        ),
         ({"strategy": "gated", "unfreeze_backbone_epoch": 5}, "plan.unfreeze_backbone_epoch=5"),
     ],
 )

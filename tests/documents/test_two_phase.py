@@ -4,7 +4,9 @@ The items of the description, in its order.
 """
 
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from hbn_foundation.training.preview import advice, preview_rates
 from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.unfreezing import Block
 
+PROJECT = Path(__file__).parents[2]
 BLOCKS = ("band_tokens", "time_tokens", "block_1", "block_2", "head")
 SIZED = [Block(name, 10) for name in BLOCKS]
 BACKBONE = BLOCKS[:-1]
@@ -334,13 +337,26 @@ def test_extension_a_strategy_of_ones_own(own, short_run, data, tmp_path, caplog
     assert "phase 2 (2 epochs are even)" in caplog.text
 
 
+def test_the_example_of_the_documentation(own):
+    """The strategy in `docs/fine-tuning.md` is one: the next block in each good epoch."""
+    page = (PROJECT / "docs" / "fine-tuning.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    strategy = own(example, "OneMoreWhenGood")
+    plan = make_plan(PlanParams(strategy=strategy), SIZED, 12)
+    trained, history = {"head"}, []
+    for epoch, value in enumerate((0.7, 0.9, 0.75, 0.95), 1):
+        history.append({"epoch": epoch, "balanced_accuracy": value})
+        trained |= set(plan.after_epoch(history, trained).unfreeze)
+    assert trained == {"head", "block_2", "block_1"}
+
+
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
         (EVERY_SECOND.replace("at.frozen[-1].name", "'blok_2'"), "Mine",
-         "after epoch 2 it names 'blok_2', which is no block; the model has band_tokens"),
+         ", after epoch 2: no block blok_2; the model has band_tokens, time_tokens"),
         ("class Mine(Plan):\n    def start(self):\n        return {'tail'}\n", "Mine",
-         "at the start it names 'tail', which is no block"),
+         ", at the start: no block tail; the model has band_tokens"),
         ("class Mine(Plan):\n    def start(self):\n        return {'block_2'}\n", "Mine",
          "start leaves out head, which is always trained"),
         ("class Mine(Plan):\n    def judge(self, at):\n        return ['block_1']\n", "Mine",
@@ -356,6 +372,6 @@ def test_a_strategy_that_cannot_be_carried_out_is_one_line(own, text, name, word
     strategy = own(text, name)
     with pytest.raises(UserError) as error:
         preview(6, plan={"strategy": strategy})
-    assert str(error.value).startswith(f"plan.strategy={strategy}: ")
+    assert str(error.value).startswith(f"plan.strategy={strategy}")
     assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.errors import UserError
 from hbn_foundation.scores import check_metric, higher_is_better
 from hbn_foundation.training.finetuning_params import PlanParams
 from hbn_foundation.training.rates import Stall
@@ -128,15 +128,11 @@ class ListedPhases(ScheduledPlan):
             raise UserError(
                 f"plan.phases: the phases last {total} epochs together, but there are only {epochs}"
             )
-        known = [block.name for block in self.blocks]
         seen: dict[str, int] = {}
         for number, (phase, stage) in enumerate(zip(params.phases, self.stages(), strict=True)):
             key = f"plan.phases.{number}.unfreeze"
+            self.check(stage.blocks, key)
             for name in stage.blocks:
-                if name not in known:
-                    raise UserError(
-                        f"{key}: no block {name}; the model has {first_few(known, 20)}, or {ALL}"
-                    )
                 if name in seen and ALL not in phase.unfreeze and name != self.head:
                     raise UserError(f"{key}: {name} is unfrozen already in phase {seen[name]}")
                 seen.setdefault(name, number)
@@ -267,9 +263,7 @@ class Plateau(Plan):
         left = [block for block in wanted if block in still]
         if value is None or not left:
             return NOTHING
-        stall = Stall(self.params.plateau_patience)
-        if "stall" in self.memory:
-            stall.load_state_dict(self.memory["stall"])
+        stall = Stall(self.params.plateau_patience, **self.memory.get("stall", {}))
         if not stall.add(value, higher_is_better(name)):
             self.memory["stall"] = stall.state_dict()
             return NOTHING
@@ -352,7 +346,7 @@ def make_plan(
         key = plan.metric_key
         check_metric(getattr(params, key), f"plan.{key}", is_regression)
     made = plan(params, blocks, epochs)
-    made.check(made.start(), "at the start")
+    made.check(made.start(), f"plan.strategy={params.strategy}, at the start")
     if made.head not in made.start():
         raise UserError(
             f"plan.strategy={params.strategy}: start leaves out {made.head}, which is "

@@ -80,12 +80,14 @@ class Stall:
     ----------
     patience
         How many values without a better one are tolerated in a row.
+    best, bad
+        What `state_dict` returned.
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, best: float | None = None, bad: int = 0) -> None:
         self.patience = patience
-        self.best: float | None = None
-        self.bad = 0
+        self.best = best
+        self.bad = bad
 
     def add(self, value: float, higher_is_better: bool) -> bool:
         """Add a value; return whether more values than tolerated were not better."""
@@ -107,10 +109,6 @@ class Stall:
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
         return {"best": self.best, "bad": self.bad}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.best, self.bad = state["best"], int(state["bad"])
 
 
 def peaks(blocks: Sequence[Block], params: RateParams) -> dict[str, float]:
@@ -242,7 +240,7 @@ class RateCurve:
         text = f"rebased on the {span.end - step} steps that are left"
         if name == "reduce_on_plateau":
             text = "its patience begins anew"
-        rates = f"go on from {level:.0%} of their peaks"
+        rates = "stay at their peaks" if level == 1 else f"go on from {level:.0%} of their peaks"
         if low:
             rates = (
                 f"are restored to their peaks, as they had fallen to {level:.2%} of them, below "
@@ -322,4 +320,4 @@ class RateCurve:
         """Restore what `state_dict` returned."""
         self._unfrozen_at = {name: int(step) for name, step in state["unfrozen_at"].items()}
         self._levels = [(int(step), float(level)) for step, level in state["falls"]]
-        self._stall.load_state_dict(state["stall"])
+        self._stall = Stall(self.params.plateau_patience, **state["stall"])

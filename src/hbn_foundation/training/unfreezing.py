@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Epoch(NamedTuple):
     @property
     def reason(self) -> str:
         """How many epochs are done, in words."""
-        return f"{self.done} epochs are done"
+        return f"{self.done} {'epoch is' if self.done == 1 else 'epochs are'} done"
 
 
 class Plan:
@@ -140,7 +140,8 @@ class Plan:
                 f"plan.strategy={self.params.strategy}: judge returns {decision!r}; expected a "
                 f"{Decision.__module__}.Decision"
             )
-        self.check(decision.unfreeze, f"after epoch {done}")
+        where = f"plan.strategy={self.params.strategy}, after epoch {done}"
+        self.check(decision.unfreeze, where)
         names = tuple(block.name for block in frozen if block.name in decision.unfreeze)
         self._unfrozen += names
         if decision.unfreeze and not names:
@@ -159,14 +160,11 @@ class Plan:
         """Say at the end what did not come about, and what to try; empty where all did."""
         return ""
 
-    def check(self, names: Collection[str], when: str) -> None:
-        """Make sure that all names are blocks of the model; a UserError names the strategy."""
+    def check(self, names: Iterable[str], where: str) -> None:
+        """Make sure that all names are blocks of the model; a UserError begins with `where`."""
         known = [block.name for block in self.blocks]
         if unknown := [name for name in names if name not in known]:
-            raise UserError(
-                f"plan.strategy={self.params.strategy}: {when} it names {unknown[0]!r}, which is "
-                f"no block; the model has {first_few(known, 20)}"
-            )
+            raise UserError(f"{where}: no block {unknown[0]}; the model has {first_few(known, 20)}")
 
     def is_waiting(self) -> bool:
         """Return whether an unfreezing is due at a later epoch, which patience waits for.
