@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.training.finetune import FineTuningJob, finetune
+from hbn_foundation.training.finetune import FineTuningJob
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.recipes import FineTuningRecipe
 from runs import CPU, run_until
@@ -50,7 +50,7 @@ def prepared(checkpoint: Any, data: tuple[Any, Any, Any], **groups: Any) -> Fine
 def tune(checkpoint: Any, data: tuple[Any, Any, Any], folder: Path, **groups: Any):
     """Fine-tune; `participants` may differ."""
     dataset = dataset_of(data, groups.pop("participants", None))
-    return finetune(checkpoint, dataset, recipe_of(**groups), CPU, folder, run_id="tuned")
+    return FineTuningJob(dataset, recipe_of(**groups), CPU, checkpoint).run(folder, "tuned")
 
 
 def tune_until(checkpoint: Any, data: Any, folder: Path, last: int | None, **groups: Any):

@@ -99,7 +99,7 @@ def tuned_on(
     more: dict[str, Any], tokens: dict[str, Any], epochs: int,
 ) -> tuple[Any, pd.DataFrame]:  # fmt: skip
     """Checkpoint and history of a model that takes volts."""
-    from hbn_foundation.training.finetune import finetune
+    from hbn_foundation.training.finetune import FineTuningJob
     from hbn_foundation.training.recipes import FineTuningRecipe
 
     recipe = FineTuningRecipe.model_validate(
@@ -115,7 +115,8 @@ def tuned_on(
             "input": {"unit": "volts"},
         }
     )
-    return finetune(foundation, dataset_of(planted), recipe, {"chosen": "cpu"}, folder)
+    job = FineTuningJob(dataset_of(planted), recipe, {"chosen": "cpu"}, foundation)
+    return job.run(folder)
 
 
 def dataset_of(planted: Planted) -> Any:

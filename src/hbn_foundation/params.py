@@ -27,6 +27,7 @@ _AUGMENTATION = {
 #: Parameters that runs and jobs were first named without, by group, with the value that was meant.
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
+    "": {"keep_head": False},
     "objective": _AUGMENTATION,
     "regularisation": _AUGMENTATION,
     "phases": {"schedule": None},

@@ -2,14 +2,18 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuning_runs import tune
+from finetuning_runs import AGE, prepared, tune
+from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.report.finetuning import phases_table
 from hbn_foundation.training.callbacks.progress import describe_epoch
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.plans import not_passed
@@ -18,6 +22,7 @@ from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.unfreezing import Block, within_share
 from kedro_project import PROJECT
 from plan_courses import BACKBONE, NAMES, accuracies, carried_out, metrics, plan_of
+from runs import same
 
 STOPS = {"gate_on_fail": "stop"}
 OPEN, STOP = {3: BACKBONE}, {3: "stop"}
@@ -48,7 +53,7 @@ def test_the_command_of_the_document_is_an_environment():
     assert (plan.strategy, plan.switch_epoch, plan.unfreeze_backbone_epoch) == ("gated", 10, 11)
     assert (plan.gate_metric, plan.gate_threshold, plan.ratios) == ("f1", 0.8, (0.5,))
     assert recipe.head.margin == "cosface"
-    assert (trainer.epochs, trainer.batch_size, trainer.precision) == (110, 1024, "auto")
+    assert (trainer.epochs, trainer.monitor, trainer.precision) == (110, "f1", "auto")
     assert advice(recipe) == []
 
 
@@ -197,3 +202,96 @@ def test_what_to_try_where_the_first_phase_does_not_suffice():
     assert "rates.head_lr=5e-05 or 0.0002" in line
     assert "plan.unfreeze_backbone_epoch=16 to 21" in line  # 15 to 20 epochs with the head alone
     assert "another foundation checkpoint" in line
+
+
+MARGIN = {"margin": "cosface", "margin_warmup_steps": 5}
+
+
+@pytest.fixture(scope="module")
+def stage_1(short_run, data, tmp_path_factory):
+    """The head alone, trained with a margin: what is gone on from by hand."""
+    folder = tmp_path_factory.mktemp("stage_1")
+    plan = {"strategy": "head_only"}
+    return tune(short_run[0], data, folder, head=MARGIN, plan=plan, trainer={"epochs": 1})[0]
+
+
+def test_going_on_by_hand_with_the_head_and_its_margin(stage_1, data, tmp_path):
+    """Training is continued by hand: from the fine-tuned weights, head and margin head included."""
+    module = prepared(stage_1, data, head=MARGIN, keep_head=True)
+    assert same(module.exported(), stage_1.weights)
+    assert module.margin_share == 1.0
+    assert prepared(stage_1, data, head=MARGIN).margin_share == 0.0
+    gone_on, _ = tune(
+        stage_1, data, tmp_path, head=MARGIN, keep_head=True, plan={"strategy": "full"},
+        trainer={"epochs": 1},
+    )  # fmt: skip
+    assert gone_on.metadata["parent_version"] == stage_1.metadata["run_id"]
+    assert gone_on.metadata["parameters"]["keep_head"] is True
+    for kind in ("training_subjects", "validation_subjects"):
+        assert set(stage_1.metadata[kind]) <= set(gone_on.metadata[kind])
+    scratch = prepared(stage_1, data, head=MARGIN, keep_head=True, plan={"strategy": "scratch"})
+    assert not same(scratch.exported(), stage_1.weights)
+
+
+def test_a_number_goes_on_in_its_unit(short_run, data, tmp_path):
+    """Other training subjects do not move what the kept head answers."""
+    store, windows, splits = data
+    first, _ = tune(short_run[0], data, tmp_path, label=AGE, trainer={"epochs": 3})
+    fewer = store, windows[windows["subject"] != "4"].reset_index(drop=True), splits
+    targets = prepared(first, fewer, label=AGE, keep_head=True).losses.targets["main"]
+    assert targets.mean == first.metadata["targets"]["mean"]
+    assert prepared(first, fewer, label=AGE).losses.targets["main"].mean != targets.mean
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"head": {**MARGIN, "margin": "arcface"}},
+         "keep_head: head.margin is cosface in the checkpoint and arcface here"),
+        ({"head": {**MARGIN, "scale": 8.0}}, "keep_head: head.scale is 16.0"),
+        ({"head": MARGIN, "label": {"kind": "task", "positive": ["arithmetic"]}},
+         "keep_head: classes.main is arithmetic, rest in the checkpoint"),
+        ({"head": MARGIN, "more_targets": {"age": {"label": AGE}}},
+         "keep_head: classes.age is absent in the checkpoint"),
+        ({}, "keep_head: head.margin is cosface"),
+    ],
+)  # fmt: skip
+def test_another_head_is_refused_by_its_key(stage_1, data, groups, words):
+    """Classes or heads that differ are one line."""
+    with pytest.raises(UserError, match=words):
+        prepared(stage_1, data, keep_head=True, **groups)
+
+
+def test_a_head_is_kept_only_where_there_is_one_and_nobody_is_seen(short_run, stage_1, data):
+    """A foundation checkpoint has none; subjects that the checkpoint has seen are no test."""
+    with pytest.raises(UserError, match="keep_head: the checkpoint has no head"):
+        prepared(short_run[0], data, keep_head=True)
+    store, windows, splits = data
+    swapped = splits.assign(split=splits["split"].replace({"train": "test", "test": "train"}))
+    with pytest.raises(UserError, match="was trained on 5 of the subjects"):
+        prepared(stage_1, (store, windows, swapped), head=MARGIN, keep_head=True)
+
+
+def history_of(values):
+    """Epochs of two phases by the values of f1."""
+    trainable = ["head"] * len(values[0]) + ["block_2,head"] * len(values[1])
+    epochs = range(1, len(trainable) + 1)
+    table = {"epoch": epochs, "trainable": trainable, "f1": [*values[0], *values[1]]}
+    return pd.DataFrame(table).assign(decision="gate: phase 1 best f1 0.79 < 0.8")
+
+
+def test_the_table_of_the_phases():
+    """Expected: F1 0.776 at first, 0.80-0.82 after phase 1, 0.82-0.85+ after phase 2."""
+    recipe = configured()
+    table = phases_table(history_of([(0.776, 0.81, 0.8), (0.815, 0.82)]), recipe)
+    assert [row.cells for row in table.rows] == [
+        ["1", "1 to 3", "0.776", "0.810", "0.800", ">= 0.8, reached"],
+        ["2", "4 to 5", "0.815", "0.820", "0.820", ">= 0.82, reached"],
+    ]
+    closed = phases_table(history_of([(0.776, 0.79), ()]), recipe)
+    assert closed.rows[0].cells[-1] == ">= 0.8, not reached"
+    assert closed.rows[1].cells == ["2", "not begun", "", "", "", ">= 0.82, not reached"]
+    assert "0.79 < 0.8" in closed.notes[0]
+    assert "rates.head_lr=5e-05 or 0.0002" in closed.notes[1]
+    nothing = configured().model_copy(update={"aims": ()})
+    assert len(phases_table(history_of([(math.nan,), ()]), nothing).rows) == 1

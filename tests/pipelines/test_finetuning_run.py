@@ -66,6 +66,22 @@ def test_the_phases_are_told(project):
     assert "parameters are trained" in log
 
 
+def test_it_goes_on_from_a_fine_tuned_checkpoint(project):
+    """The newest one, or the one that is named, head included; its run has read no other."""
+    first = newest(project, "06_models/finetuning_checkpoint")
+    go_on = "finetuning.checkpoint=finetuning_checkpoint,finetuning.keep_head=true"
+    run(project, "--pipeline", "finetuning", "--to-nodes", "finetuning.finetune", "--params", go_on)
+    second = newest(project, "06_models/finetuning_checkpoint")
+    metadata = json.loads((second / "metadata.json").read_text())
+    assert metadata["parent_version"] == json.loads((first / "metadata.json").read_text())["run_id"]
+    record = json.loads((project.data / "runs" / second.parent.name / "run.json").read_text())
+    assert record["read"]["foundation_checkpoint"] == first.parent.name
+    result = project.kedro("run", "--pipeline", "finetuning", "--params",
+                           "finetuning.checkpoint=challenge1_checkpoint")  # fmt: skip
+    assert result.returncode != 0
+    assert "finetuning.checkpoint=challenge1_checkpoint: nothing saved yet" in result.stderr
+
+
 def test_response_times_are_learned_from_windows_of_trials(project):
     label = (
         "finetuning.label.kind=trial,finetuning.label.column=rt,finetuning.label.type=regression"

@@ -45,7 +45,7 @@ def scratch_predictions(
         As of `predict_response_times` or `predict_numbers`; empty where it is not wanted, or the
         model itself begins from random weights.
     """
-    from hbn_foundation.training.finetune import finetune_supervised
+    from hbn_foundation.training.finetune import FineTuningJob
 
     trainer = recipe.trainer
     if not params.train or trainer.start == FROM_SCRATCH:
@@ -54,10 +54,8 @@ def scratch_predictions(
     alike = recipe.model_copy(
         update={"trainer": trainer.model_copy(update={"start": FROM_SCRATCH}), "fault": None}
     )
-    checkpoint, _, _ = finetune_supervised(
-        foundation, dataset, alike, device_plan, Path(trainer.work_dir),
-        run_id=f"{run_id}-{FROM_SCRATCH}",
-    )  # fmt: skip
+    job = FineTuningJob(dataset, alike, device_plan, foundation)
+    checkpoint, _, _ = job.supervise(Path(trainer.work_dir), run_id=f"{run_id}-{FROM_SCRATCH}")
     predict = predict_response_times if recipe.label.kind == "trial" else predict_numbers
     predictions = predict(checkpoint, dataset, trainer.batch_size)
     if checkpoint.when_stored is not None:  # nothing but its predictions is kept

@@ -12,6 +12,7 @@ from hbn_foundation.hooks.records import command
 from hbn_foundation.training.recipes import FineTuningRecipe
 
 TRIALS = "trials"
+FOUNDATION = "foundation_checkpoint"
 
 
 def versioned(catalog: DataCatalog, name: str) -> AbstractVersionedDataset | None:
@@ -35,11 +36,38 @@ def do_without_trials(catalog: DataCatalog, pipeline: Pipeline) -> None:
     dataset = versioned(catalog, TRIALS)
     if dataset is None or TRIALS not in pipeline.inputs() or latest(dataset) is not None:
         return
-    names = [name for name in pipeline.inputs() if name.startswith("params:") and name in catalog]
-    recipes = [catalog.load(name) for name in names]
-    labels = [recipe.label for recipe in recipes if isinstance(recipe, FineTuningRecipe)]
-    if labels and all(label.kind != "trial" for label in labels):
+    kinds = {one.label.kind for one in _finetunings(catalog, pipeline).values()}
+    if kinds and "trial" not in kinds:
         catalog[TRIALS] = MemoryDataset(None)
+
+
+def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
+    """Read the checkpoint that a fine-tuning is to begin from in place of the foundation's.
+
+    Raises
+    ------
+    UserError
+        When nothing is saved there.
+    """
+    if FOUNDATION not in pipeline.inputs():
+        return
+    for name, recipe in _finetunings(catalog, pipeline).items():
+        dataset = versioned(catalog, recipe.checkpoint)
+        if recipe.checkpoint == FOUNDATION or dataset is None:
+            continue
+        if latest(dataset) is None:
+            raise UserError(
+                f"{name}.checkpoint={recipe.checkpoint}: nothing saved yet at {dataset._filepath}; "
+                f"fine-tune first, with checkpoint: {FOUNDATION}"
+            )
+        catalog[FOUNDATION] = dataset
+
+
+def _finetunings(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, FineTuningRecipe]:
+    """Return the parameters of the fine-tunings of a pipeline, by name."""
+    names = [name for name in pipeline.inputs() if name.startswith("params:") and name in catalog]
+    found = {name.removeprefix("params:"): catalog.load(name) for name in names}
+    return {name: one for name, one in found.items() if isinstance(one, FineTuningRecipe)}
 
 
 def check_all_there(

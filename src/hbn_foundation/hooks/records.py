@@ -63,11 +63,9 @@ class RunRecords:
             run which read what is asked for. None where there is no such version.
         """
         for version in dict.fromkeys(asked.values()):
-            if has_version(dataset, version):
-                return version
-            origin = self.read_by(version).get(name)
-            if origin is not None and has_version(dataset, origin):
-                return origin
+            for found in (self.read_by(version).get(name), version):
+                if found is not None and has_version(dataset, found):
+                    return str(found)
         wanted = asked.items()
         for version in dataset.list_versions(full_path=False) if asked else []:
             if wanted & self.read_by(version).items():

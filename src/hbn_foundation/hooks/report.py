@@ -46,6 +46,7 @@ class RunReport:
         self._catalog = catalog
         self._done, self._pipeline, self._finished = 0, pipeline, set()
         self._asked = run_params
+        self._started, self._node = time.monotonic(), "preparing the run"
         self._pulse = ExitStack()
         self._pulse.enter_context(working(self._so_far))
 

@@ -14,7 +14,13 @@ from kedro.pipeline.node import Node
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.rerun import note_run
 from hbn_foundation.hooks.folders import DATA
-from hbn_foundation.hooks.missing import check_all_there, do_without_trials, latest, versioned
+from hbn_foundation.hooks.missing import (
+    begin_as_configured,
+    check_all_there,
+    do_without_trials,
+    latest,
+    versioned,
+)
 from hbn_foundation.hooks.records import RunRecords, check_parts, claim_version
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import say
@@ -60,6 +66,7 @@ class RunVersions:
         for name in CHECKED_BEFORE & pipeline.inputs():
             catalog[name] = MemoryDataset({})  # by no node of this run
         do_without_trials(catalog, pipeline)
+        begin_as_configured(catalog, pipeline)
         records = RunRecords(self._runs)
         read = self._fix_versions(run_params, pipeline, catalog, records)
         _tell_origins(read)

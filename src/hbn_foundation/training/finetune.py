@@ -38,45 +38,16 @@ if TYPE_CHECKING:
     from hbn_foundation.training.finetuning_module import FineTuningModule
 
 
-def finetune(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    recipe: FineTuningRecipe,
-    device_plan: dict[str, Any],
-    work_dir: Path,
-    *,
-    run_id: str | None = None,
-) -> tuple[Checkpoint, pd.DataFrame]:
-    """Fine-tune a foundation checkpoint in this process, as `TrainingJob.run`.
-
-    The weights of the result are `encoder.…` and `head.…`. `finetune_supervised` survives crashes
-    and hangs, and resumes a run that was killed.
-    """
-    return FineTuningJob(dataset, recipe, device_plan, checkpoint).run(work_dir, run_id)
-
-
-def finetune_supervised(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    recipe: FineTuningRecipe,
-    device_plan: dict[str, Any],
-    work_dir: Path,
-    *,
-    run_id: str,
-) -> tuple[Checkpoint, pd.DataFrame, str]:
-    """Fine-tune a foundation checkpoint under supervision, as `TrainingJob.supervise`."""
-    job = FineTuningJob(dataset, recipe, device_plan, checkpoint)
-    return job.supervise(work_dir, run_id=run_id)
-
-
 @dataclass(frozen=True)
 class FineTuningJob(TrainingJob):
-    """A checkpoint's encoder with new heads, on labelled windows.
+    """A checkpoint's encoder with heads, on labelled windows.
+
+    The weights of the result are `encoder.…` and `head.…`.
 
     Attributes
     ----------
     checkpoint
-        A foundation checkpoint.
+        A foundation checkpoint, or a fine-tuned one.
     """
 
     kind = "finetuned"
@@ -145,9 +116,7 @@ class FineTuningJob(TrainingJob):
         targets = check_finetuning(self.checkpoint, dataset, recipe)
         plan, trainer, rules = recipe.effective_plan, recipe.trainer, recipe.regularisation.in_use
         store = dataset.store
-        model = make_model(
-            self.checkpoint, recipe, targets, store.channel_names, scratch=plan.from_scratch
-        )
+        model = make_model(self.checkpoint, recipe, targets, store.channel_names)
         data = {
             name: LabelledWindows(
                 dataset,
@@ -160,11 +129,12 @@ class FineTuningJob(TrainingJob):
             )
             for name in ("train", "validation")
         }
-        beat = partial(link.beat, START)
-        fit = partial(
-            fit_model, model, store, data, trainer.probe_windows, targets, recipe.heads, beat
-        )
-        fitted_once(fitted, model, fit)
+        if not recipe.keeps_head:
+            beat = partial(link.beat, START)
+            fit = partial(
+                fit_model, model, store, data, trainer.probe_windows, targets, recipe.heads, beat
+            )
+            fitted_once(fitted, model, fit)
         weights = {name: one.weight for name, one in recipe.more_targets.chosen.items()}
         known = data["train"].targets
         jitter = start_jitter(rules, store.sfreq)
@@ -228,7 +198,12 @@ def check_finetuning(
     main = window_targets(dataset.windows, dataset.participants, recipe.label, training)
     check_metric(recipe.trainer.monitor, "trainer.monitor", main.is_regression)
     check_targets(main, dataset.windows, splits)
-    return {MAIN: main} | further_targets(dataset, recipe)
+    found = {MAIN: main} | further_targets(dataset, recipe)
+    if recipe.keeps_head:
+        from hbn_foundation.training.finetuned import check_kept
+
+        return check_kept(checkpoint, recipe, found)
+    return found
 
 
 def further_targets(dataset: EEGDataset, recipe: FineTuningRecipe) -> dict[str, WindowTargets]:

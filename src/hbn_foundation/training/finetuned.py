@@ -15,6 +15,7 @@ from hbn_foundation.models.challenge import ChallengeModel
 from hbn_foundation.models.config import MAIN, InputConfig
 from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.voltage import VoltageInput
+from hbn_foundation.params import dotted
 from hbn_foundation.progress import track
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import (
@@ -38,6 +39,18 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 REFERENCE = "Cz"
+#: Groups of parameters that a model with heads is made from.
+OF_A_MODEL = ("head", "more_targets", "tokens", "input")
+#: Parameters of those that say how a head is trained or fitted.
+NOT_IN_A_HEAD = {
+    "dropout",
+    "label",
+    "margin_warmup_steps",
+    "moves",
+    "start",
+    "strength_by",
+    "weight",
+}
 
 
 def make_model(
@@ -45,30 +58,30 @@ def make_model(
     recipe: FineTuningRecipe,
     targets: Mapping[str, WindowTargets],
     channel_names: Sequence[str] = (),
-    *,
-    scratch: bool = False,
 ) -> FineTuned:
-    """Add new heads to the checkpoint's encoder, or to one with random weights.
+    """Make the model that training begins with: the checkpoint's encoder with new or its own heads.
+
+    From scratch it has random weights everywhere.
 
     Parameters
     ----------
     checkpoint
-        A foundation checkpoint.
+        A foundation checkpoint, or a fine-tuned one.
     recipe
-        Heads, added tokens, the unit of the windows, and the seed of what is new.
+        Heads, added tokens, the unit of the windows, the seed of what is new, what is kept.
     targets
         By name.
     channel_names
         Of the layout; where windows are in volts.
-    scratch
-        Begin with random weights everywhere.
 
     Raises
     ------
     UserError
-        When a head does not suit its target or the tokens.
+        When a head does not suit its target or the tokens, or is not that of the checkpoint.
     """
-    seed = recipe.trainer.seed
+    if recipe.keeps_head:
+        return _with_weights(checkpoint, recipe).train()
+    seed, scratch = recipe.trainer.seed, recipe.effective_plan.from_scratch
     encoder = random_encoder(checkpoint, seed) if scratch else load_encoder(checkpoint)
     heads = {
         name: HeadOf(params, targets[name].n_outputs, not targets[name].is_regression)
@@ -102,19 +115,65 @@ def load_finetuned(checkpoint: Checkpoint) -> FineTuned:
     UserError
         When the weights do not fit the architecture that the metadata describe.
     """
-    metadata = checkpoint.metadata
-    parameters = metadata["parameters"]
-    groups = ("head", "more_targets", "tokens", "input")
-    recipe = FineTuningRecipe(**{name: parameters[name] for name in groups if name in parameters})
-    targets = target_descriptions(metadata)
+    return _with_weights(checkpoint, recipe_of(checkpoint)).eval()
+
+
+def recipe_of(checkpoint: Checkpoint) -> FineTuningRecipe:
+    """Return heads, tokens and input of a fine-tuned checkpoint."""
+    parameters = checkpoint.metadata["parameters"]
+    given = {name: parameters[name] for name in OF_A_MODEL if name in parameters}
+    return FineTuningRecipe(**given)
+
+
+def _with_weights(checkpoint: Checkpoint, recipe: FineTuningRecipe) -> FineTuned:
+    """Make the model of a fine-tuned checkpoint with a recipe's heads, and load its weights."""
+    targets = target_descriptions(checkpoint.metadata)
     heads = {
         name: HeadOf(params, len(targets[name]["names"]), not targets[name]["is_regression"])
         for name, params in recipe.heads.items()
     }
-    volts = make_input(recipe.input, metadata["channel_names"])
+    volts = make_input(recipe.input, checkpoint.metadata["channel_names"])
     model = build_finetuned(make_encoder(checkpoint), heads, input=volts)
     fill(model, checkpoint, "")
-    return model.eval()
+    return model
+
+
+def check_kept(
+    checkpoint: Checkpoint, recipe: FineTuningRecipe, targets: Mapping[str, WindowTargets]
+) -> dict[str, WindowTargets]:
+    """Check that heads are those of a checkpoint; return the targets, numbers in their units.
+
+    Raises
+    ------
+    UserError
+        When the checkpoint has no head, or naming the first parameter of heads, tokens or input
+        that differs from the recipe's, or the classes that do.
+    """
+    if "targets" not in checkpoint.metadata:
+        raise UserError(
+            "keep_head: the checkpoint has no head; set checkpoint to that of a fine-tuning, such "
+            "as finetuning_checkpoint"
+        )
+    before = target_descriptions(checkpoint.metadata)
+    there = _of_heads(recipe_of(checkpoint), {name: one["names"] for name, one in before.items()})
+    here = _of_heads(recipe, {name: one.names for name, one in targets.items()})
+    for key in here | there:
+        if here.get(key) != there.get(key):
+            raise UserError(
+                f"keep_head: {key} is {there.get(key, 'absent')} in the checkpoint and "
+                f"{here.get(key, 'absent')} here; expected the same, or keep_head: false"
+            )
+    return {
+        name: one._replace(mean=before[name]["mean"], sd=before[name]["sd"])
+        for name, one in targets.items()
+    }
+
+
+def _of_heads(recipe: FineTuningRecipe, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return what makes heads the same, by dotted names."""
+    flat = dotted(recipe.model_dump(mode="json", include=set(OF_A_MODEL)))
+    kept = {name: value for name, value in flat if not NOT_IN_A_HEAD & set(name.split("."))}
+    return {f"classes.{name}": ", ".join(names) for name, names in classes.items()} | kept
 
 
 def target_descriptions(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ from hbn_foundation.training.optim import make_optimizer, with_schedule
 from hbn_foundation.training.rates import RateCurve, peaks
 from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.supervision.link import Link
-from hbn_foundation.training.unfreezing import Block, Plan
+from hbn_foundation.training.unfreezing import Plan
 
 
 class FineTuningData(TrainingData):
@@ -67,10 +67,10 @@ class FineTuningModule(TrainingModule):
         self.losses = losses
         self.regularisation = recipe.regularisation.in_use
         self.judged = recipe.judged_metric
+        self.keeps_head = recipe.keeps_head
         self.plan = plan
         self.rates = recipe.effective_rates
-        blocks = [Block(name, size) for name, size in model.sizes().items()]
-        steps, block_peaks = data.steps_per_epoch, peaks(blocks, self.rates)
+        steps, block_peaks = data.steps_per_epoch, peaks(plan.blocks, self.rates)
         self.curve = RateCurve(
             self.rates,
             block_peaks,
@@ -96,6 +96,11 @@ class FineTuningModule(TrainingModule):
         if self.average_model is None:
             return self.model
         return cast(FineTuned, self.average_model.module)
+
+    @property
+    def margin_share(self) -> Any:
+        """Share of the full margin at this step, of each head; a head that is kept has had it."""
+        return 1.0 if self.keeps_head else self.model.head.margin_share(self.global_step)
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer of all parameters, grouped by block and decay, and one schedule."""
@@ -126,8 +131,7 @@ class FineTuningModule(TrainingModule):
             loss = self._mixed(signals, mask, targets, share[1:])
         else:
             labels = self.losses.labels(targets)
-            margin = self.model.head.margin_share(self.global_step)
-            outputs = self.model(signals, self.positions, mask, labels, margin)
+            outputs = self.model(signals, self.positions, mask, labels, self.margin_share)
             loss = self.losses(outputs, targets, share[1:])
         return StepOutput(loss + share[0] * self.l2_sp(), len(batch))
 
@@ -139,8 +143,7 @@ class FineTuningModule(TrainingModule):
         mixed = weight * signals + (1 - weight) * signals[order]
         # a class that is half of a window has half of the margin
         labels = self.losses.mixed_labels(targets, targets[order], weight)
-        margin = self.model.head.margin_share(self.global_step)
-        outputs = self.model(mixed, self.positions, mask & mask[order], labels, margin)
+        outputs = self.model(mixed, self.positions, mask & mask[order], labels, self.margin_share)
         own, other = (self.losses(outputs, part, shares) for part in (targets, targets[order]))
         return weight * own + (1 - weight) * other
 

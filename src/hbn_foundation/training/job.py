@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from hbn_foundation.progress import say
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.fitting import (
     accelerator,
@@ -25,7 +26,7 @@ from hbn_foundation.training.fitting import (
     library_versions,
     threads,
 )
-from hbn_foundation.training.precision import choose_precision
+from hbn_foundation.training.precision import choose_precision, describe_precision
 from hbn_foundation.training.recipes import TrainingRecipe
 from hbn_foundation.training.supervision.faults import Fault
 from hbn_foundation.training.supervision.incidents import Incident, as_lines, read_incidents
@@ -133,7 +134,9 @@ class TrainingJob(ABC):
         device = orders.device if orders is not None else self.device_plan["chosen"]
         resume = Path(orders.resume_from) if orders is not None and orders.resume_from else None
         module = self.prepare(link, folder / FITTED if orders is not None else None)
-        precision = choose_precision(self.recipe.trainer.precision, accelerator(device))
+        requested = self.recipe.trainer.precision
+        precision = choose_precision(requested, accelerator(device))
+        say(f"training in {describe_precision(requested, accelerator(device))}")
         provenance = {
             "kind": self.kind,
             "run_id": run_id,

@@ -16,6 +16,15 @@ def choose_precision(requested: str, device: str) -> Literal["32-true", "bf16-mi
     return "bf16-mixed" if bf16 else "32-true"
 
 
+def describe_precision(requested: str, device: str) -> str:
+    """Say which arithmetic a training uses on a device, and why."""
+    if choose_precision(requested, device) == "bf16-mixed":
+        slow = "" if has_bf16(device) else ", which emulates bf16: 32 is faster here"
+        return f"mixed precision (AMP: bf16 and float32) on {device}{slow}"
+    why = ", which has no bf16 of its own for mixed precision (AMP)" if requested == "auto" else ""
+    return f"single precision (float32) on {device}{why}"
+
+
 def has_bf16(device: str) -> bool:
     """Tell whether the device multiplies bf16 matrices in hardware."""
     import torch

@@ -80,8 +80,23 @@ class FineTuningRecipe(TrainingRecipe):
 
     GROUPS = (
         "label", "head", "plan", "rates", "regularisation", "more_targets", "tokens", "input",
+        "keep_head",
     )  # fmt: skip
 
+    checkpoint: str = Field(
+        "foundation_checkpoint",
+        description="Catalog entry that it begins from; finetuning_checkpoint, "
+        "challenge1_checkpoint and so on are models that were fine-tuned before.",
+        pattern=r"^\w+_checkpoint$",
+    )
+    keep_head: bool = Field(
+        False,
+        description="Begin with the checkpoint's heads too, margin included, with the whole margin "
+        "from the first step; classes and heads have to be the same.",
+    )
+    aims: tuple[float, ...] = Field(
+        (), description="What the judged metric is to reach in each phase, for the closing table."
+    )
     label: LabelParams = Field(LabelParams(), description="What is learned.")
     head: HeadParams = Field(HeadParams(), description="The head that answers it.")
     plan: PlanParams = Field(PlanParams(), description="Which blocks are trained when.")
@@ -109,6 +124,11 @@ class FineTuningRecipe(TrainingRecipe):
     def effective_rates(self) -> RateParams:
         """The rates; random weights need the head's rate in all blocks."""
         return for_scratch(self.rates) if self.effective_plan.from_scratch else self.rates
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the heads are the checkpoint's; from random weights none is."""
+        return self.keep_head and not self.effective_plan.from_scratch
 
     @property
     def judged_metric(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,14 @@ import pandas as pd
 from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import FINE_TUNED
-from hbn_foundation.evaluation.report.sections import Column, Report, folds_table, score_table
+from hbn_foundation.evaluation.report.sections import (
+    Column,
+    Report,
+    Table,
+    folds_table,
+    plain_table,
+    score_table,
+)
 from hbn_foundation.evaluation.report.verdicts import (
     about_intervals,
     folds_notes,
@@ -19,13 +27,24 @@ from hbn_foundation.evaluation.report.verdicts import (
 )
 from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import count_of
-from hbn_foundation.evaluation.wording import sample_text
+from hbn_foundation.evaluation.wording import number, sample_text
+from hbn_foundation.scores import higher_is_better
+from hbn_foundation.training.plans import not_passed
+from hbn_foundation.training.recipes import FineTuningRecipe
 
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
 
 
-def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Report:
-    """Declare the report on one fine-tuned model, from what `evaluate_finetuned` gives."""
+def finetuning_report(
+    scores: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    history: pd.DataFrame,
+    recipe: FineTuningRecipe,
+) -> Report:
+    """Declare the report on one fine-tuned model, from what `evaluate_finetuned` gives.
+
+    History and recipe of the training are for the table of its phases.
+    """
     main = main_metric(metrics["classes"] is None)
     table = by_method(scores)
     what = metrics["label"].get("column") or metrics["label"]["kind"]
@@ -42,7 +61,44 @@ def finetuning_report(scores: pd.DataFrame, metrics: Mapping[str, Any]) -> Repor
         lead = split_verdict(table, main, "On one split, the fine-tuned model")
         lead += " Repeated splits (finetuning_comparison) are needed to judge the difference."
     title = f"Fine-tuning for {what}: {count_of(metrics['n_subjects'], 'test subject')}"
-    return Report(title, lead, "", [score_table("Scores", table, columns, notes=notes)])
+    sections = [score_table("Scores", table, columns, notes=notes), phases_table(history, recipe)]
+    return Report(title, lead, "", sections)
+
+
+def phases_table(history: pd.DataFrame, recipe: FineTuningRecipe) -> Table:
+    """Tabulate the judged metric of the validation subjects in each phase, against the aims.
+
+    Parameters
+    ----------
+    history
+        One row per epoch: `epoch`, `trainable`, `decision` and the metrics.
+    recipe
+        Its plan and its aims; an aim whose phase never began is not reached.
+    """
+    name, aims, nan = recipe.judged_metric, recipe.aims, math.nan
+    higher = higher_is_better(name)
+    column = history[name if name in history else f"validation_{name}"]
+    phases = history["trainable"].ne(history["trainable"].shift()).cumsum()
+    rows = []
+    for phase in range(1, max(phases.max(), len(aims)) + 1):
+        epochs, known = history.loc[phases == phase, "epoch"], column[phases == phase].dropna()
+        best = known.max() if higher else known.min()
+        values = (known.iloc[0], best, known.iloc[-1]) if len(known) else (nan, nan, nan)
+        aim = aims[phase - 1] if phase <= len(aims) else nan
+        reached = "reached" if (best >= aim if higher else best <= aim) else "not reached"
+        rows.append(
+            [
+                str(phase),
+                f"{epochs.iloc[0]} to {epochs.iloc[-1]}" if len(epochs) else "not begun",
+                *map(number, values),
+                "" if math.isnan(aim) else f"{'>=' if higher else '<='} {aim:g}, {reached}",
+            ]
+        )
+    notes = history["decision"].dropna().tolist()[-1:] if "decision" in history else []
+    if recipe.plan.strategy == "gated" and phases.max() == 1:
+        notes.append(not_passed(recipe.plan, recipe.rates.head_lr))
+    header = ["phase", "epochs", "start", "best", "end", "aim"]
+    return plain_table(f"Phases, {name} of the validation subjects", header, rows, notes)
 
 
 def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Report:

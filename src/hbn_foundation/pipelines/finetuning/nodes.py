@@ -94,12 +94,10 @@ def finetune_encoder(
     incidents : str
         JSON lines, one per incident; empty without any.
     """
-    from hbn_foundation.training.finetune import finetune_supervised
+    from hbn_foundation.training.finetune import FineTuningJob
 
-    work_dir = Path(recipe.trainer.work_dir)
-    return finetune_supervised(
-        foundation_checkpoint, dataset, recipe, device_plan, work_dir, run_id=run_version
-    )
+    job = FineTuningJob(dataset, recipe, device_plan, foundation_checkpoint)
+    return job.supervise(Path(recipe.trainer.work_dir), run_id=run_version)
 
 
 def evaluate_finetuned(
@@ -132,11 +130,13 @@ def draw_figures(history: types.DataFrame, predictions: types.DataFrame) -> tupl
     return finetuning_figure(history), predictions_figure(predictions)
 
 
-def report(scores: types.DataFrame, metrics: dict[str, Any]) -> str:
-    """Print the scores with their baselines."""
+def report(
+    scores: types.DataFrame, metrics: dict[str, Any], history: types.DataFrame, recipe: LabelRecipe
+) -> str:
+    """Print the phases of the training, and the scores with their baselines."""
     from hbn_foundation.evaluation.report.finetuning import finetuning_report
     from hbn_foundation.evaluation.report.render import render_text, show
 
-    text = render_text(finetuning_report(scores, metrics))
+    text = render_text(finetuning_report(scores, metrics, history, recipe))
     show(text)
     return text

@@ -33,7 +33,7 @@ def create_finetuning(**_: object) -> Pipeline:
             ["curves_figure", "predictions_figure"],
             "draw_figures",
         ),
-        _node(nodes.report, ["scores", "metrics"], "report", "report"),
+        _node(nodes.report, ["scores", "metrics", "history", RECIPE], "report", "report"),
     ]
     prepare = _prepare(nodes.prepare_finetuning, "trials")
     return in_namespace([prepare, *_training(LabelRecipe), *own], "finetuning")
