@@ -155,7 +155,7 @@ def test_half_of_the_encoder_by_default_and_less_by_one_parameter(
     ("params", "values", "words"),
     [
         ({}, [0.7, 0.75], ["best f1 0.7 < 0.8, judged after epoch 2",
-                           "best f1 0.75 < 0.8: not passed, the head is trained for up to 3"]),
+                           "best f1 0.75 < 0.8: not passed, at most 3 more with the head alone"]),
         ({}, [0.7, 0.81], ["phase 2 (gate: phase 1 best f1 0.81 >= 0.8: passed)"]),
         (STOPS, [0.7, 0.75], ["best f1 0.75 < 0.8: not passed", "training stopped after epoch 2",
                               "try rates.head_lr=5e-05 or 0.0002"]),

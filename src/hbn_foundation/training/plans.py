@@ -220,8 +220,8 @@ class Gated(ScheduledPlan):
             return ("wait", text) if value is None else ("stop", f"{text}: not passed")
         left = first + params.gate_extend_epochs - at.done
         if left <= 0:
-            return "stop", f"{text}: not passed after {at.done - first} epochs more"
-        return "wait", f"{text}: not passed, the head is trained for up to {left} epochs more"
+            return "stop", f"{text}: not passed after {at.done} epochs"
+        return "wait", f"{text}: not passed, at most {left} more with the head alone"
 
     def _judged_value(self, history: History) -> float | None:
         """Return the metric's best, last or smoothed value; None before there is one."""
