@@ -55,6 +55,8 @@ def test_the_command_of_the_document_is_an_environment():
     assert recipe.head.margin == "cosface"
     assert (trainer.epochs, trainer.monitor, trainer.precision) == (110, "f1", "auto")
     assert advice(recipe) == []
+    by_hand = plan.model_copy(update={"strategy": "partial", "phase1_epochs": 1})
+    assert advice(recipe.model_copy(update={"plan": by_hand, "keep_head": True})) == []
 
 
 def test_rates_of_the_phases():

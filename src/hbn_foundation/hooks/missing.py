@@ -9,6 +9,7 @@ from kedro.pipeline import Pipeline
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.hooks.records import command
+from hbn_foundation.progress import say
 from hbn_foundation.training.recipes import FineTuningRecipe
 
 TRIALS = "trials"
@@ -60,6 +61,7 @@ def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
                 f"{name}.checkpoint={recipe.checkpoint}: nothing saved yet at {dataset._filepath}; "
                 f"fine-tune first, with checkpoint: {FOUNDATION}"
             )
+        say(f"{name} begins from {recipe.checkpoint}")
         catalog[FOUNDATION] = dataset
 
 

@@ -80,22 +80,20 @@ def fit_model(
     if model.added:
         model.encoder.fit_normalisation(batches(training), positions, model.added)
     model.fit_head(batches(training), positions)
+    was_training = model.training
+    model.eval()
+    samples = {
+        name: take_sample(model, part, most, batches(part), positions)
+        for name, part in data.items()
+    }
     for number, (name, one) in enumerate(targets.items()):
-        head = model.head.parts[name]
+        head, params = model.head.parts[name], head_params[name]
         if one.is_regression:
             head.set_unit(one.mean, one.sd or 1.0)
         if isinstance(head.output, DistributionOutput):
             column = training.targets[:, number]
             values = column[~column.isnan()] * head.unit[1] + head.unit[0]
-            head.output.fit_prior(values, PRIOR_SPREAD * head_params[name].sigma)
-    samples = {
-        name: take_sample(model, part, most, batches(part), positions)
-        for name, part in data.items()
-    }
-    was_training = model.training
-    model.eval()
-    for number, (name, one) in enumerate(targets.items()):
-        head, params = model.head.parts[name], head_params[name]
+            head.output.fit_prior(values, PRIOR_SPREAD * params.sigma)
         if isinstance(head.attenuation, Attenuation):
             fit_attenuation(head, name, samples["train"], number)
         if params.starts_at_probe and isinstance(head.output, LinearOutput):
@@ -113,9 +111,7 @@ def take_sample(
     batches: Iterable[Any],
     positions: Tensor,
 ) -> Sample:
-    """Pool the tokens of a sample of windows, for each head."""
-    was_training = model.training
-    model.eval()
+    """Pool the tokens of a sample of windows for each head, of a model in evaluation mode."""
     pooled: dict[str, list[Tensor]] = {name: [] for name in model.head.parts}
     usable = []
     for batch in batches:
@@ -123,7 +119,6 @@ def take_sample(
         for name, head in model.head.parts.items():
             pooled[name].append(head.pooling(tokens))
         usable.append(batch.mask.any(-1).numpy())
-    model.train(was_training)
     places = windows.sample(most).index.to_numpy(copy=True)
     return Sample(
         {name: torch.cat(parts) for name, parts in pooled.items()},

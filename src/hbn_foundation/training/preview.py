@@ -29,7 +29,7 @@ USUAL_RATIOS = (5.0, 10.0)
 #: For times in the window, whose head does not start at a good probe, 3 times is best
 #: (docs/experiments.md).
 LOWEST_OF_TIMES = 2.0
-#: Behind a gate the head is known to be good, and the encoder may go slower still.
+#: Where only a part of the encoder is unfrozen, perhaps behind a gate, it may go slower still.
 SLOWEST = 20.0
 #: Which share of the epochs the head is best trained alone.
 USUAL_PHASE1 = (0.15, 0.25)
@@ -120,9 +120,10 @@ def advice(recipe: FineTuningRecipe) -> list[str]:
     ]
     if plan.strategy not in ("head_only", "scratch"):
         low = LOWEST_OF_TIMES if recipe.head.is_time else USUAL_RATIOS[0]
-        high = SLOWEST if plan.strategy == "gated" else USUAL_RATIOS[1]
+        high = SLOWEST if plan.strategy in ("gated", "partial") else USUAL_RATIOS[1]
         lines += _of_ratio(rates, (low, high))
-    lines += _of_first_phase(plan, epochs)
+    if not recipe.keeps_head:
+        lines += _of_first_phase(plan, epochs)
     if plan.strategy == "gated":
         lines += _of_gate(plan, epochs)
     patience = recipe.trainer.early_stopping_patience
