@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,14 +13,16 @@ from hypothesis import strategies as st
 from finetuning_runs import AGE, prepared, tune
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.report.finetuning import phases_table
+from hbn_foundation.experiments.params import ComparisonParams
 from hbn_foundation.training.callbacks.progress import describe_epoch
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.plans import not_passed
 from hbn_foundation.training.preview import advice
+from hbn_foundation.training.rates import peaks
 from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.unfreezing import Block, within_share
 from kedro_project import PROJECT
-from plan_courses import BACKBONE, NAMES, accuracies, carried_out, metrics, plan_of
+from plan_courses import BACKBONE, BLOCKS, NAMES, accuracies, carried_out, metrics, plan_of
 from runs import same
 
 STOPS = {"gate_on_fail": "stop"}
@@ -34,7 +35,7 @@ def gated(**params):
 
 def configured() -> FineTuningRecipe:
     """The environment `progressive`, where it differs from the defaults of the models."""
-    text = (Path(PROJECT) / "conf" / "progressive" / "parameters.yml").read_text()
+    text = (PROJECT / "conf" / "progressive" / "parameters.yml").read_text()
     return FineTuningRecipe.model_validate(yaml.safe_load(text)["finetuning"])
 
 
@@ -44,6 +45,17 @@ def scripted(monkeypatch, name, values):
     monkeypatch.setattr(
         FineTuningModule, "score_validation", lambda _: {"loss": 0.5, name: next(coming)}
     )
+
+
+MARGIN = {"margin": "cosface", "margin_warmup_steps": 5}
+
+
+@pytest.fixture(scope="module")
+def stage_1(short_run, data, tmp_path_factory):
+    """The head alone, trained with a margin: checkpoint and history."""
+    folder = tmp_path_factory.mktemp("stage_1")
+    plan = {"strategy": "head_only"}
+    return tune(short_run[0], data, folder, head=MARGIN, plan=plan, trainer={"epochs": 1})
 
 
 def test_the_command_of_the_document_is_an_environment():
@@ -153,6 +165,57 @@ def test_half_of_the_encoder_by_default_and_less_by_one_parameter(
     assert line.endswith("block_2, head")
 
 
+def test_what_is_monitored(stage_1):
+    """Monitoring: F1, training and validation loss, Fisher ratio, learning rate, by epoch."""
+    history = stage_1[1]
+    for column in ("f1", "train_loss", "validation_loss", "gap", "fisher_ratio", "learning_rate"):
+        assert history[column].notna().all(), column
+    assert history["trainable"].tolist() == ["head"]
+
+
+def test_an_epoch_shows_the_judged_metric_and_no_loss_twice():
+    """Monitoring: validation F1, training loss, validation loss."""
+    row = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.4, "f1": 0.75, "auroc": 0.8,
+           "windows_per_second": 100.0, "device": "cpu"}  # fmt: skip
+    line = describe_epoch(row, 9, judged="f1")
+    assert line.startswith("epoch 1 of 9: loss 0.500, validation 0.400, f1 0.750, AUROC 0.800, ")
+    assert describe_epoch(row, 9, judged="loss").count("0.400") == 1
+
+
+def history_of(values):
+    """Epochs of two phases by the values of f1."""
+    trainable = ["head"] * len(values[0]) + ["block_2,head"] * len(values[1])
+    epochs = range(1, len(trainable) + 1)
+    table = {"epoch": epochs, "trainable": trainable, "f1": [*values[0], *values[1]]}
+    return pd.DataFrame(table).assign(decision="gate: phase 1 best f1 0.79 < 0.8")
+
+
+def test_the_table_of_the_phases():
+    """Expected: F1 0.776 at first, 0.80-0.82 after phase 1, 0.82-0.85+ after phase 2."""
+    recipe = configured()
+    table = phases_table(history_of([(0.776, 0.81, 0.8), (0.815, 0.82)]), recipe)
+    assert [row.cells for row in table.rows] == [
+        ["1", "1 to 3", "0.776", "0.810", "0.800", ">= 0.8, reached"],
+        ["2", "4 to 5", "0.815", "0.820", "0.820", ">= 0.82, reached"],
+    ]
+    closed = phases_table(history_of([(0.776, 0.79), ()]), recipe)
+    assert closed.rows[0].cells[-1] == ">= 0.8, not reached"
+    assert closed.rows[1].cells == ["2", "not begun", "", "", "", ">= 0.82, not reached"]
+    assert "0.79 < 0.8" in closed.notes[0]
+    assert "rates.head_lr=5e-05 or 0.0002" in closed.notes[1]
+    nothing = configured().model_copy(update={"aims": ()})
+    assert len(phases_table(history_of([(math.nan,), ()]), nothing).rows) == 1
+
+
+def test_what_to_try_where_the_first_phase_does_not_suffice():
+    """Rates `5e-5` or `2e-4`, 15 to 20 epochs in phase 1, another base."""
+    recipe = configured()
+    line = not_passed(recipe.plan, recipe.rates.head_lr)
+    assert "rates.head_lr=5e-05 or 0.0002" in line
+    assert "plan.unfreeze_backbone_epoch=16 to 21" in line  # 15 to 20 epochs with the head alone
+    assert "another foundation checkpoint" in line
+
+
 @pytest.mark.parametrize(
     ("params", "values", "words"),
     [
@@ -188,51 +251,23 @@ def test_a_gate_says_what_it_does(
     assert history["decision"].str.startswith("gate: phase 1 best f1").iloc[:2].all()
 
 
-def test_an_epoch_shows_the_judged_metric_and_no_loss_twice():
-    """Monitoring: validation F1, training loss, validation loss."""
-    row = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.4, "f1": 0.75, "auroc": 0.8,
-           "windows_per_second": 100.0, "device": "cpu"}  # fmt: skip
-    line = describe_epoch(row, 9, judged="f1")
-    assert line.startswith("epoch 1 of 9: loss 0.500, validation 0.400, f1 0.750, AUROC 0.800, ")
-    assert describe_epoch(row, 9, judged="loss").count("0.400") == 1
-
-
-def test_what_to_try_where_the_first_phase_does_not_suffice():
-    """Rates `5e-5` or `2e-4`, 15 to 20 epochs in phase 1, another base."""
-    recipe = configured()
-    line = not_passed(recipe.plan, recipe.rates.head_lr)
-    assert "rates.head_lr=5e-05 or 0.0002" in line
-    assert "plan.unfreeze_backbone_epoch=16 to 21" in line  # 15 to 20 epochs with the head alone
-    assert "another foundation checkpoint" in line
-
-
-MARGIN = {"margin": "cosface", "margin_warmup_steps": 5}
-
-
-@pytest.fixture(scope="module")
-def stage_1(short_run, data, tmp_path_factory):
-    """The head alone, trained with a margin: what is gone on from by hand."""
-    folder = tmp_path_factory.mktemp("stage_1")
-    plan = {"strategy": "head_only"}
-    return tune(short_run[0], data, folder, head=MARGIN, plan=plan, trainer={"epochs": 1})[0]
-
-
 def test_going_on_by_hand_with_the_head_and_its_margin(stage_1, data, tmp_path):
     """Training is continued by hand: from the fine-tuned weights, head and margin head included."""
-    module = prepared(stage_1, data, head=MARGIN, keep_head=True)
-    assert same(module.exported(), stage_1.weights)
+    checkpoint = stage_1[0]
+    module = prepared(checkpoint, data, head=MARGIN, keep_head=True)
+    assert same(module.exported(), checkpoint.weights)
     assert module.margin_share == 1.0
-    assert prepared(stage_1, data, head=MARGIN).margin_share == 0.0
+    assert prepared(checkpoint, data, head=MARGIN).margin_share == 0.0
     gone_on, _ = tune(
-        stage_1, data, tmp_path, head=MARGIN, keep_head=True, plan={"strategy": "full"},
+        checkpoint, data, tmp_path, head=MARGIN, keep_head=True, plan={"strategy": "full"},
         trainer={"epochs": 1},
     )  # fmt: skip
-    assert gone_on.metadata["parent_version"] == stage_1.metadata["run_id"]
+    assert gone_on.metadata["parent_version"] == checkpoint.metadata["run_id"]
     assert gone_on.metadata["parameters"]["keep_head"] is True
     for kind in ("training_subjects", "validation_subjects"):
-        assert set(stage_1.metadata[kind]) <= set(gone_on.metadata[kind])
-    scratch = prepared(stage_1, data, head=MARGIN, keep_head=True, plan={"strategy": "scratch"})
-    assert not same(scratch.exported(), stage_1.weights)
+        assert set(checkpoint.metadata[kind]) <= set(gone_on.metadata[kind])
+    scratch = prepared(checkpoint, data, head=MARGIN, keep_head=True, plan={"strategy": "scratch"})
+    assert not same(scratch.exported(), checkpoint.weights)
 
 
 def test_a_number_goes_on_in_its_unit(short_run, data, tmp_path):
@@ -260,40 +295,40 @@ def test_a_number_goes_on_in_its_unit(short_run, data, tmp_path):
 )  # fmt: skip
 def test_another_head_is_refused_by_its_key(stage_1, data, groups, words):
     """Classes or heads that differ are one line."""
+    checkpoint = stage_1[0]
     with pytest.raises(UserError, match=words):
-        prepared(stage_1, data, keep_head=True, **groups)
+        prepared(checkpoint, data, keep_head=True, **groups)
 
 
 def test_a_head_is_kept_only_where_there_is_one_and_nobody_is_seen(short_run, stage_1, data):
     """A foundation checkpoint has none; subjects that the checkpoint has seen are no test."""
+    checkpoint = stage_1[0]
     with pytest.raises(UserError, match="keep_head: the checkpoint has no head"):
         prepared(short_run[0], data, keep_head=True)
     store, windows, splits = data
     swapped = splits.assign(split=splits["split"].replace({"train": "test", "test": "train"}))
     with pytest.raises(UserError, match="was trained on 5 of the subjects"):
-        prepared(stage_1, (store, windows, swapped), head=MARGIN, keep_head=True)
+        prepared(checkpoint, (store, windows, swapped), head=MARGIN, keep_head=True)
 
 
-def history_of(values):
-    """Epochs of two phases by the values of f1."""
-    trainable = ["head"] * len(values[0]) + ["block_2,head"] * len(values[1])
-    epochs = range(1, len(trainable) + 1)
-    table = {"epoch": epochs, "trainable": trainable, "f1": [*values[0], *values[1]]}
-    return pd.DataFrame(table).assign(decision="gate: phase 1 best f1 0.79 < 0.8")
+def test_full_unfreezing_is_a_ratio_of_one():
+    """Advanced: the whole encoder is unfrozen, at once or after growing shares."""
+    assert carried_out(plan_of(strategy="partial", unfreeze_ratio=1.0), [{}] * 4) == {3: BACKBONE}
+    growing = plan_of(strategy="partial", unfreeze_ratio=(0.3, 1.0), stage_epochs=1)
+    assert carried_out(growing, [{}] * 5) == {3: ("block_4",), 4: BACKBONE[:-1]}
 
 
-def test_the_table_of_the_phases():
-    """Expected: F1 0.776 at first, 0.80-0.82 after phase 1, 0.82-0.85+ after phase 2."""
-    recipe = configured()
-    table = phases_table(history_of([(0.776, 0.81, 0.8), (0.815, 0.82)]), recipe)
-    assert [row.cells for row in table.rows] == [
-        ["1", "1 to 3", "0.776", "0.810", "0.800", ">= 0.8, reached"],
-        ["2", "4 to 5", "0.815", "0.820", "0.820", ">= 0.82, reached"],
-    ]
-    closed = phases_table(history_of([(0.776, 0.79), ()]), recipe)
-    assert closed.rows[0].cells[-1] == ">= 0.8, not reached"
-    assert closed.rows[1].cells == ["2", "not begun", "", "", "", ">= 0.82, not reached"]
-    assert "0.79 < 0.8" in closed.notes[0]
-    assert "rates.head_lr=5e-05 or 0.0002" in closed.notes[1]
-    nothing = configured().model_copy(update={"aims": ()})
-    assert len(phases_table(history_of([(math.nan,), ()]), nothing).rows) == 1
+def test_each_layer_has_a_rate():
+    """Advanced: groups of the optimizer, small rates for the encoder and smaller ones below."""
+    rates = configured().rates.model_copy(update={"layer_decay": 0.5})
+    found = peaks(BLOCKS, rates)
+    assert found["head"] == 1e-4
+    assert found["block_4"] == pytest.approx(5e-6)
+    assert found["block_3"] == pytest.approx(2.5e-6)
+
+
+def test_it_is_compared_with_fine_tuning_everything():
+    """Compared with full fine-tuning, over the same folds: `finetuning_comparison`."""
+    text = (PROJECT / "conf" / "progressive" / "parameters.yml").read_text()
+    runs = ComparisonParams.model_validate(yaml.safe_load(text)["finetuning_comparison"]["runs"])
+    assert runs.plans == ("full", "gated")
