@@ -12,7 +12,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, LabelRecipe
 from hbn_foundation.hooks import (
     ParameterNames,
     RunReport,
@@ -282,6 +282,28 @@ def test_label_of_tasks_needs_no_trials(tmp_path, kind):
     else:
         with pytest.raises(UserError, match=r"^trials: nothing saved yet .* list_trials$"):
             start(pipeline, catalog, tmp_path)
+
+
+def test_a_fine_tuning_begins_from_the_checkpoint_that_is_named(tmp_path):
+    pipelines = register_pipelines()
+    pipeline = pipelines["finetuning"].only_nodes("finetuning.prepare")
+    named = LabelRecipe(checkpoint="finetuning_checkpoint")
+    names = {*made_by_pipelines(), "finetuning_checkpoint", "challenge1_checkpoint"}
+    catalog = catalog_of(tmp_path, names)
+    catalog["params:finetuning"] = named
+    with pytest.raises(
+        UserError, match=r"^finetuning\.checkpoint=finetuning_checkpoint: nothing sa"
+    ):
+        start(pipeline, catalog, tmp_path)
+    for number, name in enumerate(("foundation_checkpoint", "finetuning_checkpoint", "dataset")):
+        save(tmp_path, name, OLD, number)
+    catalog = catalog_of(tmp_path, names)
+    catalog["params:finetuning"] = named
+    start(pipeline, catalog, tmp_path)
+    assert catalog.load("foundation_checkpoint") == 1
+    catalog["params:challenge1"] = Challenge1Recipe(checkpoint="challenge1_checkpoint")
+    with pytest.raises(UserError, match="has learned labels that a learning curve holds back"):
+        start(pipelines["challenge1_learning_curve"], catalog, tmp_path)
 
 
 def test_two_runs_in_one_millisecond_get_two_versions(tmp_path):

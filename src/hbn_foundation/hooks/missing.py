@@ -48,7 +48,7 @@ def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
     Raises
     ------
     UserError
-        When nothing is saved there.
+        When nothing is saved there, or in a learning curve, which knows no other labels.
     """
     if FOUNDATION not in pipeline.inputs():
         return
@@ -56,6 +56,11 @@ def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
         dataset = versioned(catalog, recipe.checkpoint)
         if recipe.checkpoint == FOUNDATION or dataset is None:
             continue
+        if f"{name}.learning_curve" in pipeline.all_outputs():
+            raise UserError(
+                f"{name}.checkpoint={recipe.checkpoint}: this has learned labels that a learning "
+                f"curve holds back; expected {FOUNDATION}"
+            )
         if latest(dataset) is None:
             raise UserError(
                 f"{name}.checkpoint={recipe.checkpoint}: nothing saved yet at {dataset._filepath}; "

@@ -211,17 +211,7 @@ def last_blocks(backbone: Sequence[Block], share: float) -> tuple[str, ...]:
 def within_share(backbone: Sequence[Block], share: float) -> tuple[str, ...]:
     """Return the most last blocks that have at most a share of the encoder's parameters.
 
-    Parameters
-    ----------
-    backbone
-        Blocks in forward order, without the head.
-    share
-        Above 0, at most 1.
-
-    Returns
-    -------
-    tuple of str
-        Names, the last block first; the last block alone where it has more than the share.
+    Names, the last block first, and it alone where it has more than the share.
     """
     left = share * sum(block.n_parameters for block in backbone) * (1 + 1e-9)
     names: list[str] = []

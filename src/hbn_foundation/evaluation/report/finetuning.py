@@ -68,12 +68,7 @@ def finetuning_report(
 def phases_table(history: pd.DataFrame, recipe: FineTuningRecipe) -> Table:
     """Tabulate the judged metric of the validation subjects in each phase, against the aims.
 
-    Parameters
-    ----------
-    history
-        One row per epoch: `epoch`, `trainable`, `decision` and the metrics.
-    recipe
-        Its plan and its aims; an aim whose phase never began is not reached.
+    An aim whose phase never began is not reached.
     """
     name, aims, nan = recipe.judged_metric, recipe.aims, math.nan
     higher = higher_is_better(name)
