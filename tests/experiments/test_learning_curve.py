@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fold_data import INLINE, results
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
@@ -79,6 +79,7 @@ names = st.lists(st.sampled_from([f"s{n:02}" for n in range(40)]), min_size=2, u
 shares_of = st.lists(st.floats(0.01, 1), min_size=1, max_size=5)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(names, shares_of, st.integers(0, 5))
 def test_subsets_are_nested_and_the_test_stays(training, shares, seed):
     kinds = [*["train"] * len(training), "validation", "test"]
