@@ -118,10 +118,7 @@ def compare_plans(
     run_jobs("comparison", [*wanted(folds, jobs, stores), *jobs], stores, engine, device_plan,
              recipe, tell)  # fmt: skip
     table = pd.concat([read_scores(run, stores) for run in runs], ignore_index=True)
-    predictions = [
-        pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
-        for run in runs
-    ]
+    predictions = [_read_predictions(run, stores) for run in runs]
     first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
     return Compared(
         table[[*first, *(name for name in table if name not in first)]],
@@ -178,6 +175,10 @@ def list_runs(
             place = {**fold.place, "seed": seed}
             runs.append(Run(job, fold.name, dataset, own, method, place))
     return runs
+
+
+def _read_predictions(run: Run, stores: Stores) -> pd.DataFrame:
+    return pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
 
 
 def _settings(recipe: LabelRecipe) -> dict[str, Any]:

@@ -97,19 +97,12 @@ def cross_validate(
 
     def tell(job: Job) -> None:
         if job.id in names:
-            auroc = _read(job, stores)["probe"]["pretrained"]["window_auroc"]
-            text = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
-            say(f"{names[job.id]}: {text}")
+            say(f"{names[job.id]}: {_said(_read(job, stores))}")
 
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
     jobs = [*wanted(folds, probes, stores), *probes]
     run_jobs("cross-validation", jobs, stores, engine, device_plan, recipe, tell)
-    rows = [
-        row
-        for fold, probe in zip(folds, probes, strict=True)
-        for row in fold_rows(**fold.place, metrics=_read(probe, stores))
-    ]
-    return fold_table(rows)
+    return fold_table(_rows(folds, probes, stores))
 
 
 def stores_in(
@@ -187,6 +180,19 @@ def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
         PROBE, canonical_hash(identity), f"{TASKS}:probe_encoder",
         {**arguments, "evaluation": evaluation}, fold.job.entry, identity, params.batch_size,
     )  # fmt: skip
+
+
+def _said(metrics: dict[str, Any]) -> str:
+    auroc = metrics["probe"]["pretrained"]["window_auroc"]
+    return "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
+
+
+def _rows(folds: Sequence[Run], probes: Sequence[Job], stores: Stores) -> list[dict[str, Any]]:
+    return [
+        row
+        for fold, probe in zip(folds, probes, strict=True)
+        for row in fold_rows(**fold.place, metrics=_read(probe, stores))
+    ]
 
 
 def _read(job: Job, stores: Stores) -> dict[str, Any]:

@@ -116,9 +116,8 @@ def make_plan(data: Data, study: StudyParams, grid: GridParams, defaults: Defaul
             members = _members(values.get(SUBJECTS, "all"), subjects, target, study.seed)
             train, validation = split_base(members, study.base_validation_share)
             kind = str(values.get("kind", "pretraining"))
-            base = base_spec(
-                defaults, values, train, validation, fingerprint(tuple(sorted(members)), kind)
-            )
+            found = fingerprint(tuple(sorted(members)), kind)
+            base = base_spec(defaults, values, train, validation, found)
             bases.setdefault(base.hash, base)
             for choice in of_finetuning:
                 alone = choice["mode"] == SCRATCH
