@@ -23,7 +23,7 @@ from kedro_datasets.json import JSONDataset
 from hbn_foundation.errors import UserError
 from hbn_foundation.io.submission import SubmissionDataset
 from hbn_foundation.labels.params import TrialParams
-from hbn_foundation.labels.participants import FACTORS, read_participants
+from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.pipelines.submission import create_pipeline
 from hbn_foundation.pipelines.submission.nodes import score_submission
 from hbn_foundation.recordings.find import find_recordings
@@ -190,16 +190,10 @@ def run(tiny_bids, tmp_path_factory) -> DataCatalog:
     people = read_participants(tiny_bids)
     subjects = sorted(people["subject"])
     splits = pd.DataFrame({"subject": subjects, "split": ["train"] * 4 + ["test"] * 2})
-    trials = pd.DataFrame(
-        {"recording": ["a", "a"], "trial": [1, 2], "predicted_rt": [1.0, 2.0], "p_correct": 0.5}
-    )
-    factors = pd.DataFrame({"subject": subjects} | {f"predicted_{n}": 0.1 for n in FACTORS})
     limits = LimitParams(threads=1)
     values = {
         "challenge1.checkpoint": of_response_times(),
         "challenge2.checkpoint": of_factors(),
-        "challenge1.predictions": trials,
-        "challenge2.subject_predictions": factors,
         "signal_store": a_store(),
         "recordings": recordings,
         "participants": people,
@@ -237,21 +231,13 @@ def test_held_out_subjects_are_scored(run):
     assert "0.3 · C1 + 0.7 · C2" in run.load("local_score_report")
 
 
-def test_tables(run):
-    assert len(run.load("challenge1_csv")) == 2
-    assert len(run.load("challenge2_csv")) == 6
-
-
 def test_a_zip_that_failed_is_not_scored(run):
     check = {"check": "gives (B, 1)", "passed": False, "detail": "[1] instead of [1, 1]"}
-    names = ["recordings", "participants", "splits", "params:submission.scoring",
-             "params:ingestion.trials"]  # fmt: skip
+    names = ["recordings", "participants", "params:submission.scoring", "params:ingestion.trials"]
     rest = [run.load(name) for name in names]
     with pytest.raises(UserError, match=r"submission: gives \(B, 1\): \[1\] instead of \[1, 1\]"):
         score_submission(
             run.load("submission"),
             {"passed": False, "checks": [check]},
-            of_response_times(),
-            of_factors(),
             *rest,
         )

@@ -57,62 +57,52 @@ def scores_table(
 
     Arguments and the table are as in `LocalScore`; `people` are as `factor_table` gives them.
     """
-    subjects = pd.unique(pd.concat([table["subject"] for table in predictions.values()]))
-    true = {number: part[targets[number]].to_numpy(float) for number, part in predictions.items()}
+    parts_of = []
+    for number, part in predictions.items():
+        true, said = (part[f"{what}{targets[number]}"].astype(float) for what in ("", "predicted_"))
+        parts_of.append(pd.DataFrame({
+            "challenge": number, "subject": part["subject"], "true": true,
+            SUBMISSION: said.where(np.isfinite(said)), MEAN: true.mean(),
+            DEMOGRAPHICS: from_demographics(part["subject"], true, people, targets[number]),
+        }))  # fmt: skip
+    windows = pd.concat(parts_of, ignore_index=True)
     weights_of = {targets[number]: {number: 1.0} for number in predictions} | {OVERALL: WEIGHTS}
 
-    def parts(answers: Mapping[int, np.ndarray]) -> Iterator[Part]:
-        sums = {
-            number: _sums(subjects, part["subject"], true[number], answers[number])
-            for number, part in predictions.items()
-        }
+    def parts(answers: np.ndarray) -> Iterator[Part]:
         for target, weights in weights_of.items():
-            scored = np.flatnonzero(sum(sums[number][:, 0] for number in weights))
-            score = partial(_weighted_nrmse, target, weights, {n: sums[n][scored] for n in weights})
-            yield Part(subjects[scored], score, sum(len(true[number]) for number in weights))
+            scored = windows["challenge"].isin(list(weights)).to_numpy()
+            score = partial(_weighted_nrmse, target, weights, windows[scored], answers[scored])
+            yield Part(windows.loc[scored, "subject"].to_numpy(object), score, int(scored.sum()))
 
-    given = {n: part[f"predicted_{targets[n]}"].to_numpy(float) for n, part in predictions.items()}
-    mean = {n: np.full(len(part), part.sum() / max(len(part), 1)) for n, part in true.items()}
-    demographics = {
-        n: from_demographics(part["subject"], true[n], people, targets[n])
-        for n, part in predictions.items()
-    }
-    known = any(np.isfinite(answers).any() for answers in demographics.values())
+    known = [DEMOGRAPHICS] if windows[DEMOGRAPHICS].notna().any() else []
     table = evaluate(
         Task(SUBMISSION, lambda answers: list(parts(answers)), "nrmse", ()),
-        {SUBMISSION: given}, {DEMOGRAPHICS: demographics} if known else {}, {MEAN: mean},
+        *({name: windows[name].to_numpy() for name in names}
+          for names in ([SUBMISSION], known, [MEAN])),
         n_samples=params.bootstraps, seed=params.seed,
     )  # fmt: skip
     return table.assign(split=params.subjects)
 
 
-def _sums(
-    names: np.ndarray, subjects: pd.Series, true: np.ndarray, answers: np.ndarray
-) -> np.ndarray:
-    """Sum over the windows of each subject: number, squared error, true value, its square (S, 4).
-
-    They are all that an NRMSE is made of, so that resampling subjects is cheap.
-    """
-    codes = pd.Index(names).get_indexer(subjects)
-    parts = [np.ones(len(true)), (true - answers) ** 2, true, true**2]
-    return np.stack([np.bincount(codes, part, len(names)) for part in parts], 1)
-
-
 def _weighted_nrmse(
-    target: str, weights: Mapping[int, float], sums: Mapping[int, np.ndarray], places: np.ndarray
+    target: str,
+    weights: Mapping[int, float],
+    windows: pd.DataFrame,
+    answers: np.ndarray,
+    chosen: np.ndarray,
 ) -> dict[tuple[str, str], float]:
-    """Weighted sum of the challenges' NRMSE over subjects; NaN where one has none."""
-    total = 0.0
-    for number, weight in weights.items():
-        n, error, true, square = sums[number][places].sum(0)
-        variance = square / n - (true / n) ** 2 if n else 0.0
-        valid = n and variance > 1e-9 * square / n and np.isfinite(error)
-        total += weight * (error / n / variance) ** 0.5 if valid else np.nan
-    return {(target, "nrmse"): float(total)}
+    """Weighted sum of the challenges' NRMSE over some windows; NaN where one has none."""
+    challenge, true = (windows[name].to_numpy()[chosen] for name in ("challenge", "true"))
+    said = answers[chosen]
+    each = [
+        weight * nrmse(true[challenge == number], said[challenge == number])
+        for number, weight in weights.items()
+    ]
+    return {(target, "nrmse"): float(sum(each))}
 
 
 def from_demographics(
-    subjects: pd.Series, values: np.ndarray, people: pd.DataFrame, target: str
+    subjects: pd.Series, values: pd.Series | np.ndarray, people: pd.DataFrame, target: str
 ) -> np.ndarray:
     """Predict windows (N,) from age and sex, by what holds for other subjects.
 
@@ -126,7 +116,7 @@ def from_demographics(
     from sklearn.pipeline import make_pipeline
 
     known = people.set_index("subject")
-    means = pd.Series(values, dtype=float).groupby(subjects.to_numpy()).mean()
+    means = pd.Series(np.asarray(values, float)).groupby(subjects.to_numpy()).mean()
     if target in known and len(means):
         means = means.combine_first(known[target].dropna())
     inputs = known[["age", "sex"]].reindex(means.index)
@@ -147,12 +137,9 @@ def invalid(windows: pd.DataFrame, target: str) -> str | None:
     first = windows.iloc[wrong[0]]
     where = f"trial {first['trial']}" if "trial" in windows else f"the window at {first['start']}"
     count = "1 answer is" if len(wrong) == 1 else f"{len(wrong):,} answers are"
-    finite = windows[np.isfinite(answers)]
-    rest = nrmse(finite[target].to_numpy(float), finite[f"predicted_{target}"].to_numpy(float))
     return (
         f"the score is invalid: {count} not finite of {len(windows):,}, such as "
-        f"{answers[wrong[0]]} for {where} of {first['recording']}. NRMSE of the finite ones: "
-        f"{_number(rest)}"
+        f"{answers[wrong[0]]} for {where} of {first['recording']}"
     )
 
 

@@ -88,11 +88,9 @@ def local_score(
             "neither trials with a response nor subjects whose factors are known"
             + "".join(f"; {name}: {reason}" for name, reason in list(skipped.items())[:1])
         )
-    predictions = {
-        number: pd.concat(parts[1:] or parts, ignore_index=True) for number, parts in tables.items()
-    }
-    scores = scores_table(predictions, windows_of.targets, people, params)
-    return LocalScore(scores, predictions, windows_of.targets, skipped)
+    made = {n: pd.concat(parts[1:] or parts, ignore_index=True) for n, parts in tables.items()}
+    scores = scores_table(made, windows_of.targets, people, params)
+    return LocalScore(scores, made, windows_of.targets, skipped)
 
 
 def _predictions(

@@ -28,18 +28,6 @@ def export_submission(
     return export_submission(checkpoints, signal_store, export)
 
 
-def write_tables(
-    challenge1_predictions: types.DataFrame, challenge2_subject_predictions: types.DataFrame
-) -> tuple[types.DataFrame, types.DataFrame]:
-    """Make the tables of predictions: one row per trial, one row per subject."""
-    from hbn_foundation.submission.tables import challenge1_table, challenge2_table
-
-    return (
-        challenge1_table(challenge1_predictions),
-        challenge2_table(challenge2_subject_predictions),
-    )
-
-
 def validate_submission(
     submission: Any,
     challenge1_checkpoint: Any,
@@ -72,18 +60,29 @@ def validate_submission(
     return report
 
 
+def choose_scored(
+    recordings: types.DataFrame,
+    splits: types.DataFrame,
+    challenge1_checkpoint: Any,
+    challenge2_checkpoint: Any,
+    scoring: ScoringParams,
+) -> types.DataFrame:
+    """Take the recordings of the subjects that were held out, whom no model has seen."""
+    from hbn_foundation.submission.scoring import of_subjects
+
+    models = [challenge1_checkpoint.metadata, challenge2_checkpoint.metadata]
+    return of_subjects(recordings, splits, scoring, models)
+
+
 def score_submission(
     submission: Any,
     submission_validation: dict[str, Any],
-    challenge1_checkpoint: Any,
-    challenge2_checkpoint: Any,
-    recordings: types.DataFrame,
+    scored_recordings: types.DataFrame,
     participants: types.DataFrame,
-    splits: types.DataFrame,
     scoring: ScoringParams,
     trials: TrialParams,
 ) -> tuple[types.DataFrame, types.DataFrame, types.DataFrame, str]:
-    """Score a zip that passed its checks, on the subjects that were held out.
+    """Score a zip that passed its checks.
 
     Returns
     -------
@@ -96,13 +95,11 @@ def score_submission(
     """
     from hbn_foundation.evaluation.report.render import show
     from hbn_foundation.submission.scoreboard import score_text
-    from hbn_foundation.submission.scoring import local_score, of_subjects
+    from hbn_foundation.submission.scoring import local_score
     from hbn_foundation.submission.validation import require_passed
 
     require_passed(submission_validation)
-    models = [challenge1_checkpoint.metadata, challenge2_checkpoint.metadata]
-    chosen = of_subjects(recordings, splits, scoring, models)
-    score = local_score(submission, chosen, participants, scoring, trials)
+    score = local_score(submission, scored_recordings, participants, scoring, trials)
     text = score_text(score)
     show(text)
     return score.scores, score.predictions[1], score.predictions[2], text

@@ -7,10 +7,9 @@ from kedro.pipeline import Pipeline, node, pipeline
 from hbn_foundation.pipelines.submission import nodes
 
 CHECKPOINTS = ["challenge1_checkpoint", "challenge2_checkpoint"]
-PREDICTIONS = ["challenge1_predictions", "challenge2_subject_predictions"]
 #: What the pipelines of the challenges call these.
-OF_CHALLENGES = {name: name.replace("_", ".", 1) for name in [*CHECKPOINTS, *PREDICTIONS]}
-RELEASE = ["recordings", "participants", "splits"]
+OF_CHALLENGES = {name: name.replace("_", ".", 1) for name in CHECKPOINTS}
+SCORING = "params:submission.scoring"
 EXPORT = "params:submission.export"
 
 
@@ -23,13 +22,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=[*CHECKPOINTS, "signal_store", EXPORT],
                 outputs="submission",
                 name="export_submission",
-                tags="export",
-            ),
-            node(
-                nodes.write_tables,
-                inputs=PREDICTIONS,
-                outputs=["challenge1_csv", "challenge2_csv"],
-                name="write_prediction_tables",
                 tags="export",
             ),
             node(
@@ -47,13 +39,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="evaluation",
             ),
             node(
+                nodes.choose_scored,
+                inputs=["recordings", "splits", *CHECKPOINTS, SCORING],
+                outputs="scored_recordings",
+                name="choose_scored",
+                tags="evaluation",
+            ),
+            node(
                 nodes.score_submission,
                 inputs=[
                     "submission",
                     "submission_validation",
-                    *CHECKPOINTS,
-                    *RELEASE,
-                    "params:submission.scoring",
+                    "scored_recordings",
+                    "participants",
+                    SCORING,
                     "params:ingestion.trials",
                 ],
                 outputs=[
