@@ -29,6 +29,13 @@ foundation:
   encoder: {hidden_dim: 32, n_heads: 2, n_layers: 1}
   trainer: {epochs: 2, warmup_steps: 2}
   evaluation: {map_method: pca, baselines: [majority, band_power]}
+challenge1:
+  trainer: {epochs: 1, batch_size: 16}
+  tokens: {time: {n_components: 4, n_frequencies: 8, n_whitened: 8, width: 8}}
+  evaluation: {bootstraps: 20, baselines: [constant, age_sex]}
+challenge2:
+  trainer: {epochs: 1, batch_size: 16}
+  evaluation: {bootstraps: 20, baselines: [constant, age_sex]}
 """
 
 
@@ -70,6 +77,18 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def foundation_log(plan: Plan) -> str:
     """What the foundation pipeline says."""
     return plan.run("--pipeline", "foundation")
+
+
+@pytest.fixture(scope="module")
+def challenge1_log(plan: Plan, foundation_log: str) -> str:
+    """What challenge 1 says, from the foundation model on."""
+    return plan.run("--pipeline", "challenge1")
+
+
+@pytest.fixture(scope="module")
+def challenge2_log(plan: Plan, foundation_log: str) -> str:
+    """What challenge 2 says, from the foundation model on."""
+    return plan.run("--pipeline", "challenge2")
 
 
 # Phase 1: data preparation
@@ -135,6 +154,97 @@ def test_training_curves_and_confusion_matrix_are_drawn(plan):
         assert plan.newest(f"08_reporting/{name}.png").read_bytes()[1:4] == b"PNG"
 
 
+# Phase 4: challenge 1, contrast change detection
+
+
+def metadata(plan: Plan, name: str) -> dict:
+    """What is known of the newest checkpoint of a pipeline."""
+    file = plan.newest(f"06_models/{name}_checkpoint") / "metadata.json"
+    return dict(json.loads(file.read_text()))
+
+
+def tested_once(plan: Plan, name: str) -> pd.DataFrame:
+    """The answers of the fine-tuned model in the folds, once it is checked whom they are of."""
+    answers = pd.read_parquet(plan.newest(f"07_model_output/{name}_fold_answers.parquet"))
+    people = pd.read_csv(plan.newest("03_primary/splits.csv"), dtype=str)["subject"]
+    assert set(answers["subject"]) == set(people)
+    assert (answers.groupby("subject")["fold"].nunique() == 1).all()
+    return answers[answers["method"] == "fine_tuned"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge1_log")
+def test_challenge1_begins_at_the_foundation_model(plan):
+    """Load the pretrained foundation model, create a CCD-specific head, fine-tune on CCD data."""
+    tuned = metadata(plan, "challenge1")
+    assert tuned["parent_version"] == metadata(plan, "foundation")["run_id"]
+    assert tuned["parameters"]["head"]["kind"] == "distribution"
+    assert tuned["targets"]["names"] == ["rt"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge1_log")
+def test_challenge1_is_evaluated(plan):
+    """Evaluate Pearson r and AUROC, each of the ten subjects tested once."""
+    scores = pd.read_csv(plan.newest("08_reporting/challenge1_scores.csv"))
+    ours = scores[scores["kind"] == "model"].set_index("metric")
+    assert {"r", "auroc"} <= set(ours.index)
+    assert (ours.loc["r", "n_subjects"]) == 10
+    assert len(tested_once(plan, "challenge1")) == ours.loc["r", "n_windows"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge1_log")
+def test_challenge1_csv_by_itself(plan):
+    """Generate the submission file: `challenge1.csv`, by challenge 1 alone."""
+    table = pd.read_csv(plan.newest("07_model_output/challenge1.csv"))
+    assert list(table) == ["recording", "trial", "predicted_rt", "p_correct"]
+    predictions = pd.read_parquet(plan.newest("07_model_output/challenge1_predictions.parquet"))
+    assert len(table) == len(predictions) > 0
+
+
+# Phase 5: challenge 2, psychopathology factors
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge2_log")
+def test_challenge2_answers_four_factors(plan):
+    """Load the pretrained model, create a head of four outputs, fine-tune on psychopathology."""
+    tuned = metadata(plan, "challenge2")
+    assert tuned["parent_version"] == metadata(plan, "foundation")["run_id"]
+    assert [tuned["targets"]["names"], *(tuned["more_targets"])] == [
+        ["externalizing"], "p_factor", "attention", "internalizing",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge2_log")
+def test_challenge2_is_evaluated(plan):
+    """Evaluate the average Pearson r, each of the ten subjects tested once."""
+    scores = pd.read_csv(plan.newest("08_reporting/challenge2_scores.csv"))
+    ours = scores[scores["kind"] == "model"].set_index(["target", "metric"])
+    assert ours.loc[("mean", "subject_r"), "n_subjects"] == 10
+    assert tested_once(plan, "challenge2")["subject"].nunique() == 10
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge2_log")
+def test_challenge2_csv_by_itself(plan):
+    """Generate the submission file: `challenge2.csv`, by challenge 2 alone."""
+    table = pd.read_csv(plan.newest("07_model_output/challenge2.csv"))
+    factors = ["p_factor", "attention", "internalizing", "externalizing"]
+    assert list(table) == ["subject", *(f"predicted_{name}" for name in factors)]
+    assert len(table) == 1
+
+
+@pytest.mark.slow
+def test_both_challenges_share_the_encoders_of_the_folds(plan, challenge1_log, challenge2_log):
+    """Five folds pretrain five encoders, whatever is fine-tuned from them."""
+    encoders = plan.data / "06_models" / "foundation_training" / "folds" / "encoders"
+    assert len(list(encoders.glob("??/*"))) == 5
+    assert "Start worker" not in challenge1_log + challenge2_log  # Dask's own lines
+
+
 # Training configuration
 
 
@@ -156,3 +266,66 @@ def test_configuration(monkeypatch):
     assert model.items() <= foundation["encoder"].items()
     assert training.items() <= foundation["trainer"].items()
     assert foundation["hardware"]["device"] == "cpu"
+    for name in ("challenge1", "challenge2"):
+        assert values[name]["evaluation"]["repeats"] == {"folds": 5, "repeats": 1, "n_jobs": 2}
+
+
+# Execution commands
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge1_log", "challenge2_log")
+def test_the_submission_of_both(plan):
+    """Each step is a command; the last one brings both challenges into one checked, scored zip."""
+    log = plan.run("--pipeline", "submission")
+    assert "Score of the challenge" in log
+    report = json.loads(plan.newest("08_reporting/submission_validation.json").read_text())
+    assert report["passed"]
+
+
+# Success metrics
+
+
+def criteria(text: str) -> dict[str, str]:
+    """Criteria of a printed report, with the rest of their lines."""
+    lines = text.partition("Criteria\n")[2].splitlines()
+    return {line.split("  ")[0]: line for line in lines if "  " in line}
+
+
+@pytest.mark.slow
+def test_criteria_of_the_foundation_model(foundation_log):
+    """Training loss, accuracy (> 60 %, stretch > 70 %), time, size and convergence are judged."""
+    found = criteria(foundation_log)
+    for name, threshold in (
+        ("training loss falls", "last below first epoch"), ("training time", "< 6 h"),
+        ("size of the encoder", "10 to 20 MB"), ("convergence", "stopped early"),
+    ):  # fmt: skip
+        assert threshold in found[name]
+    accuracy = [line for name, line in found.items() if "accuracy" in name]
+    assert "> 60%" in accuracy[0]
+    assert "> 70%" in accuracy[1]
+
+
+@pytest.mark.slow
+def test_criteria_of_challenge1(challenge1_log):
+    """Pearson r > 0.3, AUROC > 0.7, a valid CSV."""
+    found = criteria(challenge1_log)
+    assert "> 0.3" in found["response time, Pearson r over all trials"]
+    assert "> 0.7" in found["success of a trial, AUROC"]
+    assert found["CSV of the predictions"].split()[-2:] == ["valid", "met"]
+
+
+@pytest.mark.slow
+def test_criteria_of_challenge2(challenge2_log):
+    """Average Pearson r > 0.2, each > 0.15, a valid CSV; decided, for ten subjects are scored."""
+    found = criteria(challenge2_log)
+    assert "> 0.2" in found["mean of the factors, Pearson r over subjects"]
+    each = [line for name, line in found.items() if name.endswith("Pearson r over subjects")]
+    assert sum("> 0.15" in line for line in each) == 4
+    assert not any("undecided" in line for line in each)
+    assert found["CSV of the predictions"].split()[-2:] == ["valid", "met"]
+
+
+# Risk mitigation: the time limit, small rates, early stopping, dropout, weight decay and batches of
+# 16 are in the configuration; that a run resumes is held by tests/pipelines/test_supervised_runs.py,
+# that a split too small to be scored is found first by tests/experiments/test_challenge_folds.py.

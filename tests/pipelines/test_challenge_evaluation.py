@@ -51,7 +51,8 @@ def times(planted, foundation, tmp_path_factory) -> dict:
 
 def run(planted: Planted, name: str, data: dict, evaluation) -> dict:
     """Run the evaluation of a challenge, without a model from scratch; all it makes, by name."""
-    data = {"scratch_predictions": pd.DataFrame(), **data}
+    none = pd.DataFrame()
+    data = {"scratch_predictions": none, "fold_answers": none, "fold_sample": {}, **data}
     pipeline = getattr(finetuning, f"create_{name}")().from_nodes(f"{name}.evaluate")
     given = {
         f"params:{name}": RECIPES[name](evaluation=evaluation),
@@ -76,6 +77,7 @@ def test_response_times(planted, times):
     assert scores.loc["scratch", "nrmse"] > 0.99
     assert scores.loc["age_sex", "nrmse"] > 0.9
     assert len(found["answers"]) == len(scores) * len(times["predictions"])
+    assert len(found["challenge1_csv"]) == len(times["predictions"])
     assert "from scratch" in found["report"]
     assert found["metrics"]["table_problem"] is None
     assert "CSV of the predictions" in found["report"]
@@ -99,7 +101,7 @@ def test_factors(planted, foundation, tmp_path_factory):
         "subject", *(column for name in FACTORS for column in (name, f"predicted_{name}")),
         "n_windows", "age", "sex",
     ]  # fmt: skip
-    assert len(subjects) == 12
+    assert len(subjects) == len(found["challenge2_csv"]) == 12
     assert found["metrics"]["table_problem"] is None
     assert subjects["sex"].isin(NAMED.values()).all()
     assert "p factor" in found["page"]

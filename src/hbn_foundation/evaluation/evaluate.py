@@ -16,7 +16,6 @@ from hbn_foundation.evaluation.methods import (
     SAME_FOR_ALL,
     TRIVIAL,
 )
-from hbn_foundation.evaluation.sample import Sample
 from hbn_foundation.evaluation.scorers import AHEAD, OF_CLASSES, OF_NUMBERS, SCORERS, scorer_of
 from hbn_foundation.evaluation.statistics import Interval, Part, Score, ahead, score_part
 from hbn_foundation.labels.targets import WindowTargets
@@ -228,16 +227,36 @@ class Evaluation(NamedTuple):
     predictions: pd.DataFrame  # see the function of the task
 
 
-def about_scores(scores: pd.DataFrame, sample: Sample, n_channels: int) -> dict[str, Any]:
+class Answers(NamedTuple):
+    """What all methods predict for test windows: of one split, or of the folds of several."""
+
+    table: pd.DataFrame  # a row per method and window: `method`, the window, truth, prediction
+    about: dict[str, Any]  # of `Sample.about`
+
+    @classmethod
+    def of(
+        cls, windows: pd.DataFrame, predictions: Mapping[str, pd.DataFrame], about: dict[str, Any]
+    ) -> Answers:
+        """Put the predictions of each method (N rows) beside the windows (N rows)."""
+        parts = [windows.join(table).assign(method=name) for name, table in predictions.items()]
+        return cls(pd.concat(parts, ignore_index=True), about)
+
+    def by_method(self) -> dict[str, pd.DataFrame]:
+        """Give the windows with the predictions of each method."""
+        groups = self.table.groupby("method", sort=False)
+        return {str(name): part.reset_index(drop=True) for name, part in groups}
+
+
+def about_scores(
+    scores: pd.DataFrame, test: pd.DataFrame, about: Mapping[str, Any]
+) -> dict[str, Any]:
     """Describe what scores are of: windows, subjects, and why there is no interval."""
-    test = sample.test
     return {
         "n_windows": len(test),
         "n_subjects": test["subject"].nunique(),
         "n_recordings": test["recording"].nunique(),
         "interval_missing": scores.attrs[MISSING],
-        "sample": sample.counts,
-        "n_channels": n_channels,
+        **about,
     }
 
 

@@ -27,7 +27,10 @@ def each_once(value: tuple[object, ...]) -> tuple[object, ...]:
 
 
 class RepeatParams(Params):
-    """Repeated subject splits; in each fold the encoder is pretrained anew."""
+    """Repeated subject splits; in each fold the encoder is pretrained anew.
+
+    Equal ones of the foundation and of both challenges share their encoders.
+    """
 
     folds: int = Field(5, ge=2, description="Parts the subjects are dealt into; each tests once.")
     repeats: int = Field(2, ge=1, description="How often they are shuffled and dealt.")
@@ -125,6 +128,11 @@ class ChallengeEvaluationParams(BaselineParams):
         ge=10,
         description="Most training and most validation windows of the baselines; more are "
         "subsampled evenly. All test windows are used.",
+    )
+    repeats: RepeatParams | None = Field(
+        None,
+        description="Repeated subject splits, whose predictions are scored together: each subject "
+        "is tested once in each repeat, by a model that has not seen it. Null: the one split.",
     )
 
 

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.recipes import FoundationRecipe
+from hbn_foundation.evaluation.params import ChallengeEvaluationParams, EvaluationParams
+from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe
 from hbn_foundation.evaluation.sample import labelled_windows
-from hbn_foundation.labels.checks import check_disjoint
+from hbn_foundation.evaluation.tasks.challenge_baselines import check_known
+from hbn_foundation.evaluation.tasks.labels import targets_of
+from hbn_foundation.labels.checks import check_disjoint, check_targets
+from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.finetune import further_targets
 from hbn_foundation.training.pretrain import make_pretext
 from hbn_foundation.training.supervision.run_folder import check_space
 
@@ -134,21 +139,13 @@ def _check_labels(
     recipe: FoundationRecipe,
 ) -> None:
     """Make the labels of every division of the subjects that is trained on."""
-    evaluation, repeats = recipe.evaluation, recipe.evaluation.repeats
-    divisions = {}
+    evaluation = recipe.evaluation
     if splits is not None:
         check_disjoint(splits)
-        divisions[""] = splits
-    if repeats is not None:
-        folds = repeated_splits(
-            windows["subject"].unique().tolist(), repeats.folds, repeats.repeats, repeats.seed,
-            participants=participants, label=evaluation.label,
-        )  # fmt: skip
-        for _, part in folds.groupby(["repeat", "fold"]):
-            repeat, fold = part["repeat"].iloc[0] + 1, part["fold"].iloc[0] + 1
-            name = f"evaluation.repeats, repeat {repeat} fold {fold}: "
-            divisions[name] = part[["subject", "split"]]
-    for name, table in divisions.items():
+    subjects = windows["subject"].unique().tolist()
+    folds = _folds(subjects, participants, evaluation, evaluation.label)
+    own = {} if splits is None else {"": splits}
+    for name, table in (own | folds).items():
         try:
             labelled_windows(windows, table, participants, evaluation)
             if recipe.objective.name == "task_classification":
@@ -156,6 +153,70 @@ def _check_labels(
                 window_labels(windows, participants, recipe.objective.label, train)
         except UserError as error:
             raise UserError(f"{name}{error}") from None
+
+
+def check_challenge(
+    dataset: EEGDataset, learned: EEGDataset, recipe: ChallengeRecipe, label: LabelParams
+) -> None:
+    """Make sure that the split can be scored, or each fold trained, before anything is trained.
+
+    Parameters
+    ----------
+    dataset, learned
+        All data, whose subjects are dealt into folds, and the windows of the challenge.
+    recipe
+        Of the challenge.
+    label
+        That of the foundation model, by which the folds are stratified.
+
+    Raises
+    ------
+    UserError
+        What is to be predicted is known of too few subjects, with the fold at fault or what to do.
+    """
+    subjects = dataset.windows["subject"].unique().tolist()
+    folds = _folds(subjects, dataset.participants, recipe.evaluation, label)
+    of_trials = recipe.label.kind == "trial"
+    name, fewest = ("challenge1", 1) if of_trials else ("challenge2", 2)
+    labels = [recipe.label, *(one.label for one in recipe.more_targets.chosen.values())]
+    columns = [str(one.column) for one in labels if one.column in learned.windows]
+    columns = columns[:1] if of_trials else columns
+    for fold, splits in folds.items():
+        of_fold = learned.replace(splits=splits)
+        try:
+            check_targets(targets_of(of_fold, recipe.label), learned.windows, splits)
+            further_targets(of_fold, recipe)
+            check_known(of_fold.windows, splits, columns, fewest, 1)
+        except UserError as error:
+            raise UserError(f"{name}.{fold}{error}") from None
+    if not folds:
+        try:
+            check_known(learned.windows, learned.splits, columns, fewest, fewest)
+        except UserError as error:
+            raise UserError(
+                f"{error}; {name}.evaluation.repeats.folds=5 tests each subject once, or give "
+                "ingestion.splits.test a larger share"
+            ) from None
+
+
+def _folds(
+    subjects: list[str],
+    participants: pd.DataFrame,
+    params: EvaluationParams | ChallengeEvaluationParams,
+    label: LabelParams,
+) -> dict[str, pd.DataFrame]:
+    """Divide the subjects as the folds do; by the words that name a fold in a message."""
+    repeats = params.repeats
+    if repeats is None:
+        return {}
+    table = repeated_splits(
+        subjects, repeats.folds, repeats.repeats, repeats.seed, participants=participants,
+        label=label,
+    )  # fmt: skip
+    return {
+        f"evaluation.repeats, repeat {repeat + 1} fold {fold + 1}: ": part
+        for (repeat, fold), part in table.groupby(["repeat", "fold"])
+    }
 
 
 def _check_bands(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import UNKNOWN, window_labels
 from hbn_foundation.signals.windows import subsample
 from hbn_foundation.training.control import shuffle_within
+
+if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
 
 PLACE = ["recording", "start"]
 
@@ -29,6 +32,10 @@ class Sample(NamedTuple):
     def test(self) -> pd.DataFrame:
         """The test windows."""
         return self.table[self.table["split"] == "test"].reset_index(drop=True)
+
+    def about(self, dataset: EEGDataset) -> dict[str, Any]:
+        """Give the counts of windows and channels, for the metrics."""
+        return {"sample": self.counts, "n_channels": len(dataset.store.positions)}
 
 
 def choose_windows(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.params import FromScratchParams
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
 from hbn_foundation.progress import say
 from hbn_foundation.training.recipes import FineTuningRecipe
@@ -24,7 +23,7 @@ def scratch_predictions(
     dataset: EEGDataset,
     recipe: FineTuningRecipe,
     device_plan: dict[str, Any],
-    params: FromScratchParams,
+    wanted: bool,
     run_id: str,
 ) -> pd.DataFrame:
     """Train from random weights, and predict the test windows.
@@ -36,8 +35,8 @@ def scratch_predictions(
         fitted on training subjects, stays.
     dataset, recipe, device_plan, run_id
         Of the fine-tuning that it stands beside.
-    params
-        Whether it is wanted.
+    wanted
+        Whether it is trained.
 
     Returns
     -------
@@ -48,7 +47,7 @@ def scratch_predictions(
     from hbn_foundation.training.finetune import FineTuningJob
 
     trainer = recipe.trainer
-    if not params.train or trainer.start == FROM_SCRATCH:
+    if not wanted or trainer.start == FROM_SCRATCH:
         say("from scratch: left out")
         return pd.DataFrame()
     alike = recipe.model_copy(

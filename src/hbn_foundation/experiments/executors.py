@@ -224,13 +224,16 @@ def _settings(context: Context, engine: str) -> dict[str, Any]:
     elsewhere write to logs of their own; over ssh Dask reads there where they listen.
     """
     memory = ("target", "spill", "pause", "terminate")
+    level = "critical" if engine == "local" else "info"
+    # a worker reads its level from its environment, before it is sent these settings
+    environment = dict.fromkeys(THREADS, str(context.threads or 1))
     return {
-        "logging.distributed": "critical" if engine == "local" else "info",
+        "logging.distributed": level,
         "distributed.scheduler.allowed-failures": context.retries,
         "distributed.scheduler.work-stealing": False,
         "distributed.scheduler.worker-saturation": 1.0,
         **{f"distributed.worker.memory.{name}": False for name in memory},
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, str(context.threads or 1)),
+        "distributed.nanny.pre-spawn-environ": environment | {"DASK_LOGGING__DISTRIBUTED": level},
     }
 
 

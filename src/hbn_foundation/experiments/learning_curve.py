@@ -113,17 +113,8 @@ def list_runs(
     weights = str(foundation.metadata.get("weights_sha256"))
     base = Entry(ENCODER, canonical_hash({"weights": weights}))
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
-    common = {
-        "code": finetuning_provenance(recipe.trainer.precision, device_plan),
-        "weights": weights,
-        "signals": dataset.store.fingerprint,
-        "windows": digest(dataset.windows),
-        "participants": digest(dataset.participants),
-        "evaluation": recipe.evaluation.model_dump(
-            mode="json", exclude={"batch_size", "bootstraps"}
-        ),
-        "scratch": params.scratch,
-    }
+    common = {"weights": weights, "scratch": params.scratch}
+    common |= identity_of(dataset, recipe, device_plan)
     subjects = dataset.splits["subject"].astype(str).tolist()
     classes = joined(class_strata(subjects, dataset.participants, [recipe.label]))
     runs = []
@@ -148,6 +139,21 @@ def list_runs(
             name = f"{n_subjects} training subjects ({share:.0%}), seed {seed}"
             runs.append(Run(job, name, dataset.replace(splits=splits), own, place=place))
     return sorted(runs, key=lambda run: int(run.place["n_subjects"]))
+
+
+def identity_of(
+    dataset: EEGDataset, recipe: ChallengeRecipe, device_plan: dict[str, Any]
+) -> dict[str, Any]:
+    """Name what the scores of a challenge depend on, beside its recipe, encoder and subjects."""
+    return {
+        "code": finetuning_provenance(recipe.trainer.precision, device_plan),
+        "signals": dataset.store.fingerprint,
+        "windows": digest(dataset.windows),
+        "participants": digest(dataset.participants),
+        "evaluation": recipe.evaluation.model_dump(
+            mode="json", exclude={"batch_size", "bootstraps", "repeats"}
+        ),
+    }
 
 
 def publish_checkpoint(checkpoint: Checkpoint, entry: Entry | None, stores: Stores) -> None:

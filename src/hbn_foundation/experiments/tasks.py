@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.evaluate import evaluate, main_metric, plain, window_task
+from hbn_foundation.evaluation.evaluate import (
+    Answers,
+    evaluate,
+    main_metric,
+    plain,
+    window_task,
+)
 from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE, SCRATCH
 from hbn_foundation.evaluation.params import (
     EvaluationParams,
@@ -29,13 +35,14 @@ from hbn_foundation.evaluation.predictions import predict_numbers, predict_respo
 from hbn_foundation.evaluation.recipes import ChallengeRecipe, LabelRecipe
 from hbn_foundation.evaluation.scorers import AHEAD, scorer_of
 from hbn_foundation.evaluation.tasks.factors import (
-    evaluate_factors,
+    answer_windows,
     main_factor,
     predicted_factors,
+    score_factors,
 )
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targets_of
-from hbn_foundation.evaluation.tasks.response_times import evaluate_response_times
+from hbn_foundation.evaluation.tasks.response_times import answer_trials, score_response_times
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.store import METRICS, SCORES
@@ -155,6 +162,35 @@ def learn_share(
     run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
 ) -> dict[str, Any]:
     """Learn from a share of the subjects, also from random weights, and score the test subjects."""
+    params: Any = recipe.evaluation.model_copy(
+        update={"bootstraps": 0, "seed": recipe.trainer.seed}
+    )
+    recipe = recipe.model_copy(update={"evaluation": params})
+    answers, result = _learned(run, data, splits, recipe, scratch)
+    scores = scores_of_answers(answers, params)
+    scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]
+    rows = [
+        {"method": str(method), **dict(zip(part["metric"], part["value"], strict=True))}
+        for method, part in scores.groupby("method", sort=False)
+    ]
+    (run.out / SCORES).write_text(json.dumps(plain(rows), indent=1))
+    return result
+
+
+def answer_fold(
+    run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
+) -> dict[str, Any]:
+    """Learn on the training subjects of a fold, and predict its test subjects by all methods."""
+    answers, result = _learned(run, data, splits, recipe, scratch)
+    answers.table.to_parquet(run.out / PREDICTIONS, index=False)
+    (run.out / METRICS).write_text(json.dumps(plain(answers.about), indent=1))
+    return result
+
+
+def _learned(
+    run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
+) -> tuple[Answers, dict[str, Any]]:
+    """Fine-tune, also from random weights, and predict the test windows by all methods."""
     dataset, foundation = load_dataset(data).replace(splits=splits), _load(run)
     tuned = {}
     for method in (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,):
@@ -164,18 +200,9 @@ def learn_share(
         of_method = _beside(run) if method == SCRATCH else run
         result = tune(of_method, foundation, dataset, own)
         tuned[method], _ = ended(of_method.folder, result["stopped"])
-    params: Any = recipe.evaluation.model_copy(
-        update={"bootstraps": 0, "seed": recipe.trainer.seed}
-    )
+    params: Any = recipe.evaluation
     with beating(run.link):
-        scores = scores_of_models(tuned, dataset, params)
-    scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]
-    rows = [
-        {"method": str(method), **dict(zip(part["metric"], part["value"], strict=True))}
-        for method, part in scores.groupby("method", sort=False)
-    ]
-    (run.out / SCORES).write_text(json.dumps(plain(rows), indent=1))
-    return result
+        return answers_of_models(tuned, dataset, params), result
 
 
 def _beside(run: RunContext) -> RunContext:
@@ -190,12 +217,24 @@ def _beside(run: RunContext) -> RunContext:
     return replace(run, folder=folder, link=link)
 
 
-def scores_of_models(
+def answers_of_models(
     tuned: dict[str, Checkpoint],
     dataset: EEGDataset,
     params: ResponseTimeEvaluationParams | FactorEvaluationParams,
+) -> Answers:
+    """Predict the test windows by models, `FINE_TUNED` among them, and by the baselines."""
+    of_times = isinstance(params, ResponseTimeEvaluationParams)
+    predict = predict_response_times if of_times else predict_numbers
+    found = {name: predict(one, dataset, params.batch_size) for name, one in tuned.items()}
+    if isinstance(params, ResponseTimeEvaluationParams):
+        return answer_trials(tuned[FINE_TUNED], dataset, params, found)
+    return answer_windows(tuned[FINE_TUNED], dataset, params, found)
+
+
+def scores_of_answers(
+    answers: Answers, params: ResponseTimeEvaluationParams | FactorEvaluationParams
 ) -> pd.DataFrame:
-    """Score models, `FINE_TUNED` among them, and baselines by what the challenge scores.
+    """Score by what the challenge scores.
 
     Returns
     -------
@@ -203,18 +242,9 @@ def scores_of_models(
         Of `evaluate`: response times and success, or the factor that is scored.
     """
     if isinstance(params, ResponseTimeEvaluationParams):
-        times = {
-            name: predict_response_times(checkpoint, dataset, params.batch_size)
-            for name, checkpoint in tuned.items()
-        }
-        return evaluate_response_times(tuned[FINE_TUNED], dataset, params, times).scores
-    numbers = {
-        name: predict_numbers(checkpoint, dataset, params.batch_size)
-        for name, checkpoint in tuned.items()
-    }
-    scores = evaluate_factors(tuned[FINE_TUNED], dataset, params, numbers).scores
-    main = main_factor(predicted_factors(numbers[FINE_TUNED]))
-    return scores[scores["target"] == main]
+        return score_response_times(answers, params).scores
+    scores = score_factors(answers, params).scores
+    return scores[scores["target"] == main_factor(predicted_factors(answers.table))]
 
 
 @contextlib.contextmanager

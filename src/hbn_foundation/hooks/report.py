@@ -45,13 +45,15 @@ class RunReport:
         """Count the nodes."""
         self._catalog = catalog
         self._done, self._pipeline, self._finished = 0, pipeline, set()
+        self._node, self._started = "", time.monotonic()
         self._asked = run_params
         self._started, self._node = time.monotonic(), "preparing the run"
         self._pulse = ExitStack()
         self._pulse.enter_context(working(self._so_far))
 
     def _so_far(self) -> str:
-        return f"        {self._node}: {duration(time.monotonic() - self._started)} so far"
+        seconds = duration(time.monotonic() - self._started)
+        return f"        {self._node or 'reading the inputs'}: {seconds} so far"
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:

@@ -23,7 +23,7 @@ from hbn_foundation.evaluation.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
-from hbn_foundation.evaluation.recipes import Challenge1Recipe
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, FoundationRecipe
 from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.evaluation.tasks.challenge_baselines import (
     factor_baselines,
@@ -212,8 +212,8 @@ def test_a_pretraining_that_has_seen_test_subjects_is_refused(planted, tmp_path,
     trials = planted.windows.assign(excluded="")
     swapped = data.replace(splits=planted.splits.assign(split=planted.splits["split"].map(roles)))
     with pytest.raises(UserError, match=says):
-        prepare_trials(foundation, swapped, trials, recipe)
-    prepared, _ = prepare_trials(foundation, data, trials, recipe)
+        prepare_trials(foundation, swapped, trials, recipe, FoundationRecipe())
+    prepared, _ = prepare_trials(foundation, data, trials, recipe, FoundationRecipe())
     assert len(prepared.windows) == len(planted.windows)
 
 

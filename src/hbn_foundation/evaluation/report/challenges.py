@@ -113,10 +113,10 @@ PICTURES = {
 
 def report_response_times(
     checkpoint: Checkpoint,
-    predictions: pd.DataFrame,
     dataset: EEGDataset,
     scores: pd.DataFrame,
     metrics: Mapping[str, Any],
+    answers: pd.DataFrame,
     history: pd.DataFrame,
     seed: int = 0,
 ) -> tuple[Report, dict[str, Figure]]:
@@ -124,7 +124,7 @@ def report_response_times(
 
     Parameters
     ----------
-    checkpoint, predictions, dataset, scores, metrics
+    checkpoint, dataset, scores, metrics, answers
         What `evaluate_response_times` takes, and what it returned.
     history
         One row per epoch of the training.
@@ -136,7 +136,7 @@ def report_response_times(
     titles = {name: display_metric(name) for name in ("nrmse", "r", "auroc")}
     figures = {
         "scores": scores_figure(by_method(scores), titles, "Response time and success"),
-        "answers": response_time_figure(predictions),
+        "answers": response_time_figure(answers[answers["method"] == FINE_TUNED]),
         "spatial": spatial_figure(maps, "ms"),
         "training": finetuning_figure(history, "Response times and success"),
     }
@@ -146,20 +146,18 @@ def report_response_times(
 
 def report_factors(
     checkpoint: Checkpoint,
-    predictions: pd.DataFrame,
     dataset: EEGDataset,
     scores: pd.DataFrame,
     metrics: Mapping[str, Any],
-    subjects: pd.DataFrame,
+    answers: pd.DataFrame,
     history: pd.DataFrame,
 ) -> tuple[Report, dict[str, Figure]]:
     """Draw the figures and declare the report on a model of factors.
 
-    Arguments are as for `report_response_times`; `subjects` are those that `evaluate_factors`
-    returned.
+    Arguments are as for `report_response_times`.
     """
     columns = learned_columns(checkpoint.metadata)
-    factors = predicted_factors(predictions)
+    factors = predicted_factors(answers)
     target_of = {column: name for name, column in columns.items()}
     test = test_windows(checkpoint, dataset)
     targets = tuple(target_of[factor] for factor in factors)
@@ -168,7 +166,7 @@ def report_factors(
     main = main_factor(factors)
     figures = {
         "scores": scores_figure(by_method(scores, main), titles, display_factor(main)),
-        "answers": factor_figure(subjects[subjects["method"] == FINE_TUNED], factors),
+        "answers": factor_figure(answers[answers["method"] == FINE_TUNED], factors),
         "spatial": spatial_figure(maps, "", tuple(map(display_factor, factors))),
         "training": finetuning_figure(history, "Factors"),
     }
@@ -256,4 +254,12 @@ def _lead(what: str, table: pd.DataFrame, main: str, metrics: Mapping[str, Any])
 
 def _about(start: str, metrics: Mapping[str, Any], table: pd.DataFrame, about: str) -> str:
     sample = sample_text(metrics, table["method"], fitted=True)
+    if "folds" in metrics:
+        start += (
+            f" Pooled over {count_of(metrics['repeats'], 'repeat')} of {metrics['folds']} folds: "
+            "each subject is predicted by models pretrained and fine-tuned without it. A mean over "
+            "the others moves against the one left out, so the r of constants is below zero."
+        )
+        sample = f"Training and validation: mean over folds. {sample}"
+        about = f"Maps and course of the training are of the one split. {about}"
     return f"{start} {about_intervals(metrics.get('interval_missing'))} {sample} {about}".strip()

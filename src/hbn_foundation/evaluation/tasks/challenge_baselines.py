@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target, predict_baselines
 from hbn_foundation.evaluation.params import FactorEvaluationParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.sample import Sample, choose_windows, with_columns
+from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.participants import factor_table
 
@@ -82,20 +84,43 @@ def factor_baselines(
     windows = with_columns(dataset.windows, people, [*factors, *DEMOGRAPHICS])
     known = windows[list(factors)].notna().any(axis=1).to_numpy()
     chosen = choose_windows(windows, dataset.splits, known, params, "factor")
-    for factor in factors:
-        of_factor = chosen.table[chosen.table[factor].notna()]
-        counts = of_factor.groupby("split")["subject"].nunique()
-        for split in SPLITS:
-            if counts.get(split, 0) < 2:
-                raise UserError(
-                    f"participants: {factor} is known of {counts.get(split, 0)} {split} subjects "
-                    "with windows; expected two or more"
-                )
+    check_known(chosen.table, dataset.splits, factors, 2, 1)
     targets = [Target(factor, per_subject=True) for factor in factors]
     answers = predict_baselines(
         params.baselines, chosen.table, targets, dataset.store, n_samples, params, encoders
     )
     return chosen, {name: np.column_stack(one.predictions) for name, one in answers.items()}
+
+
+def check_known(
+    windows: pd.DataFrame, splits: pd.DataFrame, columns: Sequence[str], fewest: int, tested: int
+) -> None:
+    """Make sure that columns of the windows are known of enough subjects of each split.
+
+    Parameters
+    ----------
+    windows, splits
+        `subject` and the columns; `subject` and `split`.
+    columns
+        What is learned.
+    fewest, tested
+        Training and validation subjects, and test subjects, that each needs.
+
+    Raises
+    ------
+    UserError
+        Naming the column, the split and the number.
+    """
+    split = windows["subject"].map(splits.set_index("subject")["split"])
+    for column in columns:
+        known = windows["subject"].where(windows[column].notna()).groupby(split).nunique()
+        for name in SPLITS:
+            found, least = int(known.get(name, 0)), tested if name == "test" else fewest
+            if found < least:
+                raise UserError(
+                    f"participants: {column} is known of {count_of(found, f'{name} subject')} with "
+                    f"windows; expected {least} or more"
+                )
 
 
 def people_of(participants: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.baselines import DEMOGRAPHICS
 from hbn_foundation.evaluation.evaluate import (
+    Answers,
     Evaluation,
     Named,
     Task,
@@ -45,21 +46,34 @@ def evaluate_factors(
 ) -> Evaluation:
     """Score predicted factors on the test subjects, baselines beside them.
 
+    Arguments are those of `answer_windows`, the result is that of `score_factors`.
+    """
+    return score_factors(answer_windows(checkpoint, dataset, params, predictions), params)
+
+
+def answer_windows(
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    params: FactorEvaluationParams,
+    predictions: Mapping[str, pd.DataFrame],
+) -> Answers:
+    """Bring together what the models and the baselines predict for the test windows.
+
     Parameters
     ----------
     checkpoint, dataset
         The model and the data.
     params
-        Which baselines, and how windows become one prediction per subject.
+        Which baselines.
     predictions
         By method, `fine_tuned` among them: a row per test window with `recording`, `start` and
         `predicted_<factor>`.
 
     Returns
     -------
-    Evaluation
-        Scores of each factor and of their mean. Predictions: one row per method and test subject,
-        `method` and what `subject_predictions` gives.
+    Answers
+        A row per method and test window: `method`, `recording`, `subject`, `start`, the factors,
+        `age`, `sex`, and `predicted_<factor>`.
 
     Raises
     ------
@@ -74,25 +88,49 @@ def evaluate_factors(
     chosen, baselines = factor_baselines(dataset, people, factors, params, n_samples, encoders)
     test = chosen.test
     columns = [PREDICTED + name for name in factors]
-    models = {
-        name: matched(table, test, columns, name).to_numpy() for name, table in predictions.items()
-    }
+    every = {name: matched(table, test, columns, name) for name, table in predictions.items()}
+    every |= {name: pd.DataFrame(found, columns=columns) for name, found in baselines.items()}
+    windows = test[["recording", "subject", "start", *factors, *DEMOGRAPHICS]]
+    return Answers.of(windows, every, chosen.about(dataset))
+
+
+def score_factors(answers: Answers, params: FactorEvaluationParams) -> Evaluation:
+    """Score the answers of one split, or of the folds of several.
+
+    Parameters
+    ----------
+    answers
+        As `answer_windows` gives them.
+    params
+        How windows become one prediction per subject, and resamplings for the intervals.
+
+    Returns
+    -------
+    Evaluation
+        Scores of each factor and of their mean. Predictions: one row per method and test subject,
+        `method` and what `subject_predictions` gives.
+    """
+    methods = answers.by_method()
+    test = methods[FINE_TUNED]
+    factors = predicted_factors(test)
+    columns = [PREDICTED + name for name in factors]
     scores = evaluate(
-        factor_task(test, factors, params), models, baselines, n_samples=params.bootstraps,
-        seed=params.seed,
+        factor_task(test, factors, params),
+        {name: table[columns].to_numpy() for name, table in methods.items()}, {},
+        n_samples=params.bootstraps, seed=params.seed,
     )  # fmt: skip
     of_mean = scores[scores["target"] == MEAN]
     r = scores_of(of_mean, "subject_r")
     for name, value in scores_of(of_mean, "window_nrmse").items():
         words = "" if np.isnan(r[name]) else f", r {r[name]:.3f} of subjects"
         say(f"{display_name(name)}: NRMSE {value:.3f} of windows{words}, mean of the factors")
-    metrics = about_scores(scores, chosen, len(dataset.store.positions))
+    metrics = about_scores(scores, test, answers.about)
     metrics["aggregation"] = params.aggregation
-    subjects = []
-    for name, predicted in {**models, **baselines}.items():
-        of_windows = pd.DataFrame(predicted, columns=columns).assign(subject=test["subject"])
-        table = subject_predictions(of_windows, people, factors, params)
-        subjects.append(table.assign(method=name))
+    people = test.drop_duplicates("subject")
+    subjects = [
+        subject_predictions(table, people, factors, params).assign(method=name)
+        for name, table in methods.items()
+    ]
     return Evaluation(plain(metrics), scores, pd.concat(subjects, ignore_index=True))
 
 
@@ -105,6 +143,7 @@ def factor_task(
     ----------
     test, factors
         `subject`, the factors, `age` and `sex` of windows (N rows), and the factors' names (K).
+        With a column `repeat`, subjects of several repeats are kept apart.
     params
         How windows become one prediction per subject.
 
@@ -116,14 +155,14 @@ def factor_task(
         externalizing; of subjects `subject_nrmse`, `subject_r`, `partial_r` (given age and sex)
         and `calibration_slope`.
     """
-    subjects = test["subject"].astype(str)
-    people = test.assign(subject=subjects).drop_duplicates("subject").set_index("subject")
-    people = people.sort_index()
+    repeat = test["repeat"].astype(str) + " " if "repeat" in test else ""
+    units = repeat + test["subject"].astype(str)
+    people = test.assign(unit=units).drop_duplicates("unit").set_index("unit").sort_index()
     of_windows, of_people = (t[list(factors)].to_numpy(float) for t in (test, people))
     given = people[DEMOGRAPHICS].to_numpy(float)
 
     def parts(predicted: np.ndarray) -> list[Part]:
-        answers = aggregate_windows(predicted, subjects.to_numpy(), params).to_numpy()
+        answers = aggregate_windows(predicted, units.to_numpy(), params).to_numpy()
 
         def windows(chosen: np.ndarray) -> Named:
             return _of_each(factors, _window_scores, of_windows[chosen], predicted[chosen])
@@ -134,7 +173,7 @@ def factor_task(
 
         return [
             Part(test["subject"].to_numpy(dtype=object), windows, len(test)),
-            Part(people.index.to_numpy(dtype=object), whole, len(test)),
+            Part(people["subject"].to_numpy(dtype=object), whole, len(test)),
         ]
 
     return Task(FINE_TUNED, parts, "window_nrmse", ("window_nrmse", "subject_nrmse"))

@@ -89,7 +89,7 @@ def evaluate_foundation(
             say(f"{display_name(method)}: window AUROC {value:.3f}")
     metrics = {
         **_about(checkpoint, labelled, params),
-        **about_scores(scores, labelled, len(dataset.store.positions)),
+        **about_scores(scores, test, labelled.about(dataset)),
         "pretext": pretext_scores(checkpoint, dataset, params),
         "probe": _about_probes(scores, answers, values),
         "missing": _missing(labelled, scores.attrs[MISSING], params),

@@ -89,7 +89,7 @@ def evaluate_finetuned(
         "label": recipe.label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
         "confusion_matrix": None if targets.is_regression else confusion_matrix(values, own),
-        **about_scores(scores, chosen, len(dataset.store.positions)),
+        **about_scores(scores, test, chosen.about(dataset)),
         "best_epoch": checkpoint.metadata.get("best_epoch"),
         "training": training_of(checkpoint),
     }

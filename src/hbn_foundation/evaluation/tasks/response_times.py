@@ -10,6 +10,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.baselines import training_share
 from hbn_foundation.evaluation.evaluate import (
+    Answers,
     Evaluation,
     Named,
     Task,
@@ -45,6 +46,19 @@ def evaluate_response_times(
 ) -> Evaluation:
     """Score predicted response times and success on the test trials, baselines beside them.
 
+    Arguments are those of `answer_trials`, the result is that of `score_response_times`.
+    """
+    return score_response_times(answer_trials(checkpoint, dataset, params, predictions), params)
+
+
+def answer_trials(
+    checkpoint: Checkpoint,
+    dataset: EEGDataset,
+    params: ResponseTimeEvaluationParams,
+    predictions: Mapping[str, pd.DataFrame],
+) -> Answers:
+    """Bring together what the models and the baselines predict for the test trials.
+
     Parameters
     ----------
     checkpoint, params
@@ -57,9 +71,10 @@ def evaluate_response_times(
 
     Returns
     -------
-    Evaluation
-        Predictions: what every method predicts for every test window: `method`, `recording`,
-        `subject`, `start`, `rt`, `predicted_rt`, `correct`, `p_correct`.
+    Answers
+        A row per method and test window: `method`, `recording`, `subject`, `start`, `rt`,
+        `correct`, `predicted_rt`, `p_correct`, and the `threshold` above which a trial is called
+        correct.
 
     Raises
     ------
@@ -73,33 +88,53 @@ def evaluate_response_times(
     )
     test = chosen.test
     models = {name: _model_answers(table, test, name) for name, table in predictions.items()}
-    references = reference_answers(test)
     split_of = dataset.windows["subject"].map(dataset.splits.set_index("subject")["split"])
     share = training_share(dataset.windows.assign(split=split_of))
     threshold = share if params.success_threshold is None else params.success_threshold
+    columns = test[["recording", "subject", "start", "rt", "correct"]].assign(threshold=threshold)
+    return Answers.of(columns, {**models, **baselines}, chosen.about(dataset))
+
+
+def score_response_times(answers: Answers, params: ResponseTimeEvaluationParams) -> Evaluation:
+    """Score the answers of one split, or of the folds of several.
+
+    Parameters
+    ----------
+    answers
+        As `answer_trials` gives them.
+    params
+        Resamplings for the intervals.
+
+    Returns
+    -------
+    Evaluation
+        Predictions: the answers, and those of the references.
+    """
+    methods = answers.by_method()
+    test = methods[FINE_TUNED]
+    columns = test.drop(columns=["method", RT, P_CORRECT])
+    references = {name: table.assign(method=name).join(columns)
+                  for name, table in reference_answers(test).items()}  # fmt: skip
     scores = evaluate(
-        response_time_task(test, threshold), models, baselines, references,
+        response_time_task(test, test["threshold"].to_numpy(float)), methods, {}, references,
         n_samples=params.bootstraps, seed=params.seed,
     )  # fmt: skip
     of_success = scores_of(scores, "auroc")
     for name, value in scores_of(scores, "nrmse").items():
         say(f"{display_name(name)}: NRMSE {value:.3f}, AUROC of success {of_success[name]:.3f}")
     metrics = {
-        **about_scores(scores, chosen, len(dataset.store.positions)),
+        **about_scores(scores, test, answers.about),
         "rt_mean": float(test["rt"].mean()),
         "rt_sd": float(test["rt"].std(ddof=0)),
         "n_success_known": int(test["correct"].notna().sum()),
         "n_wrong": int((test["correct"] == 0).sum()),
-        "training_share_correct": share,
-        "success_threshold": threshold,
+        "success_threshold": float(test["threshold"].mean()),
     }
-    columns = test[["recording", "subject", "start", "rt", "correct"]]
-    every = {**models, **baselines, **references}
-    long = [columns.join(table).assign(method=name) for name, table in every.items()]
-    return Evaluation(plain(metrics), scores, pd.concat(long, ignore_index=True))
+    every = pd.concat([answers.table, *references.values()], ignore_index=True)
+    return Evaluation(plain(metrics), scores, every)
 
 
-def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
+def response_time_task(test: pd.DataFrame, threshold: float | np.ndarray) -> Task:
     """Score response times and success.
 
     Parameters
@@ -107,7 +142,7 @@ def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
     test
         `subject`, `rt` in s and `correct` (0, 1, NaN) of windows (N rows).
     threshold
-        Probability above which a trial is called correct.
+        Probability above which a trial is called correct, of all windows or of each (N,).
 
     Returns
     -------
@@ -120,6 +155,7 @@ def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
     """
     subjects = test["subject"].to_numpy(dtype=object)
     times = test["rt"].to_numpy(float)
+    thresholds = np.broadcast_to(threshold, len(test))
 
     def parts(answer: pd.DataFrame) -> list[Part]:
         predicted = answer[RT].to_numpy(float)
@@ -138,7 +174,8 @@ def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
             return {("rt", "within_r"): mean_r(z[chosen], weights[chosen])}
 
         def of_success(chosen: np.ndarray) -> Named:
-            found = success_scores(correct[chosen], p_correct[chosen], threshold)
+            called = p_correct[chosen] > thresholds[known][chosen]
+            found = success_scores(correct[chosen], p_correct[chosen], called)
             return {("correct", name): value for name, value in found.items()}
 
         names = np.unique(subjects.astype(str))
@@ -152,14 +189,13 @@ def response_time_task(test: pd.DataFrame, threshold: float) -> Task:
 
 
 def success_scores(
-    correct: np.ndarray, p_correct: np.ndarray, threshold: float
+    correct: np.ndarray, p_correct: np.ndarray, called: np.ndarray
 ) -> dict[str, float]:
-    """AUROC and balanced accuracy of success (N,) from its probability (N,)."""
+    """AUROC and balanced accuracy of success (N,) from its probability, and what is called so."""
     order = np.column_stack([np.zeros(len(p_correct)), p_correct])
-    called = (p_correct > threshold).astype(np.int64)
     return {
         "auroc": auroc(correct, order),
-        "balanced_accuracy": balanced_accuracy(correct, called),
+        "balanced_accuracy": balanced_accuracy(correct, called.astype(np.int64)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
@@ -14,7 +15,9 @@ def evaluate_response_times(
     dataset: types.EEGDataset,
     recipe: Challenge1Recipe,
     scratch_predictions: types.DataFrame,
-) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame]:
+    fold_answers: types.DataFrame,
+    fold_sample: dict[str, Any],
+) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score response times and success of the test trials, baselines beside the model.
 
     Returns
@@ -25,22 +28,28 @@ def evaluate_response_times(
         A row per metric and method.
     answers : DataFrame
         What every method says of every test trial.
+    csv : DataFrame
+        The table of the model's predictions; without rows where something is missing.
     """
+    from hbn_foundation.evaluation.evaluate import Answers
     from hbn_foundation.evaluation.tasks import response_times
+    from hbn_foundation.submission.tables import challenge1_table
 
-    models = _models(predictions, scratch_predictions)
-    metrics, scores, answers = response_times.evaluate_response_times(
-        checkpoint, dataset, recipe.evaluation, models
-    )
-    return _with_table(metrics, "challenge1_table", predictions), scores, answers
+    answers = Answers(fold_answers, fold_sample)
+    if fold_answers.empty:
+        models = _models(predictions, scratch_predictions)
+        answers = response_times.answer_trials(checkpoint, dataset, recipe.evaluation, models)
+    metrics, scores, every = response_times.score_response_times(answers, recipe.evaluation)
+    metrics, csv = _with_table(metrics, challenge1_table, predictions)
+    return metrics, scores, every, csv
 
 
 def report_response_times(
     checkpoint: Any,
-    predictions: types.DataFrame,
     dataset: types.EEGDataset,
     scores: types.DataFrame,
     metrics: dict[str, Any],
+    answers: types.DataFrame,
     history: types.DataFrame,
     recipe: Challenge1Recipe,
 ) -> tuple[str, str, Any, Any]:
@@ -59,9 +68,9 @@ def report_response_times(
 
     return _shown(
         *challenges.report_response_times(
-            checkpoint, predictions, dataset, scores, metrics, history, recipe.evaluation.seed
+            checkpoint, dataset, scores, metrics, answers, history, recipe.evaluation.seed
         )
-    )  # fmt: skip
+    )
 
 
 def evaluate_factors(
@@ -70,7 +79,9 @@ def evaluate_factors(
     dataset: types.EEGDataset,
     recipe: Challenge2Recipe,
     scratch_predictions: types.DataFrame,
-) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame]:
+    fold_answers: types.DataFrame,
+    fold_sample: dict[str, Any],
+) -> tuple[dict[str, Any], types.DataFrame, types.DataFrame, types.DataFrame, types.DataFrame]:
     """Score the factors of the test subjects, baselines beside the model.
 
     Returns
@@ -82,22 +93,29 @@ def evaluate_factors(
     answers : DataFrame
         What every method says of every test subject.
     subject_predictions : DataFrame
-        The model's rows of these.
+        What the checkpoint says of the test subjects of its own split.
+    csv : DataFrame
+        The table of the model's predictions; without rows where something is missing.
     """
-    from hbn_foundation.evaluation.methods import FINE_TUNED
+    from hbn_foundation.evaluation.evaluate import Answers
     from hbn_foundation.evaluation.tasks import factors
+    from hbn_foundation.evaluation.tasks.challenge_baselines import people_of
+    from hbn_foundation.submission.tables import challenge2_table
 
-    models = _models(predictions, scratch_predictions)
-    metrics, scores, answers = factors.evaluate_factors(
-        checkpoint, dataset, recipe.evaluation, models
-    )
-    own = answers[answers["method"] == FINE_TUNED].drop(columns="method").reset_index(drop=True)
-    return _with_table(metrics, "challenge2_table", own), scores, answers, own
+    params, answers = recipe.evaluation, Answers(fold_answers, fold_sample)
+    if fold_answers.empty:
+        models = _models(predictions, scratch_predictions)
+        answers = factors.answer_windows(checkpoint, dataset, params, models)
+    metrics, scores, every = factors.score_factors(answers, params)
+    names = factors.predicted_factors(predictions)
+    people = people_of(dataset.participants, names)
+    subjects = factors.subject_predictions(predictions, people, names, params)
+    metrics, csv = _with_table(metrics, challenge2_table, subjects)
+    return metrics, scores, every, subjects, csv
 
 
 def report_factors(
     checkpoint: Any,
-    predictions: types.DataFrame,
     dataset: types.EEGDataset,
     scores: types.DataFrame,
     metrics: dict[str, Any],
@@ -108,10 +126,8 @@ def report_factors(
     from hbn_foundation.evaluation.report import challenges
 
     return _shown(
-        *challenges.report_factors(
-            checkpoint, predictions, dataset, scores, metrics, answers, history
-        )
-    )  # fmt: skip
+        *challenges.report_factors(checkpoint, dataset, scores, metrics, answers, history)
+    )
 
 
 def _models(predictions: types.DataFrame, scratch: types.DataFrame) -> dict[str, types.DataFrame]:
@@ -122,17 +138,19 @@ def _models(predictions: types.DataFrame, scratch: types.DataFrame) -> dict[str,
     return {name: table for name, table in models.items() if len(table)}
 
 
-def _with_table(metrics: dict[str, Any], maker: str, predictions: Any) -> dict[str, Any]:
-    """Add what is wrong with the CSV that a submission would have."""
+def _with_table(
+    metrics: dict[str, Any], maker: Callable[..., Any], predictions: Any
+) -> tuple[dict[str, Any], types.DataFrame]:
+    """Make the CSV, and add to the metrics what is wrong with it."""
     from hbn_foundation.errors import UserError
     from hbn_foundation.evaluation.report.criteria import TABLE_PROBLEM
-    from hbn_foundation.submission import tables
+    from hbn_foundation.progress import say
 
     try:
-        getattr(tables, maker)(predictions)
+        return {**metrics, TABLE_PROBLEM: None}, maker(predictions)
     except UserError as error:
-        return {**metrics, TABLE_PROBLEM: str(error)}
-    return {**metrics, TABLE_PROBLEM: None}
+        say(f"{error}; the file has no rows")
+        return {**metrics, TABLE_PROBLEM: str(error)}, predictions.iloc[:0]
 
 
 def _shown(report: Any, figures: dict[str, Any]) -> tuple[str, str, Any, Any]:

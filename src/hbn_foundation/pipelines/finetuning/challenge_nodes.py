@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from hbn_foundation.evaluation.params import FromScratchParams
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
+from hbn_foundation.evaluation.recipes import (
+    Challenge1Recipe,
+    Challenge2Recipe,
+    ChallengeRecipe,
+    FoundationRecipe,
+)
+from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.pipelines import types
 from hbn_foundation.pipelines.finetuning.nodes import preview, window_seconds
-from hbn_foundation.training.recipes import FineTuningRecipe
 
 
 def prepare_trials(
@@ -16,6 +21,7 @@ def prepare_trials(
     dataset: types.EEGDataset,
     trials: types.DataFrame,
     recipe: Challenge1Recipe,
+    foundation: FoundationRecipe,
 ) -> tuple[types.EEGDataset, Any]:
     """Cut a window per trial, stop when something does not fit, draw the learning rates.
 
@@ -31,11 +37,14 @@ def prepare_trials(
     windows = windows_of_trials(
         recipe.label, dataset.store, trials, recipe.windows, window_seconds(foundation_checkpoint)
     )
-    return _checked(foundation_checkpoint, dataset.replace(windows=windows), recipe)
+    return _checked(foundation_checkpoint, dataset, windows, recipe, foundation)
 
 
 def prepare_crops(
-    foundation_checkpoint: Any, dataset: types.EEGDataset, recipe: Challenge2Recipe
+    foundation_checkpoint: Any,
+    dataset: types.EEGDataset,
+    recipe: Challenge2Recipe,
+    foundation: FoundationRecipe,
 ) -> tuple[types.EEGDataset, Any]:
     """Cut windows to take crops of, stop when something does not fit, draw the learning rates.
 
@@ -57,13 +66,13 @@ def prepare_crops(
         seconds=window_seconds(foundation_checkpoint),
         jitter=recipe.regularisation.in_use.jitter_seconds,
     )
-    return _checked(foundation_checkpoint, dataset.replace(windows=windows), recipe)
+    return _checked(foundation_checkpoint, dataset, windows, recipe, foundation)
 
 
 def train_from_scratch(
     foundation_checkpoint: Any,
     dataset: types.EEGDataset,
-    recipe: FineTuningRecipe,
+    recipe: ChallengeRecipe,
     device_plan: dict[str, Any],
     from_scratch: FromScratchParams,
     run_version: str,
@@ -73,12 +82,38 @@ def train_from_scratch(
     Returns
     -------
     scratch_predictions : DataFrame
-        As of the fine-tuned model; empty where it is not wanted.
+        As of the fine-tuned model; empty where it is not wanted, or trained in folds.
     """
     from hbn_foundation.evaluation.scratch import scratch_predictions
 
+    wanted = from_scratch.train and recipe.evaluation.repeats is None
     return scratch_predictions(
-        foundation_checkpoint, dataset, recipe, device_plan, from_scratch, run_version
+        foundation_checkpoint, dataset, recipe, device_plan, wanted, run_version
+    )
+
+
+def cross_validate(
+    all_windows: types.EEGDataset,
+    dataset: types.EEGDataset,
+    foundation: FoundationRecipe,
+    recipe: ChallengeRecipe,
+    device_plan: dict[str, Any],
+    from_scratch: FromScratchParams,
+    experiments: ExperimentParams,
+) -> tuple[types.DataFrame, dict[str, Any]]:
+    """Repeat pretraining and fine-tuning over subject splits, where the configuration asks for it.
+
+    Returns
+    -------
+    fold_answers : DataFrame
+        What all methods predict for the test windows of each fold; empty without repeats.
+    fold_sample : dict
+        How many windows the folds have.
+    """
+    from hbn_foundation.experiments.challenge_folds import cross_validate_challenge
+
+    return cross_validate_challenge(
+        all_windows, dataset, foundation, recipe, from_scratch.train, device_plan, experiments
     )
 
 
@@ -101,11 +136,17 @@ def predict_factors(
 
 
 def _checked(
-    checkpoint: Any, dataset: types.EEGDataset, recipe: FineTuningRecipe
+    checkpoint: Any,
+    dataset: types.EEGDataset,
+    windows: types.DataFrame,
+    recipe: ChallengeRecipe,
+    foundation: FoundationRecipe,
 ) -> tuple[types.EEGDataset, Any]:
-    """Check that no reported subject has chosen anything, then as any fine-tuning."""
+    """Check that the test subjects can be scored and have chosen nothing; then as fine-tuning."""
+    from hbn_foundation.evaluation.preflight import check_challenge
     from hbn_foundation.labels.checks import check_reported
 
-    seen = checkpoint.metadata["validation_subjects"]
-    check_reported(dataset.splits, dataset.participants, seen)
-    return dataset, preview(checkpoint, dataset, recipe)
+    check_reported(dataset.splits, dataset.participants, checkpoint.metadata["validation_subjects"])
+    learned = dataset.replace(windows=windows)
+    check_challenge(dataset, learned, recipe, foundation.evaluation.label)
+    return learned, preview(checkpoint, learned, recipe)

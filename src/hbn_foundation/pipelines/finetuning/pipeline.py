@@ -1,6 +1,6 @@
 """Wiring of fine-tuning: one template, an instance in a namespace for each kind of label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
@@ -16,6 +16,7 @@ SHARED = {"foundation_checkpoint", "trials", "run_version"}
 RECIPE = "params:recipe"
 FOUNDATION = "params:foundation"
 SCRATCH = "params:challenge.from_scratch"
+EXPERIMENTS = "params:experiments"
 
 
 def create_finetuning(**_: object) -> Pipeline:
@@ -41,24 +42,24 @@ def create_finetuning(**_: object) -> Pipeline:
 
 def create_challenge1(**_: object) -> Pipeline:
     """Return the pipeline to a model of response time and success, and its predictions."""
-    prepare = _prepare(challenge.prepare_trials, "trials")
+    prepare = _prepare(challenge.prepare_trials, "trials", after=[FOUNDATION])
     own = _challenge_nodes(
         Challenge1Recipe,
         challenge.predict_response_times,
-        (evaluation.evaluate_response_times, ["metrics", "scores", "answers"]),
-        (evaluation.report_response_times, ["scores", "metrics", "history", RECIPE]),
+        (evaluation.evaluate_response_times, []),
+        (evaluation.report_response_times, [RECIPE]),
     )
     return in_namespace([prepare, *_training(Challenge1Recipe), *own], "challenge1")
 
 
 def create_challenge2(**_: object) -> Pipeline:
     """Return the pipeline to a model of the factors, and its predictions."""
-    prepare = _prepare(challenge.prepare_crops)
+    prepare = _prepare(challenge.prepare_crops, after=[FOUNDATION])
     own = _challenge_nodes(
         Challenge2Recipe,
         challenge.predict_factors,
-        (evaluation.evaluate_factors, ["metrics", "scores", "answers", "subject_predictions"]),
-        (evaluation.report_factors, ["scores", "metrics", "answers", "history"]),
+        (evaluation.evaluate_factors, ["subject_predictions"]),
+        (evaluation.report_factors, []),
     )
     return in_namespace([prepare, *_training(Challenge2Recipe), *own], "challenge2")
 
@@ -77,14 +78,15 @@ def in_namespace(nodes: list, namespace: str, tag: str | None = None) -> Pipelin
         template,
         namespace=namespace,
         inputs=inputs,
+        outputs={"csv": f"{namespace}_csv"} if "csv" in template.outputs() else None,
         parameters={**parameters, RECIPE: f"params:{namespace}"},
         tags=tag or namespace,
     )
 
 
-def _prepare(function: Callable[..., Any], *more: str) -> Any:
+def _prepare(function: Callable[..., Any], *more: str, after: Sequence[str] = ()) -> Any:
     """Take the windows of the label, and check the fine-tuning before it begins."""
-    inputs = ["foundation_checkpoint", "all_windows", *more, RECIPE]
+    inputs = ["foundation_checkpoint", "all_windows", *more, RECIPE, *after]
     return _node(function, inputs, ["dataset", "lr_preview"], "prepare", "training")
 
 
@@ -114,6 +116,7 @@ def _challenge_nodes(
     report: tuple[Callable[..., Any], list[str]],
 ) -> list:
     """Return what challenges have beside the training: `evaluate` has outputs, `report` inputs."""
+    folds = ["fold_answers", "fold_sample"]
     return [
         _node(
             with_recipe(challenge.train_from_scratch, recipe),
@@ -122,16 +125,23 @@ def _challenge_nodes(
             "train_from_scratch",
             "training",
         ),
+        _node(
+            with_recipe(challenge.cross_validate, recipe),
+            ["all_windows", "dataset", FOUNDATION, RECIPE, "device_plan", SCRATCH, EXPERIMENTS],
+            folds,
+            "cross_validate",
+            "cross_validation",
+        ),
         _node(predict, ["checkpoint", "dataset", RECIPE], "predictions", "predict"),
         _node(
             evaluate[0],
-            ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions"],
-            evaluate[1],
+            ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions", *folds],
+            ["metrics", "scores", "answers", *evaluate[1], "csv"],
             "evaluate",
         ),
         _node(
             report[0],
-            ["checkpoint", "predictions", "dataset", *report[1]],
+            ["checkpoint", "dataset", "scores", "metrics", "answers", "history", *report[1]],
             ["page", "report", "answers_figure", "spatial_figure"],
             "report",
         ),
