@@ -326,6 +326,6 @@ def test_criteria_of_challenge2(challenge2_log):
     assert found["CSV of the predictions"].split()[-2:] == ["valid", "met"]
 
 
-# Risk mitigation: the time limit, small rates, early stopping, dropout, weight decay and batches of
-# 16 are in the configuration; that a run resumes is held by tests/pipelines/test_supervised_runs.py,
+# Risk mitigation: time limit, small rates, early stopping, dropout, weight decay and batches of 16
+# are in the configuration. That a run resumes is held by tests/pipelines/test_supervised_runs.py,
 # that a split too small to be scored is found first by tests/experiments/test_challenge_folds.py.

@@ -174,8 +174,8 @@ def response_time_task(test: pd.DataFrame, threshold: float | np.ndarray) -> Tas
             return {("rt", "within_r"): mean_r(z[chosen], weights[chosen])}
 
         def of_success(chosen: np.ndarray) -> Named:
-            called = p_correct[chosen] > thresholds[known][chosen]
-            found = success_scores(correct[chosen], p_correct[chosen], called)
+            limits = thresholds[known][chosen]
+            found = success_scores(correct[chosen], p_correct[chosen], limits)
             return {("correct", name): value for name, value in found.items()}
 
         names = np.unique(subjects.astype(str))
@@ -189,13 +189,14 @@ def response_time_task(test: pd.DataFrame, threshold: float | np.ndarray) -> Tas
 
 
 def success_scores(
-    correct: np.ndarray, p_correct: np.ndarray, called: np.ndarray
+    correct: np.ndarray, p_correct: np.ndarray, threshold: float | np.ndarray
 ) -> dict[str, float]:
-    """AUROC and balanced accuracy of success (N,) from its probability, and what is called so."""
+    """AUROC and balanced accuracy of success (N,) from its probability (N,)."""
     order = np.column_stack([np.zeros(len(p_correct)), p_correct])
+    called = (p_correct > threshold).astype(np.int64)
     return {
         "auroc": auroc(correct, order),
-        "balanced_accuracy": balanced_accuracy(correct, called.astype(np.int64)),
+        "balanced_accuracy": balanced_accuracy(correct, called),
     }
 
 
