@@ -36,6 +36,9 @@ challenge1:
 challenge2:
   trainer: {epochs: 1, batch_size: 16}
   evaluation: {bootstraps: 20, baselines: [constant, age_sex]}
+submission:
+  validation: {limits: {window_seconds: 10.0}}
+  scoring: {bootstraps: 20, limits: {window_seconds: 10.0}}
 """
 
 

@@ -213,10 +213,11 @@ def _folds(
         subjects, repeats.folds, repeats.repeats, repeats.seed, participants=participants,
         label=label,
     )  # fmt: skip
-    return {
-        f"evaluation.repeats, repeat {repeat + 1} fold {fold + 1}: ": part
-        for (repeat, fold), part in table.groupby(["repeat", "fold"])
-    }
+    folds = {}
+    for _, part in table.groupby(["repeat", "fold"]):
+        repeat, fold = part[["repeat", "fold"]].iloc[0] + 1
+        folds[f"evaluation.repeats, repeat {repeat} fold {fold}: "] = part
+    return folds
 
 
 def _check_bands(
