@@ -166,7 +166,7 @@ def metadata(plan: Plan, name: str) -> dict:
     return dict(json.loads(file.read_text()))
 
 
-def tested_once(plan: Plan, name: str) -> pd.DataFrame:
+def own_answers(plan: Plan, name: str) -> pd.DataFrame:
     """The answers of the fine-tuned model in the folds, once it is checked whom they are of."""
     answers = pd.read_parquet(plan.newest(f"07_model_output/{name}_fold_answers.parquet"))
     people = pd.read_csv(plan.newest("03_primary/splits.csv"), dtype=str)["subject"]
@@ -193,7 +193,7 @@ def test_challenge1_is_evaluated(plan):
     ours = scores[scores["kind"] == "model"].set_index("metric")
     assert {"r", "auroc"} <= set(ours.index)
     assert (ours.loc["r", "n_subjects"]) == 10
-    assert len(tested_once(plan, "challenge1")) == ours.loc["r", "n_windows"]
+    assert len(own_answers(plan, "challenge1")) == ours.loc["r", "n_windows"]
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_challenge2_is_evaluated(plan):
     scores = pd.read_csv(plan.newest("08_reporting/challenge2_scores.csv"))
     ours = scores[scores["kind"] == "model"].set_index(["target", "metric"])
     assert ours.loc[("mean", "subject_r"), "n_subjects"] == 10
-    assert tested_once(plan, "challenge2")["subject"].nunique() == 10
+    assert own_answers(plan, "challenge2")["subject"].nunique() == 10
 
 
 @pytest.mark.slow

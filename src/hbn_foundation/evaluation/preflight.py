@@ -182,11 +182,12 @@ def check_challenge(
     columns = [str(one.column) for one in labels if one.column in learned.windows]
     columns = columns[:1] if of_trials else columns
     for fold, splits in folds.items():
-        of_fold = learned.replace(splits=splits)
+        # without the test subjects, who may lack a class: the folds are scored together
+        of_fold = learned.replace(splits=splits[splits["split"] != "test"])
         try:
-            check_targets(targets_of(of_fold, recipe.label), learned.windows, splits)
+            check_targets(targets_of(of_fold, recipe.label), learned.windows, of_fold.splits)
             further_targets(of_fold, recipe)
-            check_known(of_fold.windows, splits, columns, fewest, 1)
+            check_known(learned.windows, splits, columns, fewest, 1)
         except UserError as error:
             raise UserError(f"{name}.{fold}{error}") from None
     if not folds:
