@@ -27,6 +27,7 @@ from hbn_foundation.submission.params import LimitParams, ScoringParams
 from hbn_foundation.submission.scoreboard import (
     LocalScore,
     from_demographics,
+    invalid,
     score_text,
     scores_table,
 )
@@ -148,6 +149,8 @@ def test_intervals_are_over_subjects():
     overall = table.loc[("submission", "overall")]
     assert overall["ci_low"] < overall["value"] < overall["ci_high"]
     few = {number: part[:30] for number, part in tables.items()}
+    assert invalid(few[1], "rt") is None
+    assert "all true values are the same" in invalid(few[1].assign(rt=1.0), "rt")
     assert scores_table(few, TARGETS, people, ScoringParams())["ci_low"].isna().all()
 
 

@@ -129,11 +129,12 @@ def from_demographics(
 
 
 def invalid(windows: pd.DataFrame, target: str) -> str | None:
-    """Say why there is no valid score: answers that are not finite, the first with its place."""
+    """Say why there is no valid score: truth that does not vary, or an answer not finite."""
     answers = windows[f"predicted_{target}"].to_numpy(float)
     wrong = np.flatnonzero(~np.isfinite(answers))
     if not len(wrong):
-        return None
+        alike = len(windows) and windows[target].nunique() == 1
+        return "no score, for all true values are the same" if alike else None
     first = windows.iloc[wrong[0]]
     where = f"trial {first['trial']}" if "trial" in windows else f"the window at {first['start']}"
     count = "1 answer is" if len(wrong) == 1 else f"{len(wrong):,} answers are"
