@@ -242,9 +242,9 @@ def test_challenge2_csv_by_itself(plan):
 
 @pytest.mark.slow
 def test_both_challenges_share_the_encoders_of_the_folds(plan, challenge1_log, challenge2_log):
-    """Five folds pretrain five encoders, whatever is fine-tuned from them."""
+    """Four folds pretrain four encoders, whatever is fine-tuned from them."""
     encoders = plan.data / "06_models" / "foundation_training" / "folds" / "encoders"
-    assert len(list(encoders.glob("??/*"))) == 5
+    assert len(list(encoders.glob("??/*"))) == 4
     assert "Start worker" not in challenge1_log + challenge2_log  # Dask's own lines
 
 
@@ -270,7 +270,7 @@ def test_configuration(monkeypatch):
     assert training.items() <= foundation["trainer"].items()
     assert foundation["hardware"]["device"] == "cpu"
     for name in ("challenge1", "challenge2"):
-        assert values[name]["evaluation"]["repeats"] == {"folds": 5, "repeats": 1, "n_jobs": 2}
+        assert values[name]["evaluation"]["repeats"] == {"folds": 4, "repeats": 1, "n_jobs": 2}
 
 
 # Execution commands
