@@ -16,8 +16,9 @@ from hbn_foundation.evaluation.params import FactorEvaluationParams
 from hbn_foundation.evaluation.tasks.challenge_baselines import factor_baselines, people_of
 from hbn_foundation.evaluation.tasks.factors import (
     aggregate_windows,
-    evaluate_factors,
+    answer_windows,
     factor_task,
+    score_factors,
     subject_predictions,
 )
 from planted_trials import FACTORS
@@ -111,7 +112,9 @@ def test_factors_of_the_model_stand_beside_its_baselines(trials, tuned):
     near = test.assign(**{f"predicted_{f}": 0.9 * truth[f].to_numpy() for f in FACTORS})
     data = trials.replace(participants=people, windows=windows)
     params = FactorEvaluationParams(bootstraps=60, baselines=("constant", "age_sex"))
-    metrics, scores, subjects = evaluate_factors(tuned[0], data, params, {"fine_tuned": near})
+    metrics, scores, subjects = score_factors(
+        answer_windows(tuned[0], data, params, {"fine_tuned": near}), params
+    )
     assert set(scores["target"]) == {*FACTORS, "mean"}
     found = scores.set_index(["target", "method", "metric"])
     assert found["ci_low"]["externalizing", "constant", "window_nrmse_ahead"] > 0
@@ -120,4 +123,4 @@ def test_factors_of_the_model_stand_beside_its_baselines(trials, tuned):
     assert len(subjects) == 3 * 11
     unknown = data.replace(participants=people.assign(attention=np.nan))
     with pytest.raises(UserError, match="attention is known of 0 train subjects"):
-        evaluate_factors(tuned[0], unknown, params, {"fine_tuned": near})
+        score_factors(answer_windows(tuned[0], unknown, params, {"fine_tuned": near}), params)

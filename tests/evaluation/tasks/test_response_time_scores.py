@@ -20,9 +20,10 @@ from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.params import BoostingParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.tasks.challenge_baselines import response_time_baselines
 from hbn_foundation.evaluation.tasks.response_times import (
-    evaluate_response_times,
+    answer_trials,
     reference_answers,
     response_time_task,
+    score_response_times,
     success_scores,
 )
 
@@ -179,7 +180,9 @@ def test_the_model_stands_beside_its_baselines(trials, tuned):
     unasked = far.assign(p_correct=np.nan)  # as of a model without success among its targets
     params = ResponseTimeEvaluationParams(bootstraps=60, baselines=("constant", "median"))
     predictions = {"fine_tuned": near, "scratch": far, "unasked": unasked}
-    metrics, scores, answers = evaluate_response_times(tuned[0], trials, params, predictions)
+    metrics, scores, answers = score_response_times(
+        answer_trials(tuned[0], trials, params, predictions), params
+    )
     methods = scores["method"].unique().tolist()
     assert methods[0] == "fine_tuned"
     assert set(scores.loc[scores["kind"] == "reference", "method"]) == set(methods[-2:])
@@ -194,4 +197,6 @@ def test_the_model_stands_beside_its_baselines(trials, tuned):
     assert metrics["success_threshold"] == pytest.approx(train["correct"].mean())
     assert set(answers["method"]) == set(methods)
     with pytest.raises(UserError, match="has no prediction"):
-        evaluate_response_times(tuned[0], trials, params, {"fine_tuned": near.iloc[1:]})
+        score_response_times(
+            answer_trials(tuned[0], trials, params, {"fine_tuned": near.iloc[1:]}), params
+        )

@@ -125,7 +125,7 @@ def report_response_times(
     Parameters
     ----------
     checkpoint, dataset, scores, metrics, answers
-        What `evaluate_response_times` takes, and what it returned.
+        What `answer_trials` takes, and what `score_response_times` returned.
     history
         One row per epoch of the training.
     seed
@@ -181,7 +181,7 @@ def response_time_report(
     Parameters
     ----------
     scores, metrics
-        Of `evaluate_response_times`.
+        Of `score_response_times`.
     figures
         By the names of `PICTURES`.
     about

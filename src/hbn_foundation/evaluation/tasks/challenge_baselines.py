@@ -97,14 +97,7 @@ def check_known(
 ) -> None:
     """Make sure that columns of the windows are known of enough subjects of each split.
 
-    Parameters
-    ----------
-    windows, splits
-        `subject` and the columns; `subject` and `split`.
-    columns
-        What is learned.
-    fewest, tested
-        Training and validation subjects, and test subjects, that each needs.
+    `fewest` training and validation subjects and `tested` test subjects are enough.
 
     Raises
     ------

@@ -38,19 +38,6 @@ MEAN = "mean"
 PREDICTED = "predicted_"
 
 
-def evaluate_factors(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    params: FactorEvaluationParams,
-    predictions: Mapping[str, pd.DataFrame],
-) -> Evaluation:
-    """Score predicted factors on the test subjects, baselines beside them.
-
-    Arguments are those of `answer_windows`, the result is that of `score_factors`.
-    """
-    return score_factors(answer_windows(checkpoint, dataset, params, predictions), params)
-
-
 def answer_windows(
     checkpoint: Checkpoint,
     dataset: EEGDataset,

@@ -38,19 +38,6 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 
-def evaluate_response_times(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    params: ResponseTimeEvaluationParams,
-    predictions: Mapping[str, pd.DataFrame],
-) -> Evaluation:
-    """Score predicted response times and success on the test trials, baselines beside them.
-
-    Arguments are those of `answer_trials`, the result is that of `score_response_times`.
-    """
-    return score_response_times(answer_trials(checkpoint, dataset, params, predictions), params)
-
-
 def answer_trials(
     checkpoint: Checkpoint,
     dataset: EEGDataset,
