@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,11 @@ import pandas as pd
 from hbn_foundation.evaluation.evaluate import Answers
 from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import TASKS, Fold, make_folds, stores_in, wanted
-from hbn_foundation.experiments.hashing import canonical_hash
+from hbn_foundation.experiments.folds import make_folds, stores_in, wanted
 from hbn_foundation.experiments.job import Job
 from hbn_foundation.experiments.learning_curve import identity_of
 from hbn_foundation.experiments.params import ExperimentParams
-from hbn_foundation.experiments.running import at_once, run_jobs
+from hbn_foundation.experiments.running import Run, at_once, make_job, result_of, run_jobs
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import PREDICTIONS
@@ -82,18 +82,17 @@ def cross_validate_challenge(
     engine = at_once(experiments, repeats.n_jobs, device_plan)
     run_jobs("folds of the challenge", [*wanted(folds, jobs, stores), *jobs], stores, engine,
              device_plan, recipe, tell)  # fmt: skip
+    found = [result_of(job, stores) for job in jobs]
     parts = [
-        pd.read_parquet(stores.store(FOLD).path(job.key) / PREDICTIONS).assign(
-            repeat=fold.repeat, fold=fold.fold
-        )
-        for job, fold in zip(jobs, folds, strict=True)
+        pd.read_parquet(folder / PREDICTIONS).assign(**fold.place)
+        for folder, fold in zip(found, folds, strict=True)
     ]
-    about = [json.loads((stores.store(FOLD).path(job.key) / METRICS).read_text()) for job in jobs]
+    about = [json.loads((folder / METRICS).read_text()) for folder in found]
     return Answers(pd.concat(parts, ignore_index=True), pooled(about, repeats.repeats))
 
 
 def list_jobs(
-    folds: Sequence[Fold],
+    folds: Sequence[Run],
     learned: EEGDataset,
     recipe: ChallengeRecipe,
     scratch: bool,
@@ -106,13 +105,13 @@ def list_jobs(
     jobs = []
     for fold in folds:
         subjects = fold.splits.sort_values("subject").to_numpy().tolist()
-        identity = {**common, "encoder": fold.encoder.key, "subjects": subjects}
-        jobs.append(Job(
-            FOLD, canonical_hash(identity), f"{TASKS}:answer_fold",
+        identity = {**common, "encoder": fold.job.key, "subjects": subjects}
+        job = make_job(
+            FOLD, "answer_fold", identity,
             {"data": data, "splits": fold.splits, "recipe": recipe, "scratch": scratch},
-            fold.base, identity, recipe.trainer.batch_size,
-            recipe.trainer.max_training_time * (1 + scratch),
-        ))  # fmt: skip
+            recipe.trainer, fold.job.entry,
+        )  # fmt: skip
+        jobs.append(replace(job, seconds=job.seconds * (1 + scratch)))
     return jobs
 
 
