@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
@@ -166,7 +167,14 @@ def check_data(toy, recipe, tmp_path):
         trainer = asked.trainer.model_copy(update={"work_dir": str(tmp_path / "later")})
         asked = asked.model_copy(update={"trainer": trainer})
         return nodes.check_data(
-            recordings, toy.splits, toy.participants, asked, WindowParams(), CleaningParams(), "run"
+            recordings,
+            pd.DataFrame(),
+            toy.splits,
+            toy.participants,
+            asked,
+            WindowParams(),
+            CleaningParams(),
+            "run",
         )
 
     return check, listed

@@ -11,6 +11,7 @@ from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.methods import PRETRAINED
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.sample import labelled_windows
+from hbn_foundation.signals.event_windows import probe_windows
 from hbn_foundation.signals.windows import subsample
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def embedding_map(
 
     from hbn_foundation.training.checkpoint import load_encoder
 
-    labelled = labelled_windows(dataset.windows, dataset.splits, dataset.participants, params)
+    labelled = labelled_windows(
+        probe_windows(dataset, params.label), dataset.splits, dataset.participants, params
+    )
     chosen = _choose(labelled.table["split"].to_numpy(), params.map_windows, params.seed)
     table = labelled.table.iloc[chosen].reset_index(drop=True)
     encoders = {PRETRAINED: load_encoder(checkpoint)}

@@ -21,6 +21,7 @@ from hbn_foundation.labels.checks import check_disjoint, check_targets
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
+from hbn_foundation.signals.event_windows import probe_windows
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.finetune import further_targets
 from hbn_foundation.training.pretrain import make_pretext
@@ -71,7 +72,7 @@ def check_before_cleaning(
     Parameters
     ----------
     recordings, splits, participants
-        Tables; each recording stands for its windows.
+        Tables; each recording, or each event of the label, stands for its windows.
     recipe, window, sfreq
         As for `check_parameters`.
     folder
@@ -129,7 +130,8 @@ def check_before_training(
     h_freq = None if pd.isna(highest) else float(highest)
     check_parameters(recipe, dataset.window, dataset.sfreq, h_freq)
     splits = dataset.splits if own_splits else None
-    _check_labels(dataset.windows, splits, dataset.participants, recipe)
+    windows = probe_windows(dataset, recipe.evaluation.label)
+    _check_labels(windows, splits, dataset.participants, recipe)
 
 
 def _check_labels(

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from hbn_foundation.errors import as_text
 from hbn_foundation.params import Params
 
 SPLITS = ("train", "validation", "test")
 TRIAL_NUMBERS = ("rt", "correct")
 TRIAL_LABELS = (*TRIAL_NUMBERS, "side", "response_side")
 """Labels of trials: response time (s), success, side of the target and of the press."""
+OF_EVENTS = ("values", "where", "windows", "margin", "stride", "offset")
+"""Parameters of labels of events alone."""
 TRAIN_RELEASES = ("R1", "R2", "R3", "R4", "R6", "R7", "R8", "R9", "R10", "R11")
 
 
@@ -125,12 +135,13 @@ class TrialParams(Params):
 
 
 class LabelParams(Params):
-    """What is to be told apart or predicted: tasks, a participants column, or trials."""
+    """What is to be told apart or predicted: tasks, a participants column, trials, or events."""
 
-    kind: Literal["task", "participant", "trial"] = Field(
+    kind: Literal["task", "participant", "trial", "event"] = Field(
         "task",
-        description="Label windows by their task, by a column of participants.tsv, or by the "
-        "trial that they belong to (fine-tuning only: its windows are then those of the trials).",
+        description="Label windows by their task, by a column of participants.tsv, by the "
+        "trial that they belong to (fine-tuning only: its windows are then those of the trials), "
+        "or by events, which also say where the windows lie.",
     )
     type: Literal["auto", "binary", "multiclass", "regression"] = Field(
         "auto",
@@ -141,7 +152,33 @@ class LabelParams(Params):
     column: str | None = Field(
         None,
         description="The column of participants.tsv, where kind is participant; rt (response "
-        "time in s), correct, side or response_side, where kind is trial.",
+        "time in s), correct, side or response_side, where kind is trial; a column of events.tsv, "
+        "such as trial_type, where kind is event.",
+    )
+    values: dict[str, str] | tuple[str, ...] | None = Field(
+        None,
+        description="Which events, where kind is event: their values, each with its class, or a "
+        "list of values that are classes themselves; null: all. A value is a name, the beginning "
+        "of names such as stimulus/left, or a pattern such as stage_*.",
+    )
+    where: dict[str, tuple[str, ...]] = Field(
+        {}, description="Values that further columns of events.tsv must have, by column."
+    )
+    windows: Literal["blocks", "until_next", "locked"] = Field(
+        "blocks",
+        description="Where the windows of events lie. blocks: side by side over the duration; "
+        "until_next: the same, until the label's next event; locked: one at each onset.",
+    )
+    margin: float = Field(
+        0.0, ge=0, description="Seconds left out at both ends of a block, where states change."
+    )
+    stride: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds from one window of a block to the next; null: their length.",
+    )
+    offset: float = Field(
+        0.0, description="Seconds from the onset to a locked window; negative before it."
     )
     positive: tuple[str, ...] | None = Field(
         None, description="Values that make the class 1; all others are class 0."
@@ -152,6 +189,23 @@ class LabelParams(Params):
         "subjects or trials, for columns of more than five different values.",
     )
 
+    @field_validator("values", "where", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        """Take numbers of the YAML as the texts of a table, and one value as a list of one."""
+        if isinstance(value, Mapping):
+            return {as_text(key): cls._texts(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [as_text(one) for one in value]
+        return value if value is None else as_text(value)
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: one if isinstance(one, list | tuple) else [one] for key, one in value.items()}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kind == "participant" and not self.column:
@@ -160,9 +214,17 @@ class LabelParams(Params):
             raise ValueError(
                 f"kind: trial needs column, one of {', '.join(TRIAL_LABELS)}; found {self.column}"
             )
+        if self.kind == "event" and not self.column:
+            raise ValueError("kind: event needs column, a column of events.tsv (trial_type)")
+        if self.kind == "event" and self.values is not None and not self.values:
+            raise ValueError("values must name at least one value, found none")
+        if self.kind != "event":
+            given = next((n for n in OF_EVENTS if n in self.model_fields_set), None)
+            if given is not None:
+                raise ValueError(f"{given} goes with kind: event, found kind: {self.kind}")
         if self.kind == "task" and (self.column is not None or self.threshold is not None):
             raise ValueError(
-                "column and threshold go with kind: participant or trial, found kind: task"
+                "column and threshold go with kind: participant, trial or event, found kind: task"
             )
         if self.positive is not None and not self.positive:
             raise ValueError("positive must name at least one value, found none")
@@ -180,3 +242,10 @@ class LabelParams(Params):
             if self.positive or self.threshold is not None:
                 raise ValueError(f"{cut} makes two classes, found type: {self.type}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_other_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is of events alone, so that other labels are written as ever."""
+        values = handler(self)
+        kept = self.kind == "event"
+        return {name: value for name, value in values.items() if kept or name not in OF_EVENTS}

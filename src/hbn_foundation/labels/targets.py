@@ -71,20 +71,23 @@ def window_targets(
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
     name = "task" if params.kind == "task" else str(params.column)
     of_subject = params.kind == "participant"
-    if params.kind == "trial" and name not in windows:
+    place = "event" if params.kind == "event" else name
+    if not of_subject and place not in windows:
         raise UserError(
-            "labels: kind: trial is for fine-tuning, whose windows are those of the trials; "
-            "the windows here belong to none, take kind: task or participant"
+            f"labels: kind: {params.kind} is for windows of {params.kind}s; the windows here "
+            "belong to none, take kind: task or participant"
         )
-    column = _of_participants(participants, name) if of_subject else windows[name]
+    column = _of_participants(participants, name) if of_subject else windows[place]
     if params.type == "regression":
         return _numbers(name, column, windows["subject"] if of_subject else None, training)
     values = (windows["subject"].map(column) if of_subject else column).astype(object)
     if params.positive:
         targets = _one_against_rest(values, training, params.positive, name)
     elif params.kind != "task" and _is_cut(column, name, params):
-        # each subject counts once, however many windows it has; a trial is a window
+        # a subject, and an event, counts once, however many windows it has; a trial is a window
         counted = windows["subject"].to_numpy() if of_subject else np.arange(len(windows))
+        if params.kind == "event":
+            counted = windows.groupby(["recording", "event_number"]).ngroup().to_numpy()
         targets = _cut(values, counted, training, params.threshold, name)
     else:
         targets = _categories(values, training)

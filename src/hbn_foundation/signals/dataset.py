@@ -17,7 +17,7 @@ from hbn_foundation.signals.store import SignalStore
 
 INDEX, WINDOW = "signal_index.parquet", "window.json"
 TOTAL = "total"
-TABLES = ("windows", "splits", "participants")
+TABLES = ("windows", "splits", "participants", "events")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class EEGDataset:
         One row per subject, as in participants.tsv.
     window
         The parameters that `windows` were cut with.
+    events
+        One row per event of the recordings, which labels of events are made of.
     """
 
     store: SignalStore
@@ -43,6 +45,7 @@ class EEGDataset:
     splits: pd.DataFrame
     participants: pd.DataFrame
     window: WindowParams = field(default_factory=WindowParams)
+    events: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def sfreq(self) -> float:
@@ -72,7 +75,8 @@ class EEGDataset:
         """Read what `save` wrote, but no signal; a missing dataset or store is a UserError."""
         if not (folder / WINDOW).is_file():
             raise UserError(f"{folder}: expected a dataset with {WINDOW}; cut the windows again")
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        present = [name for name in TABLES if (folder / f"{name}.parquet").is_file()]
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in present}
         window = WindowParams.model_validate(json.loads((folder / WINDOW).read_text()))
         return cls(SignalStore(folder / INDEX), **tables, window=window)
 

@@ -14,6 +14,7 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
 from hbn_foundation.labels.trials import usable_trials
 from hbn_foundation.progress import say
+from hbn_foundation.signals.event_windows import cut_event_windows
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
 
 if TYPE_CHECKING:
@@ -189,7 +190,9 @@ def windows_of_label(
     params: TrialWindowParams,
     seconds: float,
 ) -> pd.DataFrame:
-    """Return the windows that a label is learned from: those of the trials, or the dataset's."""
+    """Return the windows that a label is learned from: of trials, of events, or the dataset's."""
+    if label.kind == "event":
+        return cut_event_windows(dataset.store, dataset.events, label, seconds)
     if label.kind != "trial":
         return dataset.windows
     return windows_of_trials(label, dataset.store, trials, params, seconds)

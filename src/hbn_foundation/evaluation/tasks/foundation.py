@@ -29,6 +29,7 @@ from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
+from hbn_foundation.signals.event_windows import probe_windows
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
@@ -71,7 +72,9 @@ def evaluate_foundation(
     of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
     check_never_seen(checkpoint.metadata, of["test"], of["validation"])
     check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
-    labelled = labelled_windows(dataset.windows, dataset.splits, dataset.participants, params)
+    labelled = labelled_windows(
+        probe_windows(dataset, params.label), dataset.splits, dataset.participants, params
+    )
     table, classes = labelled.table, labelled.classes
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:

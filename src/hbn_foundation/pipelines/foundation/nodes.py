@@ -14,6 +14,7 @@ from hbn_foundation.signals.params import WindowParams
 
 def check_data(
     recordings: types.DataFrame,
+    events: types.DataFrame,
     splits: types.DataFrame,
     participants: types.DataFrame,
     recipe: FoundationRecipe,
@@ -29,9 +30,11 @@ def check_data(
         How many subjects are labelled, by split.
     """
     from hbn_foundation.evaluation.preflight import check_before_cleaning
+    from hbn_foundation.labels.events import label_events
 
+    label = recipe.evaluation.label
     return check_before_cleaning(
-        recordings,
+        label_events(events, label) if label.kind == "event" else recordings,
         splits,
         participants,
         recipe,

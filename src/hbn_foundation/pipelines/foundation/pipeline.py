@@ -18,6 +18,7 @@ def _training_nodes() -> list:
             nodes.check_data,
             inputs=[
                 "recordings",
+                "events",
                 "splits",
                 "participants",
                 RECIPE,

@@ -65,6 +65,13 @@ def list_trials(recordings: types.DataFrame, params: TrialParams) -> types.DataF
     return recording_trials(recordings, params)
 
 
+def list_events(recordings: types.DataFrame) -> types.DataFrame:
+    """List the events beside the recordings, or else the annotations in their files."""
+    from hbn_foundation.labels.events import recording_events
+
+    return recording_events(recordings)
+
+
 def clean_signals(
     recordings: types.DataFrame,
     cleaning: CleaningParams,
@@ -91,6 +98,7 @@ def cut_windows(
     signal_store: types.SignalStore,
     splits: types.DataFrame,
     participants: types.DataFrame,
+    events: types.DataFrame,
     params: WindowParams,
 ) -> types.EEGDataset:
     """List the windows as (recording, start) pairs, and put all that is known beside them."""
@@ -98,7 +106,7 @@ def cut_windows(
     from hbn_foundation.signals.dataset import EEGDataset
 
     table = windows.cut_windows(signal_store, params)
-    return EEGDataset(signal_store, table, splits, participants, params)
+    return EEGDataset(signal_store, table, splits, participants, params, events)
 
 
 def describe_dataset(dataset: types.EEGDataset) -> tuple[dict[str, Any], types.DataFrame, Any]:

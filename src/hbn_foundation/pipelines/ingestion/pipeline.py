@@ -34,6 +34,7 @@ def _tables() -> list:
             "trials",
             name="list_trials",
         ),
+        node(nodes.list_events, "recordings", "events", name="list_events"),
     ]
 
 
@@ -54,7 +55,7 @@ def _signals() -> list:
         ),
         node(
             nodes.cut_windows,
-            ["signal_store", "splits", "participants", "params:ingestion.windows"],
+            ["signal_store", "splits", "participants", "events", "params:ingestion.windows"],
             "dataset",
             name="cut_windows",
         ),
