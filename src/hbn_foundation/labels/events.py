@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,9 +13,6 @@ from hbn_foundation.errors import UserError, as_text, first_few, one_line
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.progress import say, track
 from hbn_foundation.sidecars import Table, number, read_table
-
-if TYPE_CHECKING:
-    import mne
 
 IDENTITY = ["recording", "subject", "task", "run"]
 TIMES = ["onset", "duration"]
@@ -74,14 +70,13 @@ def _annotations(path: Path) -> Table:
     """Read the annotations in a file as a table of events; onsets count from the first sample."""
     import mne
 
-    if not path.exists() or path.suffix.lower() in (".mff", ".raw"):
+    if not path.exists():
         return Table([], [], [])
-    found: mne.Annotations
     first = 0.0
-    if path.name.endswith((".fif", ".fif.gz")):
-        raw = mne.io.read_raw_fif(path, verbose="error")
+    if path.suffix.lower() in (".fif", ".vhdr", ".mff"):
+        raw = mne.io.read_raw(path, verbose="error")
         found, first = raw.annotations, raw.first_time
-    else:
+    else:  # in files with gaps, too, which the reader of signals refuses
         found = mne.read_annotations(path)
     columns = (found.onset - first, found.duration, found.description)
     rows = [

@@ -1,0 +1,163 @@
+"""Labels of events take what a data set's events say, and tell what they leave out."""
+
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.events import label_events, recording_events
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.targets import window_targets
+from recordings.eeg_files import bids_file, noise, raw_array, write
+
+HEADER = "onset\tduration\ttrial_type\tside"
+ROWS = (
+    "0\t30\tstimulus/left/cued\tl",
+    "30\t30\tstimulus/left\tl",
+    "60\t30\tstimulus/right\tr",
+    "n/a\t30\tstimulus/right\tr",
+    "90\tn/a\tresponse\tn/a",
+    "95,5\t0\tn/a\tr",
+)
+
+
+def listed(root: Path, *paths: Path) -> pd.DataFrame:
+    names = [path.name.rpartition("_")[0] for path in paths]
+    return pd.DataFrame(
+        {
+            "recording": names,
+            "subject": [name.split("_")[0][4:] for name in names],
+            "task": "rest",
+            "run": None,
+            "path": [path.relative_to(root).as_posix() for path in paths],
+            "bids_root": str(root),
+        }
+    )
+
+
+@pytest.fixture
+def events(tmp_path) -> pd.DataFrame:
+    path = bids_file(tmp_path, ".edf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = path.with_name(path.name.replace("_eeg.edf", "_events.tsv"))
+    table.write_text("\n".join((HEADER, *ROWS)))
+    return recording_events(listed(tmp_path, path))
+
+
+def label(**fields) -> LabelParams:
+    return LabelParams(**{"kind": "event", "column": "trial_type", **fields})
+
+
+def test_a_table_of_events_is_read_as_it_is(events):
+    assert events["onset"].tolist()[:3] == [0.0, 30.0, 60.0]
+    assert np.isnan(events["onset"][3])
+    assert np.isnan(events["duration"][4])
+    assert events["onset"][5] == 95.5
+    assert events["trial_type"].isna().tolist() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"values": ["stimulus/left", "stimulus/right"]},
+            {"stimulus/left": 2, "stimulus/right": 1},
+        ),
+        ({"values": {"stimulus": "seen", "response": "pressed"}}, {"seen": 3, "pressed": 1}),
+        ({"values": ["stimulus/r*", "resp*"]}, {"stimulus/right": 1, "response": 1}),
+        ({"values": {"stimulus": "a"}, "where": {"side": "l"}}, {"a": 2}),
+        ({"column": "SIDE"}, {"l": 2, "r": 2}),
+        ({}, {"stimulus/left/cued": 1, "stimulus/left": 1, "stimulus/right": 1, "response": 1}),
+    ],
+)
+def test_values_are_names_beginnings_and_patterns(events, fields, expected):
+    assert label_events(events, label(**fields))["event"].value_counts().to_dict() == expected
+
+
+def test_what_is_left_out_is_told_with_counts(events, caplog):
+    caplog.set_level("INFO")
+    label_events(events, label(values=["stimulus", "nothing"]))
+    assert "label.values: no event is nothing" in caplog.text
+    assert "events that label.values does not name: response (1)" in caplog.text
+    assert "1 events of trial_type have no onset and are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"values": ["eyes"]},
+            r"eyes matches none of 6 events, whose trial_type is stimulus/right",
+        ),
+        (
+            {"column": "stage"},
+            r"column stage is in no events.tsv; the columns are trial_type, side",
+        ),
+        ({"where": {"side": ["x"]}}, r"any value, where side is x matches none"),
+    ],
+)
+def test_a_label_that_matches_nothing_is_one_line(events, fields, message):
+    with pytest.raises(UserError, match=message):
+        label_events(events, label(**fields))
+
+
+def test_events_without_an_onset_or_at_all(events):
+    with pytest.raises(UserError, match="none of the 6 events of trial_type has an onset"):
+        label_events(events.assign(onset=np.nan, trial_type="x"), label())
+    with pytest.raises(UserError, match="the recordings have no events"):
+        label_events(events.iloc[:0], label())
+
+
+@pytest.mark.parametrize("ending", [".edf", ".fif", ".vhdr"])
+def test_annotations_are_events_where_there_is_no_table(tmp_path, ending, caplog):
+    caplog.set_level("INFO")
+    raw = raw_array(noise(2, 2000, 100.0), 100.0)
+    raw.set_annotations(mne.Annotations([1.0, 11.5], [8.0, 4.0], ["closed", "open"]))
+    path = write(raw, bids_file(tmp_path, ending))
+    found = recording_events(listed(tmp_path, path))
+    assert found[["onset", "duration"]].to_numpy() == pytest.approx(np.array([[1, 8], [11.5, 4]]))
+    assert [text.removeprefix("Comment/") for text in found["trial_type"]] == ["closed", "open"]
+    assert "1 recordings have no events.tsv" in caplog.text
+
+
+def test_numbers_of_events_are_labels_that_count_once_an_event():
+    numbers = [float(number) for number in range(8)]
+    windows = pd.DataFrame(
+        {
+            "recording": "a", "subject": "1", "task": "x",
+            # the last event has many windows, which do not move the median of the events
+            "event_number": [*range(8), *[7] * 20],
+            "event": [*map(str, numbers), *["7.0"] * 20],
+        }
+    )  # fmt: skip
+    people = pd.DataFrame({"subject": ["1"]})
+    cut = window_targets(windows, people, label(column="value"), ["1"])
+    assert cut.names == ("value ≤ 3.5", "value > 3.5")
+    asked = label(column="value", type="regression")
+    targets = window_targets(windows[:8], people, asked, ["1"])
+    assert targets.values.tolist() == numbers
+    assert (targets.mean, targets.is_regression) == (3.5, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "event"}, "kind: event needs column"),
+        ({"kind": "event", "column": "value", "values": []}, "values must name at least one"),
+        ({"kind": "task", "margin": 2.0}, "margin goes with kind: event, found kind: task"),
+    ],
+)
+def test_fields_that_do_not_fit_are_named(fields, message):
+    with pytest.raises(UserError, match=message):
+        LabelParams.model_validate(fields)
+
+
+def test_other_labels_are_written_as_before():
+    assert set(LabelParams(kind="task").model_dump()) == {
+        "kind", "type", "column", "positive", "threshold"
+    }  # fmt: skip
+    asked = label(values={1: "closed"}, where={"run": 2}, margin=8.0)
+    assert LabelParams(**asked.model_dump(mode="json")) == asked
