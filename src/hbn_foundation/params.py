@@ -28,12 +28,14 @@ _AUGMENTATION = {
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
     "": {"keep_head": False},
+    "label": {"values": None, "where": {}, "windows": "blocks", "margin": 0.0, "stride": None,
+              "offset": 0.0},
     "objective": _AUGMENTATION,
     "regularisation": _AUGMENTATION,
     "phases": {"schedule": None},
     "plan": {"phase2_epochs": None},
     "trainer": {"optimizer": "adamw", "optimizer_options": {}},
-}
+}  # fmt: skip
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.events import label_events, recording_events
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.targets import window_targets
+from hbn_foundation.params import former_names
 from recordings.eeg_files import bids_file, noise, raw_array, write
 
 HEADER = "onset\tduration\ttrial_type\tside"
@@ -31,7 +32,7 @@ def listed(root: Path, *paths: Path) -> pd.DataFrame:
             "recording": names,
             "subject": [name.split("_")[0][4:] for name in names],
             "task": "rest",
-            "run": None,
+            "run": float("nan"),
             "path": [path.relative_to(root).as_posix() for path in paths],
             "bids_root": str(root),
         }
@@ -155,9 +156,8 @@ def test_fields_that_do_not_fit_are_named(fields, message):
         LabelParams.model_validate(fields)
 
 
-def test_other_labels_are_written_as_before():
-    assert set(LabelParams(kind="task").model_dump()) == {
-        "kind", "type", "column", "positive", "threshold"
-    }  # fmt: skip
+def test_other_labels_name_runs_as_before():
+    names = former_names({"label": LabelParams(kind="task").model_dump(mode="json")})["label"]
+    assert set(names) == {"kind", "type", "column", "positive", "threshold"}
     asked = label(values={1: "closed"}, where={"run": 2}, margin=8.0)
     assert LabelParams(**asked.model_dump(mode="json")) == asked

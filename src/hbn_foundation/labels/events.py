@@ -40,6 +40,7 @@ def recording_events(recordings: pd.DataFrame) -> pd.DataFrame:
 
     parts, broken, annotated = [], [], []
     listed = recordings[[*IDENTITY, "bids_root", "path"]].astype(object)
+    listed = listed.where(listed.notna(), None)
     rows = listed.itertuples(index=False, name=None)
     for *identity, root, path in track(rows, "Reading events", total=len(recordings)):
         try:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.errors import as_text
 from hbn_foundation.params import Params
@@ -219,7 +213,8 @@ class LabelParams(Params):
         if self.kind == "event" and self.values is not None and not self.values:
             raise ValueError("values must name at least one value, found none")
         if self.kind != "event":
-            given = next((n for n in OF_EVENTS if n in self.model_fields_set), None)
+            fields = type(self).model_fields
+            given = next((n for n in OF_EVENTS if getattr(self, n) != fields[n].default), None)
             if given is not None:
                 raise ValueError(f"{given} goes with kind: event, found kind: {self.kind}")
         if self.kind == "task" and (self.column is not None or self.threshold is not None):
@@ -242,10 +237,3 @@ class LabelParams(Params):
             if self.positive or self.threshold is not None:
                 raise ValueError(f"{cut} makes two classes, found type: {self.type}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_other_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is of events alone, so that other labels are written as ever."""
-        values = handler(self)
-        kept = self.kind == "event"
-        return {name: value for name, value in values.items() if kept or name not in OF_EVENTS}
