@@ -237,3 +237,6 @@ class LabelParams(Params):
             if self.positive or self.threshold is not None:
                 raise ValueError(f"{cut} makes two classes, found type: {self.type}")
         return self
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # mappings have no hash of their own
