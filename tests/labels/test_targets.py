@@ -219,7 +219,7 @@ def test_what_the_trials_at_hand_do_not_have(trials):
     with pytest.raises(UserError, match="rt has 7 different numbers"):
         of_trial(trials, "rt", type="multiclass")
     for kind in ("auto", "regression"):  # ordinary windows, as a probe would take them
-        with pytest.raises(UserError, match="kind: trial is for fine-tuning"):
+        with pytest.raises(UserError, match="kind: trial is for windows of trials"):
             of_trial(trials[["subject", "task"]], "rt", type=kind)
 
 

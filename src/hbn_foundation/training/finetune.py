@@ -56,10 +56,10 @@ class FineTuningJob(TrainingJob):
     checkpoint: Checkpoint
 
     def identity(self) -> dict[str, Any]:
-        """Return what the weights depend on; participants and trials where labels are theirs."""
+        """Return what the weights depend on; participants and windows where the labels need them."""
         kinds, metadata = self.recipe.label_kinds, self.checkpoint.metadata
         data = identify_data(self.dataset, with_participants="participant" in kinds)
-        if "trial" in kinds:
+        if kinds & {"trial", "event"}:
             data["trials"] = digest(self.dataset.windows)
         weights = metadata.get("weights_sha256")
         return {

@@ -16,7 +16,7 @@ from hbn_foundation.pipelines import types
 def choose_windows(
     dataset: types.EEGDataset, trials: types.DataFrame, finetuning: LabelRecipe
 ) -> types.EEGDataset:
-    """Take the windows that the label is learned from: all there are, or those of the trials."""
+    """Take the windows that the label is learned from: all, or those of trials or events."""
     from hbn_foundation.signals.windows import windows_of_label
 
     windows = windows_of_label(
@@ -47,9 +47,8 @@ def compare_plans(
     """
     from hbn_foundation.experiments import comparison
 
-    learned = comparison_dataset if finetuning.label.kind == "trial" else dataset
     return comparison.compare_plans(
-        dataset, learned, foundation, finetuning, runs, device_plan, experiments
+        dataset, comparison_dataset, foundation, finetuning, runs, device_plan, experiments
     )
 
 
