@@ -56,7 +56,7 @@ class FineTuningJob(TrainingJob):
     checkpoint: Checkpoint
 
     def identity(self) -> dict[str, Any]:
-        """Return what the weights depend on; participants and windows where the labels need them."""
+        """Return what the weights depend on; participants and windows where labels need them."""
         kinds, metadata = self.recipe.label_kinds, self.checkpoint.metadata
         data = identify_data(self.dataset, with_participants="participant" in kinds)
         if kinds & {"trial", "event"}:
