@@ -63,4 +63,4 @@ viz: $(INSTALLED)
 
 clean:
 	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	rm -rf build runs local_score .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build runs logs local_score .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hbn_foundation import progress
-from hbn_foundation.progress import Count, duration, track
+from hbn_foundation.errors import UserError
+from hbn_foundation.progress import Count, duration, log_file, say, track
 
 SILENCE = Path(__file__).parents[1] / "benchmarks" / "silence.py"
 WORK = """
@@ -46,6 +49,36 @@ def test_work_that_takes_long_is_not_silent(where):
     assert "the node: " in done.stdout
     assert re.search(r"folds:? 1( of |/)2, about", done.stdout)
     assert "fold 2 is done" in done.stdout
+
+
+def test_a_second_run_does_not_mix_with_the_first(tmp_path, monkeypatch):
+    """Later runs are appended, each under its command; one beside another has its own file."""
+    monkeypatch.setattr(progress.LOGGER, "level", logging.INFO)
+    path = tmp_path / "logs" / "foundation.log"
+    with log_file(path, "first"):
+        say("of the first")
+        with log_file(path, "beside"):
+            pass
+        with pytest.raises(ZeroDivisionError), log_file(path, "beside, too"):
+            1 / 0  # noqa: B018
+    with log_file(path, "second") as alone:
+        alone.info("to the file alone")
+    say("of none")
+    lines = path.read_text()
+    said = [line[21:].partition(" (")[0] for line in lines.splitlines() if "Log: " not in line]
+    assert said[0] == "==== first"
+    assert said[-2:] == ["==== second", "to the file alone"]
+    other = path.with_stem(f"foundation-{os.getpid()}").read_text()
+    assert other.count("====") == 2
+    assert "ZeroDivisionError: division by zero" in other
+    assert "of the first" in lines
+    assert "of none" not in lines + other
+
+
+def test_a_log_that_cannot_be_written_is_told_in_a_line(tmp_path):
+    (tmp_path / "logs").touch()
+    with pytest.raises(UserError, match=r"logs/x.log: the log cannot be written \(File exists\)"):
+        log_file(tmp_path / "logs" / "x.log", "").__enter__()
 
 
 def test_the_time_left_follows_from_what_is_done(monkeypatch):

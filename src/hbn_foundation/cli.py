@@ -5,8 +5,10 @@ Kedro takes commands of this module before its own.
 
 import copy
 import json
+import logging
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from kedro.io import DatasetNotFoundError
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
-from hbn_foundation.errors import UserError, causes, mistake
+from hbn_foundation.errors import UserError, causes, mistake, typed_command
 from hbn_foundation.files import is_full_disk
+from hbn_foundation.progress import log_file
 from hbn_foundation.project import Group, log_as_configured, newest, open_project, project_folder
 from hbn_foundation.settings import REPORT
 from hbn_foundation.training.supervision.supervisor import TrainingStopped, stopped_at_once
@@ -33,6 +36,8 @@ WRONG_CONFIGURATION = (
 )
 #: Environments of the project.
 ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "plan_004", "time_tokens")
+LOGS = "logs"
+DEFAULT = "foundation"  # what `kedro run` runs when no pipeline is named
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
 
 
@@ -45,22 +50,31 @@ def _run(**options: Any) -> Any:
     """Run the pipeline; print a mistake of the user in one line and leave with status 1."""
     if kedro_run.callback is None:
         raise RuntimeError("kedro run has no callback; this version of Kedro is not supported")
-    try:
-        log_as_configured(project_folder())
-        with stopped_at_once():
-            return kedro_run.callback(**options)
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        stopped = mistake(error)
-        if isinstance(stopped, TrainingStopped):
-            click.echo(f"{line}: {REPORT.again()}", err=True)
-            sys.exit(128 + stopped.signal_number)
-        click.secho(f"Error: {line}", fg="red", err=True)
-        if (how := REPORT.once_mended()) is not None:
-            click.echo(how, err=True)
-        sys.exit(1)
+    names = [options["pipeline"]] if options.get("pipeline") else options.get("pipelines")
+    log = f"{'-'.join(names or [DEFAULT])}.log"
+    with ExitStack() as stack:
+        written: logging.Logger | None = None
+        try:
+            project = project_folder()
+            log_as_configured(project)
+            written = stack.enter_context(log_file(project / LOGS / log, typed_command()))
+            with stopped_at_once():
+                return kedro_run.callback(**options)
+        except Exception as error:
+            line = one_line(error)
+            if line is None:
+                raise
+            stopped = mistake(error)
+            lines, status = [f"Error: {line}"], 1
+            if isinstance(stopped, TrainingStopped):
+                lines, status = [f"{line}: {REPORT.again()}"], 128 + stopped.signal_number
+            elif (how := REPORT.once_mended()) is not None:
+                lines.append(how)
+            for text in lines:
+                click.secho(text, fg="red" if text.startswith("Error:") else None, err=True)
+                if written is not None:
+                    written.info(text)
+            sys.exit(status)
 
 
 def one_line(error: BaseException) -> str | None:

@@ -15,6 +15,7 @@ RENAMED = {
     "floor": "min_lr_ratio",
     "hide_least": "min_hidden",
     "hide_most": "max_hidden",
+    "keep_last": "checkpoint_keep",
 }
 #: The groups that these parameters are in.
 RENAMED_IN = ("objective", "rates", "regularisation", "trainer")

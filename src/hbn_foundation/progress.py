@@ -1,13 +1,17 @@
 """Progress of long work: a bar on a terminal, lines elsewhere, and never a long silence."""
 
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
+
+from hbn_foundation.errors import UserError
 
 Item = TypeVar("Item")
 
@@ -42,6 +46,49 @@ def say(text: str) -> None:
 def say_once(text: str) -> None:
     """Log a line only once, though several steps of a run meet its cause."""
     say(text)
+
+
+@contextmanager
+def log_file(path: Path, title: str) -> Iterator[logging.Logger]:
+    """Append what is logged inside the block to a file, under a line with the title.
+
+    While another process writes to that file, one that is named after this process is taken.
+
+    Yields
+    ------
+    logging.Logger
+        Writes to the file alone.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(FileLock(path.with_name(f".{path.name}.lock"), timeout=0))
+            except Timeout:
+                path = path.with_stem(f"{path.stem}-{os.getpid()}")
+            handler = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path}: the log cannot be written ({error.strerror})") from None
+        stack.callback(handler.close)
+        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        alone = logging.Logger("hbn_foundation.log_file")
+        alone.addHandler(handler)
+        alone.info(f"==== {title} (process {os.getpid()})")
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
+        say(f"Log: {os.path.relpath(path)} (tail -f follows it)")
+        try:
+            yield alone
+        except Exception:
+            alone.exception("The run ended by an error:")
+            raise
 
 
 def may_draw() -> bool:

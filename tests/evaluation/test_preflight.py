@@ -194,7 +194,7 @@ def test_labels_are_checked_and_counted_before_cleaning(check_data, toy):
 
 def test_disk_and_device_are_checked_before_cleaning(check_data, recipe, monkeypatch):
     check, _ = check_data
-    trainer = recipe.trainer.model_copy(update={"keep_last": 10**9})
+    trainer = recipe.trainer.model_copy(update={"checkpoint_keep": "all", "epochs": 10**9})
     with pytest.raises(UserError, match=r"later/run: .* MB are free and the checkpoints need"):
         check(trainer=trainer)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

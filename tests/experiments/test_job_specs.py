@@ -67,7 +67,7 @@ def test_the_order_of_subjects_does_not_count(subjects):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"trainer": {"work_dir": "elsewhere", "keep_last": 7, "resume": False}},
+        {"trainer": {"work_dir": "elsewhere", "checkpoint_keep": 7, "resume": False}},
         {"trainer": {"max_training_time": 5.0, "checkpoint_every": 2, "max_non_finite": 9}},
         {"cleaning": {"chunk_seconds": 30.0}},
         {"supervised": None},

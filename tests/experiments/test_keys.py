@@ -30,7 +30,7 @@ PARAMETERS = {
     "trainer.batch_size": (16, True),
     "trainer.work_dir": ("elsewhere", False),
     "trainer.resume": (False, False),
-    "trainer.keep_last": (5, False),
+    "trainer.checkpoint_keep": (5, False),
     "trainer.keep_unfinished": (7, False),
     "trainer.max_training_time": (77.0, False),
     "supervision.max_restarts": (9, False),

@@ -200,11 +200,11 @@ def test_the_disk_estimate_is_what_the_largest_checkpoints_take(
     def size(folder):
         return sum(path.stat().st_size for path in folder.iterdir())
 
-    weights, state, keep_last = asked
+    weights, state, epochs = asked
     headers = 100_000  # names and numbers in the files' headers
     assert abs(max(map(size, tmp_path.glob("epoch-*"))) - state) < headers
     assert max(size(tmp_path / part) for part in (BEST, FITTED)) < weights + headers
-    assert keep_last == 3
+    assert epochs == 3
 
 
 @pytest.mark.parametrize("damaged", [False, True])

@@ -23,3 +23,13 @@ def test_resume_true_says_nothing(given):
 def test_a_switch_is_no_number():
     with pytest.raises(UserError, match="epochs=True: expected no true or false"):
         TrainerParams.model_validate({"epochs": True})
+
+
+@pytest.mark.parametrize("given", [0, -1, 2.5, "some", True, None])
+def test_checkpoints_kept_are_all_or_a_number(given):
+    with pytest.raises(UserError, match=f"checkpoint_keep={given!r}: expected"):
+        TrainerParams.model_validate({"checkpoint_keep": given})
+    with pytest.raises(
+        UserError, match="keep_last=3: this parameter is now called checkpoint_keep"
+    ):
+        TrainerParams.model_validate({"keep_last": 3})

@@ -32,7 +32,7 @@ from hbn_foundation.training.supervision.run_folder import (
 )
 from runs import CPU, SHORT, Counted, Killed, pretraining_recipe, run_until, same, same_history
 
-TRAINER = {**SHORT, "epochs": 3, "keep_last": 2}
+TRAINER = {**SHORT, "epochs": 3, "checkpoint_keep": 2}
 #: Never better than the first epoch: float32 weights do not change by so little.
 STANDING_STILL = {**TRAINER, "epochs": 8, "early_stopping_patience": 1, "learning_rate": 1e-30}
 

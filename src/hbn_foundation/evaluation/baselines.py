@@ -64,10 +64,11 @@ class Fitted(NamedTuple):
 
 
 class BaselinePredictions(NamedTuple):
-    """What a baseline predicts for the test windows."""
+    """What a baseline predicts for the test windows, and for the validation windows."""
 
     #: For each target: numbers or probabilities (N,), or log probabilities (N, K).
     predictions: tuple[np.ndarray, ...]
+    of_validation: tuple[np.ndarray, ...]
     n_features: int  # numbers that the method is fitted on; 0 without EEG
     seconds: float  # for the fits; measuring the windows, which methods share, not counted
     fits: tuple[Fitted, ...]  # of each target
@@ -103,7 +104,7 @@ def predict_baselines(
     Returns
     -------
     dict
-        By method, for the test windows in the order of the table.
+        By method, for the test and for the validation windows in the order of the table.
     """
     chosen = list(methods)
     wanted = {name for method in chosen if (name := BASELINES[method].features)}
@@ -125,13 +126,15 @@ def predict_baselines(
         )
         seconds[method] = time.perf_counter() - start
     found = _predict(fits, extractor, test)
-    return {
-        method: BaselinePredictions(
-            found[method], features[BASELINES[method].features].shape[1], seconds[method],
-            fits[method],
+    held = (learned["split"] == "validation").to_numpy()
+    answers = {}
+    for method, of_method in fits.items():
+        inputs = features[BASELINES[method].features]
+        of_held = tuple(one.predict(inputs[held], learned[held]) for one in of_method)
+        answers[method] = BaselinePredictions(
+            found[method], of_held, inputs.shape[1], seconds[method], of_method
         )
-        for method in fits
-    }  # fmt: skip
+    return answers
 
 
 def _fit(

@@ -97,7 +97,7 @@ def check_before_cleaning(
     _check_labels(recordings, splits, participants, recipe)
     n_samples = round(window.seconds * sfreq)
     made = nn.ModuleList(make_pretext(recipe, sfreq, n_samples))
-    check_space(folder, *largest_size(made), recipe.trainer.keep_last)
+    check_space(folder, *largest_size(made), recipe.trainer.epochs_kept)
     hardware = recipe.hardware
     if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
         job = device.ProbeJob(encoder=recipe.encoder, objective=recipe.objective, sfreq=sfreq,

@@ -192,12 +192,23 @@ class FineTuningModule(TrainingModule):
         row |= {f"gradient_{name}": value for name, value in self.gradient_norms.items()}
         row |= {f"update_{name}": value for name, value in self.update_norms.items()}
 
-    def monitored(self) -> float:
-        """Return the metric that the best epoch is chosen by, so that lower is better."""
-        row = self.history[-1]
+    @property
+    def phase(self) -> str:
+        """The number of the phase, one more after each unfreezing, and the blocks trained in it."""
+        now = ",".join(self.model.trainable())
+        before = [row["trainable"] for row in self.history]
+        return f"{len(dict.fromkeys([*before, now]))}, trained: {now.replace(',', ', ')}"
+
+    @property
+    def judged(self) -> str:
+        """Column of the history that chooses the best epoch."""
         name = self.params.monitor
-        value = row["validation_loss"] if name == "loss" else row.get(name, math.nan)
-        return float(-value if higher_is_better(name) else value)
+        return "validation_loss" if name == "loss" else name
+
+    def monitored(self) -> float:
+        """Return the last value of the judged column, with the sign that makes lower better."""
+        value = self.history[-1].get(self.judged, math.nan)
+        return float(-value if higher_is_better(self.params.monitor) else value)
 
     def exported(self) -> dict[str, Tensor]:
         """Return encoder and head as they are scored."""

@@ -64,11 +64,9 @@ def fit(
     clean_folder(folder, resume_from)
     if resume_from is not None:
         warn_of_other_arithmetic(resume_from, provenance)
-    check_space(folder, *module.checkpoint_sizes(), params.keep_last)
+    check_space(folder, *module.checkpoint_sizes(), params.epochs_kept)
     link.limit(params.max_training_time)
-    checkpoints = EpochCheckpoints(
-        folder, params.checkpoint_every, params.keep_last, link, provenance
-    )
+    checkpoints = EpochCheckpoints(folder, params, link, provenance)
     with (
         Display() as display,
         quiet_lightning(),

@@ -198,7 +198,8 @@ class TrainingJob(ABC):
             stopped = result.get("stopped", ENDED)
             checkpoint, history = final_checkpoint(run.path, stopped)
             if not stopped.startswith(TIME_IS_UP):
-                checkpoint.when_stored = partial(mark_done, run.path)
+                keep = trainer.checkpoint_keep == "all"
+                checkpoint.when_stored = partial(mark_done, run.path, keep_epochs=keep)
         finally:
             run.close()
         incidents = read_incidents(run.path)

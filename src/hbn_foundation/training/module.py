@@ -133,9 +133,19 @@ class TrainingModule(lightning.LightningModule):
         """Weights of a micro-batch in the means of a step's loss: the number of its windows."""
         return torch.tensor([float(n_windows(batch))], device=self.positions.device)
 
+    @property
+    def phase(self) -> str:
+        """What is trained now, in a few words."""
+        return "all blocks trained"
+
+    @property
+    def judged(self) -> str:
+        """Column of the history that chooses the best epoch."""
+        return "validation_loss"
+
     def monitored(self) -> float:
-        """Return the value that chooses the best epoch, lower is better: the validation loss."""
-        return float(self.history[-1]["validation_loss"])
+        """Return the last value of the judged column, with the sign that makes lower better."""
+        return float(self.history[-1][self.judged])
 
     def exported(self) -> dict[str, Tensor]:
         """Return the weights and buffers that a checkpoint of the model has."""

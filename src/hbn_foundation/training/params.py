@@ -141,8 +141,8 @@ class ObjectiveParams(AugmentationParams):
 NOT_IN_THE_WEIGHTS = frozenset(
     {
         "checkpoint_every",
+        "checkpoint_keep",
         "deterministic",
-        "keep_last",
         "keep_unfinished",
         "max_non_finite",
         "max_training_time",
@@ -177,8 +177,12 @@ class RunParams(Params):
         5, description="Validations without a better one before training stops.", ge=1
     )
     checkpoint_every: int = Field(1, description="Epochs between checkpoints.", ge=1)
+    checkpoint_keep: int | Literal["all"] = Field(
+        3,
+        description="How many of the last epochs' checkpoints stay beside the best until the "
+        "result is stored; all keeps each of them, also after that.",
+    )
     validate_every: int = Field(1, description="Epochs between validations.", ge=1)
-    keep_last: int = Field(3, description="Epoch checkpoints kept beside the best.", ge=1)
     keep_unfinished: int = Field(
         3,
         description="Unfinished runs in work_dir, beside the current one, whose checkpoints stay "
@@ -221,6 +225,19 @@ class RunParams(Params):
                 optimizer_class(value)
             elif "optimizer" in info.data:
                 check_options(info.data["optimizer"], value)
+        return value
+
+    @property
+    def epochs_kept(self) -> int:
+        """The most checkpoints of epochs that are kept at once."""
+        due = -(-self.epochs // self.checkpoint_every)
+        return due if self.checkpoint_keep == "all" else min(self.checkpoint_keep, due)
+
+    @field_validator("checkpoint_keep", mode="before")
+    @classmethod
+    def _all_or_a_number(cls, value: object) -> object:
+        if value != "all" and not (isinstance(value, int) and value >= 1):
+            raise ValueError("expected all, or a number of epochs from 1")
         return value
 
     @field_validator("resume", mode="before")

@@ -227,13 +227,15 @@ def ended(path, age: float, *checkpoints: str, identity=IDENTITY) -> Path:
 
 
 def test_weights_of_runs_that_are_done_go_but_for_the_newest(tmp_path):
-    for name in ("old", "kept", "open"):
-        ended(tmp_path / name, 0, BEST, "epoch-002.damaged")
+    names = ("old", "all", "new", "open")
+    for name in names:
+        ended(tmp_path / name, 0, BEST, "epoch-001", "epoch-002.damaged")
         if name != "open":
-            mark_done(tmp_path / name)
-    assert not (tmp_path / "kept" / "epoch-002.damaged").exists()
-    prune(tmp_path, tmp_path / "kept", 3)
-    assert [(tmp_path / name / BEST).exists() for name in ("old", "kept", "open")] == [0, 1, 1]
+            mark_done(tmp_path / name, keep_epochs=name == "all")
+    assert not (tmp_path / "new" / "epoch-002.damaged").exists()
+    prune(tmp_path, tmp_path / "new", 3)
+    assert [(tmp_path / name / BEST).exists() for name in names] == [0, 1, 1, 1]
+    assert [(tmp_path / name / "epoch-001").exists() for name in names] == [0, 1, 0, 1]
     assert (tmp_path / "old" / DONE).exists()
 
 
@@ -292,8 +294,8 @@ def test_room_for_the_checkpoints_is_asked_for(tmp_path, monkeypatch, there, cou
         free = 4 * 3000 + 4 * 1000 + SPARE_BYTES - counted - missing
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(10**15, 0, free))
         if not missing:
-            check_space(tmp_path, 1000, 3000, keep_last=3)
+            check_space(tmp_path, 1000, 3000, epochs=3)
     with pytest.raises(UserError, match=r"MB are free and the checkpoints need \d+ MB") as caught:
-        check_space(tmp_path, 1000, 3000, keep_last=3)
+        check_space(tmp_path, 1000, 3000, epochs=3)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)

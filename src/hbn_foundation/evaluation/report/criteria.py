@@ -171,26 +171,27 @@ def _binary_loss(history: pd.DataFrame, objective: str) -> Judged:
 
 
 def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool) -> list[Row]:
-    """Judge the accuracy; that of a probe also by the class with the lowest recall."""
+    """Judge the accuracy on validation subjects: of the objective, or else of the frozen probe.
+
+    That of the probe is the mean over classes, and judged by the class with the lowest recall, too.
+    """
     best = best_epoch(history)
-    counts, each, beside = metrics.get("subjects", {}), True, ""
+    n, each, beside = metrics.get("subjects", {}).get("validation", 0), True, ""
     if "accuracy" in history and best is not None:
-        name, n = "validation accuracy", counts.get("validation", 0)
         value = float(history.loc[history["epoch"] == best, "accuracy"].iloc[0])
         text = f"{value:.1%}"
     else:
-        name, n = "balanced accuracy of the probe", counts.get("test", 0)
-        probe = metrics.get("probe", {}).get(PRETRAINED, {})
+        probe = metrics.get("probe", {}).get(PRETRAINED, {}).get("validation", {})
         found = probe.get("balanced_accuracy")
         value = np.nan if found is None else float(found)
         recall, chance = _lowest_recall(probe.get("confusion_matrix", []))
         beside, each = f", each class recalled above {chance:.0%}", recall > chance
-        text = f"{value:.1%}, lowest recall {recall:.0%}"
+        text = f"{value:.1%} (balanced, of the frozen probe), lowest recall {recall:.0%}"
     if np.isnan(value):
-        why = "one class only" if "score" in metrics.get("missing", {}) else "unknown"
-        return [(name, "> 60 %", *_control((why, NOT_APPLICABLE), shuffled))]
+        why = "one class only" if "choice" in metrics.get("missing", {}) else "unknown"
+        return [("validation accuracy", "> 60 %", *_control((why, NOT_APPLICABLE), shuffled))]
     return [
-        (f"{name}{more}", f"> {least:.0%}{beside}",
+        (f"validation accuracy{more}", f"> {least:.0%}{beside}",
          *_control((text, _verdict(value > least and each, n)), shuffled))
         for more, least in (("", 0.6), (", stretch", 0.7))
     ]  # fmt: skip

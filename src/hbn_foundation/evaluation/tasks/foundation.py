@@ -25,6 +25,7 @@ from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, display_name
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import Sample, labelled_windows
+from hbn_foundation.evaluation.scorers import SCORERS
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import WindowTargets
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 MAIN = "window_auroc"
+#: Metrics of the validation subjects, which chose the probe's strength.
+ACCURACIES = ("accuracy", "balanced_accuracy")
 
 
 def evaluate_foundation(
@@ -94,7 +97,7 @@ def evaluate_foundation(
         **_about(checkpoint, labelled, params),
         **about_scores(scores, test, labelled.about(dataset)),
         "pretext": pretext_scores(checkpoint, dataset, params),
-        "probe": _about_probes(scores, answers, values),
+        "probe": _about_probes(scores, answers, labelled.table),
         "missing": _missing(labelled, scores.attrs[MISSING], params),
     }
     predictions = predictions_table(test, WindowTargets(values, classes), found[PRETRAINED])
@@ -102,13 +105,21 @@ def evaluate_foundation(
 
 
 def _about_probes(
-    scores: pd.DataFrame, answers: Mapping[str, BaselinePredictions], values: np.ndarray
+    scores: pd.DataFrame, answers: Mapping[str, BaselinePredictions], table: pd.DataFrame
 ) -> dict[str, dict[str, Any]]:
-    """By method: scores, confusion matrix, and how the probe was chosen."""
+    """By method: scores, confusion matrix, accuracy on validation, how the probe was chosen."""
     probes = nested_scores(scores)
+    test, held = (
+        table.loc[table["split"] == name, "label"].to_numpy() for name in ("test", "validation")
+    )
     for method, answer in answers.items():
+        on_held = answer.of_validation[0]
         probes[method] |= {
-            "confusion_matrix": confusion_matrix(values, answer.predictions[0]),
+            "confusion_matrix": confusion_matrix(test, answer.predictions[0]),
+            "validation": {
+                **{name: SCORERS[name].function(held, on_held) for name in ACCURACIES},
+                "confusion_matrix": confusion_matrix(held, on_held),
+            },
             "validation_auroc": answer.fits[0].validation,
             "strength": answer.fits[0].strength,
             "n_features": answer.n_features,

@@ -15,6 +15,7 @@ from hbn_foundation.files import renamed_when_done
 from hbn_foundation.progress import say
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.checkpoint_io import CheckpointFolders
+from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.supervision.heartbeat import CHECKPOINT, STEP
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.run_folder import (
@@ -30,6 +31,8 @@ from hbn_foundation.training.supervision.run_folder import (
 class EpochCheckpoints(CheckpointCallback):
     """Write `epoch-NNN` every few epochs, `best` when validation is better, `last` at a cut.
 
+    `checkpoint_every` and `checkpoint_keep` of the parameters say which epochs.
+
     `epoch-NNN` also has the state of training, so that a run resumes from it bit by bit. Of an
     incomplete epoch only the weights are written, as `last`, and so it is as long as nothing
     was validated. `best` is always of an epoch in the history: after a crash between two writes,
@@ -38,11 +41,11 @@ class EpochCheckpoints(CheckpointCallback):
     """
 
     def __init__(
-        self, folder: Path, every: int, keep_last: int, link: Link, provenance: dict[str, Any]
+        self, folder: Path, params: RunParams, link: Link, provenance: dict[str, Any]
     ) -> None:
         self.folder = folder
-        self.every = every
-        self.keep_last = keep_last
+        self.every = params.checkpoint_every
+        self.keep = params.checkpoint_keep
         self.link = link
         self.provenance = provenance
         self.row: dict[str, Any] = {}
@@ -131,7 +134,7 @@ class EpochCheckpoints(CheckpointCallback):
         better = self._record_best()
         plugin.hold = row["epoch"] % self.every != 0 and not ends
         trainer.save_checkpoint(self.folder / f"epoch-{row['epoch']:03d}")
-        self.link.beat(CHECKPOINT)
+        self.link.beat(CHECKPOINT, best_epoch=self.state["best_epoch"])
         if better:  # after the epoch, from which it can be written again
             self._save_weights(pl_module, BEST)
             shutil.rmtree(self.folder / LAST, ignore_errors=True)
@@ -147,8 +150,9 @@ class EpochCheckpoints(CheckpointCallback):
             temporary.write_text(json.dumps(pl_module.history))
 
     def _remove_old_epochs(self) -> None:
-        for old in epochs_in(self.folder)[: -self.keep_last]:
-            shutil.rmtree(old)
+        if self.keep != "all":
+            for old in epochs_in(self.folder)[: -self.keep]:
+                shutil.rmtree(old)
 
     def _save_weights(self, pl_module: Any, name: str) -> None:
         Checkpoint(pl_module.exported(), self.metadata()).save(self.folder / name)

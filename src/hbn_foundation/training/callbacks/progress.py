@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
 
 from hbn_foundation.progress import duration
+from hbn_foundation.training.callbacks.checkpoints import EpochCheckpoints
 from hbn_foundation.training.supervision.faults import OOM_EVALUATION
 from hbn_foundation.training.supervision.heartbeat import FIRST_STEP
 from hbn_foundation.training.supervision.link import Link
@@ -86,6 +87,8 @@ class Beats(lightning.Callback):
             step=trainer.global_step,
             epoch=trainer.current_epoch + 1,
             device=self.device,
+            judged=pl_module.judged,
+            best_epoch=cast(EpochCheckpoints, trainer.checkpoint_callback).state["best_epoch"],
         )
 
     def on_train_batch_start(
@@ -108,6 +111,7 @@ class Beats(lightning.Callback):
             now - self.began,
             epoch=trainer.current_epoch + 1,
             step=trainer.global_step,
+            phase=pl_module.phase,
             loss=None if loss is None else float(loss),
             windows_per_second=pl_module.average.size / max(now - pl_module.epoch_started, 1e-9),
             learning_rates={

@@ -41,6 +41,9 @@ class Beat:
     median_step: float | None = None  # seconds, of the last steps
     seconds_left: float | None = None  # to the last step, validations and checkpoints included
     device: str = ""
+    phase: str = ""  # what is trained in it
+    judged: str = ""  # column of the history that chooses the best epoch
+    best_epoch: int | None = None  # so far
     pid: int = 0
     boot: str = ""
     monotonic: float = 0.0  # when

@@ -51,14 +51,9 @@ FRAMES_BETWEEN_SEARCHES = 5  # a search lists folders, which may be on a slow di
 FRESH = 5.0  # seconds: a younger beat is of a running child, if only of one in a container
 MAX_EPOCHS, MAX_INCIDENTS = 8, 5
 OTHER_LINES = 20  # of a terminal, for all but the epochs
-COLUMNS = {  # of the history that are shown
-    "epoch": "epoch",
-    "train_loss": "train",
-    "validation_loss": "validation",
-    "learning_rate": "rate",
-    "windows_per_second": "windows/s",
-    "device": "device",
-}
+LOSSES = {"train_loss": "train", "validation_loss": "validation"}  # columns of the history
+SCORES = ("accuracy", "balanced_accuracy", "nrmse")  # the first that there is, beside the judged
+SPEED = {"learning_rate": "rate", "windows_per_second": "windows/s", "device": "device"}
 
 Value = TypeVar("Value")
 
@@ -228,7 +223,7 @@ def draw(run: RunView, height: int = 100) -> RenderableType:
     name = run.folder.parent.name if run.folder.name == "training" else run.folder.name
     parts: list[RenderableType] = [Rule(Text(name, "bold"), style="dim"), state_table(run)]
     if run.history:
-        parts += ["", epoch_table(run.history, min(MAX_EPOCHS, most))]
+        parts += ["", epoch_table(run.history, run.beat or Beat(), min(MAX_EPOCHS, most))]
     return Group(*parts, "", incident_lines(run.incidents, min(MAX_INCIDENTS, most)))
 
 
@@ -253,6 +248,10 @@ def state_table(run: RunView) -> Table:
         if beat.steps:
             row("step", f"{beat.step} of {beat.steps} ({beat.step / beat.steps:.0%})")
             row("", ProgressBar(total=beat.steps, completed=beat.step, width=40))
+        row("phase", beat.phase)
+        row("device", beat.device)
+        if beat.judged:
+            row("judged", judged_score(run.history, beat))
         if beat.learning_rates:
             row("rates", "\n".join(rate_lines(beat.learning_rates)))
     row("heartbeat", heartbeat_age(beat, run.limit))
@@ -283,23 +282,42 @@ def rate_lines(rates: dict[str, float]) -> list[str]:
     return [f"{rate}  {', '.join(names)}" for rate, names in blocks.items()]
 
 
-def epoch_table(history: list[dict[str, Any]], most: int) -> Table:
+def judged_score(history: list[dict[str, Any]], beat: Beat) -> str:
+    """Write the best and the last value of what chooses the best epoch."""
+    name = f"validation {beat.judged.removeprefix('validation_').replace('_', ' ')}"
+    best = best_row(history, beat)
+    if not best:
+        return f"{name}: not known yet"
+    values = [number(row.get(beat.judged, "-")) for row in (best[0], history[-1])]
+    return f"{name}: {values[0]} in epoch {beat.best_epoch}, the best; {values[1]} last"
+
+
+def best_row(history: list[dict[str, Any]], beat: Beat) -> list[dict[str, Any]]:
+    """Find the row of the best epoch; none where it is not known."""
+    return [row for row in history if row.get("epoch") == beat.best_epoch is not None][-1:]
+
+
+def number(value: Any) -> str:
+    """Write a value of the history."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def epoch_table(history: list[dict[str, Any]], beat: Beat, most: int) -> Table:
     """Show the last epochs, and the best one even if it was earlier."""
-    losses = {n: row.get("validation_loss") for n, row in enumerate(history)}
-    known = {n: loss for n, loss in losses.items() if isinstance(loss, float) and loss == loss}
-    best = min(known, key=lambda n: known[n], default=None)
-    shown = list(range(max(len(history) - most, 0), len(history)))
-    if best is not None and best not in shown:
-        shown = [best, *shown[1:]]
+    scores = [name for name in SCORES if any(name in row for row in history)][:1]
+    judged = [] if beat.judged in LOSSES else [beat.judged]
+    names = {name: name.replace("_", " ") for name in [*judged, *scores] if name}
+    columns = {"epoch": "epoch", **LOSSES, **names, **SPEED}
+    best, shown = best_row(history, beat), history[-most:]
+    if best and best[0] not in shown:
+        shown = [*best, *shown[1:]]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("", *COLUMNS.values()):
+    for name in ("", *columns.values()):
         table.add_column(name, no_wrap=True)
-    for n in shown:
-        values = (history[n].get(name, "-") for name in COLUMNS)
-        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
-        is_best = n == best
-        style = "bold green" if is_best else None
-        table.add_row("best" if is_best else "", *map(Text, cells), style=style)
+    for row in shown:
+        cells = [number(row.get(name, "-")) for name in columns]
+        style = "bold green" if row in best else None
+        table.add_row("best" if row in best else "", *map(Text, cells), style=style)
     return table
 
 

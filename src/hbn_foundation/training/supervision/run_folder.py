@@ -23,8 +23,9 @@ from hbn_foundation.training.supervision.heartbeat import FILE as HEARTBEAT
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 from hbn_foundation.training.supervision.incidents import DAMAGED, KILLED, Incident, record
 
-#: `done` and `removed` are markers: the result is stored elsewhere; the checkpoints are removed.
-RUN, LOCK, DONE, REMOVED, HISTORY = "run.json", "lock", "done", "removed", "history.json"
+#: Markers: the result is stored elsewhere; the checkpoints are removed; they stay for good.
+DONE, REMOVED, KEPT = "done", "removed", "kept"
+RUN, LOCK, HISTORY = "run.json", "lock", "history.json"
 BEST, LAST = "best", "last"  # last: of an epoch cut short, or where nothing was validated
 FITTED = "fitted"  # what is computed before the first step, for every attempt of the run
 METADATA, WEIGHTS, STATE = "metadata.json", "weights.safetensors", "state.safetensors"
@@ -131,16 +132,19 @@ def epochs_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
-def mark_done(path: Path) -> None:
+def mark_done(path: Path, keep_epochs: bool = False) -> None:
     """Mark a run whose result is stored elsewhere, and remove the checkpoints of its epochs.
 
-    They stay where another process uses the folder.
+    They stay where another process uses the folder, and for good where they are to be kept.
     """
     if not path.is_dir():
         return
     taken = in_use(path)
+    if keep_epochs:
+        (path / KEPT).touch()
     (path / DONE).touch()
-    for folder in [] if taken else [*epochs_in(path), path / FITTED, *path.glob(f"*{ASIDE}")]:
+    epochs = [] if keep_epochs else epochs_in(path)
+    for folder in [] if taken else [*epochs, path / FITTED, *path.glob(f"*{ASIDE}")]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -293,10 +297,11 @@ def first_difference(there: dict[str, Any], here: dict[str, Any], prefix: str = 
 def prune(work_dir: Path, keep: Path, keep_unfinished: int) -> None:
     """Limit the disk that runs use: remove the checkpoints of those that are done.
 
-    The run `keep` stays as it is, and of the unfinished ones the last `keep_unfinished`.
+    The run `keep` stays as it is, also one whose epochs are kept for good, and of the unfinished
+    ones the last `keep_unfinished`.
     """
     for marker in work_dir.glob(f"*/{DONE}"):
-        if marker.parent != keep:
+        if marker.parent != keep and not (marker.parent / KEPT).exists():
             _remove_checkpoints(marker.parent)
     prune_unfinished([path for path in _unfinished(work_dir) if path != keep], keep_unfinished)
 
@@ -347,7 +352,7 @@ def _last_beat(folder: Path) -> float:
     return path.stat().st_mtime
 
 
-def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
+def check_space(folder: Path, weights: int, state: int, epochs: int) -> None:
     """Check that the checkpoints of a training will fit on the disk.
 
     A checkpoint that is replaced is there until the new one is whole: one more epoch, and one more
@@ -359,8 +364,8 @@ def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
         Where they will lie; what lies there already is counted as theirs.
     weights, state
         Bytes of a checkpoint without the state of training, and of the largest one with it.
-    keep_last
-        Epochs kept.
+    epochs
+        How many are kept at once.
 
     Raises
     ------
@@ -372,12 +377,12 @@ def check_space(folder: Path, weights: int, state: int, keep_last: int) -> None:
         for path in folder.rglob("*")
         if path.is_file() and path.parent.suffix != ASIDE
     )
-    needed = (keep_last + 1) * state + 4 * weights + SPARE_BYTES - there
+    needed = (epochs + 1) * state + 4 * weights + SPARE_BYTES - there
     existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
             f"{folder}: {free / 1e6:,.0f} MB are free and the checkpoints need "
             f"{needed / 1e6:,.0f} MB; free some space, or set trainer.work_dir or "
-            "trainer.keep_last"
+            "trainer.checkpoint_keep"
         )
