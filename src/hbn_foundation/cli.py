@@ -6,7 +6,6 @@ Kedro takes commands of this module before its own.
 import copy
 import json
 import logging
-import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,8 +33,6 @@ WRONG_CONFIGURATION = (
     ParameterValidationError,
     YAMLError,
 )
-#: Environments of the project.
-ENVIRONMENTS = ("base", "eegmat", "factors", "hbn", "plan_004", "time_tokens")
 LOGS = "logs"
 DEFAULT = "foundation"  # what `kedro run` runs when no pipeline is named
 KEDRO_NAMES_IT = ("Failed to find the pipeline", "Pipeline")
@@ -101,44 +98,17 @@ def one_line(error: BaseException) -> str | None:
 @click.option("--pipeline", "-p", help="Only the parameters that this pipeline reads.")
 @click.option("--env", "-e", help="The environment whose values are printed.")
 def parameters(pipeline: str | None, env: str | None) -> None:
-    """Print parameters: name, value in force, default and meaning.
-
-    Without options, the reference of all parameters in all environments.
-    """
+    """Print parameters: name, value in force, default and meaning."""
     from hbn_foundation.pipeline_registry import register_pipelines
     from hbn_foundation.pipelines import reference
 
     pipelines = register_pipelines()
-    if pipeline is None and env is None:
-        groups = reference.parameter_groups(pipelines)
-        page = reference.reference_page(groups, configured_values())
-        click.echo(page, nl=False)
-        return
     if pipeline is not None and pipeline not in pipelines:
         raise UserError(f"--pipeline {pipeline}: expected one of {', '.join(pipelines)}")
     chosen = pipelines if pipeline is None else {pipeline: pipelines[pipeline]}
     with open_project(env) as project:
         groups = reference.parameter_groups(chosen)
         click.echo(reference.values_text(groups, project.config_loader["parameters"]), nl=False)
-
-
-def configured_values() -> dict[str, dict[str, Any]]:
-    """Return the parameters of each environment that comes with the project, `base` first."""
-    found = {}
-    for name in ENVIRONMENTS:
-        with open_project(name) as project:
-            values = project.config_loader["parameters"]
-            found[name] = reduced(values, project.config_loader["globals"])
-    return found
-
-
-def reduced(values: Any, settings: dict[str, Any]) -> Any:
-    """Write `<data>` for the folder of the data set, in which all environments differ."""
-    if isinstance(values, dict):
-        return {name: reduced(value, settings) for name, value in values.items()}
-    if isinstance(values, str):
-        return re.sub(rf"^{re.escape(settings['data'])}/", "<data>/", values)
-    return values
 
 
 @cli.command()

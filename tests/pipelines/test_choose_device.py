@@ -26,16 +26,16 @@ def recipe(**hardware) -> FoundationRecipe:
 def test_the_probe_gets_the_configured_model_and_shape(monkeypatch):
     orders = []
 
-    def probe(requested, job, seconds, interpreter):
-        orders.append((requested, job, seconds))
-        return {"usable": True, "device": "cuda", "reason": "works"}, None
+    def probe(hardware, job, _):
+        orders.append((hardware, job))
+        return {"usable": True, "device": "cuda", "seconds": {"total": 1.0}}, None
 
     monkeypatch.setattr(device, "_probe", probe)
     asked = recipe(device="cuda", timeout_seconds=5.0)
     plan = nodes.choose_device(DATASET, asked)
     assert plan["chosen"] == "cuda"
-    [(requested, job, seconds)] = orders
-    assert (requested, seconds) == ("cuda", 5.0)
+    [(hardware, job)] = orders
+    assert hardware == asked.hardware
     assert (job.encoder, job.objective) == (asked.encoder, asked.objective)
     assert job.trainer == asked.trainer
     assert (job.n_channels, job.sfreq, job.n_samples) == (3, 128.0, 512)

@@ -13,7 +13,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
-from hbn_foundation.training.pretrain import pretrain_supervised
+from hbn_foundation.training.pretrain import PretrainingJob
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.params import SupervisionParams
 
@@ -27,8 +27,8 @@ TRAINER: dict[str, Any] = {
 }
 
 
-def supervised(data: tuple[Any, Any, Any], work_dir: Path, **options: Any):
-    """Pretrain; `trainer`, `limits`, `device`, `run_id` and `fault` may differ."""
+def make_job(data: tuple[Any, Any, Any], **options: Any) -> PretrainingJob:
+    """A small pretraining; `trainer`, `limits`, `device` and `fault` may differ."""
     recipe = PretrainingRecipe(
         encoder=EncoderParams(hidden_dim=32, n_heads=4, n_layers=2, tokens=("band",)),
         objective=ObjectiveParams(name="band_completion"),
@@ -38,7 +38,12 @@ def supervised(data: tuple[Any, Any, Any], work_dir: Path, **options: Any):
     )
     plan = {"chosen": options.get("device", "simulated")}
     dataset = EEGDataset(*data, pd.DataFrame())
-    return pretrain_supervised(dataset, recipe, plan, work_dir, run_id=options.get("run_id", "run"))
+    return PretrainingJob(dataset, recipe, plan)
+
+
+def supervised(data: tuple[Any, Any, Any], work_dir: Path, run_id: str = "run", **options: Any):
+    """Pretrain as `make_job` says."""
+    return make_job(data, **options).supervise(work_dir, run_id=run_id)
 
 
 if __name__ == "__main__":

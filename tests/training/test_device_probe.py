@@ -3,10 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 import warnings
 
 import pytest
@@ -18,7 +14,6 @@ from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.device_probe import probe
 
 SMALL = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
-PROBE = [sys.executable, "-m", "hbn_foundation.training.device_probe"]
 
 
 def make_job(name="band_completion", tokens=("band",), n_channels=19, **trainer) -> ProbeJob:
@@ -211,45 +206,3 @@ def test_an_override_of_the_architecture_is_warned_about_and_never_set(monkeypat
         "HSA_OVERRIDE_GFX_VERSION=11.0.0 makes the card pass for another; "
         "results may be wrong, and the GPU may hang"
     ]
-
-
-def order(seconds=100.0, requested="cpu", **changes) -> str:
-    job = make_job(**changes).model_dump(mode="json")
-    return json.dumps({"requested": requested, "job": job, "seconds": seconds})
-
-
-def test_the_last_line_that_it_prints_is_the_answer():
-    answer = subprocess.run(
-        PROBE, input=order(), capture_output=True, text=True, check=True, timeout=300
-    )
-    lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert lines[-1]["usable"]
-    assert lines[-1]["versions"]["torch"] == torch.__version__
-    phases = [line["phase"] for line in lines]
-    assert phases[0] == "import torch"
-    assert phases[-2:] == ["take a training step of 20 windows", "end"]
-
-
-def test_a_probe_whose_parent_is_gone_ends_itself():
-    process = subprocess.Popen(
-        [sys.executable, "-c", HANGING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    started = time.monotonic()
-    process.stdin.write(order(seconds=3.0))
-    process.stdin.close()
-    assert process.wait(90) == -signal.SIGALRM
-    assert time.monotonic() - started < 80
-    process.stdout.close()
-
-
-#: A call that never returns and never lets another thread of Python run.
-HANGING = """
-import ctypes
-from hbn_foundation.training import device_probe
-
-def find(_):
-    ctypes.PyDLL(None).sleep(100)
-
-device_probe.find = find
-device_probe.main()
-"""

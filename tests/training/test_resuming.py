@@ -280,9 +280,8 @@ def test_asked_to_stop_between_two_checkpoints_the_last_whole_epoch_is_kept(
     check_the_same(train(tmp_path / "run", trainer=trainer), undisturbed)
 
 
-def test_with_another_number_of_threads_it_resumes_and_says_so(train, whole, copied, caplog):
+def test_with_another_number_of_threads_it_resumes(train, whole, copied):
     """Sums are then in another order: the last bits differ, and nothing else."""
-    caplog.set_level("INFO")
     history, before = whole[1], torch.get_num_threads()
     shutil.rmtree(copied / "epoch-003")
     torch.set_num_threads(before + 1)
@@ -290,11 +289,5 @@ def test_with_another_number_of_threads_it_resumes_and_says_so(train, whole, cop
         _, again, _ = train(copied)
     finally:
         torch.set_num_threads(before)
-    line = f"resuming with threads {before} before and {before + 1} now: weights may differ"
-    assert [text for text in caplog.messages if text.startswith(line)]
     for column in ("train_loss", "validation_loss"):
         assert again[column].tolist() == pytest.approx(history[column].tolist(), rel=1e-3)
-    caplog.clear()
-    shutil.rmtree(copied / "epoch-003")
-    train(copied)
-    assert "resuming with" not in caplog.text

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import subprocess
 import pytest
 import supervised_run
 import torch
-from supervised_run import supervised
+from supervised_run import make_job, supervised
 from supervision.stand_in import fill
 
 from hbn_foundation.errors import UserError
@@ -24,8 +25,10 @@ from hbn_foundation.training.supervision.run_folder import (
     DONE,
     HISTORY,
     METADATA,
+    RUN,
     WEIGHTS,
     RunFolder,
+    first_difference,
 )
 from processes import alive, interrupt, wait_for
 
@@ -141,16 +144,16 @@ def test_it_goes_on_after_an_exception_with_a_damaged_checkpoint(data, normal, f
 
 @pytest.mark.parametrize("changed", ["learning_rate is 0.001 there and 0.01 here",
                                      r"data\.splits is \w+ there and \w+ here"])  # fmt: skip
-def test_changed_parameters_and_data_are_named(data, failed, tmp_path, changed):
+def test_changed_parameters_and_data_are_named(data, failed, changed):
     store, windows, splits = data
-    shutil.copytree(failed[0], tmp_path / "work")
-    trainer = {"resume": "run"}
+    trainer = {}
     if "splits" in changed:
         splits = splits.assign(split=splits["split"].tolist()[::-1])
     else:
         trainer["learning_rate"] = 0.01
-    with pytest.raises(UserError, match=changed):
-        supervised((store, windows, splits), tmp_path / "work", trainer=trainer)
+    there = json.loads((failed[0] / "run" / RUN).read_text())["identity"]
+    here = make_job((store, windows, splits), trainer=trainer).identity()
+    assert re.fullmatch(changed, first_difference(there, here))
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):

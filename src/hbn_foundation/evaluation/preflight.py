@@ -102,7 +102,7 @@ def check_before_cleaning(
     if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
         job = device.ProbeJob(encoder=recipe.encoder, objective=recipe.objective, sfreq=sfreq,
                               n_samples=n_samples)  # fmt: skip
-        device.choose_device(hardware.device, hardware.timeout_seconds, job=job)
+        device.choose_device(hardware, job)
     table = labelled_windows(recordings, splits, participants, recipe.evaluation).table
     return {str(name): int(part["subject"].nunique()) for name, part in table.groupby("split")}
 

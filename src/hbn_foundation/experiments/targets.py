@@ -191,7 +191,7 @@ def untrained(
     import torch
 
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.data import WindowsOfSubjects, WithCallback
+    from hbn_foundation.training.data import WindowsOfSubjects, with_callback
     from hbn_foundation.training.model_building import build_encoder
 
     store, n_samples = dataset.store, dataset.n_samples
@@ -199,7 +199,7 @@ def untrained(
     windows = WindowsOfSubjects(store, dataset.windows, list(subjects), n_samples, None, 0)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     with torch.no_grad():
-        batches = WithCallback(windows.plain(256, 20_000), lambda: link.beat("start"))
+        batches = with_callback(windows.plain(256, 20_000), lambda: link.beat("start"))
         model.fit_normalisation(batches, positions)
     weights = {f"encoder.{name}": value.detach() for name, value in model.state_dict().items()}
     return Checkpoint(weights, {

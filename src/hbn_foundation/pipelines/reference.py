@@ -9,23 +9,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from hbn_foundation.params import Params
-from hbn_foundation.training.supervision.faults import KINDS
-
-HEAD = """# Parameters
-
-Every parameter of every node: the value in force, the default of the code where that is another
-one, and the meaning. `<data>` is the folder of the data set, `data/simulated` for the simulated
-release. Give another value in
-`conf/<environment>/parameters.yml`, or for one run by
-`kedro run --params "foundation.trainer.epochs=30"`.
-
-`foundation.fault`, nothing by default, orders a fault for trying out the supervision of training:
-`hang@12` hangs at the twelfth step on any device but the CPU, each time; `crash@40*1` crashes once,
-on any device. Kinds: {kinds}.
-
-`hbn-foundation parameters --pipeline challenge1 --env factors` prints what is in force there, with
-your own `conf/local`.
-"""
 
 
 def parameter_groups(pipelines: dict[str, Pipeline]) -> dict[str, type[Params]]:
@@ -42,27 +25,6 @@ def parameter_groups(pipelines: dict[str, Pipeline]) -> dict[str, type[Params]]:
             if name.startswith("params:") and is_model:
                 groups[name.removeprefix("params:")] = hint
     return dict(sorted(groups.items()))
-
-
-def reference_page(groups: dict[str, type[Params]], values: dict[str, dict[str, Any]]) -> str:
-    """Write the page: one section per group, one row per parameter.
-
-    `values` are the parameters of each environment by its name, that of all others first.
-    """
-    sections = [HEAD.format(kinds=", ".join(KINDS))]
-    (_, first), *others = values.items()
-    for name, model in groups.items():
-        rows = ["| parameter | in force | default | meaning |", "|---|---|---|---|"]
-        given = {env: _configured(model, name, value) for env, value in others}
-        for key, value, default, text in _rows(model, name, first):
-            meaning = text.replace("|", "\\|")
-            differing = [f"{e}: `{_plain(v[key])}`" for e, v in given.items() if v[key] != value]
-            shown = "; ".join([f"`{_plain(value)}`", *differing])
-            own = "" if default == value else f"`{_plain(default)}`"
-            rows.append(f"| `{key}` | {shown} | {own} | {meaning} |")
-        doc = (model.__doc__ or "").strip().splitlines()[0]
-        sections.append(f"## {name}\n\n{doc}\n\n" + "\n".join(rows) + "\n")
-    return "\n".join(sections)
 
 
 def values_text(groups: dict[str, type[Params]], values: dict[str, Any]) -> str:

@@ -34,20 +34,23 @@ class Batch:
         (B,) int64, position of each window in the windows table.
     shift : torch.Tensor or None
         (B,) int64, samples by which each window begins later than in the table; None if unknown.
+    target : torch.Tensor or None
+        (B,) what an objective adds.
     """
 
     signals: torch.Tensor
     mask: torch.Tensor
     index: torch.Tensor
     shift: torch.Tensor | None = None
+    target: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def to(self, device: torch.device | str) -> Batch:
         """Move all tensors to a device."""
-        tensors = (self.signals, self.mask, self.index, self.shift)
-        return Batch(*(None if tensor is None else tensor.to(device) for tensor in tensors))  # type: ignore[arg-type]
+        given = {name: part for name, part in vars(self).items() if part is not None}
+        return Batch(**{name: part.to(device) for name, part in given.items()})
 
 
 def _mixed(shares: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:

@@ -140,17 +140,28 @@ class LabelledWindows(WindowsOfSubjects):
         return targets.to(batch.index.device)
 
 
-class WithCallback:
-    """Batches that call back after each one, such as to send a heartbeat."""
+class ExtendedBatches:
+    """Batches, each passed through a function when it is asked for."""
 
-    def __init__(self, batches: Iterable[Any], callback: Callable[[], Any]) -> None:
-        self.batches = batches
-        self.callback = callback
+    def __init__(self, plain: Any, extend: Callable[[Any], Any]) -> None:
+        self.plain = plain
+        self.extend = extend
+
+    def __len__(self) -> int:
+        return len(self.plain)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.batches:
-            yield batch
-            self.callback()
+        return map(self.extend, self.plain)
+
+
+def with_callback(batches: Iterable[Any], callback: Callable[[], Any]) -> ExtendedBatches:
+    """Call back with each batch, such as to send a heartbeat."""
+
+    def extend(batch: Any) -> Any:
+        callback()
+        return batch
+
+    return ExtendedBatches(batches, extend)
 
 
 class Steps:

@@ -1,33 +1,39 @@
 """Choose the device to train on, without touching it from this process.
 
 A GPU that hangs cannot be interrupted from inside the process that called it, and a process that
-has initialised CUDA must not be forked. So the probe runs in a fresh interpreter with a time limit,
+has initialised CUDA must not be forked. So the probe runs in a supervised child with a time limit,
 and this module imports no torch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
-from typing import Any, Literal
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from pydantic import Field
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.params import Params
 from hbn_foundation.progress import say
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.params import ObjectiveParams, TrainerParams
+from hbn_foundation.training.params import DeviceParams, ObjectiveParams, TrainerParams
+from hbn_foundation.training.supervision.link import Orders
+from hbn_foundation.training.supervision.process import (
+    FAILURE,
+    RESULT,
+    Child,
+    Process,
+    start_interpreter,
+)
 
-Device = Literal["auto", "cuda", "mps", "cpu", "simulated"]
+TARGET = "hbn_foundation.training.device_probe:run"
+POLL_SECONDS = 0.05
 KILL_SECONDS = 5.0
-#: A probe whose parent is gone ends itself this long after its limit.
-GRACE_SECONDS = 10.0
 SIMULATED = "fault injection: the CPU stands in for a GPU"
 #: What the probe finds and the plan keeps.
 DETAILS = ("name", "precision", "loss", "errors", "memory")
@@ -45,32 +51,24 @@ class ProbeJob(Params):
 
 
 def choose_device(
-    requested: Device = "auto",
-    timeout_seconds: float = 60.0,
-    allow_fallback: bool = False,
-    interpreter: tuple[str, ...] = (sys.executable,),
-    *,
-    job: ProbeJob | None = None,
+    hardware: DeviceParams,
+    job: ProbeJob,
     fault: str | None = None,
+    start_child: Callable[[Path], Process] = start_interpreter,
 ) -> dict[str, Any]:
     """Probe the device asked for, and fall back to the CPU where that is allowed.
 
     Parameters
     ----------
-    requested
-        `auto` takes the best device that works, else the CPU. `simulated` is the CPU, which stands
-        in for a GPU when a fault is injected.
-    timeout_seconds
-        Limit of the probe, the start of Python and torch included.
-    allow_fallback
-        Whether the CPU may replace a device asked for by name.
-    interpreter
-        Command that starts Python.
+    hardware
+        The device, the limit of the probe, and whether the CPU may replace a device asked for.
     job
-        What the probe tries; the default model where not given.
+        What the probe tries.
     fault
-        A fault that training shall inject. Without a GPU the device is then `simulated`, from
-        which training can fall back to the CPU.
+        A fault that training shall inject. Without a GPU the device is then `simulated`: the CPU,
+        from which training can fall back to the CPU.
+    start_child
+        Starts the probe's process, as for `Child`.
 
     Returns
     -------
@@ -84,110 +82,70 @@ def choose_device(
     UserError
         When a device asked for by name does not work and no fallback is allowed.
     """
-    found: dict[str, Any] = {}
-    seconds = 0.0
-
-    def plan(chosen: str, reason: str) -> dict[str, Any]:
-        return {
-            "requested": requested,
-            "chosen": chosen,
-            "reason": reason,
-            "name": None,
-            **{name: found[name] for name in DETAILS if name in found},
-            "warnings": found.get("warnings", []),
-            "probe_seconds": {"total": seconds, **found.get("seconds", {})},
-            "versions": {"python": sys.version.split()[0], **found.get("versions", {})},
-        }
-
-    if requested == "cpu":
-        return plan("cpu", "asked for")
-    if requested == "simulated":
-        if fault is None:
-            raise UserError("device: simulated goes with a fault to inject, and none is given")
-        return plan("simulated", SIMULATED)
-    started = time.monotonic()
-    found, failure = _probe(requested, job or ProbeJob(), timeout_seconds, interpreter)
-    seconds = round(time.monotonic() - started, 2)
-    for warning in found.get("warnings", []):
-        say(f"device: {warning}")
-    reason = failure or str(found.get("reason", "the probe gave no reason"))
-    if failure is None and found.get("usable"):
-        say(f"device: {found['device']} ({reason}, probed in {seconds:.0f} s)")
-        return plan(found["device"], reason)
-    if requested == "auto" and fault is not None:
-        say(f"device: simulated ({SIMULATED})")
-        return plan("simulated", SIMULATED)
-    if requested != "auto" and not allow_fallback:
-        raise UserError(
-            f"device: {requested} was asked for but cannot be used ({reason}); "
-            "choose auto or cpu, or set allow_fallback"
-        )
-    say(f"device: cpu ({reason})")
-    return plan("cpu", reason)
+    requested, found = hardware.device, dict[str, Any]()
+    chosen, reason = "cpu", "asked for"
+    if requested != "cpu":
+        found, failure = _probe(hardware, job, start_child)
+        for warning in found.get("warnings", []):
+            say(f"device: {warning}")
+        reason = failure or str(found.get("reason", "the probe gave no reason"))
+        if failure is None and found.get("usable"):
+            chosen = found["device"]
+        elif requested == "auto" and fault is not None:
+            chosen, reason = "simulated", SIMULATED
+        elif requested != "auto" and not hardware.allow_fallback:
+            raise UserError(
+                f"device: {requested} was asked for but cannot be used ({reason}); "
+                "choose auto or cpu, or set allow_fallback"
+            )
+        say(f"device: {chosen} ({reason}, probed in {found['seconds']['total']:.0f} s)")
+    return {
+        "requested": requested,
+        "chosen": chosen,
+        "reason": reason,
+        "name": None,
+        **{name: found[name] for name in DETAILS if name in found},
+        "warnings": found.get("warnings", []),
+        "probe_seconds": found.get("seconds", {"total": 0.0}),
+        "versions": {"python": sys.version.split()[0], **found.get("versions", {})},
+    }
 
 
 def _probe(
-    requested: str, job: ProbeJob, timeout_seconds: float, interpreter: tuple[str, ...]
+    hardware: DeviceParams, job: ProbeJob, start_child: Callable[[Path], Process]
 ) -> tuple[dict[str, Any], str | None]:
     """Run the probe; return what it found, and why it failed where it did."""
-    order = {
-        "requested": requested,
-        "job": job.model_dump(mode="json"),
-        "seconds": timeout_seconds + GRACE_SECONDS,
-    }
-    try:
-        process = subprocess.Popen(
-            [*interpreter, "-m", "hbn_foundation.training.device_probe"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        return {}, f"the probe could not be started: {error}"
-    output, errors, problem = "", "", None
-    try:
-        output, errors = process.communicate(json.dumps(order), timeout=timeout_seconds)
-    except subprocess.TimeoutExpired:
-        output = _kill(process)
-        problem = f"the probe did not answer within {timeout_seconds:g} s"
-    except BaseException:
-        _kill(process)
-        raise
-    found = _read(output)
+    started, problem = time.monotonic(), None
+    found: dict[str, Any] = {}
+    # one that hangs in the driver may keep a file open
+    with TemporaryDirectory(prefix="device-probe-", ignore_cleanup_errors=True) as name:
+        folder, until = Path(name), started + hardware.timeout_seconds
+        arguments = {"requested": hardware.device, "job": job, "folder": folder}
+        try:
+            child = Child(folder, TARGET, arguments, Orders(hardware.device, until), start_child)
+        except OSError as error:
+            problem = f"the probe could not be started: {error}"
+        else:
+            try:
+                while not child.ended and time.monotonic() < until:
+                    time.sleep(POLL_SECONDS)
+                answered = child.ended
+            finally:
+                ended = child.end(0.0, KILL_SECONDS)
+            if (folder / RESULT).is_file():
+                found = dict(json.loads((folder / RESULT).read_text()))
+            if not answered:
+                problem = f"the probe did not answer within {hardware.timeout_seconds:g} s"
+            elif (folder / FAILURE).is_file():
+                problem = json.loads((folder / FAILURE).read_text())["message"]
+                problem = f"the probe failed: {one_line(problem)}"
+            elif child.process.returncode or "usable" not in found:
+                problem = f"the probe failed: {child.how_it_ended()}"
+            if not ended:
+                say(f"device: the probe (process {child.process.pid}) cannot be ended")
     phase = found.pop("phase", None)
-    if problem is None and process.returncode < 0:
-        problem = f"the probe was ended by {signal.Signals(-process.returncode).name}"
-    if problem is None and (process.returncode or "usable" not in found):
-        last = (errors.strip().splitlines() or ["no output"])[-1]
-        problem = f"the probe failed: {last[:200]}"
     if problem is not None and phase:
         problem += f"; it had begun to {phase}"
+    total = round(time.monotonic() - started, 2)
+    found["seconds"] = {"total": total, **found.get("seconds", {})}
     return found, problem
-
-
-def _read(output: str) -> dict[str, Any]:
-    """Gather the last value of each key in the probe's lines of JSON; skip all other output."""
-    found: dict[str, Any] = {}
-    for line in output.splitlines():
-        with contextlib.suppress(ValueError):
-            answer = json.loads(line)
-            found |= answer if isinstance(answer, dict) else {}
-    return found
-
-
-def _kill(process: subprocess.Popen[str]) -> str:
-    """End the probe and what it started; return what it had printed.
-
-    One that cannot be ended, because it hangs in the driver, is left behind.
-    """
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    try:
-        return process.communicate(timeout=KILL_SECONDS)[0]
-    except subprocess.TimeoutExpired as expired:
-        say(f"device: the probe (process {process.pid}) cannot be ended and is left behind")
-        output = expired.stdout or b""
-        return output if isinstance(output, str) else output.decode(errors="replace")

@@ -1,31 +1,37 @@
-"""The device probe, in an interpreter of its own: find a device and try it.
+"""The device probe, the work of a supervised child: find a device and try it.
 
-Run as `python -m hbn_foundation.training.device_probe`; the order is JSON on standard input:
-`requested`, `job` and `seconds`, after which the process ends itself. It answers in lines of JSON:
-what is known so far and the `phase` that begins, and last of all `usable` and the `reason`.
+Its result, while it goes on, is what is known so far and the `phase` that has begun; in the end
+`usable` and the `reason`, too.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from hbn_foundation.errors import one_line
 from hbn_foundation.training.device import ProbeJob
+from hbn_foundation.training.supervision.child import write_json
 from hbn_foundation.training.supervision.incidents import OUT_OF_MEMORY, classify
+from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.process import RESULT
 
 GIB = 2**30
 KINDS = {"auto": "GPU", "cuda": "CUDA or ROCm GPU", "mps": "Apple GPU"}
 MAX_WARNINGS = 5
-MAX_CHARACTERS = 200
 OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
+
+
+def run(requested: str, job: ProbeJob, folder: Path, link: Link) -> dict[str, Any]:
+    """Probe, as the target of a child, which keeps what is known so far in its folder."""
+    del link  # the parent has a limit for the whole
+    return probe(requested, job, lambda found: write_json(folder / RESULT, found))
 
 
 class UnusableError(Exception):
@@ -52,7 +58,7 @@ class ProbeReport:
         except UnusableError:
             raise
         except Exception as error:
-            text = one_line(str(error) or type(error).__name__)
+            text = one_line(error)
             if classify(error) != OUT_OF_MEMORY:
                 raise UnusableError(f"it failed to {phase}: {text}") from error
             free = self.found.get("memory", {}).get("free")
@@ -181,27 +187,3 @@ def memory_of(device: str) -> dict[str, int]:
 def finite(value: float) -> float | None:
     """Give a finite value, else None, as JSON knows no other numbers."""
     return value if math.isfinite(value) else None
-
-
-def one_line(text: str) -> str:
-    """Fold a message into one line, and cut a long one."""
-    return " ".join(text.split())[:MAX_CHARACTERS]
-
-
-def main() -> None:
-    """Read the order, answer on the standard output alone, whatever libraries print there."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def tell(found: dict[str, Any]) -> None:
-        print(json.dumps(found), file=answers, flush=True)
-
-    order = json.load(sys.stdin)
-    if hasattr(signal, "setitimer"):  # the kernel ends it, even while it hangs holding the GIL
-        signal.setitimer(signal.ITIMER_REAL, order["seconds"])
-    job = ProbeJob.model_validate(order["job"])
-    tell({**probe(order["requested"], job, tell), "phase": "end"})
-
-
-if __name__ == "__main__":
-    main()

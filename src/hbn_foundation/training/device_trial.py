@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -21,9 +21,8 @@ from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.objectives.base import Objective
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.objectives.recording_spectra import RecordingBatch, RecordingSpectra
-from hbn_foundation.training.objectives.relative_positioning import PairBatch, RelativePositioning
-from hbn_foundation.training.objectives.task_classification import LabelledBatch, TaskClassification
+from hbn_foundation.training.objectives.relative_positioning import RelativePositioning
+from hbn_foundation.training.objectives.task_classification import TaskClassification
 from hbn_foundation.training.optim import make_optimizer
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -138,18 +137,15 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     return float(loss.detach().cpu()) if whole else float("nan"), float(norm)
 
 
-def objective_batch(objective: Objective, batch: Batch, device: str) -> Any:
-    """Add to random windows what the objective takes: partners, classes, recordings, or nothing."""
+def objective_batch(objective: Objective, batch: Batch, device: str) -> Batch:
+    """Add to random windows what the objective may take: partners, classes or recordings."""
     batch = batch.to(device)
     labels = torch.arange(len(batch), device=device) % 2
     if isinstance(objective, RelativePositioning):
         signals = torch.cat([batch.signals, batch.signals.flip(0)])
-        return PairBatch(signals, torch.cat([batch.mask, batch.mask.flip(0)]), labels.float())
-    if isinstance(objective, TaskClassification):
-        return LabelledBatch(batch.signals, batch.mask, labels)
-    if isinstance(objective, RecordingSpectra):
-        return RecordingBatch(batch.signals, batch.mask, batch.index, labels)
-    return batch
+        mask = torch.cat([batch.mask, batch.mask.flip(0)])
+        return replace(batch, signals=signals, mask=mask, target=labels.float())
+    return replace(batch, target=labels)
 
 
 def move(module: Module, device: str) -> Module:

@@ -62,8 +62,6 @@ def fit(
 
     params, link = module.params, module.link
     clean_folder(folder, resume_from)
-    if resume_from is not None:
-        warn_of_other_arithmetic(resume_from, provenance)
     check_space(folder, *module.checkpoint_sizes(), params.epochs_kept)
     link.limit(params.max_training_time)
     checkpoints = EpochCheckpoints(folder, params, link, provenance)
@@ -111,23 +109,6 @@ def clean_folder(folder: Path, resume_from: Path | None) -> None:
         (folder / HISTORY).unlink(missing_ok=True)
     for old in stale:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def warn_of_other_arithmetic(resume_from: Path, provenance: dict[str, Any]) -> None:
-    """Log that the next epochs may differ in the last bit from those of an undisturbed run.
-
-    With another number of threads or version of a library, sums are in another order.
-    """
-    before = json.loads((resume_from / METADATA).read_text())
-    former = {**before.get("versions", {}), "threads": before.get("threads")}
-    current = {**provenance["versions"], "threads": provenance["threads"]}
-    changes = [
-        f"{name} {former[name]} before and {current[name]} now"
-        for name in former
-        if name in current and former[name] != current[name]
-    ]
-    if changes:
-        say(f"resuming with {', '.join(changes)}: weights may differ in their last bits")
 
 
 def final_checkpoint(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:

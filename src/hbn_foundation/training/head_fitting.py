@@ -25,10 +25,9 @@ from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.heads import Head
 from hbn_foundation.models.outputs import DistributionOutput, LinearOutput
 from hbn_foundation.models.voltage import VoltageInput
-from hbn_foundation.training.data import LabelledWindows, WithCallback
+from hbn_foundation.training.data import ExtendedBatches, LabelledWindows, with_callback
 from hbn_foundation.training.linear_probe import STRENGTHS, fit_probe, fit_ridge
 from hbn_foundation.training.model_params import HeadParams
-from hbn_foundation.training.objectives.base import ExtendedBatches
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
@@ -75,7 +74,7 @@ def fit_model(
             return replace(batch, signals=signals, mask=mask)
 
         plain = windows.plain(BATCH_SIZE, most)
-        return WithCallback(ExtendedBatches(plain, prepare), callback)
+        return with_callback(ExtendedBatches(plain, prepare), callback)
 
     if model.added:
         model.encoder.fit_normalisation(batches(training), positions, model.added)

@@ -182,7 +182,7 @@ class TrainingJob(ABC):
             After SIGINT or SIGTERM.
         """
         trainer = self.recipe.trainer
-        run = open_run(Path(work_dir), run_id, self.identity(), trainer.resume)
+        run = open_run(Path(work_dir), run_id, self.identity(), trainer.resume == "auto")
         try:
             prune(Path(work_dir), run.path, trainer.keep_unfinished)
             run.check_best()

@@ -205,14 +205,11 @@ class TrainingModule(lightning.LightningModule):
         """Count losses that are not finite, and end the training after several in a row."""
         self.non_finite += 1
         self.skipped += 1
-        recordings = ""
-        if hasattr(batches[0], "index"):
-            places = torch.cat([batch.index for batch in batches]).numpy()
-            names = sorted(set(self.data.training.windows["recording"].iloc[places]))
-            recordings = f", of {first_few(names, RECORDINGS_NAMED)}"
+        places = torch.cat([batch.index for batch in batches]).numpy()
+        names = sorted(set(self.data.training.windows["recording"].iloc[places]))
         where = (
-            f"step {self.global_step + 1} (epoch {self.current_epoch + 1}, batch {index + 1}"
-            f"{recordings})"
+            f"step {self.global_step + 1} (epoch {self.current_epoch + 1}, batch {index + 1}, of "
+            f"{first_few(names, RECORDINGS_NAMED)})"
         )
         most = self.params.max_non_finite
         if self.non_finite < most:

@@ -204,10 +204,10 @@ class RunParams(Params):
         3, description="Batches in a row whose loss is not finite before training stops.", ge=1
     )
     seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
-    resume: bool | str = Field(
+    resume: Literal["auto", False] = Field(
         "auto",
         description="auto resumes the last unfinished run of the same parameters and data; false "
-        "starts a new run; the name of a run in work_dir resumes that run.",
+        "starts a new run.",
     )
     work_dir: str = Field(
         "data/06_models/training", description="Folder of the checkpoints made while training."
@@ -242,11 +242,11 @@ class RunParams(Params):
 
     @field_validator("resume", mode="before")
     @classmethod
-    def _false_as_text(cls, value: object) -> object:
+    def _auto_or_false(cls, value: object) -> object:
         """Accept `--params "…resume=false"`, which arrives as a string."""
-        if value is True or (isinstance(value, str) and value.lower() == "true"):
-            raise ValueError("expected auto, false or the name of a run")
-        return False if isinstance(value, str) and value.lower() == "false" else value
+        if str(value).lower() not in ("auto", "false"):
+            raise ValueError("expected auto or false")
+        return "auto" if str(value).lower() == "auto" else False
 
 
 class TrainerParams(RunParams):

@@ -16,7 +16,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training import seeding
-from hbn_foundation.training.data import WindowsOfSubjects, WithCallback, subjects_of
+from hbn_foundation.training.data import WindowsOfSubjects, subjects_of, with_callback
 from hbn_foundation.training.job import TrainingJob, identify_data
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.recipes import PretrainingRecipe
@@ -132,7 +132,7 @@ class PretrainingJob(TrainingJob):
 
         def fit() -> None:
             plain = parts["train"].plain(256, trainer.normalisation_windows)
-            batches = WithCallback(plain, partial(link.beat, START))
+            batches = with_callback(plain, partial(link.beat, START))
             with torch.no_grad():
                 statistics = encoder.fit_normalisation(batches, positions)
                 objective.fit(statistics, batches, positions)

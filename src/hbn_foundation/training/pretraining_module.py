@@ -12,7 +12,7 @@ from torch import Tensor
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.training import seeding
-from hbn_foundation.training.data import WithCallback
+from hbn_foundation.training.data import with_callback
 from hbn_foundation.training.module import TrainingData, TrainingModule
 from hbn_foundation.training.objectives.base import Average, Objective, StepOutput
 from hbn_foundation.training.optim import make_optimizer, with_schedule
@@ -55,7 +55,7 @@ class PretrainingModule(TrainingModule):
         """Pass all windows to the objective once; weights and fits are loaded by now."""
         size = self.data.evaluation_batch
         windows = itertools.chain(self.data.training.whole(size), self.data.validation.whole(size))
-        batches = WithCallback(windows, partial(self.link.beat, EVALUATION))
+        batches = with_callback(windows, partial(self.link.beat, EVALUATION))
         self.objective.begin(self.encoder, batches, self.positions)
 
     def step_output(self, batch: Any, share: Tensor) -> StepOutput:

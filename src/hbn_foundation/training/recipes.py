@@ -30,7 +30,7 @@ from hbn_foundation.training.params import (
     RunParams,
     TrainerParams,
 )
-from hbn_foundation.training.supervision.faults import Fault
+from hbn_foundation.training.supervision.faults import KINDS, Fault
 from hbn_foundation.training.supervision.params import SupervisionParams
 
 
@@ -45,7 +45,10 @@ class TrainingRecipe(Params):
         SupervisionParams(), description="How long each part of the training may be silent."
     )
     fault: str | None = Field(
-        None, description="A fault to inject, to try the supervision: hang@12, crash@40*1."
+        None,
+        description="A fault to inject, to try the supervision: hang@12 hangs at the twelfth step "
+        "on any device but the CPU, each time; crash@40*1 crashes once, on any device. Kinds: "
+        f"{', '.join(KINDS)}.",
     )
 
     @field_validator("fault")

@@ -179,7 +179,7 @@ def fill(path: Path) -> None:
 def main(work_dir: Path, options: dict[str, Any]) -> None:
     """Be a whole run, as a process of its own; write the weights where they can be found."""
     try:
-        run = open_run(work_dir, options.pop("name", "run"), {"seed": 0}, "auto")
+        run = open_run(work_dir, options.pop("name", "run"), {"seed": 0}, True)
         result = supervise(run, **options)
     except UserError as error:
         print(f"{type(error).__name__}: {error}")

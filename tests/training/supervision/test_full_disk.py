@@ -17,9 +17,9 @@ from hbn_foundation.training.supervision.run_folder import mark_done
 def test_a_disk_that_is_full_from_the_start(small_disk):
     fill(small_disk)
     with pytest.raises(UserError, match="disk full"):
-        open_run(small_disk, "another", {"seed": 0}, "auto")
+        open_run(small_disk, "another", {"seed": 0}, True)
     (small_disk / "ballast").unlink()
-    run = open_run(small_disk, "run", {}, "auto")
+    run = open_run(small_disk, "run", {}, True)
     fill(small_disk)
     with pytest.raises(UserError, match="disk full") as caught:
         supervise(run)
@@ -30,7 +30,7 @@ def test_a_disk_that_is_full_from_the_start(small_disk):
 
 
 def test_a_disk_that_fills_while_it_trains(small_disk, tmp_path, monkeypatch):
-    run, filled = open_run(small_disk, "run", {}, "auto"), []
+    run, filled = open_run(small_disk, "run", {}, True), []
     real = supervisor.read_beat
 
     def read(folder):
@@ -54,7 +54,7 @@ def test_a_disk_that_fills_while_it_trains(small_disk, tmp_path, monkeypatch):
 
 def test_a_limit_of_the_file_size_in_the_child(tmp_path):
     """The second way to run out: EFBIG, as of a quota."""
-    run = open_run(tmp_path, "run", {}, "auto")
+    run = open_run(tmp_path, "run", {}, True)
     save(run.path / "epoch-001", b"whole")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))

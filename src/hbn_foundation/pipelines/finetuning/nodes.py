@@ -59,7 +59,7 @@ def choose_device(
     from hbn_foundation.training.params import TrainerParams
 
     metadata = foundation_checkpoint.metadata
-    trainer, hardware = recipe.trainer, foundation.hardware
+    trainer = recipe.trainer
     job = device.ProbeJob(
         encoder=EncoderParams(**metadata["parameters"]["encoder"]).with_tokens(recipe.tokens),
         trainer=TrainerParams(batch_size=trainer.batch_size, precision=trainer.precision),
@@ -67,13 +67,7 @@ def choose_device(
         sfreq=metadata["sfreq"],
         n_samples=metadata["n_samples"],
     )
-    return device.choose_device(
-        hardware.device,
-        hardware.timeout_seconds,
-        hardware.allow_fallback,
-        job=job,
-        fault=recipe.fault,
-    )
+    return device.choose_device(foundation.hardware, job, recipe.fault)
 
 
 def finetune_encoder(

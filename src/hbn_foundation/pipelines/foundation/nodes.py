@@ -59,14 +59,7 @@ def choose_device(dataset: types.EEGDataset, recipe: FoundationRecipe) -> dict[s
         sfreq=dataset.sfreq,
         n_samples=dataset.n_samples,
     )
-    hardware = recipe.hardware
-    return device.choose_device(
-        hardware.device,
-        hardware.timeout_seconds,
-        hardware.allow_fallback,
-        job=job,
-        fault=recipe.fault,
-    )
+    return device.choose_device(recipe.hardware, job, recipe.fault)
 
 
 def pretrain_encoder(

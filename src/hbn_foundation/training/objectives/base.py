@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -61,20 +61,6 @@ class Context(NamedTuple):
     train: Sequence[str] = ()
     validation: Sequence[str] = ()
     participants: pd.DataFrame | None = None
-
-
-class ExtendedBatches:
-    """Plain batches, each extended by a function with what an objective needs."""
-
-    def __init__(self, plain: Any, extend: Callable[[Any], Any]) -> None:
-        self.plain = plain
-        self.extend = extend
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.extend, self.plain)
 
 
 class Objective(nn.Module, ABC):

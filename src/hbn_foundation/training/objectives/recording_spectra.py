@@ -10,7 +10,7 @@ Trivial predictors: copying the corrupted window's own coordinates, and the trai
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -19,26 +19,15 @@ from torch import Tensor, nn
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
-from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
+from hbn_foundation.training.data import ExtendedBatches
+from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
 from hbn_foundation.training.objectives.token_targets import BandTargets
 from hbn_foundation.training.params import ObjectiveParams
 
 MIN_WINDOWS = 5
 """A recording with fewer is left out: its mean would be the windows themselves."""
-
-
-@dataclass
-class RecordingBatch:
-    """Windows (B, C, T), their channels (B, C) and the recordings (B,) that they come from."""
-
-    signals: Tensor
-    mask: Tensor
-    index: Tensor
-    recording: Tensor
-
-    def __len__(self) -> int:
-        return len(self.recording)
 
 
 class RecordingSpectra(Objective):
@@ -76,12 +65,10 @@ class RecordingSpectra(Objective):
             )
         return windows[count >= MIN_WINDOWS].reset_index(drop=True)
 
-    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[RecordingBatch]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
         """Add the recordings."""
         rows = torch.tensor(windows["row"].to_numpy(dtype="int64"))
-        return ExtendedBatches(
-            batches, lambda b: RecordingBatch(b.signals, b.mask, b.index, rows[b.index])
-        )
+        return ExtendedBatches(batches, lambda batch: replace(batch, target=rows[batch.index]))
 
     def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
         """Fit the targets' coordinates on training windows."""
@@ -97,7 +84,7 @@ class RecordingSpectra(Objective):
             signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
             tangents = encoder.band.tangents(signals, positions, mask)
             # on the CPU: not every device adds in double precision
-            coordinates, recording = self.bands.project(tangents).cpu(), batch.recording.cpu()
+            coordinates, recording = self.bands.project(tangents).cpu(), batch.target.cpu()
             usable = mask.any(-1).cpu()
             for row in recording.unique().tolist():
                 own = coordinates[(recording == row) & usable].double()
@@ -114,7 +101,7 @@ class RecordingSpectra(Objective):
         """Mean squared error of the recording's coordinates."""
         assert encoder.band is not None
         params, signals, mask = self.params, batch.signals, batch.mask
-        target = self.means[torch.searchsorted(self.recordings, batch.recording)]
+        target = self.means[torch.searchsorted(self.recordings, batch.target)]
         if self.training and params.gain > 0:
             log_gains = draw_log_gains(
                 len(signals), params.gain, signals.device, params.gain_probability

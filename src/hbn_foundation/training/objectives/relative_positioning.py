@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,26 +21,10 @@ from torch.nn import functional
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
-
-
-@dataclass
-class PairBatch:
-    """Pairs of windows: the first half of the rows are the anchors, the second their partners.
-
-    Attributes
-    ----------
-    signals, mask
-        (2B, C, T) and (2B, C).
-    labels
-        (B,) 1 where the two are near.
-    """
-
-    signals: Tensor
-    mask: Tensor
-    labels: Tensor
 
 
 def onset_samples(windows: pd.DataFrame, sfreq: float) -> np.ndarray:
@@ -51,11 +35,13 @@ def onset_samples(windows: pd.DataFrame, sfreq: float) -> np.ndarray:
 class PairBatches:
     """Pair each window of plain batches with another one of the same recording.
 
-    Half of each batch gets a near one; which half, and which partner, depends on the seed and the
-    epoch of the plain batches. `starts_of` has for each recording (row) the sorted starts of all
-    its windows and their onsets in real time, both in samples: from these the partners come. Near
-    partners start at most `near`, far ones at least `far` samples of real time away. With a
-    `shuffle_seed`, each window's label is permuted once for all epochs.
+    Of signals (2B, C, T) and masks (2B, C) the first half are the anchors, the second their
+    partners; `target` (B,) is 1 where the two are near. Half of each batch gets a near one; which
+    half, and which partner, depends on the seed and the epoch of the plain batches. `starts_of` has
+    for each recording (row) the sorted starts of all its windows and their onsets in real time,
+    both in samples: from these the partners come. Near partners start at most `near`, far ones at
+    least `far` samples of real time away. With a `shuffle_seed`, each window's label is permuted
+    once for all epochs.
     """
 
     def __init__(
@@ -93,7 +79,7 @@ class PairBatches:
             chosen[place] = random.choice(others[suits])
         return chosen, near
 
-    def __iter__(self) -> Iterator[PairBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         random = np.random.default_rng([self.plain.seed, self.plain.epoch, 1])
         reader = self.plain.reader
         for batch in self.plain:
@@ -101,10 +87,11 @@ class PairBatches:
             partner, near = self.partners(index, random)
             signals, mask = reader.read_scaled(self.rows[index], partner)
             labels = near if self.control is None else self.control[index]
-            yield PairBatch(
-                torch.cat([batch.signals, signals]),
-                torch.cat([batch.mask, mask]),
-                torch.as_tensor(labels, dtype=torch.float32),
+            yield replace(
+                batch,
+                signals=torch.cat([batch.signals, signals]),
+                mask=torch.cat([batch.mask, mask]),
+                target=torch.as_tensor(labels, dtype=torch.float32),
             )
 
 
@@ -150,19 +137,19 @@ class RelativePositioning(Objective):
             )
         return windows[usable].reset_index(drop=True)
 
-    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[PairBatch]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
         """Pair the windows."""
         return PairBatches(batches, windows, self.starts_of, self.near, self.far, self.shuffle_seed)
 
-    def forward(self, encoder: Encoder, batch: PairBatch, positions: Tensor) -> StepOutput:
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Binary cross-entropy of near against far."""
         signals, mask = batch.signals, batch.mask
         if self.training:
             signals, mask = augment(signals, mask, positions, self.params)
         anchor, partner = encoder(signals, positions, mask).flatten(1).chunk(2)
         logits = self.head((anchor - partner).abs()).squeeze(1).float()
-        loss = functional.binary_cross_entropy_with_logits(logits, batch.labels)
-        accuracy = ((logits.detach() > 0) == (batch.labels > 0.5)).float().mean()
+        loss = functional.binary_cross_entropy_with_logits(logits, batch.target)
+        accuracy = ((logits.detach() > 0) == (batch.target > 0.5)).float().mean()
         scores = {
             "accuracy": accuracy,
             "trivial_loss": torch.tensor(math.log(2.0)),

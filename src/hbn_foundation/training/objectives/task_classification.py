@@ -7,7 +7,7 @@ frequent class.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,14 @@ from torch.nn import functional
 
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.control import parts_of, shuffle_within
-from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
+from hbn_foundation.training.data import ExtendedBatches
+from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
 
 MAX_CLASSES = 32
-
-
-@dataclass
-class LabelledBatch:
-    """Windows (B, C, T), their channels (B, C) and classes (B,)."""
-
-    signals: Tensor
-    mask: Tensor
-    labels: Tensor
 
 
 class TaskClassification(Objective):
@@ -69,23 +62,23 @@ class TaskClassification(Objective):
         self.log_shares.copy_(torch.as_tensor(shares, dtype=torch.float32))
         return windows
 
-    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[LabelledBatch]:
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
         """Add the classes."""
         labels = torch.tensor(windows["label"].to_numpy(dtype="int64"))
-        return ExtendedBatches(batches, lambda b: LabelledBatch(b.signals, b.mask, labels[b.index]))
+        return ExtendedBatches(batches, lambda batch: replace(batch, target=labels[batch.index]))
 
-    def forward(self, encoder: Encoder, batch: LabelledBatch, positions: Tensor) -> StepOutput:
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Cross-entropy of the classes, starting from the training shares."""
         signals, mask = batch.signals, batch.mask
         if self.training:
             signals, mask = augment(signals, mask, positions, self.params)
         logits = self.head(encoder(signals, positions, mask).flatten(1)).float() + self.log_shares
-        loss = functional.cross_entropy(logits, batch.labels)
-        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
+        loss = functional.cross_entropy(logits, batch.target)
+        accuracy = (logits.detach().argmax(1) == batch.target).float().mean()
         majority = self.log_shares.argmax()
         scores = {
             "accuracy": accuracy,
-            "trivial_loss": -self.log_shares[batch.labels].mean(),
-            "trivial_accuracy": (batch.labels == majority).float().mean(),
+            "trivial_loss": -self.log_shares[batch.target].mean(),
+            "trivial_accuracy": (batch.target == majority).float().mean(),
         }
         return StepOutput(loss, len(logits), scores)

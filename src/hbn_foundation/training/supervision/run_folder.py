@@ -204,9 +204,7 @@ def in_use(path: Path) -> bool:
         return False
 
 
-def open_run(
-    work_dir: Path, run_id: str, identity: dict[str, Any], resume: str | bool
-) -> RunFolder:
+def open_run(work_dir: Path, run_id: str, identity: dict[str, Any], resume: bool) -> RunFolder:
     """Open the folder of a run to resume, or that of a new one.
 
     Parameters
@@ -218,19 +216,15 @@ def open_run(
     identity
         All that the weights depend on, as JSON.
     resume
-        `auto` resumes the newest run of this identity that is not done; False starts a new one; a
-        name resumes that run.
+        Whether the newest run of this identity that is not done is resumed.
 
     Raises
     ------
     UserError
-        When the named run is of another identity, does not exist or is done; when the run is in
-        use.
+        When the run is in use.
     """
-    if resume not in (False, "auto"):
-        return RunFolder(_named(work_dir, str(resume), identity), identity)
     refused = None
-    for folder in _unfinished(work_dir) if resume == "auto" else []:
+    for folder in _unfinished(work_dir) if resume else []:
         difference = _difference(folder, identity)
         if difference is None:
             run = RunFolder(folder, identity)
@@ -243,27 +237,6 @@ def open_run(
     run = RunFolder(work_dir / run_id, identity)
     shutil.rmtree(run.path / FITTED, ignore_errors=True)  # of another run under this name
     return run
-
-
-def _named(work_dir: Path, name: str, identity: dict[str, Any]) -> Path:
-    """Find the run to resume by its name."""
-    folder = work_dir / name
-    problem = None
-    if not (folder / RUN).is_file():
-        names = ", ".join(path.name for path in _unfinished(work_dir)) or "none"
-        problem = f"no run {name} in {work_dir}; unfinished there: {names}"
-    elif (difference := _difference(folder, identity)) is not None:
-        problem = f"the run {name} cannot be resumed: {difference}"
-    elif (folder / DONE).exists():
-        problem = f"the run {name} is done; set auto or false to train anew"
-    elif (folder / REMOVED).exists():
-        problem = (
-            f"the checkpoints of the run {name} are removed, as newer runs came "
-            "(trainer.keep_unfinished); set auto or false to train anew"
-        )
-    if problem is not None:
-        raise UserError(f"trainer.resume: {problem}")
-    return folder
 
 
 def _unfinished(work_dir: Path) -> list[Path]:
