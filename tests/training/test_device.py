@@ -19,8 +19,8 @@ from processes import alive, wait_for
 BEGIN = """
 import json, os, sys, time
 
-def tell(name="result", **found):
-    with open(f"{name}.json", "w") as file:
+def tell(place="result", /, **found):
+    with open(f"{place}.json", "w") as file:
         json.dump(found, file)
 """
 FAILURE = "tell('failure', message='RuntimeError: no driver')"

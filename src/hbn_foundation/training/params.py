@@ -204,7 +204,7 @@ class RunParams(Params):
         3, description="Batches in a row whose loss is not finite before training stops.", ge=1
     )
     seed: int = Field(0, description="Seed of the weights, the order, masks and dropout.", ge=0)
-    resume: Literal["auto", False] = Field(
+    resume: bool | Literal["auto"] = Field(
         "auto",
         description="auto resumes the last unfinished run of the same parameters and data; false "
         "starts a new run.",
