@@ -8,14 +8,24 @@ Phase 6 (latency of inference, FP16) is left out: it is no part of the project y
 from __future__ import annotations
 
 import json
+import re
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from hbn_foundation.project import open_project
+from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.params import TrainerParams
+from hbn_foundation.training.supervision.monitor import monitor
+from hbn_foundation.training.supervision.run_folder import damage, epochs_in
 from kedro_project import PROJECT, KedroProject
+from runs import SHORT as SHORT_TRAINER
+from runs import run
 
 ENV = ("--env", "plan_004")
 
@@ -146,7 +156,59 @@ def test_training_is_on_the_cpu(plan, foundation_log):
     assert json.loads(checkpoint.read_text())["best_epoch"] in (1, 2)
 
 
+@pytest.mark.parametrize(("every", "kept"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5])])
+def test_checkpoints_of_every_epoch(store, windows, splits, tmp_path, every, kept):
+    """Save checkpoints every epoch: all of them stay, and the disk check counts them."""
+    trainer = {**SHORT_TRAINER, "epochs": 5, "checkpoint_every": every, "checkpoint_keep": "all"}
+    run(store, windows, splits, tmp_path, trainer=trainer)
+    assert epochs_in(tmp_path) == [tmp_path / f"epoch-{epoch:03d}" for epoch in kept]
+    assert all(damage(folder) is None for folder in epochs_in(tmp_path))
+    assert TrainerParams.model_validate(trainer).epochs_kept == len(kept)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("foundation_log")
+def test_checkpoints_stay_when_the_result_is_stored(plan):
+    """They can be loaded as the result can."""
+    (folder,) = (plan.data / "06_models" / "foundation_training").iterdir()
+    assert (folder / "done").exists()
+    for epoch in (1, 2):
+        assert Checkpoint.load(folder / f"epoch-{epoch:03d}").metadata["best_epoch"] == epoch
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("foundation_log")
+def test_progress_is_monitored(plan):
+    """Monitor training progress (loss, accuracy), with phase and device."""
+    console = Console(file=StringIO(), width=100)
+    monitor(plan.data, once=True, console=console)
+    shown = console.file.getvalue()
+    for part in (
+        r"phase +all blocks trained", r"device +cpu", r"best +epoch [12], by validation loss: ",
+        r"epoch +train +validation +rate",
+    ):  # fmt: skip
+        assert re.search(part, shown), part
+
+
 # Phase 3: evaluation of the model
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("foundation_log")
+def test_accuracy_is_of_the_validation_subjects(plan):
+    """Evaluate on the validation set: accuracy, loss, confusion matrix; more than 60 %."""
+    metrics = json.loads(plan.newest("08_reporting/foundation_metrics.json").read_text())
+    found = metrics["probe"]["pretrained"]["validation"]
+    matrix = np.array(found["confusion_matrix"])
+    assert metrics["subjects"]["validation"] == 2
+    assert matrix.sum() == metrics["windows"]["validation"]
+    assert found["accuracy"] == pytest.approx(matrix.trace() / matrix.sum())
+    assert metrics["pretext"]["validation"]["loss"] > 0
+    criteria = pd.read_csv(plan.newest("08_reporting/foundation_criteria.csv"))
+    row = criteria.set_index("criterion").loc["validation accuracy"]
+    assert row["value"].startswith(f"{found['balanced_accuracy']:.1%} (balanced")
+    assert row["threshold"].startswith("> 60%")
+    assert row["verdict"] == "undecided"  # with two subjects
 
 
 @pytest.mark.slow
@@ -274,6 +336,18 @@ def test_configuration(monkeypatch):
 
 
 # Execution commands
+
+
+@pytest.mark.slow
+def test_a_log_is_followed(plan, foundation_log):
+    """`tail -f logs/foundation.log`: what the run says, after the command, line by line."""
+    assert "Log: logs/foundation.log" in foundation_log
+    lines = (plan.project.root / "logs" / "foundation.log").read_text()
+    first, *others = lines.splitlines()
+    assert "==== kedro run --env plan_004 --pipeline foundation (process" in first
+    said = [line for line in foundation_log.splitlines() if re.match(r"\d\d:\d\d:\d\d  ", line)]
+    assert [line[11:] for line in others] == said
+    assert any("epoch 2 of 2: loss" in line for line in others)
 
 
 @pytest.mark.slow

@@ -200,14 +200,14 @@ class FineTuningModule(TrainingModule):
         return f"{len(dict.fromkeys([*before, now]))}, trained: {now.replace(',', ', ')}"
 
     @property
-    def judged(self) -> str:
+    def best_by(self) -> str:
         """Column of the history that chooses the best epoch."""
         name = self.params.monitor
         return "validation_loss" if name == "loss" else name
 
     def monitored(self) -> float:
-        """Return the last value of the judged column, with the sign that makes lower better."""
-        value = self.history[-1].get(self.judged, math.nan)
+        """Return the last value of that column, with the sign that makes lower better."""
+        value = self.history[-1].get(self.best_by, math.nan)
         return float(-value if higher_is_better(self.params.monitor) else value)
 
     def exported(self) -> dict[str, Tensor]:

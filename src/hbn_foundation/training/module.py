@@ -139,13 +139,13 @@ class TrainingModule(lightning.LightningModule):
         return "all blocks trained"
 
     @property
-    def judged(self) -> str:
+    def best_by(self) -> str:
         """Column of the history that chooses the best epoch."""
         return "validation_loss"
 
     def monitored(self) -> float:
-        """Return the last value of the judged column, with the sign that makes lower better."""
-        return float(self.history[-1][self.judged])
+        """Return the last value of that column, with the sign that makes lower better."""
+        return float(self.history[-1][self.best_by])
 
     def exported(self) -> dict[str, Tensor]:
         """Return the weights and buffers that a checkpoint of the model has."""

@@ -51,7 +51,7 @@ def make_run(folder, section="step", supervisor=GONE, epochs=3):
     Heartbeat(folder).beat(
         section, epoch=4, epochs=6, step=30, steps=60, device="cpu", learning_rates=RATES,
         loss=0.5, windows_per_second=512.0, median_step=0.1, seconds_left=3.0,
-        phase="2, trained: x", judged="balanced_accuracy", best_epoch=2,
+        phase="2, trained: x", best_by="balanced_accuracy", best_epoch=2,
     )  # fmt: skip
     rows = [
         {
@@ -87,10 +87,10 @@ def test_a_running_training(tmp_path):
     for part in ("run-7", "running, step", "30 of 60 (50%)",
                  "epoch 4/6  loss 0.500  512 windows/s  3 s left  cpu", "1.00e-03  band_tokens",
                  "1.00e-04  block_1", "2, trained: x", "device     cpu",
-                 "validation balanced accuracy: 0.7 in epoch 2, the best; 0.6 last",
+                 "epoch 2, by validation balanced accuracy: 0.7, in the last epoch 0.6",
                  "too old after 30 s", "no incident"):  # fmt: skip
         assert part in text
-    (best,) = [line for line in text.splitlines() if line.startswith("best")]
+    (best,) = [line for line in text.splitlines() if line.startswith("best  2")]
     assert best.split() == ["best", "2", "0.9", "3", "0.7", "0.001", "-", "cpu"]
     assert rate_lines(dict.fromkeys(RATES, 1e-3)) == ["1.00e-03  all blocks"]
 

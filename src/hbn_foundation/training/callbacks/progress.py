@@ -88,6 +88,7 @@ class Beats(lightning.Callback):
             epoch=trainer.current_epoch + 1,
             device=self.device,
             judged=pl_module.judged,
+            best_by=pl_module.best_by,
             best_epoch=cast(EpochCheckpoints, trainer.checkpoint_callback).state["best_epoch"],
         )
 

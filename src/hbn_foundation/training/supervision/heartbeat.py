@@ -42,7 +42,8 @@ class Beat:
     seconds_left: float | None = None  # to the last step, validations and checkpoints included
     device: str = ""
     phase: str = ""  # what is trained in it
-    judged: str = ""  # column of the history that chooses the best epoch
+    judged: str = ""  # metric that a plan looks at, where it is not the loss
+    best_by: str = ""  # column of the history that chooses the best epoch
     best_epoch: int | None = None  # so far
     pid: int = 0
     boot: str = ""

@@ -250,8 +250,8 @@ def state_table(run: RunView) -> Table:
             row("", ProgressBar(total=beat.steps, completed=beat.step, width=40))
         row("phase", beat.phase)
         row("device", beat.device)
-        if beat.judged:
-            row("judged", judged_score(run.history, beat))
+        if beat.best_by:
+            row("best", best_score(run.history, beat))
         if beat.learning_rates:
             row("rates", "\n".join(rate_lines(beat.learning_rates)))
     row("heartbeat", heartbeat_age(beat, run.limit))
@@ -282,14 +282,14 @@ def rate_lines(rates: dict[str, float]) -> list[str]:
     return [f"{rate}  {', '.join(names)}" for rate, names in blocks.items()]
 
 
-def judged_score(history: list[dict[str, Any]], beat: Beat) -> str:
+def best_score(history: list[dict[str, Any]], beat: Beat) -> str:
     """Write the best and the last value of what chooses the best epoch."""
-    name = f"validation {beat.judged.removeprefix('validation_').replace('_', ' ')}"
+    name = f"validation {beat.best_by.removeprefix('validation_').replace('_', ' ')}"
     best = best_row(history, beat)
     if not best:
-        return f"{name}: not known yet"
-    values = [number(row.get(beat.judged, "-")) for row in (best[0], history[-1])]
-    return f"{name}: {values[0]} in epoch {beat.best_epoch}, the best; {values[1]} last"
+        return f"no epoch yet, by {name}"
+    values = [number(row.get(beat.best_by, "-")) for row in (best[0], history[-1])]
+    return f"epoch {beat.best_epoch}, by {name}: {values[0]}, in the last epoch {values[1]}"
 
 
 def best_row(history: list[dict[str, Any]], beat: Beat) -> list[dict[str, Any]]:
@@ -304,10 +304,10 @@ def number(value: Any) -> str:
 
 def epoch_table(history: list[dict[str, Any]], beat: Beat, most: int) -> Table:
     """Show the last epochs, and the best one even if it was earlier."""
-    scores = [name for name in SCORES if any(name in row for row in history)][:1]
-    judged = [] if beat.judged in LOSSES else [beat.judged]
-    names = {name: name.replace("_", " ") for name in [*judged, *scores] if name}
-    columns = {"epoch": "epoch", **LOSSES, **names, **SPEED}
+    named = {beat.judged, beat.best_by, next((n for n in SCORES if n in history[-1]), "")}
+    known = sorted(name for name in named - {*LOSSES} if name in history[-1])
+    scores = {name: name.replace("_", " ") for name in known}
+    columns = {"epoch": "epoch", **LOSSES, **scores, **SPEED}
     best, shown = best_row(history, beat), history[-most:]
     if best and best[0] not in shown:
         shown = [*best, *shown[1:]]
