@@ -172,6 +172,8 @@ def test_another_process_of_the_supervisors_number_is_not_the_supervisor(tmp_pat
                                    "learning_curve/training-1a/scratch/training"])  # fmt: skip
 def test_the_trainings_of_every_pipeline_are_found(tmp_path, place):
     run = make_run(tmp_path / "06_models" / place)
+    (tmp_path / "runs" / "2026").mkdir(parents=True)
+    (tmp_path / "runs" / "2026" / "run.json").touch()  # of a pipeline
     assert find_runs(tmp_path) == find_runs(run.parent) == find_runs(run) == [run]
     assert place.split("/")[-2 if place.endswith("training") else -1] in shown(run)
 

@@ -121,7 +121,7 @@ def find_runs(folder: Path) -> list[Path]:
     """
     found = []
     for place, folders, files in os.walk(folder):
-        if RUN in files:
+        if {RUN, LOCK} <= {*files}:  # the first alone is also the record of a run of Kedro
             found.append(Path(place))
             folders.clear()
         folders[:] = [name for name in folders if name == MODELS or not NOT_SEARCHED.match(name)]
