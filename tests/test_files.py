@@ -68,15 +68,15 @@ def test_a_directory_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch
 
 def test_a_directory_whose_replacement_fails_stays(tmp_path, monkeypatch):
     write_directory(tmp_path / "best", {"weights": b"former"})
-    real = Path.rename
+    real = Path.replace
 
-    def rename(path, target):
+    def replace(path, target):
         if target == tmp_path / "best" and (path / "weights").read_bytes() == b"new":
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path, target)
 
-    monkeypatch.setattr(files.Path, "rename", rename)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(files.Path, "replace", replace)
+    with pytest.raises(UserError, match="disk full"):
         write_directory(tmp_path / "best", {"weights": b"new"})
     assert (tmp_path / "best" / "weights").read_bytes() == b"former"
     assert [path.name for path in tmp_path.iterdir()] == ["best"]

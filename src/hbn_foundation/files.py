@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from hbn_foundation.errors import UserError
 
@@ -26,7 +28,8 @@ def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[P
     Parameters
     ----------
     path
-        The final name. Its folder is made. The temporary name lies in the same folder.
+        The final name. Its folder is made. The temporary name lies in the same folder. A folder of
+        this name is replaced, and stays as it was when that fails.
     bytes_needed
         How much is being written, for the message.
 
@@ -36,15 +39,28 @@ def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[P
         The disk is full (or a quota reached). Files written before stay as they are.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    old = temporary.with_name(f"{temporary.name}{OLD}")
     with full_disk_named(path, bytes_needed):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            if path.is_dir():  # another one cannot take its place in one step
+                path.rename(old)
             temporary.replace(path)
+            if path.is_dir():
+                _sync(path.parent)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+            for folder in (temporary, old):
+                shutil.rmtree(folder, ignore_errors=True)
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
+    """Write a JSON file that is whole or not there."""
+    with renamed_when_done(path) as temporary:
+        temporary.write_text(json.dumps(content))
 
 
 @contextlib.contextmanager
@@ -103,27 +119,18 @@ def write_directory(directory: Path, files: dict[str, bytes]) -> None:
         Replaced when it exists.
     files
         Contents by name.
+
+    Raises
+    ------
+    UserError
+        The disk is full.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
-    old = directory.with_name(f"{temporary.name}{OLD}")
-    temporary.mkdir()
-    try:
+    with renamed_when_done(directory, sum(map(len, files.values()))) as temporary:
+        temporary.mkdir()
         for name, content in files.items():
             (temporary / name).write_bytes(content)
             _sync(temporary / name)
         _sync(temporary)
-        if directory.exists():
-            directory.rename(old)
-        temporary.rename(directory)
-        _sync(directory.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not directory.exists():
-            with contextlib.suppress(FileNotFoundError):
-                old.rename(directory)
-        raise
 
 
 def _sync(path: Path) -> None:

@@ -36,18 +36,11 @@ def project_folder() -> Path:
 
 
 def log_as_configured(project: Path) -> None:
-    """Log as the project's `conf/logging.yml` says; Kedro looks for it in the current folder only.
-
-    Log files that it names by relative paths lie in the project's folder.
-    """
+    """Log as `conf/logging.yml` of the project says; Kedro looks for it in the current folder."""
     path = project / "conf" / "logging.yml"
     if project == Path.cwd() or "KEDRO_LOGGING_CONFIG" in os.environ or not path.is_file():
         return
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for handler in config.get("handlers", {}).values():
-        if "filename" in handler:
-            handler["filename"] = str(project / handler["filename"])
-    LOGGING.configure(config)
+    LOGGING.configure(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.files import full_disk_named, write_directory
+from hbn_foundation.files import write_directory
 from hbn_foundation.params import current_names
 from hbn_foundation.training.supervision.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
 from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
@@ -82,8 +82,7 @@ class Checkpoint:
         )
         metadata[OWN_DIGEST] = own_digest(metadata)
         files[METADATA_FILE] = json.dumps(metadata, indent=2).encode()
-        with full_disk_named(directory, sum(map(len, files.values()))):
-            write_directory(directory, files)
+        write_directory(directory, files)
         return directory
 
     @classmethod

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import one_line
+from hbn_foundation.files import write_json
 from hbn_foundation.training.device import ProbeJob
-from hbn_foundation.training.supervision.child import write_json
 from hbn_foundation.training.supervision.incidents import OUT_OF_MEMORY, classify
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.process import RESULT

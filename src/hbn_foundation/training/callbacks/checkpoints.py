@@ -11,7 +11,7 @@ from typing import Any, cast
 import lightning
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 
-from hbn_foundation.files import renamed_when_done
+from hbn_foundation.files import write_json
 from hbn_foundation.progress import say
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.checkpoint_io import CheckpointFolders
@@ -146,8 +146,7 @@ class EpochCheckpoints(CheckpointCallback):
         self.link.beat(STEP)
 
     def _write_history(self, pl_module: Any) -> None:
-        with renamed_when_done(self.folder / HISTORY) as temporary:
-            temporary.write_text(json.dumps(pl_module.history))
+        write_json(self.folder / HISTORY, pl_module.history)
 
     def _remove_old_epochs(self) -> None:
         if self.keep != "all":

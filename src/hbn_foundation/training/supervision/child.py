@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import json
 import logging
 import os
 import pickle
@@ -21,10 +20,10 @@ import time
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.files import full_disk_named, renamed_when_done
+from hbn_foundation.files import full_disk_named, write_json
 from hbn_foundation.training.supervision.incidents import classify
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.process import (
@@ -87,12 +86,6 @@ def write_failure(folder: Path, error: BaseException) -> int:
     except UserError:
         return EXIT_FULL_DISK
     return EXIT_FAILURE
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that is whole or not there."""
-    with renamed_when_done(path) as temporary:
-        temporary.write_text(json.dumps(content))
 
 
 def exit_with(parent: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.files import full_disk_named, renamed_when_done
+from hbn_foundation.files import full_disk_named, write_json
 from hbn_foundation.progress import say
 from hbn_foundation.training.supervision.heartbeat import FILE as HEARTBEAT
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
@@ -79,8 +79,7 @@ class RunFolder:
             self._lock.write(str(os.getpid()))
             self._lock.flush()
         if not (path / RUN).exists():
-            with renamed_when_done(path / RUN) as temporary:
-                temporary.write_text(json.dumps({"identity": identity}, indent=1))
+            write_json(path / RUN, {"identity": identity})
         if before:
             what = f"the run before (process {before}) was killed, or the machine went down"
             self._record(KILLED, what, "resuming from the last whole checkpoint")

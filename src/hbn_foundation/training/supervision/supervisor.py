@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.files import full_disk_named, renamed_when_done
+from hbn_foundation.files import full_disk_named, write_json
 from hbn_foundation.progress import say
 from hbn_foundation.training.supervision import policy
 from hbn_foundation.training.supervision.display import Display
@@ -176,8 +176,7 @@ class Supervisor:
         TrainingStopped
             After SIGINT or SIGTERM.
         """
-        with renamed_when_done(self.folder / LIMITS) as temporary:
-            temporary.write_text(self.limits.model_dump_json())
+        write_json(self.folder / LIMITS, self.limits.model_dump(mode="json"))
 
         def note(number: int, _: Any) -> None:
             self.signals.append(signal.Signals(number))
