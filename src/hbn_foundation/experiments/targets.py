@@ -191,8 +191,9 @@ def untrained(
     import torch
 
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.data import WindowsOfSubjects, with_callback
+    from hbn_foundation.training.data import WindowsOfSubjects
     from hbn_foundation.training.model_building import build_encoder
+    from hbn_foundation.training.objectives.base import with_callback
 
     store, n_samples = dataset.store, dataset.n_samples
     model = build_encoder(encoder, store.sfreq, n_samples)

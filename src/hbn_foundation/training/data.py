@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -138,30 +138,6 @@ class LabelledWindows(WindowsOfSubjects):
         if batch.shift is not None and self.per_sample.any():
             targets = targets + batch.shift.cpu()[:, None] * self.per_sample
         return targets.to(batch.index.device)
-
-
-class ExtendedBatches:
-    """Batches, each passed through a function when it is asked for."""
-
-    def __init__(self, plain: Any, extend: Callable[[Any], Any]) -> None:
-        self.plain = plain
-        self.extend = extend
-
-    def __len__(self) -> int:
-        return len(self.plain)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.extend, self.plain)
-
-
-def with_callback(batches: Iterable[Any], callback: Callable[[], Any]) -> ExtendedBatches:
-    """Call back with each batch, such as to send a heartbeat."""
-
-    def extend(batch: Any) -> Any:
-        callback()
-        return batch
-
-    return ExtendedBatches(batches, extend)
 
 
 class Steps:

@@ -25,9 +25,10 @@ from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.heads import Head
 from hbn_foundation.models.outputs import DistributionOutput, LinearOutput
 from hbn_foundation.models.voltage import VoltageInput
-from hbn_foundation.training.data import ExtendedBatches, LabelledWindows, with_callback
+from hbn_foundation.training.data import LabelledWindows
 from hbn_foundation.training.linear_probe import STRENGTHS, fit_probe, fit_ridge
 from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.objectives.base import ExtendedBatches, with_callback
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore

@@ -16,7 +16,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training import seeding
-from hbn_foundation.training.data import WindowsOfSubjects, subjects_of, with_callback
+from hbn_foundation.training.data import WindowsOfSubjects, subjects_of
 from hbn_foundation.training.job import TrainingJob, identify_data
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.recipes import PretrainingRecipe
@@ -106,7 +106,7 @@ class PretrainingJob(TrainingJob):
         from hbn_foundation.training.augmentation import start_jitter
         from hbn_foundation.training.checkpoint import fitted_once
         from hbn_foundation.training.module import TrainingData
-        from hbn_foundation.training.objectives.base import Context
+        from hbn_foundation.training.objectives.base import Context, with_callback
         from hbn_foundation.training.pretraining_module import PretrainingModule
 
         dataset, trainer, link = self.dataset, self.recipe.trainer, link or Link()

@@ -12,9 +12,13 @@ from torch import Tensor
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.training import seeding
-from hbn_foundation.training.data import with_callback
 from hbn_foundation.training.module import TrainingData, TrainingModule
-from hbn_foundation.training.objectives.base import Average, Objective, StepOutput
+from hbn_foundation.training.objectives.base import (
+    Average,
+    Objective,
+    StepOutput,
+    with_callback,
+)
 from hbn_foundation.training.optim import make_optimizer, with_schedule
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.rates import warmup_cosine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -61,6 +61,30 @@ class Context(NamedTuple):
     train: Sequence[str] = ()
     validation: Sequence[str] = ()
     participants: pd.DataFrame | None = None
+
+
+class ExtendedBatches:
+    """Batches, each passed through a function when it is asked for."""
+
+    def __init__(self, plain: Any, extend: Callable[[Any], Any]) -> None:
+        self.plain = plain
+        self.extend = extend
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.extend, self.plain)
+
+
+def with_callback(batches: Iterable[Any], callback: Callable[[], Any]) -> ExtendedBatches:
+    """Call back with each batch, such as to send a heartbeat."""
+
+    def extend(batch: Any) -> Any:
+        callback()
+        return batch
+
+    return ExtendedBatches(batches, extend)
 
 
 class Objective(nn.Module, ABC):

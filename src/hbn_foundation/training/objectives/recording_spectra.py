@@ -21,8 +21,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
-from hbn_foundation.training.data import ExtendedBatches
-from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
+from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
 from hbn_foundation.training.objectives.token_targets import BandTargets
 from hbn_foundation.training.params import ObjectiveParams
 

@@ -21,8 +21,7 @@ from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.control import parts_of, shuffle_within
-from hbn_foundation.training.data import ExtendedBatches
-from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
+from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
 
 MAX_CLASSES = 32
