@@ -80,6 +80,16 @@ def test_shuffling_keeps_recordings_whole(toy):
         assert part["label"].mean() == 0.5
 
 
+def test_shuffling_keeps_events_whole(toy):
+    number = toy.windows.groupby("recording").cumcount() // 3
+    windows = toy.windows.assign(event_number=number, event=np.where(number % 2, "open", "closed"))
+    label = LabelParams(kind="event", column="trial_type")
+    params = EvaluationParams(shuffle_labels=True, label=label)
+    table = labelled_windows(windows, *toy[2:], params).table
+    assert (table.groupby(["recording", "event_number"])["label"].nunique() == 1).all()
+    assert (table.groupby("recording")["label"].nunique() == 2).any()
+
+
 @pytest.fixture
 def predicted() -> pd.DataFrame:
     return pd.DataFrame({"recording": list("aabb"), "start": [0, 1, 0, 1], "rt": np.arange(4.0)})

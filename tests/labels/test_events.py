@@ -83,7 +83,7 @@ def test_what_is_left_out_is_told_with_counts(events, caplog):
     label_events(events, label(values=["stimulus", "nothing"]))
     assert "label.values: no event is nothing" in caplog.text
     assert "events that label.values does not name: response (1)" in caplog.text
-    assert "1 events of trial_type have no onset and are left out" in caplog.text
+    assert "1 of 4 events of trial_type have no onset and are left out" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -121,26 +121,41 @@ def test_annotations_are_events_where_there_is_no_table(tmp_path, ending, caplog
     found = recording_events(listed(tmp_path, path))
     assert found[["onset", "duration"]].to_numpy() == pytest.approx(np.array([[1, 8], [11.5, 4]]))
     assert [text.removeprefix("Comment/") for text in found["trial_type"]] == ["closed", "open"]
-    assert "1 recordings have no events.tsv" in caplog.text
+    assert "1 of 1 recordings have no events.tsv" in caplog.text
+
+
+@pytest.mark.parametrize("ending", [".set", ".fif", ".vhdr"])
+def test_a_damaged_file_without_a_table_loses_its_events_alone(tmp_path, ending, caplog):
+    caplog.set_level("INFO")
+    path = bids_file(tmp_path, ending)
+    path.write_bytes(b"no recording")
+    assert recording_events(listed(tmp_path, path), annotations=False).empty
+    assert "cannot be read" not in caplog.text
+    assert recording_events(listed(tmp_path, path)).empty
+    assert "the events of 1 of 1 recordings cannot be read: sub-1_task-rest: " in caplog.text
+
+
+def windows_of(*values: tuple[str, int]) -> pd.DataFrame:
+    """Windows of events, each given as (value, number of its windows)."""
+    table = pd.DataFrame({"event": [value for value, _ in values]})
+    table = table.assign(recording="a", subject="1", task="x", event_number=table.index)
+    return table.loc[np.repeat(table.index, [n for _, n in values])].reset_index(drop=True)
 
 
 def test_numbers_of_events_are_labels_that_count_once_an_event():
-    numbers = [float(number) for number in range(8)]
-    windows = pd.DataFrame(
-        {
-            "recording": "a", "subject": "1", "task": "x",
-            # the last event has many windows, which do not move the median of the events
-            "event_number": [*range(8), *[7] * 20],
-            "event": [*map(str, numbers), *["7.0"] * 20],
-        }
-    )  # fmt: skip
+    # the last event has many windows, which move neither the median nor the mean of the events
+    windows = windows_of(*[(str(number), 1) for number in range(7)], ("7.0", 20))
     people = pd.DataFrame({"subject": ["1"]})
     cut = window_targets(windows, people, label(column="value"), ["1"])
     assert cut.names == ("value ≤ 3.5", "value > 3.5")
     asked = label(column="value", type="regression")
-    targets = window_targets(windows[:8], people, asked, ["1"])
-    assert targets.values.tolist() == numbers
+    targets = window_targets(windows, people, asked, ["1"])
+    assert targets.values.tolist() == [*range(7), *[7] * 20]
     assert (targets.mean, targets.is_regression) == (3.5, True)
+    with pytest.raises(
+        UserError, match=r"1 of 2 values of value in events.tsv .* closed of subject 1$"
+    ):
+        window_targets(windows_of(("1", 1), ("closed", 1)), people, asked, ["1"])
 
 
 @pytest.mark.parametrize(
@@ -149,6 +164,8 @@ def test_numbers_of_events_are_labels_that_count_once_an_event():
         ({"kind": "event"}, "kind: event needs column"),
         ({"kind": "event", "column": "value", "values": []}, "values must name at least one"),
         ({"kind": "task", "margin": 2.0}, "margin goes with kind: event, found kind: task"),
+        ({"kind": "event", "column": "x", "windows": "locked", "margin": 2.0}, "are of blocks"),
+        ({"kind": "event", "column": "x", "offset": 2.0}, "offset is of windows: locked"),
     ],
 )
 def test_fields_that_do_not_fit_are_named(fields, message):

@@ -165,7 +165,7 @@ def test_a_probe_of_classes_refuses_numbers(windows, people):
         ({"positive": []}, "at least one value"),
         ({"kind": "age"}, "kind='age'"),
         ({"type": "numbers"}, "type='numbers'"),
-        ({"type": "regression"}, "needs kind: participant"),
+        ({"type": "regression"}, "needs a column of numbers"),
         ({"type": "regression", "kind": "participant", "column": "age", "threshold": 3},
          "threshold makes two classes"),
         ({"type": "multiclass", "positive": ["rest"]}, "positive makes two classes"),

@@ -89,7 +89,7 @@ def test_blocks_of_one_class_that_touch_are_one(store):
          "sub-0: a lasts from 0 s to 20 s, but b begins at 10 s; blocks of different classes"),
         (((0, 0, 5, "a"), (0, 5, 5, "b")), rf"none of 2 events .* \(2: {SHORT}\)"),
         (((0, 61, 30, "a"), (1, 100, 30, "b")), rf"none of 2 events .* \(2: {LATE}\)"),
-        (((7, 0, 30, "a"),), "the 1 events of trial_type belong to no usable recording"),
+        (((7, 0, 30, "a"),), "none of 1 events of trial_type belongs to a usable recording"),
     ],
 )  # fmt: skip
 def test_blocks_without_windows_are_one_line(store, rows, message):

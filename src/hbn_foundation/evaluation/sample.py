@@ -90,9 +90,11 @@ def labelled_windows(
     train_subjects = splits.loc[splits["split"] == "train", "subject"]
     values, classes = window_labels(table, participants, params.label, train_subjects)
     if params.shuffle_labels:
-        group = "recording" if params.label.kind == "task" else "subject"
+        groups = table["recording" if params.label.kind == "task" else "subject"].astype(str)
+        if params.label.kind == "event":
+            groups = table["recording"].astype(str) + " " + table["event_number"].astype(str)
         inside = table["split"].to_numpy(dtype=str)
-        values = shuffle_within(values, table[group].to_numpy(), inside, params.seed)
+        values = shuffle_within(values, groups.to_numpy(), inside, params.seed)
     chosen = choose_windows(
         table.assign(label=values), splits, values != UNKNOWN, params,
         params.label.column or "task", subsample_test=True,

@@ -175,6 +175,8 @@ def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
         "participants": digest(fold.dataset.participants),
         "evaluation": params.model_dump(mode="json", exclude=NOT_IN_THE_SCORES),
     }
+    if params.label.kind == "event":
+        identity["events"] = digest(fold.dataset.events)
     arguments = {name: fold.job.arguments[name] for name in ("data", "splits")}
     return Job(
         PROBE, canonical_hash(identity), f"{TASKS}:probe_encoder",

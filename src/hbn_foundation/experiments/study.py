@@ -282,7 +282,7 @@ def target_values(
         raise UserError(
             f"sweep: the label {label.column} says one thing of a whole subject, so training on "
             "the target would tell what is tested; expected a label that changes within a subject "
-            "(kind: task or trial)"
+            "(kind: task, trial or event)"
         )
     windows = labelled.windows
     renamed = windows["subject"].astype(str).to_numpy(dtype=object)

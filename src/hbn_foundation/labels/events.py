@@ -19,7 +19,7 @@ TIMES = ["onset", "duration"]
 UNKNOWN_TEXTS = ("", "n/a")
 
 
-def recording_events(recordings: pd.DataFrame) -> pd.DataFrame:
+def recording_events(recordings: pd.DataFrame, *, annotations: bool = True) -> pd.DataFrame:
     """Read the events of every recording: of events.tsv, or else the annotations in the file.
 
     Parameters
@@ -27,6 +27,8 @@ def recording_events(recordings: pd.DataFrame) -> pd.DataFrame:
     recordings
         Table as returned by `find_recordings`: `recording`, `subject`, `task`, `run`, `path`,
         `bids_root`.
+    annotations
+        Whether to open the files of recordings without an events.tsv.
 
     Returns
     -------
@@ -45,8 +47,10 @@ def recording_events(recordings: pd.DataFrame) -> pd.DataFrame:
     for *identity, root, path in track(rows, "Reading events", total=len(recordings)):
         try:
             file = sidecar(root, path, "events.tsv")
+            if file is None and not annotations:
+                continue
             table = _annotations(Path(root, path)) if file is None else read_table(file, TIMES)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # a damaged file raises whatever its reader runs into
             broken.append(f"{identity[0]}: {one_line(error)}")
             continue
         if file is None and table.rows:
@@ -54,10 +58,15 @@ def recording_events(recordings: pd.DataFrame) -> pd.DataFrame:
         own = dict(zip(IDENTITY, identity, strict=True))
         parts.append(pa.Table.from_pylist([{**row, **own} for row in table.rows]))
     if annotated:
-        say(f"{len(annotated)} recordings have no events.tsv; their events are the annotations in "
-            f"the file: {first_few(annotated)}")  # fmt: skip
+        say(
+            f"{len(annotated)} of {len(recordings)} recordings have no events.tsv; their events "
+            f"are the annotations in the file: {first_few(annotated)}"
+        )
     if broken:
-        say(f"the events of {len(broken)} recordings cannot be read: {first_few(broken, 2)}")
+        say(
+            f"the events of {len(broken)} of {len(recordings)} recordings cannot be read: "
+            f"{first_few(broken, 2)}"
+        )
     parts = [part for part in parts if part.num_rows]
     joined = pa.concat_tables(parts, promote_options="permissive") if parts else None
     events = pd.DataFrame(columns=IDENTITY) if joined is None else joined.to_pandas()
@@ -139,7 +148,7 @@ def label_events(events: pd.DataFrame, label: LabelParams) -> pd.DataFrame:
     if without.all():
         raise UserError(f"labels: none of the {len(table)} events of {column} has an onset")
     if without.any():
-        say(f"{without.sum()} events of {column} have no onset and are left out")
+        say(f"{without.sum()} of {len(table)} events of {column} have no onset and are left out")
     table = table[~without].reset_index(drop=True)
     return table.assign(event_number=table.groupby("recording").cumcount())
 

@@ -217,6 +217,10 @@ class LabelParams(Params):
             given = next((n for n in OF_EVENTS if getattr(self, n) != fields[n].default), None)
             if given is not None:
                 raise ValueError(f"{given} goes with kind: event, found kind: {self.kind}")
+        elif self.windows == "locked" and (self.margin or self.stride):
+            raise ValueError("margin and stride are of blocks, found windows: locked")
+        elif self.windows != "locked" and self.offset:
+            raise ValueError(f"offset is of windows: locked, found windows: {self.windows}")
         if self.kind == "task" and (self.column is not None or self.threshold is not None):
             raise ValueError(
                 "column and threshold go with kind: participant, trial or event, found kind: task"
@@ -226,7 +230,7 @@ class LabelParams(Params):
         if self.positive and self.threshold is not None:
             raise ValueError("give positive or threshold, not both")
         if self.type == "regression" and self.kind == "task":
-            raise ValueError("type: regression needs kind: participant and a column of numbers")
+            raise ValueError("type: regression needs a column of numbers, found kind: task")
         if self.type == "regression" and self.kind == "trial" and self.column not in TRIAL_NUMBERS:
             raise ValueError(
                 f"type: regression needs a column of numbers, {' or '.join(TRIAL_NUMBERS)}; "

@@ -1,4 +1,4 @@
-"""Give each window a class or a number: of its task, of its subject or of its trial."""
+"""Give each window a class or a number: of its task, subject, trial or event."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def window_targets(
     them; values that no training subject has are unknown (−1). With
     `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
     at `threshold`, by default, when it has more than five different values (more than two with
-    type `binary`), at the median of the training subjects, or of their trials for a label of
-    trials; the names say where (`age > 10.2`). With type `regression` the numbers stay as they are.
+    type `binary`), at the median of the training subjects, or of their trials or events for labels
+    of these; the names say where (`age > 10.2`). With type `regression` the numbers stay as they
+    are.
 
     Raises
     ------
@@ -78,16 +79,20 @@ def window_targets(
             "belong to none, take kind: task or participant"
         )
     column = _of_participants(participants, name) if of_subject else windows[place]
+    # a subject, and an event, counts once, however many windows it has; a trial is a window
+    counted = windows["subject"].to_numpy() if of_subject else np.arange(len(windows))
+    if params.kind == "event":
+        counted = windows.groupby(["recording", "event_number"]).ngroup().to_numpy()
+    if params.type == "regression" and of_subject:
+        return _numbers_of_subjects(name, column, windows["subject"], training)
     if params.type == "regression":
-        return _numbers(name, column, windows["subject"] if of_subject else None, training)
+        numbers = _finite(name, column, "events.tsv", windows["subject"])
+        known = numbers[training & ~pd.Series(counted).duplicated().to_numpy()]
+        return _regression(name, numbers.to_numpy(), known)
     values = (windows["subject"].map(column) if of_subject else column).astype(object)
     if params.positive:
         targets = _one_against_rest(values, training, params.positive, name)
     elif params.kind != "task" and _is_cut(column, name, params):
-        # a subject, and an event, counts once, however many windows it has; a trial is a window
-        counted = windows["subject"].to_numpy() if of_subject else np.arange(len(windows))
-        if params.kind == "event":
-            counted = windows.groupby(["recording", "event_number"]).ngroup().to_numpy()
         targets = _cut(values, counted, training, params.threshold, name)
     else:
         targets = _categories(values, training)
@@ -156,23 +161,31 @@ def _of_participants(participants: pd.DataFrame, name: str) -> pd.Series:
     return columns[name]
 
 
-def _numbers(
-    name: str, column: pd.Series, subjects: pd.Series | None, training: np.ndarray
+def _numbers_of_subjects(
+    name: str, column: pd.Series, subjects: pd.Series, training: np.ndarray
 ) -> WindowTargets:
-    """Make targets of a column by window, or by subject if `subjects` (N,) are given."""
+    """Make targets of a column of participants.tsv for the subjects of the windows (N,)."""
+    numbers = _finite(name, column, "participants.tsv", column.index)
+    known = numbers[numbers.index.isin(subjects[training])]
+    return _regression(name, subjects.map(numbers).to_numpy(dtype=np.float64), known)
+
+
+def _finite(name: str, column: pd.Series, table: str, places: Collection[object]) -> pd.Series:
+    """Read a column as numbers; one that is none is named with its place."""
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = column[column.notna() & ~np.isfinite(numbers)]
+    wrong = np.flatnonzero(column.notna() & ~np.isfinite(numbers))
     if len(wrong):
         raise UserError(
             f"labels: type: regression needs numbers, but {len(wrong)} of {column.notna().sum()} "
-            f"values of {name} in participants.tsv are none, such as {wrong.iloc[0]} of subject "
-            f"{wrong.index[0]}"
+            f"values of {name} in {table} are none, such as {column.iloc[wrong[0]]} of "
+            f"subject {list(places)[wrong[0]]}"
         )
-    if subjects is None:
-        values, known = numbers.to_numpy(), numbers[training].dropna()
-    else:
-        values = subjects.map(numbers).to_numpy(dtype=np.float64)
-        known = numbers[numbers.index.isin(subjects[training])].dropna()
+    return numbers
+
+
+def _regression(name: str, values: np.ndarray, known: pd.Series) -> WindowTargets:
+    """Make targets of numbers (N,), scaled by those that count of the training subjects."""
+    known = known.dropna()
     if known.nunique() < 2:
         found = first_few(known.unique()) or "none"
         raise UserError(

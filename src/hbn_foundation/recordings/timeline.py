@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 BEYOND = "the window reaches beyond the recording"
-GAP = "a gap in the recording lies between the stimulus and the window's end or the response"
+GAP = "a gap in the recording lies within the window, or before its end or the response"
 BAD = "the window touches a segment marked bad"
 
 

@@ -61,7 +61,7 @@ def cut_event_windows(
     row = chosen["recording"].map(pd.Series(np.arange(len(names)), index=names))
     if row.isna().all():
         raise UserError(
-            f"labels: the {len(chosen)} events of {label.column} belong to no usable recording"
+            f"labels: none of {len(chosen)} events of {label.column} belongs to a usable recording"
         )
     chosen = chosen[row.notna()].assign(row=row.dropna().astype(np.int64))
     chosen = chosen.sort_values(["row", "onset"], kind="stable").reset_index(drop=True)

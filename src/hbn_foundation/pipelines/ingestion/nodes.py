@@ -65,11 +65,14 @@ def list_trials(recordings: types.DataFrame, params: TrialParams) -> types.DataF
     return recording_trials(recordings, params)
 
 
-def list_events(recordings: types.DataFrame) -> types.DataFrame:
-    """List the events beside the recordings, or else the annotations in their files."""
+def list_events(
+    recordings: types.DataFrame, foundation: FoundationRecipe, finetuning: LabelRecipe
+) -> types.DataFrame:
+    """List the events beside the recordings, or else, for labels of events, those in the files."""
     from hbn_foundation.labels.events import recording_events
 
-    return recording_events(recordings)
+    kinds = {foundation.evaluation.label.kind, finetuning.label.kind}
+    return recording_events(recordings, annotations="event" in kinds)
 
 
 def clean_signals(

@@ -34,7 +34,12 @@ def _tables() -> list:
             "trials",
             name="list_trials",
         ),
-        node(nodes.list_events, "recordings", "events", name="list_events"),
+        node(
+            nodes.list_events,
+            ["recordings", "params:foundation", "params:finetuning"],
+            "events",
+            name="list_events",
+        ),
     ]
 
 
