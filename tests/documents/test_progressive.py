@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from finetuning_runs import AGE, prepared, tune
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, LabelRecipe
 from hbn_foundation.evaluation.report.finetuning import phases_table
 from hbn_foundation.experiments.params import ComparisonParams
 from hbn_foundation.training.callbacks.progress import describe_epoch
@@ -19,12 +20,12 @@ from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.plans import not_passed
 from hbn_foundation.training.preview import advice
 from hbn_foundation.training.rates import peaks
-from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.unfreezing import Block, within_share
 from kedro_project import PROJECT
 from plan_courses import BACKBONE, BLOCKS, NAMES, accuracies, carried_out, metrics, plan_of
 from runs import same
 
+JUDGES_F1 = {"strategy": "gated", "gate_metric": "f1", "gate_threshold": 0.8}
 STOPS = {"gate_on_fail": "stop"}
 OPEN, STOP = {3: BACKBONE}, {3: "stop"}
 
@@ -33,10 +34,10 @@ def gated(**params):
     return plan_of(strategy="gated", gate_threshold=0.8, **params)
 
 
-def configured() -> FineTuningRecipe:
+def configured() -> LabelRecipe:
     """The environment `progressive`, where it differs from the defaults of the models."""
     text = (PROJECT / "conf" / "progressive" / "parameters.yml").read_text()
-    return FineTuningRecipe.model_validate(yaml.safe_load(text)["finetuning"])
+    return LabelRecipe.model_validate(yaml.safe_load(text)["finetuning"])
 
 
 def scripted(monkeypatch, name, values):
@@ -180,14 +181,16 @@ def test_an_epoch_shows_the_judged_metric_and_no_loss_twice():
     line = describe_epoch(row, 9, judged="f1")
     assert line.startswith("epoch 1 of 9: loss 0.500, validation 0.400, f1 0.750, AUROC 0.800, ")
     assert describe_epoch(row, 9, judged="loss").count("0.400") == 1
+    accuracy = {**row, "accuracy": 0.625, "trivial_accuracy": 0.5}
+    assert describe_epoch(accuracy, 9, judged="accuracy").count("0.625") == 1
 
 
 def history_of(values):
-    """Epochs of two phases by the values of f1."""
-    trainable = ["head"] * len(values[0]) + ["block_2,head"] * len(values[1])
-    epochs = range(1, len(trainable) + 1)
-    table = {"epoch": epochs, "trainable": trainable, "f1": [*values[0], *values[1]]}
-    return pd.DataFrame(table).assign(decision="gate: phase 1 best f1 0.79 < 0.8")
+    """Epochs of phases by the values of f1."""
+    found = [(number, value) for number, phase in enumerate(values, 1) for value in phase]
+    table = pd.DataFrame(found, columns=["phase", "f1"])
+    decision = "gate: phase 1 best f1 0.79 < 0.8"
+    return table.assign(epoch=range(1, len(found) + 1), decision=decision)
 
 
 def test_the_table_of_the_phases():
@@ -201,10 +204,15 @@ def test_the_table_of_the_phases():
     closed = phases_table(history_of([(0.776, 0.79), ()]), recipe)
     assert closed.rows[0].cells[-1] == ">= 0.8, not reached"
     assert closed.rows[1].cells == ["2", "not begun", "", "", "", ">= 0.82, not reached"]
-    assert "0.79 < 0.8" in closed.notes[0]
-    assert "rates.head_lr=5e-05 or 0.0002" in closed.notes[1]
+    assert list(closed.notes) == ["gate: phase 1 best f1 0.79 < 0.8"]
     nothing = configured().model_copy(update={"aims": ()})
     assert len(phases_table(history_of([(math.nan,), ()]), nothing).rows) == 1
+
+
+def test_aims_are_of_labels_whose_report_has_the_table():
+    """The challenges' reports have no table of phases, so there aims would have no effect."""
+    with pytest.raises(UserError, match="aims"):
+        Challenge1Recipe.model_validate({"aims": [0.8]})
 
 
 def test_what_to_try_where_the_first_phase_does_not_suffice():
@@ -235,20 +243,39 @@ def test_a_gate_says_what_it_does(
     """ "Stage 1 F1=… >= 0.80": waiting, passing, failing, stopping, proceeding, with the value."""
     caplog.set_level(logging.INFO, logger="hbn_foundation")
     scripted(monkeypatch, "f1", [*values, 0.7])
-    plan = {"strategy": "gated", "gate_metric": "f1", "gate_threshold": 0.8, **params}
+    plan = {**JUDGES_F1, "unfreeze_backbone_epoch": 3, **params}
     checkpoint, history = tune(
-        short_run[0], data, tmp_path, plan={**plan, "unfreeze_backbone_epoch": 3},
-        trainer={"epochs": 3}, rates={"head_lr": 1e-4},
-    )  # fmt: skip
+        short_run[0], data, tmp_path, plan=plan, trainer={"epochs": 3}, rates={"head_lr": 1e-4}
+    )
     said = "\n".join(caplog.messages)
     assert "gate: phase 2 begins after epoch 2 where the best f1 is >= 0.8" in said
     assert "epoch 1 of 3: loss" in said
     assert f", f1 {values[0]:.3f}, " in said  # in the line of the epoch
     for text in words:
         assert text in said, text
-    assert ("was never passed" in said) == (max(values) < 0.8)
+    closings = [line for line in caplog.messages if "was never passed" in line]
+    assert len(closings) == (max(values) < 0.8)
+    notes = phases_table(history, LabelRecipe.model_validate({"plan": plan})).notes
+    assert [line for line in notes if "was never passed" in line] == closings
     assert ("f1" in checkpoint.metadata["stopped"]) == (len(history) == 2)
     assert history["decision"].str.startswith("gate: phase 1 best f1").iloc[:2].all()
+
+
+@pytest.mark.parametrize(
+    ("start", "switch", "judged"),
+    [("from_scratch", 2, "loss"), ("foundation", 9, "f1")],
+    ids=["no plan from random weights", "over before"],
+)
+def test_a_gate_that_was_not_judged_is_not_called_never_passed(
+    short_run, data, tmp_path, caplog, start, switch, judged
+):
+    """Neither by the log nor by the report, which has the metric that the run has looked at."""
+    caplog.set_level(logging.INFO, logger="hbn_foundation")
+    plan, trainer = {**JUDGES_F1, "unfreeze_backbone_epoch": switch}, {"epochs": 2, "start": start}
+    _, history = tune(short_run[0], data, tmp_path, plan=plan, trainer=trainer)
+    table = phases_table(history, LabelRecipe.model_validate({"plan": plan, "trainer": trainer}))
+    assert f"Phases, {judged} of" in table.title
+    assert "never passed" not in "\n".join([*caplog.messages, *table.notes])
 
 
 def test_going_on_by_hand_with_the_head_and_its_margin(stage_1, data, tmp_path):

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetuning_runs import prepared, recipe_of, tune, watched
+from finetuning_runs import AGE, dataset_of, prepared, recipe_of, tune, watched
 from hbn_foundation.errors import UserError
+from hbn_foundation.training.finetune import FineTuningJob, preview_finetuning
+from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.finetuning_params import PlanParams, RateParams
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.preview import advice, preview_rates
 from hbn_foundation.training.recipes import FineTuningRecipe
 from hbn_foundation.training.unfreezing import Block
+from runs import CPU
 
 PROJECT = Path(__file__).parents[2]
 BLOCKS = ("band_tokens", "time_tokens", "block_1", "block_2", "head")
@@ -63,10 +66,14 @@ def test_overview(run):
         assert any(not torch.equal(second[key], last[key]) for key in first)
 
 
-def test_basic_usage():
-    """Two phases are the default; `strategy: two_phase` asks for them, 15 epochs are the length."""
-    recipe = FineTuningRecipe()
-    assert (recipe.plan.strategy, recipe.trainer.epochs) == ("two_phase", 15)
+def test_basic_usage(short_run, data, tmp_path):
+    """Without a plan the head is trained for 3 of 15 epochs, and then all: `two_phase`."""
+    small = {"batch_size": 16, "precision": "32", "early_stopping_patience": 15}
+    recipe = FineTuningRecipe.model_validate({"trainer": small})
+    _, history = FineTuningJob(dataset_of(data), recipe, CPU, short_run[0]).run(tmp_path, "tuned")
+    assert history["trainable"].tolist() == ["head"] * 3 + [",".join(BLOCKS)] * 12
+    asked = FineTuningRecipe.model_validate({"trainer": small, "plan": {"strategy": "two_phase"}})
+    assert asked == recipe
 
 
 def test_custom_configuration():
@@ -186,12 +193,19 @@ def test_duration_of_the_phases(plan, epochs, words):
     assert all(word in lines[0] for word in words or ())
 
 
-def test_monitoring(run):
+def test_monitoring(run, short_run, data, tmp_path, monkeypatch):
     """Validation metrics of every epoch, also at the switch; a drop there does not end the run."""
     history = run[0]
     assert history[["validation_loss", "balanced_accuracy", "auroc"]].notna().all(axis=None)
     assert history["trainable"].tolist() == ["head"] * 2 + [",".join(BLOCKS)] * 2
-    assert PlanParams().grace_epochs == 2
+    for grace, length in (({}, 6), ({"grace_epochs": 0}, 4)):
+        losses = iter([0.5, 0.4, 0.9, 0.95, 0.97, 0.8])
+        monkeypatch.setattr(
+            FineTuningModule, "score_validation", lambda _, losses=losses: {"loss": next(losses)}
+        )
+        patience = {"epochs": 6, "early_stopping_patience": 1}
+        _, dropped = tune(short_run[0], data, tmp_path / str(length), plan=grace, trainer=patience)
+        assert len(dropped) == length
 
 
 def test_example_results(run):
@@ -337,6 +351,29 @@ def test_extension_a_strategy_of_ones_own(own, short_run, data, tmp_path, caplog
     assert "phase 2 (2 epochs are even)" in caplog.text
 
 
+NOTES_COLUMNS = """
+class Mine(Plan):
+    metric_key = "gate_metric"
+    seen = []
+    def judge(self, at):
+        self.seen.append(sorted(set(at.history[-1])))
+        return Decision()
+"""
+
+
+def test_a_strategy_is_previewed_on_the_columns_of_a_training(own, short_run, data, tmp_path):
+    """So that what can be judged in training can be previewed, and is what the line names."""
+    plan = {"strategy": own(NOTES_COLUMNS), "gate_metric": "train_f1"}
+    more = {"more_targets": {"age": {"label": AGE}}}
+    recipe = recipe_of(plan, **more)
+    assert recipe.judged_metric == "train_f1"
+    preview_finetuning(short_run[0], dataset_of(data), recipe)
+    previewed = set(sys.modules["own_plans"].Mine.seen[-1])
+    tune(short_run[0], data, tmp_path / "run", plan=plan, **more)
+    trained = set(sys.modules["own_plans"].Mine.seen[-1])
+    assert {"validation_loss", "gap", "age_r2", "update_head", "phase"} <= trained <= previewed
+
+
 def test_the_example_of_the_documentation(own):
     """The strategy in `docs/fine-tuning.md` is one: the next block in each good epoch."""
     page = (PROJECT / "docs" / "fine-tuning.md").read_text()
@@ -361,6 +398,12 @@ def test_the_example_of_the_documentation(own):
          "start leaves out head, which is always trained"),
         ("class Mine(Plan):\n    def judge(self, at):\n        return ['block_1']\n", "Mine",
          "judge returns ['block_1']; expected a hbn_foundation.training.unfreezing.Decision"),
+        (EVERY_SECOND.replace("(at.frozen[-1].name,)", "'block_2'"), "Mine",
+         ", after epoch 2: unfreeze='block_2'; expected a tuple of blocks, Decision(('block_2',))"),
+        ("class Mine(Plan):\n    def judge(self, at):\n        return at.history[7]\n", "Mine",
+         ", after epoch 1: judge fails with IndexError: list index out of range"),
+        ("class Mine(Plan):\n    metric_key = 'my_metric'\n", "Mine",
+         "metric_key is 'my_metric'; expected gate_metric or plateau_metric"),
         ("", "Mine", "no attribute 'Mine'; expected package.module:Class, a subclass of"),
         ("class Mine: ...", "Mine", "Mine is no such class; expected package.module:Class"),
         ("import nowhere_at_all", "Mine", "No module named 'nowhere_at_all'; expected package"),

@@ -241,6 +241,8 @@ def test_keys_follow_what_results_depend_on(folds, dataset, params, stores, of_t
         return {run.method: run.job.key for run in runs}
 
     base = keys()
+    # phase2_epochs is a check of the configured plan, which other ones are compared without
+    assert keys(label_recipe(plan=PlanParams(phase1_epochs=1, phase2_epochs=1))) == base
     other_rates = keys(label_recipe(rates=RateParams(head_lr=2e-3)))
     assert other_rates[BASELINES] == base[BASELINES]
     assert all(other_rates[plan] != base[plan] for plan in PLANS)

@@ -48,13 +48,14 @@ def test_frozen_blocks_stand_still_to_the_bit(short_run, data, tmp_path, monkeyp
     monkeypatch.setattr(finetuned, "make_model", with_batch_norm)
     watch = watched(monkeypatch)
     phases = [{"epochs": 1}, {"epochs": 1, "unfreeze": ["block_2"]}, {"epochs": 2}]
-    tune(
+    _, history = tune(
         short_run[0], data, tmp_path,
         plan={"strategy": "phases", "phases": phases, "restore_best": False},
         rates={"weight_decay": 0.5, "backbone_lr_factor": 1.0},
         regularisation={"ema_decay": 0.9, "l2_sp": 0.1},
     )  # fmt: skip
     assert watch.trainable == [("head",), *[("block_2", "head")] * 3]
+    assert history["phase"].tolist() == [1, 2, 3, 3]  # also those that unfreeze nothing
     for number, trained in enumerate(watch.trainable):
         before, after = watch.starts[number], watch.starts[number + 1]
         for name in NAMES:

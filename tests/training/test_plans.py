@@ -163,6 +163,20 @@ def test_patience_waits_for_what_is_due_and_only_for_that(params, rows, epochs_w
     [
         ({"phase1_epochs": 12}, "plan.phase1_epochs=12"),
         ({"unfreeze_backbone_epoch": 13}, "plan.unfreeze_backbone_epoch=13"),
+        *[
+            (
+                {"strategy": name, "phase1_epochs": 8, "unfreeze_backbone_epoch": 5},
+                "plan.phase1_epochs=8: plan.unfreeze_backbone_epoch=5 sets the epoch",
+            )
+            for name in ("two_phase", "gated")
+        ],
+        *[
+            (
+                {"strategy": name, "phase2_epochs": 8},
+                f"plan.phase2_epochs=8: plan.strategy={name} has no first phase of a set length",
+            )
+            for name in ("full", "head_only", "scratch", "plateau")
+        ],
         ({"strategy": "gradual", "phase1_epochs": 12}, "plan.phase1_epochs=12"),
         ({"strategy": "gradient_guided", "phase1_epochs": 12}, "plan.phase1_epochs=12"),
         (
@@ -199,6 +213,7 @@ def test_a_metric_has_to_belong_to_what_is_learned():
         make_plan(params, BLOCKS, 12, is_regression=True)
     # parameters of other strategies are not judged
     assert plan_of(strategy="full", gate_metric="kappa", phase1_epochs=99)
+    assert plan_of(strategy="partial", unfreeze_backbone_epoch=11, phase1_epochs=1)
 
 
 def test_plans_need_no_torch():
@@ -208,6 +223,12 @@ def test_plans_need_no_torch():
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert set(PLANS) == set(STRATEGIES)
+
+
+def has_one_length(params):
+    """`phase1_epochs` and `unfreeze_backbone_epoch` do not contradict each other."""
+    switch = params.unfreeze_backbone_epoch
+    return switch is None or params.phase1_epochs in (3, switch - 1)
 
 
 ANY_PLAN = st.builds(
@@ -226,7 +247,7 @@ ANY_PLAN = st.builds(
     plateau_metric=st.sampled_from(["loss", "f1"]),
     plateau_patience=st.integers(0, 3),
     gradient_share=st.floats(0, 1),
-)
+).filter(has_one_length)
 ROW = st.fixed_dictionaries(
     {
         "validation_loss": st.floats(0, 3) | st.just(math.nan),

@@ -26,6 +26,9 @@ class FoundationRecipe(PretrainingRecipe):
 class LabelRecipe(FineTuningRecipe):
     """Fine-tuning for any label, and its evaluation."""
 
+    aims: tuple[float, ...] = Field(
+        (), description="What the judged metric is to reach in each phase, for the closing table."
+    )
     trial_windows: TrialWindowParams = Field(
         TrialWindowParams(), description="Windows of labels of trials."
     )

@@ -166,6 +166,8 @@ def list_runs(
             own, identity = recipe, {**common, BASELINES: _settings(recipe)}
             if method != BASELINES:
                 plan = recipe.plan.model_copy(update={"strategy": method})
+                if method != recipe.plan.strategy:  # whose lengths phase2_epochs is a check of
+                    plan = plan.model_copy(update={"phase2_epochs": None})
                 trainer = recipe.trainer.model_copy(update={"seed": seed})
                 own = recipe.model_copy(update={"plan": plan, "trainer": trainer})
                 identity = {**common, **own.identity()}

@@ -250,4 +250,6 @@ def preview_finetuning(
     training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
     known = np.any([one.known for one in targets.values()], axis=0)
     steps = steps_per_epoch(int((training & known).sum()), trainer)
-    return preview_rates(plan, recipe.rates, blocks, trainer.epochs, steps)
+    return preview_rates(
+        plan, recipe.rates, blocks, trainer.epochs, steps, further=list(recipe.more_targets.chosen)
+    )

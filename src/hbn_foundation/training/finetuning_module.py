@@ -188,16 +188,15 @@ class FineTuningModule(TrainingModule):
         row["learning_rate"] = self.trainer.optimizers[0].param_groups[-1]["lr"]
         row |= self.training_scores
         row["gap"] = row["validation_loss"] - row.get(f"{TRAIN}plain_loss", math.nan)
+        row["phase"] = self.plan.phase
         row["trainable"] = ",".join(self.model.trainable())
         row |= {f"gradient_{name}": value for name, value in self.gradient_norms.items()}
         row |= {f"update_{name}": value for name, value in self.update_norms.items()}
 
     @property
     def phase(self) -> str:
-        """The number of the phase, one more after each unfreezing, and the blocks trained in it."""
-        now = ",".join(self.model.trainable())
-        before = [row["trainable"] for row in self.history]
-        return f"{len(dict.fromkeys([*before, now]))}, trained: {now.replace(',', ', ')}"
+        """The number of the phase, and the blocks trained in it."""
+        return f"{self.plan.phase}, trained: {', '.join(self.model.trainable())}"
 
     @property
     def best_by(self) -> str:

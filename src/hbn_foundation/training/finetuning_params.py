@@ -81,13 +81,14 @@ class PlanParams(Params):
     phase2_epochs: int | None = Field(
         None,
         description="Epochs after the first unfreezing, for a check: with those before it they "
-        "have to make trainer.epochs; null is what is left.",
+        "have to make trainer.epochs; null is what is left. Strategies with a first phase of a "
+        "set length.",
         ge=1,
     )
     unfreeze_backbone_epoch: int | None = Field(
         None,
         description="two_phase and gated: the first epoch, counted from 1, that trains the "
-        "encoder too; null: the one after phase1_epochs.",
+        "encoder too, in place of phase1_epochs; null: the one after phase1_epochs.",
         ge=2,
     )
     gate_metric: str = Field(

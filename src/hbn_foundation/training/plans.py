@@ -24,6 +24,8 @@ from hbn_foundation.training.unfreezing import (
 )
 
 ALL = "all"
+#: Parameters that name a metric.
+METRIC_KEYS = ("gate_metric", "plateau_metric")
 
 
 class Stage(NamedTuple):
@@ -146,6 +148,10 @@ class ListedPhases(ScheduledPlan):
             after += phase.epochs
         return found
 
+    def phase_after(self, unfrozen: bool) -> int:
+        """Return the place in the list, of phases that unfreeze nothing too."""
+        return sum(stage.after <= self.done for stage in self.stages())
+
 
 class Gated(ScheduledPlan):
     """Two phases with a gate between them.
@@ -184,8 +190,8 @@ class Gated(ScheduledPlan):
         )
 
     def closing(self, head_lr: float) -> str:
-        """Say what to try where the gate never passed."""
-        return "" if self.memory.get("passed") else not_passed(self.params, head_lr)
+        """Say what to try where the gate was judged and never passed."""
+        return not_passed(self.params, head_lr) if self.memory.get("passed") is False else ""
 
     def judge(self, at: Epoch) -> Decision:
         """Judge the gate; once it is passed, return the blocks that are due."""
@@ -210,8 +216,8 @@ class Gated(ScheduledPlan):
             text = f"gate: phase 1 {params.gate_value} {name} {value:.4g} {sign} {threshold:g}"
         if at.done < first:
             return "wait", f"{text}, judged after epoch {first}"
+        self.memory["passed"] = passed
         if passed:
-            self.memory["passed"] = True
             return "proceed", f"{text}: passed"
         if params.gate_on_fail == "proceed":
             return "proceed", f"{text}: not passed, the encoder is unfrozen all the same"
@@ -344,6 +350,11 @@ def make_plan(
     plan = plan_class(params.strategy)
     if plan.metric_key is not None:
         key = plan.metric_key
+        if key not in METRIC_KEYS:
+            raise UserError(
+                f"plan.strategy={params.strategy}: metric_key is {key!r}; expected "
+                f"{' or '.join(METRIC_KEYS)}"
+            )
         check_metric(getattr(params, key), f"plan.{key}", is_regression)
     made = plan(params, blocks, epochs)
     made.check(made.start(), f"plan.strategy={params.strategy}, at the start")

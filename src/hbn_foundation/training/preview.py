@@ -49,6 +49,7 @@ def preview_rates(
     steps_per_epoch: int,
     *,
     points_per_epoch: int = 20,
+    further: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Tabulate each block's learning rate over the run.
 
@@ -62,6 +63,8 @@ def preview_rates(
         Length of the run.
     points_per_epoch
         Largest number of steps of an epoch in the table, its first one included.
+    further
+        Names of further targets, whose scores a strategy may judge.
 
     Returns
     -------
@@ -80,8 +83,7 @@ def preview_rates(
     total = epochs * steps_per_epoch
     curve = RateCurve(rates, peaks(blocks, rates), total, steps_per_epoch, trained, plan.schedules)
     steps = np.unique(np.linspace(0, steps_per_epoch, points_per_epoch, endpoint=False).astype(int))
-    # metrics that never change, with which every gate passes
-    stalled = {**dict.fromkeys(KNOWN_METRICS, 1.0), plan.gate_metric: plan.gate_threshold}
+    columns = stalled_columns(plan, blocks, further)
     history: list[dict[str, Any]] = []
     rows = []
     for epoch in range(epochs):
@@ -91,14 +93,50 @@ def preview_rates(
             for block in blocks
             for here in (block.name in trained,)
         ]
-        history.append({"epoch": epoch + 1} | stalled)
         done = (epoch + 1) * steps_per_epoch
+        history.append(
+            {
+                **columns,
+                "epoch": epoch + 1,
+                "phase": course.phase,
+                "trainable": ",".join(block.name for block in blocks if block.name in trained),
+                "learning_rate": curve.rate(blocks[-1].name, done - 1),
+            }
+        )
         curve.plateau(1.0, done)
         decision = course.after_epoch(history, trained, lambda: {b.name: 1.0 for b in blocks})
+        history[-1]["decision"] = decision.reason
         if decision.unfreeze:
             curve.unfrozen(done, decision.unfreeze)
             trained |= set(decision.unfreeze)
     return pd.DataFrame(rows, columns=["step", "epoch", "block", "rate", "trained"])
+
+
+def stalled_columns(
+    plan: PlanParams, blocks: Sequence[Block], further: Sequence[str]
+) -> dict[str, Any]:
+    """Return the columns of a training's row that the plan does not change.
+
+    Metrics never change, and every gate passes with them.
+    """
+    scores = {**dict.fromkeys(KNOWN_METRICS, 1.0), plan.gate_metric: plan.gate_threshold}
+    scores |= {
+        f"{before}{name}_{metric}": 1.0
+        for before in ("", TRAIN)
+        for name in further
+        for metric in KNOWN_METRICS
+        if not metric.startswith(TRAIN)
+    }
+    scores["validation_loss"] = scores.pop("loss")
+    moved = [f"{kind}_{block.name}" for kind in ("gradient", "update") for block in blocks]
+    others = ("train_loss", "train_plain_loss", "windows_per_second", "seconds")
+    return {
+        **dict.fromkeys((*others, *moved), 1.0),
+        **scores,
+        "gap": scores["validation_loss"] - 1.0,
+        "device": "cpu",
+        "skipped_batches": 0,
+    }
 
 
 def advice(recipe: FineTuningRecipe) -> list[str]:

@@ -30,6 +30,7 @@ from hbn_foundation.training.params import (
     RunParams,
     TrainerParams,
 )
+from hbn_foundation.training.plans import plan_class
 from hbn_foundation.training.supervision.faults import KINDS, Fault
 from hbn_foundation.training.supervision.params import SupervisionParams
 
@@ -97,9 +98,6 @@ class FineTuningRecipe(TrainingRecipe):
         description="Begin with the checkpoint's heads too, margin included, with the whole margin "
         "from the first step; classes and heads have to be the same.",
     )
-    aims: tuple[float, ...] = Field(
-        (), description="What the judged metric is to reach in each phase, for the closing table."
-    )
     label: LabelParams = Field(LabelParams(), description="What is learned.")
     head: HeadParams = Field(HeadParams(), description="The head that answers it.")
     plan: PlanParams = Field(PlanParams(), description="Which blocks are trained when.")
@@ -120,7 +118,8 @@ class FineTuningRecipe(TrainingRecipe):
     def effective_plan(self) -> PlanParams:
         """The plan; from random weights, that all blocks are trained from the start."""
         if self.trainer.start == "from_scratch":
-            return self.plan.model_copy(update={"strategy": "scratch"})
+            # a run without phases is not what phase2_epochs is a check of
+            return self.plan.model_copy(update={"strategy": "scratch", "phase2_epochs": None})
         return self.plan
 
     @property
@@ -136,7 +135,7 @@ class FineTuningRecipe(TrainingRecipe):
     @property
     def judged_metric(self) -> str:
         """The metric that the plan looks at, or else the one that chooses the best epoch."""
-        key = {"gated": "gate_metric", "plateau": "plateau_metric"}.get(self.plan.strategy)
+        key = plan_class(self.effective_plan.strategy).metric_key
         return self.trainer.monitor if key is None else str(getattr(self.plan, key))
 
     @property

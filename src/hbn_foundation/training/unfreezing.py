@@ -69,6 +69,8 @@ class Plan:
         State of the strategy; JSON values only.
     done
         Epochs judged so far.
+    phase
+        Number of the phase that is trained now, from 1; each unfreezing begins one.
     """
 
     #: Whether the first unfreezing is due in the run at `PlanParams.first_phase`.
@@ -84,14 +86,31 @@ class Plan:
         self.backbone = self.blocks[:-1]
         self.memory: dict[str, Any] = {}
         self.done = 0
+        self.phase = 1
         self._unfrozen: list[str] = []
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Make sure that the phases fit the run, and that no length is without effect."""
+        params, epochs = self.params, self.epochs
         first, key, more = params.first_phase
         if self.has_to_begin and first is not None and first >= epochs:
             raise UserError(
                 f"plan.{key}={first + more}: nothing would be unfrozen in a run of {epochs} "
                 f"epochs; expected at most {epochs - 1 + more}, or the strategy head_only"
             )
+        alone, usual = params.phase1_epochs, PlanParams.model_fields["phase1_epochs"].default
+        if key == "unfreeze_backbone_epoch" and alone not in (usual, first):
+            raise UserError(
+                f"plan.phase1_epochs={alone}: plan.{key}={getattr(params, key)} sets the epoch of "
+                "the unfreezing; leave one of them out"
+            )
         second = params.phase2_epochs
+        if second is not None and first is None and ":" not in params.strategy:
+            raise UserError(
+                f"plan.phase2_epochs={second}: plan.strategy={params.strategy} has no first phase "
+                "of a set length, so nothing is checked; leave phase2_epochs out"
+            )
         if first is not None and second is not None and first + second != epochs:
             raise UserError(
                 f"plan.phase2_epochs={second}: {first} epochs before them (plan.{key}="
@@ -134,19 +153,43 @@ class Plan:
             return NOTHING
         open_already = set(trainable) | set(self._unfrozen) | self.start()
         frozen = tuple(block for block in self.backbone if block.name not in open_already)
-        decision = self.judge(Epoch(done, history, frozen, gradient_scores))
-        if not isinstance(decision, Decision):
-            raise UserError(
-                f"plan.strategy={self.params.strategy}: judge returns {decision!r}; expected a "
-                f"{Decision.__module__}.Decision"
-            )
-        where = f"plan.strategy={self.params.strategy}, after epoch {done}"
-        self.check(decision.unfreeze, where)
+        decision = self._judged(Epoch(done, history, frozen, gradient_scores))
         names = tuple(block.name for block in frozen if block.name in decision.unfreeze)
         self._unfrozen += names
+        self.phase = self.phase_after(bool(names))
         if decision.unfreeze and not names:
             return NOTHING
         return decision._replace(unfreeze=names)
+
+    def _judged(self, at: Epoch) -> Decision:
+        """Return what `judge` does; a UserError where it fails in a strategy of the user's."""
+        strategy = self.params.strategy
+        where = f"plan.strategy={strategy}, after epoch {at.done}"
+        try:
+            decision = self.judge(at)
+        except UserError:
+            raise
+        except Exception as error:
+            if ":" not in strategy:
+                raise
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(f"{where}: judge fails with {why}") from error
+        if not isinstance(decision, Decision):
+            raise UserError(
+                f"plan.strategy={strategy}: judge returns {decision!r}; expected a "
+                f"{Decision.__module__}.Decision"
+            )
+        if isinstance(decision.unfreeze, str):
+            raise UserError(
+                f"{where}: unfreeze={decision.unfreeze!r}; expected a tuple of blocks, "
+                f"Decision(({decision.unfreeze!r},))"
+            )
+        self.check(decision.unfreeze, where)
+        return decision
+
+    def phase_after(self, unfrozen: bool) -> int:
+        """Return the number of the phase that begins, or goes on, after the epoch just judged."""
+        return self.phase + unfrozen
 
     def judge(self, at: Epoch) -> Decision:
         """Decide after an epoch; naming blocks that are not frozen has no effect."""
@@ -176,13 +219,18 @@ class Plan:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know, as JSON values."""
-        state = {"judged": self.done, "unfrozen": self._unfrozen, "memory": self.memory}
+        state = {
+            "judged": self.done,
+            "phase": self.phase,
+            "unfrozen": self._unfrozen,
+            "memory": self.memory,
+        }
         return dict(json.loads(json.dumps(state)))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         state = json.loads(json.dumps(dict(state)))
-        self.done = int(state["judged"])
+        self.done, self.phase = int(state["judged"]), int(state["phase"])
         self._unfrozen = list(state["unfrozen"])
         self.memory = dict(state["memory"])
 

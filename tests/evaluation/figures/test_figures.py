@@ -42,7 +42,8 @@ def rates(join: int = 3) -> pd.DataFrame:
 def phases(epochs: int = 10) -> pd.DataFrame:
     n = np.arange(epochs)
     return history(list(0.7 * 0.8**n), auroc=0.9 - 0.4 * 0.7**n, fisher_ratio=0.1 * n,
-                   trainable=["head"] * 3 + ["block_1,head"] * (epochs - 3), update_head=1e-2,
+                   trainable=["head"] * 3 + ["block_1,head"] * (epochs - 3),
+                   phase=[1] * 3 + [2] * (epochs - 3), update_head=1e-2,
                    update_block_1=np.where(n < 3, 0, 1e-4))  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def test_curves_of_a_training():
     for panel in figure.axes:
         marks = [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == "--"]
         assert marks == [3.5]
-    assert "unfrozen after epoch 3" in figure.texts[-1].get_text()
+    assert "2 phases; blocks are unfrozen after epoch 3" in figure.texts[-1].get_text()
     run = history([1.0, 0.9], band_loss=[0.6, 0.5], patch_loss=[0.9, 0.8], trivial_copy=0.7,
                   trivial_patch_mean=1.0)  # fmt: skip
     assert titles(pretraining_figure(run))[:3] == ["Loss", "Spectra of the bands", "Hidden patches"]

@@ -27,6 +27,7 @@ from score_tables import (
 from hbn_foundation.evaluation.figures.training import finetuning_figure
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
 from hbn_foundation.evaluation.frame import by_method
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.report.challenges import factor_report, response_time_report
 from hbn_foundation.evaluation.report.criteria import COLUMNS
 from hbn_foundation.evaluation.report.experiments import learning_curve_report
@@ -37,7 +38,6 @@ from hbn_foundation.evaluation.report.sections import Report
 from hbn_foundation.evaluation.report.verdicts import split_verdict
 from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.evaluation.wording import count_text, number
-from hbn_foundation.training.recipes import FineTuningRecipe
 
 CRITERIA = pd.DataFrame([["training time", "< 6 h", "1.0 min", "met"]], columns=list(COLUMNS))
 PROBABLY = {"pretrained": [0.80, 0.78, 0.82, 0.81], "band_power": [0.70, 0.69, 0.71, 0.72]}
@@ -122,8 +122,8 @@ def test_a_fine_tuned_model(few):
     metrics = {**FINE_TUNED, "interval_missing": missing, "n_subjects": 9}
     methods = {"fine_tuned": "model", "riemann": "baseline"}
     scores = tidy(methods, {"window_auroc": 0.7, "f1": 0.6}, "window_auroc", intervals=not few)
-    history = pd.DataFrame({"epoch": [1], "trainable": ["head"], "validation_loss": [0.5]})
-    said = words(finetuning_report(scores, metrics, history, FineTuningRecipe()))
+    history = pd.DataFrame({"epoch": [1], "phase": [1], "validation_loss": [0.5]})
+    said = words(finetuning_report(scores, metrics, history, LabelRecipe()))
     assert "train 100 of 300, subsampled evenly, of 20 subjects" in said
     assert "the model is trained on all" in said
     assert "All methods use all 129 channels, by principal components" in said
@@ -131,7 +131,7 @@ def test_a_fine_tuned_model(few):
     assert (f"No intervals: {missing}." in said) == few
     assert "the fine-tuned model is ahead of the best baseline, Riemannian broadband" in said
     nothing = scores.assign(value=np.nan)
-    assert "No score" in words(finetuning_report(nothing, metrics, history, FineTuningRecipe()))
+    assert "No score" in words(finetuning_report(nothing, metrics, history, LabelRecipe()))
 
 
 def test_a_comparison_of_plans():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.figures import style
 from hbn_foundation.evaluation.pretext import TRIVIAL
+from hbn_foundation.evaluation.statistics import count_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,8 +79,8 @@ def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figu
     history
         One row per epoch: `epoch` (from 1), `train_loss`, `train_plain_loss` (of training
         windows without augmentation), `validation_loss`, scores of the validation subjects,
-        `trainable` (names joined by commas), `update_<block>` (relative change of a block's
-        weights in a step).
+        `phase` (from 1), `trainable` (names joined by commas), `update_<block>` (relative change of
+        a block's weights in a step).
     title
         Over the figure.
     """
@@ -95,7 +96,8 @@ def finetuning_figure(history: pd.DataFrame, title: str = "Fine-tuning") -> Figu
         ],
     }
     unfrozen = _unfreezings(history)
-    subtitle = f"{len(history)} epochs, {len(unfrozen) + 1} phases"
+    phases = history.get("phase", pd.Series([1])).nunique()
+    subtitle = f"{len(history)} epochs, {count_of(phases, 'phase')}"
     if unfrozen:
         subtitle += f"; blocks are unfrozen after epoch {', '.join(map(str, unfrozen))} (dashed)"
     return _curves(history, panels, title, subtitle)

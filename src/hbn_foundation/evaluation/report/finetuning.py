@@ -11,6 +11,7 @@ import pandas as pd
 from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import FINE_TUNED
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.report.sections import (
     Column,
     Report,
@@ -29,8 +30,6 @@ from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.wording import number, sample_text
 from hbn_foundation.scores import higher_is_better
-from hbn_foundation.training.plans import not_passed
-from hbn_foundation.training.recipes import FineTuningRecipe
 
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
 
@@ -39,7 +38,7 @@ def finetuning_report(
     scores: pd.DataFrame,
     metrics: Mapping[str, Any],
     history: pd.DataFrame,
-    recipe: FineTuningRecipe,
+    recipe: LabelRecipe,
 ) -> Report:
     """Declare the report on one fine-tuned model, from what `evaluate_finetuned` gives.
 
@@ -65,7 +64,7 @@ def finetuning_report(
     return Report(title, lead, "", sections)
 
 
-def phases_table(history: pd.DataFrame, recipe: FineTuningRecipe) -> Table:
+def phases_table(history: pd.DataFrame, recipe: LabelRecipe) -> Table:
     """Tabulate the judged metric of the validation subjects in each phase, against the aims.
 
     An aim whose phase never began is not reached.
@@ -73,7 +72,7 @@ def phases_table(history: pd.DataFrame, recipe: FineTuningRecipe) -> Table:
     name, aims, nan = recipe.judged_metric, recipe.aims, math.nan
     higher = higher_is_better(name)
     column = history[name if name in history else f"validation_{name}"]
-    phases = history["trainable"].ne(history["trainable"].shift()).cumsum()
+    phases = history["phase"]
     rows = []
     for phase in range(1, max(phases.max(), len(aims)) + 1):
         epochs, known = history.loc[phases == phase, "epoch"], column[phases == phase].dropna()
@@ -89,10 +88,10 @@ def phases_table(history: pd.DataFrame, recipe: FineTuningRecipe) -> Table:
                 "" if math.isnan(aim) else f"{'>=' if higher else '<='} {aim:g}, {reached}",
             ]
         )
-    notes = history["decision"].dropna().tolist()[-1:] if "decision" in history else []
-    if recipe.plan.strategy == "gated" and phases.max() == 1:
-        notes.append(not_passed(recipe.plan, recipe.rates.head_lr))
-    header = ["phase", "epochs", "start", "best", "end", "aim"]
+    notes = []
+    for said in ("decision", "closing"):
+        notes += [text for text in history.get(said, pd.Series(dtype=object)).dropna() if text][-1:]
+    header = ["phase", "epochs", "after its first epoch", "best", "end", "aim"]
     return plain_table(f"Phases, {name} of the validation subjects", header, rows, notes)
 
 

@@ -13,21 +13,20 @@ from hbn_foundation.models.finetuned import HEAD
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning_module import FineTuningModule
 
-REMEMBERED = ("phase", "best", "best_weights", "since_best", "grace_left", "ended")
+REMEMBERED = ("best", "best_weights", "since_best", "grace_left", "ended")
 
 
 class UnfreezingPhases(lightning.Callback):
     """Carries out the plan.
 
-    A phase lasts from one unfreezing to the next. The best weights of a phase are the start of the
-    next one where `restore_best` is set; patience restarts in each, after some epochs of grace, so
-    that the drop after an unfreezing does not stop the run.
+    The best weights since an unfreezing are the start of the next one where `restore_best` is set;
+    patience restarts there, after some epochs of grace, so that the drop after an unfreezing does
+    not stop the run.
     """
 
     state_key = "Phases"  # in the checkpoints of runs that can be resumed
 
     def __init__(self) -> None:
-        self.phase = 1
         self.best = math.inf
         self.best_weights: dict[str, dict[str, Tensor]] = {}
         self.since_best = 0
@@ -51,14 +50,8 @@ class UnfreezingPhases(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Tell the phase; the step of a resumed run is known by now."""
-        log_phase(self.phase, pl_module)
-        if self.phase == 1 and (line := pl_module.plan.opening()):
-            say(line)
-
-    def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Say what did not come about, and what to try."""
-        line = pl_module.plan.closing(pl_module.rates.head_lr)
-        if line and pl_module.cut_short is None:
+        log_phase(pl_module)
+        if pl_module.plan.phase == 1 and (line := pl_module.plan.opening()):
             say(line)
 
     def on_before_optimizer_step(
@@ -89,7 +82,7 @@ class UnfreezingPhases(lightning.Callback):
         """Judge the epoch; unfreeze, or stop."""
         if pl_module.partial:
             return
-        plan = pl_module.plan
+        plan, before = pl_module.plan, pl_module.plan.phase
         if pl_module.validation_scores:  # an epoch without a validation counts for nothing
             self._compare(pl_module)
         decision = plan.after_epoch(
@@ -100,6 +93,8 @@ class UnfreezingPhases(lightning.Callback):
         pl_module.history[-1]["decision"] = decision.reason
         if decision.reason and not decision.unfreeze:
             say(decision.reason)
+        if plan.phase > before and not decision.unfreeze:
+            log_phase(pl_module)
         began = pl_module.curve.begins(pl_module.global_step)
         if began and not decision.unfreeze:
             say(began)
@@ -111,6 +106,14 @@ class UnfreezingPhases(lightning.Callback):
         elif self.since_best >= pl_module.params.early_stopping_patience and not plan.is_waiting():
             trainer.should_stop = True
         pl_module.follow_curve()
+        if trainer.should_stop or plan.done == plan.epochs:
+            self._close(pl_module)
+
+    def _close(self, pl_module: FineTuningModule) -> None:
+        """Say, and put into the last row, what did not come about and what to try."""
+        if line := pl_module.plan.closing(pl_module.rates.head_lr):
+            pl_module.history[-1]["closing"] = line
+            say(line)
 
     def _compare(self, pl_module: FineTuningModule) -> None:
         """Compare a validation with the best of the phase."""
@@ -131,22 +134,22 @@ class UnfreezingPhases(lightning.Callback):
         if params.restore_best and self.best_weights:
             pl_module.restore(self.best_weights)
         schedule = pl_module.train_also(blocks)
-        self.phase += 1
         self.best, self.best_weights = math.inf, {}
         self.since_best, self.grace_left = 0, params.grace_epochs
-        log_phase(self.phase, pl_module, reason)
+        log_phase(pl_module, reason)
         say(schedule)
 
 
-def log_phase(phase: int, pl_module: FineTuningModule, reason: str = "") -> None:
+def log_phase(pl_module: FineTuningModule, reason: str = "") -> None:
     """Write a phase as a table of blocks, with their parameters and their rates at this step."""
     trainable = pl_module.model.trainable()
     sizes = pl_module.model.sizes()
     total = sum(size for name, size in sizes.items() if name in trainable)
     encoder = sum(sizes.values()) - sizes[HEAD]
     share = f"{(total - sizes[HEAD]) / encoder:.0%} of the encoder's {encoder:,}"
+    phase = f"phase {pl_module.plan.phase}{f' ({reason})' if reason else ''}"
     say(
-        f"phase {phase}{f' ({reason})' if reason else ''}: {total:,} parameters are trained, "
+        f"{phase}: {total:,} parameters are trained, "
         f"{share}: {', '.join(name for name in sizes if name in trainable)}"
     )
     for name, size in sizes.items():

@@ -59,9 +59,11 @@ def describe_epoch(
         line += f", validation {row['validation_loss']:.3f}" + (
             f" (trivial: {trivial})" * bool(trivial)
         )
+    named = {judged: judged} | NAMED
     if "trivial_accuracy" in row:
         line += f", accuracy {row['accuracy']:.3f} (trivial {row['trivial_accuracy']:.3f})"
-    for name, words in ({judged: judged} | NAMED).items():
+        named.pop("accuracy", None)
+    for name, words in named.items():
         if name in row:
             line += f", {words} {row[name]:.3f}"
     return f"{line}, {row['windows_per_second']:.0f} windows/s on {row['device']}"
