@@ -263,7 +263,7 @@ def test_a_gate_says_what_it_does(
 
 @pytest.mark.parametrize(
     ("start", "switch", "judged"),
-    [("from_scratch", 2, "loss"), ("foundation", 9, "f1")],
+    [("from_scratch", 2, "loss"), ("foundation", 8, "f1")],
     ids=["no plan from random weights", "over before"],
 )
 def test_a_gate_that_was_not_judged_is_not_called_never_passed(
@@ -271,7 +271,7 @@ def test_a_gate_that_was_not_judged_is_not_called_never_passed(
 ):
     """Neither by the log nor by the report, which has the metric that the run has looked at."""
     caplog.set_level(logging.INFO, logger="hbn_foundation")
-    plan, trainer = {**JUDGES_F1, "unfreeze_backbone_epoch": switch}, {"epochs": 2, "start": start}
+    plan, trainer = {**JUDGES_F1, "phase1_epochs": switch}, {"epochs": 2, "start": start}
     _, history = tune(short_run[0], data, tmp_path, plan=plan, trainer=trainer)
     table = phases_table(history, LabelRecipe.model_validate({"plan": plan, "trainer": trainer}))
     assert f"Phases, {judged} of" in table.title
