@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from sweep_data import make_data
 
 from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
@@ -16,6 +15,7 @@ from hbn_foundation.training.finetuning_params import FineTuningParams, PlanPara
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.recipes import PretrainingRecipe
+from sweep_data import make_data
 
 INLINE = ExperimentParams(engine="inline", job_start="fork" if sys.platform == "linux" else "fresh")
 PRETRAINING = PretrainingRecipe(

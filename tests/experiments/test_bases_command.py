@@ -4,11 +4,11 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from sweep_data import a_base
 
 from hbn_foundation.cli import cli
 from hbn_foundation.experiments.selection import records
 from hbn_foundation.experiments.store import Store
+from sweep_data import a_base
 
 
 @pytest.fixture

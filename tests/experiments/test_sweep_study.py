@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sweep_data import SAMPLES, SFREQ, a_finetuning, make_data
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.specs import SplitRules
@@ -17,6 +16,7 @@ from hbn_foundation.experiments.study import (
     roles,
     split_base,
 )
+from sweep_data import SAMPLES, SFREQ, a_finetuning, make_data
 
 RULES = SplitRules()
 
