@@ -95,24 +95,20 @@ def pretrained_on(planted: Planted, folder: Path) -> Any:
 
 
 def tuned_on(
-    planted: Planted, foundation: Any, folder: Path, label: dict[str, Any], head: dict[str, Any],
-    more: dict[str, Any], tokens: dict[str, Any], epochs: int,
-) -> tuple[Any, pd.DataFrame]:  # fmt: skip
-    """Checkpoint and history of a model that takes volts."""
+    planted: Planted, foundation: Any, folder: Path, epochs: int, **groups: dict[str, Any]
+) -> tuple[Any, pd.DataFrame]:
+    """Checkpoint and history of a model that takes volts; its other parameters by their group."""
     from hbn_foundation.training.finetune import FineTuningJob
     from hbn_foundation.training.recipes import FineTuningRecipe
 
     recipe = FineTuningRecipe.model_validate(
         {
-            "label": label,
-            "head": head,
             "plan": {"strategy": "full"},
             "rates": {"head_lr": 5e-3},
             "regularisation": {"hide_probability": 0.0},
             "trainer": {"epochs": epochs, "batch_size": 16, "precision": "32", "monitor": "loss"},
-            "more_targets": more,
-            "tokens": tokens,
             "input": {"unit": "volts"},
+            **groups,
         }
     )
     job = FineTuningJob(dataset_of(planted), recipe, {"chosen": "cpu"}, foundation)
@@ -129,12 +125,15 @@ def dataset_of(planted: Planted) -> Any:
 def tuned_for_times(planted: Planted, foundation: Any, folder: Path) -> tuple[Any, pd.DataFrame]:
     """Response times as distributions, and success; from convolutions."""
     return tuned_on(
-        planted, foundation, folder,
-        {"kind": "trial", "column": "rt", "type": "regression"},
-        {"kind": "distribution", "dropout": 0.0, "bins": 40},
-        {"success": {"label": {"kind": "trial", "column": "correct", "type": "binary"}}},
-        {"tokens": ("time",), "time": {"kind": "conv", "width": 16, "kernel": 9, "depth": 0}},
-        epochs=3,
+        planted, foundation, folder, epochs=3,
+        label={"kind": "trial", "column": "rt", "type": "regression"},
+        head={"kind": "distribution", "dropout": 0.0, "bins": 40},
+        more_targets={
+            "success": {"label": {"kind": "trial", "column": "correct", "type": "binary"}}
+        },
+        tokens={
+            "tokens": ("time",), "time": {"kind": "conv", "width": 16, "kernel": 9, "depth": 0}
+        },
     )  # fmt: skip
 
 
@@ -144,4 +143,6 @@ def tuned_for_factors(planted: Planted, foundation: Any, folder: Path) -> tuple[
         name: {"kind": "participant", "column": name, "type": "regression"} for name in FACTORS
     }
     more = {name: {"label": numbers[name]} for name in FACTORS[:-1]}
-    return tuned_on(planted, foundation, folder, numbers[FACTORS[-1]], {}, more, {}, epochs=2)
+    return tuned_on(
+        planted, foundation, folder, epochs=2, label=numbers[FACTORS[-1]], more_targets=more
+    )

@@ -59,7 +59,7 @@ def test_other_separators_double_columns_and_long_rows_are_told(tmp_path):
     assert table.notes == [
         "t.tsv is separated by ';' instead of tabs",
         "t.tsv names x twice: the first column counts",
-        "t.tsv: 1 rows have more cells than the header",
+        "t.tsv: more cells than the header in 1 row",
     ]
     file.write_text('name\tnote\nCz\t"of 5\nPz\t"two\tcells"\n')
     assert [row["name"] for row in read_table(file).rows] == ["Cz", "Pz"]

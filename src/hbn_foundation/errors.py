@@ -43,6 +43,11 @@ def leave_interrupted() -> NoReturn:
     sys.exit(128 + signal.SIGINT)
 
 
+def count_of(n: int, noun: str) -> str:
+    """Write a count with its noun: 1 test subject, 12 test subjects."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
 def first_few(names: Iterable[object], most: int = 5) -> str:
     """Join the first names by commas and count the rest."""
     words = [str(name) for name in names]

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from hbn_foundation.errors import count_of
+
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -135,7 +137,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
         notes.append(f"{path.name} names {', '.join(twice)} twice: the first column counts")
     n_long = sum(any(row[len(names) :]) for row in body)
     if n_long:
-        notes.append(f"{path.name}: {n_long} rows have more cells than the header")
+        notes.append(f"{path.name}: more cells than the header in {count_of(n_long, 'row')}")
     places = {name: names.index(name) for name in names if name}
     rows = [{n: row[i] if i < len(row) else "" for n, i in places.items()} for row in body]
     return Table(list(places), rows, notes)

@@ -10,80 +10,29 @@ from __future__ import annotations
 import json
 import re
 from io import StringIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from plan_project import Plan
 from rich.console import Console
 
 from hbn_foundation.project import open_project
+from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.params import TrainerParams
+from hbn_foundation.training.pretrain import pretrain_supervised
 from hbn_foundation.training.supervision.monitor import monitor
 from hbn_foundation.training.supervision.run_folder import damage, epochs_in
-from kedro_project import PROJECT, KedroProject
+from kedro_project import PROJECT
+from runs import CPU, pretraining_recipe, run
 from runs import SHORT as SHORT_TRAINER
-from runs import run
-
-ENV = ("--env", "plan_004")
-
-#: What makes the runs of this module short: small models, short recordings.
-SHORT = """
-ingestion:
-  source:
-    simulation: {rest_seconds: 24.0, eyes_open_seconds: 5.0, eyes_closed_seconds: 6.0,
-                 ccd_runs: 1, trials_per_run: 6, n_background_sources: 60}
-foundation:
-  encoder: {hidden_dim: 32, n_heads: 2, n_layers: 1}
-  trainer: {epochs: 2, warmup_steps: 2}
-  evaluation: {map_method: pca, baselines: [majority, band_power]}
-challenge1:
-  trainer: {epochs: 1, batch_size: 16}
-  tokens: {time: {n_components: 4, n_frequencies: 8, n_whitened: 8, width: 8}}
-  evaluation: {bootstraps: 20, baselines: [constant, age_sex]}
-challenge2:
-  trainer: {epochs: 1, batch_size: 16}
-  evaluation: {bootstraps: 20, baselines: [constant, age_sex]}
-submission:
-  validation: {limits: {window_seconds: 10.0}}
-  scoring: {bootstraps: 20, limits: {window_seconds: 10.0}}
-"""
-
-
-def merged(values: dict, more: dict) -> dict:
-    """Replace values of nested dictionaries."""
-    both = {name: merged(values[name], more[name]) for name in values.keys() & more.keys()
-            if isinstance(more[name], dict)}  # fmt: skip
-    return {**values, **more, **both}
-
-
-class Plan:
-    """A project in which the document's commands run one after another."""
-
-    def __init__(self, project: KedroProject) -> None:
-        self.project, self.data = project, project.root / "data" / "plan_004"
-
-    def run(self, *arguments: str) -> str:
-        """Run a command of the plan to its end; return what it says."""
-        result = self.project.kedro("run", *ENV, *arguments, timeout=900)
-        assert result.returncode == 0, result.stderr[-3000:]
-        return result.stderr + result.stdout
-
-    def newest(self, entry: str) -> Path:
-        """Give the newest version of a file, named by its path below the data folder."""
-        return sorted((self.data / entry).iterdir())[-1] / entry.rsplit("/", 1)[1]
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """The environment with small models; nothing has run."""
-    project = KedroProject.copy_to(tmp_path_factory.mktemp("plan"))
-    file = project.root / "conf" / "plan_004" / "parameters.yml"
-    short = merged(yaml.safe_load(file.read_text()), yaml.safe_load(SHORT))
-    file.write_text(yaml.safe_dump(short))
-    return Plan(project)
+    return Plan(tmp_path_factory.mktemp("plan"))
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +128,7 @@ def test_checkpoints_stay_when_the_result_is_stored(plan):
 @pytest.mark.slow
 @pytest.mark.usefixtures("foundation_log")
 def test_progress_is_monitored(plan):
-    """Monitor training progress (loss, accuracy), with phase and device."""
+    """Monitor training progress (loss), with phase and device."""
     console = Console(file=StringIO(), width=100)
     monitor(plan.data, once=True, console=console)
     shown = console.file.getvalue()
@@ -188,6 +137,22 @@ def test_progress_is_monitored(plan):
         r"epoch +train +validation +rate",
     ):  # fmt: skip
         assert re.search(part, shown), part
+
+
+@pytest.mark.parametrize("objective", ["relative_positioning", "task_classification"])
+def test_progress_has_the_accuracy_of_an_objective_with_classes(
+    store, windows, splits, tmp_path, objective
+):
+    """Monitor training progress (loss, accuracy), where what is learned has an accuracy."""
+    dataset = EEGDataset(store, windows, splits, pd.DataFrame())
+    recipe = pretraining_recipe(objective={"name": objective})
+    _, history, _ = pretrain_supervised(dataset, recipe, CPU, tmp_path, run_id="run")
+    console = Console(file=StringIO(), width=120)
+    monitor(tmp_path, once=True, console=console)
+    shown = console.file.getvalue()
+    assert re.search(r"epoch +train +validation +accuracy +rate", shown), shown
+    for row in history.itertuples():
+        assert re.search(rf" {row.epoch} .*{row.accuracy:.2f}", shown), shown
 
 
 # Phase 3: evaluation of the model

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -224,6 +225,12 @@ def test_what_to_try_where_the_first_phase_does_not_suffice():
     assert "another foundation checkpoint" in line
 
 
+@pytest.fixture
+def tune_here(short_run, data, tmp_path):
+    """Fine-tune the short run's encoder."""
+    return partial(tune, short_run[0], data, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("params", "values", "words"),
     [
@@ -237,16 +244,12 @@ def test_what_to_try_where_the_first_phase_does_not_suffice():
           "try rates.head_lr=5e-05 or 0.0002"]),
     ],
 )  # fmt: skip
-def test_a_gate_says_what_it_does(
-    short_run, data, tmp_path, caplog, monkeypatch, params, values, words
-):
+def test_a_gate_says_what_it_does(tune_here, caplog, monkeypatch, params, values, words):
     """ "Stage 1 F1=… >= 0.80": waiting, passing, failing, stopping, proceeding, with the value."""
     caplog.set_level(logging.INFO, logger="hbn_foundation")
     scripted(monkeypatch, "f1", [*values, 0.7])
     plan = {**JUDGES_F1, "unfreeze_backbone_epoch": 3, **params}
-    checkpoint, history = tune(
-        short_run[0], data, tmp_path, plan=plan, trainer={"epochs": 3}, rates={"head_lr": 1e-4}
-    )
+    checkpoint, history = tune_here(plan=plan, trainer={"epochs": 3}, rates={"head_lr": 1e-4})
     said = "\n".join(caplog.messages)
     assert "gate: phase 2 begins after epoch 2 where the best f1 is >= 0.8" in said
     assert "epoch 1 of 3: loss" in said

@@ -174,7 +174,6 @@ def check_data(toy, recipe, tmp_path):
             asked,
             WindowParams(),
             CleaningParams(),
-            "run",
         )
 
     return check, listed

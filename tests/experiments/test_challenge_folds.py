@@ -106,3 +106,8 @@ def test_what_the_split_cannot_score_is_found_before_training(dataset, learned, 
         check_challenge(dataset, few(learned, 1), one, label)
     check_challenge(dataset, few(learned, 1), factors, label)  # the folds score it
     check_challenge(dataset, learned, times, label)
+    for asked in ({"keep_head": True}, {"checkpoint": "finetuning_checkpoint"}):
+        check_challenge(dataset, learned, one.model_copy(update=asked), label)
+        (key,) = asked
+        with pytest.raises(UserError, match=rf"repeats, challenge1\.{key}=.* begin from encoders"):
+            check_challenge(dataset, learned, times.model_copy(update=asked), label)

@@ -269,6 +269,9 @@ def test_mistakes_are_found_before_any_pretraining(compare, params, tmp_path):
     monitor = label_recipe(trainer=FineTuningParams(epochs=2, monitor="nrmse"))
     wrong("nrmse is not computed for classes", monitor)
     wrong("score=mae: not for classes", score="mae")
+    wrong("^finetuning.keep_head=true: .* expected false", label_recipe(keep_head=True))
+    other = label_recipe(checkpoint="challenge1_checkpoint")
+    wrong("^finetuning.checkpoint=challenge1_checkpoint: .* expected foundation_", other)
     assert encoders(tmp_path / "none" / "folds") == set()
     assert compared_score(None, True) == "nrmse"
     with pytest.raises(UserError, match="expected each one once"):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.experiments.collecting import write_set
 from hbn_foundation.experiments.estimate import (
     GUESSED,
     SECONDS_AROUND,
@@ -13,13 +14,21 @@ from hbn_foundation.experiments.estimate import (
     estimate,
     in_words,
 )
-from hbn_foundation.experiments.params import GridParams, JobParams, StoreParams, StudyParams
-from hbn_foundation.experiments.planner import Data, make_plan
+from hbn_foundation.experiments.params import (
+    GridParams,
+    JobParams,
+    StoreParams,
+    StudyParams,
+    SweepRecipe,
+)
+from hbn_foundation.experiments.planner import Data, Plan, make_plan
 from hbn_foundation.experiments.rerun import note_run, rerun
 from hbn_foundation.experiments.selection import records, select
 from hbn_foundation.experiments.specs import FULL
 from hbn_foundation.experiments.store import Store
-from hbn_foundation.experiments.sweep import stores_of
+from hbn_foundation.experiments.sweep import plan_sweep, stores_of
+from hbn_foundation.recordings.params import CleaningParams
+from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 from sweep_data import defaults, make_data
 
 #: Seven participants, 3 × 2 × 2 base set-ups, two modes, six shares.
@@ -160,6 +169,25 @@ def test_supervised_bases(data):
 def test_a_mistake_is_named_before_any_training(data, grid, study, expected):
     with pytest.raises(UserError, match=expected):
         plan(data, grid, study)
+
+
+@pytest.mark.parametrize("asked", [{"keep_head": True}, {"checkpoint": "finetuning_checkpoint"}])
+def test_bases_without_a_head_are_all_that_a_sweep_begins_from(data, asked):
+    with pytest.raises(
+        UserError, match=rf"^finetuning\.{next(iter(asked))}=.* begin from encoders"
+    ):
+        plan_sweep(data, PretrainingRecipe(), FineTuningRecipe(**asked), SweepRecipe(),
+                   CleaningParams(), {"chosen": "cpu"})  # fmt: skip
+
+
+def test_folders_of_an_earlier_plan_go_once_they_are_empty(tmp_path):
+    for name in ("fold0_S1", "fold1_S2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "full_fine_tuning-1-0123").symlink_to(tmp_path / "gone")
+    (tmp_path / "fold1_S2" / "notes.txt").write_text("of the user")
+    write_set(tmp_path, Plan([], []), Store(tmp_path / "results"), {}, "page")
+    assert [path.name for path in tmp_path.glob("fold*")] == ["fold1_S2"]
+    assert [path.name for path in tmp_path.glob("fold*/*")] == ["notes.txt"]
 
 
 def test_who_lacks_a_recording_is_no_target(data, caplog):

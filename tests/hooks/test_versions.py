@@ -3,16 +3,28 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node
+from versioned_entries import (
+    CHAIN,
+    JOINED,
+    LAST,
+    LATER,
+    NEW,
+    OLD,
+    RUN_ID,
+    add,
+    catalog_of,
+    double,
+    save,
+    start,
+)
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, LabelRecipe
 from hbn_foundation.hooks import (
     ParameterNames,
     RunReport,
@@ -20,49 +32,9 @@ from hbn_foundation.hooks import (
     claim_version,
     known_parameters,
 )
-from hbn_foundation.pipeline_registry import register_pipelines
 from hbn_foundation.training.supervision.supervisor import TrainingStopped
 
-OLD, NEW = "2024-01-01T00.00.00.000Z", "2025-01-01T00.00.00.000Z"
-RUN_ID = "2026-01-01T00.00.00.999Z"
-LATER, LAST = "2027-01-01T00.00.00.000Z", "2028-01-01T00.00.00.000Z"
 CHECKPOINT, METRICS = REPORT = ["foundation_checkpoint", "foundation_metrics"]
-
-
-def double(value: int) -> int:
-    return 2 * value
-
-
-def add(left: int, right: int) -> int:
-    return left + right
-
-
-CHAIN = Pipeline(
-    [node(double, "first", "second", name="a"), node(double, "second", "third", name="b")]
-)
-JOINED = Pipeline([node(add, ["first", "second"], "third", name="add")])
-
-
-def catalog_of(
-    folder: Path, names: Iterable[str] = ("first", "second", "third"), version: str = RUN_ID
-) -> DataCatalog:
-    """Versioned entries of JSON, each a file of its name in a folder."""
-    config = {
-        name: {"type": "json.JSONDataset", "filepath": str(folder / name), "versioned": True}
-        for name in names
-    }
-    return DataCatalog.from_config(config, save_version=version)
-
-
-def save(folder: Path, name: str, version: str, value: int = 1) -> None:
-    path = folder / name / version / name
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(value))
-
-
-def start(pipeline: Pipeline, catalog: DataCatalog, folder: Path, **more) -> None:
-    run_params = {"run_id": RUN_ID, "project_path": str(folder)} | more
-    RunVersions().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
 
 
 def test_a_run_reads_what_it_made_and_what_was_there_when_it_began(tmp_path):
@@ -216,94 +188,6 @@ def test_after_a_mistake_in_the_data_the_ingestion_comes_first(tmp_path):
     assert report.once_mended() == (
         f"What is done is kept; once that is mended {first}, go on with --from-nodes b"
     )
-
-
-def test_missing_input_is_one_line_with_the_command_that_makes_it(tmp_path):
-    with pytest.raises(UserError, match=r"first: nothing saved yet at .*a node that makes it"):
-        start(CHAIN, catalog_of(tmp_path), tmp_path)
-    pipeline = Pipeline([node(double, "trials", "second", name="a")])
-    command = "kedro run --pipeline ingestion --to-nodes list_trials --env hbn"
-    with pytest.raises(UserError, match=f"trials: nothing saved yet at .*; make it by {command}"):
-        start(pipeline, catalog_of(tmp_path, ["trials"]), tmp_path, env="hbn")
-    for folder in ("mine", "yours"):
-        save(tmp_path / folder / "01_raw", "first", OLD)
-    catalog = catalog_of(tmp_path / "simulated" / "01_raw")
-    with pytest.raises(UserError, match=r"It is there for mine, yours: .*root$"):
-        start(CHAIN, catalog, tmp_path)
-
-
-def made_by_pipelines() -> set[str]:
-    return set().union(*(one.all_outputs() for one in register_pipelines().values()))
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "missing", "commands"),
-    [
-        (
-            "finetuning",
-            ["dataset"],
-            ["--pipeline foundation --to-nodes list_trials,pretrain_encoder"],
-        ),
-        (
-            "submission",
-            ["signal_store", "splits"],
-            [
-                "--pipeline foundation --to-nodes list_trials,pretrain_encoder",
-                "--pipeline challenge1 --to-nodes challenge1.predict",
-                "--pipeline challenge2 --to-nodes challenge2.evaluate",
-            ],
-        ),
-    ],
-)
-def test_all_that_is_missing_is_named_with_the_commands_that_make_it(
-    tmp_path, pipeline, missing, commands
-):
-    catalog = catalog_of(tmp_path, made_by_pipelines())
-    label = {"kind": "trial", "column": "rt"}
-    catalog["params:finetuning"] = LabelRecipe.model_validate({"label": label})
-    with pytest.raises(UserError) as raised:
-        start(register_pipelines()[pipeline], catalog, tmp_path, env="eegmat")
-    assert all(name in str(raised.value) for name in missing)
-    line = " && ".join(f"kedro run {command} --env eegmat" for command in commands)
-    assert str(raised.value).endswith(f"; make them by {line}")
-
-
-@pytest.mark.parametrize("kind", ["task", "trial"])
-def test_label_of_tasks_needs_no_trials(tmp_path, kind):
-    pipeline = register_pipelines()["finetuning"].only_nodes("finetuning.prepare")
-    catalog = catalog_of(tmp_path, made_by_pipelines())
-    label = {"kind": kind, **({"column": "rt"} if kind == "trial" else {})}
-    catalog["params:finetuning"] = LabelRecipe.model_validate({"label": label})
-    for name in ("foundation_checkpoint", "dataset"):
-        save(tmp_path, name, OLD)
-    if kind == "task":
-        start(pipeline, catalog, tmp_path)
-        assert catalog.load("trials") is None
-    else:
-        with pytest.raises(UserError, match=r"^trials: nothing saved yet .* list_trials$"):
-            start(pipeline, catalog, tmp_path)
-
-
-def test_a_fine_tuning_begins_from_the_checkpoint_that_is_named(tmp_path):
-    pipelines = register_pipelines()
-    pipeline = pipelines["finetuning"].only_nodes("finetuning.prepare")
-    named = LabelRecipe(checkpoint="finetuning_checkpoint")
-    names = {*made_by_pipelines(), "finetuning_checkpoint", "challenge1_checkpoint"}
-    catalog = catalog_of(tmp_path, names)
-    catalog["params:finetuning"] = named
-    with pytest.raises(
-        UserError, match=r"^finetuning\.checkpoint=finetuning_checkpoint: nothing sa"
-    ):
-        start(pipeline, catalog, tmp_path)
-    for number, name in enumerate(("foundation_checkpoint", "finetuning_checkpoint", "dataset")):
-        save(tmp_path, name, OLD, number)
-    catalog = catalog_of(tmp_path, names)
-    catalog["params:finetuning"] = named
-    start(pipeline, catalog, tmp_path)
-    assert catalog.load("foundation_checkpoint") == 1
-    catalog["params:challenge1"] = Challenge1Recipe(checkpoint="challenge1_checkpoint")
-    with pytest.raises(UserError, match="has learned labels that a learning curve holds back"):
-        start(pipelines["challenge1_learning_curve"], catalog, tmp_path)
 
 
 def test_two_runs_in_one_millisecond_get_two_versions(tmp_path):

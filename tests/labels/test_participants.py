@@ -176,7 +176,7 @@ def test_rows_of_one_subject_cost_no_more_than_they_disagree_on(tmp_path, caplog
     assert table["sex"].to_dict() == {"01": "F", "02": "M", "03": "M"}
     assert table["age"].dropna().to_dict() == {"01": 9, "02": 7}
     assert "1 rows are there twice, the same each time" in caplog.text
-    assert r"1 subjects have several rows (03); they differ in age, which is unknown" in caplog.text
+    assert r"several rows of 1 subject (03); they differ in age, which is unknown" in caplog.text
 
 
 def test_a_table_that_cannot_be_read_is_said_and_stops_nothing(tmp_path, caplog):

@@ -205,7 +205,7 @@ def test_files_as_they_come(tmp_path, caplog):
     assert trials["subject"].tolist() == ["bare", "bom", "commas", "gaps", "latin", "short"]
     assert trials["rt"].tolist() == [1, 1, 1, 1, 1, 1]
     assert trials["correct"].isna().tolist() == [True, *[False] * 4, True]
-    assert "1 events files are left out: sub-zeros_task-x_run-1_events.tsv: no text" in caplog.text
+    assert "left out: 1 events file: sub-zeros_task-x_run-1_events.tsv: no text" in caplog.text
     assert "sub-empty_task-x_run-1, sub-other_task-x_run-1 have no column value" in caplog.text
 
 

@@ -102,7 +102,7 @@ def test_no_window_lies_across_a_gap_or_in_a_bad_segment(tmp_path, caplog):
         *([2, start] for start in (0, 100, 200)),
     ]
     assert windows["onset"].tolist() == [0, 1, 2, 65.2, 0, 1, 2]
-    told = "1 recordings have no 2 s without a gap or a bad segment and give no window: sub-1"
+    told = "no window of 1 recording without 2 s free of gaps and bad segments: sub-1"
     assert told in caplog.text
     assert store.timeline(0).stretches == broken.stretches
     assert SignalStore(tmp_path).timeline(0).bad == broken.bad

@@ -169,7 +169,7 @@ def test_what_is_left_out_is_told(scored):
     name = f"sub-NDARSIM003_task-{TASK}_run-1"
     assert list(scored.skipped) == [name]
     text = score_text(scored)
-    assert f"Left out: 1 recordings, such as {name}: truncated" in text
+    assert f"Left out: 1 recording, such as {name}: truncated" in text
     assert f"Challenge 1: {len(scored.predictions[1])} windows of 4 recordings, 4 subjects." in text
 
 

@@ -7,7 +7,7 @@ subjects where each subject has one number.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -75,7 +75,7 @@ class BaselinePredictions(NamedTuple):
 
 
 def predict_baselines(
-    methods: Iterable[str],
+    methods: Sequence[str],
     table: pd.DataFrame,
     targets: Sequence[Target],
     store: SignalStore,
@@ -106,8 +106,7 @@ def predict_baselines(
     dict
         By method, for the test and for the validation windows in the order of the table.
     """
-    chosen = list(methods)
-    wanted = {name for method in chosen if (name := BASELINES[method].features)}
+    wanted = {name for method in methods if (name := BASELINES[method].features)}
     bin_seconds = {}
     if isinstance(params, ResponseTimeEvaluationParams):
         bin_seconds["bin_seconds"] = params.bin_seconds
@@ -118,7 +117,7 @@ def predict_baselines(
     features.update(extractor.fit(learned))
     fits: dict[str, tuple[Fitted, ...]] = {}
     seconds = {}
-    for method in track([m for m in chosen if BASELINES[m].features in features], "baselines"):
+    for method in track([m for m in methods if BASELINES[m].features in features], "baselines"):
         start, baseline = time.perf_counter(), BASELINES[method]
         fits[method] = tuple(
             _fit(baseline, features[baseline.features], learned, target, params)

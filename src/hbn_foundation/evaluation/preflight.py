@@ -65,7 +65,6 @@ def check_before_cleaning(
     *,
     window: WindowParams,
     sfreq: float,
-    folder: Path,
 ) -> dict[str, int]:
     """Make sure that training and evaluation can follow, before any signal is cleaned.
 
@@ -75,8 +74,6 @@ def check_before_cleaning(
         Tables; each recording, or each event of the label, stands for its windows.
     recipe, window, sfreq
         As for `check_parameters`.
-    folder
-        Where the checkpoints will lie.
 
     Returns
     -------
@@ -97,6 +94,7 @@ def check_before_cleaning(
     _check_labels(recordings, splits, participants, recipe)
     n_samples = round(window.seconds * sfreq)
     made = nn.ModuleList(make_pretext(recipe, sfreq, n_samples))
+    folder = Path(recipe.trainer.work_dir, "run")  # of a new run, which has nothing yet
     check_space(folder, *largest_size(made), recipe.trainer.epochs_kept)
     hardware = recipe.hardware
     if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
@@ -174,7 +172,8 @@ def check_challenge(
     Raises
     ------
     UserError
-        What is to be predicted is known of too few subjects, with the fold at fault or what to do.
+        What is to be predicted is known of too few subjects, with the fold at fault or what to do;
+        or folds are to begin from a checkpoint that is not their own.
     """
     subjects = dataset.windows["subject"].unique().tolist()
     folds = _folds(subjects, dataset.participants, recipe.evaluation, label)
@@ -183,6 +182,8 @@ def check_challenge(
     labels = [recipe.label, *(one.label for one in recipe.more_targets.chosen.values())]
     columns = [str(one.column) for one in labels if one.column in learned.windows]
     columns = columns[:1] if of_trials else columns
+    if folds:
+        recipe.check_new_encoder(f"with {name}.evaluation.repeats, {name}")
     for fold, splits in folds.items():
         # without the test subjects, who may lack a class: the folds are scored together
         of_fold = learned.replace(splits=splits[splits["split"] != "test"])

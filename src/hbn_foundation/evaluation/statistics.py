@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import count_of
+
 FEWEST_SUBJECTS = 10
 """Test subjects that an interval or a verdict on a criterion needs."""
 MOST_WITHOUT_SCORE = 0.1
@@ -65,11 +67,6 @@ class Comparison(NamedTuple):
     wins: int  # folds in which the first is ahead
     p: float  # two-sided, of the corrected resampled t-test
     interval: Interval  # 95 %, of the difference by the same test
-
-
-def count_of(n: int, noun: str) -> str:
-    """Write a count with its noun: 1 test subject, 12 test subjects."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def level(gap: float) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.methods import display_name
 from hbn_foundation.evaluation.spectra import COMPONENTS, MOST_CHANNELS
-from hbn_foundation.evaluation.statistics import count_of
 
 
 def number(value: Any, digits: int = 3, factor: float = 1.0, signed: bool = False) -> str:

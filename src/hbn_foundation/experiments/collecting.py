@@ -84,7 +84,8 @@ def write_set(
 ) -> None:
     """Lay out the results of one prefix: tables, summary, and a link to each result by its fold.
 
-    The results stay in the store, which other prefixes share; links of an earlier plan go.
+    The results stay in the store, which other prefixes share; links and empty folders of an
+    earlier plan go.
 
     Parameters
     ----------
@@ -103,9 +104,12 @@ def write_set(
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     (folder / "summary.md").write_text(page)
-    for link in folder.glob("fold*/*"):
-        if link.is_symlink():
-            link.unlink()
+    for of_fold in folder.glob("fold*"):
+        for link in of_fold.iterdir():
+            if link.is_symlink():
+                link.unlink()
+        if not any(of_fold.iterdir()):
+            of_fold.rmdir()
     for spec in plan.finetunings:
         if store.has(spec.hash):
             number = "" if spec.fold is None else spec.fold

@@ -254,6 +254,7 @@ def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: Compariso
     """Find out before any training what would stop a run."""
     from hbn_foundation.training.finetune import further_targets
 
+    runs[0].recipe.check_new_encoder("finetuning")
     targets = None
     for run in runs:
         if run.method == BASELINES:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
-from hbn_foundation.evaluation.statistics import count_of
+from hbn_foundation.errors import count_of
 from hbn_foundation.experiments.planner import Plan
 from hbn_foundation.experiments.specs import BASE, FINETUNE
 from hbn_foundation.experiments.store import METRICS, Store
@@ -101,17 +101,18 @@ def in_words(plan: Plan, found: Estimate, stores: Stores, workers: int) -> str:
     bases_left, tunings_left = missing(plan, stores)
     lacking = tunings_left - missing(plan, replace(stores, needs={}))[1]
     basis = f"as {found.measured:,} earlier jobs took" if found.measured else "a guess"
-    lines = [f"plan: {n_bases:,} bases and {n_tuned:,} fine-tunings of {folds}"]
+    lines = [f"plan: {count_of(n_bases, 'base')} and {count_of(n_tuned, 'fine-tuning')} of {folds}"]
     if n_bases and shared:
         lines.append(
             f"reuse: each base serves {shared / n_bases:.3g} fine-tunings; trained alone they "
-            f"would train {shared:,} bases"
+            f"would train {count_of(shared, 'base')}"
         )
     lines.append(
-        f"kept from before: {n_bases - bases_left:,} bases, {n_tuned - tunings_left:,} fine-tunings"
+        f"kept from before: {count_of(n_bases - bases_left, 'base')}, "
+        f"{count_of(n_tuned - tunings_left, 'fine-tuning')}"
     )
     if lacking:
-        lines.append(f"{lacking:,} fine-tunings are without weights and are made again")
+        lines.append(f"made again for their weights: {count_of(lacking, 'fine-tuning')}")
     many = f"{workers} workers" if workers > 1 else "one worker"
     lines.append(f"time: about {duration(found.seconds)} with {many}, {basis}")
     if shared > n_bases:

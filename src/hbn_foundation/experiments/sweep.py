@@ -65,7 +65,13 @@ def plan_sweep(
         The jobs.
     str
         Counts, reuse, time, disk.
+
+    Raises
+    ------
+    UserError
+        What would stop a job, or would be left out of it.
     """
+    finetuning.check_new_encoder("finetuning")
     tuning = Tuning(**{name: getattr(finetuning, name) for name in Tuning.model_fields})
     defaults = Defaults(
         foundation.encoder, foundation.objective, foundation.trainer, data.dataset.window,

@@ -43,31 +43,50 @@ def do_without_trials(catalog: DataCatalog, pipeline: Pipeline) -> None:
 
 
 def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
-    """Read the checkpoint that a fine-tuning is to begin from in place of the foundation's.
+    """Read the checkpoint that the fine-tunings are to begin from in place of the foundation's.
 
     Raises
     ------
     UserError
-        When nothing is saved there, or in a learning curve, which knows no other labels.
+        When the fine-tunings of the run name different ones, the run makes its foundation itself,
+        the entry has no versions or nothing is saved there; or in a learning curve, which knows no
+        other labels.
     """
-    if FOUNDATION not in pipeline.inputs():
+    readers = Pipeline([one for one in pipeline.nodes if FOUNDATION in one.inputs])
+    named = {name: one.checkpoint for name, one in _finetunings(catalog, readers).items()}
+    name, entry = next((one for one in named.items() if one[1] != FOUNDATION), ("", FOUNDATION))
+    if entry == FOUNDATION:
         return
-    for name, recipe in _finetunings(catalog, pipeline).items():
-        dataset = versioned(catalog, recipe.checkpoint)
-        if recipe.checkpoint == FOUNDATION or dataset is None:
-            continue
-        if f"{name}.learning_curve" in pipeline.all_outputs():
+    key = f"{name}.checkpoint={entry}"
+    for other, its in named.items():
+        if its != entry:
             raise UserError(
-                f"{name}.checkpoint={recipe.checkpoint}: this has learned labels that a learning "
-                f"curve holds back; expected {FOUNDATION}"
+                f"{key}: the same run has {other}.checkpoint={its}; expected one for all, or a run "
+                "for each"
             )
-        if latest(dataset) is None:
-            raise UserError(
-                f"{name}.checkpoint={recipe.checkpoint}: nothing saved yet at {dataset._filepath}; "
-                f"fine-tune first, with checkpoint: {FOUNDATION}"
-            )
-        say(f"{name} begins from {recipe.checkpoint}")
-        catalog[FOUNDATION] = dataset
+    if FOUNDATION in pipeline.all_outputs():
+        raise UserError(
+            f"{key}: this run makes {FOUNDATION}, and its fine-tunings begin from that; expected "
+            f"{FOUNDATION}, or a run of its own"
+        )
+    if f"{name}.learning_curve" in pipeline.all_outputs():
+        raise UserError(
+            f"{key}: this has learned labels that a learning curve holds back; expected "
+            f"{FOUNDATION}"
+        )
+    dataset = versioned(catalog, entry)
+    if dataset is None:
+        raise UserError(
+            f"{key}: no entry of the catalog with versioned: true; expected one, such as "
+            "finetuning_checkpoint"
+        )
+    if latest(dataset) is None:
+        raise UserError(
+            f"{key}: nothing saved yet at {dataset._filepath}; fine-tune first, with checkpoint: "
+            f"{FOUNDATION}"
+        )
+    say(f"{' and '.join(named)} begin{'s' * (len(named) == 1)} from {entry}")
+    catalog[FOUNDATION] = dataset
 
 
 def _finetunings(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, FineTuningRecipe]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.errors import UserError, count_of, first_few
 from hbn_foundation.labels.targets import MAX_CATEGORIES
 from hbn_foundation.progress import say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
@@ -190,7 +190,9 @@ def _one_row_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if differ.any(axis=None):
         columns = first_few(differ.columns[differ.any()])
         what = f"they differ in {columns}, which is unknown of them"
-    say_once(f"{path}: {len(one)} subjects have several rows ({first_few(one.index)}); {what}")
+    say_once(
+        f"{path}: several rows of {count_of(len(one), 'subject')} ({first_few(one.index)}); {what}"
+    )
     return pd.concat([table[~twice], one.reset_index()], ignore_index=True)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.bids import sidecar
-from hbn_foundation.errors import first_few
+from hbn_foundation.errors import count_of, first_few
 from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.progress import say, track
 from hbn_foundation.sidecars import number, read_table
@@ -79,7 +79,7 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
         for name, values in trials.items():
             parts[name].append(values)
     if broken:
-        say(f"{len(broken)} events files are left out: {first_few(broken, 2)}")
+        say(f"left out: {count_of(len(broken), 'events file')}: {first_few(broken, 2)}")
     if nameless:
         say(f"events of {first_few(nameless)} have no column {params.event_column} and give no "
             "trial")  # fmt: skip
@@ -89,8 +89,9 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     )
     if len(table):
         found = table["excluded"].replace("", "usable").value_counts()
+        recordings = count_of(table["recording"].nunique(), "recording")
         words = ", ".join(f"{count} {what}" for what, count in found.items())
-        say(f"{len(table)} trials in {table['recording'].nunique()} recordings: {words}")
+        say(f"{count_of(len(table), 'trial')} in {recordings}: {words}")
     return table
 
 

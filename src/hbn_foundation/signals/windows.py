@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.errors import UserError, count_of, first_few
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
 from hbn_foundation.labels.trials import usable_trials
@@ -63,8 +63,8 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
             f"usable recordings lasts {longest:.1f} s without a gap or a bad segment"
         )
     if len(short):
-        say(f"{len(short)} recordings have no {params.seconds:g} s without a gap or a bad segment "
-            f"and give no window: {first_few(short)}")  # fmt: skip
+        say(f"no window of {count_of(len(short), 'recording')} without {params.seconds:g} s free "
+            f"of gaps and bad segments: {first_few(short)}")  # fmt: skip
     of_range = ranges.loc[ranges.index.repeat(counts)]
     later = of_range.groupby(level=0).cumcount().to_numpy() * stride
     windows = recordings.loc[of_range["row"], list(COLUMNS)].reset_index(drop=True)

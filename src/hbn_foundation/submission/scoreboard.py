@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.evaluate import Task, evaluate
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, FIXED_MODEL, Part
 from hbn_foundation.progress import say
@@ -171,7 +172,9 @@ def score_text(score: LocalScore) -> str:
             lines.append(f"Challenge {challenge}: {problem}.")
     if score.skipped:
         name, reason = next(iter(score.skipped.items()))
-        lines.append(f"Left out: {len(score.skipped)} recordings, such as {name}: {reason}.")
+        lines.append(
+            f"Left out: {count_of(len(score.skipped), 'recording')}, such as {name}: {reason}."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.params import Params, former_names
@@ -131,6 +132,22 @@ class FineTuningRecipe(TrainingRecipe):
     def keeps_head(self) -> bool:
         """Whether the heads are the checkpoint's; from random weights none is."""
         return self.keep_head and not self.effective_plan.from_scratch
+
+    def check_new_encoder(self, group: str) -> None:
+        """Make sure that it can begin from an encoder that was only pretrained.
+
+        Raises
+        ------
+        UserError
+            When the parameters, which lie in `group`, ask for another checkpoint, or for its heads.
+        """
+        for key, expected in (("checkpoint", "foundation_checkpoint"), ("keep_head", False)):
+            value = getattr(self, key)
+            if value != expected:
+                raise UserError(
+                    f"{group}.{key}={str(value).lower()}: these fine-tunings begin from encoders "
+                    f"that are pretrained for them; expected {str(expected).lower()}"
+                )
 
     @property
     def judged_metric(self) -> str:

@@ -20,6 +20,8 @@ from hbn_foundation.evaluation.report.criteria import (
     response_time_criteria,
 )
 
+PROBE = "balanced, of the frozen probe; optimistic, for its strength was chosen on these subjects"
+
 
 def probe(balanced_accuracy, confusion_matrix):
     """Of validation subjects; what the test subjects give decides nothing."""
@@ -45,7 +47,7 @@ def test_a_self_supervised_run():
     assert table["verdict"].tolist() == [
         MET, NOT_APPLICABLE, MET, NOT_MET, NOT_MET, MET, MET, NOT_MET,
     ]  # fmt: skip
-    assert table["value"].tolist()[2] == "65.0% (balanced, of the frozen probe), lowest recall 60%"
+    assert table["value"].tolist()[2] == f"65.0% ({PROBE}), lowest recall 60%"
     assert set(judged(history([]), {})["verdict"]) == {NOT_APPLICABLE}
 
 
@@ -62,7 +64,7 @@ def test_a_class_that_is_missed_is_no_success():
     row = judged(history([1.0, 0.5]), {**METRICS, "probe": probe(0.61, [[99, 1], [77, 23]])})
     assert row.loc["validation accuracy"].tolist() == [
         "> 60%, each class recalled above 50%",
-        "61.0% (balanced, of the frozen probe), lowest recall 23%", NOT_MET,
+        f"61.0% ({PROBE}), lowest recall 23%", NOT_MET,
     ]  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.figures import style
-from hbn_foundation.evaluation.statistics import count_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

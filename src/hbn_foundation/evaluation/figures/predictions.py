@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation import scores
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.evaluate import by_recording
 from hbn_foundation.evaluation.figures import style
-from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.tasks.factors import PREDICTED
 from hbn_foundation.evaluation.wording import display_factor, number
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.figures.predictions import factor_figure, response_time_figure
 from hbn_foundation.evaluation.figures.scores import scores_figure
 from hbn_foundation.evaluation.figures.spatial import spatial_figure
@@ -36,7 +37,6 @@ from hbn_foundation.evaluation.report.verdicts import (
 )
 from hbn_foundation.evaluation.scorers import display_metric
 from hbn_foundation.evaluation.spatial_maps import checkpoint_maps
-from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.tasks.factors import MEAN, main_factor, predicted_factors
 from hbn_foundation.evaluation.wording import display_factor, sample_text
 

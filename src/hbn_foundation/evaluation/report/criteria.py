@@ -186,7 +186,10 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool)
         value = np.nan if found is None else float(found)
         recall, chance = _lowest_recall(probe.get("confusion_matrix", []))
         beside, each = f", each class recalled above {chance:.0%}", recall > chance
-        text = f"{value:.1%} (balanced, of the frozen probe), lowest recall {recall:.0%}"
+        text = (
+            f"{value:.1%} (balanced, of the frozen probe; optimistic, for its strength was chosen "
+            f"on these subjects), lowest recall {recall:.0%}"
+        )
     if np.isnan(value):
         why = "one class only" if "choice" in metrics.get("missing", {}) else "unknown"
         return [("validation accuracy", "> 60 %", *_control((why, NOT_APPLICABLE), shuffled))]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.methods import (
     ALL_SHARES,
     FINE_TUNED,
@@ -17,7 +18,7 @@ from hbn_foundation.evaluation.methods import (
 )
 from hbn_foundation.evaluation.report.sections import Report, plain_table
 from hbn_foundation.evaluation.scorers import display_metric
-from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of, level
+from hbn_foundation.evaluation.statistics import FIXED_MODEL, level
 from hbn_foundation.evaluation.wording import interval, mean_sd, number, p_text
 
 OF_TIMES, OF_FACTORS = ("nrmse", "r"), ("window_nrmse", "subject_r")

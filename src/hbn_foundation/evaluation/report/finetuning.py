@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import FINE_TUNED
@@ -27,7 +28,6 @@ from hbn_foundation.evaluation.report.verdicts import (
     split_verdict,
 )
 from hbn_foundation.evaluation.scorers import AHEAD, display_metric
-from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.evaluation.wording import number, sample_text
 from hbn_foundation.scores import higher_is_better
 

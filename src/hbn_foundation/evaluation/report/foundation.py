@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.figures.scores import folds_figure, scores_figure
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import PRETRAINED
@@ -21,7 +22,7 @@ from hbn_foundation.evaluation.report.sections import (
 )
 from hbn_foundation.evaluation.report.verdicts import folds_notes, folds_verdict, split_verdict
 from hbn_foundation.evaluation.scorers import display_metric
-from hbn_foundation.evaluation.statistics import FIXED_MODEL, count_of
+from hbn_foundation.evaluation.statistics import FIXED_MODEL
 from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.evaluation.wording import interval, number, sample_text
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, count_of
 from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target, predict_baselines
 from hbn_foundation.evaluation.params import FactorEvaluationParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.sample import Sample, choose_windows, with_columns
-from hbn_foundation.evaluation.statistics import count_of
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.participants import factor_table
 

@@ -75,9 +75,8 @@ def evaluate_foundation(
     of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
     check_never_seen(checkpoint.metadata, of["test"], of["validation"])
     check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
-    labelled = labelled_windows(
-        probe_windows(dataset, params.label), dataset.splits, dataset.participants, params
-    )
+    windows = probe_windows(dataset, params.label)
+    labelled = labelled_windows(windows, dataset.splits, dataset.participants, params)
     table, classes = labelled.table, labelled.classes
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:

@@ -20,7 +20,6 @@ def check_data(
     recipe: FoundationRecipe,
     window: WindowParams,
     cleaning: CleaningParams,
-    run_version: str,
 ) -> dict[str, int]:
     """Stop before any signal is cleaned when label, disk or device do not allow the training.
 
@@ -40,7 +39,6 @@ def check_data(
         recipe,
         window=window,
         sfreq=cleaning.sfreq,
-        folder=Path(recipe.trainer.work_dir) / run_version,
     )
 
 

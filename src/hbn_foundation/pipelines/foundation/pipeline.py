@@ -24,7 +24,6 @@ def _training_nodes() -> list:
                 RECIPE,
                 "params:ingestion.windows",
                 "params:ingestion.cleaning",
-                "run_version",
             ],
             outputs="data_check",
             name="check_data",
