@@ -152,7 +152,7 @@ def test_progress_has_the_accuracy_of_an_objective_with_classes(
     shown = console.file.getvalue()
     assert re.search(r"epoch +train +validation +accuracy +rate", shown), shown
     for row in history.itertuples():
-        assert re.search(rf" {row.epoch} .*{row.accuracy:.2f}", shown), shown
+        assert re.search(rf" {row.epoch} .* {row.accuracy:.4g} ", shown), shown
 
 
 # Phase 3: evaluation of the model
