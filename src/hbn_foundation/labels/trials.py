@@ -89,9 +89,9 @@ def recording_trials(recordings: pd.DataFrame, params: TrialParams | None = None
     )
     if len(table):
         found = table["excluded"].replace("", "usable").value_counts()
-        recordings = count_of(table["recording"].nunique(), "recording")
+        among = count_of(table["recording"].nunique(), "recording")
         words = ", ".join(f"{count} {what}" for what, count in found.items())
-        say(f"{count_of(len(table), 'trial')} in {recordings}: {words}")
+        say(f"{count_of(len(table), 'trial')} in {among}: {words}")
     return table
 
 
