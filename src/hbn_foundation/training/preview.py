@@ -6,7 +6,8 @@ first epoch on, all gradients are alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from hbn_foundation.training.finetuning_params import (
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.rates import RateCurve, peaks
 from hbn_foundation.training.recipes import FineTuningRecipe
-from hbn_foundation.training.unfreezing import Block
+from hbn_foundation.training.unfreezing import Block, Plan
 
 #: How many times lower than the head's the encoder's rate usually is.
 USUAL_RATIOS = (5.0, 10.0)
@@ -85,31 +86,28 @@ def preview_rates(
     steps = np.unique(np.linspace(0, steps_per_epoch, points_per_epoch, endpoint=False).astype(int))
     columns = stalled_columns(plan, blocks, further)
     history: list[dict[str, Any]] = []
-    rows = []
+    rows, names = [], [block.name for block in blocks]
     for epoch in range(epochs):
         rows += [
-            (step, step / steps_per_epoch, block.name, curve.rate(block.name, step), here)
-            for step in (epoch * steps_per_epoch + steps).tolist()
-            for block in blocks
-            for here in (block.name in trained,)
+            (step, step / steps_per_epoch, name, curve.rate(name, step), name in trained)
+            for step, name in product((epoch * steps_per_epoch + steps).tolist(), names)
         ]
         done = (epoch + 1) * steps_per_epoch
-        history.append(
-            {
-                **columns,
-                "epoch": epoch + 1,
-                "phase": course.phase,
-                "trainable": ",".join(block.name for block in blocks if block.name in trained),
-                "learning_rate": curve.rate(blocks[-1].name, done - 1),
-            }
-        )
+        own = {"epoch": epoch + 1, "learning_rate": curve.rate(course.head, done - 1)}
+        history.append(columns | course_columns(course, trained) | own)
         curve.plateau(1.0, done)
-        decision = course.after_epoch(history, trained, lambda: {b.name: 1.0 for b in blocks})
+        decision = course.after_epoch(history, trained, lambda: dict.fromkeys(names, 1.0))
         history[-1]["decision"] = decision.reason
         if decision.unfreeze:
             curve.unfrozen(done, decision.unfreeze)
             trained |= set(decision.unfreeze)
     return pd.DataFrame(rows, columns=["step", "epoch", "block", "rate", "trained"])
+
+
+def course_columns(course: Plan, trained: Collection[str]) -> dict[str, Any]:
+    """Return the columns of a training's row that tell where the plan is."""
+    names = [block.name for block in course.blocks if block.name in trained]
+    return {"phase": course.phase, "trainable": ",".join(names)}
 
 
 def stalled_columns(
