@@ -15,7 +15,7 @@ SHORT = """
 ingestion:
   source:
     simulation: {rest_seconds: 24.0, eyes_open_seconds: 5.0, eyes_closed_seconds: 6.0,
-                 ccd_runs: 1, trials_per_run: 6, n_background_sources: 60}
+                 ccd_runs: 1, trials_per_run: 12, n_background_sources: 60}
 foundation:
   encoder: {hidden_dim: 32, n_heads: 2, n_layers: 1}
   trainer: {epochs: 2, warmup_steps: 2}

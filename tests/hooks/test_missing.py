@@ -38,11 +38,10 @@ def made_by_pipelines() -> set[str]:
         ),
         (
             "submission",
-            ["signal_store", "splits"],
+            ["challenge1.checkpoint", "challenge2.checkpoint"],
             [
-                "--pipeline foundation --to-nodes list_trials,pretrain_encoder",
-                "--pipeline challenge1 --to-nodes challenge1.predict",
-                "--pipeline challenge2 --to-nodes challenge2.evaluate",
+                "--pipeline challenge1 --to-nodes challenge1.finetune",
+                "--pipeline challenge2 --to-nodes challenge2.finetune",
             ],
         ),
     ],

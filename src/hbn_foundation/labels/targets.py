@@ -55,19 +55,16 @@ def window_targets(
     """Give each window a class or a number; classes and thresholds are fitted on training subjects.
 
     Tasks and categories become classes in alphabetical order, as far as training subjects have
-    them; values that no training subject has are unknown (−1). With
-    `positive` there are two classes, those values (1) and all others (0). A numeric column is cut
-    at `threshold`, by default, when it has more than five different values (more than two with
-    type `binary`), at the median of the training subjects, or of their trials or events for labels
-    of these; the names say where (`age > 10.2`). With type `regression` the numbers stay as they
-    are.
+    them; values that no training subject has are unknown (−1). With `positive` there are two
+    classes, those values (1) and all others (0). A numeric column is cut at `threshold`, by
+    default, when it has more than five different values (more than two with type `binary`), at the
+    median of the training subjects, trials or events. Numbers of a `regression` stay as they are.
 
     Raises
     ------
     UserError
-        When the column is missing, a value of `positive` does not occur, a value is not a number
-        where one is needed, or the training subjects have fewer than two classes or numbers, or
-        more classes than the type allows.
+        A column is missing, a value of `positive` does not occur or is no number where one is
+        needed, or the training subjects have too few or too many classes.
     """
     training = windows["subject"].isin({str(subject) for subject in train_subjects}).to_numpy()
     name = "task" if params.kind == "task" else str(params.column)
