@@ -38,8 +38,9 @@ def made_by_pipelines() -> set[str]:
         ),
         (
             "submission",
-            ["challenge1.checkpoint", "challenge2.checkpoint"],
+            ["challenge1.checkpoint", "signal_store", "splits"],
             [
+                "--pipeline foundation --to-nodes list_trials,pretrain_encoder",
                 "--pipeline challenge1 --to-nodes challenge1.finetune",
                 "--pipeline challenge2 --to-nodes challenge2.finetune",
             ],
