@@ -161,10 +161,10 @@ def test_pairs_are_near_or_far_and_balanced(store, windows):
         assert (distance[near == 1] > 0).all()
         assert (distance[near == 0] >= 1500).all()
         assert abs(near.mean() - 0.5) < 0.02
-    first, again = (torch.cat([b.labels for b in pairs]) for _ in range(2))
+    first, again = (torch.cat([b.target for b in pairs]) for _ in range(2))
     assert torch.equal(first, again)
     plain.set_epoch(1)
-    assert not torch.equal(torch.cat([b.labels for b in pairs]), first)
+    assert not torch.equal(torch.cat([b.target for b in pairs]), first)
 
 
 def test_task_classification_learns_and_its_control_does_not(store, windows, splits, tmp_path):
