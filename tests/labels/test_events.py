@@ -68,6 +68,7 @@ def test_a_table_of_events_is_read_as_it_is(events):
             {"stimulus/left": 2, "stimulus/right": 1},
         ),
         ({"values": {"stimulus": "seen", "response": "pressed"}}, {"seen": 3, "pressed": 1}),
+        ({"values": {"stimulus*": "c", "stimulus": "b", "stimulus/left": "a"}}, {"a": 2, "b": 1}),
         ({"values": ["stimulus/r*", "resp*"]}, {"stimulus/right": 1, "response": 1}),
         ({"values": {"stimulus": "a"}, "where": {"side": "l"}}, {"a": 2}),
         ({"column": "SIDE"}, {"l": 2, "r": 2}),

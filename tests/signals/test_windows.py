@@ -13,6 +13,7 @@ from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.timeline import BAD, GAP, Segment, Stretch, Timeline
 from hbn_foundation.signals.build import build_store
 from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.signals.label_windows import windows_of_label, windows_of_trials
 from hbn_foundation.signals.params import (
     BuildParams,
     CropWindowParams,
@@ -27,8 +28,6 @@ from hbn_foundation.signals.windows import (
     cut_trial_windows,
     cut_windows,
     window_length,
-    windows_of_label,
-    windows_of_trials,
 )
 from recordings.eeg_files import bids_file, noise, raw_array, write
 from signals.stores import stored

@@ -11,7 +11,7 @@ from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.methods import PRETRAINED
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.sample import labelled_windows
-from hbn_foundation.signals.event_windows import probe_windows
+from hbn_foundation.signals.label_windows import probe_windows
 from hbn_foundation.signals.windows import subsample
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hbn_foundation.labels.checks import check_disjoint, check_targets
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.targets import window_labels
-from hbn_foundation.signals.event_windows import probe_windows
+from hbn_foundation.signals.label_windows import probe_windows
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.finetune import further_targets
 from hbn_foundation.training.pretrain import make_pretext

@@ -165,19 +165,21 @@ def _column(events: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _classes(texts: pd.Series, wanted: Mapping[str, str] | Iterable[str] | None) -> pd.Series:
-    """Give each text the class of the first key that it matches, missing where none does.
+    """Give each text the class of the key that it matches, missing where none does.
 
-    Without a mapping, a name or a beginning is a class of its own, and what a pattern matches
-    keeps its own name.
+    Names and beginnings come before patterns, the longest first. Without a mapping, a name or a
+    beginning is a class of its own, and what a pattern matches keeps its own name.
     """
     if wanted is None:
         return texts
     keys = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
 
+    ordered = sorted(keys, key=lambda key: (_is_pattern(key), -len(key)))
+
     def class_of(text: str) -> str | None:
-        for key, name in keys.items():
+        for key in ordered:
             if _matches(key, text):
-                return name or (text if _is_pattern(key) else key)
+                return keys[key] or (text if _is_pattern(key) else key)
         return None
 
     return texts.map({text: class_of(text) for text in texts.dropna().unique()})

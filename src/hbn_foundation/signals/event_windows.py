@@ -11,10 +11,10 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.events import IDENTITY, label_events
 from hbn_foundation.progress import say
+from hbn_foundation.signals.windows import tiled
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.params import LabelParams
-    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.store import SignalStore
 
 COLUMNS = ["row", *IDENTITY, "start", "onset", "event_number", "event"]
@@ -83,13 +83,6 @@ def cut_event_windows(
     return windows.sort_values(["row", "start"], kind="stable")[COLUMNS].reset_index(drop=True)
 
 
-def probe_windows(dataset: EEGDataset, label: LabelParams) -> pd.DataFrame:
-    """Return the windows that a frozen encoder is probed on: of events, or all of the dataset."""
-    if label.kind != "event":
-        return dataset.windows
-    return cut_event_windows(dataset.store, dataset.events, label, dataset.window.seconds)
-
-
 def _locked(
     store: SignalStore, events: pd.DataFrame, label: LabelParams, seconds: float
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -135,23 +128,20 @@ def _tiled(
     store: SignalStore, blocks: pd.DataFrame, label: LabelParams, seconds: float
 ) -> tuple[pd.DataFrame, list[str]]:
     """Fill blocks with windows side by side, and say why others have none."""
-    rate, length = store.sfreq, round(seconds * store.sfreq)
-    stride = max(1, round((label.stride or seconds) * rate))
-    ranges = store.ranges.rename(columns={"start": "first", "stop": "last", "onset": "time"})
+    rate, ranges = store.sfreq, store.ranges.rename(columns={"onset": "time"})
+    length, stride = round(seconds * rate), max(1, round((label.stride or seconds) * rate))
     parts = blocks.assign(block=blocks.index).merge(ranges, on="row")
-    begin = parts["onset"] + label.margin - parts["time"]
-    end = parts["end"] - label.margin - parts["time"]
-    room = parts["last"] - parts["first"]
-    low = np.ceil(begin.clip(0, room / rate) * rate - 1e-3).to_numpy(dtype=np.int64)
-    high = np.floor(end.clip(0, room / rate) * rate + 1e-3).to_numpy(dtype=np.int64)
-    counts = np.maximum((high - low - length) // stride + 1, 0)
-    which = np.repeat(np.arange(len(parts)), counts)
-    later = (np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)) * stride
-    windows = parts.iloc[which].reset_index(drop=True)
-    shift = low[which] + later
-    windows = windows.assign(start=windows["first"] + shift, onset=windows["time"] + shift / rate)
+    room = (parts["stop"] - parts["start"]) / rate
+    begin = (parts["onset"] + label.margin - parts["time"]).clip(0, room)
+    end = (parts["end"] - label.margin - parts["time"]).clip(0, room)
+    first = np.ceil(begin * rate - 1e-3).astype(np.int64)
+    last = np.floor(end * rate + 1e-3).astype(np.int64)
+    inside = parts.assign(
+        start=parts["start"] + first, stop=parts["start"] + last, onset=parts["time"] + first / rate
+    )
+    windows = tiled(inside, length, stride, rate)
     empty = blocks.drop(windows["block"].unique())
-    ends = (ranges["time"] + (ranges["last"] - ranges["first"]) / rate).groupby(ranges["row"]).max()
+    ends = (ranges["time"] + (ranges["stop"] - ranges["start"]) / rate).groupby(ranges["row"]).max()
     late = empty["onset"] >= empty["row"].map(ends).fillna(0.0)
     short = empty["end"] - empty["onset"] - 2 * label.margin < seconds - 1e-6
     return windows, np.select([late, short], [LATE, SHORT], BROKEN).tolist()

@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, count_of, first_few
-from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
 from hbn_foundation.labels.trials import usable_trials
 from hbn_foundation.progress import say
-from hbn_foundation.signals.event_windows import cut_event_windows
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
 
 if TYPE_CHECKING:
-    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.store import SignalStore
 
 COLUMNS = ("recording", "subject", "task", "run")
@@ -34,6 +31,18 @@ def window_length(seconds: float, sfreq: float) -> int:
             f"windows: seconds is {seconds:g}; expected at least two samples at {sfreq:g} Hz"
         )
     return n_samples
+
+
+def tiled(ranges: pd.DataFrame, n_samples: int, stride: int, sfreq: float) -> pd.DataFrame:
+    """Fill ranges with windows, one every `stride` samples.
+
+    Ranges have `start` and `stop` (samples), `onset` (s) and an index without repetition; each
+    becomes as many rows as it has windows, `start` and `onset` being those of the window.
+    """
+    counts = np.maximum((ranges["stop"] - ranges["start"] - n_samples) // stride + 1, 0)
+    windows = ranges.loc[ranges.index.repeat(counts)]
+    later = windows.groupby(level=0).cumcount().to_numpy() * stride
+    return windows.assign(start=windows["start"] + later, onset=windows["onset"] + later / sfreq)
 
 
 def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
@@ -53,11 +62,10 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     n_samples = window_length(params.seconds, store.sfreq)
     stride = max(1, round(params.stride * store.sfreq))
     ranges = store.ranges
-    lengths = (ranges["stop"] - ranges["start"]).to_numpy()
-    counts = np.maximum((lengths - n_samples) // stride + 1, 0)
-    short = recordings["recording"][~recordings.index.isin(ranges["row"][counts > 0])]
+    found = tiled(ranges, n_samples, stride, store.sfreq)
+    short = recordings["recording"][~recordings.index.isin(found["row"])]
     if len(short) == len(recordings):
-        longest = lengths.max(initial=0) / store.sfreq
+        longest = (ranges["stop"] - ranges["start"]).to_numpy().max(initial=0) / store.sfreq
         raise UserError(
             f"windows: seconds is {params.seconds:g}, but the longest of {len(recordings)} "
             f"usable recordings lasts {longest:.1f} s without a gap or a bad segment"
@@ -65,12 +73,9 @@ def cut_windows(store: SignalStore, params: WindowParams) -> pd.DataFrame:
     if len(short):
         say(f"no window of {count_of(len(short), 'recording')} without {params.seconds:g} s free "
             f"of gaps and bad segments: {first_few(short)}")  # fmt: skip
-    of_range = ranges.loc[ranges.index.repeat(counts)]
-    later = of_range.groupby(level=0).cumcount().to_numpy() * stride
-    windows = recordings.loc[of_range["row"], list(COLUMNS)].reset_index(drop=True)
-    windows.insert(0, "row", of_range["row"].to_numpy())
-    windows["start"] = of_range["start"].to_numpy() + later
-    windows["onset"] = of_range["onset"].to_numpy() + later / store.sfreq
+    windows = recordings.loc[found["row"], list(COLUMNS)].reset_index(drop=True)
+    windows.insert(0, "row", found["row"].to_numpy())
+    windows["start"], windows["onset"] = found["start"].to_numpy(), found["onset"].to_numpy()
     return windows
 
 
@@ -181,56 +186,6 @@ def _without(table: pd.DataFrame, left_out: pd.Series, why: str) -> pd.DataFrame
     if left_out.any():
         say(f"left out, {why}: {first_few(sorted(table['subject'][left_out].unique()))}")
     return table[~left_out]
-
-
-def windows_of_label(
-    label: LabelParams,
-    dataset: EEGDataset,
-    trials: pd.DataFrame,
-    params: TrialWindowParams,
-    seconds: float,
-) -> pd.DataFrame:
-    """Return the windows that a label is learned from: of trials, of events, or the dataset's."""
-    if label.kind == "event":
-        return cut_event_windows(dataset.store, dataset.events, label, seconds)
-    if label.kind != "trial":
-        return dataset.windows
-    return windows_of_trials(label, dataset.store, trials, params, seconds)
-
-
-def windows_of_trials(
-    label: LabelParams,
-    store: SignalStore,
-    trials: pd.DataFrame,
-    params: TrialWindowParams,
-    seconds: float,
-) -> pd.DataFrame:
-    """Return the windows of the trials, as `cut_trial_windows` does.
-
-    It is a UserError if the label is not one of trials, the encoder takes windows of another length
-    (`seconds`), there are no trials, or none of them has a window.
-    """
-    if label.kind != "trial":
-        raise UserError(
-            f"label.kind={label.kind}: the windows here are those of trials; take trial"
-        )
-    if window_length(params.seconds, store.sfreq) != window_length(seconds, store.sfreq):
-        raise UserError(
-            f"trial_windows.seconds={params.seconds:g}: the encoder takes windows of {seconds:g} s"
-        )
-    if trials.empty:
-        raise UserError(
-            "labels: kind: trial, but the recordings have no trials: no events.tsv beside them "
-            "has the events that ingestion.trials names"
-        )
-    chosen = cut_trial_windows(store, trials, params)
-    if chosen.empty:
-        reasons = trials["excluded"].replace("", "without a whole window in a usable recording")
-        words = (f"{count} {reason}" for reason, count in reasons.value_counts().items())
-        raise UserError(
-            f"labels: kind: trial, but of {len(trials)} trials none is left: {', '.join(words)}"
-        )
-    return chosen
 
 
 def subsample(n: int, most: int, seed: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
-from hbn_foundation.signals.event_windows import probe_windows
+from hbn_foundation.signals.label_windows import probe_windows
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset

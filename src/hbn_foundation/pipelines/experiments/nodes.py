@@ -17,7 +17,7 @@ def choose_windows(
     dataset: types.EEGDataset, trials: types.DataFrame, finetuning: LabelRecipe
 ) -> types.EEGDataset:
     """Take the windows that the label is learned from: all, or those of trials or events."""
-    from hbn_foundation.signals.windows import windows_of_label
+    from hbn_foundation.signals.label_windows import windows_of_label
 
     windows = windows_of_label(
         finetuning.label, dataset, trials, finetuning.trial_windows, dataset.window.seconds

@@ -32,7 +32,7 @@ def prepare_trials(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.signals.windows import windows_of_trials
+    from hbn_foundation.signals.label_windows import windows_of_trials
 
     windows = windows_of_trials(
         recipe.label, dataset.store, trials, recipe.windows, window_seconds(foundation_checkpoint)

@@ -25,7 +25,7 @@ def prepare_finetuning(
     lr_preview : Figure
         The rates over the run, for the plan's default course.
     """
-    from hbn_foundation.signals.windows import windows_of_label
+    from hbn_foundation.signals.label_windows import windows_of_label
 
     windows = windows_of_label(
         recipe.label, dataset, trials, recipe.trial_windows, window_seconds(foundation_checkpoint)
