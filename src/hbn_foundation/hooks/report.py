@@ -45,7 +45,6 @@ class RunReport:
         """Count the nodes."""
         self._catalog = catalog
         self._done, self._pipeline, self._finished = 0, pipeline, set()
-        self._node, self._started = "", time.monotonic()
         self._asked = run_params
         self._started, self._node = time.monotonic(), "preparing the run"
         self._pulse = ExitStack()
@@ -53,7 +52,7 @@ class RunReport:
 
     def _so_far(self) -> str:
         seconds = duration(time.monotonic() - self._started)
-        return f"        {self._node or 'reading the inputs'}: {seconds} so far"
+        return f"        {self._node}: {seconds} so far"
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
