@@ -25,10 +25,12 @@ _AUGMENTATION = {
     "noise_probability": 1.0,
     "jitter_probability": 1.0,
 }
+ALONE = {"of": "window", "recentre": True, "seconds": 0.0, "running": False}
 #: Parameters that runs and jobs were first named without, by group, with the value that was meant.
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
-    "": {"keep_head": False},
+    "": {"keep_head": False, "context": ALONE},
+    "evaluation": {"context": ALONE},
     "label": {"values": None, "where": {}, "windows": "blocks", "margin": 0.0, "stride": None,
               "offset": 0.0},
     "objective": _AUGMENTATION,

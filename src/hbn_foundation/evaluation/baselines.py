@@ -24,6 +24,7 @@ from hbn_foundation.evaluation.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.progress import track
+from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.linear_probe import (
     Scaling,
     fit_probe,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 MOST_AT_ONCE = 8192
+ALONE = ContextParams()
 DEMOGRAPHICS = ["age", "sex"]
 #: Predictions of windows from their features and their table.
 Predict = Callable[[Any, pd.DataFrame], np.ndarray]
@@ -82,6 +84,7 @@ def predict_baselines(
     n_samples: int,
     params: BaselineParams,
     encoders: FrozenEncoders | None = None,
+    context: ContextParams = ALONE,
 ) -> dict[str, BaselinePredictions]:
     """Fit baselines on training windows, choose on validation windows, predict the test windows.
 
@@ -100,6 +103,8 @@ def predict_baselines(
         Bands, strengths, shrinkage, seed.
     encoders
         Frozen encoders whose features are among the methods.
+    context
+        What is known of a window's surroundings.
 
     Returns
     -------
@@ -110,7 +115,9 @@ def predict_baselines(
     bin_seconds = {}
     if isinstance(params, ResponseTimeEvaluationParams):
         bin_seconds["bin_seconds"] = params.bin_seconds
-    extractor = FeatureExtractor(wanted, store, n_samples, params, encoders, **bin_seconds)
+    extractor = FeatureExtractor(
+        wanted, store, n_samples, params, encoders, context=context, **bin_seconds
+    )
     tested = (table["split"] == "test").to_numpy()
     learned, test = (table[rows].reset_index(drop=True) for rows in (~tested, tested))
     features: dict[str | None, np.ndarray] = {None: np.empty((len(learned), 0))}

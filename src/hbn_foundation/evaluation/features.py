@@ -24,6 +24,8 @@ from hbn_foundation.evaluation.spectra import (
     time_bins,
 )
 from hbn_foundation.progress import track
+from hbn_foundation.signals.context import in_context, surroundings
+from hbn_foundation.signals.params import ContextParams
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,6 +64,8 @@ class FeatureExtractor:
         Bands, shrinkage, batch size; width of the time bins in s.
     encoders
         Encoders, if any.
+    context
+        What is known of a window's surroundings; by default nothing.
 
     Raises
     ------
@@ -77,10 +81,12 @@ class FeatureExtractor:
         params: BaselineParams,
         encoders: FrozenEncoders | None = None,
         bin_seconds: float = 0.05,
+        context: ContextParams | None = None,
     ) -> None:
         self.names = [name for name in MEASURED if name in names]
         self.store, self.n_samples, self.params = store, n_samples, params
         self.bin_seconds = bin_seconds
+        self.context = context or ContextParams()
         made = {} if encoders is None else dict(encoders.by_name)
         self.prepare = None if encoders is None else encoders.prepare
         self.input_of = next(iter(made), None) if ENCODER_INPUT in names else None
@@ -108,11 +114,27 @@ class FeatureExtractor:
         self._spaces = {
             name: _tangent_spaces(found[name], train) for name in ON_COVARIANCES if name in found
         }
-        return self._mapped(found)
+        return self._in_context(windows, self._mapped(found))
 
     def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         """Features of further windows (N rows)."""
-        return self._mapped(self._measured(windows))
+        return self._in_context(windows, self._mapped(self._measured(windows)))
+
+    def _in_context(
+        self, windows: pd.DataFrame, found: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Measure the windows around, and put features into their context."""
+        if not self.context.is_used or not found:
+            return found
+        around = surroundings(self.store, windows, self.n_samples, self.context)
+        others = around.table.iloc[len(windows) :]
+        beside = self._mapped(self._measured(others)) if len(others) else {}
+        return {
+            name: in_context(
+                np.concatenate([values, beside.get(name, values[:0])]), around, self.context
+            )
+            for name, values in found.items()
+        }
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}

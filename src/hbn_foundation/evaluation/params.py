@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
+from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.linear_probe import STRENGTHS
 
 Baseline = Literal[
@@ -73,6 +74,9 @@ class EvaluationParams(BaselineParams):
     """What the frozen encoder is probed for, and what it is compared with."""
 
     label: LabelParams = Field(LabelParams(), description="What the probe tells apart.")
+    context: ContextParams = Field(
+        ContextParams(), description="What all methods know of a window's surroundings."
+    )
     shuffle_labels: bool = Field(
         False,
         description="Control: labels permuted across recordings (across subjects for a "

@@ -17,6 +17,7 @@ from hbn_foundation.training.control import shuffle_within
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.signals.params import ContextParams
 
 PLACE = ["recording", "start"]
 
@@ -33,9 +34,13 @@ class Sample(NamedTuple):
         """The test windows."""
         return self.table[self.table["split"] == "test"].reset_index(drop=True)
 
-    def about(self, dataset: EEGDataset) -> dict[str, Any]:
-        """Give the counts of windows and channels, for the metrics."""
-        return {"sample": self.counts, "n_channels": len(dataset.store.positions)}
+    def about(self, dataset: EEGDataset, context: ContextParams | None = None) -> dict[str, Any]:
+        """Give the counts of windows and channels, and the context, for the metrics."""
+        return {
+            "sample": self.counts,
+            "n_channels": len(dataset.store.positions),
+            "context": context.text if context else "",
+        }
 
 
 def choose_windows(

@@ -34,6 +34,7 @@ from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.tasks import rows_of
 from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
+from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
 from hbn_foundation.scores import check_metric
 from hbn_foundation.training.job import digest
@@ -163,7 +164,7 @@ def list_runs(
                   "subjects": splits.sort_values("subject").to_numpy().tolist()}  # fmt: skip
         dataset = learned.replace(splits=splits)
         for method, seed in methods:
-            own, identity = recipe, {**common, BASELINES: _settings(recipe)}
+            own, identity = recipe, {**common, **_settings(recipe)}
             if method != BASELINES:
                 plan = recipe.plan.model_copy(update={"strategy": method})
                 if method != recipe.plan.strategy:  # whose lengths phase2_epochs is a check of
@@ -184,7 +185,8 @@ def _read_predictions(run: Run, stores: Stores) -> pd.DataFrame:
 
 
 def _settings(recipe: LabelRecipe) -> dict[str, Any]:
-    return recipe.evaluation.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)
+    settings = recipe.evaluation.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)
+    return former_names({BASELINES: settings, "context": recipe.context.model_dump(mode="json")})
 
 
 def all_incidents(runs: Sequence[Run], stores: Stores) -> str:

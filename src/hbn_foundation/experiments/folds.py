@@ -31,6 +31,7 @@ from hbn_foundation.experiments.running import (
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.labels.splits import repeated_splits
+from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
 from hbn_foundation.training.job import digest
 from hbn_foundation.training.pretrain import PretrainingJob
@@ -173,7 +174,7 @@ def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
         "encoder": fold.job.key,
         "code": code,
         "participants": digest(fold.dataset.participants),
-        "evaluation": params.model_dump(mode="json", exclude=NOT_IN_THE_SCORES),
+        **former_names({"evaluation": params.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)}),
     }
     if params.label.kind == "event":
         identity["events"] = digest(fold.dataset.events)

@@ -138,9 +138,8 @@ def fit_baselines(
     rows, tables = [], []
     with beating(run.link):
         sample, answers = label_baselines(
-            dataset, targets, recipe.label, recipe.evaluation, checkpoint.metadata["n_samples"],
-            load_encoder(checkpoint),
-        )  # fmt: skip
+            dataset, targets, recipe, checkpoint.metadata["n_samples"], load_encoder(checkpoint)
+        )
         values = sample.test[TARGET].to_numpy()
         for method, answer in answers.items():
             row, table = _scored(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hbn_foundation.params import Params
 
@@ -49,6 +49,56 @@ class CropWindowParams(Params):
     )
     seconds: float = Field(4.0, gt=0, description="Length of a window in seconds.")
     stride: float = Field(2.0, gt=0, description="Seconds from one window's start to the next.")
+
+
+class ContextParams(Params):
+    """What is known of a window's surroundings, without any label.
+
+    Means and averages are over the clean windows that tile its recordings, labelled or not.
+    """
+
+    of: Literal["window", "recording", "subject"] = Field(
+        "window",
+        description="window: each window stands alone; recording: features are relative to the "
+        "mean of its recording; subject: to the mean of all recordings of its subject.",
+    )
+    recentre: bool = Field(
+        True,
+        description="Whether that mean is subtracted. It takes away what is constant within a "
+        "recording, such as traits of a subject.",
+    )
+    seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Features are averaged over the windows of the recording that begin within so "
+        "many seconds of real time; 0: not averaged.",
+    )
+    running: bool = Field(
+        False, description="Whether only what came before is used, as in a stream."
+    )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether windows do not stand alone."""
+        return self.of != "window"
+
+    @property
+    def text(self) -> str:
+        """What is used beside a window, in words; empty where it stands alone."""
+        past = " so far" if self.running else ""
+        what = [f"relative to the mean of the {self.of}{past}"] if self.recentre else []
+        if self.seconds:
+            span = f"the last {self.seconds:g} s" if self.running else f"±{self.seconds:g} s"
+            what.append(f"averaged over {span}")
+        return ", ".join(what) if self.is_used else ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.is_used and (self.seconds or self.running):
+            raise ValueError(
+                "seconds and running need context of: recording or subject, found of: window"
+            )
+        return self
 
 
 class BuildParams(Params):

@@ -147,10 +147,18 @@ class SignalStore:
 
     def range_of(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """(N, 2) int64, start and stop of the allowed ranges in which samples (N,) lie."""
-        row, start, stop = (self.ranges[name].to_numpy() for name in ("row", "start", "stop"))
+        return self._ranges_at(rows, starts)[["start", "stop"]].to_numpy(np.int64)
+
+    def onset_of(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Seconds (N,) of real time from the first sample of a recording to samples (N,)."""
+        found = self._ranges_at(rows, starts)
+        return found["onset"].to_numpy() + (starts - found["start"].to_numpy()) / self.sfreq
+
+    def _ranges_at(self, rows: np.ndarray, starts: np.ndarray) -> pd.DataFrame:
+        row, start = (self.ranges[name].to_numpy() for name in ("row", "start"))
         key = rows.astype(np.int64) << 40 | starts
-        found = np.maximum(np.searchsorted(row << 40 | start, key, side="right") - 1, 0)
-        return np.column_stack([start[found], stop[found]])
+        found = np.searchsorted(row << 40 | start, key, side="right") - 1
+        return self.ranges.iloc[np.maximum(found, 0)]
 
     def channel_index(self, row: int) -> np.ndarray:
         """Positions of the signal's columns in the layout: (c,) int64."""

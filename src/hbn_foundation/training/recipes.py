@@ -10,6 +10,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.params import Params, former_names
+from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.finetuning_params import (
     FineTuningParams,
     MoreTargets,
@@ -85,7 +86,7 @@ class FineTuningRecipe(TrainingRecipe):
 
     GROUPS = (
         "label", "head", "plan", "rates", "regularisation", "more_targets", "tokens", "input",
-        "keep_head",
+        "keep_head", "context",
     )  # fmt: skip
 
     checkpoint: str = Field(
@@ -100,6 +101,9 @@ class FineTuningRecipe(TrainingRecipe):
         "from the first step; classes and heads have to be the same.",
     )
     label: LabelParams = Field(LabelParams(), description="What is learned.")
+    context: ContextParams = Field(
+        ContextParams(), description="What all methods know of a window's surroundings."
+    )
     head: HeadParams = Field(HeadParams(), description="The head that answers it.")
     plan: PlanParams = Field(PlanParams(), description="Which blocks are trained when.")
     rates: RateParams = Field(RateParams(), description="Learning rates and their schedule.")

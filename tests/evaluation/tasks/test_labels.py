@@ -8,8 +8,10 @@ import pytest
 from hbn_foundation.evaluation.evaluate import evaluate, window_task
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targets_of
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.scores import auroc
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import load_encoder
 
@@ -22,9 +24,10 @@ def dataset(toy) -> EEGDataset:
     return EEGDataset(*toy)
 
 
-def answered(dataset, label, encoder=None):
+def answered(dataset, label, encoder=None, **fields):
     targets = targets_of(dataset, label)
-    chosen, answers = label_baselines(dataset, targets, label, PARAMS, 200, encoder)
+    recipe = LabelRecipe(label=label, evaluation=PARAMS, **fields)
+    chosen, answers = label_baselines(dataset, targets, recipe, 200, encoder)
     return chosen.test, answers, targets
 
 
@@ -50,3 +53,15 @@ def test_numbers_need_no_checkpoint_and_majority_is_the_mean(dataset):
         assert np.isfinite(said).all()
         assert (answer.n_features == 0) == (name == "majority")
     np.testing.assert_allclose(answers["majority"].predictions[0], targets.mean)
+
+
+def test_baselines_have_the_context_that_is_asked_for(dataset):
+    """What is constant within a recording, as its task, is gone with the recording's mean."""
+    alone, of_recording = (
+        answered(dataset, LabelParams(), context={"of": of}) for of in ("window", "recording")
+    )
+    labels = alone[0][TARGET].to_numpy()
+    for (test, answers, _), least, most in ((alone, 0.9, 1.0), (of_recording, 0.0, 0.75)):
+        assert test["start"].tolist() == alone[0]["start"].tolist()
+        score = auroc(labels, answers["band_power"].predictions[0])
+        assert least <= score <= most

@@ -84,6 +84,7 @@ def evaluate_foundation(
     answers = predict_baselines(
         [PRETRAINED, *params.baselines], table, [Target("label", "class", len(classes))],
         dataset.store, encoders[PRETRAINED].n_samples, params, FrozenEncoders(encoders),
+        params.context,
     )  # fmt: skip
     test = labelled.test
     values, found = test["label"].to_numpy(), {m: one.predictions[0] for m, one in answers.items()}
@@ -94,7 +95,7 @@ def evaluate_foundation(
             say(f"{display_name(method)}: window AUROC {value:.3f}")
     metrics = {
         **_about(checkpoint, labelled, params),
-        **about_scores(scores, test, labelled.about(dataset)),
+        **about_scores(scores, test, labelled.about(dataset, params.context)),
         "pretext": pretext_scores(checkpoint, dataset, params),
         "probe": _about_probes(scores, answers, labelled.table),
         "missing": _missing(labelled, scores.attrs[MISSING], params),

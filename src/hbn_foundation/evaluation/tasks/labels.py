@@ -18,7 +18,6 @@ from hbn_foundation.evaluation.evaluate import (
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
-from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import Sample, choose_windows
 from hbn_foundation.evaluation.scorers import scorer_of
@@ -68,8 +67,7 @@ def evaluate_finetuned(
     )
     targets = targets_of(dataset, recipe.label)
     chosen, baselines = label_baselines(
-        dataset, targets, recipe.label, params, checkpoint.metadata["n_samples"],
-        load_encoder(foundation),
+        dataset, targets, recipe, checkpoint.metadata["n_samples"], load_encoder(foundation)
     )  # fmt: skip
     test = chosen.test
     values = test[TARGET].to_numpy()
@@ -89,7 +87,7 @@ def evaluate_finetuned(
         "label": recipe.label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
         "confusion_matrix": None if targets.is_regression else confusion_matrix(values, own),
-        **about_scores(scores, test, chosen.about(dataset)),
+        **about_scores(scores, test, chosen.about(dataset, recipe.context)),
         "best_epoch": checkpoint.metadata.get("best_epoch"),
         "training": training_of(checkpoint),
     }
@@ -107,8 +105,7 @@ def targets_of(dataset: EEGDataset, label: LabelParams) -> WindowTargets:
 def label_baselines(
     dataset: EEGDataset,
     targets: WindowTargets,
-    label: LabelParams,
-    params: FineTuningEvaluationParams,
+    recipe: LabelRecipe,
     n_samples: int,
     encoder: Encoder | None = None,
 ) -> tuple[Sample, dict[str, BaselinePredictions]]:
@@ -116,10 +113,10 @@ def label_baselines(
 
     Parameters
     ----------
-    dataset, targets, label
+    dataset, targets
         The data, and what is learned about its windows.
-    params, n_samples
-        Which baselines, and how; length of a window.
+    recipe, n_samples
+        Label, context, which baselines, and how; length of a window.
     encoder
         The pretrained encoder; without one its frozen probe and its input are left out.
 
@@ -135,13 +132,15 @@ def label_baselines(
     UserError
         When a split has no window with a known label.
     """
+    params = recipe.evaluation
     windows = dataset.windows.assign(**{TARGET: targets.values})
     chosen = choose_windows(windows, dataset.splits, targets.known, params, "label")
     target = Target(TARGET, "class", targets.n_outputs)
     if targets.is_regression:
-        target = Target(TARGET, per_subject=label.kind == "participant")
+        target = Target(TARGET, per_subject=recipe.label.kind == "participant")
     encoders = None if encoder is None else FrozenEncoders({"frozen_probe": encoder})
     answers = predict_baselines(
-        params.baselines, chosen.table, [target], dataset.store, n_samples, params, encoders
-    )
+        params.baselines, chosen.table, [target], dataset.store, n_samples, params, encoders,
+        recipe.context,
+    )  # fmt: skip
     return chosen, answers
