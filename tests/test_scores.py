@@ -167,3 +167,32 @@ def test_names_of_scores():
         scores.check_metric("f1", "plan.gate_metric", is_regression=True)
     with pytest.raises(UserError, match="kappa is not computed; known: loss, f1"):
         scores.check_metric("kappa", "plan.gate_metric")
+
+
+def test_auroc_within_subjects_by_hand():
+    """Two subjects of one stratum at 1 and 0.5, one of another at 0; one of one class is out."""
+    answers = np.array([0.0, 1, 5, 5, 1, 0, 2, 3])
+    labels = np.array([0, 1, 0, 1, 0, 1, 1, 1])
+    subjects = np.array(["b", "b", "a", "a", "c", "c", "d", "d"])
+    strata = np.array(["x", "x", "x", "x", "y", "y", "y", "y"])
+    logs = np.stack([np.zeros(8), answers], 1)
+    names, areas = scores.subject_aurocs(labels, logs, subjects)
+    assert names.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(areas, [0.5, 1.0, 0.0, np.nan])
+    assert scores.within_auroc(labels, logs, subjects, strata) == pytest.approx(0.375)
+    shifted = logs + 100 * (subjects == "a")[:, None] * np.array([0, 1])
+    assert scores.within_auroc(labels, shifted, subjects, strata) == pytest.approx(0.375)
+    assert np.isnan(scores.within_auroc(labels[:0], logs[:0], subjects[:0], strata[:0]))
+    assert np.isnan(scores.within_auroc(labels[6:], logs[6:], subjects[6:], strata[6:]))
+
+
+def test_a_mean_over_strata_needs_all_of_them():
+    values, strata = np.array([1.0, 0.5, 0.0]), np.array([0, 0, 1])
+    assert scores.stratified_mean(values, strata, 2) == pytest.approx(0.375)
+    assert np.isnan(scores.stratified_mean(values, strata, 3))
+
+
+def test_the_score_within_subjects_is_of_classes():
+    scores.check_metric("within_auroc", "trainer.monitor", False)
+    with pytest.raises(UserError, match=r"trainer.monitor: within_auroc is not computed for reg"):
+        scores.check_metric("within_auroc", "trainer.monitor", True)

@@ -30,7 +30,8 @@ ALONE = {"of": "window", "recentre": True, "seconds": 0.0, "running": False}
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
     "": {"keep_head": False, "context": ALONE},
-    "evaluation": {"context": ALONE},
+    "evaluation": {"context": ALONE, "stratify_scores_by": None},
+    "baselines": {"stratify_scores_by": None},
     "label": {"values": None, "where": {}, "windows": "blocks", "margin": 0.0, "stride": None,
               "offset": 0.0},
     "objective": _AUGMENTATION,

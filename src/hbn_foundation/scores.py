@@ -15,6 +15,8 @@ TRAIN = "train_"
 CLASSIFICATION_METRICS = ("loss", "f1", "balanced_accuracy", "auroc", "accuracy", "fisher_ratio")
 REGRESSION_METRICS = ("loss", "nrmse", "r", "mae", "r2")
 LOWER_IS_BETTER = ("loss", "nrmse", "mae")
+WITHIN = "within_auroc"
+"""Of classes, where scores are stratified."""
 
 _ON_VALIDATION = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS[1:])
 #: Made from features, which training does not keep.
@@ -50,6 +52,45 @@ def _area(positive: np.ndarray, values: np.ndarray) -> float:
         return np.nan
     above = rankdata(values)[positive].sum() - n_positive * (n_positive + 1) / 2
     return float(above / (n_positive * (n - n_positive)))
+
+
+def subject_aurocs(
+    labels: np.ndarray, log_probabilities: np.ndarray, subjects: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Names (S,) of the subjects, and the AUROC (S,) of each over its own items.
+
+    What differs between subjects does not enter. NaN for a subject with items of one class.
+    """
+    names, codes = np.unique(np.asarray(subjects).astype(str), return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    inside = np.split(order, np.cumsum(np.bincount(codes))[:-1]) if len(names) else []
+    return names, np.array([auroc(labels[part], log_probabilities[part]) for part in inside])
+
+
+def stratified_mean(values: np.ndarray, strata: np.ndarray, n_strata: int) -> float:
+    """Mean over strata of the means of the values (S,) in each; strata (S,) count from 0.
+
+    NaN where a stratum has no value.
+    """
+    counts = np.bincount(strata, minlength=n_strata)
+    if not len(values) or not counts.all():
+        return np.nan
+    return float((np.bincount(strata, values, n_strata) / counts).mean())
+
+
+def within_auroc(
+    labels: np.ndarray, log_probabilities: np.ndarray, subjects: np.ndarray, strata: np.ndarray
+) -> float:
+    """AUROC within subjects, averaged over the subjects of a stratum, then over the strata.
+
+    Subjects and strata are of the items (N,). Subjects with items of one class are left out; NaN
+    where all are.
+    """
+    names, areas = subject_aurocs(labels, log_probabilities, subjects)
+    stratum_of = dict(zip(np.asarray(subjects).astype(str), strata, strict=True))
+    known = ~np.isnan(areas)
+    there, codes = np.unique([str(stratum_of[name]) for name in names[known]], return_inverse=True)
+    return stratified_mean(areas[known], codes, len(there))
 
 
 def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
@@ -199,6 +240,8 @@ def check_metric(name: str, key: str, is_regression: bool | None = None) -> None
     The UserError begins with `key`, the parameter that names the score.
     """
     known = _ON_VALIDATION if is_regression is None else metrics_of(is_regression)
+    if name == WITHIN and not is_regression:
+        return
     if name in KNOWN_METRICS and name.removeprefix(TRAIN) in known:
         return
     kinds = {None: "", True: " for regression", False: " for classes"}

@@ -20,7 +20,9 @@ from hbn_foundation.evaluation.evaluate import (
     window_task,
 )
 from hbn_foundation.evaluation.frame import COLUMNS, nested_scores, scores_of
+from hbn_foundation.evaluation.within import about_strata
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.scores import auroc
 
 
 def windows_of(recordings, subjects=None):
@@ -135,3 +137,58 @@ def test_predictions_stand_beside_the_truth(toy):
     table = predictions_table(few, of_numbers, np.array([1.5, 0.0, 2.5]))
     assert table["value"].tolist() == [1, 3]
     assert table["predicted"].tolist() == [1.5, 2.5]
+
+
+def of_subjects(n_windows=30):
+    """Twelve subjects whose answers drift apart, in two strata, three of them in the rare one."""
+    random = np.random.default_rng(1)
+    subjects = np.repeat([f"s{k:02}" for k in range(12)], n_windows)
+    strata = np.where(subjects < "s03", "rare", "usual")
+    values = random.integers(2, size=len(subjects))
+    skill = np.where(strata == "rare", 0.3, 2.0)
+    answers = values * skill + random.normal(size=len(values)) + np.repeat(np.arange(12.0), 30)
+    windows = windows_of(subjects.tolist()).assign(stratum=strata)
+    return values, np.stack([np.zeros(len(values)), answers], 1), windows
+
+
+def test_stratified_scores_are_within_subjects_and_then_over_strata():
+    values, answers, windows = of_subjects()
+    table = scored(values, answers, windows, 200, other=answers[:, ::-1])
+    own = table[table["method"] == "own"].set_index("metric")
+    each = pd.Series({
+        name: auroc(values[part.index], answers[part.index])
+        for name, part in windows.groupby("subject")
+    })  # fmt: skip
+    expected = (each[:3].mean() + each[3:].mean()) / 2
+    main = own.loc["within_auroc"]
+    assert main["value"] == pytest.approx(expected)
+    assert main["ci_low"] < expected < main["ci_high"]
+    assert main["n_subjects"] == 12
+    assert np.isnan(own.loc["window_auroc", "ci_low"])
+    assert own.loc["window_auroc", "value"] < expected  # subjects lie apart
+    ahead = table[table["metric"] == "within_auroc_ahead"].iloc[0]
+    assert ahead["value"] == pytest.approx(2 * expected - 1)
+    assert ahead["ci_low"] < ahead["value"] < ahead["ci_high"]
+    pooled = scored(values, answers, windows.drop(columns="stratum"))
+    assert "within_auroc" not in set(pooled["metric"])
+    assert scores_of(pooled, "window_auroc")["own"] == own.loc["window_auroc", "value"]
+
+
+def test_subjects_of_one_class_have_no_score_and_are_counted(caplog):
+    values, answers, windows = of_subjects()
+    values[windows["subject"] == "s11"] = 1
+    own = scored(values, answers, windows, 100).set_index("metric")
+    assert own.loc["within_auroc", "n_subjects"] == 11
+    assert own.loc["window_auroc", "n_subjects"] == 12
+    with caplog.at_level("INFO"):
+        found = about_strata(windows, values)
+    assert found == {"strata": {"rare": 3, "usual": 8}, "one_class": 1}
+    assert "rare 3 test subjects, usual 8 test subjects; 1 test subject of one class" in caplog.text
+    assert about_strata(windows.drop(columns="stratum"), values) == {}
+
+
+def test_resamples_without_a_stratum_have_no_score():
+    values, answers, windows = of_subjects()
+    rare = windows.assign(stratum=np.where(windows["subject"] == "s00", "rare", "usual"))
+    table = scored(values, answers, rare, 300)
+    assert "of the resamples lack one of the strata" in table.attrs[MISSING]

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from finetuning_runs import AGE, dataset_of, job_of, participants, recipe_of, tune
+from finetuning_runs import AGE, TRAINER, dataset_of, job_of, participants, recipe_of, tune
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
+from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.training.checkpoint import Checkpoint
-from hbn_foundation.training.finetune import preview_finetuning
+from hbn_foundation.training.finetune import FineTuningJob, preview_finetuning
 from hbn_foundation.training.finetuned import load_finetuned, predict
 from hbn_foundation.training.finetuning_module import FineTuningModule
+from runs import CPU
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +214,49 @@ def test_a_run_is_resumed_only_where_its_trials_are_the_same(data):
     assert identity("trial") == identity("trial")
     assert identity("trial") != identity("trial", 0.1)
     assert identity("task") == identity("task", 0.1)  # what is not learned does not matter
+
+
+def test_strata_weigh_windows_and_choose_the_epoch(short_run, data, tmp_path):
+    """Each class and stratum has the same weight in a training; the score is within subjects."""
+    people = participants().assign(first=["a"] * 2 + ["b"] * 4 + ["a", "b"])
+    recipe = LabelRecipe.model_validate({
+        "plan": {"strategy": "full"}, "rates": {"head_lr": 1e-2},
+        "trainer": {**TRAINER, "epochs": 1, "monitor": "within_auroc"},
+        "evaluation": {"stratify_scores_by": "first"},
+    })  # fmt: skip
+    job = FineTuningJob(dataset_of(data, people), recipe, CPU, short_run[0])
+    module = job.prepare()
+    training = module.data.training
+    table = training.windows.assign(weight=training.targets[:, -1].numpy())
+    sums = table.groupby(["task", "stratum"])["weight"].sum()
+    np.testing.assert_allclose(sums, sums.mean(), rtol=1e-5)
+    assert training.targets[:, -1].mean() == pytest.approx(1)
+    checkpoint, history = job.run(tmp_path, "tuned")
+    assert history["within_auroc"].notna().all()
+    assert checkpoint.metadata["monitored"] == -history["within_auroc"].iloc[0]
+    plain = recipe.model_copy(update={"evaluation": FineTuningEvaluationParams()})
+    other = FineTuningJob(job.dataset, plain, CPU, short_run[0])
+    assert "strata_column" not in other.identity()
+    assert job.identity()["strata_column"] == "first"
+    with pytest.raises(UserError, match=r"trainer.monitor: within_auroc is computed where eval"):
+        other.prepare()
+    wrong = recipe.model_copy(
+        update={"evaluation": FineTuningEvaluationParams(stratify_scores_by="last")}
+    )
+    with pytest.raises(UserError, match=r"stratify_scores_by=last: expected a column"):
+        FineTuningJob(job.dataset, wrong, CPU, short_run[0]).prepare()
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ({"kind": "participant", "column": "sex"}, "found label.kind: participant"),
+        ({"kind": "trial", "column": "rt", "type": "regression"}, "found label.type: regression"),
+    ],
+)
+def test_labels_whose_scores_have_no_strata(label, says):
+    evaluation = {"stratify_scores_by": "first"}
+    with pytest.raises(UserError, match=rf"stratify_scores_by=first: of classes .*{says}"):
+        LabelRecipe.model_validate({"label": label, "evaluation": evaluation})
+    with pytest.raises(UserError, match=rf"stratify_scores_by=first: of classes .*{says}"):
+        EvaluationParams.model_validate({"label": label, **evaluation})

@@ -8,7 +8,7 @@ from finetuning_runs import AGE, prepared
 from hbn_foundation.models.attenuation import Attenuation
 from hbn_foundation.training import head_fitting
 from hbn_foundation.training.head_fitting import within_classes
-from hbn_foundation.training.linear_probe import STRENGTHS, fit_probe, fit_ridge
+from hbn_foundation.training.linear_probe import STRENGTHS, Cases, fit_probe, fit_ridge
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_head
 
@@ -38,7 +38,7 @@ def outputs_and_features(module, *names):
 def test_classes_begin_at_the_probe(short_run, data, strength):
     module = prepared(short_run[0], data, head={"subject_attenuation": strength})
     outputs, features, values, splits, _ = outputs_and_features(module, "train", "validation")
-    probe = fit_probe(features, values[:, 0].astype(int), splits, 2, STRENGTHS)
+    probe = fit_probe(features, Cases(values[:, 0].astype(int), splits), 2, STRENGTHS)
     expected = probe.log_probabilities(features)
     found = outputs[:, 1] - outputs[:, 0]
     np.testing.assert_allclose(found, expected[:, 1] - expected[:, 0], atol=1e-3)

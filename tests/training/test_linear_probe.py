@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from hbn_foundation.scores import auroc
 from hbn_foundation.training.linear_probe import (
+    Cases,
     Standardiser,
     cross_validated,
     fit_probe,
@@ -33,7 +34,8 @@ def data(seed: int = 0, n: int = 300, k: int = 2, shift: float = 1.0):
 def test_a_probe_finds_what_is_there(k):
     features, labels, splits = data(k=k, shift=2.0)
     test = splits == "test"
-    answer = fit_probe(features, labels, splits, k, STRENGTHS).log_probabilities(features[test])
+    probe = fit_probe(features, Cases(labels, splits), k, STRENGTHS)
+    answer = probe.log_probabilities(features[test])
     assert auroc(labels[test], answer) > 0.85
     np.testing.assert_allclose(np.exp(answer).sum(1), 1, rtol=1e-5)
 
@@ -41,14 +43,14 @@ def test_a_probe_finds_what_is_there(k):
 def test_test_windows_change_nothing_and_validation_windows_are_not_fitted():
     features, labels, splits = data()
     test, held = splits == "test", splits == "validation"
-    probe = fit_probe(features, labels, splits, 2, STRENGTHS)
+    probe = fit_probe(features, Cases(labels, splits), 2, STRENGTHS)
     moved = np.where(test[:, None], 1e3, features)
-    again = fit_probe(moved, np.where(test, 1 - labels, labels), splits, 2, STRENGTHS)
+    again = fit_probe(moved, Cases(np.where(test, 1 - labels, labels), splits), 2, STRENGTHS)
     assert again.strength == probe.strength
     expected = probe.log_probabilities(features)
     np.testing.assert_array_equal(again.log_probabilities(features), expected)
     first, second = (
-        fit_probe(features, given, splits, 2, STRENGTHS[:1])
+        fit_probe(features, Cases(given, splits), 2, STRENGTHS[:1])
         for given in (labels, np.where(held, 1 - labels, labels))
     )
     expected = first.log_probabilities(features)
@@ -60,7 +62,7 @@ def test_rare_class_is_not_ignored():
     features, labels, splits = data(n=900, shift=1.5)
     keep = (labels == 0) | (np.random.default_rng(0).random(900) < 0.1)
     features, labels, splits = features[keep], labels[keep], splits[keep]
-    probe = fit_probe(features, labels, splits, 2, STRENGTHS)
+    probe = fit_probe(features, Cases(labels, splits), 2, STRENGTHS)
     rare = (splits == "test") & (labels == 1)
     assert (probe.log_probabilities(features[rare]).argmax(1) == 1).mean() > 0.6
 
@@ -85,7 +87,7 @@ def test_global_scaling_keeps_the_variances_and_fixes_the_norm(width):
 def test_one_class_among_validation_windows_takes_the_middle():
     features, labels, splits = data()
     labels[splits == "validation"] = 0
-    assert fit_probe(features, labels, splits, 2, STRENGTHS).strength == 1e-2
+    assert fit_probe(features, Cases(labels, splits), 2, STRENGTHS).strength == 1e-2
 
 
 def test_majority_answers_with_the_shares():
@@ -95,7 +97,7 @@ def test_majority_answers_with_the_shares():
 
 def test_certain_answers_keep_their_order():
     features, labels, splits = data(shift=50.0)
-    probe = fit_probe(features, labels, splits, 2, (100.0,))
+    probe = fit_probe(features, Cases(labels, splits), 2, (100.0,))
     answer = probe.log_probabilities(np.concatenate([features, features * 1e4]))
     assert np.isfinite(answer).all()
     assert len(np.unique(answer[:, 1] - answer[:, 0])) > len(features)
@@ -105,7 +107,7 @@ def test_certain_answers_keep_their_order():
 def test_its_linear_map_gives_its_log_probabilities(k):
     features, labels, splits = data(k=3 if k == 4 else k)  # of four classes one has no window
     features = 5 + 2 * features
-    probe = fit_probe(features, labels, splits, k, STRENGTHS)
+    probe = fit_probe(features, Cases(labels, splits), k, STRENGTHS)
     weights, offsets = probe.linear_map()
     assert weights.shape == (k, 12)
     logits = features @ weights.T + offsets
@@ -197,3 +199,63 @@ def test_the_stronger_of_equals_where_each_fold_has_one_subject():
     values = np.repeat([0.1, 0.7, 0.3], 10)
     features = random.normal(size=(30, 5))
     assert fit_ridge(features, values, splits, (1e-3, 1.0), subjects=subjects).strength == 1e-3
+
+
+def stratified(seed: int = 0, n: int = 900):
+    """Windows of 30 subjects, 4 of them rare, in whom drift tells the other class."""
+    random = np.random.default_rng(seed)
+    subjects = np.repeat(np.arange(30), n // 30)
+    strata = np.where(subjects % 8 == 0, "rare", "usual")
+    labels = random.integers(2, size=n)
+    drift = (2 * labels - 1) * np.where(strata == "rare", -1, 1)
+    features = random.normal(size=(n, 6))
+    features[:, 0] += 0.8 * (2 * labels - 1)
+    features[:, 1] += 2.0 * drift
+    splits = np.where(subjects < 16, "train", np.where(subjects < 24, "validation", "test"))
+    return features, Cases(labels, splits, subjects.astype(str), strata)
+
+
+def test_with_strata_a_probe_does_not_learn_what_differs_in_the_rare_one():
+    features, cases = stratified()
+    rare = (cases.splits == "test") & (cases.strata == "rare")
+    plain = fit_probe(features, cases._replace(strata=None), 2, (1.0,))
+    fair = fit_probe(features, cases, 2, (1.0,))
+    of_plain, of_fair = (
+        auroc(cases.labels[rare], probe.log_probabilities(features[rare]))
+        for probe in (plain, fair)
+    )
+    assert of_plain < 0.5
+    assert of_fair > 0.7
+    weights = np.abs(fair.linear_map()[0][1])
+    assert weights[1] < 0.2 * weights[0]
+
+
+def test_one_stratum_is_none():
+    features, cases = stratified()
+    one = cases._replace(strata=np.full(len(features), "all"))
+    plain = fit_probe(features, cases._replace(strata=None), 2, (1e-2,))
+    same = fit_probe(features, one, 2, (1e-2,))
+    np.testing.assert_allclose(
+        same.log_probabilities(features), plain.log_probabilities(features), atol=1e-3
+    )
+    assert plain.validation_auroc == auroc(
+        cases.labels[cases.splits == "validation"],
+        plain.log_probabilities(features[cases.splits == "validation"]),
+    )
+
+
+def test_the_strength_is_chosen_within_subjects():
+    """What tells subjects apart tells their share of a class, and must choose nothing."""
+    features, cases = stratified()
+    held = cases.splits == "validation"
+    probe = fit_probe(features, cases, 2, STRENGTHS)
+    logs = probe.log_probabilities(features[held])
+    expected = [
+        np.mean([
+            auroc(cases.labels[held][mine], logs[mine])
+            for subject in np.unique(cases.subjects[held][cases.strata[held] == level])
+            for mine in [cases.subjects[held] == subject]
+        ])
+        for level in ("rare", "usual")
+    ]  # fmt: skip
+    assert probe.validation_auroc == pytest.approx(np.mean(expected))

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -20,6 +21,7 @@ from hbn_foundation.training.losses import (
     TargetLosses,
     side_by_side,
     target_scores,
+    within_scores,
 )
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_head
@@ -267,3 +269,48 @@ def test_numbers_in_a_column_or_a_row():
     assert row == target_scores(values, values[:, None], None, None)
     assert row["nrmse"] == 0
     assert row["r"] == pytest.approx(1)
+
+
+def test_windows_weigh_by_what_the_last_column_says():
+    """A window of weight two is two windows; the loss of each target has its own divisor."""
+    targets = {
+        "main": WindowTargets(np.array([0, 1, 1, -1]), ("no", "yes")),
+        "factor": WindowTargets(np.array([1.0, 2.0, 3.0, 4.0]), ("factor",), True),
+    }
+    torch.manual_seed(0)
+    heads = Heads({"main": make_head(HeadParams(), 6, 8, 2, True),
+                   "factor": make_head(HEADS["factor"], 6, 8, 1, False)}).eval()  # fmt: skip
+    columns = torch.from_numpy(side_by_side(targets))
+    weights = torch.tensor([[2.0], [1.0], [0.5], [torch.nan]])
+    losses = TargetLosses(targets, heads, columns, rules(class_weights=False)).eval()
+    outputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    weighed = torch.cat([columns, weights], 1)
+    found = losses.each(outputs, weighed)
+    each = functional.cross_entropy(outputs[:3, :2], torch.tensor([0, 1, 1]), reduction="none")
+    assert found["main"] == pytest.approx(float((each * weights[:3, 0]).sum() / 3.5))
+    assert found["factor"] == losses.each(outputs, columns)["factor"]
+    assert losses.weights_of(weighed).tolist() == [3.5, 4.0]
+    twice = torch.cat([columns[:1], columns[:3]])
+    of_twice = torch.cat([outputs[:1], outputs[:3]])
+    equal = torch.cat([twice, torch.tensor([[1.0], [1.0], [1.0], [0.5]])], 1)
+    assert losses.each(of_twice, equal)["main"] == pytest.approx(float(found["main"]))
+    whole = losses(outputs, weighed)
+    parts = [slice(0, 1), slice(1, 4)]
+    divisors = torch.stack([losses.weights_of(weighed[part]) for part in parts])
+    shares = divisors / divisors.sum(0)
+    split = [losses(outputs[part], weighed[part], share)
+             for part, share in zip(parts, shares, strict=True)]  # fmt: skip
+    assert float(sum(split)) == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_scores_within_subjects_where_windows_have_strata():
+    random = np.random.default_rng(0)
+    labels, outputs = np.arange(40) % 2, random.normal(size=(40, 2))
+    windows = pd.DataFrame(
+        {"subject": np.repeat(list("abcd"), 10), "stratum": ["x"] * 10 + ["y"] * 30}
+    )
+    found = within_scores(labels.astype(float), outputs, windows)["within_auroc"]
+    areas = [roc_auc_score(labels[part], outputs[part, 1] - outputs[part, 0])
+             for part in np.split(np.arange(40), 4)]  # fmt: skip
+    assert found == pytest.approx((areas[0] + np.mean(areas[1:])) / 2)
+    assert within_scores(labels, outputs, windows[["subject"]]) == {}

@@ -23,9 +23,11 @@ from hbn_foundation.evaluation.params import (
     BaselineParams,
     ResponseTimeEvaluationParams,
 )
+from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.progress import track
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.linear_probe import (
+    Cases,
     Scaling,
     fit_probe,
     fit_ridge,
@@ -93,8 +95,8 @@ def predict_baselines(
     methods
         Of `BASELINES`; those that need an encoder which is not given are left out.
     table
-        Windows with their `split`, the targets' columns and, for `age_sex`, `age` and `sex` (0
-        female, 1 male), NaN where unknown.
+        Windows with their `split`, the targets' columns, `stratum` where scores are stratified,
+        and, for `age_sex`, `age` and `sex` (0 female, 1 male), NaN where unknown.
     targets
         What is learned.
     store, n_samples
@@ -237,7 +239,9 @@ def _linear(
         ridge = fit_ridge(inputs, values, splits, params.strengths, scaling, subjects)
         return Fitted(lambda x, _: ridge.predict(x), ridge.validation_nrmse, ridge.strength)
     n_classes = target.n_classes or 2
-    probe = fit_probe(inputs, values.astype(np.int64), splits, n_classes, params.strengths, scaling)
+    strata = table.loc[known, STRATUM].to_numpy() if STRATUM in table else None
+    cases = Cases(values.astype(np.int64), splits, subjects, strata)
+    probe = fit_probe(inputs, cases, n_classes, params.strengths, scaling)
 
     def probability(inputs: Any, _: pd.DataFrame) -> np.ndarray:
         logs = probe.log_probabilities(inputs)

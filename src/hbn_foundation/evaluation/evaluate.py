@@ -18,7 +18,10 @@ from hbn_foundation.evaluation.methods import (
 )
 from hbn_foundation.evaluation.scorers import AHEAD, OF_CLASSES, OF_NUMBERS, SCORERS, scorer_of
 from hbn_foundation.evaluation.statistics import Interval, Part, Score, ahead, score_part
+from hbn_foundation.evaluation.within import stratum_of, within_part
+from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.scores import WITHIN, subject_aurocs
 
 PREDICTED = "predicted"
 Named = dict[tuple[str, str], float]
@@ -117,9 +120,9 @@ def _best_first(table: pd.DataFrame, main: str) -> pd.DataFrame:
     return table.loc[places].reset_index(drop=True)
 
 
-def main_metric(is_regression: bool) -> str:
+def main_metric(is_regression: bool, stratified: bool = False) -> str:
     """Name the metric of windows that intervals and comparisons are made of."""
-    return "nrmse" if is_regression else "window_auroc"
+    return WITHIN if stratified else "nrmse" if is_regression else "window_auroc"
 
 
 def by_recording(
@@ -153,20 +156,23 @@ def window_task(model: str, target: str, values: np.ndarray, windows: pd.DataFra
     values
         Class (integers, −1 unknown) or number (NaN unknown) of each window (N,).
     windows
-        `recording` and `subject` of the windows (N rows).
+        `recording` and `subject` of the windows (N rows), `stratum` where scores are stratified.
 
     Returns
     -------
     Task
         Of predictions that are log probabilities (N, K), or numbers (N,). Main metrics are
-        `window_auroc` and `nrmse`; the metrics of recordings begin with `recording_` and are NaN
-        where windows of one recording differ.
+        `window_auroc` and `nrmse`, or `within_auroc` with strata; the metrics of recordings begin
+        with `recording_` and are NaN where windows of one recording differ.
     """
     known = WindowTargets(values, ()).known
     values = values[known]
     recordings, subjects = (windows[name].to_numpy()[known] for name in ("recording", "subject"))
     regression = bool(np.issubdtype(values.dtype, np.floating))
-    main, names = main_metric(regression), OF_NUMBERS if regression else OF_CLASSES
+    strata = stratum_of(windows) if STRATUM in windows else None
+    main = main_metric(regression, strata is not None)
+    names = OF_NUMBERS if regression else OF_CLASSES
+    pooled = main_metric(regression)
     without = "have one value only" if regression else "hold one class only"
 
     def parts(predictions: np.ndarray) -> list[Part]:
@@ -175,15 +181,20 @@ def window_task(model: str, target: str, values: np.ndarray, windows: pd.DataFra
 
         def of_main(chosen: np.ndarray) -> Named:
             score = SCORERS[names[0]].function
-            return {(target, main): score(values[chosen], answers[chosen])}
+            return {(target, pooled): score(values[chosen], answers[chosen])}
 
         def others(_: np.ndarray) -> Named:
             found = {name: SCORERS[name].function(values, answers) for name in names[1:]}
             found |= {f"recording_{name}": SCORERS[name].function(*whole) for name in names}
             return {(target, name): value for name, value in found.items()}
 
-        n = len(values)
-        return [Part(subjects, of_main, n, without=without), Part(subjects, others, n, False)]
+        n, stratified = len(values), strata is not None
+        found = [Part(subjects, of_main, n, not stratified, without),
+                 Part(subjects, others, n, False)]  # fmt: skip
+        if strata is not None:
+            each, aurocs = subject_aurocs(values, answers, subjects)
+            found.insert(0, within_part(pd.Series(aurocs, each), strata, (target, main), n))
+        return found
 
     return Task(model, parts, main, (main,))
 

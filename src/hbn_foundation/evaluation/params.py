@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.params import Params
@@ -70,7 +70,32 @@ class BaselineParams(Params):
     seed: int = Field(0, ge=0, description="Of subsampling, random weights, resampling, map.")
 
 
-class EvaluationParams(BaselineParams):
+class LabelEvaluationParams(BaselineParams):
+    """How the scores of a label of any kind are made."""
+
+    stratify_scores_by: str | None = Field(
+        None,
+        description="A column of participants.tsv; the main score is then the AUROC within each "
+        "test subject, averaged over the subjects of each of its values, then over the values, of "
+        "which unknown is one. Fits weigh its values in each class alike, and what validation "
+        "subjects choose they choose by the same score. For labels whose classes change within a "
+        "subject.",
+    )
+
+    def check_strata(self, label: LabelParams) -> None:
+        """Make sure that scores of a label can be stratified; a ValueError where they cannot."""
+        if self.stratify_scores_by is None:
+            return
+        key = f"stratify_scores_by={self.stratify_scores_by}"
+        if label.type == "regression":
+            raise ValueError(f"{key}: of classes alone, found label.type: regression")
+        if label.kind == "participant":
+            raise ValueError(
+                f"{key}: of classes that change within a subject, found label.kind: participant"
+            )
+
+
+class EvaluationParams(LabelEvaluationParams):
     """What the frozen encoder is probed for, and what it is compared with."""
 
     label: LabelParams = Field(LabelParams(), description="What the probe tells apart.")
@@ -93,8 +118,13 @@ class EvaluationParams(BaselineParams):
         None, description="Repeated subject splits; by default none."
     )
 
+    @model_validator(mode="after")
+    def _strata_fit(self) -> Self:
+        self.check_strata(self.label)
+        return self
 
-class FineTuningEvaluationParams(BaselineParams):
+
+class FineTuningEvaluationParams(LabelEvaluationParams):
     """What a fine-tuned model is compared with, on the same subjects and windows."""
 
     baselines: tuple[FineTuningBaseline, ...] = Field(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from hbn_foundation.evaluation.params import (
     ChallengeEvaluationParams,
@@ -35,6 +37,16 @@ class LabelRecipe(FineTuningRecipe):
     evaluation: FineTuningEvaluationParams = Field(
         FineTuningEvaluationParams(), description="What stands beside the model."
     )
+
+    @property
+    def strata_column(self) -> str | None:
+        """Column of participants.tsv whose levels weigh alike in each class."""
+        return self.evaluation.stratify_scores_by
+
+    @model_validator(mode="after")
+    def _strata_fit(self) -> Self:
+        self.evaluation.check_strata(self.label)
+        return self
 
 
 class ChallengeRecipe(FineTuningRecipe):

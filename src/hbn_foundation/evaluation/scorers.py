@@ -42,6 +42,7 @@ SCORERS = {
     one.name: one
     for one in (
         Scorer("auroc", "AUROC", scores.auroc),
+        Scorer(scores.WITHIN, "AUROC within subjects", scores.within_auroc),
         Scorer("balanced_accuracy", "balanced accuracy", _of_answers(scores.balanced_accuracy)),
         Scorer("f1", "F1", _of_answers(scores.macro_f1)),
         Scorer("accuracy", "accuracy", _of_answers(scores.accuracy)),

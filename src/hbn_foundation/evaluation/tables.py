@@ -9,6 +9,7 @@ import pandas as pd
 
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
 from hbn_foundation.evaluation.methods import PRETRAINED, display_name
+from hbn_foundation.scores import WITHIN
 
 SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy", "validation_auroc")
 FOLD_COLUMNS = (
@@ -37,6 +38,7 @@ def fold_rows(repeat: int, fold: int, metrics: Mapping[str, Any]) -> list[dict[s
             "fold": fold,
             "method": method,
             **{name: scores.get(name) for name in SCORES},
+            **{name: scores[name] for name in (WITHIN,) if name in scores},
             **(pretraining if method == PRETRAINED else {}),
             **counts,
         }
@@ -46,8 +48,10 @@ def fold_rows(repeat: int, fold: int, metrics: Mapping[str, Any]) -> list[dict[s
 
 def fold_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Folds as one tidy table with the same columns whether or not there are any."""
-    numbers = dict.fromkeys([*SCORES, "pretext_improvement", "windows_per_second"], float)
-    return pd.DataFrame(rows, columns=list(FOLD_COLUMNS)).astype(numbers)
+    within = [WITHIN] if any(WITHIN in row for row in rows) else []
+    numbers = [*within, *SCORES, "pretext_improvement", "windows_per_second"]
+    columns = [*FOLD_COLUMNS[:3], *within, *FOLD_COLUMNS[3:]]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
 
 
 def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
@@ -60,9 +64,10 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
     if folds.empty:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     ours = PRETRAINED if PRETRAINED in set(folds["method"]) else None
-    table = comparison_table(folds.assign(seed=0), SCORES[0], reference=ours).set_index("method")
+    shown = [*([WITHIN] if WITHIN in folds else []), *SCORES[:3]]
+    table = comparison_table(folds.assign(seed=0), shown[0], reference=ours).set_index("method")
     of_method = folds.groupby("method")
-    for score in SCORES[:3]:
+    for score in shown:
         table[score], table[f"{score}_sd"] = of_method[score].mean(), of_method[score].std(ddof=1)
     gain = of_method["pretext_improvement"].agg(["mean", "min", "max"])
     for end, values in zip(("", "_low", "_high"), gain, strict=True):
@@ -70,4 +75,5 @@ def summarise_folds(folds: pd.DataFrame) -> pd.DataFrame:
     table["windows_per_second"] = of_method["windows_per_second"].mean()
     table["is_baseline"] = table.index != PRETRAINED
     table["name"] = [display_name(str(method)) for method in table.index]
-    return table.reset_index()[list(SUMMARY_COLUMNS)]
+    within = [f"{WITHIN}{end}" for end in ("", "_sd")] if WITHIN in folds else []
+    return table.reset_index()[[*SUMMARY_COLUMNS[:4], *within, *SUMMARY_COLUMNS[4:]]]

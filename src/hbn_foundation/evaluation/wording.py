@@ -83,6 +83,19 @@ def sample_text(metrics: Mapping[str, Any], methods: Iterable[str], fitted: bool
     return text
 
 
+def strata_text(metrics: Mapping[str, Any]) -> str:
+    """Describe the strata that the main score is averaged over; empty without any."""
+    if "strata" not in metrics:
+        return ""
+    words = ", ".join(f"{name} {count}" for name, count in metrics["strata"].items())
+    one_class = metrics["one_class"]
+    also = f"; {count_of(one_class, 'subject')} of one class left out" if one_class else ""
+    return (
+        f"AUROC within test subjects, averaged over those of a stratum, then over strata ({words} "
+        f"subjects{also}). Fits weigh the strata of each class alike."
+    )
+
+
 def channels_text(methods: Iterable[str], n_channels: int) -> str:
     """Describe the channels that the methods use."""
     text = f"All methods use all {n_channels} channels"

@@ -36,7 +36,7 @@ from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
-from hbn_foundation.scores import check_metric
+from hbn_foundation.scores import WITHIN, check_metric
 from hbn_foundation.training.job import digest
 from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
 
@@ -233,7 +233,7 @@ def labelled_splits(
     return splits[kept].reset_index(drop=True)
 
 
-def compared_score(score: str | None, is_regression: bool) -> str:
+def compared_score(score: str | None, is_regression: bool, stratified: bool) -> str:
     """Name the score that is compared.
 
     Raises
@@ -242,7 +242,12 @@ def compared_score(score: str | None, is_regression: bool) -> str:
         When it is none of this kind of label.
     """
     if score is None:
-        return main_metric(is_regression)
+        return main_metric(is_regression, stratified)
+    if score == WITHIN and not stratified:
+        raise UserError(
+            f"finetuning_comparison.runs.score={score}: computed where "
+            "finetuning.evaluation.stratify_scores_by is given"
+        )
     if (score.removeprefix("recording_") in OF_NUMBERS) != is_regression:
         kind = "numbers" if is_regression else "classes"
         raise UserError(
@@ -268,7 +273,7 @@ def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: Compariso
                     f"labels: no window of the test subjects of {run.name} has a known label"
                 )
     assert targets is not None
-    compared_score(params.score, targets.is_regression)
+    compared_score(params.score, targets.is_regression, runs[0].recipe.strata_column is not None)
     check_metric(runs[0].recipe.trainer.monitor, "trainer.monitor", targets.is_regression)
     for run in runs:
         if run.job.base == runs[0].job.base and run.method != BASELINES:
@@ -278,7 +283,7 @@ def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: Compariso
 
 def said(run: Run, rows: pd.DataFrame) -> str:
     """One line about a finished run."""
-    score: Any = "nrmse" if "nrmse" in rows else "window_auroc"
+    score: Any = main_metric("nrmse" in rows, WITHIN in rows)
     seed = f"seed {run.place['seed']}"
     if rows[score].isna().all():
         return f"{run.name}: {run.method}, {seed}: no score, one test value only"

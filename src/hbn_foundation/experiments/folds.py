@@ -33,6 +33,7 @@ from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
+from hbn_foundation.scores import WITHIN
 from hbn_foundation.training.job import digest
 from hbn_foundation.training.pretrain import PretrainingJob
 
@@ -186,7 +187,8 @@ def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
 
 
 def _said(metrics: dict[str, Any]) -> str:
-    auroc = metrics["probe"]["pretrained"]["window_auroc"]
+    scores = metrics["probe"]["pretrained"]
+    auroc = scores.get(WITHIN, scores["window_auroc"])
     return "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
 
 

@@ -208,7 +208,7 @@ class SweepRecipe(Params):
 
 
 ComparedScore = Literal[
-    "window_auroc", "recording_auroc", "balanced_accuracy", "f1",
+    "within_auroc", "window_auroc", "recording_auroc", "balanced_accuracy", "f1",
     "nrmse", "recording_nrmse", "mae", "recording_mae",
 ]  # fmt: skip
 COMPARED_PLANS: tuple[Strategy, ...] = (
@@ -241,7 +241,8 @@ class ComparisonParams(Params):
     )
     score: ComparedScore | None = Field(
         None,
-        description="What is compared; null is window_auroc for classes and nrmse for numbers.",
+        description="What is compared; null is window_auroc for classes, within_auroc where "
+        "scores are stratified, and nrmse for numbers.",
     )
     repeats: RepeatParams = Field(RepeatParams(), description="The subject splits.")
     work_dir: str = Field(

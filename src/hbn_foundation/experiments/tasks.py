@@ -21,7 +21,6 @@ import pandas as pd
 from hbn_foundation.evaluation.evaluate import (
     Answers,
     evaluate,
-    main_metric,
     plain,
     window_task,
 )
@@ -33,7 +32,7 @@ from hbn_foundation.evaluation.params import (
 )
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.recipes import ChallengeRecipe, LabelRecipe
-from hbn_foundation.evaluation.scorers import AHEAD, scorer_of
+from hbn_foundation.evaluation.scorers import AHEAD
 from hbn_foundation.evaluation.tasks.factors import (
     answer_windows,
     main_factor,
@@ -55,6 +54,7 @@ from hbn_foundation.experiments.targets import (
     tune,
 )
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.training.finetune import stratified
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.incidents import read_incidents
 from hbn_foundation.training.supervision.link import Link
@@ -106,15 +106,14 @@ def finetune_plan(
     dataset = load_dataset(data).replace(splits=splits)
     result = tune(run, _load(run), dataset, recipe)
     tuned, history = ended(run.folder, result["stopped"])
+    dataset = stratified(dataset, recipe)
     targets, store = targets_of(dataset, recipe.label), dataset.store
     batch_size = recipe.evaluation.batch_size
     with beating(run.link):
         chosen, test = (rows_of(dataset, targets, name) for name in ("validation", "test"))
         answers = predict(tuned, store, _at(dataset, chosen), batch_size)
         costs = {
-            "validation": scorer_of(main_metric(targets.is_regression)).function(
-                targets.values[chosen], answers
-            ),
+            "validation": main_score(_at(dataset, chosen), targets.values[chosen], answers),
             "epochs": len(history),
             "seconds": float(history["seconds"].sum()),
             "trainable": _trained_parameters(tuned, history),
@@ -306,6 +305,13 @@ def _scored(
     subjects = windows["subject"].astype(str).to_numpy()
     table = {"method": method, "subject": subjects, "value": values, **answer_columns(predictions)}
     return row, pd.DataFrame(table)
+
+
+def main_score(windows: pd.DataFrame, values: np.ndarray, predictions: np.ndarray) -> float:
+    """Score predictions of windows (N rows) by the metric that methods are compared by."""
+    task = window_task(FINE_TUNED, TARGET, values, windows)
+    part = task.parts(predictions)[0]
+    return float(part.score(np.arange(len(part.subjects)))[TARGET, task.main])
 
 
 def rows_of(dataset: EEGDataset, targets: WindowTargets, split: str) -> np.ndarray:

@@ -20,6 +20,8 @@ from hbn_foundation.labels.targets import window_labels
 USUAL_COLUMNS = ("age", "sex", "site", "release_number")
 BINS = 3
 UNKNOWN = "unknown"
+STRATUM = "stratum"
+"""Column of windows whose levels stratify their scores."""
 Part = TypeVar("Part", str, int)
 
 
@@ -76,6 +78,70 @@ def class_strata(
             with contextlib.suppress(UserError):
                 classes[str(label.column)] = _classes(subjects, participants, label)
     return classes
+
+
+def score_strata(subjects: Iterable[str], participants: pd.DataFrame, column: str) -> pd.Series:
+    """Name the stratum of each subject by which scores are averaged: its level of a column.
+
+    Numbers are cut into quantile bins; unknown is a level of its own. The result is indexed by
+    subject.
+
+    Raises
+    ------
+    UserError
+        When there is no such column, or all subjects have one level.
+    """
+    names = sorted({str(subject) for subject in subjects})
+    known = participants.assign(subject=participants["subject"].astype(str)).set_index("subject")
+    key = f"stratify_scores_by={column}"
+    if column not in known:
+        found = ", ".join(map(str, known)) or "no columns"
+        raise UserError(f"{key}: expected a column of participants.tsv, which has {found}")
+    levels = _levels(known[column].reindex(names), BINS)
+    if levels.nunique() < 2:
+        raise UserError(
+            f"{key}: expected two values or more, but all {len(names)} subjects have "
+            f"{levels.iloc[0] if len(levels) else 'none'}"
+        )
+    return levels.rename(STRATUM)
+
+
+def with_strata(
+    windows: pd.DataFrame, participants: pd.DataFrame, column: str | None
+) -> pd.DataFrame:
+    """Put the stratum of each window's subject beside it, see `score_strata`; None: no strata."""
+    if column is None:
+        return windows
+    subjects = windows["subject"].astype(str)
+    of_subject = score_strata(subjects.unique(), participants, column)
+    return windows.assign(**{STRATUM: subjects.map(of_subject).to_numpy(dtype=object)})
+
+
+def cell_weights(
+    classes: np.ndarray, strata: np.ndarray, training: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights (N,) with which each class counts alike, and in each class its strata do.
+
+    Their mean is one over the windows that are `training` (N,), by default all; a cell of class
+    and stratum that none of these is in has weight one.
+    """
+    cells = pd.DataFrame({"class": classes, "stratum": strata})
+    counts = (cells if training is None else cells[training]).value_counts()
+    n_strata = counts.groupby("class").transform("size")
+    weights = counts.sum() / (counts.index.unique("class").size * n_strata * counts)
+    return weights.reindex(pd.MultiIndex.from_frame(cells)).fillna(1.0).to_numpy(dtype=np.float64)
+
+
+def balanced_order(strata: pd.Series, seed: int) -> list[str]:
+    """Draw an order of subjects of which every beginning is as balanced as it can be.
+
+    The strata take turns, the largest first, as long as they have subjects. `strata` are indexed
+    by subject; their order does not matter.
+    """
+    drawn = strata.loc[np.random.default_rng(seed).permutation(sorted(strata.index))]
+    groups = drawn.groupby(drawn)
+    turns = np.lexsort((drawn, -groups.transform("size"), groups.cumcount()))
+    return drawn.index[turns].tolist()
 
 
 def spread_order(classes: pd.Series, seed: int) -> list[str]:

@@ -105,7 +105,8 @@ class LabelledWindows(WindowsOfSubjects):
     dataset, split, n_samples, seed, volts
         As for `WindowsOfSubjects`, of the subjects of a split.
     targets
-        (N, M) for each row of `windows`, as `losses.side_by_side` gives them.
+        (N, M) for each row of `windows`, as `losses.side_by_side` gives them; a column more, of
+        weights in the main target's loss, where windows have a `stratum`.
     per_sample
         (M,) by how much each target changes where a window begins one sample later; None: none.
     """
@@ -129,7 +130,9 @@ class LabelledWindows(WindowsOfSubjects):
         mine = known & windows["subject"].isin(subjects).to_numpy()
         super().__init__(dataset.store, windows[mine], subjects, n_samples, None, seed, volts)
         self.targets = torch.as_tensor(targets[mine], dtype=torch.float32)
-        moves = np.zeros(targets.shape[1]) if per_sample is None else per_sample
+        moves = np.zeros(targets.shape[1])
+        if per_sample is not None:
+            moves[: len(per_sample)] = per_sample
         self.per_sample = torch.as_tensor(moves, dtype=torch.float32)
 
     def of(self, batch: Any) -> Tensor:

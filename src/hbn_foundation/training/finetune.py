@@ -16,10 +16,11 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
+from hbn_foundation.labels.strata import STRATUM, cell_weights, with_strata
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.progress import say
-from hbn_foundation.scores import check_metric
+from hbn_foundation.scores import WITHIN, check_metric
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 from hbn_foundation.training.data import LabelledWindows, steps_per_epoch, subjects_of
@@ -58,7 +59,8 @@ class FineTuningJob(TrainingJob):
     def identity(self) -> dict[str, Any]:
         """Return what the weights depend on; participants and windows where labels need them."""
         kinds, metadata = self.recipe.label_kinds, self.checkpoint.metadata
-        data = identify_data(self.dataset, with_participants="participant" in kinds)
+        people = "participant" in kinds or self.recipe.strata_column is not None
+        data = identify_data(self.dataset, with_participants=people)
         if kinds & {"trial", "event"}:
             data["trials"] = digest(self.dataset.windows)
         weights = metadata.get("weights_sha256")
@@ -112,10 +114,13 @@ class FineTuningJob(TrainingJob):
         from hbn_foundation.training.head_fitting import fit_model
         from hbn_foundation.training.losses import TargetLosses, side_by_side
 
-        dataset, recipe, link = self.dataset, self.recipe, link or Link()
-        targets = check_finetuning(self.checkpoint, dataset, recipe)
+        recipe, link = self.recipe, link or Link()
+        targets = check_finetuning(self.checkpoint, self.dataset, recipe)
+        dataset = stratified(self.dataset, recipe)
         plan, trainer, rules = recipe.effective_plan, recipe.trainer, recipe.regularisation.in_use
-        store = dataset.store
+        store, columns = dataset.store, side_by_side(targets)
+        if STRATUM in dataset.windows and rules.class_weights:
+            columns = np.column_stack([columns, window_weights(dataset, targets[MAIN])])
         model = make_model(self.checkpoint, recipe, targets, store.channel_names)
         data = {
             name: LabelledWindows(
@@ -123,7 +128,7 @@ class FineTuningJob(TrainingJob):
                 name,
                 self.checkpoint.metadata["n_samples"],
                 trainer.seed,
-                side_by_side(targets),
+                columns,
                 volts=model.input is not None,
                 per_sample=moving(targets, recipe.heads, store.sfreq),
             )
@@ -148,6 +153,20 @@ class FineTuningJob(TrainingJob):
             make_plan(plan, blocks_of(model), trainer.epochs, is_regression=is_regression),
             link,
         )
+
+
+def stratified(dataset: EEGDataset, recipe: FineTuningRecipe) -> EEGDataset:
+    """Put the stratum of each window beside it, where scores are stratified."""
+    windows = with_strata(dataset.windows, dataset.participants, recipe.strata_column)
+    return dataset.replace(windows=windows)
+
+
+def window_weights(dataset: EEGDataset, targets: WindowTargets) -> np.ndarray:
+    """Weights (N,) of windows by class and stratum, NaN where the class is unknown."""
+    training = subjects_of(dataset.splits, "train", dataset.windows)
+    fitted = targets.known & dataset.windows["subject"].isin(training).to_numpy()
+    weights = cell_weights(targets.values, dataset.windows[STRATUM].to_numpy(), fitted)
+    return np.where(targets.known, weights, np.nan).astype(np.float32)
 
 
 def blocks_of(model: Any) -> list[Block]:
@@ -197,6 +216,11 @@ def check_finetuning(
     training = subjects_of(splits, "train", dataset.windows)
     main = window_targets(dataset.windows, dataset.participants, recipe.label, training)
     check_metric(recipe.trainer.monitor, "trainer.monitor", main.is_regression)
+    if recipe.trainer.monitor == WITHIN and recipe.strata_column is None:
+        raise UserError(
+            f"trainer.monitor: {WITHIN} is computed where evaluation.stratify_scores_by is given"
+        )
+    stratified(dataset, recipe)
     check_targets(main, dataset.windows, splits)
     found = {MAIN: main} | further_targets(dataset, recipe)
     if recipe.keeps_head:

@@ -178,7 +178,9 @@ class FineTuningModule(TrainingModule):
         values = windows.targets[sample]
         losses = self.losses.each(outputs, values)
         parts = {f"{name}_loss": float(loss) for name, loss in losses.items() if name != MAIN}
-        scores = self.losses.scores(values.numpy(), outputs.numpy(), features.numpy())
+        scores = self.losses.scores(
+            values.numpy(), outputs.numpy(), features.numpy(), windows.windows.loc[sample]
+        )
         return {"loss": float(self.losses.total(losses)), **parts, **scores}
 
     def close_epoch(self, device: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_v
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.params import Params
-from hbn_foundation.scores import KNOWN_METRICS, TRAIN
+from hbn_foundation.scores import KNOWN_METRICS, TRAIN, WITHIN
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.params import AugmentationParams, RunParams
 
@@ -311,7 +311,8 @@ class FineTuningParams(RunParams):
     monitor: str = Field(
         "loss",
         description="The validation metric that the best epoch is chosen by: loss, f1, "
-        "balanced_accuracy, auroc, accuracy; for regression loss, nrmse, r, mae, r2.",
+        "balanced_accuracy, auroc, accuracy, and within_auroc where evaluation.stratify_scores_by "
+        "is given; for regression loss, nrmse, r, mae, r2.",
     )
     probe_windows: int = Field(
         2000,
@@ -327,8 +328,9 @@ class FineTuningParams(RunParams):
     @field_validator("monitor")
     @classmethod
     def _monitor_is_known(cls, value: str) -> str:
-        if value not in KNOWN_METRICS or value.startswith(TRAIN):
-            names = sorted(name for name in KNOWN_METRICS if not name.startswith(TRAIN))
+        known = (*KNOWN_METRICS, WITHIN)
+        if value not in known or value.startswith(TRAIN):
+            names = sorted(name for name in known if not name.startswith(TRAIN))
             raise ValueError(f"found {value}; expected one of {', '.join(names)}")
         return value
 

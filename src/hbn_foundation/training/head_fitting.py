@@ -19,14 +19,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.attenuation import Attenuation
+from hbn_foundation.models.config import MAIN
 from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.heads import Head
 from hbn_foundation.models.outputs import DistributionOutput, LinearOutput
 from hbn_foundation.models.voltage import VoltageInput
 from hbn_foundation.training.data import LabelledWindows
-from hbn_foundation.training.linear_probe import STRENGTHS, fit_probe, fit_ridge
+from hbn_foundation.training.linear_probe import STRENGTHS, Cases, fit_probe, fit_ridge
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.objectives.base import ExtendedBatches, with_callback
 
@@ -46,6 +48,7 @@ class Sample(NamedTuple):
     usable: np.ndarray
     targets: np.ndarray
     subjects: np.ndarray
+    strata: np.ndarray | None = None  # of the main target's scores
 
 
 def fit_model(
@@ -119,12 +122,13 @@ def take_sample(
         for name, head in model.head.parts.items():
             pooled[name].append(head.pooling(tokens))
         usable.append(batch.mask.any(-1).numpy())
-    places = windows.sample(most).index.to_numpy(copy=True)
+    chosen = windows.sample(most)
     return Sample(
         {name: torch.cat(parts) for name, parts in pooled.items()},
         np.concatenate(usable),
-        windows.targets[places].numpy(),
-        windows.windows["subject"].to_numpy(dtype=str)[places],
+        windows.targets[chosen.index.to_numpy(copy=True)].numpy(),
+        chosen["subject"].to_numpy(dtype=str),
+        chosen[STRATUM].to_numpy() if STRATUM in chosen else None,
     )
 
 
@@ -229,6 +233,9 @@ def start_at_probe(
     )
     values = np.concatenate([sample.targets[:, number] for sample in samples.values()])
     subjects = np.concatenate([sample.subjects for sample in samples.values()])
+    strata = None
+    if name == MAIN and all(sample.strata is not None for sample in samples.values()):
+        strata = np.concatenate([sample.strata for sample in samples.values()])
     splits = np.repeat(list(samples), [len(sample.subjects) for sample in samples.values()])
     known = ~np.isnan(values)
     if len(np.unique(values[known & (splits == "train")])) < 2:
@@ -239,8 +246,9 @@ def start_at_probe(
         groups = subjects[known] if by_folds else None
         found = fit_ridge(features, values, splits, STRENGTHS, subjects=groups, callback=callback)
     else:
-        labels = values.astype(np.int64)
-        found = fit_probe(features, labels, splits, n_classes, STRENGTHS, callback=callback)
+        strata = None if strata is None else strata[known]
+        cases = Cases(values.astype(np.int64), splits, subjects[known], strata)
+        found = fit_probe(features, cases, n_classes, STRENGTHS, callback=callback)
     weights, offsets = found.linear_map()
     assert isinstance(head.output, LinearOutput)
     head.output.linear.weight.copy_(torch.from_numpy(weights))

@@ -11,12 +11,13 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.scores import auroc, nrmse
+from hbn_foundation.labels.strata import cell_weights
+from hbn_foundation.scores import auroc, nrmse, within_auroc
 
 Scaling = Literal["global", "feature"]
 #: Inverse regularisation strengths to choose from, from strong to weak.
@@ -68,6 +69,31 @@ class Standardiser:
         return np.nan_to_num(values, copy=False).astype(np.float32)
 
 
+class Cases(NamedTuple):
+    """What is known of windows (N,).
+
+    With strata, fits weigh the strata of each class alike, and the AUROC within subjects chooses.
+    """
+
+    labels: np.ndarray  # classes
+    splits: np.ndarray  # train, validation, other
+    subjects: np.ndarray | None = None
+    strata: np.ndarray | None = None
+
+    def weights(self, chosen: np.ndarray) -> np.ndarray | None:
+        """Weights of the chosen windows (N,) in a fit; None: each class counts alike."""
+        if self.strata is None:
+            return None
+        return cell_weights(self.labels[chosen], self.strata[chosen])
+
+    def score(self, chosen: np.ndarray, log_probabilities: np.ndarray) -> float:
+        """Score log probabilities (n, K) of the chosen windows (N,)."""
+        if self.strata is None or self.subjects is None:
+            return auroc(self.labels[chosen], log_probabilities)
+        of_chosen = (part[chosen] for part in (self.subjects, self.strata))
+        return within_auroc(self.labels[chosen], log_probabilities, *of_chosen)
+
+
 @dataclass(frozen=True)
 class ClassProbe:
     """A fitted logistic regression; a class that no training window has gets probability zero."""
@@ -77,7 +103,7 @@ class ClassProbe:
     n_classes: int
     #: The inverse regularisation strength that was chosen.
     strength: float
-    #: Of validation windows at that strength.
+    #: Of validation windows at that strength; within subjects where there are strata.
     validation_auroc: float
 
     def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +125,7 @@ class ClassProbe:
 
 def fit_probe(
     features: np.ndarray,
-    labels: np.ndarray,
-    splits: np.ndarray,
+    cases: Cases,
     n_classes: int,
     strengths: Sequence[float],
     scaling: Scaling = "global",
@@ -115,8 +140,8 @@ def fit_probe(
     ----------
     features
         (N, D); NaN is replaced by the training mean.
-    labels, splits
-        Class and split (`train`, `validation`, other) of each window (N,).
+    cases
+        Classes and splits of the windows.
     n_classes
         Classes there are.
     strengths
@@ -130,27 +155,30 @@ def fit_probe(
     -------
     ClassProbe
         The probe at the strength that the validation windows prefer; the middle strength where
-        they hold only one class.
+        they have no score, as with one class only.
     """
     from sklearn.linear_model import LogisticRegression
 
-    train, held = splits == "train", splits == "validation"
+    labels = cases.labels
+    train, held = cases.splits == "train", cases.splits == "validation"
     standardiser = Standardiser.fit(features[train], scaling)
     inputs, held_inputs = standardiser(features[train]), standardiser(features[held])
     grid = sorted(strengths)
-    if len(np.unique(labels[held])) < 2:
+    if np.isnan(cases.score(held, np.zeros((int(held.sum()), n_classes)))):
         grid = [grid[len(grid) // 2]]
+    weights = cases.weights(train)
     model = LogisticRegression(
-        class_weight="balanced", max_iter=300, tol=1e-3, warm_start=True, C=grid[0]
-    )
+        class_weight="balanced" if weights is None else None,
+        max_iter=300, tol=1e-3, warm_start=True, C=grid[0],
+    )  # fmt: skip
     best: tuple[float, float, Any] | None = None
     for strength in grid:
         model.set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # not converged at weak regularisation: no harm
-            model.fit(inputs, labels[train])
+            model.fit(inputs, labels[train], sample_weight=weights)
         callback()
-        area = auroc(labels[held], _log_probabilities(model, held_inputs, n_classes))
+        area = cases.score(held, _log_probabilities(model, held_inputs, n_classes))
         if best is None or area > best[0] + 1e-4:
             best = (area, strength, copy.deepcopy(model))
         elif area < best[0] - CLEARLY_WORSE:

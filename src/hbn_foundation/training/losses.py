@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hbn_foundation import scores
+from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.config import MAIN
 from hbn_foundation.models.heads import Head, Heads
@@ -42,10 +44,18 @@ class TargetLoss(nn.Module):
             weights = counts.sum() / (len(counts) * counts.clamp_min(1))
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of outputs (B, K) for classes (B,), or of (B, 1) for values (B,)."""
+    def forward(self, outputs: Tensor, targets: Tensor, own: Tensor | None = None) -> Tensor:
+        """Loss of outputs (B, K) for classes (B,), or of (B, 1) for values (B,).
+
+        `own` weights (B,) of the windows take the place of those of the classes.
+        """
         if self.classification:
             smoothing = self.params.label_smoothing if self.training else 0.0
+            if own is not None:
+                each = functional.cross_entropy(
+                    outputs.float(), targets.long(), reduction="none", label_smoothing=smoothing
+                )
+                return (own * each).sum() / own.sum()
             # the outputs of a validation are on the CPU
             weights = None if self.weights is None else self.weights.to(outputs.device)
             return functional.cross_entropy(
@@ -56,8 +66,10 @@ class TargetLoss(nn.Module):
             return functional.mse_loss(values, targets)
         return functional.smooth_l1_loss(values, targets)
 
-    def weight_of(self, targets: Tensor) -> Tensor:
+    def weight_of(self, targets: Tensor, own: Tensor | None = None) -> Tensor:
         """Return the divisor of the loss of these targets (B,): sum of weights, or number."""
+        if own is not None:
+            return own.sum()
         if self.weights is None:
             return targets.new_tensor(float(len(targets)))
         return self.weights.to(targets.device)[targets.long()].sum()
@@ -142,7 +154,8 @@ class TargetLosses(nn.Module):
     """The losses of all targets.
 
     `training` are (N, M) targets of the training windows, for the weights of classes; `weights` are
-    of the losses, by default 1; `head_params` are needed of heads that are distributions.
+    of the losses, by default 1; `head_params` are needed of heads that are distributions. Targets
+    may have one column more: weights of the windows in the loss of the main target.
     """
 
     def __init__(
@@ -164,7 +177,7 @@ class TargetLosses(nn.Module):
         self.weights = [(weights or {}).get(name, 1.0) for name in self.names]
         losses: list[nn.Module] = []
         for name, column, n_classes in zip(
-            self.names, training.unbind(1), self.n_classes, strict=True
+            self.names, training.unbind(1)[: len(targets)], self.n_classes, strict=True
         ):
             if n_classes is not None:
                 known = column[~column.isnan()].long()
@@ -203,19 +216,27 @@ class TargetLosses(nn.Module):
         """Loss of each target over the windows (B) where it is known; 0 where it is nowhere."""
         found = {}
         parts = outputs.split(self.sizes, 1)
-        for name, loss, part, column in zip(
-            self.names, self.losses, parts, targets.unbind(1), strict=True
+        for name, loss, part, (column, *own) in zip(
+            self.names, self.losses, parts, self._columns(targets), strict=True
         ):
             known = ~column.isnan()
-            found[name] = loss(part[known], column[known]) if known.any() else 0.0 * part.sum()
+            of_known = (column[known], *(weights[known] for weights in own))
+            found[name] = loss(part[known], *of_known) if known.any() else 0.0 * part.sum()
         return found
+
+    def _columns(self, targets: Tensor) -> list[tuple[Tensor, ...]]:
+        """Give each target's values (B,), with the weights of the windows for the main one."""
+        *columns, last = targets.unbind(1)
+        if len(columns) < len(self.names):
+            return [(column,) for column in (*columns, last)]
+        return [(columns[0], last), *((column,) for column in columns[1:])]
 
     def weights_of(self, targets: Tensor) -> Tensor:
         """Return the divisor of each target's loss over windows (B, M): (M,)."""
         return torch.stack(
             [
-                loss.weight_of(column[~column.isnan()])  # type: ignore[operator]
-                for loss, column in zip(self.losses, targets.unbind(1), strict=True)
+                loss.weight_of(*(part[~column.isnan()] for part in (column, *own)))  # type: ignore[operator]
+                for loss, (column, *own) in zip(self.losses, self._columns(targets), strict=True)
             ]
         )
 
@@ -244,23 +265,29 @@ class TargetLosses(nn.Module):
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
     def scores(
-        self, values: np.ndarray, outputs: np.ndarray, features: np.ndarray | None = None
+        self,
+        values: np.ndarray,
+        outputs: np.ndarray,
+        features: np.ndarray | None = None,
+        windows: pd.DataFrame | None = None,
     ) -> dict[str, float]:
         """Score outputs; scores of further targets have the target's name as prefix.
 
         Parameters
         ----------
         values
-            Targets (N, M).
+            Targets (N, M) or (N, M + 1).
         outputs
             (N, K).
         features
             (N, F) of all heads, side by side; None leaves out `fisher_ratio`.
+        windows
+            (N rows) with `subject` and `stratum`; without, `within_auroc` is left out.
         """
         found: dict[str, float] = {}
         parts = np.split(outputs, np.cumsum(self.sizes)[:-1], axis=1)
         for name, n_classes, loss, part, column in zip(
-            self.names, self.n_classes, self.losses, parts, values.T, strict=True
+            self.names, self.n_classes, self.losses, parts, values.T[: len(parts)], strict=True
         ):
             known = ~np.isnan(column)
             own, true, vectors = part[known], column[known], None
@@ -270,6 +297,8 @@ class TargetLosses(nn.Module):
                 vectors = features[known, : self.n_features]
             before = "" if name == MAIN else f"{name}_"
             scored = target_scores(true, own, vectors, n_classes)
+            if name == MAIN and n_classes is not None and windows is not None:
+                scored |= within_scores(true, own, windows[known])
             found |= {f"{before}{key}": value for key, value in scored.items()}
         return found
 
@@ -277,6 +306,19 @@ class TargetLosses(nn.Module):
 def classes(column: Tensor) -> Tensor:
     """Classes (B,) int64 of targets (B,); unknown ones, which no loss counts, are 0."""
     return column.nan_to_num(0.0).long()
+
+
+def within_scores(
+    values: np.ndarray, outputs: np.ndarray, windows: pd.DataFrame
+) -> dict[str, float]:
+    """Score logits (N, K) for classes (N,) within subjects, where windows have a stratum."""
+    from scipy.special import log_softmax
+
+    if STRATUM not in windows:
+        return {}
+    labels, logs = values.astype(np.int64), log_softmax(outputs.astype(np.float64), axis=1)
+    of_windows = (windows[name].to_numpy() for name in ("subject", STRATUM))
+    return {scores.WITHIN: scores.within_auroc(labels, logs, *of_windows)}
 
 
 def target_scores(

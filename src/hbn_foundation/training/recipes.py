@@ -120,6 +120,16 @@ class FineTuningRecipe(TrainingRecipe):
     input: InputParams = Field(InputParams(), description="How windows reach the model.")
 
     @property
+    def strata_column(self) -> str | None:
+        """Column of participants.tsv whose levels weigh alike in each class; None: no strata."""
+        return None
+
+    def identity(self) -> dict[str, Any]:
+        """Return all parameters that the weights depend on, as JSON values."""
+        column = self.strata_column
+        return super().identity() | ({} if column is None else {"strata_column": column})
+
+    @property
     def effective_plan(self) -> PlanParams:
         """The plan; from random weights, that all blocks are trained from the start."""
         if self.trainer.start == "from_scratch":

@@ -21,7 +21,7 @@ from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.checkpoint import load_encoder
-from hbn_foundation.training.linear_probe import fit_probe
+from hbn_foundation.training.linear_probe import Cases, fit_probe
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):
 
     def area(table: pd.DataFrame) -> float:
         values = table["label"].to_numpy()
-        probe = fit_probe(features, values, splits, 2, (0.01,))
+        probe = fit_probe(features, Cases(values, splits), 2, (0.01,))
         return auroc(values[test], probe.log_probabilities(features[test]))
 
     shuffled = []

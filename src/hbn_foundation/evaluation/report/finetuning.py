@@ -28,9 +28,10 @@ from hbn_foundation.evaluation.report.verdicts import (
     split_verdict,
 )
 from hbn_foundation.evaluation.scorers import AHEAD, display_metric
-from hbn_foundation.evaluation.wording import number, sample_text
+from hbn_foundation.evaluation.wording import number, sample_text, strata_text
 from hbn_foundation.scores import higher_is_better
 
+POOLED = "window_auroc"
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
 
 
@@ -44,14 +45,14 @@ def finetuning_report(
 
     History and recipe of the training are for the table of its phases.
     """
-    main = main_metric(metrics["classes"] is None)
+    main = main_metric(metrics["classes"] is None, "strata" in metrics)
     table = by_method(scores)
     what = metrics["label"].get("column") or metrics["label"]["kind"]
     notes = [sample_text(metrics, table["method"], fitted=True),
-             about_intervals(metrics["interval_missing"])]  # fmt: skip
+             about_intervals(metrics["interval_missing"]), strata_text(metrics)]  # fmt: skip
     columns = [
         Column(main, interval=True),
-        *(Column(name) for name in SHOWN if name != main),
+        *(Column(name) for name in (POOLED, *SHOWN) if name != main),
         Column(f"{main}{AHEAD}", interval=True),
     ]
     if pd.isna(table.loc[table["method"] == FINE_TUNED, main].iloc[0]):

@@ -21,21 +21,16 @@ from hbn_foundation.evaluation.report.sections import (
     score_table,
 )
 from hbn_foundation.evaluation.report.verdicts import folds_notes, folds_verdict, split_verdict
-from hbn_foundation.evaluation.scorers import display_metric
+from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import FIXED_MODEL
 from hbn_foundation.evaluation.tables import summarise_folds
-from hbn_foundation.evaluation.wording import interval, number, sample_text
+from hbn_foundation.evaluation.wording import interval, number, sample_text, strata_text
+from hbn_foundation.scores import WITHIN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy")
-TITLES = {name: display_metric(name) for name in SCORES}
-COLUMNS = (
-    Column("window_auroc", interval=True),
-    *map(Column, SCORES[1:]),
-    Column("window_auroc_ahead", interval=True),
-)
 MISSING = {"score": "No score", "interval": "No interval", "choice": "Note"}
 
 
@@ -60,7 +55,7 @@ def foundation_report(
     missing = metrics.get("missing", {})
     lead = ""
     if "score" not in missing:
-        lead = split_verdict(table, "window_auroc", "On one split, the pretrained encoder")
+        lead = split_verdict(table, shown_scores(table)[0], "On one split, the pretrained encoder")
         lead += " Repeated splits are needed to judge the difference."
     sections = [_pretext(metrics), _probe(metrics, table)]
     if fold_summary is not None and not fold_summary.empty:
@@ -73,12 +68,23 @@ def probe_figure(scores: pd.DataFrame, folds: pd.DataFrame | None = None) -> Fig
     """Draw the scores of the frozen probe, over repeated splits (`folds`) where there are some."""
     title = "Frozen probe on test subjects"
     if folds is not None and not folds.empty:
-        return folds_figure(folds, summarise_folds(folds), TITLES, title)
-    return scores_figure(_best_first(scores), TITLES, title)
+        return folds_figure(folds, summarise_folds(folds), _titles(folds), title)
+    table = _best_first(scores)
+    return scores_figure(table, _titles(table), title)
+
+
+def shown_scores(table: pd.DataFrame) -> tuple[str, ...]:
+    """Name the scores that are shown of a table with them as columns, the main one first."""
+    return (WITHIN, *SCORES) if WITHIN in table else SCORES
+
+
+def _titles(table: pd.DataFrame) -> dict[str, str]:
+    return {name: display_metric(name) for name in shown_scores(table)}
 
 
 def _best_first(scores: pd.DataFrame) -> pd.DataFrame:
-    return by_method(scores).sort_values("window_auroc", ascending=False, kind="stable")
+    table = by_method(scores)
+    return table.sort_values(shown_scores(table)[0], ascending=False, kind="stable")
 
 
 def probe_folds(summary: pd.DataFrame) -> Table:
@@ -96,7 +102,7 @@ def probe_folds(summary: pd.DataFrame) -> Table:
             f"{ours['windows_per_second'].iloc[0]:,.0f} windows/s in pretraining."
         )
     title = f"Frozen probe over {int(summary['folds'].iloc[0])} folds of subjects"
-    return folds_table(title, summary, TITLES, notes)
+    return folds_table(title, summary, _titles(summary), notes)
 
 
 def _probe(metrics: Mapping[str, Any], table: pd.DataFrame) -> Table:
@@ -107,11 +113,14 @@ def _probe(metrics: Mapping[str, Any], table: pd.DataFrame) -> Table:
         f"{counts['validation']} validation, {count_of(counts['test'], 'test subject')}"
     )
     missing = metrics.get("missing", {})
-    notes = [sample_text(metrics, table["method"])]
-    if interval(*table.iloc[0][["window_auroc_low", "window_auroc_high"]]):
+    main, *more = shown_scores(table)
+    columns = [Column(main, interval=True), *map(Column, more),
+               Column(f"{main}{AHEAD}", interval=True)]  # fmt: skip
+    notes = [sample_text(metrics, table["method"]), strata_text(metrics)]
+    if interval(*table.iloc[0][[f"{main}_low", f"{main}_high"]]):
         notes.append(FIXED_MODEL)
     notes += [f"{start}: {missing[what]}." for what, start in MISSING.items() if what in missing]
-    return score_table(title, table, COLUMNS, notes=notes)
+    return score_table(title, table, columns, notes=[note for note in notes if note])
 
 
 def _pretext(metrics: Mapping[str, Any]) -> Table | None:

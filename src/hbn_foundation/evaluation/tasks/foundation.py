@@ -25,9 +25,11 @@ from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, display_name
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import Sample, labelled_windows
-from hbn_foundation.evaluation.scorers import SCORERS
+from hbn_foundation.evaluation.scorers import SCORERS, display_metric
+from hbn_foundation.evaluation.within import about_strata
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
+from hbn_foundation.labels.strata import with_strata
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
 from hbn_foundation.signals.label_windows import probe_windows
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
-MAIN = "window_auroc"
 #: Metrics of the validation subjects, which chose the probe's strength.
 ACCURACIES = ("accuracy", "balanced_accuracy")
 
@@ -76,7 +77,10 @@ def evaluate_foundation(
     check_never_seen(checkpoint.metadata, of["test"], of["validation"])
     check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
     windows = probe_windows(dataset, params.label)
-    labelled = labelled_windows(windows, dataset.splits, dataset.participants, params)
+    labelled = labelled_windows(
+        with_strata(windows, dataset.participants, params.stratify_scores_by),
+        dataset.splits, dataset.participants, params,
+    )  # fmt: skip
     table, classes = labelled.table, labelled.classes
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:
@@ -90,12 +94,13 @@ def evaluate_foundation(
     values, found = test["label"].to_numpy(), {m: one.predictions[0] for m, one in answers.items()}
     task = window_task(PRETRAINED, params.label.column or "task", values, test)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
-    for method, value in scores_of(scores, MAIN).items():
+    for method, value in scores_of(scores, task.main).items():
         if not np.isnan(value):
-            say(f"{display_name(method)}: window AUROC {value:.3f}")
+            say(f"{display_name(method)}: {display_metric(task.main)} {value:.3f}")
     metrics = {
         **_about(checkpoint, labelled, params),
         **about_scores(scores, test, labelled.about(dataset, params.context)),
+        **about_strata(test, values),
         "pretext": pretext_scores(checkpoint, dataset, params),
         "probe": _about_probes(scores, answers, labelled.table),
         "missing": _missing(labelled, scores.attrs[MISSING], params),

@@ -10,7 +10,6 @@ from hbn_foundation.evaluation.evaluate import (
     about_scores,
     confusion_matrix,
     evaluate,
-    main_metric,
     plain,
     predictions_table,
     window_task,
@@ -22,8 +21,10 @@ from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import Sample, choose_windows
 from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.tasks.foundation import training_of
+from hbn_foundation.evaluation.within import about_strata
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.strata import with_strata
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.progress import say
 
@@ -72,22 +73,23 @@ def evaluate_finetuned(
     test = chosen.test
     values = test[TARGET].to_numpy()
     own = predict(checkpoint, dataset.store, test, params.batch_size)
+    task = window_task(FINE_TUNED, recipe.label.column or recipe.label.kind, values, test)
     scores = evaluate(
-        window_task(FINE_TUNED, recipe.label.column or recipe.label.kind, values, test),
+        task,
         {FINE_TUNED: own},
         {name: one.predictions[0] for name, one in baselines.items()},
         n_samples=params.bootstraps,
         seed=params.seed,
     )
-    main = main_metric(targets.is_regression)
-    for name, value in scores_of(scores, main).items():
+    for name, value in scores_of(scores, task.main).items():
         words = display_name(name, targets.is_regression)
-        say(f"{words}: {scorer_of(main).display_name} {value:.3f}")
+        say(f"{words}: {scorer_of(task.main).display_name} {value:.3f}")
     metrics = {
         "label": recipe.label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
         "confusion_matrix": None if targets.is_regression else confusion_matrix(values, own),
         **about_scores(scores, test, chosen.about(dataset, recipe.context)),
+        **about_strata(test, values),
         "best_epoch": checkpoint.metadata.get("best_epoch"),
         "training": training_of(checkpoint),
     }
@@ -133,7 +135,8 @@ def label_baselines(
         When a split has no window with a known label.
     """
     params = recipe.evaluation
-    windows = dataset.windows.assign(**{TARGET: targets.values})
+    windows = with_strata(dataset.windows, dataset.participants, params.stratify_scores_by)
+    windows = windows.assign(**{TARGET: targets.values})
     chosen = choose_windows(windows, dataset.splits, targets.known, params, "label")
     target = Target(TARGET, "class", targets.n_outputs)
     if targets.is_regression:

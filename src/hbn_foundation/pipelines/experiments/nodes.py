@@ -94,8 +94,9 @@ def report_comparison(
 
 def _score(folds: types.DataFrame, runs: ComparisonParams) -> str:
     from hbn_foundation.experiments.comparison import compared_score
+    from hbn_foundation.scores import WITHIN
 
-    return compared_score(runs.score, "nrmse" in folds)
+    return compared_score(runs.score, "nrmse" in folds, WITHIN in folds)
 
 
 def learn_from_shares(
