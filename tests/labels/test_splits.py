@@ -302,12 +302,22 @@ def test_two_folds_leave_most_of_the_other_half_to_train(n):
     assert counts["test"].sum() == n
 
 
-@pytest.mark.parametrize(
-    ("n", "folds", "held"), [(3, 5, None), (6, 1, None), (6, 3, 4), (4, 2, 2), (9, 3, 0)]
-)
-def test_too_few_subjects_to_repeat(n, folds, held):
+@pytest.mark.parametrize(("n", "folds"), [(3, 5), (6, 1), (2, 2)])
+def test_too_few_subjects_to_repeat(n, folds):
     with pytest.raises(UserError, match="repeats"):
-        repeated_splits([str(i) for i in range(n)], folds, 1, n_validation=held)
+        repeated_splits([str(i) for i in range(n)], folds, 1)
+
+
+def test_every_fold_tests_and_validates_every_stratum_of_the_scores():
+    table = people(70, began=["open"] * 10 + ["closed"] * 60)
+    names = table["subject"].tolist()
+    found = repeated_splits(names, 5, 2, participants=table, stratify="began")
+    counts = found.merge(table).groupby(["repeat", "fold", "split"])["began"].value_counts()
+    counts = counts.unstack(["split", "began"])
+    assert (counts["test"] == {"open": 2, "closed": 12}).all(axis=None)
+    assert counts["validation", "open"].between(1, 2).all()
+    with pytest.raises(UserError, match="stratify_scores_by=ended: expected a column"):
+        repeated_splits(names, 5, 2, participants=table, stratify="ended")
 
 
 @settings(max_examples=60, deadline=None)

@@ -20,6 +20,7 @@ from hbn_foundation.evaluation.tasks.labels import targets_of
 from hbn_foundation.labels.checks import check_disjoint, check_targets
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import repeated_splits
+from hbn_foundation.labels.strata import score_strata
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.signals.label_windows import probe_windows
 from hbn_foundation.signals.params import WindowParams
@@ -143,6 +144,8 @@ def _check_labels(
     if splits is not None:
         check_disjoint(splits)
     subjects = windows["subject"].unique().tolist()
+    if evaluation.stratify_scores_by is not None:
+        score_strata(subjects, participants, evaluation.stratify_scores_by)
     folds = _folds(subjects, participants, evaluation, evaluation.label)
     own = {} if splits is None else {"": splits}
     for name, table in (own | folds).items():
@@ -213,9 +216,10 @@ def _folds(
     repeats = params.repeats
     if repeats is None:
         return {}
+    stratify = params.stratify_scores_by if isinstance(params, EvaluationParams) else None
     table = repeated_splits(
         subjects, repeats.folds, repeats.repeats, repeats.seed, participants=participants,
-        label=label,
+        label=label, stratify=stratify,
     )  # fmt: skip
     folds = {}
     for _, part in table.groupby(["repeat", "fold"]):

@@ -70,7 +70,7 @@ def cross_validate_challenge(
     stores = stores_in(Path(foundation.trainer.work_dir) / "folds", experiments, results)
     folds = make_folds(
         dataset, foundation, repeats, stores, device_plan=device_plan,
-        label=foundation.evaluation.label,
+        label=foundation.evaluation.label, stratify=foundation.evaluation.stratify_scores_by,
     )  # fmt: skip
     jobs = list_jobs(folds, learned, recipe, scratch, stores, device_plan)
     place = {job.id: fold for job, fold in zip(jobs, folds, strict=True)}

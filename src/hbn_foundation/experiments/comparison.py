@@ -104,8 +104,9 @@ def compare_plans(
     experiments = experiments or ExperimentParams()
     stores = stores_of(foundation, params, experiments)
     folds = make_folds(
-        dataset, foundation, params.repeats, stores, device_plan=device_plan, label=recipe.label
-    )
+        dataset, foundation, params.repeats, stores, device_plan=device_plan, label=recipe.label,
+        stratify=recipe.strata_column,
+    )  # fmt: skip
     runs = list_runs(folds, learned, recipe, params, stores, device_plan)
     _check(runs, foundation, params)
     by_job = {run.job.id: run for run in runs}

@@ -91,8 +91,9 @@ def cross_validate(
     experiments = experiments or ExperimentParams()
     stores = stores_in(Path(work_dir), experiments)
     folds = make_folds(
-        dataset, recipe, params.repeats, stores, device_plan=device_plan, label=params.label
-    )
+        dataset, recipe, params.repeats, stores, device_plan=device_plan, label=params.label,
+        stratify=params.stratify_scores_by,
+    )  # fmt: skip
     code = provenance(recipe.trainer.precision, device_plan).evaluation
     probes = [_probe(fold, params, code) for fold in folds]
     names = {probe.id: fold.name for probe, fold in zip(probes, folds, strict=True)}
@@ -133,16 +134,17 @@ def make_folds(
     *,
     device_plan: dict[str, Any],
     label: LabelParams,
+    stratify: str | None = None,
 ) -> list[Run]:
     """List the folds, each with the job that pretrains its encoder.
 
-    Where the label is of subjects, they are stratified by it.
+    Where the label is of subjects, they are stratified by it, and by the column `stratify`.
     """
     # once, in this process: a file that changes meanwhile must not move the results of a fold
     code = provenance(recipe.trainer.precision, device_plan).pretraining
     table = repeated_splits(
         dataset.windows["subject"].unique().tolist(), repeats.folds, repeats.repeats,
-        repeats.seed, participants=dataset.participants, label=label,
+        repeats.seed, participants=dataset.participants, label=label, stratify=stratify,
     )  # fmt: skip
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     folds = []

@@ -20,6 +20,7 @@ from hbn_foundation.labels.strata import (
     divide,
     joined,
     position,
+    score_strata,
     strata,
     strata_columns,
 )
@@ -97,26 +98,25 @@ def repeated_splits(
     n_folds: int = 5,
     n_repeats: int = 2,
     seed: int = 0,
-    n_validation: int | None = None,
     *,
     participants: pd.DataFrame | None = None,
     label: LabelParams | None = None,
+    stratify: str | None = None,
 ) -> pd.DataFrame:
     """Divide subjects repeatedly into folds for a cross-validation.
 
-    In each repeat each fold is the test set once; the other subjects are divided into validation
-    and training. Folds and validation subjects are stratified first by the class of the label,
-    then by age, sex and site.
+    In each repeat each fold is the test set once; of the other subjects as many as are tested
+    validate, but at most a third, unless there are more classes. Folds and validation subjects are
+    stratified first by the class of the label and the column that scores are stratified by, then
+    by age, sex and site.
 
     Parameters
     ----------
     subjects
         Repeated ones count once; their order does not matter.
-    n_validation
-        Number of validation subjects; by default as many as test subjects, but at most a third of
-        the others, unless there are more classes.
-    participants, label
-        Table with the column `subject`, for the strata, and the label to be learned.
+    participants, label, stratify
+        Table with the column `subject`, for the strata, the label to be learned, and the column
+        that its scores are stratified by.
 
     Returns
     -------
@@ -130,13 +130,14 @@ def repeated_splits(
     """
     names = sorted({str(subject) for subject in subjects})
     people = pd.DataFrame({"subject": names}) if participants is None else participants
-    classes = joined(class_strata(names, people, [] if label is None else [label]))
-    stratum = strata(names, people)
+    of_label = class_strata(names, people, [] if label is None else [label])
+    if stratify is not None:
+        of_label[stratify] = score_strata(names, people, stratify)
+    classes, stratum = joined(of_label), strata(names, people)
 
     def n_validating(n_tested: int) -> int:
         others = len(names) - n_tested
-        usual = max(1, min(n_tested, others // 3), min(classes.nunique(), others // 2))
-        return usual if n_validation is None else n_validation
+        return max(1, min(n_tested, others // 3), min(classes.nunique(), others // 2))
 
     _check_folds(len(names), n_folds, n_validating)
     parts = []

@@ -12,6 +12,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.embedding import embedding_map
 from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.frame import scores_of
+from hbn_foundation.evaluation.report.foundation import foundation_report
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 from hbn_foundation.labels.params import LabelParams
@@ -144,3 +145,25 @@ def test_a_checkpoint_of_another_montage_is_scored_too(pretrained, quick, tmp_pa
     dense = EEGDataset(store, windows, splits, splits[["subject"]])
     found = scores_of(evaluate_foundation(pretrained[0], dense, quick).scores, "window_auroc")
     assert found.pop("majority") < min(found.values()) > 0.95
+
+
+def test_scores_are_stratified_where_that_is_asked_for(dataset, pretrained, quick, scored):
+    params = quick.model_copy(update={"stratify_scores_by": "sex"})
+    metrics, scores, _ = evaluate_foundation(pretrained[0], dataset, params)
+    assert metrics["strata"] == {"F": 1, "M": 2}
+    assert metrics["one_class"] == 0
+    within, pooled = (scores_of(scores, f"{name}_auroc") for name in ("within", "window"))
+    assert set(within) == {"pretrained", *quick.baselines}
+    assert within["majority"] == 0.5
+    assert within["band_power"] >= pooled["band_power"] > 0.75
+    assert scores["method"].iloc[0] == max(within, key=within.get)
+    assert "one_class" not in scored.metrics
+    assert "within_auroc" not in set(scored.scores["metric"])
+    report = foundation_report(metrics, scores, None, pd.DataFrame(columns=["criterion"]))
+    table = report.sections[1]
+    assert table.header[1] == "AUROC within subjects"
+    assert any("over strata (F 1, M 2 subjects)" in note for note in table.notes)
+    for column, says in (("hand", "expected a column of part"), ("task", "expected a column")):
+        wrong = quick.model_copy(update={"stratify_scores_by": column})
+        with pytest.raises(UserError, match=f"stratify_scores_by={column}: {says}"):
+            evaluate_foundation(pretrained[0], dataset, wrong)
