@@ -26,10 +26,11 @@ _AUGMENTATION = {
     "jitter_probability": 1.0,
 }
 ALONE = {"of": "window", "recentre": True, "seconds": 0.0, "running": False}
+SEQUENCE = {"n_layers": 1, "n_heads": 8, "dropout": 0.1, "share": 0.8, "max_windows": 256}
 #: Parameters that runs and jobs were first named without, by group, with the value that was meant.
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
-    "": {"keep_head": False, "context": ALONE},
+    "": {"keep_head": False, "context": ALONE, "sequence_encoder": SEQUENCE},
     "evaluation": {"context": ALONE, "stratify_scores_by": None},
     "baselines": {"stratify_scores_by": None},
     "label": {"values": None, "where": {}, "windows": "blocks", "margin": 0.0, "stride": None,

@@ -222,7 +222,7 @@ def test_fitting_the_head_centres_its_features_with_one_scale(windows, positions
         (windows.signals[3:], windows.mask[3:]),
     ]
     before = state(model, NAMES[:-1])
-    model.fit_head([SimpleNamespace(signals=s, mask=m) for s, m in parts], positions)
+    model.fit_head([SimpleNamespace(signals=s, mask=m, places=None) for s, m in parts], positions)
     assert model.encoder.trunk[0].training
     assert all(same(before[name], now) for name, now in state(model, NAMES[:-1]).items())
     features = model.eval().features(windows.signals, positions, windows.mask)

@@ -56,6 +56,15 @@ class ChallengeRecipe(FineTuningRecipe):
         ChallengeEvaluationParams(), description="What stands beside the model."
     )
 
+    @model_validator(mode="after")
+    def _window_by_window(self) -> Self:
+        if self.context.is_used:
+            raise ValueError(
+                f"context.of={self.context.of!r}: the challenge hands out single windows; expected "
+                "window"
+            )
+        return self
+
 
 class Challenge1Recipe(ChallengeRecipe):
     """Response time and success of trials."""

@@ -10,6 +10,8 @@ from typing import Any
 
 #: Name of the target that others are learned beside.
 MAIN = "main"
+#: Name of the block that puts windows into their recording.
+SEQUENCE = "sequence_encoder"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,22 @@ class HeadConfig:
     margin_size: float
     scale: float
     margin_warmup_steps: int
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """How windows look at those around them: reach in s, mean, attention.
+
+    `share` is that of the surroundings in a new block's output.
+    """
+
+    recentre: bool
+    seconds: float
+    running: bool
+    n_heads: int
+    n_layers: int
+    dropout: float
+    share: float
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from .band_tokens import Moments
-from .config import MAIN, HeadConfig
-from .encoder import Encoder, Parts, usable_windows
+from .config import MAIN, SEQUENCE, HeadConfig, SequenceConfig
+from .encoder import Encoder, Parts
 from .heads import Head, Heads
 from .parameter_groups import parameter_groups
+from .sequence import SequenceEncoder
 
 HEAD = "head"
 FINAL_NORM = "final_norm"
@@ -38,6 +39,8 @@ class FineTuned(nn.Module):
     added
         Families of tokens that are new in the encoder. They belong to the block `head`, which is
         everything that is new: trained from the first step, at its rate.
+    sequence
+        Puts the tokens of windows into their recording; None: each window stands alone.
     """
 
     def __init__(
@@ -46,10 +49,12 @@ class FineTuned(nn.Module):
         head: Head | Heads,
         input: nn.Module | None = None,
         added: Collection[str] = (),
+        sequence: SequenceEncoder | None = None,
     ) -> None:
         super().__init__()
         self.input = input
         self.encoder = encoder
+        self.sequence = sequence
         self.head = head
         self.added = tuple(added)
         # nothing is frozen yet: DistributedDataParallel must see every parameter when it wraps it
@@ -63,6 +68,8 @@ class FineTuned(nn.Module):
             for name, module in self.encoder.blocks()
             if name not in new and (name != FINAL_NORM or self.head.config.final_norm)
         ]
+        if self.sequence is not None and len(self.sequence.blocks):
+            backbone.append((SEQUENCE, self.sequence))
         if not new:
             return [*backbone, (HEAD, self.head)]
         tokenisers = [self.encoder.tokenisers[name] for name in self.added]
@@ -77,20 +84,29 @@ class FineTuned(nn.Module):
         """How many parameters each block has, frozen or not."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self.blocks()}
 
-    def tokens(self, parts: Parts) -> Tensor:
-        """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows."""
+    def tokens(self, parts: Parts, places: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows.
+
+        Their places (B, 4) are those of `SequenceEncoder`, where there is one.
+        """
         tokens = torch.cat(list(self.encoder.embed(parts).values()), 1)
-        if self.head.config.final_norm:
-            return self.encoder.mix(tokens)
-        return self.encoder.residual(tokens)
+        mix = self.encoder.mix if self.head.config.final_norm else self.encoder.residual
+        if self.sequence is None:
+            return mix(tokens)
+        if places is None:
+            raise ValueError("the model has a context; expected the places of the windows")
+        return self.sequence(mix(tokens), places)
 
     def prepare(self, signals: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Signals and usable channels as the encoder sees them, of windows as they are read."""
         return (signals, mask) if self.input is None else self.input(signals, mask)
 
-    def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+    def features(
+        self, signals: Tensor, positions: Tensor, mask: Tensor, places: Tensor | None = None
+    ) -> Tensor:
         """Features (B, F) that the outputs are made from; `head.output` takes them on."""
-        return self.head.features(self.tokens(self.encoder.inputs(signals, positions, mask)))
+        parts = self.encoder.inputs(signals, positions, mask)
+        return self.head.features(self.tokens(parts, places))
 
     def forward(
         self,
@@ -99,12 +115,14 @@ class FineTuned(nn.Module):
         mask: Tensor,
         labels: Any = None,
         margin_share: Any = 1.0,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Give outputs (B, K) of windows as `prepare` gives them, of all targets side by side.
 
         Labels and margin share are those of `Head`, or of `Heads.output`, in training.
         """
-        return self.head.output(self.features(signals, positions, mask), labels, margin_share)
+        features = self.features(signals, positions, mask, places)
+        return self.head.output(features, labels, margin_share)
 
     def split(self, outputs: Tensor) -> dict[str, Tensor]:
         """Take outputs (B, K) apart by target."""
@@ -181,8 +199,9 @@ class FineTuned(nn.Module):
         was_training = self.training
         self.eval()
         moments = {name: Moments() for name in self.head.parts}
-        for signals, mask in usable_windows(batches):
-            tokens = self.tokens(self.encoder.inputs(signals, positions, mask))
+        for batch in batches:
+            parts = self.encoder.inputs(batch.signals, positions, batch.mask)
+            tokens = self.tokens(parts, batch.places)[batch.mask.any(-1)]
             for name, head in self.head.parts.items():
                 pooled = head.pooling(tokens).double()
                 moments[name].add(torch.stack([pooled, pooled.square()], 1))
@@ -193,7 +212,12 @@ class FineTuned(nn.Module):
         self.train(was_training)
 
 
-def make_finetuned(encoder: Encoder, heads: Mapping[str, HeadConfig], **options: Any) -> FineTuned:
+def make_finetuned(
+    encoder: Encoder,
+    heads: Mapping[str, HeadConfig],
+    sequence: SequenceConfig | None = None,
+    **options: Any,
+) -> FineTuned:
     """Put new heads, by target and the main one first, on an encoder; options of `FineTuned`.
 
     All heads take tokens with the final norm, or none. Bins that cannot be shared out among the
@@ -205,4 +229,5 @@ def make_finetuned(encoder: Encoder, heads: Mapping[str, HeadConfig], **options:
         for name, config in heads.items()
     }
     head = made[MAIN] if len(made) == 1 else Heads(made)
-    return FineTuned(encoder, head, **options)
+    around = None if sequence is None else SequenceEncoder(sequence, encoder.config.hidden_dim)
+    return FineTuned(encoder, head, sequence=around, **options)

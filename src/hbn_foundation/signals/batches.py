@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.data import IterableDataset
 
+from hbn_foundation.signals.context import PLACES, count_batches, most_at_once, per_batch, pieces
 from hbn_foundation.signals.params import NO_JITTER, Jitter
 from hbn_foundation.signals.reader import WindowReader
 
@@ -36,6 +37,8 @@ class Batch:
         (B,) int64, samples by which each window begins later than in the table; None if unknown.
     target : torch.Tensor or None
         (B,) what an objective adds.
+    places : torch.Tensor or None
+        (B, 4) `PLACES` of the windows, where they are in sequences.
     """
 
     signals: torch.Tensor
@@ -43,6 +46,7 @@ class Batch:
     index: torch.Tensor
     shift: torch.Tensor | None = None
     target: torch.Tensor | None = None
+    places: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -84,7 +88,9 @@ class WindowBatches(IterableDataset[Batch]):
     reader, windows
         Table with `row`, `recording` and `start`. With `shuffle` and `drop_last`, windows that
         have a value in the column `batch_share` make up that share of every batch, and are
-        repeated as often as this takes; the number of batches is the same.
+        repeated as often as this takes; the number of batches is the same. With a column
+        `sequence`, a batch has whole sequences, as many as `batch_size` of the longest allows, and
+        one at least.
     shuffle, seed
         Whether the order changes with the epoch. Order and jitter depend on the seed, the epoch
         (see `set_epoch`) and the table, not on the batch size.
@@ -122,6 +128,10 @@ class WindowBatches(IterableDataset[Batch]):
         if SHARE in windows and shuffle and drop_last and batch_size > 1:
             shares = windows[SHARE].to_numpy(dtype=np.float64)
             self._shares = shares if np.isnan(shares).any() and not np.isnan(shares).all() else None
+        self._pieces = pieces(windows)
+        self._places: np.ndarray | None = None
+        if self._pieces:
+            self._places = windows[list(PLACES)].to_numpy(np.float32)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, on which the order and the jitter of the next pass depend."""
@@ -129,30 +139,44 @@ class WindowBatches(IterableDataset[Batch]):
 
     @property
     def n_windows(self) -> int:
-        """Windows in one pass."""
-        if self.drop_last:
+        """Windows in one pass; those of sequences at most."""
+        if self.drop_last and not self._pieces:
             return len(self._rows) // self.batch_size * self.batch_size
         return len(self._rows)
 
     def __len__(self) -> int:
+        if self._pieces:
+            return count_batches(self._pieces, self.batch_size, self.drop_last)
         return math.ceil(self.n_windows / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         order, starts = self._plan()
-        shape = (self.batch_size, self.reader.n_samples, self.reader.n_channels)
+        most = most_at_once(self._pieces, self.batch_size)
+        shape = (most, self.reader.n_samples, self.reader.n_channels)
         buffer = np.empty(shape, dtype=np.float16)
-        for first in range(0, self.n_windows, self.batch_size):
-            chosen = order[first : first + self.batch_size]
+        for chosen in self._chosen(order):
             signals, mask = self.reader.read_scaled(
                 self._rows[chosen], starts[chosen], buffer[: len(chosen)]
             )
             shift = torch.from_numpy(starts[chosen] - self._starts[chosen])
-            yield Batch(signals, mask, torch.from_numpy(chosen), shift)
+            places = None if self._places is None else torch.from_numpy(self._places[chosen])
+            yield Batch(signals, mask, torch.from_numpy(chosen), shift, places=places)
+
+    def _chosen(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        """Give the windows of each batch; of sequences the order is one of those."""
+        if not self._pieces:
+            for first in range(0, self.n_windows, self.batch_size):
+                yield order[first : first + self.batch_size]
+            return
+        count = per_batch(self._pieces, self.batch_size)
+        for number in range(len(self)):
+            some = order[number * count : (number + 1) * count]
+            yield np.concatenate([self._pieces[one] for one in some])
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray]:
         """Draw the order and the starts of one pass."""
         random = np.random.default_rng([self.seed, self.epoch])
-        order = np.arange(len(self._rows))
+        order = np.arange(len(self._pieces) or len(self._rows))
         if self._shares is not None:
             order = _mixed(self._shares, self.batch_size, random)
         elif self.shuffle:

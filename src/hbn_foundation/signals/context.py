@@ -5,7 +5,8 @@ No label is used, and no gap in a recording is bridged other than by real time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
 PLACE = ["row", "start"]
+SEQUENCE, WINDOW = "sequence", "window"
+PLACES = (SEQUENCE, "part", "onset", "tile")
+"""Columns that say where in a sequence a window is."""
 EPSILON = 1e-6  # s
 
 
@@ -51,6 +55,66 @@ def surroundings(
     place = table.reset_index().drop_duplicates(PLACE).set_index(PLACE)["index"]
     rows = place.loc[pd.MultiIndex.from_frame(tiles[PLACE])].to_numpy()
     return Surroundings(table, len(windows), rows)
+
+
+def sequences(
+    store: SignalStore,
+    windows: pd.DataFrame,
+    n_samples: int,
+    context: ContextParams,
+    most: int,
+) -> pd.DataFrame:
+    """Put windows and the tiles of their recordings into the order of time, in pieces.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of the windows; `window`, the row of each in `windows`, −1 of further tiles;
+        `sequence`, a number for each recording, or subject, or piece of about `most` windows,
+        which know nothing of each other; `part`, a number for each recording in a sequence;
+        `onset` (s) and `tile` (1 or 0).
+    """
+    around = surroundings(store, windows, n_samples, context)
+    table, n = around.table, around.n_windows
+    of = "subject" if context.of == "subject" else "row"
+    table[WINDOW] = np.where(table.index < n, table.index, -1)
+    table["tile"] = table.index.isin(around.tiles).astype(int)
+    table = table.sort_values([of, "row", "onset"], kind="stable", ignore_index=True)
+    n_pieces = -(-table.groupby(of)["row"].transform("size") // most)
+    within = table.groupby("row")  # each piece has a stretch of each recording
+    piece = within.cumcount() * n_pieces // within["row"].transform("size")
+    table[SEQUENCE] = table.groupby([table[of], piece]).ngroup()
+    table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
+    table["part"] = table.groupby([SEQUENCE, "row"]).ngroup()
+    for name in ("recording", "task", "run"):
+        if name in table:
+            table[name] = store.recordings[name].to_numpy()[table["row"]]
+    return table
+
+
+def pieces(windows: pd.DataFrame) -> list[np.ndarray]:
+    """Give the rows of each sequence of a table, in the order of their numbers; [] of none."""
+    if SEQUENCE not in windows:
+        return []
+    return [np.asarray(rows) for rows in windows.groupby(SEQUENCE).indices.values()]
+
+
+def per_batch(sequences: Sequence[np.ndarray], batch_size: int) -> int:
+    """Count the sequences of a batch."""
+    return max(1, batch_size // max(map(len, sequences)))
+
+
+def count_batches(sequences: Sequence[np.ndarray], batch_size: int, drop_last: bool) -> int:
+    """Count the batches of a pass over sequences; a pass has one at least."""
+    count = len(sequences) / per_batch(sequences, batch_size)
+    return max(1, math.floor(count) if drop_last else math.ceil(count))
+
+
+def most_at_once(sequences: Sequence[np.ndarray], batch_size: int) -> int:
+    """Count the windows of the largest batch that there may be."""
+    if not sequences:
+        return batch_size
+    return per_batch(sequences, batch_size) * max(map(len, sequences))
 
 
 def in_context(features: np.ndarray, around: Surroundings, context: ContextParams) -> np.ndarray:

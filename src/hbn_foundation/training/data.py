@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.signals.context import SEQUENCE, count_batches, most_at_once, pieces
 from hbn_foundation.signals.params import NO_JITTER, Jitter
 from hbn_foundation.training import seeding
 from hbn_foundation.training.params import RunParams
@@ -55,9 +56,18 @@ class WindowsOfSubjects:
         self.windows = windows[windows["subject"].isin(set(subjects))].reset_index(drop=True)
         self.objective = objective
         self.seed = seed
+        self.sequences = pieces(self.windows)
 
     def __len__(self) -> int:
         return len(self.windows)
+
+    def n_batches(self, batch_size: int) -> int:
+        """Count the batches of an epoch of training."""
+        return n_training_batches(self.windows, batch_size)
+
+    def largest_batch(self, batch_size: int) -> int:
+        """Count the windows of the largest batch of a training."""
+        return most_at_once(self.sequences, min(batch_size, len(self)))
 
     def training(self, batch_size: int, epoch: int, jitter: Jitter = NO_JITTER) -> Iterable[Any]:
         """Shuffled batches of one epoch; a last batch that is not full is left out."""
@@ -74,10 +84,18 @@ class WindowsOfSubjects:
         return self._batches(batch_size)
 
     def sample(self, most: int) -> pd.DataFrame:
-        """At most `most` rows of the windows, in the table's order; the same in each call."""
+        """At most `most` rows of the windows, in the table's order; the same in each call.
+
+        Of windows in sequences, so many whole sequences, at least one.
+        """
         if len(self) <= most:
             return self.windows
         random = np.random.default_rng(seeding.derive(self.seed, seeding.CHOICE))
+        if self.sequences:
+            order = random.permutation(len(self.sequences))
+            sizes = np.cumsum([len(self.sequences[one]) for one in order])
+            kept = order[: max(1, np.searchsorted(sizes, most, side="right"))]
+            return self.windows.iloc[np.sort(np.concatenate([self.sequences[one] for one in kept]))]
         chosen = random.choice(len(self), most, replace=False)
         return self.windows.iloc[np.sort(chosen)]
 
@@ -98,7 +116,7 @@ class WindowsOfSubjects:
 
 
 class LabelledWindows(WindowsOfSubjects):
-    """Batches of the windows of some subjects of which a target is known.
+    """Batches of the windows of some subjects of which a target is known, or of sequences of them.
 
     Parameters
     ----------
@@ -126,7 +144,7 @@ class LabelledWindows(WindowsOfSubjects):
 
         windows = dataset.windows
         subjects = subjects_of(dataset.splits, split, windows)
-        known = ~np.isnan(targets).all(axis=1)
+        known = ~np.isnan(targets).all(axis=1) | (SEQUENCE in windows)
         mine = known & windows["subject"].isin(subjects).to_numpy()
         super().__init__(dataset.store, windows[mine], subjects, n_samples, None, seed, volts)
         self.targets = torch.as_tensor(targets[mine], dtype=torch.float32)
@@ -160,10 +178,16 @@ class Steps:
             yield list(itertools.islice(batches, self.per_step))
 
 
-def steps_per_epoch(n_windows: int, params: RunParams) -> int:
-    """Optimizer steps in an epoch, of whole batches."""
-    batches = n_windows // min(params.batch_size, n_windows)
-    return -(-batches // params.accumulate_grad_batches)
+def n_training_batches(windows: pd.DataFrame, batch_size: int) -> int:
+    """Count the whole batches of windows, or of sequences of them."""
+    if SEQUENCE in windows:
+        return count_batches(pieces(windows), batch_size, drop_last=True)
+    return len(windows) // min(batch_size, len(windows))
+
+
+def steps_per_epoch(n_batches: int, params: RunParams) -> int:
+    """Optimizer steps in an epoch."""
+    return -(-n_batches // params.accumulate_grad_batches)
 
 
 def n_windows(batch: Any) -> int:

@@ -18,12 +18,18 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
 from hbn_foundation.labels.strata import STRATUM, cell_weights, with_strata
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.models.config import MAIN
+from hbn_foundation.models.config import MAIN, SEQUENCE
 from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN, check_metric
+from hbn_foundation.signals.context import WINDOW, sequences
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
-from hbn_foundation.training.data import LabelledWindows, steps_per_epoch, subjects_of
+from hbn_foundation.training.data import (
+    LabelledWindows,
+    n_training_batches,
+    steps_per_epoch,
+    subjects_of,
+)
 from hbn_foundation.training.job import TrainingJob, digest, identify_data
 from hbn_foundation.training.model_params import HeadParams
 from hbn_foundation.training.plans import make_plan
@@ -121,12 +127,14 @@ class FineTuningJob(TrainingJob):
         store, columns = dataset.store, side_by_side(targets)
         if STRATUM in dataset.windows and rules.class_weights:
             columns = np.column_stack([columns, window_weights(dataset, targets[MAIN])])
+        n_samples = self.checkpoint.metadata["n_samples"]
+        dataset, columns = in_sequences(dataset, columns, recipe, n_samples)
         model = make_model(self.checkpoint, recipe, targets, store.channel_names)
         data = {
             name: LabelledWindows(
                 dataset,
                 name,
-                self.checkpoint.metadata["n_samples"],
+                n_samples,
                 trainer.seed,
                 columns,
                 volts=model.input is not None,
@@ -155,6 +163,7 @@ class FineTuningJob(TrainingJob):
         )
 
 
+<<<<<<< HEAD
 def stratified(dataset: EEGDataset, recipe: FineTuningRecipe) -> EEGDataset:
     """Put the stratum of each window beside it, where scores are stratified."""
     windows = with_strata(dataset.windows, dataset.participants, recipe.strata_column)
@@ -167,11 +176,28 @@ def window_weights(dataset: EEGDataset, targets: WindowTargets) -> np.ndarray:
     fitted = targets.known & dataset.windows["subject"].isin(training).to_numpy()
     weights = cell_weights(targets.values, dataset.windows[STRATUM].to_numpy(), fitted)
     return np.where(targets.known, weights, np.nan).astype(np.float32)
+=======
+def in_sequences(
+    dataset: EEGDataset, targets: np.ndarray, recipe: FineTuningRecipe, n_samples: int
+) -> tuple[EEGDataset, np.ndarray]:
+    """Put the windows with a target (N, M) into sequences, where the recipe has a context.
+
+    Further windows of their recordings come with them, whose targets are NaN.
+    """
+    if not recipe.context.is_used:
+        return dataset, targets
+    known = ~np.isnan(targets).all(axis=1)
+    table = sequences(
+        dataset.store, dataset.windows[known], n_samples, recipe.context,
+        recipe.sequence_encoder.max_windows,
+    )  # fmt: skip
+    padded = np.concatenate([targets[known], np.full_like(targets[:1], np.nan)])
+    return dataset.replace(windows=table), padded[table[WINDOW]]
 
 
 def blocks_of(model: Any) -> list[Block]:
     """Return the blocks of a model with a head, with their sizes, in forward order."""
-    return [Block(name, size) for name, size in model.sizes().items()]
+    return [Block(name, size, name == SEQUENCE) for name, size in model.sizes().items()]
 
 
 def describe_targets(targets: WindowTargets) -> dict[str, Any]:
@@ -273,7 +299,11 @@ def preview_finetuning(
         say(f"advice: {line}")
     training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
     known = np.any([one.known for one in targets.values()], axis=0)
-    steps = steps_per_epoch(int((training & known).sum()), trainer)
+    learned, _ = in_sequences(
+        dataset.replace(windows=windows[training & known].reset_index(drop=True)),
+        np.zeros((int((training & known).sum()), 1)), recipe, checkpoint.metadata["n_samples"],
+    )  # fmt: skip
+    steps = steps_per_epoch(n_training_batches(learned.windows, trainer.batch_size), trainer)
     return preview_rates(
         plan, recipe.rates, blocks, trainer.epochs, steps, further=list(recipe.more_targets.chosen)
     )

@@ -17,6 +17,7 @@ from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.voltage import VoltageInput
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import track
+from hbn_foundation.signals.context import WINDOW, sequences
 from hbn_foundation.training import seeding
 from hbn_foundation.training.checkpoint import (
     Checkpoint,
@@ -30,6 +31,7 @@ from hbn_foundation.training.model_building import (
     HeadOf,
     build_finetuned,
     lacking_tokens,
+    sequence_config,
     with_tokens,
 )
 from hbn_foundation.training.model_params import InputParams
@@ -40,12 +42,13 @@ if TYPE_CHECKING:
 
 REFERENCE = "Cz"
 #: Groups of parameters that a model with heads is made from.
-OF_A_MODEL = ("head", "more_targets", "tokens", "input")
+OF_A_MODEL = ("head", "more_targets", "tokens", "input", "context", "sequence_encoder")
 #: Parameters of those that say how a head is trained or fitted.
 NOT_IN_A_HEAD = {
     "dropout",
     "label",
     "margin_warmup_steps",
+    "max_windows",
     "moves",
     "start",
     "strength_by",
@@ -93,6 +96,7 @@ def make_model(
             heads,
             input=make_input(recipe.input, channel_names),
             added=lacking_tokens(encoder, recipe.tokens),
+            sequence=sequence_config(recipe.context, recipe.sequence_encoder),
         )
     return model.train()
 
@@ -133,7 +137,8 @@ def _with_weights(checkpoint: Checkpoint, recipe: FineTuningRecipe) -> FineTuned
         for name, params in recipe.heads.items()
     }
     volts = make_input(recipe.input, checkpoint.metadata["channel_names"])
-    model = build_finetuned(make_encoder(checkpoint), heads, input=volts)
+    sequence = sequence_config(recipe.context, recipe.sequence_encoder)
+    model = build_finetuned(make_encoder(checkpoint), heads, sequence=sequence, input=volts)
     fill(model, checkpoint, "")
     return model
 
@@ -230,6 +235,8 @@ def predict_targets(
 ) -> Predictions:
     """Predict all targets of windows, `batch_size` of them at once.
 
+    A model with a context reads the windows around them from the store, too.
+
     Raises
     ------
     UserError
@@ -248,15 +255,21 @@ def predict_targets(
             f"order, found {len(store.channel_names)} others"
         )
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    batches = WindowBatches(WindowReader(store, n_samples, volts), windows, batch_size)
+    table, recipe = windows, recipe_of(checkpoint)
+    if recipe.context.is_used:
+        longest = recipe.sequence_encoder.max_windows
+        table = sequences(store, windows, n_samples, recipe.context, longest)
+    place = table[WINDOW].to_numpy() if WINDOW in table else np.arange(len(windows))
+    asked = np.flatnonzero(place >= 0)[np.argsort(place[place >= 0])]
+    batches = WindowBatches(WindowReader(store, n_samples, volts), table, batch_size)
     outputs: list[dict[str, torch.Tensor]] = []
     for batch in track(batches, "batches predicted"):
         signals, mask = model.prepare(batch.signals, batch.mask)
-        outputs.append(model.split(model(signals, positions, mask)))
+        outputs.append(model.split(model(signals, positions, mask, places=batch.places)))
     answers, shares = {}, {}
     for name, described in target_descriptions(metadata).items():
         head = model.head.parts[name]
-        found = torch.cat([part[name] for part in outputs])
+        found = torch.cat([part[name] for part in outputs])[asked]
         if not described["is_regression"]:
             answers[name] = found.log_softmax(-1).numpy()
             continue

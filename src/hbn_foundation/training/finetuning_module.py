@@ -131,7 +131,9 @@ class FineTuningModule(TrainingModule):
             loss = self._mixed(signals, mask, targets, share[1:])
         else:
             labels = self.losses.labels(targets)
-            outputs = self.model(signals, self.positions, mask, labels, self.margin_share)
+            outputs = self.model(
+                signals, self.positions, mask, labels, self.margin_share, batch.places
+            )
             loss = self.losses(outputs, targets, share[1:])
         return StepOutput(loss + share[0] * self.l2_sp(), len(batch))
 
@@ -156,7 +158,7 @@ class FineTuningModule(TrainingModule):
         """Collect outputs and features of windows, without augmentation or margin."""
         model = self.scored_model
         signals, mask = model.prepare(batch.signals, batch.mask)
-        features = model.features(signals, self.positions, mask)
+        features = model.features(signals, self.positions, mask, batch.places)
         outputs = model.head.output(features).float()
         self.collected[dataloader_idx].append((outputs, features.float()))
 
@@ -280,7 +282,7 @@ class FineTuningModule(TrainingModule):
             for part, share in self.micro_batches([batch]):
                 here = self.to_device(part)
                 signals, mask = self.model.prepare(here.signals, here.mask)
-                outputs = self.model(signals, self.positions, mask)
+                outputs = self.model(signals, self.positions, mask, places=here.places)
                 yield self.losses(outputs, self.data.training.of(here), share[1:])
 
         with seeding.seeded(self.params.seed, seeding.VALIDATION, self.current_epoch):

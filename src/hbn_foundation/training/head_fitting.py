@@ -118,7 +118,8 @@ def take_sample(
     pooled: dict[str, list[Tensor]] = {name: [] for name in model.head.parts}
     usable = []
     for batch in batches:
-        tokens = model.tokens(model.encoder.inputs(batch.signals, positions, batch.mask))
+        parts = model.encoder.inputs(batch.signals, positions, batch.mask)
+        tokens = model.tokens(parts, batch.places)
         for name, head in model.head.parts.items():
             pooled[name].append(head.pooling(tokens))
         usable.append(batch.mask.any(-1).numpy())

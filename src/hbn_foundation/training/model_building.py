@@ -10,10 +10,16 @@ from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.models.config import MAIN, EncoderConfig, HeadConfig
+from hbn_foundation.models.config import MAIN, EncoderConfig, HeadConfig, SequenceConfig
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.finetuned import FineTuned, make_finetuned
-from hbn_foundation.training.model_params import AddedTokenParams, EncoderParams, HeadParams
+from hbn_foundation.signals.params import ContextParams
+from hbn_foundation.training.model_params import (
+    AddedTokenParams,
+    EncoderParams,
+    HeadParams,
+    SequenceParams,
+)
 
 
 def build_encoder(params: EncoderParams, sfreq: float, n_samples: int) -> Encoder:
@@ -58,6 +64,14 @@ def with_tokens(encoder: Encoder, added: AddedTokenParams) -> Encoder:
     extended = build_encoder(params, encoder.sfreq, encoder.n_samples)
     extended.load_state_dict(encoder.state_dict(), strict=False)
     return extended.train(encoder.training)
+
+
+def sequence_config(context: ContextParams, params: SequenceParams) -> SequenceConfig | None:
+    """Return the plain values of a sequence encoder; None where windows stand alone."""
+    if not context.is_used:
+        return None
+    values = context.model_dump(exclude={"of"}) | params.model_dump(exclude={"max_windows"})
+    return SequenceConfig(**values)
 
 
 class HeadOf(NamedTuple):
@@ -120,7 +134,7 @@ def build_finetuned(encoder: Encoder, heads: Mapping[str, HeadOf], **options: An
         By target, the main one first; the others take tokens with or without the final norm as
         the main one does.
     options
-        `input` and `added`, as for `FineTuned`.
+        `sequence` as for `make_finetuned`, `input` and `added` as for `FineTuned`.
 
     Raises
     ------

@@ -122,6 +122,29 @@ class AddedTokenParams(Params):
     time: TimeTokenParams = Field(TimeTokenParams(), description="Time tokens, where they are new.")
 
 
+class SequenceParams(Params):
+    """How a fine-tuned model looks at the windows around each; used where it has a context."""
+
+    n_layers: int = Field(
+        1, ge=0, le=16, description="Transformer blocks, where context.seconds is above 0."
+    )
+    n_heads: int = Field(8, ge=1, le=64, description="Attention heads, each over another span.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on each branch.")
+    share: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="Share of the surroundings in what training begins with; the rest is the "
+        "window itself.",
+    )
+    max_windows: int = Field(
+        256,
+        ge=2,
+        description="Most windows in a sequence; longer recordings, and subjects where context "
+        "is of subjects, are taken in pieces.",
+    )
+
+
 class EncoderParams(Params):
     """The encoder: tokens from one window, mixed by one transformer trunk."""
 

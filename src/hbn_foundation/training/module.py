@@ -48,10 +48,10 @@ class TrainingData(lightning.LightningDataModule):
         self.validation = validation
         self.jitter = jitter
         self.per_step = params.accumulate_grad_batches
-        self.steps_per_epoch = steps_per_epoch(len(training), params)
+        self.steps_per_epoch = steps_per_epoch(training.n_batches(params.batch_size), params)
         self.batch_size = min(params.batch_size, len(training))
-        orders = link.orders
-        self.micro_batch = min((orders and orders.micro_batch) or self.batch_size, self.batch_size)
+        orders, largest = link.orders, training.largest_batch(params.batch_size)
+        self.micro_batch = min((orders and orders.micro_batch) or largest, largest)
         self.evaluation_batch = (orders and orders.evaluation_batch) or EVALUATION_BATCH
 
     def train_dataloader(self) -> Iterable[Any]:

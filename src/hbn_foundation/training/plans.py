@@ -43,9 +43,9 @@ class ScheduledPlan(Plan):
         return []
 
     def start(self) -> frozenset[str]:
-        """Return the head and the blocks of the stages that begin at once."""
+        """Return what is new, and the blocks of the stages that begin at once."""
         names = [name for stage in self.stages() if stage.after == 0 for name in stage.blocks]
-        return frozenset({self.head, *names})
+        return self.new | set(names)
 
     def is_waiting(self) -> bool:
         """Return whether a stage within the run is still to come."""
@@ -135,7 +135,7 @@ class ListedPhases(ScheduledPlan):
             key = f"plan.phases.{number}.unfreeze"
             self.check(stage.blocks, key)
             for name in stage.blocks:
-                if name in seen and ALL not in phase.unfreeze and name != self.head:
+                if name in seen and ALL not in phase.unfreeze and name not in self.new:
                     raise UserError(f"{key}: {name} is unfrozen already in phase {seen[name]}")
                 seen.setdefault(name, number)
 

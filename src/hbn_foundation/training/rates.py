@@ -119,15 +119,15 @@ def peaks(blocks: Sequence[Block], params: RateParams) -> dict[str, float]:
     blocks
         In forward order, the head last.
     params
-        The encoder's last block has `backbone_peak`, each one before it `layer_decay` of the next
-        one's (discriminative rates, Howard & Ruder 2018).
+        New blocks and the head have `head_lr`. The encoder's last block has `backbone_peak`, each
+        one before it `layer_decay` of the next one's (discriminative rates, Howard & Ruder 2018).
     """
-    depth = len(blocks) - 2
+    backbone = [block.name for block in blocks[:-1] if not block.is_new]
     found = {
-        block.name: params.backbone_peak * params.layer_decay ** (depth - number)
-        for number, block in enumerate(blocks[:-1])
+        name: params.backbone_peak * params.layer_decay ** (len(backbone) - 1 - number)
+        for number, name in enumerate(backbone)
     }
-    return {**found, blocks[-1].name: params.head_lr}
+    return {block.name: found.get(block.name, params.head_lr) for block in blocks}
 
 
 class Span(NamedTuple):

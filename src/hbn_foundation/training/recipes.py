@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.params import LabelParams
@@ -24,6 +24,7 @@ from hbn_foundation.training.model_params import (
     EncoderParams,
     HeadParams,
     InputParams,
+    SequenceParams,
 )
 from hbn_foundation.training.params import (
     NOT_IN_THE_WEIGHTS,
@@ -86,7 +87,7 @@ class FineTuningRecipe(TrainingRecipe):
 
     GROUPS = (
         "label", "head", "plan", "rates", "regularisation", "more_targets", "tokens", "input",
-        "keep_head", "context",
+        "keep_head", "context", "sequence_encoder",
     )  # fmt: skip
 
     checkpoint: str = Field(
@@ -104,6 +105,9 @@ class FineTuningRecipe(TrainingRecipe):
     context: ContextParams = Field(
         ContextParams(), description="What all methods know of a window's surroundings."
     )
+    sequence_encoder: SequenceParams = Field(
+        SequenceParams(), description="How the model uses the context."
+    )
     head: HeadParams = Field(HeadParams(), description="The head that answers it.")
     plan: PlanParams = Field(PlanParams(), description="Which blocks are trained when.")
     rates: RateParams = Field(RateParams(), description="Learning rates and their schedule.")
@@ -118,6 +122,15 @@ class FineTuningRecipe(TrainingRecipe):
         AddedTokenParams(), description="Families of tokens that the checkpoint may lack."
     )
     input: InputParams = Field(InputParams(), description="How windows reach the model.")
+
+    @model_validator(mode="after")
+    def _windows_in_their_places(self) -> Self:
+        if self.context.is_used and self.regularisation.in_use.mixup:
+            raise ValueError(
+                f"regularisation.mixup={self.regularisation.mixup:g}: mixed windows have no place "
+                f"in a recording; expected 0 with context.of={self.context.of!r}"
+            )
+        return self
 
     @property
     def strata_column(self) -> str | None:

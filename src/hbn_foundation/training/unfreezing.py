@@ -24,6 +24,7 @@ class Block(NamedTuple):
 
     name: str
     n_parameters: int
+    is_new: bool = False  # of no checkpoint: trained from the first step, at the head's rate
 
 
 class Decision(NamedTuple):
@@ -83,7 +84,8 @@ class Plan:
         self.blocks = tuple(blocks)
         self.epochs = epochs
         self.head = self.blocks[-1].name
-        self.backbone = self.blocks[:-1]
+        self.backbone = tuple(block for block in self.blocks[:-1] if not block.is_new)
+        self.new = frozenset(block.name for block in blocks if block.is_new) | {self.head}
         self.memory: dict[str, Any] = {}
         self.done = 0
         self.phase = 1
@@ -120,7 +122,7 @@ class Plan:
 
     def start(self) -> frozenset[str]:
         """Return the blocks that are trained from the first step on."""
-        return frozenset({self.head})
+        return self.new
 
     def after_epoch(
         self,
@@ -152,7 +154,7 @@ class Plan:
         if done >= self.epochs:
             return NOTHING
         open_already = set(trainable) | set(self._unfrozen) | self.start()
-        frozen = tuple(block for block in self.backbone if block.name not in open_already)
+        frozen = tuple(block for block in self.blocks if block.name not in open_already)
         decision = self._judged(Epoch(done, history, frozen, gradient_scores))
         names = tuple(block.name for block in frozen if block.name in decision.unfreeze)
         self._unfrozen += names

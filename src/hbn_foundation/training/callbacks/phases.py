@@ -9,7 +9,6 @@ import lightning
 import torch
 from torch import Tensor
 
-from hbn_foundation.models.finetuned import HEAD
 from hbn_foundation.progress import say
 from hbn_foundation.training.finetuning_module import FineTuningModule
 
@@ -145,8 +144,10 @@ def log_phase(pl_module: FineTuningModule, reason: str = "") -> None:
     trainable = pl_module.model.trainable()
     sizes = pl_module.model.sizes()
     total = sum(size for name, size in sizes.items() if name in trainable)
-    encoder = sum(sizes.values()) - sizes[HEAD]
-    share = f"{(total - sizes[HEAD]) / encoder:.0%} of the encoder's {encoder:,}"
+    of_encoder = {block.name: block.n_parameters for block in pl_module.plan.backbone}
+    encoder = sum(of_encoder.values())
+    trained = sum(size for name, size in of_encoder.items() if name in trainable)
+    share = f"{trained / encoder:.0%} of the encoder's {encoder:,}"
     phase = f"phase {pl_module.plan.phase}{f' ({reason})' if reason else ''}"
     say(
         f"{phase}: {total:,} parameters are trained, "

@@ -1,0 +1,98 @@
+"""Fine-tuning in context: windows are trained and predicted in the sequence of their recordings."""
+
+import numpy as np
+import pytest
+
+from finetuning_runs import recipe_of, tune
+from hbn_foundation.errors import UserError
+from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.context import pieces, sequences
+from hbn_foundation.signals.params import ContextParams
+from hbn_foundation.signals.reader import WindowReader
+from hbn_foundation.training.finetuned import load_finetuned, predict
+from hbn_foundation.training.rates import peaks
+from hbn_foundation.training.unfreezing import Block
+
+CONTEXT = {"of": "subject", "seconds": 6.0}
+SEQUENCE = "sequence_encoder"
+
+
+@pytest.fixture(scope="module")
+def tuned(short_run, data, tmp_path_factory):
+    """Rest against arithmetic, each window beside the others of its subject."""
+    return tune(
+        short_run[0], data, tmp_path_factory.mktemp("tuned"), context=CONTEXT,
+        sequence_encoder={"max_windows": 12},
+    )  # fmt: skip
+
+
+def of_split(data, name):
+    _, windows, splits = data
+    subjects = splits.loc[splits["split"] == name, "subject"]
+    return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
+
+
+def test_what_is_validated_is_what_is_predicted(tuned, data):
+    checkpoint, history = tuned
+    windows = of_split(data, "validation")
+    names = np.array(checkpoint.metadata["targets"]["names"])
+    right = names[predict(checkpoint, data[0], windows).argmax(1)] == windows["task"].to_numpy()
+    best = history.loc[checkpoint.metadata["best_epoch"] - 1]
+    assert right.mean() == pytest.approx(best["accuracy"], abs=1e-9)
+    assert right.mean() > 0.7
+
+
+def test_an_answer_does_not_depend_on_the_batch_or_on_what_else_is_asked(tuned, data):
+    checkpoint, windows = tuned[0], of_split(data, "test")
+    together = predict(checkpoint, data[0], windows)
+    alone = predict(checkpoint, data[0], windows, batch_size=1)
+    some = np.arange(0, len(windows), 3)[::-1]
+    few = predict(checkpoint, data[0], windows.iloc[some].reset_index(drop=True))
+    assert alone == pytest.approx(together, abs=1e-5)
+    assert few == pytest.approx(together[some], abs=1e-5)
+
+
+def test_the_encoder_of_sequences_is_trained_with_the_head_from_the_first_step(tuned):
+    checkpoint, history = tuned
+    model = load_finetuned(checkpoint)
+    assert [name for name, _ in model.blocks()][-2:] == [SEQUENCE, "head"]
+    assert history["trainable"].iloc[0].split(",") == [SEQUENCE, "head"]
+    assert f"update_{SEQUENCE}" in history
+    rates = peaks(
+        [Block("a", 1), Block("b", 1), Block(SEQUENCE, 1, is_new=True), Block("head", 1)],
+        recipe_of().rates,
+    )
+    assert rates[SEQUENCE] == rates["head"]
+    without = peaks([Block("a", 1), Block("b", 1), Block("head", 1)], recipe_of().rates)
+    assert {name: rates[name] for name in without} == without
+
+
+def test_a_batch_has_whole_sequences(data):
+    store, windows, _ = data
+    length = 200
+    table = sequences(store, windows.iloc[::2], length, ContextParams(**CONTEXT), 12)
+    asked = table.loc[table["window"] >= 0].sort_values("window")
+    assert asked[["row", "start"]].to_numpy().tolist() == (
+        windows.iloc[::2][["row", "start"]].to_numpy().tolist()
+    )
+    groups = table.groupby("sequence")
+    assert groups.size().max() <= 12
+    assert (groups["subject"].nunique() == 1).all()
+    assert groups["onset"].apply(lambda part: part.diff().max() <= 60).all()
+    batches = WindowBatches(
+        WindowReader(store, length), table, 30, shuffle=True, seed=1, drop_last=True
+    )
+    wanted = {tuple(rows) for rows in pieces(table)}
+    longest, seen = max(map(len, wanted)), []
+    for batch in batches:
+        number = table["sequence"].to_numpy()[batch.index]
+        parts = {tuple(batch.index[number == one].tolist()) for one in set(number)}
+        assert parts <= wanted
+        assert len(parts) == 30 // longest
+        seen += parts
+    assert len(seen) == len(set(seen)) == len(batches) * (30 // longest)
+
+
+def test_what_does_not_go_with_a_context_is_refused():
+    with pytest.raises(UserError, match=r"regularisation.mixup=0.2: mixed windows have no place"):
+        recipe_of(context=CONTEXT, regularisation={"mixup": 0.2})
