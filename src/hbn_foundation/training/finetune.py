@@ -163,7 +163,6 @@ class FineTuningJob(TrainingJob):
         )
 
 
-<<<<<<< HEAD
 def stratified(dataset: EEGDataset, recipe: FineTuningRecipe) -> EEGDataset:
     """Put the stratum of each window beside it, where scores are stratified."""
     windows = with_strata(dataset.windows, dataset.participants, recipe.strata_column)
@@ -176,7 +175,8 @@ def window_weights(dataset: EEGDataset, targets: WindowTargets) -> np.ndarray:
     fitted = targets.known & dataset.windows["subject"].isin(training).to_numpy()
     weights = cell_weights(targets.values, dataset.windows[STRATUM].to_numpy(), fitted)
     return np.where(targets.known, weights, np.nan).astype(np.float32)
-=======
+
+
 def in_sequences(
     dataset: EEGDataset, targets: np.ndarray, recipe: FineTuningRecipe, n_samples: int
 ) -> tuple[EEGDataset, np.ndarray]:
