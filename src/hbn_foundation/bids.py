@@ -7,6 +7,7 @@ The names are parsed here and not by mne-bids because a release has tens of thou
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -21,12 +22,26 @@ FORMATS = {
 }
 """Formats read, by the (lower-case) ending of the file that is opened."""
 
+SEPARATOR = "-"
+"""Between the name of a data set, which has none, and that of a subject or recording in it."""
+
 
 def entities(name: str) -> dict[str, str]:
     """Entities of a BIDS file name: ``{"sub": "02", "task": "rest"}``."""
     stem = name.rpartition("/")[2].split(".", 1)[0]
     pairs = (part.partition("-") for part in stem.split("_") if "-" in part)
     return {key: value for key, _, value in pairs}
+
+
+def in_dataset(dataset: str, name: str) -> str:
+    """Put the name of its data set before a subject or recording: ``eyes-01``."""
+    return f"{dataset}{SEPARATOR}{name}"
+
+
+def of_dataset(name: str, datasets: Collection[str]) -> tuple[str, str]:
+    """Split what `in_dataset` made into data set and name; "" for a name without one of them."""
+    dataset, found, own = name.partition(SEPARATOR)
+    return (dataset, own) if found and dataset in datasets else ("", name)
 
 
 def recording_name(name: str) -> str | None:

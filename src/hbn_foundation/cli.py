@@ -189,7 +189,10 @@ def score(
 def _release(project: KedroContext) -> str:
     """Return the BIDS root that the project's newest run has read."""
     made_by = "kedro run --pipeline ingestion"
-    root = str(json.loads(newest(project, "bids_source", made_by).read_text())["root"])
+    source = json.loads(newest(project, "bids_source", made_by).read_text())
+    if "roots" in source:
+        raise UserError(f"--bids-root: expected one of {', '.join(source['roots'].values())}")
+    root = str(source["root"])
     return root if "://" in root else str(project.project_path / root)
 
 

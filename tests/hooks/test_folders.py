@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from kedro.config import OmegaConfigLoader
 
-from hbn_foundation.hooks.folders import DataFolder, folder_name, is_same_root
+from hbn_foundation.hooks.folders import DataFolder, are_same_roots, folder_name, is_same_root
 from kedro_project import SMALL, KedroProject
 
 
@@ -38,6 +38,23 @@ def test_roots_are_compared_as_folders(tmp_path):
     assert is_same_root("s3://bucket/a/", "s3://bucket/a", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [
+        ({"a": "a", "b": "b"}, True),
+        ({"a": "a"}, True),
+        ({"a": "a", "b": "b", "c": "c"}, True),
+        ({"a": "b"}, False),
+        ({"a": "a", "c": "c"}, False),
+        ({"": "a"}, False),
+    ],
+)
+def test_data_sets_may_be_added_to_a_folder_or_left_out(tmp_path, asked, same):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    assert are_same_roots({"a": "a", "b": "b"}, asked, tmp_path) == same
+
+
 def folder_of(tmp_path, configuration: dict[str, str], **options) -> str:
     """Write a configuration, and return the data folder that is chosen."""
     for name in ("base", "local", "mine"):
@@ -60,6 +77,7 @@ BASE = {
 MINE = {"mine/parameters.yml": "ingestion: {source: {root: /d/bids}}\n"}
 NAMED = MINE | {"mine/globals.yml": "data: data/named\n"}
 GIVEN = {"ingestion": {"source": {"root": "/d/given"}}}
+SEVERAL = {"mine/parameters.yml": "ingestion: {source: {roots: {one: /d/x, two: /d/y}}}\n"}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +88,8 @@ GIVEN = {"ingestion": {"source": {"root": "/d/given"}}}
         (BASE | MINE, {"env": "mine"}, "data/bids"),
         (BASE | NAMED, {"env": "mine"}, "data/named"),
         (BASE | NAMED, {"env": "mine", "runtime_params": GIVEN}, "data/given"),
+        (BASE | SEVERAL, {"env": "mine"}, "data/one-two"),
+        (BASE | SEVERAL | {"mine/globals.yml": "data: data/both\n"}, {"env": "mine"}, "data/both"),
         (BASE | {"base/globals.yml": "data: data/own\n",
                  "base/parameters.yml": BASE["base/parameters.yml"].replace("null", "/d/bids")},
          {}, "data/own"),

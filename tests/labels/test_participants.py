@@ -13,6 +13,8 @@ from hbn_foundation.labels.participants import (
     FACTORS,
     challenge_subjects,
     factor_table,
+    is_excluded,
+    participants_of,
     read_participants,
 )
 
@@ -236,3 +238,40 @@ def test_real_tables(eegmat_root, hbn_metadata_root):
     assert (unknown.all(axis=1) == unknown.any(axis=1)).all()  # all four are missing together
     assert table["sex"].isin([0, 1]).all()
     assert table["age"].between(5, 22).all()
+
+
+def test_participants_of_several_data_sets_are_in_one_table(tmp_path, caplog):
+    texts = {
+        "a": "participant_id\tage\tgroup\tdataset\nsub-01\t7\t1\tx\nsub-02\t8\t2\tx\n",
+        "b": "participant_id\tgroup\tfirst\n01\tpatient\tclosed\n",
+    }
+    roots = {name: tmp_path / name for name in texts}
+    for name, text in texts.items():
+        roots[name].mkdir()
+        rooted(roots[name], ["01", "02"], text)
+    people = [("a", "01"), ("a", "02"), ("b", "01"), ("b", "01"), ("b", "02")]
+    recordings = pd.DataFrame(
+        {
+            "dataset": [name for name, _ in people],
+            "subject": [f"{name}-{subject}" for name, subject in people],
+            "bids_root": [str(roots[name]) for name, _ in people],
+        }
+    )
+    with caplog.at_level("INFO"):
+        table = participants_of(recordings)
+    assert table["subject"].tolist() == ["a-01", "a-02", "b-01", "b-02"]
+    assert table["dataset"].tolist() == ["a", "a", "b", "b"]
+    assert table["age"].tolist()[:2] == [7, 8]
+    assert table["group"].tolist()[:3] == ["1", "2", "patient"]
+    known = table.set_index("subject").notna()
+    assert known["first"].tolist() == [False, False, True, False]
+    assert not known.loc[["b-01", "b-02"], "age"].any()
+    assert "participants: age only in a; unknown of all others" in caplog.text
+    assert "group is a number in some data sets and a text in others" in caplog.text
+    table.to_parquet(tmp_path / "participants.parquet")
+
+
+def test_excluded_subjects_are_excluded_in_every_data_set():
+    names = pd.Series([f"R1-{min(EXCLUDED_SUBJECTS)}", min(EXCLUDED_SUBJECTS), "R1-01"])
+    assert is_excluded(names).tolist() == [True, True, False]
+    assert is_excluded(names[:0]).tolist() == []

@@ -7,7 +7,12 @@ import pytest
 from hbn_foundation.bids import entities, recording_name, sidecar
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.participants import read_participants
-from hbn_foundation.recordings.find import find_recordings, prepare
+from hbn_foundation.recordings.find import (
+    dataset_names,
+    find_in_roots,
+    find_recordings,
+    prepare,
+)
 from hbn_foundation.recordings.params import SelectionParams, SourceParams
 
 
@@ -222,3 +227,69 @@ def test_participants_are_selected_as_they_are_read_elsewhere(tmp_path):
     ]:
         table = find_recordings(tmp_path, SelectionParams(participants=wanted))
         assert table["subject"].tolist() == subjects
+
+
+@pytest.fixture
+def roots(root, tmp_path_factory):
+    """Two data sets, of subjects of the same names."""
+    other = tmp_path_factory.mktemp("other")
+    for subject in ("01", "002"):
+        touch(other, f"sub-{subject}/eeg/sub-{subject}_task-rest_eeg.edf")
+    (other / "dataset_description.json").write_text('{"Name": " Other "}')
+    return {"hbn": str(root), "other_1": str(other)}
+
+
+def test_subjects_and_recordings_of_several_roots_are_named_by_their_data_set(roots):
+    table = find_in_roots(roots, SelectionParams(tasks=["rest"]))
+    assert table["recording"].is_unique
+    assert table["dataset"].tolist() == ["hbn"] * 4 + ["other_1"] * 2
+    assert table["subject"].tolist()[3:] == ["hbn-04", "other_1-002", "other_1-01"]
+    assert table["recording"].tolist()[-1] == "other_1-sub-01_task-rest"
+    assert table["path"].tolist()[-1] == "sub-01/eeg/sub-01_task-rest_eeg.edf"
+    assert dataset_names(table) == {"hbn": None, "other_1": "Other"}
+    assert dataset_names(find_recordings(roots["other_1"])) == {"": "Other"}
+    source = SourceParams(roots=roots)
+    assert (prepare(source)["roots"], prepare(source)["simulated"]) == (roots, False)
+
+
+@pytest.mark.parametrize(
+    ("selection", "subjects"),
+    [
+        ({"max_subjects": 1}, ["hbn-01", "other_1-002"]),
+        ({"subjects": ["hbn-3", "other_1-sub-002"]}, ["hbn-03", "other_1-002"]),
+        ({"subjects": [2]}, ["hbn-02", "other_1-002"]),
+        ({"subjects": ["other_1-1"]}, ["other_1-01"]),
+        ({"exclude_subjects": ["hbn-01", "02"]}, ["hbn-03", "hbn-04", "other_1-01"]),
+    ],
+)
+def test_selection_in_several_roots(roots, selection, subjects):
+    table = find_in_roots(roots, SelectionParams(**selection))
+    assert sorted(set(table["subject"])) == subjects
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"roots": {}}, r"^roots: no data set is named; expected \{name: folder or URL, …\}$"),
+        ({"roots": {"a-b": "x"}}, "^roots: a-b: expected a name of letters, digits and _$"),
+        ({"roots": {"a": "x"}, "root": "y"}, "^root=y and roots are both given; expected one"),
+        ({"roots": {"a": "x"}}, r"^ingestion\.source\.roots\.a: x: no such folder"),
+    ],
+)
+def test_wrong_roots_are_told_in_one_line(given, message):
+    with pytest.raises(UserError, match=message) as caught:
+        prepare(SourceParams.model_validate(given))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_root_is_that_of_one_data_set(roots, tmp_path):
+    again = {**roots, "again": f"{roots['hbn']}/."}
+    with pytest.raises(UserError, match=r"roots\.again: .* is that of hbn, too; expected another"):
+        prepare(SourceParams(roots=again))
+    touch(tmp_path, "empty/readme")
+    with pytest.raises(
+        UserError, match=r"^ingestion\.source\.roots\.empty: .* not a BIDS data set"
+    ):
+        prepare(SourceParams(roots={**roots, "empty": str(tmp_path / "empty")}))
+    with pytest.raises(UserError, match=r"names none; the data sets are hbn, other_1$"):
+        find_in_roots(roots, SelectionParams(subjects=[]))

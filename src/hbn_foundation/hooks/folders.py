@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, DataCatalog
 
+from hbn_foundation.bids import SEPARATOR
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.params import SourceParams
 
@@ -55,8 +56,8 @@ class DataFolder:
 
     `globals.yml` names the folder of the data set that is configured beside it. A root that
     `--params` gives, or that an environment gives without a `globals.yml` of its own, is another
-    data set: its folder is `data/<name of the root>`. A folder in which another data set lies
-    already is refused before anything runs.
+    data set: its folder is `data/<name of the root>`; of several roots, `data/<name>-<name>`. A
+    folder in which another data set lies already is refused before anything runs.
     """
 
     @hook_impl(tryfirst=True)
@@ -65,17 +66,19 @@ class DataFolder:
         loader = context.config_loader
         if not isinstance(loader, OmegaConfigLoader):
             return
-        root = _root(loader["parameters"])
+        roots = _roots(loader["parameters"])
         declared = loader["globals"].get(DATA)
-        if root is None or declared is None:
+        if not roots or declared is None:
             return
         with _reading(loader, runtime_params={}):
-            configured = _root(loader["parameters"])
+            configured = _roots(loader["parameters"])
         with _reading(loader, runtime_params={}, env=loader.base_env):
-            base, of_base = loader["globals"].get(DATA, DATA), _root(loader["parameters"])
-        if root == configured and (declared != base or root == of_base):
+            base, of_base = loader["globals"].get(DATA, DATA), _roots(loader["parameters"])
+        if roots == configured and (declared != base or roots == of_base):
             return
-        folder = Path(base).parent / folder_name(root, Path(context.project_path))
+        project = Path(context.project_path)
+        name = SEPARATOR.join(name or folder_name(root, project) for name, root in roots.items())
+        folder = Path(base).parent / name
         loader["globals"] = {**loader["globals"], DATA: folder.as_posix()}
         loader._globals_oc = None  # what Kedro has kept of the old ones
 
@@ -86,22 +89,30 @@ class DataFolder:
         if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
             return
         source = SourceParams.model_validate(catalog.load("params:ingestion.source"))
-        asked = str(source.root or source.simulated_root)
-        there = str(dataset.load()["root"])
-        project = Path(run_params["project_path"])
-        if is_same_root(there, asked, project):
+        saved = dataset.load()
+        asked = source.roots or {"": source.root or source.simulated_root}
+        there = saved.get("roots") or {"": saved["root"]}
+        if are_same_roots(there, asked, Path(run_params["project_path"])):
             return
-        folder = os.path.relpath(str(dataset._filepath.parents[1]), str(project))
+        folder = os.path.relpath(str(dataset._filepath.parents[1]), str(run_params["project_path"]))
         raise UserError(
-            f"{folder} holds what was made of {there}, and this run is of {asked}; name another "
-            f"folder in conf/<environment>/globals.yml ({DATA}: {DATA}/<name>) and add --env "
-            f"<environment>, or move {folder} away"
+            f"{folder} holds what was made of {_listed(there)}, and this run is of "
+            f"{_listed(asked)}; name another folder in conf/<environment>/globals.yml "
+            f"({DATA}: {DATA}/<name>) and add --env <environment>, or move {folder} away"
         )
 
 
-def _root(parameters: dict[str, Any]) -> str | None:
-    root = parameters.get("ingestion", {}).get("source", {}).get("root")
-    return None if root is None else str(root)
+def _roots(parameters: dict[str, Any]) -> dict[str, str]:
+    """Return the configured roots by name, a single one as ""; none for the simulated release."""
+    source = parameters.get("ingestion", {}).get("source", {})
+    roots = source.get("roots") or {"": source.get("root")}
+    if not isinstance(roots, Mapping):  # which is refused when the values are checked
+        return {}
+    return {str(name): str(root) for name, root in roots.items() if root is not None}
+
+
+def _listed(roots: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {root}" if name else root for name, root in roots.items())
 
 
 @contextmanager
@@ -143,4 +154,14 @@ def is_same_root(there: str, asked: str, project: Path = Path()) -> bool:
         return False
     return not (project / there).exists() or os.path.realpath(project / there) == os.path.realpath(
         project / asked
+    )
+
+
+def are_same_roots(
+    there: Mapping[str, str], asked: Mapping[str, str], project: Path = Path()
+) -> bool:
+    """Tell whether roots by name are the same, or the same with some added or left out."""
+    both = there.keys() & asked.keys()
+    return len(both) == min(len(there), len(asked)) and all(
+        is_same_root(there[name], asked[name], project) for name in both
     )

@@ -158,9 +158,10 @@ def viz_command(run_params: dict[str, Any]) -> str:
 
     The server finds that folder only where it runs the project's hooks.
     """
-    root = _root(run_params)
-    chosen = {"runtime_params": {"ingestion": {"source": {"root": root}}} if root else {}}
-    hooks = " --include-hooks" if root or run_params.get("env") else ""
+    given = dict(dotted(run_params.get("runtime_params") or {}))
+    roots = {name: one for name, one in given.items() if name.startswith("ingestion.source.root")}
+    chosen = {"runtime_params": roots}
+    hooks = " --include-hooks" if roots or run_params.get("env") else ""
     return " ".join([f"kedro viz run{environment(run_params)}{hooks}", *given_params(chosen)])
 
 

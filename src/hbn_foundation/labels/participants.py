@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError, count_of, first_few
+from hbn_foundation.bids import SEPARATOR, in_dataset
+from hbn_foundation.errors import UserError, as_text, count_of, first_few
 from hbn_foundation.labels.targets import MAX_CATEGORIES
-from hbn_foundation.progress import say_once
+from hbn_foundation.progress import say, say_once
 from hbn_foundation.sidecars import UnreadableSidecar, read_json, read_table
 
 FACTORS = ("p_factor", "attention", "internalizing", "externalizing")
@@ -86,6 +87,49 @@ def read_participants(bids_root: str | Path, subjects: Sequence[str] | None = No
     return table
 
 
+def participants_of(recordings: pd.DataFrame) -> pd.DataFrame:
+    """Read what is known about the subjects of recordings, of one data set or of several.
+
+    Parameters
+    ----------
+    recordings
+        From `find_recordings` or `find_in_roots`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `read_participants`. Of several data sets: a row for each subject, the column
+        `dataset`, and all columns of the tables, missing where a data set has none. A column that
+        only some of them have, or that is a number in one and a text in another, which makes it
+        text, is logged.
+    """
+    if "dataset" not in recordings:
+        table = read_participants(recordings["bids_root"].iloc[0])
+        return table[table["subject"].isin(recordings["subject"])]
+    parts = {}
+    for name, own in recordings.groupby("dataset", sort=False):
+        table = read_participants(own["bids_root"].iloc[0]).set_index("subject")
+        table.index = pd.Index([in_dataset(str(name), subject) for subject in table.index])
+        table = table.reindex(sorted(own["subject"].unique()))
+        parts[str(name)] = table.assign(dataset=str(name)).dropna(axis=1, how="all")
+    columns = list(dict.fromkeys(name for part in parts.values() for name in part))
+    partly: dict[str, list[str]] = {}
+    for column in columns:
+        having = [name for name, part in parts.items() if column in part]
+        if len(having) < len(parts):
+            partly.setdefault(", ".join(having), []).append(str(column))
+        if len({pd.api.types.is_numeric_dtype(parts[name][column]) for name in having}) > 1:
+            say(f"participants: {column} is a number in some data sets and a text in others; read "
+                "as text in all")  # fmt: skip
+            for name in having:
+                texts = parts[name][column].map(as_text, na_action="ignore")
+                parts[name][column] = texts.astype(object)
+    for names, lacking in partly.items():
+        say(f"participants: {first_few(lacking, 20)} only in {names}; unknown of all others")
+    joined = pd.concat(parts.values()).rename_axis("subject").reset_index()
+    return joined[["subject", "dataset", *(one for one in columns if one != "dataset")]]
+
+
 def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
     """Pick factors, age and sex from the participants table.
 
@@ -110,10 +154,15 @@ def factor_table(participants: pd.DataFrame) -> pd.DataFrame:
     return table.assign(sex=letters.map({"F": 0.0, "M": 1.0}).astype(float))
 
 
+def is_excluded(subjects: pd.Series) -> pd.Series:
+    """Tell which subjects are `EXCLUDED_SUBJECTS`, whatever data set they are in."""
+    return subjects.astype(str).str.split(SEPARATOR).str[-1].isin(EXCLUDED_SUBJECTS)
+
+
 def challenge_subjects(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the subjects that the challenge scores: all factors known, and not excluded."""
     known = table[list(FACTORS)].notna().all(axis=1)
-    return table[known & ~table["subject"].isin(EXCLUDED_SUBJECTS)].reset_index(drop=True)
+    return table[known & ~is_excluded(table["subject"])].reset_index(drop=True)
 
 
 def _named(table: pd.DataFrame, known: Sequence[str], path: Path) -> pd.DataFrame:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.bids import FORMATS
+from hbn_foundation.bids import FORMATS, in_dataset, of_dataset
 from hbn_foundation.errors import UserError, first_few
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.mirror import mirror
-from hbn_foundation.recordings.params import SelectionParams, SourceParams
+from hbn_foundation.recordings.params import Label, SelectionParams, SourceParams
 from hbn_foundation.recordings.select import check_root, select
+from hbn_foundation.sidecars import UnreadableSidecar, read_json
 
 COLUMNS = ["recording", "subject", "session", "task", "run", "path", "bids_root", "format"]
 
@@ -26,7 +27,8 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     Returns
     -------
     dict
-        `root` (str) and `simulated` (bool); `cache` and `storage_options` for a URL.
+        `root` (str), or `roots` by name; `simulated` (bool); `cache` and `storage_options` for a
+        URL.
 
     Raises
     ------
@@ -34,19 +36,45 @@ def prepare(source: SourceParams) -> dict[str, Any]:
         The folder is not the root of a BIDS data set, or the release cannot be written. A URL is
         checked when its files are listed.
     """
+    remote = {"cache": source.cache, "storage_options": source.storage_options}
+    if source.roots is not None:
+        check_roots(source.roots, source.how_to_get)
+        return {"roots": source.roots, "simulated": False, **remote}
     root = source.root
     if root is None:
         from hbn_foundation.recordings.simulation.release import simulate_release
 
         root = str(simulate_release(Path(source.simulated_root), source.simulation))
-    elif "://" not in root:
-        try:
-            check_root(root, _listed(Path(root), ""))
-        except UserError as error:
-            how = f"; {source.how_to_get}" if source.how_to_get else ""
-            raise UserError(f"{error}{how}") from None
-    remote = {"cache": source.cache, "storage_options": source.storage_options}
+    else:
+        _check_folder(root, source.how_to_get)
     return {"root": root, "simulated": source.root is None, **remote}
+
+
+def _check_folder(root: str, how_to_get: str | None) -> None:
+    if "://" in root:
+        return
+    try:
+        check_root(root, _listed(Path(root), ""))
+    except UserError as error:
+        how = f"; {how_to_get}" if how_to_get else ""
+        raise UserError(f"{error}{how}") from None
+
+
+def check_roots(roots: Mapping[str, str], how_to_get: str | None = None) -> None:
+    """Check that each of several roots is one of a BIDS data set, and none another's."""
+    places: dict[str, str] = {}
+    for name, root in roots.items():
+        try:
+            _check_folder(root, how_to_get)
+        except UserError as error:
+            raise UserError(f"ingestion.source.roots.{name}: {error}") from None
+        place = root.rstrip("/") if "://" in root else os.path.realpath(root)
+        if place in places:
+            raise UserError(
+                f"ingestion.source.roots.{name}: {root} is that of {places[place]}, too; expected "
+                "another data set, since its subjects would count twice"
+            )
+        places[place] = name
 
 
 def find_recordings(
@@ -86,6 +114,86 @@ def find_recordings(
     rows = select(str(root), listed, selection, Path(root, "participants.tsv"))
     table = _in_one_format(pd.DataFrame(rows).assign(bids_root=str(root)))
     return table[COLUMNS].astype(object).where(table[COLUMNS].notna(), None)
+
+
+def find_in_roots(
+    roots: Mapping[str, str],
+    selection: SelectionParams | None = None,
+    cache: str | Path = "data/01_raw/mirror",
+    storage_options: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """List the selected recordings of several BIDS roots, each as `find_recordings` does.
+
+    Parameters
+    ----------
+    roots
+        By the names of the data sets.
+    selection
+        Applied to each root. A subject with the name of a data set before it is looked for in that
+        data set only.
+    cache, storage_options
+        As of `find_recordings`.
+
+    Returns
+    -------
+    DataFrame
+        As of `find_recordings`, with the column `dataset`, and with the name of the data set before
+        those of recordings (``eyes-sub-01_task-rest``) and subjects (``eyes-01``).
+    """
+    selection = selection or SelectionParams()
+    tables = []
+    for name, root in roots.items():
+        own = _selection_in(name, roots, selection)
+        if own.subjects == []:
+            say(f"{name}: selection.subjects names none of this data set; it is left out")
+            continue
+        table = find_recordings(root, own, cache, storage_options).assign(dataset=name)
+        for column in ("recording", "subject"):
+            table[column] = [in_dataset(name, text) for text in table[column]]
+        tables.append(table)
+    if not tables:
+        raise UserError(f"selection.subjects names none; the data sets are {', '.join(roots)}")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _selection_in(
+    dataset: str, datasets: Collection[str], selection: SelectionParams
+) -> SelectionParams:
+    """Return the selection of one data set, its name taken from before those of subjects."""
+
+    def own(labels: Iterable[Label]) -> list[Label]:
+        split = [of_dataset(str(label), datasets) for label in labels]
+        return [name for place, name in split if place in ("", dataset)]
+
+    changes = {"exclude_subjects": own(selection.exclude_subjects)}
+    if selection.subjects is not None:
+        changes["subjects"] = own(selection.subjects)
+    return selection.model_copy(update=changes)
+
+
+def dataset_names(recordings: pd.DataFrame) -> dict[str, str | None]:
+    """Return what data sets call themselves, by which people are known to be others.
+
+    Parameters
+    ----------
+    recordings
+        From `find_recordings` or `find_in_roots`.
+
+    Returns
+    -------
+    dict
+        `Name` of dataset_description.json, None where there is none, by the name of the data set;
+        that of a single root is "".
+    """
+    listed = recordings.reindex(columns=["dataset", "bids_root"]).drop_duplicates()
+    names: dict[str, str | None] = {}
+    for dataset, root in listed.itertuples(index=False):
+        try:
+            name = read_json(Path(str(root), "dataset_description.json")).get("Name")
+        except (OSError, UnreadableSidecar):
+            name = None
+        names["" if pd.isna(dataset) else str(dataset)] = str(name or "").strip() or None
+    return names
 
 
 def _in_one_format(table: pd.DataFrame) -> pd.DataFrame:

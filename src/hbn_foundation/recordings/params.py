@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from hbn_foundation.params import Params
 from hbn_foundation.recordings.simulation.params import SimulationParams
@@ -19,6 +20,12 @@ class SourceParams(Params):
         None,
         description="BIDS root: a folder or an fsspec URL such as s3://bucket/folder. "
         "None: a mini release is simulated.",
+    )
+    roots: dict[str, str] | None = Field(
+        None,
+        description="Several data sets in one study, in place of `root`: a folder or URL for each "
+        "name, which comes before the names of its subjects and recordings (`eyes-01`) and is "
+        "their `dataset`.",
     )
     how_to_get: str | None = Field(
         None, description="Said where there is no data set at `root`: where to get it."
@@ -38,12 +45,32 @@ class SourceParams(Params):
         "None: anonymous access on S3.",
     )
 
+    @field_validator("roots")
+    @classmethod
+    def _with_names(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is not None and not value:
+            raise ValueError("no data set is named; expected {name: folder or URL, …}")
+        for name in value or ():
+            if re.fullmatch(r"[A-Za-z0-9_]+", name) is None:
+                raise ValueError(f"{name}: expected a name of letters, digits and _")
+        return value
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> SourceParams:
+        if self.root is not None and self.roots is not None:
+            raise ValueError(
+                f"root={self.root} and roots are both given; expected one of them, the other null"
+            )
+        return self
+
 
 class SelectionParams(Params):
-    """Which recordings of a BIDS root are used; None keeps all."""
+    """Which recordings of a BIDS root are used; None keeps all. Of several roots, in each."""
 
     subjects: list[Label] | None = Field(
-        None, description="Subjects, with or without `sub-`; 2 also finds `02`."
+        None,
+        description="Subjects, with or without `sub-`; 2 also finds `02`. Of several roots, "
+        "`eyes-02` is that of one, and `02` that of each.",
     )
     exclude_subjects: list[Label] = Field(
         default_factory=list, description="Subjects left out whatever else is asked."

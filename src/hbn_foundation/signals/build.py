@@ -13,6 +13,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named, renamed_when_done
 from hbn_foundation.progress import say, track
+from hbn_foundation.recordings.find import dataset_names
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.clean_task import (
     RETRY_NOTE,
@@ -83,7 +84,11 @@ def build_store(
             journal.add(result)
         tally.add(task.place, result)
     journal.merge()
-    content = tally.index.content(scale=cleaning.scale)
+    content = tally.index.content(
+        scale=cleaning.scale,
+        cleaning=cleaning.model_dump(mode="json"),
+        datasets=dataset_names(recordings),
+    )
     write_index_file(path / INDEX, *content)
     (path / FAILED).unlink(missing_ok=True)
     n_failed = len(tally.failures)

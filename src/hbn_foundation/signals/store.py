@@ -202,6 +202,16 @@ class SignalStore:
         """Whether channels are scaled per `subject` or per `recording`."""
         return str(self._metadata.get("scale", "recording"))
 
+    @property
+    def cleaning(self) -> dict[str, Any]:
+        """Parameters of the cleaning; empty for a store of arrays or of an earlier build."""
+        return dict(self._metadata.get("cleaning", {}))
+
+    @property
+    def datasets(self) -> dict[str, str | None]:
+        """What the data sets call themselves, by name (see `dataset_names`); as `cleaning`."""
+        return dict(self._metadata.get("datasets", {}))
+
     @cached_property
     def _subject_scales(self) -> dict[str, np.ndarray]:
         """Median scale of each channel of the layout (C,) over a subject's good recordings."""

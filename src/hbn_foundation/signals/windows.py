@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, count_of, first_few
-from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS
+from hbn_foundation.labels.participants import is_excluded
 from hbn_foundation.labels.trials import usable_trials
 from hbn_foundation.progress import say
 from hbn_foundation.signals.params import CropWindowParams, TrialWindowParams, WindowParams
@@ -102,7 +102,7 @@ def cut_trial_windows(
     usable = usable_trials(trials)
     row = usable["recording"].map(pd.Series(np.arange(len(names)), index=names))
     usable = usable[row.notna()].assign(row=row.dropna().astype(np.int64))
-    usable = _without(usable, usable["subject"].isin(EXCLUDED_SUBJECTS), "excluded")
+    usable = _without(usable, is_excluded(usable["subject"]), "excluded")
     usable = usable.sort_values(["row", "trial"], kind="stable")
     offset = round(params.offset * store.sfreq)
     length = window_length(params.seconds, store.sfreq)
@@ -169,7 +169,7 @@ def cut_crop_windows(
         windows = windows[windows["task"].isin(params.tasks)]
     numbers = people[names].apply(pd.to_numeric, errors="coerce").astype(float)
     numbers.index = pd.Index(people["subject"].astype(str))
-    windows = _without(windows, windows["subject"].isin(EXCLUDED_SUBJECTS), "excluded")
+    windows = _without(windows, is_excluded(windows["subject"]), "excluded")
     known = windows["subject"].astype(str).isin(numbers.index[numbers.notna().any(axis=1)])
     windows = _without(windows, ~known, f"without {' and '.join(names)}").reset_index(drop=True)
     if windows.empty:

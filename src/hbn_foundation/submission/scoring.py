@@ -18,7 +18,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_never_seen
 from hbn_foundation.labels.params import TrialParams
-from hbn_foundation.labels.participants import EXCLUDED_SUBJECTS, challenge_subjects, factor_table
+from hbn_foundation.labels.participants import challenge_subjects, factor_table, is_excluded
 from hbn_foundation.labels.trials import recording_trials, usable_trials
 from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.timeline import Timeline
@@ -107,7 +107,7 @@ def _predictions(
 def _scored_rows(recordings: pd.DataFrame, params: ScoringParams) -> list[dict[Any, Any]]:
     """Return the recordings to score, in the order of the subjects."""
     tasks = {params.challenge1_task, *params.challenge2_tasks}
-    scored = recordings[~recordings["subject"].isin(EXCLUDED_SUBJECTS)]
+    scored = recordings[~is_excluded(recordings["subject"])]
     scored = scored[scored["task"].isin(tasks)]
     if scored.empty:
         raise UserError(f"score: no recording of {' or '.join(sorted(tasks))} is there")

@@ -12,7 +12,7 @@ from hbn_foundation.signals.params import BuildParams, WindowParams
 
 
 def prepare_source(source: SourceParams) -> dict[str, Any]:
-    """Name the BIDS root to read, as `root`, a folder or URL; simulate one where none is given."""
+    """Name the BIDS root to read, or the `roots`, folders or URLs; simulate one without any."""
     from hbn_foundation.recordings.find import prepare
 
     return prepare(source)
@@ -21,16 +21,17 @@ def prepare_source(source: SourceParams) -> dict[str, Any]:
 def list_recordings(
     bids_source: dict[str, Any], source: SourceParams, selection: SelectionParams
 ) -> tuple[types.DataFrame, types.DataFrame]:
-    """List the selected recordings, a row each, and the participants of a BIDS root."""
-    from hbn_foundation.labels.participants import read_participants
-    from hbn_foundation.recordings.find import find_recordings
+    """List the selected recordings, a row each, and the participants of the BIDS roots."""
+    from hbn_foundation.labels.participants import participants_of
+    from hbn_foundation.recordings.find import find_in_roots, find_recordings
 
-    # the parameter comes first: what was saved may be of an earlier run
-    root = source.root or bids_source["root"]
-    recordings = find_recordings(root, selection, source.cache, source.storage_options)
-    local_root = recordings["bids_root"].iloc[0]
-    participants = read_participants(local_root)
-    return recordings, participants[participants["subject"].isin(recordings["subject"])]
+    # the parameters come first: what was saved may be of an earlier run
+    if source.roots is not None:
+        recordings = find_in_roots(source.roots, selection, source.cache, source.storage_options)
+    else:
+        root = source.root or bids_source["root"]
+        recordings = find_recordings(root, selection, source.cache, source.storage_options)
+    return recordings, participants_of(recordings)
 
 
 def split_subjects(
