@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import warm
+
 PROJECT = Path(__file__).parents[1]
 
 #: Parameters of a run that takes seconds.
@@ -70,15 +72,8 @@ class KedroProject:
         self, *arguments: str, timeout: float = 300, below: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `kedro` with these arguments; return the finished process with its output."""
-        return subprocess.run(
-            [sys.executable, "-m", "kedro", *arguments],
-            cwd=self.root / below,
-            env={**os.environ, "PYTHONPATH": str(self.root / "src"), **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), **environment}
+        return warm.run("kedro", arguments, self.root / below, environment, timeout)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `kedro` and return the process, its output in one pipe."""

@@ -1,7 +1,6 @@
 """Figures of small runs are those recorded, and what moves is named."""
 
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,26 +9,20 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def compare(*arguments: str) -> None:
-    command = [sys.executable, str(BENCHMARKS / "golden.py"), "compare", *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout + found.stderr
-
-
-def test_figures_of_the_fast_parts_are_those_recorded():
-    compare("--fast")
-
-
-@pytest.mark.slow
-def test_figures_of_whole_runs_are_those_recorded():
-    compare("--only", "release", "eegmat")
-
-
 @pytest.fixture
 def golden(monkeypatch):
     """Import the script; its folder does not stay in the path, as other tests have its names."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module("golden")
+
+
+@pytest.mark.parametrize(
+    "parts", [["--fast"], pytest.param(["--only", "release", "eegmat"], marks=pytest.mark.slow)]
+)
+def test_figures_are_those_recorded(golden, monkeypatch, capsys, parts):
+    """Of the fast parts, and of whole runs."""
+    monkeypatch.setattr(sys, "argv", ["golden.py", "compare", *parts])
+    assert golden.main() == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Versions of a run, and names of parameters."""
 
 import json
-import subprocess
-import sys
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 
@@ -24,6 +24,7 @@ from versioned_entries import (
     start,
 )
 
+import warm
 from hbn_foundation.errors import UserError
 from hbn_foundation.hooks import (
     ParameterNames,
@@ -267,16 +268,14 @@ def small_project(tmp_path: Path) -> Path:
 
 
 def test_eight_overlapping_runs_do_not_mix(small_project):
-    command = [sys.executable, "-m", "kedro", "run", "--params"]
-    runs = [
-        subprocess.Popen(
-            [*command, f"tag=run{i}"], cwd=small_project, stderr=subprocess.PIPE, text=True
+    def run(number):
+        return warm.run(
+            "kedro", ("run", "--params", f"tag=run{number}"), small_project, dict(os.environ)
         )
-        for i in range(8)
-    ]
-    for run in runs:
-        _, log = run.communicate(timeout=240)
-        assert run.returncode == 0, log
+
+    with ThreadPoolExecutor(8) as pool:
+        for result in pool.map(run, range(8)):
+            assert result.returncode == 0, result.stderr
     found = {}
     for record in (small_project / "data" / "runs").glob("*/run.json"):
         version = record.parent.name

@@ -7,6 +7,7 @@ hashed: a result of other code is computed anew instead of being shown as if it 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -88,17 +89,18 @@ def hash_code(
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             name = file.relative_to(package).as_posix()
             if not name.startswith(BESIDE + left_out):
-                parts += [name, ast.dump(_without_docstrings(file.read_text(encoding="utf-8")))]
+                parts += [name, _code(file.read_text(encoding="utf-8"))]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _without_docstrings(source: str) -> ast.Module:
-    """Parse a module and take out the texts that stand alone: docstrings and notes on constants."""
+@functools.cache  # every fold and every fine-tuning asks for the same modules
+def _code(source: str) -> str:
+    """Write a module without the texts that stand alone: docstrings and notes on constants."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
-    return tree
+    return ast.dump(tree)
 
 
 def _is_text(line: ast.stmt) -> bool:
