@@ -171,11 +171,17 @@ def test_a_mistake_is_named_before_any_training(data, grid, study, expected):
         plan(data, grid, study)
 
 
-@pytest.mark.parametrize("asked", [{"keep_head": True}, {"checkpoint": "finetuning_checkpoint"}])
-def test_bases_without_a_head_are_all_that_a_sweep_begins_from(data, asked):
-    with pytest.raises(
-        UserError, match=rf"^finetuning\.{next(iter(asked))}=.* begin from encoders"
-    ):
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"keep_head": True}, "=.* begin from encoders"),
+        ({"checkpoint": "finetuning_checkpoint"}, "=.* begin from encoders"),
+        ({"context": {"of": "recording"}}, ": a sweep fine-tunes for one label, on single windows"),
+        ({"tokens": {"tokens": ["time"]}}, ": a sweep fine-tunes for one label"),
+    ],
+)
+def test_what_a_sweep_would_leave_out_is_refused(data, asked, expected):
+    with pytest.raises(UserError, match=rf"^finetuning\.{next(iter(asked))}{expected}"):
         plan_sweep(data, PretrainingRecipe(), FineTuningRecipe(**asked), SweepRecipe(),
                    CleaningParams(), {"chosen": "cpu"})  # fmt: skip
 

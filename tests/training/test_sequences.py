@@ -1,15 +1,21 @@
 """Fine-tuning in context: windows are trained and predicted in the sequence of their recordings."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from finetuning_runs import recipe_of, tune
+from finetuning_runs import AGE, recipe_of, tune
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.recipes import Challenge1Recipe
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.context import pieces, sequences
+from hbn_foundation.signals.context import check_context, pieces, sequences
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.training.finetuned import load_finetuned, predict
+from hbn_foundation.training.finetuning_params import PlanParams
+from hbn_foundation.training.plans import make_plan
+from hbn_foundation.training.preview import advice
 from hbn_foundation.training.rates import peaks
 from hbn_foundation.training.unfreezing import Block
 
@@ -96,3 +102,29 @@ def test_a_batch_has_whole_sequences(data):
 def test_what_does_not_go_with_a_context_is_refused():
     with pytest.raises(UserError, match=r"regularisation.mixup=0.2: mixed windows have no place"):
         recipe_of(context=CONTEXT, regularisation={"mixup": 0.2})
+    with pytest.raises(UserError, match="challenge hands out single windows; expected window"):
+        Challenge1Recipe.model_validate({"context": CONTEXT})
+    lines = advice(recipe_of(context=CONTEXT, label=AGE))
+    assert [line for line in lines if line.startswith("context.recentre")]
+
+
+def test_a_span_longer_than_any_recording_is_refused_and_a_context_that_adds_nothing_told(data):
+    store = data[0]
+    with pytest.raises(UserError, match=r"context.seconds=60: the longest recording lasts \d+ s"):
+        check_context(store, ContextParams(of="recording", seconds=60))
+    assert check_context(store, ContextParams(of="subject")) == []  # each has two recordings
+    one_each = SimpleNamespace(recordings=store.recordings.drop_duplicates("subject"))
+    (line,) = check_context(one_each, ContextParams(of="subject"))
+    assert "each subject has one recording" in line
+
+
+def test_phases_that_name_the_encoder_of_sequences_unfreeze_it_then():
+    blocks = [Block("a", 1), Block(SEQUENCE, 1, is_new=True), Block("head", 1)]
+
+    def start(*phases: list[str]) -> set[str]:
+        listed = [{"unfreeze": names, "epochs": 1} for names in phases]
+        return set(make_plan(PlanParams(strategy="phases", phases=listed), blocks, 9).start())
+
+    assert start(["head"], ["all"]) == {SEQUENCE, "head"}
+    assert start(["head"], [SEQUENCE], ["a"]) == {"head"}
+    assert start([SEQUENCE, "head"], ["a"]) == {SEQUENCE, "head"}

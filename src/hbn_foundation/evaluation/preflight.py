@@ -22,6 +22,8 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.strata import score_strata
 from hbn_foundation.labels.targets import window_labels
+from hbn_foundation.progress import say
+from hbn_foundation.signals.context import check_context
 from hbn_foundation.signals.label_windows import probe_windows
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.finetune import further_targets
@@ -128,6 +130,8 @@ def check_before_training(
     highest = dataset.store.recordings.get("h_freq", pd.Series(dtype=float)).max()
     h_freq = None if pd.isna(highest) else float(highest)
     check_parameters(recipe, dataset.window, dataset.sfreq, h_freq)
+    for line in check_context(dataset.store, recipe.evaluation.context):
+        say(line)
     splits = dataset.splits if own_splits else None
     windows = probe_windows(dataset, recipe.evaluation.label)
     _check_labels(windows, splits, dataset.participants, recipe)

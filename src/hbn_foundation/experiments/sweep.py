@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.checks import check_trainings
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.engine import as_report, carry_out
@@ -22,6 +23,7 @@ from hbn_foundation.experiments.targets import CHECKPOINT, job_of
 from hbn_foundation.experiments.worker import Context, base_not_found
 
 PRETRAINING = "pretraining"
+NOT_IN_SWEEPS = ("context", "more_targets", "tokens", "input")
 
 if TYPE_CHECKING:
     from hbn_foundation.recordings.params import CleaningParams
@@ -72,6 +74,12 @@ def plan_sweep(
         What would stop a job, or would be left out of it.
     """
     finetuning.check_new_encoder("finetuning")
+    for name in NOT_IN_SWEEPS:
+        if getattr(finetuning, name) != type(finetuning).model_fields[name].default:
+            raise UserError(
+                f"finetuning.{name}: a sweep fine-tunes for one label, on single windows with the "
+                f"tokens of its bases; leave {name} at its default"
+            )
     tuning = Tuning(**{name: getattr(finetuning, name) for name in Tuning.model_fields})
     defaults = Defaults(
         foundation.encoder, foundation.objective, foundation.trainer, data.dataset.window,

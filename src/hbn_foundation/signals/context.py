@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.signals.windows import tiled
 
 if TYPE_CHECKING:
@@ -55,6 +56,26 @@ def surroundings(
     place = table.reset_index().drop_duplicates(PLACE).set_index(PLACE)["index"]
     rows = place.loc[pd.MultiIndex.from_frame(tiles[PLACE])].to_numpy()
     return Surroundings(table, len(windows), rows)
+
+
+def check_context(store: SignalStore, context: ContextParams) -> list[str]:
+    """Make sure that recordings are long enough; return what is to be said about the context.
+
+    Raises
+    ------
+    UserError
+        When no recording is longer than what is averaged over.
+    """
+    recordings = store.recordings
+    longest = float(recordings["duration"].max())
+    if context.is_used and context.seconds >= longest:
+        raise UserError(
+            f"context.seconds={context.seconds:g}: the longest recording lasts {longest:.0f} s, so "
+            "that an average would be over all of it; expected less"
+        )
+    if context.of == "subject" and recordings["subject"].is_unique:
+        return ["context.of=subject: each subject has one recording, as with of: recording"]
+    return []
 
 
 def sequences(

@@ -21,7 +21,7 @@ from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.config import MAIN, SEQUENCE
 from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN, check_metric
-from hbn_foundation.signals.context import WINDOW, sequences
+from hbn_foundation.signals.context import WINDOW, check_context, sequences
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
 from hbn_foundation.training.data import (
@@ -239,6 +239,7 @@ def check_finetuning(
     of = {name: splits.loc[splits["split"] == name, "subject"] for name in ("validation", "test")}
     check_never_seen(checkpoint.metadata, of["test"], of["validation"])
     check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
+    check_context(dataset.store, recipe.context)
     training = subjects_of(splits, "train", dataset.windows)
     main = window_targets(dataset.windows, dataset.participants, recipe.label, training)
     check_metric(recipe.trainer.monitor, "trainer.monitor", main.is_regression)
@@ -295,6 +296,8 @@ def preview_finetuning(
     model = make_model(checkpoint, recipe, targets, dataset.store.channel_names)
     blocks = blocks_of(model)
     make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
+    for line in check_context(dataset.store, recipe.context):
+        say(line)
     for line in advice(recipe):
         say(f"advice: {line}")
     training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()

@@ -139,6 +139,11 @@ class ListedPhases(ScheduledPlan):
                     raise UserError(f"{key}: {name} is unfrozen already in phase {seen[name]}")
                 seen.setdefault(name, number)
 
+    def start(self) -> frozenset[str]:
+        """Return the blocks of the first phase, and what is new and named in none."""
+        named = {name for phase in self.params.phases[1:] for name in phase.unfreeze}
+        return super().start() - (named - {self.head})
+
     def stages(self) -> list[Stage]:
         """Return one stage per phase."""
         found, after = [], 0

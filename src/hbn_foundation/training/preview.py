@@ -162,6 +162,11 @@ def advice(recipe: FineTuningRecipe) -> list[str]:
         lines += _of_first_phase(plan, epochs)
     if plan.strategy == "gated":
         lines += _of_gate(plan, epochs)
+    if recipe.context.is_used and recipe.context.recentre and recipe.label.kind == "participant":
+        lines.append(
+            "context.recentre: the mean of the recording holds what is constant within it, as the "
+            f"{recipe.label.column} of a subject is; consider context.recentre=false"
+        )
     patience = recipe.trainer.early_stopping_patience
     if plan.strategy == "plateau" and plan.plateau_patience >= patience:
         lines.append(
