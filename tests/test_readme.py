@@ -132,6 +132,7 @@ challenge1: {trainer: {epochs: 1}, evaluation: {bootstraps: 20, baselines: [cons
 challenge2: {trainer: {epochs: 1, probe_windows: 200},
   evaluation: {bootstraps: 20, baselines: [constant]}}
 learning_curve: {runs: {shares: [1.0], seeds: [0], scratch: false}}
+finetuning_learning_curve: {runs: {shares: [1.0], seeds: [0], trained: [], frozen: [band_power]}}
 submission: {validation: {n_windows: 4}}
 sweep:
   study: {participants: 8, targets: 1}

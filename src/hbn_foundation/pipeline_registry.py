@@ -21,6 +21,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "foundation": data + pretraining,
         "finetuning": finetuning.create_finetuning(),
         "finetuning_comparison": experiments.create_comparison(),
+        "finetuning_learning_curve": experiments.create_label_curve(),
         "challenge1": finetuning.create_challenge1(),
         "challenge2": finetuning.create_challenge2(),
         "challenge1_learning_curve": experiments.create_learning_curve1(),

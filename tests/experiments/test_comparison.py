@@ -184,16 +184,16 @@ def test_a_run_that_is_killed_in_a_training_goes_on_there(dataset, params, folds
 
 
 def test_few_labelled_subjects_leave_validation_and_test_alone(folds, dataset, params, compare):
-    label = EVALUATION.label
+    recipe = label_recipe()
     for fold in folds:
         for n in (2, 4):
-            part = labelled_splits(fold, dataset, n, 0, label)
+            part = labelled_splits(fold, dataset, n, 0, recipe)
             assert (part["split"] == "train").sum() == n
             rest, expected = (
                 one[one["split"] != "train"].reset_index(drop=True) for one in (part, fold.splits)
             )
             pd.testing.assert_frame_equal(rest, expected)
-        assert labelled_splits(fold, dataset, None, 0, label) is fold.splits
+        assert labelled_splits(fold, dataset, None, 0, recipe) is fold.splits
     with pytest.raises(UserError, match="labelled_subjects=99: a fold has"):
         compare(params.model_copy(update={"labelled_subjects": 99}))
 
@@ -203,9 +203,9 @@ def test_labelled_subjects_are_of_both_classes(folds, dataset):
     training = folds[0].splits.query("split == 'train'")["subject"].tolist()
     people = pd.DataFrame({"subject": names})
     people["group"] = people["subject"].eq(training[0]).map({True: "a", False: "b"})
-    label = LabelParams(kind="participant", column="group")
+    recipe = label_recipe(label=LabelParams(kind="participant", column="group"))
     for seed in range(10):
-        few = labelled_splits(folds[0], dataset.replace(participants=people), 2, seed, label)
+        few = labelled_splits(folds[0], dataset.replace(participants=people), 2, seed, recipe)
         kept = few.loc[few["split"] == "train", "subject"]
         assert people.loc[people["subject"].isin(kept), "group"].nunique() == 2
 
@@ -273,7 +273,7 @@ def test_mistakes_are_found_before_any_pretraining(compare, params, tmp_path):
     other = label_recipe(checkpoint="challenge1_checkpoint")
     wrong("^finetuning.checkpoint=challenge1_checkpoint: .* expected foundation_", other)
     assert encoders(tmp_path / "none" / "folds") == set()
-    assert compared_score(None, True) == "nrmse"
+    assert compared_score(None, True, False) == "nrmse"
     with pytest.raises(UserError, match="expected each one once"):
         ComparisonParams.model_validate({"seeds": [0, 0]})
 
@@ -313,5 +313,5 @@ def test_subjects_without_trials_count_for_nothing(compare, params, folds, of_tr
         compare(params, label_recipe(label=TIMES), without)
     training = splits.query("split == 'train'")["subject"].tolist()
     few = of_trials.replace(windows=windows[~windows["subject"].isin(training[:-2])])
-    kept = labelled_splits(folds[0], few, 2, 0, TIMES)
+    kept = labelled_splits(folds[0], few, 2, 0, label_recipe(label=TIMES))
     assert sorted(kept.query("split == 'train'")["subject"]) == sorted(training[-2:])

@@ -129,7 +129,7 @@ def predict_baselines(
     for method in track([m for m in methods if BASELINES[m].features in features], "baselines"):
         start, baseline = time.perf_counter(), BASELINES[method]
         fits[method] = tuple(
-            _fit(baseline, features[baseline.features], learned, target, params)
+            fit_baseline(method, features[baseline.features], learned, target, params)
             for target in targets
         )
         seconds[method] = time.perf_counter() - start
@@ -145,16 +145,18 @@ def predict_baselines(
     return answers
 
 
-def _fit(
-    baseline: Baseline, features: np.ndarray, table: pd.DataFrame, target: Target,
-    params: BaselineParams,
-) -> Fitted:  # fmt: skip
-    """Fit a baseline; a constant where a probability cannot be learned or its strength chosen."""
+def fit_baseline(
+    method: str, features: np.ndarray, table: pd.DataFrame, target: Target, params: BaselineParams
+) -> Fitted:
+    """Fit one of `BASELINES` on features (N, D) and the table of their windows (N rows).
+
+    A constant where a probability cannot be learned or its strength chosen.
+    """
     if target.kind == "probability":
         held = table.loc[table["split"] == "validation", target.column]
         if not 0 < training_share(table, target.column) < 1 or held.isna().all():
             return _constant(features, table, target, params)
-    return baseline.fit(features, table, target, params)
+    return BASELINES[method].fit(features, table, target, params)
 
 
 def _predict(

@@ -33,7 +33,8 @@ OF_FINE_TUNING = (
 )  # fmt: skip
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/store.py")  # fmt: skip
-EVALUATION = ("training/linear_probe.py", "experiments/tasks.py", "evaluation")
+EVALUATION = ("training/linear_probe.py", "experiments/tasks.py",
+              "experiments/curve_tasks.py", "signals/context.py", "evaluation")  # fmt: skip
 
 
 class Provenance(NamedTuple):

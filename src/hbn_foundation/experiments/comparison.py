@@ -33,7 +33,7 @@ from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.tasks import rows_of
 from hbn_foundation.labels.checks import check_targets
-from hbn_foundation.labels.strata import class_strata, joined, spread_order
+from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN, check_metric
@@ -41,7 +41,6 @@ from hbn_foundation.training.job import digest
 from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
 
 if TYPE_CHECKING:
-    from hbn_foundation.labels.params import LabelParams
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.recipes import PretrainingRecipe
 
@@ -159,7 +158,7 @@ def list_runs(
     runs = []
     for fold in folds:
         splits = labelled_splits(
-            fold, learned, params.labelled_subjects, params.repeats.seed, recipe.label
+            fold, learned, params.labelled_subjects, params.repeats.seed, recipe
         )
         common = {**shared, "encoder": fold.job.key,
                   "subjects": splits.sort_values("subject").to_numpy().tolist()}  # fmt: skip
@@ -205,13 +204,13 @@ def all_incidents(runs: Sequence[Run], stores: Stores) -> str:
 
 
 def labelled_splits(
-    fold: Run, learned: EEGDataset, labelled_subjects: int | None, seed: int, label: LabelParams
+    fold: Run, learned: EEGDataset, labelled_subjects: int | None, seed: int, recipe: LabelRecipe
 ) -> pd.DataFrame:
     """Take training subjects beyond a number out of the splits; those with windows count.
 
     The order of the subjects depends on the seed and their classes alone, so that a fold's six
     labelled subjects are among its eight; those that stay are of every class of the label where
-    it is one of subjects.
+    it is one of subjects, and balanced over the strata of its scores.
 
     Raises
     ------
@@ -228,8 +227,10 @@ def labelled_splits(
             f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
             f"{len(training)} training subjects; expected at most as many"
         )
-    classes = class_strata(training, learned.participants, [label])
-    chosen = spread_order(joined(classes), seed)[:labelled_subjects]
+    order = labelling_order(
+        training, learned.participants, recipe.label, recipe.strata_column, seed
+    )
+    chosen = order[:labelled_subjects]
     kept = (splits["split"] != "train") | splits["subject"].isin(chosen)
     return splits[kept].reset_index(drop=True)
 

@@ -20,6 +20,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH, display_name
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
+from hbn_foundation.experiments.curve_tasks import with_labels_of
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.folds import ENCODER, stores_in
 from hbn_foundation.experiments.hashing import canonical_hash
@@ -202,6 +203,15 @@ def nested_splits(
     list of (float, pandas.DataFrame)
         The share that was taken, and the splits; validation and test subjects are all there.
     """
+    training = training_subjects(splits, windows)
+    own = pd.Series("all", index=training) if classes is None else classes.loc[training]
+    order = spread_order(own, seed)
+    counts = {max(FEWEST, round(share * len(order))) for share in shares}
+    return [(count / len(order), with_labels_of(splits, order[:count])) for count in sorted(counts)]
+
+
+def training_subjects(splits: pd.DataFrame, windows: pd.DataFrame) -> list[str]:
+    """Sorted training subjects that have windows; fewer than two are a UserError."""
     there = set(windows["subject"].astype(str))
     names = splits["subject"].astype(str)
     training = sorted(set(names[splits["split"] == "train"]) & there)
@@ -210,16 +220,7 @@ def nested_splits(
             f"learning curve: {len(training)} training subjects have windows; expected {FEWEST} "
             "or more"
         )
-    own = pd.Series("all", index=training) if classes is None else classes.loc[training]
-    order = spread_order(own, seed)
-    counts = {max(FEWEST, round(share * len(order))) for share in shares}
-    return [
-        (
-            count / len(order),
-            splits[(splits["split"] != "train") | names.isin(order[:count])].reset_index(drop=True),
-        )
-        for count in sorted(counts)
-    ]
+    return training
 
 
 def _check(foundation: Checkpoint, runs: Sequence[Run]) -> None:

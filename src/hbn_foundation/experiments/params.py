@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -253,8 +253,8 @@ class ComparisonParams(Params):
     _each_once = field_validator("plans", "seeds")(each_once)
 
 
-class LearningCurveParams(Params):
-    """Over which shares of the training subjects the scores are followed, and how often."""
+class CurveParams(Params):
+    """Over which amounts of labelled subjects scores are followed, and how often."""
 
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.1, 0.25, 0.5, 0.75, 1.0),
@@ -264,9 +264,6 @@ class LearningCurveParams(Params):
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0, 1, 2), min_length=1, description="Each draws other subsets, and trains otherwise."
-    )
-    scratch: bool = Field(
-        True, description="Whether a model from random weights is trained beside each."
     )
     same_steps: bool = Field(
         True,
@@ -281,3 +278,66 @@ class LearningCurveParams(Params):
     )
 
     _each_once = field_validator("shares", "seeds")(each_once)
+
+
+class LearningCurveParams(CurveParams):
+    """The learning curves of both challenges."""
+
+    scratch: bool = Field(
+        True, description="Whether a model from random weights is trained beside each."
+    )
+
+
+FrozenRow = Literal[
+    "pretrained", "random_weights", "encoder_input", "filter_bank", "riemann", "band_power",
+    "majority",
+]  # fmt: skip
+
+
+class LabelCurveParams(CurveParams):
+    """The learning curve of a label of any kind, frozen features and classical methods beside it.
+
+    Subsets are drawn by `seeds`; fits of frozen features take seconds, so that all of them are
+    fitted, while `trained_seeds` are trained.
+    """
+
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        tuple(range(10)), min_length=1, description="Each draws other subsets of the subjects."
+    )
+    subjects: tuple[Annotated[int, Field(ge=2)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Numbers of labelled subjects, instead of shares of the training subjects.",
+    )
+    repeats: RepeatParams | None = Field(
+        None,
+        description="Repeated subject splits, so that each subject is tested; in each fold the "
+        "encoder is pretrained anew. Null: the one split, and the foundation checkpoint.",
+    )
+    frozen: tuple[FrozenRow, ...] = Field(
+        get_args(FrozenRow)[:-1],
+        description="Methods that are fitted: a linear probe of frozen features, or classical.",
+    )
+    trained: tuple[Literal["fine_tuned", "scratch"], ...] = Field(
+        ("fine_tuned", "scratch"),
+        description="Models that are trained: from the encoder, from random weights.",
+    )
+    trained_seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, description="Those of the seeds that models are trained with."
+    )
+    work_dir: str = Field(
+        "data/06_models/label_curve",
+        description="Folder of finished runs, from which one that was killed resumes.",
+    )
+
+    _all_once = field_validator("subjects", "frozen", "trained", "trained_seeds")(
+        lambda value: value if value is None else each_once(value)
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if more := sorted(set(self.trained_seeds) - set(self.seeds)):
+            raise ValueError(f"trained_seeds has {more[0]}; expected some of seeds")
+        if not self.frozen and not self.trained:
+            raise ValueError("frozen and trained are empty; expected a method")
+        return self

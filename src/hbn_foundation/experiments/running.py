@@ -71,9 +71,10 @@ def make_job(
     kind: str, task: str, identity: dict[str, Any], arguments: dict[str, Any],
     training: RunParams, base: Entry | None = None,
 ) -> Job:  # fmt: skip
-    """Make a job of a function of `tasks`, whose key is the hash of its identity."""
+    """Make a job of a function of `tasks`, or `module:function`; the identity makes its key."""
+    target = task if ":" in task else f"{TASKS}:{task}"
     return Job(
-        kind, canonical_hash(identity), f"{TASKS}:{task}", arguments, base, identity,
+        kind, canonical_hash(identity), target, arguments, base, identity,
         training.batch_size, training.max_training_time,
     )  # fmt: skip
 

@@ -92,7 +92,7 @@ def probe_encoder(
     """Score a frozen encoder and the baselines on the test subjects of a fold."""
     dataset = load_dataset(data).replace(splits=splits)
     with beating(run.link):
-        scores = evaluate_foundation(_load(run), dataset, evaluation)
+        scores = evaluate_foundation(load_base(run), dataset, evaluation)
     (run.out / METRICS).write_text(json.dumps(scores.metrics, indent=1))
     return {"stopped": "scored"}
 
@@ -104,7 +104,7 @@ def finetune_plan(
     from hbn_foundation.training.finetuned import predict
 
     dataset = load_dataset(data).replace(splits=splits)
-    result = tune(run, _load(run), dataset, recipe)
+    result = tune(run, load_base(run), dataset, recipe)
     tuned, history = ended(run.folder, result["stopped"])
     dataset = stratified(dataset, recipe)
     targets, store = targets_of(dataset, recipe.label), dataset.store
@@ -122,7 +122,7 @@ def finetune_plan(
         predictions = predict(tuned, store, windows, batch_size)
         strategy = recipe.plan.strategy
         row, table = _scored(dataset, recipe, targets, windows, values, strategy, predictions)
-    _write_scores(run, [row | costs], table)
+    write_scores(run, [row | costs], table)
     return result
 
 
@@ -132,7 +132,7 @@ def fit_baselines(
     """Fit all baselines of a label on the same subjects and windows, and score them."""
     from hbn_foundation.training.checkpoint import load_encoder
 
-    dataset, checkpoint = load_dataset(data).replace(splits=splits), _load(run)
+    dataset, checkpoint = load_dataset(data).replace(splits=splits), load_base(run)
     targets = targets_of(dataset, recipe.label)
     rows, tables = [], []
     with beating(run.link):
@@ -152,7 +152,7 @@ def fit_baselines(
             }
             rows.append(row | costs)
             tables.append(table)
-    _write_scores(run, rows, pd.concat(tables, ignore_index=True))
+    write_scores(run, rows, pd.concat(tables, ignore_index=True))
     return {"stopped": "scored"}
 
 
@@ -189,13 +189,13 @@ def _learned(
     run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
 ) -> tuple[Answers, dict[str, Any]]:
     """Fine-tune, also from random weights, and predict the test windows by all methods."""
-    dataset, foundation = load_dataset(data).replace(splits=splits), _load(run)
+    dataset, foundation = load_dataset(data).replace(splits=splits), load_base(run)
     tuned = {}
     for method in (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,):
         start = "from_scratch" if method == SCRATCH else recipe.trainer.start
         trainer = recipe.trainer.model_copy(update={"start": start})
         own = recipe.model_copy(update={"trainer": trainer})
-        of_method = _beside(run) if method == SCRATCH else run
+        of_method = beside(run) if method == SCRATCH else run
         result = tune(of_method, foundation, dataset, own)
         tuned[method], _ = ended(of_method.folder, result["stopped"])
     params: Any = recipe.evaluation
@@ -203,7 +203,7 @@ def _learned(
         return answers_of_models(tuned, dataset, params), result
 
 
-def _beside(run: RunContext) -> RunContext:
+def beside(run: RunContext) -> RunContext:
     """Give what another training in the same process needs: checkpoints and orders of its own."""
     folder, orders = run.folder / SCRATCH, run.link.orders
     folder.mkdir(exist_ok=True)
@@ -266,14 +266,16 @@ def beating(link: Link) -> Iterator[None]:
         thread.join()
 
 
-def _load(run: RunContext) -> Checkpoint:
+def load_base(run: RunContext) -> Checkpoint:
+    """Load the checkpoint that a job begins at."""
     from hbn_foundation.training.checkpoint import Checkpoint
 
     assert run.base is not None
     return Checkpoint.load(run.base / CHECKPOINT)
 
 
-def _write_scores(run: RunContext, rows: list[dict[str, Any]], predictions: pd.DataFrame) -> None:
+def write_scores(run: RunContext, rows: list[dict[str, Any]], predictions: pd.DataFrame) -> None:
+    """Write the result of a job: scores of methods, and predictions of test windows."""
     out = run.out
     (out / SCORES).write_text(json.dumps(plain(rows), indent=1))
     predictions.to_parquet(out / PREDICTIONS, index=False)

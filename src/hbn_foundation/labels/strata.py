@@ -157,6 +157,23 @@ def spread_order(classes: pd.Series, seed: int) -> list[str]:
     return drawn.index[np.lexsort((due, place > 0))].tolist()
 
 
+def labelling_order(
+    subjects: Sequence[str],
+    participants: pd.DataFrame,
+    label: LabelParams,
+    stratify: str | None,
+    seed: int,
+) -> list[str]:
+    """Draw the order in which the labels of subjects join.
+
+    Beginnings are balanced over the strata that scores are averaged over, or else contain all
+    classes of a label of subjects.
+    """
+    if stratify is not None:
+        return balanced_order(score_strata(subjects, participants, stratify), seed)
+    return spread_order(joined(class_strata(subjects, participants, [label])), seed)
+
+
 def joined(classes: pd.DataFrame) -> pd.Series:
     """Join the columns of a table to one name per row; `all` without a column."""
     names = pd.Series("", index=classes.index, dtype=object)

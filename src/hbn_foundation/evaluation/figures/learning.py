@@ -10,8 +10,14 @@ import pandas as pd
 
 from hbn_foundation.evaluation.figures import style
 from hbn_foundation.evaluation.figures.scores import Dot, interval_rows
-from hbn_foundation.evaluation.methods import ALL_SHARES, FINE_TUNED, MODE_NAMES, display_name
-from hbn_foundation.evaluation.scorers import scorer_of
+from hbn_foundation.evaluation.methods import (
+    ALL_SHARES,
+    FINE_TUNED,
+    MODE_NAMES,
+    SCRATCH,
+    display_name,
+)
+from hbn_foundation.evaluation.scorers import display_metric, scorer_of
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
 from hbn_foundation.evaluation.wording import number
 
@@ -55,6 +61,44 @@ def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Fig
             panel.set_xlabel("training subjects, share of all")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    return figure
+
+
+def label_curve_figure(summary: pd.DataFrame, title: str) -> Figure:
+    """Draw the score of each method over the labelled subjects, with intervals.
+
+    Parameters
+    ----------
+    summary
+        Of `curve_summary`.
+    title
+        Over the figure.
+    """
+    metric = str(summary["metric"].iloc[0])
+    known = summary["low"].notna().any()
+    about = "lines: 95 % over test subjects, the models held fixed" if known else "no intervals"
+    with style.styled():
+        figure, (panel,) = style.new_figure(1, 1, panel=(7.5, 4.6))
+        draws = f"{summary['n_folds'].max()} folds, up to {summary['n_draws'].max()} draws"
+        style.heading(figure, title, f"{draws}, {summary['n_test'].max()} test subjects; {about}")
+        amounts = sorted(summary["n_subjects"].unique())
+        methods = summary["method"].unique()
+        for place, method in enumerate(methods):
+            of = summary[summary["method"] == method].set_index("n_subjects")
+            shift = 1 + 0.025 * (place - (len(methods) - 1) / 2)  # so that no line hides another
+            below, above = of["score"] - of["low"], of["high"] - of["score"]
+            panel.errorbar(
+                of.index.to_numpy() * shift, of["score"], [below.fillna(0), above.fillna(0)],
+                marker="o", ms=4, lw=1.5, elinewidth=1, capsize=2, label=of["name"].iloc[0],
+                color=style.CYCLE[place % len(style.CYCLE)],
+                ls="-" if method in (FINE_TUNED, SCRATCH) else "--",
+            )  # fmt: skip
+        panel.set_xscale("log")
+        panel.set_xticks(amounts, [f"{amount}" for amount in amounts])
+        panel.minorticks_off()
+        panel.set_xlabel("labelled subjects")
+        panel.set_ylabel(display_metric(metric))
+        figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,11 +13,13 @@ from hbn_foundation.evaluation.methods import (
     ALL_SHARES,
     FINE_TUNED,
     MODE_NAMES,
+    PRETRAINED,
     SCRATCH,
     display_name,
 )
-from hbn_foundation.evaluation.report.sections import Report, plain_table
-from hbn_foundation.evaluation.scorers import display_metric
+from hbn_foundation.evaluation.report.sections import Report, Table, plain_table
+from hbn_foundation.evaluation.report.verdicts import about_intervals
+from hbn_foundation.evaluation.scorers import display_metric, scorer_of
 from hbn_foundation.evaluation.statistics import FIXED_MODEL, level
 from hbn_foundation.evaluation.wording import interval, mean_sd, number, p_text
 
@@ -64,6 +66,63 @@ def learning_curve_report(table: pd.DataFrame) -> Report:
         f"{seeds}, the same test subjects.",
         [plain_table("Training subjects with labels", header, rows)],
     )
+
+
+def label_curve_report(summary: pd.DataFrame, about: str, context: str = "") -> Report:
+    """Declare the report on a label's learning curve.
+
+    Parameters
+    ----------
+    summary
+        Of `curve_summary`.
+    about, context
+        The label, and what the features of all frozen rows have beside a window.
+    """
+    amounts = sorted(summary["n_subjects"].unique())
+    title = display_metric(str(summary["metric"].iloc[0]))
+    notes = [f"Features of frozen rows: {context}." if context else ""]
+    notes.append(about_intervals(next(filter(None, summary["missing"]), None)))
+    sections = [_over_amounts(title, summary, "score", ("low", "high"), notes)]
+    for reference in (PRETRAINED, FINE_TUNED):
+        column = f"{reference}_ahead"
+        if column in summary and summary[column].notna().any():
+            words = f"{display_name(reference)} ahead by"
+            others = summary[summary["method"] != reference]
+            paired = "Paired over test subjects, on the draws of both."
+            ends = (f"{column}_low", f"{column}_high")
+            sections.append(_over_amounts(words, others, column, ends, [paired], signed=True))
+    most = summary[summary["n_subjects"] == amounts[-1]].iloc[0]
+    few = summary[summary["n_subjects"] == amounts[0]]
+    best = few.loc[few["score"].idxmax() if scorer_of(most["metric"]).greater_is_better
+                   else few["score"].idxmin()]  # fmt: skip
+    lead = ", ".join(
+        f"with {row['n_subjects']} labelled subjects {row['name']} ({number(row['score'])})"
+        for row in (best, most)
+    )
+    size = f"{count_of(int(summary['n_test'].max()), 'test subject')}, "
+    size += f"{count_of(int(summary['n_folds'].max()), 'fold')}, draws of labelled subjects: "
+    size += ", ".join(
+        f"{display_name(str(method))} {n}"
+        for method, n in summary.groupby("method", sort=False)["n_draws"].max().items()
+    )
+    return Report(f"Labelled subjects: {about}", f"Best: {lead}.", f"{size}.", sections)
+
+
+def _over_amounts(
+    title: str, summary: pd.DataFrame, column: str, ends: tuple[str, str], notes: Sequence[str],
+    signed: bool = False,
+) -> Table:  # fmt: skip
+    """Make a table with a row per method and a column per number of labelled subjects."""
+    amounts = sorted(summary["n_subjects"].unique())
+    rows = []
+    for name, of_method in summary.groupby("name", sort=False):
+        cells = of_method.set_index("n_subjects").reindex(amounts)
+        rows.append([str(name)])
+        for _, row in cells.iterrows():
+            between = interval(row[ends[0]], row[ends[1]], signed=signed)
+            value = number(row[column], signed=signed)
+            rows[-1].append(f"{value} ({between})" if between else value)
+    return plain_table(title, ["method", *map(str, amounts)], rows, notes)
 
 
 def sweep_report(

@@ -8,6 +8,7 @@ from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe,
 from hbn_foundation.experiments.params import (
     ComparisonParams,
     ExperimentParams,
+    LabelCurveParams,
     LearningCurveParams,
 )
 from hbn_foundation.pipelines import types
@@ -136,3 +137,55 @@ def report_learning_curve(learning_curve: types.DataFrame) -> tuple[Any, str]:
     text = render_text(learning_curve_report(learning_curve))
     show(text)
     return learning_curve_figure(learning_curve, curve_scores(learning_curve)), text
+
+
+def learn_from_subjects(
+    foundation_checkpoint: Any,
+    dataset: types.EEGDataset,
+    recipe: LabelRecipe,
+    foundation: FoundationRecipe,
+    device_plan: dict[str, Any],
+    runs: LabelCurveParams,
+    experiments: ExperimentParams,
+) -> tuple[types.DataFrame, types.DataFrame]:
+    """Learn a label from more and more subjects: frozen features, classical methods, training.
+
+    Returns
+    -------
+    learning_curve : DataFrame
+        One row per fold, seed, number of labelled subjects and method.
+    learning_curve_predictions : DataFrame
+        Of all of them on their test windows.
+    """
+    from hbn_foundation.experiments.label_curve import label_curve
+
+    return label_curve(
+        foundation_checkpoint, dataset, recipe, foundation, runs, device_plan, experiments
+    )
+
+
+def report_label_curve(
+    learning_curve_predictions: types.DataFrame, recipe: LabelRecipe
+) -> tuple[types.DataFrame, Any, str]:
+    """Summarise the curve with paired intervals over subjects, draw it, and print the tables.
+
+    Returns
+    -------
+    learning_curve_summary : DataFrame
+        One row per method and number of labelled subjects.
+    learning_curve_figure : Figure
+        A line per method.
+    learning_curve_report : str
+        The tables as text.
+    """
+    from hbn_foundation.evaluation.figures.learning import label_curve_figure
+    from hbn_foundation.evaluation.label_curve import curve_summary
+    from hbn_foundation.evaluation.report.experiments import label_curve_report
+    from hbn_foundation.evaluation.report.render import render_text, show
+
+    params, label = recipe.evaluation, recipe.label
+    summary = curve_summary(learning_curve_predictions, params.bootstraps, params.seed)
+    about = label.column or label.kind
+    text = render_text(label_curve_report(summary, about, recipe.context.text))
+    show(text)
+    return summary, label_curve_figure(summary, f"Scores over labelled subjects: {about}"), text

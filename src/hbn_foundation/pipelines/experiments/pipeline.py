@@ -5,7 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node
 
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
+from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
 from hbn_foundation.pipelines.binding import with_recipe
 from hbn_foundation.pipelines.experiments import nodes, sweep_nodes
 from hbn_foundation.pipelines.finetuning.pipeline import RECIPE, in_namespace
@@ -15,6 +15,7 @@ EXPERIMENTS = "params:experiments"
 FOUNDATION, FINETUNING = "params:foundation", "params:finetuning"
 RUNS = "params:finetuning_comparison.runs"
 CURVE = "params:learning_curve.runs"
+LABEL_CURVE = "params:finetuning_learning_curve.runs"
 SWEEP = "params:sweep"
 CLEANING = "params:ingestion.cleaning"
 JOBS = ["sweep_base_jobs", "sweep_finetune_jobs"]
@@ -80,6 +81,31 @@ def _learning_curve(namespace: str, recipe: type) -> Pipeline:
         namespace,
         tag=f"{namespace}_learning_curve",
     )
+
+
+def create_label_curve(**_: object) -> Pipeline:
+    """Return the pipeline to a label of any kind learned from more and more subjects."""
+    made = ["learning_curve", "learning_curve_predictions"]
+    return in_namespace(
+        [
+            _node(
+                with_recipe(nodes.learn_from_subjects, LabelRecipe),
+                ["foundation_checkpoint", "dataset", RECIPE, FOUNDATION, "device_plan",
+                 LABEL_CURVE, EXPERIMENTS],
+                made,
+                "learn_from_subjects",
+                "training",
+            ),
+            _node(
+                with_recipe(nodes.report_label_curve, LabelRecipe),
+                [made[1], RECIPE],
+                ["learning_curve_summary", "learning_curve_figure", "learning_curve_report"],
+                "report_label_curve",
+            ),
+        ],
+        "finetuning",
+        tag="finetuning_learning_curve",
+    )  # fmt: skip
 
 
 def create_sweep(**_: object) -> Pipeline:
