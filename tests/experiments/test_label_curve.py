@@ -8,7 +8,7 @@ import pytest
 from fold_data import INLINE, PRETRAINING, encoders, label_recipe, make_dataset
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.label_curve import curve_summary
+from hbn_foundation.evaluation.curve_summary import curve_summary
 from hbn_foundation.evaluation.params import (
     EvaluationParams,
     FineTuningEvaluationParams,

@@ -50,6 +50,7 @@ from hbn_foundation.labels.strata import labelling_order, score_strata
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN
+from hbn_foundation.signals.context import check_context
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.job import digest
 
@@ -298,6 +299,8 @@ def _check(
     """Find out before any training what would stop a run."""
     from hbn_foundation.training.finetune import check_finetuning, further_targets
 
+    for line in check_context(runs[0].dataset.store, runs[0].recipe.context):
+        say(line)
     for run in runs:
         dataset, recipe = run.dataset, run.recipe
         try:

@@ -178,8 +178,8 @@ def report_label_curve(
     learning_curve_report : str
         The tables as text.
     """
+    from hbn_foundation.evaluation.curve_summary import curve_summary
     from hbn_foundation.evaluation.figures.learning import label_curve_figure
-    from hbn_foundation.evaluation.label_curve import curve_summary
     from hbn_foundation.evaluation.report.experiments import label_curve_report
     from hbn_foundation.evaluation.report.render import render_text, show
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hbn_foundation.evaluation.curve_summary import curve_summary
 from hbn_foundation.evaluation.figures.learning import label_curve_figure
-from hbn_foundation.evaluation.label_curve import curve_summary
 from hbn_foundation.evaluation.report.experiments import label_curve_report
 from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.scores import auroc
