@@ -93,6 +93,7 @@ def test_a_fine_tuning_begins_from_the_checkpoint_that_is_named(tmp_path):
     catalog["params:finetuning"] = named
     start(pipeline, catalog, tmp_path)
     assert catalog.load("foundation_checkpoint") == 1
+    save(tmp_path, "challenge1_checkpoint", OLD)
     catalog["params:challenge1"] = Challenge1Recipe(checkpoint="challenge1_checkpoint")
     with pytest.raises(UserError, match="has learned labels that a learning curve holds back"):
         start(pipelines["challenge1_learning_curve"], catalog, tmp_path)

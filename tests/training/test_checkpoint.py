@@ -122,7 +122,7 @@ def test_metadata_without_an_encoder_are_told(checkpoint):
 
 def test_windows_of_another_kind_are_told(checkpoint):
     check_signals(checkpoint, 100.0, 200)
-    with pytest.raises(UserError, match="200 samples at 100 Hz, found 400 samples at 200 Hz"):
+    with pytest.raises(UserError, match=r"found 200 Hz; expected ingestion\.cleaning\.sfreq=100$"):
         check_signals(checkpoint, 200.0, 400)
 
 

@@ -10,6 +10,7 @@ from finetuning_runs import AGE, TRAINER, dataset_of, job_of, participants, reci
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.finetune import FineTuningJob, preview_finetuning
 from hbn_foundation.training.finetuned import load_finetuned, predict
@@ -187,6 +188,23 @@ def test_subjects_that_the_checkpoint_has_seen_are_no_test(refused, short_run, t
     # and what is fine-tuned remembers whom its parent was chosen on
     known = tuned[0].metadata["validation_subjects"]
     assert set(original.metadata["validation_subjects"]) <= set(known)
+
+
+def test_subjects_of_another_data_set_are_kept_apart_from_those_here(short_run, data, monkeypatch):
+    """Their names are equal, and their people are not."""
+    monkeypatch.setattr(SignalStore, "datasets", {"": "here"})
+    original = short_run[0]
+    everyone = data[2]["subject"].tolist()
+    of_others = {"datasets": {"": "there"}, "training_subjects": everyone}
+    other = Checkpoint(original.weights, original.metadata | of_others)
+    job = job_of(other, data)
+    found = job.provenance(job.prepare())
+    assert set(found["training_subjects"]) == set(everyone[:5])
+    assert found["ancestors"][0]["training_subjects"] == everyone
+    assert found["ancestors"][0]["datasets"] == {"": "there"}
+    same = Checkpoint(original.weights, other.metadata | {"datasets": {"": "here"}})
+    with pytest.raises(UserError, match="was trained on 3 of"):
+        job_of(same, data).prepare()
 
 
 def test_a_margin_head_is_without_it_in_evaluation(short_run, data, tmp_path):

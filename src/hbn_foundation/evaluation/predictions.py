@@ -41,7 +41,7 @@ def test_windows(checkpoint: Checkpoint, dataset: EEGDataset) -> pd.DataFrame:
     windows, splits = dataset.windows, dataset.splits
     check_disjoint(splits)
     tested = splits.loc[splits["split"] == "test", "subject"].astype(str)
-    check_never_seen(checkpoint.metadata, tested)
+    check_never_seen(checkpoint.metadata, tested, datasets=dataset.store.datasets)
     chosen = windows[windows["subject"].astype(str).isin(tested)].reset_index(drop=True)
     if chosen.empty:
         raise UserError(f"splits: none of the {len(tested)} test subjects has a window")

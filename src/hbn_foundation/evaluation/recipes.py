@@ -20,6 +20,12 @@ from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 class FoundationRecipe(PretrainingRecipe):
     """Pretraining of the encoder, and its evaluation."""
 
+    checkpoint: str = Field(
+        "foundation_checkpoint",
+        description="What is evaluated where a run begins at evaluate_encoder, as of "
+        "finetuning.checkpoint.",
+        min_length=1,
+    )
     evaluation: EvaluationParams = Field(
         EvaluationParams(), description="What the frozen encoder is probed for."
     )

@@ -30,6 +30,7 @@ from hbn_foundation.experiments.running import Run, at_once, make_job, read_scor
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import CHECKPOINT
 from hbn_foundation.labels.checks import check_reported
+from hbn_foundation.labels.people import CHOSEN, seen_subjects
 from hbn_foundation.labels.strata import class_strata, joined, spread_order
 from hbn_foundation.progress import say
 from hbn_foundation.training.job import digest
@@ -228,7 +229,8 @@ def _check(foundation: Checkpoint, runs: Sequence[Run]) -> None:
     from hbn_foundation.training.finetune import check_finetuning
 
     dataset = runs[0].dataset
-    seen = foundation.metadata.get("validation_subjects", ())
+    subjects, datasets = dataset.splits["subject"], dataset.store.datasets
+    seen = seen_subjects(foundation.metadata, CHOSEN, subjects, datasets)
     check_reported(dataset.splits, dataset.participants, seen)
     for run in runs:
         try:

@@ -9,7 +9,6 @@ from kedro.pipeline import Pipeline
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.hooks.records import command
-from hbn_foundation.progress import say
 from hbn_foundation.training.recipes import FineTuningRecipe
 
 TRIALS = "trials"
@@ -37,59 +36,12 @@ def do_without_trials(catalog: DataCatalog, pipeline: Pipeline) -> None:
     dataset = versioned(catalog, TRIALS)
     if dataset is None or TRIALS not in pipeline.inputs() or latest(dataset) is not None:
         return
-    kinds = {one.label.kind for one in _finetunings(catalog, pipeline).values()}
+    kinds = {one.label.kind for one in finetunings(catalog, pipeline).values()}
     if kinds and "trial" not in kinds:
         catalog[TRIALS] = MemoryDataset(None)
 
 
-def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
-    """Read the checkpoint that the fine-tunings are to begin from in place of the foundation's.
-
-    Raises
-    ------
-    UserError
-        When the fine-tunings of the run name different ones, the run makes its foundation itself,
-        the entry has no versions or nothing is saved there; or in a learning curve, which knows no
-        other labels.
-    """
-    readers = Pipeline([one for one in pipeline.nodes if FOUNDATION in one.inputs])
-    named = {name: one.checkpoint for name, one in _finetunings(catalog, readers).items()}
-    name, entry = next((one for one in named.items() if one[1] != FOUNDATION), ("", FOUNDATION))
-    if entry == FOUNDATION:
-        return
-    key = f"{name}.checkpoint={entry}"
-    for other, its in named.items():
-        if its != entry:
-            raise UserError(
-                f"{key}: the same run has {other}.checkpoint={its}; expected one for all, or a run "
-                "for each"
-            )
-    if FOUNDATION in pipeline.all_outputs():
-        raise UserError(
-            f"{key}: this run makes {FOUNDATION}, and its fine-tunings begin from that; expected "
-            f"{FOUNDATION}, or a run of its own"
-        )
-    if f"{name}.learning_curve" in pipeline.all_outputs():
-        raise UserError(
-            f"{key}: this has learned labels that a learning curve holds back; expected "
-            f"{FOUNDATION}"
-        )
-    dataset = versioned(catalog, entry)
-    if dataset is None:
-        raise UserError(
-            f"{key}: no entry of the catalog with versioned: true; expected one, such as "
-            "finetuning_checkpoint"
-        )
-    if latest(dataset) is None:
-        raise UserError(
-            f"{key}: nothing saved yet at {dataset._filepath}; fine-tune first, with checkpoint: "
-            f"{FOUNDATION}"
-        )
-    say(f"{' and '.join(named)} begin{'s' * (len(named) == 1)} from {entry}")
-    catalog[FOUNDATION] = dataset
-
-
-def _finetunings(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, FineTuningRecipe]:
+def finetunings(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, FineTuningRecipe]:
     """Return the parameters of the fine-tunings of a pipeline, by name."""
     names = [name for name in pipeline.inputs() if name.startswith("params:") and name in catalog]
     found = {name.removeprefix("params:"): catalog.load(name) for name in names}
@@ -136,9 +88,10 @@ def _elsewhere(path: str) -> str:
     names = [one.name for one in others if one.name != own.name and (one / below).is_dir()]
     if not names:
         return ""
+    begin = "; to begin from it, add <pipeline>.checkpoint=<name>" * (below.name == FOUNDATION)
     return (
         f". It is there for {', '.join(names)}: for another data set than that of {own.name} add "
-        "its --env, or its --params ingestion.source.root"
+        f"its --env, or its --params ingestion.source.root{begin}"
     )
 
 

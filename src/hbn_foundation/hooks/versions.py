@@ -15,12 +15,12 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.rerun import note_run
 from hbn_foundation.hooks.folders import DATA
 from hbn_foundation.hooks.missing import (
-    begin_as_configured,
     check_all_there,
     do_without_trials,
     latest,
     versioned,
 )
+from hbn_foundation.hooks.origins import begin_as_configured
 from hbn_foundation.hooks.records import RunRecords, check_parts, claim_version
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import say
@@ -66,9 +66,10 @@ class RunVersions:
         for name in CHECKED_BEFORE & pipeline.inputs():
             catalog[name] = MemoryDataset({})  # by no node of this run
         do_without_trials(catalog, pipeline)
-        begin_as_configured(catalog, pipeline)
+        project = Path(run_params.get("project_path", "."))
+        fixed = begin_as_configured(catalog, pipeline, project)
         records = RunRecords(self._runs)
-        read = self._fix_versions(run_params, pipeline, catalog, records)
+        read = self._fix_versions(run_params, pipeline, catalog, records, fixed)
         _tell_origins(read)
         check_parts(read, catalog, records)
         records.add(self._version, read=read)
@@ -79,6 +80,7 @@ class RunVersions:
         pipeline: Pipeline,
         catalog: DataCatalog,
         records: RunRecords,
+        fixed: dict[str, str],
     ) -> dict[str, str]:
         """Fix the version of all that the run makes and reads; return that of what it reads."""
         asked = run_params.get("load_versions") or {}
@@ -95,8 +97,12 @@ class RunVersions:
                     "leave it out or start behind the node that makes it"
                 )
             if name not in made:
-                companion = asked.get(name) or records.companion(name, dataset, asked)
-                version = companion or latest(dataset)
+                version = (
+                    asked.get(name)
+                    or fixed.get(name)
+                    or records.companion(name, dataset, asked)
+                    or latest(dataset)
+                )
                 if version is None:
                     missing[name] = str(dataset._filepath)
                     continue

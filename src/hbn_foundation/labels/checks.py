@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.people import CHOSEN, TRAINED, Datasets, seen_subjects
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
 
@@ -63,22 +64,35 @@ def check_disjoint(splits: pd.DataFrame) -> None:
 
 
 def check_never_seen(
-    metadata: Mapping[str, Any], tested: Iterable[str], validating: Iterable[str] = ()
+    metadata: Mapping[str, Any],
+    tested: Iterable[str],
+    validating: Iterable[str] = (),
+    datasets: Datasets | None = None,
 ) -> None:
     """Make sure that a checkpoint was neither trained nor chosen on test subjects.
 
     Its `metadata` name its training and validation subjects. On the subjects in `validating` it
-    must not have been trained either. A UserError names the subjects.
+    must not have been trained either. `datasets` are those of the subjects, as in `seen_subjects`.
+    A UserError names the subjects.
     """
     tested = set(map(str, tested))
     evaluated = {*tested, *map(str, validating)}
-    if seen := sorted(evaluated & set(map(str, metadata.get("training_subjects") or ()))):
+    if seen := seen_subjects(metadata, TRAINED, evaluated, datasets or {}):
         raise UserError(
             f"the model was trained on {len(seen)} of the subjects it is to be evaluated on "
-            f"({first_few(seen)}); {REMEDY}"
+            f"({first_few(seen)}); {REMEDY}{_doubt(seen)}"
         )
-    _check_not_chosen_on(
-        metadata.get("validation_subjects") or (), tested, "the model's best epoch"
+    chosen = seen_subjects(metadata, CHOSEN, tested, datasets or {})
+    _check_not_chosen_on(chosen, tested, "the model's best epoch", _doubt(chosen))
+
+
+def _doubt(seen: Mapping[str, bool]) -> str:
+    """Say so where people are taken for the same by their names alone."""
+    if all(seen.values()):
+        return ""
+    return (
+        "; equal names count as the same people, as model or data do not tell which data set they "
+        "are of (Name of dataset_description.json)"
     )
 
 
@@ -93,7 +107,7 @@ def check_reported(
     With the official split there are no test subjects, and the best epoch is chosen on R5, the
     validation subjects, so that their score is not an unbiased result.
 
-    `chosen_on` are the validation subjects of the checkpoint that training starts from;
+    `chosen_on` are the subjects that chose the epoch of the checkpoint that training starts from;
     `participants` name the releases in the message. No test subjects, or an epoch that was chosen
     on some of them, is a UserError.
     """
@@ -113,7 +127,9 @@ def check_reported(
     _check_not_chosen_on(chosen_on, subjects["test"], "the best epoch of the model to start from")
 
 
-def _check_not_chosen_on(validating: Iterable[str], tested: set[str], what: str) -> None:
+def _check_not_chosen_on(
+    validating: Iterable[str], tested: set[str], what: str, doubt: str = ""
+) -> None:
     if chosen := sorted(tested & set(map(str, validating))):
         named = f"{len(chosen)} of the test subjects ({first_few(chosen)})"
-        raise UserError(f"{what} was chosen on {named}; {REMEDY}")
+        raise UserError(f"{what} was chosen on {named}; {REMEDY}{doubt}")

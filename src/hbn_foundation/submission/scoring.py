@@ -21,6 +21,7 @@ from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.labels.participants import challenge_subjects, factor_table, is_excluded
 from hbn_foundation.labels.trials import recording_trials, usable_trials
 from hbn_foundation.progress import say, track
+from hbn_foundation.recordings.find import dataset_names
 from hbn_foundation.recordings.timeline import Timeline
 from hbn_foundation.submission.archive import Submission
 from hbn_foundation.submission.params import ScoringParams
@@ -174,8 +175,9 @@ def of_subjects(
     validating = params.subjects == "validation"
     if validating:
         say("Validation subjects are scored: they chose the best epoch, so the score flatters")
+    datasets = dataset_names(recordings)
     for metadata in models:
-        check_never_seen(metadata, () if validating else held_out, held_out)
+        check_never_seen(metadata, () if validating else held_out, held_out, datasets)
     chosen = recordings[recordings["subject"].isin(held_out)]
     if chosen.empty:
         raise UserError(

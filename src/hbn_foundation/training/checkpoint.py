@@ -177,11 +177,16 @@ def check_signals(checkpoint: Checkpoint, sfreq: float, n_samples: int) -> None:
     UserError
         When the sampling rate or the length differs.
     """
-    expected = checkpoint.metadata["sfreq"], checkpoint.metadata["n_samples"]
-    if (sfreq, n_samples) != expected:
+    rate, length = checkpoint.metadata["sfreq"], checkpoint.metadata["n_samples"]
+    if sfreq != rate:
         raise UserError(
-            f"checkpoint: made for windows of {expected[1]} samples at {expected[0]:g} Hz, "
-            f"found {n_samples} samples at {sfreq:g} Hz"
+            f"checkpoint: made for signals at {rate:g} Hz, found {sfreq:g} Hz; expected "
+            f"ingestion.cleaning.sfreq={rate:g}"
+        )
+    if n_samples != length:
+        raise UserError(
+            f"checkpoint: made for windows of {length / rate:g} s, found {n_samples / rate:g} s; "
+            f"expected ingestion.windows.seconds={length / rate:g}"
         )
 
 

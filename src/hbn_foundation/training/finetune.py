@@ -5,7 +5,7 @@ All arguments are plain or can be sent to another process; nothing here knows th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen, check_targets
+from hbn_foundation.labels.people import CHOSEN, TRAINED, subjects_before
 from hbn_foundation.labels.strata import STRATUM, cell_weights, with_strata
 from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.config import MAIN, SEQUENCE
@@ -88,9 +89,11 @@ class FineTuningJob(TrainingJob):
 
         parent, plan = self.checkpoint.metadata, self.recipe.effective_plan
         targets = module.losses.targets
+        before, ancestors = subjects_before(parent, self.dataset.store.datasets)
 
-        def seen(split: str, before: Iterable[str]) -> list[str]:
-            return sorted({*subjects_of(self.dataset.splits, split, self.dataset.windows), *before})
+        def seen(split: str, role: str) -> list[str]:
+            own = subjects_of(self.dataset.splits, split, self.dataset.windows)
+            return sorted({*own, *before.get(role, ())})
 
         return {
             "parent_version": parent.get("run_id") if not plan.from_scratch else None,
@@ -105,8 +108,9 @@ class FineTuningJob(TrainingJob):
             },
             "sfreq": parent["sfreq"],
             "n_samples": parent["n_samples"],
-            "training_subjects": seen("train", parent["training_subjects"]),
-            "validation_subjects": seen("validation", parent.get("validation_subjects", ())),
+            TRAINED: seen("train", TRAINED),
+            CHOSEN: seen("validation", CHOSEN),
+            "ancestors": ancestors,
         }
 
     def prepare(self, link: Link | None = None, fitted: Path | None = None) -> FineTuningModule:
@@ -237,7 +241,7 @@ def check_finetuning(
     splits = dataset.splits
     check_disjoint(splits)
     of = {name: splits.loc[splits["split"] == name, "subject"] for name in ("validation", "test")}
-    check_never_seen(checkpoint.metadata, of["test"], of["validation"])
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
     check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
     check_context(dataset.store, recipe.context)
     training = subjects_of(splits, "train", dataset.windows)

@@ -144,6 +144,8 @@ class TrainingJob(ABC):
             "sfreq": self.dataset.sfreq,
             "channel_names": list(self.dataset.store.channel_names),
             "store_fingerprint": self.dataset.store.fingerprint,
+            "cleaning": self.dataset.store.cleaning,
+            "datasets": self.dataset.store.datasets,
             "device_plan": self.device_plan,
             "versions": library_versions(),
             "precision": precision,

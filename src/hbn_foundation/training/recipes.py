@@ -92,9 +92,10 @@ class FineTuningRecipe(TrainingRecipe):
 
     checkpoint: str = Field(
         "foundation_checkpoint",
-        description="Catalog entry that it begins from; finetuning_checkpoint, "
-        "challenge1_checkpoint and so on are models that were fine-tuned before.",
-        pattern=r"^\w+_checkpoint$",
+        description="What it begins from: an entry of the catalog, such as finetuning_checkpoint "
+        "for a model that was fine-tuned before; a version of foundation_checkpoint; the name of "
+        "another data set's folder beside this one's, for its newest; or the path of a checkpoint.",
+        min_length=1,
     )
     keep_head: bool = Field(
         False,

@@ -74,8 +74,8 @@ def evaluate_foundation(
 
     check_disjoint(dataset.splits)
     of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
-    check_never_seen(checkpoint.metadata, of["test"], of["validation"])
-    check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
+    check_signals(checkpoint, dataset.sfreq, dataset.n_samples)
     windows = probe_windows(dataset, params.label)
     labelled = labelled_windows(
         with_strata(windows, dataset.participants, params.stratify_scores_by),

@@ -64,7 +64,9 @@ def evaluate_finetuned(
     params, splits = recipe.evaluation, dataset.splits
     check_disjoint(splits)
     check_never_seen(
-        checkpoint.metadata, splits.loc[splits["split"] == "test", "subject"].astype(str)
+        checkpoint.metadata,
+        splits.loc[splits["split"] == "test", "subject"].astype(str),
+        datasets=dataset.store.datasets,
     )
     targets = targets_of(dataset, recipe.label)
     chosen, baselines = label_baselines(

@@ -145,8 +145,11 @@ def _checked(
     """Check that the test subjects can be scored and have chosen nothing; then as fine-tuning."""
     from hbn_foundation.evaluation.preflight import check_challenge
     from hbn_foundation.labels.checks import check_reported
+    from hbn_foundation.labels.people import CHOSEN, seen_subjects
 
-    check_reported(dataset.splits, dataset.participants, checkpoint.metadata["validation_subjects"])
+    subjects, datasets = dataset.splits["subject"], dataset.store.datasets
+    chosen_on = seen_subjects(checkpoint.metadata, CHOSEN, subjects, datasets)
+    check_reported(dataset.splits, dataset.participants, chosen_on)
     learned = dataset.replace(windows=windows)
     check_challenge(dataset, learned, recipe, foundation.evaluation.label)
     return learned, preview(checkpoint, learned, recipe)

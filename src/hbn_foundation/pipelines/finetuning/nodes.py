@@ -7,6 +7,7 @@ from typing import Any
 
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.pipelines import types
+from hbn_foundation.progress import say
 from hbn_foundation.training.recipes import FineTuningRecipe
 
 
@@ -26,7 +27,9 @@ def prepare_finetuning(
         The rates over the run, for the plan's default course.
     """
     from hbn_foundation.signals.label_windows import windows_of_label
+    from hbn_foundation.training.origin import check_label_windows
 
+    check_label_windows(foundation_checkpoint, dataset, recipe.label)
     windows = windows_of_label(
         recipe.label, dataset, trials, recipe.trial_windows, window_seconds(foundation_checkpoint)
     )
@@ -43,7 +46,10 @@ def preview(checkpoint: Any, dataset: types.EEGDataset, recipe: FineTuningRecipe
     """Stop when something does not fit, before any training; draw the learning rates."""
     from hbn_foundation.evaluation.figures.training import learning_rate_figure
     from hbn_foundation.training.finetune import preview_finetuning
+    from hbn_foundation.training.origin import differences
 
+    for line in differences(checkpoint, dataset):
+        say(f"checkpoint: {line}")
     return learning_rate_figure(preview_finetuning(checkpoint, dataset, recipe))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hbn_foundation.evaluation.recipes import FoundationRecipe
 from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.pipelines import types
+from hbn_foundation.progress import say
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 
@@ -103,7 +104,10 @@ def evaluate_encoder(
     """
     from hbn_foundation.evaluation.embedding import embedding_map
     from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
+    from hbn_foundation.training.origin import differences
 
+    for line in differences(foundation_checkpoint, dataset):
+        say(f"checkpoint: {line}")
     found = evaluate_foundation(foundation_checkpoint, dataset, recipe.evaluation)
     embedding = embedding_map(foundation_checkpoint, dataset, recipe.evaluation)
     return found.metrics, found.scores, found.predictions, embedding

@@ -1,0 +1,58 @@
+"""Who is the same person, where subjects of several data sets are named alike."""
+
+import pytest
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.labels.checks import check_never_seen
+from hbn_foundation.labels.people import CHOSEN, TRAINED, seen_subjects, subjects_before
+
+EYES, MATH = "Eyes open and closed", "Mental arithmetic"
+ONE, TWO = {"": EYES}, {"eyes": EYES, "math": MATH}
+
+
+@pytest.mark.parametrize(
+    ("trained", "of", "subjects", "datasets", "found"),
+    [
+        (["01"], ONE, ["01", "02"], ONE, {"01": True}),
+        (["01"], {"": MATH}, ["01"], ONE, {}),
+        (["NDARWV769JM7"], {"": MATH}, ["NDARWV769JM7"], ONE, {"NDARWV769JM7": True}),
+        (["S01"], {"": MATH}, ["S01"], ONE, {}),
+        (["eyes-01", "math-02"], TWO, ["01", "02"], ONE, {"01": True}),
+        (["01"], ONE, ["eyes-01", "math-01"], TWO, {"eyes-01": True}),
+        (["eyes-01"], TWO, ["eyes-01", "math-01"], TWO, {"eyes-01": True}),
+        (["01"], {}, ["01"], ONE, {"01": False}),
+        (["01"], ONE, ["01"], {}, {"01": False}),
+        (["01"], {"": None}, ["01"], ONE, {"01": False}),
+    ],
+)
+def test_people_are_names_in_data_sets(trained, of, subjects, datasets, found):
+    metadata = {TRAINED: trained, "datasets": of}
+    assert seen_subjects(metadata, TRAINED, subjects, datasets) == found
+    later = {TRAINED: [], "datasets": {"": "third"}, "ancestors": [metadata]}
+    assert seen_subjects(later, TRAINED, subjects, datasets) == found
+
+
+def test_seen_subjects_are_refused_and_doubt_is_told():
+    metadata = {TRAINED: ["01"], CHOSEN: ["02"], "datasets": ONE}
+    check_never_seen(metadata, ["01", "02"], datasets={"": MATH})
+    for tested, what in (("01", "was trained on 1 of"), ("02", "was chosen on 1 of")):
+        with pytest.raises(UserError, match=what) as told:
+            check_never_seen(metadata, [tested], datasets=ONE)
+        assert "equal names" not in str(told.value)
+        with pytest.raises(
+            UserError, match=f"{what}.*; equal names count as the same people"
+        ) as told:
+            check_never_seen(metadata, [tested])
+        assert "\n" not in str(told.value)
+
+
+def test_subjects_of_other_data_sets_are_kept_apart():
+    parent = {"run_id": "r", TRAINED: ["01"], CHOSEN: ["02"], "datasets": ONE, "sfreq": 100.0}
+    assert subjects_before(parent, ONE) == (parent, [])
+    own, ancestors = subjects_before(parent, {"": MATH})
+    assert own == {}
+    assert ancestors == [{key: parent[key] for key in ("run_id", "datasets", TRAINED, CHOSEN)}]
+    child = {TRAINED: ["01"], "datasets": {"": MATH}, "ancestors": ancestors}
+    assert subjects_before(child, {"": MATH}) == (child, ancestors)
+    unknown = {TRAINED: ["01"]}
+    assert subjects_before(unknown, ONE) == (unknown, [])
