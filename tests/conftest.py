@@ -82,6 +82,15 @@ def tiny_simulation(**changes: object) -> SimulationParams:
     return SimulationParams.model_validate(small | changes)
 
 
+@pytest.fixture(scope="module")
+def forked_trainings():
+    """Trainings of this module begin at once, in processes that have everything imported."""
+    import warm
+
+    with warm.forked_trainings():
+        yield
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 kB."""

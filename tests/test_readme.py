@@ -16,6 +16,7 @@ import pytest
 import yaml
 from kedro.framework.cli.project import run as kedro_run
 
+import warm
 from hbn_foundation.cli import cli
 from hbn_foundation.hooks import known_parameters
 from hbn_foundation.params import dotted
@@ -138,7 +139,7 @@ sweep:
   study: {participants: 8, targets: 1}
   grid:
     base: {trainer: {epochs: 1}}
-    finetune: {mode: [target_only], target_data_pct: [1.0], trainer: {epochs: 1}}
+    finetune: {mode: [target_only], target_data_pct: [0.1, 1.0], trainer: {epochs: 1}}
   engine: {engine: inline}
 """
 
@@ -195,22 +196,40 @@ def make_environment(folder: Path) -> None:
 
 
 LEFT_OUT = ("make test",)  # this test
+ENDLESS = ("tail -f", "hbn-foundation monitor")  # until Ctrl-C
+IN_THE_SHELL = ("make", "source", *ENDLESS, "hbn-foundation parameters")
+
+
+def plan_of_the_page() -> str:
+    """The code that a page tells the reader to write."""
+    text = (PROJECT / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return code
 
 
 @pytest.mark.slow
-def test_commands_run_in_order_in_a_fresh_shell(clone):
+def test_commands_run_in_order(clone):
+    """The first in a fresh shell, the runs one after another."""
+    (clone / "src" / "my_plans.py").write_text(plan_of_the_page())
     kept = {name: os.environ[name] for name in ("HOME", "OMP_NUM_THREADS") if name in os.environ}
+    kept |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}
     lines = [line for line in in_blocks() if line not in LEFT_OUT]
-    script = "\n".join(f"echo '$ {line}'\n{line}" for line in lines)
+    shell = [
+        f"timeout --signal INT 10 {line} || [ $? = 124 ]" if line.startswith(ENDLESS) else line
+        for line in lines
+        if line.startswith(IN_THE_SHELL)
+    ]
+    bash = ["bash", "--noprofile", "--norc", "-ex", "-c", "\n".join(shell)]
     result = subprocess.run(
-        ["bash", "--noprofile", "--norc", "-e", "-c", script],
-        cwd=clone,
-        env={**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=3600,
-        check=False,
+        bash, cwd=clone, env=kept, capture_output=True, text=True, timeout=600, check=False
     )
-    last = result.stdout.rpartition("\n$ ")[2].splitlines()[:1]
-    assert result.returncode == 0, f"{last}: {result.stderr[-3000:]}"
-    assert [path.name for path in sorted((clone / "data").iterdir())] == ["README.md", "simulated"]
+    assert result.returncode == 0, result.stderr[-3000:]
+    kept["PYTHONPATH"] = str(clone / "src")
+    for line in lines:
+        if not line.startswith(IN_THE_SHELL):
+            program, *arguments = shlex.split(line)
+            module = program.replace("-", "_")
+            result = warm.run(module, tuple(arguments), clone, kept, timeout=600)
+            assert result.returncode == 0, f"{line}: {result.stderr[-3000:]}"
+    made = sorted(path.name for path in (clone / "data").iterdir())
+    assert made == ["README.md", "plan_004", "simulated"]

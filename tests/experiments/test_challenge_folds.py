@@ -17,6 +17,8 @@ from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.windows import cut_windows
 from planted_trials import FACTORS, dataset_of, plant
 
+pytestmark = pytest.mark.usefixtures("forked_trainings")
+
 CPU = {"chosen": "cpu"}
 REPEATS = {"folds": 2, "repeats": 1, "n_jobs": 1}
 SHORT = {"epochs": 1, "batch_size": 32, "precision": "32", "monitor": "loss"}

@@ -42,6 +42,8 @@ from hbn_foundation.training.finetuning_params import FineTuningParams, PlanPara
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from processes import alive, wait_for
 
+pytestmark = pytest.mark.usefixtures("forked_trainings")
+
 CPU = {"chosen": "cpu"}
 REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
 PLANS = ("head_only", "scratch")

@@ -23,6 +23,8 @@ from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_
 from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.labels.params import LabelParams
 
+pytestmark = pytest.mark.usefixtures("forked_trainings")
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):

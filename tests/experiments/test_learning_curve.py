@@ -33,6 +33,8 @@ from hbn_foundation.training.finetuning_params import (
 from hbn_foundation.training.model_params import AddedTokenParams, HeadParams, InputParams
 from planted_trials import FACTORS, dataset_of, plant, pretrained_on
 
+pytestmark = pytest.mark.usefixtures("forked_trainings")
+
 CPU = {"chosen": "cpu"}
 TIMES = LabelParams(kind="trial", column="rt", type="regression")
 CONVOLUTIONS = {"tokens": ("time",), "time": {"kind": "conv", "width": 8, "kernel": 9, "depth": 0}}

@@ -19,6 +19,8 @@ from hbn_foundation.training.supervision.run_folder import in_use
 from processes import wait_for
 from sweep_data import defaults, make_data
 
+pytestmark = pytest.mark.usefixtures("forked_trainings")
+
 GRID = {
     "base": {"kind": ["pretraining", "supervised"]},
     "finetune": {
