@@ -89,6 +89,7 @@ def _become(module, arguments, folder, environment, paths) -> None:
     sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a fork server ignores it
     inspect.stack = partial(inspect.stack, 0)  # Dynaconf's, which looks at every module otherwise

@@ -318,7 +318,7 @@ def test_a_base_that_fails_blocks_its_own_and_nothing_else(project):
     for name, specs in (("base_jobs", [strange, bases[1]]), ("finetune_jobs", tunings)):
         (project.root / f"mine_{name}.json").write_text(json.dumps(records(specs)))
     files = ",".join(f"sweep.jobs.{name}=mine_{name}.json" for name in read)
-    said = sweep(project, files, "sweep.engine.engine=local", "sweep.engine.workers=2", fails=True)
+    said = sweep(project, files, "sweep.engine.engine=local", "sweep.engine.workers=1", fails=True)
     assert re.search(rf"failed +{strange.id}: .*hash mismatch .*: data is '0000", said)
     assert re.search(rf'--params "(sweep[^"]*,sweep\.jobs\.only={strange.id})"', said)
     assert f"blocked  2 fine-tunings: its base {strange.hash} failed" in said

@@ -8,11 +8,11 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import urllib.request
 
 import pytest
 
+import warm
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.params import GridParams, JobParams, StudyParams
 from hbn_foundation.experiments.planner import make_plan
@@ -141,13 +141,10 @@ def remote_command(tmp_path):
     store.publish(a_base().hash, tmp_path / "out")
 
     def run(*arguments, folder=store.root, **environment):
-        command = [sys.executable, "-m", "hbn_foundation", "bases", "--folder", str(folder)]
         kept = {name: v for name, v in os.environ.items() if not name.startswith("AWS_")}
         environment |= {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
-        result = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, check=False, timeout=120,
-            env={**kept, **environment},
-        )  # fmt: skip
+        command = ("bases", "--folder", str(folder), *arguments)
+        result = warm.run("hbn_foundation", command, tmp_path, {**kept, **environment})
         assert "Traceback" not in result.stderr, result.stderr
         return result
 
@@ -166,15 +163,12 @@ def test_bases_go_through_s3(s3, remote_command, tmp_path):
     got = remote_command("pull", "--url", "s3://bucket/eeg", folder=other, **there, **KEYS)
     assert "1 fetched" in got.stdout
     assert Store(other).get(a_base().hash) is not None
-    for url, environment, reason in (
-        ("s3://bucket/eeg", there, "credentials"),
-        ("s3://nobucket/eeg", {**there, **KEYS}, "([Bb]ucket|exist)"),
+    for command, url, environment, reason in (
+        ("push", "s3://bucket/eeg", there, "credentials"),
+        ("pull", "s3://nobucket/eeg", {**there, **KEYS}, "([Bb]ucket|exist)"),
     ):
-        for command in ("push", "pull"):
-            refused = remote_command(
-                command, "--url", url, folder=tmp_path / "bases", **environment
-            )
-            check_one_line(refused, url, reason)
+        refused = remote_command(command, "--url", url, folder=tmp_path / "bases", **environment)
+        check_one_line(refused, url, reason)
 
 
 def check_one_line(result, url, reason):

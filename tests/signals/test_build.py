@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import mne
 import numpy as np
@@ -298,10 +298,15 @@ def test_a_file_whose_reader_never_returns_is_left_out_and_tried_again(root, tmp
     path = write(raw_array(noise(14, 2560, SFREQ), SFREQ), bids_file(root, ".fif", "2"))
     whole = path.read_bytes()
     never_read(path)
-    options = {"max_failed_share": 0.3, "n_jobs": 2}
-    store = make(root, tmp_path / "store", max_seconds=4, **options)
-    failed = store.table.set_index("subject").loc["2"]
-    assert failed["reason"] == "ended because it took more than 4 s; tried again in the next run"
+    options = {"max_failed_share": 1.0, "n_jobs": 2}
+    for seconds in (3, 30):  # a busy machine takes long for the others, too
+        with contextlib.suppress(UserError):  # none was read in time
+            store = make(root, tmp_path / "store", max_seconds=seconds, **options)
+            if list(store.recordings["subject"]) == ["1", "3", "4"]:
+                break
+    assert store.table.set_index("subject").loc["2", "reason"] == (
+        f"ended because it took more than {seconds} s; tried again in the next run"
+    )
     assert list(store.recordings["subject"]) == ["1", "3", "4"]
     path.write_bytes(whole)
     assert len(make(root, tmp_path / "store", **options)) == 4
@@ -325,16 +330,16 @@ def test_limits_reach_the_workers(root, tmp_path, monkeypatch):
     assert max(seconds) == pytest.approx(21)
 
 
-def test_eegmat_is_ingested_whole(eegmat_root, tmp_path):
+def test_eegmat_is_ingested_whole(eegmat_root, tmp_path, cleaned):
     store = make(eegmat_root, tmp_path / "store")
     assert len(store) == len(store.table) == 40
     assert (store.recordings["n_channels"] == 19).all()
     assert len(store.channel_names) == 19
     assert {"A2", "ECG"}.isdisjoint(store.channel_names)
     assert store.recordings["n_bad"].sum() <= 8
-    started = time.perf_counter()
+    assert len(cleaned) == 40
     make(eegmat_root, tmp_path / "store")
-    assert time.perf_counter() - started < 2
+    assert len(cleaned) == 40
 
 
 INTERRUPTED = """

@@ -67,8 +67,12 @@ def test_a_file_whose_reader_never_returns_stops_no_score(tmp_path):
         (tmp_path / copy).parent.mkdir(parents=True)
         shutil.copy(tmp_path / path, tmp_path / copy)
     never_read(tmp_path / copies[0])
-    read = {row["subject"]: found for row, found in read_all(rows_of(tmp_path), max_seconds=3)}
-    assert read["2"] == "ended because it took more than 3 s"
+    for seconds in (3, 30):  # a busy machine takes long for the others, too
+        rows = read_all(rows_of(tmp_path), max_seconds=seconds)
+        read = {row["subject"]: found for row, found in rows}
+        if not isinstance(read["1"], str) and not isinstance(read["3"], str):
+            break
+    assert read["2"] == f"ended because it took more than {seconds} s"
     assert read["1"][0].shape == read["3"][0].shape == (129, 800)
 
 
