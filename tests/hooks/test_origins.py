@@ -104,18 +104,21 @@ def test_what_is_not_there_is_told_in_one_line(data, checkpoint, says):
     assert "\n" not in str(told.value)
 
 
-def test_a_learning_curve_begins_from_a_pretrained_checkpoint_only(data):
-    curve = PIPELINES["challenge1_learning_curve"]
-    curve = curve.only_nodes_with_outputs("challenge1.learning_curve")
-    more = {"pipeline": curve, "recipe": Challenge1Recipe, "name": "challenge1"}
+@pytest.mark.parametrize(
+    ("name", "recipe"), [("challenge1", Challenge1Recipe), ("finetuning", LabelRecipe)]
+)
+def test_a_learning_curve_begins_from_a_pretrained_checkpoint_only(data, name, recipe):
+    curve = PIPELINES[f"{name}_learning_curve"]
+    curve = curve.only_nodes_with_outputs(f"{name}.learning_curve")
+    more = {"pipeline": curve, "recipe": recipe, "name": name}
     path = data / "elsewhere" / "metadata.json"
     path.write_text(json.dumps({"kind": "finetuned"}))
     with pytest.raises(UserError, match=r"elsewhere: this has learned labels that a learning curv"):
         begun(data, "./elsewhere", **more)
-    for name in curve.inputs():
+    for entry in curve.inputs():
         folder = data / "data" / "mine" / "06_models"
-        if not name.startswith("params:") and not (folder / name).exists():
-            write(folder, name, OLD)
+        if not entry.startswith("params:") and not (folder / entry).exists():
+            write(folder, entry, OLD)
     assert "other" in loaded_from(begun(data, "other", **more))
 
 

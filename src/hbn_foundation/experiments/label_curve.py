@@ -46,6 +46,7 @@ from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.tasks import rows_of
 from hbn_foundation.labels.checks import check_never_seen, check_reported, check_targets
+from hbn_foundation.labels.people import CHOSEN, seen_subjects
 from hbn_foundation.labels.strata import labelling_order, score_strata
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
@@ -175,9 +176,10 @@ def _own_split(foundation: Checkpoint, dataset: EEGDataset, stores: Stores) -> F
 
     of = dataset.splits.groupby("split")["subject"]
     known = {str(name): subjects.astype(str) for name, subjects in of}
-    seen = foundation.metadata.get("validation_subjects", ())
+    metadata, datasets = foundation.metadata, dataset.store.datasets
+    seen = seen_subjects(metadata, CHOSEN, dataset.splits["subject"], datasets)
     check_reported(dataset.splits, dataset.participants, seen)
-    check_never_seen(foundation.metadata, known.get("test", ()), known.get("validation", ()))
+    check_never_seen(metadata, known.get("test", ()), known.get("validation", ()), datasets)
     check_signals(foundation, dataset.sfreq, foundation.metadata["n_samples"])
     entry = Entry(ENCODER, canonical_hash({"weights": foundation.metadata.get("weights_sha256")}))
     publish_checkpoint(foundation, entry, stores)
