@@ -4,7 +4,13 @@ import pytest
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.checks import check_never_seen
-from hbn_foundation.labels.people import CHOSEN, TRAINED, seen_subjects, subjects_before
+from hbn_foundation.labels.people import (
+    CHOSEN,
+    TRAINED,
+    check_people,
+    seen_subjects,
+    subjects_before,
+)
 
 EYES, MATH = "Eyes open and closed", "Mental arithmetic"
 ONE, TWO = {"": EYES}, {"eyes": EYES, "math": MATH}
@@ -56,3 +62,12 @@ def test_subjects_of_other_data_sets_are_kept_apart():
     assert subjects_before(child, {"": MATH}) == (child, ancestors)
     unknown = {TRAINED: ["01"]}
     assert subjects_before(unknown, ONE) == (unknown, [])
+
+
+def test_nobody_is_in_two_data_sets_of_a_study():
+    check_people(["eyes-01", "math-01", "eyes-01", "eyes-NDARX1Y"], TWO)
+    check_people(["a-01", "b-01"], {"a": None, "b": None})
+    with pytest.raises(UserError, match=r"1 subject in two .*\(eyes-NDARX1Y as math-NDARX1Y\)"):
+        check_people(["eyes-NDARX1Y", "math-NDARX1Y", "math-01"], TWO)
+    with pytest.raises(UserError, match=r"\(a-01 as b-01\), and might be both"):
+        check_people(["a-01", "b-01"], {"a": EYES, "b": EYES})

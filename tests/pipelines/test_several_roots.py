@@ -35,6 +35,7 @@ def roots(tmp_path_factory) -> dict[str, str]:
             if name == "states":
                 rows = "onset\tduration\ttrial_type\n0\t10\tclosed\n10\t10\topen\n"
                 beside(path, "events.tsv").write_text(rows)
+        (root / "dataset_description.json").write_text(f'{{"Name": "{name}"}}')
         column, values = {"rest": ("age", "7 8 9 10"), "states": ("first", "a b a b")}[name]
         rows = "".join(f"sub-{s}\t{v}\n" for s, v in zip(SUBJECTS, values.split(), strict=True))
         (root / "participants.tsv").write_text(f"participant_id\t{column}\n{rows}")
@@ -78,7 +79,7 @@ def test_electrodes_are_joined_and_signals_have_one_rate(made):
     assert (rest & states).any()
     assert (rest & ~states).any()
     assert (~rest & states).any()
-    assert store.datasets == {"rest": "test", "states": "test"}
+    assert store.datasets == {"rest": "rest", "states": "states"}
 
 
 def test_subjects_are_divided_within_each_data_set(made):

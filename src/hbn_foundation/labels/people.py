@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hbn_foundation.bids import of_dataset
+from hbn_foundation.errors import UserError, count_of, first_few
 
 TRAINED, CHOSEN = "training_subjects", "validation_subjects"
 COUNTED = re.compile(r"[A-Za-z]*\d{1,5}")
@@ -61,6 +62,28 @@ def _person(subject: object, datasets: Datasets) -> tuple[str, str | None]:
 
 def _may_be_one(name: str, here: str | None, there: str | None) -> bool:
     return here is None or there is None or here == there or not COUNTED.fullmatch(name)
+
+
+def check_people(subjects: Iterable[str], datasets: Datasets) -> None:
+    """Make sure that nobody is a subject of two data sets, who might be both trained and tested on.
+
+    Equal names in two data sets that call themselves the same, or equal names that do not count,
+    are a UserError.
+    """
+    found: dict[str, dict[str, str | None]] = {}
+    twice = []
+    for subject in dict.fromkeys(subjects):
+        name, here = _person(subject, datasets)
+        for other, there in found.setdefault(name, {}).items():
+            if (here is not None and here == there) or not COUNTED.fullmatch(name):
+                twice.append(f"{other} as {subject}")
+        found[name][subject] = here
+    if twice:
+        people = f"{count_of(len(twice), 'subject')} in two data sets ({first_few(twice)})"
+        raise UserError(
+            f"ingestion.source.roots: {people}, and might be both trained and tested on; leave out "
+            "one of the data sets, or name them in ingestion.selection.exclude_subjects"
+        )
 
 
 def subjects_before(

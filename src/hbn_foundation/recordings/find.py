@@ -12,6 +12,7 @@ import pandas as pd
 
 from hbn_foundation.bids import FORMATS, in_dataset, of_dataset
 from hbn_foundation.errors import UserError, first_few
+from hbn_foundation.labels.people import check_people
 from hbn_foundation.progress import say
 from hbn_foundation.recordings.mirror import mirror
 from hbn_foundation.recordings.params import Label, SelectionParams, SourceParams
@@ -139,6 +140,11 @@ def find_in_roots(
     DataFrame
         As of `find_recordings`, with the column `dataset`, and with the name of the data set before
         those of recordings (``eyes-sub-01_task-rest``) and subjects (``eyes-01``).
+
+    Raises
+    ------
+    UserError
+        As `find_recordings`; nothing is selected, or somebody is in two of the data sets.
     """
     selection = selection or SelectionParams()
     tables = []
@@ -153,7 +159,9 @@ def find_in_roots(
         tables.append(table)
     if not tables:
         raise UserError(f"selection.subjects names none; the data sets are {', '.join(roots)}")
-    return pd.concat(tables, ignore_index=True)
+    joined = pd.concat(tables, ignore_index=True)
+    check_people(joined["subject"], dataset_names(joined))
+    return joined
 
 
 def _selection_in(
