@@ -18,6 +18,14 @@ finetuning:
     batch_size: 16
   evaluation:
     bootstraps: 20
+finetuning_learning_curve:
+  runs:
+    subjects: [2]
+    seeds: [0]
+    frozen: [pretrained, band_power]
+    trained: [fine_tuned]
+    repeats: {folds: 2, repeats: 1}
+    n_jobs: 1
 """
 FIGURES = ("finetuning_lr_preview", "finetuning_curves", "finetuning_predictions")
 
@@ -64,6 +72,17 @@ def test_the_phases_are_told(project):
     assert "phase 1" in log
     assert "phase 2" in log
     assert "parameters are trained" in log
+
+
+def test_its_curve_over_labelled_subjects(project):
+    result = run(project, "--pipeline", "finetuning_learning_curve")
+    assert "Labelled subjects: task" in result.stdout + result.stderr
+    assert newest(project, "08_reporting/finetuning_learning_curve.png").read_bytes()[1:4] == b"PNG"
+    scores = pd.read_csv(newest(project, "08_reporting/finetuning_learning_curve.csv"))
+    summary = pd.read_csv(newest(project, "08_reporting/finetuning_learning_curve_summary.csv"))
+    for table in (scores, summary):
+        assert set(table["method"]) == {"fine_tuned", "pretrained", "band_power"}
+    assert (summary["n_folds"] == 2).all()
 
 
 def test_it_goes_on_from_a_fine_tuned_checkpoint(project):

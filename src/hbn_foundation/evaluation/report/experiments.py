@@ -97,7 +97,7 @@ def label_curve_report(summary: pd.DataFrame, about: str, context: str = "") -> 
                    else few["score"].idxmin()]  # fmt: skip
     lead = ", ".join(
         f"with {row['n_subjects']} labelled subjects {row['name']} ({number(row['score'])})"
-        for row in (best, most)
+        for row in ((best, most) if len(amounts) > 1 else (most,))
     )
     size = f"{count_of(int(summary['n_test'].max()), 'test subject')}, "
     size += f"{count_of(int(summary['n_folds'].max()), 'fold')}, draws of labelled subjects: "
