@@ -242,6 +242,13 @@ def test_the_one_split_begins_at_the_foundation_checkpoint(curve, dataset, tmp_p
     assert "predicted" in predictions
     summary = curve_summary(predictions, 0)
     np.testing.assert_allclose(summary["score"], scores["nrmse"].iloc[0])
+    named = numbers.model_copy(update={"checkpoint": "../elsewhere"})
+    away = foundation.metadata | {"training_subjects": ["x"], "validation_subjects": ["y"]}
+    other = Checkpoint(foundation.weights, away)
+    in_folds = params.model_copy(update={"repeats": REPEATS, "subjects": (2,)})
+    scores, _ = label_curve(other, own, named, pretraining_in(tmp_path), in_folds, CPU, INLINE)
+    assert scores["fold"].tolist() == [0, 0, 1, 1]
+    assert len(encoders(tmp_path / "folds")) == 1  # all folds begin at that checkpoint
     swapped = first.splits.replace({"split": {"train": "test", "test": "train"}})
     with pytest.raises(UserError, match="the model was trained on 4 of"):
         label_curve(

@@ -17,6 +17,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import main_metric
 from hbn_foundation.evaluation.methods import display_name
+from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.scorers import scorer_of
@@ -47,6 +48,7 @@ from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.tasks import rows_of
 from hbn_foundation.labels.checks import check_never_seen, check_reported, check_targets
 from hbn_foundation.labels.people import CHOSEN, seen_subjects
+from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.strata import labelling_order, score_strata
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.recipes import PretrainingRecipe
 
 FROZEN, TRAINED = "frozen", "trained"
+FOUNDATION = "foundation_checkpoint"
 NAME = "learning curve"
 FIRST = ["repeat", "fold", "seed", "n_subjects", "method"]
 
@@ -90,7 +93,7 @@ def label_curve(
     Parameters
     ----------
     foundation
-        The checkpoint that runs begin at without repeats.
+        The checkpoint that runs begin at without repeats, or where the recipe names another one.
     dataset
         With the windows of the label.
     recipe, pretraining
@@ -116,14 +119,14 @@ def label_curve(
     experiments = experiments or ExperimentParams()
     stores = stores_of(pretraining, params, experiments)
     encoders: list[Run] = []
-    if params.repeats is None:
-        folds = [_own_split(foundation, dataset, stores)]
+    if params.repeats is None or recipe.checkpoint != FOUNDATION:
+        folds = folds_of_checkpoint(foundation, dataset, recipe, params.repeats, stores)
     else:
         recipe.check_new_encoder("finetuning")
         encoders = encoders_of_folds(dataset, recipe, pretraining, params, stores, device_plan)
         folds = [Fold(run.name, run.place, run.splits, run.job.entry) for run in encoders]
     runs = list_runs(folds, dataset, recipe, params, stores, device_plan)
-    _check(runs, foundation, pretraining, params)
+    _check(runs, None if encoders else foundation, pretraining)
     by_job = {run.job.id: run for run in runs}
 
     def tell(job: Job) -> None:
@@ -170,20 +173,47 @@ def encoders_of_folds(
     )  # fmt: skip
 
 
-def _own_split(foundation: Checkpoint, dataset: EEGDataset, stores: Stores) -> Fold:
-    """Take the split of the dataset, and the checkpoint; nobody is tested whom it has seen."""
+def folds_of_checkpoint(
+    foundation: Checkpoint,
+    dataset: EEGDataset,
+    recipe: LabelRecipe,
+    repeats: RepeatParams | None,
+    stores: Stores,
+) -> list[Fold]:
+    """List the folds, or the one split of the dataset; all begin at one checkpoint.
+
+    Raises
+    ------
+    UserError
+        When it has seen a subject that is tested, or signals of another kind.
+    """
     from hbn_foundation.training.checkpoint import check_signals
 
-    of = dataset.splits.groupby("split")["subject"]
-    known = {str(name): subjects.astype(str) for name, subjects in of}
     metadata, datasets = foundation.metadata, dataset.store.datasets
-    seen = seen_subjects(metadata, CHOSEN, dataset.splits["subject"], datasets)
-    check_reported(dataset.splits, dataset.participants, seen)
-    check_never_seen(metadata, known.get("test", ()), known.get("validation", ()), datasets)
-    check_signals(foundation, dataset.sfreq, foundation.metadata["n_samples"])
-    entry = Entry(ENCODER, canonical_hash({"weights": foundation.metadata.get("weights_sha256")}))
+    check_signals(foundation, dataset.sfreq, metadata["n_samples"])
+    table = dataset.splits[["subject", "split"]].assign(repeat=0, fold=0)
+    if repeats is None:
+        seen = seen_subjects(metadata, CHOSEN, table["subject"], datasets)
+        check_reported(table, dataset.participants, seen)
+    else:
+        table = repeated_splits(
+            dataset.windows["subject"].unique().tolist(), repeats.folds, repeats.repeats,
+            repeats.seed, participants=dataset.participants, label=recipe.label,
+            stratify=recipe.strata_column,
+        )  # fmt: skip
+    entry = Entry(ENCODER, canonical_hash({"weights": metadata.get("weights_sha256")}))
+    folds = []
+    for _, part in table.groupby(["repeat", "fold"]):
+        repeat, fold = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
+        splits = part[["subject", "split"]].reset_index(drop=True)
+        tested, held = (
+            splits.loc[splits["split"] == one, "subject"] for one in ("test", "validation")
+        )
+        check_never_seen(metadata, tested, held, datasets)
+        name = "" if repeats is None else f"repeat {repeat + 1} fold {fold + 1}"
+        folds.append(Fold(name, {"repeat": repeat, "fold": fold}, splits, entry))
     publish_checkpoint(foundation, entry, stores)
-    return Fold("", {"repeat": 0, "fold": 0}, dataset.splits[["subject", "split"]], entry)
+    return folds
 
 
 def list_draws(
@@ -295,10 +325,12 @@ def _training(
 
 
 def _check(
-    runs: Sequence[Run], foundation: Checkpoint, pretraining: PretrainingRecipe,
-    params: LabelCurveParams,
-) -> None:  # fmt: skip
-    """Find out before any training what would stop a run."""
+    runs: Sequence[Run], foundation: Checkpoint | None, pretraining: PretrainingRecipe
+) -> None:
+    """Find out before any training what would stop a run.
+
+    `foundation` is None where each fold has an encoder of its own.
+    """
     from hbn_foundation.training.finetune import check_finetuning, further_targets
 
     for line in check_context(runs[0].dataset.store, runs[0].recipe.context):
@@ -315,14 +347,14 @@ def _check(
             whole = dataset.replace(splits=run.job.arguments["splits"])
             _check_same(targets.names, targets_of(whole, recipe.label).names)
             further_targets(dataset, recipe)
-            if params.repeats is None:
+            if foundation is not None:
                 check_finetuning(foundation, dataset, recipe)
         except UserError as error:
             raise UserError(f"{NAME}, {run.name or 'all methods'}: {error}") from None
-    if params.repeats is not None and params.trained:
-        first, targets = runs[-1], targets_of(runs[-1].dataset, runs[-1].recipe.label)
-        sizes = first.dataset.sfreq, first.dataset.n_samples
-        check_plan(pretraining.encoder, first.recipe, *sizes, targets)
+    last = runs[-1]
+    if foundation is None and last.method == TRAINED:
+        dataset, targets = last.dataset, targets_of(last.dataset, last.recipe.label)
+        check_plan(pretraining.encoder, last.recipe, dataset.sfreq, dataset.n_samples, targets)
 
 
 def _check_same(classes: Sequence[str], of_all: Sequence[str]) -> None:
