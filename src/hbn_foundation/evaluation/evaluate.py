@@ -8,19 +8,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.frame import COLUMNS
+from hbn_foundation.evaluation.frame import COLUMNS, scores_of
 from hbn_foundation.evaluation.methods import (
     BASELINE,
     MODEL,
     REFERENCE,
     SAME_FOR_ALL,
     TRIVIAL,
+    display_name,
 )
-from hbn_foundation.evaluation.scorers import AHEAD, OF_CLASSES, OF_NUMBERS, SCORERS, scorer_of
+from hbn_foundation.evaluation.scorers import (
+    AHEAD,
+    OF_CLASSES,
+    OF_NUMBERS,
+    SCORERS,
+    display_metric,
+    scorer_of,
+)
 from hbn_foundation.evaluation.statistics import Interval, Part, Score, ahead, score_part
 from hbn_foundation.evaluation.within import stratum_of, within_part
 from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN, subject_aurocs
 
 PREDICTED = "predicted"
@@ -256,6 +265,14 @@ class Answers(NamedTuple):
         """Give the windows with the predictions of each method."""
         groups = self.table.groupby("method", sort=False)
         return {str(name): part.reset_index(drop=True) for name, part in groups}
+
+
+def say_scores(scores: pd.DataFrame, task: Task) -> None:
+    """Say the main score of each method."""
+    numbers = task.main == main_metric(is_regression=True)
+    for method, value in scores_of(scores, task.main).items():
+        if not np.isnan(value):
+            say(f"{display_name(method, numbers)}: {display_metric(task.main)} {value:.3f}")
 
 
 def about_scores(

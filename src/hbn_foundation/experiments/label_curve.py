@@ -137,15 +137,7 @@ def label_curve(
     needed = wanted(encoders, jobs, stores)
     engine = at_once(experiments, params.n_jobs, device_plan)
     run_jobs(NAME, [*needed, *jobs], stores, engine, device_plan, recipe, tell)
-    table = pd.concat([read_scores(run, stores) for run in runs], ignore_index=True)
-    predictions = [
-        pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
-        for run in runs
-    ]
-    return (
-        table[[*FIRST, *(name for name in table if name not in FIRST)]],
-        pd.concat(predictions, ignore_index=True),
-    )
+    return _read(runs, stores)
 
 
 def stores_of(
@@ -364,6 +356,17 @@ def _check_same(classes: Sequence[str], of_all: Sequence[str]) -> None:
             f"labels: the labelled subjects make the classes {', '.join(classes)}, all training "
             f"subjects {', '.join(of_all)}; give label.threshold or more labelled subjects"
         )
+
+
+def _read(runs: Sequence[Run], stores: Stores) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read scores and predictions of all runs."""
+    table = pd.concat([read_scores(run, stores) for run in runs], ignore_index=True)
+    predictions = [
+        pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
+        for run in runs
+    ]
+    columns = [*FIRST, *(name for name in table if name not in FIRST)]
+    return table[columns], pd.concat(predictions, ignore_index=True)
 
 
 def _said(run: Run, stores: Stores) -> str:

@@ -167,10 +167,8 @@ def fit_probe(
     if np.isnan(cases.score(held, np.zeros((int(held.sum()), n_classes)))):
         grid = [grid[len(grid) // 2]]
     weights = cases.weights(train)
-    model = LogisticRegression(
-        class_weight="balanced" if weights is None else None,
-        max_iter=300, tol=1e-3, warm_start=True, C=grid[0],
-    )  # fmt: skip
+    balanced = "balanced" if weights is None else None
+    model = LogisticRegression(class_weight=balanced, max_iter=300, tol=1e-3, warm_start=True)
     best: tuple[float, float, Any] | None = None
     for strength in grid:
         model.set_params(C=strength)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from hbn_foundation.evaluation.baselines import BaselinePredictions, Target, predict_baselines
@@ -17,21 +16,21 @@ from hbn_foundation.evaluation.evaluate import (
     evaluate,
     plain,
     predictions_table,
+    say_scores,
     window_task,
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
-from hbn_foundation.evaluation.frame import nested_scores, scores_of
-from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, display_name
+from hbn_foundation.evaluation.frame import nested_scores
+from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import Sample, labelled_windows
-from hbn_foundation.evaluation.scorers import SCORERS, display_metric
+from hbn_foundation.evaluation.scorers import SCORERS
 from hbn_foundation.evaluation.within import about_strata
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.strata import with_strata
 from hbn_foundation.labels.targets import WindowTargets
-from hbn_foundation.progress import say
 from hbn_foundation.signals.label_windows import probe_windows
 
 if TYPE_CHECKING:
@@ -77,10 +76,8 @@ def evaluate_foundation(
     check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
     check_signals(checkpoint, dataset.sfreq, dataset.n_samples)
     windows = probe_windows(dataset, params.label)
-    labelled = labelled_windows(
-        with_strata(windows, dataset.participants, params.stratify_scores_by),
-        dataset.splits, dataset.participants, params,
-    )  # fmt: skip
+    windows = with_strata(windows, dataset.participants, params.stratify_scores_by)
+    labelled = labelled_windows(windows, dataset.splits, dataset.participants, params)
     table, classes = labelled.table, labelled.classes
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:
@@ -94,9 +91,7 @@ def evaluate_foundation(
     values, found = test["label"].to_numpy(), {m: one.predictions[0] for m, one in answers.items()}
     task = window_task(PRETRAINED, params.label.column or "task", values, test)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
-    for method, value in scores_of(scores, task.main).items():
-        if not np.isnan(value):
-            say(f"{display_name(method)}: {display_metric(task.main)} {value:.3f}")
+    say_scores(scores, task)
     metrics = {
         **_about(checkpoint, labelled, params),
         **about_scores(scores, test, labelled.about(dataset, params.context)),

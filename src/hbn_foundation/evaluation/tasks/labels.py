@@ -12,21 +12,19 @@ from hbn_foundation.evaluation.evaluate import (
     evaluate,
     plain,
     predictions_table,
+    say_scores,
     window_task,
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
-from hbn_foundation.evaluation.frame import scores_of
-from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
+from hbn_foundation.evaluation.methods import FINE_TUNED
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import Sample, choose_windows
-from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.tasks.foundation import training_of
 from hbn_foundation.evaluation.within import about_strata
 from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.strata import with_strata
 from hbn_foundation.labels.targets import WindowTargets, window_targets
-from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
     from hbn_foundation.models.encoder import Encoder
@@ -83,9 +81,7 @@ def evaluate_finetuned(
         n_samples=params.bootstraps,
         seed=params.seed,
     )
-    for name, value in scores_of(scores, task.main).items():
-        words = display_name(name, targets.is_regression)
-        say(f"{words}: {scorer_of(task.main).display_name} {value:.3f}")
+    say_scores(scores, task)
     metrics = {
         "label": recipe.label.model_dump(mode="json"),
         "classes": None if targets.is_regression else list(targets.names),
