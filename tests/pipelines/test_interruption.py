@@ -82,11 +82,11 @@ def test_ingestion_that_is_interrupted_goes_on_by_the_command_it_names(project):
 
 MOMENTS = [
     (["--pipeline", "ingestion", "--params", "ingestion.source.simulation.seed=7"],
-     "] prepare_source", (0.0, 1.0, 3.0)),
+     "] prepare_source", (0.0, 1.0)),
     (["--pipeline", "ingestion", "--params", "ingestion.cleaning.l_freq=0.7"],
-     "] clean_signals", (0.0, 0.4, 1.0)),
+     "] clean_signals", (0.0, 0.5)),
     (["--pipeline", "foundation", "--params", TRAIN_LONG], "] pretrain", (0.0, 1.5, 4.0)),
-    (["--pipeline", "sweep"], "] train_bases", (0.5, 1.5, 2.5, 4.0, 8.0)),
+    (["--pipeline", "sweep"], "] train_bases", (0.5, 2.5, 6.0)),
 ]  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_the_end_is_one_line_at_any_moment(project, arguments, marker, delay):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 0.4, 0.8])  # evaluations of so few windows are short
+@pytest.mark.parametrize("delay", [0.0, 0.6])  # evaluations of so few windows are short
 def test_an_evaluation_that_is_interrupted_goes_on(project, delay):
     if not list(Path(project.root).glob("data/**/foundation_checkpoint")):
         assert project.kedro("run", "--pipeline", "foundation").returncode == 0

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import finalize
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,7 @@ class WindowReader:
         self._columns: dict[int, np.ndarray | None] = {}
         self._files: OrderedDict[int, tuple[BinaryIO, int]] = OrderedDict()
         self._lock = Lock()
+        finalize(self, _close, self._files).atexit = False  # a reader that is gone has none open
 
     def read(
         self,
@@ -143,8 +145,7 @@ class WindowReader:
     def close(self) -> None:
         """Close the files; they are opened again when needed."""
         with self._lock:
-            while self._files:
-                self._files.popitem()[1][0].close()
+            _close(self._files)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the open files."""
@@ -194,6 +195,11 @@ class WindowReader:
             is_layout = np.array_equal(columns, np.arange(self.n_channels))
             self._columns[row] = None if is_layout else columns
         return self._columns[row]
+
+
+def _close(files: OrderedDict[int, tuple[BinaryIO, int]]) -> None:
+    while files:
+        files.popitem()[1][0].close()
 
 
 def _check_amplitudes(store: SignalStore) -> None:
