@@ -127,7 +127,7 @@ foundation:
   evaluation: {bootstraps: 20, map_method: pca, baselines: [majority, band_power]}
 finetuning:
   plan: {strategy: full}
-  trainer: {epochs: 1}
+  trainer: {epochs: 4}
 challenge: {from_scratch: {train: false}}
 challenge1: {trainer: {epochs: 1}, evaluation: {bootstraps: 20, baselines: [constant]}}
 challenge2: {trainer: {epochs: 1, probe_windows: 200},

@@ -22,7 +22,9 @@ from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.worker import Context
 from hbn_foundation.training.supervision.params import SupervisionParams
 
-LIMITS = SupervisionParams(start=20.0, first_step=1.0, step_least=1.0, kill_after=0.5, grace=1.0)
+LIMITS = SupervisionParams(start=120.0, first_step=60.0, step_least=60.0, kill_after=5.0)
+#: For those that hang.
+NARROW = LIMITS.model_copy(update={"first_step": 2.0, "step_least": 2.0, "grace": 1.0})
 PRELOAD = ("job_stand_in",)
 
 
@@ -52,7 +54,7 @@ def train(run: RunContext, needs: str | None) -> dict[str, Any]:
         if what == "hang":
             time.sleep(1000)
     if what == "wait":
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while not (desk / "go").exists() and time.monotonic() < until:
             link.beat("first_step")
             time.sleep(0.02)

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from job_stand_in import log, make_context, make_plan, order, run
+from job_stand_in import LIMITS, NARROW, log, make_context, make_plan, order, run
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments import worker
@@ -40,7 +40,8 @@ def test_each_base_is_trained_once_and_a_second_run_trains_nothing(tmp_path, mon
 def test_a_job_that_dies_or_hangs_is_tried_again(tmp_path, fault, starts):
     plan = make_plan(1, 1)
     order(tmp_path, **{plan.bases[0].id: fault})
-    assert run(plan, make_context(tmp_path)).failed == []
+    limits = NARROW if fault.startswith("hang") else LIMITS
+    assert run(plan, make_context(tmp_path, limits=limits)).failed == []
     assert log(tmp_path).count(f"start {plan.bases[0].id}") == starts
     (incidents,) = (tmp_path / "bases").glob("??/*/incidents.jsonl")  # kept with the result
     assert len(incidents.read_text().splitlines()) == starts - 1

@@ -31,12 +31,9 @@ GRID = {
 }
 
 
-SLOW = LIMITS.model_copy(update={"start": 120.0, "first_step": 120.0, "step_least": 60.0})
-
-
 def context_in(folder):
     folders = {"base": folder / "bases", "finetune": folder / "results"}
-    return Context(Stores(folders, folder / "work"), limits=SLOW)
+    return Context(Stores(folders, folder / "work"), limits=LIMITS)
 
 
 @pytest.fixture(scope="module")
