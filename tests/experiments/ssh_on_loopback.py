@@ -102,9 +102,12 @@ class Hosts:
 
     async def _run(self, process: Any) -> None:
         address = process.get_extra_info("sockname")[0]
+        # what Dask has set here for local workers is not on a host, such as to log nothing, where
+        # the client waits for the address of the scheduler in its log
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
         child = subprocess.Popen(
             process.command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True, cwd=self.home(address),
+            stderr=subprocess.PIPE, start_new_session=True, cwd=self.home(address), env=kept,
         )  # fmt: skip
         self.groups[address].append(child.pid)
         with contextlib.suppress(OSError, asyncssh.Error):  # the client is gone
