@@ -75,7 +75,9 @@ class ForkServer:
             assert self.process is not None
             pid = self._ask(str(folder))
             if pid is None:
-                raise ForkServerError(f"the fork server ended with status {self.process.wait(5.0)}")
+                raise ForkServerError(
+                    f"the fork server ended with status {self.process.wait(SECONDS_TO_START)}"
+                )
             return ForkedProcess(pid, partial(self._status, pid, self.process))
 
     def _status(self, pid: int, server: subprocess.Popen[bytes]) -> int | None:
