@@ -195,7 +195,7 @@ def make_environment(folder: Path) -> None:
     (folder / ".venv" / ".installed").touch()
 
 
-LEFT_OUT = ("make test",)  # this test
+LEFT_OUT = ("make test", "kedro run --env eyes")  # this test; data that are not in the project
 ENDLESS = ("tail -f", "hbn-foundation monitor")  # until Ctrl-C
 IN_THE_SHELL = ("make", "source", *ENDLESS, "hbn-foundation parameters")
 
@@ -213,7 +213,7 @@ def test_commands_run_in_order(clone):
     (clone / "src" / "my_plans.py").write_text(plan_of_the_page())
     kept = {name: os.environ[name] for name in ("HOME", "OMP_NUM_THREADS") if name in os.environ}
     kept |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}
-    lines = [line for line in in_blocks() if line not in LEFT_OUT]
+    lines = [line for line in in_blocks() if not line.startswith(LEFT_OUT)]
     shell = [
         f"timeout --signal INT 10 {line} || [ $? = 124 ]" if line.startswith(ENDLESS) else line
         for line in lines

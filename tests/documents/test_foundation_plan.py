@@ -139,6 +139,7 @@ def test_progress_is_monitored(plan):
         assert re.search(part, shown), part
 
 
+@pytest.mark.usefixtures("forked_trainings")
 @pytest.mark.parametrize("objective", ["relative_positioning", "task_classification"])
 def test_progress_has_the_accuracy_of_an_objective_with_classes(
     store, windows, splits, tmp_path, objective

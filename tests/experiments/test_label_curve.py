@@ -29,6 +29,8 @@ from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.scores import within_auroc
 from hbn_foundation.signals.params import ContextParams
 
+pytestmark = pytest.mark.usefixtures("forked_trainings")
+
 CPU = {"chosen": "cpu"}
 REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
 STRATIFIED = FineTuningEvaluationParams(
