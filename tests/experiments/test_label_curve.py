@@ -191,6 +191,17 @@ def test_keys_follow_what_results_depend_on(folds, dataset, tmp_path):
     assert same(recipe=label_recipe(evaluation=more)) == {"frozen", "trained"}
 
 
+def test_every_training_has_as_many_steps_and_validations(folds, dataset, tmp_path):
+    listed, stores = folds
+    recipe = label_recipe(evaluation=STRATIFIED)
+    params = params_in(tmp_path, subjects=(2, 4))
+    runs = list_runs(listed[:1], dataset, recipe, params, stores, CPU)
+    few, most = (run.recipe.trainer for run in runs if run.method == "trained")
+    assert (few.epochs, few.validate_every, few.checkpoint_every) == (4, 2, 2)
+    assert most == recipe.trainer.model_copy(update={"seed": 1})
+    assert few.early_stopping_patience == most.early_stopping_patience
+
+
 def test_mistakes_are_found_before_any_training(dataset, tmp_path):
     def wrong(match, recipe=None, **changes):
         with pytest.raises(UserError, match=match):

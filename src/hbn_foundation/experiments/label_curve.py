@@ -30,7 +30,6 @@ from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Entry, Job
 from hbn_foundation.experiments.learning_curve import (
     FEWEST,
-    lengthened,
     publish_checkpoint,
     training_subjects,
 )
@@ -60,6 +59,7 @@ from hbn_foundation.training.job import digest
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.finetuning_params import FineTuningParams
     from hbn_foundation.training.recipes import PretrainingRecipe
 
 FROZEN, TRAINED = "frozen", "trained"
@@ -301,7 +301,7 @@ def _training(
     """Make the run that trains on a draw."""
     n_training = len(training_subjects(fold.splits, dataset.windows))
     share = len(draw.subjects) / n_training
-    trainer = lengthened(recipe.trainer, share) if params.same_steps else recipe.trainer
+    trainer = repeated(recipe.trainer, share) if params.same_steps else recipe.trainer
     trainer = trainer.model_copy(update={"seed": draw.seed})
     # lengthened epochs are not those that phase2_epochs is a check of
     plan = recipe.plan.model_copy(update={"phase2_epochs": None})
@@ -314,6 +314,17 @@ def _training(
     name = f"{len(draw.subjects)} labelled subjects, seed {draw.seed}"
     name = f"{fold.name}, {name}" if fold.name else name
     return Run(job, name, labelled, own, TRAINED, fold.place)
+
+
+def repeated(trainer: FineTuningParams, share: float) -> FineTuningParams:
+    """Let a share of the training subjects be gone through more often between two validations.
+
+    Steps and validations are as many as with all subjects; validating after each short epoch would
+    take most of the time.
+    """
+    times = max(1, round(1 / share))
+    names = ("epochs", "validate_every", "checkpoint_every")
+    return trainer.model_copy(update={name: times * getattr(trainer, name) for name in names})
 
 
 def _check(
