@@ -23,9 +23,9 @@ from hbn_foundation.training.model_params import (
 N_CHANNELS, N_SAMPLES, SFREQ = 24, 100, 100.0
 
 
-def small_encoder(*tokens):
+def small_encoder(*tokens, **more):
     torch.manual_seed(0)
-    params = EncoderParams(tokens=tokens, hidden_dim=32, n_heads=4, n_layers=2)
+    params = EncoderParams(tokens=tokens, hidden_dim=32, n_heads=4, n_layers=2, **more)
     return build_encoder(params, SFREQ, N_SAMPLES)
 
 

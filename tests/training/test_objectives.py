@@ -43,7 +43,7 @@ def fitted(store, windows, tokens, kind="patch", **params):
     objective = make_objective(ObjectiveParams(**params), encoder)
     batches = WindowBatches(WindowReader(store, 200), windows, 100)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    objective.fit(encoder.fit_normalisation(batches, positions), batches, positions)
+    objective.fit(encoder, encoder.fit_normalisation(batches, positions), batches, positions)
     return encoder, objective, positions
 
 

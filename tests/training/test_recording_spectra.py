@@ -26,7 +26,7 @@ def begun(store, windows):
     objective = RecordingSpectra(params, encoder)
     plain = WindowBatches(WindowReader(store, 200), windows, 64)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    objective.fit(encoder.fit_normalisation(plain, positions), plain, positions)
+    objective.fit(encoder, encoder.fit_normalisation(plain, positions), plain, positions)
     batches = objective.batches(plain, windows)
     objective.begin(encoder, batches, positions)
     return encoder, objective, batches, positions

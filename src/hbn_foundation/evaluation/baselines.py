@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.boosting import fit_boosted_trees
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
-from hbn_foundation.evaluation.methods import ENCODER_INPUT, PRETRAINED, RANDOM
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, PRETRAINED, RANDOM, SLOW
 from hbn_foundation.evaluation.params import (
     BaselineParams,
     ResponseTimeEvaluationParams,
@@ -287,6 +287,8 @@ BASELINES = {
     "age_sex": Baseline(_demographics),
     # band powers differ in kind from channel to channel; all else keeps its variances
     "band_power": Baseline(partial(_linear, scaling="feature"), "band_power"),
+    # components of variance one within recordings: their variances say nothing
+    SLOW: Baseline(partial(_linear, scaling="feature"), SLOW),
     "boosted_trees": Baseline(_boosted, "time_bins"),
     **{
         name: Baseline(_linear, name)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import ENCODER_INPUT
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, SLOW
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import (
     COMPONENTS,
@@ -26,6 +26,7 @@ from hbn_foundation.evaluation.spectra import (
 from hbn_foundation.progress import track
 from hbn_foundation.signals.context import in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
+from hbn_foundation.training.slow_features import LinearSlowFeatures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,8 +57,8 @@ class FeatureExtractor:
     names
         Any of `band_power` (log power, NaN where a channel cannot be used), `riemann` and
         `filter_bank` (covariances in the tangent space), `time_bins` (means over short stretches
-        of time), `encoder_input` and names of encoders; those that there is no encoder for are
-        left out.
+        of time), `encoder_input`, `slow_features` of it and names of encoders; those that there is
+        no encoder for are left out.
     store, n_samples
         The signals, and the length of a window.
     params, bin_seconds
@@ -89,13 +90,15 @@ class FeatureExtractor:
         self.context = context or ContextParams()
         made = {} if encoders is None else dict(encoders.by_name)
         self.prepare = None if encoders is None else encoders.prepare
-        self.input_of = next(iter(made), None) if ENCODER_INPUT in names else None
+        reads_input = {ENCODER_INPUT, SLOW} & set(names)
+        self.input_of = next(iter(made), None) if reads_input else None
         self.encoders = {
             name: one for name, one in made.items() if name in names or name == self.input_of
         }
         self.wanted = set(names)
         self._components: np.ndarray | None = None
         self._spaces: dict[str, list[Any]] = {}
+        self._slow: LinearSlowFeatures | None = None
         for name, encoder in self.encoders.items():
             if encoder.n_samples != n_samples:
                 raise UserError(
@@ -114,7 +117,23 @@ class FeatureExtractor:
         self._spaces = {
             name: _tangent_spaces(found[name], train) for name in ON_COVARIANCES if name in found
         }
+        if SLOW in self.wanted and self.input_of is not None:
+            self._slow = self._slow_features(windows[train])
         return self._in_context(windows, self._mapped(found))
+
+    def _slow_features(self, windows: pd.DataFrame) -> LinearSlowFeatures:
+        """Fit slow features of the encoder's input on all clean windows of some recordings."""
+        of_recording = ContextParams(of="recording")
+        around = surroundings(self.store, windows, self.n_samples, of_recording)
+        tiles = around.table.iloc[np.sort(around.tiles)].reset_index(drop=True)
+        name = str(self.input_of)
+        found = encoder_features(
+            {name: self.encoders[name]}, self.store, tiles, self.params.batch_size, name,
+            self.prepare,
+        )  # fmt: skip
+        return LinearSlowFeatures().fit(
+            found[ENCODER_INPUT], recordings=tiles["row"], onsets=tiles["onset"]
+        )
 
     def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         """Features of further windows (N rows)."""
@@ -152,7 +171,8 @@ class FeatureExtractor:
                 self.encoders, self.store, windows, self.params.batch_size, self.input_of,
                 self.prepare,
             )  # fmt: skip
-        return {name: values for name, values in found.items() if name in self.wanted}
+        wanted = self.wanted | ({ENCODER_INPUT} if SLOW in self.wanted else set())
+        return {name: values for name, values in found.items() if name in wanted}
 
     def _measure(
         self, name: str, signals: np.ndarray, mask: np.ndarray, electrodes: np.ndarray
@@ -168,7 +188,10 @@ class FeatureExtractor:
         return covariances(electrodes, bands if name == "filter_bank" else None, sfreq, shrinkage)
 
     def _mapped(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return found | {name: _to_tangent(s, found[name]) for name, s in self._spaces.items()}
+        found = found | {name: _to_tangent(s, found[name]) for name, s in self._spaces.items()}
+        if self._slow is not None:
+            found[SLOW] = self._slow.transform(found[ENCODER_INPUT])
+        return {name: values for name, values in found.items() if name in self.wanted}
 
 
 def _tangent_spaces(matrices: np.ndarray, train: np.ndarray) -> list[Any]:
@@ -248,7 +271,6 @@ def encoder_features(
                 if name == input_of:
                     flat = [part.flatten(1).float() for part in parts.values()]
                     put(ENCODER_INPUT, torch.cat(flat, 1), place)
-                tokens = torch.cat(list(encoder.embed(parts).values()), 1)
-                put(name, encoder.residual(tokens).flatten(1), place)  # inputs are made once
+                put(name, encoder.summary(parts), place)  # inputs are made once
     reader.close()
     return result

@@ -7,6 +7,7 @@ FINE_TUNED = "fine_tuned"
 SCRATCH = "scratch"
 RANDOM = "random_weights"
 ENCODER_INPUT = "encoder_input"
+SLOW = "slow_features"
 
 MODEL, BASELINE, TRIVIAL, REFERENCE = "model", "baseline", "trivial", "reference"
 """Kinds: the evaluated model, baselines, baselines that predict the same for all, and methods that
@@ -17,6 +18,7 @@ NAMES = {
     PRETRAINED: "pretrained encoder",
     RANDOM: "random encoder",
     ENCODER_INPUT: "encoder input",
+    SLOW: "linear slow features",
     "filter_bank": "Riemannian filter bank",
     "riemann": "Riemannian broadband",
     "band_power": "log band power",

@@ -12,10 +12,22 @@ from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.linear_probe import STRENGTHS
 
 Baseline = Literal[
-    "random_weights", "encoder_input", "filter_bank", "riemann", "band_power", "majority"
+    "random_weights",
+    "encoder_input",
+    "slow_features",
+    "filter_bank",
+    "riemann",
+    "band_power",
+    "majority",
 ]
 FineTuningBaseline = Literal[
-    "frozen_probe", "encoder_input", "filter_bank", "riemann", "band_power", "majority"
+    "frozen_probe",
+    "encoder_input",
+    "slow_features",
+    "filter_bank",
+    "riemann",
+    "band_power",
+    "majority",
 ]
 FINE_TUNING_BASELINES: tuple[FineTuningBaseline, ...] = get_args(FineTuningBaseline)
 

@@ -19,6 +19,7 @@ TRIVIAL = {
     "band_loss": ("trivial_copy", "trivial_band_mean"),
     "patch_loss": ("trivial_patch_mean", "trivial_visible_patches"),
     "masked_band_loss": ("trivial_masked_band_mean",),
+    "slow_loss": ("trivial_linear", "trivial_white_noise"),
     "loss": ("trivial_loss",),
 }
 

@@ -289,7 +289,8 @@ class LearningCurveParams(CurveParams):
 
 
 FrozenRow = Literal[
-    "pretrained", "random_weights", "encoder_input", "filter_bank", "riemann", "band_power",
+    "pretrained", "random_weights", "encoder_input", "slow_features", "filter_bank", "riemann",
+    "band_power",
     "majority",
 ]  # fmt: skip
 

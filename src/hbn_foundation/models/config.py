@@ -44,7 +44,10 @@ class TimeTokenConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Token families and trunk, for windows of `n_samples` samples at `sfreq` Hz."""
+    """Token families and trunk, for windows of `n_samples` samples at `sfreq` Hz.
+
+    `n_slow` counts outputs that change slowly within a recording; 0: there are none.
+    """
 
     tokens: tuple[str, ...]
     hidden_dim: int
@@ -57,6 +60,7 @@ class EncoderConfig:
     time: TimeTokenConfig
     sfreq: float
     n_samples: int
+    n_slow: int = 0
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> EncoderConfig:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from . import symmetric
 from .band_tokens import BandTokens, Moments
 from .config import EncoderConfig
+from .slow import SlowOutputs
 from .spatial import SpatialComponents
 from .time_tokens import ConvTokens, PatchTokens, TimeTokens
 from .trunk import Block
@@ -40,6 +41,9 @@ class Encoder(nn.Module):
             for _ in range(config.n_layers)
         )
         self.final_norm = nn.LayerNorm(dim)
+        self.slow: SlowOutputs | None = None
+        if config.n_slow and self.band is not None:
+            self.slow = SlowOutputs(self.band.centre.numel(), self.n_features, config.n_slow)
 
     @property
     def band(self) -> BandTokens | None:
@@ -97,6 +101,24 @@ class Encoder(nn.Module):
         """Tokens (B, N, D) of windows (B, C, T); band tokens first, then time tokens."""
         return self.mix(self._tokens(signals, positions, mask))
 
+    def summary(self, parts: Parts) -> Tensor:
+        """Return what a probe reads (B, F): slow outputs where there are any, else `features`."""
+        if self.slow is not None:
+            return self.slow_outputs(parts)
+        return self.residual(torch.cat(list(self.embed(parts).values()), 1)).flatten(1)
+
+    def slow_outputs(self, parts: Parts) -> Tensor:
+        """Compute the outputs (B, n_slow) of `inputs`; an encoder without any is a ValueError."""
+        if self.slow is None:
+            raise ValueError("the encoder has no slow outputs (n_slow is 0)")
+        tokens = torch.cat(list(self.embed(parts).values()), 1)
+        return self.slow(parts["band"], self.residual(tokens))
+
+    def slow_token(self, parts: Parts) -> Tensor:
+        """Return the slow outputs as one token (B, 1, D), repeated over its width."""
+        outputs, width = self.slow_outputs(parts), self.config.hidden_dim
+        return outputs.repeat(1, -(-width // outputs.shape[1]))[:, None, :width]
+
     def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Concatenated tokens (B, N·D) of the last block, for a linear probe.
 
@@ -113,6 +135,8 @@ class Encoder(nn.Module):
         """Named parts from input to output; together they hold every parameter once."""
         named = [(f"{name}_tokens", module) for name, module in self.tokenisers.items()]
         named += [(f"block_{number}", block) for number, block in enumerate(self.trunk, start=1)]
+        if self.slow is not None:
+            named.append(("slow_outputs", self.slow))
         return [*named, ("final_norm", self.final_norm)]
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from .parameter_groups import parameter_groups
 from .sequence import SequenceEncoder
 
 HEAD = "head"
-FINAL_NORM = "final_norm"
+FINAL_NORM, SLOW = "final_norm", "slow_outputs"
 
 
 class FineTuned(nn.Module):
@@ -66,7 +66,7 @@ class FineTuned(nn.Module):
         backbone = [
             (name, module)
             for name, module in self.encoder.blocks()
-            if name not in new and (name != FINAL_NORM or self.head.config.final_norm)
+            if name not in new and name not in self.unused
         ]
         if self.sequence is not None and len(self.sequence.blocks):
             backbone.append((SEQUENCE, self.sequence))
@@ -74,6 +74,16 @@ class FineTuned(nn.Module):
             return [*backbone, (HEAD, self.head)]
         tokenisers = [self.encoder.tokenisers[name] for name in self.added]
         return [*backbone, (HEAD, nn.ModuleList([*tokenisers, self.head]))]
+
+    @property
+    def unused(self) -> dict[str, nn.Module]:
+        """Parts of the encoder, by name, that nothing goes through on the way to the head."""
+        config, found = self.head.config, dict[str, nn.Module]()
+        if not config.final_norm or config.pooling == "slow":
+            found[FINAL_NORM] = self.encoder.final_norm
+        if self.encoder.slow is not None and config.pooling != "slow":
+            found[SLOW] = self.encoder.slow
+        return found
 
     def pretrained_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Parameters of the encoder by name, without those of the families that are new."""
@@ -89,13 +99,16 @@ class FineTuned(nn.Module):
 
         Their places (B, 4) are those of `SequenceEncoder`, where there is one.
         """
-        tokens = torch.cat(list(self.encoder.embed(parts).values()), 1)
-        mix = self.encoder.mix if self.head.config.final_norm else self.encoder.residual
+        if self.head.config.pooling == "slow":
+            tokens = self.encoder.slow_token(parts)
+        else:
+            mix = self.encoder.mix if self.head.config.final_norm else self.encoder.residual
+            tokens = mix(torch.cat(list(self.encoder.embed(parts).values()), 1))
         if self.sequence is None:
-            return mix(tokens)
+            return tokens
         if places is None:
             raise ValueError("the model has a context; expected the places of the windows")
-        return self.sequence(mix(tokens), places)
+        return self.sequence(tokens, places)
 
     def prepare(self, signals: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Signals and usable channels as the encoder sees them, of windows as they are read."""
@@ -145,8 +158,8 @@ class FineTuned(nn.Module):
         if unknown := sorted(wanted.difference(known)):
             raise ValueError(f"no block {unknown[0]!r}; known: {', '.join(known)}")
         self._trainable = tuple(name for name in known if name in wanted)
-        if not self.head.config.final_norm:  # in no block, as nothing goes through it
-            self.encoder.final_norm.requires_grad_(False)
+        for module in self.unused.values():  # in no block
+            module.requires_grad_(False)
         for name, module in blocks:
             module.requires_grad_(name in wanted)
             if name not in wanted:
@@ -225,7 +238,12 @@ def make_finetuned(
     """
     n_time = 0 if encoder.time is None else len(encoder.time)
     made = {
-        name: Head(config, encoder.n_tokens, encoder.config.hidden_dim, n_time)
+        name: Head(
+            config,
+            1 if config.pooling == "slow" else encoder.n_tokens,
+            encoder.config.hidden_dim,
+            n_time,
+        )
         for name, config in heads.items()
     }
     head = made[MAIN] if len(made) == 1 else Heads(made)

@@ -19,13 +19,14 @@ SMALLEST_VARIANCE = 1e-6  # the root of zero has no gradient
 class Pooling(nn.Module):
     """One vector (B, n_features) out of the tokens (B, N, D) of a window.
 
-    Kinds: concat, the last `n_tokens` side by side; mean; mean_std, mean and standard deviation;
-    attention, an average whose weights one learned query gives, at first the mean.
+    Kinds: concat, the last `n_tokens` side by side; slow, the one token of slow outputs; mean;
+    mean_std, mean and standard deviation; attention, an average whose weights one learned query
+    gives, at first the mean.
     """
 
     def __init__(self, kind: str, n_tokens: int, dim: int) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind = "concat" if kind == "slow" else kind
         self.n_tokens = n_tokens
         self.n_features = {"concat": n_tokens * dim, "mean_std": 2 * dim}.get(kind, dim)
         if kind == "attention":

@@ -213,6 +213,16 @@ def cut(batch: Any, size: int) -> list[Any]:
     ]
 
 
+def thinned(batch: Any, size: int) -> Any:
+    """Keep at most `size` windows of a batch, evenly, two that follow each other at a time."""
+    count = n_windows(batch)
+    if count <= size:
+        return batch
+    stride = -(-count // max(2, size - 1))
+    kept = np.flatnonzero(np.arange(count) // 2 % stride == 0)
+    return replace(batch, **{name: value[kept] for name, value in _tensors(batch).items()})
+
+
 def _tensors(batch: Any) -> dict[str, Any]:
     found = {part.name: getattr(batch, part.name) for part in fields(batch)}
     return {name: value for name, value in found.items() if value is not None}

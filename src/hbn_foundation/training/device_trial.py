@@ -61,10 +61,12 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
         mask[:, 0] = True
         # channels lie side by side in memory, as in batches from the store
         signals = torch.randn(size, job.n_samples, job.n_channels).transpose(1, 2)
-    batch = Batch(signals * mask[..., None], mask, torch.arange(size))
+    index = torch.arange(size)
+    places = torch.stack([0 * index, 0 * index, 2 * index, 0 * index + 1], 1).float()
+    batch = Batch(signals * mask[..., None], mask, index, places=places)
     few = [_first(batch)]
     with torch.no_grad():
-        objective.fit(encoder.fit_normalisation(few, positions), few, positions)
+        objective.fit(encoder, encoder.fit_normalisation(few, positions), few, positions)
     if isinstance(objective, TaskClassification):
         objective.log_shares[:2] = torch.tensor(0.5).log()  # two classes, equally frequent
     return Trial(encoder, objective, batch, positions, precision)
@@ -184,4 +186,5 @@ def _tokens_and_gradient(
 
 def _first(batch: Batch) -> Batch:
     few = slice(COMPARED_WINDOWS)
-    return Batch(batch.signals[few], batch.mask[few], batch.index[few])
+    places = None if batch.places is None else batch.places[few]
+    return Batch(batch.signals[few], batch.mask[few], batch.index[few], places=places)

@@ -146,6 +146,11 @@ def build_finetuned(encoder: Encoder, heads: Mapping[str, HeadOf], **options: An
         name: head_config(one.params.model_copy(update={"final_norm": final_norm}), *one[1:])
         for name, one in heads.items()
     }
+    if encoder.slow is None and any(one.pooling == "slow" for one in configs.values()):
+        raise UserError(
+            "head.pooling=slow: the encoder has no slow outputs; pretrain it with encoder.n_slow "
+            "and objective.name=slow_features"
+        )
     if encoder.time is None and any(one.kind == "distribution" for one in configs.values()):
         raise UserError(
             "head.kind=distribution: it reads time tokens, and there are none; add them by "

@@ -161,6 +161,13 @@ class EncoderParams(Params):
     )
     band: BandTokenParams = Field(BandTokenParams(), description="Band tokens.")
     time: TimeTokenParams = Field(TimeTokenParams(), description="Time tokens.")
+    n_slow: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Outputs that change slowly within a recording, which slow_features trains and "
+        "frozen probes read in place of the tokens; 0: none. They need band tokens.",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -212,10 +219,11 @@ DEFAULT_MARGINS = {"cosface": 0.2, "arcface": 0.3}
 class HeadParams(Params):
     """The head: from the tokens of one window to the logits of its classes, or to its values."""
 
-    pooling: Literal["concat", "mean", "mean_std", "attention"] = Field(
+    pooling: Literal["concat", "mean", "mean_std", "attention", "slow"] = Field(
         "concat",
         description="How the tokens of a window become one vector: side by side (best where each "
-        "token is its own band), their mean, mean and standard deviation, or a learned average.",
+        "token is its own band), their mean, mean and standard deviation, or a learned average; "
+        "slow: the encoder's slow outputs (encoder.n_slow) in place of its tokens.",
     )
     kind: Literal["linear", "mlp", "distribution"] = Field(
         "linear",

@@ -12,6 +12,7 @@ ObjectiveName = Literal[
     "band_completion",
     "masked_patches",
     "masked",
+    "slow_features",
     "relative_positioning",
     "task_classification",
 ]
@@ -103,6 +104,15 @@ class ObjectiveParams(AugmentationParams):
     )
     n_coordinates: int = Field(
         24, description="Principal coordinates per band that are to be predicted.", ge=1, le=190
+    )
+    lag_seconds: float = Field(
+        10.0, description="Windows that begin at most this far apart are to be alike.", gt=0
+    )
+    windows_per_recording: int = Field(
+        48,
+        description="Windows of a recording in a batch of slow_features, in pairs that follow each "
+        "other, spread over the recording.",
+        ge=4,
     )
     near_seconds: float = Field(
         10.0, description="Windows that start at most this far apart are near.", gt=0

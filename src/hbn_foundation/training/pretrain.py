@@ -135,7 +135,7 @@ class PretrainingJob(TrainingJob):
             batches = with_callback(plain, partial(link.beat, START))
             with torch.no_grad():
                 statistics = encoder.fit_normalisation(batches, positions)
-                objective.fit(statistics, batches, positions)
+                objective.fit(encoder, statistics, batches, positions)
 
         fitted_once(fitted, torch.nn.ModuleList([encoder, objective]), fit)
         jitter = start_jitter(objective.params, store.sfreq)

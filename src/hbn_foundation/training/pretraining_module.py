@@ -11,7 +11,9 @@ from torch import Tensor
 
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.parameter_groups import parameter_groups
+from hbn_foundation.progress import say
 from hbn_foundation.training import seeding
+from hbn_foundation.training.data import n_windows, thinned
 from hbn_foundation.training.module import TrainingData, TrainingModule
 from hbn_foundation.training.objectives.base import (
     Average,
@@ -43,6 +45,7 @@ class PretrainingModule(TrainingModule):
         super().__init__(data, positions, params, link)
         self.encoder = encoder
         self.objective = objective
+        self.told = False
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer and one schedule for the whole run."""
@@ -61,6 +64,19 @@ class PretrainingModule(TrainingModule):
         windows = itertools.chain(self.data.training.whole(size), self.data.validation.whole(size))
         batches = with_callback(windows, partial(self.link.beat, EVALUATION))
         self.objective.begin(self.encoder, batches, self.positions)
+
+    def micro_batches(self, batches: list[Any]) -> list[tuple[Any, Tensor]]:
+        """Cut batches, or take windows out of those that must stay whole."""
+        if self.objective.whole_batches:
+            whole = [thinned(batch, self.data.micro_batch) for batch in batches]
+            if not self.told and sum(map(n_windows, whole)) < sum(map(n_windows, batches)):
+                self.told = True
+                say(
+                    f"batches have {n_windows(whole[0])} of {n_windows(batches[0])} windows, as "
+                    "many as memory allows: the loss is of a whole batch"
+                )
+            batches = whole
+        return super().micro_batches(batches)
 
     def step_output(self, batch: Any, share: Tensor) -> StepOutput:
         """Compute the objective's loss, a mean over windows of which each has as many terms."""

@@ -91,6 +91,8 @@ class Objective(nn.Module, ABC):
     """A task that needs no human label, or one that has some, with the modules that it trains."""
 
     params: ObjectiveParams
+    #: Whether the loss is of a whole batch: where memory is short, it has fewer windows.
+    whole_batches = False
 
     def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
         """Add what the batches need to the windows table; drop windows that cannot be used."""
@@ -100,7 +102,13 @@ class Objective(nn.Module, ABC):
         """Add targets or partners to plain batches of the same windows table."""
         return batches
 
-    def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
+    def fit(
+        self,
+        encoder: Encoder,
+        statistics: dict[str, Tensor],
+        batches: Iterable[Any],
+        positions: Tensor,
+    ) -> None:
         """Fit what is not learned (targets' coordinates and scales) on training windows."""
         return
 

@@ -69,7 +69,13 @@ class Masked(Objective):
         both = {"band": self.bands, "time": self.patches}
         return {family: part for family, part in both.items() if part is not None}
 
-    def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
+    def fit(
+        self,
+        encoder: Encoder,
+        statistics: dict[str, Tensor],
+        batches: Iterable[Any],
+        positions: Tensor,
+    ) -> None:
         """Fit the targets' coordinates and scales on training windows."""
         if self.bands is not None:
             self.bands.fit(statistics["band_covariance"])

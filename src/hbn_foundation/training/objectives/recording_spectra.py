@@ -69,7 +69,13 @@ class RecordingSpectra(Objective):
         rows = torch.tensor(windows["row"].to_numpy(dtype="int64"))
         return ExtendedBatches(batches, lambda batch: replace(batch, target=rows[batch.index]))
 
-    def fit(self, statistics: dict[str, Tensor], batches: Iterable[Any], positions: Tensor) -> None:
+    def fit(
+        self,
+        encoder: Encoder,
+        statistics: dict[str, Tensor],
+        batches: Iterable[Any],
+        positions: Tensor,
+    ) -> None:
         """Fit the targets' coordinates on training windows."""
         self.bands.fit(statistics["band_covariance"])
 

@@ -1,0 +1,155 @@
+"""Outputs that change little between windows near each other, relative to their variance.
+
+Slow feature analysis (Wiskott and Sejnowski 2002) through the trunk, from raw windows. The variance
+is that within recordings: traits, which are constant there, are no slow outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.signals.context import SEQUENCE
+from hbn_foundation.training.augmentation import augment
+from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
+from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.slow_features import LinearSlowFeatures
+
+RIDGE = 1e-3  # added to the variance of each output, which is one
+MIN_WINDOWS = 4  # of a recording
+WHITE = 2.0  # slowness of white noise
+
+
+class SlowFeatures(Objective):
+    """The slowness of the encoder's outputs, the first ones slowest.
+
+    A batch has stretches of several recordings, whole sequences of the table that `prepare` gives.
+    The outputs are whitened within recordings by the loss itself; the loss is the mean of that of
+    the first output, the first two, …, so that they are ordered.
+    """
+
+    whole_batches = True
+
+    def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
+        super().__init__()
+        if encoder.slow is None:
+            raise UserError(
+                f"objective.name: slow_features trains the slow outputs of band tokens, but "
+                f"encoder.n_slow is {encoder.config.n_slow} and encoder.tokens is "
+                f"{list(encoder.config.tokens)}; set encoder.n_slow, for example to 4"
+            )
+        self.params = params
+        self.linear = torch.nn.Linear(encoder.slow.linear.in_features, encoder.config.n_slow)
+        self.linear.requires_grad_(False)
+
+    def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
+        """Deal each recording's windows, two that follow each other at a time, into sequences.
+
+        Recordings with fewer windows than four are left out.
+        """
+        table = windows.sort_values(["row", "onset"], kind="stable", ignore_index=True)
+        count = table.groupby("row")["row"].transform("size")
+        table = table[count >= MIN_WINDOWS].reset_index(drop=True)
+        if table.empty:
+            raise UserError(
+                "objective: slow_features needs four windows of a recording, and none has as many; "
+                "cut shorter windows"
+            )
+        count = table.groupby("row")["row"].transform("size")
+        n_pieces = -(-count // self.params.windows_per_recording)
+        piece = table.groupby("row").cumcount() // 2 % n_pieces
+        table[SEQUENCE] = table.groupby([table["row"], piece]).ngroup()
+        table = table.sort_values([SEQUENCE, "onset"], kind="stable", ignore_index=True)
+        return table.assign(part=table[SEQUENCE], tile=1)
+
+    def fit(
+        self,
+        encoder: Encoder,
+        statistics: dict[str, Tensor],
+        batches: Iterable[Any],
+        positions: Tensor,
+    ) -> None:
+        """Begin at the linear slow features of the training windows."""
+        assert encoder.band is not None
+        assert encoder.slow is not None
+        tangents, places = [], []
+        for batch in batches:
+            usable = batch.mask.any(-1)
+            found = encoder.band.tangents(batch.signals, positions, batch.mask)
+            tangents.append(found[usable].flatten(1).numpy())
+            places.append(batch.places[usable].numpy())
+        sequence, _, onset, _ = np.concatenate(places).T
+        model = LinearSlowFeatures(encoder.config.n_slow, self.params.lag_seconds)
+        model.fit(np.concatenate(tangents), recordings=sequence, onsets=onset)
+        weight = torch.from_numpy(model.components_.T.astype(np.float32))
+        bias = -weight @ torch.from_numpy(model.mean_.astype(np.float32))
+        for layer in (encoder.slow.linear, self.linear):
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
+        """Slowness of the outputs, beside that of the linear method and of white noise."""
+        signals, mask, places = batch.signals, batch.mask, batch.places
+        if self.training:
+            signals, mask = augment(signals, mask, positions, self.params)
+        parts = encoder.inputs(signals, positions, mask)
+        outputs = encoder.slow_outputs(parts)
+        lag = self.params.lag_seconds
+        loss = slowness(outputs, places, lag)
+        with torch.no_grad():
+            linear = slowness(self.linear(parts["band"].float().flatten(1)), places, lag)
+        scores = {
+            "slow_loss": loss.detach(),
+            "trivial_linear": linear,
+            "trivial_white_noise": torch.full_like(linear, WHITE),
+            "drift": _drift(outputs.detach(), places),
+        }
+        return StepOutput(loss, len(signals), scores)
+
+
+def slowness(outputs: Tensor, places: Tensor, lag_seconds: float) -> Tensor:
+    """Slowness of outputs (B, d) of windows at `PLACES` (B, 4), which are ordered by it.
+
+    The mean over k of trace(C⁻¹ D) / k of the first k outputs, where C is their covariance within
+    sequences and D that of differences between windows of one that are at most `lag_seconds` apart.
+    """
+    sequence, _, onset, _ = places.to(outputs.device).float().T
+    same = sequence[:, None] == sequence
+    near = same & ((onset[:, None] - onset).abs() <= lag_seconds + 1e-3)
+    near = near & torch.ones_like(near).triu(1)
+    with torch.autocast(outputs.device.type, enabled=False):
+        outputs = outputs.float()
+        weights = same.float() / same.sum(1, keepdim=True)
+        apart = outputs - weights @ outputs
+        within = apart.T @ apart / len(outputs)
+        # sum over pairs of (a − b)(a − b)ᵀ, by the degrees of the windows
+        pairs = near.float()
+        degree = pairs.sum(0) + pairs.sum(1)
+        cross = outputs.T @ pairs @ outputs
+        changes = outputs.T @ (degree[:, None] * outputs) - cross - cross.T
+        changes = changes / pairs.sum().clamp_min(1)
+        scale = within.diagonal().clamp_min(1e-12).sqrt()
+        within, changes = (part / (scale[:, None] * scale) for part in (within, changes))
+        within = within + RIDGE * torch.eye(len(within), device=within.device)
+        losses = [
+            torch.linalg.solve(within[:k, :k], changes[:k, :k]).diagonal().mean()
+            for k in range(1, len(within) + 1)
+        ]
+    return torch.stack(losses).mean()
+
+
+def _drift(outputs: Tensor, places: Tensor) -> Tensor:
+    """Share of the first output's variance within recordings that a linear trend explains."""
+    sequence, _, onset, _ = places.to(outputs.device).float().T
+    same = (sequence[:, None] == sequence).float()
+    weights = same / same.sum(1, keepdim=True)
+    time, value = (part - weights @ part for part in (onset, outputs[:, 0].float()))
+    slope = (same @ (time * value)) / (same @ time.square()).clamp_min(1e-9)
+    return (slope * time).square().sum() / value.square().sum().clamp_min(1e-12)

@@ -1,0 +1,62 @@
+"""Linear slow features find what is slow, whatever else varies more."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from hbn_foundation.errors import UserError
+from hbn_foundation.training.slow_features import LinearSlowFeatures, near_pairs
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """Six recordings of 60 windows of 2 s: one slow source among nine fast and stronger ones."""
+    random = np.random.default_rng(0)
+    recordings, onsets = np.repeat(np.arange(6), 60), np.tile(2.0 * np.arange(60), 6)
+    slow = np.sin(2 * np.pi * onsets / 60 + recordings)
+    sources = np.column_stack([slow, 3 * random.standard_normal((360, 9))])
+    trait = 10 * random.standard_normal((6, 10))[recordings]  # constant within a recording
+    mixing = np.linalg.qr(random.standard_normal((10, 10)))[0]
+    return sources @ mixing + trait, recordings, onsets, slow
+
+
+def fitted(windows, **options) -> LinearSlowFeatures:
+    values, recordings, onsets, _ = windows
+    return LinearSlowFeatures(**options).fit(values, recordings=recordings, onsets=onsets)
+
+
+def within(values, recordings) -> np.ndarray:
+    means = np.stack([values[recordings == one].mean(0) for one in np.unique(recordings)])
+    return values - means[recordings]
+
+
+def test_the_slow_source_is_the_first_feature(windows):
+    values, recordings, _, slow = windows
+    model = fitted(windows, n_components=3, shrinkage=0.0)
+    found = within(model.transform(values), recordings)
+    assert abs(np.corrcoef(found[:, 0], slow)[0, 1]) > 0.98
+    assert model.slowness_[0] < 0.5 < 1.5 < model.slowness_[1] <= model.slowness_[2]
+    np.testing.assert_allclose(found.T @ found / len(found), np.eye(3), atol=1e-4)
+
+
+def test_a_constant_of_each_recording_changes_nothing_but_the_mean(windows):
+    values, recordings, onsets, slow = windows
+    moved = values + 50 * np.random.default_rng(1).standard_normal((6, 10))[recordings]
+    before, after = fitted(windows), fitted((moved, recordings, onsets, slow))
+    np.testing.assert_allclose(np.abs(after.components_), np.abs(before.components_), atol=1e-6)
+
+
+def test_pairs_are_near_in_real_time_and_of_one_recording():
+    recordings, onsets = np.array([1, 0, 0, 0, 1]), np.array([0.0, 0.0, 2.0, 40.0, 10.0])
+    pairs = {tuple(sorted(pair)) for part in near_pairs(recordings, onsets, 10.0)
+             for pair in zip(*part, strict=True)}  # fmt: skip
+    assert pairs == {(1, 2), (0, 4)}
+
+
+def test_it_is_an_estimator_and_names_what_it_lacks(windows):
+    model = clone(LinearSlowFeatures(n_components=2, max_lag=4.0))
+    assert model.get_params() == {"n_components": 2, "max_lag": 4.0, "shrinkage": 0.1}
+    values = windows[0]
+    with pytest.raises(UserError, match="no two windows of a recording begin within 4 s"):
+        model.fit(values[:3], recordings=[0, 0, 1], onsets=[0.0, 50.0, 0.0])
+    assert list(fitted(windows).get_feature_names_out()) == [f"slow{n}" for n in range(5)]
