@@ -190,8 +190,11 @@ def check_signals(checkpoint: Checkpoint, sfreq: float, n_samples: int) -> None:
         )
 
 
-def random_encoder(checkpoint: Checkpoint, seed: int = 0) -> Encoder:
-    """Make an encoder like the checkpoint's, with its normalisation but random weights."""
+def random_encoder(checkpoint: Checkpoint, seed: int = 0, with_slow: bool = False) -> Encoder:
+    """Make an encoder like the checkpoint's, with its normalisation but random weights.
+
+    Slow outputs of random weights say nothing: without them a probe reads the tokens.
+    """
     from hbn_foundation.training.seeding import WEIGHTS, seeded
 
     with seeded(seed, WEIGHTS):
@@ -203,6 +206,8 @@ def random_encoder(checkpoint: Checkpoint, seed: int = 0) -> Encoder:
         if name in names and f"encoder.{name}" in checkpoint.weights
     }
     encoder.load_state_dict(buffers, strict=False)
+    if not with_slow:
+        encoder.slow = None
     return encoder.eval()
 
 

@@ -85,7 +85,9 @@ def make_model(
     if recipe.keeps_head:
         return _with_weights(checkpoint, recipe).train()
     seed, scratch = recipe.trainer.seed, recipe.effective_plan.from_scratch
-    encoder = random_encoder(checkpoint, seed) if scratch else load_encoder(checkpoint)
+    encoder = (
+        random_encoder(checkpoint, seed, with_slow=True) if scratch else load_encoder(checkpoint)
+    )
     heads = {
         name: HeadOf(params, targets[name].n_outputs, not targets[name].is_regression)
         for name, params in recipe.heads.items()
