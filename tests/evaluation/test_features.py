@@ -9,7 +9,11 @@ import torch
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation import spectra
-from hbn_foundation.evaluation.features import FeatureExtractor, encoder_features
+from hbn_foundation.evaluation.features import (
+    FeatureExtractor,
+    FrozenEncoders,
+    encoder_features,
+)
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
@@ -141,6 +145,25 @@ def test_encoders_are_asked_once_and_follow_the_table(toy, pretrained):
     with torch.no_grad():
         own = encoder.features(batch.signals, torch.from_numpy(toy.store.positions), batch.mask)
     np.testing.assert_allclose(whole["a"], own.numpy(), atol=1e-4)
+
+
+def test_slow_features_are_fitted_on_all_windows_of_the_training_recordings(toy, pretrained):
+    """Whichever of them have a label."""
+    encoder = load_encoder(pretrained[0])
+    windows = with_split(toy.windows, toy.windows["subject"] < "05")
+
+    def fitted(of_fit: pd.DataFrame) -> np.ndarray:
+        extractor = FeatureExtractor(
+            ("slow_features",), toy.store, 200, BaselineParams(), FrozenEncoders({"a": encoder})
+        )
+        extractor.fit(of_fit.reset_index(drop=True))
+        (features,) = extractor(windows).values()
+        return features
+
+    whole, some = fitted(windows), fitted(windows[(windows["start"] > 500).to_numpy()])
+    assert whole.shape == (len(windows), 5)
+    scale = whole.std(0)
+    np.testing.assert_allclose(np.abs(some) / scale, np.abs(whole) / scale, atol=0.02)
 
 
 def test_an_encoder_for_other_windows_is_refused(planted, random_encoder):

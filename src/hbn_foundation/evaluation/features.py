@@ -118,21 +118,25 @@ class FeatureExtractor:
             name: _tangent_spaces(found[name], train) for name in ON_COVARIANCES if name in found
         }
         if SLOW in self.wanted and self.input_of is not None:
-            self._slow = self._slow_features(windows[train])
+            self._slow = self._slow_features(windows[train], found[ENCODER_INPUT][train])
         return self._in_context(windows, self._mapped(found))
 
-    def _slow_features(self, windows: pd.DataFrame) -> LinearSlowFeatures:
-        """Fit slow features of the encoder's input on all clean windows of some recordings."""
-        of_recording = ContextParams(of="recording")
-        around = surroundings(self.store, windows, self.n_samples, of_recording)
-        tiles = around.table.iloc[np.sort(around.tiles)].reset_index(drop=True)
-        name = str(self.input_of)
-        found = encoder_features(
-            {name: self.encoders[name]}, self.store, tiles, self.params.batch_size, name,
-            self.prepare,
-        )  # fmt: skip
+    def _slow_features(self, windows: pd.DataFrame, inputs: np.ndarray) -> LinearSlowFeatures:
+        """Fit slow features of the encoder's input on all clean windows of some recordings.
+
+        That of windows (N rows) is known already, (N, D).
+        """
+        around = surroundings(self.store, windows, self.n_samples, ContextParams(of="recording"))
+        others, name = around.table.iloc[len(windows) :], str(self.input_of)
+        if len(others):
+            beside = encoder_features(
+                {name: self.encoders[name]}, self.store, others.reset_index(drop=True),
+                self.params.batch_size, name, self.prepare,
+            )  # fmt: skip
+            inputs = np.concatenate([inputs, beside[ENCODER_INPUT]])
+        tiles = around.table.iloc[around.tiles]
         return LinearSlowFeatures().fit(
-            found[ENCODER_INPUT], recordings=tiles["row"], onsets=tiles["onset"]
+            inputs[around.tiles], recordings=tiles["row"], onsets=tiles["onset"]
         )
 
     def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
