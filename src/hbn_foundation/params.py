@@ -37,7 +37,7 @@ ADDED: dict[str, dict[str, Any]] = {
               "offset": 0.0},
     "encoder": {"n_slow": 0},
     "objective": _AUGMENTATION | {"lag_seconds": 10.0, "windows_per_recording": 48},
-    "regularisation": _AUGMENTATION,
+    "regularisation": _AUGMENTATION | {"mixup_probability": 1.0},
     "phases": {"schedule": None},
     "plan": {"phase2_epochs": None},
     "trainer": {"optimizer": "adamw", "optimizer_options": {}},

@@ -136,19 +136,41 @@ def test_scratch_is_random_weights_with_the_normalisation(short_run, data):
     assert all(torch.equal(v, encoder[f"encoder.{n}"]) for n, v in kept.named_parameters())
 
 
-def test_mixup_shares_the_margin_between_both_classes(short_run, data, monkeypatch):
-    module = prepared(
-        short_run[0], data, head={"margin": "cosface"},
-        regularisation={"mixup": 1.0, "hide_probability": 0},
-    )  # fmt: skip
-    seen = {}
-    forward = type(module.model).forward
+@pytest.fixture
+def mixing(short_run, data, monkeypatch):
+    """A module that mixes windows, and the labels that its model was given last."""
 
-    def noted(model, signals, positions, mask, labels=None, share=1.0):
-        seen["labels"] = labels
-        return forward(model, signals, positions, mask, labels, share)
+    def make(**rules):
+        module = prepared(
+            short_run[0], data, head={"margin": "cosface"},
+            regularisation={"mixup": 1.0, "hide_probability": 0, **rules},
+        )  # fmt: skip
+        seen = {}
+        forward = type(module.model).forward
 
-    monkeypatch.setattr(type(module.model), "forward", noted)
+        def noted(model, signals, positions, mask, labels=None, *more):
+            seen["labels"] = labels
+            return forward(model, signals, positions, mask, labels, *more)
+
+        monkeypatch.setattr(type(module.model), "forward", noted)
+        return module, seen
+
+    return make
+
+
+def test_mixup_is_of_a_share_of_the_batches(mixing):
+    module, seen = mixing(mixup_probability=0.5)
+    batch = next(iter(module.data.training.training(16, 0)))
+    torch.manual_seed(0)
+    mixed = []
+    for _ in range(20):
+        module.step_output(batch, torch.ones(2))
+        mixed.append(seen["labels"].ndim == 2)
+    assert 4 < sum(mixed) < 16
+
+
+def test_mixup_shares_the_margin_between_both_classes(mixing):
+    module, seen = mixing()
     batch = next(iter(module.data.training.training(16, 0)))
     torch.manual_seed(0)
     assert torch.isfinite(module.step_output(batch, torch.ones(2)).loss)

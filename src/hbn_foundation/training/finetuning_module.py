@@ -127,7 +127,8 @@ class FineTuningModule(TrainingModule):
         rules, targets = self.regularisation, self.data.training.of(batch)
         signals, mask = self.model.prepare(batch.signals, batch.mask)
         signals, mask = augment(signals, mask, self.positions, rules)
-        if rules.mixup:
+        share_mixed = rules.mixup_probability if rules.mixup else 0.0
+        if share_mixed == 1 or (share_mixed and torch.rand(()) < share_mixed):
             loss = self._mixed(signals, mask, targets, share[1:])
         else:
             labels = self.losses.labels(targets)

@@ -350,6 +350,7 @@ class RegularisationParams(AugmentationParams):
     mixup: float = Field(
         0.0, description="α of the Beta distribution of mixup; 0 for none.", ge=0, le=10
     )
+    mixup_probability: float = Field(1.0, description="Share of batches mixed.", ge=0, le=1)
     l2_sp: float = Field(
         0.0,
         description="Strength of the penalty on the distance of the encoder's weights from the "
