@@ -141,10 +141,8 @@ def mixing(short_run, data, monkeypatch):
     """A module that mixes windows, and the labels that its model was given last."""
 
     def make(**rules):
-        module = prepared(
-            short_run[0], data, head={"margin": "cosface"},
-            regularisation={"mixup": 1.0, "hide_probability": 0, **rules},
-        )  # fmt: skip
+        rules = {"mixup": 1.0, "hide_probability": 0, **rules}
+        module = prepared(short_run[0], data, head={"margin": "cosface"}, regularisation=rules)
         seen = {}
         forward = type(module.model).forward
 

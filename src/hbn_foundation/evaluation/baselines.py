@@ -78,15 +78,21 @@ class BaselinePredictions(NamedTuple):
     fits: tuple[Fitted, ...]  # of each target
 
 
+class Measured(NamedTuple):
+    """What the windows of methods are measured in."""
+
+    store: SignalStore
+    n_samples: int  # of a window
+    encoders: FrozenEncoders | None = None  # whose features are among the methods
+    context: ContextParams = ALONE  # what is known of a window's surroundings
+
+
 def predict_baselines(
     methods: Sequence[str],
     table: pd.DataFrame,
     targets: Sequence[Target],
-    store: SignalStore,
-    n_samples: int,
+    measured: Measured,
     params: BaselineParams,
-    encoders: FrozenEncoders | None = None,
-    context: ContextParams = ALONE,
 ) -> dict[str, BaselinePredictions]:
     """Fit baselines on training windows, choose on validation windows, predict the test windows.
 
@@ -99,14 +105,8 @@ def predict_baselines(
         and, for `age_sex`, `age` and `sex` (0 female, 1 male), NaN where unknown.
     targets
         What is learned.
-    store, n_samples
-        The signals, and the length of a window.
-    params
-        Bands, strengths, shrinkage, seed.
-    encoders
-        Frozen encoders whose features are among the methods.
-    context
-        What is known of a window's surroundings.
+    measured, params
+        What windows are measured in; bands, strengths, shrinkage, seed.
 
     Returns
     -------
@@ -117,6 +117,7 @@ def predict_baselines(
     bin_seconds = {}
     if isinstance(params, ResponseTimeEvaluationParams):
         bin_seconds["bin_seconds"] = params.bin_seconds
+    store, n_samples, encoders, context = measured
     extractor = FeatureExtractor(
         wanted, store, n_samples, params, encoders, context=context, **bin_seconds
     )

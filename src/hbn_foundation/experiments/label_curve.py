@@ -122,7 +122,6 @@ def label_curve(
     if params.repeats is None or recipe.checkpoint != FOUNDATION:
         folds = folds_of_checkpoint(foundation, dataset, recipe, params.repeats, stores)
     else:
-        recipe.check_new_encoder("finetuning")
         encoders = encoders_of_folds(dataset, recipe, pretraining, params, stores, device_plan)
         folds = [Fold(run.name, run.place, run.splits, run.job.entry) for run in encoders]
     runs = list_runs(folds, dataset, recipe, params, stores, device_plan)
@@ -134,9 +133,9 @@ def label_curve(
             say(_said(by_job[job.id], stores))
 
     jobs = [run.job for run in runs]
-    needed = wanted(encoders, jobs, stores)
+    jobs = [*wanted(encoders, jobs, stores), *jobs]
     engine = at_once(experiments, params.n_jobs, device_plan)
-    run_jobs(NAME, [*needed, *jobs], stores, engine, device_plan, recipe, tell)
+    run_jobs(NAME, jobs, stores, engine, device_plan, recipe, tell)
     return _read(runs, stores)
 
 
@@ -158,6 +157,7 @@ def encoders_of_folds(
 ) -> list[Run]:
     """List the folds, each with the job that pretrains its encoder on all windows."""
     assert params.repeats is not None
+    recipe.check_new_encoder("finetuning")
     whole = dataset.replace(windows=cut_windows(dataset.store, dataset.window))
     return make_folds(
         whole, pretraining, params.repeats, stores, device_plan=device_plan, label=recipe.label,

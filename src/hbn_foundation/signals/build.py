@@ -84,18 +84,13 @@ def build_store(
             journal.add(result)
         tally.add(task.place, result)
     journal.merge()
-    content = tally.index.content(
-        scale=cleaning.scale,
-        cleaning=cleaning.model_dump(mode="json"),
-        datasets=dataset_names(recordings),
-    )
+    values, names = cleaning.model_dump(mode="json"), dataset_names(recordings)
+    content = tally.index.content(scale=cleaning.scale, cleaning=values, datasets=names)
     write_index_file(path / INDEX, *content)
     (path / FAILED).unlink(missing_ok=True)
-    n_failed = len(tally.failures)
-    say(
-        f"{path}: {_recordings(len(recordings) - n_unchanged - n_failed)} cleaned, "
-        f"{n_unchanged:,} unchanged, {n_failed} cannot be used{tally.reasons()}"
-    )
+    n_cleaned = len(recordings) - n_unchanged - len(tally.failures)
+    counts = f"{n_unchanged:,} unchanged, {len(tally.failures)} cannot be used{tally.reasons()}"
+    say(f"{path}: {_recordings(n_cleaned)} cleaned, {counts}")
     _say_notes(content[0])
     return SignalStore(path, content)
 

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, count_of
-from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target, predict_baselines
+from hbn_foundation.evaluation.baselines import (
+    DEMOGRAPHICS,
+    Measured,
+    Target,
+    predict_baselines,
+)
 from hbn_foundation.evaluation.params import FactorEvaluationParams, ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.sample import Sample, choose_windows, with_columns
 from hbn_foundation.labels.params import SPLITS
@@ -43,7 +48,7 @@ def response_time_baselines(
     windows = with_columns(dataset.windows, factor_table(dataset.participants), DEMOGRAPHICS)
     chosen = choose_windows(windows, dataset.splits, known, params, "rt")
     answers = predict_baselines(
-        params.baselines, chosen.table, TIMES, dataset.store, n_samples, params, encoders
+        params.baselines, chosen.table, TIMES, Measured(dataset.store, n_samples, encoders), params
     )
     return chosen, {
         name: pd.DataFrame(dict(zip((RT, P_CORRECT), one.predictions, strict=True)))
@@ -86,7 +91,11 @@ def factor_baselines(
     check_known(chosen.table, dataset.splits, factors, 2, 1)
     targets = [Target(factor, per_subject=True) for factor in factors]
     answers = predict_baselines(
-        params.baselines, chosen.table, targets, dataset.store, n_samples, params, encoders
+        params.baselines,
+        chosen.table,
+        targets,
+        Measured(dataset.store, n_samples, encoders),
+        params,
     )
     return chosen, {name: np.column_stack(one.predictions) for name, one in answers.items()}
 

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.baselines import BaselinePredictions, Target, predict_baselines
+from hbn_foundation.evaluation.baselines import (
+    BaselinePredictions,
+    Measured,
+    Target,
+    predict_baselines,
+)
 from hbn_foundation.evaluation.evaluate import (
     MISSING,
     Evaluation,
@@ -75,17 +80,16 @@ def evaluate_foundation(
     of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
     check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
     check_signals(checkpoint, dataset.sfreq, dataset.n_samples)
-    windows = probe_windows(dataset, params.label)
-    windows = with_strata(windows, dataset.participants, params.stratify_scores_by)
-    labelled = labelled_windows(windows, dataset.splits, dataset.participants, params)
+    people, windows = dataset.participants, probe_windows(dataset, params.label)
+    windows = with_strata(windows, people, params.stratify_scores_by)
+    labelled = labelled_windows(windows, dataset.splits, people, params)
     table, classes = labelled.table, labelled.classes
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:
         encoders[RANDOM] = random_encoder(checkpoint, params.seed)
     answers = predict_baselines(
-        [PRETRAINED, *params.baselines], table, [Target("label", "class", len(classes))],
-        dataset.store, encoders[PRETRAINED].n_samples, params, FrozenEncoders(encoders),
-        params.context,
+        [PRETRAINED, *params.baselines], table, [Target("label", "class", len(classes))], Measured(
+            dataset.store, dataset.n_samples, FrozenEncoders(encoders), params.context), params,
     )  # fmt: skip
     test = labelled.test
     values, found = test["label"].to_numpy(), {m: one.predictions[0] for m, one in answers.items()}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hbn_foundation.evaluation.baselines import BaselinePredictions, Target, predict_baselines
+from hbn_foundation.evaluation.baselines import (
+    BaselinePredictions,
+    Measured,
+    Target,
+    predict_baselines,
+)
 from hbn_foundation.evaluation.evaluate import (
     Evaluation,
     about_scores,
@@ -141,7 +146,7 @@ def label_baselines(
         target = Target(TARGET, per_subject=recipe.label.kind == "participant")
     encoders = None if encoder is None else FrozenEncoders({"frozen_probe": encoder})
     answers = predict_baselines(
-        params.baselines, chosen.table, [target], dataset.store, n_samples, params, encoders,
-        recipe.context,
+        params.baselines, chosen.table, [target],
+        Measured(dataset.store, n_samples, encoders, recipe.context), params,
     )  # fmt: skip
     return chosen, answers
