@@ -61,7 +61,8 @@ def test_subjects_of_other_data_sets_are_kept_apart():
     child = {TRAINED: ["01"], "datasets": {"": MATH}, "ancestors": ancestors}
     assert subjects_before(child, {"": MATH}) == (child, ancestors)
     unknown = {TRAINED: ["01"]}
-    assert subjects_before(unknown, ONE) == (unknown, [])
+    assert subjects_before(unknown, ONE) == ({}, [unknown])
+    assert subjects_before(unknown, {}) == (unknown, [])
 
 
 def test_nobody_is_in_two_data_sets_of_a_study():
@@ -71,3 +72,10 @@ def test_nobody_is_in_two_data_sets_of_a_study():
         check_people(["eyes-NDARX1Y", "math-NDARX1Y", "math-01"], TWO)
     with pytest.raises(UserError, match=r"\(a-01 as b-01\), and might be both"):
         check_people(["a-01", "b-01"], {"a": EYES, "b": EYES})
+
+
+def test_what_an_unknown_data_set_was_seen_of_is_remembered_over_a_generation():
+    parent = {TRAINED: ["01"], CHOSEN: []}
+    own, ancestors = subjects_before(parent, {"": "B"})
+    child = {**own, "datasets": {"": "B"}, "ancestors": ancestors}
+    assert seen_subjects(child, TRAINED, ["01"], {"": "A"}) == {"01": False}

@@ -4,20 +4,26 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from finetuning_runs import AGE, recipe_of, tune
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.recipes import Challenge1Recipe
+from hbn_foundation.experiments.checks import check_plan
+from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.context import check_context, pieces, sequences
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
+from hbn_foundation.training.data import cut
 from hbn_foundation.training.finetuned import load_finetuned, predict
 from hbn_foundation.training.finetuning_params import PlanParams
+from hbn_foundation.training.model_params import EncoderParams, SequenceParams
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.preview import advice
 from hbn_foundation.training.rates import peaks
 from hbn_foundation.training.unfreezing import Block
+from runs import SMALL
 
 CONTEXT = {"of": "subject", "seconds": 6.0}
 SEQUENCE = "sequence_encoder"
@@ -97,6 +103,41 @@ def test_a_batch_has_whole_sequences(data):
         assert len(parts) == 30 // longest
         seen += parts
     assert len(seen) == len(set(seen)) == len(batches) * (30 // longest)
+
+
+def test_where_a_recording_is_cut_does_not_depend_on_what_is_asked(data):
+    store, windows, _ = data
+    between = windows.assign(start=windows["start"] + 50)
+    between = between[between["start"] < 3700].reset_index(drop=True)
+
+    def seen_with(asked):
+        table = sequences(store, asked, 200, ContextParams(**CONTEXT), 12)
+        own = table.loc[table["window"] == 0, "sequence"].item()
+        piece = table[(table["sequence"] == own) & (table["tile"] == 1)]
+        return piece[["row", "start"]].to_numpy().tolist()
+
+    assert seen_with(between) == seen_with(between.head(1))
+
+
+def test_where_memory_is_short_sequences_stay_whole(data):
+    store, windows, _ = data
+    table = sequences(store, windows, 200, ContextParams(of="recording"), 64)
+    (batch,) = WindowBatches(WindowReader(store, 200), table, len(table))
+    parts = cut(batch, 45)
+    numbers = [set(part.places[:, 0].tolist()) for part in parts]
+    assert len(parts) > 1
+    assert sum(map(len, numbers)) == len(set.union(*numbers))
+    assert sorted(torch.cat([part.index for part in parts]).tolist()) == batch.index.tolist()
+
+
+def test_a_plan_for_the_encoder_of_sequences_is_checked_with_it():
+    phases = [{"unfreeze": ["head"], "epochs": 1}, {"unfreeze": [SEQUENCE], "epochs": 1}]
+    recipe = recipe_of(context=CONTEXT, plan={"strategy": "phases", "phases": phases})
+    targets = WindowTargets(np.array([0, 1]), ("a", "b"))
+    check_plan(EncoderParams(**SMALL), recipe, 100.0, 200, targets)
+    odd = recipe.model_copy(update={"sequence_encoder": SequenceParams(n_heads=3)})
+    with pytest.raises(UserError, match=r"sequence_encoder.n_heads=3: the tokens are 32 wide"):
+        check_plan(EncoderParams(**SMALL), odd, 100.0, 200, targets)
 
 
 def test_what_does_not_go_with_a_context_is_refused():

@@ -32,9 +32,9 @@ OF_FINE_TUNING = (
                    "linear_probe", "losses", "plans", "preview", "unfreezing")),
 )  # fmt: skip
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
-               "signals/store.py")  # fmt: skip
-EVALUATION = ("training/linear_probe.py", "experiments/tasks.py",
-              "experiments/curve_tasks.py", "signals/context.py", "evaluation")  # fmt: skip
+               "signals/context.py", "signals/store.py")  # fmt: skip
+EVALUATION = ("training/linear_probe.py", "experiments/tasks.py", "experiments/curve_tasks.py",
+              "scores.py", "evaluation")  # fmt: skip
 
 
 class Provenance(NamedTuple):

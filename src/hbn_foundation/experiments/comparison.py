@@ -36,7 +36,7 @@ from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.params import former_names
 from hbn_foundation.progress import say
-from hbn_foundation.scores import WITHIN, check_metric
+from hbn_foundation.scores import WITHIN
 from hbn_foundation.training.job import digest
 from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
 
@@ -261,7 +261,7 @@ def compared_score(score: str | None, is_regression: bool, stratified: bool) -> 
 
 def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: ComparisonParams) -> None:
     """Find out before any training what would stop a run."""
-    from hbn_foundation.training.finetune import further_targets
+    from hbn_foundation.training.finetune import check_recipe, further_targets
 
     runs[0].recipe.check_new_encoder("finetuning")
     targets = None
@@ -276,7 +276,7 @@ def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: Compariso
                 )
     assert targets is not None
     compared_score(params.score, targets.is_regression, runs[0].recipe.strata_column is not None)
-    check_metric(runs[0].recipe.trainer.monitor, "trainer.monitor", targets.is_regression)
+    check_recipe(runs[0].dataset, runs[0].recipe, targets.is_regression)
     for run in runs:
         if run.job.base == runs[0].job.base and run.method != BASELINES:
             dataset = run.dataset

@@ -334,7 +334,7 @@ def _check(
 
     `foundation` is None where each fold has an encoder of its own.
     """
-    from hbn_foundation.training.finetune import check_finetuning, further_targets
+    from hbn_foundation.training.finetune import check_finetuning, check_recipe, further_targets
 
     for line in check_context(runs[0].dataset.store, runs[0].recipe.context):
         say(line)
@@ -346,7 +346,11 @@ def _check(
             if not len(rows_of(dataset, targets, "test")):
                 raise UserError("labels: no window of the test subjects has a known label")
             if run.method == FROZEN:
+                for draw in run.job.arguments["draws"]:
+                    labelled = with_labels_of(dataset.splits, draw.subjects)
+                    check_targets(targets, dataset.windows, labelled, needed=("train",))
                 continue
+            check_recipe(dataset, recipe, targets.is_regression)
             whole = dataset.replace(splits=run.job.arguments["splits"])
             _check_same(targets.names, targets_of(whole, recipe.label).names)
             further_targets(dataset, recipe)

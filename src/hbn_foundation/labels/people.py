@@ -106,7 +106,7 @@ def subjects_before(
         Of the checkpoints of other data sets: run, data sets and subjects.
     """
     ancestors = list(parent.get("ancestors", ()))
-    if not parent.get("datasets") or parent["datasets"] == datasets:
+    if (parent.get("datasets") or {}) == dict(datasets):
         return parent, ancestors
     kept = ("run_id", "kind", "datasets", TRAINED, CHOSEN)
     return {}, [*ancestors, {name: parent[name] for name in kept if name in parent}]

@@ -91,8 +91,8 @@ def sequences(
     -------
     pandas.DataFrame
         The columns of the windows; `window`, the row of each in `windows`, −1 of further tiles;
-        `sequence`, a number for each recording, or subject, or piece of about `most` windows,
-        which know nothing of each other; `part`, a number for each recording in a sequence;
+        `sequence`, a number for each recording, or subject, or piece of it with about `most`
+        tiles, which know nothing of each other; `part`, a number for each recording in a sequence;
         `onset` (s) and `tile` (1 or 0).
     """
     around = surroundings(store, windows, n_samples, context)
@@ -101,9 +101,10 @@ def sequences(
     table[WINDOW] = np.where(table.index < n, table.index, -1)
     table["tile"] = table.index.isin(around.tiles).astype(int)
     table = table.sort_values([of, "row", "onset"], kind="stable", ignore_index=True)
-    n_pieces = -(-table.groupby(of)["row"].transform("size") // most)
-    within = table.groupby("row")  # each piece has a stretch of each recording
-    piece = within.cumcount() * n_pieces // within["row"].transform("size")
+    # by the tiles alone, so that an answer does not depend on what else is asked
+    n_pieces = -(-table.groupby(of)["tile"].transform("sum") // most)
+    within = table.groupby("row")["tile"]  # each piece has a stretch of each recording
+    piece = (within.cumsum() - 1).clip(lower=0) * n_pieces // within.transform("sum")
     table[SEQUENCE] = table.groupby([table[of], piece]).ngroup()
     table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
     table["part"] = table.groupby([SEQUENCE, "row"]).ngroup()

@@ -98,6 +98,10 @@ class ContextParams(Params):
             raise ValueError(
                 "seconds and running need context of: recording or subject, found of: window"
             )
+        if self.is_used and not self.recentre and not self.seconds:
+            raise ValueError(
+                f"of: {self.of} changes nothing with recentre: false and seconds: 0; give seconds"
+            )
         return self
 
 

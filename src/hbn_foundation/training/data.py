@@ -181,7 +181,7 @@ class Steps:
 def n_training_batches(windows: pd.DataFrame, batch_size: int) -> int:
     """Count the whole batches of windows, or of sequences of them."""
     if SEQUENCE in windows:
-        return count_batches(pieces(windows), batch_size, drop_last=True)
+        return count_batches(pieces(windows), min(batch_size, len(windows)), drop_last=True)
     return len(windows) // min(batch_size, len(windows))
 
 
@@ -198,11 +198,14 @@ def n_windows(batch: Any) -> int:
 def cut(batch: Any, size: int) -> list[Any]:
     """Cut a batch into micro-batches of at most `size` windows, in their order.
 
+    Sequences stay whole, also one that is longer (`sequence_encoder.max_windows`).
     Of a tensor with several rows for each window, as of pairs, all first rows come first.
     """
     count = n_windows(batch)
     if count <= size:
         return [batch]
+    if getattr(batch, "places", None) is not None:
+        return _whole_sequences(batch, size)
     folded = {name: value.unflatten(0, (-1, count)) for name, value in _tensors(batch).items()}
     return [
         replace(
@@ -210,6 +213,22 @@ def cut(batch: Any, size: int) -> list[Any]:
             **{name: value[:, at : at + size].flatten(0, 1) for name, value in folded.items()},
         )
         for at in range(0, count, size)
+    ]
+
+
+def _whole_sequences(batch: Any, size: int) -> list[Any]:
+    """Cut a batch between sequences, of which each part has one at least."""
+    number = batch.places[:, 0].cpu().numpy()
+    parts: list[list[np.ndarray]] = []
+    for one in dict.fromkeys(number.tolist()):
+        rows = np.flatnonzero(number == one)
+        if not parts or sum(map(len, parts[-1])) + len(rows) > size:
+            parts.append([])
+        parts[-1].append(rows)
+    tensors = _tensors(batch)
+    return [
+        replace(batch, **{name: value[np.concatenate(rows)] for name, value in tensors.items()})
+        for rows in parts
     ]
 
 

@@ -22,6 +22,7 @@ from hbn_foundation.labels.targets import WindowTargets, window_targets
 from hbn_foundation.models.config import MAIN, SEQUENCE
 from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN, check_metric
+from hbn_foundation.signals.context import SEQUENCE as SEQUENCE_COLUMN
 from hbn_foundation.signals.context import WINDOW, check_context, sequences
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint, check_signals
@@ -195,6 +196,8 @@ def in_sequences(
         dataset.store, dataset.windows[known], n_samples, recipe.context,
         recipe.sequence_encoder.max_windows,
     )  # fmt: skip
+    labelled = table.groupby(SEQUENCE_COLUMN)[WINDOW].transform("max") >= 0
+    table = table[labelled].reset_index(drop=True)
     padded = np.concatenate([targets[known], np.full_like(targets[:1], np.nan)])
     return dataset.replace(windows=table), padded[table[WINDOW]]
 
@@ -243,15 +246,9 @@ def check_finetuning(
     of = {name: splits.loc[splits["split"] == name, "subject"] for name in ("validation", "test")}
     check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
     check_signals(checkpoint, dataset.sfreq, checkpoint.metadata["n_samples"])
-    check_context(dataset.store, recipe.context)
     training = subjects_of(splits, "train", dataset.windows)
     main = window_targets(dataset.windows, dataset.participants, recipe.label, training)
-    check_metric(recipe.trainer.monitor, "trainer.monitor", main.is_regression)
-    if recipe.trainer.monitor == WITHIN and recipe.strata_column is None:
-        raise UserError(
-            f"trainer.monitor: {WITHIN} is computed where evaluation.stratify_scores_by is given"
-        )
-    stratified(dataset, recipe)
+    check_recipe(dataset, recipe, main.is_regression)
     check_targets(main, dataset.windows, splits)
     found = {MAIN: main} | further_targets(dataset, recipe)
     if recipe.keeps_head:
@@ -259,6 +256,24 @@ def check_finetuning(
 
         return check_kept(checkpoint, recipe, found)
     return found
+
+
+def check_recipe(dataset: EEGDataset, recipe: FineTuningRecipe, is_regression: bool) -> None:
+    """Check what a recipe needs of a dataset, whatever the checkpoint and the split.
+
+    Raises
+    ------
+    UserError
+        A metric that is not computed, a context longer than any recording, strata that cannot be
+        made.
+    """
+    check_context(dataset.store, recipe.context)
+    check_metric(recipe.trainer.monitor, "trainer.monitor", is_regression)
+    if recipe.trainer.monitor == WITHIN and recipe.strata_column is None:
+        raise UserError(
+            f"trainer.monitor: {WITHIN} is computed where evaluation.stratify_scores_by is given"
+        )
+    stratified(dataset, recipe)
 
 
 def further_targets(dataset: EEGDataset, recipe: FineTuningRecipe) -> dict[str, WindowTargets]:

@@ -146,6 +146,12 @@ def build_finetuned(encoder: Encoder, heads: Mapping[str, HeadOf], **options: An
         name: head_config(one.params.model_copy(update={"final_norm": final_norm}), *one[1:])
         for name, one in heads.items()
     }
+    sequence, width = options.get("sequence"), encoder.config.hidden_dim
+    if sequence is not None and width % sequence.n_heads:
+        raise UserError(
+            f"sequence_encoder.n_heads={sequence.n_heads}: the tokens are {width} wide; expected a "
+            "divisor of that"
+        )
     if encoder.slow is None and any(one.pooling == "slow" for one in configs.values()):
         raise UserError(
             "head.pooling=slow: the encoder has no slow outputs; pretrain it with encoder.n_slow "

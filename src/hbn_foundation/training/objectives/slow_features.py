@@ -46,6 +46,7 @@ class SlowFeatures(Objective):
                 f"{list(encoder.config.tokens)}; set encoder.n_slow, for example to 4"
             )
         self.params = params
+        self.seconds = encoder.n_samples / encoder.sfreq
         self.linear = torch.nn.Linear(encoder.slow.linear.in_features, encoder.config.n_slow)
         self.linear.requires_grad_(False)
 
@@ -57,6 +58,13 @@ class SlowFeatures(Objective):
         table = windows.sort_values(["row", "onset"], kind="stable", ignore_index=True)
         count = table.groupby("row")["row"].transform("size")
         table = table[count >= MIN_WINDOWS].reset_index(drop=True)
+        apart = table.groupby("row")["onset"].diff().min()
+        if apart < self.seconds - 1e-6:
+            raise UserError(
+                f"objective: slow_features needs windows side by side; windows of "
+                f"{self.seconds:g} s begin {apart:g} s apart (ingestion.windows.stride), and are "
+                "alike for what they share"
+            )
         if table.empty:
             raise UserError(
                 "objective: slow_features needs four windows of a recording, and none has as many; "
