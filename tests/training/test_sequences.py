@@ -16,7 +16,7 @@ from hbn_foundation.signals.context import check_context, pieces, sequences
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.training.data import cut
-from hbn_foundation.training.finetuned import load_finetuned, predict
+from hbn_foundation.training.finetuned import load_challenge_model, load_finetuned, predict
 from hbn_foundation.training.finetuning_params import PlanParams
 from hbn_foundation.training.model_params import EncoderParams, SequenceParams
 from hbn_foundation.training.plans import make_plan
@@ -77,6 +77,11 @@ def test_the_encoder_of_sequences_is_trained_with_the_head_from_the_first_step(t
     assert rates[SEQUENCE] == rates["head"]
     without = peaks([Block("a", 1), Block("b", 1), Block("head", 1)], recipe_of().rates)
     assert {name: rates[name] for name in without} == without
+
+
+def test_it_is_no_model_for_single_windows(tuned, data):
+    with pytest.raises(UserError, match="the challenge hands out single windows"):
+        load_challenge_model(tuned[0], data[0].positions)
 
 
 def test_a_batch_has_whole_sequences(data):

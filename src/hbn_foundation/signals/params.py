@@ -74,7 +74,9 @@ class ContextParams(Params):
         "many seconds of real time; 0: not averaged.",
     )
     running: bool = Field(
-        False, description="Whether only what came before is used, as in a stream."
+        False,
+        description="Whether only what came before is used, as in a stream; recordings of a "
+        "subject count in the order of their names.",
     )
 
     @property

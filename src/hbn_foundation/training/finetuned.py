@@ -208,6 +208,11 @@ def load_challenge_model(
         Lowest and highest output; None: those of the bins of a distribution, or none.
     """
     model = load_finetuned(checkpoint)
+    if model.sequence is not None:
+        raise UserError(
+            "checkpoint: the model has a context, and the challenge hands out single windows; "
+            "fine-tune with context.of: window"
+        )
     config = model.head.parts[target].config
     if limits is None and config.kind == "distribution":
         limits = config.earliest, config.latest

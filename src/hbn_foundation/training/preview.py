@@ -167,6 +167,11 @@ def advice(recipe: FineTuningRecipe) -> list[str]:
             "context.recentre: the mean of the recording holds what is constant within it, as the "
             f"{recipe.label.column} of a subject is; consider context.recentre=false"
         )
+    if recipe.strata_column is not None and not recipe.regularisation.class_weights:
+        lines.append(
+            "regularisation.class_weights=false: the loss weighs neither classes nor the strata of "
+            f"{recipe.strata_column}, which scores weigh alike"
+        )
     patience = recipe.trainer.early_stopping_patience
     if plan.strategy == "plateau" and plan.plateau_patience >= patience:
         lines.append(
