@@ -37,6 +37,13 @@ def dataset_of(data: tuple[Any, Any, Any], people: pd.DataFrame | None = None) -
     return EEGDataset(*data, participants() if people is None else people)
 
 
+def of_split(data: tuple[Any, pd.DataFrame, pd.DataFrame], name: str) -> pd.DataFrame:
+    """The windows of a split; `data` is store, windows and splits."""
+    _, windows, splits = data
+    subjects = splits.loc[splits["split"] == name, "subject"]
+    return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
+
+
 def job_of(checkpoint: Any, data: tuple[Any, Any, Any], **groups: Any) -> FineTuningJob:
     """A fine-tuning; `data` is store, windows and splits."""
     return FineTuningJob(dataset_of(data), recipe_of(**groups), CPU, checkpoint)

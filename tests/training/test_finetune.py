@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from finetuning_runs import AGE, TRAINER, dataset_of, job_of, participants, recipe_of, tune
+from finetuning_runs import (
+    AGE,
+    TRAINER,
+    dataset_of,
+    job_of,
+    of_split,
+    participants,
+    recipe_of,
+    tune,
+)
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
@@ -22,12 +31,6 @@ from runs import CPU
 def tuned(short_run, data, tmp_path_factory):
     """Rest against arithmetic: checkpoint and history."""
     return tune(short_run[0], data, tmp_path_factory.mktemp("tuned"), rates={"head_lr": 1e-2})
-
-
-def of_split(data, name):
-    _, windows, splits = data
-    subjects = splits.loc[splits["split"] == name, "subject"]
-    return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
 
 
 def test_it_learns_and_tells_test_subjects_apart(tuned, data):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from finetuning_runs import AGE, recipe_of, tune
+from finetuning_runs import AGE, of_split, recipe_of, tune
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.recipes import Challenge1Recipe
 from hbn_foundation.experiments.checks import check_plan
@@ -36,12 +36,6 @@ def tuned(short_run, data, tmp_path_factory):
         short_run[0], data, tmp_path_factory.mktemp("tuned"), context=CONTEXT,
         sequence_encoder={"max_windows": 12},
     )  # fmt: skip
-
-
-def of_split(data, name):
-    _, windows, splits = data
-    subjects = splits.loc[splits["split"] == name, "subject"]
-    return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
 
 
 def test_what_is_validated_is_what_is_predicted(tuned, data):

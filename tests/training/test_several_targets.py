@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from finetuning_runs import participants, prepared, tune, tune_until, watched
+from finetuning_runs import of_split, participants, prepared, tune, tune_until, watched
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
@@ -84,12 +84,6 @@ def trials(store, splits, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(band_only, trials, tmp_path_factory):
     return tune(band_only, trials, tmp_path_factory.mktemp("run"), **EXTRAS, **GROUPS)
-
-
-def of_split(trials, name):
-    _, windows, splits = trials
-    subjects = splits.loc[splits["split"] == name, "subject"]
-    return windows[windows["subject"].isin(subjects)].reset_index(drop=True)
 
 
 def test_it_learns_when_and_where(run, trials):
