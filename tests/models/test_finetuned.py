@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from hbn_foundation.models.config import SequenceConfig
 from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_finetuned, small_encoder
 
+SEQUENCE = SequenceConfig(
+    recentre=True, seconds=6.0, running=False, n_heads=2, n_layers=1, dropout=0.1, share=0.8
+)
 NAMES = ["band_tokens", "time_tokens", "block_1", "block_2", "head"]
 
 
@@ -31,11 +35,13 @@ class ToyBlock(nn.Module):
         return tokens + self.dropout(self.linear(normed))
 
 
-def some_model(toy=False, n_outputs=2, **head) -> FineTuned:
+def some_model(toy=False, n_outputs=2, sequence=None, **head) -> FineTuned:
     encoder = small_encoder("band", "time")
     if toy:
         encoder.trunk[0] = ToyBlock(32)
-    return make_finetuned(encoder, HeadParams(**head), n_outputs, classification=True)
+    return make_finetuned(
+        encoder, HeadParams(**head), n_outputs, classification=True, sequence=sequence
+    )
 
 
 @pytest.fixture
@@ -181,16 +187,19 @@ def test_an_unknown_block_changes_nothing():
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_groups_partition_the_parameters_and_decay_matrices_only(frozen):
-    model = some_model(kind="mlp", pooling="attention", final_norm=True)
+@pytest.mark.parametrize("sequence", [None, SEQUENCE])
+def test_groups_partition_the_parameters_and_decay_matrices_only(frozen, sequence):
+    model = some_model(sequence=sequence, kind="mlp", pooling="attention", final_norm=True)
+    new = ("head",) if sequence is None else ("sequence_encoder", "head")
     if frozen:
-        model.freeze_backbone()
+        model.set_progressive_unfreezing_mode(1)
+        assert model.trainable() == new
     groups = model.get_param_groups(head_lr=2e-3)
     held = [id(p) for group in groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
     assert len({group["name"] for group in groups}) == len(groups)
     for group in groups:
-        assert group["lr"] == (2e-3 if group["block"] == "head" else pytest.approx(2e-4))
+        assert group["lr"] == (2e-3 if group["block"] in new else pytest.approx(2e-4))
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {
         names[id(p)]

@@ -78,9 +78,12 @@ def sample_text(metrics: Mapping[str, Any], methods: Iterable[str], fitted: bool
     text = f"Windows: {'; '.join(parts)}. {channels_text(methods, metrics['n_channels'])}"
     if fitted and any(counts["of"] > counts["windows"] for counts in metrics["sample"].values()):
         text += " Only the baselines' windows are subsampled; the model is trained on all."
-    if context := metrics.get("context"):
-        text += f" Context of all methods, without labels: features {context}."
-    return text
+    return " ".join(filter(None, (text, context_text(metrics.get("context", "")))))
+
+
+def context_text(context: str) -> str:
+    """Say what all methods know beside a window; empty where each stands alone."""
+    return f"Context of all methods, without labels: features {context}." if context else ""
 
 
 def strata_text(metrics: Mapping[str, Any]) -> str:

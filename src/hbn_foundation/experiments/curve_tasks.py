@@ -153,7 +153,7 @@ def train_draw(
     learned = whole.replace(splits=with_labels_of(splits, draw.subjects))
     scored, result = [], {"stopped": "nothing to train"}
     for number, method in enumerate(methods):
-        start = "from_scratch" if method == SCRATCH else recipe.trainer.start
+        start = "from_scratch" if method == SCRATCH else "foundation"
         trainer = recipe.trainer.model_copy(update={"start": start})
         own = recipe.model_copy(update={"trainer": trainer})
         of_method = beside(run) if number else run

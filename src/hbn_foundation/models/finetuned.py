@@ -22,6 +22,7 @@ from .parameter_groups import parameter_groups
 from .sequence import SequenceEncoder
 
 HEAD = "head"
+NEW = (SEQUENCE, HEAD)  # blocks that no foundation checkpoint has
 FINAL_NORM, SLOW = "final_norm", "slow_outputs"
 
 
@@ -176,15 +177,18 @@ class FineTuned(nn.Module):
         return self
 
     def freeze_backbone(self) -> None:
-        """Freeze everything but the head."""
-        self.set_trainable([HEAD])
+        """Freeze everything but the head and the sequence encoder, which are new."""
+        self.set_trainable(name for name, _ in self.blocks() if name in NEW)
 
     def unfreeze_backbone(self) -> None:
         """Make every block trainable."""
         self.set_trainable([name for name, _ in self.blocks()])
 
     def set_progressive_unfreezing_mode(self, phase: int) -> None:
-        """Go to phase 1, only the head, or 2, everything; another one is a ValueError."""
+        """Go to phase 1, the head and the sequence encoder alone, or 2, everything.
+
+        Another one is a ValueError.
+        """
         if phase not in (1, 2):
             raise ValueError(f"phase {phase!r}: expected 1 (head only) or 2 (everything)")
         (self.freeze_backbone if phase == 1 else self.unfreeze_backbone)()
@@ -199,7 +203,7 @@ class FineTuned(nn.Module):
         groups = parameter_groups(
             self.blocks(), head_lr / 10 if backbone_lr is None else backbone_lr
         )
-        return [{**group, "lr": head_lr} if group["block"] == HEAD else group for group in groups]
+        return [{**group, "lr": head_lr} if group["block"] in NEW else group for group in groups]
 
     @torch.no_grad()
     def fit_head(self, batches: Iterable[Any], positions: Tensor) -> None:

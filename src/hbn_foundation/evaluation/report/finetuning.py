@@ -28,7 +28,7 @@ from hbn_foundation.evaluation.report.verdicts import (
     split_verdict,
 )
 from hbn_foundation.evaluation.scorers import AHEAD, display_metric
-from hbn_foundation.evaluation.wording import number, sample_text, strata_text
+from hbn_foundation.evaluation.wording import context_text, number, sample_text, strata_text
 from hbn_foundation.scores import higher_is_better
 
 POOLED = "window_auroc"
@@ -96,7 +96,9 @@ def phases_table(history: pd.DataFrame, recipe: LabelRecipe) -> Table:
     return plain_table(f"Phases, {name} of the validation subjects", header, rows, notes)
 
 
-def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Report:
+def comparison_report(
+    summary: pd.DataFrame, score: str, about: str = "", context: str = ""
+) -> Report:
     """Declare the report on ways to fine-tune, compared over folds.
 
     Parameters
@@ -107,6 +109,8 @@ def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Rep
         The score that was compared.
     about
         Label and number of labelled subjects, for the title.
+    context
+        What all methods know beside a window, in words.
     """
     title = f"Fine-tuning{f' for {about}' if about else ''}"
     if summary.empty:
@@ -115,7 +119,7 @@ def comparison_report(summary: pd.DataFrame, score: str, about: str = "") -> Rep
     title += f" over {int(summary['folds'].max())} folds{f', {seeds} seeds' if seeds > 1 else ''}"
     best = ", ".join(summary.loc[summary["reference"], "name"]) or "none"
     reference = f"The best plan on validation subjects ({best})"
-    table = folds_table(
-        "Methods", summary, {"score": display_metric(score)}, folds_notes(summary, reference)
-    )
+    notes = [*folds_notes(summary, reference), context_text(context)]
+    titles = {"score": display_metric(score)}
+    table = folds_table("Methods", summary, titles, [note for note in notes if note])
     return Report(title, folds_verdict(summary, reference), "", [table])

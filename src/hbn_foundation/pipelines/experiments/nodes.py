@@ -88,7 +88,7 @@ def report_comparison(
     if runs.labelled_subjects is not None:
         about += f" with {runs.labelled_subjects} labelled subjects"
     score = _score(comparison_folds, runs)
-    text = render_text(comparison_report(comparison_summary, score, about))
+    text = render_text(comparison_report(comparison_summary, score, about, finetuning.context.text))
     show(text)
     return text
 
