@@ -96,7 +96,7 @@ def sidecars(root: str | Path, path: str, suffix: str) -> list[Path]:
     root
         The BIDS root.
     path
-        The recording's file, relative to `root`.
+        The recording's file, relative to `root`; empty for a signal in memory, which has none.
     suffix
         What the sidecar's name ends with: ``channels.tsv``, ``eeg.json``, ``electrodes.tsv``.
 
@@ -106,6 +106,8 @@ def sidecars(root: str | Path, path: str, suffix: str) -> list[Path]:
         From the nearest folder to the root, in each the most specific name first. A link to
         nothing is among them.
     """
+    if not path:  # a signal in memory
+        return []
     wanted = set(entities(path).items())
     folder = PurePosixPath(path).parent
     found = []

@@ -49,9 +49,9 @@ def cleaned(monkeypatch):
     names = []
     original = clean.clean_recording
 
-    def counted(row, params, out):
+    def counted(row, params, out, raw=None):
         names.append(row["recording"])
-        return original(row, params, out)
+        return original(row, params, out, raw)
 
     monkeypatch.setattr(clean, "clean_recording", counted)
     return names
@@ -212,7 +212,7 @@ def test_what_goes_wrong_is_a_fault_of_the_store_or_of_one_recording(
 
     original = clean.clean_recording
 
-    def faulty(row, params, out):
+    def faulty(row, params, out, raw=None):
         if row["subject"] != "2":
             return original(row, params, out)
         if fault == "code":

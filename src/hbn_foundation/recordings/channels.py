@@ -128,8 +128,14 @@ def eeg_channels(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse
         factors=volt_factors(file, picks, given, [e.row.get("units", "") for e in chosen]),
         positions_from=", ".join(s if len(counts) == 1 else f"{s} ({n})" for s, n in counts),
         unknown=[e.given for e in every if e.other or e.pick in {u.pick for u in unplaced}],
-        bad={e.label: e.bad for e in chosen if e.bad},
+        bad={e.label: why for e in chosen if (why := e.bad or _bad_in_file(file, e))},
     )
+
+
+def _bad_in_file(file: EegFile, electrode: _Electrode) -> str:
+    """Say that MNE's `bads` name a channel; of the formats read, FIF alone keeps them."""
+    bads = file.raw.info["bads"]
+    return "marked in the file" if bads and file.raw.ch_names[electrode.pick] in bads else ""
 
 
 def _eeg_by_type(file: EegFile) -> list[_Electrode]:

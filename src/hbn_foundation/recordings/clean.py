@@ -29,8 +29,8 @@ from hbn_foundation.recordings.quality import (
     highest_correlation,
     is_reference,
 )
-from hbn_foundation.recordings.read import UnreadableRecording
-from hbn_foundation.recordings.recording import Recording, open_recording
+from hbn_foundation.recordings.read import UnreadableRecording, in_memory
+from hbn_foundation.recordings.recording import Recording, open_recording, recording_of
 from hbn_foundation.recordings.resampling import Resampler, without_missing
 from hbn_foundation.recordings.timeline import Timeline
 
@@ -84,7 +84,9 @@ class CleanedRecording:
         return self.timeline.sfreq
 
 
-def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -> CleanedRecording:
+def clean_recording(
+    row: Mapping[str, Any], params: CleaningParams, out: Path, raw: Any = None
+) -> CleanedRecording:
     """Clean a recording and write its signal.
 
     Parameters
@@ -96,6 +98,8 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     out
         Where to write the signal: time-major float16 (T, C) ``.npy`` in robust deviations.
         Temporary files lie in the same folder.
+    raw
+        A `mne.io.BaseRaw` to clean in place of the row's file.
 
     Raises
     ------
@@ -104,7 +108,10 @@ def clean_recording(row: Mapping[str, Any], params: CleaningParams, out: Path) -
     UserError
         The disk is full.
     """
-    recording = open_recording(str(row["bids_root"]), str(row["path"]), params.bipolar)
+    if raw is None:
+        recording = open_recording(str(row["bids_root"]), str(row["path"]), params.bipolar)
+    else:
+        recording = recording_of(in_memory(raw), params.bipolar)
     cleaning = _Cleaning(recording, params)
     n_samples, n_channels = cleaning.shape
     # float32 in the temporary file and float16 in the result

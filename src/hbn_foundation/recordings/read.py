@@ -50,6 +50,8 @@ class UnreadableRecording(Exception):  # noqa: N818 - a state of the data, not a
 class EegFile:
     """An open file at `path` of a BIDS root; nothing of MNE's `raw` is in memory.
 
+    A `raw` that was in memory before (`in_memory`) has neither path nor header nor sidecars.
+
     `header` is that of an EDF or BDF file, None for other formats; `info` is the content of
     eeg.json. `notes` tells what was left out, guessed or not read, a sentence each, for the
     quality table; each function that reads from the file adds its own.
@@ -87,6 +89,19 @@ def open_file(root: str, path: str) -> EegFile:
     if file.ending == ".vhdr":
         _check_brainvision(file)
     return file
+
+
+def in_memory(raw: Any) -> EegFile:
+    """Take a `mne.io.BaseRaw` for an open file; its own channels, bads and annotations count.
+
+    Raises
+    ------
+    UnreadableRecording
+        It has no samples.
+    """
+    if raw.n_times == 0:
+        raise UnreadableRecording("no samples")
+    return EegFile(raw, "", "", None, {}, [])
 
 
 def is_transient(error: BaseException) -> bool:

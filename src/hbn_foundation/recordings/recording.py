@@ -137,7 +137,11 @@ def open_recording(
 
     UnreadableRecording with the reason, whatever makes the recording unusable.
     """
-    file = open_file(root, path)
+    return recording_of(open_file(root, path), bipolar)
+
+
+def recording_of(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse") -> Recording:
+    """Find channels, low-pass and continuous stretches of an open file, as `open_recording`."""
     channels = eeg_channels(file, bipolar)
     lowpass = _lowpass(file, channels)
     file, channels = _at_own_rate(file, channels)

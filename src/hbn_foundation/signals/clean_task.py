@@ -38,7 +38,8 @@ class CleaningTask:
     """One recording to clean: its position in the index and its row of `find_recordings`.
 
     `store` is the store's folder, `cleaning` the hash of `params`, and `known` holds what the
-    store knows of the recording for this cleaning: descriptions by content hash.
+    store knows of the recording for this cleaning: descriptions by content hash. Of a `raw` in
+    memory (`mne.io.BaseRaw`), the row names no file.
     """
 
     place: int
@@ -47,6 +48,7 @@ class CleaningTask:
     params: CleaningParams
     cleaning: str
     known: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    raw: Any = None
 
 
 def signal_file(store: str | Path, recording: str, content_hash: str, cleaning_hash: str) -> Path:
@@ -143,8 +145,8 @@ def clean_task(task: CleaningTask) -> dict[str, Any]:
 
     content = ""
     try:
-        files = file_signature(task.row)
-        content = content_hash(task.row["bids_root"], files)
+        files = file_signature(task.row) if task.raw is None else []
+        content = content_hash(str(task.row["bids_root"]), files)
         description = task.known.get(content)
         if description is None:
             try:
@@ -178,5 +180,5 @@ def _clean(task: CleaningTask, content: str) -> dict[str, Any]:
 
     out = signal_file(task.store, str(task.row["recording"]), content, task.cleaning)
     with renamed_when_done(out) as temporary:
-        cleaned = clean_recording(task.row, task.params, temporary)
+        cleaned = clean_recording(task.row, task.params, temporary, task.raw)
     return describe(task.row, cleaned, content, task.cleaning)

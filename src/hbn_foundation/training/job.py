@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from hbn_foundation.progress import say
+from hbn_foundation.signals.content import CLEANING_VERSION
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.fitting import (
     accelerator,
@@ -143,8 +144,10 @@ class TrainingJob(ABC):
             "started_at": started_at,
             "sfreq": self.dataset.sfreq,
             "channel_names": list(self.dataset.store.channel_names),
+            "positions": self.dataset.store.positions.tolist(),
             "store_fingerprint": self.dataset.store.fingerprint,
             "cleaning": self.dataset.store.cleaning,
+            "cleaning_version": CLEANING_VERSION,
             "datasets": self.dataset.store.datasets,
             "device_plan": self.device_plan,
             "versions": library_versions(),

@@ -1,0 +1,1 @@
+"""Use a checkpoint on recordings of one's own: features, predictions, export."""

@@ -1,0 +1,254 @@
+"""A checkpoint as a scikit-learn transformer: from recordings to features of their windows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+
+from hbn_foundation.embedding.recordings import CleanedRecordings, SignalWay, recordings_given
+from hbn_foundation.errors import UserError, first_few, one_line
+from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
+from hbn_foundation.evaluation.params import BaselineParams
+from hbn_foundation.progress import say
+from hbn_foundation.signals.params import ContextParams
+from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+FEATURES = "embedded"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class LoadedModel:
+    """A checkpoint in memory: its encoder, what prepares windows for it, its context."""
+
+    def __init__(self, checkpoint: Checkpoint, context: Mapping[str, Any] | None) -> None:
+        from hbn_foundation.training.checkpoint import load_encoder
+        from hbn_foundation.training.finetuned import load_finetuned, recipe_of
+
+        self.checkpoint = checkpoint
+        self.prepare: nn.Module | None = None
+        self.encoder: Encoder
+        self.context = ContextParams()
+        if "targets" in checkpoint.metadata:
+            model = load_finetuned(checkpoint)
+            self.encoder, self.prepare = model.encoder, model.input
+            self.context = recipe_of(checkpoint).context
+        else:
+            self.encoder = load_encoder(checkpoint)
+        if context is not None:
+            self.context = ContextParams.model_validate(dict(context))
+        self.way = SignalWay.of(checkpoint, self.prepare is not None, self.context.of)
+
+    @cached_property
+    def n_features(self) -> int:
+        """Features of a window, by a window of zeros."""
+        import torch
+
+        from hbn_foundation.models.spatial import DIRECTIONS_10_20
+
+        places = [*(self.way.positions or DIRECTIONS_10_20).values()]
+        positions = torch.tensor(places, dtype=torch.float32)
+        n = len(positions)
+        windows = torch.zeros(1, n, self.way.n_samples), torch.ones(1, n, dtype=torch.bool)
+        with torch.inference_mode():
+            signals, mask = windows if self.prepare is None else self.prepare(*windows)
+            return self.encoder.summary(self.encoder.inputs(signals, positions, mask)).shape[1]
+
+
+class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Features of recordings by a checkpoint's encoder, cleaned as its own data were.
+
+    Recordings are picked, filtered, resampled, scaled and cut into windows by the rules of the
+    ingestion pipeline and the parameters of the checkpoint: any montage, any rate; channels that
+    are bad and segments whose annotation begins with `BAD` are left out. Nothing is fitted.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of a checkpoint, or the id of a repository of the Hugging Face hub.
+    per
+        A row of features for each `window`, or the mean of each `recording` that is given; of
+        Epochs, of each epoch.
+    stride
+        Seconds from one window to the next; None: their length.
+    context
+        What is known of a window's surroundings, as `ContextParams`; None: as the checkpoint.
+    on_error
+        Whether a recording that cannot be used is an error, or is left out (`skip`).
+    batch_size, n_jobs
+        Windows at once; processes that clean files, as of `joblib`, 0: this one.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        per: Literal["window", "recording"] = "window",
+        stride: float | None = None,
+        context: Mapping[str, Any] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        batch_size: int = 128,
+        n_jobs: int = 0,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.per = per
+        self.stride = stride
+        self.context = context
+        self.on_error = on_error
+        self.batch_size = batch_size
+        self.n_jobs = n_jobs
+
+    @property
+    def model(self) -> LoadedModel:
+        """The checkpoint, read when it is first needed."""
+        wanted = (self.checkpoint, repr(self.context))
+        if getattr(self, "_loaded", (None,))[0] != wanted:
+            from hbn_foundation.training.checkpoint import Checkpoint
+
+            folder = find_checkpoint(self.checkpoint)
+            self._loaded = wanted, LoadedModel(Checkpoint.load(folder), self.context)
+        return self._loaded[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the parameters; the checkpoint is read again."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_loaded"}
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say that nothing is to be fitted."""
+        return True
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model.n_features
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Do nothing but read the checkpoint."""
+        self.model  # noqa: B018
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embed recordings: (n, features), rows as `per` says."""
+        return self._rows(X)[1]
+
+    def embed(self, recordings: Any, as_frame: bool = False) -> np.ndarray | pd.DataFrame:
+        """Embed recordings.
+
+        Parameters
+        ----------
+        recordings
+            A `Raw`, `Epochs`, the path of a file or of a BIDS root, or a list of these.
+        as_frame
+            Give a DataFrame with `subject`, `recording` and `start` (s) before the features.
+
+        Returns
+        -------
+        numpy.ndarray or pandas.DataFrame
+            (n, features) float32, rows in the order of what was given and of time.
+
+        Raises
+        ------
+        UserError
+            What was given cannot be used, with the reason.
+        """
+        table, features = self._rows(recordings)
+        if not as_frame:
+            return features
+        names = list(self.get_feature_names_out())
+        return pd.concat([table, pd.DataFrame(features, columns=names)], axis=1)
+
+    def _rows(self, recordings: Any) -> tuple[pd.DataFrame, np.ndarray]:
+        """Return `subject`, `recording`, `start`, and the features (n, D)."""
+        model, parts = self.model, []
+        cleaned = CleanedRecordings(
+            recordings_given(recordings), model.way, self.stride, self.n_jobs
+        )
+        for store, windows in cleaned:
+            extractor = FeatureExtractor(
+                [FEATURES], store, model.way.n_samples, BaselineParams(batch_size=self.batch_size),
+                FrozenEncoders({FEATURES: model.encoder}, model.prepare), context=model.context,
+            )  # fmt: skip
+            parts.append((windows, extractor(windows)[FEATURES]))
+        check_failures(cleaned, self.on_error == "skip")
+        windows = pd.concat([part for part, _ in parts], ignore_index=True)
+        features = np.concatenate([values for _, values in parts])
+        order = np.argsort(windows["recording"].to_numpy(int), kind="stable")
+        windows, features = windows.iloc[order].reset_index(drop=True), features[order]
+        table = cleaned.table(windows)
+        units = table.pop("unit")
+        if self.per == "recording":
+            features = pd.DataFrame(features).groupby(units).mean().to_numpy()
+            table = table.groupby(units).first()
+        return table, features
+
+
+def check_failures(cleaned: CleanedRecordings, skip: bool) -> None:
+    """Say which recordings cannot be used; a UserError if that ends it, or nothing else is left."""
+    n, of = len(cleaned.failures), len(cleaned.given)
+    if n and (not skip or n == of):
+        count = f"{n} of {of} recordings cannot be used: " if of > 1 else ""
+        raise UserError(f"{count}{first_few(cleaned.failures, 3)}")
+    for line in cleaned.failures:
+        say(f"left out: {line}")
+
+
+def load(checkpoint: str | Path, **options: Any) -> Embedder:
+    """Load a checkpoint as an `Embedder`; arguments as of `hbn_foundation.load`.
+
+    Raises
+    ------
+    UserError
+        There is no checkpoint, it is damaged, or it does not tell how its signals were cleaned.
+    """
+    embedder = Embedder(str(checkpoint), **options)
+    embedder.model  # noqa: B018 - whatever is wrong with it is said now
+    return embedder
+
+
+def find_checkpoint(name: str) -> Path:
+    """Return the folder of a checkpoint: a catalog entry's newest version, or one fetched.
+
+    Raises
+    ------
+    UserError
+        When there is neither such a folder nor such a repository of the hub.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if (path / METADATA_FILE).is_file():
+            return path
+        versions = sorted(one.parent for one in path.glob(f"*/*/{METADATA_FILE}"))
+        inside = versions or sorted(one.parent for one in path.glob(f"*/{METADATA_FILE}"))
+        if not inside:
+            raise UserError(f"{path}: no checkpoint here, {METADATA_FILE} is missing")
+        return inside[-1]
+    if not HUB_ID.fullmatch(name) or path.is_absolute():
+        raise UserError(
+            f"{name}: no such folder; expected that of a checkpoint, or the id of a repository of "
+            "the Hugging Face hub (name/model)"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise UserError(
+            f"{name}: no such folder; to fetch it from the Hugging Face hub, "
+            'pip install "hbn-foundation[hub]"'
+        ) from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.md"]))
+    except Exception as error:  # whatever the hub or the network answers
+        raise UserError(
+            f"{name}: no such folder, and not to be had from the Hugging Face hub "
+            f"({one_line(error)})"
+        ) from None

@@ -1,0 +1,211 @@
+"""Features of a checkpoint are those of the pipeline, whatever the recording comes as."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+
+import mne
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+import hbn_foundation
+from embedding.as_pipeline import changed, pipeline_features
+from hbn_foundation.errors import UserError
+from recordings.eeg_files import NAMES, bids_file, edf, noise, raw_array, write, write_channels
+
+TOLERANCE = 1e-5
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+@pytest.fixture(scope="module")
+def embedder(foundation):
+    return hbn_foundation.load(foundation)
+
+
+@pytest.fixture(scope="module")
+def brainvision(tmp_path_factory):
+    """250 Hz; a channel is marked bad by channels.tsv, a segment by an annotation."""
+    root = tmp_path_factory.mktemp("brainvision")
+    signal = noise(len(NAMES), 20 * 250, 250.0)
+    signal[3] *= 40
+    raw = raw_array(signal, 250.0)
+    raw.set_annotations(mne.Annotations([5.0], [1.5], ["BAD_movement"]))
+    path = write(raw, bids_file(root, ".vhdr"))
+    write_channels(path, [(n, "EEG", "bad" if n == "C3" else "good") for n in NAMES])
+    return path
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, hbn_foundation; print({'torch', 'mne', 'sklearn'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
+
+
+def test_a_root_of_129_channels_is_embedded_as_by_the_pipeline(
+    embedder, version, tiny_bids, tmp_path
+):
+    windows, expected = pipeline_features(version, tiny_bids, tmp_path)
+    found = embedder.embed(tiny_bids, as_frame=True)
+    np.testing.assert_allclose(found.iloc[:, 3:], expected, atol=TOLERANCE)
+    assert found["recording"].tolist() == windows["recording"].tolist()
+    np.testing.assert_allclose(found["start"], windows["onset"], atol=1e-6)
+
+
+def test_real_files_and_raws_are_embedded_as_by_the_pipeline(
+    embedder, version, eegmat_root, tmp_path
+):
+    windows, expected = pipeline_features(version, eegmat_root, tmp_path, subjects=["02"])
+    files = sorted((eegmat_root / "sub-02" / "eeg").glob("*.edf"))
+    np.testing.assert_allclose(embedder.embed(files), expected, atol=TOLERANCE)
+    raws = [mne.io.read_raw(file, verbose="ERROR") for file in files]
+    found = embedder.embed(raws, as_frame=True)
+    np.testing.assert_allclose(found.iloc[:, 3:], expected, atol=TOLERANCE)
+    assert found["recording"].tolist() == windows["recording"].tolist()
+    assert set(found["subject"]) == {"02"}
+
+
+def test_brainvision_with_bad_channel_and_segment(embedder, version, brainvision, tmp_path):
+    root = brainvision.parents[2]
+    windows, expected = pipeline_features(version, root, tmp_path)
+    assert not ((windows["onset"] < 6.5) & (windows["onset"] > 3.0)).any()
+    np.testing.assert_allclose(embedder.embed(str(brainvision)), expected, atol=TOLERANCE)
+    raw = mne.io.read_raw(brainvision, verbose="ERROR", preload=True)
+    raw.info["bads"] = ["C3"]
+    np.testing.assert_allclose(embedder.embed(raw), expected, atol=TOLERANCE)
+    raw.info["bads"] = ["F3"]
+    assert np.abs(embedder.embed(raw) - expected).max() > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("dated", [False, True])
+def test_segments_of_a_cropped_raw_lie_where_they_are_marked(embedder, dated):
+    raw = raw_array(noise(8, 30 * 100, 100.0), 100.0)
+    if dated:
+        raw.set_meas_date(1.7e9)
+    raw.crop(10.0)
+    raw.set_annotations(mne.Annotations([4.0], [2.0], ["bad"]))
+    starts = embedder.embed(raw, as_frame=True)["start"]
+    np.testing.assert_allclose(starts, [0, 2, *range(6, 20, 2)], atol=0.011)
+
+
+def test_epochs_are_near_their_recording(embedder, eegmat_root):
+    """By a cosine of .8 at least and .9 on average, as docs/embedding.md says."""
+    file = eegmat_root / "sub-02" / "eeg" / "sub-02_task-rest_eeg.edf"
+    raw = mne.io.read_raw(file, verbose="ERROR").crop(0, 60.5).load_data()
+    epochs = mne.make_fixed_length_epochs(raw, 2.0, preload=True, verbose="ERROR")
+    whole = embedder.embed(raw, as_frame=True)
+    with pytest.warns(UserWarning, match="filtered each on its own"):
+        found = embedder.embed(epochs[5:], as_frame=True)
+    assert found["start"].tolist() == whole["start"][5:].tolist()
+    near = cosine(found.iloc[:, 3:].to_numpy(), whole.iloc[5:, 3:].to_numpy())
+    assert near.min() > 0.8
+    assert near.mean() > 0.9
+
+
+def test_it_is_a_transformer_of_scikit_learn(embedder):
+    raws = [raw_array(noise(8, 1200, 100.0, seed), 100.0) for seed in range(4)]
+    copy = clone(embedder).set_params(per="recording", n_jobs=0)
+    assert not hasattr(copy, "_loaded")
+    assert copy.fit(raws) is copy
+    rows = copy.transform(raws)
+    np.testing.assert_allclose(rows[1], embedder.transform(raws[1]).mean(0), atol=1e-5)
+    names = copy.get_feature_names_out()
+    assert rows.shape == (4, len(names))
+    assert list(copy.set_output(transform="pandas").transform(raws[:1]).columns) == list(names)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(embedder)).embed(raws[0]),
+                                  embedder.embed(raws[0]))  # fmt: skip
+    model = make_pipeline(clone(embedder).set_params(per="recording"), LogisticRegression())
+    assert model.fit(raws, [0, 1, 0, 1]).predict(raws).shape == (4,)
+
+
+def test_recordings_of_a_subject_are_scaled_together(version, tiny_bids, tmp_path):
+    cleaning = {**hbn_foundation.load(version).model.checkpoint.metadata["cleaning"]}
+    there = changed(version, tmp_path / "model", cleaning=cleaning | {"scale": "subject"})
+    _, expected = pipeline_features(there, tiny_bids, tmp_path / "store")
+    embedder = hbn_foundation.load(there)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(embedder.embed(tiny_bids), expected, atol=TOLERANCE)
+    files = sorted(tiny_bids.rglob("*RestingState_eeg.bdf"))[:2]
+    with pytest.warns(UserWarning, match="scale: subject"):
+        embedder.embed(files[1])
+
+
+def test_what_cannot_be_embedded_says_why(embedder, tmp_path):
+    signal = noise(8, 1000, 100.0)
+
+    def refused(recording) -> str:
+        with pytest.raises(UserError) as error:
+            embedder.embed(recording)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    one = edf(tmp_path / "one.edf", signal, 100.0, ["Cz", *"abcdefg"])
+    assert "one.edf: no positions for 7 of 8 EEG channels" in refused(one)
+    assert "1 usable electrode" in refused(raw_array(signal[:1], 100.0))
+    in_microvolts = refused(raw_array(signal * 1e6, 100.0))
+    assert re.search("amplitude of .*e[+]0[67] µV.*unit is probably wrong", in_microvolts)
+    assert "too short: 1.50 s" in refused(raw_array(signal[:, :150], 100.0))
+    gaps = raw_array(signal, 100.0)
+    gaps.set_annotations(mne.Annotations([1.0, 2.5, 4.0, 5.5, 7.0, 8.5], [0.1] * 6, ["BAD"] * 6))
+    assert "shorter than a window of 2 s: 1.4 s at most are free of" in refused(gaps)
+    assert "no such file" in refused(tmp_path / "none.edf")
+    assert "expected a Raw, Epochs" in refused(3.0)
+    assert "1 of 2 recordings cannot be used: " in refused([raw_array(signal, 100.0), one])
+    kept = clone(embedder).set_params(on_error="skip").embed([one, raw_array(signal, 100.0)])
+    assert len(kept) == 5
+
+
+def test_checkpoints_that_cannot_serve_say_why(version, tmp_path, monkeypatch):
+    def refused(name) -> str:
+        with pytest.raises(UserError) as error:
+            hbn_foundation.load(name)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    found = refused(changed(version, tmp_path / "a", cleaning=None, versions=None))
+    assert "how its signals were cleaned is not recorded (made by an earlier version)" in found
+    strange = changed(version, tmp_path / "b", cleaning={"reference": "average"})
+    assert re.search(
+        r"cleaning.reference means nothing to this version \(made by 0", refused(strange)
+    )
+    (tmp_path / "empty").mkdir()
+    assert "no checkpoint here" in refused(tmp_path / "empty")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert "hbn-foundation[hub]" in refused("someone/model")
+    assert "no such folder" in refused("some/where/else")
+
+
+def test_a_checkpoint_without_positions_and_of_the_older_format_still_serves(
+    version, embedder, tiny_bids, tmp_path
+):
+    old = hbn_foundation.load(
+        changed(version, tmp_path / "old", positions=None, cleaning_version=None)
+    )
+    file = next(tiny_bids.rglob("*RestingState_eeg.bdf"))
+    np.testing.assert_allclose(old.embed(file), embedder.embed(file), atol=TOLERANCE)
+    other = changed(version, tmp_path / "other", cleaning_version=0)
+    with pytest.warns(UserWarning, match="version 0 of the cleaning"):
+        hbn_foundation.load(other)
+
+
+def test_without_a_network_a_hub_id_is_refused_in_one_line(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def offline(*_, **__):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(hub, "snapshot_download", offline)
+    with pytest.raises(UserError, match=r"someone/model: no such folder.*no route to host"):
+        hbn_foundation.load("someone/model")
