@@ -148,8 +148,8 @@ def test_default_release_is_as_large_as_promised():
     params = SimulationParams()
     run = 4 + params.trials_per_run * (4.4 + 2.4) + 3
     seconds = params.n_subjects * (params.rest_seconds + params.ccd_runs * (run + 1))
-    assert params.n_subjects >= 24
-    assert seconds * 129 * 100 * 3 < 300e6
+    assert round(0.15 * params.n_subjects) >= 10  # test subjects, for intervals
+    assert seconds * 129 * 100 * 3 < 350e6
 
 
 def test_a_full_disk_is_named(tmp_path):
