@@ -190,6 +190,6 @@ def given_params(run_params: dict[str, Any]) -> list[str]:
 
 def _as_typed(value: Any) -> str:
     """Write a value so that Kedro, which reads it by OmegaConf, takes it for the same."""
-    text = str(value)
+    text = str(value).replace("'", "")  # a shell would need quotes around the quotes of a list
     read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
     return text if read == {"value": value} else json.dumps(value)

@@ -1,6 +1,6 @@
 """The subjects of the simulated release: their participants.tsv and the features of their EEG.
 
-Every value is drawn by ranks (each quantile once, in random order), so that 28 subjects have the
+Every value is drawn by ranks (each quantile once, in random order), so that few subjects have the
 spread of the real ones.
 """
 
