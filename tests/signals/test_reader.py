@@ -101,7 +101,7 @@ def test_a_truncated_file_is_named(tmp_path):
 
 
 def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed):
-    volts = WindowReader(store, 100, volts=True)
+    volts = WindowReader(store, 100, "volts")
     signals, mask = volts.read_scaled([3, 0], [50, 10])
     plain, usable = WindowReader(store, 100).read_scaled([3, 0], [50, 10])
     assert mask.all()
@@ -109,7 +109,7 @@ def test_volts_are_read_with_bad_channels_and_without_knowing_them(store, mixed)
     stored = np.asarray(store.signal(3)[50:150], np.float32).T * store.scales(3)[:, None]
     np.testing.assert_allclose(signals[0].numpy(), stored, rtol=1e-6)
     np.testing.assert_allclose(signals[1].numpy(), 1e-5 * plain[1].numpy(), rtol=1e-5)
-    signals, mask = WindowReader(mixed, 100, volts=True).read_scaled([0, 1], [0, 0])
+    signals, mask = WindowReader(mixed, 100, "volts").read_scaled([0, 1], [0, 0])
     assert mixed.channel_names == ("C", "A", "B")
     assert mask.tolist() == [[True, True, True], [True, False, True]]
     assert signals[1, 0].any()  # though it is bad
@@ -121,7 +121,7 @@ def test_volts_are_refused_where_a_unit_cannot_be_right(tmp_path):
     store = stored(tmp_path, [({"quality": {"amplitude_uv": value}}, 300) for value in (12.0, 2e7)])
     WindowReader(store, 100)
     with pytest.raises(UserError, match=r"volts: 1 of 2 recordings .*: sub-1 \(2e\+07 µ"):
-        WindowReader(store, 100, volts=True)
+        WindowReader(store, 100, "volts")
 
 
 def test_channels_first_is_exact():

@@ -127,7 +127,7 @@ def test_what_is_exported_says_what_the_project_says(run, trials):
     checkpoint, (store, _, _) = run[0], trials
     test = of_split(trials, "test")
     said = predict_targets(checkpoint, store, test)
-    reader = WindowReader(store, 200, volts=True)
+    reader = WindowReader(store, 200, "volts")
     volts, _ = reader.read_scaled(test["row"].to_numpy(), test["start"].to_numpy())
     for target, limits in (("main", (0.5, 2.5)), ("age", None)):
         model = load_challenge_model(checkpoint, store.positions, target)

@@ -23,7 +23,7 @@ from hbn_foundation.evaluation.spectra import (
     read_batches,
     time_bins,
 )
-from hbn_foundation.progress import track
+from hbn_foundation.progress import say, track
 from hbn_foundation.signals.context import in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.slow_features import LinearSlowFeatures
@@ -92,6 +92,12 @@ class FeatureExtractor:
         self.prepare = None if encoders is None else encoders.prepare
         reads_input = {ENCODER_INPUT, SLOW} & set(names)
         self.input_of = next(iter(made), None) if reads_input else None
+        if self.input_of is not None and made[self.input_of].is_external:
+            say(
+                f"baselines: {', '.join(sorted(reads_input))} left out: the input of an external "
+                "encoder is the signal itself"
+            )
+            self.input_of = None
         self.encoders = {
             name: one for name, one in made.items() if name in names or name == self.input_of
         }
@@ -232,7 +238,7 @@ def encoder_features(
     input_of: str | None = None,
     prepare: nn.Module | None = None,
 ) -> dict[str, np.ndarray]:
-    """Embed windows with encoders of the same length in one pass over the signals.
+    """Embed windows with encoders of the same length and unit in one pass over the signals.
 
     Parameters
     ----------
@@ -241,7 +247,7 @@ def encoder_features(
         tokens) is returned too, as `encoder_input`.
     prepare
         Takes windows in volts and their present channels, and gives both as the encoders see
-        them; None where encoders take windows as the store has them.
+        them; None where encoders take windows as they are.
 
     Returns
     -------
@@ -253,8 +259,9 @@ def encoder_features(
     from hbn_foundation.signals.batches import WindowBatches
     from hbn_foundation.signals.reader import WindowReader
 
-    n_samples = next(iter(encoders.values())).n_samples
-    reader = WindowReader(store, n_samples, volts=prepare is not None)
+    first = next(iter(encoders.values()))
+    n_samples, unit = first.n_samples, first.unit if prepare is None else "volts"
+    reader = WindowReader(store, n_samples, unit)
     positions = torch.from_numpy(np.array(store.positions, dtype=np.float32))
     result: dict[str, np.ndarray] = {}
 

@@ -26,7 +26,9 @@ from hbn_foundation.progress import say
 from hbn_foundation.signals.context import check_context
 from hbn_foundation.signals.label_windows import probe_windows
 from hbn_foundation.signals.params import WindowParams
+from hbn_foundation.training.external import check_store
 from hbn_foundation.training.finetune import further_targets
+from hbn_foundation.training.params import UNTRAINED
 from hbn_foundation.training.pretrain import make_pretext
 from hbn_foundation.training.supervision.run_folder import check_space
 
@@ -53,7 +55,7 @@ def check_parameters(
     """
     n_samples = round(window.seconds * sfreq)
     encoder, evaluation = recipe.encoder, recipe.evaluation
-    if "band" in encoder.tokens:
+    if "band" in encoder.tokens and not encoder.is_external:
         _check_bands("encoder.band.edges", encoder.band.edges, sfreq, h_freq, n_samples)
     if {"band_power", "filter_bank"} & set(evaluation.baselines):
         _check_bands("evaluation.bands", evaluation.bands, sfreq, h_freq, n_samples)
@@ -100,7 +102,11 @@ def check_before_cleaning(
     folder = Path(recipe.trainer.work_dir, "run")  # of a new run, which has nothing yet
     check_space(folder, *largest_size(made), recipe.trainer.epochs_kept)
     hardware = recipe.hardware
-    if hardware.device in ("cuda", "mps") and not hardware.allow_fallback:
+    if (
+        recipe.objective.name != UNTRAINED
+        and hardware.device in ("cuda", "mps")
+        and not hardware.allow_fallback
+    ):
         job = device.ProbeJob(encoder=recipe.encoder, objective=recipe.objective, sfreq=sfreq,
                               n_samples=n_samples)  # fmt: skip
         device.choose_device(hardware, job)
@@ -132,6 +138,9 @@ def check_before_training(
     check_parameters(recipe, dataset.window, dataset.sfreq, h_freq)
     for line in check_context(dataset.store, recipe.evaluation.context):
         say(line)
+    if recipe.encoder.is_external:
+        for line in check_store(recipe.encoder, dataset.store):
+            say(line)
     splits = dataset.splits if own_splits else None
     windows = probe_windows(dataset, recipe.evaluation.label)
     _check_labels(windows, splits, dataset.participants, recipe)

@@ -53,7 +53,7 @@ def checkpoint_maps(
     from hbn_foundation.training.finetuned import load_finetuned
 
     model = load_finetuned(checkpoint).eval()
-    reader = WindowReader(store, checkpoint.metadata["n_samples"], volts=model.input is not None)
+    reader = WindowReader(store, checkpoint.metadata["n_samples"], model.unit)
     few = windows.iloc[subsample(len(windows), MAX_WINDOWS, seed)]
     signals, mask = reader.read_scaled(few["row"].to_numpy(), few["start"].to_numpy())
     reader.close()

@@ -166,6 +166,7 @@ class BaseSpec(Spec):
     def hashed(self) -> dict[str, Any]:
         """Give what the weights depend on; what belongs to the other kind is left out."""
         content = self.model_dump(mode="json")
+        content["encoder"] |= self.encoder.by_content()
         content["cleaning"].pop("chunk_seconds")  # changes no sample
         for name in NOT_IN_THE_WEIGHTS:
             content["trainer"].pop(name, None)

@@ -197,7 +197,9 @@ def untrained(
 
     store, n_samples = dataset.store, dataset.n_samples
     model = build_encoder(encoder, store.sfreq, n_samples)
-    windows = WindowsOfSubjects(store, dataset.windows, list(subjects), n_samples, None, 0)
+    windows = WindowsOfSubjects(
+        store, dataset.windows, list(subjects), n_samples, None, 0, model.unit
+    )
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     with torch.no_grad():
         batches = with_callback(windows.plain(256, 20_000), lambda: link.beat("start"))

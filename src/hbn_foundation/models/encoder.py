@@ -6,7 +6,7 @@ It depends on no data set: channels come with their positions and a mask of the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,13 @@ Parts = dict[str, Tensor]
 
 
 class Encoder(nn.Module):
-    """Windows of EEG to tokens; `config` says which architecture, for which windows."""
+    """Windows of EEG to tokens; `config` says which architecture, for which windows.
+
+    `unit` is that of the signals that it takes: of the signal `store`, robust z-scores.
+    """
+
+    unit: Literal["store", "microvolts"] = "store"
+    is_external = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ frozen when.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class FineTuned(nn.Module):
         self.added = tuple(added)
         # nothing is frozen yet: DistributedDataParallel must see every parameter when it wraps it
         self._trainable = tuple(name for name, _ in self.blocks())
+
+    @property
+    def unit(self) -> Literal["store", "microvolts", "volts"]:
+        """In which unit windows are read for it."""
+        return self.encoder.unit if self.input is None else "volts"
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """Named parts from input to output, the head last; the final norm only where it is used."""

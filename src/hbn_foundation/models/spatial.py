@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -45,18 +46,22 @@ class VirtualElectrodes(nn.Module):
 
     directions: Tensor
 
-    def __init__(self, sharpness: float) -> None:
+    def __init__(
+        self,
+        sharpness: float,
+        directions: Iterable[tuple[float, float, float]] = DIRECTIONS_10_20.values(),
+    ) -> None:
         super().__init__()
         self.sharpness = sharpness
-        directions = torch.tensor(list(DIRECTIONS_10_20.values()))
-        directions = directions / directions.norm(dim=1, keepdim=True)
-        self.register_buffer("directions", directions, persistent=False)
+        points = torch.tensor(list(directions))
+        points = points / points.norm(dim=1, keepdim=True)
+        self.register_buffer("directions", points, persistent=False)
 
     def __len__(self) -> int:
         return len(self.directions)
 
     def weights(self, positions: Tensor, mask: Tensor) -> Tensor:
-        """Weights (B, 19, C) from positions (C, 3) and present channels (B, C).
+        """Weights (B, V, C) from positions (C, 3) and present channels (B, C).
 
         A window without any channel gets zeros.
         """
@@ -67,7 +72,7 @@ class VirtualElectrodes(nn.Module):
         return weights.masked_fill(hidden, 0.0)  # a softmax over nothing is NaN
 
     def forward(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Signals (B, 19, T) at the virtual electrodes from channels (B, C, T)."""
+        """Signals (B, V, T) at the virtual electrodes from channels (B, C, T)."""
         return self.weights(positions, mask) @ signals
 
 

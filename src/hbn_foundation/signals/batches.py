@@ -25,7 +25,7 @@ class Batch:
     Attributes
     ----------
     signals : torch.Tensor
-        (B, C, T) float32, robust z-scores, or volts where the reader reads those; channels that
+        (B, C, T) float32, in the unit of the reader; channels that
         cannot be used are zero. Channels are contiguous in memory, as in the store: spatial maps
         are equally fast, and transposing would take six times as long as reading. Operations
         along time (random numbers, Fourier transforms) are faster after `.contiguous()`.

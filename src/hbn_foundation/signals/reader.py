@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from weakref import finalize
 
 import numpy as np
@@ -23,6 +23,7 @@ from hbn_foundation.recordings.quality import AMPLITUDES_UV
 if TYPE_CHECKING:
     from hbn_foundation.signals.store import SignalStore
 
+Unit = Literal["store", "volts", "microvolts"]
 MAX_OPEN_FILES = 256
 SERIAL_ELEMENTS = 30_000
 """Torch converts this many elements in the calling thread. A batch takes half a millisecond that
@@ -32,8 +33,9 @@ way; distributing it over threads is no faster, and slower on a busy machine."""
 class WindowReader:
     """Read windows of `n_samples` samples from the signal store.
 
-    Windows are robust z-scores; or `volts`, bad channels included, as a model sees that knows
-    nothing else of the recording. An amplitude in volts that cannot be that of EEG is a UserError.
+    Windows are robust z-scores, in the unit of the `store`; or `microvolts`; or `volts`, bad
+    channels included, as a model sees that knows nothing else of the recording. An amplitude in
+    volts that cannot be that of EEG is a UserError.
 
     Attributes
     ----------
@@ -43,17 +45,17 @@ class WindowReader:
         Samples of each recording.
     """
 
-    def __init__(self, store: SignalStore, n_samples: int, volts: bool = False) -> None:
-        if volts:
+    def __init__(self, store: SignalStore, n_samples: int, unit: Unit = "store") -> None:
+        if unit != "store":
             _check_amplitudes(store)
         self.store = store
         self.n_samples = n_samples
-        self.volts = volts
+        self.unit: Unit = unit
         self.n_channels = len(store.channel_names)
         self.lengths = store.recordings["n_samples"].to_numpy(dtype=np.int64)
         self._masks = np.zeros((len(self.lengths), self.n_channels), dtype=bool)
         self._gains: np.ndarray | None = None  # from units of the store to those of the model
-        if volts or store.scale != "recording":
+        if unit != "store" or store.scale != "recording":
             self._gains = np.ones((len(self.lengths), self.n_channels), dtype=np.float32)
         self._columns: dict[int, np.ndarray | None] = {}
         self._files: OrderedDict[int, tuple[BinaryIO, int]] = OrderedDict()
@@ -149,7 +151,7 @@ class WindowReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the open files."""
-        return {"store": self.store, "n_samples": self.n_samples, "volts": self.volts}
+        return {"store": self.store, "n_samples": self.n_samples, "unit": self.unit}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -187,9 +189,10 @@ class WindowReader:
         """Return where the layout has a recording's channels; None if it is the layout itself."""
         if row not in self._columns:
             columns = self.store.channel_index(row)
-            self._masks[row, columns] = self.volts or self.store.usable(row)[columns]
-            if self.volts and self._gains is not None:
-                self._gains[row, columns] = self.store.scales(row)
+            self._masks[row, columns] = self.unit == "volts" or self.store.usable(row)[columns]
+            if self.unit != "store" and self._gains is not None:
+                factor = 1e6 if self.unit == "microvolts" else 1.0
+                self._gains[row, columns] = self.store.scales(row) * np.float32(factor)
             elif self._gains is not None:
                 self._gains[row] = self.store.gains(row)
             is_layout = np.array_equal(columns, np.arange(self.n_channels))
@@ -212,7 +215,7 @@ def _check_amplitudes(store: SignalStore) -> None:
     if len(wrong):
         named = first_few([f"{name} ({value:.3g} µV)" for name, value in wrong.items()])
         raise UserError(
-            f"input.unit: volts: {len(wrong)} of {len(store.recordings)} recordings have a median "
+            f"signals in volts: {len(wrong)} of {len(store.recordings)} recordings have a median "
             f"amplitude outside {least:g} to {greatest:g} µV: {named}; "
             "give their unit in channels.tsv or leave them out (selection.exclude_subjects)"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,12 +239,24 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
         for name, tensor in checkpoint.weights.items()
         if name.startswith(prefix)
     }
+    check_shapes(module, weights, "checkpoint", "the checkpoint", prefix)
+    module.load_state_dict(weights)
+
+
+def check_shapes(
+    module: nn.Module, weights: Mapping[str, Tensor], where: str, source: str, prefix: str = ""
+) -> None:
+    """Check that weights are a module's, by name and shape; else name the first that differs.
+
+    Raises
+    ------
+    UserError
+        With `where` they are from, `source` in words, and what their names begin with.
+    """
     expected = module.state_dict()
     for name in [*expected, *weights]:
         here = list(expected[name].shape) if name in expected else "absent"
         there = list(weights[name].shape) if name in weights else "absent"
         if here != there:
-            raise UserError(
-                f"checkpoint: {prefix}{name} is {there} in the checkpoint and {here} in the model"
-            )
-    module.load_state_dict(weights)
+            found = f"{prefix}{name} is {there} in {source} and {here} in the model"
+            raise UserError(f"{where}: {found}")

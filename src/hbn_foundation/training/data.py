@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hbn_foundation.signals.dataset import EEGDataset
+    from hbn_foundation.signals.reader import Unit
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.objectives.base import Objective
 
@@ -30,7 +31,7 @@ class WindowsOfSubjects:
 
     Parameters
     ----------
-    store, windows, n_samples, volts
+    store, windows, n_samples, unit
         As for `WindowReader` and `WindowBatches`; windows as the objective prepared them.
     subjects
         Whose windows.
@@ -48,11 +49,11 @@ class WindowsOfSubjects:
         n_samples: int,
         objective: Objective | None,
         seed: int,
-        volts: bool = False,
+        unit: Unit = "store",
     ) -> None:
         from hbn_foundation.signals.batches import WindowReader
 
-        self.reader = WindowReader(store, n_samples, volts)
+        self.reader = WindowReader(store, n_samples, unit)
         self.windows = windows[windows["subject"].isin(set(subjects))].reset_index(drop=True)
         self.objective = objective
         self.seed = seed
@@ -120,7 +121,7 @@ class LabelledWindows(WindowsOfSubjects):
 
     Parameters
     ----------
-    dataset, split, n_samples, seed, volts
+    dataset, split, n_samples, seed, unit
         As for `WindowsOfSubjects`, of the subjects of a split.
     targets
         (N, M) for each row of `windows`, as `losses.side_by_side` gives them; a column more, of
@@ -137,7 +138,7 @@ class LabelledWindows(WindowsOfSubjects):
         seed: int,
         targets: np.ndarray,
         *,
-        volts: bool = False,
+        unit: Unit = "store",
         per_sample: np.ndarray | None = None,
     ) -> None:
         import torch
@@ -146,7 +147,7 @@ class LabelledWindows(WindowsOfSubjects):
         subjects = subjects_of(dataset.splits, split, windows)
         known = ~np.isnan(targets).all(axis=1) | (SEQUENCE in windows)
         mine = known & windows["subject"].isin(subjects).to_numpy()
-        super().__init__(dataset.store, windows[mine], subjects, n_samples, None, seed, volts)
+        super().__init__(dataset.store, windows[mine], subjects, n_samples, None, seed, unit)
         self.targets = torch.as_tensor(targets[mine], dtype=torch.float32)
         moves = np.zeros(targets.shape[1])
         if per_sample is not None:

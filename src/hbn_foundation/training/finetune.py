@@ -142,7 +142,7 @@ class FineTuningJob(TrainingJob):
                 n_samples,
                 trainer.seed,
                 columns,
-                volts=model.input is not None,
+                unit=model.unit,
                 per_sample=moving(targets, recipe.heads, store.sfreq),
             )
             for name in ("train", "validation")

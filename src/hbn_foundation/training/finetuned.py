@@ -255,8 +255,7 @@ def predict_targets(
     n_samples = metadata["n_samples"]
     check_signals(checkpoint, float(store.sfreq), n_samples)
     model = load_finetuned(checkpoint)
-    volts = model.input is not None
-    if volts and list(store.channel_names) != metadata["channel_names"]:
+    if model.unit == "volts" and list(store.channel_names) != metadata["channel_names"]:
         raise UserError(
             f"checkpoint: takes volts of {len(metadata['channel_names'])} channels in their "
             f"order, found {len(store.channel_names)} others"
@@ -268,7 +267,7 @@ def predict_targets(
         table = sequences(store, windows, n_samples, recipe.context, longest)
     place = table[WINDOW].to_numpy() if WINDOW in table else np.arange(len(windows))
     asked = np.flatnonzero(place >= 0)[np.argsort(place[place >= 0])]
-    batches = WindowBatches(WindowReader(store, n_samples, volts), table, batch_size)
+    batches = WindowBatches(WindowReader(store, n_samples, model.unit), table, batch_size)
     outputs: list[dict[str, torch.Tensor]] = []
     for batch in track(batches, "batches predicted"):
         signals, mask = model.prepare(batch.signals, batch.mask)

@@ -155,8 +155,18 @@ class TrainingJob(ABC):
             "threads": threads(),  # sums over more of them differ in the last bit
             **self.provenance(module),
         }
-        stopped = fit(module, folder, device, provenance, self.callbacks(), resume)
-        return {"stopped": stopped}
+        return {"stopped": self.train(module, folder, device, provenance, resume)}
+
+    def train(
+        self,
+        module: TrainingModule,
+        folder: Path,
+        device: str,
+        provenance: dict[str, Any],
+        resume_from: Path | None,
+    ) -> str:
+        """Train as `fit` does; return why it ended."""
+        return fit(module, folder, device, provenance, self.callbacks(), resume_from)
 
     def supervise(self, work_dir: Path, *, run_id: str) -> tuple[Checkpoint, pd.DataFrame, str]:
         """Train in a supervised child process, resuming an earlier run that was killed.

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.config import MAIN, EncoderConfig, HeadConfig, SequenceConfig
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.models.external import ExternalEncoder
 from hbn_foundation.models.finetuned import FineTuned, make_finetuned
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.model_params import (
     AddedTokenParams,
     EncoderParams,
+    ExternalParams,
     HeadParams,
     SequenceParams,
 )
@@ -36,15 +38,25 @@ def build_encoder(params: EncoderParams, sfreq: float, n_samples: int) -> Encode
     ------
     ValueError
         When a band has no frequency in such a window, or a patch does not fit into it.
+    UserError
+        As `build_external`, of a module of another package.
     """
-    values = {**params.model_dump(), "sfreq": sfreq, "n_samples": n_samples}
+    if params.is_external:
+        from hbn_foundation.training.external import build_external
+
+        return build_external(params, sfreq, n_samples)
+    own = params.model_dump(exclude=set(ExternalParams.model_fields))
+    values = {**own, "sfreq": sfreq, "n_samples": n_samples}
     return Encoder(EncoderConfig.of(values))
 
 
 def encoder_params(encoder: Encoder) -> EncoderParams:
     """Return the parameters that an encoder was made from."""
+    if isinstance(encoder, ExternalEncoder):
+        return EncoderParams(**encoder.config.made_from)
     values = asdict(encoder.config)
-    return EncoderParams(**{name: values[name] for name in EncoderParams.model_fields})
+    own = EncoderParams.model_fields.keys() - ExternalParams.model_fields.keys()
+    return EncoderParams(**{name: values[name] for name in own})
 
 
 def lacking_tokens(encoder: Encoder, added: AddedTokenParams) -> tuple[str, ...]:
@@ -58,8 +70,12 @@ def with_tokens(encoder: Encoder, added: AddedTokenParams) -> Encoder:
     What is new has random weights and no normalisation yet; everything else is the encoder's.
     The encoder itself where it lacks nothing.
     """
-    if not lacking_tokens(encoder, added):
+    if not (lacking := lacking_tokens(encoder, added)):
         return encoder
+    if isinstance(encoder, ExternalEncoder):
+        raise UserError(
+            f"tokens.tokens: an external encoder has tokens of its own alone; found {lacking[0]}"
+        )
     params = encoder_params(encoder).with_tokens(added)
     extended = build_encoder(params, encoder.sfreq, encoder.n_samples)
     extended.load_state_dict(encoder.state_dict(), strict=False)
@@ -142,6 +158,11 @@ def build_finetuned(encoder: Encoder, heads: Mapping[str, HeadOf], **options: An
         When a head does not suit its task, or a distribution the encoder's time tokens.
     """
     final_norm = heads[MAIN].params.final_norm
+    if options.get("input") is not None and encoder.unit != "store":
+        raise UserError(
+            "input.unit=volts: it gives z-scores, and the encoder takes µV of the signal store; "
+            "expected store"
+        )
     configs = {
         name: head_config(one.params.model_copy(update={"final_norm": final_norm}), *one[1:])
         for name, one in heads.items()

@@ -1,10 +1,11 @@
 """Parameters of the model: what it takes, which tokens, how wide and deep, the head on top."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.params import Params
+from hbn_foundation.training.adapters import AdapterParams, resolved
 
 TokenFamily = Literal["band", "time"]
 FAMILIES: tuple[TokenFamily, ...] = ("band", "time")
@@ -145,8 +146,58 @@ class SequenceParams(Params):
     )
 
 
-class EncoderParams(Params):
-    """The encoder: tokens from one window, mixed by one transformer trunk."""
+class ExternalParams(Params):
+    """A module of another package in place of the encoder."""
+
+    kind: Literal["own", "external"] = Field(
+        "own", description="own: this project's; external: the module that target names."
+    )
+    target: str | None = Field(
+        None,
+        description="external: its class, as package.module:Class, of an installed package. "
+        "Loading it runs that package's code.",
+    )
+    kwargs: dict[str, Any] = Field(
+        {},
+        description="external: arguments of the class, beside chs_info, n_chans, n_times, sfreq "
+        "and n_outputs, which are given where it takes them.",
+    )
+    weights: str | None = Field(
+        None,
+        description="external: file of its weights (safetensors, or tensors as torch saves them); "
+        "null: random ones.",
+    )
+    adapter: AdapterParams | None = Field(
+        None,
+        description="external: how it is fed and read, as a name (cbramod, labram, biot, eegpt, "
+        "signaljepa, reve, eegnex) or a group; null: robust z-scores of 19 channels.",
+    )
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _resolve(cls, value: Any) -> Any:
+        return resolved(value)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it is a module of another package."""
+        return self.kind == "external"
+
+    def by_content(self) -> dict[str, str]:
+        """Name the content of the file of weights, in place of its path; {} without one."""
+        from hbn_foundation.training.external import weights_digest
+
+        return {} if self.weights is None else {"weights": weights_digest(self.weights)}
+
+    @model_validator(mode="after")
+    def _target_of_external(self) -> Self:
+        if self.is_external != (self.target is not None):
+            raise ValueError("target (package.module:Class) goes with kind: external, and only so")
+        return self
+
+
+class EncoderParams(ExternalParams):
+    """The encoder: tokens from one window, mixed by one transformer trunk; or another module."""
 
     tokens: tuple[TokenFamily, ...] = Field(
         ("band",), description="Families of tokens: band, time or both.", min_length=1, max_length=2

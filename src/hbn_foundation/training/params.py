@@ -15,7 +15,11 @@ ObjectiveName = Literal[
     "slow_features",
     "relative_positioning",
     "task_classification",
+    "none",
 ]
+#: The one that trains nothing, and those that any encoder can be trained by.
+UNTRAINED = "none"
+OF_ANY_ENCODER = (UNTRAINED, "relative_positioning", "task_classification")
 #: The objectives whose targets are labels, so that shuffling them is a control.
 WITH_LABELS = ("relative_positioning", "task_classification")
 
@@ -83,7 +87,8 @@ class ObjectiveParams(AugmentationParams):
         description="recording_spectra: the mean spectra of the whole recording from one window "
         "of it; band_completion: the spectra of the whole scalp from a part of it; "
         "masked_patches: patches of time from the others; masked: both; relative_positioning: "
-        "are two windows near each other; task_classification: which class a window has.",
+        "are two windows near each other; task_classification: which class a window has; none: "
+        "nothing, the weights of the encoder are taken as they are.",
     )
     hide_probability: HideProbability = 0.8
     max_hidden: MaxHidden = 0.6

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.files import write_json
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training import seeding
 from hbn_foundation.training.data import WindowsOfSubjects, subjects_of
+from hbn_foundation.training.fitting import clean_folder
 from hbn_foundation.training.job import TrainingJob, identify_data
-from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.params import UNTRAINED, ObjectiveParams
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.heartbeat import START
 from hbn_foundation.training.supervision.link import Link
+from hbn_foundation.training.supervision.run_folder import BEST, HISTORY
 
 if TYPE_CHECKING:
     import lightning
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.objectives.base import Objective
     from hbn_foundation.training.pretraining_module import PretrainingModule
+
+NOTHING_TRAINED = "nothing was to be trained"
+#: Columns of the history of no epoch.
+NO_HISTORY = ("epoch", "train_loss", "validation_loss", "learning_rate", "device")
 
 
 def pretrain(
@@ -86,17 +93,42 @@ class PretrainingJob(TrainingJob):
         # not strict: not every epoch has a validation
         return [EarlyStopping("validation_loss", patience=patience, strict=False)]
 
+    def train(
+        self,
+        module: Any,
+        folder: Path,
+        device: str,
+        provenance: dict[str, Any],
+        resume_from: Path | None,
+    ) -> str:
+        """Train; or keep the weights as they are, with an empty history, where nothing is."""
+        from hbn_foundation.training.checkpoint import Checkpoint
+
+        if self.recipe.objective.name != UNTRAINED:
+            return super().train(module, folder, device, provenance, resume_from)
+        clean_folder(folder, None)
+        write_json(folder / HISTORY, {name: [] for name in NO_HISTORY})
+        Checkpoint(module.exported(), provenance).save(folder / BEST)
+        return NOTHING_TRAINED
+
     def provenance(self, module: Any) -> dict[str, Any]:
         """Return objective, parameters and subjects."""
         dataset = self.dataset
+        seen = {
+            name: subjects_of(dataset.splits, name, dataset.windows)
+            for name in ("train", "validation")
+        }
+        if self.recipe.objective.name == UNTRAINED:
+            # its own normalisation is fitted on training subjects; nothing has chosen an epoch
+            seen = {"train": [] if self.recipe.encoder.is_external else seen["train"]}
         window = dataset.window.model_dump(mode="json")
         return {
             "parent_version": None,
             "objective": self.recipe.objective.name,
             "parameters": {**self.recipe.parameters(), "window": window},
             "n_samples": module.encoder.n_samples,
-            "training_subjects": subjects_of(dataset.splits, "train", dataset.windows),
-            "validation_subjects": subjects_of(dataset.splits, "validation", dataset.windows),
+            "training_subjects": seen["train"],
+            "validation_subjects": seen.get("validation", []),
         }
 
     def prepare(self, link: Link | None = None, fitted: Path | None = None) -> PretrainingModule:
@@ -120,7 +152,7 @@ class PretrainingJob(TrainingJob):
         parts = {}
         for name, subjects in (("train", train), ("validation", validation)):
             part = WindowsOfSubjects(
-                store, prepared, subjects, dataset.n_samples, objective, trainer.seed
+                store, prepared, subjects, dataset.n_samples, objective, trainer.seed, encoder.unit
             )
             if not len(part):
                 raise UserError(
@@ -146,13 +178,15 @@ class PretrainingJob(TrainingJob):
 def make_pretext(
     recipe: PretrainingRecipe, sfreq: float, n_samples: int
 ) -> tuple[Encoder, Objective]:
-    """Make encoder and objective with the seed's weights.
+    """Make encoder and objective with the seed's weights, or the published ones.
 
     Raises
     ------
     UserError
         When the encoder does not fit the windows, or the objective the encoder.
     """
+    from hbn_foundation.models.external import ExternalEncoder
+    from hbn_foundation.training.external import load_published
     from hbn_foundation.training.model_building import build_encoder
     from hbn_foundation.training.objectives.make import make_objective
 
@@ -161,6 +195,8 @@ def make_pretext(
             encoder = build_encoder(recipe.encoder, sfreq, n_samples)
         except ValueError as error:
             raise UserError(f"encoder: {error}") from None
+        if isinstance(encoder, ExternalEncoder):
+            load_published(encoder, recipe.encoder)
         return encoder, make_objective(recipe.objective, encoder)
 
 
@@ -202,6 +238,8 @@ def pretext_scores(
     from hbn_foundation.training.objectives.make import make_objective
 
     metadata = checkpoint.metadata
+    if metadata["objective"] == UNTRAINED:
+        return {"n_windows": 0.0}
     check_signals(checkpoint, store.sfreq, metadata["n_samples"])
     encoder = load_encoder(checkpoint)
     objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
@@ -210,7 +248,9 @@ def pretext_scores(
     context = Context(store.sfreq, own_seed, *seen, participants)
     prepared = objective.prepare(windows, context)
     fill(objective, checkpoint, "objective.")
-    data = WindowsOfSubjects(store, prepared, subjects, encoder.n_samples, objective, own_seed)
+    data = WindowsOfSubjects(
+        store, prepared, subjects, encoder.n_samples, objective, own_seed, encoder.unit
+    )
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     objective.begin(encoder, data.whole(), positions)
     if most is not None:

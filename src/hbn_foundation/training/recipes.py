@@ -81,6 +81,12 @@ class PretrainingRecipe(TrainingRecipe):
     objective: ObjectiveParams = Field(ObjectiveParams(), description="What it is trained for.")
     trainer: TrainerParams = Field(TrainerParams(), description="How it is trained.")
 
+    def identity(self) -> dict[str, Any]:
+        """Return all parameters that the weights depend on; published weights by their content."""
+        found = super().identity()
+        found["encoder"] |= self.encoder.by_content()
+        return found
+
 
 class FineTuningRecipe(TrainingRecipe):
     """Label, model, plan and trainer of a fine-tuning."""

@@ -49,6 +49,7 @@ def choose_device(dataset: types.EEGDataset, recipe: FoundationRecipe) -> dict[s
     The dataset gives the shape of a batch; no signal is read.
     """
     from hbn_foundation.training import device
+    from hbn_foundation.training.params import UNTRAINED
 
     job = device.ProbeJob(
         encoder=recipe.encoder,
@@ -58,7 +59,10 @@ def choose_device(dataset: types.EEGDataset, recipe: FoundationRecipe) -> dict[s
         sfreq=dataset.sfreq,
         n_samples=dataset.n_samples,
     )
-    return device.choose_device(recipe.hardware, job, recipe.fault)
+    hardware = recipe.hardware
+    if recipe.objective.name == UNTRAINED:
+        hardware = hardware.model_copy(update={"device": "cpu"})
+    return device.choose_device(hardware, job, recipe.fault)
 
 
 def pretrain_encoder(
