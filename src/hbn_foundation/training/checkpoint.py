@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from hbn_foundation.training.supervision.run_folder import DIGESTS, OWN_DIGEST, 
 from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
 from hbn_foundation.training.supervision.run_folder import STATE as STATE_FILE
 from hbn_foundation.training.supervision.run_folder import WEIGHTS as WEIGHTS_FILE
+from hbn_foundation.training.weights import check_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -241,22 +242,3 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
     }
     check_shapes(module, weights, "checkpoint", "the checkpoint", prefix)
     module.load_state_dict(weights)
-
-
-def check_shapes(
-    module: nn.Module, weights: Mapping[str, Tensor], where: str, source: str, prefix: str = ""
-) -> None:
-    """Check that weights are a module's, by name and shape; else name the first that differs.
-
-    Raises
-    ------
-    UserError
-        With `where` they are from, `source` in words, and what their names begin with.
-    """
-    expected = module.state_dict()
-    for name in [*expected, *weights]:
-        here = list(expected[name].shape) if name in expected else "absent"
-        there = list(weights[name].shape) if name in weights else "absent"
-        if here != there:
-            found = f"{prefix}{name} is {there} in {source} and {here} in the model"
-            raise UserError(f"{where}: {found}")

@@ -5,11 +5,10 @@ The class is imported by name from what is installed: that runs its package's co
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +16,16 @@ from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.models.external import FEATURES, ExternalConfig, ExternalEncoder
 from hbn_foundation.progress import say
 from hbn_foundation.training.adapters import AdapterParams
+from hbn_foundation.training.weights import check_shapes, read_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.model_params import EncoderParams
 
 #: What the reader gives and by what it is multiplied, for each unit of an adapter.
 UNITS = {"uV": ("microvolts", 1.0), "V": ("microvolts", 1e-6), "z": ("store", 1.0)}
-#: Where files of weights keep them beside other things.
-NESTED = ("state_dict", "model_state_dict", "model")
 #: Degrees from a channel to the electrode that it is taken from, beyond which a line says so.
 FAR = 30.0
 
@@ -167,8 +165,6 @@ def load_published(encoder: ExternalEncoder, params: EncoderParams) -> None:
         No such file, one that is not of weights, or naming the first key that differs, with both
         shapes.
     """
-    from hbn_foundation.training.checkpoint import check_shapes
-
     if params.weights is None:
         return
     found = read_weights(Path(params.weights))
@@ -180,38 +176,7 @@ def load_published(encoder: ExternalEncoder, params: EncoderParams) -> None:
         if head is None or not renamed.get(name, name).startswith(f"{head}.")
     }
     check_shapes(encoder.module, weights, f"encoder.weights={params.weights}", "the file")
-    nn_module: nn.Module = encoder.module
-    nn_module.load_state_dict(weights)
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a file of safetensors or of torch; nothing else is unpickled."""
-    import torch
-    from safetensors.torch import load
-
-    try:
-        if file.suffix == ".safetensors":
-            return dict(load(file.read_bytes()))
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"encoder.weights={file}: no such file") from None
-    except Exception as error:
-        raise UserError(
-            f"encoder.weights={file}: no safetensors and no file of tensors alone "
-            f"({one_line(error, 120)})"
-        ) from None
-    for name in NESTED:
-        if isinstance(found.get(name), Mapping):
-            found = found[name]
-    return {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
-
-
-def weights_digest(file: str) -> str:
-    """Hash the content of a file of weights; its path does not matter."""
-    try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError:
-        raise UserError(f"encoder.weights={file}: no such file") from None
+    encoder.module.load_state_dict(weights)
 
 
 def check_store(params: EncoderParams, store: SignalStore) -> Iterator[str]:

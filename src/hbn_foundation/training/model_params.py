@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.params import Params
 from hbn_foundation.training.adapters import AdapterParams, resolved
+from hbn_foundation.training.weights import weights_digest
 
 TokenFamily = Literal["band", "time"]
 FAMILIES: tuple[TokenFamily, ...] = ("band", "time")
@@ -185,8 +186,6 @@ class ExternalParams(Params):
 
     def by_content(self) -> dict[str, str]:
         """Name the content of the file of weights, in place of its path; {} without one."""
-        from hbn_foundation.training.external import weights_digest
-
         return {} if self.weights is None else {"weights": weights_digest(self.weights)}
 
     @model_validator(mode="after")
