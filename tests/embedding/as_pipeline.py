@@ -40,3 +40,8 @@ def changed(version: Path, folder: Path, **metadata: Any) -> Path:
     both = {**checkpoint.metadata, **metadata}
     checkpoint.metadata = {key: value for key, value in both.items() if value is not None}
     return checkpoint.save(folder)
+
+
+def first_subject(root: Path) -> list[Path]:
+    """The files of the first subject, in the order of ingestion."""
+    return sorted(min(root.glob("sub-*")).glob("eeg/*_eeg.bdf"))

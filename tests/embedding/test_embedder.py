@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import hbn_foundation
-from embedding.as_pipeline import changed, pipeline_features
+from embedding.as_pipeline import changed, first_subject, pipeline_features
 from hbn_foundation.errors import UserError
 from recordings.eeg_files import NAMES, bids_file, edf, noise, raw_array, write, write_channels
 
@@ -56,8 +56,10 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_a_root_of_129_channels_is_embedded_as_by_the_pipeline(
     embedder, version, tiny_bids, tmp_path
 ):
-    windows, expected = pipeline_features(version, tiny_bids, tmp_path)
-    found = embedder.embed(tiny_bids, as_frame=True)
+    files = first_subject(tiny_bids)
+    subject = files[0].parts[-3]
+    windows, expected = pipeline_features(version, tiny_bids, tmp_path, subjects=[subject])
+    found = embedder.embed(files, as_frame=True)
     np.testing.assert_allclose(found.iloc[:, 3:], expected, atol=TOLERANCE)
     assert found["recording"].tolist() == windows["recording"].tolist()
     np.testing.assert_allclose(found["start"], windows["onset"], atol=1e-6)
@@ -80,7 +82,8 @@ def test_brainvision_with_bad_channel_and_segment(embedder, version, brainvision
     root = brainvision.parents[2]
     windows, expected = pipeline_features(version, root, tmp_path)
     assert not ((windows["onset"] < 6.5) & (windows["onset"] > 3.0)).any()
-    np.testing.assert_allclose(embedder.embed(str(brainvision)), expected, atol=TOLERANCE)
+    for place in (str(brainvision), root):
+        np.testing.assert_allclose(embedder.embed(place), expected, atol=TOLERANCE)
     raw = mne.io.read_raw(brainvision, verbose="ERROR", preload=True)
     raw.info["bads"] = ["C3"]
     np.testing.assert_allclose(embedder.embed(raw), expected, atol=TOLERANCE)
@@ -132,14 +135,15 @@ def test_it_is_a_transformer_of_scikit_learn(embedder):
 def test_recordings_of_a_subject_are_scaled_together(version, tiny_bids, tmp_path):
     cleaning = {**hbn_foundation.load(version).model.checkpoint.metadata["cleaning"]}
     there = changed(version, tmp_path / "model", cleaning=cleaning | {"scale": "subject"})
-    _, expected = pipeline_features(there, tiny_bids, tmp_path / "store")
+    files = first_subject(tiny_bids)
+    subject = files[0].parts[-3]
+    _, expected = pipeline_features(there, tiny_bids, tmp_path / "store", subjects=[subject])
     embedder = hbn_foundation.load(there)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_allclose(embedder.embed(tiny_bids), expected, atol=TOLERANCE)
-    files = sorted(tiny_bids.rglob("*RestingState_eeg.bdf"))[:2]
+        np.testing.assert_allclose(embedder.embed(files), expected, atol=TOLERANCE)
     with pytest.warns(UserWarning, match="scale: subject"):
-        embedder.embed(files[1])
+        embedder.embed(files[0])
 
 
 def test_what_cannot_be_embedded_says_why(embedder, tmp_path):
@@ -193,7 +197,7 @@ def test_a_checkpoint_without_positions_and_of_the_older_format_still_serves(
     old = hbn_foundation.load(
         changed(version, tmp_path / "old", positions=None, cleaning_version=None)
     )
-    file = next(tiny_bids.rglob("*RestingState_eeg.bdf"))
+    file = first_subject(tiny_bids)[0]
     np.testing.assert_allclose(old.embed(file), embedder.embed(file), atol=TOLERANCE)
     other = changed(version, tmp_path / "other", cleaning_version=0)
     with pytest.warns(UserWarning, match="version 0 of the cleaning"):

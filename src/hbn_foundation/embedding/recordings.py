@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from hbn_foundation.bids import entities, recording_name
 from hbn_foundation.errors import UserError, count_of, first_few
+from hbn_foundation.progress import track
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import AMPLITUDES_UV
 from hbn_foundation.signals.clean_task import CleaningTask, clean_task, limits
@@ -202,14 +203,20 @@ class CleanedRecordings:
         groups = [list(group) for _, group in groupby(places, key=self._group)]
         if self.way.together and (alone := sum(len(group) == 1 for group in groups)):
             warnings.warn(f"{ALONE}; {count_of(alone, 'recording')} given alone", stacklevel=3)
+        stores = track(self._stores(groups), "recordings read", total=len(groups))
+        for store in stores:
+            if store is not None:
+                yield from self._windows(store)
+
+    def _stores(self, groups: Sequence[list[int]]) -> Iterator[SignalStore | None]:
+        """Clean groups of recordings, some at a time, whose signals then lie on the disk."""
         for first in range(0, len(groups), AT_ONCE):
             some = groups[first : first + AT_ONCE]
             with tempfile.TemporaryDirectory(prefix="hbn-foundation-") as folder:
                 found = self._cleaned(Path(folder), [place for group in some for place in group])
                 for group in some:
                     cleaned = {place: found[place] for place in group if place in found}
-                    if cleaned:
-                        yield from self._windows(self._store(Path(folder), cleaned))
+                    yield self._store(Path(folder), cleaned) if cleaned else None
 
     def _group(self, place: int) -> str:
         """Name what is cleaned on its own: a recording, or those of a subject."""

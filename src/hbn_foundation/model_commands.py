@@ -1,0 +1,122 @@
+"""Commands that use a checkpoint on recordings of one's own: embed, predict."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hbn_foundation.errors import UserError, count_of
+from hbn_foundation.progress import say
+from hbn_foundation.project import Command, newest, open_project
+
+HELP = "Folder of a checkpoint or id on the Hugging Face hub; by default the project's newest."
+
+
+def _options(output: str, checkpoint: str) -> Any:
+    """Give the arguments of a command that reads recordings with a checkpoint."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(
+            [
+                click.argument("files", nargs=-1, required=True),
+                click.option("--output", "-o", type=click.Path(path_type=Path), default=output,
+                             help=f"Where the table goes; by default {output}."),
+                click.option("--checkpoint", help=f"{HELP[:-1]} {checkpoint}."),
+                click.option("--env", "-e", help="Environment whose newest checkpoint is taken."),
+                click.option("--stride", type=click.FloatRange(min=0, min_open=True),
+                             help="Seconds from one window to the next; by default their length."),
+                click.option("--jobs", type=int, default=-1,
+                             help="Processes that clean files; by default one for each core."),
+            ]
+        ):  # fmt: skip
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.command(cls=Command)
+@_options("features.parquet", "foundation_checkpoint")
+def embed(
+    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None,
+    stride: float | None, jobs: int,
+) -> None:  # fmt: skip
+    """Write the features of recordings: FILES are EEG files or BIDS roots."""
+    _check_output(output, ".parquet")
+    name = checkpoint or _newest("foundation", env)
+    with _told():
+        from hbn_foundation.embedding.embedder import Embedder
+
+        embedder = Embedder(name, stride=stride, on_error="skip", n_jobs=_jobs(files, jobs))
+        table: Any = embedder.embed(list(files), as_frame=True)
+    table.to_parquet(output, index=False)
+    n_features = count_of(table.shape[1] - 3, "feature")
+    _say_result(table, f"{n_features} each, by {name}", [output])
+    code = f'import pandas; print(pandas.read_parquet("{output}"))'
+    click.echo(f"Next: python -c '{code}'")
+
+
+@click.command(cls=Command)
+@_options("predictions.tsv", "finetuning_checkpoint")
+def predict(
+    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None,
+    stride: float | None, jobs: int,
+) -> None:  # fmt: skip
+    """Write what a fine-tuned model predicts for recordings, and draw it over time.
+
+    FILES are EEG files or BIDS roots. The figure lies beside the table.
+    """
+    _check_output(output, ".tsv")
+    name = checkpoint or _newest("finetuning", env)
+    with _told():
+        from hbn_foundation.embedding.prediction import predict_recordings
+        from hbn_foundation.evaluation.figures.over_time import over_time_figure
+
+        table = predict_recordings(
+            name, list(files), stride=stride, skip=True, n_jobs=_jobs(files, jobs)
+        )
+    table.to_csv(output, sep="\t", index=False, float_format="%.6g")
+    figure = output.with_suffix(".png")
+    over_time_figure(table).savefig(figure)
+    _say_result(table, f"by {name}", [output, figure])
+    click.echo(f"Next: hbn-foundation embed {' '.join(files)} --checkpoint {name}")
+
+
+def _newest(pipeline: str, env: str | None) -> str:
+    """Return the folder of the newest checkpoint of the project."""
+    made_by = f"kedro run{f' --env {env}' if env else ''} --pipeline {pipeline}"
+    entry = "foundation_checkpoint" if pipeline == "foundation" else f"{pipeline}.checkpoint"
+    with open_project(env) as project:
+        return str(project.project_path / newest(project, entry, made_by))
+
+
+def _jobs(files: tuple[str, ...], jobs: int) -> int:
+    """Clean one file in this process: a worker takes seconds to start."""
+    return 0 if len(files) == 1 and Path(files[0]).is_file() else jobs
+
+
+def _check_output(output: Path, ending: str) -> None:
+    if output.suffix != ending:
+        raise UserError(f"--output {output}: expected a name that ends with {ending}")
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"--output {output}: there is no such folder")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Print warnings as lines of the log."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("once", category=UserWarning, module="hbn_foundation")
+        warnings.showwarning = lambda message, *_, **__: say(str(message))
+        yield
+
+
+def _say_result(table: Any, what: str, paths: list[Path]) -> None:
+    n_recordings = table[["subject", "recording"]].drop_duplicates().shape[0]
+    windows = f"{count_of(len(table), 'window')} of {count_of(n_recordings, 'recording')}"
+    click.echo(f"{windows}, {what}")
+    click.echo(f"Results: {', '.join(map(str, paths))}")
