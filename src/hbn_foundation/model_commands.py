@@ -1,4 +1,4 @@
-"""Commands that use a checkpoint on recordings of one's own: embed, predict."""
+"""Commands that use a checkpoint on recordings of one's own, or give it away."""
 
 import warnings
 from collections.abc import Iterator
@@ -83,6 +83,28 @@ def predict(
     over_time_figure(table).savefig(figure)
     _say_result(table, f"by {name}", [output, figure])
     click.echo(f"Next: hbn-foundation embed {' '.join(files)} --checkpoint {name}")
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--checkpoint", help=f"{HELP[:-1]} foundation_checkpoint.")
+@click.option("--env", "-e", help="Environment whose newest checkpoint is taken.")
+@click.option("--licence", help="Of the weights, as the hub names it: cc-by-sa-4.0.")
+@click.option("--push-to-hub", "repository", help="Send it to this repository of the hub, too.")
+@click.option("--private", is_flag=True, help="A new repository is private.")
+def export(
+    folder: Path, checkpoint: str | None, env: str | None, licence: str | None,
+    repository: str | None, private: bool,
+) -> None:  # fmt: skip
+    """Write a checkpoint into FOLDER to give it away: weights, config, model card, no names."""
+    from hbn_foundation.embedding import export as exporting
+
+    name = checkpoint or _newest("foundation", env)
+    there = exporting.export(name, folder, licence)
+    click.echo(f"Results: {there} ({', '.join(sorted(path.name for path in there.iterdir()))})")
+    if repository:
+        click.echo(f"Sent to {exporting.push(there, repository, private)}")
+    click.echo(f"Next: hbn-foundation embed <file> --checkpoint {repository or there}")
 
 
 def _newest(pipeline: str, env: str | None) -> str:

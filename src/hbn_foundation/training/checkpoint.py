@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,12 @@ class Checkpoint:
     metadata: dict[str, Any] = field(default_factory=dict)
     when_stored: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
-    def save(self, directory: str | Path, state: bytes | None = None) -> Path:
+    def save(
+        self,
+        directory: str | Path,
+        state: bytes | None = None,
+        beside: Mapping[str, bytes] | None = None,
+    ) -> Path:
         """Write the checkpoint; a directory that exists is replaced.
 
         The metadata on disk gain `format_version` and the files' digests.
@@ -61,6 +66,8 @@ class Checkpoint:
             Where to.
         state
             What training needs besides the weights to resume from here.
+        beside
+            Further files by name, for readers.
 
         Raises
         ------
@@ -83,7 +90,7 @@ class Checkpoint:
         )
         metadata[OWN_DIGEST] = own_digest(metadata)
         files[METADATA_FILE] = json.dumps(metadata, indent=2).encode()
-        write_directory(directory, files)
+        write_directory(directory, {**files, **(beside or {})})
         return directory
 
     @classmethod

@@ -42,6 +42,11 @@ def differences(checkpoint: Checkpoint, dataset: EEGDataset) -> Iterator[str]:
                 f"ingestion.cleaning.{name} was {before[name]} for its signals, and is "
                 f"{here[name]} here"
             )
+    if sum(metadata.get("people", {}).values()) and not metadata.get(TRAINED):
+        yield (
+            "it was exported, and names none of the people that it has seen: whether subjects here "
+            "are among them is not known"
+        )
     seen = {subject for role in (TRAINED, CHOSEN) for subject in metadata.get(role, ())}
     named_alike = seen & set(dataset.splits["subject"])
     for role in (TRAINED, CHOSEN):
