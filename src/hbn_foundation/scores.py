@@ -17,6 +17,8 @@ REGRESSION_METRICS = ("loss", "nrmse", "r", "mae", "r2")
 LOWER_IS_BETTER = ("loss", "nrmse", "mae")
 WITHIN = "within_auroc"
 """Of classes, where scores are stratified."""
+DRIFT = "drift_"
+"""With a number from 1 on: how well time alone predicts that slow output."""
 
 _ON_VALIDATION = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS[1:])
 #: Made from features, which training does not keep.

@@ -1,6 +1,7 @@
 """The slowness of the encoder's outputs: what it measures, from where it begins, what it learns."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.data import thinned
 from hbn_foundation.training.objectives.base import Context
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.objectives.slow_features import slowness
+from hbn_foundation.training.objectives.slow_features import drifts, slowness
 from hbn_foundation.training.params import ObjectiveParams
 from runs import run
 from small_models import small_encoder
@@ -69,6 +70,34 @@ def test_traits_scales_and_order_in_a_batch_do_not_count():
         torch.testing.assert_close(slowness(changed, places, 6.0), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_a_trend_is_told_and_can_be_left_out_of_the_loss():
+    """By loops: what a line through each recording explains, and what is left without it."""
+    outputs = torch.randn(len(PLACES), 2, generator=torch.Generator().manual_seed(0)).double()
+    outputs[:, 0] += 0.3 * PLACES[:, 2]
+    left = outputs.clone()
+    for one in range(3):
+        own = PLACES[:, 0] == one
+        line = np.polyfit(PLACES[own, 2], outputs[own], 1)
+        left[own] -= torch.from_numpy(np.outer(PLACES[own, 2], line[0]))
+    centred = [part - torch.stack([part[PLACES[:, 0] == n].mean(0) for n in PLACES[:, 0]])
+               for part in (outputs, left)]  # fmt: skip
+    expected = 1 - centred[1].square().sum(0) / centred[0].square().sum(0)
+    torch.testing.assert_close(drifts(outputs, PLACES), expected.float(), rtol=1e-3, atol=1e-3)
+    found = slowness(outputs, PLACES, 6.0, detrend=True)
+    torch.testing.assert_close(found, slowness(left, PLACES, 6.0), rtol=1e-3, atol=1e-3)
+    assert float(slowness(outputs, PLACES, 6.0)) < float(found)  # the drift passes for slow
+
+
+def test_across_a_subject_what_separates_recordings_counts_and_pairs_stay_in_them():
+    together = PLACES.clone()
+    together[:, 0] = 0
+    outputs = torch.randn(len(PLACES), 1, generator=torch.Generator().manual_seed(0))
+    task = 20 * PLACES[:, 1:2]
+    alone = slowness(outputs, PLACES, 6.0)
+    torch.testing.assert_close(slowness(outputs + task, PLACES, 6.0), alone, rtol=1e-3, atol=1e-3)
+    assert float(slowness(outputs + task, together, 6.0)) < 0.05 * float(alone)
+
+
 def test_recordings_are_dealt_out_in_pairs_over_their_whole_length(windows):
     objective = make_objective(PARAMS, small_encoder("band", n_slow=2))
     table = objective.prepare(windows, Context(100.0, 0))
@@ -82,17 +111,38 @@ def test_recordings_are_dealt_out_in_pairs_over_their_whole_length(windows):
         objective.prepare(windows.groupby("row").head(3), Context(100.0, 0))
 
 
+def test_recordings_of_a_subject_come_together_where_asked(windows):
+    params = PARAMS.model_copy(update={"across": "subject"})
+    both = pd.concat([windows, windows.assign(row=windows["row"] + 100)], ignore_index=True)
+    table = make_objective(params, small_encoder("band", n_slow=2)).prepare(both, Context(100.0, 0))
+    for _, part in table.groupby("sequence"):
+        assert part["subject"].nunique() == 1
+        assert part["row"].nunique() == part["part"].nunique() > 1
+
+
 def test_it_needs_slow_outputs():
     with pytest.raises(UserError, match=r"encoder.n_slow is 0 .* set encoder.n_slow"):
         make_objective(PARAMS, small_encoder("band"))
 
 
-def test_training_begins_at_the_linear_method_and_goes_below(store, windows, splits, tmp_path):
+def test_it_stands_beside_another_objective_with_a_weight():
+    with pytest.raises(ValueError, match="beside: masked does not go with band_completion"):
+        ObjectiveParams(name="band_completion", beside={"masked": 1.0})
+
+
+@pytest.mark.parametrize("beside", [{}, {"band_completion": 0.5}])
+def test_training_begins_at_the_linear_method_and_goes_below(
+    store, windows, splits, tmp_path, beside
+):
     checkpoint, history = run(
-        store, windows, splits, tmp_path, ("band",), PARAMS.model_dump(),
+        store, windows, splits, tmp_path, ("band",), PARAMS.model_dump() | {"beside": beside},
         {"epochs": 6, "batch_size": 64, "warmup_steps": 2, "precision": "32"}, n_slow=2,
     )  # fmt: skip
     assert history["slow_loss"].min() < history["trivial_linear"].iloc[0] < 2.0
+    if beside:
+        total = history["slow_loss"] + 0.5 * history["band_loss"]
+        np.testing.assert_allclose(history["validation_loss"], total, rtol=1e-4)
+    assert history[["drift_1", "drift_2"]].stack().between(0, 1).all()
     assert {"encoder.slow.linear.weight", "encoder.slow.beside.weight"} <= set(checkpoint.weights)
 
 

@@ -23,6 +23,10 @@ OF_ANY_ENCODER = (UNTRAINED, "relative_positioning", "task_classification")
 #: The objectives whose targets are labels, so that shuffling them is a control.
 WITH_LABELS = ("relative_positioning", "task_classification")
 
+#: The objectives that predict something of a window.
+PREDICTING = {"recording_spectra", "band_completion", "masked_patches", "masked"}
+
+Weight = Annotated[float, Field(gt=0)]
 HideProbability = Annotated[
     float, Field(description="Share of the windows in which channels are hidden.", ge=0, le=1)
 ]
@@ -119,6 +123,21 @@ class ObjectiveParams(AugmentationParams):
         "other, spread over the recording.",
         ge=4,
     )
+    across: Literal["recording", "subject"] = Field(
+        "recording",
+        description="What slow outputs vary in: within each recording, or over all recordings of "
+        "a subject together, so that tasks separate.",
+    )
+    detrend: bool = Field(
+        False,
+        description="Take the linear trend of each recording out of slow outputs in the loss, so "
+        "that a slow drift is no slow output; a state that comes once does not count either.",
+    )
+    beside: dict[ObjectiveName, Weight] = Field(
+        {},
+        description="A second objective on the same windows, with the weight of its loss: "
+        "slow_features beside one that predicts spectra or patches, or the other way round.",
+    )
     near_seconds: float = Field(
         10.0, description="Windows that start at most this far apart are near.", gt=0
     )
@@ -144,6 +163,12 @@ class ObjectiveParams(AugmentationParams):
         if self.near_seconds >= self.far_seconds:
             raise ValueError(
                 f"near_seconds {self.near_seconds} must be below far_seconds {self.far_seconds}"
+            )
+        both = {self.name, *self.beside}
+        if self.beside and (len(both) != 2 or not (both - PREDICTING) == {"slow_features"}):
+            raise ValueError(
+                f"beside: {', '.join(self.beside)} does not go with {self.name}; expected "
+                f"slow_features and one of {', '.join(sorted(PREDICTING))}"
             )
         if self.shuffle_labels and self.name not in WITH_LABELS:
             raise ValueError(

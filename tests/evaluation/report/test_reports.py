@@ -80,6 +80,9 @@ def test_why_a_number_is_missing_is_said():
     assert "No score: one class only." in said
     assert "best baseline" not in said
     assert "test subjects: no window can be used" in said
+    of_test = {"slow_loss": 0.6, "improvement_slow_loss": 0.1, "drift_1": 0.25, "drift_2": 0.5}
+    slow = {**PROBE, "pretext": {"test": of_test}}
+    assert "a line in time predicts, test subjects: 0.250, 0.500." in words(foundation(slow))
     marked = {**PROBE, "objective": {"shuffled": True}}
     assert "Pretext task, LABELS SHUFFLED" in words(foundation(marked))
 

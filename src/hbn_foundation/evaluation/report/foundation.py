@@ -25,12 +25,13 @@ from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import FIXED_MODEL
 from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.evaluation.wording import interval, number, sample_text, strata_text
-from hbn_foundation.scores import WITHIN
+from hbn_foundation.scores import DRIFT, WITHIN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = ("window_auroc", "recording_auroc", "balanced_accuracy")
+DRIFT_OF = "Share of each slow output's variance within recordings that a line in time predicts,"
 MISSING = {"score": "No score", "interval": "No interval", "choice": "Note"}
 
 
@@ -124,7 +125,7 @@ def _probe(metrics: Mapping[str, Any], table: pd.DataFrame) -> Table:
 
 
 def _pretext(metrics: Mapping[str, Any]) -> Table | None:
-    rows = []
+    rows, notes = [], []
     for split, scores in metrics.get("pretext", {}).items():
         of = f"{split} subjects"
         for loss in [name for name in scores if f"improvement_{name}" in scores]:
@@ -137,6 +138,9 @@ def _pretext(metrics: Mapping[str, Any]) -> Table | None:
         if "accuracy" in scores:
             chance = number(scores.get("trivial_accuracy"))
             rows.append([f"{of}, accuracy", number(scores["accuracy"]), chance, ""])
+        shares = [number(value) for name, value in scores.items() if name.startswith(DRIFT)]
+        if shares:
+            notes.append(f"{DRIFT_OF} {of}: {', '.join(shares)}.")
     header = ["pretext task", "encoder", "best trivial predictor", "better by"]
     control = ", LABELS SHUFFLED" if metrics.get("objective", {}).get("shuffled") else ""
-    return plain_table(f"Pretext task{control}", header, rows) if rows else None
+    return plain_table(f"Pretext task{control}", header, rows, notes) if rows else None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.scores import DRIFT
 from hbn_foundation.signals.context import SEQUENCE
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
@@ -73,9 +74,10 @@ class SlowFeatures(Objective):
         count = table.groupby("row")["row"].transform("size")
         n_pieces = -(-count // self.params.windows_per_recording)
         piece = table.groupby("row").cumcount() // 2 % n_pieces
-        table[SEQUENCE] = table.groupby([table["row"], piece]).ngroup()
-        table = table.sort_values([SEQUENCE, "onset"], kind="stable", ignore_index=True)
-        return table.assign(part=table[SEQUENCE], tile=1)
+        of = table["row" if self.params.across == "recording" else "subject"]
+        table[SEQUENCE] = table.groupby([of, piece]).ngroup()
+        table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
+        return table.assign(part=table.groupby([SEQUENCE, "row"]).ngroup(), tile=1)
 
     def fit(
         self,
@@ -109,33 +111,36 @@ class SlowFeatures(Objective):
             signals, mask = augment(signals, mask, positions, self.params)
         parts = encoder.inputs(signals, positions, mask)
         outputs = encoder.slow_outputs(parts)
-        lag = self.params.lag_seconds
-        loss = slowness(outputs, places, lag)
+        lag, detrend = self.params.lag_seconds, self.params.detrend
+        loss = slowness(outputs, places, lag, detrend)
         with torch.no_grad():
-            linear = slowness(self.linear(parts["band"].float().flatten(1)), places, lag)
+            straight = self.linear(parts["band"].float().flatten(1))
+            linear = slowness(straight, places, lag, detrend)
+            drift = drifts(outputs, places)
         scores = {
             "slow_loss": loss.detach(),
             "trivial_linear": linear,
             "trivial_white_noise": torch.full_like(linear, WHITE),
-            "drift": _drift(outputs.detach(), places),
+            **{f"{DRIFT}{number}": share for number, share in enumerate(drift, start=1)},
         }
         return StepOutput(loss, len(signals), scores)
 
 
-def slowness(outputs: Tensor, places: Tensor, lag_seconds: float) -> Tensor:
+def slowness(outputs: Tensor, places: Tensor, lag_seconds: float, detrend: bool = False) -> Tensor:
     """Slowness of outputs (B, d) of windows at `PLACES` (B, 4), which are ordered by it.
 
     The mean over k of trace(C⁻¹ D) / k of the first k outputs, where C is their covariance within
-    sequences and D that of differences between windows of one that are at most `lag_seconds` apart.
+    sequences and D that of differences between windows of a recording that are at most
+    `lag_seconds` apart. With `detrend` the linear trend of each recording is taken away before.
     """
-    sequence, _, onset, _ = places.to(outputs.device).float().T
-    same = sequence[:, None] == sequence
-    near = same & ((onset[:, None] - onset).abs() <= lag_seconds + 1e-3)
+    sequence, part, onset, _ = places.to(outputs.device).float().T
+    near = (part[:, None] == part) & ((onset[:, None] - onset).abs() <= lag_seconds + 1e-3)
     near = near & torch.ones_like(near).triu(1)
     with torch.autocast(outputs.device.type, enabled=False):
         outputs = outputs.float()
-        weights = same.float() / same.sum(1, keepdim=True)
-        apart = outputs - weights @ outputs
+        if detrend:
+            outputs = outputs - _trend(outputs, part, onset)
+        apart = _centred(outputs, sequence)
         within = apart.T @ apart / len(outputs)
         # sum over pairs of (a − b)(a − b)ᵀ, by the degrees of the windows
         pairs = near.float()
@@ -144,7 +149,7 @@ def slowness(outputs: Tensor, places: Tensor, lag_seconds: float) -> Tensor:
         changes = outputs.T @ (degree[:, None] * outputs) - cross - cross.T
         changes = changes / pairs.sum().clamp_min(1)
         scale = within.diagonal().clamp_min(1e-12).sqrt()
-        within, changes = (part / (scale[:, None] * scale) for part in (within, changes))
+        within, changes = (one / (scale[:, None] * scale) for one in (within, changes))
         within = within + RIDGE * torch.eye(len(within), device=within.device)
         losses = [
             torch.linalg.solve(within[:k, :k], changes[:k, :k]).diagonal().mean()
@@ -153,11 +158,26 @@ def slowness(outputs: Tensor, places: Tensor, lag_seconds: float) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def _drift(outputs: Tensor, places: Tensor) -> Tensor:
-    """Share of the first output's variance within recordings that a linear trend explains."""
-    sequence, _, onset, _ = places.to(outputs.device).float().T
-    same = (sequence[:, None] == sequence).float()
-    weights = same / same.sum(1, keepdim=True)
-    time, value = (part - weights @ part for part in (onset, outputs[:, 0].float()))
-    slope = (same @ (time * value)) / (same @ time.square()).clamp_min(1e-9)
-    return (slope * time).square().sum() / value.square().sum().clamp_min(1e-12)
+def drifts(outputs: Tensor, places: Tensor) -> Tensor:
+    """Share (d,) of the variance of outputs (B, d) within recordings that time alone predicts.
+
+    That is by a linear trend of each recording.
+    """
+    _, part, onset, _ = places.to(outputs.device).float().T
+    outputs = outputs.detach().float()
+    explained, all_of_it = _trend(outputs, part, onset), _centred(outputs, part)
+    return explained.square().sum(0) / all_of_it.square().sum(0).clamp_min(1e-12)
+
+
+def _centred(values: Tensor, group: Tensor) -> Tensor:
+    """Values (B, d) relative to the mean of their group (B,)."""
+    same = (group[:, None] == group).float()
+    return values - same @ values / same.sum(1, keepdim=True)
+
+
+def _trend(values: Tensor, group: Tensor, onset: Tensor) -> Tensor:
+    """Linear trends in time (B, d) of values (B, d) in their groups (B,), around zero."""
+    same = (group[:, None] == group).float()
+    time = _centred(onset[:, None], group)
+    slope = same @ (time * _centred(values, group)) / (same @ time.square()).clamp_min(1e-9)
+    return slope * time
