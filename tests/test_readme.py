@@ -37,6 +37,7 @@ PAGES = [
             "first-run",
             "your-data",
             "fine-tuning",
+            "embedding",
             "challenges",
             "submission",
             "unattended-training",

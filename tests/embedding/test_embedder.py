@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -213,3 +214,17 @@ def test_without_a_network_a_hub_id_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(hub, "snapshot_download", offline)
     with pytest.raises(UserError, match=r"someone/model: no such folder.*no route to host"):
         hbn_foundation.load("someone/model")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/embedding.md"])
+def test_the_python_of_the_pages_runs(page, foundation, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "data" / "simulated" / "06_models"
+    place.mkdir(parents=True)
+    (place / foundation.name).symlink_to(foundation)
+    for seed, name in enumerate(("recording.edf", "other.edf")):
+        edf(tmp_path / name, noise(14, 1200, 100.0, seed), 100.0)
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    blocks, names = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL), {}
+    exec("\n".join(blocks), names)
+    assert len(names["features"]) == 6
