@@ -45,7 +45,8 @@ def prepare(source: SourceParams) -> dict[str, Any]:
     if root is None:
         from hbn_foundation.recordings.simulation.release import simulate_release
 
-        root = str(simulate_release(Path(source.simulated_root), source.simulation))
+        wanted = source.sleep or source.simulation
+        root = str(simulate_release(Path(source.simulated_root), wanted))
     else:
         _check_folder(root, source.how_to_get)
     return {"root": root, "simulated": source.root is None, **remote}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from hbn_foundation.params import Params
-from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams, SleepParams
 
 Label = str | StrictInt  # YAML reads 1e3 as a float, which is not a label
 
@@ -35,6 +35,9 @@ class SourceParams(Params):
     )
     simulation: SimulationParams = Field(
         default_factory=SimulationParams, description="What is simulated when `root` is None."
+    )
+    sleep: SleepParams | None = Field(
+        None, description="Nights of sleep that are simulated in place of the release; null: none."
     )
     cache: str = Field(
         "data/01_raw/mirror", description="Folder of the files fetched when the root is a URL."

@@ -1,4 +1,4 @@
-"""Parameters of the simulated HBN mini release."""
+"""Parameters of the simulated HBN mini release, and of simulated nights of sleep."""
 
 from typing import Literal
 
@@ -51,4 +51,27 @@ class SimulationParams(Params):
     n_truncated: int = Field(
         1, description="RestingState files cut in the middle, on purpose.", ge=0
     )
+    n_jobs: int = Field(2, description="Processes that write subjects; changes no byte.", ge=1)
+
+
+class SleepParams(Params):
+    """Size and seed of simulated nights: a six-hour night, five times as short, for each subject.
+
+    The defaults write about 210 MB.
+    """
+
+    n_subjects: int = Field(20, description="Number of subjects.", ge=2, le=99)
+    seed: int = Field(2025, description="Seed of every random draw.", ge=0)
+    sfreq: int = Field(100, description="Sampling frequency in Hz.", ge=100, le=500)
+    minutes: float = Field(72.0, description="Length of a night in minutes.", ge=2)
+    cycles: int = Field(
+        4, description="Cycles from light sleep to REM sleep in a night, of equal length.", ge=1
+    )
+    ambiguity: float = Field(
+        0.35,
+        description="Deviation of the logarithm of each amplitude about that of its stage, "
+        "over some minutes.",
+        ge=0,
+    )
+    n_background_sources: int = Field(32, description="Dipoles of the 1/f background.", ge=10)
     n_jobs: int = Field(2, description="Processes that write subjects; changes no byte.", ge=1)

@@ -10,15 +10,11 @@ import hashlib
 import json
 import shutil
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from edfio import Bdf, BdfSignal
 from filelock import FileLock
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from hbn_foundation import progress
@@ -26,20 +22,23 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.files import full_disk_named
 from hbn_foundation.recordings.simulation.behaviour import Run, draw_contrast_run, draw_rest
 from hbn_foundation.recordings.simulation.head import Head, make_head
-from hbn_foundation.recordings.simulation.params import SimulationParams
+from hbn_foundation.recordings.simulation.params import SimulationParams, SleepParams
 from hbn_foundation.recordings.simulation.signals import simulate_eeg
+from hbn_foundation.recordings.simulation.sleep import SLEEP_VERSION, write_nights
 from hbn_foundation.recordings.simulation.subjects import draw_subjects, participants_table
+from hbn_foundation.recordings.simulation.writing import (
+    write_description,
+    write_json,
+    write_recording,
+    write_subjects,
+    write_truth,
+    write_tsv,
+)
 
 MARKER = "simulation.json"
 VERSION = 3  # raise it when the same parameters give other files
+Simulated = SimulationParams | SleepParams
 
-NANOVOLT_RANGE = (-8388.608, 8388.607)  # µV over 24 bits: one step is a nanovolt
-SIGNAL = partial(
-    BdfSignal,
-    physical_dimension="uV",
-    physical_range=NANOVOLT_RANGE,
-    prefiltering="HP:0.5Hz LP:50Hz",
-)
 TRUNCATED_AT = 0.45
 
 README = """Simulated HBN-EEG mini release
@@ -64,8 +63,8 @@ SIDECAR = {
 }
 
 
-def simulate_release(root: Path | str, params: SimulationParams) -> Path:
-    """Make the simulated release at `root` unless it is there already; return `root`.
+def simulate_release(root: Path | str, params: Simulated) -> Path:
+    """Make the release, or nights of sleep, at `root` unless it is there already; return `root`.
 
     The same parameters give the same bytes. An older simulated release is replaced; UserError if
     `root` holds something else, or cannot be written.
@@ -85,17 +84,21 @@ def simulate_release(root: Path | str, params: SimulationParams) -> Path:
     return root
 
 
-def _is_current(root: Path, params: SimulationParams) -> bool:
+def _is_current(root: Path, params: Simulated) -> bool:
     try:
         return json.loads((root / MARKER).read_text())["hash"] == simulation_hash(params)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def simulation_hash(params: SimulationParams) -> str:
+def simulation_hash(params: Simulated) -> str:
     """Return the hash of everything that decides the release's bytes."""
-    chosen = params.model_dump(exclude={"n_jobs"}) | {"version": VERSION}
+    chosen = params.model_dump(exclude={"n_jobs"}) | {"version": _version(params)}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _version(params: Simulated) -> int:
+    return SLEEP_VERSION if isinstance(params, SleepParams) else VERSION
 
 
 def _check_free(root: Path) -> None:
@@ -109,7 +112,7 @@ def _check_free(root: Path) -> None:
         )
 
 
-def _make(root: Path, params: SimulationParams) -> None:
+def _make(root: Path, params: Simulated) -> None:
     temporary = root.with_name(f".{root.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -121,36 +124,36 @@ def _make(root: Path, params: SimulationParams) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(root: Path, params: SimulationParams) -> None:
+def _write(root: Path, params: Simulated) -> None:
+    """Write the data set, and the marker last."""
     started = time.monotonic()
-    subjects = draw_subjects(params)
-    _write_description(root, "Simulated Healthy Brain Network (HBN) EEG - mini release", "raw")
-    (root / "README").write_text(README)
-    _tsv(root / "participants.tsv", participants_table(subjects, params))
-    head = make_head(params.n_background_sources)
-    n_jobs = min(params.n_jobs, len(subjects))
-    parallel = Parallel(n_jobs, return_as="generator", pre_dispatch="all", max_nbytes=None)
-    jobs = parallel(
-        delayed(_write_subject)(root, number, subjects.iloc[number], head, params)
-        for number in range(len(subjects))
+    if isinstance(params, SleepParams):
+        recordings = write_nights(root, params)
+    else:
+        recordings = _write_release(root, params)
+    marker = {"hash": simulation_hash(params), "version": _version(params)}
+    write_json(root / MARKER, marker | {"params": params.model_dump()})
+    hours = recordings["seconds"].sum() / 3600
+    progress.say(
+        f"Simulated {recordings['subject'].nunique()} subjects, {len(recordings)} recordings, "
+        f"{hours:.1f} h in {time.monotonic() - started:.0f} s"
     )
-    tables = list(progress.track(jobs, "Simulating subjects", total=len(subjects)))
+
+
+def _write_release(root: Path, params: SimulationParams) -> pd.DataFrame:
+    subjects = draw_subjects(params)
+    write_description(root, "Simulated Healthy Brain Network (HBN) EEG - mini release", "raw")
+    (root / "README").write_text(README)
+    write_tsv(root / "participants.tsv", participants_table(subjects, params))
+    head = make_head(params.n_background_sources)
+    each = [(root, number, subjects.iloc[number], head, params) for number in range(len(subjects))]
+    tables = write_subjects(_write_subject, each, params.n_jobs)
     trials, recordings = (
         pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True)
     )
-    truth = root / "derivatives" / "ground_truth"
-    truth.mkdir(parents=True)
-    _write_description(truth, "Ground truth of the simulated release", "derivative")
-    _tsv(truth / "subjects.tsv", subjects.round(5))
-    _tsv(truth / "trials.tsv", trials.round(5))
-    _tsv(truth / "recordings.tsv", recordings)
-    marker = {"hash": simulation_hash(params), "version": VERSION, "params": params.model_dump()}
-    _json(root / MARKER, marker)
-    hours = recordings["seconds"].sum() / 3600
-    progress.say(
-        f"Simulated {len(subjects)} subjects, {len(recordings)} recordings, {hours:.1f} h "
-        f"in {time.monotonic() - started:.0f} s"
-    )
+    subjects, trials = subjects.round(5), trials.round(5)
+    write_truth(root, {"subjects": subjects, "trials": trials, "recordings": recordings})
+    return recordings
 
 
 def _write_subject(
@@ -172,7 +175,7 @@ def _write_subject(
             eeg, flat, noisy = simulate_eeg(subject, run, head, params, rng)
         name = f"sub-{subject['subject']}_task-{task}"
         cut = not run_number and first_cut <= number < first_cut + params.n_truncated
-        _write_recording(root, name, run, eeg, params.sfreq, cut)
+        _write_run(root, name, run, eeg, params.sfreq, cut)
         recordings.append(
             {
                 "recording": name,
@@ -187,39 +190,10 @@ def _write_subject(
     return table, pd.DataFrame(recordings)
 
 
-def _write_recording(
-    root: Path, name: str, run: Run, eeg: np.ndarray, sfreq: int, cut: bool
-) -> None:
+def _write_run(root: Path, name: str, run: Run, eeg: np.ndarray, sfreq: int, cut: bool) -> None:
     """Write a recording (129, n_samples) in µV with its sidecars, `cut` within a data record."""
-    folder = root / name.partition("_")[0] / "eeg"
-    folder.mkdir(parents=True, exist_ok=True)
     names = [f"E{i}" for i in range(1, len(eeg))] + ["Cz"]
-    signals = [
-        SIGNAL(data, sfreq, label=label)
-        for label, data in zip(names, np.clip(eeg, *NANOVOLT_RANGE), strict=True)
-    ]
-    path = folder / f"{name}_eeg.bdf"
-    Bdf(signals).write(path)
+    path = write_recording(root, name, names, eeg, sfreq, run.events, SIDECAR)
     if cut:
         with path.open("r+b") as file:
             file.truncate(int(path.stat().st_size * TRUNCATED_AT) | 1)
-    _tsv(folder / f"{name}_events.tsv", run.events)
-    channels = pd.DataFrame({"name": names, "type": "EEG", "units": "uV"})
-    _tsv(folder / f"{name}_channels.tsv", channels)
-    task = name.split("_")[1].removeprefix("task-")
-    own = {"TaskName": task, "RecordingDuration": run.seconds, "SamplingFrequency": sfreq}
-    _json(folder / f"{name}_eeg.json", SIDECAR | own)
-
-
-def _write_description(root: Path, name: str, kind: str) -> None:
-    made_by = [{"Name": "hbn-foundation", "Description": "simulated, not recorded"}]
-    content = {"Name": name, "BIDSVersion": "1.9.0", "DatasetType": kind, "GeneratedBy": made_by}
-    _json(root / "dataset_description.json", content)
-
-
-def _tsv(path: Path, table: pd.DataFrame) -> None:
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
-
-
-def _json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -22,24 +22,19 @@ CLOSED_BLINK_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class _Simulation:
+class Simulation:
     """One recording to simulate: its subject, behaviour, head, strengths and random numbers."""
 
     subject: pd.Series
     run: Run
     head: Head
-    params: SimulationParams
+    sfreq: float  # Hz
     rng: np.random.Generator
-
-    @property
-    def sfreq(self) -> float:
-        """Sampling rate in Hz."""
-        return float(self.params.sfreq)
 
     @property
     def times(self) -> np.ndarray:
         """(T,) seconds."""
-        return np.arange(int(self.run.seconds * self.params.sfreq)) / self.sfreq
+        return np.arange(int(self.run.seconds * self.sfreq)) / self.sfreq
 
     def noise(self, n_sources: int, amplitude: np.ndarray) -> np.ndarray:
         """(n_sources, T) noise of rms 1."""
@@ -65,24 +60,24 @@ def simulate_eeg(
     eeg : (129, n_samples) float32, µV, referred to Cz (so the last row is zero)
     flat, noisy : numbers of the bad channels
     """
-    sim = _Simulation(subject, run, head, params, rng)
+    sim = Simulation(subject, run, head, float(params.sfreq), rng)
     f = noise.frequencies(len(sim.times), sim.sfreq)
     courses = sim.noise(head.background.shape[1], noise.one_over_f(f, subject["slope"]))
     eeg = head.background @ (courses * np.float32(sim.varied("background_uv")))
     parts = _rhythms(sim, f)
     if len(run.trials):
         parts += _task(sim)
-    parts += _eyes_and_muscles(sim, f)
+    parts += eyes_and_muscles(sim, f)
     shapes = np.hstack([shape for shape, _ in parts])
     eeg += shapes @ np.vstack([course for _, course in parts]).astype(np.float32)
     sensor = rng.standard_normal(eeg.shape, dtype=np.float32) * np.float32(SENSOR_UV)
     eeg += sensor + _mains(sim, len(eeg)) * np.float32(subject["line_uv"])
-    flat, noisy = _spoil(eeg, sim, f)
+    flat, noisy = _spoil(eeg, sim, f, params.bad_channel_share)
     eeg[-1] = 0.0
     return eeg, flat, noisy
 
 
-def _rhythms(sim: _Simulation, f: np.ndarray) -> Parts:
+def _rhythms(sim: Simulation, f: np.ndarray) -> Parts:
     """Alpha, theta, beta and the rhythms of the hand areas, changed by eyes and task."""
     subject, run, times = sim.subject, sim.run, sim.times
     topographies = sim.head.topographies
@@ -114,7 +109,7 @@ def _rhythms(sim: _Simulation, f: np.ndarray) -> Parts:
     return [(topographies[name], course) for name, course in courses.items()]
 
 
-def _eyes_closed(sim: _Simulation) -> np.ndarray:
+def _eyes_closed(sim: Simulation) -> np.ndarray:
     """(T,) factor on alpha: 1 with eyes open, the subject's reactivity with eyes closed."""
     from scipy.ndimage import gaussian_filter1d
 
@@ -125,7 +120,7 @@ def _eyes_closed(sim: _Simulation) -> np.ndarray:
     return 1.0 + (sim.subject["alpha_reactivity"] - 1.0) * smooth
 
 
-def _task(sim: _Simulation) -> Parts:
+def _task(sim: Simulation) -> Parts:
     """Build-up, readiness, flicker and feedback, passed through the recording's filter."""
     trials, times, rng = sim.run.trials, sim.times, sim.rng
     strength = sim.varied("flicker_uv")
@@ -143,7 +138,7 @@ def _task(sim: _Simulation) -> Parts:
     ]
 
 
-def _eyes_and_muscles(sim: _Simulation, f: np.ndarray) -> Parts:
+def eyes_and_muscles(sim: Simulation, f: np.ndarray) -> Parts:
     """Blinks, and muscle tension above 20 Hz that comes and goes."""
     topographies = sim.head.topographies
     eyes = topographies["eye_left"] + topographies["eye_right"]
@@ -159,7 +154,7 @@ def _eyes_and_muscles(sim: _Simulation, f: np.ndarray) -> Parts:
     ]
 
 
-def _blinks(sim: _Simulation) -> np.ndarray:
+def _blinks(sim: Simulation) -> np.ndarray:
     """(T,) blinks of mean height 1, at least half a second apart, few with eyes closed."""
     run, times, rng = sim.run, sim.times, sim.rng
     per_minute = sim.subject["blinks_per_minute"]
@@ -176,7 +171,7 @@ def _blinks(sim: _Simulation) -> np.ndarray:
     return course
 
 
-def _mains(sim: _Simulation, n_channels: int) -> np.ndarray:
+def _mains(sim: Simulation, n_channels: int) -> np.ndarray:
     """(n_channels, T) residue of the mains, rms about 1.
 
     60 Hz lies above half of 100 Hz. The low-pass before downsampling does not remove it completely,
@@ -191,10 +186,12 @@ def _mains(sim: _Simulation, n_channels: int) -> np.ndarray:
     return (parts @ np.vstack(waves)).astype(np.float32)
 
 
-def _spoil(eeg: np.ndarray, sim: _Simulation, f: np.ndarray) -> tuple[list[int], list[int]]:
+def _spoil(
+    eeg: np.ndarray, sim: Simulation, f: np.ndarray, share: float
+) -> tuple[list[int], list[int]]:
     """Make one to four channels of (channels, samples) flat or noisy in a share of recordings."""
     rng = sim.rng
-    if rng.random() >= sim.params.bad_channel_share:
+    if rng.random() >= share:
         return [], []
     chosen = rng.choice(len(eeg) - 1, rng.integers(1, 5), replace=False)
     is_flat = rng.random(len(chosen)) < 0.4

@@ -72,22 +72,22 @@ def participants_table(subjects: pd.DataFrame, params: SimulationParams) -> pd.D
 
 def _demographics(rng: np.random.Generator, params: SimulationParams) -> pd.DataFrame:
     n = params.n_subjects
-    ages = np.clip(np.exp(np.log(9.7) + 0.33 * _normal(rng, n)), *AGE_RANGE)
+    ages = np.clip(np.exp(np.log(9.7) + 0.33 * normal(rng, n)), *AGE_RANGE)
     age_z = _standardise(ages)
     female = rng.permutation(np.arange(n) < round(FEMALE_SHARE * n))
-    shared = _normal(rng, n)
+    shared = normal(rng, n)
     table = pd.DataFrame(
         {
             "subject": [f"NDARSIM{number:03d}" for number in range(1, n + 1)],
             "release_number": np.resize(RELEASES, n),
             "sex": np.where(female, "F", "M"),
             "age": ages.round(4),
-            "ehq_total": np.clip(80 - 60 * np.abs(_normal(rng, n)), -100.05, 100.05).round(2),
+            "ehq_total": np.clip(80 - 60 * np.abs(normal(rng, n)), -100.05, 100.05).round(2),
             "full_pheno": rng.choice(["Yes", "No"], n, p=[0.6, 0.4]),
         }
     )
     for factor in FACTORS:
-        own = _normal(rng, n) + FACTOR_WITH_AGE[factor] * age_z + 0.3 * shared
+        own = normal(rng, n) + FACTOR_WITH_AGE[factor] * age_z + 0.3 * shared
         table[factor] = (FACTOR_SD[factor] * _standardise(own)).round(3)
     return table
 
@@ -97,9 +97,9 @@ def _behaviour(
 ) -> pd.DataFrame:
     """Response times and rates; mean response times depend on no other trait."""
     n = params.n_subjects
-    careless = 0.5 * z["attention"] + _normal(rng, n)
-    inaccurate = 0.5 * z["attention"] + _normal(rng, n)
-    rt_mean = RT_MEAN + params.rt_subject_sd * _normal(rng, n)
+    careless = 0.5 * z["attention"] + normal(rng, n)
+    inaccurate = 0.5 * z["attention"] + normal(rng, n)
+    rt_mean = RT_MEAN + params.rt_subject_sd * normal(rng, n)
     return pd.DataFrame(
         {
             "rt_mean": np.clip(rt_mean, RT_MEAN - 0.5, RT_MEAN + 0.45),
@@ -115,12 +115,12 @@ def _physiology(
     n, k = params.n_subjects, params.trait_strength
 
     def around(middle: float, spread: float, effect: np.ndarray | float = 0.0) -> np.ndarray:
-        return middle * np.exp(spread * _normal(rng, n) + k * np.asarray(effect))
+        return middle * np.exp(spread * normal(rng, n) + k * np.asarray(effect))
 
     return pd.DataFrame(
         {
-            "alpha_hz": np.clip(9.6 + 0.7 * k * z["age"] + 0.4 * _normal(rng, n), 7.5, 12.5),
-            "slope": np.clip(1.55 - 0.18 * k * z["age"] + 0.12 * _normal(rng, n), 0.8, 2.4),
+            "alpha_hz": np.clip(9.6 + 0.7 * k * z["age"] + 0.4 * normal(rng, n), 7.5, 12.5),
+            "slope": np.clip(1.55 - 0.18 * k * z["age"] + 0.12 * normal(rng, n), 0.8, 2.4),
             "background_uv": around(11.0, 0.15, -0.12 * z["age"]),
             "alpha_uv": around(7.0, 0.30),
             "alpha_reactivity": around(2.0, 0.15, -0.20 * z["p_factor"]),
@@ -142,7 +142,8 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.argsort(np.argsort(values)) + 0.5) / len(values)
 
 
-def _normal(rng: np.random.Generator, n: int) -> np.ndarray:
+def normal(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw n normal numbers by ranks, each quantile once."""
     return _standardise(stats.norm.ppf(_ranks(rng.random(n))))
 
 
