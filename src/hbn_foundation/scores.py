@@ -7,6 +7,8 @@ subjects, as they were answered while the model learned.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hbn_foundation.errors import UserError
@@ -56,17 +58,24 @@ def _area(positive: np.ndarray, values: np.ndarray) -> float:
     return float(above / (n_positive * (n - n_positive)))
 
 
-def subject_aurocs(
-    labels: np.ndarray, log_probabilities: np.ndarray, subjects: np.ndarray
+def subject_scores(
+    score: Callable[..., float], labels: np.ndarray, predictions: np.ndarray, subjects: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Names (S,) of the subjects, and the AUROC (S,) of each over its own items.
+    """Names (S,) of the subjects, and the score (S,) of each over its own items.
 
-    What differs between subjects does not enter. NaN for a subject with items of one class.
+    What differs between subjects does not enter.
     """
     names, codes = np.unique(np.asarray(subjects).astype(str), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     inside = np.split(order, np.cumsum(np.bincount(codes))[:-1]) if len(names) else []
-    return names, np.array([auroc(labels[part], log_probabilities[part]) for part in inside])
+    return names, np.array([score(labels[part], predictions[part]) for part in inside])
+
+
+def subject_aurocs(
+    labels: np.ndarray, log_probabilities: np.ndarray, subjects: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Names (S,) of the subjects, and the AUROC (S,) of each, NaN where it has one class."""
+    return subject_scores(auroc, labels, log_probabilities, subjects)
 
 
 def stratified_mean(values: np.ndarray, strata: np.ndarray, n_strata: int) -> float:
@@ -116,6 +125,13 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
         right = ((labels == k) & (predicted == k)).sum()
         scores.append(2 * right / ((labels == k).sum() + (predicted == k).sum()))
     return float(np.mean(scores))
+
+
+def kappa(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Cohen's kappa (1960), agreement beyond chance; NaN when fewer than two classes occur."""
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(labels, predicted)) if len(np.unique(labels)) > 1 else np.nan
 
 
 def fisher_ratio(labels: np.ndarray, features: np.ndarray) -> float:

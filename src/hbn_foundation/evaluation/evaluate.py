@@ -22,6 +22,7 @@ from hbn_foundation.evaluation.scorers import (
     OF_CLASSES,
     OF_NUMBERS,
     SCORERS,
+    WITHIN_SUBJECTS,
     display_metric,
     scorer_of,
 )
@@ -30,7 +31,7 @@ from hbn_foundation.evaluation.within import stratum_of, within_part
 from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.progress import say
-from hbn_foundation.scores import WITHIN, subject_aurocs
+from hbn_foundation.scores import WITHIN, subject_aurocs, subject_scores
 
 PREDICTED = "predicted"
 Named = dict[tuple[str, str], float]
@@ -182,6 +183,7 @@ def window_task(model: str, target: str, values: np.ndarray, windows: pd.DataFra
     main = main_metric(regression, strata is not None)
     names = OF_NUMBERS if regression else OF_CLASSES
     pooled = main_metric(regression)
+    n = len(values)
     without = "have one value only" if regression else "hold one class only"
 
     def parts(predictions: np.ndarray) -> list[Part]:
@@ -197,13 +199,21 @@ def window_task(model: str, target: str, values: np.ndarray, windows: pd.DataFra
             found |= {f"recording_{name}": SCORERS[name].function(*whole) for name in names}
             return {(target, name): value for name, value in found.items()}
 
-        n, stratified = len(values), strata is not None
+        stratified = strata is not None
         found = [Part(subjects, of_main, n, not stratified, without),
                  Part(subjects, others, n, False)]  # fmt: skip
         if strata is not None:
             each, aurocs = subject_aurocs(values, answers, subjects)
             found.insert(0, within_part(pd.Series(aurocs, each), strata, (target, main), n))
-        return found
+        return found if regression else [*found, *by_subject(answers)]
+
+    def by_subject(answers: np.ndarray) -> list[Part]:
+        if pd.Series(values).groupby(subjects.astype(str)).nunique().max() < 2:
+            return []  # classes of subjects, which have no score of their own
+        each = {name: subject_scores(score, values, answers, subjects)
+                for name, score in WITHIN_SUBJECTS.items()}  # fmt: skip
+        return [within_part(pd.Series(found, names), pd.Series("", names), (target, name), n)
+                for name, (names, found) in each.items()]  # fmt: skip
 
     return Task(model, parts, main, (main,))
 
@@ -223,11 +233,12 @@ def predictions_table(
     """Put predictions beside the truth, one row per window whose truth is known.
 
     Predictions are log probabilities (N, K), or numbers (N,). The table has `recording`,
-    `subject`, `task`, `start`, `trial` where there is one; then `label`, `predicted` and
+    `subject`, `task`, `start`, `onset` (s) and `trial` where there is one; then `label`, `predicted` and
     `p(<class>)` of each class as names and shares, or `value` and `predicted` as numbers.
     """
     known = targets.known
-    identity = ["recording", "subject", "task", "start", *(["trial"] if "trial" in windows else [])]
+    more = [name for name in ("onset", "trial") if name in windows]
+    identity = ["recording", "subject", "task", "start", *more]
     table = windows.loc[known, identity].reset_index(drop=True)
     values, answers = targets.values[known], predictions[known]
     if targets.is_regression:

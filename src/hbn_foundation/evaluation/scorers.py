@@ -38,6 +38,16 @@ def within_r(values: np.ndarray, predicted: np.ndarray, subjects: np.ndarray) ->
     return scores.mean_r(*scores.group_fisher_z(values, predicted, subjects))
 
 
+def _within(score: Callable[..., float]) -> Callable[..., float]:
+    """Score the items of each subject, and average over the subjects that have a score."""
+
+    def within(labels: np.ndarray, predictions: np.ndarray, subjects: np.ndarray) -> float:
+        each = scores.subject_scores(score, labels, predictions, subjects)[1]
+        return float(np.nanmean(each)) if (~np.isnan(each)).any() else np.nan
+
+    return within
+
+
 SCORERS = {
     one.name: one
     for one in (
@@ -46,6 +56,12 @@ SCORERS = {
         Scorer("balanced_accuracy", "balanced accuracy", _of_answers(scores.balanced_accuracy)),
         Scorer("f1", "F1", _of_answers(scores.macro_f1)),
         Scorer("accuracy", "accuracy", _of_answers(scores.accuracy)),
+        Scorer("kappa", "Cohen's kappa", _of_answers(scores.kappa)),
+        Scorer("within_f1", "F1 within subjects", _within(_of_answers(scores.macro_f1))),
+        Scorer(
+            "within_accuracy", "accuracy within subjects", _within(_of_answers(scores.accuracy))
+        ),
+        Scorer("within_kappa", "kappa within subjects", _within(_of_answers(scores.kappa))),
         Scorer("nrmse", "NRMSE", scores.nrmse, greater_is_better=False),
         Scorer("mae", "MAE", scores.mae, greater_is_better=False),
         Scorer("r", "r", scores.pearson_r, digits=2),
@@ -55,7 +71,9 @@ SCORERS = {
         Scorer("calibration_slope", "slope", scores.calibration_slope, digits=2),
     )
 }
-OF_CLASSES = ("auroc", "balanced_accuracy", "f1", "accuracy")
+OF_CLASSES = ("auroc", "balanced_accuracy", "f1", "accuracy", "kappa")
+#: Of classes that change within subjects: the score of each subject, averaged over subjects.
+WITHIN_SUBJECTS = {f"within_{name}": SCORERS[name].function for name in ("accuracy", "kappa", "f1")}
 OF_NUMBERS = ("nrmse", "r", "mae", "r2")
 
 

@@ -209,6 +209,7 @@ class SweepRecipe(Params):
 
 ComparedScore = Literal[
     "within_auroc", "window_auroc", "recording_auroc", "balanced_accuracy", "f1",
+    "accuracy", "kappa", "within_accuracy", "within_kappa", "within_f1",
     "nrmse", "recording_nrmse", "mae", "recording_mae",
 ]  # fmt: skip
 COMPARED_PLANS: tuple[Strategy, ...] = (

@@ -33,6 +33,8 @@ from hbn_foundation.scores import higher_is_better
 
 POOLED = "window_auroc"
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
+#: Instead, where classes change within subjects.
+SHOWN_WITHIN = ("within_accuracy", "within_kappa", "within_f1")
 
 
 def finetuning_report(
@@ -50,9 +52,12 @@ def finetuning_report(
     what = metrics["label"].get("column") or metrics["label"]["kind"]
     notes = [sample_text(metrics, table["method"], fitted=True),
              about_intervals(metrics["interval_missing"]), strata_text(metrics)]  # fmt: skip
+    within = [Column(name, interval=True) for name in SHOWN_WITHIN if name in table]
+    shown = (POOLED, "balanced_accuracy") if within else (POOLED, *SHOWN)
     columns = [
         Column(main, interval=True),
-        *(Column(name) for name in (POOLED, *SHOWN) if name != main),
+        *(Column(name) for name in shown if name != main),
+        *within,
         Column(f"{main}{AHEAD}", interval=True),
     ]
     if pd.isna(table.loc[table["method"] == FINE_TUNED, main].iloc[0]):
