@@ -22,7 +22,7 @@ from hbn_foundation.evaluation.evaluate import (
 from hbn_foundation.evaluation.frame import COLUMNS, nested_scores, scores_of
 from hbn_foundation.evaluation.within import about_strata
 from hbn_foundation.labels.targets import WindowTargets
-from hbn_foundation.scores import auroc
+from hbn_foundation.scores import accuracy, auroc, kappa, macro_f1
 
 
 def windows_of(recordings, subjects=None):
@@ -192,3 +192,20 @@ def test_resamples_without_a_stratum_have_no_score():
     rare = windows.assign(stratum=np.where(windows["subject"] == "s00", "rare", "usual"))
     table = scored(values, answers, rare, 300)
     assert "of the resamples lack one of the strata" in table.attrs[MISSING]
+
+
+def test_classes_that_change_within_subjects_are_scored_by_subject_with_intervals():
+    random = np.random.default_rng(0)
+    subjects = [f"s{k:02d}" for k in range(12) for _ in range(20)]
+    values = random.integers(3, size=240)
+    answers = np.log(np.full((240, 3), 0.2))
+    shown = np.where(random.random(240) < 0.8, values, random.integers(3, size=240))
+    answers[np.arange(240), shown] = np.log(0.6)
+    table = scored(values, answers, windows_of(subjects), 100).set_index("metric")
+    for name, score in (("kappa", kappa), ("accuracy", accuracy), ("f1", macro_f1)):
+        each = [score(values[k : k + 20], shown[k : k + 20]) for k in range(0, 240, 20)]
+        row = table.loc[f"within_{name}"]
+        assert row["value"] == pytest.approx(np.mean(each))
+        assert row["ci_low"] < row["value"] < row["ci_high"]
+    of_subjects = np.repeat(np.arange(12) % 3, 20)
+    assert "within_kappa" not in set(scored(of_subjects, answers, windows_of(subjects))["metric"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, roc_auc_score
 
 from hbn_foundation.evaluation.scorers import SCORERS, display_metric, scorer_of
 
@@ -38,3 +38,25 @@ def test_classes_are_scored_as_scikit_learn_does(k):
     assert SCORERS["auroc"].function(labels, more) == pytest.approx(expected)
     for name in ("auroc", "balanced_accuracy"):
         assert np.isnan(SCORERS[name].function(np.ones(5, int), np.zeros((5, k))))
+
+
+def test_scores_within_subjects_are_means_of_those_that_have_one():
+    random = np.random.default_rng(0)
+    labels, subjects = random.integers(3, size=90), np.repeat(["a", "b", "c"], 30)
+    labels[60:] = 1  # of one class: an accuracy, but no kappa and no F1
+    logs = np.log(random.dirichlet(np.ones(3), size=90))
+    predicted = logs.argmax(1)
+    kappas = [
+        cohen_kappa_score(labels[part], predicted[part]) for part in np.split(np.arange(60), 2)
+    ]
+    assert SCORERS["within_kappa"].function(labels, logs, subjects) == pytest.approx(
+        np.mean(kappas)
+    )
+    right = (labels == predicted).reshape(3, 30).mean(1)
+    assert SCORERS["within_accuracy"].function(labels, logs, subjects) == pytest.approx(
+        right.mean()
+    )
+    assert SCORERS["kappa"].function(labels, logs) == pytest.approx(
+        cohen_kappa_score(labels, predicted)
+    )
+    assert np.isnan(SCORERS["within_f1"].function(labels[60:], logs[60:], subjects[60:]))

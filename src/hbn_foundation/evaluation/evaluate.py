@@ -233,8 +233,9 @@ def predictions_table(
     """Put predictions beside the truth, one row per window whose truth is known.
 
     Predictions are log probabilities (N, K), or numbers (N,). The table has `recording`,
-    `subject`, `task`, `start`, `onset` (s) and `trial` where there is one; then `label`, `predicted` and
-    `p(<class>)` of each class as names and shares, or `value` and `predicted` as numbers.
+    `subject`, `task`, `start`, `onset` (s) and `trial` where there is one; then `label`,
+    `predicted` and `p(<class>)` of each class as names and shares, or `value` and `predicted` as
+    numbers.
     """
     known = targets.known
     more = [name for name in ("onset", "trial") if name in windows]

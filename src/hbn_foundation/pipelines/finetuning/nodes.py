@@ -122,12 +122,16 @@ def evaluate_finetuned(
     return labels.evaluate_finetuned(checkpoint, foundation_checkpoint, dataset, recipe)
 
 
-def draw_figures(history: types.DataFrame, predictions: types.DataFrame) -> tuple[Any, Any]:
-    """Draw the training curves with their phases, and what the model answers."""
+def draw_figures(
+    history: types.DataFrame, predictions: types.DataFrame, recipe: LabelRecipe
+) -> tuple[Any, Any, Any]:
+    """Draw the training curves with their phases, what the model answers, and that over time."""
     from hbn_foundation.evaluation.figures.predictions import predictions_figure
+    from hbn_foundation.evaluation.figures.timeline import timeline_figure
     from hbn_foundation.evaluation.figures.training import finetuning_figure
 
-    return finetuning_figure(history), predictions_figure(predictions)
+    timeline = timeline_figure(predictions, recipe.label.names)
+    return finetuning_figure(history), predictions_figure(predictions), timeline
 
 
 def report(

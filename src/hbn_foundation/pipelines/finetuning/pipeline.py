@@ -30,8 +30,8 @@ def create_finetuning(**_: object) -> Pipeline:
         ),
         _node(
             nodes.draw_figures,
-            ["history", "predictions"],
-            ["curves_figure", "predictions_figure"],
+            ["history", "predictions", RECIPE],
+            ["curves_figure", "predictions_figure", "timeline_figure"],
             "draw_figures",
         ),
         _node(nodes.report, ["scores", "metrics", "history", RECIPE], "report", "report"),

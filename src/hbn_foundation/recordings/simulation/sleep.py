@@ -53,11 +53,11 @@ AWAKE_EYES_OPEN = 0.3  # share of wakefulness
 #: Factors on the amplitude of each component by stage, in the order of `STAGES`.
 GAINS = {
     "background": (1.0, 0.95, 1.05, 1.15, 0.9),
-    "slow": (0.15, 0.35, 0.8, 2.3, 0.3),
+    "slow": (0.15, 0.35, 0.7, 2.0, 0.3),
     "alpha": (1.0, 0.45, 0.15, 0.1, 0.25),
     "theta": (0.5, 1.15, 0.9, 0.8, 1.1),
     "beta": (1.0, 0.7, 0.45, 0.3, 0.65),
-    "muscle": (1.0, 0.6, 0.4, 0.35, 0.15),
+    "muscle": (1.0, 0.65, 0.5, 0.45, 0.35),
     "rolling": (0.25, 1.0, 0.1, 0.0, 0.1),
 }
 #: Waves a minute by stage.
