@@ -15,7 +15,7 @@ from hbn_foundation.recordings.simulation.sleep import EPOCH, STAGES, draw_hypno
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    params = {"n_subjects": 3, "minutes": 24, "cycles": 2, "n_background_sources": 10, "n_jobs": 1}
+    params = {"n_subjects": 3, "minutes": 20, "cycles": 2, "n_background_sources": 10, "n_jobs": 1}
     root = str(tmp_path_factory.mktemp("sleep") / "nights")
     return prepare(SourceParams.model_validate({"simulated_root": root, "sleep": params}))["root"]
 
@@ -32,7 +32,7 @@ def test_hypnograms_begin_awake_and_go_through_cycles():
     subjects = draw_sleepers(params)
     drawn = np.array([draw_hypnogram(one, params, np.random.default_rng(number))
                       for number, (_, one) in enumerate(subjects.iterrows())])  # fmt: skip
-    assert drawn.shape == (20, 144)
+    assert drawn.shape == (24, 120)
     assert (drawn[:, :2] == STAGES.index("W")).all()
     shares = dict(zip(STAGES, np.bincount(drawn.ravel(), minlength=5) / drawn.size, strict=True))
     assert 0.3 < shares["N2"] < 0.55
@@ -49,7 +49,7 @@ def test_stages_are_written_and_seen_in_the_eeg(nights):
     power: dict[tuple[str, int, int], list[float]] = {}
     for subject in ("SLEEP01", "SLEEP02", "SLEEP03"):
         data, events = night(nights, subject)
-        assert events["onset"].tolist() == list(range(0, 24 * 60, EPOCH))
+        assert events["onset"].tolist() == list(range(0, 20 * 60, EPOCH))
         assert set(events["duration"]) == {EPOCH}
         spectra, f = mne.time_frequency.psd_array_welch(data, 100, n_fft=400, verbose="error")
         for low, high in ((0, 2), (8, 12)):

@@ -55,15 +55,15 @@ class SimulationParams(Params):
 
 
 class SleepParams(Params):
-    """Size and seed of simulated nights: a six-hour night, five times as short, for each subject.
+    """Size and seed of simulated nights: a six-hour night, six times as short, for each subject.
 
     The defaults write about 210 MB.
     """
 
-    n_subjects: int = Field(20, description="Number of subjects.", ge=2, le=99)
+    n_subjects: int = Field(24, description="Number of subjects.", ge=2, le=99)
     seed: int = Field(2025, description="Seed of every random draw.", ge=0)
     sfreq: int = Field(100, description="Sampling frequency in Hz.", ge=100, le=500)
-    minutes: float = Field(72.0, description="Length of a night in minutes.", ge=2)
+    minutes: float = Field(60.0, description="Length of a night in minutes.", ge=2)
     cycles: int = Field(
         4, description="Cycles from light sleep to REM sleep in a night, of equal length.", ge=1
     )
