@@ -26,7 +26,7 @@ from hbn_foundation.evaluation.spectra import (
 from hbn_foundation.progress import say, track
 from hbn_foundation.signals.context import in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
-from hbn_foundation.training.slow_features import LinearSlowFeatures
+from hbn_foundation.training.slow_features import MAX_LAG, LinearSlowFeatures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,7 +141,8 @@ class FeatureExtractor:
             )  # fmt: skip
             inputs = np.concatenate([inputs, beside[ENCODER_INPUT]])
         tiles = around.table.iloc[around.tiles]
-        return LinearSlowFeatures().fit(
+        lag = max(MAX_LAG, self.n_samples / self.store.sfreq)  # the next window, however long
+        return LinearSlowFeatures(max_lag=lag).fit(
             inputs[around.tiles], recordings=tiles["row"], onsets=tiles["onset"]
         )
 
