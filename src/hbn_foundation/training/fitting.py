@@ -58,6 +58,7 @@ def fit(
     """
     from hbn_foundation.training.callbacks.checkpoints import EpochCheckpoints
     from hbn_foundation.training.callbacks.progress import Beats, EpochLog
+    from hbn_foundation.training.callbacks.tracking import Tracking
     from hbn_foundation.training.checkpoint_io import CheckpointFolders
 
     params, link = module.params, module.link
@@ -79,6 +80,7 @@ def fit(
             [
                 EpochLog(params.epochs, device, display.line),
                 Beats(link, params.epochs, device),
+                *([] if params.tracking == "none" else [Tracking(params, provenance, folder)]),
                 *callbacks,
                 checkpoints,
             ],

@@ -1,5 +1,6 @@
 """Parameters of pretraining: the objective, the training run, the device."""
 
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -187,6 +188,7 @@ NOT_IN_THE_WEIGHTS = frozenset(
         "max_non_finite",
         "max_training_time",
         "resume",
+        "tracking",
         "work_dir",
     }
 )
@@ -249,9 +251,22 @@ class RunParams(Params):
         description="auto resumes the last unfinished run of the same parameters and data; false "
         "starts a new run.",
     )
+    tracking: Literal["none", "csv", "tensorboard", "mlflow"] = Field(
+        "none",
+        description="Where losses, scores, rates of each group and parameters are logged, beside "
+        "the history: in the folder tracking beside work_dir. tensorboard and mlflow need the "
+        "extra tracking.",
+    )
     work_dir: str = Field(
         "data/06_models/training", description="Folder of the checkpoints made while training."
     )
+
+    @field_validator("tracking")
+    @classmethod
+    def _logger_is_installed(cls, value: str) -> str:
+        if value in ("tensorboard", "mlflow") and find_spec(value) is None:
+            raise ValueError(f"{value} is not installed; pip install 'hbn-foundation[tracking]'")
+        return value
 
     @field_validator("optimizer", "optimizer_options")
     @classmethod
