@@ -38,6 +38,7 @@ PAGES = [
             "your-data",
             "fine-tuning",
             "embedding",
+            "sleep-staging",
             "challenges",
             "submission",
             "unattended-training",
@@ -196,7 +197,8 @@ def make_environment(folder: Path) -> None:
     (folder / ".venv" / ".installed").touch()
 
 
-LEFT_OUT = ("make test", "kedro run --env eyes")  # this test; data that are not in the project
+#: This test; data that are not in the project; minutes of training.
+LEFT_OUT = ("make test", "kedro run --env eyes", "kedro run --env sleep")
 ENDLESS = ("tail -f", "hbn-foundation monitor")  # until Ctrl-C
 IN_THE_SHELL = ("make", "source", *ENDLESS, "hbn-foundation parameters")
 

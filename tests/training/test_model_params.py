@@ -35,3 +35,9 @@ def test_defaults_that_depend_on_others():
     assert HeadParams().full_margin == 0
     assert HeadParams(margin="arcface").full_margin == 0.3
     assert HeadParams(margin="arcface", margin_size=0.5).full_margin == 0.5
+
+
+def test_encoders_with_arguments_of_their_own_are_told_apart():
+    """A sweep checks each encoder once."""
+    one, other = (EncoderParams(hidden_dim=dim) for dim in (64, 128))
+    assert len({one, other, EncoderParams(hidden_dim=64)}) == 2
