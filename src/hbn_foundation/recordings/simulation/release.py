@@ -49,19 +49,6 @@ Healthy Brain Network EEG releases at 100 Hz. derivatives/ground_truth holds the
 subjects, trials and recordings, and says which recording is cut short on purpose.
 """
 
-SIDECAR = {
-    "PowerLineFrequency": 60,
-    "TaskName": "",
-    "EEGChannelCount": 129,
-    "EEGReference": "Cz",
-    "RecordingType": "continuous",
-    "RecordingDuration": 0,
-    "SamplingFrequency": 0,
-    "SoftwareFilters": "n/a",
-    "CapManufacturer": "EGI",
-    "CapManufacturersModelName": "GSN-HydroCel-129",
-}
-
 
 def simulate_release(root: Path | str, params: Simulated) -> Path:
     """Make the release, or nights of sleep, at `root` unless it is there already; return `root`.
@@ -193,7 +180,7 @@ def _write_subject(
 def _write_run(root: Path, name: str, run: Run, eeg: np.ndarray, sfreq: int, cut: bool) -> None:
     """Write a recording (129, n_samples) in µV with its sidecars, `cut` within a data record."""
     names = [f"E{i}" for i in range(1, len(eeg))] + ["Cz"]
-    path = write_recording(root, name, names, eeg, sfreq, run.events, SIDECAR)
+    path = write_recording(root, name, names, eeg, sfreq, run.events)
     if cut:
         with path.open("r+b") as file:
             file.truncate(int(path.stat().st_size * TRUNCATED_AT) | 1)

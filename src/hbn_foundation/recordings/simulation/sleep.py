@@ -69,26 +69,24 @@ RATES = {
 }
 SPINDLE_UV, SAWTOOTH_UV, ROLLING_UV, SACCADE_UV = 16.0, 22.0, 22.0, 90.0
 
+#: Features of subjects: their median, the deviation of their logarithm, and its change by a
+#: standard deviation of age. Hz, µV, and factors.
+FEATURES = {
+    "alpha_hz": (9.9, 0.07, -0.02), "spindle_hz": (13.0, 0.035, 0.0), "slope": (1.6, 0.07, 0.0),
+    "background_uv": (9.0, 0.25, 0.0), "slow_uv": (12.0, 0.22, -0.2), "alpha_uv": (9.0, 0.45, 0.0),
+    "theta_uv": (4.5, 0.2, 0.0), "beta_uv": (2.4, 0.25, 0.0), "spindles": (1.0, 0.3, -0.2),
+    "k_complex_uv": (90.0, 0.2, -0.1), "wakefulness": (1.0, 0.3, 0.3), "muscle_uv": (2.0, 0.4, 0.0),
+    "blink_uv": (100.0, 0.2, 0.0), "blinks_per_minute": (12.0, 0.3, 0.0),
+}  # fmt: skip
 #: Channels, and the electrodes of the simulated head at their places.
 CHANNELS = {"Fp1": "E22", "Fp2": "E9", "F3": "E24", "F4": "E124",
             "C3": "E36", "C4": "E104", "O1": "E70", "O2": "E83"}  # fmt: skip
-MASTOIDS = ("E57", "E100")
+EARS = ("E57", "E100")
 
-SIDECAR = {
-    "PowerLineFrequency": 60,
-    "TaskName": "",
-    "EEGChannelCount": len(CHANNELS),
-    "EEGReference": "mean of both mastoids",
-    "RecordingType": "continuous",
-    "RecordingDuration": 0,
-    "SamplingFrequency": 0,
-    "SoftwareFilters": "n/a",
-}
-README = """Simulated nights of sleep
-=========================
-
-No person was recorded: signals, participants and sleep stages are simulated. A night of six hours
-is shortened, all of its cycles alike. trial_type of events.tsv is the stage of each 30 s.
+OWN = {"EEGChannelCount": len(CHANNELS), "EEGReference": "mean of both mastoids",
+       "CapManufacturer": "n/a", "CapManufacturersModelName": "n/a"}  # fmt: skip
+README = """No person was recorded: signals, participants and sleep stages are simulated. A night of
+six hours is shortened, all of its cycles alike. trial_type of events.tsv is the stage of each 30 s.
 """
 
 
@@ -115,30 +113,12 @@ def draw_sleepers(params: SleepParams) -> pd.DataFrame:
     rng = np.random.default_rng([params.seed, 2])
     age = normal(rng, n)
 
-    def around(middle: float, spread: float, of_age: float = 0.0) -> np.ndarray:
-        return middle * np.exp(spread * normal(rng, n) + of_age * age)
-
-    return pd.DataFrame(
-        {
-            "subject": [f"SLEEP{number:02d}" for number in range(1, n + 1)],
-            "age": np.clip(42 + 14 * age, 19, 80).round(1),
-            "sex": np.where(rng.permutation(n) < n // 2, "F", "M"),
-            "alpha_hz": np.clip(9.9 + 0.8 * normal(rng, n), 8.0, 12.0),
-            "spindle_hz": np.clip(13.0 + 0.5 * normal(rng, n), 11.5, 14.5),
-            "slope": np.clip(1.6 + 0.12 * normal(rng, n), 1.2, 2.0),
-            "background_uv": around(9.0, 0.25),
-            "slow_uv": around(12.0, 0.22, -0.20),
-            "alpha_uv": around(9.0, 0.45),
-            "theta_uv": around(4.5, 0.2),
-            "beta_uv": around(2.4, 0.25),
-            "spindles": around(1.0, 0.3, -0.2),
-            "k_complex_uv": around(90.0, 0.2, -0.1),
-            "wakefulness": around(1.0, 0.3, 0.3),
-            "muscle_uv": around(2.0, 0.4),
-            "blink_uv": around(100.0, 0.2),
-            "blinks_per_minute": around(12.0, 0.3),
-        }
-    )
+    people = pd.DataFrame({"subject": [f"SLEEP{number:02d}" for number in range(1, n + 1)],
+                           "age": np.clip(42 + 14 * age, 19, 80).round(1),
+                           "sex": np.where(rng.permutation(n) < n // 2, "F", "M")})  # fmt: skip
+    for name, (middle, spread, of_age) in FEATURES.items():
+        people[name] = middle * np.exp(spread * normal(rng, n) + of_age * age)
+    return people
 
 
 def bedside(head: Head) -> Head:
@@ -146,16 +126,14 @@ def bedside(head: Head) -> Head:
 
     The largest magnitude of each topography is 1 again.
     """
-
-    def referred(part: np.ndarray) -> np.ndarray:
-        rows = [head.names.index(name) for name in CHANNELS.values()]
-        ears = [head.names.index(name) for name in MASTOIDS]
-        return part[rows] - part[ears].mean(0)
-
-    shapes = {name: referred(part) for name, part in head.topographies.items()}
-    shapes = {name: part / np.abs(part).max(0) for name, part in shapes.items()}
-    background = referred(head.background)
-    return Head(tuple(CHANNELS), shapes, background / np.sqrt((background**2).sum(1).mean()))
+    rows, ears = ([head.names.index(name) for name in some] for some in (CHANNELS.values(), EARS))
+    shapes = {name: part[rows] - part[ears].mean(0) for name, part in head.topographies.items()}
+    background = head.background[rows] - head.background[ears].mean(0)
+    return Head(
+        tuple(CHANNELS),
+        {name: part / np.abs(part).max(0) for name, part in shapes.items()},
+        background / np.sqrt((background**2).sum(1).mean()),
+    )
 
 
 def draw_hypnogram(subject: pd.Series, params: SleepParams, rng: np.random.Generator) -> np.ndarray:
@@ -311,7 +289,7 @@ def _write_night(
     name = f"sub-{subject['subject']}_task-sleep"
     events = pd.DataFrame({"onset": np.arange(len(stages)) * EPOCH, "duration": EPOCH,
                            "trial_type": np.array(STAGES)[stages]})  # fmt: skip
-    write_recording(root, name, list(CHANNELS), eeg, params.sfreq, events, SIDECAR)
+    write_recording(root, name, list(CHANNELS), eeg, params.sfreq, events, OWN)
     shares = {stage: (stages == k).mean().round(3) for k, stage in enumerate(STAGES)}
     seconds = len(stages) * EPOCH
     return {"recording": name, "subject": subject["subject"], "seconds": seconds, **shares}

@@ -25,6 +25,19 @@ SIGNAL = partial(
     prefiltering="HP:0.5Hz LP:50Hz",
 )
 
+SIDECAR = {
+    "PowerLineFrequency": 60,
+    "TaskName": "",
+    "EEGChannelCount": 129,
+    "EEGReference": "Cz",
+    "RecordingType": "continuous",
+    "RecordingDuration": 0,
+    "SamplingFrequency": 0,
+    "SoftwareFilters": "n/a",
+    "CapManufacturer": "EGI",
+    "CapManufacturersModelName": "GSN-HydroCel-129",
+}
+
 
 def write_subjects(
     write: Callable[..., Written], subjects: Sequence[tuple[Any, ...]], n_jobs: int
@@ -44,11 +57,11 @@ def write_recording(
     eeg: np.ndarray,
     sfreq: int,
     events: pd.DataFrame,
-    sidecar: dict[str, Any],
+    sidecar: dict[str, Any] | None = None,
 ) -> Path:
     """Write whole seconds (channels, n_samples) in µV with their sidecars; return the BDF file.
 
-    `name` is that of the file up to `_eeg`; the sidecar is completed by task, length and rate.
+    `name` is that of the file up to `_eeg`; `sidecar` is what is not as in `SIDECAR`.
     """
     folder = root / name.partition("_")[0] / "eeg"
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +77,7 @@ def write_recording(
     task = name.split("_")[1].removeprefix("task-")
     seconds = eeg.shape[1] // sfreq
     own = {"TaskName": task, "RecordingDuration": seconds, "SamplingFrequency": sfreq}
-    write_json(folder / f"{name}_eeg.json", sidecar | own)
+    write_json(folder / f"{name}_eeg.json", SIDECAR | own | (sidecar or {}))
     return path
 
 

@@ -104,7 +104,7 @@ class Tracking(lightning.Callback):
             self.root, self.group, self.name, default_hp_metric=False, purge_step=done + 1
         )
 
-    def _mlflow(self, done: int) -> Logger:
+    def _mlflow(self, _: int) -> Logger:
         os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
         from lightning.pytorch.loggers import MLFlowLogger
 
@@ -115,7 +115,7 @@ class Tracking(lightning.Callback):
             run_name=self.name,
             tracking_uri=database,
             artifact_location=str(self.root.resolve() / "artifacts"),
-            run_id=known.read_text() if done and known.is_file() else None,
+            run_id=known.read_text() if known.is_file() else None,
         )
         known.write_text(str(logger.run_id))
         say(f"tracking: mlflow ui --backend-store-uri {database}")
