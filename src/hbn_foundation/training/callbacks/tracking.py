@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLDER = "tracking"  # beside the folder of the checkpoints
 MLFLOW_RUN = "mlflow_run"  # in the folder of a run: what a resumed one goes on with
-METADATA = ("kind", "run_id", "started_at", "precision", "threads")
+METADATA = ("kind", "run_id", "precision", "threads")
 
 
 class Tracking(lightning.Callback):
@@ -44,7 +44,8 @@ class Tracking(lightning.Callback):
     def __init__(self, params: RunParams, provenance: Mapping[str, Any], folder: Path) -> None:
         self.kind = params.tracking
         self.folder = folder
-        self.provenance = provenance
+        values = dict(dotted(provenance.get("parameters", {})))
+        self.values = values | {name: provenance.get(name) for name in METADATA}
         work_dir = Path(params.work_dir)
         self.root = work_dir.parent / FOLDER
         self.group = work_dir.name.removesuffix("_training")
@@ -58,9 +59,6 @@ class Tracking(lightning.Callback):
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".lock"):  # jobs that make one database at once
             self.logger = getattr(self, f"_{self.kind}")(done)
-            values = dict(dotted(self.provenance.get("parameters", {})))
-            values |= {name: self.provenance.get(name) for name in METADATA}
-            self.logger.log_hyperparams(values)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Log the row of the epoch, which is there by now, and the rate of each group."""
@@ -90,6 +88,7 @@ class Tracking(lightning.Callback):
         place = self.root / self.group / self.name / "metrics.csv"
         rows = pd.read_csv(place) if done and place.is_file() else pd.DataFrame({"step": []})
         logger = CSVLogger(self.root, self.group, self.name)
+        logger.log_hyperparams(self.values)
         for row in rows[rows["step"] <= done].to_dict("records"):  # the file begins anew
             known = {str(name): value for name, value in row.items() if value == value}
             logger.log_metrics(known, step=int(known.pop("step")))
@@ -100,9 +99,11 @@ class Tracking(lightning.Callback):
         from lightning.pytorch.loggers import TensorBoardLogger
 
         say(f"tracking: tensorboard --logdir {self.root}")
-        return TensorBoardLogger(
+        logger = TensorBoardLogger(
             self.root, self.group, self.name, default_hp_metric=False, purge_step=done + 1
         )
+        logger.log_hyperparams(self.values)
+        return logger
 
     def _mlflow(self, _: int) -> Logger:
         os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -117,6 +118,8 @@ class Tracking(lightning.Callback):
             artifact_location=str(self.root.resolve() / "artifacts"),
             run_id=known.read_text() if known.is_file() else None,
         )
-        known.write_text(str(logger.run_id))
+        if not known.is_file():  # what MLflow knows of a run must not change
+            logger.log_hyperparams(self.values)
+            known.write_text(str(logger.run_id))
         say(f"tracking: mlflow ui --backend-store-uri {database}")
         return logger
