@@ -10,12 +10,14 @@ from click.testing import CliRunner
 from embedding.as_pipeline import changed, first_subject
 from finetuning_runs import AGE, tune
 from hbn_foundation.cli import cli
+from hbn_foundation.embedding.embedder import Embedder
 from hbn_foundation.embedding.prediction import predict_recordings
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.figures.over_time import over_time_figure
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.finetuned import predict
+from recordings.eeg_files import noise, raw_array
 
 TASKS = ("RestingState", "contrastChangeDetection")
 ONCE = {"epochs": 1, "batch_size": 64}
@@ -53,13 +55,18 @@ def test_probabilities_are_those_of_the_pipeline_in_context(of_task, tiny_data, 
     np.testing.assert_allclose(found.iloc[:, 3:], expected, atol=1e-5)
 
 
-def test_numbers_are_predicted_in_their_unit(tuned, tiny_data, tiny_bids):
-    checkpoint, folder = tuned(label=AGE, trainer=ONCE | {"monitor": "mae"})
+def test_numbers_are_predicted_in_their_unit_from_volts(tuned, tiny_data, tiny_bids):
+    checkpoint, folder = tuned(
+        label=AGE, trainer=ONCE | {"monitor": "mae"}, input={"unit": "volts"}
+    )
     store, windows, _ = tiny_data
     windows = windows[windows["row"] == 0].reset_index(drop=True)
     found = predict_recordings(folder, first_subject(tiny_bids)[0])
     assert list(found)[3:] == ["predicted"]
     np.testing.assert_allclose(found["predicted"], predict(checkpoint, store, windows), atol=1e-4)
+    assert np.isfinite(Embedder(folder).embed(first_subject(tiny_bids)[0])).all()
+    with pytest.raises(UserError, match="takes volts of its own 129 channels, and does not know F"):
+        predict_recordings(folder, raw_array(noise(14, 1000, 100.0), 100.0))
 
 
 def test_what_predicts_nothing_here_says_why(version, of_task, tmp_path):

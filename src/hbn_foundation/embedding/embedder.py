@@ -13,10 +13,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from hbn_foundation.embedding.recordings import CleanedRecordings, SignalWay, recordings_given
-from hbn_foundation.errors import UserError, first_few, one_line
+from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
 from hbn_foundation.evaluation.params import BaselineParams
-from hbn_foundation.progress import say
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from hbn_foundation.models.encoder import Encoder
+    from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
 
 FEATURES = "embedded"
@@ -170,37 +170,23 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def _rows(self, recordings: Any) -> tuple[pd.DataFrame, np.ndarray]:
         """Return `subject`, `recording`, `start`, and the features (n, D)."""
-        model, parts = self.model, []
-        cleaned = CleanedRecordings(
-            recordings_given(recordings), model.way, self.stride, self.n_jobs
-        )
-        for store, windows in cleaned:
+        model, params = self.model, BaselineParams(batch_size=self.batch_size)
+        encoders = FrozenEncoders({FEATURES: model.encoder}, model.prepare)
+
+        def measure(store: SignalStore, windows: pd.DataFrame) -> np.ndarray:
+            n_samples = model.way.n_samples
             extractor = FeatureExtractor(
-                [FEATURES], store, model.way.n_samples, BaselineParams(batch_size=self.batch_size),
-                FrozenEncoders({FEATURES: model.encoder}, model.prepare), context=model.context,
-            )  # fmt: skip
-            parts.append((windows, extractor(windows)[FEATURES]))
-        check_failures(cleaned, self.on_error == "skip")
-        windows = pd.concat([part for part, _ in parts], ignore_index=True)
-        features = np.concatenate([values for _, values in parts])
-        order = np.argsort(windows["recording"].to_numpy(int), kind="stable")
-        windows, features = windows.iloc[order].reset_index(drop=True), features[order]
-        table = cleaned.table(windows)
+                [FEATURES], store, n_samples, params, encoders, context=model.context
+            )
+            return extractor(windows)[FEATURES]
+
+        given = recordings_given(recordings)
+        cleaned = CleanedRecordings(given, model.way, self.stride, self.n_jobs)
+        table, features = cleaned.measured(measure, skip=self.on_error == "skip")
         units = table.pop("unit")
         if self.per == "recording":
-            features = pd.DataFrame(features).groupby(units).mean().to_numpy()
-            table = table.groupby(units).first()
-        return table, features
-
-
-def check_failures(cleaned: CleanedRecordings, skip: bool) -> None:
-    """Say which recordings cannot be used; a UserError if that ends it, or nothing else is left."""
-    n, of = len(cleaned.failures), len(cleaned.given)
-    if n and (not skip or n == of):
-        count = f"{n} of {of} recordings cannot be used: " if of > 1 else ""
-        raise UserError(f"{count}{first_few(cleaned.failures, 3)}")
-    for line in cleaned.failures:
-        say(f"left out: {line}")
+            table, features = table.groupby(units).first(), features.groupby(units).mean()
+        return table, features.to_numpy(np.float32)
 
 
 def load(checkpoint: str | Path, **options: Any) -> Embedder:

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.embedding.embedder import check_failures, find_checkpoint
+from hbn_foundation.embedding.embedder import find_checkpoint
 from hbn_foundation.embedding.recordings import CleanedRecordings, SignalWay, recordings_given
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.config import MAIN
 
 if TYPE_CHECKING:
+    from hbn_foundation.signals.store import SignalStore
     from hbn_foundation.training.checkpoint import Checkpoint
-
-IDENTITY = ["subject", "recording", "start"]
 
 
 def predict_recordings(
@@ -58,20 +57,17 @@ def predict_recordings(
     _check_windows(model)
     recipe = recipe_of(model)
     way = SignalWay.of(model, recipe.input.unit == "volts", recipe.context.of)
-    cleaned = CleanedRecordings(recordings_given(recordings), way, stride, n_jobs)
-    parts = []
-    for store, windows in cleaned:
-        columns: dict[str, np.ndarray] = {}
-        found = predict_targets(model, store, windows)
+
+    def measure(store: SignalStore, windows: pd.DataFrame) -> dict[str, np.ndarray]:
+        found, columns = predict_targets(model, store, windows), dict[str, np.ndarray]()
         for name, described in target_descriptions(model.metadata).items():
             before = "" if name == MAIN else f"{name}: "
             columns |= _columns(found.answers[name], described, before)
-        parts.append(pd.concat([windows, pd.DataFrame(columns)], axis=1))
-    check_failures(cleaned, skip)
-    table = pd.concat(parts, ignore_index=True)
-    order = np.argsort(table["recording"].to_numpy(int), kind="stable")
-    table = table.iloc[order].reset_index(drop=True)
-    return pd.concat([cleaned.table(table)[IDENTITY], table[list(columns)]], axis=1)
+        return columns
+
+    cleaned = CleanedRecordings(recordings_given(recordings), way, stride, n_jobs)
+    table, predicted = cleaned.measured(measure, skip)
+    return pd.concat([table.drop(columns="unit"), predicted], axis=1)
 
 
 def _columns(

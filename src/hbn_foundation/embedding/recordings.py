@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 from hbn_foundation.bids import entities, recording_name
 from hbn_foundation.errors import UserError, count_of, first_few
-from hbn_foundation.progress import track
+from hbn_foundation.progress import say, track
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.quality import AMPLITUDES_UV
-from hbn_foundation.signals.clean_task import CleaningTask, clean_task, limits
+from hbn_foundation.signals.clean_task import RETRY_NOTE, CleaningTask, clean_task, limits
 from hbn_foundation.signals.content import CLEANING_VERSION, cleaning_hash
 from hbn_foundation.signals.index import MIN_AGREEMENT, IndexBuilder, write_index_file
 from hbn_foundation.signals.parallel import WorkerKilled, run_parallel
@@ -247,7 +247,7 @@ class CleanedRecordings:
     def _fault(self, description: Mapping[str, Any]) -> str:
         """Say why a recording cannot be used; empty where it can."""
         if description["status"] != "ok":
-            return str(description["reason"])
+            return str(description["reason"]).removesuffix(RETRY_NOTE)
         amplitude, (least, most) = json.loads(description["quality"])["amplitude_uv"], AMPLITUDES_UV
         if amplitude is not None and not least <= amplitude <= most:
             return (
@@ -310,18 +310,44 @@ class CleanedRecordings:
             columns = {name: found[name].to_numpy() for name in ("row", "start", "onset")}
             yield store, windows.assign(**columns)
 
-    def table(self, windows: pd.DataFrame) -> pd.DataFrame:
-        """Tell `subject`, `recording`, `start` (s) and `unit` of windows, as they were given.
+    def measured(
+        self, measure: Callable[[SignalStore, pd.DataFrame], Any], skip: bool
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Measure something of all windows; in the order of what was given, and of time.
 
-        Units count the recordings, and the epochs of those that were cut.
+        Returns
+        -------
+        pandas.DataFrame
+            `subject`, `recording`, `start` (s) and `unit`, which counts recordings, and the epochs
+            of those that were cut.
+        pandas.DataFrame
+            What `measure` gives for a store and its windows.
+
+        Raises
+        ------
+        UserError
+            A recording cannot be used, unless those are to be left out (`skip`) and others remain.
         """
-        given = [self.given[int(place)] for place in windows["recording"]]
+        parts = [(windows, pd.DataFrame(measure(store, windows))) for store, windows in self]
+        n, of = len(self.failures), len(self.given)
+        if n and (not skip or not parts):
+            count = f"{n} of {of} recordings cannot be used: " if of > 1 else ""
+            raise UserError(f"{count}{first_few(self.failures, 3)}")
+        for line in self.failures:
+            say(f"left out: {line}")
+        windows, values = (pd.concat(some, ignore_index=True) for some in zip(*parts, strict=True))
+        order = np.argsort(windows["recording"].to_numpy(int), kind="stable")
+        table = self._identity(windows.iloc[order].reset_index(drop=True))
+        return table, values.iloc[order].reset_index(drop=True)
+
+    def _identity(self, windows: pd.DataFrame) -> pd.DataFrame:
+        places = windows["recording"].to_numpy(int)
         start, epoch = windows["onset"].to_numpy(float, copy=True), np.zeros(len(windows), int)
         for place, one in enumerate(self.given):
             if one.starts is not None:
-                mine = (windows["recording"] == str(place)).to_numpy()
+                mine = places == place
                 epoch[mine] = np.floor(start[mine] / one.seconds + 1e-6)
                 start[mine] += one.starts[epoch[mine]] - epoch[mine] * one.seconds
-        table = pd.DataFrame([one.row for one in given], columns=["subject", "recording"])
-        units = windows.groupby([windows["recording"].astype(int), epoch]).ngroup()
-        return table.assign(start=start, unit=units.to_numpy())
+        rows = [self.given[place].row for place in places]
+        table = pd.DataFrame(rows, columns=["subject", "recording"]).assign(start=start)
+        return table.assign(unit=table.groupby([places, epoch]).ngroup())
