@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +13,36 @@ from hbn_foundation.errors import UserError, count_of
 from hbn_foundation.progress import say
 from hbn_foundation.project import Command, newest, open_project
 
-HELP = "Folder of a checkpoint or id on the Hugging Face hub; by default the project's newest."
+HELP = "Folder of a checkpoint or id on the Hugging Face hub; by default the project's newest"
+OF_ENV = "Environment whose newest checkpoint is taken."
 
 
 def _options(output: str, checkpoint: str) -> Any:
     """Give the arguments of a command that reads recordings with a checkpoint."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(
-            [
-                click.argument("files", nargs=-1, required=True),
-                click.option("--output", "-o", type=click.Path(path_type=Path), default=output,
-                             help=f"Where the table goes; by default {output}."),
-                click.option("--checkpoint", help=f"{HELP[:-1]} {checkpoint}."),
-                click.option("--env", "-e", help="Environment whose newest checkpoint is taken."),
-                click.option("--stride", type=click.FloatRange(min=0, min_open=True),
-                             help="Seconds from one window to the next; by default their length."),
-                click.option("--jobs", type=int, default=-1,
-                             help="Processes that clean files; by default one for each core."),
-            ]
-        ):  # fmt: skip
-            function = option(function)
-        return function
-
-    return decorate
+    options = (
+        click.argument("files", nargs=-1, required=True),
+        click.option("--output", "-o", type=click.Path(path_type=Path), default=output,
+                     help=f"Where the table goes; by default {output}."),
+        click.option("--checkpoint", help=f"{HELP} {checkpoint}."),
+        click.option("--env", "-e", help=OF_ENV),
+        click.option("--jobs", type=int, default=-1,
+                     help="Processes that clean files; by default one for each core."),
+    )  # fmt: skip
+    return lambda function: reduce(lambda made, option: option(made), reversed(options), function)
 
 
 @click.command(cls=Command)
 @_options("features.parquet", "foundation_checkpoint")
 def embed(
-    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None,
-    stride: float | None, jobs: int,
-) -> None:  # fmt: skip
+    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int
+) -> None:
     """Write the features of recordings: FILES are EEG files or BIDS roots."""
     _check_output(output, ".parquet")
     name = checkpoint or _newest("foundation", env)
     with _told():
         from hbn_foundation.embedding.embedder import Embedder
 
-        embedder = Embedder(name, stride=stride, on_error="skip", n_jobs=_jobs(files, jobs))
+        embedder = Embedder(name, on_error="skip", n_jobs=jobs)
         table: Any = embedder.embed(list(files), as_frame=True)
     table.to_parquet(output, index=False)
     n_features = count_of(table.shape[1] - 3, "feature")
@@ -62,9 +54,8 @@ def embed(
 @click.command(cls=Command)
 @_options("predictions.tsv", "finetuning_checkpoint")
 def predict(
-    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None,
-    stride: float | None, jobs: int,
-) -> None:  # fmt: skip
+    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int
+) -> None:
     """Write what a fine-tuned model predicts for recordings, and draw it over time.
 
     FILES are EEG files or BIDS roots. The figure lies beside the table.
@@ -75,9 +66,7 @@ def predict(
         from hbn_foundation.embedding.prediction import predict_recordings
         from hbn_foundation.evaluation.figures.over_time import over_time_figure
 
-        table = predict_recordings(
-            name, list(files), stride=stride, skip=True, n_jobs=_jobs(files, jobs)
-        )
+        table = predict_recordings(name, list(files), skip=True, n_jobs=jobs)
     table.to_csv(output, sep="\t", index=False, float_format="%.6g")
     figure = output.with_suffix(".png")
     over_time_figure(table).savefig(figure)
@@ -87,8 +76,8 @@ def predict(
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--checkpoint", help=f"{HELP[:-1]} foundation_checkpoint.")
-@click.option("--env", "-e", help="Environment whose newest checkpoint is taken.")
+@click.option("--checkpoint", help=f"{HELP} foundation_checkpoint.")
+@click.option("--env", "-e", help=OF_ENV)
 @click.option("--licence", help="Of the weights, as the hub names it: cc-by-sa-4.0.")
 @click.option("--push-to-hub", "repository", help="Send it to this repository of the hub, too.")
 @click.option("--private", is_flag=True, help="A new repository is private.")
@@ -113,11 +102,6 @@ def _newest(pipeline: str, env: str | None) -> str:
     entry = "foundation_checkpoint" if pipeline == "foundation" else f"{pipeline}.checkpoint"
     with open_project(env) as project:
         return str(project.project_path / newest(project, entry, made_by))
-
-
-def _jobs(files: tuple[str, ...], jobs: int) -> int:
-    """Clean one file in this process: a worker takes seconds to start."""
-    return 0 if len(files) == 1 and Path(files[0]).is_file() else jobs
 
 
 def _check_output(output: Path, ending: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -33,7 +32,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 class LoadedModel:
     """A checkpoint in memory: its encoder, what prepares windows for it, its context."""
 
-    def __init__(self, checkpoint: Checkpoint, context: Mapping[str, Any] | None) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         from hbn_foundation.training.checkpoint import load_encoder
         from hbn_foundation.training.finetuned import load_finetuned, recipe_of
 
@@ -47,8 +46,6 @@ class LoadedModel:
             self.context = recipe_of(checkpoint).context
         else:
             self.encoder = load_encoder(checkpoint)
-        if context is not None:
-            self.context = ContextParams.model_validate(dict(context))
         self.way = SignalWay.of(checkpoint, self.prepare is not None, self.context.of)
 
     @cached_property
@@ -81,10 +78,6 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     per
         A row of features for each `window`, or the mean of each `recording` that is given; of
         Epochs, of each epoch.
-    stride
-        Seconds from one window to the next; None: their length.
-    context
-        What is known of a window's surroundings, as `ContextParams`; None: as the checkpoint.
     on_error
         Whether a recording that cannot be used is an error, or is left out (`skip`).
     batch_size, n_jobs
@@ -96,16 +89,12 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         checkpoint: str,
         *,
         per: Literal["window", "recording"] = "window",
-        stride: float | None = None,
-        context: Mapping[str, Any] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         batch_size: int = 128,
         n_jobs: int = 0,
     ) -> None:
         self.checkpoint = checkpoint
         self.per = per
-        self.stride = stride
-        self.context = context
         self.on_error = on_error
         self.batch_size = batch_size
         self.n_jobs = n_jobs
@@ -113,12 +102,11 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @property
     def model(self) -> LoadedModel:
         """The checkpoint, read when it is first needed."""
-        wanted = (self.checkpoint, repr(self.context))
-        if getattr(self, "_loaded", (None,))[0] != wanted:
+        if getattr(self, "_loaded", (None,))[0] != self.checkpoint:
             from hbn_foundation.training.checkpoint import Checkpoint
 
-            folder = find_checkpoint(self.checkpoint)
-            self._loaded = wanted, LoadedModel(Checkpoint.load(folder), self.context)
+            checkpoint = Checkpoint.load(find_checkpoint(self.checkpoint))
+            self._loaded = self.checkpoint, LoadedModel(checkpoint)
         return self._loaded[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -181,7 +169,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return extractor(windows)[FEATURES]
 
         given = recordings_given(recordings)
-        cleaned = CleanedRecordings(given, model.way, self.stride, self.n_jobs)
+        cleaned = CleanedRecordings(given, model.way, self.n_jobs)
         table, features = cleaned.measured(measure, skip=self.on_error == "skip")
         units = table.pop("unit")
         if self.per == "recording":

@@ -22,7 +22,6 @@ def predict_recordings(
     checkpoint: str,
     recordings: Any,
     *,
-    stride: float | None = None,
     skip: bool = False,
     n_jobs: int = 0,
 ) -> pd.DataFrame:
@@ -32,12 +31,8 @@ def predict_recordings(
     ----------
     checkpoint, recordings
         As of `Embedder` and its `embed`.
-    stride
-        Seconds from one window to the next; None: their length.
-    skip
-        Leave out recordings that cannot be used.
-    n_jobs
-        Processes that clean files.
+    skip, n_jobs
+        Leave out recordings that cannot be used; processes that clean files.
 
     Returns
     -------
@@ -65,7 +60,7 @@ def predict_recordings(
             columns |= _columns(found.answers[name], described, before)
         return columns
 
-    cleaned = CleanedRecordings(recordings_given(recordings), way, stride, n_jobs)
+    cleaned = CleanedRecordings(recordings_given(recordings), way, n_jobs)
     table, predicted = cleaned.measured(measure, skip)
     return pd.concat([table.drop(columns="unit"), predicted], axis=1)
 

@@ -189,12 +189,11 @@ class CleanedRecordings:
     """Clean recordings, some at a time, in small stores; `failures` are those that cannot be used.
 
     Iterating gives a store and its windows: `row`, `recording` (its place in `given`, as text),
-    `subject`, `task`, `run`, `start` (samples) and `onset` (s), one every `stride` seconds.
+    `subject`, `task`, `run`, `start` (samples) and `onset` (s), side by side.
     """
 
     given: Sequence[Given]
     way: SignalWay
-    stride: float | None = None
     n_jobs: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -294,8 +293,7 @@ class CleanedRecordings:
 
     def _windows(self, store: SignalStore) -> Iterator[tuple[SignalStore, pd.DataFrame]]:
         n_samples, sfreq = self.way.n_samples, store.sfreq
-        stride = max(1, round((self.stride or n_samples / sfreq) * sfreq))
-        found = tiled(store.ranges, n_samples, stride, sfreq)
+        found = tiled(store.ranges, n_samples, n_samples, sfreq)
         free = (store.ranges["stop"] - store.ranges["start"]).groupby(store.ranges["row"]).max()
         for row, place in enumerate(store.recordings["recording"]):
             if row not in found["row"].to_numpy():
