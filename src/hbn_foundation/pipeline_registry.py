@@ -2,7 +2,14 @@
 
 from kedro.pipeline import Pipeline
 
-from hbn_foundation.pipelines import experiments, finetuning, foundation, ingestion, submission
+from hbn_foundation.pipelines import (
+    experiments,
+    finetuning,
+    foundation,
+    ingestion,
+    optimization,
+    submission,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -12,7 +19,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     its first part alone; `finetuning` goes on from the checkpoint of an earlier run,
     `finetuning_comparison` and `sweep` from the windows of one, `challenge1` and `challenge2` from
     both, their learning curves from the windows of those, and `submission` from the checkpoints
-    of both challenges.
+    of both challenges. `optimization` and `<training>_optimization` make a checkpoint faster.
     """
     data = ingestion.create_pipeline()
     pretraining = foundation.create_pipeline()
@@ -27,6 +34,11 @@ def register_pipelines() -> dict[str, Pipeline]:
         "challenge1_learning_curve": experiments.create_learning_curve1(),
         "challenge2_learning_curve": experiments.create_learning_curve2(),
         "submission": submission.create_pipeline(),
+        "optimization": optimization.create_foundation(),
+        **{
+            f"{name}_optimization": optimization.create_instance(name)
+            for name in ("finetuning", "challenge1", "challenge2")
+        },
         "sweep": experiments.create_sweep(),
         "__default__": data + pretraining,
     }

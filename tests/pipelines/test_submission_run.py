@@ -18,6 +18,7 @@ challenge1:
   tokens: {time: {width: 16, n_components: 4, n_frequencies: 16, n_whitened: 16}}
 challenge2:
   trainer: {epochs: 1, batch_size: 16, precision: "32"}
+optimization: {variants: [bf16, onnx], repeats: 5, cold_start: false}
 """
 
 
@@ -87,6 +88,21 @@ def test_the_command_scores_the_same(project):
     assert len(both) == len(scored) < len(everyone)
     np.testing.assert_allclose(both["predicted_rt_x"], both["predicted_rt_y"], atol=1e-5)
     assert "Score of the challenge" in result.stdout
+
+
+def test_a_chosen_variant_is_submitted(project):
+    for name, prefix in (("optimization", ""), ("challenge1_optimization", "challenge1_")):
+        result = run(project, "--pipeline", name)
+        assert "Chosen: fp32, no variant's change of the metric has an interval" in result.stdout
+        table = pd.read_csv(newest(project, f"08_reporting/{prefix}variants_table.csv"))
+        assert table["variant"].tolist() == ["fp32", "bf16", "onnx"]
+        assert (table.loc[table["variant"] == "bf16", "decides_ms"] > 0).all()
+        assert newest(project, f"08_reporting/{prefix}optimization.png").read_bytes()[1:4] == b"PNG"
+    run(project, "--pipeline", name, "--nodes", "challenge1.choose_variant")
+    assert len(project.versions("06_models/challenge1_optimized_checkpoint")) == 2
+    chosen = "submission.export.challenge1_entry=optimized_checkpoint"
+    result = run(project, "--pipeline", "submission", "--params", chosen)
+    assert "submission: challenge1.optimized_checkpoint" in result.stderr + result.stdout
 
 
 def test_a_model_that_does_not_fit_is_one_line(project):

@@ -24,6 +24,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.io.submission import SubmissionDataset
 from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.labels.participants import read_participants
+from hbn_foundation.models.challenge import describe, make_model
 from hbn_foundation.pipelines.submission import create_pipeline
 from hbn_foundation.pipelines.submission.nodes import score_submission
 from hbn_foundation.recordings.find import find_recordings
@@ -37,8 +38,10 @@ from hbn_foundation.submission.params import (
 )
 from hbn_foundation.submission.validation import failures, predictor, validate_submission
 from hbn_foundation.submission.windows import CHANNELS, example_windows
-from hbn_foundation.training.finetuned import load_challenge_model
+from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.finetuned import load_challenge_model, load_finetuned
 from hbn_foundation.training.model_params import HeadParams
+from hbn_foundation.training.variants import KEY, stored
 
 TORCH22 = Path(__file__).parents[2] / ".venv-torch22"
 WINDOWS = torch.from_numpy(example_windows(6, seed=2))
@@ -241,3 +244,17 @@ def test_a_zip_that_failed_is_not_scored(run):
             {"passed": False, "checks": [check]},
             *rest,
         )
+
+
+def test_a_submission_computes_in_the_variants_arithmetic():
+    whole = of_factors()
+    weights = stored("bf16", whole.weights, load_finetuned(whole).encoder)
+    found = Checkpoint(weights, {**whole.metadata, KEY: {"name": "bf16"}})
+    model, single = (load_challenge_model(one, a_store().positions) for one in (found, whole))
+    described = describe(model)
+    assert described["arithmetic"] == "bfloat16"
+    assert "arithmetic" not in describe(single)
+    again = make_model(described)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(values(again), values(model))
+    assert not torch.equal(values(single), values(model))

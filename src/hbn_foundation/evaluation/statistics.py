@@ -18,6 +18,7 @@ from hbn_foundation.errors import count_of
 FEWEST_SUBJECTS = 10
 """Test subjects that an interval or a verdict on a criterion needs."""
 MOST_WITHOUT_SCORE = 0.1
+ALIKE = "all resamples score alike"
 SIGNIFICANT = 0.05
 FIXED_MODEL = (
     "Intervals: 95 %, BCa bootstrap over test subjects; they hold the trained model fixed."
@@ -129,7 +130,7 @@ def bca_interval(
     known = draws[~np.isnan(draws)]
     below = ((known < value).mean() + (known <= value).mean()) / 2
     if np.ptp(known) <= 1e-12 * max(1.0, abs(value)):
-        return Interval(np.nan, np.nan, "all resamples score alike")
+        return Interval(np.nan, np.nan, ALIKE)
     if not 0 < below < 1:
         return Interval(np.nan, np.nan, "the score lies outside those of its resamples")
     apart = left_out.mean() - left_out

@@ -16,9 +16,11 @@ from hbn_foundation.hooks.missing import FOUNDATION, finetunings, latest, versio
 from hbn_foundation.hooks.records import has_version
 from hbn_foundation.io.checkpoint import CheckpointDataset
 from hbn_foundation.progress import say
+from hbn_foundation.submission.params import ExportParams
 from hbn_foundation.training.supervision.run_folder import METADATA
 
 RECIPE = "params:foundation"
+EXPORT = "params:submission.export"
 HISTORY = "foundation_history"
 FOLDS = {"foundation_folds", "foundation_fold_summary"}
 ENTRY = re.compile(r"\w+_checkpoint")
@@ -62,6 +64,7 @@ def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline, project: Path)
         When the fine-tunings of the run name different ones, the run makes its foundation itself,
         or there is no such checkpoint; or in a learning curve, when it may have learned labels.
     """
+    _submit_as_configured(catalog, pipeline)
     named = _named(catalog, pipeline)
     name, wanted = next((one for one in named.items() if one[1] != FOUNDATION), ("", FOUNDATION))
     if wanted == FOUNDATION:
@@ -87,6 +90,20 @@ def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline, project: Path)
     if "foundation" in named:
         fixed |= _without_folds(key, origin, catalog, pipeline)
     return fixed
+
+
+def _submit_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
+    """Read optimized checkpoints of the challenges, where the export asks for them."""
+    if EXPORT not in pipeline.inputs():
+        return
+    export = ExportParams.model_validate(catalog.load(EXPORT))
+    chosen = {"challenge1": export.challenge1_entry, "challenge2": export.challenge2_entry}
+    for challenge, entry in chosen.items():
+        if entry != "checkpoint" and f"{challenge}.checkpoint" in pipeline.inputs():
+            origin = versioned(catalog, f"{challenge}.{entry}")
+            assert origin is not None
+            catalog[f"{challenge}.checkpoint"] = origin
+            say(f"submission: {challenge}.{entry}")
 
 
 def _named(catalog: DataCatalog, pipeline: Pipeline) -> dict[str, str]:

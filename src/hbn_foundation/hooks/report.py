@@ -146,6 +146,11 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
         return command(run_params, pipeline="challenge2")
     if name == "challenge2" and _can_be_submitted(catalog):
         return command(run_params, pipeline="submission")
+    if name in ("challenge1_optimization", "challenge2_optimization") and (
+        _can_be_submitted(catalog)
+    ):
+        entry = f"submission.export.{name.removesuffix('_optimization')}_entry"
+        return f"{command(run_params, pipeline='submission')} --params {entry}=optimized_checkpoint"
     if name == "submission" and "submission" in saved:
         release = _root(run_params)
         where = f" --bids-root {shlex.quote(release)}" if release else environment(run_params)

@@ -70,16 +70,23 @@ class BandTokens(nn.Module):
         with torch.no_grad(), torch.autocast(signals.device.type, enabled=False):
             spectra = self.cross_spectra(signals.float(), positions.float(), mask)
             if bands is None:
-                bands = torch.arange(len(self), device=signals.device).expand(len(signals), -1)
+                return self._vectors(spectra, self.whitener, self.centre, self.scale, mask)
             window = torch.arange(len(signals), device=signals.device)[:, None]
-            whitener = self.whitener[bands]
-            vectors = symmetric.upper_triangle(
-                symmetric.log(whitener @ spectra[window, bands] @ whitener)
-            )
-            vectors = (vectors - self.centre[bands]) / self.scale[bands][..., None]
             wanted = torch.zeros(len(signals), *self.centre.shape, device=signals.device)
-            wanted[window, bands] = vectors
-            return wanted * mask.any(-1)[:, None, None]
+            wanted[window, bands] = self._vectors(
+                spectra[window, bands], self.whitener[bands], self.centre[bands],
+                self.scale[bands], mask,
+            )  # fmt: skip
+            return wanted
+
+    @staticmethod
+    def _vectors(
+        spectra: Tensor, whitener: Tensor, centre: Tensor, scale: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Tangent vectors (B, V, 190) of cross-spectra (B, V, 19, 19)."""
+        logs = symmetric.log(whitener @ spectra @ whitener)
+        vectors = (symmetric.upper_triangle(logs) - centre) / scale[..., None]
+        return vectors * mask.any(-1)[:, None, None]
 
     def forward(self, tangents: Tensor) -> Tensor:
         """Tokens (B, bands, D) from tangent vectors (B, bands, 190)."""

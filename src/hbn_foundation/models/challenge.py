@@ -91,7 +91,9 @@ def describe(model: ChallengeModel | ReorderChannels) -> dict[str, Any]:
         order = {"places": model.places.tolist(), "n_given": model.n_given}
         return {**describe(model.model), "order": order}
     limits = model.limits.tolist()
+    arithmetic = model.model.encoder.arithmetic
     return {
+        **({} if arithmetic == "float32" else {"arithmetic": arithmetic}),
         "encoder": asdict(model.model.encoder.config),
         "heads": {name: asdict(head.config) for name, head in model.model.head.parts.items()},
         "input": asdict(model.input.config),
@@ -106,6 +108,7 @@ def make_model(values: dict[str, Any]) -> ChallengeModel | ReorderChannels:
     heads = {name: HeadConfig(**head) for name, head in values["heads"].items()}
     volts = VoltageInput(InputConfig(**values["input"]))
     encoder = Encoder(EncoderConfig.of(values["encoder"]))
+    encoder.set_arithmetic(values.get("arithmetic", "float32"))
     positions = torch.zeros(len(volts.scale), 3)
     model = ChallengeModel(
         make_finetuned(encoder, heads, input=volts), positions, values["target"], values["limits"]

@@ -34,6 +34,7 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.arithmetic = "float32"
         self.sfreq, self.n_samples = sfreq, n_samples = config.sfreq, config.n_samples
         dim = config.hidden_dim
         self.tokenisers = nn.ModuleDict()
@@ -93,32 +94,48 @@ class Encoder(nn.Module):
         """Tokens (B, n, D) of each family, before the trunk."""
         return {name: self.tokenisers[name](part) for name, part in parts.items()}
 
+    def set_arithmetic(self, name: str) -> None:
+        """Make the trunk's weights `float32`, `bfloat16` or `float16`, in which it then computes.
+
+        For inference; in training, autocast chooses the arithmetic.
+        """
+        self.arithmetic = name
+        self.trunk.to(getattr(torch, name))
+
     def residual(self, tokens: Tensor) -> Tensor:
         """Run tokens (B, N, D) through the blocks, without the final norm."""
+        if self.arithmetic != "float32":
+            tokens = tokens.to(getattr(torch, self.arithmetic))
         for block in self.trunk:
             tokens = block(tokens)
-        return tokens
+        return tokens if self.arithmetic == "float32" else tokens.float()
 
     def mix(self, tokens: Tensor) -> Tensor:
         """Run tokens (B, N, D) through the trunk, the final norm included."""
         return self.final_norm(self.residual(tokens))
 
+    def body(self, parts: Parts) -> Tensor:
+        """Compute tokens (B, N, D) of the last block from `inputs`: all that is learned.
+
+        What runs an encoder in another way, compiled or as an ONNX graph, replaces this method.
+        """
+        return self.residual(torch.cat(list(self.embed(parts).values()), 1))
+
     def forward(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Tokens (B, N, D) of windows (B, C, T); band tokens first, then time tokens."""
-        return self.mix(self._tokens(signals, positions, mask))
+        return self.final_norm(self.body(self.inputs(signals, positions, mask)))
 
     def summary(self, parts: Parts) -> Tensor:
         """Return what a probe reads (B, F): slow outputs where there are any, else `features`."""
         if self.slow is not None:
             return self.slow_outputs(parts)
-        return self.residual(torch.cat(list(self.embed(parts).values()), 1)).flatten(1)
+        return self.body(parts).flatten(1)
 
     def slow_outputs(self, parts: Parts) -> Tensor:
         """Compute the outputs (B, n_slow) of `inputs`; an encoder without any is a ValueError."""
         if self.slow is None:
             raise ValueError("the encoder has no slow outputs (n_slow is 0)")
-        tokens = torch.cat(list(self.embed(parts).values()), 1)
-        return self.slow(parts["band"], self.residual(tokens))
+        return self.slow(parts["band"], self.body(parts))
 
     def slow_token(self, parts: Parts) -> Tensor:
         """Return the slow outputs as one token (B, 1, D), repeated over its width."""
@@ -131,11 +148,7 @@ class Encoder(nn.Module):
         Before the final norm, which takes away their amplitude, and with it some accuracy;
         averaging the tokens instead loses more.
         """
-        return self.residual(self._tokens(signals, positions, mask)).flatten(1)
-
-    def _tokens(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        parts = self.embed(self.inputs(signals, positions, mask))
-        return torch.cat(list(parts.values()), 1)
+        return self.body(self.inputs(signals, positions, mask)).flatten(1)
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """Named parts from input to output; together they hold every parameter once."""

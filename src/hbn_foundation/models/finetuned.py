@@ -108,8 +108,9 @@ class FineTuned(nn.Module):
         if self.head.config.pooling == "slow":
             tokens = self.encoder.slow_token(parts)
         else:
-            mix = self.encoder.mix if self.head.config.final_norm else self.encoder.residual
-            tokens = mix(torch.cat(list(self.encoder.embed(parts).values()), 1))
+            tokens = self.encoder.body(parts)
+            if self.head.config.final_norm:
+                tokens = self.encoder.final_norm(tokens)
         if self.sequence is None:
             return tokens
         if places is None:

@@ -53,6 +53,8 @@ class VirtualElectrodes(nn.Module):
     ) -> None:
         super().__init__()
         self.sharpness = sharpness
+        self.keep_weights = False
+        self._kept: tuple[Tensor, Tensor, Tensor] | None = None
         points = torch.tensor(list(directions))
         points = points / points.norm(dim=1, keepdim=True)
         self.register_buffer("directions", points, persistent=False)
@@ -63,8 +65,20 @@ class VirtualElectrodes(nn.Module):
     def weights(self, positions: Tensor, mask: Tensor) -> Tensor:
         """Weights (B, V, C) from positions (C, 3) and present channels (B, C).
 
-        A window without any channel gets zeros.
+        A window without any channel gets zeros. With `keep_weights` those of the last montage and
+        mask are kept, where all windows have the same mask.
         """
+        if not self.keep_weights or not len(mask):
+            return self._weights(positions, mask)
+        first = mask[:1]
+        if not torch.equal(mask, first.expand_as(mask)):
+            return self._weights(positions, mask)
+        kept = self._kept
+        if kept is None or not (torch.equal(kept[0], positions) and torch.equal(kept[1], first)):
+            kept = self._kept = positions, first.clone(), self._weights(positions, first)
+        return kept[2].expand(len(mask), -1, -1)
+
+    def _weights(self, positions: Tensor, mask: Tensor) -> Tensor:
         cosines = self.directions @ positions.T
         logits = (self.sharpness * cosines).expand(len(mask), -1, -1)
         hidden = ~mask[:, None, :]

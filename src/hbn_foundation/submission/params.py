@@ -16,6 +16,13 @@ class ExportParams(Params):
     challenge2: str = Field(
         "externalizing", description="Column of the label that challenge 2 asks for."
     )
+    challenge1_entry: Literal["checkpoint", "optimized_checkpoint"] = Field(
+        "checkpoint", description="Whether challenge 1 is answered by the model as trained, or by "
+        "the variant that challenge1_optimization chose.",
+    )  # fmt: skip
+    challenge2_entry: Literal["checkpoint", "optimized_checkpoint"] = Field(
+        "checkpoint", description="The same of challenge 2."
+    )
 
 
 class LimitParams(Params):

@@ -167,14 +167,20 @@ def fitted_once(folder: Path | None, module: nn.Module, fit: Callable[[], Any]) 
 def load_encoder(checkpoint: Checkpoint) -> Encoder:
     """Load the encoder of a checkpoint, in evaluation mode, on the CPU.
 
+    It is the variant that the metadata name.
+
     Raises
     ------
     UserError
-        When the weights do not fit the architecture that the metadata describe.
+        When the weights do not fit the architecture that the metadata describe, or a variant needs
+        a library that is not installed.
     """
+    from hbn_foundation.training.variants import apply
+
     encoder = make_encoder(checkpoint)
     fill(encoder, checkpoint, "encoder.")
-    return encoder.eval()
+    apply(encoder.eval(), checkpoint.metadata, checkpoint.weights)
+    return encoder
 
 
 def check_signals(checkpoint: Checkpoint, sfreq: float, n_samples: int) -> None:
@@ -242,9 +248,11 @@ def fill(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
     UserError
         Naming the first key that differs, with both shapes.
     """
+    from hbn_foundation.training.variants import restored
+
     weights = {
         name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint.weights.items()
+        for name, tensor in restored(checkpoint.weights).items()
         if name.startswith(prefix)
     }
     check_shapes(module, weights, "checkpoint", "the checkpoint", prefix)

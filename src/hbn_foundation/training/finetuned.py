@@ -18,7 +18,7 @@ from hbn_foundation.models.voltage import VoltageInput
 from hbn_foundation.params import dotted
 from hbn_foundation.progress import track
 from hbn_foundation.signals.context import WINDOW, sequences
-from hbn_foundation.training import seeding
+from hbn_foundation.training import seeding, variants
 from hbn_foundation.training.checkpoint import (
     Checkpoint,
     check_signals,
@@ -82,6 +82,7 @@ def make_model(
     UserError
         When a head does not suit its target or the tokens, or is not that of the checkpoint.
     """
+    variants.check_trainable(checkpoint.metadata)
     if recipe.keeps_head:
         return _with_weights(checkpoint, recipe).train()
     seed, scratch = recipe.trainer.seed, recipe.effective_plan.from_scratch
@@ -113,15 +114,20 @@ def make_input(params: InputParams, channel_names: Sequence[str]) -> VoltageInpu
     return VoltageInput(InputConfig(len(names), reference, **rules))
 
 
-def load_finetuned(checkpoint: Checkpoint) -> FineTuned:
+def load_finetuned(checkpoint: Checkpoint, portable: bool = False) -> FineTuned:
     """Load encoder and heads of a fine-tuned checkpoint, in evaluation mode, on the CPU.
+
+    It is the variant that the metadata name; `portable`, as far as plain torch has it.
 
     Raises
     ------
     UserError
-        When the weights do not fit the architecture that the metadata describe.
+        When the weights do not fit the architecture that the metadata describe, or a variant needs
+        a library that is not installed.
     """
-    return _with_weights(checkpoint, recipe_of(checkpoint)).eval()
+    model = _with_weights(checkpoint, recipe_of(checkpoint)).eval()
+    variants.apply(model.encoder, checkpoint.metadata, checkpoint.weights, portable)
+    return model
 
 
 def recipe_of(checkpoint: Checkpoint) -> FineTuningRecipe:
@@ -207,7 +213,7 @@ def load_challenge_model(
     limits
         Lowest and highest output; None: those of the bins of a distribution, or none.
     """
-    model = load_finetuned(checkpoint)
+    model = load_finetuned(checkpoint, portable=True)
     if model.sequence is not None:
         raise UserError(
             "checkpoint: the model has a context, and the challenge hands out single windows; "

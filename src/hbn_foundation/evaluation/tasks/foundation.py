@@ -16,6 +16,7 @@ from hbn_foundation.evaluation.baselines import (
 from hbn_foundation.evaluation.evaluate import (
     MISSING,
     Evaluation,
+    Task,
     about_scores,
     confusion_matrix,
     evaluate,
@@ -39,6 +40,7 @@ from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.signals.label_windows import probe_windows
 
 if TYPE_CHECKING:
+    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
@@ -74,26 +76,16 @@ def evaluate_foundation(
         When the checkpoint has been trained on a validation or test subject, was made for another
         sampling rate, or the label does not fit.
     """
-    from hbn_foundation.training.checkpoint import check_signals, load_encoder, random_encoder
+    from hbn_foundation.training.checkpoint import load_encoder, random_encoder
 
-    check_disjoint(dataset.splits)
-    of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
-    check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
-    check_signals(checkpoint, dataset.sfreq, dataset.n_samples)
-    people, windows = dataset.participants, probe_windows(dataset, params.label)
-    windows = with_strata(windows, people, params.stratify_scores_by)
-    labelled = labelled_windows(windows, dataset.splits, people, params)
-    table, classes = labelled.table, labelled.classes
+    labelled = probe_sample(checkpoint, dataset, params)
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     if RANDOM in params.baselines:
         encoders[RANDOM] = random_encoder(checkpoint, params.seed)
-    answers = predict_baselines(
-        [PRETRAINED, *params.baselines], table, [Target("label", "class", len(classes))], Measured(
-            dataset.store, dataset.n_samples, FrozenEncoders(encoders), params.context), params,
-    )  # fmt: skip
+    answers = probes(encoders, labelled, dataset, params)
     test = labelled.test
     values, found = test["label"].to_numpy(), {m: one.predictions[0] for m, one in answers.items()}
-    task = window_task(PRETRAINED, params.label.column or "task", values, test)
+    task = probe_task(labelled, params)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     say_scores(scores, task)
     metrics = {
@@ -104,8 +96,40 @@ def evaluate_foundation(
         "probe": _about_probes(scores, answers, labelled.table),
         "missing": _missing(labelled, scores.attrs[MISSING], params),
     }
-    predictions = predictions_table(test, WindowTargets(values, classes), found[PRETRAINED])
+    predictions = predictions_table(
+        test, WindowTargets(values, labelled.classes), found[PRETRAINED]
+    )
     return Evaluation(plain(metrics), scores, predictions)
+
+
+def probe_sample(checkpoint: Checkpoint, dataset: EEGDataset, params: EvaluationParams) -> Sample:
+    """Check that subjects can be scored, and take the labelled windows; errors as above."""
+    from hbn_foundation.training.checkpoint import check_signals
+
+    check_disjoint(dataset.splits)
+    of = {name: dataset.splits.loc[dataset.splits["split"] == name, "subject"] for name in SPLITS}
+    check_never_seen(checkpoint.metadata, of["test"], of["validation"], dataset.store.datasets)
+    check_signals(checkpoint, dataset.sfreq, dataset.n_samples)
+    people, windows = dataset.participants, probe_windows(dataset, params.label)
+    windows = with_strata(windows, people, params.stratify_scores_by)
+    return labelled_windows(windows, dataset.splits, people, params)
+
+
+def probe_task(sample: Sample, params: EvaluationParams) -> Task:
+    """Say how probes are scored."""
+    test = sample.test
+    return window_task(PRETRAINED, params.label.column or "task", test["label"].to_numpy(), test)
+
+
+def probes(
+    encoders: Mapping[str, Encoder], sample: Sample, dataset: EEGDataset, params: EvaluationParams
+) -> dict[str, BaselinePredictions]:
+    """Fit probes of frozen encoders, the pretrained one first, and the baselines beside them."""
+    target = Target("label", "class", len(sample.classes))
+    measured = Measured(dataset.store, dataset.n_samples, FrozenEncoders(encoders), params.context)
+    return predict_baselines(
+        [PRETRAINED, *params.baselines], sample.table, [target], measured, params
+    )
 
 
 def _about_probes(

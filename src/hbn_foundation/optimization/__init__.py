@@ -1,0 +1,1 @@
+"""What a trained model costs at inference, and the variant that costs least for what it loses."""
