@@ -94,7 +94,7 @@ def begin_as_configured(catalog: DataCatalog, pipeline: Pipeline, project: Path)
 
 def _submit_as_configured(catalog: DataCatalog, pipeline: Pipeline) -> None:
     """Read optimized checkpoints of the challenges, where the export asks for them."""
-    if EXPORT not in pipeline.inputs():
+    if EXPORT not in pipeline.inputs() or EXPORT not in catalog:
         return
     export = ExportParams.model_validate(catalog.load(EXPORT))
     chosen = {"challenge1": export.challenge1_entry, "challenge2": export.challenge2_entry}
