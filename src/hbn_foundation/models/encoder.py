@@ -30,11 +30,11 @@ class Encoder(nn.Module):
 
     unit: Literal["store", "microvolts"] = "store"
     is_external = False
+    arithmetic = "float32"
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.arithmetic = "float32"
         self.sfreq, self.n_samples = sfreq, n_samples = config.sfreq, config.n_samples
         dim = config.hidden_dim
         self.tokenisers = nn.ModuleDict()

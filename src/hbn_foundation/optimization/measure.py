@@ -20,7 +20,7 @@ import pandas as pd
 
 from hbn_foundation.optimization.cold import BATCH, CHECKPOINT
 from hbn_foundation.optimization.params import OptimizationParams
-from hbn_foundation.optimization.variants import Answer, answer_of, make_variants
+from hbn_foundation.optimization.variants import Answer, answer_of, make_variants, unit_of
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.supervision.run_folder import WEIGHTS
 from hbn_foundation.training.variants import FP32, VARIANTS, Name
@@ -100,8 +100,7 @@ def read_inputs(checkpoint: Checkpoint, dataset: EEGDataset, n_windows: int) -> 
     tiles = tiled(ranges[ranges["row"] == row], n_samples, n_samples, store.sfreq)
     tiles = tiles.assign(recording=recordings["recording"][row])
     chosen = np.resize(tiles["start"].to_numpy(), n_windows)
-    volts = checkpoint.metadata["parameters"].get("input", {}).get("unit") == "volts"
-    reader = WindowReader(store, n_samples, volts)
+    reader = WindowReader(store, n_samples, unit_of(checkpoint))
     signals, mask = reader.read_scaled(np.full(n_windows, row), chosen)
     reader.close()
     positions = torch.as_tensor(np.array(store.positions), dtype=torch.float32)
@@ -175,8 +174,8 @@ def throughputs(
     from hbn_foundation.signals.batches import WindowBatches
     from hbn_foundation.signals.reader import WindowReader
 
-    volts = checkpoint.metadata["parameters"].get("input", {}).get("unit") == "volts"
-    reader = WindowReader(dataset.store, checkpoint.metadata["n_samples"], volts)
+    n_samples = checkpoint.metadata["n_samples"]
+    reader = WindowReader(dataset.store, n_samples, unit_of(checkpoint))
     batches = WindowBatches(reader, inputs.tiles, params.batch_size)
 
     def whole(answer: Answer) -> Callable[[], Any]:

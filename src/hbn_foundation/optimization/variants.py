@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
-from hbn_foundation.training.variants import FP32, KEY, Name, stored, variant_of
+from hbn_foundation.training.variants import FP32, KEY, VARIANTS, Name, stored, variant_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from hbn_foundation.signals.reader import Unit
 
 Answer = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 """Outputs (B, K) of signals (B, C, T), positions (C, 3) and usable channels (B, C)."""
@@ -41,7 +43,10 @@ def make_variant(checkpoint: Checkpoint, name: Name, **about: Any) -> Checkpoint
     if (own := variant_of(checkpoint.metadata)) != FP32:
         raise UserError(f"checkpoint: it is the variant {own} already; expected one as trained")
     _check_device(name)
-    weights = stored(name, checkpoint.weights, load_encoder(checkpoint))
+    encoder = load_encoder(checkpoint)
+    if encoder.is_external and VARIANTS[name].dtype is not None:
+        raise UserError("an external encoder has no trunk whose weights are known")
+    weights = stored(name, checkpoint.weights, encoder)
     origin = {"of": checkpoint.metadata.get("run_id")}
     return Checkpoint(weights, {**checkpoint.metadata, KEY: {"name": name, **origin, **about}})
 
@@ -63,6 +68,14 @@ def make_variants(
     if FP32 in failed:
         raise UserError(f"checkpoint: {failed[FP32]}")
     return found, failed
+
+
+def unit_of(checkpoint: Checkpoint) -> Unit:
+    """Return the unit of the windows that a checkpoint's model takes."""
+    from hbn_foundation.training.finetuned import load_finetuned
+
+    load = load_finetuned if is_finetuned(checkpoint) else load_encoder
+    return load(checkpoint).unit
 
 
 def answer_of(checkpoint: Checkpoint) -> Answer:
