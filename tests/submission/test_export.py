@@ -165,6 +165,12 @@ def of_tasks():
     return checkpoint
 
 
+def of_another_package():
+    checkpoint = on_the_store()
+    checkpoint.metadata["parameters"]["encoder"] = {"kind": "external", "target": "brain:Net"}
+    return checkpoint
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "expected"),
     [
@@ -176,6 +182,7 @@ def of_tasks():
             lambda: fine_tuned(label("age"), HeadParams(), {"rt": label("rt", "trial", False)}),
             "answers rt in classes, and a submission gives numbers",
         ),
+        (of_another_package, "encoder is brain:Net, and a submission holds the code of this"),
         (on_the_store, "fine-tune with input.unit: volts"),
         (of_tasks, "fine-tuned for task, not for rt"),
     ],

@@ -125,5 +125,5 @@ def test_recordings_of_a_lower_rate_are_refused_and_another_band_is_said():
         list(check_store(params(sfreq=200), store))
     said = list(check_store(params(h_freq=75, l_freq=0.5, channels=["Fp1", "O1"]), store))
     assert said[0].endswith("ingestion.cleaning.h_freq=75, which is 50 here")
-    assert said[1].startswith("encoder: O1 is taken from a channel")
+    assert said[1].startswith("O1 is taken from a channel")
     assert len(said) == 2

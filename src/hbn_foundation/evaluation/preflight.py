@@ -138,9 +138,8 @@ def check_before_training(
     check_parameters(recipe, dataset.window, dataset.sfreq, h_freq)
     for line in check_context(dataset.store, recipe.evaluation.context):
         say(line)
-    if recipe.encoder.is_external:
-        for line in check_store(recipe.encoder, dataset.store):
-            say(line)
+    if recipe.encoder.is_external:  # what it has to say is said with the evaluation
+        list(check_store(recipe.encoder, dataset.store))
     splits = dataset.splits if own_splits else None
     windows = probe_windows(dataset, recipe.evaluation.label)
     _check_labels(windows, splits, dataset.participants, recipe)

@@ -113,7 +113,13 @@ def target_of(metadata: Mapping[str, Any], column: str) -> str:
 
 def _check_windows(metadata: Mapping[str, Any], channel_names: list[str]) -> None:
     """Check that a checkpoint takes the windows that the challenge gives."""
-    if metadata.get("parameters", {}).get("input", {}).get("unit") != "volts":
+    parameters = metadata.get("parameters", {})
+    if parameters.get("encoder", {}).get("kind") == "external":
+        raise UserError(
+            f"export: the encoder is {parameters['encoder']['target']}, and a submission holds the "
+            "code of this project alone"
+        )
+    if parameters.get("input", {}).get("unit") != "volts":
         raise UserError(
             "export: the checkpoint takes signals of the store, and a submission is given volts; "
             "fine-tune with input.unit: volts"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.models.external import FEATURES, ExternalConfig, ExternalEncoder
-from hbn_foundation.progress import say
 from hbn_foundation.training.adapters import AdapterParams
 from hbn_foundation.training.weights import check_shapes, read_weights
 
@@ -44,7 +43,7 @@ def build_external(params: EncoderParams, sfreq: float, n_samples: int) -> Exter
     adapter, where = params.adapter or AdapterParams(), f"encoder.target={params.target}"
     _check_windows(adapter, where, sfreq, n_samples)
     named = _class_of(str(params.target))
-    channels, directions = _electrodes(adapter.channels)
+    channels, directions = electrodes(adapter.channels)
     unit, factor = UNITS[adapter.unit]
     try:
         # the module is run with gradients once, wherever it is made
@@ -131,8 +130,8 @@ def _check_windows(adapter: AdapterParams, where: str, sfreq: float, n_samples: 
             raise UserError(f"{where}: needs {file}, which it would fetch; put it there first")
 
 
-def _electrodes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
-    """Return names and unit vectors of electrodes."""
+def electrodes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+    """Return names and unit vectors of electrodes; one without a known position is a UserError."""
     from hbn_foundation.recordings.montage import canonical_names, template_positions
 
     found = []
@@ -191,6 +190,8 @@ def check_store(params: EncoderParams, store: SignalStore) -> Iterator[str]:
     import numpy as np
 
     adapter, table = params.adapter or AdapterParams(), store.recordings
+    if params.weights is not None:
+        yield "on whom its weights were trained is not known; subjects here may be among them"
     if "sfreq_file" in table and adapter.sfreq is not None:
         slow = table[table["sfreq_file"] < adapter.sfreq]
         if len(slow):
@@ -204,21 +205,12 @@ def check_store(params: EncoderParams, store: SignalStore) -> Iterator[str]:
         here = store.cleaning.get(key)
         if wanted is not None and here is not None and here != wanted:
             yield (
-                f"encoder: trained on signals with ingestion.cleaning.{key}={wanted:g}, which is "
+                f"trained on signals with ingestion.cleaning.{key}={wanted:g}, which is "
                 f"{here:g} here"
             )
-    _, directions = _electrodes(adapter.channels)
+    _, directions = electrodes(adapter.channels)
     cosines = np.array(directions) @ np.asarray(store.positions, dtype=float).T
     distances = np.degrees(np.arccos(np.clip(cosines.max(1), -1, 1)))
     for name, distance in zip(adapter.channels, distances, strict=True):
         if distance > FAR:
-            yield f"encoder: {name} is taken from a channel {distance:.0f}° away, the nearest"
-
-
-def about_external(params: EncoderParams) -> None:
-    """Say what is not known of published weights."""
-    if params.weights is not None:
-        say(
-            f"encoder: on whom {params.weights} was trained is not known here; people of this data "
-            "set may be among them"
-        )
+            yield f"{name} is taken from a channel {distance:.0f}° away, the nearest"

@@ -33,6 +33,12 @@ def check_label_windows(checkpoint: Checkpoint, dataset: EEGDataset, label: Labe
 def differences(checkpoint: Checkpoint, dataset: EEGDataset) -> Iterator[str]:
     """Say in what cleaning and people differ from those of the checkpoint, a line each."""
     metadata, store = checkpoint.metadata, dataset.store
+    encoder = metadata.get("parameters", {}).get("encoder", {})
+    if encoder.get("kind") == "external":
+        from hbn_foundation.training.external import check_store
+        from hbn_foundation.training.model_params import EncoderParams
+
+        yield from check_store(EncoderParams(**encoder), store)
     before, here = metadata.get("cleaning") or {}, store.cleaning
     if here and not before:
         yield "how its signals were cleaned is not recorded"

@@ -65,9 +65,11 @@ def choose_device(
     from hbn_foundation.training.params import TrainerParams
 
     metadata = foundation_checkpoint.metadata
-    trainer = recipe.trainer
+    trainer, encoder = recipe.trainer, EncoderParams(**metadata["parameters"]["encoder"])
+    of_labels = {"objective": {"name": "task_classification"}}  # what any encoder can be tried by
     job = device.ProbeJob(
-        encoder=EncoderParams(**metadata["parameters"]["encoder"]).with_tokens(recipe.tokens),
+        encoder=encoder if encoder.is_external else encoder.with_tokens(recipe.tokens),
+        **(of_labels if encoder.is_external else {}),
         trainer=TrainerParams(batch_size=trainer.batch_size, precision=trainer.precision),
         n_channels=len(dataset.store.channel_names),
         sfreq=metadata["sfreq"],
