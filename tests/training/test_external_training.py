@@ -19,6 +19,8 @@ from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder, random_encoder
+from hbn_foundation.training.device import ProbeJob
+from hbn_foundation.training.device_trial import compare, make_trial
 from hbn_foundation.training.external import check_store
 from hbn_foundation.training.finetuned import load_finetuned, predict
 from hbn_foundation.training.model_params import EncoderParams
@@ -127,3 +129,10 @@ def test_recordings_of_a_lower_rate_are_refused_and_another_band_is_said():
     assert said[0].endswith("ingestion.cleaning.h_freq=75, which is 50 here")
     assert said[1].startswith("O1 is taken from a channel")
     assert len(said) == 2
+
+
+def test_a_device_is_tried_with_it():
+    encoder = EncoderParams.model_validate(EXTERNAL)
+    objective = {"name": "task_classification"}
+    job = ProbeJob(encoder=encoder, objective=objective, trainer={"batch_size": 4}, n_channels=19)
+    assert max(compare(make_trial(job, "32-true"), "cpu").values()) == 0

@@ -177,7 +177,7 @@ def _tokens_and_gradient(
     readout = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(SEED))
     gradients = torch.autograd.grad(
         (tokens * readout.to(positions.device)).mean(),
-        list(encoder.parameters()),
+        [one for one in encoder.parameters() if one.requires_grad],
         allow_unused=True,
     )
     flat = [gradient.flatten().cpu() for gradient in gradients if gradient is not None]
