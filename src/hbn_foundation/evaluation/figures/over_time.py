@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 8  # recordings
+LONG = 600.0  # s, from where on time is in minutes
 
 
 def over_time_figure(predictions: pd.DataFrame) -> Figure:
@@ -31,6 +32,8 @@ def over_time_figure(predictions: pd.DataFrame) -> Figure:
     if len(columns) == 2:
         columns = columns[1:]
     names = predictions["recording"].drop_duplicates()
+    unit, seconds = ("min", 60.0) if predictions["start"].max() > LONG else ("s", 1.0)
+    predictions = predictions.assign(start=predictions["start"] / seconds)
     left_out = "" if len(names) <= MOST else f"the first {MOST} of {len(names)} recordings"
     with style.styled():
         rows = min(len(names), MOST)
@@ -38,7 +41,7 @@ def over_time_figure(predictions: pd.DataFrame) -> Figure:
         for panel, name in zip(axes, names, strict=False):
             _draw(panel, predictions[predictions["recording"] == name], columns)
             panel.set_title(style.shorten(str(name), 60))
-        axes[-1].set_xlabel("time in the recording (s)")
+        axes[-1].set_xlabel(f"time in the recording ({unit})")
         if len(columns) > 1:
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
         title = "Predicted value over time" if columns == ["predicted"] else "Probability over time"
@@ -52,10 +55,9 @@ def _draw(panel: Axes, windows: pd.DataFrame, columns: list[str]) -> None:
     step = float(np.median(steps)) if len(steps) else 1.0
     gaps = np.flatnonzero(steps > 1.5 * step) + 1
     time = np.insert(start + step / 2, gaps, np.nan)
-    marker = "o" if len(start) <= 200 else ""
     for column in columns:
         values = np.insert(windows[column].to_numpy(float), gaps, np.nan)
-        panel.plot(time, values, marker=marker, markersize=2.5, lw=1.2, label=column)
+        panel.plot(time, values, marker=".", markersize=3, lw=1.2, label=column)
     if columns != ["predicted"]:
         panel.set_ylim(-0.03, 1.03)
     panel.set_ylabel(style.shorten(columns[0], 24) if len(columns) == 1 else "probability")
