@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import hbn_foundation
-from embedding.as_pipeline import changed
+from embedding.as_pipeline import changed, first_subject, pipeline_features
 from hbn_foundation.cli import cli
 from hbn_foundation.embedding.export import export
 from hbn_foundation.errors import UserError
@@ -21,6 +21,7 @@ from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.origin import differences
 from recordings.eeg_files import noise, raw_array
+from runs import run
 
 RAW = raw_array(noise(8, 1200, 100.0), 100.0)
 
@@ -110,11 +111,11 @@ def hub(monkeypatch, tmp_path) -> Path:
 
 
 def test_it_is_sent_to_the_hub_and_fetched_from_there(with_history, hub, tmp_path):
-    def run(repository: str):
+    def sent(repository: str):
         arguments = ["--checkpoint", str(with_history), "--push-to-hub", repository]
         return CliRunner().invoke(cli, ["export", str(tmp_path / "out"), *arguments])
 
-    result = run("me/model")
+    result = sent("me/model")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert "Sent to https://hub/me/model" in lines
@@ -123,7 +124,7 @@ def test_it_is_sent_to_the_hub_and_fetched_from_there(with_history, hub, tmp_pat
         path.name for path in (tmp_path / "out").iterdir()
     }
     assert hbn_foundation.load("me/model").embed(RAW).shape[0] == 6
-    result = run("other/model")
+    result = sent("other/model")
     assert result.exit_code == 1
     assert "other/model: not sent (403 Forbidden)" in result.output
 
@@ -135,3 +136,16 @@ def test_huggingface_hub_takes_these_calls():
     inspect.signature(hub.HfApi.create_repo).bind(None, "a/b", private=True, exist_ok=True)
     inspect.signature(hub.HfApi.upload_folder).bind(None, repo_id="a/b", folder_path="x")
     inspect.signature(hub.snapshot_download).bind("a/b", allow_patterns=["*.json"])
+
+
+def test_an_external_encoder_is_embedded_and_exported_like_ours(tiny_data, tiny_bids, tmp_path):
+    adapter = {"head": "head", "unit": "uV", "scale": 0.1}
+    encoder = {"kind": "external", "target": "small_external:SmallBrain", "adapter": adapter}
+    checkpoint, _ = run(*tiny_data, tmp_path / "run", objective={"name": "none"}, **encoder)
+    checkpoint.metadata["parameters"]["encoder"]["weights"] = "/home/someone/weights.pt"
+    folder = export(str(checkpoint.save(tmp_path / "model")), tmp_path / "out")
+    assert b"someone" not in (folder / "metadata.json").read_bytes()
+    file = first_subject(tiny_bids)[0]
+    _, expected = pipeline_features(folder, tiny_bids, tmp_path, subjects=[file.parts[-3]])
+    found = hbn_foundation.load(folder).embed(file)
+    np.testing.assert_allclose(found, expected[: len(found)], atol=1e-5)

@@ -79,6 +79,8 @@ def anonymous(metadata: Mapping[str, Any]) -> dict[str, Any]:
     parameters = metadata["parameters"]
     kept = {name: metadata[name] for name in KEPT if name in metadata}
     kept["parameters"] = {name: parameters[name] for name in KEPT_PARAMETERS if name in parameters}
+    if "weights" in kept["parameters"]["encoder"]:  # a path of this machine, needed no more
+        kept["parameters"]["encoder"] = {**parameters["encoder"], "weights": None}
     kept["parameters"]["trainer"] = {"seed": parameters.get("trainer", {}).get("seed", 0)}
     before = metadata.get("ancestors", ())
     counts = {
