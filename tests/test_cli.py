@@ -67,6 +67,16 @@ def test_project_is_named_from_outside(project, tmp_path):
     assert "there is no project" in outside(str(tmp_path), *command).stderr
 
 
+def test_without_a_project_a_mistake_is_one_line(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "hbn_foundation", "embed", "nothing.edf"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("change into the project's folder, or give --checkpoint")
+    assert not result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -1,5 +1,6 @@
 """`hbn-foundation` and `python -m hbn_foundation`: run the pipelines of the project."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -19,11 +20,15 @@ def main() -> None:
 
 
 def _run() -> None:
+    logging.disable(logging.INFO)  # Kedro's import says which configuration it found for logging
     import click
     from kedro.framework.startup import bootstrap_project
     from kedro.utils import find_kedro_project
 
     from hbn_foundation.cli import cli
+    from hbn_foundation.project import log_plainly
+
+    logging.disable(logging.NOTSET)
 
     if sys.argv[1:2] == ["--project-path"] and len(sys.argv) > 2:  # before Kedro looks for one
         folder = Path(sys.argv[2])
@@ -32,7 +37,9 @@ def _run() -> None:
         os.chdir(folder)
         del sys.argv[1:3]
     project = find_kedro_project(Path.cwd())
-    if project is not None:
+    if project is None:
+        log_plainly()
+    else:
         bootstrap_project(project)
     try:
         status = cli.main(standalone_mode=False)

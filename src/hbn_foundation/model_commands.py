@@ -11,7 +11,7 @@ import click
 
 from hbn_foundation.errors import UserError, count_of
 from hbn_foundation.progress import say
-from hbn_foundation.project import Command, newest, open_project
+from hbn_foundation.project import Command, newest, open_project, project_folder
 
 HELP = "Folder of a checkpoint or id on the Hugging Face hub; by default the project's newest"
 OF_ENV = "Environment whose newest checkpoint is taken."
@@ -98,6 +98,10 @@ def export(
 
 def _newest(pipeline: str, env: str | None) -> str:
     """Return the folder of the newest checkpoint of the project."""
+    try:
+        project_folder()
+    except UserError as error:
+        raise UserError(f"{error}, or give --checkpoint") from None
     made_by = f"kedro run{f' --env {env}' if env else ''} --pipeline {pipeline}"
     entry = "foundation_checkpoint" if pipeline == "foundation" else f"{pipeline}.checkpoint"
     with open_project(env) as project:

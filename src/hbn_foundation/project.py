@@ -43,6 +43,20 @@ def log_as_configured(project: Path) -> None:
     LOGGING.configure(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
+def log_plainly() -> None:
+    """Log one line per event to stderr, as `conf/logging.yml` does, where there is no project."""
+    LOGGING.configure(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s  %(message)s", "datefmt": "%H:%M:%S"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "loggers": {"kedro": {"level": "WARNING"}, "hbn_foundation": {"level": "INFO"}},
+            "root": {"handlers": ["console"], "level": "WARNING"},
+        }
+    )
+
+
 @contextmanager
 def open_project(env: str | None = None) -> Iterator[KedroContext]:
     """Read configuration and catalog of the project, as a run in this environment would.
