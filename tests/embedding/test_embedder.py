@@ -46,8 +46,8 @@ def brainvision(tmp_path_factory):
     return path
 
 
-def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, hbn_foundation; print({'torch', 'mne', 'sklearn'} & set(sys.modules))"
+def test_the_package_and_its_commands_import_nothing_heavy():
+    code = "import sys, hbn_foundation.cli; print({'torch', 'mne', 'sklearn'} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -53,7 +53,7 @@ class LoadedModel:
         """Features of a window, by a window of zeros."""
         import torch
 
-        from hbn_foundation.models.spatial import DIRECTIONS_10_20
+        from hbn_foundation.models.electrodes import DIRECTIONS_10_20
 
         places = [*(self.way.positions or DIRECTIONS_10_20).values()]
         positions = torch.tensor(places, dtype=torch.float32)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hbn_foundation.models.spatial import DIRECTIONS_10_20
+from hbn_foundation.models.electrodes import DIRECTIONS_10_20
 from hbn_foundation.params import Params
 
 
