@@ -247,6 +247,3 @@ class LabelParams(Params):
         """Classes in the order in which `values` names them; empty where it names none."""
         values = self.values or ()
         return tuple(dict.fromkeys(values.values() if isinstance(values, Mapping) else values))
-
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())  # mappings have no hash of their own

@@ -229,9 +229,6 @@ class EncoderParams(ExternalParams):
             raise ValueError(f"tokens {list(self.tokens)} must not repeat a family")
         return self
 
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())  # kwargs have no hash of their own
-
     def with_tokens(self, added: AddedTokenParams) -> Self:
         """Return these parameters with the families of tokens that are lacking."""
         lacking = [name for name in added.tokens if name not in self.tokens]
