@@ -27,14 +27,13 @@ from hbn_foundation.evaluation.report.verdicts import (
     folds_verdict,
     split_verdict,
 )
-from hbn_foundation.evaluation.scorers import AHEAD, display_metric
+from hbn_foundation.evaluation.scorers import AHEAD, WITHIN_SUBJECTS, display_metric
 from hbn_foundation.evaluation.wording import context_text, number, sample_text, strata_text
 from hbn_foundation.scores import higher_is_better
 
 POOLED = "window_auroc"
 SHOWN = ("recording_auroc", "balanced_accuracy", "f1", "r", "mae", "r2")
-#: Instead, where classes change within subjects.
-SHOWN_WITHIN = ("within_accuracy", "within_kappa", "within_f1")
+BY_SUBJECT = "Each test subject's score over its own windows, averaged over subjects."
 
 
 def finetuning_report(
@@ -52,12 +51,9 @@ def finetuning_report(
     what = metrics["label"].get("column") or metrics["label"]["kind"]
     notes = [sample_text(metrics, table["method"], fitted=True),
              about_intervals(metrics["interval_missing"]), strata_text(metrics)]  # fmt: skip
-    within = [Column(name, interval=True) for name in SHOWN_WITHIN if name in table]
-    shown = (POOLED, "balanced_accuracy") if within else (POOLED, *SHOWN)
     columns = [
         Column(main, interval=True),
-        *(Column(name) for name in shown if name != main),
-        *within,
+        *(Column(name) for name in (POOLED, *SHOWN) if name != main),
         Column(f"{main}{AHEAD}", interval=True),
     ]
     if pd.isna(table.loc[table["method"] == FINE_TUNED, main].iloc[0]):
@@ -66,7 +62,10 @@ def finetuning_report(
         lead = split_verdict(table, main, "On one split, the fine-tuned model")
         lead += " Repeated splits (finetuning_comparison) are needed to judge the difference."
     title = f"Fine-tuning for {what}: {count_of(metrics['n_subjects'], 'test subject')}"
-    sections = [score_table("Scores", table, columns, notes=notes), phases_table(history, recipe)]
+    sections = [score_table("Scores", table, columns, notes=notes)]
+    if within := [Column(name, interval=True) for name in WITHIN_SUBJECTS if name in table]:
+        sections.append(score_table("Scores by subject", table, within, notes=[BY_SUBJECT]))
+    sections.append(phases_table(history, recipe))
     return Report(title, lead, "", sections)
 
 
