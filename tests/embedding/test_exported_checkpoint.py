@@ -86,8 +86,9 @@ def test_a_name_that_would_leave_and_a_folder_of_others_are_refused(version, tmp
     with pytest.raises(UserError, match=rf"the name of a person \({name}\) would be exported"):
         export(str(named), tmp_path / "out")
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="holds no checkpoint; give another folder"):
-        export(str(version), tmp_path / "mine")
+    for folder in (tmp_path / "mine", version):
+        with pytest.raises(UserError, match="was not exported; give another folder"):
+            export(str(version), folder)
 
 
 @pytest.fixture

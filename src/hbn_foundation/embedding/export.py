@@ -43,7 +43,7 @@ def export(checkpoint: str, folder: Path, licence: str | None = None) -> Path:
     checkpoint
         Folder of a checkpoint, or the id of a repository of the hub.
     folder
-        Replaced if a checkpoint is there; it appears whole or not at all.
+        Replaced if an exported checkpoint is there; it appears whole or not at all.
     licence
         Of the weights, as an identifier of the hub such as `cc-by-sa-4.0`.
 
@@ -54,8 +54,8 @@ def export(checkpoint: str, folder: Path, licence: str | None = None) -> Path:
     """
     from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
 
-    if folder.exists() and not (folder / METADATA_FILE).is_file():
-        raise UserError(f"{folder}: is there already and holds no checkpoint; give another folder")
+    if folder.exists() and not all((folder / name).is_file() for name in (CARD, METADATA_FILE)):
+        raise UserError(f"{folder}: is there already and was not exported; give another folder")
     source = find_checkpoint(checkpoint)
     model = Checkpoint.load(source)
     told = anonymous(model.metadata)
