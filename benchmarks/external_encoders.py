@@ -26,12 +26,12 @@ from pathlib import Path
 
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 
-#: Class by adapter, with arguments that keep the largest one small.
+#: Class by adapter, with arguments that keep the largest ones small.
 CLASSES = {
     "cbramod": ("CBraMod", {}),
     "labram": ("Labram", {}),
     "biot": ("BIOT", {}),
-    "eegpt": ("EEGPT", {}),
+    "eegpt": ("EEGPT", {"depth": 2}),
     "signaljepa": ("SignalJEPA", {}),
     "reve": ("REVE", {"depth": 4}),
     "eegnex": ("EEGNeX", {}),
@@ -155,18 +155,16 @@ def own_encoder() -> str:
     from braindecode import EEGClassifier
 
     from hbn_foundation.signals.reader import WindowReader
-    from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.contract import braindecode_model
-    from hbn_foundation.training.model_building import build_encoder
-    from hbn_foundation.training.model_params import EncoderParams
+    from hbn_foundation.training.pretrain import pretrain
+    from hbn_foundation.training.recipes import PretrainingRecipe
 
-    params = EncoderParams(hidden_dim=64, n_layers=2)
-    torch.manual_seed(0)
-    weights = build_encoder(params, 100.0, 200).state_dict()
-    metadata = {"parameters": {"encoder": params.model_dump()}, "sfreq": 100.0, "n_samples": 200}
-    checkpoint = Checkpoint({f"encoder.{name}": value for name, value in weights.items()}, metadata)
+    recipe = PretrainingRecipe(
+        encoder={"hidden_dim": 64, "n_layers": 2}, objective={"name": "none"}
+    )
     with tempfile.TemporaryDirectory() as work:
         dataset = data(Path(work), 100.0)
+        checkpoint, _ = pretrain(dataset, recipe, {"chosen": "cpu"}, Path(work, "run"))
         windows = dataset.windows
         reader = WindowReader(dataset.store, 200)
         signals, _ = reader.read_scaled(windows["row"].to_numpy(), windows["start"].to_numpy())

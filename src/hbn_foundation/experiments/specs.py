@@ -225,6 +225,8 @@ class FinetuneSpec(Spec):
     def hashed(self) -> dict[str, Any]:
         """Give what the result depends on."""
         content = self.model_dump(mode="json", exclude=set(self.NOT_HASHED))
+        if self.encoder is not None:
+            content["encoder"]["weights"] = None  # it begins from random ones
         for name in (*NOT_IN_THE_WEIGHTS, "seed"):  # the seed is seed_finetune
             content["tuning"]["trainer"].pop(name, None)
         if self.mode != FULL:
