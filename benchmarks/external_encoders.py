@@ -101,6 +101,7 @@ def row(name: str, folder: Path) -> str:
     sfreq = recipe.encoder.adapter.sfreq or 200.0
     with tempfile.TemporaryDirectory() as work:
         weights = Path(work, "weights.pt")
+        torch.manual_seed(0)
         module = build_external(recipe.encoder, sfreq, round(2 * sfreq)).module
         head = {"final_layer.weight": torch.zeros(3, 3)}  # of another task, left out
         torch.save({"state_dict": {**module.state_dict(), **head}}, weights)
@@ -174,8 +175,9 @@ def own_encoder() -> str:
     signals = signals.contiguous().numpy()
     model = braindecode_model(checkpoint, [{"ch_name": n} for n in DIRECTIONS_10_20], 2)
     classifier = EEGClassifier(
-        model, max_epochs=10, lr=1e-3, optimizer=torch.optim.AdamW, train_split=None, verbose=0
-    ).fit(signals[~tested], labels[~tested])
+        model, max_epochs=10, batch_size=32, lr=1e-3, optimizer=torch.optim.AdamW,
+        train_split=None, verbose=0,
+    ).fit(signals[~tested], labels[~tested])  # fmt: skip
     right = (classifier.predict(signals[tested]) == labels[tested]).mean()
     return (
         f"\nthis project's encoder in EEGClassifier, 10 epochs: {right:.0%} of test windows right"
