@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from hbn_foundation.errors import UserError, causes, mistake, typed_command
 from hbn_foundation.files import is_full_disk
-from hbn_foundation.model_commands import embed, export, predict
+from hbn_foundation.model_commands import embed, export, predict, stream
 from hbn_foundation.progress import log_file
 from hbn_foundation.project import Group, log_as_configured, newest, open_project, project_folder
 from hbn_foundation.settings import REPORT
@@ -316,5 +316,5 @@ def clear_bases(store: Any, keep: tuple[Path, ...], dry_run: bool) -> None:
 
 run = copy.copy(kedro_run)
 run.callback = _run
-for command in (run, embed, export, predict):
+for command in (run, embed, export, predict, stream):
     cli.add_command(command)

@@ -96,6 +96,51 @@ def export(
     click.echo(f"Next: hbn-foundation embed <file> --checkpoint {repository or there}")
 
 
+@click.command(cls=Command)
+@click.argument("source")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="stream.tsv",
+    help="Where the table goes; by default stream.tsv.",
+)
+@click.option("--checkpoint", help=f"{HELP[:-1]} foundation_checkpoint.")
+@click.option("--env", "-e", help="Environment whose newest checkpoint is taken.")
+@click.option(
+    "--stride",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds from one window to the next; by default their length.",
+)
+@click.option(
+    "--chunk",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.04,
+    help="Seconds that arrive at once; by default 0.04.",
+)
+@click.option("--recentre", is_flag=True, help="Subtract the mean of all windows so far.")
+@click.option("--fast", is_flag=True, help="As fast as possible, not in real time.")
+@click.option("--lsl", is_flag=True, help="SOURCE is the name or type of an LSL stream.")
+def stream(
+    source: str, output: Path, checkpoint: str | None, env: str | None, lsl: bool, **given: Any
+) -> None:  # fmt: skip
+    """Write features or predictions of windows while SOURCE, an EEG file, is played in real time.
+
+    Filters are causal: features differ from those of embed.
+    """
+    from hbn_foundation.embedding import streaming
+    from hbn_foundation.embedding.embedder import find_checkpoint
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+    _check_output(output, ".tsv")
+    model = Checkpoint.load(find_checkpoint(checkpoint or _newest("foundation", env)))
+    with output.open("w") as file:
+        delays = streaming.write_stream(model, source, file, lsl=lsl, **given)
+    click.echo(f"{count_of(len(delays), 'window')}; from the last sample to the answer "
+               f"{streaming.delays_text(delays)}")  # fmt: skip
+    click.echo(f"Results: {output}")
+
+
 def _newest(pipeline: str, env: str | None) -> str:
     """Return the folder of the newest checkpoint of the project."""
     try:
