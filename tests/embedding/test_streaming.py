@@ -78,3 +78,10 @@ def test_the_command_plays_a_file_and_tells_its_latency(version, recording, tmp_
     table = pd.read_csv(output, sep="\t")
     assert (table["start"].diff().dropna() == 2.0).all()
     assert len(table) >= 10
+
+
+def test_what_cannot_be_played_is_one_line(version, tiny_bids, tmp_path):
+    options = ["--checkpoint", str(version), "--output", str(tmp_path / "out.tsv")]
+    done = CliRunner().invoke(stream, [str(tiny_bids), *options])
+    assert done.exit_code == 1
+    assert "recordings; expected one file" in done.output

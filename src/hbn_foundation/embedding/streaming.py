@@ -18,6 +18,7 @@ from hbn_foundation.embedding.embedder import LoadedModel
 from hbn_foundation.embedding.recordings import recordings_given
 from hbn_foundation.errors import UserError
 from hbn_foundation.progress import working
+from hbn_foundation.recordings.read import UnreadableRecording
 from hbn_foundation.recordings.recording import open_recording
 
 if TYPE_CHECKING:
@@ -219,8 +220,7 @@ def write_stream(
         inlet = Inlet(source)
         positions, sfreq, chunks = inlet.positions(), inlet.sfreq, inlet.chunks(chunk)
     else:
-        (given,) = recordings_given(source)
-        recording = open_recording(given.row["bids_root"], given.row["path"])
+        recording = _open(source)
         places = zip(recording.channels.names, recording.channels.positions, strict=True)
         positions, sfreq, chunks = dict(places), recording.sfreq, played(recording, chunk, fast)
     streamer = Streamer(checkpoint, positions, sfreq, stride, recentre)
@@ -234,6 +234,16 @@ def write_stream(
                 file.write("\t".join(f"{value:.6g}" for value in values) + "\n")
                 file.flush()
     return np.array(delays)
+
+
+def _open(source: str) -> Recording:
+    """Open one EEG file; anything else is a UserError."""
+    if len(given := recordings_given(source)) != 1:
+        raise UserError(f"{source}: {len(given)} recordings; expected one file")
+    try:
+        return open_recording(given[0].row["bids_root"], given[0].row["path"])
+    except UnreadableRecording as error:
+        raise UserError(f"{source}: {error}") from None
 
 
 def delays_text(delays: np.ndarray) -> str:
