@@ -107,7 +107,7 @@ class Streamer:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        positions: Mapping[str, Sequence[float]],
+        positions: Mapping[str, Sequence[float] | np.ndarray],
         sfreq: float,
         stride: float | None = None,
         recentre: bool = False,
