@@ -122,8 +122,7 @@ def finetune(run: RunContext, spec: FinetuneSpec, data: Path, keep_weights: bool
     found = load_dataset(data)
     here = {"data": data_fingerprint(found, [spec.target]), "window": found.window.model_dump()}
     spec.model_copy(update=here).check_same(spec, spec.id)
-    checkpoint = None if run.base is None else load_base(run.base, spec)
-    seen = [] if checkpoint is None else checkpoint.metadata["training_subjects"]
+    checkpoint, seen = (None, ()) if run.base is None else load_base(run.base, spec)
     dataset = finetune_dataset(spec, found, seen)
     changes: dict[str, Any] = {"seed": spec.seed_finetune}
     if checkpoint is None:
@@ -163,8 +162,10 @@ def tune(
     return training.run_in(run.folder, run_id=run.run_id, link=run.link)
 
 
-def load_base(entry: Path, spec: FinetuneSpec) -> Checkpoint:
-    """Load a base from its entry, and make sure that it is the one asked for.
+def load_base(entry: Path, spec: FinetuneSpec) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Load a base, made sure to be the one asked for, and the names of its training subjects.
+
+    They are those of its description: weights that were taken as they are have seen nobody.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def load_base(entry: Path, spec: FinetuneSpec) -> Checkpoint:
     base.check_hash(str(spec.base_hash), f"{spec.id}: {entry / SPEC}")
     if spec.target in base.subjects:
         raise UserError(f"{spec.id}: its base {base.hash} has seen the target {spec.target}")
-    return Checkpoint.load(entry / CHECKPOINT)
+    return Checkpoint.load(entry / CHECKPOINT), base.train_subjects
 
 
 def untrained(
