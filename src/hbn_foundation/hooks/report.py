@@ -149,8 +149,12 @@ def next_command(run_params: dict[str, Any], catalog: DataCatalog, saved: dict[s
     if name in ("challenge1_optimization", "challenge2_optimization") and (
         _can_be_submitted(catalog)
     ):
-        entry = f"submission.export.{name.removesuffix('_optimization')}_entry"
-        return f"{command(run_params, pipeline='submission')} --params {entry}=optimized_checkpoint"
+        given = run_params.get("runtime_params") or {}
+        kept = {key: value for key, value in given.items() if key != "optimization"}
+        kept[f"submission.export.{name.removesuffix('_optimization')}_entry"] = (
+            "optimized_checkpoint"
+        )
+        return command({**run_params, "runtime_params": kept}, pipeline="submission")
     if name == "submission" and "submission" in saved:
         release = _root(run_params)
         where = f" --bids-root {shlex.quote(release)}" if release else environment(run_params)

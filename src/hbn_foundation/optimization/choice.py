@@ -78,7 +78,7 @@ def optimization_report(
     metric = table["metric"].dropna().iloc[0]
     counts = table.dropna(subset=["n_subjects"]).iloc[0]
     threads = sorted({name.split("_")[1] for name in map(str, table) if name.endswith(MEDIAN)})
-    cells = {f"b{size}_{count}": f"{size} w., {count[1:]} thr." for size in params.batch_sizes
+    cells = {f"b{size}_{count}": f"{size} w {count[1:]} t" for size in params.batch_sizes
              for count in threads}  # fmt: skip
     rows = [
         [
@@ -95,12 +95,12 @@ def optimization_report(
         ]
         for _, row in table.iterrows()
     ]
-    header = ["variant", *cells.values(), "p99", "windows/s", "cold s", "peak MB", "file MB",
+    header = ["variant", *cells.values(), "p99", "w/s", "cold s", "peak MB", "file MB",
               display_metric(metric), "change %", "95 %"]  # fmt: skip
     failed = [f"{row['variant']}: {row['failed']}." for _, row in table.iterrows() if row["failed"]]
     notes = [
-        f"Median latency in ms of a call with so many windows (w.) on so many threads; p99 of the "
-        f"first. {int(counts['n_subjects'])} test subjects, {int(counts['n_windows'])} windows; "
+        "Median latency in ms of a call with so many windows (w) and threads (t); p99 of the first. "
+        f"{int(counts['n_subjects'])} test subjects, {int(counts['n_windows'])} windows; "
         "change against fp32, positive is better; 95 %: BCa bootstrap, paired over subjects.",
         *failed,
         f"Chosen (*): {choice.name}; {choice.why}.",

@@ -26,6 +26,8 @@ def variants_figure(table: pd.DataFrame, chosen: str, largest_loss: float) -> Fi
     largest_loss
         Share of the metric that an interval may reach below no change.
     """
+    from matplotlib.ticker import LogLocator
+
     known = table.dropna(subset=["decides_ms", "change_share"]).sort_values("decides_ms")
     ends = known[["change_share_low", "change_share_high"]].to_numpy(float) * 100
     values = known["change_share"].to_numpy(float) * 100
@@ -49,12 +51,14 @@ def variants_figure(table: pd.DataFrame, chosen: str, largest_loss: float) -> Fi
             panel.plot([latency] * 2, ends[place], color=style.INK, lw=1.2, zorder=3)
             panel.plot(latency, values[place], "o", ms=8, color=colour, mec=style.INK, mew=0.9,
                        zorder=4)  # fmt: skip
-            height = 8 + 12 * (place % 3)  # names of neighbours stand above each other
+            height = 8 + 12 * (place % 4)  # names of neighbours stand above each other
             panel.annotate(name, (latency, tops[place]), (0, height), textcoords="offset points",
                            ha="center", fontsize=8, fontweight=weight)  # fmt: skip
         panel.set_ylim(-span, span)
         panel.set_xlabel("median latency in ms, one call, the faster number of threads")
         panel.set_ylabel("change in %")
         panel.margins(x=0.12)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
     return figure
