@@ -99,7 +99,7 @@ def optimization_report(
               display_metric(metric), "change %", "95 %"]  # fmt: skip
     failed = [f"{row['variant']}: {row['failed']}." for _, row in table.iterrows() if row["failed"]]
     notes = [
-        "Median latency in ms of a call with so many windows (w) and threads (t); p99 of the first. "
+        "Median latency in ms of a call with n windows (w) on n threads (t); p99 of the first. "
         f"{int(counts['n_subjects'])} test subjects, {int(counts['n_windows'])} windows; "
         "change against fp32, positive is better; 95 %: BCa bootstrap, paired over subjects.",
         *failed,
