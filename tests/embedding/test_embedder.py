@@ -117,6 +117,17 @@ def test_epochs_are_near_their_recording(embedder, eegmat_root):
     assert near.mean() > 0.9
 
 
+@pytest.mark.filterwarnings("ignore:Epochs are filtered")
+@pytest.mark.parametrize("slower", ["decimate", "resample"])
+def test_epochs_of_another_rate_begin_where_their_events_are(embedder, slower):
+    raw = raw_array(noise(8, 6000, 500.0), 500.0)
+    events = mne.make_fixed_length_events(raw, start=1, duration=4)
+    epochs = mne.Epochs(raw, events, tmin=-0.5, tmax=3.498, baseline=None, preload=True)
+    of_rate = {"decimate": 2, "resample": 250}[slower]
+    found = embedder.embed(getattr(epochs, slower)(of_rate, verbose="ERROR"), as_frame=True)
+    assert found["start"].tolist() == [0.5, 2.5, 4.5, 6.5]
+
+
 def test_it_is_a_transformer_of_scikit_learn(embedder):
     raws = [raw_array(noise(8, 1200, 100.0, seed), 100.0) for seed in range(4)]
     copy = clone(embedder).set_params(per="recording", n_jobs=0)
@@ -144,7 +155,13 @@ def test_recordings_of_a_subject_are_scaled_together(version, tiny_bids, tmp_pat
         warnings.simplefilter("error")
         np.testing.assert_allclose(embedder.embed(files), expected, atol=TOLERANCE)
     with pytest.warns(UserWarning, match="scale: subject"):
-        embedder.embed(files[0])
+        alone = embedder.embed(files[0])
+    namesake = tmp_path / "other" / files[0].relative_to(tiny_bids)  # of another data set
+    namesake.parent.mkdir(parents=True)
+    namesake.symlink_to(files[1])
+    with pytest.warns(UserWarning, match="2 recordings given alone"):
+        both = embedder.embed([files[0], namesake])
+    np.testing.assert_allclose(both[: len(alone)], alone, atol=TOLERANCE)
 
 
 def test_what_cannot_be_embedded_says_why(embedder, tmp_path):
@@ -167,6 +184,12 @@ def test_what_cannot_be_embedded_says_why(embedder, tmp_path):
     assert "shorter than a window of 2 s: 1.4 s at most are free of" in refused(gaps)
     assert "no such file" in refused(tmp_path / "none.edf")
     assert "expected a Raw, Epochs" in refused(3.0)
+    epochs = mne.make_fixed_length_epochs(raw_array(signal, 100.0), 2.0, preload=True)
+    with pytest.warns(RuntimeWarning, match="empty"):
+        assert "none are left" in refused(epochs[:0])
+    for name, value in {"per": "windows", "on_error": "ignore", "batch_size": 0}.items():
+        with pytest.raises(UserError, match=f"^{name}.*(expected|should be)"):
+            clone(embedder).set_params(**{name: value}).embed(raw_array(signal, 100.0))
     assert "1 of 2 recordings cannot be used: " in refused([raw_array(signal, 100.0), one])
     kept = clone(embedder).set_params(on_error="skip").embed([one, raw_array(signal, 100.0)])
     assert len(kept) == 5

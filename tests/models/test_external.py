@@ -185,12 +185,18 @@ def test_weights_that_do_not_fit_and_unknown_adapters_are_named(tmp_path):
     (tmp_path / "bad.pt").write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"bad.pt: no safetensors and no file of tensors"):
         load_published(small(), params(weights=str(tmp_path / "bad.pt")))
+    torch.save([torch.zeros(3)], tmp_path / "list.pt")
+    with pytest.raises(UserError, match=r"list.pt: holds a list, expected tensors by name"):
+        load_published(small(), params(weights=str(tmp_path / "list.pt")))
     with pytest.raises(
         UserError, match=r"adapter='cbrmod': no such adapter; known: plain, cbramod"
     ):
         params(adapter="cbrmod")
     with pytest.raises(UserError, match=r"target .* goes with kind: external"):
         EncoderParams.model_validate({"kind": "external"})
+    for own in ({"adapter": "cbramod"}, {"weights": "w.pt"}, {"kwargs": {"heads": 2}}):
+        with pytest.raises(UserError, match=r"adapter go with kind: external"):
+            EncoderParams.model_validate(own)
     recipe = PretrainingRecipe(encoder=params())
     with pytest.raises(UserError, match=r"objective.name=band_completion: .*expected one of none"):
         make_pretext(recipe, 100.0, 200)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 FEATURES = "embedded"
+CHOICES = {"per": ("window", "recording"), "on_error": ("raise", "skip")}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -101,7 +102,10 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     @property
     def model(self) -> LoadedModel:
-        """The checkpoint, read when it is first needed."""
+        """The checkpoint, read when it is first needed; a parameter without meaning is an error."""
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise UserError(f"{name}: found {value!r}; expected {' or '.join(known)}")
         if getattr(self, "_loaded", (None,))[0] != self.checkpoint:
             from hbn_foundation.training.checkpoint import Checkpoint
 
@@ -158,7 +162,8 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def _rows(self, recordings: Any) -> tuple[pd.DataFrame, np.ndarray]:
         """Return `subject`, `recording`, `start`, and the features (n, D)."""
-        model, params = self.model, BaselineParams(batch_size=self.batch_size)
+        model = self.model
+        params = BaselineParams.model_validate({"batch_size": self.batch_size})
         encoders = FrozenEncoders({FEATURES: model.encoder}, model.prepare)
 
         def measure(store: SignalStore, windows: pd.DataFrame) -> np.ndarray:

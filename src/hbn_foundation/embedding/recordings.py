@@ -97,10 +97,15 @@ def _at_path(path: Path) -> list[Given]:
         return [Given(row) for row in rows]
     path = path.absolute()
     row = _row(path.name)
-    root = next((p.parent for p in path.parents if p.name == f"sub-{row['subject']}"), None)
-    root = root or path.parent.parent
+    root = _root_of(path, row["subject"])
     place = {"bids_root": str(root), "path": path.relative_to(root).as_posix()}
     return [Given(row | place)]
+
+
+def _root_of(path: Path, subject: str) -> Path:
+    """Find the data set that a file lies in: above the subject's folder, if there is one."""
+    found = (parent.parent for parent in path.parents if parent.name == f"sub-{subject}")
+    return next(found, path.parent.parent)
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -113,20 +118,27 @@ def _row(name: str) -> dict[str, Any]:
 
 def _row_of_raw(raw: Any) -> dict[str, Any]:
     names = [name for name in getattr(raw, "filenames", ()) if name]
-    return _row(Path(names[0]).name if names else "raw") | {"path": ""}
+    row = _row(Path(names[0]).name if names else "raw") | {"path": ""}
+    root = _root_of(Path(names[0]).absolute(), row["subject"]) if names else ""
+    return row | {"bids_root": str(root)}
 
 
 def _of_epochs(epochs: Any) -> Given:
-    """Put epochs behind each other, a cut before each."""
+    """Put epochs behind each other, a cut before each.
+
+    Events count samples of the recording, whatever the rate of the epochs is now.
+    """
     import mne
 
-    warnings.warn(OF_EPOCHS, stacklevel=2)
     data = epochs.get_data(copy=True)
+    if not len(data):
+        raise UserError("Epochs: none are left (see epochs.plot_drop_log), expected at least one")
+    warnings.warn(OF_EPOCHS, stacklevel=2)
     seconds = data.shape[2] / epochs.info["sfreq"]
     raw = mne.io.RawArray(np.concatenate(list(data), axis=1), epochs.info.copy(), verbose="ERROR")
     cuts = mne.Annotations(seconds * np.arange(1, len(data)), 0.0, "BAD boundary")
     raw.set_annotations(cuts)
-    starts = epochs.events[:, 0] / epochs.info["sfreq"] + epochs.tmin
+    starts = epochs.events[:, 0] / epochs._raw_sfreq + epochs.tmin
     return Given(_row(f"{Path(epochs.filename or 'epochs').stem}"), raw, starts, seconds)
 
 
@@ -218,9 +230,11 @@ class CleanedRecordings:
                     yield self._store(Path(folder), cleaned) if cleaned else None
 
     def _group(self, place: int) -> str:
-        """Name what is cleaned on its own: a recording, or those of a subject."""
-        subject = self.given[place].row["subject"] if self.way.together else ""
-        return f"sub-{subject}" if subject else f"{place:09d}"
+        """Name what is cleaned on its own: a recording, or those of a subject of a data set."""
+        row = self.given[place].row
+        if self.way.together and row["subject"]:
+            return f"{Path(row['bids_root']).absolute()}/sub-{row['subject']}"
+        return f"{place:09d}"
 
     def _cleaned(self, folder: Path, places: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Describe the clean recordings, whose signals are then in the folder."""

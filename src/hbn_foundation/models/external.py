@@ -149,7 +149,7 @@ class ExternalEncoder(Encoder):
             arguments[FEATURES] = True
         found = self.module(signals, **arguments)
         if isinstance(found, Mapping):
-            found = found["features"]
+            found = found.get("features", found)
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(signals):
             raise ValueError(

@@ -192,6 +192,8 @@ class ExternalParams(Params):
     def _target_of_external(self) -> Self:
         if self.is_external != (self.target is not None):
             raise ValueError("target (package.module:Class) goes with kind: external, and only so")
+        if not self.is_external and (self.kwargs or self.weights or self.adapter):
+            raise ValueError("kwargs, weights and adapter go with kind: external, and only so")
         return self
 
 

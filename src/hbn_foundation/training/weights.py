@@ -51,6 +51,9 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             f"encoder.weights={file}: no safetensors and no file of tensors alone "
             f"({one_line(error, 120)})"
         ) from None
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__
+        raise UserError(f"encoder.weights={file}: holds a {kind}, expected tensors by name")
     for name in NESTED:
         if isinstance(found.get(name), Mapping):
             found = found[name]
