@@ -45,7 +45,7 @@ from hbn_foundation.training.optim import make_optimizer
 from hbn_foundation.training.precision import choose_precision
 
 PARTS = ("step", "speed", "loading", "models")
-SIZES, BATCHES = (512, 1024, 2048), (16, 96, 256)
+SIZES, BATCHES = (256, 512, 1024), (16, 96, 256)
 BATCH = 96
 OTHER = Path(__file__).with_name("profile_braindecode.py")
 
