@@ -18,8 +18,9 @@ from hbn_foundation.cli import cli
 from hbn_foundation.embedding.export import export
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
-from hbn_foundation.training.checkpoint import Checkpoint
+from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
 from hbn_foundation.training.origin import differences
+from hbn_foundation.training.variants import KEY, stored, variant_of
 from recordings.eeg_files import noise, raw_array
 from runs import run
 
@@ -72,6 +73,18 @@ def test_it_names_nobody_and_is_read_again(with_history, tmp_path):
     again = export(str(folder), tmp_path / "again")  # counts are kept
     assert "4 in training, 3 to choose" in (again / "README.md").read_text()
     assert "None are known" in (again / "README.md").read_text()
+
+
+def test_a_variant_stays_one(version, tmp_path):
+    model = Checkpoint.load(version)
+    metadata = {**model.metadata, KEY: {"name": "bf16"}}
+    weights = stored("bf16", model.weights, load_encoder(model))
+    there = Checkpoint(weights, metadata).save(tmp_path / "bf16")
+    exported = export(str(there), tmp_path / "out")
+    assert variant_of(Checkpoint.load(exported).metadata) == "bf16"
+    found, expected = (hbn_foundation.load(folder).embed(RAW) for folder in (exported, there))
+    np.testing.assert_array_equal(found, expected)
+    assert "in bfloat16" in (exported / "README.md").read_text()
 
 
 def test_who_was_seen_is_said_to_be_unknown(with_history, tiny_data, tmp_path):

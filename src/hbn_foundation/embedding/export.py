@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -17,9 +17,6 @@ from hbn_foundation.embedding.embedder import find_checkpoint
 from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.evaluation.methods import MODEL
 from hbn_foundation.labels.people import CHOSEN, TRAINED
-
-if TYPE_CHECKING:
-    pass
 
 CARD, CONFIG = "README.md", "config.json"
 KEPT = (
@@ -53,13 +50,14 @@ def export(checkpoint: str, folder: Path, licence: str | None = None) -> Path:
         The folder holds something else, or a person's name would leave.
     """
     from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
+    from hbn_foundation.training.variants import restored
 
     if folder.exists() and not all((folder / name).is_file() for name in (CARD, METADATA_FILE)):
         raise UserError(f"{folder}: is there already and was not exported; give another folder")
     source = find_checkpoint(checkpoint)
     model = Checkpoint.load(source)
     told = anonymous(model.metadata)
-    n_weights = sum(part.numel() for part in model.weights.values())
+    n_weights = sum(part.numel() for part in restored(model.weights).values())
     text = model_card(told, n_weights, scores_of(source), licence)
     values = json.dumps({**told, "channel_names": []}) + text
     for name in (name for role in (TRAINED, CHOSEN) for name in model.metadata.get(role, ())):
@@ -76,12 +74,16 @@ def export(checkpoint: str, folder: Path, licence: str | None = None) -> Path:
 
 def anonymous(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata that loading needs, people counted and not named."""
+    from hbn_foundation.training.variants import KEY, variant_of
+
     parameters = metadata["parameters"]
     kept = {name: metadata[name] for name in KEPT if name in metadata}
     kept["parameters"] = {name: parameters[name] for name in KEPT_PARAMETERS if name in parameters}
     if "weights" in kept["parameters"]["encoder"]:  # a path of this machine, needed no more
         kept["parameters"]["encoder"] = {**parameters["encoder"], "weights": None}
     kept["parameters"]["trainer"] = {"seed": parameters.get("trainer", {}).get("seed", 0)}
+    if KEY in metadata:
+        kept[KEY] = {"name": variant_of(metadata)}
     before = metadata.get("ancestors", ())
     counts = {
         role: len({*metadata.get(role, ()), *(n for one in before for n in one.get(role, ()))})
@@ -110,6 +112,8 @@ def model_card(
     """Write the model card, from `anonymous` metadata and the scores of `scores_of`."""
     from jinja2 import Environment, PackageLoader
 
+    from hbn_foundation.training.variants import VARIANTS, variant_of
+
     pages = Environment(
         loader=PackageLoader("hbn_foundation.embedding", "."),
         trim_blocks=True,
@@ -124,6 +128,7 @@ def model_card(
         n_weights=n_weights,
         scores=scores.to_dict("records"),
         licence=licence,
+        form=VARIANTS[variant_of(metadata)].text,
         program=__version__,
     )
 
