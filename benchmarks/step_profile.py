@@ -206,8 +206,8 @@ def main() -> None:
         folder = Path(name)
         store = speed.make_store(folder / "store")
         if "step" in options.only:
-            print(f"GEMM peak, {options.threads} threads: float32 {gemm_peak(torch.float32):.0f} "
-                  f"GFLOP/s, bf16 {gemm_peak(torch.bfloat16):.0f} GFLOP/s")  # fmt: skip
+            print(f"GEMM peak, {options.threads} threads: float32 {gemm_peak(torch.float32):.1f} "
+                  f"GFLOP/s, bf16 {gemm_peak(torch.bfloat16):.1f} GFLOP/s")  # fmt: skip
             for tokens in speed.OURS.values():
                 profile_step(store, tokens, options.steps)
         if "speed" in options.only:
