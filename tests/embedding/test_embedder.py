@@ -128,6 +128,17 @@ def test_epochs_of_another_rate_begin_where_their_events_are(embedder, slower):
     assert found["start"].tolist() == [0.5, 2.5, 4.5, 6.5]
 
 
+@pytest.mark.parametrize(("rate", "low_pass"), [(100.0, 20.0), (40.0, None)])
+def test_recordings_that_lack_a_part_of_the_band_are_named(embedder, rate, low_pass):
+    raws = [raw_array(noise(8, 1000, one), one) for one in (100.0, rate)]
+    raws[1].filter(None, low_pass, verbose="ERROR")
+    with pytest.warns(UserWarning, match=r"1 recording of 2 end at (20|1\d(\.\d+)?) Hz .* 50 Hz"):
+        embedder.embed(raws)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embedder.embed(raws[0])
+
+
 def test_it_is_a_transformer_of_scikit_learn(embedder):
     raws = [raw_array(noise(8, 1200, 100.0, seed), 100.0) for seed in range(4)]
     copy = clone(embedder).set_params(per="recording", n_jobs=0)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 MIN_ELECTRODES = 2
+MIN_BAND = 0.8
+"""Share of the checkpoint's band, from 0 Hz up, below which a recording's is said to lack."""
 AT_ONCE = 32
 """Recordings, or subjects, whose signals lie on the disk at a time."""
 OF_EPOCHS = (
@@ -200,6 +202,7 @@ class SignalWay:
 class CleanedRecordings:
     """Clean recordings, some at a time, in small stores; `failures` are those that cannot be used.
 
+    `edges` are the upper edges in Hz of those whose band ends well below that of the checkpoint.
     Iterating gives a store and its windows: `row`, `recording` (its place in `given`, as text),
     `subject`, `task`, `run`, `start` (samples) and `onset` (s), side by side.
     """
@@ -208,6 +211,7 @@ class CleanedRecordings:
     way: SignalWay
     n_jobs: int = 0
     failures: list[str] = field(default_factory=list)
+    edges: list[float] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[tuple[SignalStore, pd.DataFrame]]:
         places = sorted(range(len(self.given)), key=lambda place: (self._group(place), place))
@@ -255,7 +259,13 @@ class CleanedRecordings:
                 self._fail(task.place, why)
             else:
                 found[task.place] = result
+                edge = json.loads(result["quality"])["h_freq"]
+                self.edges += [edge] if edge < MIN_BAND * self._upper else []
         return found
+
+    @property
+    def _upper(self) -> float:
+        return min(self.way.cleaning.h_freq, self.way.cleaning.sfreq / 2)
 
     def _fault(self, description: Mapping[str, Any]) -> str:
         """Say why a recording cannot be used; empty where it can."""
@@ -347,6 +357,13 @@ class CleanedRecordings:
             raise UserError(f"{count}{first_few(self.failures, 3)}")
         for line in self.failures:
             say(f"left out: {line}")
+        if self.edges:
+            warnings.warn(
+                f"{count_of(len(self.edges), 'recording')} of {of} end at {min(self.edges):g} Hz "
+                f"or little above, the checkpoint's own at {self._upper:g} Hz: by their rate or "
+                "low-pass they lack a part of the band, and their features are unlike others",
+                stacklevel=3,
+            )
         windows, values = (pd.concat(some, ignore_index=True) for some in zip(*parts, strict=True))
         order = np.argsort(windows["recording"].to_numpy(int), kind="stable")
         table = self._identity(windows.iloc[order].reset_index(drop=True))
