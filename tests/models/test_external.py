@@ -163,6 +163,7 @@ def test_an_adapter_is_stored_with_all_its_values_and_ours_as_it_was():
         (lambda: small(target="small_external"), "expected package.module:Class"),
         (lambda: small(kwargs={"heads": 2}), "unexpected keyword argument 'heads'"),
         (lambda: small(target="small_external:OneNumber", adapter=None), "it returned [1] for"),
+        (lambda: small(target="small_external:Counts", adapter=None), "it returned torch.int64"),
         (lambda: small(adapter={"head": "tail"}), "has no head 'tail'"),
         (lambda: small(adapter={**SMALL, "layers": "proj_out"}), "layers='proj_out': no list"),
         (lambda: small(adapter={**SMALL, "channels": ["Cz", "ECG"]}), "'ECG' has no known"),

@@ -109,6 +109,10 @@ class ExternalEncoder(Encoder):
         for hook in hooks:
             hook.remove()
         own = {n: one for n, one in self.module.named_parameters() if one.requires_grad}
+        if not (own and tokens.requires_grad and tokens.isfinite().all()):
+            raise ValueError(
+                f"it returned {tokens.dtype}; expected finite numbers that depend on parameters"
+            )
         grads = torch.autograd.grad(tokens.sum(), list(own.values()), allow_unused=True)
         self._used = {n for n, grad in zip(own, grads, strict=True) if grad is not None}
         for name, parameter in own.items():

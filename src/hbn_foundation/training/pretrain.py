@@ -248,9 +248,8 @@ def pretext_scores(
     context = Context(store.sfreq, own_seed, *seen, participants)
     prepared = objective.prepare(windows, context)
     fill(objective, checkpoint, "objective.")
-    data = WindowsOfSubjects(
-        store, prepared, subjects, encoder.n_samples, objective, own_seed, encoder.unit
-    )
+    about = (encoder.n_samples, objective, own_seed, encoder.unit)
+    data = WindowsOfSubjects(store, prepared, subjects, *about)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     objective.begin(encoder, data.whole(), positions)
     if most is not None:
