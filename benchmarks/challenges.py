@@ -91,6 +91,9 @@ def kedro(arguments: argparse.Namespace, work: Path, split: int, pipeline: str, 
     """Run one pipeline with the parameters of a split; its lines go to the terminal."""
     values = {
         "ingestion.source.simulation.n_subjects": arguments.subjects,
+        "ingestion.source.simulation.rest_seconds": 50.0,  # the sizes of the figures in the docs
+        "ingestion.source.simulation.ccd_runs": 2,
+        "ingestion.source.simulation.trials_per_run": 15,
         "ingestion.splits.seed": split,
         "foundation.trainer.epochs": arguments.epochs or EPOCHS[arguments.env],
     }

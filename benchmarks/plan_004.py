@@ -4,9 +4,9 @@
     python benchmarks/plan_004.py --work data/plan   # kept; parts that are done are not repeated
     python benchmarks/plan_004.py --root <release>   # the first ten subjects of a release
 
-10 subjects, 4,904 windows of 129 channels as planned for HBN (the simulated release has as many of
-its own), 15 epochs, evaluation, both challenges with their tables, submission, variants of the
-models: `kedro run --env plan_004` for each, in a copy of the project. Nine hours were planned.
+10 subjects and about the 4,904 windows of 129 channels that were planned for HBN, 15 epochs,
+evaluation, both challenges with their tables, submission, variants of the models: `kedro run --env
+plan_004` for each, in a copy of the project. Nine hours were planned.
 """
 
 from __future__ import annotations
