@@ -62,7 +62,9 @@ def test_a_worker_that_dies_each_time_fails_its_job_alone(tmp_path):
     assert done.statuses[victim.id] == "failed"
     assert "its worker died 2 times" in done.outcomes[victim.id].what
     assert log(tmp_path).count(f"start {victim.id}") == 2
-    assert [done.statuses[job.id] for job in plan.tunings] == ["blocked", "done"]
+    blocked, other = (done.statuses[job.id] for job in plan.tunings)
+    assert blocked == "blocked"
+    assert other in ("done", "kept")  # its answer may be lost with a worker, its result is not
 
 
 def start(folder, work="work", n_bases=2, per_base=3, workers=1):
