@@ -47,7 +47,11 @@ def brainvision(tmp_path_factory):
 
 
 def test_the_package_and_its_commands_import_nothing_heavy():
-    code = "import sys, hbn_foundation.cli; print({'torch', 'mne', 'sklearn'} & set(sys.modules))"
+    code = (
+        "import sys, hbn_foundation.cli; from hbn_foundation.pipeline_registry import "
+        "register_pipelines; register_pipelines(); "
+        "print({'torch', 'mne', 'sklearn'} & set(sys.modules))"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

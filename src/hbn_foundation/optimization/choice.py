@@ -10,7 +10,7 @@ from hbn_foundation.evaluation.report.sections import Report, plain_table
 from hbn_foundation.evaluation.scorers import display_metric, scorer_of
 from hbn_foundation.evaluation.wording import interval, number
 from hbn_foundation.optimization.params import OptimizationParams
-from hbn_foundation.training.variants import FP32, Name
+from hbn_foundation.training.variant_names import FP32, Name
 
 MEDIAN = "_median_ms"
 DECIDING = "decides_ms"

@@ -23,7 +23,8 @@ from hbn_foundation.optimization.params import OptimizationParams
 from hbn_foundation.optimization.variants import Answer, answer_of, make_variants, unit_of
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.supervision.run_folder import WEIGHTS
-from hbn_foundation.training.variants import FP32, VARIANTS, Name
+from hbn_foundation.training.variant_names import FP32, Name
+from hbn_foundation.training.variants import VARIANTS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from hbn_foundation.params import Params
-from hbn_foundation.training.variants import NAMES, Name
+from hbn_foundation.training.variant_names import NAMES, Name
 
 
 class OptimizationParams(Params):

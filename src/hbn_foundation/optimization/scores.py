@@ -20,7 +20,7 @@ from hbn_foundation.evaluation.statistics import ALIKE, Interval, Score, ahead, 
 from hbn_foundation.optimization.params import OptimizationParams
 from hbn_foundation.optimization.variants import make_variants
 from hbn_foundation.progress import say, track
-from hbn_foundation.training.variants import FP32
+from hbn_foundation.training.variant_names import FP32
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.progress import say, track
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
-from hbn_foundation.training.variants import FP32, KEY, VARIANTS, Name, stored, variant_of
+from hbn_foundation.training.variant_names import FP32, Name
+from hbn_foundation.training.variants import KEY, VARIANTS, stored, variant_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hbn_foundation.errors import UserError, one_line
+from hbn_foundation.training.variant_names import FP32, NAMES, Name
 
 if TYPE_CHECKING:
     from hbn_foundation.models.encoder import Encoder, Parts
 
-Name = Literal["fp32", "cached", "bf16", "fp16", "int8", "int8_dynamic", "compile", "onnx"]
-FP32: Name = "fp32"
-NAMES: tuple[Name, ...] = get_args(Name)
 #: Key of the metadata that names the variant.
 KEY = "variant"
 TRUNK = "trunk."
