@@ -245,8 +245,7 @@ def pretext_scores(
     objective = make_objective(ObjectiveParams(**metadata["parameters"]["objective"]), encoder)
     own_seed = metadata["parameters"]["trainer"]["seed"]
     seen = (metadata["training_subjects"], metadata["validation_subjects"])
-    context = Context(store.sfreq, own_seed, *seen, participants)
-    prepared = objective.prepare(windows, context)
+    prepared = objective.prepare(windows, Context(store.sfreq, own_seed, *seen, participants))
     fill(objective, checkpoint, "objective.")
     about = (encoder.n_samples, objective, own_seed, encoder.unit)
     data = WindowsOfSubjects(store, prepared, subjects, *about)
