@@ -112,13 +112,3 @@ def history(losses: list[float], **columns: Any) -> pd.DataFrame:
     table = {"epoch": range(1, len(losses) + 1), "train_loss": losses, "validation_loss": losses,
              "learning_rate": 1e-3, "seconds": 60.0}  # fmt: skip
     return pd.DataFrame({**table, **columns})
-
-
-def learning_rows() -> pd.DataFrame:
-    """Errors of three methods that learned from 10 and from 100 subjects, with two seeds."""
-    return pd.DataFrame(
-        {"method": method, "share": n / 100, "n_subjects": n, "seed": seed,
-         "nrmse": 1 - n / 100 * gain + 0.1 * seed, "r": 0.2}
-        for method, gain in (("scratch", 0.3), ("fine_tuned", 0.2), ("constant", 0.0))
-        for n in (10, 100) for seed in (0, 1)
-    )  # fmt: skip

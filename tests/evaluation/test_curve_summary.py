@@ -7,12 +7,17 @@ import pandas as pd
 import pytest
 
 from hbn_foundation.evaluation.curve_summary import curve_summary
-from hbn_foundation.evaluation.figures.learning import label_curve_figure
-from hbn_foundation.evaluation.report.experiments import label_curve_report
+from hbn_foundation.evaluation.figures.learning import learning_curve_figure
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams
+from hbn_foundation.evaluation.report.experiments import learning_curve_report
 from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.scores import auroc
 
 SKILLS = {"pretrained": 2.0, "band_power": 1.0, "fine_tuned": 2.5}
+
+
+def params(bootstraps: int) -> FineTuningEvaluationParams:
+    return FineTuningEvaluationParams(bootstraps=bootstraps)
 
 
 def predictions(n_subjects=24, n_windows=20, n_folds=2) -> pd.DataFrame:
@@ -42,7 +47,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def summary(table):
-    return curve_summary(table, 200)
+    return curve_summary(table, params(200))
 
 
 def by_hand(table, method, amount, seeds=(0, 1)):
@@ -90,7 +95,7 @@ def test_differences_are_paired_on_the_draws_of_both(table, summary):
 
 def test_without_strata_each_fold_and_draw_is_scored_and_averaged(table):
     plain = table.drop(columns="stratum")
-    found = curve_summary(plain, 50).set_index(["method", "n_subjects"])
+    found = curve_summary(plain, params(50)).set_index(["method", "n_subjects"])
     cells = plain.query("method == 'pretrained' and n_subjects == 5").groupby(["fold", "seed"])
     expected = [
         auroc(own["value"].to_numpy(), own[["log_p_0", "log_p_1"]].to_numpy()) for _, own in cells
@@ -105,7 +110,7 @@ def test_numbers_have_a_curve_and_less_is_better(table):
     columns = {"log_p_1": "predicted"}
     plain = table.drop(columns=["stratum", "log_p_0"]).rename(columns=columns)
     numbers = plain.assign(value=plain["value"] + np.arange(len(plain)) % 7.0)
-    found = curve_summary(numbers, 0)
+    found = curve_summary(numbers, params(0))
     assert set(found["metric"]) == {"nrmse"}
     most = found[found["n_subjects"] == 20].set_index("method")["score"]
     assert most.index[0] == most.idxmin()
@@ -113,16 +118,16 @@ def test_numbers_have_a_curve_and_less_is_better(table):
 
 
 def test_the_curve_is_drawn_and_told(summary):
-    (panel,) = label_curve_figure(summary, "Curve").axes
+    (panel,) = learning_curve_figure(summary, "Curve").axes
     labels = panel.get_legend_handles_labels()[1]
     assert labels == ["fine-tuned", "pretrained encoder", "log band power"]
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["5", "20"]
-    text = render_text(label_curve_report(summary, "eyes", "relative to the mean"))
+    text = render_text(learning_curve_report(summary, "eyes", "relative to the mean"))
     assert "24 test subjects, 2 folds, draws of labelled subjects: fine-tuned 1" in text
     assert "Features of frozen rows: relative to the mean." in text
     assert "fine-tuned ahead by" in text
     row = summary[summary["n_subjects"] == 20].iloc[0]
     assert f"{row['score']:.3f} ({row['low']:.3f} to {row['high']:.3f})" in text
     bare = summary.assign(low=np.nan, high=np.nan, missing="none asked for")
-    assert "No intervals: none asked for." in render_text(label_curve_report(bare, "eyes"))
-    label_curve_figure(bare, "Curve").canvas.draw()
+    assert "No intervals: none asked for." in render_text(learning_curve_report(bare, "eyes"))
+    learning_curve_figure(bare, "Curve").canvas.draw()

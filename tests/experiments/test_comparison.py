@@ -24,7 +24,7 @@ from fold_data import (
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
 from hbn_foundation.evaluation.params import RepeatParams
-from hbn_foundation.experiments import comparison
+from hbn_foundation.experiments import running
 from hbn_foundation.experiments.comparison import (
     BASELINES,
     compare_plans,
@@ -106,7 +106,7 @@ def test_every_method_is_scored_on_the_same_windows_and_nothing_twice(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(comparison, "say", stop)
+        patch.setattr(running, "say", stop)
         with pytest.raises(KeyboardInterrupt):
             compare(params)
     before = results(tmp_path / "runs")
@@ -227,7 +227,7 @@ def test_a_fold_without_a_score_is_missing_and_counted(folds, dataset, params, s
         (out / "scores.json").write_text(json.dumps(rows))
         pd.DataFrame({"subject": ["a"]}).to_parquet(out / "predictions.parquet")
         stores.store("comparison").publish(run.job.key, out)
-    tables = [read_scores(run, stores) for run in (first, second)]
+    tables = [read_scores([run], stores) for run in (first, second)]
     assert tables[0]["window_auroc"].dtype == float
     assert "fold 1: head_only, seed 0: no score" in said(first, tables[0])
     assert "auroc 0.800" in said(second, tables[1])

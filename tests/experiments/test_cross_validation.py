@@ -19,6 +19,7 @@ from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance
 from hbn_foundation.evaluation.tables import FOLD_COLUMNS
 from hbn_foundation.experiments import folds as module
+from hbn_foundation.experiments import running
 from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in
 from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.labels.params import LabelParams
@@ -54,7 +55,7 @@ def test_folds_are_kept_and_a_stopped_run_goes_on(run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "say", stop)
+        patch.setattr(running, "say", stop)
         with pytest.raises(KeyboardInterrupt):
             run()
     assert stopped[0].startswith("repeat 1 fold 1: pretrained AUROC")

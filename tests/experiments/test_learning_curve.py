@@ -1,28 +1,45 @@
-"""The curve over training subjects: nested subsets, one test, nothing done twice."""
+"""The curve over labelled subjects: nested, balanced, the same test, nothing done twice."""
 
 from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from fold_data import INLINE, results
+from fold_data import INLINE, PRETRAINING, encoders, label_recipe, make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.curve_summary import curve_summary
 from hbn_foundation.evaluation.params import (
+    EvaluationParams,
     FactorEvaluationParams,
+    FineTuningEvaluationParams,
+    RepeatParams,
     ResponseTimeEvaluationParams,
 )
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
-from hbn_foundation.evaluation.report.experiments import learning_curve_report
-from hbn_foundation.evaluation.report.render import render_text
-from hbn_foundation.experiments import learning_curve as module
-from hbn_foundation.experiments.folds import stores_in
-from hbn_foundation.experiments.learning_curve import learning_curve, list_runs, nested_splits
-from hbn_foundation.experiments.params import LearningCurveParams
+from hbn_foundation.evaluation.recipes import (
+    Challenge1Recipe,
+    Challenge2Recipe,
+    FoundationRecipe,
+)
+from hbn_foundation.experiments import running
+from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in
+from hbn_foundation.experiments.learning_curve import (
+    Fold,
+    encoders_of_folds,
+    folds_of_checkpoint,
+    learning_curve,
+    list_draws,
+    list_runs,
+)
+from hbn_foundation.experiments.params import LabelCurveParams, LearningCurveParams
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.signals.dataset import EEGDataset
+from hbn_foundation.scores import within_auroc
+from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.finetuning_params import (
     FineTuningParams,
     MoreTargets,
@@ -36,26 +53,291 @@ from planted_trials import FACTORS, dataset_of, plant, pretrained_on
 pytestmark = pytest.mark.usefixtures("forked_trainings")
 
 CPU = {"chosen": "cpu"}
+REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
+STRATIFIED = FineTuningEvaluationParams(
+    strengths=(1e-3, 1e-1), max_windows=40, bootstraps=50, stratify_scores_by="first"
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Twelve subjects, of whom four began with the rare state."""
+    data = make_dataset(tmp_path_factory.mktemp("store"))
+    first = ["open" if n % 3 == 0 else "closed" for n in range(12)]
+    return data.replace(participants=data.participants.assign(first=first))
+
+
+def params_in(folder, **changes) -> LabelCurveParams:
+    small = {
+        "subjects": (2, 4), "seeds": (0, 1), "trained_seeds": (1,), "repeats": REPEATS,
+        "frozen": ("pretrained", "random_weights", "band_power", "majority"),
+        "work_dir": str(folder / "curve"),
+    }  # fmt: skip
+    return LabelCurveParams.model_validate(small | changes)
+
+
+def pretraining_in(folder) -> FoundationRecipe:
+    trainer = PRETRAINING.trainer.model_copy(update={"work_dir": str(folder)})
+    return FoundationRecipe(encoder=PRETRAINING.encoder, trainer=trainer)
+
+
+def stores_of(folder):
+    results = {kind: folder / "curve" / kind for kind in ("frozen", "trained")}
+    return stores_in(folder / "folds", INLINE, results)
+
+
+def run_in(folder, dataset, recipe=None, **changes):
+    changes = {"subjects": (3,)} | changes
+    return learning_curve(
+        None, dataset, recipe or label_recipe(evaluation=STRATIFIED), pretraining_in(folder),
+        params_in(folder, **changes), CPU, INLINE,
+    )  # fmt: skip
+
+
+def results(folder):
+    return {path.name for path in folder.glob("curve/*/??/*")}
+
+
+@pytest.fixture(scope="module")
+def curve(dataset, tmp_path_factory):
+    """Folder, scores and predictions of a curve that was stopped at its first result."""
+    folder = tmp_path_factory.mktemp("curve")
+
+    def stop(text):
+        if "within subjects" in text:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "say", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_in(folder, dataset)
+    first = results(folder)
+    assert len(first) == 1
+    scores, predictions = run_in(folder, dataset)
+    assert first < results(folder)
+    assert len(results(folder)) == 2 + 2  # fitted and trained in each fold
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("curve/*/??/*")}
+    again, _ = run_in(folder, dataset)
+    pd.testing.assert_frame_equal(scores, again)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    return folder, scores, predictions
+
+
+def test_every_method_is_scored_on_every_draw(curve, dataset):
+    _, scores, predictions = curve
+    frozen = {"pretrained", "random_weights", "band_power", "majority"}
+    methods = scores.groupby(["fold", "n_subjects", "seed"])["method"].apply(set)
+    assert (methods.xs(0, level="seed") == frozen).all()
+    assert (methods.xs(1, level="seed") == frozen | {"fine_tuned", "scratch"}).all()
+    assert set(scores["n_subjects"]) == {3}
+    of_method = scores.groupby("method")["within_auroc"].mean()
+    assert of_method["majority"] == 0.5
+    assert of_method["band_power"] > 0.9  # what is planted
+    tested = predictions.groupby(["method", "n_subjects", "seed"])
+    assert (tested["subject"].nunique() == 12).all()  # everybody is tested, in one fold
+    sizes = tested.size()
+    assert sizes.nunique() == 1
+    cell = predictions.query("method == 'band_power' and fold == 1 and seed == 0")
+    logs = cell[["log_p_0", "log_p_1"]].to_numpy()
+    columns = (cell[name].to_numpy() for name in ("subject", "stratum"))
+    found = within_auroc(cell["value"].to_numpy(), logs, *columns)
+    row = scores.query("method == 'band_power' and fold == 1 and seed == 0")
+    assert row["within_auroc"].item() == pytest.approx(found)
+
+
+def test_encoders_are_those_of_the_cross_validation(curve, dataset, tmp_path):
+    folder, _, _ = curve
+    before = encoders(folder / "folds")
+    params = EvaluationParams(
+        repeats=REPEATS, baselines=("majority",), stratify_scores_by="first", map_method="pca"
+    )
+    cross_validate(dataset, pretraining_in(folder), params, folder / "folds", experiments=INLINE)
+    assert encoders(folder / "folds") == before
+
+
+def fold_of(splits) -> Fold:
+    return Fold("fold", {"repeat": 0, "fold": 0}, splits, None)
+
+
+@pytest.fixture(scope="module")
+def folds(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("listed")
+    stores = stores_of(folder)
+    made = encoders_of_folds(
+        dataset, label_recipe(evaluation=STRATIFIED), pretraining_in(folder), params_in(folder),
+        stores, CPU,
+    )  # fmt: skip
+    return [Fold(run.name, run.place, run.splits, run.job.entry) for run in made], stores
+
+
+subjects_of = st.lists(st.sampled_from([f"s{n:02}" for n in range(40)]), min_size=4, unique=True)
+shares_of = st.lists(st.floats(0.01, 1), min_size=1, max_size=5, unique=True)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(subjects_of, shares_of, st.integers(0, 5), st.sampled_from(["none", "strata", "classes"]))
+def test_draws_are_nested_and_of_all_strata_and_classes(training, shares, seed, kind):
+    levels = pd.Series(["rare", *["usual"] * (len(training) - 1)], index=training)
+    people = pd.DataFrame({"subject": training, "first": levels.to_numpy()})
+    splits = pd.DataFrame(
+        {
+            "subject": [*training, "v", "t", "none"],
+            "split": [*["train"] * len(training), "validation", "test", "train"],
+        }
+    )
+    windows = splits[["subject"]].iloc[-2::-1]  # the last subject has none, and counts for nothing
+    recipe = label_recipe(
+        label=LabelParams(kind="participant", column="first")
+        if kind == "classes"
+        else LabelParams(),
+        evaluation=FineTuningEvaluationParams(
+            stratify_scores_by="first" if kind == "strata" else None
+        ),
+    )
+    params = LabelCurveParams(shares=tuple(shares), seeds=(seed,), trained_seeds=(seed,))
+
+    def draw(splits, people):
+        data = SimpleNamespace(windows=windows, participants=people)
+        found = list_draws(fold_of(splits), data, recipe, params)
+        return [set(one.subjects) for one in found]
+
+    people = pd.concat([people, pd.DataFrame({"subject": ["v", "t"], "first": "usual"})])
+    draws = draw(splits, people)
+    sizes = {max(2, round(share * len(training))) for share in shares}
+    assert [len(part) for part in draws] == sorted(sizes)
+    for smaller, larger in itertools.pairwise(draws):
+        assert smaller < larger
+    assert draws[-1] <= set(training)
+    if kind != "none":
+        assert all(levels[list(part)].nunique() == 2 for part in draws)
+    mixed = splits.sample(frac=1, random_state=seed), people.sample(frac=1, random_state=seed)
+    assert draw(*mixed) == draws  # whatever the order of the rows
+
+
+def keys_of(folds, dataset, tmp_path, recipe=None, **changes):
+    listed, stores = folds
+    recipe = recipe or label_recipe(evaluation=STRATIFIED)
+    runs = list_runs(listed, dataset, recipe, params_in(tmp_path, **changes), stores, CPU)
+    return {
+        kind: {run.job.key for run in runs if run.method == kind} for kind in ("frozen", "trained")
+    }
+
+
+def test_keys_follow_what_results_depend_on(folds, dataset, tmp_path):
+    base = keys_of(folds, dataset, tmp_path)
+    assert {kind: len(keys) for kind, keys in base.items()} == {"frozen": 2, "trained": 4}
+
+    def same(**changes):
+        found = keys_of(folds, dataset, tmp_path, **changes)
+        return {kind for kind in base if found[kind] & base[kind]}
+
+    assert same(n_jobs=3, work_dir="elsewhere") == {"frozen", "trained"}
+    assert same(frozen=("majority",)) == {"trained"}
+    assert same(trained=("scratch",)) == {"frozen"}
+    assert same(subjects=(2, 3)) == {"trained"}  # that of two subjects
+    assert same(seeds=(1, 2)) == {"trained"}
+    plain = label_recipe(evaluation=STRATIFIED.model_copy(update={"stratify_scores_by": None}))
+    assert same(recipe=plain) == set()
+    around = label_recipe(evaluation=STRATIFIED, context=ContextParams(of="recording"))
+    assert same(recipe=around) == set()
+    more = STRATIFIED.model_copy(update={"bootstraps": 7})
+    assert same(recipe=label_recipe(evaluation=more)) == {"frozen", "trained"}
+
+
+def test_every_training_has_as_many_steps_and_validations(folds, dataset, tmp_path):
+    listed, stores = folds
+    recipe = label_recipe(evaluation=STRATIFIED)
+    params = params_in(tmp_path, subjects=(2, 4))
+    runs = list_runs(listed[:1], dataset, recipe, params, stores, CPU)
+    few, most = (run.recipe.trainer for run in runs if run.method == "trained")
+    assert (few.epochs, few.validate_every, few.checkpoint_every) == (4, 2, 2)
+    assert most == recipe.trainer.model_copy(update={"seed": 1})
+    assert few.early_stopping_patience == most.early_stopping_patience
+
+
+def test_mistakes_are_found_before_any_training(dataset, tmp_path):
+    def wrong(match, recipe=None, **changes):
+        with pytest.raises(UserError, match=match):
+            run_in(tmp_path, dataset, recipe, **changes)
+
+    wrong(
+        r"^finetuning_learning_curve.runs.subjects has 99: repeat 1 fold 1 has 4 training subjects",
+        subjects=(2, 99),
+    )
+    three = dataset.participants["subject"].str[-1].map(lambda name: "abc"[int(name) % 3])
+    dataset = dataset.replace(participants=dataset.participants.assign(first=three))
+    wrong("2 labelled subjects cannot be of all 3 strata of first; expected", subjects=(2,))
+    dataset = dataset.replace(participants=dataset.participants.assign(first="a"))
+    wrong("stratify_scores_by=first: expected two values or more, but all 12 subjects have a")
+    age = label_recipe(label=LabelParams(kind="participant", column="age"))
+    wrong(r"make the classes age ≤ .*; give label.threshold or more labelled subjects", age)
+    assert results(tmp_path) == set()
+    for changes, says in (
+        ({"trained_seeds": (5,)}, "trained_seeds has 5; expected some of seeds"),
+        ({"frozen": (), "trained": ()}, "frozen and trained are empty"),
+        ({"subjects": (2, 2)}, "expected each one once"),
+        ({"subjects": (1,)}, "greater than or equal to 2"),
+    ):
+        with pytest.raises(UserError, match=says):
+            params_in(tmp_path, **changes)
+
+
+def test_the_one_split_begins_at_the_foundation_checkpoint(curve, dataset, tmp_path):
+    """Without repeats no encoder is pretrained; nobody is tested whom the checkpoint has seen."""
+    from hbn_foundation.experiments.targets import CHECKPOINT
+    from hbn_foundation.training.checkpoint import Checkpoint
+
+    folder, _, _ = curve
+    (first, *_) = make_folds(
+        dataset, pretraining_in(folder), REPEATS,
+        stores_of(folder), device_plan=CPU,
+        label=LabelParams(), stratify="first",
+    )  # fmt: skip
+    (path,) = (folder / "folds" / "encoders").glob(f"??/{first.job.key}")
+    foundation = Checkpoint.load(path / CHECKPOINT)
+    numbers = label_recipe(
+        label=LabelParams(kind="participant", column="age", type="regression"),
+        evaluation=STRATIFIED.model_copy(update={"stratify_scores_by": None}),
+    )
+    own = dataset.replace(splits=first.splits)
+    params = params_in(tmp_path, repeats=None, trained=(), subjects=(4,), frozen=("band_power",))
+    scores, predictions = learning_curve(
+        foundation, own, numbers, pretraining_in(tmp_path), params, CPU, INLINE
+    )
+    assert len(encoders(tmp_path / "folds")) == 1
+    assert scores["nrmse"].notna().all()
+    assert len(scores) == 2  # the same subset of both seeds
+    assert scores["nrmse"].nunique() == 1
+    assert "predicted" in predictions
+    summary = curve_summary(predictions, FineTuningEvaluationParams(bootstraps=0))
+    np.testing.assert_allclose(summary["score"], scores["nrmse"].iloc[0])
+    named = numbers.model_copy(update={"checkpoint": "../elsewhere"})
+    away = foundation.metadata | {"training_subjects": ["x"], "validation_subjects": ["y"]}
+    other = Checkpoint(foundation.weights, away)
+    in_folds = params.model_copy(update={"repeats": REPEATS, "subjects": (2,)})
+    scores, _ = learning_curve(other, own, named, pretraining_in(tmp_path), in_folds, CPU, INLINE)
+    assert scores["fold"].tolist() == [0, 0, 1, 1]
+    assert len(encoders(tmp_path / "folds")) == 1  # all folds begin at that checkpoint
+    swapped = first.splits.replace({"split": {"train": "test", "test": "train"}})
+    with pytest.raises(UserError, match="the model was trained on 4 of"):
+        learning_curve(
+            foundation, own.replace(splits=swapped), numbers, pretraining_in(tmp_path), params,
+            CPU, INLINE,
+        )  # fmt: skip
+
+
 TIMES = LabelParams(kind="trial", column="rt", type="regression")
 CONVOLUTIONS = {"tokens": ("time",), "time": {"kind": "conv", "width": 8, "kernel": 9, "depth": 0}}
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    return plant(tmp_path_factory.mktemp("planted"))
+def challenge(tmp_path_factory):
+    """A foundation checkpoint, and windows of trials."""
+    planted = plant(tmp_path_factory.mktemp("planted"))
+    return pretrained_on(planted, tmp_path_factory.mktemp("foundation")), dataset_of(planted)
 
 
-@pytest.fixture(scope="module")
-def foundation(planted, tmp_path_factory):
-    return pretrained_on(planted, tmp_path_factory.mktemp("foundation"))
-
-
-@pytest.fixture(scope="module")
-def data(planted) -> EEGDataset:
-    return dataset_of(planted)
-
-
-def recipe_of(**changes) -> Challenge1Recipe:
+def times_recipe(**changes) -> Challenge1Recipe:
     recipe = Challenge1Recipe(
         label=TIMES,
         head=HeadParams(kind="distribution", dropout=0.0, bins=40),
@@ -66,147 +348,88 @@ def recipe_of(**changes) -> Challenge1Recipe:
         tokens=AddedTokenParams.model_validate(CONVOLUTIONS),
         input=InputParams(unit="volts"),
         evaluation=ResponseTimeEvaluationParams(
-            baselines=("constant", "time_bins", "random_weights"), strengths=(1e-3, 1e-1)
+            baselines=("constant", "time_bins", "random_weights"),
+            strengths=(1e-3, 1e-1),
+            bootstraps=20,
         ),
     )
     return recipe.model_copy(update=changes)
 
 
-def params_in(folder, **changes) -> LearningCurveParams:
-    small = {"shares": (0.25, 1.0), "seeds": (0,), "work_dir": str(folder)}
-    return LearningCurveParams.model_validate(small | changes)
+def of_challenge(folder, challenge, recipe=None, splits=None, **changes):
+    foundation, data = challenge
+    data = data if splits is None else data.replace(splits=splits)
+    params = {"shares": (0.25, 1.0), "seeds": (0,), "work_dir": str(folder / "curve")} | changes
+    return learning_curve(
+        foundation, data, recipe or times_recipe(), pretraining_in(folder),
+        LearningCurveParams.model_validate(params), CPU, INLINE,
+    )  # fmt: skip
 
 
-names = st.lists(st.sampled_from([f"s{n:02}" for n in range(40)]), min_size=2, unique=True)
-shares_of = st.lists(st.floats(0.01, 1), min_size=1, max_size=5)
-
-
-@settings(deadline=None)  # a busy machine is no failure
-@given(names, shares_of, st.integers(0, 5))
-def test_subsets_are_nested_and_the_test_stays(training, shares, seed):
-    kinds = [*["train"] * len(training), "validation", "test"]
-    splits = pd.DataFrame({"subject": [*training, "v", "t"], "split": kinds})
-    windows = splits[["subject"]].iloc[::-1]
-    parts = nested_splits(splits, windows, shares, seed)
-    before: set[str] = set()
-    for share, part in parts:
-        found = set(part.loc[part["split"] == "train", "subject"])
-        assert before < found <= set(training)
-        assert len(found) == max(2, round(share * len(training)))
-        assert part.query("split != 'train'")["subject"].tolist() == ["v", "t"]
-        before = found
-    (_, first), *_ = nested_splits(splits.sample(frac=1, random_state=seed), windows, shares, seed)
-    assert set(first["subject"]) == set(parts[0][1]["subject"])  # whatever the order of the rows
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_every_subset_has_subjects_of_every_class(seed):
-    names = [f"s{n:02}" for n in range(20)]
-    splits = pd.DataFrame({"subject": names, "split": "train"})
-    classes = pd.Series(["a"] * 2 + ["b"] * 18, index=names)
-    for _, part in nested_splits(splits, splits, (0.1, 0.3, 1.0), seed, classes):
-        assert classes[part["subject"]].nunique() == 2
-
-
-def test_subjects_without_windows_count_for_nothing():
-    splits = pd.DataFrame({"subject": ["a", "b", "c"], "split": ["train"] * 3})
-    ((share, part),) = nested_splits(splits, pd.DataFrame({"subject": ["a", "c"]}), (0.1,), 0)
-    assert (share, sorted(part["subject"])) == (1.0, ["a", "c"])
-    with pytest.raises(UserError, match="1 training subjects have windows; expected 2 or more"):
-        nested_splits(splits, pd.DataFrame({"subject": ["a"]}), (0.1,), 0)
-
-
-def run_in(folder, foundation, data):
-    params = params_in(folder)
-    return learning_curve(foundation, data, recipe_of(), params, CPU, INLINE)
-
-
-@pytest.fixture(scope="module")
-def curve(foundation, data, tmp_path_factory):
-    """Folder of the runs and their table; it was stopped when half of it was done."""
-    folder = tmp_path_factory.mktemp("curve")
-
-    def stop(text):
-        if "training subjects" in text:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "say", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run_in(folder, foundation, data)
-    first = results(folder)
-    assert len(first) == 1
-    table = run_in(folder, foundation, data)
-    assert first < results(folder)
-    pd.testing.assert_frame_equal(table, run_in(folder, foundation, data))
-    return folder, table
-
-
-def test_every_method_is_scored_on_every_subset(curve):
-    folder, table = curve
+def test_a_challenge_is_learned_beside_its_baselines(challenge, tmp_path):
+    table, predictions = of_challenge(tmp_path, challenge)
     methods = {"fine_tuned", "scratch", "constant", "time_bins", "random_weights"}
-    assert table.groupby("n_subjects")["method"].apply(set).tolist() == [methods, methods]
-    assert table.groupby("n_subjects")["share"].first().tolist() == [0.25, 1.0]
-    scores = table.set_index(["method", "n_subjects"])
-    assert scores["nrmse"].notna().all()
-    assert scores.loc["constant", "nrmse"].between(1, 1.3).all()
+    assert table.groupby("n_subjects")["method"].apply(set).to_dict() == {3: methods, 12: methods}
+    scores = table.set_index(["method", "n_subjects"])["nrmse"]
+    assert scores.notna().all()
+    assert scores["constant"].between(1, 1.3).all()
     # what is planted is found from three subjects, better from all
-    assert scores.loc[("time_bins", 12), "nrmse"] < scores.loc[("time_bins", 3), "nrmse"] < 1
-    assert (scores.loc["scratch", "nrmse"] != scores.loc["fine_tuned", "nrmse"]).all()
-    assert len(results(folder)) == 2
+    assert scores["time_bins", 12] < scores["time_bins", 3] < 1
+    assert (scores["scratch"] != scores["fine_tuned"]).all()
+    assert len(results(tmp_path)) == 2
+    summary = curve_summary(predictions, times_recipe().evaluation)
+    found = summary.set_index(["method", "n_subjects"])
+    pd.testing.assert_series_equal(found["score"].sort_index(), scores.sort_index(),
+                                   check_names=False)  # fmt: skip
+    assert set(found["metric"]) == {"nrmse"}
+    assert found["low"].notna().all()
+    gap = scores["constant", 12] - scores["fine_tuned", 12]
+    assert found.loc[("constant", 12), "fine_tuned_ahead"] == pytest.approx(gap)
 
 
-def listed(foundation, data, folder, recipe=None, **changes):
-    params = params_in(folder, **changes)
-    stores = stores_in(folder, INLINE, {"curve": folder / "results"})
-    return list_runs(foundation, data, recipe or recipe_of(), params, CPU, stores)
+def test_keys_of_a_challenge_follow_what_results_depend_on(challenge, tmp_path):
+    foundation, data = challenge
+    small = {"shares": (0.25, 1.0), "seeds": (0,)}
 
-
-def test_keys_follow_what_results_depend_on(foundation, data, tmp_path):
     def keys(recipe=None, given=data, **changes):
-        return {run.job.key for run in listed(foundation, given, tmp_path, recipe, **changes)}
+        params = LearningCurveParams.model_validate(small | changes)
+        recipe, stores = recipe or times_recipe(), stores_of(tmp_path)
+        pretraining = pretraining_in(tmp_path)
+        folds = folds_of_checkpoint(foundation, given, recipe, pretraining, params, stores)
+        return {run.job.key for run in list_runs(folds, given, recipe, params, stores, CPU)}
 
     base = keys()
-    assert keys(recipe_of(trainer=FineTuningParams(epochs=1, batch_size=16, precision="32",
-                                                   work_dir="elsewhere"))) == base  # fmt: skip
+    assert keys(times_recipe(trainer=FineTuningParams(epochs=1, batch_size=16, precision="32",
+                                                      work_dir="elsewhere"))) == base  # fmt: skip
     assert keys(shares=(0.25, 0.5, 1.0)) > base
+    assert keys(subjects=(3, 12)) == base
     assert not keys(seeds=(1,)) & base
+    assert not keys(scratch=False) & base
     assert len(keys(same_steps=False) & base) == 1  # all subjects: gone through as often
-    assert not keys(recipe_of(rates=RateParams(head_lr=1e-3))) & base
+    assert not keys(times_recipe(rates=RateParams(head_lr=1e-3))) & base
     later = data.windows.assign(rt=data.windows["rt"] + 0.1)
     assert not keys(given=data.replace(windows=later)) & base
 
 
-def test_every_run_has_as_many_steps(foundation, data, tmp_path):
-    given = recipe_of(trainer=FineTuningParams(epochs=6, early_stopping_patience=2))
-    runs = listed(foundation, data, tmp_path, given, shares=(0.25, 0.5, 1.0))
-    trainers = [run.recipe.trainer for run in runs]
-    assert [(one.epochs, one.early_stopping_patience) for one in trainers] == [
-        (24, 8), (12, 4), (6, 2)
-    ]  # fmt: skip
-
-
-def test_mistakes_are_found_before_any_training(foundation, data, tmp_path):
-    def wrong(match, splits, **changes):
-        with pytest.raises(UserError, match=match):
-            learning_curve(
-                foundation, data.replace(splits=splits), recipe_of(),
-                params_in(tmp_path, **changes), CPU, INLINE,
-            )  # fmt: skip
-
-    splits = data.splits
+def test_mistakes_of_a_challenge_are_found_before_any_training(challenge, tmp_path):
+    splits = challenge[1].splits
     everyone = np.where(splits["split"] == "validation", "train", splits["split"])
-    wrong("no window of the validation subjects", splits.assign(split=everyone))
     swapped = splits.replace({"split": {"train": "test", "test": "train"}})
-    wrong(r"5 training subjects .*the model was trained on 12 of", swapped, shares=(0.4,))
-    wrong("no test subjects", splits.replace({"split": {"test": "validation"}}))
+    alone = splits[(splits["split"] != "train") | (splits["subject"] == splits["subject"].iloc[0])]
+    for match, wrong in (
+        ("no window of the validation subjects", splits.assign(split=everyone)),
+        ("the model was trained on 12 of", swapped),
+        ("no test subjects", splits.replace({"split": {"test": "validation"}})),
+        ("1 training subjects have windows; expected 2 or more", alone),
+    ):
+        with pytest.raises(UserError, match=match):
+            of_challenge(tmp_path, challenge, splits=wrong)
     assert results(tmp_path) == set()
-    with pytest.raises(ValueError, match="expected each one once"):
-        LearningCurveParams(shares=(0.5, 0.5))
 
 
 @pytest.mark.slow
-def test_factors_have_a_curve(foundation, data, tmp_path):
+def test_factors_have_a_curve(challenge, tmp_path):
+    foundation, data = challenge
     numbers = {name: LabelParams(kind="participant", column=name, type="regression")
                for name in FACTORS}  # fmt: skip
     more = {"attention": {"label": numbers["attention"].model_dump()}}
@@ -216,12 +439,13 @@ def test_factors_have_a_curve(foundation, data, tmp_path):
         more_targets=MoreTargets.model_validate(more),
         input=InputParams(unit="volts"),
         evaluation=FactorEvaluationParams(baselines=("constant", "age_sex"), strengths=(1e-2,)),
-        **recipe_of().model_dump(include={"plan", "rates", "regularisation", "trainer"}),
+        **times_recipe().model_dump(include={"plan", "rates", "regularisation", "trainer"}),
     )
-    params = params_in(tmp_path, shares=(0.5,), scratch=False)
-    table = learning_curve(foundation, data.replace(windows=windows), recipe, params, CPU, INLINE)
+    given = foundation, data.replace(windows=windows)
+    table, predictions = of_challenge(tmp_path, given, recipe, shares=(0.5,), scratch=False)
     assert set(table["method"]) == {"fine_tuned", "constant", "age_sex"}
     assert table["window_nrmse"].notna().all()
-    report = learning_curve_report(table)
-    assert "age and sex" in render_text(report)
-    assert report.sections[0].header[0].startswith("NRMSE of windows")
+    summary = curve_summary(predictions, recipe.evaluation)
+    assert dict(zip(summary["method"], summary["score"], strict=True)) == pytest.approx(
+        dict(zip(table["method"], table["window_nrmse"], strict=True))
+    )

@@ -18,7 +18,13 @@ from scipy.special import expit, logit
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.boosting import fit_boosted_trees
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
-from hbn_foundation.evaluation.methods import ENCODER_INPUT, PRETRAINED, RANDOM, SLOW
+from hbn_foundation.evaluation.methods import (
+    ENCODER_INPUT,
+    FROZEN_PROBE,
+    PRETRAINED,
+    RANDOM,
+    SLOW,
+)
 from hbn_foundation.evaluation.params import (
     BaselineParams,
     ResponseTimeEvaluationParams,
@@ -134,14 +140,17 @@ def predict_baselines(
             for target in targets
         )
         seconds[method] = time.perf_counter() - start
-    found = _predict(fits, extractor, test)
+    each = {(method, place): (method, one) for method, of_method in fits.items()
+            for place, one in enumerate(of_method)}  # fmt: skip
+    found = predict_in_parts(each, extractor, test)
     held = (learned["split"] == "validation").to_numpy()
     answers = {}
     for method, of_method in fits.items():
         inputs = features[BASELINES[method].features]
         of_held = tuple(one.predict(inputs[held], learned[held]) for one in of_method)
+        of_test = tuple(found[method, place] for place in range(len(of_method)))
         answers[method] = BaselinePredictions(
-            found[method], of_held, inputs.shape[1], seconds[method], of_method
+            of_test, of_held, inputs.shape[1], seconds[method], of_method
         )
     return answers
 
@@ -160,21 +169,21 @@ def fit_baseline(
     return BASELINES[method].fit(features, table, target, params)
 
 
-def _predict(
-    fits: Mapping[str, Sequence[Fitted]], extractor: FeatureExtractor, test: pd.DataFrame
-) -> dict[str, tuple[np.ndarray, ...]]:
-    """Predict a few thousand windows at a time, so that their features need little memory."""
-    parts: dict[str, list[list[np.ndarray]]] = {method: [] for method in fits}
+def predict_in_parts(
+    fits: Mapping[Any, tuple[str, Fitted]], extractor: FeatureExtractor, test: pd.DataFrame
+) -> dict[Any, np.ndarray]:
+    """Predict a few thousand windows at a time, so that their features need little memory.
+
+    Each fit is given with its method, and its predictions are returned under the same key.
+    """
+    parts: dict[Any, list[np.ndarray]] = {key: [] for key in fits}
     for first in range(0, len(test), MOST_AT_ONCE):
         windows = test.iloc[first : first + MOST_AT_ONCE]
         found = extractor(windows)
-        for method, of_method in fits.items():
+        for key, (method, fitted) in fits.items():
             inputs = found.get(BASELINES[method].features or "")
-            parts[method].append([one.predict(inputs, windows) for one in of_method])
-    return {
-        method: tuple(np.concatenate(of_target) for of_target in zip(*of_method, strict=True))
-        for method, of_method in parts.items()
-    }
+            parts[key].append(fitted.predict(inputs, windows))
+    return {key: np.concatenate(part) for key, part in parts.items()}
 
 
 def _known(table: pd.DataFrame, target: Target) -> np.ndarray:
@@ -294,7 +303,7 @@ BASELINES = {
     **{
         name: Baseline(_linear, name)
         for name in (
-            "filter_bank", "riemann", "time_bins", PRETRAINED, "frozen_probe", RANDOM,
+            "filter_bank", "riemann", "time_bins", PRETRAINED, FROZEN_PROBE, RANDOM,
             ENCODER_INPUT,
         )
     },

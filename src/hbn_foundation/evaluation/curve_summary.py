@@ -1,4 +1,4 @@
-"""The summary of a label's learning curve: scores over labelled subjects, with paired intervals.
+"""The summary of a learning curve: scores over labelled subjects, with paired intervals.
 
 The unit is the subject. A subject's score is averaged over the draws of labelled subjects, and over
 the folds that test it; scores that subjects share, as without strata, are made of the subjects of
@@ -7,17 +7,29 @@ each fold, and averaged. Intervals hold all trained models fixed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.evaluate import window_task
+from hbn_foundation.evaluation.evaluate import Task, window_task
 from hbn_foundation.evaluation.methods import FINE_TUNED, PRETRAINED, display_name
+from hbn_foundation.evaluation.params import (
+    BaselineParams,
+    FactorEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
 from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.evaluation.statistics import Part, Score, ahead, score_part
+from hbn_foundation.evaluation.tasks.factors import (
+    PREDICTED,
+    factor_task,
+    main_factor,
+    predicted_factors,
+)
+from hbn_foundation.evaluation.tasks.response_times import response_time_task
 from hbn_foundation.evaluation.within import stratum_of, within_part
 from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.scores import WITHIN, subject_aurocs
@@ -29,16 +41,16 @@ TARGET = "label"
 Cell = tuple[Any, ...]
 
 
-def curve_summary(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -> pd.DataFrame:
+def curve_summary(predictions: pd.DataFrame, params: BaselineParams) -> pd.DataFrame:
     """Score each method at each number of labelled subjects, and compare them.
 
     Parameters
     ----------
     predictions
-        Of `label_curve`: a row per `repeat`, `fold`, `seed`, `n_subjects`, `method` and test
+        Of `learning_curve`: a row per `repeat`, `fold`, `seed`, `n_subjects`, `method` and test
         window.
-    n_samples, seed
-        How often the subjects are resampled, and which resamples.
+    params
+        Those of the evaluation: what is predicted, and how the subjects are resampled.
 
     Returns
     -------
@@ -48,7 +60,7 @@ def curve_summary(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -> p
         each of `REFERENCES` is `<reference>_ahead` of the method, over the folds and seeds of both,
         with `_low`, `_high`; `n_draws` (seeds), `n_folds`, `n_test` (subjects).
     """
-    parts, metric = _parts_of(predictions)
+    parts, metric = _parts_of(predictions, params)
     strata = stratum_of(predictions) if STRATUM in predictions else None
     sign = 1 if scorer_of(metric).greater_is_better else -1
 
@@ -56,7 +68,7 @@ def curve_summary(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -> p
     def score(n_subjects: int, method: str, cells: tuple[Cell, ...]) -> Score:
         of_method = parts[n_subjects, method]
         part = _averaged([of_method[cell] for cell in cells], strata, metric)
-        return next(iter(score_part(part, n_samples, seed).values()))
+        return next(iter(score_part(part, params.bootstraps, params.seed).values()))
 
     tested = predictions.groupby(["n_subjects", "method"])["subject"].nunique()
     rows = []
@@ -87,28 +99,49 @@ def curve_summary(predictions: pd.DataFrame, n_samples: int, seed: int = 0) -> p
     return table.iloc[np.lexsort((table["n_subjects"], order))].reset_index(drop=True)
 
 
-def _parts_of(predictions: pd.DataFrame) -> tuple[dict[tuple[int, str], dict[Cell, Any]], str]:
+def _parts_of(
+    predictions: pd.DataFrame, params: BaselineParams
+) -> tuple[dict[tuple[int, str], dict[Cell, Any]], str]:
     """By number of subjects and method: what is scored in each fold and with each seed.
 
     That is the AUROC of each subject by subject, where scores are stratified, or else a part whose
     items are windows; and the name of the score.
     """
-    outputs = [name for name in predictions if str(name).startswith("log_p_")]
+    outputs = [name for name in map(str, predictions) if name.startswith("log_p_")]
     found: dict[tuple[int, str], dict[Cell, Any]] = {}
     metric = WITHIN
     groups: Any = predictions.groupby(["n_subjects", "method", *CELL])
     for (n_subjects, method, *cell), rows in groups:
         windows = rows.reset_index(drop=True)
-        answers = windows[outputs].to_numpy() if outputs else windows["predicted"].to_numpy()
-        values = windows["value"].to_numpy(dtype=np.int64 if outputs else np.float64)
         of_method = found.setdefault((n_subjects, str(method)), {})
         if STRATUM in windows:
+            answers, values = windows[outputs].to_numpy(), windows["value"].to_numpy(np.int64)
             names, aurocs = subject_aurocs(values, answers, windows["subject"].to_numpy())
             of_method[tuple(cell)] = pd.Series(aurocs, names)
         else:
-            task = window_task(str(method), TARGET, values, windows)
-            of_method[tuple(cell)], metric = task.parts(answers)[0], task.main
+            task, target, answers = _task_of(windows, outputs, params)
+            metric, part = task.main, task.parts(answers)[0]
+            of_method[tuple(cell)] = part._replace(score=_only(part, target, metric))
     return found, metric
+
+
+def _task_of(
+    windows: pd.DataFrame, outputs: list[str], params: BaselineParams
+) -> tuple[Task, str, Any]:
+    """Say how windows with predictions are scored: the task, its main target, the predictions."""
+    if isinstance(params, ResponseTimeEvaluationParams):
+        return response_time_task(windows, windows["threshold"].to_numpy(float)), "rt", windows
+    if isinstance(params, FactorEvaluationParams):
+        factor = main_factor(predicted_factors(windows))
+        answers = windows[[PREDICTED + factor]].to_numpy()
+        return factor_task(windows, (factor,), params), factor, answers
+    answers = windows[outputs or "predicted"].to_numpy()
+    values = windows["value"].to_numpy(dtype=np.int64 if outputs else np.float64)
+    return window_task(FINE_TUNED, TARGET, values, windows), TARGET, answers
+
+
+def _only(part: Part, target: str, metric: str) -> Callable[[np.ndarray], dict[str, float]]:
+    return lambda rows: {metric: part.score(rows)[target, metric]}
 
 
 def _averaged(cells: Sequence[Any], strata: pd.Series | None, metric: str) -> Part:
@@ -124,7 +157,7 @@ def _averaged(cells: Sequence[Any], strata: pd.Series | None, metric: str) -> Pa
         found = []
         for part, of_subject in zip(cells, places, strict=True):
             rows = np.concatenate([of_subject[subject] for subject in chosen])
-            found += part.score(rows).values()
+            found.append(part.score(rows)[metric])
         known = [value for value in found if not np.isnan(value)]
         return {metric: float(np.mean(known)) if known else np.nan}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PRETRAINED = "pretrained"
+FROZEN_PROBE = "frozen_probe"
 FINE_TUNED = "fine_tuned"
 SCRATCH = "scratch"
 RANDOM = "random_weights"

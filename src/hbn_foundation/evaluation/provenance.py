@@ -33,7 +33,7 @@ OF_FINE_TUNING = (
 )  # fmt: skip
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/context.py", "signals/store.py")  # fmt: skip
-EVALUATION = ("training/linear_probe.py", "experiments/tasks.py", "experiments/curve_tasks.py",
+EVALUATION = ("training/linear_probe.py", "experiments/tasks.py", "experiments/label_tasks.py",
               "scores.py", "evaluation")  # fmt: skip
 
 

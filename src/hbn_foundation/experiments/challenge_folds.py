@@ -14,17 +14,25 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hbn_foundation.evaluation.evaluate import Answers
-from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe
+from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
+from hbn_foundation.evaluation.provenance import finetuning_provenance
+from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe, LabelRecipe
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import make_folds, stores_in, wanted
-from hbn_foundation.experiments.job import Job
-from hbn_foundation.experiments.learning_curve import identity_of
+from hbn_foundation.experiments.folds import make_folds, stores_in
+from hbn_foundation.experiments.job import Entry, Job
 from hbn_foundation.experiments.params import ExperimentParams
-from hbn_foundation.experiments.running import Run, at_once, make_job, result_of, run_jobs
+from hbn_foundation.experiments.running import (
+    Run,
+    at_once,
+    make_job,
+    read_predictions,
+    result_of,
+    run_all,
+)
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
-from hbn_foundation.experiments.targets import PREDICTIONS
-from hbn_foundation.progress import say
+from hbn_foundation.params import former_names
+from hbn_foundation.training.job import digest
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
@@ -72,47 +80,63 @@ def cross_validate_challenge(
         dataset, foundation, repeats, stores, device_plan=device_plan,
         label=foundation.evaluation.label, stratify=foundation.evaluation.stratify_scores_by,
     )  # fmt: skip
-    jobs = list_jobs(folds, learned, recipe, scratch, stores, device_plan)
-    place = {job.id: fold for job, fold in zip(jobs, folds, strict=True)}
-
-    def tell(job: Job) -> None:
-        if job.id in place:
-            say(f"{place[job.id].name}: test subjects predicted")
-
+    runs = list_runs(folds, learned, recipe, scratch, stores, device_plan)
     engine = at_once(experiments, repeats.n_jobs, device_plan)
-    run_jobs("folds of the challenge", [*wanted(folds, jobs, stores), *jobs], stores, engine,
-             device_plan, recipe, tell)  # fmt: skip
-    found = [result_of(job, stores) for job in jobs]
-    parts = [
-        pd.read_parquet(folder / PREDICTIONS).assign(**fold.place)
-        for folder, fold in zip(found, folds, strict=True)
-    ]
-    about = [json.loads((folder / METRICS).read_text()) for folder in found]
-    return Answers(pd.concat(parts, ignore_index=True), pooled(about, repeats.repeats))
+    run_all("folds of the challenge", runs, folds, stores, engine, device_plan,
+            lambda run: f"{run.name}: test subjects predicted")  # fmt: skip
+    about = [json.loads((result_of(run.job, stores) / METRICS).read_text()) for run in runs]
+    return Answers(read_predictions(runs, stores), pooled(about, repeats.repeats))
 
 
-def list_jobs(
+def list_runs(
     folds: Sequence[Run],
     learned: EEGDataset,
     recipe: ChallengeRecipe,
     scratch: bool,
     stores: Stores,
     device_plan: dict[str, Any],
-) -> list[Job]:
-    """List the job of each fold, which begins at its encoder."""
+) -> list[Run]:
+    """List the run of each fold, which begins at its encoder."""
     data = put_dataset(learned.replace(splits=learned.splits.iloc[:0]), stores.work)
-    common = identity_of(learned, recipe, device_plan) | recipe.identity() | {"scratch": scratch}
-    jobs = []
+    common = identity_of(learned, recipe, device_plan)
+    methods = (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,)
+    runs = []
     for fold in folds:
-        subjects = fold.splits.sort_values("subject").to_numpy().tolist()
-        identity = {**common, "encoder": fold.job.key, "subjects": subjects}
-        job = make_job(
-            FOLD, "answer_fold", identity,
-            {"data": data, "splits": fold.splits, "recipe": recipe, "scratch": scratch},
-            recipe.trainer, fold.job.entry,
-        )  # fmt: skip
-        jobs.append(replace(job, seconds=job.seconds * (1 + scratch)))
-    return jobs
+        own = learned.replace(splits=fold.splits)
+        job = challenge_job(FOLD, fold.job.entry, data, fold.splits, recipe, methods, common)
+        runs.append(Run(job, fold.name, own, recipe, place=fold.place))
+    return runs
+
+
+def challenge_job(
+    kind: str, base: Entry, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe,
+    methods: Sequence[str], common: dict[str, Any],
+) -> Job:  # fmt: skip
+    """Make the job that learns a challenge on training subjects, and predicts the test subjects."""
+    subjects = splits.sort_values("subject").to_numpy().tolist()
+    identity = {**common, **recipe.identity(), "encoder": base.key, "subjects": subjects,
+                "methods": methods}  # fmt: skip
+    arguments = {"data": data, "splits": splits, "recipe": recipe, "methods": methods}
+    job = make_job(kind, "answer_tests", identity, arguments, recipe.trainer, base)
+    return replace(job, seconds=len(methods) * job.seconds)
+
+
+def identity_of(
+    dataset: EEGDataset, recipe: ChallengeRecipe | LabelRecipe, device_plan: dict[str, Any]
+) -> dict[str, Any]:
+    """Name what scores depend on, beside the parameters of a training, encoder and subjects."""
+    left_out = {"batch_size", "bootstraps", "repeats"}
+    return {
+        "code": finetuning_provenance(recipe.trainer.precision, device_plan),
+        "signals": dataset.store.fingerprint,
+        "windows": digest(dataset.windows),
+        "participants": digest(dataset.participants),
+        **former_names({
+            "label": recipe.label.model_dump(mode="json"),
+            "context": recipe.context.model_dump(mode="json"),
+            "evaluation": recipe.evaluation.model_dump(mode="json", exclude=left_out),
+        }),
+    }  # fmt: skip
 
 
 def pooled(about: Sequence[dict[str, Any]], repeats: int) -> dict[str, Any]:

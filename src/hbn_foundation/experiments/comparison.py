@@ -18,24 +18,27 @@ from hbn_foundation.evaluation.scorers import OF_NUMBERS
 from hbn_foundation.evaluation.tasks.labels import targets_of
 from hbn_foundation.experiments.checks import check_plan
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import make_folds, stores_in, wanted
-from hbn_foundation.experiments.job import Job
+from hbn_foundation.experiments.folds import make_folds, stores_in
+from hbn_foundation.experiments.label_tasks import (
+    TASKS,
+    Draw,
+    training_subjects,
+    with_labels_of,
+)
 from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
 from hbn_foundation.experiments.running import (
     Run,
     at_once,
     make_job,
+    read_predictions,
     read_scores,
-    result_of,
-    run_jobs,
+    run_all,
 )
 from hbn_foundation.experiments.sync import Stores
-from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.tasks import rows_of
 from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.params import former_names
-from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN
 from hbn_foundation.training.job import digest
 from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
@@ -108,22 +111,14 @@ def compare_plans(
     )  # fmt: skip
     runs = list_runs(folds, learned, recipe, params, stores, device_plan)
     _check(runs, foundation, params)
-    by_job = {run.job.id: run for run in runs}
-
-    def tell(job: Job) -> None:
-        if job.id in by_job:
-            say(said(by_job[job.id], read_scores(by_job[job.id], stores)))
-
-    jobs = [run.job for run in runs]
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
-    run_jobs("comparison", [*wanted(folds, jobs, stores), *jobs], stores, engine, device_plan,
-             recipe, tell)  # fmt: skip
-    table = pd.concat([read_scores(run, stores) for run in runs], ignore_index=True)
-    predictions = [_read_predictions(run, stores) for run in runs]
+    run_all("comparison", runs, folds, stores, engine, device_plan,
+            lambda run: said(run, read_scores([run], stores)))  # fmt: skip
+    table = read_scores(runs, stores)
     first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
     return Compared(
         table[[*first, *(name for name in table if name not in first)]],
-        pd.concat(predictions, ignore_index=True),
+        read_predictions(runs, stores),
         all_incidents(runs, stores),
     )
 
@@ -163,6 +158,7 @@ def list_runs(
         common = {**shared, "encoder": fold.job.key,
                   "subjects": splits.sort_values("subject").to_numpy().tolist()}  # fmt: skip
         dataset = learned.replace(splits=splits)
+        labelled = tuple(training_subjects(splits, learned.windows))
         for method, seed in methods:
             own, identity = recipe, {**common, **_settings(recipe)}
             if method != BASELINES:
@@ -172,16 +168,17 @@ def list_runs(
                 trainer = recipe.trainer.model_copy(update={"seed": seed})
                 own = recipe.model_copy(update={"plan": plan, "trainer": trainer})
                 identity = {**common, **own.identity()}
-            task = "fit_baselines" if method == BASELINES else "finetune_plan"
+            draw = Draw(seed, labelled)
             arguments = {"data": data, "splits": splits, "recipe": own}
+            if method == BASELINES:
+                arguments |= {"draws": [draw], "methods": recipe.evaluation.baselines}
+            else:
+                arguments |= {"draw": draw, "methods": [method]}
+            task = f"{TASKS}:{'fit_draws' if method == BASELINES else 'train_draw'}"
             job = make_job(COMPARISON, task, identity, arguments, own.trainer, fold.job.entry)
             place = {**fold.place, "seed": seed}
             runs.append(Run(job, fold.name, dataset, own, method, place))
     return runs
-
-
-def _read_predictions(run: Run, stores: Stores) -> pd.DataFrame:
-    return pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
 
 
 def _settings(recipe: LabelRecipe) -> dict[str, Any]:
@@ -217,11 +214,9 @@ def labelled_splits(
     UserError
         When there are not as many training subjects.
     """
-    splits = fold.splits
     if labelled_subjects is None:
-        return splits
-    with_windows = set(learned.windows["subject"].astype(str))
-    training = sorted(set(splits.loc[splits["split"] == "train", "subject"]) & with_windows)
+        return fold.splits
+    training = training_subjects(fold.splits, learned.windows)
     if labelled_subjects > len(training):
         raise UserError(
             f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
@@ -230,9 +225,7 @@ def labelled_splits(
     order = labelling_order(
         training, learned.participants, recipe.label, recipe.strata_column, seed
     )
-    chosen = order[:labelled_subjects]
-    kept = (splits["split"] != "train") | splits["subject"].isin(chosen)
-    return splits[kept].reset_index(drop=True)
+    return with_labels_of(fold.splits, order[:labelled_subjects])
 
 
 def compared_score(score: str | None, is_regression: bool, stratified: bool) -> str:

@@ -7,7 +7,8 @@ with another label pretrains nothing twice, and a comparison of plans begins at 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,12 @@ from hbn_foundation.experiments.running import (
     at_once,
     make_job,
     result_of,
-    run_jobs,
+    run_all,
 )
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.params import former_names
-from hbn_foundation.progress import say
 from hbn_foundation.scores import WITHIN
 from hbn_foundation.training.job import digest
 from hbn_foundation.training.pretrain import PretrainingJob
@@ -95,17 +95,15 @@ def cross_validate(
         stratify=params.stratify_scores_by,
     )  # fmt: skip
     code = provenance(recipe.trainer.precision, device_plan).evaluation
-    probes = [_probe(fold, params, code) for fold in folds]
-    names = {probe.id: fold.name for probe, fold in zip(probes, folds, strict=True)}
+    probes = [replace(fold, job=_probe(fold, params, code)) for fold in folds]
 
-    def tell(job: Job) -> None:
-        if job.id in names:
-            say(f"{names[job.id]}: {_said(_read(job, stores))}")
+    def said(run: Run) -> str:
+        return f"{run.name}: {_said(_read(run, stores))}"
 
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
-    jobs = [*wanted(folds, probes, stores), *probes]
-    run_jobs("cross-validation", jobs, stores, engine, device_plan, recipe, tell)
-    return fold_table(_rows(folds, probes, stores))
+    run_all("cross-validation", probes, folds, stores, engine, device_plan, said)
+    rows = [fold_rows(**run.place, metrics=_read(run, stores)) for run in probes]
+    return fold_table([row for of_fold in rows for row in of_fold])
 
 
 def stores_in(
@@ -142,15 +140,9 @@ def make_folds(
     """
     # once, in this process: a file that changes meanwhile must not move the results of a fold
     code = provenance(recipe.trainer.precision, device_plan).pretraining
-    table = repeated_splits(
-        dataset.windows["subject"].unique().tolist(), repeats.folds, repeats.repeats,
-        repeats.seed, participants=dataset.participants, label=label, stratify=stratify,
-    )  # fmt: skip
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     folds = []
-    for _, part in table.groupby(["repeat", "fold"]):
-        repeat, fold = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
-        splits = part[["subject", "split"]].reset_index(drop=True)
+    for name, place, splits in deal(dataset, repeats, label, stratify):
         own = dataset.replace(splits=splits)
         identity = {
             "code": code,
@@ -160,15 +152,22 @@ def make_folds(
         }
         arguments = {"data": data, "splits": splits, "recipe": recipe}
         job = make_job(ENCODER, "pretrain_encoder", identity, arguments, recipe.trainer)
-        name = f"repeat {repeat + 1} fold {fold + 1}"
-        folds.append(Run(job, name, own, recipe, place={"repeat": repeat, "fold": fold}))
+        folds.append(Run(job, name, own, recipe, place=place))
     return folds
 
 
-def wanted(folds: Sequence[Run], scoring: Iterable[Job], stores: Stores) -> list[Job]:
-    """Give the jobs of the encoders that a missing result begins at."""
-    needed = {job.base for job in scoring if not stores.store(job.kind).has(job.key)}
-    return [fold.job for fold in folds if fold.job.entry in needed]
+def deal(
+    dataset: EEGDataset, repeats: RepeatParams, label: LabelParams, stratify: str | None
+) -> Iterator[tuple[str, dict[str, int], pd.DataFrame]]:
+    """Yield the name of each fold, its `repeat` and `fold`, and its splits."""
+    table = repeated_splits(
+        dataset.windows["subject"].unique().tolist(), repeats.folds, repeats.repeats,
+        repeats.seed, participants=dataset.participants, label=label, stratify=stratify,
+    )  # fmt: skip
+    for _, part in table.groupby(["repeat", "fold"]):
+        repeat, fold = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
+        splits = part[["subject", "split"]].reset_index(drop=True)
+        yield f"repeat {repeat + 1} fold {fold + 1}", {"repeat": repeat, "fold": fold}, splits
 
 
 def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
@@ -194,13 +193,5 @@ def _said(metrics: dict[str, Any]) -> str:
     return "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
 
 
-def _rows(folds: Sequence[Run], probes: Sequence[Job], stores: Stores) -> list[dict[str, Any]]:
-    return [
-        row
-        for fold, probe in zip(folds, probes, strict=True)
-        for row in fold_rows(**fold.place, metrics=_read(probe, stores))
-    ]
-
-
-def _read(job: Job, stores: Stores) -> dict[str, Any]:
-    return dict(json.loads((result_of(job, stores) / METRICS).read_text()))
+def _read(run: Run, stores: Stores) -> dict[str, Any]:
+    return dict(json.loads((result_of(run.job, stores) / METRICS).read_text()))

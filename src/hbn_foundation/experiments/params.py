@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
 from hbn_foundation.evaluation.params import RepeatParams, each_once
 from hbn_foundation.params import Params
 from hbn_foundation.training.finetuning_params import Strategy
@@ -263,14 +264,24 @@ class CurveParams(Params):
         description="Shares of the training subjects that keep their labels, each within the "
         "next; at least two subjects.",
     )
+    subjects: tuple[Annotated[int, Field(ge=2)], ...] | None = Field(
+        None,
+        min_length=1,
+        description="Numbers of labelled subjects, instead of shares of the training subjects.",
+    )
+    repeats: RepeatParams | None = Field(
+        None,
+        description="Repeated subject splits, so that each subject is tested; in each fold the "
+        "encoder is pretrained anew. Null: the one split, and the foundation checkpoint.",
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0, 1, 2), min_length=1, description="Each draws other subsets, and trains otherwise."
     )
     same_steps: bool = Field(
         True,
-        description="Whether a smaller subset is gone through more often, so that every run has as "
-        "many steps, and as many without improvement before it stops; else few subjects also mean "
-        "a short training. Epochs that a plan itself names stay.",
+        description="Whether a smaller subset is gone through more often between two validations, "
+        "so that every run has as many steps and validations; else few subjects also mean a short "
+        "training. Epochs that a plan itself names stay.",
     )
     n_jobs: int = Field(1, ge=1, description="Runs at once on a CPU, each a process of its own.")
     work_dir: str = Field(
@@ -278,15 +289,29 @@ class CurveParams(Params):
         description="Folder of finished runs, from which one that was killed resumes.",
     )
 
-    _each_once = field_validator("shares", "seeds")(each_once)
+    _each_once = field_validator("shares", "seeds", "subjects")(
+        lambda value: value if value is None else each_once(value)
+    )
 
 
 class LearningCurveParams(CurveParams):
-    """The learning curves of both challenges."""
+    """The learning curves of both challenges, whose baselines are fitted with each model."""
 
+    KEY: ClassVar[str] = "learning_curve.runs"
+    frozen: ClassVar[tuple[str, ...]] = ()
     scratch: bool = Field(
         True, description="Whether a model from random weights is trained beside each."
     )
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Models that are trained."""
+        return (FINE_TUNED, SCRATCH) if self.scratch else (FINE_TUNED,)
+
+    @property
+    def trained_seeds(self) -> tuple[int, ...]:
+        """Those of the seeds that models are trained with."""
+        return self.seeds
 
 
 FrozenRow = Literal[
@@ -303,18 +328,9 @@ class LabelCurveParams(CurveParams):
     fitted, while `trained_seeds` are trained.
     """
 
+    KEY: ClassVar[str] = "finetuning_learning_curve.runs"
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         tuple(range(10)), min_length=1, description="Each draws other subsets of the subjects."
-    )
-    subjects: tuple[Annotated[int, Field(ge=2)], ...] | None = Field(
-        None,
-        min_length=1,
-        description="Numbers of labelled subjects, instead of shares of the training subjects.",
-    )
-    repeats: RepeatParams | None = Field(
-        None,
-        description="Repeated subject splits, so that each subject is tested; in each fold the "
-        "encoder is pretrained anew. Null: the one split, and the foundation checkpoint.",
     )
     frozen: tuple[FrozenRow, ...] = Field(
         get_args(FrozenRow)[:-1],
@@ -332,9 +348,7 @@ class LabelCurveParams(CurveParams):
         description="Folder of finished runs, from which one that was killed resumes.",
     )
 
-    _all_once = field_validator("subjects", "frozen", "trained", "trained_seeds")(
-        lambda value: value if value is None else each_once(value)
-    )
+    _all_once = field_validator("frozen", "trained", "trained_seeds")(each_once)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

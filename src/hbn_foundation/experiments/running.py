@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ from hbn_foundation.experiments.job import DONE, KEPT, Entry, Job
 from hbn_foundation.experiments.params import EngineParams
 from hbn_foundation.experiments.store import SCORES
 from hbn_foundation.experiments.sync import Stores
+from hbn_foundation.experiments.targets import PREDICTIONS
 from hbn_foundation.experiments.worker import PRELOAD, Context
 from hbn_foundation.progress import say
 from hbn_foundation.training.params import RunParams
-from hbn_foundation.training.recipes import TrainingRecipe
 from hbn_foundation.training.supervision.run_folder import RUN, prune_unfinished
 
 if TYPE_CHECKING:
@@ -84,55 +84,77 @@ def result_of(job: Job, stores: Stores) -> Path:
     return stores.store(job.kind).path(job.key)
 
 
-def read_scores(run: Run, stores: Stores) -> pd.DataFrame:
-    """Read the scores of a finished run, one row per method; NaN where there is no score."""
-    rows = json.loads((result_of(run.job, stores) / SCORES).read_text())
-    return pd.DataFrame(rows).fillna(np.nan).infer_objects().assign(**run.place)
+def read_scores(runs: Iterable[Run], stores: Stores) -> pd.DataFrame:
+    """Read the scores of finished runs, one row per method; NaN where there is no score."""
+    tables = [
+        pd.DataFrame(json.loads((result_of(run.job, stores) / SCORES).read_text()))
+        .fillna(np.nan).infer_objects().assign(**run.place)
+        for run in runs
+    ]  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
 
 
-def run_jobs(
+def read_predictions(runs: Iterable[Run], stores: Stores) -> pd.DataFrame:
+    """Read the predictions of finished runs for their test windows."""
+    tables = [
+        pd.read_parquet(result_of(run.job, stores) / PREDICTIONS).assign(**run.place)
+        for run in runs
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def run_all(
     name: str,
-    jobs: Sequence[Job],
+    runs: Sequence[Run],
+    encoders: Sequence[Run],
     stores: Stores,
     params: EngineParams,
     device_plan: dict[str, Any],
-    recipe: TrainingRecipe,
-    tell: Callable[[Job], Any] | None = None,
+    said: Callable[[Run], str],
 ) -> None:
-    """Carry out the jobs whose results are missing.
+    """Carry out the runs whose results are missing.
 
     Parameters
     ----------
     name
         Of the experiment, for its lines.
-    jobs, stores
+    runs, stores
         What is to be done, and where results go.
+    encoders
+        Pretrainings; of these, only what a missing result begins at is carried out.
     params
         Where jobs run, of `at_once`.
     device_plan
         `chosen` says where to train.
-    recipe
-        Limits of silence, and how many unfinished trainings stay.
-    tell
-        Called with each job that is done.
+    said
+        One line about a finished run.
 
     Raises
     ------
     UserError
         When a job has no result.
     """
+    recipe = runs[0].recipe
     plan = {**device_plan, "chosen": params.device or device_plan["chosen"]}
     threads = None if params.engine == "inline" else params.threads  # one job has all of them
     context = Context(
         stores, plan, recipe.supervision, params.retries, threads, params.job_start,
         gpus_of_a_machine(params), (*PRELOAD, *EVALUATING),
     )  # fmt: skip
+    needed = {run.job.base for run in runs if not stores.store(run.job.kind).has(run.job.key)}
+    jobs = [one.job for one in encoders if one.job.entry in needed] + [run.job for run in runs]
     kept = sum(stores.store(job.kind).has(job.key) for job in jobs)
     if kept:
         say(f"{name}: {kept} of {len(jobs)} results are kept")
     unfinished = [path.parent for path in stores.work.glob(f"*/{RUN}")]
     most = max(recipe.trainer.keep_unfinished, count_workers(params, context.device))
     prune_unfinished(unfinished, most)
+    by_job = {run.job.id: run for run in runs}
+
+    def tell(job: Job) -> None:
+        if job.id in by_job:
+            say(said(by_job[job.id]))
+
     outcomes = carry_out(jobs, context, params, name, tell=tell)
     failed = {job: one for job, one in outcomes.items() if one.status not in (DONE, KEPT)}
     if failed:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ import pandas as pd
 
 from hbn_foundation.evaluation.evaluate import (
     Answers,
-    evaluate,
     plain,
     window_task,
 )
@@ -31,7 +30,7 @@ from hbn_foundation.evaluation.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
-from hbn_foundation.evaluation.recipes import ChallengeRecipe, LabelRecipe
+from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.evaluation.scorers import AHEAD
 from hbn_foundation.evaluation.tasks.factors import (
     answer_windows,
@@ -40,7 +39,7 @@ from hbn_foundation.evaluation.tasks.factors import (
     score_factors,
 )
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
-from hbn_foundation.evaluation.tasks.labels import TARGET, label_baselines, targets_of
+from hbn_foundation.evaluation.tasks.labels import TARGET
 from hbn_foundation.evaluation.tasks.response_times import answer_trials, score_response_times
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import RunContext
@@ -49,13 +48,11 @@ from hbn_foundation.experiments.targets import (
     CHECKPOINT,
     HISTORY,
     PREDICTIONS,
-    answer_columns,
     ended,
     tune,
 )
 from hbn_foundation.labels.targets import WindowTargets
-from hbn_foundation.training.finetune import stratified
-from hbn_foundation.training.recipes import PretrainingRecipe
+from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 from hbn_foundation.training.supervision.incidents import read_incidents
 from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.run_folder import damage, epochs_in
@@ -97,110 +94,47 @@ def probe_encoder(
     return {"stopped": "scored"}
 
 
-def finetune_plan(
-    run: RunContext, data: Path, splits: pd.DataFrame, recipe: LabelRecipe
+def answer_tests(
+    run: RunContext,
+    data: Path,
+    splits: pd.DataFrame,
+    recipe: ChallengeRecipe,
+    methods: Sequence[str],
 ) -> dict[str, Any]:
-    """Fine-tune by one plan, and score it on the test windows of a fold."""
-    from hbn_foundation.training.finetuned import predict
-
+    """Learn a challenge on the training subjects, and predict the test subjects by all methods."""
+    params: Any = recipe.evaluation
     dataset = load_dataset(data).replace(splits=splits)
-    result = tune(run, load_base(run), dataset, recipe)
-    tuned, history = ended(run.folder, result["stopped"])
-    dataset = stratified(dataset, recipe)
-    targets, store = targets_of(dataset, recipe.label), dataset.store
-    batch_size = recipe.evaluation.batch_size
+    trained = each_trained(run, load_base(run), dataset, recipe, methods)
+    tuned = {method: checkpoint for method, checkpoint, _ in trained}
     with beating(run.link):
-        chosen, test = (rows_of(dataset, targets, name) for name in ("validation", "test"))
-        answers = predict(tuned, store, _at(dataset, chosen), batch_size)
-        costs = {
-            "validation": main_score(_at(dataset, chosen), targets.values[chosen], answers),
-            "epochs": len(history),
-            "seconds": float(history["seconds"].sum()),
-            "trainable": _trained_parameters(tuned, history),
-        }
-        windows, values = _at(dataset, test), targets.values[test]
-        predictions = predict(tuned, store, windows, batch_size)
-        strategy = recipe.plan.strategy
-        row, table = _scored(dataset, recipe, targets, windows, values, strategy, predictions)
-    write_scores(run, [row | costs], table)
-    return result
-
-
-def fit_baselines(
-    run: RunContext, data: Path, splits: pd.DataFrame, recipe: LabelRecipe
-) -> dict[str, Any]:
-    """Fit all baselines of a label on the same subjects and windows, and score them."""
-    from hbn_foundation.training.checkpoint import load_encoder
-
-    dataset, checkpoint = load_dataset(data).replace(splits=splits), load_base(run)
-    targets = targets_of(dataset, recipe.label)
-    rows, tables = [], []
-    with beating(run.link):
-        sample, answers = label_baselines(
-            dataset, targets, recipe, checkpoint.metadata["n_samples"], load_encoder(checkpoint)
-        )
-        values = sample.test[TARGET].to_numpy()
-        for method, answer in answers.items():
-            row, table = _scored(
-                dataset, recipe, targets, sample.test, values, method, answer.predictions[0]
-            )
-            costs = {
-                "validation": answer.fits[0].validation,
-                "epochs": np.nan,
-                "seconds": answer.seconds,
-                "trainable": answer.n_features,
-            }
-            rows.append(row | costs)
-            tables.append(table)
-    write_scores(run, rows, pd.concat(tables, ignore_index=True))
-    return {"stopped": "scored"}
-
-
-def learn_share(
-    run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
-) -> dict[str, Any]:
-    """Learn from a share of the subjects, also from random weights, and score the test subjects."""
-    params: Any = recipe.evaluation.model_copy(
-        update={"bootstraps": 0, "seed": recipe.trainer.seed}
-    )
-    recipe = recipe.model_copy(update={"evaluation": params})
-    answers, result = _learned(run, data, splits, recipe, scratch)
-    scores = scores_of_answers(answers, params)
+        answers = answers_of_models(tuned, dataset, params)
+        scores = scores_of_answers(answers, params.model_copy(update={"bootstraps": 0}))
     scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]
     rows = [
         {"method": str(method), **dict(zip(part["metric"], part["value"], strict=True))}
         for method, part in scores.groupby("method", sort=False)
     ]
-    (run.out / SCORES).write_text(json.dumps(plain(rows), indent=1))
-    return result
-
-
-def answer_fold(
-    run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
-) -> dict[str, Any]:
-    """Learn on the training subjects of a fold, and predict its test subjects by all methods."""
-    answers, result = _learned(run, data, splits, recipe, scratch)
-    answers.table.to_parquet(run.out / PREDICTIONS, index=False)
+    write_scores(run, rows, answers.table)
     (run.out / METRICS).write_text(json.dumps(plain(answers.about), indent=1))
-    return result
+    return {"stopped": "scored"}
 
 
-def _learned(
-    run: RunContext, data: Path, splits: pd.DataFrame, recipe: ChallengeRecipe, scratch: bool
-) -> tuple[Answers, dict[str, Any]]:
-    """Fine-tune, also from random weights, and predict the test windows by all methods."""
-    dataset, foundation = load_dataset(data).replace(splits=splits), load_base(run)
-    tuned = {}
-    for method in (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,):
-        start = "from_scratch" if method == SCRATCH else recipe.trainer.start
-        trainer = recipe.trainer.model_copy(update={"start": start})
-        own = recipe.model_copy(update={"trainer": trainer})
-        of_method = beside(run) if method == SCRATCH else run
+def each_trained(
+    run: RunContext,
+    foundation: Checkpoint,
+    dataset: EEGDataset,
+    recipe: FineTuningRecipe,
+    methods: Sequence[str],
+) -> Iterator[tuple[str, Checkpoint, pd.DataFrame]]:
+    """Fine-tune as the recipe says, or from random weights; yield method, model and history."""
+    for number, method in enumerate(methods):
+        own = recipe
+        if method == SCRATCH:
+            trainer = recipe.trainer.model_copy(update={"start": "from_scratch"})
+            own = recipe.model_copy(update={"trainer": trainer})
+        of_method = beside(run) if number else run
         result = tune(of_method, foundation, dataset, own)
-        tuned[method], _ = ended(of_method.folder, result["stopped"])
-    params: Any = recipe.evaluation
-    with beating(run.link):
-        return answers_of_models(tuned, dataset, params), result
+        yield method, *ended(of_method.folder, result["stopped"])
 
 
 def beside(run: RunContext) -> RunContext:
@@ -281,34 +215,6 @@ def write_scores(run: RunContext, rows: list[dict[str, Any]], predictions: pd.Da
     predictions.to_parquet(out / PREDICTIONS, index=False)
 
 
-def _scored(
-    dataset: EEGDataset, recipe: LabelRecipe, targets: WindowTargets, windows: pd.DataFrame,
-    values: np.ndarray, method: str, predictions: np.ndarray,
-) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
-    """Scores of one method on the test windows, and its predictions to be stacked."""
-    task = window_task(method, TARGET, values, windows)
-    scores = evaluate(task, {method: predictions}, {}, n_samples=0)
-    splits = dataset.splits
-    with_windows = splits["subject"].astype(str).isin(dataset.windows["subject"].astype(str))
-    counts = splits.loc[with_windows, "split"].value_counts()
-    n_windows = len(rows_of(dataset, targets, "train"))
-    row = {
-        "method": method,
-        "n_train": int(counts["train"]),
-        "n_test": int(counts["test"]),
-        "train_windows": n_windows,
-        "fitted_windows": min(n_windows, recipe.evaluation.max_windows),
-        "n_channels": len(dataset.store.positions),
-        **dict(zip(scores["metric"], scores["value"], strict=True)),
-        "n_windows": len(windows),
-        "n_recordings": windows["recording"].nunique(),
-        "n_subjects": windows["subject"].nunique(),
-    }
-    subjects = windows["subject"].astype(str).to_numpy()
-    table = {"method": method, "subject": subjects, "value": values, **answer_columns(predictions)}
-    return row, pd.DataFrame(table)
-
-
 def main_score(windows: pd.DataFrame, values: np.ndarray, predictions: np.ndarray) -> float:
     """Score predictions of windows (N rows) by the metric that methods are compared by."""
     task = window_task(FINE_TUNED, TARGET, values, windows)
@@ -321,15 +227,3 @@ def rows_of(dataset: EEGDataset, targets: WindowTargets, split: str) -> np.ndarr
     splits, windows = dataset.splits, dataset.windows
     subjects = splits.loc[splits["split"] == split, "subject"].astype(str)
     return np.flatnonzero(windows["subject"].astype(str).isin(subjects) & targets.known)
-
-
-def _at(dataset: EEGDataset, rows: np.ndarray) -> pd.DataFrame:
-    return dataset.windows.iloc[rows].reset_index(drop=True)
-
-
-def _trained_parameters(checkpoint: Checkpoint, history: pd.DataFrame) -> int:
-    """Count the parameters of the blocks that were trained in any epoch."""
-    from hbn_foundation.training.finetuned import load_finetuned
-
-    sizes = load_finetuned(checkpoint).sizes()
-    return sum(sizes[name] for name in {*",".join(history["trainable"]).split(",")} if name)

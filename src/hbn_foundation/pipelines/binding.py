@@ -1,4 +1,4 @@
-"""One node function for several instances of a template, each with its own recipe."""
+"""Nodes, and one node function for several instances of a template, each with its own recipe."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from kedro.pipeline import node
 
-def with_recipe(function: Callable[..., Any], recipe: type) -> Callable[..., Any]:
-    """Return a copy of a node function whose argument `recipe` is annotated with a model.
+
+def with_recipe(function: Callable[..., Any], recipe: type, **others: type) -> Callable[..., Any]:
+    """Return a copy of a node function whose argument `recipe`, and others, have these types.
 
     Kedro validates parameters by the annotations of the functions that take them.
     """
@@ -21,5 +23,16 @@ def with_recipe(function: Callable[..., Any], recipe: type) -> Callable[..., Any
         function.__closure__,
     )
     copy.__doc__, copy.__module__ = function.__doc__, function.__module__
-    copy.__annotations__ = {**function.__annotations__, "recipe": recipe}
+    copy.__annotations__ = {**function.__annotations__, "recipe": recipe, **others}
     return copy
+
+
+def tagged(
+    function: Callable[..., Any],
+    inputs: list[str] | str,
+    outputs: list[str] | str | None,
+    name: str,
+    tag: str = "evaluation",
+) -> Any:
+    """Make a node with a tag."""
+    return node(function, inputs=inputs, outputs=outputs, name=name, tags=tag)

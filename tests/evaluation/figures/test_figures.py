@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import fold_table, history, learning_rows, probe_scores
+from score_tables import fold_table, history, probe_scores
 
 from hbn_foundation.evaluation.figures.embedding import embedding_figure
-from hbn_foundation.evaluation.figures.learning import learning_curve_figure
 from hbn_foundation.evaluation.figures.predictions import (
     factor_figure,
     predictions_figure,
@@ -164,16 +163,6 @@ def test_the_challenges_bear_what_is_missing():
                            "sex": np.nan, "predicted_p_factor": np.arange(8.0)})  # fmt: skip
     assert titles(factor_figure(people, ("p_factor",))) == ["p factor\nr 1.00, given age, sex –"]
     assert titles(factor_figure(people.assign(p_factor=np.nan), ("p_factor",)))
-
-
-def test_a_learning_curve_has_a_line_per_method():
-    scores = {"nrmse": "NRMSE", "r": "Pearson r"}
-    (panel,) = learning_curve_figure(learning_rows().assign(r=np.nan), scores).axes
-    lines = {line.get_label(): line for line in panel.lines}
-    assert list(lines) == ["fine-tuned", "from scratch", "training mean"]
-    np.testing.assert_allclose(lines["fine-tuned"].get_ydata(), [1.03, 0.85])
-    assert lines["fine-tuned"].get_xdata().tolist() == [10, 100]
-    assert learning_curve_figure(pd.DataFrame(columns=["method", "n_subjects"]), scores).axes
 
 
 def test_style_leaves_other_figures_alone():

@@ -18,7 +18,6 @@ from score_tables import (
     factor_scores,
     fold_table,
     history,
-    learning_rows,
     probe_scores,
     tidy,
     time_scores,
@@ -30,7 +29,6 @@ from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.report.challenges import factor_report, response_time_report
 from hbn_foundation.evaluation.report.criteria import COLUMNS
-from hbn_foundation.evaluation.report.experiments import learning_curve_report
 from hbn_foundation.evaluation.report.finetuning import comparison_report, finetuning_report
 from hbn_foundation.evaluation.report.foundation import foundation_report, probe_folds
 from hbn_foundation.evaluation.report.render import render_page, render_text, show, text_table
@@ -152,15 +150,6 @@ def test_a_comparison_of_plans():
     assert "is ahead of the best baseline, Riemannian broadband, by" in said
     assert "is ahead of training from scratch, by" in said
     assert "no fold was finished" in words(comparison_report(summary[:0], "nrmse")).lower()
-
-
-def test_a_learning_curve():
-    said = words(learning_curve_report(learning_rows()))
-    assert "10 (10%) 100 (100%)" in said
-    assert "fine-tuned 1.030 ± 0.071 0.850 ± 0.071" in said
-    assert "with 100 subjects ahead by 0.200 (training mean)" in said
-    assert "with 10 subjects behind by 0.010 (from scratch)" in said
-    assert "±" not in words(learning_curve_report(learning_rows().query("seed == 0")))
 
 
 def page_words(report: Report, n_images: int) -> str:

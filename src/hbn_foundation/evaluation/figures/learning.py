@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,8 @@ from hbn_foundation.evaluation.methods import (
     FINE_TUNED,
     MODE_NAMES,
     SCRATCH,
-    display_name,
 )
-from hbn_foundation.evaluation.scorers import display_metric, scorer_of
+from hbn_foundation.evaluation.scorers import display_metric
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS, SIGNIFICANT
 from hbn_foundation.evaluation.wording import number
 
@@ -28,43 +26,7 @@ if TYPE_CHECKING:
 MODE_COLOURS = dict(zip(MODE_NAMES, (style.ACCENT, "#e0972f", style.MUTED), strict=True))
 
 
-def learning_curve_figure(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """Draw scores over the number of training subjects.
-
-    Parameters
-    ----------
-    table
-        One row per method, share and seed: `method`, `share` (of the training subjects, 0 to 1),
-        `n_subjects` (training subjects) and the scores of the test subjects.
-    titles
-        Scores with their names, a panel each. Lines are means over seeds, bands one standard
-        deviation.
-    """
-    shown = [name for name in titles if name in table and table[name].notna().any()]
-    with style.styled():
-        figure, axes = style.new_figure(1, max(len(shown), 1), panel=(5.5, 3.9))
-        if not shown:
-            style.note(axes[0], "no run was scored")
-            return figure
-        ticks = table.groupby("n_subjects")["share"].mean()
-        methods = sorted(table["method"].unique(), key=lambda method: method != FINE_TUNED)
-        for panel, name in zip(axes, shown, strict=True):
-            better = "higher" if scorer_of(name).greater_is_better else "lower"
-            panel.set_title(f"{titles[name]} ({better} is better)")
-            for place, method in enumerate(methods):
-                of_seeds = table[table["method"] == method].groupby("n_subjects")[name]
-                mean, spread = of_seeds.mean(), of_seeds.std(ddof=1).fillna(0.0)
-                colour = style.CYCLE[place % len(style.CYCLE)]
-                _line(panel, mean, mean - spread, mean + spread, display_name(method), colour)
-            panel.set_xlim(0, ticks.index.max() * 1.04)
-            panel.set_xticks(ticks.index, [f"{n}\n{share:.0%}" for n, share in ticks.items()])
-            panel.set_xlabel("training subjects, share of all")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
-    return figure
-
-
-def label_curve_figure(summary: pd.DataFrame, title: str) -> Figure:
+def learning_curve_figure(summary: pd.DataFrame, title: str) -> Figure:
     """Draw the score of each method over the labelled subjects, with intervals.
 
     Parameters

@@ -14,62 +14,17 @@ from hbn_foundation.evaluation.methods import (
     FINE_TUNED,
     MODE_NAMES,
     PRETRAINED,
-    SCRATCH,
     display_name,
 )
 from hbn_foundation.evaluation.report.sections import Report, Table, plain_table
 from hbn_foundation.evaluation.report.verdicts import about_intervals
 from hbn_foundation.evaluation.scorers import display_metric, scorer_of
-from hbn_foundation.evaluation.statistics import FIXED_MODEL, level
-from hbn_foundation.evaluation.wording import interval, mean_sd, number, p_text
-
-OF_TIMES, OF_FACTORS = ("nrmse", "r"), ("window_nrmse", "subject_r")
+from hbn_foundation.evaluation.statistics import FIXED_MODEL
+from hbn_foundation.evaluation.wording import interval, number, p_text
 
 
-def curve_scores(table: pd.DataFrame) -> dict[str, str]:
-    """Name the scores of a learning curve that are shown, with their titles."""
-    names = OF_FACTORS if OF_FACTORS[0] in table else OF_TIMES
-    return {name: display_metric(name) for name in names}
-
-
-def learning_curve_report(table: pd.DataFrame) -> Report:
-    """Declare the report on the error of each method over the number of training subjects.
-
-    Parameters
-    ----------
-    table
-        As for `learning_curve_figure`.
-    """
-    name, title = next(iter(curve_scores(table).items()))
-    groups = table.groupby(["method", "n_subjects"])[name]
-    means, spreads = groups.mean().unstack(), groups.std(ddof=1).unstack()
-    shares = table.groupby("n_subjects")["share"].mean()
-    methods = means.sort_values(means.columns[-1]).index
-    rows = [
-        [display_name(str(method)), *map(mean_sd, means.loc[method], spreads.loc[method])]
-        for method in methods
-    ]
-    header = [f"{title}, lower is better", *(f"{n} ({share:.0%})" for n, share in shares.items())]
-    n_seeds = table["seed"].nunique()
-    seeds = f"Mean ± sd (ddof 1) over {n_seeds} seeds" if n_seeds > 1 else "One seed"
-    lead = []
-    for n, scores in means.items():
-        best = str(scores.drop([FINE_TUNED, SCRATCH], errors="ignore").idxmin())
-        for other in [best, SCRATCH] if SCRATCH in methods else [best]:
-            gap = float(scores[other] - scores[FINE_TUNED])
-            by = "level" if level(gap) else f"{'ahead' if gap > 0 else 'behind'} by {abs(gap):.3f}"
-            lead.append(f"with {n} subjects {by} ({display_name(other)})")
-    return Report(
-        "Scores over training subjects",
-        f"Beside the best baseline and training from scratch, the fine-tuned model is "
-        f"{'; '.join(lead)}.",
-        f"{seeds}, the same test subjects.",
-        [plain_table("Training subjects with labels", header, rows)],
-    )
-
-
-def label_curve_report(summary: pd.DataFrame, about: str, context: str = "") -> Report:
-    """Declare the report on a label's learning curve.
+def learning_curve_report(summary: pd.DataFrame, about: str, context: str = "") -> Report:
+    """Declare the report on a learning curve.
 
     Parameters
     ----------

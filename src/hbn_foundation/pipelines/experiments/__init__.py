@@ -2,16 +2,8 @@
 
 from hbn_foundation.pipelines.experiments.pipeline import (
     create_comparison,
-    create_label_curve,
-    create_learning_curve1,
-    create_learning_curve2,
+    create_learning_curve,
     create_sweep,
 )
 
-__all__ = [
-    "create_comparison",
-    "create_label_curve",
-    "create_learning_curve1",
-    "create_learning_curve2",
-    "create_sweep",
-]
+__all__ = ["create_comparison", "create_learning_curve", "create_sweep"]

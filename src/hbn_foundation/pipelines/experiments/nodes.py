@@ -100,55 +100,16 @@ def _score(folds: types.DataFrame, runs: ComparisonParams) -> str:
     return compared_score(runs.score, "nrmse" in folds, WITHIN in folds)
 
 
-def learn_from_shares(
-    foundation_checkpoint: Any,
-    dataset: types.EEGDataset,
-    recipe: ChallengeRecipe,
-    device_plan: dict[str, Any],
-    runs: LearningCurveParams,
-    experiments: ExperimentParams,
-) -> types.DataFrame:
-    """Learn from the labels of more and more subjects, baselines beside the model.
-
-    Returns
-    -------
-    learning_curve : DataFrame
-        One row per subset, seed and method.
-    """
-    from hbn_foundation.experiments.learning_curve import learning_curve
-
-    return learning_curve(foundation_checkpoint, dataset, recipe, runs, device_plan, experiments)
-
-
-def report_learning_curve(learning_curve: types.DataFrame) -> tuple[Any, str]:
-    """Draw the scores over the training subjects, and print the table.
-
-    Returns
-    -------
-    learning_curve_figure : Figure
-        A panel per score, a line per method.
-    learning_curve_report : str
-        The table as text.
-    """
-    from hbn_foundation.evaluation.figures.learning import learning_curve_figure
-    from hbn_foundation.evaluation.report.experiments import curve_scores, learning_curve_report
-    from hbn_foundation.evaluation.report.render import render_text, show
-
-    text = render_text(learning_curve_report(learning_curve))
-    show(text)
-    return learning_curve_figure(learning_curve, curve_scores(learning_curve)), text
-
-
 def learn_from_subjects(
     foundation_checkpoint: Any,
     dataset: types.EEGDataset,
-    recipe: LabelRecipe,
+    recipe: LabelRecipe | ChallengeRecipe,
     foundation: FoundationRecipe,
     device_plan: dict[str, Any],
-    runs: LabelCurveParams,
+    runs: LabelCurveParams | LearningCurveParams,
     experiments: ExperimentParams,
 ) -> tuple[types.DataFrame, types.DataFrame]:
-    """Learn a label from more and more subjects: frozen features, classical methods, training.
+    """Learn a label or a challenge from more and more subjects, all methods side by side.
 
     Returns
     -------
@@ -157,15 +118,15 @@ def learn_from_subjects(
     learning_curve_predictions : DataFrame
         Of all of them on their test windows.
     """
-    from hbn_foundation.experiments.label_curve import label_curve
+    from hbn_foundation.experiments.learning_curve import learning_curve
 
-    return label_curve(
+    return learning_curve(
         foundation_checkpoint, dataset, recipe, foundation, runs, device_plan, experiments
     )
 
 
-def report_label_curve(
-    learning_curve_predictions: types.DataFrame, recipe: LabelRecipe
+def report_learning_curve(
+    learning_curve_predictions: types.DataFrame, recipe: LabelRecipe | ChallengeRecipe
 ) -> tuple[types.DataFrame, Any, str]:
     """Summarise the curve with paired intervals over subjects, draw it, and print the tables.
 
@@ -179,13 +140,12 @@ def report_label_curve(
         The tables as text.
     """
     from hbn_foundation.evaluation.curve_summary import curve_summary
-    from hbn_foundation.evaluation.figures.learning import label_curve_figure
-    from hbn_foundation.evaluation.report.experiments import label_curve_report
+    from hbn_foundation.evaluation.figures.learning import learning_curve_figure
+    from hbn_foundation.evaluation.report.experiments import learning_curve_report
     from hbn_foundation.evaluation.report.render import render_text, show
 
-    params, label = recipe.evaluation, recipe.label
-    summary = curve_summary(learning_curve_predictions, params.bootstraps, params.seed)
-    about = label.column or label.kind
-    text = render_text(label_curve_report(summary, about, recipe.context.text))
+    summary = curve_summary(learning_curve_predictions, recipe.evaluation)
+    about = recipe.label.column or recipe.label.kind
+    text = render_text(learning_curve_report(summary, about, recipe.context.text))
     show(text)
-    return summary, label_curve_figure(summary, f"Scores over labelled subjects: {about}"), text
+    return summary, learning_curve_figure(summary, f"Scores over labelled subjects: {about}"), text

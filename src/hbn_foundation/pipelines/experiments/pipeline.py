@@ -1,12 +1,10 @@
-"""Wiring of experiments: comparison of plans, learning curves of both challenges, sweep."""
+"""Wiring of experiments: comparison of plans, learning curves, sweep."""
 
-from collections.abc import Callable
-from typing import Any
-
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
-from hbn_foundation.pipelines.binding import with_recipe
+from hbn_foundation.experiments.params import LabelCurveParams, LearningCurveParams
+from hbn_foundation.pipelines.binding import tagged, with_recipe
 from hbn_foundation.pipelines.experiments import nodes, sweep_nodes
 from hbn_foundation.pipelines.finetuning.pipeline import RECIPE, in_namespace
 from hbn_foundation.pipelines.foundation.nodes import choose_device
@@ -14,8 +12,12 @@ from hbn_foundation.pipelines.foundation.nodes import choose_device
 EXPERIMENTS = "params:experiments"
 FOUNDATION, FINETUNING = "params:foundation", "params:finetuning"
 RUNS = "params:finetuning_comparison.runs"
-CURVE = "params:learning_curve.runs"
-LABEL_CURVE = "params:finetuning_learning_curve.runs"
+OF_CHALLENGES = "params:learning_curve.runs"
+CURVES: dict[str, tuple[type, type, str]] = {
+    "finetuning": (LabelRecipe, LabelCurveParams, "params:finetuning_learning_curve.runs"),
+    "challenge1": (Challenge1Recipe, LearningCurveParams, OF_CHALLENGES),
+    "challenge2": (Challenge2Recipe, LearningCurveParams, OF_CHALLENGES),
+}
 SWEEP = "params:sweep"
 CLEANING = "params:ingestion.cleaning"
 JOBS = ["sweep_base_jobs", "sweep_finetune_jobs"]
@@ -29,7 +31,7 @@ def create_comparison(**_: object) -> Pipeline:
     return Pipeline(
         [
             *_windows_and_device("comparison"),
-            _node(
+            tagged(
                 nodes.compare_plans,
                 ["dataset", "comparison_dataset", "comparison_device_plan", FOUNDATION,
                  FINETUNING, RUNS, EXPERIMENTS],
@@ -37,9 +39,9 @@ def create_comparison(**_: object) -> Pipeline:
                 "compare_plans",
                 "training",
             ),
-            _node(nodes.summarise_comparison, [table[0], RUNS], table[1], "summarise_comparison"),
-            _node(nodes.draw_comparison, [*table, RUNS], "comparison_figure", "draw_comparison"),
-            _node(
+            tagged(nodes.summarise_comparison, [table[0], RUNS], table[1], "summarise_comparison"),
+            tagged(nodes.draw_comparison, [*table, RUNS], "comparison_figure", "draw_comparison"),
+            tagged(
                 nodes.report_comparison,
                 [*table, FINETUNING, RUNS],
                 "comparison_report",
@@ -50,61 +52,32 @@ def create_comparison(**_: object) -> Pipeline:
     )  # fmt: skip
 
 
-def create_learning_curve1(**_: object) -> Pipeline:
-    """Return the pipeline to challenge 1 learned from more and more subjects."""
-    return _learning_curve("challenge1", Challenge1Recipe)
+def create_learning_curve(namespace: str) -> Pipeline:
+    """Return the pipeline to a label or a challenge learned from more and more subjects.
 
-
-def create_learning_curve2(**_: object) -> Pipeline:
-    """Return the pipeline to challenge 2 learned from more and more subjects."""
-    return _learning_curve("challenge2", Challenge2Recipe)
-
-
-def _learning_curve(namespace: str, recipe: type) -> Pipeline:
-    """Go on from the windows and the device that the challenge's pipeline has chosen."""
+    It goes on from the windows and the device that the pipeline of that name has chosen.
+    """
+    recipe, params, runs = CURVES[namespace]
+    made = ["learning_curve", "learning_curve_predictions"]
     return in_namespace(
         [
-            _node(
-                with_recipe(nodes.learn_from_shares, recipe),
-                ["foundation_checkpoint", "dataset", RECIPE, "device_plan", CURVE, EXPERIMENTS],
-                "learning_curve",
-                "learn_from_shares",
+            tagged(
+                with_recipe(nodes.learn_from_subjects, recipe, runs=params),
+                ["foundation_checkpoint", "dataset", RECIPE, FOUNDATION, "device_plan", runs,
+                 EXPERIMENTS],
+                made,
+                "learn_from_subjects",
                 "training",
             ),
-            _node(
-                nodes.report_learning_curve,
-                "learning_curve",
-                ["learning_curve_figure", "learning_curve_report"],
+            tagged(
+                with_recipe(nodes.report_learning_curve, recipe),
+                [made[1], RECIPE],
+                ["learning_curve_summary", "learning_curve_figure", "learning_curve_report"],
                 "report_learning_curve",
             ),
         ],
         namespace,
         tag=f"{namespace}_learning_curve",
-    )
-
-
-def create_label_curve(**_: object) -> Pipeline:
-    """Return the pipeline to a label of any kind learned from more and more subjects."""
-    made = ["learning_curve", "learning_curve_predictions"]
-    return in_namespace(
-        [
-            _node(
-                with_recipe(nodes.learn_from_subjects, LabelRecipe),
-                ["foundation_checkpoint", "dataset", RECIPE, FOUNDATION, "device_plan",
-                 LABEL_CURVE, EXPERIMENTS],
-                made,
-                "learn_from_subjects",
-                "training",
-            ),
-            _node(
-                with_recipe(nodes.report_label_curve, LabelRecipe),
-                [made[1], RECIPE],
-                ["learning_curve_summary", "learning_curve_figure", "learning_curve_report"],
-                "report_label_curve",
-            ),
-        ],
-        "finetuning",
-        tag="finetuning_learning_curve",
     )  # fmt: skip
 
 
@@ -114,7 +87,7 @@ def create_sweep(**_: object) -> Pipeline:
     return Pipeline(
         [
             *_windows_and_device("sweep", "planning"),
-            _node(
+            tagged(
                 sweep_nodes.plan,
                 ["dataset", "sweep_dataset", FOUNDATION, FINETUNING, SWEEP, CLEANING,
                  "sweep_device_plan"],
@@ -122,24 +95,24 @@ def create_sweep(**_: object) -> Pipeline:
                 "plan",
                 "planning",
             ),
-            _node(
+            tagged(
                 sweep_nodes.train_bases, [JOBS[0], *running], REPORTS[0], "train_bases", "training"
             ),
-            _node(
+            tagged(
                 sweep_nodes.finetune,
                 [REPORTS[0], *JOBS, *running],
                 REPORTS[1],
                 "finetune",
                 "training",
             ),
-            _node(
+            tagged(
                 sweep_nodes.collect,
                 [*JOBS, *REPORTS, SWEEP, FINETUNING],
                 ["sweep_jobs", "sweep_curves", "sweep_modes", "sweep_savings",
                  "sweep_curves_figure", "sweep_summary"],
                 "collect",
             ),
-            _node(sweep_nodes.check_sweep, [*REPORTS, "sweep_summary"], None, "check_sweep"),
+            tagged(sweep_nodes.check_sweep, [*REPORTS, "sweep_summary"], None, "check_sweep"),
         ],
         tags="sweep",
     )  # fmt: skip
@@ -148,14 +121,14 @@ def create_sweep(**_: object) -> Pipeline:
 def _windows_and_device(name: str, tag: str = "training") -> list:
     """Choose the windows that the label is learned from, and the device."""
     return [
-        _node(
+        tagged(
             nodes.choose_windows,
             ["dataset", "trials", FINETUNING],
             f"{name}_dataset",
             f"choose_{name}_windows",
             tag,
         ),
-        _node(
+        tagged(
             choose_device,
             ["dataset", FOUNDATION],
             f"{name}_device_plan",
@@ -163,13 +136,3 @@ def _windows_and_device(name: str, tag: str = "training") -> list:
             "training",
         ),
     ]
-
-
-def _node(
-    function: Callable[..., Any],
-    inputs: list[str] | str,
-    outputs: list[str] | str | None,
-    name: str,
-    tag: str = "evaluation",
-) -> Any:
-    return node(function, inputs=inputs, outputs=outputs, name=name, tags=tag)

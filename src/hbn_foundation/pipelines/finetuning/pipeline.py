@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kedro.pipeline import Pipeline, node, pipeline
+from kedro.pipeline import Pipeline, pipeline
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
-from hbn_foundation.pipelines.binding import with_recipe
+from hbn_foundation.pipelines.binding import tagged, with_recipe
 from hbn_foundation.pipelines.finetuning import challenge_evaluation as evaluation
 from hbn_foundation.pipelines.finetuning import challenge_nodes as challenge
 from hbn_foundation.pipelines.finetuning import nodes
@@ -22,19 +22,19 @@ EXPERIMENTS = "params:experiments"
 def create_finetuning(**_: object) -> Pipeline:
     """Return the pipeline from a foundation checkpoint to an evaluated model of any label."""
     own = [
-        _node(
+        tagged(
             nodes.evaluate_finetuned,
             ["checkpoint", "foundation_checkpoint", "dataset", RECIPE],
             ["metrics", "scores", "predictions"],
             "evaluate",
         ),
-        _node(
+        tagged(
             nodes.draw_figures,
             ["history", "predictions", RECIPE],
             ["curves_figure", "predictions_figure", "timeline_figure"],
             "draw_figures",
         ),
-        _node(nodes.report, ["scores", "metrics", "history", RECIPE], "report", "report"),
+        tagged(nodes.report, ["scores", "metrics", "history", RECIPE], "report", "report"),
     ]
     prepare = _prepare(nodes.prepare_finetuning, "trials")
     return in_namespace([prepare, *_training(LabelRecipe), *own], "finetuning")
@@ -87,19 +87,19 @@ def in_namespace(nodes: list, namespace: str, tag: str | None = None) -> Pipelin
 def _prepare(function: Callable[..., Any], *more: str, after: Sequence[str] = ()) -> Any:
     """Take the windows of the label, and check the fine-tuning before it begins."""
     inputs = ["foundation_checkpoint", "all_windows", *more, RECIPE, *after]
-    return _node(function, inputs, ["dataset", "lr_preview"], "prepare", "training")
+    return tagged(function, inputs, ["dataset", "lr_preview"], "prepare", "training")
 
 
 def _training(recipe: type) -> list:
     return [
-        _node(
+        tagged(
             with_recipe(nodes.choose_device, recipe),
             ["dataset", "foundation_checkpoint", RECIPE, FOUNDATION],
             "device_plan",
             "choose_device",
             "training",
         ),
-        _node(
+        tagged(
             with_recipe(nodes.finetune_encoder, recipe),
             ["foundation_checkpoint", "dataset", RECIPE, "device_plan", "run_version"],
             ["checkpoint", "history", "incidents"],
@@ -118,41 +118,31 @@ def _challenge_nodes(
     """Return what challenges have beside the training: `evaluate` has outputs, `report` inputs."""
     folds = ["fold_answers", "fold_sample"]
     return [
-        _node(
+        tagged(
             with_recipe(challenge.train_from_scratch, recipe),
             ["foundation_checkpoint", "dataset", RECIPE, "device_plan", SCRATCH, "run_version"],
             "scratch_predictions",
             "train_from_scratch",
             "training",
         ),
-        _node(
+        tagged(
             with_recipe(challenge.cross_validate, recipe),
             ["all_windows", "dataset", FOUNDATION, RECIPE, "device_plan", SCRATCH, EXPERIMENTS],
             folds,
             "cross_validate",
             "cross_validation",
         ),
-        _node(predict, ["checkpoint", "dataset", RECIPE], "predictions", "predict"),
-        _node(
+        tagged(predict, ["checkpoint", "dataset", RECIPE], "predictions", "predict"),
+        tagged(
             evaluate[0],
             ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions", *folds],
             ["metrics", "scores", "answers", *evaluate[1], "csv"],
             "evaluate",
         ),
-        _node(
+        tagged(
             report[0],
             ["checkpoint", "dataset", "scores", "metrics", "answers", "history", *report[1]],
             ["page", "report", "answers_figure", "spatial_figure"],
             "report",
         ),
     ]
-
-
-def _node(
-    function: Callable[..., Any],
-    inputs: list[str],
-    outputs: list[str] | str,
-    name: str,
-    tag: str = "evaluation",
-) -> Any:
-    return node(function, inputs=inputs, outputs=outputs, name=name, tags=tag)

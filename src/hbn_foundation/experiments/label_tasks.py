@@ -1,11 +1,12 @@
-"""What the jobs of a label's learning curve call, each in its own process.
+"""What the jobs of comparisons and of a label's learning curve call, each in its own process.
 
 The test windows, and the definition of the label, are those of all labelled subsets of a fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,24 +15,23 @@ import pandas as pd
 
 from hbn_foundation.evaluation.baselines import (
     BASELINES,
-    MOST_AT_ONCE,
-    Fitted,
     Target,
     fit_baseline,
+    predict_in_parts,
 )
 from hbn_foundation.evaluation.evaluate import evaluate, window_task
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
-from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM, SCRATCH
+from hbn_foundation.evaluation.methods import FROZEN_PROBE, PRETRAINED, RANDOM
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import choose_windows
 from hbn_foundation.evaluation.tasks.labels import TARGET, targets_of
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import RunContext
-from hbn_foundation.experiments.targets import answer_columns, ended, tune
+from hbn_foundation.experiments.targets import answer_columns
 from hbn_foundation.experiments.tasks import (
     beating,
-    beside,
+    each_trained,
     load_base,
     main_score,
     rows_of,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
+TASKS = "hbn_foundation.experiments.label_tasks"
 PLACE = "place"
 
 
@@ -65,6 +66,12 @@ def with_labels_of(splits: pd.DataFrame, chosen: Sequence[str]) -> pd.DataFrame:
     """Take all training subjects but some out of the splits."""
     kept = (splits["split"] != "train") | splits["subject"].astype(str).isin(chosen)
     return splits[kept].reset_index(drop=True)
+
+
+def training_subjects(splits: pd.DataFrame, windows: pd.DataFrame) -> list[str]:
+    """Sorted training subjects that have windows."""
+    names = splits.loc[splits["split"] == "train", "subject"].astype(str)
+    return sorted(set(names) & set(windows["subject"].astype(str)))
 
 
 class Labelled(NamedTuple):
@@ -91,6 +98,21 @@ class Labelled(NamedTuple):
         table = choose_windows(windows, splits, self.targets.known, params, "label").table
         return table[table["split"] != "test"].reset_index(drop=True)
 
+    def counts(self, draw: Draw, params: FineTuningEvaluationParams) -> dict[str, int]:
+        """Count the subjects that have windows, and the training windows of a draw."""
+        splits, windows = self.dataset.splits, self.dataset.windows
+        splits = with_labels_of(splits, draw.subjects)
+        there = splits["subject"].astype(str).isin(windows["subject"].astype(str))
+        subjects = splits.loc[there, "split"].value_counts()
+        n_windows = len(rows_of(self.dataset.replace(splits=splits), self.targets, "train"))
+        return {
+            "n_train": int(subjects["train"]),
+            "n_test": int(subjects["test"]),
+            "train_windows": n_windows,
+            "fitted_windows": min(n_windows, params.max_windows),
+            "n_channels": len(self.dataset.store.positions),
+        }
+
 
 def fit_draws(
     run: RunContext,
@@ -116,23 +138,24 @@ def fit_draws(
         features: dict[str | None, np.ndarray] = {None: np.empty((len(learned), 0))}
         features.update(extractor.fit(learned))
         target = _target(labelled.targets, recipe)
-        fits = {}
+        fits, costs = {}, {}
         for subjects, sample in samples.items():
             rows = np.searchsorted(places, sample[PLACE])
             for method in methods:
-                inputs = features[BASELINES[method].features][rows]
-                fits[subjects, method] = fit_baseline(
-                    method, inputs, sample, target, recipe.evaluation
-                )
+                inputs, start = features[BASELINES[method].features][rows], time.perf_counter()
+                fitted = fit_baseline(method, inputs, sample, target, recipe.evaluation)
+                fits[subjects, method] = method, fitted
+                costs[subjects, method] = {
+                    "validation": fitted.validation, "epochs": np.nan,
+                    "seconds": time.perf_counter() - start, "trainable": inputs.shape[1],
+                }  # fmt: skip
         del features
-        test, values = labelled.split("test")
-        answers = _predict(fits, extractor, test)
-    scored = []
-    for draw in draws:
-        for method in methods:
-            fitted = fits[draw.subjects, method]
-            row = {"method": method, **draw.place, "validation": fitted.validation}
-            scored.append(_scored(test, values, row, answers[draw.subjects, method]))
+        answers = predict_in_parts(fits, extractor, labelled.split("test")[0])
+    scored = [
+        _scored(labelled, recipe, draw, method, answers[draw.subjects, method],
+                costs[draw.subjects, method])
+        for draw in draws for method in methods
+    ]  # fmt: skip
     _write(run, scored)
     return {"stopped": "scored"}
 
@@ -151,23 +174,21 @@ def train_draw(
     whole, foundation = load_dataset(data).replace(splits=splits), load_base(run)
     labelled, batch_size = Labelled.of(whole, recipe), recipe.evaluation.batch_size
     learned = whole.replace(splits=with_labels_of(splits, draw.subjects))
-    scored, result = [], {"stopped": "nothing to train"}
-    for number, method in enumerate(methods):
-        start = "from_scratch" if method == SCRATCH else "foundation"
-        trainer = recipe.trainer.model_copy(update={"start": start})
-        own = recipe.model_copy(update={"trainer": trainer})
-        of_method = beside(run) if number else run
-        result = tune(of_method, foundation, learned, own)
-        tuned, history = ended(of_method.folder, result["stopped"])
+    scored = []
+    for method, tuned, history in each_trained(run, foundation, learned, recipe, methods):
         with beating(run.link):
-            (held, of_held), (test, values) = map(labelled.split, ("validation", "test"))
+            (held, of_held), (test, _) = map(labelled.split, ("validation", "test"))
             answers = predict(tuned, whole.store, held, batch_size)
-            row = {"method": method, **draw.place,
-                   "validation": main_score(held, of_held, answers),
-                   "epochs": len(history), "seconds": float(history["seconds"].sum())}  # fmt: skip
-            scored.append(_scored(test, values, row, predict(tuned, whole.store, test, batch_size)))
+            costs = {
+                "validation": main_score(held, of_held, answers),
+                "epochs": len(history),
+                "seconds": float(history["seconds"].sum()),
+                "trainable": _trained_parameters(tuned, history),
+            }
+            answers = predict(tuned, whole.store, test, batch_size)
+            scored.append(_scored(labelled, recipe, draw, method, answers, costs))
     _write(run, scored)
-    return result
+    return {"stopped": "scored"}
 
 
 def _extractor(
@@ -176,7 +197,8 @@ def _extractor(
     """Make what measures windows for these methods, in the context of the recipe."""
     from hbn_foundation.training.checkpoint import load_encoder, random_encoder
 
-    encoders: dict[str, Encoder] = {PRETRAINED: load_encoder(checkpoint)}
+    encoder = load_encoder(checkpoint)
+    encoders: dict[str, Encoder] = {PRETRAINED: encoder, FROZEN_PROBE: encoder}
     if RANDOM in methods:
         encoders[RANDOM] = random_encoder(checkpoint, recipe.evaluation.seed)
     wanted = {name for method in methods if (name := BASELINES[method].features)}
@@ -192,31 +214,33 @@ def _target(targets: WindowTargets, recipe: LabelRecipe) -> Target:
     return Target(TARGET, "class", targets.n_outputs)
 
 
-def _predict(
-    fits: Mapping[tuple[Any, str], Fitted], extractor: FeatureExtractor, test: pd.DataFrame
-) -> dict[tuple[Any, str], np.ndarray]:
-    """Predict a few thousand windows at a time, so that their features need little memory."""
-    parts: dict[tuple[Any, str], list[np.ndarray]] = {key: [] for key in fits}
-    for first in range(0, len(test), MOST_AT_ONCE):
-        windows = test.iloc[first : first + MOST_AT_ONCE]
-        found = extractor(windows)
-        for key, fitted in fits.items():
-            inputs = found.get(BASELINES[key[1]].features or "")
-            parts[key].append(fitted.predict(inputs, windows))
-    return {key: np.concatenate(part) for key, part in parts.items()}
-
-
 def _scored(
-    test: pd.DataFrame, values: np.ndarray, row: dict[str, Any], predictions: np.ndarray
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Scores of test windows beside what sets them apart, and the predictions."""
-    task = window_task(row["method"], TARGET, values, test)
-    scores = evaluate(task, {row["method"]: predictions}, {}, n_samples=0)
-    named = {name: row[name] for name in ("method", "seed", "n_subjects")}
+    labelled: Labelled, recipe: LabelRecipe, draw: Draw, method: str, predictions: np.ndarray,
+    costs: dict[str, Any],
+) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
+    """Scores of the test windows beside what sets them apart, and the predictions."""
+    test, values = labelled.split("test")
+    task = window_task(method, TARGET, values, test)
+    scores = evaluate(task, {method: predictions}, {}, n_samples=0)
+    row = {
+        "method": method,
+        **draw.place,
+        **labelled.counts(draw, recipe.evaluation),
+        **dict(zip(scores["metric"], scores["value"], strict=True)),
+        "n_windows": len(test),
+        **costs,
+    }
     known = [name for name in ("recording", "subject", STRATUM) if name in test]
-    table = test[known].assign(**named, value=values, **answer_columns(predictions))
-    counts = {"n_test": test["subject"].nunique(), "n_windows": len(test)}
-    return row | dict(zip(scores["metric"], scores["value"], strict=True)) | counts, table
+    named: dict[str, Any] = {"method": method, **draw.place}
+    return row, test[known].assign(**named, value=values, **answer_columns(predictions))
+
+
+def _trained_parameters(checkpoint: Checkpoint, history: pd.DataFrame) -> int:
+    """Count the parameters of the blocks that were trained in any epoch."""
+    from hbn_foundation.training.finetuned import load_finetuned
+
+    sizes = load_finetuned(checkpoint).sizes()
+    return sum(sizes[name] for name in {*",".join(history["trainable"]).split(",")} if name)
 
 
 def _write(run: RunContext, scored: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> None:
