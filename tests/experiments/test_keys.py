@@ -17,7 +17,6 @@ from hbn_foundation.experiments.grid import with_values
 from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.recipes import PretrainingRecipe
-from sweep_data import a_base
 
 #: Parameters of a pretraining, another value of each, and whether the weights depend on it.
 PARAMETERS = {
@@ -67,19 +66,6 @@ def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
     assert len(found) == len(base)  # each fold has its own
     counts = any(PARAMETERS[name][1] for name in names)
     assert (not found & base) if counts else (found == base)
-
-
-@slow
-@given(names=changes)
-def test_the_hash_of_a_base_of_a_sweep(names):
-    groups = ("encoder", "objective", "trainer")
-    names = {name for name in names if name.startswith(groups)}
-    content = {name: {} for name in groups}
-    for name in names:
-        group, _, field = name.partition(".")
-        content[group][field] = PARAMETERS[name][0]
-    counts = any(PARAMETERS[name][1] for name in names)
-    assert (a_base(**content).hash != a_base().hash) == counts
 
 
 @slow

@@ -131,9 +131,16 @@ def test_both_are_reported_beside_their_baselines(project):
         assert "fine-tuned" in (project.root / f"{name}.log").read_text()
         metrics = json.loads(newest(project, f"08_reporting/{name}_metrics.json").read_text())
         assert metrics["n_subjects"] == len(held_out(project))
+        assert metrics["table_problem"] is None
+        assert "CSV of the predictions" in report
         assert newest(project, f"08_reporting/{name}_spatial.png").read_bytes()[1:4] == b"PNG"
     subjects = table(project, "07_model_output", "challenge2_subject_predictions")
     assert set(subjects["subject"]) == held_out(project)
+    pairs = [column for name in FACTORS for column in (name, f"predicted_{name}")]
+    assert list(subjects) == ["subject", *pairs, "n_windows", "age", "sex"]
+    page = newest(project, "08_reporting/challenge2.html").read_text(encoding="utf-8")
+    for title in ("p factor", "Scores of all methods", "Channels that the model", "Course of the"):
+        assert title in page
 
 
 def test_predictions_can_be_made_again_alone(project):

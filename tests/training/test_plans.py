@@ -40,6 +40,7 @@ LISTED = phases((2, "block_4"), (3,), (1, "block_1", "band_tokens"), (2, "all"))
             {"head"},
             {2: ("block_4",), 5: ("block_3",), 8: ("block_2",)},
         ),
+        ({"strategy": "partial", "unfreeze_ratio": 1.0}, {"head"}, {3: BACKBONE}),
         (
             {"strategy": "partial", "unfreeze_ratio": (0.3, 1.0), "stage_epochs": 4},
             {"head"},
