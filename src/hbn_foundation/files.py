@@ -48,7 +48,7 @@ def renamed_when_done(path: Path, bytes_needed: int | None = None) -> Iterator[P
                 path.rename(old)
             temporary.replace(path)
             if path.is_dir():
-                _sync(path.parent)
+                sync(path.parent)
         finally:
             if old.is_dir() and not path.exists():
                 old.rename(path)
@@ -129,11 +129,11 @@ def write_directory(directory: Path, files: dict[str, bytes]) -> None:
         temporary.mkdir()
         for name, content in files.items():
             (temporary / name).write_bytes(content)
-            _sync(temporary / name)
-        _sync(temporary)
+            sync(temporary / name)
+        sync(temporary)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Make a file, or the names in a directory, durable, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)

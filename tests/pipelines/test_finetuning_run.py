@@ -119,14 +119,3 @@ def test_response_times_are_learned_from_windows_of_trials(project):
     report = newest(project, "08_reporting/finetuning_report.txt").read_text()
     assert "training mean" in report
     assert "majority class" not in report
-
-
-def test_a_mistake_is_one_line_before_training(project):
-    result = project.kedro(
-        "run", "--pipeline", "finetuning", "--params", "finetuning.plan.strategy=two_fase"
-    )
-    assert result.returncode != 0
-    assert "finetuning.plan" in result.stderr
-    assert "two_fase" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "epoch 1 of" not in result.stderr

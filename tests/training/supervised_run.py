@@ -1,15 +1,12 @@
-"""Supervised pretraining of a small encoder, in this process or as a process of its own."""
+"""Supervised pretraining of a small encoder."""
 
 from __future__ import annotations
 
-import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
@@ -44,12 +41,3 @@ def make_job(data: tuple[Any, Any, Any], **options: Any) -> PretrainingJob:
 def supervised(data: tuple[Any, Any, Any], work_dir: Path, run_id: str = "run", **options: Any):
     """Pretrain as `make_job` says."""
     return make_job(data, **options).supervise(work_dir, run_id=run_id)
-
-
-if __name__ == "__main__":
-    work, arguments = Path(sys.argv[1]), pickle.loads(Path(sys.argv[2]).read_bytes())
-    try:
-        supervised(arguments["data"], work, **arguments["options"])
-    except UserError as error:
-        print(f"{type(error).__name__}: {error}")
-        sys.exit(1)

@@ -5,22 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import random
 import re
 import shutil
-import signal
-import subprocess
 
 import pytest
-import supervised_run
 import torch
 from supervised_run import make_job, supervised
-from supervision.stand_in import fill
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
-from hbn_foundation.training.supervision.heartbeat import read_beat
 from hbn_foundation.training.supervision.run_folder import (
     BEST,
     DONE,
@@ -31,12 +25,10 @@ from hbn_foundation.training.supervision.run_folder import (
     RunFolder,
     first_difference,
 )
-from processes import alive, interrupt, wait_for
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
 
 STEPS = 6  # of an epoch
-LONG = 180.0  # seconds; to import torch and train for an epoch on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +50,6 @@ def failed(data, tmp_path_factory):
     with pytest.raises(UserError) as caught:
         supervised(data, work, fault=f"error@{2 * STEPS + 2}")
     return work, str(caught.value)
-
-
-@pytest.fixture
-def start(data, tmp_path, started):
-    """Start a whole run as a process."""
-
-    def start(**options):
-        (tmp_path / "arguments").write_bytes(pickle.dumps({"data": data, "options": options}))
-        return started(supervised_run.__file__, tmp_path, tmp_path / "arguments")
-
-    return start
 
 
 def same(checkpoint, other) -> bool:
@@ -102,22 +83,6 @@ def test_a_child_killed_at_a_random_step(data, normal, tmp_path):
     (incident,) = [json.loads(line) for line in incidents.splitlines()]
     assert incident["step"] == step - 1
     assert "SIGKILL" in incident["what"]
-
-
-@pytest.mark.slow
-def test_a_hang_that_holds_the_lock_is_finished_on_the_cpu(data, normal, tmp_path):
-    checkpoint, history, incidents = supervised(
-        data, tmp_path, fault=f"hang_gil@{STEPS + 3}", limits={"step_least": 6.0}
-    )
-    assert same(checkpoint, normal[0])
-    assert checkpoint.metadata["epochs_by_device"] == {"simulated": [1], "cpu": [2, 3]}
-    assert history["device"].tolist() == ["simulated", "cpu", "cpu"]
-    found = [json.loads(line) for line in incidents.splitlines()]
-    assert [incident["action"].split()[2] for incident in found] == ["simulated", "cpu"]
-    for incident in found:
-        assert (incident["kind"], incident["step"]) == ("silent", STEPS + 2)
-        assert "in inject" in incident["stack"]
-        assert "on_train_batch_start" in incident["stack"]
 
 
 def test_an_exception_surfaces_with_its_traceback_and_what_is_saved_is_usable(failed):
@@ -182,50 +147,6 @@ def test_a_single_loss_that_is_no_number_is_passed_over(data, tmp_path):
     assert history["train_loss"].notna().all()
 
 
-@pytest.mark.slow
-def test_too_little_memory_takes_the_same_steps_in_smaller_parts(data, tmp_path):
-    trainer = {"batch_size": 96}
-    whole, expected, _ = supervised(data, tmp_path / "whole", trainer=trainer)
-    checkpoint, history, incidents = supervised(
-        data, tmp_path / "parts", trainer=trainer, fault="oom@2"
-    )
-    actions = [json.loads(line)["action"] for line in incidents.splitlines()]
-    assert [action.split("with ")[1].split()[0] for action in actions] == ["48", "24"]
-    assert history["device"].tolist() == ["simulated"] * 3
-    assert history["learning_rate"].tolist() == pytest.approx(expected["learning_rate"].tolist())
-    for column in ("train_loss", "validation_loss"):
-        assert history[column].tolist() == pytest.approx(expected[column].tolist(), rel=0.15)
-    assert all(p.isfinite().all() for p in checkpoint.weights.values() if p.is_floating_point())
-    assert not same(checkpoint, whole)
-
-
-@pytest.mark.slow
-def test_killed_then_interrupted_then_finished(start, data, normal, tmp_path):
-    """The whole process is killed, the next one interrupted; the third ends as if nothing was."""
-    folder = tmp_path / "run"
-    first = start()
-    child = wait_for(lambda: (beat := read_beat(folder)) and beat.step > STEPS and beat.pid, LONG)
-    first.kill()
-    first.wait()
-    wait_for(lambda: not alive(child))
-    second = start()
-    again = wait_for(
-        lambda: (
-            (beat := read_beat(folder))
-            and beat.step > STEPS
-            and beat.pid not in (0, child)
-            and beat.pid
-        )
-    )
-    interrupt(second, signal.SIGINT, again)
-    said, _ = second.communicate(timeout=LONG)
-    assert second.returncode == 1
-    assert "TrainingStopped: Stopped by SIGINT" in said
-    checkpoint, history, _ = supervised(data, tmp_path)
-    assert same(checkpoint, normal[0])
-    assert history["epoch"].tolist() == [1, 2, 3]
-
-
 def test_the_time_is_up_softly_then_by_force(data, tmp_path):
     """A machine that is busy needs more of it, until an epoch is over and the hang is reached."""
 
@@ -252,26 +173,3 @@ def test_the_time_is_up_softly_then_by_force(data, tmp_path):
         forced, seconds = "the supervisor ended it" in stopped, 2 * seconds
     assert "in inject" in last["stack"]
     assert len(json.loads((tmp_path / "run" / HISTORY).read_text())) == epochs == before + 1
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_keeps_what_is_there(start, data, normal, tmp_path):
-    """The second epoch's checkpoint finds no room; with room, the run goes on from the first."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(tmp_path)]
-    if os.name != "posix" or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        process = start(fault=f"hang@{2 * STEPS}*1", limits={"step_least": 15.0})
-        wait_for(lambda: (beat := read_beat(tmp_path / "run")) and beat.step >= STEPS + 1, LONG)
-        fill(tmp_path)
-        said, _ = process.communicate(timeout=LONG)
-        assert process.returncode == 1
-        assert "disk full" in said or "MB are free" in said
-        assert said.count("\n") == 1
-        run = RunFolder(tmp_path / "run", {})
-        assert run.newest()[1] == 1
-        run.close()
-        (tmp_path / "ballast").unlink()
-        assert same(supervised(data, tmp_path)[0], normal[0])
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

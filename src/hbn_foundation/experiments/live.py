@@ -13,7 +13,8 @@ from hbn_foundation.progress import bar, drawing, duration, may_draw, say, worki
 from hbn_foundation.training.supervision.heartbeat import Beat, read_beat
 
 WORDS = {"base": "bases", "finetune": "fine-tunings", "encoder": "encoders", "probe": "folds",
-         "comparison": "runs", "curve": "runs"}  # fmt: skip
+         "challenge": "folds", "comparison": "runs", "frozen": "fits",
+         "trained": "trainings"}  # fmt: skip
 SECONDS_OF_A_BEAT = 120.0  # an older one is of a training that was killed
 SHOWN = 4  # trainings whose epochs are told
 

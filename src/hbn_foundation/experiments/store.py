@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 import filelock
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.files import full_disk_named, path_inside
+from hbn_foundation.files import full_disk_named, path_inside, sync
 from hbn_foundation.progress import say
 
 DIGESTS, SPEC, METRICS, SCORES = "digests.json", "spec.json", "metrics.json", "scores.json"
@@ -142,9 +141,9 @@ class Store:
         names = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
         digests = {name.as_posix(): _digest(folder / name) for name in names}
         for name in names:
-            _sync(folder / name)
+            sync(folder / name)
         (folder / DIGESTS).write_text(json.dumps({"hash": key, "files": digests}, indent=1))
-        _sync(folder / DIGESTS)
+        sync(folder / DIGESTS)
 
     def receive(self, key: str, folder: Path) -> str:
         """Make a folder `<aa>/<hash>` from another store an entry; say what is wrong with it."""
@@ -167,7 +166,7 @@ class Store:
                 elif not self.has(key):
                     self.quarantine(key, f"{DIGESTS} is missing")
                 continue
-            _sync(final.parent)
+            sync(final.parent)
             return True
         return False
 
@@ -251,14 +250,3 @@ def find_key(keys: Iterable[str], prefix: str, what: str, where: object) -> str:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable where the system can."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import evaluate
 from hbn_foundation.evaluation.features import FeatureExtractor
 from hbn_foundation.evaluation.params import (
@@ -23,7 +22,6 @@ from hbn_foundation.evaluation.params import (
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, FoundationRecipe
 from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.evaluation.tasks.challenge_baselines import (
     factor_baselines,
@@ -40,7 +38,6 @@ from hbn_foundation.evaluation.tasks.response_times import (
 from hbn_foundation.labels.params import TrialParams
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.labels.trials import recording_trials
-from hbn_foundation.pipelines.finetuning.challenge_nodes import prepare_trials
 from hbn_foundation.recordings.find import find_recordings
 from hbn_foundation.recordings.params import SelectionParams
 from hbn_foundation.scores import nrmse
@@ -189,32 +186,6 @@ def test_a_split_by_windows_rewards_recognising_subjects(unlearnable, column, mo
         lambda chosen: nrmse(values[chosen], answers["subject"][chosen]), subjects, 200
     )
     assert interval.high >= 1
-
-
-@pytest.mark.parametrize(
-    ("seen_as", "says"),
-    [("train", "the model was trained on 12"), ("validation", "was chosen on 4 of the test")],
-)
-def test_a_pretraining_that_has_seen_test_subjects_is_refused(planted, tmp_path, seen_as, says):
-    """Before any fine-tuning: those it learned from, and those who chose its epoch."""
-    foundation = pretrained_on(planted, tmp_path)
-    roles = {"train": "train", "validation": "validation", "test": "test"}
-    roles |= {seen_as: "test", "test": seen_as}
-    data = dataset_of(planted)
-    recipe = Challenge1Recipe.model_validate(
-        {
-            "label": {"kind": "trial", "column": "rt", "type": "regression"},
-            "head": {"kind": "distribution"},
-            "plan": {"strategy": "full"},
-            "tokens": {"tokens": ("time",)},
-        }
-    )
-    trials = planted.windows.assign(excluded="")
-    swapped = data.replace(splits=planted.splits.assign(split=planted.splits["split"].map(roles)))
-    with pytest.raises(UserError, match=says):
-        prepare_trials(foundation, swapped, trials, recipe, FoundationRecipe())
-    prepared, _ = prepare_trials(foundation, data, trials, recipe, FoundationRecipe())
-    assert len(prepared.windows) == len(planted.windows)
 
 
 @pytest.mark.slow
