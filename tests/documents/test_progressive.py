@@ -66,27 +66,12 @@ def test_the_command_of_the_document_is_an_environment():
     assert (plan.strategy, plan.switch_epoch, plan.unfreeze_backbone_epoch) == ("gated", 10, 11)
     assert (plan.gate_metric, plan.gate_threshold, plan.ratios) == ("f1", 0.8, (0.5,))
     assert recipe.head.margin == "cosface"
+    assert recipe.rates.head_lr == 1e-4
+    assert recipe.rates.backbone_peak == pytest.approx(5e-6)
     assert (trainer.epochs, trainer.monitor, trainer.precision) == (110, "f1", "auto")
     assert advice(recipe) == []
     by_hand = plan.model_copy(update={"strategy": "partial", "phase1_epochs": 1})
     assert advice(recipe.model_copy(update={"plan": by_hand, "keep_head": True})) == []
-
-
-def test_rates_of_the_phases():
-    """`lr 1e-4` for the head, `lr * 0.05` for the encoder."""
-    rates = configured().rates
-    assert rates.head_lr == 1e-4
-    assert rates.backbone_peak == pytest.approx(5e-6)
-
-
-def test_the_epoch_of_the_unfreezing_is_counted_from_one():
-    """`--unfreeze_backbone_epoch 11`: unfrozen in epoch 11, after ten epochs with the head."""
-    at_eleven = {"unfreeze_backbone_epoch": 11, "epochs": 20}
-    ready = accuracies(*[0.9] * 12)
-    for plan in (gated(**at_eleven), plan_of(strategy="two_phase", **at_eleven)):
-        assert plan.start() == {"head"}
-        assert carried_out(plan, ready) == {10: BACKBONE}
-    assert carried_out(plan_of(epochs=11, unfreeze_backbone_epoch=11), ready) == {10: BACKBONE}
 
 
 @pytest.mark.parametrize(

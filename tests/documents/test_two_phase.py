@@ -75,26 +75,6 @@ def test_basic_usage(short_run, data, tmp_path):
     assert asked == recipe
 
 
-def test_custom_configuration():
-    """Five epochs of 20 with the head alone, head at 2e-3, encoder at 5e-6."""
-    rates, trained = preview(
-        20, plan={"phase1_epochs": 5},
-        rates={"head_lr": 2e-3, "backbone_lr": 5e-6, "schedule": "constant"},
-    )  # fmt: skip
-    assert trained["block_1"].sum() == 15 * 10
-    assert (rates["head"] == 2e-3).all()
-    assert rates["block_1"].max() == pytest.approx(5e-6)
-
-
-def test_parameters_and_their_defaults():
-    """`phase1_epochs` 3, `head_lr` 1e-3; `backbone_lr` is a tenth of it, or what is given."""
-    assert PlanParams().phase1_epochs == 3
-    assert RateParams().head_lr == 1e-3
-    assert RateParams().backbone_peak == 1e-4
-    assert RateParams(head_lr=2e-3).backbone_peak == 2e-4
-    assert RateParams(backbone_lr=1e-5).backbone_peak == 1e-5
-
-
 def test_phase_1(short_run, data, run):
     """Only the head has gradients, at `head_lr`; its weights begin at a good linear probe."""
     module = prepared(short_run[0], data)

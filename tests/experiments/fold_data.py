@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from hbn_foundation.evaluation.params import EvaluationParams, FineTuningEvaluationParams
-from hbn_foundation.evaluation.recipes import LabelRecipe
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
+from hbn_foundation.experiments.folds import stores_in
 from hbn_foundation.experiments.params import ExperimentParams
+from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
 from hbn_foundation.training.model_params import EncoderParams
@@ -60,3 +62,20 @@ def results(folder: Path) -> set[str]:
 def without_clock(table: pd.DataFrame) -> pd.DataFrame:
     """A table without what differs from run to run."""
     return table.drop(columns=["windows_per_second", "seconds"], errors="ignore")
+
+
+def pretraining_in(folder: Path) -> FoundationRecipe:
+    """A small pretraining that keeps its encoders in a folder."""
+    trainer = PRETRAINING.trainer.model_copy(update={"work_dir": str(folder)})
+    return FoundationRecipe(encoder=PRETRAINING.encoder, trainer=trainer)
+
+
+def curve_stores(folder: Path) -> Stores:
+    """Where a learning curve keeps encoders and results."""
+    kept = {kind: folder / "curve" / kind for kind in ("frozen", "trained")}
+    return stores_in(folder / "folds", INLINE, kept)
+
+
+def curve_results(folder: Path) -> set[str]:
+    """Keys of the results of a learning curve that are kept."""
+    return {path.name for path in folder.glob("curve/*/??/*")}

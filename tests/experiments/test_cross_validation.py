@@ -14,7 +14,6 @@ from fold_data import (
     without_clock,
 )
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance
 from hbn_foundation.evaluation.tables import FOLD_COLUMNS
@@ -94,12 +93,6 @@ def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path,
     encoder_keys, probe_keys = zip(*found, strict=True)
     assert encoder_keys[0] == encoder_keys[1] != encoder_keys[2]
     assert len(set(probe_keys)) == 3
-
-
-def test_a_fold_that_fails_is_named_and_the_others_are_kept(run, tmp_path):
-    one_sex = LabelParams(kind="participant", column="shoe_size")
-    with pytest.raises(UserError, match="shoe_size"):
-        run(label=one_sex)
 
 
 def test_folds_of_a_label_of_subjects_test_both_classes(dataset, tmp_path):

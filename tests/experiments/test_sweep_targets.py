@@ -1,7 +1,6 @@
 """Real bases and fine-tunings, small: what an entry holds, and what a job refuses."""
 
 import json
-import multiprocessing
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,6 @@ from hbn_foundation.experiments.planner import make_plan
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import job_of, load_base
 from hbn_foundation.experiments.worker import Context, run_job
-from hbn_foundation.training.supervision.run_folder import in_use
-from processes import wait_for
 from sweep_data import defaults, make_data
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
@@ -85,15 +82,6 @@ def test_all_modes_and_both_kinds_of_base(swept, ready):
                                       other[["recording", "start", "value"]])  # fmt: skip
 
 
-def test_a_job_refuses_data_that_is_not_its_own(ready, swept):
-    plan, context, job = ready
-    strange = plan.bases[0].model_copy(update={"data": "0" * 32})
-    outcome = run_job(job(strange), context)
-    assert outcome.status == "failed"
-    assert "hash mismatch" in outcome.what
-    assert "data is '00000000000000000000000000000000' there and" in outcome.what
-
-
 def test_a_base_that_knows_the_target_is_refused(ready, swept):
     plan, context, _ = ready
     entry = context.stores.get("base", plan.bases[0].hash)
@@ -104,37 +92,6 @@ def test_a_base_that_knows_the_target_is_refused(ready, swept):
     other = spec.model_copy(update={"base_hash": plan.bases[1].hash})
     with pytest.raises(UserError, match="the hash is"):
         load_base(entry, other)
-
-
-def kill_after_an_epoch(job, context, folder):
-    """Start a job in a worker of its own; kill that, and wait until its training is gone too."""
-    worker = multiprocessing.get_context("spawn").Process(target=run_job, args=(job, context))
-    worker.start()
-    wait_for(lambda: list(folder.glob("epoch-*")))
-    worker.kill()
-    worker.join()
-    wait_for(lambda: not in_use(folder))
-
-
-@pytest.mark.slow
-def test_a_killed_worker_leaves_a_training_that_goes_on_with_the_same_weights(ready, tmp_path):
-    """A base is killed with its worker after its first epoch; nothing tells in the end."""
-    plan, _, job = ready
-    trainer = {**plan.bases[0].trainer.model_dump(), "epochs": 6, "seed": 4}
-    long = job(plan.bases[0].model_copy(update={"trainer": trainer}))
-    weights = []
-    for name in ("killed", "whole"):
-        context = context_in(tmp_path / name)
-        if name == "killed":
-            kill_after_an_epoch(long, context, tmp_path / name / "work" / long.id)
-            assert not context.stores.store("base").has(long.key)
-        assert run_job(long, context).status == "done"
-        (path,) = (tmp_path / name / "bases").glob("??/*/checkpoint/weights.safetensors")
-        weights.append(path.read_bytes())
-        history = pd.read_csv(path.parents[1] / "history.csv")
-        assert history["epoch"].tolist() == sorted(set(history["epoch"]))
-        assert len(history) == 6
-    assert weights[0] == weights[1]
 
 
 def test_a_training_that_its_time_limit_ends_is_not_published(ready):

@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline, node
 from versioned_entries import CHAIN, OLD, catalog_of, double, save, start
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
+from hbn_foundation.evaluation.recipes import Challenge2Recipe, LabelRecipe
 from hbn_foundation.pipeline_registry import register_pipelines
 
 
@@ -77,10 +77,9 @@ def test_label_of_tasks_needs_no_trials(tmp_path, kind):
 
 
 def test_a_fine_tuning_begins_from_the_checkpoint_that_is_named(tmp_path):
-    pipelines = register_pipelines()
-    pipeline = pipelines["finetuning"].only_nodes("finetuning.prepare")
+    pipeline = register_pipelines()["finetuning"].only_nodes("finetuning.prepare")
     named = LabelRecipe(checkpoint="finetuning_checkpoint")
-    names = {*made_by_pipelines(), "finetuning_checkpoint", "challenge1_checkpoint"}
+    names = {*made_by_pipelines(), "finetuning_checkpoint"}
     catalog = catalog_of(tmp_path, names)
     catalog["params:finetuning"] = named
     with pytest.raises(
@@ -93,10 +92,6 @@ def test_a_fine_tuning_begins_from_the_checkpoint_that_is_named(tmp_path):
     catalog["params:finetuning"] = named
     start(pipeline, catalog, tmp_path)
     assert catalog.load("foundation_checkpoint") == 1
-    save(tmp_path, "challenge1_checkpoint", OLD)
-    catalog["params:challenge1"] = Challenge1Recipe(checkpoint="challenge1_checkpoint")
-    with pytest.raises(UserError, match="has learned labels that a learning curve holds back"):
-        start(pipelines["challenge1_learning_curve"], catalog, tmp_path)
 
 
 @pytest.mark.parametrize(

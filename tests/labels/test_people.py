@@ -41,6 +41,9 @@ def test_people_are_names_in_data_sets(trained, of, subjects, datasets, found):
 def test_seen_subjects_are_refused_and_doubt_is_told():
     metadata = {TRAINED: ["01"], CHOSEN: ["02"], "datasets": ONE}
     check_never_seen(metadata, ["01", "02"], datasets={"": MATH})
+    check_never_seen(metadata, ["03"], ["02"], ONE)  # chosen on whom it was chosen on before
+    with pytest.raises(UserError, match="trained on 1 of"):
+        check_never_seen(metadata, ["03"], ["01"], ONE)
     for tested, what in (("01", "was trained on 1 of"), ("02", "was chosen on 1 of")):
         with pytest.raises(UserError, match=what) as told:
             check_never_seen(metadata, [tested], datasets=ONE)

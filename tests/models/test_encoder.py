@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import BandTokenParams, EncoderParams
 from small_models import N_CHANNELS, N_SAMPLES, SFREQ, small_encoder
@@ -73,14 +72,6 @@ def test_a_window_without_channels_is_finite_and_alone(encoder, windows, positio
     torch.testing.assert_close(tokens[others], expected[others], **CLOSE)
     flat = torch.zeros_like(windows.signals)
     assert run(encoder, flat, positions, windows.mask).isfinite().all()
-
-
-def test_one_encoder_takes_another_montage(encoder):
-    positions = torch.tensor(list(DIRECTIONS_10_20.values()))
-    mask = torch.ones(3, 19, dtype=torch.bool)
-    tokens = run(encoder, torch.randn(3, 19, N_SAMPLES), positions, mask)
-    assert tokens.shape == (3, encoder.n_tokens, 32)
-    assert tokens.isfinite().all()
 
 
 def test_blocks_hold_every_parameter_once_and_all_learn(encoder, windows, positions):

@@ -100,12 +100,16 @@ def test_factors_of_the_test_subjects(project):
 def test_checkpoints_name_what_they_are_made_from(project):
     foundation = newest(project, "06_models/foundation_checkpoint") / "metadata.json"
     begun = json.loads(foundation.read_text())
-    for name, targets in (("challenge1", 4), ("challenge2", 4)):
+    targets = {
+        "challenge1": ["rt", "success", "stimulus_side", "response_side"],
+        "challenge2": ["externalizing", "p_factor", "attention", "internalizing"],
+    }
+    for name, learned in targets.items():
         text = (newest(project, f"06_models/{name}_checkpoint") / "metadata.json").read_text()
         metadata = json.loads(text)
         assert metadata["parent_version"] == begun["run_id"]
         assert not set(metadata["training_subjects"]) & held_out(project)
-        assert len(metadata["more_targets"]) == targets - 1
+        assert [*metadata["targets"]["names"], *metadata["more_targets"]] == learned
         assert metadata["parameters"]["input"]["unit"] == "volts"
         tokens = metadata["parameters"]["encoder"]["tokens"]
         assert tokens == (["band", "time"] if name == "challenge1" else ["band"])

@@ -24,8 +24,8 @@ TRAINER: dict[str, Any] = {
 }
 
 
-def make_job(data: tuple[Any, Any, Any], **options: Any) -> PretrainingJob:
-    """A small pretraining; `trainer`, `limits`, `device` and `fault` may differ."""
+def supervised(data: tuple[Any, Any, Any], work_dir: Path, run_id: str = "run", **options: Any):
+    """Pretrain a small encoder; `trainer`, `limits`, `device` and `fault` may differ."""
     recipe = PretrainingRecipe(
         encoder=EncoderParams(hidden_dim=32, n_heads=4, n_layers=2, tokens=("band",)),
         objective=ObjectiveParams(name="band_completion"),
@@ -34,10 +34,5 @@ def make_job(data: tuple[Any, Any, Any], **options: Any) -> PretrainingJob:
         fault=options.get("fault"),
     )
     plan = {"chosen": options.get("device", "simulated")}
-    dataset = EEGDataset(*data, pd.DataFrame())
-    return PretrainingJob(dataset, recipe, plan)
-
-
-def supervised(data: tuple[Any, Any, Any], work_dir: Path, run_id: str = "run", **options: Any):
-    """Pretrain as `make_job` says."""
-    return make_job(data, **options).supervise(work_dir, run_id=run_id)
+    job = PretrainingJob(EEGDataset(*data, pd.DataFrame()), recipe, plan)
+    return job.supervise(work_dir, run_id=run_id)

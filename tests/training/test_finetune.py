@@ -102,19 +102,9 @@ def test_scratch_has_no_parent(short_run, data, tmp_path):
 
 ONE_VALIDATION_CLASS = ["a", "b", "a", "b", "a", "a", "a", "b"]
 BAD = {
-    "unknown strategy": ({"plan": {"strategy": "two_fase"}}, "strategy='two_fase'.*two_phase"),
     "unknown block": (
         {"plan": {"strategy": "phases", "phases": [{"epochs": 1, "unfreeze": ["blokc_1"]}]}},
         "blokc_1.*block_1",
-    ),
-    "phases too long": (
-        {"plan": {"strategy": "phases", "phases": [{"epochs": 3}, {"epochs": 9}]}},
-        "phases.*12.*4|phases.*4.*12",
-    ),
-    "first phase too long": ({"plan": {"phase1_epochs": 4}}, "phase1_epochs.*4"),
-    "metric unknown": ({"plan": {"strategy": "gated", "gate_metric": "beauty"}}, "gate_metric"),
-    "metric of classes": (
-        {"plan": {"strategy": "gated", "gate_metric": "auroc"}, "label": AGE}, "auroc.*regression"
     ),
     "metric not made in training": (
         {"plan": {"strategy": "gated", "gate_metric": "train_fisher_ratio"}}, "train_fisher_ratio"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from finetuning_runs import of_split, participants, prepared, tune, tune_until, watched
+from finetuning_runs import of_split, participants, prepared, tune, watched
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
@@ -20,7 +20,7 @@ from hbn_foundation.training.finetuned import (
 )
 from hbn_foundation.training.finetuning_params import MoreTargets
 from hbn_foundation.training.head_fitting import channel_scales
-from runs import Killed, same
+from runs import same
 
 EXTRAS = {
     "more_targets": {
@@ -162,19 +162,6 @@ def test_it_is_what_it_was_after_saving_and_loading(run, trials, tmp_path):
     assert parameters["encoder"]["tokens"] == ["band", "time"]
     assert parameters["encoder"]["time"]["kind"] == "conv"
     assert again.metadata["more_targets"]["side"]["names"] == ["left", "right"]
-
-
-def test_killed_it_goes_on_to_the_same_end(band_only, trials, tmp_path):
-    groups = {name: group for name, group in GROUPS.items() if name != "participants"}
-    groups["trainer"] = {**groups["trainer"], "epochs": 3}
-    options = {**EXTRAS, **groups}
-    whole = tune_until(band_only, trials, tmp_path / "whole", None, **options)
-    last = [n for n, name in enumerate(whole[2]) if name == "checkpoint"][2]
-    with pytest.raises(Killed):
-        tune_until(band_only, trials, tmp_path / "cut", last + 4, **options)
-    again = tune_until(band_only, trials, tmp_path / "cut", None, **options)
-    assert len(again[2]) < len(whole[2])
-    assert same(again[0].weights, whole[0].weights)
 
 
 def module_of_trials(band_only, trials, **more):

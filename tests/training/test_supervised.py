@@ -6,12 +6,11 @@ import contextlib
 import json
 import os
 import random
-import re
 import shutil
 
 import pytest
 import torch
-from supervised_run import make_job, supervised
+from supervised_run import supervised
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
@@ -20,10 +19,8 @@ from hbn_foundation.training.supervision.run_folder import (
     DONE,
     HISTORY,
     METADATA,
-    RUN,
     WEIGHTS,
     RunFolder,
-    first_difference,
 )
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
@@ -75,16 +72,6 @@ def test_an_undisturbed_run_has_no_incident(normal):
     assert not list(folder.glob("epoch-*"))
 
 
-def test_a_child_killed_at_a_random_step(data, normal, tmp_path):
-    step = random.Random(1).randrange(2, 3 * STEPS)
-    checkpoint, history, incidents = supervised(data, tmp_path, fault=f"kill@{step}*1")
-    assert same(checkpoint, normal[0])
-    assert history["validation_loss"].tolist() == normal[1]["validation_loss"].tolist()
-    (incident,) = [json.loads(line) for line in incidents.splitlines()]
-    assert incident["step"] == step - 1
-    assert "SIGKILL" in incident["what"]
-
-
 def test_an_exception_surfaces_with_its_traceback_and_what_is_saved_is_usable(failed):
     work, message = failed
     assert f"failed at step {2 * STEPS + 1}: InjectedError" in message
@@ -108,20 +95,6 @@ def test_it_goes_on_after_an_exception_with_a_damaged_checkpoint(data, normal, f
     assert not (tmp_path / "work" / "another").exists()
     kinds = [json.loads(line)["kind"] for line in incidents.splitlines()]
     assert kinds == ["error", "damaged", "damaged"]  # the record of the run is one
-
-
-@pytest.mark.parametrize("changed", ["learning_rate is 0.001 there and 0.01 here",
-                                     r"data\.splits is \w+ there and \w+ here"])  # fmt: skip
-def test_changed_parameters_and_data_are_named(data, failed, changed):
-    store, windows, splits = data
-    trainer = {}
-    if "splits" in changed:
-        splits = splits.assign(split=splits["split"].tolist()[::-1])
-    else:
-        trainer["learning_rate"] = 0.01
-    there = json.loads((failed[0] / "run" / RUN).read_text())["identity"]
-    here = make_job((store, windows, splits), trainer=trainer).identity()
-    assert re.search(changed, first_difference(there, here))
 
 
 def test_a_loss_that_is_no_number_ends_it_with_one_line(data, tmp_path):

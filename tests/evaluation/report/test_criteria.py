@@ -93,7 +93,9 @@ def test_a_control_meets_no_criterion():
 def test_the_challenges_have_theirs():
     scores = by_method(time_scores())
     people = {"n_subjects": 10}
-    assert response_time_criteria(scores, people)["verdict"].tolist() == [MET, NOT_MET]
+    judged = response_time_criteria(scores, people)
+    assert judged["threshold"].tolist() == ["> 0.3", "> 0.7"]
+    assert judged["verdict"].tolist() == [MET, NOT_MET]
     for problem, said, verdict in ((None, "valid", MET), ("no rows", "no rows", NOT_MET)):
         last = response_time_criteria(scores, {"n_subjects": 12, "table_problem": problem}).iloc[-1]
         assert last.tolist()[1:] == ["valid", said, verdict]
@@ -105,5 +107,6 @@ def test_the_challenges_have_theirs():
     rows["subject_r"] = [0.1, 0.18, 0.25]
     table = factor_criteria(rows, people)
     assert table["criterion"].iloc[0].startswith("mean of the factors")
+    assert table["threshold"].tolist() == ["> 0.2", "> 0.15", "> 0.15"]
     assert table["verdict"].tolist() == [MET, NOT_MET, MET]
     assert set(factor_criteria(rows, {"n_subjects": 9})["verdict"]) == {UNDECIDED}

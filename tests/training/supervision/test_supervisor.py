@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from stand_in import EPOCHS, NARROW, STEPS, expected, supervise
 
 import hbn_foundation
@@ -104,28 +102,6 @@ def test_a_child_that_hangs_before_it_reads_its_work_does_not_hang_the_parent(
 def test_what_the_child_started_goes_with_it(run):
     supervise(run, "hang@3*1", misbehave="helper", limits=NARROW)
     wait_for(lambda: not alive(int((run.path / "helper").read_text())))
-
-
-@settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.floats(0, 0.8))
-def test_a_child_killed_at_any_moment(tmp_path_factory, seconds):
-    """Also in the middle of a checkpoint, and before the first."""
-    run = RunFolder(tmp_path_factory.mktemp("runs") / "run", {"seed": 0})
-
-    def kill():
-        while (beat := read_beat(run.path)) is None:
-            time.sleep(0.01)
-        time.sleep(seconds)
-        if alive(beat.pid):
-            os.kill(beat.pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    assert supervise(run, device="cpu", pause=0.03)["weights"] == expected()
-    killer.join()
-    assert len(read_incidents(run.path)) <= 1
 
 
 def test_three_restarts_without_a_new_epoch_are_enough(run):
