@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.recipes import ChallengeRecipe
+from hbn_foundation.evaluation.tasks.challenges import challenge_of
 from hbn_foundation.progress import say
-from hbn_foundation.training.recipes import FineTuningRecipe
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
@@ -21,7 +21,7 @@ FROM_SCRATCH = "from_scratch"
 def scratch_predictions(
     foundation: Checkpoint,
     dataset: EEGDataset,
-    recipe: FineTuningRecipe,
+    recipe: ChallengeRecipe,
     device_plan: dict[str, Any],
     wanted: bool,
     run_id: str,
@@ -41,8 +41,8 @@ def scratch_predictions(
     Returns
     -------
     pandas.DataFrame
-        As of `predict_response_times` or `predict_numbers`; empty where it is not wanted, or the
-        model itself begins from random weights.
+        As of the challenge's `predict`; empty where it is not wanted, or the model itself begins
+        from random weights.
     """
     from hbn_foundation.training.finetune import FineTuningJob
 
@@ -55,7 +55,7 @@ def scratch_predictions(
     )
     job = FineTuningJob(dataset, alike, device_plan, foundation)
     checkpoint, _, _ = job.supervise(Path(trainer.work_dir), run_id=f"{run_id}-{FROM_SCRATCH}")
-    predict = predict_response_times if recipe.label.kind == "trial" else predict_numbers
+    predict = challenge_of(recipe.evaluation).predict
     predictions = predict(checkpoint, dataset, trainer.batch_size)
     if checkpoint.when_stored is not None:  # nothing but its predictions is kept
         checkpoint.when_stored()

@@ -18,29 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.evaluate import (
-    Answers,
-    plain,
-    window_task,
-)
+from hbn_foundation.evaluation.evaluate import plain, window_task
 from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE, SCRATCH
-from hbn_foundation.evaluation.params import (
-    EvaluationParams,
-    FactorEvaluationParams,
-    ResponseTimeEvaluationParams,
-)
-from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
+from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.evaluation.scorers import AHEAD
-from hbn_foundation.evaluation.tasks.factors import (
-    answer_windows,
-    main_factor,
-    predicted_factors,
-    score_factors,
-)
+from hbn_foundation.evaluation.tasks.challenges import challenge_of
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 from hbn_foundation.evaluation.tasks.labels import TARGET
-from hbn_foundation.evaluation.tasks.response_times import answer_trials, score_response_times
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.store import METRICS, SCORES
@@ -106,9 +91,12 @@ def answer_tests(
     dataset = load_dataset(data).replace(splits=splits)
     trained = each_trained(run, load_base(run), dataset, recipe, methods)
     tuned = {method: checkpoint for method, checkpoint, _ in trained}
+    challenge = challenge_of(params)
     with beating(run.link):
-        answers = answers_of_models(tuned, dataset, params)
-        scores = scores_of_answers(answers, params.model_copy(update={"bootstraps": 0}))
+        found = {n: challenge.predict(one, dataset, params.batch_size) for n, one in tuned.items()}
+        answers = challenge.answer(tuned[FINE_TUNED], dataset, params, found)
+        scores = challenge.score(answers, params.model_copy(update={"bootstraps": 0})).scores
+    scores = scores[scores["target"].isin(challenge.scored(answers.table))]
     scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]
     rows = [
         {"method": str(method), **dict(zip(part["metric"], part["value"], strict=True))}
@@ -147,36 +135,6 @@ def beside(run: RunContext) -> RunContext:
     link = Link(run.folder, orders)
     link.listen()
     return replace(run, folder=folder, link=link)
-
-
-def answers_of_models(
-    tuned: dict[str, Checkpoint],
-    dataset: EEGDataset,
-    params: ResponseTimeEvaluationParams | FactorEvaluationParams,
-) -> Answers:
-    """Predict the test windows by models, `FINE_TUNED` among them, and by the baselines."""
-    of_times = isinstance(params, ResponseTimeEvaluationParams)
-    predict = predict_response_times if of_times else predict_numbers
-    found = {name: predict(one, dataset, params.batch_size) for name, one in tuned.items()}
-    if isinstance(params, ResponseTimeEvaluationParams):
-        return answer_trials(tuned[FINE_TUNED], dataset, params, found)
-    return answer_windows(tuned[FINE_TUNED], dataset, params, found)
-
-
-def scores_of_answers(
-    answers: Answers, params: ResponseTimeEvaluationParams | FactorEvaluationParams
-) -> pd.DataFrame:
-    """Score by what the challenge scores.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Of `evaluate`: response times and success, or the factor that is scored.
-    """
-    if isinstance(params, ResponseTimeEvaluationParams):
-        return score_response_times(answers, params).scores
-    scores = score_factors(answers, params).scores
-    return scores[scores["target"] == main_factor(predicted_factors(answers.table))]
 
 
 @contextlib.contextmanager

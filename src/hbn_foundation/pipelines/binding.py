@@ -27,12 +27,12 @@ def with_recipe(function: Callable[..., Any], recipe: type, **others: type) -> C
     return copy
 
 
-def tagged(
+def step(
     function: Callable[..., Any],
     inputs: list[str] | str,
     outputs: list[str] | str | None,
-    name: str,
-    tag: str = "evaluation",
+    tag: str | None = "evaluation",
+    name: str = "",
 ) -> Any:
-    """Make a node with a tag."""
-    return node(function, inputs=inputs, outputs=outputs, name=name, tags=tag)
+    """Make a node, named after its function where it is not given a name."""
+    return node(function, inputs=inputs, outputs=outputs, name=name or function.__name__, tags=tag)

@@ -14,6 +14,10 @@ from hbn_foundation.evaluation.figures.spatial import spatial_figure
 from hbn_foundation.evaluation.figures.training import finetuning_figure
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE
+from hbn_foundation.evaluation.params import (
+    ChallengeEvaluationParams,
+    ResponseTimeEvaluationParams,
+)
 from hbn_foundation.evaluation.predictions import learned_columns, test_windows
 from hbn_foundation.evaluation.report.criteria import (
     criteria_section,
@@ -92,6 +96,7 @@ OF_ALL_COLUMNS = (
     Column("best", "best baseline", 3),
     *(column._replace(meaning="") for column in SUBJECT_COLUMNS),
 )
+RESPONSES = "Response times and success"
 PICTURES = {
     "scores": ("Scores of all methods", ""),
     "answers": (
@@ -111,66 +116,48 @@ PICTURES = {
 }
 
 
-def report_response_times(
+def report_challenge(
     checkpoint: Checkpoint,
     dataset: EEGDataset,
     scores: pd.DataFrame,
     metrics: Mapping[str, Any],
     answers: pd.DataFrame,
     history: pd.DataFrame,
-    seed: int = 0,
+    params: ChallengeEvaluationParams,
 ) -> tuple[Report, dict[str, Figure]]:
-    """Draw the figures and declare the report on a model of response times.
+    """Draw the figures and declare the report on a model of a challenge.
 
     Parameters
     ----------
-    checkpoint, dataset, scores, metrics, answers
-        What `answer_trials` takes, and what `score_response_times` returned.
+    checkpoint, dataset, params
+        What was evaluated, and how.
+    scores, metrics, answers
+        What the challenge's `score` returned.
     history
         One row per epoch of the training.
-    seed
-        Which windows the maps are measured on.
     """
-    test = test_windows(checkpoint, dataset)
-    maps = checkpoint_maps(checkpoint, dataset.store, test, factor=1000.0, seed=seed)
-    titles = {name: display_metric(name) for name in ("nrmse", "r", "auroc")}
+    test, ours = test_windows(checkpoint, dataset), answers[answers["method"] == FINE_TUNED]
+    if isinstance(params, ResponseTimeEvaluationParams):
+        maps = checkpoint_maps(checkpoint, dataset.store, test, factor=1000.0, seed=params.seed)
+        spatial, answered = spatial_figure(maps, "ms"), response_time_figure(ours)
+        table, of, course = by_method(scores), "Response time and success", RESPONSES
+        declare, shown = response_time_report, ("nrmse", "r", "auroc")
+    else:
+        factors = predicted_factors(answers)
+        target_of = {column: name for name, column in learned_columns(checkpoint.metadata).items()}
+        targets = tuple(target_of[factor] for factor in factors)
+        maps = checkpoint_maps(checkpoint, dataset.store, test, targets, seed=params.seed)
+        spatial = spatial_figure(maps, "", tuple(map(display_factor, factors)))
+        answered, main = factor_figure(ours, factors), main_factor(factors)
+        table, of, course = by_method(scores, main), display_factor(main), "Factors"
+        declare, shown = factor_report, ("window_nrmse", "subject_r", "partial_r")
     figures = {
-        "scores": scores_figure(by_method(scores), titles, "Response time and success"),
-        "answers": response_time_figure(answers[answers["method"] == FINE_TUNED]),
-        "spatial": spatial_figure(maps, "ms"),
-        "training": finetuning_figure(history, "Response times and success"),
+        "scores": scores_figure(table, {name: display_metric(name) for name in shown}, of),
+        "answers": answered,
+        "spatial": spatial,
+        "training": finetuning_figure(history, course),
     }
-    about = about_model(checkpoint.metadata)
-    return response_time_report(scores, metrics, figures, about), figures
-
-
-def report_factors(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    scores: pd.DataFrame,
-    metrics: Mapping[str, Any],
-    answers: pd.DataFrame,
-    history: pd.DataFrame,
-) -> tuple[Report, dict[str, Figure]]:
-    """Draw the figures and declare the report on a model of factors.
-
-    Arguments are as for `report_response_times`.
-    """
-    columns = learned_columns(checkpoint.metadata)
-    factors = predicted_factors(answers)
-    target_of = {column: name for name, column in columns.items()}
-    test = test_windows(checkpoint, dataset)
-    targets = tuple(target_of[factor] for factor in factors)
-    maps = checkpoint_maps(checkpoint, dataset.store, test, targets)
-    titles = {name: display_metric(name) for name in ("window_nrmse", "subject_r", "partial_r")}
-    main = main_factor(factors)
-    figures = {
-        "scores": scores_figure(by_method(scores, main), titles, display_factor(main)),
-        "answers": factor_figure(answers[answers["method"] == FINE_TUNED], factors),
-        "spatial": spatial_figure(maps, "", tuple(map(display_factor, factors))),
-        "training": finetuning_figure(history, "Factors"),
-    }
-    return factor_report(scores, metrics, figures, about_model(checkpoint.metadata)), figures
+    return declare(scores, metrics, figures, about_model(checkpoint.metadata)), figures
 
 
 def response_time_report(

@@ -22,11 +22,11 @@ from hbn_foundation.evaluation.evaluate import (
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.methods import FINE_TUNED
+from hbn_foundation.evaluation.predictions import test_windows
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import Sample, choose_windows
 from hbn_foundation.evaluation.tasks.foundation import training_of
 from hbn_foundation.evaluation.within import about_strata
-from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.labels.strata import with_strata
 from hbn_foundation.labels.targets import WindowTargets, window_targets
@@ -64,13 +64,8 @@ def evaluate_finetuned(
     from hbn_foundation.training.checkpoint import load_encoder
     from hbn_foundation.training.finetuned import predict
 
-    params, splits = recipe.evaluation, dataset.splits
-    check_disjoint(splits)
-    check_never_seen(
-        checkpoint.metadata,
-        splits.loc[splits["split"] == "test", "subject"].astype(str),
-        datasets=dataset.store.datasets,
-    )
+    params = recipe.evaluation
+    test_windows(checkpoint, dataset)
     targets = targets_of(dataset, recipe.label)
     chosen, baselines = label_baselines(
         dataset, targets, recipe, checkpoint.metadata["n_samples"], load_encoder(foundation)

@@ -4,7 +4,7 @@ from kedro.pipeline import Pipeline
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
 from hbn_foundation.experiments.params import LabelCurveParams, LearningCurveParams
-from hbn_foundation.pipelines.binding import tagged, with_recipe
+from hbn_foundation.pipelines.binding import step, with_recipe
 from hbn_foundation.pipelines.experiments import nodes, sweep_nodes
 from hbn_foundation.pipelines.finetuning.pipeline import RECIPE, in_namespace
 from hbn_foundation.pipelines.foundation.nodes import choose_device
@@ -31,22 +31,16 @@ def create_comparison(**_: object) -> Pipeline:
     return Pipeline(
         [
             *_windows_and_device("comparison"),
-            tagged(
+            step(
                 nodes.compare_plans,
                 ["dataset", "comparison_dataset", "comparison_device_plan", FOUNDATION,
                  FINETUNING, RUNS, EXPERIMENTS],
                 made,
-                "compare_plans",
                 "training",
             ),
-            tagged(nodes.summarise_comparison, [table[0], RUNS], table[1], "summarise_comparison"),
-            tagged(nodes.draw_comparison, [*table, RUNS], "comparison_figure", "draw_comparison"),
-            tagged(
-                nodes.report_comparison,
-                [*table, FINETUNING, RUNS],
-                "comparison_report",
-                "report_comparison",
-            ),
+            step(nodes.summarise_comparison, [table[0], RUNS], table[1]),
+            step(nodes.draw_comparison, [*table, RUNS], "comparison_figure"),
+            step(nodes.report_comparison, [*table, FINETUNING, RUNS], "comparison_report"),
         ],
         tags="finetuning_comparison",
     )  # fmt: skip
@@ -61,19 +55,17 @@ def create_learning_curve(namespace: str) -> Pipeline:
     made = ["learning_curve", "learning_curve_predictions"]
     return in_namespace(
         [
-            tagged(
+            step(
                 with_recipe(nodes.learn_from_subjects, recipe, runs=params),
                 ["foundation_checkpoint", "dataset", RECIPE, FOUNDATION, "device_plan", runs,
                  EXPERIMENTS],
                 made,
-                "learn_from_subjects",
                 "training",
             ),
-            tagged(
+            step(
                 with_recipe(nodes.report_learning_curve, recipe),
                 [made[1], RECIPE],
                 ["learning_curve_summary", "learning_curve_figure", "learning_curve_report"],
-                "report_learning_curve",
             ),
         ],
         namespace,
@@ -87,32 +79,22 @@ def create_sweep(**_: object) -> Pipeline:
     return Pipeline(
         [
             *_windows_and_device("sweep", "planning"),
-            tagged(
+            step(
                 sweep_nodes.plan,
                 ["dataset", "sweep_dataset", FOUNDATION, FINETUNING, SWEEP, CLEANING,
                  "sweep_device_plan"],
                 [*JOBS, "sweep_data", "sweep_plan"],
-                "plan",
                 "planning",
             ),
-            tagged(
-                sweep_nodes.train_bases, [JOBS[0], *running], REPORTS[0], "train_bases", "training"
-            ),
-            tagged(
-                sweep_nodes.finetune,
-                [REPORTS[0], *JOBS, *running],
-                REPORTS[1],
-                "finetune",
-                "training",
-            ),
-            tagged(
+            step(sweep_nodes.train_bases, [JOBS[0], *running], REPORTS[0], "training"),
+            step(sweep_nodes.finetune, [REPORTS[0], *JOBS, *running], REPORTS[1], "training"),
+            step(
                 sweep_nodes.collect,
                 [*JOBS, *REPORTS, SWEEP, FINETUNING],
                 ["sweep_jobs", "sweep_curves", "sweep_modes", "sweep_savings",
                  "sweep_curves_figure", "sweep_summary"],
-                "collect",
             ),
-            tagged(sweep_nodes.check_sweep, [*REPORTS, "sweep_summary"], None, "check_sweep"),
+            step(sweep_nodes.check_sweep, [*REPORTS, "sweep_summary"], None),
         ],
         tags="sweep",
     )  # fmt: skip
@@ -121,18 +103,18 @@ def create_sweep(**_: object) -> Pipeline:
 def _windows_and_device(name: str, tag: str = "training") -> list:
     """Choose the windows that the label is learned from, and the device."""
     return [
-        tagged(
+        step(
             nodes.choose_windows,
             ["dataset", "trials", FINETUNING],
             f"{name}_dataset",
-            f"choose_{name}_windows",
             tag,
+            f"choose_{name}_windows",
         ),
-        tagged(
+        step(
             choose_device,
             ["dataset", FOUNDATION],
             f"{name}_device_plan",
-            f"choose_{name}_device",
             "training",
+            f"choose_{name}_device",
         ),
     ]

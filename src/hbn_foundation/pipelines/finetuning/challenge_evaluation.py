@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe
+from hbn_foundation.evaluation.recipes import (
+    Challenge1Recipe,
+    Challenge2Recipe,
+    ChallengeRecipe,
+)
 from hbn_foundation.pipelines import types
 
 
@@ -31,27 +35,22 @@ def evaluate_response_times(
     csv : DataFrame
         The table of the model's predictions; without rows where something is missing.
     """
-    from hbn_foundation.evaluation.evaluate import Answers
-    from hbn_foundation.evaluation.tasks import response_times
     from hbn_foundation.submission.tables import challenge1_table
 
-    answers = Answers(fold_answers, fold_sample)
-    if fold_answers.empty:
-        models = _models(predictions, scratch_predictions)
-        answers = response_times.answer_trials(checkpoint, dataset, recipe.evaluation, models)
-    metrics, scores, every = response_times.score_response_times(answers, recipe.evaluation)
+    models = _models(predictions, scratch_predictions)
+    metrics, scores, every = _scored(checkpoint, dataset, recipe, models, fold_answers, fold_sample)
     metrics, csv = _with_table(metrics, challenge1_table, predictions)
     return metrics, scores, every, csv
 
 
-def report_response_times(
+def report(
     checkpoint: Any,
     dataset: types.EEGDataset,
     scores: types.DataFrame,
     metrics: dict[str, Any],
     answers: types.DataFrame,
     history: types.DataFrame,
-    recipe: Challenge1Recipe,
+    recipe: ChallengeRecipe,
 ) -> tuple[str, str, Any, Any]:
     """Print the scores, and write the report.
 
@@ -64,13 +63,15 @@ def report_response_times(
     answers_figure, spatial_figure : Figure
         Two of the page's figures.
     """
-    from hbn_foundation.evaluation.report import challenges
+    from hbn_foundation.evaluation.report.challenges import report_challenge
+    from hbn_foundation.evaluation.report.render import render_page, render_text, show
 
-    return _shown(
-        *challenges.report_response_times(
-            checkpoint, dataset, scores, metrics, answers, history, recipe.evaluation.seed
-        )
+    declared, figures = report_challenge(
+        checkpoint, dataset, scores, metrics, answers, history, recipe.evaluation
     )
+    text = render_text(declared)
+    show(text)
+    return render_page(declared), text, figures["answers"], figures["spatial"]
 
 
 def evaluate_factors(
@@ -97,37 +98,36 @@ def evaluate_factors(
     csv : DataFrame
         The table of the model's predictions; without rows where something is missing.
     """
-    from hbn_foundation.evaluation.evaluate import Answers
     from hbn_foundation.evaluation.tasks import factors
     from hbn_foundation.evaluation.tasks.challenge_baselines import people_of
     from hbn_foundation.submission.tables import challenge2_table
 
-    params, answers = recipe.evaluation, Answers(fold_answers, fold_sample)
-    if fold_answers.empty:
-        models = _models(predictions, scratch_predictions)
-        answers = factors.answer_windows(checkpoint, dataset, params, models)
-    metrics, scores, every = factors.score_factors(answers, params)
+    models = _models(predictions, scratch_predictions)
+    metrics, scores, every = _scored(checkpoint, dataset, recipe, models, fold_answers, fold_sample)
     names = factors.predicted_factors(predictions)
     people = people_of(dataset.participants, names)
-    subjects = factors.subject_predictions(predictions, people, names, params)
+    subjects = factors.subject_predictions(predictions, people, names, recipe.evaluation)
     metrics, csv = _with_table(metrics, challenge2_table, subjects)
     return metrics, scores, every, subjects, csv
 
 
-def report_factors(
+def _scored(
     checkpoint: Any,
     dataset: types.EEGDataset,
-    scores: types.DataFrame,
-    metrics: dict[str, Any],
-    answers: types.DataFrame,
-    history: types.DataFrame,
-) -> tuple[str, str, Any, Any]:
-    """Print the scores, and write the report; returns as `report_response_times`."""
-    from hbn_foundation.evaluation.report import challenges
+    recipe: ChallengeRecipe,
+    models: dict[str, types.DataFrame],
+    fold_answers: types.DataFrame,
+    fold_sample: dict[str, Any],
+) -> Any:
+    """Score the answers of the folds, or of the one split where there are none."""
+    from hbn_foundation.evaluation.evaluate import Answers
+    from hbn_foundation.evaluation.tasks.challenges import challenge_of
 
-    return _shown(
-        *challenges.report_factors(checkpoint, dataset, scores, metrics, answers, history)
-    )
+    challenge, params = challenge_of(recipe.evaluation), recipe.evaluation
+    answers = Answers(fold_answers, fold_sample)
+    if fold_answers.empty:
+        answers = challenge.answer(checkpoint, dataset, params, models)
+    return challenge.score(answers, params)
 
 
 def _models(predictions: types.DataFrame, scratch: types.DataFrame) -> dict[str, types.DataFrame]:
@@ -151,11 +151,3 @@ def _with_table(
     except UserError as error:
         say(f"{error}; the file has no rows")
         return {**metrics, TABLE_PROBLEM: str(error)}, predictions.iloc[:0]
-
-
-def _shown(report: Any, figures: dict[str, Any]) -> tuple[str, str, Any, Any]:
-    from hbn_foundation.evaluation.report.render import render_page, render_text, show
-
-    text = render_text(report)
-    show(text)
-    return render_page(report), text, figures["answers"], figures["spatial"]

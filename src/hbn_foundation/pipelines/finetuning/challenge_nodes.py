@@ -117,22 +117,12 @@ def cross_validate(
     )
 
 
-def predict_response_times(
-    checkpoint: Any, dataset: types.EEGDataset, recipe: Challenge1Recipe
-) -> types.DataFrame:
-    """Predict response time and success of the test trials."""
-    from hbn_foundation.evaluation import predictions
+def predict(checkpoint: Any, dataset: types.EEGDataset, recipe: ChallengeRecipe) -> types.DataFrame:
+    """Predict the test windows."""
+    from hbn_foundation.evaluation.tasks.challenges import challenge_of
 
-    return predictions.predict_response_times(checkpoint, dataset, recipe.trainer.batch_size)
-
-
-def predict_factors(
-    checkpoint: Any, dataset: types.EEGDataset, recipe: Challenge2Recipe
-) -> types.DataFrame:
-    """Predict the factors of the test windows."""
-    from hbn_foundation.evaluation import predictions
-
-    return predictions.predict_numbers(checkpoint, dataset, recipe.trainer.batch_size)
+    batch_size = recipe.trainer.batch_size
+    return challenge_of(recipe.evaluation).predict(checkpoint, dataset, batch_size)
 
 
 def _checked(

@@ -6,7 +6,7 @@ from typing import Any
 from kedro.pipeline import Pipeline, pipeline
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
-from hbn_foundation.pipelines.binding import tagged, with_recipe
+from hbn_foundation.pipelines.binding import step, with_recipe
 from hbn_foundation.pipelines.finetuning import challenge_evaluation as evaluation
 from hbn_foundation.pipelines.finetuning import challenge_nodes as challenge
 from hbn_foundation.pipelines.finetuning import nodes
@@ -22,19 +22,18 @@ EXPERIMENTS = "params:experiments"
 def create_finetuning(**_: object) -> Pipeline:
     """Return the pipeline from a foundation checkpoint to an evaluated model of any label."""
     own = [
-        tagged(
+        step(
             nodes.evaluate_finetuned,
             ["checkpoint", "foundation_checkpoint", "dataset", RECIPE],
             ["metrics", "scores", "predictions"],
-            "evaluate",
+            name="evaluate",
         ),
-        tagged(
+        step(
             nodes.draw_figures,
             ["history", "predictions", RECIPE],
             ["curves_figure", "predictions_figure", "timeline_figure"],
-            "draw_figures",
         ),
-        tagged(nodes.report, ["scores", "metrics", "history", RECIPE], "report", "report"),
+        step(nodes.report, ["scores", "metrics", "history", RECIPE], "report"),
     ]
     prepare = _prepare(nodes.prepare_finetuning, "trials")
     return in_namespace([prepare, *_training(LabelRecipe), *own], "finetuning")
@@ -43,24 +42,14 @@ def create_finetuning(**_: object) -> Pipeline:
 def create_challenge1(**_: object) -> Pipeline:
     """Return the pipeline to a model of response time and success, and its predictions."""
     prepare = _prepare(challenge.prepare_trials, "trials", after=[FOUNDATION])
-    own = _challenge_nodes(
-        Challenge1Recipe,
-        challenge.predict_response_times,
-        (evaluation.evaluate_response_times, []),
-        (evaluation.report_response_times, [RECIPE]),
-    )
+    own = _challenge_nodes(Challenge1Recipe, evaluation.evaluate_response_times)
     return in_namespace([prepare, *_training(Challenge1Recipe), *own], "challenge1")
 
 
 def create_challenge2(**_: object) -> Pipeline:
     """Return the pipeline to a model of the factors, and its predictions."""
     prepare = _prepare(challenge.prepare_crops, after=[FOUNDATION])
-    own = _challenge_nodes(
-        Challenge2Recipe,
-        challenge.predict_factors,
-        (evaluation.evaluate_factors, ["subject_predictions"]),
-        (evaluation.report_factors, []),
-    )
+    own = _challenge_nodes(Challenge2Recipe, evaluation.evaluate_factors, "subject_predictions")
     return in_namespace([prepare, *_training(Challenge2Recipe), *own], "challenge2")
 
 
@@ -87,62 +76,57 @@ def in_namespace(nodes: list, namespace: str, tag: str | None = None) -> Pipelin
 def _prepare(function: Callable[..., Any], *more: str, after: Sequence[str] = ()) -> Any:
     """Take the windows of the label, and check the fine-tuning before it begins."""
     inputs = ["foundation_checkpoint", "all_windows", *more, RECIPE, *after]
-    return tagged(function, inputs, ["dataset", "lr_preview"], "prepare", "training")
+    return step(function, inputs, ["dataset", "lr_preview"], "training", "prepare")
 
 
 def _training(recipe: type) -> list:
     return [
-        tagged(
+        step(
             with_recipe(nodes.choose_device, recipe),
             ["dataset", "foundation_checkpoint", RECIPE, FOUNDATION],
             "device_plan",
-            "choose_device",
             "training",
         ),
-        tagged(
+        step(
             with_recipe(nodes.finetune_encoder, recipe),
             ["foundation_checkpoint", "dataset", RECIPE, "device_plan", "run_version"],
             ["checkpoint", "history", "incidents"],
-            "finetune",
             "training",
+            "finetune",
         ),
     ]
 
 
-def _challenge_nodes(
-    recipe: type,
-    predict: Callable[..., Any],
-    evaluate: tuple[Callable[..., Any], list[str]],
-    report: tuple[Callable[..., Any], list[str]],
-) -> list:
-    """Return what challenges have beside the training: `evaluate` has outputs, `report` inputs."""
+def _challenge_nodes(recipe: type, evaluate: Callable[..., Any], *outputs: str) -> list:
+    """Return what challenges have beside the training; `evaluate` has outputs of its own."""
     folds = ["fold_answers", "fold_sample"]
     return [
-        tagged(
+        step(
             with_recipe(challenge.train_from_scratch, recipe),
             ["foundation_checkpoint", "dataset", RECIPE, "device_plan", SCRATCH, "run_version"],
             "scratch_predictions",
-            "train_from_scratch",
             "training",
         ),
-        tagged(
+        step(
             with_recipe(challenge.cross_validate, recipe),
             ["all_windows", "dataset", FOUNDATION, RECIPE, "device_plan", SCRATCH, EXPERIMENTS],
             folds,
-            "cross_validate",
             "cross_validation",
         ),
-        tagged(predict, ["checkpoint", "dataset", RECIPE], "predictions", "predict"),
-        tagged(
-            evaluate[0],
-            ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions", *folds],
-            ["metrics", "scores", "answers", *evaluate[1], "csv"],
-            "evaluate",
+        step(
+            with_recipe(challenge.predict, recipe),
+            ["checkpoint", "dataset", RECIPE],
+            "predictions",
         ),
-        tagged(
-            report[0],
-            ["checkpoint", "dataset", "scores", "metrics", "answers", "history", *report[1]],
+        step(
+            evaluate,
+            ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions", *folds],
+            ["metrics", "scores", "answers", *outputs, "csv"],
+            name="evaluate",
+        ),
+        step(
+            with_recipe(evaluation.report, recipe),
+            ["checkpoint", "dataset", "scores", "metrics", "answers", "history", RECIPE],
             ["page", "report", "answers_figure", "spatial_figure"],
-            "report",
         ),
     ]

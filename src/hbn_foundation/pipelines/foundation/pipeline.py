@@ -1,10 +1,15 @@
 """Wiring of the foundation pipeline."""
 
-from kedro.pipeline import Pipeline, node
+from kedro.pipeline import Pipeline
 
+from hbn_foundation.pipelines.binding import step
 from hbn_foundation.pipelines.foundation import nodes
 
 RECIPE = "params:foundation"
+CHECKPOINT, HISTORY, SCORES = "foundation_checkpoint", "foundation_history", "foundation_scores"
+METRICS, PREDICTIONS = "foundation_metrics", "foundation_predictions"
+EMBEDDING, FOLDS = "foundation_embedding", "foundation_folds"
+SUMMARY = "foundation_fold_summary"
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -14,88 +19,45 @@ def create_pipeline(**_: object) -> Pipeline:
 
 def _training_nodes() -> list:
     return [
-        node(
+        step(
             nodes.check_data,
-            inputs=[
-                "recordings",
-                "events",
-                "splits",
-                "participants",
-                RECIPE,
-                "params:ingestion.windows",
-                "params:ingestion.cleaning",
-            ],
-            outputs="data_check",
-            name="check_data",
-            tags="training",
+            ["recordings", "events", "splits", "participants", RECIPE,
+             "params:ingestion.windows", "params:ingestion.cleaning"],
+            "data_check",
+            "training",
         ),
-        node(
-            nodes.choose_device,
-            inputs=["dataset", RECIPE],
-            outputs="device_plan",
-            name="choose_device",
-            tags="training",
-        ),
-        node(
+        step(nodes.choose_device, ["dataset", RECIPE], "device_plan", "training"),
+        step(
             nodes.pretrain_encoder,
-            inputs=["dataset", RECIPE, "device_plan", "run_version"],
-            outputs=["foundation_checkpoint", "foundation_history", "training_incidents"],
-            name="pretrain_encoder",
-            tags="training",
+            ["dataset", RECIPE, "device_plan", "run_version"],
+            [CHECKPOINT, HISTORY, "training_incidents"],
+            "training",
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _evaluation_nodes() -> list:
     return [
-        node(
+        step(
             nodes.evaluate_encoder,
-            inputs=["foundation_checkpoint", "dataset", RECIPE],
-            outputs=[
-                "foundation_metrics",
-                "foundation_scores",
-                "foundation_predictions",
-                "foundation_embedding",
-            ],
-            name="evaluate_encoder",
-            tags="evaluation",
+            [CHECKPOINT, "dataset", RECIPE],
+            [METRICS, SCORES, PREDICTIONS, EMBEDDING],
         ),
-        node(
+        step(
             nodes.cross_validate_encoder,
-            inputs=["dataset", RECIPE, "device_plan", "params:experiments"],
-            outputs=["foundation_folds", "foundation_fold_summary"],
-            name="cross_validate_encoder",
-            tags="cross_validation",
+            ["dataset", RECIPE, "device_plan", "params:experiments"],
+            [FOLDS, SUMMARY],
+            "cross_validation",
         ),
-        node(
+        step(
             nodes.draw_figures,
-            inputs=[
-                "foundation_history",
-                "foundation_scores",
-                "foundation_predictions",
-                "foundation_embedding",
-                "foundation_folds",
-            ],
-            outputs=[
-                "training_curves_figure",
-                "scores_figure",
-                "confusion_matrix_figure",
-                "embedding_figure",
-            ],
-            name="draw_figures",
-            tags="evaluation",
+            [HISTORY, SCORES, PREDICTIONS, EMBEDDING, FOLDS],
+            ["training_curves_figure", "scores_figure", "confusion_matrix_figure",
+             "embedding_figure"],
         ),
-        node(
+        step(
             nodes.report,
-            inputs=[
-                "foundation_checkpoint",
-                "foundation_history",
-                "foundation_metrics",
-                "foundation_scores",
-                "foundation_fold_summary",
-            ],
-            outputs=["foundation_criteria", "foundation_report"],
-            name="report",
-            tags="evaluation",
+            [CHECKPOINT, HISTORY, METRICS, SCORES, SUMMARY],
+            ["foundation_criteria", "foundation_report"],
         ),
-    ]
+    ]  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
-from kedro.pipeline import Pipeline, node, pipeline
+from kedro.pipeline import Pipeline, pipeline
 
 from hbn_foundation.evaluation.recipes import (
     Challenge1Recipe,
@@ -12,7 +12,7 @@ from hbn_foundation.evaluation.recipes import (
     FoundationRecipe,
     LabelRecipe,
 )
-from hbn_foundation.pipelines.binding import with_recipe
+from hbn_foundation.pipelines.binding import step, with_recipe
 from hbn_foundation.pipelines.optimization import nodes
 
 RECIPE, PARAMS = "params:recipe", "params:optimization"
@@ -55,23 +55,19 @@ def create_instance(name: str) -> Pipeline:
 
 def _template(recipe: type, following: str) -> Pipeline:
     score = with_recipe(nodes.score_variants, recipe)
-    return Pipeline(
-        [
-            _node(nodes.measure_variants, ["checkpoint", "dataset", PARAMS], "variants_speed"),
-            _node(score, ["checkpoint", "dataset", RECIPE, PARAMS], "variants_scores"),
-            _node(
-                _bound(nodes.choose_variant, following=following),
-                ["checkpoint", "variants_speed", "variants_scores", PARAMS],
-                ["optimized_checkpoint", "variants_table", "optimization_figure",
-                 "optimization_report"],
-            ),
-        ]
-    )  # fmt: skip
+    parts = [
+        step(nodes.measure_variants, ["checkpoint", "dataset", PARAMS], "variants_speed", None),
+        step(score, ["checkpoint", "dataset", RECIPE, PARAMS], "variants_scores", None),
+        step(
+            _bound(nodes.choose_variant, following=following),
+            ["checkpoint", "variants_speed", "variants_scores", PARAMS],
+            ["optimized_checkpoint", "variants_table", "optimization_figure",
+             "optimization_report"],
+            None,
+        ),
+    ]  # fmt: skip
+    return Pipeline(parts)
 
 
 def _bound(function: Callable[..., Any], **values: Any) -> Any:
     return update_wrapper(partial(function, **values), function)
-
-
-def _node(function: Callable[..., Any], inputs: list[str], outputs: list[str] | str) -> Any:
-    return node(function, inputs=inputs, outputs=outputs, name=function.__name__)

@@ -2,8 +2,9 @@
 
 import warnings
 
-from kedro.pipeline import Pipeline, node, pipeline
+from kedro.pipeline import Pipeline, pipeline
 
+from hbn_foundation.pipelines.binding import step
 from hbn_foundation.pipelines.submission import nodes
 
 CHECKPOINTS = ["challenge1_checkpoint", "challenge2_checkpoint"]
@@ -17,56 +18,33 @@ def create_pipeline(**_: object) -> Pipeline:
     """Return the pipeline from the checkpoints of both challenges to a scored submission."""
     template = Pipeline(
         [
-            node(
+            step(
                 nodes.export_submission,
-                inputs=[*CHECKPOINTS, "signal_store", EXPORT],
-                outputs="submission",
-                name="export_submission",
-                tags="export",
+                [*CHECKPOINTS, "signal_store", EXPORT],
+                "submission",
+                "export",
             ),
-            node(
+            step(
                 nodes.validate_submission,
-                inputs=[
-                    "submission",
-                    *CHECKPOINTS,
-                    "signal_store",
-                    "recordings",
-                    EXPORT,
-                    "params:submission.validation",
-                ],
-                outputs="submission_validation",
-                name="validate_submission",
-                tags="evaluation",
+                ["submission", *CHECKPOINTS, "signal_store", "recordings", EXPORT,
+                 "params:submission.validation"],
+                "submission_validation",
             ),
-            node(
+            step(
                 nodes.choose_scored,
-                inputs=["recordings", "splits", *CHECKPOINTS, SCORING],
-                outputs="scored_recordings",
-                name="choose_scored",
-                tags="evaluation",
+                ["recordings", "splits", *CHECKPOINTS, SCORING],
+                "scored_recordings",
             ),
-            node(
+            step(
                 nodes.score_submission,
-                inputs=[
-                    "submission",
-                    "submission_validation",
-                    "scored_recordings",
-                    "participants",
-                    SCORING,
-                    "params:ingestion.trials",
-                ],
-                outputs=[
-                    "local_scores",
-                    "local_predictions1",
-                    "local_predictions2",
-                    "local_score_report",
-                ],
-                name="score_submission",
-                tags="evaluation",
+                ["submission", "submission_validation", "scored_recordings", "participants",
+                 SCORING, "params:ingestion.trials"],
+                ["local_scores", "local_predictions1", "local_predictions2",
+                 "local_score_report"],
             ),
         ],
         tags="submission",
-    )
+    )  # fmt: skip
     with warnings.catch_warnings():  # a dot in a name: it is that of the challenge's namespace
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
         return pipeline(template, inputs=OF_CHALLENGES)
