@@ -41,7 +41,7 @@ from hbn_foundation.signals.store import SignalStore, store_from_arrays
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import TrainerParams
-from hbn_foundation.training.pretrain import pretrain, pretrain_supervised
+from hbn_foundation.training.pretrain import PretrainingJob, pretrain
 from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.supervision.heartbeat import STEP, Beat, read_beat
 from hbn_foundation.training.supervision.incidents import read_incidents
@@ -155,13 +155,8 @@ def try_fault(kind: str, data: EEGDataset, work_dir: Path) -> tuple[Any, ...]:
                 supervision=SHORT,
                 fault=fault,
             )
-            checkpoint, history, _ = pretrain_supervised(
-                data,
-                recipe,
-                {"chosen": "simulated"},
-                folder.parent,
-                run_id=folder.name,
-            )
+            job = PretrainingJob(data, recipe, {"chosen": "simulated"})
+            checkpoint, history, _ = job.supervise(folder.parent, run_id=folder.name)
             epochs = checkpoint.metadata["epochs_by_device"]
         except UserError as raised:
             error = str(raised)
@@ -241,7 +236,7 @@ def measure_speed(folder: Path, rounds: int, epochs: int, every: int) -> None:
         began = time.monotonic()
         if supervised:
             runs = folder / "supervised"
-            _, history, _ = pretrain_supervised(*common, runs, run_id=name)
+            _, history, _ = PretrainingJob(*common).supervise(runs, run_id=name)
         else:
             _, history = pretrain(*common, folder / name)
         outside = time.monotonic() - began - history["seconds"].sum()

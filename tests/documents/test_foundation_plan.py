@@ -22,7 +22,7 @@ from hbn_foundation.project import open_project
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import Checkpoint
 from hbn_foundation.training.params import TrainerParams
-from hbn_foundation.training.pretrain import pretrain_supervised
+from hbn_foundation.training.pretrain import PretrainingJob
 from hbn_foundation.training.supervision.monitor import monitor
 from hbn_foundation.training.supervision.run_folder import damage, epochs_in
 from kedro_project import PROJECT
@@ -128,7 +128,7 @@ def test_progress_has_the_accuracy_of_an_objective_with_classes(
     """Monitor training progress (loss, accuracy), where what is learned has an accuracy."""
     dataset = EEGDataset(store, windows, splits, pd.DataFrame())
     recipe = pretraining_recipe(objective={"name": objective})
-    _, history, _ = pretrain_supervised(dataset, recipe, CPU, tmp_path, run_id="run")
+    _, history, _ = PretrainingJob(dataset, recipe, CPU).supervise(tmp_path, run_id="run")
     console = Console(file=StringIO(), width=120)
     monitor(tmp_path, once=True, console=console)
     shown = console.file.getvalue()

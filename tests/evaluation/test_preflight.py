@@ -124,7 +124,7 @@ def test_nodes_check_before_they_train(node, toy, recipe, monkeypatch):
     def trained(*_arguments, **_options):
         raise AssertionError("trained before the check")
 
-    monkeypatch.setattr(pretrain, "pretrain_supervised", trained)
+    monkeypatch.setattr(pretrain.PretrainingJob, "supervise", trained)
     monkeypatch.setattr(folds, "cross_validate", trained)
     evaluation = EvaluationParams(label=UNKNOWN, repeats=RepeatParams())
     asked = FoundationRecipe(**dict(recipe), evaluation=evaluation)

@@ -11,7 +11,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.labels.events import IDENTITY, label_events
 from hbn_foundation.progress import say
-from hbn_foundation.signals.windows import tiled
+from hbn_foundation.signals.windows import locked, tiled
 
 if TYPE_CHECKING:
     from hbn_foundation.labels.params import LabelParams
@@ -87,15 +87,9 @@ def _locked(
     store: SignalStore, events: pd.DataFrame, label: LabelParams, seconds: float
 ) -> tuple[pd.DataFrame, list[str]]:
     """Place a window at each onset, and say why others have none."""
-    offset, length = round(label.offset * store.sfreq), round(seconds * store.sfreq)
-    start = np.zeros(len(events), np.int64)
-    reason = np.full(len(events), "", object)
     onset = events["onset"].to_numpy()
     times = np.column_stack([onset, np.full(len(events), np.nan)])  # without a response
-    rows = events["row"].to_numpy()
-    for row in np.unique(rows).tolist():
-        own, timeline = rows == row, store.timeline(row)
-        start[own], reason[own] = timeline.trial_windows(times[own], offset, length)
+    start, reason = locked(store, events["row"].to_numpy(), times, label.offset, seconds)
     kept = reason == ""
     table = events.assign(start=start, onset=onset + label.offset)
     return table[kept], reason[~kept].tolist()

@@ -104,21 +104,40 @@ def cut_trial_windows(
     usable = usable[row.notna()].assign(row=row.dropna().astype(np.int64))
     usable = _without(usable, is_excluded(usable["subject"]), "excluded")
     usable = usable.sort_values(["row", "trial"], kind="stable")
-    offset = round(params.offset * store.sfreq)
-    length = window_length(params.seconds, store.sfreq)
-    start = np.zeros(len(usable), np.int64)
-    reason = np.full(len(usable), "", object)
     times = usable[["stimulus", "response"]].to_numpy(dtype=float)
-    of_row = usable["row"].to_numpy()
-    for number in np.unique(of_row).tolist():
-        places = np.flatnonzero(of_row == number)
-        timeline = store.timeline(number)
-        start[places], reason[places] = timeline.trial_windows(times[places], offset, length)
+    start, reason = locked(store, usable["row"].to_numpy(), times, params.offset, params.seconds)
     if without := Counter(reason[reason != ""]):
         words = "; ".join(f"{count}: {why}" for why, count in without.most_common())
         say(f"{without.total()} trials give no window ({words})")
     windows = usable.assign(start=start)[reason == ""]
     return windows[["row", *COLUMNS, "start", *TRIAL_WINDOW_COLUMNS]].reset_index(drop=True)
+
+
+def locked(
+    store: SignalStore, rows: np.ndarray, times: np.ndarray, offset: float, seconds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place a window some time after each event.
+
+    Parameters
+    ----------
+    store, rows
+        The signals, and the row of the recording of each event (N,).
+    times
+        (N, 2) of each event and of the response to it, NaN without one; s.
+    offset, seconds
+        From an event to its window, and length of the window.
+
+    Returns
+    -------
+    starts, reasons : numpy.ndarray
+        (N,) in samples, and why there is no window, "" where there is one.
+    """
+    moved, length = round(offset * store.sfreq), window_length(seconds, store.sfreq)
+    starts, reasons = np.zeros(len(rows), np.int64), np.full(len(rows), "", object)
+    for row in np.unique(rows).tolist():
+        own, timeline = rows == row, store.timeline(row)
+        starts[own], reasons[own] = timeline.trial_windows(times[own], moved, length)
+    return starts, reasons
 
 
 def cut_crop_windows(

@@ -50,22 +50,10 @@ def pretrain(
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Pretrain an encoder on the training subjects, and keep the best epoch by validation loss.
 
-    In this process and without supervision, as `TrainingJob.run`; `pretrain_supervised` survives
-    crashes and hangs, and resumes a run that was killed.
+    In this process and without supervision, as `TrainingJob.run`; `PretrainingJob.supervise`
+    survives crashes and hangs, and resumes a run that was killed.
     """
     return PretrainingJob(dataset, recipe, device_plan).run(work_dir, run_id)
-
-
-def pretrain_supervised(
-    dataset: EEGDataset,
-    recipe: PretrainingRecipe,
-    device_plan: dict[str, Any],
-    work_dir: Path,
-    *,
-    run_id: str,
-) -> tuple[Checkpoint, pd.DataFrame, str]:
-    """Pretrain under supervision, as `TrainingJob.supervise`."""
-    return PretrainingJob(dataset, recipe, device_plan).supervise(work_dir, run_id=run_id)
 
 
 @dataclass(frozen=True)

@@ -83,11 +83,12 @@ def pretrain_encoder(
         JSON lines, one per incident; empty without any.
     """
     from hbn_foundation.evaluation.preflight import check_before_training
-    from hbn_foundation.training.pretrain import pretrain_supervised
+    from hbn_foundation.training.pretrain import PretrainingJob
 
     check_before_training(dataset, recipe)
     work_dir = Path(recipe.trainer.work_dir)
-    return pretrain_supervised(dataset, recipe, device_plan, work_dir, run_id=run_version)
+    job = PretrainingJob(dataset, recipe, device_plan)
+    return job.supervise(work_dir, run_id=run_version)
 
 
 def evaluate_encoder(
