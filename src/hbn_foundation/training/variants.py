@@ -10,6 +10,7 @@ precision. ONNX has no operator for eigenvalues, so the matrix logarithm cannot 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -163,7 +164,8 @@ def example_parts(encoder: Encoder, n_windows: int = 2) -> Parts:
 def export_body(encoder: Encoder) -> bytes:
     """Export the body of an encoder, for any number of windows, as an ONNX graph."""
     batch = torch.export.Dim("windows", min=1, max=2**16)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the exporter, about itself
         parts = example_parts(encoder)
         program = torch.onnx.export(
             _Body(encoder).eval(), tuple(parts.values()), dynamo=True, verbose=False,
