@@ -6,7 +6,10 @@
 
 `speed`: windows per second of whole training steps (reading from the signal store, forward,
 backward, clipping, optimizer) on 129 channels, 2 s at 100 Hz, in interleaved rounds within one
-process. The other transformer has the same width, heads, layers, precision, batch and optimizer.
+process. The other transformer has the same width, heads, layers, precision and optimizer. Matrix
+products of a window (without those inside attention) and their rate over the whole step say how far
+the ratio could go. With `--threads 1` processor time is measured, which other work on the machine
+changes little.
 
 `load`: 10 subjects, 4,904 windows, 15 epochs, validation after each, through `pretrain` itself.
 """
@@ -14,14 +17,15 @@ process. The other transformer has the same width, heads, layers, precision, bat
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hbn_foundation  # noqa: F401 - before torch, which reads how its threads are to wait
 
@@ -30,6 +34,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from arguments import count
 from hbn_foundation.models.parameter_groups import parameter_groups
@@ -84,6 +89,17 @@ class TokenPerTimeStep(nn.Module):
         tokens = torch.where(hidden[..., None], self.mask_token, self.embed(steps))
         decoded = self.decode(self.norm(self.trunk(tokens + self.position)))
         return (decoded.float() - steps)[hidden].square().mean()
+
+
+def now() -> float:
+    """Seconds, on one thread of processor time."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def endless(module: Any, batch_size: int) -> Iterator[Any]:
+    """Batches of one epoch after the other."""
+    for epoch in itertools.count():
+        yield from module.data.training.training(batch_size, epoch)
 
 
 def make_store(folder: Path) -> SignalStore:
@@ -141,8 +157,15 @@ def training_step(
     return step
 
 
-def measure_speed(store: SignalStore, precision: str, rounds: int) -> dict[str, list[float]]:
-    """Windows per second of each model in each round."""
+class Speed(NamedTuple):
+    """Of one model."""
+
+    rates: list[float]  # windows per second, by round
+    work: float  # FLOP of the matrix products of a window
+
+
+def measure_speed(store: SignalStore, precision: str, rounds: int) -> dict[str, Speed]:
+    """Measure each model in rounds of one stretch each."""
     sizes = {**dict.fromkeys(OURS, 96), OTHER: 16}
     steps, sources = {}, {}
     for name, tokens in OURS.items():
@@ -152,35 +175,40 @@ def measure_speed(store: SignalStore, precision: str, rounds: int) -> dict[str, 
             module, blocks, lambda batch, m=module: m.objective(m.encoder, batch, m.positions).loss,
             precision,
         )  # fmt: skip
-        sources[name] = iter(module.data.training.training(sizes[name], 0))
+        sources[name] = endless(module, sizes[name])
     other = TokenPerTimeStep(EncoderParams())
     steps[OTHER] = training_step(
         other, [("all", other)], lambda batch: other(batch.signals), precision
     )
-    sources[OTHER] = iter(make_module(store, ("band",), 16).data.training.training(16, 0))
-    rates: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
+    sources[OTHER] = endless(make_module(store, ("band",), 16), 16)
+    found: dict[str, Speed] = {}
+    for name, step in steps.items():  # which also warms up
+        with FlopCounterMode(display=False) as counter:
+            step(next(sources[name]))
+        found[name] = Speed([], counter.get_total_flops() / sizes[name])
+    for _ in range(rounds):
         for name, step in steps.items():
             repeats = 1 if name == OTHER else 6
-            started = time.perf_counter()
+            started = now()
             for _ in range(repeats):
                 step(next(sources[name]))
-            seconds = time.perf_counter() - started
-            if number:  # the first round warms up
-                rates[name].append(repeats * sizes[name] / seconds)
-    return rates
+            found[name].rates.append(repeats * sizes[name] / (now() - started))
+    return found
 
 
-def report_speed(rates: dict[str, list[float]], precision: str) -> None:
-    other = rates[OTHER]
+def report_speed(found: dict[str, Speed], precision: str) -> None:
+    other = found[OTHER]
     print(
-        f"pretraining steps, {N_CHANNELS} channels, {torch.get_num_threads()} threads, {precision}"
+        f"pretraining steps, {N_CHANNELS} channels, {torch.get_num_threads()} threads, "
+        f"{precision}; ratios to one token per time step (least {LEAST_RATIO:.0f})"
     )
-    print(f"{'tokens':>24}  windows/s   ratio to one token per time step (least {LEAST_RATIO:.0f})")
-    for name, found in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(found, other, strict=True))
-        print(f"{name:>24}  {statistics.median(found):9.1f}   {ratio:5.1f}")
-    rate = statistics.median(rates["band + time"])
+    print(f"{'tokens':>24}  windows/s  ratio  GFLOP/window  ratio  GFLOP/s")
+    for name, (rates, work) in found.items():
+        rate = statistics.median(rates)
+        ratio = statistics.median(a / b for a, b in zip(rates, other.rates, strict=True))
+        print(f"{name:>24}  {rate:9.1f}  {ratio:5.1f}  {work / 1e9:12.3f}  {other.work / work:5.1f}"
+              f"  {rate * work / 1e9:7.0f}")  # fmt: skip
+    rate = statistics.median(found["band + time"].rates)
     print(f"band + time: {rate:.0f} windows/s (least {LEAST_RATE:.0f})")
 
 
@@ -210,6 +238,7 @@ def main() -> None:
     parser.add_argument("--tokens", nargs="+", default=["band"], choices=["band", "time"])
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--threads", type=count, default=2)
+    parser.add_argument("--precision", choices=["auto", "32", "bf16"], default="auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
@@ -217,7 +246,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "store")
         if arguments.only != "load":
-            precision = choose_precision("auto", "cpu")
+            precision = choose_precision(arguments.precision, "cpu")
             report_speed(measure_speed(store, precision, arguments.rounds), precision)
         if arguments.only != "speed":
             measure_load(store, tuple(arguments.tokens), Path(folder) / "run")

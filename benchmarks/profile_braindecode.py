@@ -10,12 +10,14 @@ import time
 import torch
 from braindecode import models
 
-NAMES = ("EEGNeX", "EEGConformer", "ShallowFBCSPNet", "CBraMod", "Labram")
-GIVEN = {"n_chans": 129, "n_times": 200, "n_outputs": 2, "sfreq": 100}
+#: Channels by model; LaBraM knows 128.
+CHANNELS = {"EEGNeX": 129, "EEGConformer": 129, "ShallowFBCSPNet": 129, "CBraMod": 129,
+            "Labram": 128}  # fmt: skip
+GIVEN = {"n_times": 200, "n_outputs": 2, "sfreq": 100}
 
 
-def latency(model: torch.nn.Module, size: int) -> float:
-    signals, times = torch.randn(size, 129, 200), []
+def latency(model: torch.nn.Module, size: int, n_channels: int) -> float:
+    signals, times = torch.randn(size, n_channels, 200), []
     with torch.inference_mode():
         for _ in range(15):
             started = time.perf_counter()
@@ -26,12 +28,12 @@ def latency(model: torch.nn.Module, size: int) -> float:
 
 def main() -> None:
     torch.set_num_threads(int(sys.argv[1]))
-    for name in NAMES:
+    for name, n_channels in CHANNELS.items():
         try:
-            kind = getattr(models, name)
-            given = {key: GIVEN[key] for key in GIVEN if key in inspect.signature(kind).parameters}
-            model = kind(**given).eval()
-            found = [latency(model, size) for size in (1, 16)]
+            kind, given = getattr(models, name), {**GIVEN, "n_chans": n_channels}
+            known = inspect.signature(kind).parameters
+            model = kind(**{key: value for key, value in given.items() if key in known}).eval()
+            found = [latency(model, size, n_channels) for size in (1, 16)]
         except Exception as error:  # of a model that cannot be made for such windows
             print(f"{name:>22}  {type(error).__name__}: {' '.join(str(error).split())[:70]}")
             continue

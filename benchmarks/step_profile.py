@@ -4,23 +4,24 @@
     python benchmarks/profile.py --only step loading
     BRAINDECODE_PYTHON=throwaway/bin/python python benchmarks/profile.py --only models
 
-`step`: shares of reading, front end, trunk, objective, backward, optimizer and the rest in whole
-training steps on 129 channels; beside them the largest rate of matrix products (GEMM) that this
-machine reaches in the same minute, in single precision and bf16, and the share of it that forward
-and backward passes of the learned part reach. `speed`: band tokens, and band and time tokens,
-against a transformer with one token per time step, of `pretraining_speed.py`. `loading`: from the
-store to a batch, over batch sizes and threads, from the operating system's cache and from the
-disk. `models`: other encoders of braindecode (`window_reading.py` says how to install it) on 129 ×
-200.
+`step`: shares of reading, spectra, other inputs, trunk, objective, backward, optimizer and the rest
+in the fastest of several training steps on 129 channels, in single precision and, where the
+processor has it, in mixed bf16; beside them the largest rate of matrix products (GEMM) that this
+machine reaches in the same minute, and the share of it that forward and backward passes of the
+learned part reach; with `--threads 1` in processor time, which other work on the machine changes
+little. `speed`: band tokens, and band and time tokens, against a transformer with one
+token per time step, of `pretraining_speed.py`. `loading`: from the store to a batch, over batch
+sizes and threads, from the operating system's cache and from the disk. `models`: other encoders of
+braindecode (`window_reading.py` says how to install it) on 129 × 200.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -56,10 +57,15 @@ def gemm_peak(dtype: torch.dtype) -> float:
     for size in SIZES:
         a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
         for _ in range(4):
-            started = time.perf_counter()
+            started = speed.now()
             a @ b
-            best = max(best, 2 * size**3 / (time.perf_counter() - started) / 1e9)
+            best = max(best, 2 * size**3 / (speed.now() - started) / 1e9)
     return best
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Name a type of numbers."""
+    return str(dtype).removeprefix("torch.")
 
 
 class Clock:
@@ -74,28 +80,32 @@ class Clock:
 
         def run(*arguments: Any, **named: Any) -> Any:
             self._inner.append(0.0)
-            started = time.perf_counter()
+            started = speed.now()
             try:
                 return function(*arguments, **named)
             finally:
-                whole = time.perf_counter() - started
+                whole = speed.now() - started
                 self.seconds[name] += whole - self._inner.pop()
                 self._inner[-1] += whole
 
         return run
 
 
-def profile_step(store: SignalStore, tokens: tuple[str, ...], steps: int) -> None:
-    """Print the shares of a training step."""
+def profile_step(
+    store: SignalStore, tokens: tuple[str, ...], steps: int, dtype: torch.dtype
+) -> None:
+    """Print the shares of the fastest training step, which other work has disturbed least."""
     module, clock = speed.make_module(store, tokens, BATCH), Clock()
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
     encoder, objective = module.encoder, module.objective
-    encoder.inputs = clock.timed("front end", encoder.inputs)
+    encoder.inputs = clock.timed("other inputs", encoder.inputs)
+    encoder.band.tangents = clock.timed("spectra, matrix logarithm", encoder.band.tangents)
     encoder.residual = clock.timed("trunk, forward", encoder.residual)
     loss_of = clock.timed("objective, forward", objective)
     blocks = [*encoder.blocks(), ("objective", objective)]
     optimizer = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), (0.9, 0.98))
     parameters = [p for _, block in blocks for p in block.parameters()]
-    source = iter(module.data.training.training(BATCH, 0))
+    source = speed.endless(module, BATCH)
 
     def update() -> None:
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -104,27 +114,29 @@ def profile_step(store: SignalStore, tokens: tuple[str, ...], steps: int) -> Non
 
     def step() -> None:
         batch = clock.timed("reading", next)(source)
-        loss = loss_of(encoder, batch, module.positions).loss
+        with mixed:
+            loss = loss_of(encoder, batch, module.positions).loss
         clock.timed("backward", loss.backward)()
         clock.timed("clipping, optimizer", update)()
 
     step()
     with FlopCounterMode(display=False) as flops:
         step()
-    clock.seconds.clear()
-    started = time.perf_counter()
+    whole, shares = math.inf, dict[str, float]()
     for _ in range(steps):
+        clock.seconds.clear()
+        started = speed.now()
         step()
-    whole = time.perf_counter() - started
-    clock.seconds["rest"] = whole - sum(clock.seconds.values())
-    print(f"\ntraining step, {' + '.join(tokens)} tokens, batch {BATCH}, float32: "
-          f"{1e3 * whole / steps:.0f} ms, {BATCH * steps / whole:.0f} windows/s")  # fmt: skip
-    for name, seconds in sorted(clock.seconds.items(), key=lambda one: -one[1]):
-        print(f"{name:>22}  {1e3 * seconds / steps:8.1f} ms  {seconds / whole:6.1%}")
-    learned = sum(clock.seconds[name] for name in ("trunk, forward", "objective, forward",
-                                                   "backward"))  # fmt: skip
-    rate = flops.get_total_flops() * steps / learned / 1e9
-    peak = gemm_peak(torch.float32)
+        if (seconds := speed.now() - started) < whole:
+            whole, shares = seconds, dict(clock.seconds)
+    shares["rest"] = whole - sum(shares.values())
+    print(f"\ntraining step, {' + '.join(tokens)} tokens, batch {BATCH}, {name_of(dtype)}: "
+          f"{1e3 * whole:.0f} ms, {BATCH / whole:.0f} windows/s")  # fmt: skip
+    for name, seconds in sorted(shares.items(), key=lambda one: -one[1]):
+        print(f"{name:>26}  {1e3 * seconds:8.1f} ms  {seconds / whole:6.1%}")
+    learned = sum(shares[name] for name in ("trunk, forward", "objective, forward", "backward"))
+    rate = flops.get_total_flops() / learned / 1e9
+    peak = gemm_peak(dtype)
     print(f"learned part: {flops.get_total_flops() / 1e9:.1f} GFLOP a step, {rate:.1f} GFLOP/s, "
           f"{rate / peak:.0%} of the GEMM peak of {peak:.1f}")  # fmt: skip
 
@@ -164,14 +176,22 @@ def profile_loading(folder: Path, threads: list[int]) -> None:
 
 
 def profile_models(python: str | None) -> None:
-    """Print the latency of other encoders beside ours, by turns with these."""
+    """Print the latency of other encoders, and of ours before and after them."""
     if python is None:
         print("\nother models: set BRAINDECODE_PYTHON to measure them")
         return
+    print("\nforward pass, 129 × 200, ms at batch 1 and 16, millions of parameters")
+    print_ours()
+    command = [python, "-W", "ignore", str(OTHER), str(torch.get_num_threads())]
+    subprocess.run(command, check=True)
+    print_ours()
+
+
+def print_ours() -> None:
+    """Print the latency of our encoders."""
     from hbn_foundation.training.model_building import build_encoder
     from hbn_foundation.training.model_params import EncoderParams
 
-    print("\nforward pass, 129 × 200, ms at batch 1 and 16, millions of parameters")
     positions = torch.nn.functional.normalize(torch.randn(129, 3), dim=1)
     for name, tokens in speed.OURS.items():
         encoder = build_encoder(EncoderParams(tokens=tokens), 100.0, 200).eval()
@@ -186,9 +206,7 @@ def profile_models(python: str | None) -> None:
                     times.append(time.perf_counter() - started)
             found.append(1e3 * statistics.median(times))
         size = sum(part.numel() for part in encoder.parameters()) / 1e6
-        print(f"{name + ' tokens':>22}{found[0]:9.1f}{found[1]:9.1f}{size:9.2f}")
-    sys.stdout.flush()
-    subprocess.run([python, str(OTHER), str(torch.get_num_threads())], check=True)
+        print(f"{name + ' tokens':>22}{found[0]:9.1f}{found[1]:9.1f}{size:9.2f}", flush=True)
 
 
 def main() -> None:
@@ -205,13 +223,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = speed.make_store(folder / "store")
+        precision = choose_precision("auto", "cpu")
         if "step" in options.only:
-            print(f"GEMM peak, {options.threads} threads: float32 {gemm_peak(torch.float32):.1f} "
-                  f"GFLOP/s, bf16 {gemm_peak(torch.bfloat16):.1f} GFLOP/s")  # fmt: skip
-            for tokens in speed.OURS.values():
-                profile_step(store, tokens, options.steps)
+            print(f"{options.threads} threads")
+            for dtype in [torch.float32] + [torch.bfloat16] * ("bf16" in precision):
+                for tokens in speed.OURS.values():
+                    profile_step(store, tokens, options.steps, dtype)
         if "speed" in options.only:
-            precision = choose_precision("auto", "cpu")
             print()
             speed.report_speed(speed.measure_speed(store, precision, options.rounds), precision)
         if "loading" in options.only:

@@ -30,6 +30,7 @@ challenge2:
 submission:
   validation: {limits: {window_seconds: 10.0}}
   scoring: {bootstraps: 20, limits: {window_seconds: 10.0}}
+optimization: {variants: [cached, bf16, fp16], repeats: 5, seconds: 2.0, bootstraps: 20}
 """
 
 

@@ -2,7 +2,6 @@
 
 Ten subjects, split 70/15/15: a foundation model on the CPU, both challenges, their CSV files. The
 environment `plan_004` has the document's values; the runs here are the same with small models.
-Phase 6 (latency of inference, FP16) is left out: it is no part of the project yet.
 """
 
 from __future__ import annotations
@@ -188,10 +187,27 @@ def test_a_challenge_is_evaluated_and_has_its_csv(plan, name):
 
 @pytest.mark.slow
 def test_both_challenges_share_the_encoders_of_the_folds(plan, challenge1_log, challenge2_log):
-    """Four folds pretrain four encoders, whatever is fine-tuned from them."""
+    """Three folds pretrain three encoders, whatever is fine-tuned from them."""
     encoders = plan.data / "06_models" / "foundation_training" / "folds" / "encoders"
-    assert len(list(encoders.glob("??/*"))) == 4
+    assert len(list(encoders.glob("??/*"))) == 3
     assert "Start worker" not in challenge1_log + challenge2_log  # Dask's own lines
+
+
+# Phase 6: optimization
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("foundation_log")
+def test_latency_is_profiled_and_half_precision_tried(plan):
+    """Profile latency of inference, FP32 to FP16, benchmark; what fails has its reason."""
+    assert "Chosen: fp32" in plan.run("--pipeline", "optimization")  # one person tests
+    table = pd.read_csv(plan.newest("08_reporting/variants_table.csv")).set_index("variant")
+    assert list(table.index) == ["fp32", "cached", "bf16", "fp16"]
+    made = table[table["failed"].isna()]
+    assert {"fp32", "cached", "bf16"} <= set(made.index)
+    assert (made[["b1_t1_p99_ms", "windows_per_second", "cold_start_s", "file_mb"]] > 0).all(None)
+    assert (made["n_subjects"] == 1).all()
+    assert plan.newest("06_models/optimized_checkpoint").is_dir()
 
 
 # Training configuration
@@ -216,7 +232,7 @@ def test_configuration(monkeypatch):
     assert training.items() <= foundation["trainer"].items()
     assert foundation["hardware"]["device"] == "cpu"
     for name in ("challenge1", "challenge2"):
-        assert values[name]["evaluation"]["repeats"] == {"folds": 4, "repeats": 1, "n_jobs": 2}
+        assert values[name]["evaluation"]["repeats"] == {"folds": 3, "repeats": 1, "n_jobs": 2}
 
 
 # Execution commands
