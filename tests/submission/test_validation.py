@@ -44,6 +44,15 @@ def test_a_submission_that_passes(tmp_path):
         assert f"challenge {challenge}: the same in another order" in names
 
 
+def test_models_in_16_bits_may_differ_by_their_rounding():
+    """Only they: the last bits of an input decide how a number of 16 bits is rounded."""
+    submission = written(second="return volts[:, :1, 0]")
+    expected = {1: lambda v: v.mean((1, 2)) + 3e-4, 2: lambda v: v[:, 0, 0] + 3e-4}
+    report = validate_submission(submission, expected, FAST, in_16_bits={2})
+    (line,) = failures(report)
+    assert line.startswith("challenge 1: as the project predicts")
+
+
 def test_the_project_cannot_be_imported(monkeypatch):
     # a package that is installed here stands in for the project where it is installed
     monkeypatch.setattr(process, "BLOCKED", (*process.BLOCKED, "safetensors"))

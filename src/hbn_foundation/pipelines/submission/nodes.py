@@ -44,6 +44,7 @@ def validate_submission(
     submission_validation : dict
         `passed`, and each check with what was found.
     """
+    from hbn_foundation.models.challenge import describe
     from hbn_foundation.progress import say
     from hbn_foundation.submission.export import exported_models
     from hbn_foundation.submission.validation import predictor, validate_submission
@@ -53,7 +54,8 @@ def validate_submission(
     models = exported_models(checkpoints, signal_store, export)
     expected = {number: predictor(model) for number, model in models.items()}
     windows = windows_for_checks(recordings, validation.n_windows, validation.seed)
-    report = validate_submission(submission, expected, validation, windows)
+    in_16_bits = {number for number, model in models.items() if "arithmetic" in describe(model)}
+    report = validate_submission(submission, expected, validation, windows, in_16_bits)
     for check in report["checks"]:
         passed = "ok    " if check["passed"] else "FAILED"
         say(f"{passed}  {check['check']}{check['detail'] and ': '}{check['detail']}")
