@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.figures import style
 from hbn_foundation.evaluation.figures.scores import Dot, interval_rows
 from hbn_foundation.evaluation.methods import (
@@ -41,8 +42,9 @@ def learning_curve_figure(summary: pd.DataFrame, title: str) -> Figure:
     about = "lines: 95 % over test subjects, the models held fixed" if known else "no intervals"
     with style.styled():
         figure, (panel,) = style.new_figure(1, 1, panel=(7.5, 4.6))
-        draws = f"{summary['n_folds'].max()} folds, up to {summary['n_draws'].max()} draws"
-        style.heading(figure, title, f"{draws}, {summary['n_test'].max()} test subjects; {about}")
+        folds, draws, tested = (int(summary[f"n_{of}"].max()) for of in ("folds", "draws", "test"))
+        size = f"{count_of(folds, 'fold')}, up to {count_of(draws, 'draw')}"
+        style.heading(figure, title, f"{size}, {count_of(tested, 'test subject')}; {about}")
         amounts = sorted(summary["n_subjects"].unique())
         methods = summary["method"].unique()
         for place, method in enumerate(methods):
