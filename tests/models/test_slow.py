@@ -8,18 +8,22 @@ from hbn_foundation.training.model_params import HeadParams
 from small_models import make_finetuned, small_encoder
 
 
-def test_a_probe_reads_them_and_they_begin_linear(windows, positions):
+def test_a_window_alone_is_read_by_the_fixed_map_and_the_other_one_begins_linear(
+    windows, positions
+):
     encoder = small_encoder("band", n_slow=3).eval()
+    encoder.slow.weight.normal_()
     parts = encoder.inputs(windows.signals, positions, windows.mask)
-    found = encoder.summary(parts)
-    assert found.shape == (len(windows.signals), 3)
-    torch.testing.assert_close(found, encoder.slow.linear(parts["band"].flatten(1)))
+    flat = parts["band"].flatten(1)
+    torch.testing.assert_close(encoder.summary(parts), flat @ encoder.slow.weight.T)
+    relative = encoder.slow_outputs(parts["band"])
+    torch.testing.assert_close(relative, encoder.slow.linear(flat))
     plain = small_encoder("band").eval()
     torch.testing.assert_close(
         plain.summary(parts), plain.features(windows.signals, positions, windows.mask)
     )
     with pytest.raises(ValueError, match="no slow outputs"):
-        plain.slow_outputs(parts)
+        plain.slow_outputs(parts["band"])
 
 
 @pytest.mark.parametrize("pooling", ["slow", "concat"])

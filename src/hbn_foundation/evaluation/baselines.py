@@ -297,14 +297,12 @@ BASELINES = {
     "age_sex": Baseline(_demographics),
     # band powers differ in kind from channel to channel; all else keeps its variances
     "band_power": Baseline(partial(_linear, scaling="feature"), "band_power"),
-    # components of variance one within recordings: their variances say nothing
-    SLOW: Baseline(partial(_linear, scaling="feature"), SLOW),
     "boosted_trees": Baseline(_boosted, "time_bins"),
     **{
         name: Baseline(_linear, name)
         for name in (
             "filter_bank", "riemann", "time_bins", PRETRAINED, FROZEN_PROBE, RANDOM,
-            ENCODER_INPUT,
+            ENCODER_INPUT, SLOW,
         )
     },
 }  # fmt: skip

@@ -24,7 +24,7 @@ from hbn_foundation.evaluation.spectra import (
     time_bins,
 )
 from hbn_foundation.progress import say, track
-from hbn_foundation.signals.context import in_context, surroundings
+from hbn_foundation.signals.context import Surroundings, in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.slow_features import MAX_LAG, LinearSlowFeatures
 
@@ -102,6 +102,10 @@ class FeatureExtractor:
             name: one for name, one in made.items() if name in names or name == self.input_of
         }
         self.wanted = set(names)
+        recentred = self.context.is_used and self.context.recentre
+        self.relative = {
+            name for name, one in self.encoders.items() if recentred and one.config.n_slow
+        }
         self._components: np.ndarray | None = None
         self._spaces: dict[str, list[Any]] = {}
         self._slow: LinearSlowFeatures | None = None
@@ -159,12 +163,27 @@ class FeatureExtractor:
         around = surroundings(self.store, windows, self.n_samples, self.context)
         others = around.table.iloc[len(windows) :]
         beside = self._mapped(self._measured(others)) if len(others) else {}
-        return {
-            name: in_context(
-                np.concatenate([values, beside.get(name, values[:0])]), around, self.context
-            )
-            for name, values in found.items()
-        }
+        result = {}
+        for name, values in found.items():
+            values = np.concatenate([values, beside.get(name, values[:0])])
+            if name in self.relative:
+                values = self._relative_outputs(name, values, around)
+            result[name] = in_context(values, around, self.context)
+        return result
+
+    def _relative_outputs(
+        self, name: str, tangents: np.ndarray, around: Surroundings
+    ) -> np.ndarray:
+        """Slow outputs (M, n_slow) of band tangents (M, D) relative to their recordings."""
+        import torch
+
+        encoder, context = self.encoders[name], self.context.model_copy(update={"seconds": 0.0})
+        everything = around._replace(n_windows=len(around.table))
+        shape = encoder.band.centre.shape
+        relative = torch.from_numpy(in_context(tangents, everything, context))
+        with torch.inference_mode():
+            parts = relative.unflatten(1, shape).split(self.params.batch_size)
+            return torch.cat([encoder.slow_outputs(part) for part in parts]).numpy()
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
@@ -180,7 +199,7 @@ class FeatureExtractor:
         if self.encoders:
             found |= encoder_features(
                 self.encoders, self.store, windows, self.params.batch_size, self.input_of,
-                self.prepare,
+                self.prepare, self.relative,
             )  # fmt: skip
         wanted = self.wanted | ({ENCODER_INPUT} if SLOW in self.wanted else set())
         return {name: values for name, values in found.items() if name in wanted}
@@ -238,6 +257,7 @@ def encoder_features(
     batch_size: int,
     input_of: str | None = None,
     prepare: nn.Module | None = None,
+    relative: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Embed windows with encoders of the same length and unit in one pass over the signals.
 
@@ -249,6 +269,9 @@ def encoder_features(
     prepare
         Takes windows in volts and their present channels, and gives both as the encoders see
         them; None where encoders take windows as they are.
+    relative
+        Encoders whose band tangents are returned in place of their features, as they are first to
+        be made relative to the recording.
 
     Returns
     -------
@@ -283,6 +306,8 @@ def encoder_features(
                 if name == input_of:
                     flat = [part.flatten(1).float() for part in parts.values()]
                     put(ENCODER_INPUT, torch.cat(flat, 1), place)
-                put(name, encoder.summary(parts), place)  # inputs are made once
+                # inputs are made once
+                of_window = parts["band"].flatten(1) if name in relative else encoder.summary(parts)
+                put(name, of_window, place)
     reader.close()
     return result

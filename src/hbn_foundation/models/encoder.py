@@ -50,7 +50,8 @@ class Encoder(nn.Module):
         self.final_norm = nn.LayerNorm(dim)
         self.slow: SlowOutputs | None = None
         if config.n_slow and self.band is not None:
-            self.slow = SlowOutputs(self.band.centre.numel(), self.n_features, config.n_slow)
+            n_features = len(self.band) * dim
+            self.slow = SlowOutputs(self.band.centre.numel(), n_features, config.n_slow)
 
     @property
     def band(self) -> BandTokens | None:
@@ -128,18 +129,21 @@ class Encoder(nn.Module):
     def summary(self, parts: Parts) -> Tensor:
         """Return what a probe reads (B, F): slow outputs where there are any, else `features`."""
         if self.slow is not None:
-            return self.slow_outputs(parts)
+            return self.slow.alone(parts["band"])
         return self.body(parts).flatten(1)
 
-    def slow_outputs(self, parts: Parts) -> Tensor:
-        """Compute the outputs (B, n_slow) of `inputs`; an encoder without any is a ValueError."""
+    def slow_outputs(self, tangents: Tensor) -> Tensor:
+        """Compute the outputs (B, n_slow) of band tangents relative to their recording.
+
+        An encoder without any is a ValueError.
+        """
         if self.slow is None:
             raise ValueError("the encoder has no slow outputs (n_slow is 0)")
-        return self.slow(parts["band"], self.body(parts))
+        return self.slow(tangents, self.body({"band": tangents}))
 
-    def slow_token(self, parts: Parts) -> Tensor:
+    def slow_token(self, tangents: Tensor) -> Tensor:
         """Return the slow outputs as one token (B, 1, D), repeated over its width."""
-        outputs, width = self.slow_outputs(parts), self.config.hidden_dim
+        outputs, width = self.slow_outputs(tangents), self.config.hidden_dim
         return outputs.repeat(1, -(-width // outputs.shape[1]))[:, None, :width]
 
     def features(self, signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:

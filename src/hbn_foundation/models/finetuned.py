@@ -87,7 +87,10 @@ class FineTuned(nn.Module):
         config, found = self.head.config, dict[str, nn.Module]()
         if not config.final_norm or config.pooling == "slow":
             found[FINAL_NORM] = self.encoder.final_norm
-        if self.encoder.slow is not None and config.pooling != "slow":
+        if config.pooling == "slow":
+            if self.encoder.time is not None:
+                found["time_tokens"] = self.encoder.time
+        elif self.encoder.slow is not None:
             found[SLOW] = self.encoder.slow
         return found
 
@@ -106,7 +109,10 @@ class FineTuned(nn.Module):
         Their places (B, 4) are those of `SequenceEncoder`, where there is one.
         """
         if self.head.config.pooling == "slow":
-            tokens = self.encoder.slow_token(parts)
+            tangents = parts["band"]
+            if self.sequence is not None and places is not None:
+                tangents = self.sequence.recentred(tangents, places)
+            tokens = self.encoder.slow_token(tangents)
         else:
             tokens = self.encoder.body(parts)
             if self.head.config.final_norm:

@@ -80,21 +80,31 @@ class SequenceEncoder(nn.Module):
         A window sees itself and the tiles of its recording that begin within `seconds` of it;
         running, of those no later one.
         """
-        group, recording, onset, tile = places.float().T
-        same = recording[:, None] == recording
+        _, recording, onset, _ = places.float().T
         distance = (onset[:, None] - onset).abs()
-        seen = (tile > 0).expand_as(same)
-        if self.config.running:
-            past = same & (onset[:, None] >= onset) | (recording[:, None] > recording)
-            seen = seen & past
-        if self.config.recentre:
-            tokens = tokens - _means(tokens, seen & (group[:, None] == group))
         alone = torch.eye(len(places), dtype=torch.bool, device=places.device)
-        visible = alone | seen & same & (distance <= self.config.seconds + EPSILON)
-        sequence = tokens.transpose(0, 1)
+        near = (recording[:, None] == recording) & (distance <= self.config.seconds + EPSILON)
+        visible = alone | self.seen(places) & near
+        sequence = self.recentred(tokens, places).transpose(0, 1)
         for block in self.blocks:
             sequence = block(sequence, distance, visible)
         return sequence.transpose(0, 1)
+
+    def recentred(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Tokens (B, N, D) relative to the mean of their group, where the context says so."""
+        if not self.config.recentre:
+            return tokens
+        group = places[:, 0]
+        return tokens - _means(tokens, self.seen(places) & (group[:, None] == group))
+
+    def seen(self, places: Tensor) -> Tensor:
+        """Say which windows (B, B) count for each: tiles, running those no later than it."""
+        _, recording, onset, tile = places.float().T
+        seen = (tile > 0).expand(len(tile), -1)
+        if not self.config.running:
+            return seen
+        same = recording[:, None] == recording
+        return seen & (same & (onset[:, None] >= onset) | (recording[:, None] > recording))
 
 
 def _means(tokens: Tensor, counted: Tensor) -> Tensor:

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class SlowOutputs(nn.Module):
-    """A linear map of the band tangents, and one of the tokens behind the trunk.
+    """Slow outputs of band tangents: of a window alone, or relative to its recording.
 
-    The first begins as the linear slow features, the second at zero: before any training the
-    outputs are those of the linear method.
+    Of a window alone they are linear slow features, which are fitted and not learned: what tells
+    people apart moves them by a constant for each recording, but any other function in a way of its
+    own. Of tangents minus their mean over the recording they are learned: a linear map, and one of
+    the tokens behind the trunk. Before any training these are the linear ones too.
     """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, n_inputs: int, n_features: int, n_outputs: int) -> None:
         super().__init__()
+        self.register_buffer("weight", torch.zeros(n_outputs, n_inputs))
+        self.register_buffer("bias", torch.zeros(n_outputs))
         self.linear = nn.Linear(n_inputs, n_outputs)
         self.beside = nn.Linear(n_features, n_outputs, bias=False)
         nn.init.zeros_(self.beside.weight)
 
+    def alone(self, tangents: Tensor) -> Tensor:
+        """Compute outputs (B, n_outputs) of tangents (B, bands, 190)."""
+        return functional.linear(tangents.float().flatten(1), self.weight, self.bias)
+
     def forward(self, tangents: Tensor, tokens: Tensor) -> Tensor:
-        """Compute outputs (B, n_outputs) of tangents (B, bands, 190) and tokens (B, N, D)."""
+        """Compute outputs (B, n_outputs) of tangents relative to their recording and their tokens.
+
+        Tangents are (B, bands, 190), tokens (B, N, D).
+        """
         with torch.autocast(tangents.device.type, enabled=False):  # small differences count
             straight = self.linear(tangents.float().flatten(1))
         return straight + self.beside(tokens.flatten(1)).float()

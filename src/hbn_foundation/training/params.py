@@ -14,6 +14,7 @@ ObjectiveName = Literal[
     "masked_patches",
     "masked",
     "slow_features",
+    "slow_prediction",
     "relative_positioning",
     "task_classification",
     "none",
@@ -26,6 +27,10 @@ WITH_LABELS = ("relative_positioning", "task_classification")
 
 #: The objectives that predict something of a window.
 PREDICTING = {"recording_spectra", "band_completion", "masked_patches", "masked"}
+#: Those that train slow outputs, which one of the former can stand beside.
+SLOW = {"slow_features", "slow_prediction"}
+#: Both take their targets from all windows of a recording; a batch has room for one of them.
+OF_RECORDINGS = {"recording_spectra", "slow_prediction"}
 
 Weight = Annotated[float, Field(gt=0)]
 HideProbability = Annotated[
@@ -91,6 +96,8 @@ class ObjectiveParams(AugmentationParams):
         "band_completion",
         description="recording_spectra: the mean spectra of the whole recording from one window "
         "of it; band_completion: the spectra of the whole scalp from a part of it; "
+        "slow_prediction: the slow features of the windows around, from one window; slow_features: "
+        "outputs that change little between windows near each other; "
         "masked_patches: patches of time from the others; masked: both; relative_positioning: "
         "are two windows near each other; task_classification: which class a window has; none: "
         "nothing, the weights of the encoder are taken as they are.",
@@ -137,7 +144,7 @@ class ObjectiveParams(AugmentationParams):
     beside: dict[ObjectiveName, Weight] = Field(
         {},
         description="A second objective on the same windows, with the weight of its loss: "
-        "slow_features beside one that predicts spectra or patches, or the other way round.",
+        "one of slow outputs beside one that predicts spectra or patches, or the other way round.",
     )
     near_seconds: float = Field(
         10.0, description="Windows that start at most this far apart are near.", gt=0
@@ -166,10 +173,11 @@ class ObjectiveParams(AugmentationParams):
                 f"near_seconds {self.near_seconds} must be below far_seconds {self.far_seconds}"
             )
         both = {self.name, *self.beside}
-        if self.beside and (len(both) != 2 or not (both - PREDICTING) == {"slow_features"}):
+        pairs = [{one, other} for one in SLOW for other in PREDICTING]
+        if self.beside and (both not in pairs or both == OF_RECORDINGS):
             raise ValueError(
                 f"beside: {', '.join(self.beside)} does not go with {self.name}; expected "
-                f"slow_features and one of {', '.join(sorted(PREDICTING))}"
+                f"{' or '.join(sorted(SLOW))} and one of {', '.join(sorted(PREDICTING))}"
             )
         if self.shuffle_labels and self.name not in WITH_LABELS:
             raise ValueError(

@@ -7,25 +7,27 @@ is no slow feature: only what varies within a recording counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from hbn_foundation.errors import UserError
 
 N_COMPONENTS, MAX_LAG, SHRINKAGE = 5, 10.0, 0.1
-MOST_PAIRS = 4096  # differences in memory at once
+WHITE = 2.0  # slowness of white noise
+EPSILON = 1e-6  # s
 
 
 class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     """The combinations whose differences are smallest, relative to their variance in recordings.
 
     Both covariances, of differences and within recordings, are shrunk towards the scaled identity;
-    the components solve their generalised eigenproblem, the slowest first, and have variance one
-    within recordings.
+    the components solve their generalised eigenproblem, the slowest first. Each has variance one
+    within recordings, times its signal-to-noise ratio, so that a regularised model of few labels
+    expects more of what is slow.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     slowness_
         (n_components,) variance of differences relative to that within recordings: 2 for white
         noise, small for what is slow.
+    weights_
+        (n_components,) what each component is multiplied by, see `signal_to_noise`.
     """
 
     def __init__(
@@ -66,34 +70,33 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
             When no two windows of a recording are near enough to each other.
         """
         from scipy.linalg import eigh
+        from scipy.sparse.csgraph import laplacian
 
-        X, recordings, onsets = map(np.asarray, (X, recordings, onsets))
-        changes, n_changes = np.zeros((X.shape[1], X.shape[1])), 0
-        for first, second in near_pairs(recordings, onsets, self.max_lag):
-            for start in range(0, len(first), MOST_PAIRS):
-                part = slice(start, start + MOST_PAIRS)
-                apart = (X[first[part]] - X[second[part]]).astype(np.float64)
-                changes += apart.T @ apart
-                n_changes += len(apart)
-        if not n_changes:
+        X, recordings = np.asarray(X), np.asarray(recordings)
+        near = near_graph(recordings, onsets, self.max_lag)
+        within, changes = np.zeros((2, X.shape[1], X.shape[1]))
+        for recording in np.unique(recordings):
+            rows = np.flatnonzero(recordings == recording)
+            own = X[rows].astype(np.float64)
+            # a graph's Laplacian sums the squared differences along its edges
+            changes += own.T @ (laplacian(near[rows][:, rows]) @ own)
+            own -= own.mean(0)
+            within += own.T @ own
+        if not near.nnz:
             raise UserError(
                 f"slow features: no two windows of a recording begin within {self.max_lag:g} s"
             )
-        within = np.zeros_like(changes)
-        for recording in np.unique(recordings):
-            own = X[recordings == recording].astype(np.float64)
-            own -= own.mean(0)
-            within += own.T @ own
-        within, changes = self._shrunk(within / len(X)), self._shrunk(changes / n_changes)
+        within, changes = self._shrunk(within / len(X)), self._shrunk(2 * changes / near.nnz)
         most = min(self.n_components, X.shape[1])
         self.slowness_, self.components_ = eigh(changes, within, subset_by_index=[0, most - 1])
+        self.weights_ = signal_to_noise(self.slowness_)
         self.mean_ = X.mean(0, dtype=np.float64)
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Slow features (N, n_components) of windows (N, D)."""
         check_is_fitted(self)
-        return ((X - self.mean_) @ self.components_).astype(np.float32)
+        return ((X - self.mean_) @ self.components_ * self.weights_).astype(np.float32)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name them: slow0, slow1, …."""
@@ -105,15 +108,24 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         return (1 - self.shrinkage) * matrix + self.shrinkage * scale * np.eye(len(matrix))
 
 
-def near_pairs(
-    recordings: np.ndarray, onsets: np.ndarray, max_lag: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give the places (P,) and (P,) of windows of a recording that begin within a time, by lag."""
-    order = np.lexsort([onsets, recordings])
-    for lag in range(1, len(order)):
-        first, second = order[:-lag], order[lag:]
-        near = recordings[first] == recordings[second]
-        near &= onsets[second] - onsets[first] <= max_lag + 1e-6
-        if not near.any():
-            return
-        yield first[near], second[near]
+def signal_to_noise(slowness: Any) -> Any:
+    """Ratio of the variances of a slow signal and of white noise, whose sum has this slowness.
+
+    The slowness of white noise is 2, and that of the signal is taken for 0.
+    """
+    return (WHITE - slowness).clip(0.0) / slowness
+
+
+def near_graph(recordings: Any, onsets: Any, max_lag: float) -> csr_array:
+    """Mark (N, N) which windows of a recording begin within a time of each other.
+
+    No window is near itself.
+    """
+    from sklearn.neighbors import radius_neighbors_graph
+
+    numbers = np.unique(recordings, return_inverse=True)[1]
+    times = np.asarray(onsets, dtype=np.float64)
+    apart = np.ptp(times) + max_lag + 1.0  # of one recording's last window and the next's first
+    return csr_array(
+        radius_neighbors_graph((times + apart * numbers)[:, None], max_lag + EPSILON)
+    )

@@ -17,6 +17,7 @@ from hbn_foundation.training.objectives.masked import FAMILIES, Masked
 from hbn_foundation.training.objectives.recording_spectra import RecordingSpectra
 from hbn_foundation.training.objectives.relative_positioning import RelativePositioning
 from hbn_foundation.training.objectives.slow_features import SlowFeatures
+from hbn_foundation.training.objectives.slow_prediction import SlowPrediction
 from hbn_foundation.training.objectives.task_classification import TaskClassification
 from hbn_foundation.training.params import OF_ANY_ENCODER, UNTRAINED, ObjectiveParams
 
@@ -100,6 +101,8 @@ def make_objective(params: ObjectiveParams, encoder: Encoder) -> Objective:
         return Masked(params, encoder)
     if params.name == "slow_features":
         return SlowFeatures(params, encoder)
+    if params.name == "slow_prediction":
+        return SlowPrediction(params, encoder)
     if params.name == "recording_spectra":
         return RecordingSpectra(params, encoder)
     if params.name == "relative_positioning":

@@ -21,11 +21,10 @@ from hbn_foundation.signals.context import SEQUENCE
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.slow_features import LinearSlowFeatures
+from hbn_foundation.training.slow_features import WHITE, LinearSlowFeatures
 
 RIDGE = 1e-3  # added to the variance of each output, which is one
 MIN_WINDOWS = 4  # of a recording
-WHITE = 2.0  # slowness of white noise
 
 
 class SlowFeatures(Objective):
@@ -37,19 +36,19 @@ class SlowFeatures(Objective):
     """
 
     whole_batches = True
+    slowness: Tensor
 
     def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
         super().__init__()
         if encoder.slow is None:
             raise UserError(
-                f"objective.name: slow_features trains the slow outputs of band tokens, but "
+                f"objective.name: {params.name} trains the slow outputs of band tokens, but "
                 f"encoder.n_slow is {encoder.config.n_slow} and encoder.tokens is "
                 f"{list(encoder.config.tokens)}; set encoder.n_slow, for example to 4"
             )
         self.params = params
         self.seconds = encoder.n_samples / encoder.sfreq
-        self.linear = torch.nn.Linear(encoder.slow.linear.in_features, encoder.config.n_slow)
-        self.linear.requires_grad_(False)
+        self.register_buffer("slowness", torch.full((encoder.config.n_slow,), WHITE))
 
     def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
         """Deal each recording's windows, two that follow each other at a time, into sequences.
@@ -62,14 +61,14 @@ class SlowFeatures(Objective):
         apart = table.groupby("row")["onset"].diff().min()
         if apart < self.seconds - 1e-6:
             raise UserError(
-                f"objective: slow_features needs windows side by side; windows of "
+                f"objective: {self.params.name} needs windows side by side; windows of "
                 f"{self.seconds:g} s begin {apart:g} s apart (ingestion.windows.stride), and are "
                 "alike for what they share"
             )
         if table.empty:
             raise UserError(
-                "objective: slow_features needs four windows of a recording, and none has as many; "
-                "cut shorter windows"
+                f"objective: {self.params.name} needs four windows of a recording, and none has as "
+                "many; cut shorter windows"
             )
         count = table.groupby("row")["row"].transform("size")
         n_pieces = -(-count // self.params.windows_per_recording)
@@ -98,23 +97,26 @@ class SlowFeatures(Objective):
         sequence, _, onset, _ = np.concatenate(places).T
         model = LinearSlowFeatures(encoder.config.n_slow, self.params.lag_seconds)
         model.fit(np.concatenate(tangents), recordings=sequence, onsets=onset)
-        weight = torch.from_numpy(model.components_.T.astype(np.float32))
-        bias = -weight @ torch.from_numpy(model.mean_.astype(np.float32))
-        for layer in (encoder.slow.linear, self.linear):
-            layer.weight.copy_(weight)
-            layer.bias.copy_(bias)
+        scaled = (model.components_ * model.weights_).T
+        weight, bias = (torch.from_numpy(x).float() for x in (scaled, -scaled @ model.mean_))
+        self.slowness.copy_(torch.from_numpy(model.slowness_))
+        encoder.slow.weight.copy_(weight)
+        encoder.slow.bias.copy_(bias)
+        encoder.slow.linear.weight.copy_(weight)  # relative to the recording
+        encoder.slow.linear.bias.zero_()
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Slowness of the outputs, beside that of the linear method and of white noise."""
+        assert encoder.slow is not None
         signals, mask, places = batch.signals, batch.mask, batch.places
         if self.training:
             signals, mask = augment(signals, mask, positions, self.params)
-        parts = encoder.inputs(signals, positions, mask)
-        outputs = encoder.slow_outputs(parts)
+        tangents = relative_tangents(encoder, signals, positions, mask, places)
+        outputs = encoder.slow_outputs(tangents)
         lag, detrend = self.params.lag_seconds, self.params.detrend
         loss = slowness(outputs, places, lag, detrend)
         with torch.no_grad():
-            straight = self.linear(parts["band"].float().flatten(1))
+            straight = encoder.slow.alone(tangents)
             linear = slowness(straight, places, lag, detrend)
             drift = drifts(outputs, places)
         scores = {
@@ -124,6 +126,15 @@ class SlowFeatures(Objective):
             **{f"{DRIFT}{number}": share for number, share in enumerate(drift, start=1)},
         }
         return StepOutput(loss, len(signals), scores)
+
+
+def relative_tangents(
+    encoder: Encoder, signals: Tensor, positions: Tensor, mask: Tensor, places: Tensor
+) -> Tensor:
+    """Band tangents (B, bands, 190) minus their mean over each sequence of `PLACES` (B, 4)."""
+    assert encoder.band is not None
+    tangents = encoder.band.tangents(signals, positions, mask)
+    return _centred(tangents.flatten(1), places[:, 0].to(tangents)).view_as(tangents)
 
 
 def slowness(outputs: Tensor, places: Tensor, lag_seconds: float, detrend: bool = False) -> Tensor:

@@ -1,0 +1,94 @@
+"""Predict the slow features of the windows around from one corrupted window.
+
+The linear slow features of a window are noisy; their mean over the windows around, without the
+window itself, is less so and says what state the recording is in. A window's slow outputs are
+trained to tell it: what in the window is noise cannot help, and what drifts without being in the
+linear slow features is not asked for.
+
+Trivial predictors: zero, the mean of each recording, and the window's own linear slow features
+shrunk to the share of them that is slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.signals.batches import Batch
+from hbn_foundation.training.augmentation import augment
+from hbn_foundation.training.objectives.base import Context, ExtendedBatches, StepOutput
+from hbn_foundation.training.objectives.slow_features import SlowFeatures, relative_tangents
+from hbn_foundation.training.slow_features import WHITE, near_graph
+
+NUMBER = "window_number"
+
+
+class SlowPrediction(SlowFeatures):
+    """Mean squared error of the slow outputs, from the slow features of the windows around.
+
+    Those are relative to the recording's mean.
+    """
+
+    around: Tensor
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.register_buffer("around", torch.zeros(0, 0), persistent=False)
+
+    def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
+        """Leave out windows without another nearby, and number the others."""
+        table = super().prepare(windows, context)
+        graph = near_graph(table["row"], table["onset"], self.params.lag_seconds)
+        table = table[np.diff(graph.indptr) > 0].reset_index(drop=True)
+        self.table = table[["row", "onset"]]
+        return table.assign(**{NUMBER: np.arange(len(table))})
+
+    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
+        """Add the numbers of the windows."""
+        numbers = torch.tensor(windows[NUMBER].to_numpy(dtype=np.int64))
+        return ExtendedBatches(batches, lambda batch: replace(batch, target=numbers[batch.index]))
+
+    @torch.no_grad()
+    def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
+        """Average linear slow features over the windows around each, without itself."""
+        assert encoder.band is not None
+        assert encoder.slow is not None
+        own = torch.full((len(self.table), encoder.config.n_slow), torch.nan)
+        for batch in batches:
+            signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
+            found = encoder.slow.alone(encoder.band.tangents(signals, positions, mask))
+            own[batch.target.cpu()] = found.masked_fill(~mask.any(-1)[:, None], torch.nan).cpu()
+        rows, features = self.table["row"].to_numpy(), own.double().numpy()
+        features = features - pd.DataFrame(features).groupby(rows).transform("mean").to_numpy()
+        known = ~np.isnan(features)
+        near = near_graph(rows, self.table["onset"], self.params.lag_seconds)
+        sums, counts = near @ np.where(known, features, 0.0), near @ known.astype(float)
+        around = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        self.around = torch.from_numpy(np.stack([around, features], 1)).float().to(positions.device)
+
+    def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
+        """Compare slow outputs with those around."""
+        signals, mask = batch.signals, batch.mask
+        if self.training:
+            signals, mask = augment(signals, mask, positions, self.params)
+        around, own = self.around[batch.target].unbind(1)
+        outputs = encoder.slow_outputs(
+            relative_tangents(encoder, signals, positions, mask, batch.places)
+        )
+        with torch.autocast(signals.device.type, enabled=False):
+            known = ~(around + own).isnan().any(1)
+            around, own, outputs = (part[known].float() for part in (around, own, outputs))
+            loss = (outputs - around).square().mean()
+        scores = {
+            "slow_prediction_loss": loss.detach(),
+            "trivial_recording_mean": around.square().mean(),
+            "trivial_linear": (own * (1 - self.slowness / WHITE) - around).square().mean(),
+        }
+        return StepOutput(loss, len(signals), scores)
