@@ -33,16 +33,18 @@ def _options(output: str, checkpoint: str) -> Any:
 
 @click.command(cls=Command)
 @_options("features.parquet", "foundation_checkpoint")
+@click.option("--recentre", is_flag=True, help="Relative to the mean of each recording.")
 def embed(
-    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int
-) -> None:
+    files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int,
+    recentre: bool,
+) -> None:  # fmt: skip
     """Write the features of recordings: FILES are EEG files or BIDS roots."""
     _check_output(output, ".parquet")
     name = checkpoint or _newest("foundation", env)
     with _told():
         from hbn_foundation.embedding.embedder import Embedder
 
-        embedder = Embedder(name, on_error="skip", n_jobs=jobs)
+        embedder = Embedder(name, recentre=recentre, on_error="skip", n_jobs=jobs)
         table: Any = embedder.embed(list(files), as_frame=True)
     table.to_parquet(output, index=False)
     n_features = count_of(table.shape[1] - 3, "feature")

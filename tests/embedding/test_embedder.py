@@ -159,6 +159,16 @@ def test_it_is_a_transformer_of_scikit_learn(embedder):
     assert model.fit(raws, [0, 1, 0, 1]).predict(raws).shape == (4,)
 
 
+def test_features_may_be_relative_to_their_recording(embedder, version, tiny_bids):
+    files = sorted(tiny_bids.rglob("*_eeg.*"))
+    files = [path for path in files if path.suffix in (".set", ".bdf", ".edf", ".vhdr")][:2]
+    plain = embedder.embed(files, as_frame=True)
+    relative = hbn_foundation.load(version, recentre=True).embed(files, as_frame=True)
+    names = [name for name in plain if name.startswith("embedder")]
+    means = plain.groupby("recording")[names].transform("mean")
+    np.testing.assert_allclose(relative[names], plain[names] - means, atol=1e-3)
+
+
 def test_recordings_of_a_subject_are_scaled_together(version, tiny_bids, tmp_path):
     cleaning = {**hbn_foundation.load(version).model.checkpoint.metadata["cleaning"]}
     there = changed(version, tmp_path / "model", cleaning=cleaning | {"scale": "subject"})

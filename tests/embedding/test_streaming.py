@@ -1,16 +1,23 @@
 """A stream gives what the whole recording would, from the past alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
 from hbn_foundation.embedding.recordings import recordings_given
-from hbn_foundation.embedding.streaming import CausalFilter, Streamer
+from hbn_foundation.embedding.streaming import CausalFilter, RunningMean, Streamer, _answers
 from hbn_foundation.model_commands import stream
+from hbn_foundation.models.electrodes import DIRECTIONS_10_20
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.recording import open_recording
 from hbn_foundation.training.checkpoint import Checkpoint
+from small_models import small_encoder
+
+POSITIONS = np.array(list(DIRECTIONS_10_20.values()), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,22 @@ def test_windows_do_not_depend_on_the_chunks(version, recording, recentre):
     np.testing.assert_allclose(values, expected, atol=1e-3 * np.abs(expected).max())
     assert values.shape[1] == len(live.columns)
     assert np.allclose(values[0], 0) == recentre  # the mean of one window is that window
+
+
+def test_slow_outputs_are_of_tangents_relative_to_those_so_far():
+    encoder = small_encoder("band", n_slow=2).eval()
+    torch.nn.init.normal_(encoder.slow.beside.weight)
+    plain = SimpleNamespace(metadata={})
+    _, answer = _answers(plain, SimpleNamespace(encoder=encoder, n_features=2), RunningMean())
+    random, seen = torch.Generator().manual_seed(0), []
+    positions, mask = torch.tensor(POSITIONS), torch.ones(1, len(POSITIONS), dtype=torch.bool)
+    with torch.inference_mode():
+        for _ in range(4):
+            window = torch.randn(1, len(POSITIONS), encoder.n_samples, generator=random)
+            found = answer(window, positions, mask)
+            seen.append(encoder.inputs(window, positions, mask)["band"])
+            expected = encoder.slow_outputs(seen[-1] - torch.stack(seen).mean(0))[0]
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_command_plays_a_file_and_tells_its_latency(version, recording, tmp_path):

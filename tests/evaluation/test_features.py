@@ -17,9 +17,12 @@ from hbn_foundation.evaluation.features import (
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
 from hbn_foundation.training.checkpoint import load_encoder
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 
 BANDS = EvaluationParams().bands
 POSITIONS = np.array(list(DIRECTIONS_10_20.values()), dtype=np.float32)
@@ -171,3 +174,23 @@ def test_an_encoder_for_other_windows_is_refused(planted, random_encoder):
     with pytest.raises(UserError, match="the encoder is made for windows of 200 samples"):
         FeatureExtractor(names, store, 150, BaselineParams(), random_encoder)
     FeatureExtractor(("band_power",), store, 150, BaselineParams(), random_encoder)
+
+
+def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained):
+    """By hand, for recordings of windows that tile them."""
+    checkpoint = pretrained[0]
+    params = EncoderParams(tokens=("band",), hidden_dim=32, n_heads=4, n_layers=1, n_slow=2)
+    encoder = build_encoder(params, toy.store.sfreq, checkpoint.metadata["n_samples"]).eval()
+    for parameter in encoder.slow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    chosen = toy.windows[toy.windows["row"] < 2].reset_index(drop=True)
+    context, made = ContextParams(of="recording"), FrozenEncoders({"pretrained": encoder})
+    given = toy.store, encoder.n_samples, BaselineParams(), made
+    found = FeatureExtractor(["pretrained", "encoder_input"], *given, context=context)(chosen)
+    inputs = torch.from_numpy(found["encoder_input"]).unflatten(1, (-1, 190))
+    with torch.inference_mode():
+        outputs = encoder.slow_outputs(inputs).numpy()
+    for row in (0, 1):
+        own = (chosen["row"] == row).to_numpy()
+        expected = outputs[own] - outputs[own].mean(0)
+        np.testing.assert_allclose(found["pretrained"][own], expected, rtol=1e-3, atol=1e-3)

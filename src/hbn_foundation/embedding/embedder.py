@@ -79,6 +79,9 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     per
         A row of features for each `window`, or the mean of each `recording` that is given; of
         Epochs, of each epoch.
+    recentre
+        Whether features are relative to the mean of their recording; where the checkpoint is one of
+        a model with a context, that holds.
     on_error
         Whether a recording that cannot be used is an error, or is left out (`skip`).
     batch_size, n_jobs
@@ -90,12 +93,14 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         checkpoint: str,
         *,
         per: Literal["window", "recording"] = "window",
+        recentre: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         batch_size: int = 128,
         n_jobs: int = 0,
     ) -> None:
         self.checkpoint = checkpoint
         self.per = per
+        self.recentre = recentre
         self.on_error = on_error
         self.batch_size = batch_size
         self.n_jobs = n_jobs
@@ -165,11 +170,14 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         model = self.model
         params = BaselineParams.model_validate({"batch_size": self.batch_size})
         encoders = FrozenEncoders({FEATURES: model.encoder}, model.prepare)
+        context = model.context
+        if self.recentre and not context.is_used:
+            context = ContextParams(of="recording")
 
         def measure(store: SignalStore, windows: pd.DataFrame) -> np.ndarray:
             n_samples = model.way.n_samples
             extractor = FeatureExtractor(
-                [FEATURES], store, n_samples, params, encoders, context=model.context
+                [FEATURES], store, n_samples, params, encoders, context=context
             )
             return extractor(windows)[FEATURES]
 

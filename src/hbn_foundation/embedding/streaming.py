@@ -8,7 +8,7 @@ of the ingestion, whose filter is of zero phase and whose scale is that of the w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -130,8 +130,8 @@ class Streamer:
         self._stride = self._length if stride is None else max(round(stride * rate), 1)
         self._kept = max(round(PAST_SECONDS * rate), self._length)
         self._past, self._first, self._next = np.zeros((len(names), 0)), 0, 0
-        self._mean: tuple[np.ndarray | float, int] | None = (0.0, 0) if recentre else None
-        self.columns, self._answer = _answers(checkpoint, self.model)
+        relative = RunningMean() if recentre else None
+        self.columns, self._answer = _answers(checkpoint, self.model, relative)
 
     def push(self, volts: np.ndarray, arrived: float | None = None) -> Iterator[Answer]:
         """Take the next samples (C, n), which `arrived` at a time of `time.perf_counter`."""
@@ -168,21 +168,39 @@ class Streamer:
                 window = known[:, -self._length :] * 1e6 * mask[:, None]
         signals = torch.tensor(window[None], dtype=torch.float32)
         with torch.inference_mode():
-            values = self._answer(signals, self._positions, torch.tensor(mask[None]))
-        if self._mean is not None:
-            total, count = self._mean
-            self._mean = total + values.astype(float), count + 1
-            values = values - self._mean[0] / self._mean[1]
-        return values
+            answer: Tensor = self._answer(signals, self._positions, torch.tensor(mask[None]))
+        return answer.float().numpy()
 
 
-def _answers(checkpoint: Checkpoint, loaded: LoadedModel) -> tuple[list[str], Any]:
+class RunningMean:
+    """Values relative to the mean of all so far."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Count values, and give them minus the mean."""
+        self.total, self.count = self.total + values.double(), self.count + 1
+        return (values - self.total / self.count).float()
+
+
+def _answers(
+    checkpoint: Checkpoint, loaded: LoadedModel, relative: RunningMean | None
+) -> tuple[list[str], Callable[..., Tensor]]:
     """Name the columns of answers, and give the function that answers one window."""
     encoder = loaded.encoder
+
+    def features(*window: Tensor) -> Tensor:
+        parts = encoder.inputs(*window)
+        if relative is None:
+            return encoder.summary(parts)[0]
+        if encoder.config.n_slow:
+            return encoder.slow_outputs(relative(parts["band"]))[0]
+        return relative(encoder.summary(parts)[0])
+
     if "targets" not in checkpoint.metadata:
-        return [f"feature_{number}" for number in range(loaded.n_features)], (
-            lambda *window: encoder.summary(encoder.inputs(*window))[0].float().numpy()
-        )
+        return [f"feature_{number}" for number in range(loaded.n_features)], features
     from hbn_foundation.training.finetuned import load_finetuned, target_descriptions
 
     model, columns = load_finetuned(checkpoint), list[str]()
@@ -190,12 +208,13 @@ def _answers(checkpoint: Checkpoint, loaded: LoadedModel) -> tuple[list[str], An
     for name, one in described.items():
         columns += [name] if one["is_regression"] else [f"{name}({c})" for c in one["names"]]
 
-    def answer(signals: Tensor, positions: Tensor, mask: Tensor) -> np.ndarray:
+    def answer(signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         signals, mask = model.prepare(signals, mask)
         parts = model.split(model(signals, positions, mask))
         found = [model.head.parts[name].value(parts[name]) if one["is_regression"]
                  else parts[name][0].softmax(-1) for name, one in described.items()]  # fmt: skip
-        return np.concatenate([part.float().numpy() for part in found])
+        values = torch.cat(found)
+        return values if relative is None else relative(values)
 
     return columns, answer
 

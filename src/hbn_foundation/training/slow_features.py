@@ -25,9 +25,9 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     """The combinations whose differences are smallest, relative to their variance in recordings.
 
     Both covariances, of differences and within recordings, are shrunk towards the scaled identity;
-    the components solve their generalised eigenproblem, the slowest first. Each has variance one
-    within recordings, times its signal-to-noise ratio, so that a regularised model of few labels
-    expects more of what is slow.
+    the components solve their generalised eigenproblem, the slowest first. Their standard
+    deviations within recordings are as their signal-to-noise ratios (of amplitudes), so that a
+    regularised model of few labels expects more of what is slow; their mean variance is one.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         (n_components,) variance of differences relative to that within recordings: 2 for white
         noise, small for what is slow.
     weights_
-        (n_components,) what each component is multiplied by, see `signal_to_noise`.
+        (n_components,) what each component, of variance one, is multiplied by.
     """
 
     def __init__(
@@ -89,7 +89,9 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         within, changes = self._shrunk(within / len(X)), self._shrunk(2 * changes / near.nnz)
         most = min(self.n_components, X.shape[1])
         self.slowness_, self.components_ = eigh(changes, within, subset_by_index=[0, most - 1])
-        self.weights_ = signal_to_noise(self.slowness_)
+        # a slow signal, of slowness 0, and white noise: the ratio of their amplitudes
+        ratio = np.sqrt((WHITE - self.slowness_).clip(0.0) / self.slowness_)
+        self.weights_ = ratio / max(float(np.sqrt(np.square(ratio).mean())), 1e-12)
         self.mean_ = X.mean(0, dtype=np.float64)
         return self
 
