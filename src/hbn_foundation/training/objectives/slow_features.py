@@ -102,7 +102,8 @@ class SlowFeatures(Objective):
         self.slowness.copy_(torch.from_numpy(model.slowness_))
         encoder.slow.weight.copy_(weight)
         encoder.slow.bias.copy_(bias)
-        encoder.slow.linear.weight.copy_(weight)  # relative to the recording
+        # relative to the recording, and the share of it that is not noise
+        encoder.slow.linear.weight.copy_(weight * (1 - self.slowness / WHITE)[:, None])
         encoder.slow.linear.bias.zero_()
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
