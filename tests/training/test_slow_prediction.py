@@ -62,7 +62,6 @@ def test_it_is_learned(store, windows, splits, tmp_path, beside):
         store, windows, splits, tmp_path, ("band",), PARAMS.model_dump() | {"beside": beside},
         {"epochs": 6, "batch_size": 64, "warmup_steps": 2, "precision": "32"}, n_slow=2,
     )  # fmt: skip
-    loss, linear, mean = (
-        history[name] for name in ("slow_prediction_loss", "trivial_linear", "trivial_recording_mean")
-    )
-    assert loss.min() < 0.9 * linear.iloc[0] < 0.9 * mean.iloc[0]
+    loss = history["slow_prediction_loss"]
+    assert loss.min() < 0.9 * loss.iloc[0]
+    assert history[["trivial_linear", "trivial_recording_mean"]].nunique().eq(1).all()  # not learned
