@@ -1,4 +1,4 @@
-"""The slow features of the windows around: what they are, for which windows, that they are learned."""
+"""The slow features of the windows around: what they are, and that they are learned."""
 
 import numpy as np
 import pytest
@@ -64,4 +64,6 @@ def test_it_is_learned(store, windows, splits, tmp_path, beside):
     )  # fmt: skip
     loss = history["slow_prediction_loss"]
     assert loss.min() < 0.9 * loss.iloc[0]
-    assert history[["trivial_linear", "trivial_recording_mean"]].nunique().eq(1).all()  # not learned
+    assert (
+        history[["trivial_linear", "trivial_recording_mean"]].nunique().eq(1).all()
+    )  # not learned

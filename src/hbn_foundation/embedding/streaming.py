@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import numpy as np
 
@@ -189,6 +189,8 @@ def _answers(
     checkpoint: Checkpoint, loaded: LoadedModel, relative: RunningMean | None
 ) -> tuple[list[str], Callable[..., Tensor]]:
     """Name the columns of answers, and give the function that answers one window."""
+    import torch
+
     encoder = loaded.encoder
 
     def features(*window: Tensor) -> Tensor:

@@ -165,10 +165,10 @@ class FeatureExtractor:
         beside = self._mapped(self._measured(others)) if len(others) else {}
         result = {}
         for name, values in found.items():
-            values = np.concatenate([values, beside.get(name, values[:0])])
+            of_all = np.concatenate([values, beside.get(name, values[:0])])
             if name in self.relative:
-                values = self._relative_outputs(name, values, around)
-            result[name] = in_context(values, around, self.context)
+                of_all = self._relative_outputs(name, of_all, around)
+            result[name] = in_context(of_all, around, self.context)
         return result
 
     def _relative_outputs(
@@ -178,11 +178,11 @@ class FeatureExtractor:
         import torch
 
         encoder, context = self.encoders[name], self.context.model_copy(update={"seconds": 0.0})
+        assert encoder.band is not None
         everything = around._replace(n_windows=len(around.table))
-        shape = encoder.band.centre.shape
         relative = torch.from_numpy(in_context(tangents, everything, context))
         with torch.inference_mode():
-            parts = relative.unflatten(1, shape).split(self.params.batch_size)
+            parts = relative.unflatten(1, encoder.band.centre.shape).split(self.params.batch_size)
             return torch.cat([encoder.slow_outputs(part) for part in parts]).numpy()
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:

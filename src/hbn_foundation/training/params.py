@@ -127,7 +127,7 @@ class ObjectiveParams(AugmentationParams):
     )
     windows_per_recording: int = Field(
         48,
-        description="Windows of a recording in a batch of slow_features, in pairs that follow each "
+        description="Windows of a recording in a batch of slow_*, in pairs that follow each "
         "other, spread over the recording.",
         ge=4,
     )
@@ -179,6 +179,8 @@ class ObjectiveParams(AugmentationParams):
                 f"beside: {', '.join(self.beside)} does not go with {self.name}; expected "
                 f"{' or '.join(sorted(SLOW))} and one of {', '.join(sorted(PREDICTING))}"
             )
+        if self.detrend and "slow_features" not in both:
+            raise ValueError(f"detrend goes with slow_features, found {self.name}")
         if self.shuffle_labels and self.name not in WITH_LABELS:
             raise ValueError(
                 f"shuffle_labels goes with {' or '.join(WITH_LABELS)}, found {self.name}"

@@ -128,6 +128,4 @@ def near_graph(recordings: Any, onsets: Any, max_lag: float) -> csr_array:
     numbers = np.unique(recordings, return_inverse=True)[1]
     times = np.asarray(onsets, dtype=np.float64)
     apart = np.ptp(times) + max_lag + 1.0  # of one recording's last window and the next's first
-    return csr_array(
-        radius_neighbors_graph((times + apart * numbers)[:, None], max_lag + EPSILON)
-    )
+    return csr_array(radius_neighbors_graph((times + apart * numbers)[:, None], max_lag + EPSILON))

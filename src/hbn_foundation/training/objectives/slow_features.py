@@ -119,12 +119,11 @@ class SlowFeatures(Objective):
         with torch.no_grad():
             straight = encoder.slow.alone(tangents)
             linear = slowness(straight, places, lag, detrend)
-            drift = drifts(outputs, places)
         scores = {
             "slow_loss": loss.detach(),
             "trivial_linear": linear,
             "trivial_white_noise": torch.full_like(linear, WHITE),
-            **{f"{DRIFT}{number}": share for number, share in enumerate(drift, start=1)},
+            **drifts(outputs, places),
         }
         return StepOutput(loss, len(signals), scores)
 
@@ -170,15 +169,16 @@ def slowness(outputs: Tensor, places: Tensor, lag_seconds: float, detrend: bool 
     return torch.stack(losses).mean()
 
 
-def drifts(outputs: Tensor, places: Tensor) -> Tensor:
-    """Share (d,) of the variance of outputs (B, d) within recordings that time alone predicts.
+def drifts(outputs: Tensor, places: Tensor) -> dict[str, Tensor]:
+    """Share of the variance of each of outputs (B, d) in recordings that time alone predicts.
 
     That is by a linear trend of each recording.
     """
     _, part, onset, _ = places.to(outputs.device).float().T
     outputs = outputs.detach().float()
     explained, all_of_it = _trend(outputs, part, onset), _centred(outputs, part)
-    return explained.square().sum(0) / all_of_it.square().sum(0).clamp_min(1e-12)
+    shares = explained.square().sum(0) / all_of_it.square().sum(0).clamp_min(1e-12)
+    return {f"{DRIFT}{number}": share for number, share in enumerate(shares, start=1)}
 
 
 def _centred(values: Tensor, group: Tensor) -> Tensor:

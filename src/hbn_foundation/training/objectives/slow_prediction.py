@@ -24,7 +24,11 @@ from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import Context, ExtendedBatches, StepOutput
-from hbn_foundation.training.objectives.slow_features import SlowFeatures, relative_tangents
+from hbn_foundation.training.objectives.slow_features import (
+    SlowFeatures,
+    drifts,
+    relative_tangents,
+)
 from hbn_foundation.training.slow_features import WHITE, near_graph
 
 NUMBER = "window_number"
@@ -33,7 +37,7 @@ NUMBER = "window_number"
 class SlowPrediction(SlowFeatures):
     """Mean squared error of the slow outputs, from the slow features of the windows around.
 
-    Those are relative to the recording's mean.
+    Those are relative to the mean of the recording, or of the subject's recordings (`across`).
     """
 
     around: Tensor
@@ -47,7 +51,8 @@ class SlowPrediction(SlowFeatures):
         table = super().prepare(windows, context)
         graph = near_graph(table["row"], table["onset"], self.params.lag_seconds)
         table = table[np.diff(graph.indptr) > 0].reset_index(drop=True)
-        self.table = table[["row", "onset"]]
+        of = "row" if self.params.across == "recording" else "subject"
+        self.table = table[["row", "onset"]].assign(group=table[of])
         return table.assign(**{NUMBER: np.arange(len(table))})
 
     def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
@@ -65,8 +70,9 @@ class SlowPrediction(SlowFeatures):
             signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
             found = encoder.slow.alone(encoder.band.tangents(signals, positions, mask))
             own[batch.target.cpu()] = found.masked_fill(~mask.any(-1)[:, None], torch.nan).cpu()
-        rows, features = self.table["row"].to_numpy(), own.double().numpy()
-        features = features - pd.DataFrame(features).groupby(rows).transform("mean").to_numpy()
+        rows, group = (self.table[name].to_numpy() for name in ("row", "group"))
+        features = own.double().numpy()
+        features -= pd.DataFrame(features).groupby(group).transform("mean").to_numpy()
         known = ~np.isnan(features)
         near = near_graph(rows, self.table["onset"], self.params.lag_seconds)
         sums, counts = near @ np.where(known, features, 0.0), near @ known.astype(float)
@@ -84,11 +90,14 @@ class SlowPrediction(SlowFeatures):
         )
         with torch.autocast(signals.device.type, enabled=False):
             known = ~(around + own).isnan().any(1)
-            around, own, outputs = (part[known].float() for part in (around, own, outputs))
+            around, own, outputs, places = (
+                part[known].float() for part in (around, own, outputs, batch.places)
+            )
             loss = (outputs - around).square().mean()
         scores = {
             "slow_prediction_loss": loss.detach(),
             "trivial_recording_mean": around.square().mean(),
             "trivial_linear": (own * (1 - self.slowness / WHITE) - around).square().mean(),
+            **drifts(outputs, places),
         }
         return StepOutput(loss, len(signals), scores)
