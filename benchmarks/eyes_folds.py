@@ -1,0 +1,113 @@
+"""Eyes open against closed, 70 people: each method with few labels, in three contexts.
+
+    python benchmarks/eyes_folds.py                        # five folds, one seed
+    python benchmarks/eyes_folds.py --seeds 0 1 2 --repeats 2
+    python benchmarks/eyes_folds.py --set foundation.objective.name=slow_features
+
+Runs `kedro run --env eyes`: in each fold an encoder is pretrained on the training subjects, and
+probes are fitted on the labels of 5, 20 and all 42 of them, ten draws. The score is the AUROC
+within each test subject, averaged over draws and seeds, over the subjects of an order of states,
+then over both orders; intervals are over subjects (BCa), of differences paired. What has run is
+kept. The data: `EYES_ROOT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hbn_foundation.evaluation.methods import display_name
+from hbn_foundation.evaluation.statistics import bootstrap_interval
+from hbn_foundation.scores import stratified_mean, subject_aurocs
+
+PROJECT = Path(__file__).parents[1]
+CONTEXTS = {
+    "each window alone": "finetuning.context.of=window,finetuning.context.seconds=0",
+    "the recording's mean": "finetuning.context.seconds=0",
+    "and ±10 s": "finetuning.context.seconds=10",
+}
+OURS, OTHERS = "pretrained", ("slow_features", "encoder_input")
+CURVE = "finetuning_learning_curve"
+BOOTSTRAPS = 1000
+
+
+def kedro(pipeline: str, params: Sequence[str], *more: str) -> None:
+    command = [sys.executable, "-m", "kedro", "run", "--env", "eyes", "--pipeline", pipeline]
+    given = ["--params", ",".join(params)] if params else []
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
+    subprocess.run([*command, *more, *given], check=True, cwd=PROJECT, env=environment)
+
+
+def subjects_scores(seed: int, context: str, given: Sequence[str], repeats: int) -> pd.DataFrame:
+    """Run a curve; return the AUROC of each subject by method and number of labelled subjects."""
+    runs = f"{CURVE}.runs"
+    options = [
+        f"foundation.trainer.seed={seed}", *given, CONTEXTS[context], f"{runs}.trained=[]",
+        f"{runs}.repeats.repeats={repeats}",
+    ]  # fmt: skip
+    kedro(CURVE, options)
+    folder = PROJECT / f"data/eyes/07_model_output/{CURVE}_predictions.parquet"
+    table = pd.read_parquet(max(folder.glob("*/*.parquet")))
+    rows = []
+    place = ["method", "n_subjects", "seed", "repeat", "fold"]
+    for key, part in table.groupby(place):
+        labels, logs = part["value"].to_numpy(int), part[["log_p_0", "log_p_1"]].to_numpy()
+        names, areas = subject_aurocs(labels, logs, part["subject"].to_numpy(str))
+        strata = part.drop_duplicates("subject").set_index("subject")["stratum"].loc[names]
+        known = pd.DataFrame({"subject": names, "stratum": strata.to_numpy(), "auroc": areas})
+        rows.append(known.assign(**dict(zip(place, key, strict=True))))
+    return pd.concat(rows).assign(context=context)
+
+
+def described(values: pd.Series, strata: pd.Series) -> str:
+    """Write a mean over strata of values by subject, with its interval."""
+    codes = pd.factorize(strata)[0]
+
+    def score(chosen: np.ndarray) -> float:
+        return stratified_mean(values.to_numpy()[chosen], codes[chosen], codes.max() + 1)
+
+    interval = bootstrap_interval(score, values.index.to_numpy(str), BOOTSTRAPS)
+    value = score(np.arange(len(values)))
+    return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of pretraining")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], help="parameters, such as a.b=c")
+    options = parser.parse_args()
+    parts = []
+    # the curve takes its data from these runs, and encoders from its own folds
+    if not any((PROJECT / "data/eyes/06_models/foundation_checkpoint").glob("*")):
+        kedro("foundation", options.set)
+    kedro("finetuning", options.set, "--to-nodes", "finetuning.choose_device")
+    for seed in options.seeds:
+        parts += [subjects_scores(seed, one, options.set, options.repeats) for one in CONTEXTS]
+    table = pd.concat(parts)
+    strata = table.drop_duplicates("subject").set_index("subject")["stratum"].sort_index()
+    means = table.groupby(["context", "n_subjects", "method", "subject"])["auroc"].mean()
+    for context in CONTEXTS:
+        print(f"\n{context}")
+        for count in sorted(table["n_subjects"].unique()):
+            print(f"  {count} labelled subjects")
+            by_subject = means[context, count].unstack("method").loc[strata.index]
+            for method in by_subject:
+                line = described(by_subject[method], strata)
+                if method in OTHERS:
+                    gap = described(by_subject[OURS] - by_subject[method], strata)
+                    line += f"   pretrained ahead by {gap}"
+                print(f"    {display_name(method):22} {line}")
+
+
+if __name__ == "__main__":
+    main()
