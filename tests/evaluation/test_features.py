@@ -184,9 +184,9 @@ def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained)
     for parameter in encoder.slow.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     chosen = toy.windows[toy.windows["row"] < 2].reset_index(drop=True)
-    context, made = ContextParams(of="recording"), FrozenEncoders({"pretrained": encoder})
-    given = toy.store, encoder.n_samples, BaselineParams(), made
-    found = FeatureExtractor(["pretrained", "encoder_input"], *given, context=context)(chosen)
+    made = FrozenEncoders({"pretrained": encoder, "random_weights": load_encoder(checkpoint)})
+    given = [*made.by_name, "encoder_input"], toy.store, encoder.n_samples, BaselineParams(), made
+    found = FeatureExtractor(*given, context=ContextParams(of="recording"))(chosen)
     inputs = torch.from_numpy(found["encoder_input"]).unflatten(1, (-1, 190))
     with torch.inference_mode():
         outputs = encoder.slow_outputs(inputs).numpy()

@@ -197,7 +197,7 @@ def _answers(
         parts = encoder.inputs(*window)
         if relative is None:
             return encoder.summary(parts)[0]
-        if encoder.config.n_slow:
+        if encoder.slow is not None:
             return encoder.slow_outputs(relative(parts["band"]))[0]
         return relative(encoder.summary(parts)[0])
 

@@ -104,7 +104,7 @@ class FeatureExtractor:
         self.wanted = set(names)
         recentred = self.context.is_used and self.context.recentre
         self.relative = {
-            name for name, one in self.encoders.items() if recentred and one.config.n_slow
+            name for name, one in self.encoders.items() if recentred and one.slow is not None
         }
         self._components: np.ndarray | None = None
         self._spaces: dict[str, list[Any]] = {}
