@@ -106,13 +106,13 @@ class FineTuned(nn.Module):
     def tokens(self, parts: Parts, places: Tensor | None = None) -> Tensor:
         """Tokens (B, N, D) that the head sees, from `encoder.inputs` of the windows.
 
-        Their places (B, 4) are those of `SequenceEncoder`, where there is one.
+        Their places (B, 4) are those of `SequenceEncoder`, where there is one. An encoder with slow
+        outputs takes its band tangents relative to the recording, where the context says so.
         """
+        if self.encoder.slow is not None and self.sequence is not None and places is not None:
+            parts = {**parts, "band": self.sequence.recentred(parts["band"], places)}
         if self.head.config.pooling == "slow":
-            tangents = parts["band"]
-            if self.sequence is not None and places is not None:
-                tangents = self.sequence.recentred(tangents, places)
-            tokens = self.encoder.slow_token(tangents)
+            tokens = self.encoder.slow_token(parts["band"])
         else:
             tokens = self.encoder.body(parts)
             if self.head.config.final_norm:
