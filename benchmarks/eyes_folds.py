@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,8 @@ CONTEXTS = {
     "the recording's mean": "finetuning.context.seconds=0",
     "and ±10 s": "finetuning.context.seconds=10",
 }
-OURS, OTHERS = "pretrained", ("slow_features", "encoder_input")
+OURS, OTHERS = "pretrained", ("slow_features", "encoder_input", "random_weights")
+DRAWN = (OURS, *OTHERS, "band_power")
 CURVE = "finetuning_learning_curve"
 BOOTSTRAPS = 1000
 
@@ -66,16 +68,47 @@ def subjects_scores(seed: int, context: str, given: Sequence[str], repeats: int)
     return pd.concat(rows).assign(context=context)
 
 
-def described(values: pd.Series, strata: pd.Series) -> str:
-    """Write a mean over strata of values by subject, with its interval."""
-    codes = pd.factorize(strata)[0]
+class Mean(NamedTuple):
+    """A mean over strata of values by subject, with its interval."""
 
-    def score(chosen: np.ndarray) -> float:
-        return stratified_mean(values.to_numpy()[chosen], codes[chosen], codes.max() + 1)
+    value: float
+    low: float
+    high: float
 
-    interval = bootstrap_interval(score, values.index.to_numpy(str), BOOTSTRAPS)
-    value = score(np.arange(len(values)))
-    return f"{value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    @classmethod
+    def of(cls, values: pd.Series, strata: pd.Series) -> Mean:
+        codes = pd.factorize(strata)[0]
+
+        def score(chosen: np.ndarray) -> float:
+            return stratified_mean(values.to_numpy()[chosen], codes[chosen], codes.max() + 1)
+
+        interval = bootstrap_interval(score, values.index.to_numpy(str), BOOTSTRAPS)
+        return cls(score(np.arange(len(values))), interval.low, interval.high)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def draw(scores: dict[tuple[str, int, str], Mean], path: Path) -> None:
+    """Draw the scores over the number of labelled subjects, a panel for each context."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(CONTEXTS), sharey=True)
+    counts = sorted({count for _, count, _ in scores})
+    for panel, context in zip(panels, CONTEXTS, strict=True):
+        for number, method in enumerate(DRAWN):
+            found = [scores[context, count, method] for count in counts]
+            value, low, high = np.array(found).T
+            places = np.arange(len(counts)) + 0.1 * (number - len(DRAWN) / 2)
+            bars = [value - low, high - value]
+            panel.errorbar(places, value, bars, marker="o", label=display_name(method))
+        panel.set(title=context, xticks=range(len(counts)), xlabel="labelled subjects")
+        panel.set_xticklabels(counts)
+        panel.grid(axis="y", alpha=0.3)
+    panels[0].set_ylabel("AUROC within subjects")
+    panels[-1].legend(loc="lower right", fontsize="small", frameon=False)
+    figure.savefig(path, dpi=130)
 
 
 def main() -> None:
@@ -84,6 +117,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of pretraining")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--figure", type=Path, default=PROJECT / "data/eyes/eyes_folds.png")
     parser.add_argument("--set", nargs="*", default=[], help="parameters, such as a.b=c")
     options = parser.parse_args()
     parts = []
@@ -96,17 +130,21 @@ def main() -> None:
     table = pd.concat(parts)
     strata = table.drop_duplicates("subject").set_index("subject")["stratum"].sort_index()
     means = table.groupby(["context", "n_subjects", "method", "subject"])["auroc"].mean()
+    scores = {}
     for context in CONTEXTS:
         print(f"\n{context}")
         for count in sorted(table["n_subjects"].unique()):
             print(f"  {count} labelled subjects")
             by_subject = means[context, count].unstack("method").loc[strata.index]
             for method in by_subject:
-                line = described(by_subject[method], strata)
+                scores[context, count, method] = Mean.of(by_subject[method], strata)
+                line = f"    {display_name(method):22} {scores[context, count, method]}"
                 if method in OTHERS:
-                    gap = described(by_subject[OURS] - by_subject[method], strata)
+                    gap = Mean.of(by_subject[OURS] - by_subject[method], strata)
                     line += f"   pretrained ahead by {gap}"
-                print(f"    {display_name(method):22} {line}")
+                print(line)
+    draw(scores, options.figure)
+    print(f"Figure: {options.figure}")
 
 
 if __name__ == "__main__":
