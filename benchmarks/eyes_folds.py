@@ -77,6 +77,7 @@ class Mean(NamedTuple):
 
     @classmethod
     def of(cls, values: pd.Series, strata: pd.Series) -> Mean:
+        """Score values (S,) of subjects in these strata (S,)."""
         codes = pd.factorize(strata)[0]
 
         def score(chosen: np.ndarray) -> float:
