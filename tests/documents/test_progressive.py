@@ -20,9 +20,10 @@ from hbn_foundation.training.callbacks.progress import describe_epoch
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.plans import not_passed
 from hbn_foundation.training.preview import advice
+from hbn_foundation.training.rates import peaks
 from hbn_foundation.training.unfreezing import Block, within_share
 from kedro_project import PROJECT
-from plan_courses import BACKBONE, NAMES, accuracies, carried_out, metrics, plan_of
+from plan_courses import BACKBONE, BLOCKS, NAMES, accuracies, carried_out, metrics, plan_of
 from runs import same
 
 JUDGES_F1 = {"strategy": "gated", "gate_metric": "f1", "gate_threshold": 0.8}
@@ -66,12 +67,27 @@ def test_the_command_of_the_document_is_an_environment():
     assert (plan.strategy, plan.switch_epoch, plan.unfreeze_backbone_epoch) == ("gated", 10, 11)
     assert (plan.gate_metric, plan.gate_threshold, plan.ratios) == ("f1", 0.8, (0.5,))
     assert recipe.head.margin == "cosface"
-    assert recipe.rates.head_lr == 1e-4
-    assert recipe.rates.backbone_peak == pytest.approx(5e-6)
     assert (trainer.epochs, trainer.monitor, trainer.precision) == (110, "f1", "auto")
     assert advice(recipe) == []
     by_hand = plan.model_copy(update={"strategy": "partial", "phase1_epochs": 1})
     assert advice(recipe.model_copy(update={"plan": by_hand, "keep_head": True})) == []
+
+
+def test_rates_of_the_phases():
+    """`lr 1e-4` for the head, `lr * 0.05` for the encoder."""
+    rates = configured().rates
+    assert rates.head_lr == 1e-4
+    assert rates.backbone_peak == pytest.approx(5e-6)
+
+
+def test_the_epoch_of_the_unfreezing_is_counted_from_one():
+    """`--unfreeze_backbone_epoch 11`: unfrozen in epoch 11, after ten epochs with the head."""
+    at_eleven = {"unfreeze_backbone_epoch": 11, "epochs": 20}
+    ready = accuracies(*[0.9] * 12)
+    for plan in (gated(**at_eleven), plan_of(strategy="two_phase", **at_eleven)):
+        assert plan.start() == {"head"}
+        assert carried_out(plan, ready) == {10: BACKBONE}
+    assert carried_out(plan_of(epochs=11, unfreeze_backbone_epoch=11), ready) == {10: BACKBONE}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +165,14 @@ def test_half_of_the_encoder_by_default_and_less_by_one_parameter(
     share = float(line.split("trained, ")[1].split("%")[0])
     assert 0 < share <= 50
     assert line.endswith("block_2, head")
+
+
+def test_what_is_monitored(stage_1):
+    """Monitoring: F1, training and validation loss, Fisher ratio, learning rate, by epoch."""
+    history = stage_1[1]
+    for column in ("f1", "train_loss", "validation_loss", "gap", "fisher_ratio", "learning_rate"):
+        assert history[column].notna().all(), column
+    assert history["trainable"].tolist() == ["head"]
 
 
 def test_an_epoch_shows_the_judged_metric_and_no_loss_twice():
@@ -315,6 +339,22 @@ def test_a_head_is_kept_only_where_there_is_one_and_nobody_is_seen(short_run, st
     swapped = splits.assign(split=splits["split"].replace({"train": "test", "test": "train"}))
     with pytest.raises(UserError, match="was trained on 5 of the subjects"):
         prepared(checkpoint, (store, windows, swapped), head=MARGIN, keep_head=True)
+
+
+def test_full_unfreezing_is_a_ratio_of_one():
+    """Advanced: the whole encoder is unfrozen, at once or after growing shares."""
+    assert carried_out(plan_of(strategy="partial", unfreeze_ratio=1.0), [{}] * 4) == {3: BACKBONE}
+    growing = plan_of(strategy="partial", unfreeze_ratio=(0.3, 1.0), stage_epochs=1)
+    assert carried_out(growing, [{}] * 5) == {3: ("block_4",), 4: BACKBONE[:-1]}
+
+
+def test_each_layer_has_a_rate():
+    """Advanced: groups of the optimizer, small rates for the encoder and smaller ones below."""
+    rates = configured().rates.model_copy(update={"layer_decay": 0.5})
+    found = peaks(BLOCKS, rates)
+    assert found["head"] == 1e-4
+    assert found["block_4"] == pytest.approx(5e-6)
+    assert found["block_3"] == pytest.approx(2.5e-6)
 
 
 def test_it_is_compared_with_fine_tuning_everything():

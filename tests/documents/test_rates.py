@@ -77,6 +77,38 @@ def test_a_rate_below_a_tenth_goes_back_to_the_peak_at_an_unfreezing(schedule, r
     assert curve.rate("block_2", step + 50) == pytest.approx(after * 1e-4, rel=1e-3)
 
 
+def test_defaults():
+    """`backbone_lr` is by default a tenth of `head_lr`: 1e-4 of 1e-3."""
+    assert (RateParams().head_lr, RateParams().backbone_peak) == (1e-3, 1e-4)
+    assert RateParams(head_lr=2e-3).backbone_peak == 2e-4
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "reduce_on_plateau"])
+def test_recommended_usage(schedule):
+    """Gradual unfreezing goes with each schedule; advice speaks against OneCycle alone."""
+    plan = {"strategy": "gradual"}
+    lines = advised(plan=plan, rates={"schedule": schedule})
+    assert len(lines) == (schedule == "onecycle")
+    rates = preview(plan=plan, rates={"schedule": schedule})
+    assert (rates.iloc[-1] > 0).all()
+
+
+def test_strategy_of_phase_1():
+    """The head at 1e-3, the encoder at 0."""
+    first = preview(plan={"phase1_epochs": 8}, rates={"schedule": "constant"}).loc[:79]
+    assert (first["head"] == 1e-3).all()
+    assert (first.drop(columns="head") == 0).all(axis=None)
+
+
+def test_strategy_of_phase_2():
+    """The head goes on at its current rate where that is not too small, the encoder at a tenth."""
+    rates = preview(plan={"phase1_epochs": 8})
+    ramped = rates.loc[85:]
+    for name in BLOCKS[:-1]:
+        assert ramped[name].tolist() == pytest.approx((ramped["head"] / 10).tolist())
+    assert rates["head"].is_monotonic_decreasing, "no jump at the switch"
+
+
 def test_configuration_of_safe_training():
     """Cosine, 30 epochs, 8 with the head alone and 22 after them."""
     plan = PlanParams(phase1_epochs=8, phase2_epochs=22)
@@ -101,6 +133,15 @@ def test_epochs_of_phases_that_contradict_the_whole_are_one_line(plan, words):
     assert str(error.value).endswith("but trainer.epochs is 15; leave one of them out")
 
 
+def test_configuration_of_advanced_freezing():
+    """Gradient-guided freezing with discriminative rates: `layer_decay` from block to block."""
+    plan = {"strategy": "gradient_guided", "gradient_share": 0.0}
+    rates = preview(plan=plan, rates={"layer_decay": 0.5, "schedule": "constant"})
+    last = rates.iloc[-1].to_dict()
+    expected = {"band_tokens": 2.5e-5, "block_1": 5e-5, "block_2": 1e-4, "head": 1e-3}
+    assert last == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("strategy", UNFREEZING)
 def test_warning_of_onecycle_with_unfreezing(strategy):
     """What can go wrong, and two alternatives."""
@@ -109,6 +150,15 @@ def test_warning_of_onecycle_with_unfreezing(strategy):
     assert "cosine is rebased at an unfreezing and steadier, reduce_on_plateau adapts" in line
     for other in ("full", "head_only", "scratch"):
         assert advised(plan={"strategy": other}, rates={"schedule": "onecycle"}) == []
+
+
+def test_recommendation_of_rates():
+    """The rates as they are, and the one to consider: a tenth of the head's."""
+    (line,) = advised(rates={"backbone_lr": 1e-5})
+    assert line == (
+        "rates.backbone_lr=1e-05: the encoder's rate 1e-05 is 100 times below the head's 0.001; "
+        "5 to 10 times below is usual, consider 0.0001 (head_lr / 10)"
+    )
 
 
 def test_an_unfreezing_begins_the_count_of_a_plateau_anew():

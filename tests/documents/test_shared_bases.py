@@ -117,6 +117,18 @@ def test_1008_fine_tunings_need_84_bases(project):
 # Phase 1: base model training
 
 
+def test_a_base_never_sees_its_target(project):
+    """Trains base models on base participants only, excluding the target."""
+    bases = {job["hash"]: job["spec"] for job in json.loads(
+        (project.root / "base_jobs.json").read_text())}  # fmt: skip
+    for job in json.loads((project.root / "finetune_jobs.json").read_text()):
+        if job["base_hash"] is not None:
+            spec = bases[job["base_hash"]]
+            subjects = {*spec["train_subjects"], *spec["validation_subjects"]}
+            assert len(subjects) == 3
+            assert job["spec"]["target"] not in subjects
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -166,6 +178,16 @@ def test_what_the_hash_excludes(same, changes):
     spec = a_finetuning(**changes)
     assert spec.base_hash == a_base().hash
     assert (spec.hash == a_finetuning().hash) == same
+
+
+def test_an_entry_of_a_base_has_weights_configuration_and_metrics(project):
+    """base_models/{hash}.pt and {hash}_metadata.json."""
+    store = Store(project.data / "06_models" / "bases")
+    for key in store.hashes():
+        folder = store.path(key)
+        assert (folder / "checkpoint" / "weights.safetensors").is_file()
+        assert BaseSpec.model_validate(store.spec(key)).hash == key
+        assert json.loads((folder / "metrics.json").read_text())["validation_loss"] > 0
 
 
 # Phase 2: fine-tuning

@@ -14,6 +14,7 @@ import torch
 from finetuning_runs import AGE, dataset_of, prepared, recipe_of, tune, watched
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.finetune import FineTuningJob, preview_finetuning
+from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.finetuning_params import PlanParams, RateParams
 from hbn_foundation.training.plans import make_plan
 from hbn_foundation.training.preview import advice, preview_rates
@@ -75,6 +76,25 @@ def test_basic_usage(short_run, data, tmp_path):
     assert asked == recipe
 
 
+def test_custom_configuration():
+    """Five epochs of 20 with the head alone, head at 2e-3, encoder at 5e-6."""
+    rates, trained = preview(
+        20, plan={"phase1_epochs": 5},
+        rates={"head_lr": 2e-3, "backbone_lr": 5e-6, "schedule": "constant"},
+    )  # fmt: skip
+    assert trained["block_1"].sum() == 15 * 10
+    assert (rates["head"] == 2e-3).all()
+    assert rates["block_1"].max() == pytest.approx(5e-6)
+
+
+def test_parameters_and_their_defaults():
+    """`phase1_epochs` 3, `head_lr` 1e-3; `backbone_lr` is a tenth of it, or what is given."""
+    assert PlanParams().phase1_epochs == 3
+    assert RateParams().head_lr == 1e-3
+    assert RateParams().backbone_peak == 1e-4
+    assert RateParams(backbone_lr=1e-5).backbone_peak == 1e-5
+
+
 def test_phase_1(short_run, data, run):
     """Only the head has gradients, at `head_lr`; its weights begin at a good linear probe."""
     module = prepared(short_run[0], data)
@@ -85,6 +105,24 @@ def test_phase_1(short_run, data, run):
     assert not [p for p in named["head"].parameters() if not torch.isfinite(p).all()]
     assert run[0]["train_balanced_accuracy"].iloc[0] > 0.8, "of a head from chance it is .5"
     assert run[2].rates[0] == {**dict.fromkeys(BACKBONE, 0.0), "head": 1e-3}
+
+
+def test_phase_2():
+    """All blocks at rates of their own: the head at `head_lr`, the encoder at `backbone_lr`."""
+    rates, trained = preview(rates={"schedule": "constant", "backbone_lr": 1e-5})
+    last = rates.index[-1]
+    assert trained.loc[last].all()
+    assert rates.loc[last].to_dict() == {**dict.fromkeys(BACKBONE, 1e-5), "head": 1e-3}
+
+
+def test_training_flow():
+    """Of 15 epochs the first three have the encoder frozen, without a rate; the switch is at 3."""
+    rates, trained = preview()
+    epoch = trained.index // 10
+    assert trained["head"].all()
+    for name in BACKBONE:
+        assert trained[name].tolist() == (epoch >= 3).tolist()
+        assert (rates[name][epoch < 3] == 0).all()
 
 
 def test_methods_of_the_model(short_run, data):
@@ -103,6 +141,13 @@ def test_methods_of_the_model(short_run, data):
     assert {group["block"]: group["lr"] for group in groups} == {
         **dict.fromkeys(BACKBONE, 5e-6), "head": 2e-3
     }  # fmt: skip
+
+
+def test_the_trainer_switches_by_epochs_with_one_optimizer(run):
+    """The groups are there from the first step: an optimizer made anew would forget its moments."""
+    watch = run[2]
+    assert len(watch.objects) == 1
+    assert watch.head_steps == list(range(1, len(watch.rates) + 1))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +193,21 @@ def test_duration_of_the_phases(plan, epochs, words):
     assert all(word in lines[0] for word in words or ())
 
 
+def test_monitoring(run, short_run, data, tmp_path, monkeypatch):
+    """Validation metrics of every epoch, also at the switch; a drop there does not end the run."""
+    history = run[0]
+    assert history[["validation_loss", "balanced_accuracy", "auroc"]].notna().all(axis=None)
+    assert history["trainable"].tolist() == ["head"] * 2 + [",".join(BLOCKS)] * 2
+    for grace, length in (({}, 6), ({"grace_epochs": 0}, 4)):
+        losses = iter([0.5, 0.4, 0.9, 0.95, 0.97, 0.8])
+        monkeypatch.setattr(
+            FineTuningModule, "score_validation", lambda _, losses=losses: {"loss": next(losses)}
+        )
+        patience = {"epochs": 6, "early_stopping_patience": 1}
+        _, dropped = tune(short_run[0], data, tmp_path / str(length), plan=grace, trainer=patience)
+        assert len(dropped) == length
+
+
 def test_example_results(run):
     """The log names phases, groups, parameters trained, and each rate as it is at that step."""
     said = run[1]
@@ -168,6 +228,38 @@ def test_example_results(run):
     for row in after[:4]:
         assert " ".join(row[3:]) == f"lr=0.00e+00, rising to {top:.2e} over 2 steps"
     assert watch.rates[6]["head"] == pytest.approx(5.05e-4)
+
+
+def test_comparison_with_standard_training():
+    """`strategy: full` trains all from the start with one set of parameters."""
+    rates, trained = preview(plan={"strategy": "full"}, rates={"schedule": "constant"})
+    assert trained.all(axis=None)
+    assert (rates["block_1"] == 1e-4).all()
+
+
+def test_extension_layer_by_layer():
+    """`strategy: gradual` unfreezes one more block every few epochs, from the back."""
+    _, trained = preview(plan={"strategy": "gradual", "every": 2})
+    counts = [int(trained.loc[epoch * 10].sum()) for epoch in range(10)]
+    assert counts == [1, 1, 1, 2, 2, 3, 3, 4, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("params", "losses", "unfrozen"),
+    [
+        ({"strategy": "plateau", "plateau_patience": 1}, (0.9, 0.95, 0.95), ("block_2",)),
+        ({"strategy": "gated", "gate_metric": "loss", "gate_threshold": 0.5, "phase1_epochs": 1},
+         (0.9, 0.95, 0.5), BACKBONE),
+    ],
+)  # fmt: skip
+def test_extension_by_validation_metrics(params, losses, unfrozen):
+    """`plateau` unfreezes when a metric stalls, `gated` when it is good enough."""
+    plan = make_plan(PlanParams(**params), SIZED, 12)
+    history = []
+    for epoch, loss in enumerate(losses, 1):
+        history.append({"epoch": epoch, "validation_loss": loss})
+        decision = plan.after_epoch(history, {"head"})
+        assert decision.unfreeze == (unfrozen if epoch == 3 else ())
 
 
 def listed(*schedules, epochs=5):
