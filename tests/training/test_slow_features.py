@@ -58,6 +58,17 @@ def test_pairs_are_near_in_real_time_and_of_one_recording():
     np.testing.assert_allclose(model.slowness_, np.sort(np.linalg.eigvals(ratio)), rtol=1e-6)
 
 
+def test_the_variance_is_that_of_groups_of_recordings_and_pairs_stay_in_them():
+    values = np.random.default_rng(0).standard_normal((6, 2))
+    recordings, onsets = np.array([0, 0, 1, 1, 2, 2]), np.tile([0.0, 2.0], 3)
+    groups = np.array([0, 0, 0, 0, 1, 1])
+    model = LinearSlowFeatures(2, 10.0, 0.0)
+    model.fit(values, recordings=recordings, onsets=onsets, groups=groups)
+    apart, inner = np.diff(values.reshape(3, 2, 2), axis=1)[:, 0], within(values, groups)
+    ratio = np.linalg.solve(inner.T @ inner / 6, apart.T @ apart / 3)
+    np.testing.assert_allclose(model.slowness_, np.sort(np.linalg.eigvals(ratio)), rtol=1e-6)
+
+
 def test_it_is_an_estimator_and_names_what_it_lacks(windows):
     model = clone(LinearSlowFeatures(n_components=2, max_lag=4.0))
     assert model.get_params() == {"n_components": 2, "max_lag": 4.0, "shrinkage": 0.1}

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import Batch
-from hbn_foundation.training.data import thinned
+from hbn_foundation.training.data import WindowsOfSubjects, thinned
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.base import Context
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.slow_features import drifts, slowness
 from hbn_foundation.training.params import ObjectiveParams
+from hbn_foundation.training.pretrain import pretext_scores
+from hbn_foundation.training.slow_features import LinearSlowFeatures
 from runs import run
 from small_models import small_encoder
 
@@ -108,6 +112,11 @@ def test_recordings_are_dealt_out_in_pairs_over_their_whole_length(windows):
         assert len(part) <= 6
         gaps = part["onset"].diff().iloc[1::2]
         assert (gaps == 2.0).all()  # each with its neighbour
+    moved = make_objective(
+        PARAMS.model_copy(update={"jitter_seconds": 0.6}), small_encoder("band", n_slow=2)
+    )
+    with pytest.raises(UserError, match=r"moved by 0.6 s at most \(objective.jitter_seconds\)"):
+        moved.prepare(windows, Context(100.0, 0))
     with pytest.raises(UserError, match="needs four windows of a recording"):
         objective.prepare(windows.groupby("row").head(3), Context(100.0, 0))
 
@@ -119,6 +128,37 @@ def test_recordings_of_a_subject_come_together_where_asked(windows):
     for _, part in table.groupby("sequence"):
         assert part["subject"].nunique() == 1
         assert part["row"].nunique() == part["part"].nunique() > 1
+
+
+def test_of_a_long_and_a_short_recording_of_a_subject_each_piece_has_its_share(windows):
+    params = PARAMS.model_copy(update={"across": "subject"})
+    short = windows.groupby("row").head(8)
+    both = pd.concat([windows, short.assign(row=short["row"] + 100)], ignore_index=True)
+    table = make_objective(params, small_encoder("band", n_slow=2)).prepare(both, Context(100.0, 0))
+    shares = table.groupby("sequence")["row"].apply(lambda rows: (rows >= 100).mean())
+    assert shares.between(0.1, 0.5).all()
+
+
+def test_across_a_subject_the_linear_features_have_pairs_of_one_recording(store, windows):
+    """Windows of two recordings begin at the same times, and are not near each other."""
+    changes = {"across": "subject", "windows_per_recording": 48, "lag_seconds": 4.0}
+    params = PARAMS.model_copy(update=changes)
+    shape = EncoderParams(tokens=("band",), hidden_dim=32, n_heads=4, n_layers=1, n_slow=2)
+    encoder = build_encoder(shape, 100.0, 200).eval()
+    objective = make_objective(params, encoder)
+    table = objective.prepare(windows, Context(100.0, 0))
+    data = WindowsOfSubjects(store, table, ["0", "1"], 200, objective, 0)
+    positions = torch.as_tensor(np.array(store.positions), dtype=torch.float32)
+    with torch.no_grad():
+        objective.fit(encoder, {}, data.whole(), positions)
+        tangents = torch.cat([
+            encoder.band.tangents(batch.signals, positions, batch.mask) for batch in data.whole()
+        ]).flatten(1).numpy()  # fmt: skip
+    own = data.windows
+    model = LinearSlowFeatures(2, 4.0).fit(
+        tangents, recordings=own["row"], onsets=own["onset"], groups=own["subject"]
+    )
+    np.testing.assert_allclose(objective.slowness, model.slowness_, rtol=1e-4)
 
 
 def test_it_needs_slow_outputs():
@@ -145,6 +185,10 @@ def test_training_begins_at_the_linear_method_and_goes_below(
         np.testing.assert_allclose(history["validation_loss"], total, rtol=1e-4)
     assert history[["drift_1", "drift_2"]].stack().between(0, 1).all()
     assert {"encoder.slow.linear.weight", "encoder.slow.beside.weight"} <= set(checkpoint.weights)
+    # of some windows those of whole sequences, which have neighbours
+    some = pretext_scores(checkpoint, store, windows, ["5", "6", "7"], most=18)
+    assert some["n_windows"] <= 18
+    assert some["trivial_linear"] > 1.0
 
 
 def test_a_batch_that_must_stay_whole_has_fewer_windows_where_memory_is_short():

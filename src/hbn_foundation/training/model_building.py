@@ -176,7 +176,7 @@ def build_finetuned(encoder: Encoder, heads: Mapping[str, HeadOf], **options: An
     if encoder.slow is None and any(one.pooling == "slow" for one in configs.values()):
         raise UserError(
             "head.pooling=slow: the encoder has no slow outputs; pretrain it with encoder.n_slow "
-            "and objective.name=slow_features"
+            "and objective.name=slow_prediction"
         )
     if encoder.time is None and any(one.kind == "distribution" for one in configs.values()):
         raise UserError(

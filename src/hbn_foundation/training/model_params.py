@@ -217,8 +217,9 @@ class EncoderParams(ExternalParams):
         0,
         ge=0,
         le=64,
-        description="Outputs that change slowly within a recording, which slow_features trains and "
-        "frozen probes read in place of the tokens; 0: none. They need band tokens.",
+        description="Outputs that change slowly within a recording, which slow_prediction or "
+        "slow_features trains and frozen probes read in place of the tokens; 0: none. They need "
+        "band tokens.",
     )
 
     @model_validator(mode="after")

@@ -211,7 +211,8 @@ def pretext_scores(
     participants
         Where the labels come from participants.tsv.
     most, seed
-        Score at most `most` of the usable windows, subsampled evenly.
+        Score at most `most` of the usable windows, subsampled evenly; of windows in sequences whole
+        ones, at least one, as their windows are scored together.
 
     Returns
     -------
@@ -239,7 +240,9 @@ def pretext_scores(
     data = WindowsOfSubjects(store, prepared, subjects, *about)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     objective.begin(encoder, data.whole(), positions)
-    if most is not None:
+    if most is not None and data.sequences:
+        data.windows = data.sample(most).reset_index(drop=True)
+    elif most is not None:
         kept = subsample(len(data.windows), most, seed)
         data.windows = data.windows.iloc[kept].reset_index(drop=True)
     average = Average()

@@ -61,8 +61,12 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         self.max_lag = max_lag
         self.shrinkage = shrinkage
 
-    def fit(self, X: np.ndarray, y: Any = None, *, recordings: Any, onsets: Any) -> Self:
+    def fit(
+        self, X: np.ndarray, y: Any = None, *, recordings: Any, onsets: Any, groups: Any = None
+    ) -> Self:
         """Fit on windows (N, D), their recordings (N,) and onsets (N,) in s; labels are not used.
+
+        The variance is that within groups (N,) of recordings; by default within each recording.
 
         Raises
         ------
@@ -72,11 +76,11 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         from scipy.linalg import eigh
         from scipy.sparse.csgraph import laplacian
 
-        X, recordings = np.asarray(X), np.asarray(recordings)
+        X, groups = np.asarray(X), np.asarray(recordings if groups is None else groups)
         near = near_graph(recordings, onsets, self.max_lag)
         within, changes = np.zeros((2, X.shape[1], X.shape[1]))
-        for recording in np.unique(recordings):
-            rows = np.flatnonzero(recordings == recording)
+        for group in np.unique(groups):
+            rows = np.flatnonzero(groups == group)
             own = X[rows].astype(np.float64)
             # a graph's Laplacian sums the squared differences along its edges
             changes += own.T @ (laplacian(near[rows][:, rows]) @ own)
@@ -108,14 +112,6 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     def _shrunk(self, matrix: np.ndarray) -> np.ndarray:
         scale = max(float(np.trace(matrix)) / len(matrix), 1e-12)
         return (1 - self.shrinkage) * matrix + self.shrinkage * scale * np.eye(len(matrix))
-
-
-def signal_to_noise(slowness: Any) -> Any:
-    """Ratio of the variances of a slow signal and of white noise, whose sum has this slowness.
-
-    The slowness of white noise is 2, and that of the signal is taken for 0.
-    """
-    return (WHITE - slowness).clip(0.0) / slowness
 
 
 def near_graph(recordings: Any, onsets: Any, max_lag: float) -> csr_array:

@@ -59,11 +59,13 @@ class SlowFeatures(Objective):
         count = table.groupby("row")["row"].transform("size")
         table = table[count >= MIN_WINDOWS].reset_index(drop=True)
         apart = table.groupby("row")["onset"].diff().min()
-        if apart < self.seconds - 1e-6:
+        jitter = self.params.jitter_seconds
+        if apart - 2 * jitter < self.seconds - 1e-6:
             raise UserError(
                 f"objective: {self.params.name} needs windows side by side; windows of "
-                f"{self.seconds:g} s begin {apart:g} s apart (ingestion.windows.stride), and are "
-                "alike for what they share"
+                f"{self.seconds:g} s begin {apart:g} s apart (ingestion.windows.stride), moved by "
+                f"{jitter:g} s at most (objective.jitter_seconds), and are alike for what they "
+                "share"
             )
         if table.empty:
             raise UserError(
@@ -71,9 +73,10 @@ class SlowFeatures(Objective):
                 "many; cut shorter windows"
             )
         count = table.groupby("row")["row"].transform("size")
-        n_pieces = -(-count // self.params.windows_per_recording)
-        piece = table.groupby("row").cumcount() // 2 % n_pieces
         of = table["row" if self.params.across == "recording" else "subject"]
+        n_pieces = -(-count // self.params.windows_per_recording)
+        n_pieces = n_pieces.groupby(of).transform("max")  # a share of each recording in each piece
+        piece = table.groupby("row").cumcount() // 2 % n_pieces
         table[SEQUENCE] = table.groupby([of, piece]).ngroup()
         table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
         return table.assign(part=table.groupby([SEQUENCE, "row"]).ngroup(), tile=1)
@@ -94,9 +97,9 @@ class SlowFeatures(Objective):
             found = encoder.band.tangents(batch.signals, positions, batch.mask)
             tangents.append(found[usable].flatten(1).numpy())
             places.append(batch.places[usable].numpy())
-        sequence, _, onset, _ = np.concatenate(places).T
+        sequence, part, onset, _ = np.concatenate(places).T
         model = LinearSlowFeatures(encoder.config.n_slow, self.params.lag_seconds)
-        model.fit(np.concatenate(tangents), recordings=sequence, onsets=onset)
+        model.fit(np.concatenate(tangents), recordings=part, onsets=onset, groups=sequence)
         scaled = (model.components_ * model.weights_).T
         weight, bias = (torch.from_numpy(x).float() for x in (scaled, -scaled @ model.mean_))
         self.slowness.copy_(torch.from_numpy(model.slowness_))
