@@ -24,7 +24,7 @@ from fold_data import (
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.finetuning_comparison import comparison_table
-from hbn_foundation.evaluation.params import RepeatParams
+from hbn_foundation.evaluation.params import FineTuningEvaluationParams, RepeatParams
 from hbn_foundation.experiments.comparison import (
     BASELINES,
     compare_plans,
@@ -39,6 +39,8 @@ from hbn_foundation.experiments.params import ComparisonParams
 from hbn_foundation.experiments.running import read_scores
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
+from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from processes import alive, wait_for
 
@@ -128,6 +130,20 @@ def test_every_method_is_scored_on_the_same_windows_and_nothing_twice(
     cross_validate(dataset, PRETRAINING, evaluation, folds_dir / "folds", experiments=INLINE)
     assert encoders(folds_dir / "folds") == kept
     assert len(kept) == 2
+
+
+def test_what_an_external_encoder_has_not_is_left_out(dataset, params, tmp_path):
+    adapter = {"head": "head", "unit": "uV", "scale": 0.1}
+    pretraining = pretraining_in(tmp_path).model_copy(update={
+        "encoder": EncoderParams(kind="external", target="small_external:SmallBrain",
+                                 adapter=adapter),
+        "objective": ObjectiveParams(name="none"),
+    })  # fmt: skip
+    methods = FineTuningEvaluationParams(baselines=("encoder_input", "majority"))
+    recipe = label_recipe(evaluation=methods)
+    few = params.model_copy(update={"plans": ("head_only",)})
+    found = compare_plans(dataset, dataset, pretraining, recipe, few, CPU, INLINE)
+    assert set(found.folds["method"]) == {"head_only", "majority"}
 
 
 def beat_of_second_epoch(folder):

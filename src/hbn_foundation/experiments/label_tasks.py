@@ -137,6 +137,8 @@ def fit_draws(
         learned["split"] = learned["subject"].astype(str).map(split_of)
         features: dict[str | None, np.ndarray] = {None: np.empty((len(learned), 0))}
         features.update(extractor.fit(learned))
+        # what the extractor has left out, as the input of an external encoder
+        methods = [one for one in methods if BASELINES[one].features in features]
         target = _target(labelled.targets, recipe)
         fits, costs = {}, {}
         for subjects, sample in samples.items():
