@@ -80,8 +80,8 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         A row of features for each `window`, or the mean of each `recording` that is given; of
         Epochs, of each epoch.
     recentre
-        Whether features are relative to the mean of their recording; where the checkpoint is one of
-        a model with a context, that holds.
+        Whether features are relative to the mean of their recording, whose own mean is then zero;
+        where the checkpoint is one of a model with a context, that holds.
     on_error
         Whether a recording that cannot be used is an error, or is left out (`skip`).
     batch_size, n_jobs
@@ -182,6 +182,12 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return extractor(windows)[FEATURES]
 
         given = recordings_given(recordings)
+        about_zero = context.of == "recording" and context.recentre and not context.running
+        if self.per == "recording" and about_zero and not all(one.seconds for one in given):
+            raise UserError(
+                "per: found 'recording'; features are relative to the mean of their recording, so "
+                "that their mean is zero; expected window"
+            )
         cleaned = CleanedRecordings(given, model.way, self.n_jobs)
         table, features = cleaned.measured(measure, skip=self.on_error == "skip")
         units = table.pop("unit")
