@@ -1,6 +1,7 @@
 """Variants: what lies in their files, and what is loaded from these."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hbn_foundation.training import variants
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.variants import (
+    GRAPH,
     KEY,
     VARIANTS,
     apply,
@@ -82,6 +84,21 @@ def test_weights_of_8_bits_are_rounded_to_half_a_step(checkpoint, monkeypatch):
     step = whole.abs().amax(1, keepdim=True) / 127
     assert ((found[LAYER] - whole).abs() <= step / 2 + 1e-7).all()
     assert (found[LAYER] != whole).any()
+
+
+def test_a_graph_of_both_families_leaves_slow_outputs_to_the_model(monkeypatch):
+    """Those are of band tokens alone, which the graph cannot be run on."""
+    session = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name=n) for n in "ab"])
+    runtime = SimpleNamespace(
+        SessionOptions=SimpleNamespace, InferenceSession=lambda *_, **__: session
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    encoder = small_encoder("band", "time", n_slow=2).eval()
+    torch.nn.init.normal_(encoder.slow.beside.weight)
+    tangents = example_parts(encoder)["band"]
+    expected = encoder.slow_outputs(tangents)
+    VARIANTS["onnx"].apply(encoder, {GRAPH: torch.zeros(1, dtype=torch.uint8)})
+    torch.testing.assert_close(encoder.slow_outputs(tangents), expected)
 
 
 def test_a_missing_library_is_one_line_with_its_command(checkpoint, monkeypatch):

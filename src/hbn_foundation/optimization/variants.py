@@ -83,9 +83,15 @@ def answer_of(checkpoint: Checkpoint) -> Answer:
     """Load a checkpoint as what a user calls: a model with heads, or an encoder's features."""
     if not is_finetuned(checkpoint):
         encoder = load_encoder(checkpoint)
-        return lambda signals, positions, mask: encoder.summary(
-            encoder.inputs(signals, positions, mask)
-        )
+
+        def features(signals: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+            parts = encoder.inputs(signals, positions, mask)
+            if encoder.slow is None:
+                return encoder.summary(parts)
+            # of windows of one recording: nothing that variants differ in goes into those alone
+            return encoder.slow_outputs(parts["band"] - parts["band"].mean(0))
+
+        return features
     from hbn_foundation.training.finetuned import load_finetuned
 
     model = load_finetuned(checkpoint)
