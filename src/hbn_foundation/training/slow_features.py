@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -76,15 +77,15 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         from scipy.linalg import eigh
         from scipy.sparse.csgraph import laplacian
 
-        X, groups = np.asarray(X), np.asarray(recordings if groups is None else groups)
+        X = np.asarray(X)
         near = near_graph(recordings, onsets, self.max_lag)
         within, changes = np.zeros((2, X.shape[1], X.shape[1]))
-        for group in np.unique(groups):
-            rows = np.flatnonzero(groups == group)
+        for rows in _rows_of(recordings):
             own = X[rows].astype(np.float64)
             # a graph's Laplacian sums the squared differences along its edges
             changes += own.T @ (laplacian(near[rows][:, rows]) @ own)
-            own -= own.mean(0)
+        for rows in _rows_of(recordings if groups is None else groups):
+            own = X[rows] - X[rows].mean(0, dtype=np.float64)
             within += own.T @ own
         if not near.nnz:
             raise UserError(
@@ -112,6 +113,12 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     def _shrunk(self, matrix: np.ndarray) -> np.ndarray:
         scale = max(float(np.trace(matrix)) / len(matrix), 1e-12)
         return (1 - self.shrinkage) * matrix + self.shrinkage * scale * np.eye(len(matrix))
+
+
+def _rows_of(groups: Any) -> list[np.ndarray]:
+    """Give the places of the windows (N,) of each group."""
+    found = pd.Series(range(len(groups))).groupby(np.asarray(groups)).indices
+    return [np.asarray(rows) for rows in found.values()]
 
 
 def near_graph(recordings: Any, onsets: Any, max_lag: float) -> csr_array:

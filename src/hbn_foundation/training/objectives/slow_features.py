@@ -79,7 +79,7 @@ class SlowFeatures(Objective):
         piece = table.groupby("row").cumcount() // 2 % n_pieces
         table[SEQUENCE] = table.groupby([of, piece]).ngroup()
         table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
-        return table.assign(part=table.groupby([SEQUENCE, "row"]).ngroup(), tile=1)
+        return table.assign(part=table["row"], tile=1)
 
     def fit(
         self,
@@ -99,7 +99,9 @@ class SlowFeatures(Objective):
             places.append(batch.places[usable].numpy())
         sequence, part, onset, _ = np.concatenate(places).T
         model = LinearSlowFeatures(encoder.config.n_slow, self.params.lag_seconds)
-        model.fit(np.concatenate(tangents), recordings=part, onsets=onset, groups=sequence)
+        # pieces of a recording have neighbours in each other
+        groups = part if self.params.across == "recording" else sequence
+        model.fit(np.concatenate(tangents), recordings=part, onsets=onset, groups=groups)
         scaled = (model.components_ * model.weights_).T
         weight, bias = (torch.from_numpy(x).float() for x in (scaled, -scaled @ model.mean_))
         self.slowness.copy_(torch.from_numpy(model.slowness_))
@@ -148,7 +150,8 @@ def slowness(outputs: Tensor, places: Tensor, lag_seconds: float, detrend: bool 
     `lag_seconds` apart. With `detrend` the linear trend of each recording is taken away before.
     """
     sequence, part, onset, _ = places.to(outputs.device).float().T
-    near = (part[:, None] == part) & ((onset[:, None] - onset).abs() <= lag_seconds + 1e-3)
+    near = (sequence[:, None] == sequence) & (part[:, None] == part)
+    near = near & ((onset[:, None] - onset).abs() <= lag_seconds + 1e-3)
     near = near & torch.ones_like(near).triu(1)
     with torch.autocast(outputs.device.type, enabled=False):
         outputs = outputs.float()
