@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.training.data import WindowsOfSubjects
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
@@ -49,10 +50,16 @@ def test_a_window_without_another_nearby_is_left_out(windows):
     table = objective.prepare(apart, Context(100.0, 0))
     assert len(table) == len(windows) - len(last)
     assert table["window_number"].tolist() == list(range(len(table)))
+    objective.params = PARAMS.model_copy(update={"lag_seconds": 1.0})
+    with pytest.raises(UserError, match=r"lag_seconds: 1, but windows .* begin 2 s apart or more"):
+        objective.prepare(windows, Context(100.0, 0))
 
 
 def test_two_targets_of_recordings_do_not_go_together():
-    with pytest.raises(ValueError, match="slow_prediction does not go with recording_spectra"):
+    refused = (
+        "slow_prediction does not go with recording_spectra; .* one of band_completion, masked,"
+    )
+    with pytest.raises(ValueError, match=refused):
         ObjectiveParams(name="recording_spectra", beside={"slow_prediction": 1.0})
 
 

@@ -177,7 +177,8 @@ class ObjectiveParams(AugmentationParams):
         if self.beside and (both not in pairs or both == OF_RECORDINGS):
             raise ValueError(
                 f"beside: {', '.join(self.beside)} does not go with {self.name}; expected "
-                f"{' or '.join(sorted(SLOW))} and one of {', '.join(sorted(PREDICTING))}"
+                f"slow_features and one of {', '.join(sorted(PREDICTING))}, or slow_prediction and "
+                f"one of {', '.join(sorted(PREDICTING - OF_RECORDINGS))}"
             )
         if self.detrend and "slow_features" not in both:
             raise ValueError(f"detrend goes with slow_features, found {self.name}")
