@@ -178,6 +178,19 @@ def test_draws_are_nested_and_of_all_strata_and_classes(training, shares, seed, 
     assert draw(*mixed) == draws  # whatever the order of the rows
 
 
+def test_shares_are_as_many_subjects_in_all_folds(dataset, folds, tmp_path):
+    (fold, other), stores = folds
+    training = fold.splits["split"] == "train"
+    fewer = fold._replace(splits=fold.splits.drop(fold.splits[training].index[0]))
+    changes = {"subjects": None, "shares": (0.5, 1.0), "frozen": ("majority",)}
+    runs = list_runs(
+        [fewer, other], dataset, label_recipe(), params_in(tmp_path, **changes), stores, CPU
+    )
+    counts = [[len(draw.subjects) for draw in run.job.arguments["draws"]] for run in runs[:2]]
+    assert counts[0] == counts[1]
+    assert max(counts[0]) == training.sum() - 1
+
+
 def keys_of(folds, dataset, tmp_path, recipe=None, **changes):
     listed, stores = folds
     recipe = recipe or label_recipe(evaluation=STRATIFIED)

@@ -221,10 +221,13 @@ def folds_of_checkpoint(
     return folds
 
 
-def list_draws(fold: Fold, dataset: EEGDataset, recipe: Recipe, params: Curve) -> list[Draw]:
+def list_draws(
+    fold: Fold, dataset: EEGDataset, recipe: Recipe, params: Curve, whole: int | None = None
+) -> list[Draw]:
     """List the labelled subjects of each seed and number, the smallest first.
 
-    A subset that another seed has drawn, as that of all subjects, is listed with each.
+    A subset that another seed has drawn, as that of all subjects, is listed with each. Shares are
+    of `whole` subjects, by default those of the fold.
 
     Raises
     ------
@@ -236,7 +239,7 @@ def list_draws(fold: Fold, dataset: EEGDataset, recipe: Recipe, params: Curve) -
         raise UserError(
             f"{NAME}: {len(training)} training subjects have windows; expected {FEWEST} or more"
         )
-    counts = [max(FEWEST, round(share * len(training))) for share in params.shares]
+    counts = [max(FEWEST, round(share * (whole or len(training)))) for share in params.shares]
     if params.subjects is not None:
         counts = list(params.subjects)
         if max(counts) > len(training):
@@ -276,8 +279,10 @@ def list_runs(
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     common = identity_of(dataset, recipe, device_plan)
     fitted, trained = [], []
+    # so that each number of subjects is of all folds, which may differ by one
+    least = min(len(training_subjects(fold.splits, dataset.windows)) for fold in folds)
     for fold in folds:
-        draws = list_draws(fold, dataset, recipe, params)
+        draws = list_draws(fold, dataset, recipe, params, least)
         if params.frozen:
             identity = {**common, **fold.identity, "draws": [[*draw] for draw in draws],
                         "methods": params.frozen}  # fmt: skip

@@ -262,7 +262,7 @@ class CurveParams(Params):
         (0.1, 0.25, 0.5, 0.75, 1.0),
         min_length=1,
         description="Shares of the training subjects that keep their labels, each within the "
-        "next; at least two subjects.",
+        "next; at least two subjects. Of folds of unequal size those of the smallest.",
     )
     subjects: tuple[Annotated[int, Field(ge=2)], ...] | None = Field(
         None,
