@@ -96,7 +96,8 @@ class Streamer:
     stride
         Seconds from one window to the next; None: their length.
     recentre
-        Subtract the mean of the features of all windows so far, the own one included.
+        Subtract the mean of the features of all windows so far, the own one included; of an encoder
+        with slow outputs that of its band tangents, before the outputs are computed.
 
     Raises
     ------
