@@ -49,6 +49,9 @@ def test_blocks_hold_what_the_head_reads(windows, positions, pooling):
 def test_a_head_cannot_read_what_is_not_there():
     with pytest.raises(UserError, match=r"head.pooling=slow: the encoder has no slow outputs"):
         make_finetuned(small_encoder("band"), HeadParams(pooling="slow"), 2, classification=True)
+    both = small_encoder("band", "time", n_slow=3)
+    with pytest.raises(UserError, match=r"tokens.tokens: .* slow outputs of band tokens alone"):
+        make_finetuned(both, HeadParams(pooling="slow"), 2, classification=True, added=("time",))
 
 
 @pytest.mark.parametrize("pooling", ["slow", "concat"])

@@ -333,8 +333,8 @@ def _training(
 def repeated(trainer: FineTuningParams, share: float) -> FineTuningParams:
     """Let a share of the training subjects be gone through more often between two validations.
 
-    Steps and validations are as many as with all subjects; validating after each short epoch would
-    take most of the time.
+    Steps and validations are about as many as with all subjects, up to a third fewer or more, as
+    epochs are repeated whole. Validating after each short epoch would take most of the time.
     """
     times = max(1, round(1 / share))
     names = ("epochs", "validate_every", "checkpoint_every")

@@ -319,6 +319,12 @@ def preview_finetuning(
         say(line)
     for line in advice(recipe):
         say(f"advice: {line}")
+    recentred = recipe.context.is_used and recipe.context.recentre
+    if model.encoder.slow is not None and recipe.trainer.start == "foundation" and not recentred:
+        say(
+            "advice: this encoder was pretrained on spectra relative to their recording, and meets "
+            "others without context.recentre; consider context.of=recording"
+        )
     training = windows["subject"].isin(subjects_of(dataset.splits, "train", windows)).to_numpy()
     known = np.any([one.known for one in targets.values()], axis=0)
     learned, _ = in_sequences(

@@ -178,6 +178,11 @@ def build_finetuned(encoder: Encoder, heads: Mapping[str, HeadOf], **options: An
             "head.pooling=slow: the encoder has no slow outputs; pretrain it with encoder.n_slow "
             "and objective.name=slow_prediction"
         )
+    if options.get("added") and all(one.pooling == "slow" for one in configs.values()):
+        raise UserError(
+            "tokens.tokens: a head with pooling=slow reads slow outputs of band tokens alone; "
+            "expected no further tokens"
+        )
     if encoder.time is None and any(one.kind == "distribution" for one in configs.values()):
         raise UserError(
             "head.kind=distribution: it reads time tokens, and there are none; add them by "
