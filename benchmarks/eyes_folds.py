@@ -108,7 +108,8 @@ def draw(scores: dict[tuple[str, int, str], Mean], path: Path) -> None:
         panel.set_xticklabels(counts)
         panel.grid(axis="y", alpha=0.3)
     panels[0].set_ylabel("AUROC within subjects")
-    panels[-1].legend(loc="lower right", fontsize="small", frameon=False)
+    named = panels[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside lower center", ncols=len(DRAWN), frameon=False)
     figure.savefig(path, dpi=130)
 
 
