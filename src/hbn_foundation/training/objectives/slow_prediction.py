@@ -5,8 +5,8 @@ window itself, is less so and says what state the recording is in. A window's sl
 trained to tell it: what in the window is noise cannot help, and what drifts without being in the
 linear slow features is not asked for.
 
-Trivial predictors: zero, the mean of each recording, and the window's own linear slow features
-shrunk to the share of them that is slow.
+Trivial predictors: the mean of the recording, which is zero, and the window's own linear slow
+features shrunk to the share of them that is slow.
 """
 
 from __future__ import annotations
