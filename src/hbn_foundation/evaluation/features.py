@@ -306,8 +306,7 @@ def encoder_features(
                 if name == input_of:
                     flat = [part.flatten(1).float() for part in parts.values()]
                     put(ENCODER_INPUT, torch.cat(flat, 1), place)
-                # inputs are made once
-                of_window = parts["band"].flatten(1) if name in relative else encoder.summary(parts)
-                put(name, of_window, place)
+                given = parts["band"].flatten(1) if name in relative else encoder.summary(parts)
+                put(name, given, place)  # inputs are made once
     reader.close()
     return result

@@ -240,11 +240,9 @@ def pretext_scores(
     data = WindowsOfSubjects(store, prepared, subjects, *about)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
     objective.begin(encoder, data.whole(), positions)
-    if most is not None and data.sequences:
-        data.windows = data.sample(most).reset_index(drop=True)
-    elif most is not None:
-        kept = subsample(len(data.windows), most, seed)
-        data.windows = data.windows.iloc[kept].reset_index(drop=True)
+    if most is not None:
+        kept = data.windows.iloc[subsample(len(data), most, seed)]
+        data.windows = (data.sample(most) if data.sequences else kept).reset_index(drop=True)
     average = Average()
     objective.eval()
     with torch.no_grad(), seeding.seeded(own_seed, seeding.VALIDATION):  # as in the training
