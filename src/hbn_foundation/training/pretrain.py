@@ -211,8 +211,7 @@ def pretext_scores(
     participants
         Where the labels come from participants.tsv.
     most, seed
-        Score at most `most` of the usable windows, subsampled evenly; of windows in sequences whole
-        ones, at least one, as their windows are scored together.
+        Score at most `most` of the usable windows, evenly; or whole sequences, at least one.
 
     Returns
     -------
