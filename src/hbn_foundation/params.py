@@ -44,23 +44,32 @@ ADDED: dict[str, dict[str, Any]] = {
     "plan": {"phase2_epochs": None},
     "trainer": {"optimizer": "adamw", "optimizer_options": {}},
 }  # fmt: skip
+#: Parameters that there are no more, by group, with the value that they had by default.
+REMOVED: dict[str, dict[str, Any]] = {
+    "plan": {"ratio_by": "blocks"},
+    "objective": {"near_seconds": 10.0, "far_seconds": 30.0},
+}
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names of today."""
     found: dict[str, Any] = _renamed(values, RENAMED, {})
-    for plan in _groups(found, "plan"):
-        plan.pop("ratio_by", None)
+    for name, removed in REMOVED.items():
+        for group in _groups(found, name):
+            for key in removed:
+                group.pop(key, None)
     return found
 
 
 def former_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names that runs and jobs are identified by."""
     found: dict[str, Any] = _renamed(values, {new: old for old, new in RENAMED.items()}, ADDED)
+    for objective in _groups(found, "objective"):
+        objective.update(REMOVED["objective"])
     for plan in _groups(found, "plan"):
         # shares were of blocks, and at least: where one is used, the result is another now
         if plan.get("strategy") != "partial" and plan.get("unfreeze_ratio") is None:
-            plan["ratio_by"] = "blocks"
+            plan.update(REMOVED["plan"])
         if plan.get("unfreeze_backbone_epoch") is not None:
             plan["unfreeze_backbone_epoch"] -= 1  # it was the number of epochs before
     return found

@@ -17,7 +17,7 @@ DATASET = SimpleNamespace(store=STORE, sfreq=128.0, n_samples=512)
 def recipe(**hardware) -> FoundationRecipe:
     return FoundationRecipe(
         encoder=EncoderParams(hidden_dim=64),
-        objective=ObjectiveParams(name="relative_positioning"),
+        objective=ObjectiveParams(name="masked_patches"),
         trainer=TrainerParams(batch_size=8),
         hardware=DeviceParams(**hardware),
     )

@@ -19,7 +19,7 @@ SMALL = {"hidden_dim": 32, "n_heads": 4, "n_layers": 2}
 def make_job(name="band_completion", tokens=("band",), n_channels=19, **trainer) -> ProbeJob:
     return ProbeJob.model_validate(
         {
-            "encoder": {**SMALL, "tokens": tokens},
+            "encoder": {**SMALL, "tokens": tokens, "n_slow": 2 if "slow" in name else 0},
             "objective": {"name": name},
             "trainer": {"batch_size": 20, "precision": "32", **trainer},
             "n_channels": n_channels,
@@ -50,7 +50,8 @@ def bad_device(monkeypatch):
         ("band_completion", ("band", "time")),
         ("masked_patches", ("time",)),
         ("masked", ("band", "time")),
-        ("relative_positioning", ("band",)),
+        ("slow_features", ("band",)),
+        ("slow_prediction", ("band",)),
         ("task_classification", ("time",)),
     ],
 )

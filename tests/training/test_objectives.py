@@ -12,8 +12,8 @@ from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams, TimeTokenParams
 from hbn_foundation.training.objectives import masked
+from hbn_foundation.training.objectives.base import Context
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.objectives.relative_positioning import PairBatches
 from hbn_foundation.training.objectives.token_targets import choose
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import pretext_scores
@@ -147,24 +147,21 @@ def test_every_module_of_the_joint_objective_gets_gradient(store, windows, kind)
                 assert parameter.grad.abs().max() > 0, name
 
 
-def test_pairs_are_near_or_far_and_balanced(store, windows):
-    plain = WindowBatches(WindowReader(store, 200), windows, 32, shuffle=True, seed=3)
-    starts_of = {row: (part["start"].to_numpy(),) * 2 for row, part in windows.groupby("row")}
-    pairs = PairBatches(plain, windows, starts_of, near=400, far=1500, shuffle_seed=None)
-    random = np.random.default_rng(0)
-    starts = windows["start"].to_numpy()
-    for batch in plain:
-        index = batch.index.numpy()
-        partner, near = pairs.partners(index, random)
-        distance = np.abs(starts[index] - partner)
-        assert (distance[near == 1] <= 400).all()
-        assert (distance[near == 1] > 0).all()
-        assert (distance[near == 0] >= 1500).all()
-        assert abs(near.mean() - 0.5) < 0.02
-    first, again = (torch.cat([b.target for b in pairs]) for _ in range(2))
-    assert torch.equal(first, again)
-    plain.set_epoch(1)
-    assert not torch.equal(torch.cat([b.target for b in pairs]), first)
+def test_kept_targets_are_those_of_the_clean_window_with_its_gain(store, windows):
+    encoder, objective, positions = fitted(store, windows, ("band",))
+    table = objective.prepare(windows.iloc[::-1].reset_index(drop=True), Context(100.0, 0))
+    some = table.iloc[10:42].reset_index(drop=True)  # as of some subjects
+    first, batches = (
+        objective.batches(WindowBatches(WindowReader(store, 200), part, 32), part)
+        for part in (some, table)
+    )
+    objective.begin(encoder, batches, positions)
+    batch, log_gains = next(iter(first)), 0.3 * torch.randn(32)
+    kept = objective.band_targets(encoder, batch, positions, log_gains)
+    louder = batch.signals * log_gains.exp()[:, None, None]
+    anew = objective.bands.project(encoder.band.tangents(louder, positions, batch.mask))
+    assert torch.allclose(kept, anew, atol=1e-4)
+    assert kept.std() > 0.3
 
 
 def test_task_classification_learns_and_its_control_does_not(store, windows, splits, tmp_path):
@@ -194,26 +191,12 @@ def test_task_classification_learns_and_its_control_does_not(store, windows, spl
     assert few["trivial_accuracy"] == 0.5
 
 
-def test_relative_positioning_knows_its_chance(store, windows, splits, tmp_path):
-    objective = {
-        "name": "relative_positioning",
-        "near_seconds": 4.0,
-        "far_seconds": 15.0,
-        "shuffle_labels": True,
-    }
-    _, history = run(store, windows, splits, tmp_path, ("band",), objective, trainer=SHORT)
-    assert history["trivial_loss"].iloc[-1] == pytest.approx(0.6931, abs=1e-3)
-    assert history["trivial_accuracy"].iloc[-1] == 0.5
-    assert history["accuracy"].between(0.3, 0.7).all()
-
-
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
         ({"shuffle_labels": True}, "shuffle_labels goes with"),
         ({"name": "contrastive"}, "band_completion"),
         ({"min_hidden": 0.5, "max_hidden": 0.2}, "exceeds max_hidden"),
-        ({"near_seconds": 40.0}, "must be below far_seconds"),
         ({"mask_patches": 1.0}, "less than 1"),
     ],
 )

@@ -163,9 +163,6 @@ def test_pretext_scores_are_those_of_the_best_epoch(short_run, store, windows):
     assert scores["trivial_copy"] == pytest.approx(best["trivial_copy"], rel=1e-5)
 
 
-FAR = {"name": "relative_positioning", "far_seconds": 100.0}
-
-
 @pytest.mark.parametrize(
     ("split", "given", "message"),
     [
@@ -176,7 +173,6 @@ FAR = {"name": "relative_positioning", "far_seconds": 100.0}
             {"tokens": ("band",), "objective": {"name": "masked_patches"}},
             "masked_patches needs time tokens",
         ),
-        ({}, {"tokens": ("band",), "objective": FAR}, "finds no window with another"),
         ({}, {"tokens": ("time",), "time": {"patch_seconds": 0.005}}, "is 0 samples at 100 Hz"),
     ],
 )

@@ -1,7 +1,7 @@
 """A trial of a device: the configured model takes a training step there and is checked on the CPU.
 
 The windows are random, so neither the signal store nor any recording is read. Every objective is
-tried as it is; those that need labels or partners get made-up ones of the right shape.
+tried as it is, on the windows of a made-up recording, with made-up labels where it needs them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +21,8 @@ from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.model_building import build_encoder
-from hbn_foundation.training.objectives.base import Objective
+from hbn_foundation.training.objectives.base import Context, Objective
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.objectives.relative_positioning import RelativePositioning
 from hbn_foundation.training.objectives.task_classification import TaskClassification
 from hbn_foundation.training.optim import make_optimizer
 
@@ -30,6 +31,8 @@ Module = TypeVar("Module", bound=nn.Module)
 SEED = 0
 #: Windows that the CPU computes too: enough to see a fault, few enough for a slow CPU.
 COMPARED_WINDOWS = 16
+#: Windows of the made-up recording at least, of which a batch may have fewer.
+FEWEST_WINDOWS = 16
 #: Largest relative error against the CPU. Two orders of summation in single precision differ by
 #: 1e-6 or so, TF32 (10 bits of mantissa) by 1e-3, bf16 (7 bits) by 1e-2; each limit leaves a
 #: factor of several, and a kernel that computes something else is off by tenths.
@@ -56,6 +59,8 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
         params = job.encoder.model_copy(update={"layer_scale": 1.0})
         encoder = build_encoder(params, job.sfreq, job.n_samples)
         objective = make_objective(job.objective, encoder)
+        if not isinstance(objective, TaskClassification):
+            objective.prepare(_recording(job), Context(job.sfreq, SEED))
         positions = nn.functional.normalize(torch.randn(job.n_channels, 3), dim=1)
         mask = torch.rand(size, job.n_channels) > 0.1
         mask[:, 0] = True
@@ -140,14 +145,10 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
 
 
 def objective_batch(objective: Objective, batch: Batch, device: str) -> Batch:
-    """Add to random windows what the objective may take: partners, classes or recordings."""
+    """Add to random windows what the objective may take: classes, or the windows' numbers."""
     batch = batch.to(device)
-    labels = torch.arange(len(batch), device=device) % 2
-    if isinstance(objective, RelativePositioning):
-        signals = torch.cat([batch.signals, batch.signals.flip(0)])
-        mask = torch.cat([batch.mask, batch.mask.flip(0)])
-        return replace(batch, signals=signals, mask=mask, target=labels.float())
-    return replace(batch, target=labels)
+    labelled = isinstance(objective, TaskClassification)
+    return replace(batch, target=batch.index % 2 if labelled else batch.index)
 
 
 def move(module: Module, device: str) -> Module:
@@ -182,6 +183,14 @@ def _tokens_and_gradient(
     )
     flat = [gradient.flatten().cpu() for gradient in gradients if gradient is not None]
     return tokens.detach().cpu(), torch.cat(flat)
+
+
+def _recording(job: ProbeJob) -> pd.DataFrame:
+    """List windows that lie side by side in one recording, even if each is shifted."""
+    number = np.arange(max(job.trainer.batch_size, FEWEST_WINDOWS))
+    apart = job.n_samples / job.sfreq + 2 * job.objective.jitter_seconds
+    table = pd.DataFrame({"start": number * job.n_samples, "onset": number * apart})
+    return table.assign(row=0, recording="trial", subject="trial")
 
 
 def _first(batch: Batch) -> Batch:

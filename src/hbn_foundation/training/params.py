@@ -15,22 +15,20 @@ ObjectiveName = Literal[
     "masked",
     "slow_features",
     "slow_prediction",
-    "relative_positioning",
     "task_classification",
     "none",
 ]
-#: The one that trains nothing, and those that any encoder can be trained by.
+#: The one that trains nothing.
 UNTRAINED = "none"
-OF_ANY_ENCODER = (UNTRAINED, "relative_positioning", "task_classification")
-#: The objectives whose targets are labels, so that shuffling them is a control.
-WITH_LABELS = ("relative_positioning", "task_classification")
+#: The one whose targets are labels, so that shuffling them is a control.
+SUPERVISED = "task_classification"
+#: Those that any encoder can be trained by.
+OF_ANY_ENCODER = (UNTRAINED, SUPERVISED)
 
 #: The objectives that predict something of a window.
 PREDICTING = {"recording_spectra", "band_completion", "masked_patches", "masked"}
 #: Those that train slow outputs, which one of the former can stand beside.
 SLOW = {"slow_features", "slow_prediction"}
-#: Both take their targets from all windows of a recording; a batch has room for one of them.
-OF_RECORDINGS = {"recording_spectra", "slow_prediction"}
 
 Weight = Annotated[float, Field(gt=0)]
 HideProbability = Annotated[
@@ -98,9 +96,8 @@ class ObjectiveParams(AugmentationParams):
         "of it; band_completion: the spectra of the whole scalp from a part of it; "
         "slow_prediction: the slow features of the windows around, from one window; slow_features: "
         "outputs that change little between windows near each other; "
-        "masked_patches: patches of time from the others; masked: both; relative_positioning: "
-        "are two windows near each other; task_classification: which class a window has; none: "
-        "nothing, the weights of the encoder are taken as they are.",
+        "masked_patches: patches of time from the others; masked: both; task_classification: which "
+        "class a window has; none: nothing, the weights of the encoder are taken as they are.",
     )
     hide_probability: HideProbability = 0.8
     max_hidden: MaxHidden = 0.6
@@ -146,16 +143,10 @@ class ObjectiveParams(AugmentationParams):
         description="A second objective on the same windows, with the weight of its loss: "
         "one of slow outputs beside one that predicts spectra or patches, or the other way round.",
     )
-    near_seconds: float = Field(
-        10.0, description="Windows that start at most this far apart are near.", gt=0
-    )
-    far_seconds: float = Field(
-        30.0, description="Windows that start at least this far apart are far.", gt=0
-    )
     label: LabelParams = Field(LabelParams(), description="The classes of task_classification.")
     shuffle_labels: bool = Field(
         False,
-        description="Control for objectives with labels: permute them once; validation must "
+        description="Control for task_classification: permute them once; validation must "
         "then stay at chance.",
     )
 
@@ -168,24 +159,17 @@ class ObjectiveParams(AugmentationParams):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.near_seconds >= self.far_seconds:
-            raise ValueError(
-                f"near_seconds {self.near_seconds} must be below far_seconds {self.far_seconds}"
-            )
         both = {self.name, *self.beside}
         pairs = [{one, other} for one in SLOW for other in PREDICTING]
-        if self.beside and (both not in pairs or both == OF_RECORDINGS):
+        if self.beside and both not in pairs:
             raise ValueError(
-                f"beside: {', '.join(self.beside)} does not go with {self.name}; expected "
-                f"slow_features and one of {', '.join(sorted(PREDICTING))}, or slow_prediction and "
-                f"one of {', '.join(sorted(PREDICTING - OF_RECORDINGS))}"
+                f"beside: {', '.join(self.beside)} does not go with {self.name}; expected one of "
+                f"{', '.join(sorted(SLOW))} and one of {', '.join(sorted(PREDICTING))}"
             )
         if self.detrend and "slow_features" not in both:
             raise ValueError(f"detrend goes with slow_features, found {self.name}")
-        if self.shuffle_labels and self.name not in WITH_LABELS:
-            raise ValueError(
-                f"shuffle_labels goes with {' or '.join(WITH_LABELS)}, found {self.name}"
-            )
+        if self.shuffle_labels and self.name != SUPERVISED:
+            raise ValueError(f"shuffle_labels goes with {SUPERVISED}, found {self.name}")
         return self
 
 

@@ -238,12 +238,11 @@ def pretext_scores(
     about = (encoder.n_samples, objective, own_seed, encoder.unit)
     data = WindowsOfSubjects(store, prepared, subjects, *about)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    objective.begin(encoder, data.whole(), positions)
+    objective.eval().begin(encoder, data.whole(), positions)
     if most is not None:
         kept = data.windows.iloc[subsample(len(data), most, seed)]
         data.windows = (data.sample(most) if data.sequences else kept).reset_index(drop=True)
     average = Average()
-    objective.eval()
     with torch.no_grad(), seeding.seeded(own_seed, seeding.VALIDATION):  # as in the training
         for batch in data.validation():
             average.add(objective(encoder, batch, positions))

@@ -72,7 +72,7 @@ def test_a_binary_task_takes_its_own_accuracy():
     run = history([0.69, 0.5, 0.28, 0.281, 0.282], accuracy=[0.5, 0.6, 0.75, 0.7, 0.7],
                   trivial_loss=0.693)  # fmt: skip
     stopped = "no better validation for 2 validations"
-    table = judged(run, objective="relative_positioning", stopped=stopped)
+    table = judged(run, objective="task_classification", stopped=stopped)
     assert table.loc["training loss of a binary task", "verdict"] == MET
     assert table.loc["validation accuracy", "value"] == "75.0%"
     assert table.loc["convergence", "verdict"] == MET

@@ -17,6 +17,7 @@ from hbn_foundation.evaluation.report.sections import Table, plain_table
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS
 from hbn_foundation.evaluation.tasks.factors import MEAN
 from hbn_foundation.evaluation.wording import interval_of, number
+from hbn_foundation.training.params import SUPERVISED
 
 if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 COLUMNS = ("criterion", "threshold", "value", "verdict")
 MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
 UNDECIDED = "undecided"
-#: Objectives whose loss is a binary cross-entropy, for which ln 2 = .69 is chance.
-BINARY = ("relative_positioning", "task_classification")
 SMALL_CHANGE = 0.01
 MAX_HOURS = 6.0
 TABLE_PROBLEM = "table_problem"
@@ -165,7 +164,7 @@ def _loss_falls(history: pd.DataFrame) -> Judged:
 def _binary_loss(history: pd.DataFrame, objective: str) -> Judged:
     chance = history["trivial_loss"].iloc[-1] if "trivial_loss" in history else np.nan
     # Two classes at most: the loss of knowing the shares alone is then at most ln 2.
-    if objective not in BINARY or history.empty or not chance <= np.log(2) + 0.01:
+    if objective != SUPERVISED or history.empty or not chance <= np.log(2) + 0.01:
         return objective.replace("_", " ") or "unknown", NOT_APPLICABLE
     return _judged(history["train_loss"].iloc[-1], "{:.3f}", lambda x: x < 0.3)
 

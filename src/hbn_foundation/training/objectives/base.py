@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.params import ObjectiveParams
+
+NUMBER = "window_number"
 
 
 @dataclass
@@ -87,20 +91,39 @@ def with_callback(batches: Iterable[Any], callback: Callable[[], Any]) -> Extend
     return ExtendedBatches(batches, extend)
 
 
+def whole_tangents(
+    encoder: Encoder, batches: Iterable[Any], positions: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield numbers (B,), band tangents (B, bands, 190) and usability (B,) of windows in batches.
+
+    Numbers are on the CPU, the others on the device of the positions.
+    """
+    assert encoder.band is not None
+    for batch in batches:
+        signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
+        yield batch.target.cpu(), encoder.band.tangents(signals, positions, mask), mask.any(-1)
+
+
 class Objective(nn.Module, ABC):
     """A task that needs no human label, or one that has some, with the modules that it trains."""
 
     params: ObjectiveParams
     #: Whether the loss is of a whole batch: where memory is short, it has fewer windows.
     whole_batches = False
+    #: One more than the largest number of a window.
+    n_numbers = 0
 
     def prepare(self, windows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Add what the batches need to the windows table; drop windows that cannot be used."""
+        """Drop windows that cannot be used, and number the others where they have no number."""
+        if NUMBER not in windows:
+            windows = windows.assign(**{NUMBER: np.arange(len(windows))})
+        self.n_numbers = int(windows[NUMBER].max()) + 1
         return windows
 
     def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Any]:
-        """Add targets or partners to plain batches of the same windows table."""
-        return batches
+        """Add targets or partners to plain batches of the same windows table; here the numbers."""
+        numbers = torch.tensor(windows[NUMBER].to_numpy(dtype=np.int64))
+        return ExtendedBatches(batches, lambda batch: replace(batch, target=numbers[batch.index]))
 
     def fit(
         self,

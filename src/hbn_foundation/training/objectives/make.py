@@ -15,7 +15,6 @@ from hbn_foundation.models.external import ExternalEncoder
 from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
 from hbn_foundation.training.objectives.masked import FAMILIES, Masked
 from hbn_foundation.training.objectives.recording_spectra import RecordingSpectra
-from hbn_foundation.training.objectives.relative_positioning import RelativePositioning
 from hbn_foundation.training.objectives.slow_features import SlowFeatures
 from hbn_foundation.training.objectives.slow_prediction import SlowPrediction
 from hbn_foundation.training.objectives.task_classification import TaskClassification
@@ -105,6 +104,4 @@ def make_objective(params: ObjectiveParams, encoder: Encoder) -> Objective:
         return SlowPrediction(params, encoder)
     if params.name == "recording_spectra":
         return RecordingSpectra(params, encoder)
-    if params.name == "relative_positioning":
-        return RelativePositioning(params, encoder)
     return TaskClassification(params, encoder)

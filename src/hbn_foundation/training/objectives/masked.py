@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import hide_block, random_gain, white_noise
-from hbn_foundation.training.objectives.base import Objective, StepOutput
+from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
+from hbn_foundation.training.objectives.base import Objective, StepOutput, whole_tangents
 from hbn_foundation.training.objectives.token_targets import (
     BandCompletion,
     MaskedPatches,
@@ -52,6 +52,7 @@ class Masked(Objective):
                 f"encoder.tokens is {list(encoder.config.tokens)}"
             )
         dim, n_heads = encoder.config.hidden_dim, encoder.config.n_heads
+        self.spectra: Tensor | None = None  # targets of the windows as they are, by their number
         self.bands: BandCompletion | None = None
         self.patches: MaskedPatches | None = None
         if "band" in families and encoder.band is not None:
@@ -82,11 +83,38 @@ class Masked(Objective):
         if self.patches is not None:
             self.patches.fit(batches, positions)
 
+    @torch.no_grad()
+    def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
+        """Compute the bands' targets once for all epochs; their logarithms take long."""
+        if self.bands is None or self.params.jitter_seconds or not self.training:
+            return
+        self.spectra = torch.zeros(self.n_numbers, *self.bands.shape, device=positions.device)
+        for numbers, tangents, _ in whole_tangents(encoder, batches, positions):
+            self.spectra[numbers] = self.bands.project(tangents)
+
+    def band_targets(
+        self, encoder: Encoder, batch: Any, positions: Tensor, log_gains: Tensor
+    ) -> Tensor:
+        """Coordinates (B, bands, n_coordinates) of clean windows with a gain."""
+        assert self.bands is not None
+        assert encoder.band is not None
+        if self.spectra is None:
+            tangents = encoder.band.tangents(batch.signals, positions, batch.mask)
+            found = self.bands.project(tangents)
+        else:
+            found = self.spectra[batch.target]
+        moved = self.bands.of_gain(log_gains, encoder.band.scale)
+        return found + moved * batch.mask.any(-1)[:, None, None]
+
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Corrupt, encode, predict, score."""
         params, signals, mask = self.params, batch.signals, batch.mask
-        if self.training:
-            signals = random_gain(signals, params.gain, params.gain_probability)
+        log_gains = signals.new_zeros(len(signals))
+        if self.training and params.gain:
+            log_gains = draw_log_gains(
+                len(signals), params.gain, signals.device, params.gain_probability
+            )
+            signals = signals * log_gains.exp()[:, None, None]
         seen_mask = hide_block(mask, positions, params)
         chosen = {
             family: choose(len(signals), part.n_tokens, part.n_hidden, signals.device)
@@ -104,9 +132,9 @@ class Masked(Objective):
         mixed = encoder.mix(torch.cat(list(tokens.values()), 1))
         losses: list[Tensor] = []
         scores: dict[str, Tensor] = {}
-        if self.bands is not None and encoder.band is not None:
-            clean = encoder.band.tangents(signals, positions, mask)
-            loss, own = self.bands.score(mixed, inputs["band"], clean, *chosen["band"])
+        if self.bands is not None:
+            target = self.band_targets(encoder, batch, positions, log_gains)
+            loss, own = self.bands.score(mixed, inputs["band"], target, *chosen["band"])
             losses.append(loss)
             scores |= own
         if self.patches is not None:

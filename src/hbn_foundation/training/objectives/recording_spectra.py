@@ -10,7 +10,6 @@ Trivial predictors: copying the corrupted window's own coordinates, and the trai
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -19,9 +18,14 @@ from torch import Tensor, nn
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
-from hbn_foundation.training.objectives.base import Context, ExtendedBatches, Objective, StepOutput
+from hbn_foundation.training.objectives.base import (
+    NUMBER,
+    Context,
+    Objective,
+    StepOutput,
+    whole_tangents,
+)
 from hbn_foundation.training.objectives.token_targets import BandTargets
 from hbn_foundation.training.params import ObjectiveParams
 
@@ -51,6 +55,7 @@ class RecordingSpectra(Objective):
         self.params = params
         self.bands = BandTargets(encoder.band, params.n_coordinates)
         self.decode = nn.Linear(encoder.config.hidden_dim, self.bands.n_out)
+        # of each window, by its number: a row of the means
         self.register_buffer("recordings", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.register_buffer("means", torch.zeros(0), persistent=False)
 
@@ -62,12 +67,11 @@ class RecordingSpectra(Objective):
                 f"objective: recording_spectra needs {MIN_WINDOWS} windows of a recording, but "
                 f"none has more than {count.max()}; cut shorter windows, or take band_completion"
             )
-        return windows[count >= MIN_WINDOWS].reset_index(drop=True)
-
-    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
-        """Add the recordings."""
-        rows = torch.tensor(windows["row"].to_numpy(dtype="int64"))
-        return ExtendedBatches(batches, lambda batch: replace(batch, target=rows[batch.index]))
+        kept = super().prepare(windows[count >= MIN_WINDOWS].reset_index(drop=True), context)
+        self.recordings = torch.zeros(int(kept[NUMBER].max()) + 1, dtype=torch.int64)
+        numbers = torch.tensor(kept[NUMBER].tolist())
+        self.recordings[numbers] = torch.tensor(pd.factorize(kept["row"])[0])
+        return kept
 
     def fit(
         self,
@@ -82,31 +86,24 @@ class RecordingSpectra(Objective):
     @torch.no_grad()
     def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
         """Average the coordinates of each recording, over its whole windows as they are."""
-        assert encoder.band is not None
-        sums: dict[int, Tensor] = {}
-        counts: dict[int, int] = {}
-        for batch in batches:
-            signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
-            tangents = encoder.band.tangents(signals, positions, mask)
-            # on the CPU: not every device adds in double precision
-            coordinates, recording = self.bands.project(tangents).cpu(), batch.target.cpu()
-            usable = mask.any(-1).cpu()
-            for row in recording.unique().tolist():
-                own = coordinates[(recording == row) & usable].double()
-                sums[row] = sums.get(row, 0) + own.sum(0)
-                counts[row] = counts.get(row, 0) + len(own)
-        if not sums:
-            return  # without windows
-        rows = sorted(sums)
-        means = torch.stack([sums[row] / max(counts[row], 1) for row in rows])
-        self.recordings = torch.tensor(rows, device=positions.device)
+        n_recordings = int(self.recordings.max()) + 1
+        # on the CPU: not every device adds in double precision
+        sums = torch.zeros(n_recordings, *self.bands.shape, dtype=torch.float64)
+        counts = torch.zeros(n_recordings, dtype=torch.float64)
+        for numbers, tangents, usable in whole_tangents(encoder, batches, positions):
+            coordinates, kept = self.bands.project(tangents).cpu().double(), usable.cpu()
+            recordings = self.recordings.cpu()[numbers[kept]]
+            sums.index_add_(0, recordings, coordinates[kept])
+            counts += torch.bincount(recordings, minlength=n_recordings)
+        means = sums / counts.clamp_min(1)[:, None, None]
         self.means = means.float().to(positions.device)
+        self.recordings = self.recordings.to(positions.device)
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Mean squared error of the recording's coordinates."""
         assert encoder.band is not None
         params, signals, mask = self.params, batch.signals, batch.mask
-        target = self.means[torch.searchsorted(self.recordings, batch.target)]
+        target = self.means[self.recordings[batch.target]]
         if self.training and params.gain > 0:
             log_gains = draw_log_gains(
                 len(signals), params.gain, signals.device, params.gain_probability

@@ -79,7 +79,7 @@ class SlowFeatures(Objective):
         piece = table.groupby("row").cumcount() // 2 % n_pieces
         table[SEQUENCE] = table.groupby([of, piece]).ngroup()
         table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
-        return table.assign(part=table["row"], tile=1)
+        return super().prepare(table.assign(part=table["row"], tile=1), context)
 
     def fit(
         self,

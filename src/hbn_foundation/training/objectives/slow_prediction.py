@@ -12,7 +12,6 @@ features shrunk to the share of them that is slow.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,14 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.augmentation import augment
-from hbn_foundation.training.objectives.base import Context, ExtendedBatches, StepOutput
+from hbn_foundation.training.objectives.base import NUMBER, Context, StepOutput, whole_tangents
 from hbn_foundation.training.objectives.slow_features import (
     SlowFeatures,
     drifts,
     relative_tangents,
 )
 from hbn_foundation.training.slow_features import WHITE, near_graph
-
-NUMBER = "window_number"
 
 
 class SlowPrediction(SlowFeatures):
@@ -59,32 +55,29 @@ class SlowPrediction(SlowFeatures):
             )
         table = table[np.diff(graph.indptr) > 0].reset_index(drop=True)
         of = "row" if self.params.across == "recording" else "subject"
-        self.table = table[["row", "onset"]].assign(group=table[of])
-        return table.assign(**{NUMBER: np.arange(len(table))})
-
-    def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Batch]:
-        """Add the numbers of the windows."""
-        numbers = torch.tensor(windows[NUMBER].to_numpy(dtype=np.int64))
-        return ExtendedBatches(batches, lambda batch: replace(batch, target=numbers[batch.index]))
+        self.table = table[[NUMBER, "row", "onset"]].assign(group=table[of])
+        return table
 
     @torch.no_grad()
     def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:
         """Average linear slow features over the windows around each, without itself."""
-        assert encoder.band is not None
         assert encoder.slow is not None
-        own = torch.full((len(self.table), encoder.config.n_slow), torch.nan)
-        for batch in batches:
-            signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
-            found = encoder.slow.alone(encoder.band.tangents(signals, positions, mask))
-            own[batch.target.cpu()] = found.masked_fill(~mask.any(-1)[:, None], torch.nan).cpu()
-        rows, group = (self.table[name].to_numpy() for name in ("row", "group"))
-        features = own.double().numpy()
+        numbers, rows, group = (
+            self.table[name].to_numpy(copy=True) for name in (NUMBER, "row", "group")
+        )
+        own = torch.full((self.n_numbers, encoder.config.n_slow), torch.nan)
+        for places, tangents, usable in whole_tangents(encoder, batches, positions):
+            found = encoder.slow.alone(tangents)
+            own[places] = found.masked_fill(~usable[:, None], torch.nan).cpu()
+        features = own.double().numpy()[numbers]
         features -= pd.DataFrame(features).groupby(group).transform("mean").to_numpy()
         known = ~np.isnan(features)
         near = near_graph(rows, self.table["onset"], self.params.lag_seconds)
         sums, counts = near @ np.where(known, features, 0.0), near @ known.astype(float)
         around = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-        self.around = torch.from_numpy(np.stack([around, features], 1)).float().to(positions.device)
+        self.around = torch.full((self.n_numbers, 2, features.shape[1]), torch.nan)
+        self.around[numbers] = torch.from_numpy(np.stack([around, features], 1)).float()
+        self.around = self.around.to(positions.device)
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Compare slow outputs with those around."""

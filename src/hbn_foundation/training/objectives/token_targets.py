@@ -72,6 +72,7 @@ class BandTargets(nn.Module):
         n_bands, size = band_tokens.centre.shape
         self.n_tokens = n_bands
         self.n_out = min(n_coordinates, size)
+        self.shape = n_bands, self.n_out
         self.register_buffer("coordinates", torch.zeros(n_bands, size, self.n_out))
 
     @torch.no_grad()
@@ -126,7 +127,7 @@ class BandCompletion(BandTargets):
         )
 
     def score(
-        self, mixed: Tensor, corrupted: Tensor, clean: Tensor, visible: Tensor, hidden: Tensor
+        self, mixed: Tensor, corrupted: Tensor, target: Tensor, visible: Tensor, hidden: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss over all bands, and the scores of the trivial predictors.
 
@@ -134,13 +135,14 @@ class BandCompletion(BandTargets):
         ----------
         mixed
             (B, N, D) all tokens after the trunk, the visible bands' first.
-        corrupted, clean
-            (B, bands, 190) tangents of what the encoder saw, read at the visible bands only, and
-            of the truth.
+        corrupted
+            (B, bands, 190) tangents of what the encoder saw, read at the visible bands only.
+        target
+            (B, bands, n_coordinates) of the truth.
         visible, hidden
             (B, V) and (B, M) bands.
         """
-        target, copied = self.project(clean), self.project(corrupted)
+        copied = self.project(corrupted)
         truth = gather(target, visible)
         decoded = self.decode(mixed[:, : visible.shape[1]]).float()
         errors = (decoded - truth).square().mean(-1)
