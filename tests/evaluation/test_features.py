@@ -194,3 +194,22 @@ def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained)
         own = (chosen["row"] == row).to_numpy()
         expected = outputs[own] - outputs[own].mean(0)
         np.testing.assert_allclose(found["pretrained"][own], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_pretrained_features_and_the_input_beside_them_count_alike(toy, pretrained):
+    encoder = load_encoder(pretrained[0])
+    windows = with_split(toy.windows, toy.windows["subject"] < "05")
+    train = (windows["split"] == "train").to_numpy()
+    extractor = FeatureExtractor(
+        ("pretrained_and_input",), toy.store, 200, BaselineParams(),
+        FrozenEncoders({"pretrained": encoder}),
+    )  # fmt: skip
+    found = extractor.fit(windows)
+    assert set(found) == {"pretrained_and_input"}
+    values = found["pretrained_and_input"]
+    assert values.shape[1] == encoder.n_features + len(encoder.band) * 190
+    for part in np.split(values[train], [encoder.n_features], axis=1):
+        assert part.var(0).sum() == pytest.approx(1.0, rel=1e-4)
+    rest = windows[~train].reset_index(drop=True)
+    again = extractor(rest)["pretrained_and_input"]
+    np.testing.assert_allclose(again, values[~train], atol=1e-4)

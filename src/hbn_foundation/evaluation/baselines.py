@@ -21,6 +21,7 @@ from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
 from hbn_foundation.evaluation.methods import (
     ENCODER_INPUT,
     FROZEN_PROBE,
+    JOINED,
     PRETRAINED,
     RANDOM,
     SLOW,
@@ -302,7 +303,7 @@ BASELINES = {
         name: Baseline(_linear, name)
         for name in (
             "filter_bank", "riemann", "time_bins", PRETRAINED, FROZEN_PROBE, RANDOM,
-            ENCODER_INPUT, SLOW,
+            ENCODER_INPUT, SLOW, JOINED,
         )
     },
 }  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import ENCODER_INPUT, SLOW
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, JOINED, PRETRAINED, SLOW
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import (
     COMPONENTS,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 MEASURED = ("band_power", "riemann", "filter_bank", "time_bins")
 ON_COVARIANCES = ("riemann", "filter_bank")
 MOST_FOR_MEAN = 1000
+PARTS = PRETRAINED, ENCODER_INPUT
+"""What `pretrained_and_input` is made of."""
 
 
 class FrozenEncoders(NamedTuple):
@@ -57,8 +59,9 @@ class FeatureExtractor:
     names
         Any of `band_power` (log power, NaN where a channel cannot be used), `riemann` and
         `filter_bank` (covariances in the tangent space), `time_bins` (means over short stretches
-        of time), `encoder_input`, `slow_features` of it and names of encoders; those that there is
-        no encoder for are left out.
+        of time), `encoder_input`, `slow_features` of it, names of encoders, and
+        `pretrained_and_input`, each divided by its total standard deviation; those that there is no
+        encoder for are left out.
     store, n_samples
         The signals, and the length of a window.
     params, bin_seconds
@@ -88,9 +91,11 @@ class FeatureExtractor:
         self.store, self.n_samples, self.params = store, n_samples, params
         self.bin_seconds = bin_seconds
         self.context = context or ContextParams()
+        self.asked = set(names)
+        names = self.asked | (set(PARTS) if JOINED in self.asked else set())
         made = {} if encoders is None else dict(encoders.by_name)
         self.prepare = None if encoders is None else encoders.prepare
-        reads_input = {ENCODER_INPUT, SLOW} & set(names)
+        reads_input = {ENCODER_INPUT, SLOW} & names
         self.input_of = next(iter(made), None) if reads_input else None
         if self.input_of is not None and made[self.input_of].is_external:
             say(
@@ -101,7 +106,7 @@ class FeatureExtractor:
         self.encoders = {
             name: one for name, one in made.items() if name in names or name == self.input_of
         }
-        self.wanted = set(names)
+        self.wanted = names
         recentred = self.context.is_used and self.context.recentre
         self.relative = {
             name for name, one in self.encoders.items() if recentred and one.slow is not None
@@ -109,6 +114,7 @@ class FeatureExtractor:
         self._components: np.ndarray | None = None
         self._spaces: dict[str, list[Any]] = {}
         self._slow: LinearSlowFeatures | None = None
+        self._spread: dict[str, float] = {}
         for name, encoder in self.encoders.items():
             if encoder.n_samples != n_samples:
                 raise UserError(
@@ -129,7 +135,18 @@ class FeatureExtractor:
         }
         if SLOW in self.wanted and self.input_of is not None:
             self._slow = self._slow_features(windows[train], found[ENCODER_INPUT][train])
-        return self._in_context(windows, self._mapped(found))
+        found = self._in_context(windows, self._mapped(found))
+        if JOINED in self.asked and found.keys() >= set(PARTS):
+            spread = {name: np.sqrt(found[name][train].var(0).sum()) for name in PARTS}
+            self._spread = {name: float(one) or 1.0 for name, one in spread.items()}
+        return self._joined(found)
+
+    def _joined(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Add what is made of two, and leave out what nobody asked for."""
+        if self._spread:
+            parts = [found[name] / one for name, one in self._spread.items()]
+            found = found | {JOINED: np.concatenate(parts, axis=1)}
+        return {name: values for name, values in found.items() if name in self.asked}
 
     def _slow_features(self, windows: pd.DataFrame, inputs: np.ndarray) -> LinearSlowFeatures:
         """Fit slow features of the encoder's input on all clean windows of some recordings.
@@ -152,7 +169,7 @@ class FeatureExtractor:
 
     def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         """Features of further windows (N rows)."""
-        return self._in_context(windows, self._mapped(self._measured(windows)))
+        return self._joined(self._in_context(windows, self._mapped(self._measured(windows))))
 
     def _in_context(
         self, windows: pd.DataFrame, found: dict[str, np.ndarray]

@@ -9,6 +9,7 @@ SCRATCH = "scratch"
 RANDOM = "random_weights"
 ENCODER_INPUT = "encoder_input"
 SLOW = "slow_features"
+JOINED = "pretrained_and_input"
 
 MODEL, BASELINE, TRIVIAL, REFERENCE = "model", "baseline", "trivial", "reference"
 """Kinds: the evaluated model, baselines, baselines that predict the same for all, and methods that
@@ -20,6 +21,7 @@ NAMES = {
     RANDOM: "random encoder",
     ENCODER_INPUT: "encoder input",
     SLOW: "linear slow features",
+    JOINED: "pretrained with its input",
     "filter_bank": "Riemannian filter bank",
     "riemann": "Riemannian broadband",
     "band_power": "log band power",

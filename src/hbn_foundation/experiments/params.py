@@ -317,7 +317,7 @@ class LearningCurveParams(CurveParams):
 FrozenRow = Literal[
     "pretrained", "random_weights", "encoder_input", "slow_features", "filter_bank", "riemann",
     "band_power",
-    "majority",
+    "pretrained_and_input", "majority",
 ]  # fmt: skip
 
 
@@ -333,7 +333,7 @@ class LabelCurveParams(CurveParams):
         tuple(range(10)), min_length=1, description="Each draws other subsets of the subjects."
     )
     frozen: tuple[FrozenRow, ...] = Field(
-        get_args(FrozenRow)[:-1],
+        get_args(FrozenRow)[:-2],
         description="Methods that are fitted: a linear probe of frozen features, or classical.",
     )
     trained: tuple[Literal["fine_tuned", "scratch"], ...] = Field(
