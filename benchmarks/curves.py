@@ -22,6 +22,7 @@ PROJECT = Path(__file__).parents[1]
 OURS, SCRATCH = "pretrained", "scratch"
 OTHERS = ("slow_features", "encoder_input", "random_weights", "band_power")
 CURVE = "finetuning_learning_curve"
+SUBJECT = ["subject", "stratum"]
 BOOTSTRAPS = 1000
 
 
@@ -52,10 +53,14 @@ def subjects_scores(
     """Run a curve; return the AUROC of each subject by method and number of labelled subjects."""
     kedro(env, CURVE, given, {**params, CURVE: {"runs": {"frozen": [], "trained": [], **runs}}})
     folder = PROJECT / f"data/{env}/07_model_output/{CURVE}_predictions.parquet"
-    table = pd.read_parquet(max(folder.glob("*/*.parquet")))
+    return subject_table(pd.read_parquet(max(folder.glob("*/*.parquet"))))
+
+
+def subject_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """AUROC of each subject in each run, from the predictions of a curve."""
     rows = []
     place = ["method", "n_subjects", "seed", "repeat", "fold"]
-    for key, part in table.groupby(place):
+    for key, part in predictions.groupby(place):
         labels, logs = part["value"].to_numpy(int), part[["log_p_0", "log_p_1"]].to_numpy()
         names, areas = subject_aurocs(labels, logs, part["subject"].to_numpy(str))
         known = pd.DataFrame({"subject": names, "stratum": "all", "auroc": areas})
