@@ -21,6 +21,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from curves import OURS, PROJECT, SUBJECT, Mean, prepare, subject_table
+from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.folds import deal
@@ -89,8 +90,6 @@ def one_fold(work: Path, data: dict[float, Path], fold: dict[str, Any], change: 
 def folds_of(dataset: Any, recipe: LabelRecipe, most: int) -> list[dict[str, Any]]:
     """List the folds: splits, the order in which people join, and draws of labelled ones."""
     column, folds = recipe.strata_column, []
-    from hbn_foundation.evaluation.params import RepeatParams
-
     for name, _, splits in deal(dataset, RepeatParams(repeats=1), recipe.label, column):
         train = training_subjects(splits, dataset.windows)
         orders = [
