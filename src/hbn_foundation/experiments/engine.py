@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hbn_foundation.errors import UserError
@@ -67,52 +67,47 @@ def carry_out(
     TrainingStopped
         After SIGINT or SIGTERM.
     """
-    run = _Run(jobs, context, engine, name, known or {})
-    run.executor, run.lent, run.tell = executor, executor is not None, tell
-    return run.to_end()
+    live = Live(name, jobs, context.stores.work)
+    by_id = {job.id: job for job in jobs}
+    run = _Run(by_id, context, engine, live, dict(known or {}), set(known or {}), executor, tell)
+    try:
+        return run.to_end()
+    finally:
+        live.close()
+        if run.executor is not None and executor is None:
+            run.executor.close()
 
 
+@dataclass
 class _Run:
-    """Jobs on their way; parameters as of `carry_out`."""
+    """Jobs on their way; fields that are not described are parameters of `carry_out`."""
 
-    def __init__(
-        self,
-        jobs: Sequence[Job],
-        context: Context,
-        engine: EngineParams,
-        name: str,
-        known: Mapping[str, Outcome],
-    ) -> None:
-        self.jobs = {job.id: job for job in jobs}
-        self.context, self.engine = context, engine
-        self.live = Live(name, jobs, context.stores.work)
-        self.outcomes, self.fixed = dict(known), set(known)
-        self.executor: Inline | OnDask | None = None
-        self.lent = False
-        self.tell: Callable[[Job], Any] | None = None
-        self.running: set[str] = set()
-        self.waiting: dict[str, list[Job]] = {}  # for a base that is under way
-        self.later: list[tuple[float, Job]] = []  # moment to try a held job again
-        self.retried: set[str] = set()
-        self.reported_held = False
+    jobs: Mapping[str, Job]
+    context: Context
+    engine: EngineParams
+    live: Live
+    outcomes: dict[str, Outcome]
+    fixed: set[str]  # jobs that are not to be tried again
+    executor: Inline | OnDask | None
+    tell: Callable[[Job], Any] | None
+    running: set[str] = field(default_factory=set)
+    waiting: dict[str, list[Job]] = field(default_factory=dict)  # for a base that is under way
+    later: list[tuple[float, Job]] = field(default_factory=list)  # moment to try a held job again
+    retried: set[str] = field(default_factory=set)
+    reported_held: bool = False
 
     def to_end(self) -> dict[str, Outcome]:
-        try:
-            for job in self.jobs.values():
-                self._begin(job)
-            while self.running or self.later:
-                found = self.executor.next(SECONDS_BETWEEN_LOOKS) if self.executor else None
-                if found is not None:
-                    self._ended(*found)
-                for moment, job in list(self.later):
-                    if time.monotonic() >= moment:
-                        self.later.remove((moment, job))
-                        self._submit(job)
-                self.live.show(self.outcomes, self.running)
-        finally:
-            self.live.close()
-            if self.executor is not None and not self.lent:
-                self.executor.close()
+        for job in self.jobs.values():
+            self._begin(job)
+        while self.running or self.later:
+            found = self.executor.next(SECONDS_BETWEEN_LOOKS) if self.executor else None
+            if found is not None:
+                self._ended(*found)
+            for moment, job in list(self.later):
+                if time.monotonic() >= moment:
+                    self.later.remove((moment, job))
+                    self._submit(job)
+            self.live.show(self.outcomes, self.running)
         return {name: self.outcomes[name] for name in self.jobs}
 
     def _begin(self, job: Job) -> None:

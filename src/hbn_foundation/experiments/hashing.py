@@ -62,27 +62,6 @@ def canonical_hash(value: Any) -> str:
     return hashlib.blake2b(canonical_text(value).encode(), digest_size=8).hexdigest()
 
 
-def difference(there: Any, here: Any, where: str = "") -> str | None:
-    """Name the first field in which two canonical values differ, with both; None without any."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for name in sorted({*there, *here}):
-            field = f"{where}.{name}".strip(".")
-            if name not in there or name not in here:
-                missing = "there" if name not in there else "here"
-                return f"{field} is not known {missing}"
-            found = difference(there[name], here[name], field)
-            if found:
-                return found
-        return None
-    if canonical_text(there) == canonical_text(here):
-        return None
-    if isinstance(there, list) and isinstance(here, list):
-        gone = [part for part in there if part not in here]
-        new = [part for part in here if part not in there]
-        return f"{where} lacks {gone} and has {new} besides" if gone or new else f"{where} differs"
-    return f"{where} is {there!r} there and {here!r} here"
-
-
 def data_fingerprint(dataset: EEGDataset, subjects: Iterable[str]) -> str:
     """Hash signals and windows of some subjects: 32 hexadecimal digits.
 

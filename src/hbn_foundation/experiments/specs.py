@@ -13,11 +13,11 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.experiments.hashing import canonical, canonical_hash, difference
+from hbn_foundation.experiments.hashing import canonical, canonical_hash
 from hbn_foundation.experiments.job import Entry
 from hbn_foundation.experiments.params import SplitRules
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.params import Params, current_names, former_names
+from hbn_foundation.params import Params, current_names, dotted, former_names
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.finetuning_params import (
@@ -106,9 +106,14 @@ class Spec(Params):
         UserError
             Naming the first field that differs.
         """
-        found = difference(other.hashed(), self.hashed())
-        if found is not None:
-            raise UserError(f"{where}: hash mismatch ({other.hash} and {self.hash}): {found}")
+        if self.hash == other.hash:
+            return
+        there, here = dict(dotted(other.hashed())), dict(dotted(self.hashed()))
+        name = next(name for name in sorted({*there, *here}) if there.get(name) != here.get(name))
+        raise UserError(
+            f"{where}: hash mismatch ({other.hash} and {self.hash}): {name} is "
+            f"{there.get(name)!r} there and {here.get(name)!r} here"
+        )
 
 
 class BaseSpec(Spec):

@@ -14,7 +14,7 @@ from hbn_foundation.experiments.estimate import estimate, in_words
 from hbn_foundation.experiments.executors import count_workers, gpus_of_a_machine, read_cluster
 from hbn_foundation.experiments.grid import Defaults
 from hbn_foundation.experiments.job import FAILED, KEPT, Entry, Outcome
-from hbn_foundation.experiments.params import EngineParams, StoreParams, SweepRecipe
+from hbn_foundation.experiments.params import StoreParams, SweepRecipe
 from hbn_foundation.experiments.planner import Data, Plan, make_plan
 from hbn_foundation.experiments.selection import select
 from hbn_foundation.experiments.specs import BASE, FINETUNE, Tuning
@@ -133,10 +133,7 @@ def run_sweep(
     """
     engine = read_cluster(sweep.engine)
     if sweep.jobs.only is not None:
-        engine = EngineParams(
-            engine="inline", threads=engine.threads, retries=engine.retries,
-            job_start=engine.job_start, device=engine.device,
-        )  # fmt: skip
+        engine = engine.model_copy(update={"engine": "inline"})
     stores = stores_of(sweep.store)
     context = Context(
         stores, {**device_plan, "chosen": engine.device or device_plan["chosen"]}, limits,

@@ -53,51 +53,38 @@ def compare_plans(
     )
 
 
-def summarise_comparison(
-    comparison_folds: types.DataFrame, runs: ComparisonParams
-) -> types.DataFrame:
-    """Compare the methods: one row each, best first."""
-    from hbn_foundation.evaluation.finetuning_comparison import comparison_table
-
-    return comparison_table(comparison_folds, _score(comparison_folds, runs))
-
-
-def draw_comparison(
-    comparison_folds: types.DataFrame, comparison_summary: types.DataFrame, runs: ComparisonParams
-) -> Any:
-    """Draw every method's folds, and how far the best plan is ahead."""
-    from hbn_foundation.evaluation.figures.scores import folds_figure
-    from hbn_foundation.evaluation.scorers import display_metric
-
-    score = _score(comparison_folds, runs)
-    titles = {score: display_metric(score)}
-    return folds_figure(comparison_folds, comparison_summary, titles, "Ways of fine-tuning")
-
-
 def report_comparison(
-    comparison_folds: types.DataFrame,
-    comparison_summary: types.DataFrame,
-    finetuning: LabelRecipe,
-    runs: ComparisonParams,
-) -> str:
-    """Print the table and the best method."""
+    comparison_folds: types.DataFrame, finetuning: LabelRecipe, runs: ComparisonParams
+) -> tuple[types.DataFrame, Any, str]:
+    """Compare the methods, draw every method's folds, and print the table and the best method.
+
+    Returns
+    -------
+    comparison_summary : DataFrame
+        One row per method, best first.
+    comparison_figure : Figure
+        The folds, and how far the best plan is ahead.
+    comparison_report : str
+        The table as text.
+    """
+    from hbn_foundation.evaluation.figures.scores import folds_figure
+    from hbn_foundation.evaluation.finetuning_comparison import comparison_table
     from hbn_foundation.evaluation.report.finetuning import comparison_report
     from hbn_foundation.evaluation.report.render import render_text, show
-
-    about = finetuning.label.column or finetuning.label.kind
-    if runs.labelled_subjects is not None:
-        about += f" with {runs.labelled_subjects} labelled subjects"
-    score = _score(comparison_folds, runs)
-    text = render_text(comparison_report(comparison_summary, score, about, finetuning.context.text))
-    show(text)
-    return text
-
-
-def _score(folds: types.DataFrame, runs: ComparisonParams) -> str:
+    from hbn_foundation.evaluation.scorers import display_metric
     from hbn_foundation.experiments.comparison import compared_score
     from hbn_foundation.scores import WITHIN
 
-    return compared_score(runs.score, "nrmse" in folds, WITHIN in folds)
+    folds = comparison_folds
+    score = compared_score(runs.score, "nrmse" in folds, WITHIN in folds)
+    summary = comparison_table(folds, score)
+    about = finetuning.label.column or finetuning.label.kind
+    if runs.labelled_subjects is not None:
+        about += f" with {runs.labelled_subjects} labelled subjects"
+    text = render_text(comparison_report(summary, score, about, finetuning.context.text))
+    show(text)
+    titles = {score: display_metric(score)}
+    return summary, folds_figure(folds, summary, titles, "Ways of fine-tuning"), text
 
 
 def learn_from_subjects(

@@ -27,7 +27,6 @@ REPORTS = ["sweep_base_report", "sweep_finetune_report"]
 def create_comparison(**_: object) -> Pipeline:
     """Return the pipeline from windows to the table of ways to fine-tune."""
     made = ["comparison_folds", "comparison_predictions", "comparison_incidents"]
-    table = ["comparison_folds", "comparison_summary"]
     return Pipeline(
         [
             *_windows_and_device("comparison"),
@@ -38,9 +37,11 @@ def create_comparison(**_: object) -> Pipeline:
                 made,
                 "training",
             ),
-            step(nodes.summarise_comparison, [table[0], RUNS], table[1]),
-            step(nodes.draw_comparison, [*table, RUNS], "comparison_figure"),
-            step(nodes.report_comparison, [*table, FINETUNING, RUNS], "comparison_report"),
+            step(
+                nodes.report_comparison,
+                [made[0], FINETUNING, RUNS],
+                ["comparison_summary", "comparison_figure", "comparison_report"],
+            ),
         ],
         tags="finetuning_comparison",
     )  # fmt: skip
