@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from statistics import fmean
-from typing import NamedTuple
 
 from hbn_foundation.errors import count_of
 from hbn_foundation.experiments.planner import Plan
@@ -21,54 +19,27 @@ SECONDS_TO_BEGIN = 10.0  # until workers are there and have imported what traini
 MOST_READ = 200  # results that are looked into
 
 
-class Estimate(NamedTuple):
-    """What a plan takes.
-
-    Attributes
-    ----------
-    seconds
-        Until all that is still to be done is done.
-    alone_seconds
-        Of the whole plan, were each fine-tuning to train its own base.
-    ratio
-        Of the whole plan: the time with shared bases over the time without, once workers are there.
-    disk
-        Bytes still to be written.
-    measured
-        How many earlier jobs of these stores the times are from.
-    """
-
-    seconds: float
-    alone_seconds: float
-    ratio: float
-    disk: float
-    measured: int
-
-
-def estimate(plan: Plan, stores: Stores, workers: int = 1) -> Estimate:
-    """Estimate time and disk of a plan; jobs whose results are there take nothing.
+def estimate(plan: Plan, stores: Stores, workers: int = 1) -> tuple[float, float, int]:
+    """Estimate what is still to be done of a plan.
 
     A job takes what those of its kind in the store took on average, whatever their parameters;
     without any it is a guess.
+
+    Returns
+    -------
+    seconds, disk : float
+        Until all is done; bytes still to be written.
+    measured : int
+        How many earlier jobs these are from.
     """
     base, base_bytes, n_bases = mean_cost(stores.store(BASE))
     tuning, tuning_bytes, n_tunings = mean_cost(stores.store(FINETUNE))
-
-    def busy(bases: int, tunings: int) -> float:
-        """All workers work at once, but no fine-tuning begins before its base is there."""
-        chain = base * bool(bases) + tuning * bool(tunings)
-        return max((bases * base + tunings * tuning) / workers, chain)
-
-    shared = busy(len(plan.bases), len(plan.finetunings))
-    alone = busy(sum(s.base_hash is not None for s in plan.finetunings), len(plan.finetunings))
-    left = missing(plan, stores)
-    return Estimate(
-        busy(*left) + SECONDS_TO_BEGIN * any(left),
-        SECONDS_TO_BEGIN + alone,
-        shared / alone if alone else math.nan,
-        left[0] * base_bytes + left[1] * tuning_bytes,
-        n_bases + n_tunings,
-    )
+    bases, tunings = missing(plan, stores)
+    # all workers work at once, but no fine-tuning begins before its base is there
+    chain = base * bool(bases) + tuning * bool(tunings)
+    seconds = max((bases * base + tunings * tuning) / workers, chain)
+    seconds += SECONDS_TO_BEGIN * bool(bases or tunings)
+    return seconds, bases * base_bytes + tunings * tuning_bytes, n_bases + n_tunings
 
 
 def mean_cost(store: Store) -> tuple[float, float, int]:
@@ -93,14 +64,13 @@ def missing(plan: Plan, stores: Stores) -> tuple[int, int]:
     return bases, tunings
 
 
-def in_words(plan: Plan, found: Estimate, stores: Stores, workers: int) -> str:
+def in_words(plan: Plan, stores: Stores, workers: int) -> str:
     """Say in a few lines what is planned, what is kept, and what it will take."""
     n_bases, n_tuned = len(plan.bases), len(plan.finetunings)
     shared = sum(spec.base_hash is not None for spec in plan.finetunings)
     folds = count_of(len({spec.target for spec in plan.finetunings}), "fold")
     bases_left, tunings_left = missing(plan, stores)
     lacking = tunings_left - missing(plan, replace(stores, needs={}))[1]
-    basis = f"as {found.measured:,} earlier jobs took" if found.measured else "a guess"
     lines = [f"plan: {count_of(n_bases, 'base')} and {count_of(n_tuned, 'fine-tuning')} of {folds}"]
     if n_bases and shared:
         lines.append(
@@ -113,11 +83,8 @@ def in_words(plan: Plan, found: Estimate, stores: Stores, workers: int) -> str:
     )
     if lacking:
         lines.append(f"made again for their weights: {count_of(lacking, 'fine-tuning')}")
+    seconds, disk, measured = estimate(plan, stores, workers)
+    basis = f"as {measured:,} earlier jobs took" if measured else "a guess"
     many = f"{workers} workers" if workers > 1 else "one worker"
-    lines.append(f"time: about {duration(found.seconds)} with {many}, {basis}")
-    if shared > n_bases:
-        lines.append(
-            f"sharing: all of it takes {found.ratio:.2f} times as long as if each fine-tuning "
-            f"trained its own base ({duration(found.alone_seconds)})"
-        )
-    return "\n".join([*lines, f"disk: about {found.disk / 1e6:,.0f} MB"])
+    lines.append(f"time: about {duration(seconds)} with {many}, {basis}")
+    return "\n".join([*lines, f"disk: about {disk / 1e6:,.0f} MB"])

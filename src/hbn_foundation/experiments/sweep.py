@@ -10,7 +10,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.checks import check_trainings
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.engine import as_report, carry_out
-from hbn_foundation.experiments.estimate import estimate, in_words
+from hbn_foundation.experiments.estimate import in_words
 from hbn_foundation.experiments.executors import count_workers, gpus_of_a_machine, read_cluster
 from hbn_foundation.experiments.grid import Defaults
 from hbn_foundation.experiments.job import FAILED, KEPT, Entry, Outcome
@@ -94,7 +94,7 @@ def plan_sweep(
             base.model_copy(update={"cleaning": cleaning.model_dump()}).check_same(base, base.id)
     check_trainings(plan, data)
     workers = count_workers(read_cluster(sweep.engine), device_plan["chosen"])
-    return plan, in_words(plan, estimate(plan, stores, workers), stores, workers)
+    return plan, in_words(plan, stores, workers)
 
 
 def put_data(data: Data, params: StoreParams) -> dict[str, str]:
