@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -140,21 +141,16 @@ def _where(plan: Plan, where: Mapping[str, Any]) -> Plan:
     for name, wanted in dotted(where):
         meant = _whole_names(name, rows)
         texts = {_text(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
-
-        def fits(row: Mapping[str, Any], meant: list[str] = meant, texts: set[str] = texts) -> bool:
-            """Tell whether a job has the value, as far as it has the field."""
-            return all(_text(row[field]) in texts for field in meant if field in row)
-
-        fitting = {job: row for job, row in rows.items() if fits(row)}
-        if not fitting:
-            there = {_text(row[field]): None for row in rows.values() for field in meant
-                     if field in row}  # fmt: skip
+        # a job that lacks a field is not asked for it
+        there = {job: {_text(row[field]) for field in meant if field in row}
+                 for job, row in rows.items()}  # fmt: skip
+        rows = {job: row for job, row in rows.items() if there[job] <= texts}
+        if not rows:
             others = f" of those chosen by {first_few(chosen)}" if chosen else ""
             raise UserError(
                 f"sweep.jobs.where.{name}={wanted}: no job{others} has this value; there is "
-                f"{first_few(there, SHOWN)}"
+                f"{first_few(dict.fromkeys(chain(*there.values())), SHOWN)}"
             )
-        rows = fitting
         chosen.append(name)
     return plan.part(set(rows))
 

@@ -34,6 +34,9 @@ METRICS = {
     "subjects": {"train": 20, "validation": 10, "test": 10},
     "model": {"megabytes": 13.8},
     "pretext": {"test": {"improvement": 0.1}},
+    "objective": {"shuffled": False},
+    "label": {"shuffled": False},
+    "missing": {},
 }
 
 
@@ -48,7 +51,10 @@ def test_a_self_supervised_run():
         MET, NOT_APPLICABLE, MET, NOT_MET, NOT_MET, MET, MET, NOT_MET,
     ]  # fmt: skip
     assert table["value"].tolist()[2] == f"65.0% ({PROBE}), lowest recall 60%"
-    assert set(judged(history([]), {})["verdict"]) == {NOT_APPLICABLE}
+    nothing = {**METRICS, "probe": probe(None, [[9]]), "pretext": {"test": {}}}
+    table = judged(history([]), {**nothing, "missing": {"choice": "one class"}})
+    assert set(table["verdict"].drop("size of the encoder")) == {NOT_APPLICABLE}
+    assert table.loc["validation accuracy", "value"] == "one class only"
 
 
 @pytest.mark.parametrize("n", [1, 9, 10])

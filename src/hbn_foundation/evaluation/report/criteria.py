@@ -5,7 +5,7 @@ Nothing fails because a criterion is not met.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hbn_foundation.evaluation.report.sections import Table, plain_table
 from hbn_foundation.evaluation.statistics import FEWEST_SUBJECTS
 from hbn_foundation.evaluation.tasks.factors import MEAN
 from hbn_foundation.evaluation.wording import interval_of, number
+from hbn_foundation.progress import duration
 from hbn_foundation.training.params import SUPERVISED
 
 if TYPE_CHECKING:
@@ -59,23 +60,23 @@ def foundation_criteria(
         `criterion`, `threshold`, `value`, `verdict` (met, not met, not applicable; undecided where
         fewer than ten subjects were scored).
     """
-    pretext = metrics.get("objective", {}).get("shuffled", False)
-    probe = metrics.get("label", {}).get("shuffled", False)
-    n_test = metrics.get("subjects", {}).get("test", 0)
-    improvement = metrics.get("pretext", {}).get("test", {}).get("improvement")
-    seconds = history["seconds"].sum() if "seconds" in history and len(history) else None
-    megabytes = metrics.get("model", {}).get("megabytes")
+    pretext = metrics["objective"]["shuffled"]
     loss = _binary_loss(history, checkpoint.metadata.get("objective", ""))
-    gain = _judged(improvement, "{:.1%}", lambda x: x > 0.15, n_test)
-    accuracies = _accuracy(history, metrics, pretext if "accuracy" in history else probe)
+    improvement = metrics["pretext"]["test"].get("improvement")
+    gain = _judged(improvement, "{:.1%}".format, lambda x: x > 0.15, metrics["subjects"]["test"])
+    of = "objective" if "accuracy" in history else "label"
+    accuracies = _accuracy(history, metrics, metrics[of]["shuffled"])
+    seconds = history["seconds"].sum() if len(history) else None
+    megabytes = metrics["model"]["megabytes"]
     rows = [
         ("training loss falls", "last below first epoch", *_loss_falls(history)),
         ("training loss of a binary task", "from about 0.69 to < 0.3", *_control(loss, pretext)),
         *accuracies,
         ("pretext against trivial predictor", "> 15 % better", *_control(gain, pretext)),
-        ("training time", f"< {MAX_HOURS:g} h", *_time(seconds)),
+        ("training time", f"< {MAX_HOURS:g} h",
+         *_judged(seconds, duration, lambda x: x < MAX_HOURS * 3600)),
         ("size of the encoder", "10 to 20 MB",
-         *_judged(megabytes, "{:.1f} MB", lambda x: 10 <= x <= 20)),
+         *_judged(megabytes, "{:.1f} MB".format, lambda x: 10 <= x <= 20)),
         ("convergence", f"stopped early or loss flat to {SMALL_CHANGE:.0%}",
          *_converged(history, checkpoint)),
     ]  # fmt: skip
@@ -143,10 +144,15 @@ def _verdict(met: bool, n_subjects: int = FEWEST_SUBJECTS) -> str:
     return MET if met else NOT_MET
 
 
-def _judged(value: Any, text: str, met: Any, n_subjects: int = FEWEST_SUBJECTS) -> Judged:
+def _judged(
+    value: Any,
+    text: Callable[[Any], str],
+    met: Callable[[Any], bool],
+    n_subjects: int = FEWEST_SUBJECTS,
+) -> Judged:
     if value is None:
         return "unknown", NOT_APPLICABLE
-    return text.format(value), _verdict(met(value), n_subjects)
+    return text(value), _verdict(met(value), n_subjects)
 
 
 def _control(judged: Judged, shuffled: bool) -> Judged:
@@ -166,7 +172,7 @@ def _binary_loss(history: pd.DataFrame, objective: str) -> Judged:
     # Two classes at most: the loss of knowing the shares alone is then at most ln 2.
     if objective != SUPERVISED or history.empty or not chance <= np.log(2) + 0.01:
         return objective.replace("_", " ") or "unknown", NOT_APPLICABLE
-    return _judged(history["train_loss"].iloc[-1], "{:.3f}", lambda x: x < 0.3)
+    return _judged(history["train_loss"].iloc[-1], "{:.3f}".format, lambda x: x < 0.3)
 
 
 def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool) -> list[Row]:
@@ -174,24 +180,24 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool)
 
     That of the probe is the mean over classes, and judged by the class with the lowest recall, too.
     """
-    best = best_epoch(history)
-    n, each, beside = metrics.get("subjects", {}).get("validation", 0), True, ""
+    best, each, beside = best_epoch(history), True, ""
     if "accuracy" in history and best is not None:
         value = float(history.loc[history["epoch"] == best, "accuracy"].iloc[0])
         text = f"{value:.1%}"
     else:
-        probe = metrics.get("probe", {}).get(PRETRAINED, {}).get("validation", {})
-        found = probe.get("balanced_accuracy")
+        probe = metrics["probe"][PRETRAINED]["validation"]
+        found = probe["balanced_accuracy"]
         value = np.nan if found is None else float(found)
-        recall, chance = _lowest_recall(probe.get("confusion_matrix", []))
+        recall, chance = _lowest_recall(probe["confusion_matrix"])
         beside, each = f", each class recalled above {chance:.0%}", recall > chance
         text = (
             f"{value:.1%} (balanced, of the frozen probe; optimistic, for its strength was chosen "
             f"on these subjects), lowest recall {recall:.0%}"
         )
     if np.isnan(value):
-        why = "one class only" if "choice" in metrics.get("missing", {}) else "unknown"
+        why = "one class only" if "choice" in metrics["missing"] else "unknown"
         return [("validation accuracy", "> 60 %", *_control((why, NOT_APPLICABLE), shuffled))]
+    n = metrics["subjects"]["validation"]
     return [
         (f"validation accuracy{more}", f"> {least:.0%}{beside}",
          *_control((text, _verdict(value > least and each, n)), shuffled))
@@ -202,16 +208,7 @@ def _accuracy(history: pd.DataFrame, metrics: Mapping[str, Any], shuffled: bool)
 def _lowest_recall(matrix: Sequence[Sequence[int]]) -> tuple[float, float]:
     """Return the lowest recall of a class with items, and that of guessing, from counts (K, K)."""
     rows = [(row[k], sum(row)) for k, row in enumerate(matrix) if sum(row)]
-    if not rows:
-        return np.nan, np.nan
     return min(right / n for right, n in rows), 1 / len(rows)
-
-
-def _time(seconds: float | None) -> Judged:
-    if seconds is None:
-        return "unknown", NOT_APPLICABLE
-    text = f"{seconds / 3600:.1f} h" if seconds > 3600 else f"{seconds / 60:.1f} min"
-    return text, _verdict(seconds < MAX_HOURS * 3600)
 
 
 def _converged(history: pd.DataFrame, checkpoint: Checkpoint) -> Judged:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,7 +128,7 @@ def sweep_report(
                 ["first", "second", "share", "ahead by", "95 %", "ahead in", "p", "p (Holm)"],
                 pair_rows, pair_notes,
             ),
-            plain_table("Time and origin", [], [], _origin(scored, savings)),
+            plain_table("Time and origin", [], [], _origin(savings)),
         ],
     )  # fmt: skip
 
@@ -152,12 +151,10 @@ def _counts(scored: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
-def _origin(scored: pd.DataFrame, savings: Mapping[str, Any]) -> list[str]:
-    digest = hashlib.blake2b("".join(sorted(scored["hash"])).encode(), digest_size=8).hexdigest()
+def _origin(savings: Mapping[str, Any]) -> list[str]:
     said = [
-        f"The plan of these {len(scored):,} jobs has the hash `{digest}`. Each job's entry in the "
-        "store has its full specification, the versions of the libraries and its digests; "
-        "`hbn-foundation bases verify` compares them."
+        "Each job's entry in the store has its full specification, the versions of the libraries "
+        "and its digests; `hbn-foundation bases verify` compares them."
     ]
     if savings["finetunings"]:
         said.append(
