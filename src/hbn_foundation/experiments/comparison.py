@@ -160,25 +160,30 @@ def list_runs(
         dataset = learned.replace(splits=splits)
         labelled = tuple(training_subjects(splits, learned.windows))
         for method, seed in methods:
-            own, identity = recipe, {**common, **_settings(recipe)}
-            if method != BASELINES:
-                plan = recipe.plan.model_copy(update={"strategy": method})
-                if method != recipe.plan.strategy:  # whose lengths phase2_epochs is a check of
-                    plan = plan.model_copy(update={"phase2_epochs": None})
-                trainer = recipe.trainer.model_copy(update={"seed": seed})
-                own = recipe.model_copy(update={"plan": plan, "trainer": trainer})
-                identity = {**common, **own.identity()}
             draw = Draw(seed, labelled)
-            arguments = {"data": data, "splits": splits, "recipe": own}
             if method == BASELINES:
-                arguments |= {"draws": [draw], "methods": recipe.evaluation.baselines}
+                own, identity = recipe, {**common, **_settings(recipe)}
+                task = "fit_draws"
+                of_task: Any = {"draws": [draw], "methods": recipe.evaluation.baselines}
             else:
-                arguments |= {"draw": draw, "methods": [method]}
-            task = f"{TASKS}:{'fit_draws' if method == BASELINES else 'train_draw'}"
-            job = make_job(COMPARISON, task, identity, arguments, own.trainer, fold.job.entry)
-            place = {**fold.place, "seed": seed}
-            runs.append(Run(job, fold.name, dataset, own, method, place))
+                own = with_plan(recipe, method, seed)
+                identity = {**common, **own.identity()}
+                task, of_task = "train_draw", {"draw": draw, "methods": [method]}
+            arguments = {"data": data, "splits": splits, "recipe": own, **of_task}
+            job = make_job(COMPARISON, f"{TASKS}:{task}", identity, arguments, own.trainer,
+                           fold.job.entry)  # fmt: skip
+            runs.append(Run(job, fold.name, dataset, own, method, {**fold.place, "seed": seed}))
     return runs
+
+
+def with_plan(recipe: LabelRecipe, strategy: str, seed: int) -> LabelRecipe:
+    """Give the recipe another strategy and seed."""
+    changes: dict[str, Any] = {"strategy": strategy}
+    if strategy != recipe.plan.strategy:  # whose lengths phase2_epochs is a check of
+        changes["phase2_epochs"] = None
+    plan = recipe.plan.model_copy(update=changes)
+    trainer = recipe.trainer.model_copy(update={"seed": seed})
+    return recipe.model_copy(update={"plan": plan, "trainer": trainer})
 
 
 def _settings(recipe: LabelRecipe) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from hbn_foundation.evaluation.statistics import holm, mean_interval
 from hbn_foundation.experiments.specs import BASE, FINETUNE
 
 MODES = tuple(MODE_NAMES)
-CURVE_COLUMNS = ("mode", "target_data_pct", "score", "low", "high", "n_targets", "n_jobs",
+KEYS = ["mode", "target_data_pct"]
+CURVE_COLUMNS = (*KEYS, "score", "low", "high", "n_targets", "n_jobs",
                  "n_train")  # fmt: skip
 PAIR_COLUMNS = ("first", "second", "target_data_pct", "ahead_by", "low", "high", "ahead_in",
                 "n_targets", "p", "p_holm")  # fmt: skip
@@ -29,9 +30,7 @@ def by_target(jobs: pd.DataFrame, score: str) -> pd.DataFrame:
         Index `mode`, `target_data_pct`; one column per target.
     """
     done = _done(jobs, FINETUNE)
-    return done.pivot_table(
-        index=["mode", "target_data_pct"], columns="target", values=score, aggfunc="mean"
-    )
+    return done.pivot_table(index=KEYS, columns="target", values=score, aggfunc="mean")
 
 
 def _done(jobs: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -62,22 +61,14 @@ def learning_curves(
         `n_targets`, `n_jobs`, `n_train` (mean number of the target's training windows).
     """
     values = by_target(jobs, score)
-    if values.empty:
-        return pd.DataFrame(columns=list(CURVE_COLUMNS))
-    keys: list[Any] = values.index.tolist()
-    rows = [
-        [*key, np.nanmean(row), *mean_interval(row, bootstraps, seed)[:2], sum(~np.isnan(row))]
-        for key, row in zip(keys, values.to_numpy(dtype=float), strict=True)
-    ]
-    table = pd.DataFrame(rows, columns=list(CURVE_COLUMNS[:6]))
-    groups = _done(jobs, FINETUNE).groupby(["mode", "target_data_pct"])["n_train"]
-    sizes = pd.DataFrame({"n_jobs": groups.size(), "n_train": groups.mean().astype(float)})
-    table = table.join(sizes, on=["mode", "target_data_pct"])
-    order = {mode: place for place, mode in enumerate(MODES)}
-    return table.sort_values(
-        ["mode", "target_data_pct"], key=lambda c: c.map(order) if c.name == "mode" else c,
-        ignore_index=True,
+    ends = [mean_interval(row, bootstraps, seed)[:2] for row in values.to_numpy(dtype=float)]
+    groups = _done(jobs, FINETUNE).groupby(KEYS)
+    table = pd.DataFrame(ends, index=values.index, columns=["low", "high"]).assign(
+        score=values.mean(axis=1), n_targets=values.notna().sum(axis=1), n_jobs=groups.size(),
+        n_train=groups["n_train"].mean().astype(float),
     )  # fmt: skip
+    table = table.reindex(MODES, level="mode").reset_index()
+    return table[list(CURVE_COLUMNS)]
 
 
 def compare_modes(

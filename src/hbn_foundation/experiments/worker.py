@@ -9,10 +9,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.job import (
@@ -34,7 +37,7 @@ from hbn_foundation.training.supervision.fork_server import ForkServer, ForkServ
 from hbn_foundation.training.supervision.incidents import FILE as INCIDENTS
 from hbn_foundation.training.supervision.params import SupervisionParams
 from hbn_foundation.training.supervision.process import RESULT, Process, start_interpreter
-from hbn_foundation.training.supervision.run_folder import RunFolder, in_use, try_lock
+from hbn_foundation.training.supervision.run_folder import RunFolder, in_use
 from hbn_foundation.training.supervision.supervisor import Supervisor, TrainingStopped, Work
 
 TARGET = "hbn_foundation.experiments.job:run_target"
@@ -180,8 +183,8 @@ def _carry_out(job: Job, folder: Path, context: Context, base: Path | None, work
             name=job.id,
         )
         limits = context.limits.model_copy(update={"max_restarts": context.retries})
-        with start_of_children(context, worker) as start_child:
-            Supervisor(run, work, limits, start_child, Quiet if worker else Display).run()
+        start_child = start_of_children(context, worker)
+        Supervisor(run, work, limits, start_child, Quiet if worker else Display).run()
         if not (folder / OUT).is_dir():
             raise UserError(f"{job.id}: the time limit ended it; it resumes from its last epoch")
     finally:
@@ -189,7 +192,7 @@ def _carry_out(job: Job, folder: Path, context: Context, base: Path | None, work
 
 
 _SERVERS: dict[tuple[Any, ...], ForkServer] = {}
-_GPUS: dict[str, IO[str] | None] = {}  # the locked file of the one that this process has
+_GPUS: dict[str, FileLock | None] = {}  # the lock of the one that this process has
 
 
 def own_gpu(count: int) -> str:
@@ -206,38 +209,27 @@ def own_gpu(count: int) -> str:
         folder = Path(tempfile.gettempdir()) / f"hbn-foundation-gpus-{getpass.getuser()}"
         folder.mkdir(exist_ok=True)
         for name in names:
-            file = open(folder / f"{name}.lock", "w")  # noqa: SIM115 - held until the process ends
-            if try_lock(file):
-                _GPUS[name] = file
+            lock = FileLock(folder / f"{name}.lock")
+            with contextlib.suppress(Timeout):
+                lock.acquire(blocking=False)
+                _GPUS[name] = lock
                 break
-            file.close()
         else:  # more workers than GPUs
             _GPUS[names[os.getpid() % len(names)]] = None
     return next(iter(_GPUS))
 
 
-@contextlib.contextmanager
-def start_of_children(context: Context, worker: str) -> Iterator[Callable[[Path], Process]]:
+def start_of_children(context: Context, worker: str) -> Callable[[Path], Process]:
     """Give what starts the children of this process, with their threads pinned."""
     environment = dict.fromkeys(THREADS, str(context.threads)) if context.threads else {}
     if context.gpus and context.device == "cuda" and worker:
         environment["CUDA_VISIBLE_DEVICES"] = own_gpu(context.gpus)
-    if context.forks:
-        key = (os.getpid(), context.preload, tuple(environment.items()))
-        if key not in _SERVERS:
-            _SERVERS[key] = ForkServer(context.preload, environment)
-        yield _SERVERS[key].start_child
-        return
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)  # children inherit it
-    try:
-        yield start_interpreter
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    if not context.forks:
+        return partial(start_interpreter, environment=environment)
+    key = (os.getpid(), context.preload, tuple(environment.items()))
+    if key not in _SERVERS:
+        _SERVERS[key] = ForkServer(context.preload, environment)
+    return _SERVERS[key].start_child
 
 
 def close_servers() -> None:

@@ -33,8 +33,11 @@ class Process(Protocol):
         """Send it a signal, unless it has ended."""
 
 
-def start_interpreter(folder: Path) -> Process:
-    """Start a child in an interpreter of its own; its work and its streams are files there."""
+def start_interpreter(folder: Path, environment: dict[str, str] | None = None) -> Process:
+    """Start a child in an interpreter of its own; its work and its streams are files there.
+
+    `environment` is set beside that of this process.
+    """
     module = "hbn_foundation.training.supervision.child"
     with open(folder / LOG, "wb") as log, open(folder / ERRORS, "wb") as errors:
         return subprocess.Popen(
@@ -42,6 +45,7 @@ def start_interpreter(folder: Path) -> Process:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=errors,
+            env={**os.environ, **(environment or {})},
             start_new_session=True,  # Ctrl-C is for the parent, and the group can be killed
         )
 
