@@ -242,9 +242,9 @@ def test_keys_follow_what_results_depend_on(folds, dataset, params, stores, of_t
     base = keys()
     # phase2_epochs is a check of the configured plan, which other ones are compared without
     assert keys(label_recipe(plan=PlanParams(phase1_epochs=1, phase2_epochs=1))) == base
-    other_rates = keys(label_recipe(rates=RateParams(head_lr=2e-3)))
-    assert other_rates[BASELINES] == base[BASELINES]
-    assert all(other_rates[plan] != base[plan] for plan in PLANS)
+    for other in (keys(label_recipe(rates=RateParams(head_lr=2e-3))), keys(seeds=(1,))):
+        assert other[BASELINES] == base[BASELINES]
+        assert all(other[plan] != base[plan] for plan in PLANS)
     assert not set(keys(labelled_subjects=3).values()) & set(base.values())
     place = FineTuningParams(epochs=2, batch_size=32, precision="32", work_dir="elsewhere")
     assert keys(label_recipe(trainer=place)) == base

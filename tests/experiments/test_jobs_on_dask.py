@@ -165,17 +165,3 @@ def test_a_store_that_cannot_be_reached_names_the_worker(tmp_path):
     outcome = run_job(make_plan(1, 0).bases[0], make_context(tmp_path, sync=sync), "gpu-7")
     assert outcome.status == "failed"
     assert "sync failed on worker gpu-7" in outcome.what
-
-
-@pytest.mark.slow
-def test_many_jobs_cost_little_each(tmp_path):
-    plan, context = make_plan(14, 12), make_context(tmp_path)
-    started = time.monotonic()
-    done = run(plan, context, "local", workers=2)
-    seconds = time.monotonic() - started
-    assert done.failed == []
-    assert len(ended(tmp_path)) == 14 + 168
-    per_job = 2 * seconds / len(done.outcomes)
-    print(f"{seconds:.1f} s for {len(done.outcomes)} jobs, {per_job:.3f} s of a worker for each")
-    assert per_job < 1.0
-    assert set(run(plan, context, "local", workers=2).statuses.values()) == {"kept"}

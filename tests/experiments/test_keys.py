@@ -1,20 +1,16 @@
-"""What changes a weight changes the key of its job, and nothing else does."""
+"""What changes the weights of an encoder changes the key of its job, and nothing else does."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from fold_data import INLINE, PRETRAINING, label_recipe, make_dataset
+from fold_data import INLINE, PRETRAINING, make_dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.evaluation.params import RepeatParams
-from hbn_foundation.evaluation.provenance import hash_code
-from hbn_foundation.experiments.comparison import list_runs
 from hbn_foundation.experiments.folds import make_folds, stores_in
 from hbn_foundation.experiments.grid import with_values
-from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
+from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.recipes import PretrainingRecipe
 
@@ -37,7 +33,6 @@ PARAMETERS = {
 }
 changes = st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=4)
 engines = st.sampled_from([INLINE, ExperimentParams(workers=3, retries=7, threads=2)])
-slow = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +53,7 @@ def folds_of(dataset, folder, recipe=PRETRAINING, engine=INLINE):
     )  # fmt: skip
 
 
-@slow
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(names=changes, engine=engines, folder=st.sampled_from(["here", "there"]))
 def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
     base = {fold.job.key for fold in folds_of(dataset, tmp_path)}
@@ -66,31 +61,3 @@ def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
     assert len(found) == len(base)  # each fold has its own
     counts = any(PARAMETERS[name][1] for name in names)
     assert (not found & base) if counts else (found == base)
-
-
-@slow
-@given(seed=st.integers(0, 3), again=st.integers(0, 3), threads=st.integers(1, 3))
-def test_the_key_of_a_fine_tuning(dataset, tmp_path, seed, again, threads):
-    """Its seed counts; where and how fast it is carried out does not, nor does it for baselines."""
-
-    def keys(seed, **engine):
-        params = ComparisonParams(plans=("full",), seeds=(seed,), work_dir=str(tmp_path))
-        engine = ExperimentParams(**engine)
-        stores = stores_in(tmp_path, engine, {"comparison": Path(tmp_path)})
-        (fold, *_) = folds_of(dataset, tmp_path, engine=engine)
-        runs = list_runs([fold], dataset, label_recipe(), params, stores, {"chosen": "cpu"})
-        return [run.job.key for run in runs]
-
-    (baselines, plan), (others, other) = keys(seed), keys(again, threads=threads, retries=0)
-    assert baselines == others
-    assert (plan == other) == (seed == again)
-
-
-@slow
-@given(doc=st.text("abc ", max_size=20), value=st.integers(0, 3))
-def test_the_code_counts_by_what_it_does(tmp_path, doc, value):
-    def hash_of(doc, value):
-        (tmp_path / "net.py").write_text(f'def f():\n    """{doc}."""\n    return {value}\n')
-        return hash_code(["net.py"], package=tmp_path)
-
-    assert (hash_of(doc, value) == hash_of("Be a function", 1)) == (value == 1)

@@ -148,28 +148,6 @@ def test_a_lease_has_one_holder_and_is_free_when_that_is_killed(store):
     assert not store.held(KEY)
 
 
-def race(root, barrier, won):
-    barrier.wait()
-    lock = Store(root).lease(KEY)
-    if lock is not None:
-        won.put(os.getpid())
-        time.sleep(2)
-
-
-def test_a_race_for_a_lease_has_one_winner(store):
-    spawn = multiprocessing.get_context("spawn")
-    barrier, won = spawn.Barrier(4), spawn.Queue()
-    processes = [spawn.Process(target=race, args=(store.root, barrier, won)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    winners = []
-    while not won.empty():
-        winners.append(won.get())
-    assert len(winners) == 1
-
-
 def content(folder):
     return {p.name: p.read_text() for p in folder.rglob("*") if p.is_file() and p.name != DIGESTS}
 
