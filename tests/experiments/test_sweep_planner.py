@@ -7,13 +7,7 @@ import yaml
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.collecting import write_set
-from hbn_foundation.experiments.estimate import (
-    GUESSED,
-    SECONDS_AROUND,
-    SECONDS_TO_BEGIN,
-    estimate,
-    in_words,
-)
+from hbn_foundation.experiments.job import note_run, rerun
 from hbn_foundation.experiments.params import (
     GridParams,
     JobParams,
@@ -22,11 +16,18 @@ from hbn_foundation.experiments.params import (
     SweepRecipe,
 )
 from hbn_foundation.experiments.planner import Data, Plan, make_plan
-from hbn_foundation.experiments.rerun import note_run, rerun
 from hbn_foundation.experiments.selection import records, select
 from hbn_foundation.experiments.specs import FULL
 from hbn_foundation.experiments.store import Store
-from hbn_foundation.experiments.sweep import plan_sweep, stores_of
+from hbn_foundation.experiments.sweep import (
+    GUESSED,
+    SECONDS_AROUND,
+    SECONDS_TO_BEGIN,
+    estimate,
+    in_words,
+    plan_sweep,
+    stores_of,
+)
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 from sweep_data import defaults, make_data

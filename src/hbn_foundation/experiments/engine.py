@@ -14,10 +14,19 @@ from typing import Any
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.executors import Inline, OnDask, make_executor
-from hbn_foundation.experiments.job import BLOCKED, DONE, FAILED, HELD, KEPT, MISSING, Job, Outcome
+from hbn_foundation.experiments.job import (
+    BLOCKED,
+    DONE,
+    FAILED,
+    HELD,
+    KEPT,
+    MISSING,
+    Job,
+    Outcome,
+    rerun,
+)
 from hbn_foundation.experiments.live import Live
 from hbn_foundation.experiments.params import EngineParams
-from hbn_foundation.experiments.rerun import rerun
 from hbn_foundation.experiments.worker import Context
 from hbn_foundation.progress import say
 

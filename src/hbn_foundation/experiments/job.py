@@ -1,7 +1,8 @@
-"""A job: one training or evaluation with a key, a folder and a result."""
+"""A job: one training or evaluation with a key, a folder and a result, and what becomes of it."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ DONE, KEPT, HELD, FAILED, BLOCKED, MISSING = (
 )  # fmt: skip
 OUT = "out"
 """Folder in that of a job whose files become its entry in the store."""
+CHOICES = ("sweep.jobs.only", "sweep.jobs.only_bases", "sweep.jobs.skip_base_training")
+"""Parameters that such a command replaces."""
+
+_RUN: dict[str, Any] = {}
 
 
 class Entry(NamedTuple):
@@ -136,3 +141,26 @@ class Outcome:
     what: str = ""
     seconds: float = 0.0
     worker: str = ""
+
+
+def note_run(settings: Mapping[str, Any]) -> None:
+    """Let the commands in messages have what the run of this process was given.
+
+    Parameters
+    ----------
+    settings
+        `env`, a name or None; `params`, values by dotted name; `load_versions`, by dataset.
+    """
+    _RUN.clear()
+    _RUN.update(settings)
+
+
+def rerun(name: str) -> str:
+    """Write the command that carries out one job alone."""
+    env = f" --env {_RUN['env']}" if _RUN.get("env") else ""
+    read = [f"{key}:{value}" for key, value in _RUN.get("load_versions", {}).items()]
+    versions = f" --load-versions {','.join(read)}" if read else ""
+    given = {key: value for key, value in _RUN.get("params", {}).items() if key not in CHOICES}
+    values = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
+    params = ",".join(f"{key}={value}" for key, value in [*values.items(), (CHOICES[0], name)])
+    return f'kedro run{env} --pipeline sweep{versions} --params "{params}"'

@@ -28,8 +28,8 @@ from hbn_foundation.experiments.job import (
     Entry,
     Job,
     Outcome,
+    rerun,
 )
-from hbn_foundation.experiments.rerun import rerun
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.signals.parallel import THREADS
 from hbn_foundation.training.supervision.display import Display, Quiet

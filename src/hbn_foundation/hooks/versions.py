@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.experiments.rerun import note_run
+from hbn_foundation.experiments.job import note_run
 from hbn_foundation.hooks.folders import DATA
 from hbn_foundation.hooks.missing import (
     check_all_there,
