@@ -151,6 +151,7 @@ def test_supervised_bases(data):
         ({"base": {"trainer": {"lr": [1]}}}, {}, r"sweep\.grid\.base\.trainer\.lr: no such"),
         ({"base": {"trainer.epochs": [0]}}, {}, r"trainer\.epochs=0"),
         ({"base": {"n_base_participants": [7]}}, {}, "from 2 to 6"),
+        ({"base": {"n_base_participants": [["S2"]]}}, {}, "from 2 to 6"),
         ({"base": {"n_base_participants": [["S1", "S9"]]}}, {}, "S9 is none of the subjects"),
         ({"base": {"kind": "both"}}, {}, "kind"),
         ({"finetune": {"mode": ["halfway"]}}, {}, r"sweep\.grid\.finetune\.mode='halfway'"),

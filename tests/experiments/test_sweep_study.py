@@ -155,5 +155,3 @@ def test_bases_of_a_fold_are_nested_and_folds_differ():
     assert len({tuple(order[:4]) for order in orders.values()}) > 5
     train, validation = split_base(orders["S1"], 0.25)
     assert (len(train), len(validation)) == (6, 2)
-    with pytest.raises(UserError, match="at least 2"):
-        split_base(["S1"], 0.2)

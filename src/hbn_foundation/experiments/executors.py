@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.experiments.grid import read_yaml
+from hbn_foundation.experiments.grid import read_file
 from hbn_foundation.experiments.job import FAILED, Job, Outcome
 from hbn_foundation.experiments.params import EngineParams, SlurmParams
 from hbn_foundation.experiments.worker import Context, close_servers, run_job
@@ -107,8 +107,7 @@ class OnDask:
                 raise UserError(LOST) from None
             self._report_missing_workers()
             return None
-        if future is self._futures.get(job.id):
-            del self._futures[job.id]
+        self._futures.pop(job.id, None)
         try:
             return job, future.result(timeout=60)
         except KilledWorker as error:
@@ -177,21 +176,11 @@ def make_executor(params: EngineParams, context: Context) -> Inline | OnDask:
 
 
 def read_cluster(params: EngineParams) -> EngineParams:
-    """Read the cluster's file, where one is named.
-
-    Raises
-    ------
-    UserError
-        Naming file and key.
-    """
+    """Read the cluster's file, where one is named; errors as of `read_file`."""
     if params.cluster_file is None:
         return params
-    content = read_yaml(params.cluster_file, "cluster_file")
-    changed = {**params.model_dump(exclude={"cluster_file"}), **content}
-    try:
-        return type(params).model_validate(changed)
-    except UserError as error:
-        raise UserError(f"{params.cluster_file}: {error}") from None
+    given = params.model_dump(exclude={"cluster_file"})
+    return read_file(type(params), params.cluster_file, "cluster_file", given)
 
 
 def count_workers(params: EngineParams, device: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.params import ObjectiveParams, TrainerParams
 
+Model = TypeVar("Model", bound=BaseModel)
 SUBJECTS = "n_base_participants"
 PATIENCE = "early_stopping_patience_target"
 GROUPS = ("label", "head", "plan", "rates", "regularisation", "trainer")
@@ -40,29 +41,28 @@ class Defaults(NamedTuple):
 
 
 def read_grid(params: GridParams) -> GridParams:
-    """Read the grid's file, where one is named.
+    """Read the grid's file, where one is named; errors as of `read_file`."""
+    return params if params.file is None else read_file(GridParams, params.file, "sweep.grid.file")
+
+
+def read_file(
+    model: type[Model], path: str, parameter: str, given: Mapping[str, Any] | None = None
+) -> Model:
+    """Read parameters from a YAML or JSON file.
+
+    Parameters
+    ----------
+    model
+        Of the parameters.
+    path, parameter
+        The file, and the parameter that names it.
+    given
+        Values of what the file leaves out.
 
     Raises
     ------
     UserError
-        When it is missing or no grid.
-    """
-    if params.file is None:
-        return params
-    content = read_yaml(params.file, "sweep.grid.file")
-    try:
-        return GridParams.model_validate(content)
-    except UserError as error:
-        raise UserError(f"{params.file}: {error}") from None
-
-
-def read_yaml(path: str, parameter: str) -> dict[str, Any]:
-    """Read a mapping from a YAML or JSON file.
-
-    Raises
-    ------
-    UserError
-        When there is no such file, or no mapping in it.
+        When there is no such file, no mapping in it, or a value that does not fit.
     """
     import yaml
 
@@ -74,7 +74,7 @@ def read_yaml(path: str, parameter: str) -> dict[str, Any]:
         raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
-    return content
+    return _named(model, {**(given or {}), **content}, f"{path}: ")
 
 
 def combinations(grid: Mapping[str, Any], which: str) -> Iterator[dict[str, Any]]:
@@ -179,7 +179,7 @@ def base_spec(
     if kind != "supervised":
         content["supervised"] = None
     content |= {"train_subjects": train, "validation_subjects": validation, "data": data}
-    return _named(BaseSpec, content, "sweep.grid.base")
+    return _named(BaseSpec, content, "sweep.grid.base.")
 
 
 def _supervised(tuning: Tuning) -> dict[str, Any]:
@@ -219,11 +219,11 @@ def finetune_spec(
         content["tuning"]["trainer"]["early_stopping_patience"] = varied.pop(PATIENCE)
     inside = {name: varied.pop(name) for name in list(varied) if name.partition(".")[0] in GROUPS}
     with_values(content["tuning"], inside, "sweep.grid.finetune")
-    return _named(FinetuneSpec, {**content, **varied}, "sweep.grid.finetune")
+    return _named(FinetuneSpec, {**content, **varied}, "sweep.grid.finetune.")
 
 
-def _named(model: Any, content: dict[str, Any], where: str) -> Any:
+def _named(model: type[Model], content: dict[str, Any], where: str) -> Model:
     try:
         return model.model_validate(content)
     except UserError as error:
-        raise UserError(f"{where}.{error}") from None
+        raise UserError(f"{where}{error}") from None

@@ -143,22 +143,23 @@ def choose(wanted: Any, there: Sequence[str], where: str, least: int = 1) -> lis
     UserError
         Naming the parameter `where`, when there are not as many or one is not there.
     """
-    if wanted == "all":
-        return list(there)
+    chosen = list(there)
     if isinstance(wanted, list | tuple):
         names = set(map(str, wanted))
         if absent := sorted(names - set(there)):
             raise UserError(
                 f"{where}: {first_few(absent)} is none of the subjects, {first_few(there)}"
             )
-        return [subject for subject in there if subject in names]
-    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
-    if not number or int(wanted) != wanted or not least <= wanted <= len(there):
+        chosen = [subject for subject in there if subject in names]
+    elif wanted != "all":
+        whole = isinstance(wanted, int | float) and int(wanted) == wanted
+        chosen = chosen[: int(wanted)] if whole and 0 <= wanted <= len(there) else []
+    if len(chosen) < least:
         raise UserError(
             f"{where}={wanted!r}: expected all, a whole number from {least} to {len(there)} or a "
             "list of subjects"
         )
-    return list(there[: int(wanted)])
+    return chosen
 
 
 def _members(wanted: Any, subjects: Sequence[str], target: str, seed: int) -> list[str]:

@@ -41,18 +41,7 @@ def base_subjects(subjects: Iterable[str], target: str, seed: int) -> list[str]:
 
 
 def split_base(subjects: Sequence[str], validation_share: float) -> tuple[list[str], list[str]]:
-    """Divide base subjects into training and validation; the last of the order validate.
-
-    Raises
-    ------
-    UserError
-        With fewer than two subjects.
-    """
-    if len(subjects) < 2:
-        raise UserError(
-            f"sweep.grid.base.n_base_participants: found {len(subjects)} subjects; expected at "
-            "least 2, one to train and one to validate"
-        )
+    """Divide two or more base subjects into training and validation, the last of the order."""
     held = min(max(1, round(validation_share * len(subjects))), len(subjects) - 1)
     return list(subjects[:-held]), list(subjects[-held:])
 

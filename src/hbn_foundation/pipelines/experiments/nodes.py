@@ -35,17 +35,7 @@ def compare_plans(
     runs: ComparisonParams,
     experiments: ExperimentParams,
 ) -> tuple[types.DataFrame, types.DataFrame, str]:
-    """Fine-tune each plan with each seed in each fold, the baselines beside them.
-
-    Returns
-    -------
-    folds : DataFrame
-        One row per repeat, fold, seed and method.
-    predictions : DataFrame
-        Of all runs on their test windows.
-    incidents : str
-        JSON lines, one per incident of any training; empty without any.
-    """
+    """Give the folds, predictions and incidents of `experiments.comparison.compare_plans`."""
     from hbn_foundation.experiments import comparison
 
     return comparison.compare_plans(
@@ -96,15 +86,7 @@ def learn_from_subjects(
     runs: LabelCurveParams | LearningCurveParams,
     experiments: ExperimentParams,
 ) -> tuple[types.DataFrame, types.DataFrame]:
-    """Learn a label or a challenge from more and more subjects, all methods side by side.
-
-    Returns
-    -------
-    learning_curve : DataFrame
-        One row per fold, seed, number of labelled subjects and method.
-    learning_curve_predictions : DataFrame
-        Of all of them on their test windows.
-    """
+    """Give the scores and predictions of `experiments.learning_curve.learning_curve`."""
     from hbn_foundation.experiments.learning_curve import learning_curve
 
     return learning_curve(
