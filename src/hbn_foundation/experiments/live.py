@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -38,7 +37,6 @@ class Live:
         self.workers = 1
         self.begun = False
         self._place = ExitStack()
-        self._first: dict[str, tuple[float, float]] = {}  # share and moment of a job's first beat
         self._state: tuple[Mapping[str, Outcome], set[str]] = ({}, set())
 
     def begin(self, workers: int, dashboard: str | None) -> None:
@@ -71,23 +69,20 @@ class Live:
         }
 
     def seconds_left(self, beats: Mapping[str, Beat]) -> float | None:
-        """Time left, from what was done and how fast running jobs go; None before that is known."""
-        outcomes, left, now = self._state[0], 0.0, time.monotonic()
+        """Time left: what running trainings say themselves, and the mean of those done for others.
+
+        None before any of a kind is done.
+        """
+        outcomes, left = self._state[0], 0.0
         for kind, total in self.totals.items():
             mine = [o for name, o in outcomes.items() if name.startswith(f"{kind}-")]
             seconds = [o.seconds for o in mine if o.status == DONE]
-            done = 0.0
-            for name, beat in beats.items():
-                share = beat.step / beat.steps
-                first, began = self._first.setdefault(name, (share, now))
-                if name.startswith(f"{kind}-"):
-                    done += share
-                    if share > first and len(seconds) < self.workers:
-                        seconds.append((now - began) / (share - first))
-            waiting = total - len(mine)
-            if waiting and not seconds:
+            own = [beat for name, beat in beats.items() if name.startswith(f"{kind}-")]
+            running = [beat.seconds_left for beat in own if beat.seconds_left is not None]
+            waiting = total - len(mine) - len(running)
+            if waiting > 0 and not seconds:
                 return None
-            left += max(waiting - done, 0.0) * sum(seconds) / max(len(seconds), 1)
+            left += sum(running) + max(waiting, 0) * sum(seconds) / max(len(seconds), 1)
         return left / self.workers
 
     def line(self) -> str:
