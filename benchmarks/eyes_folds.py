@@ -5,12 +5,12 @@
     python benchmarks/eyes_folds.py --set foundation.objective.name=slow_features
 
 Runs `kedro run --env eyes`: in each fold an encoder is pretrained on the training subjects, and
-probes are fitted on the labels of 5, 10 and all 42 of them, ten draws. Seeds are of pretraining; the
-first one has the repeats, the others five folds each. With `--trained` the whole model is trained
-from scratch on the labels of 5 and 10 as well, without averaging, one draw in each fold of the
-first repeat. The score is the AUROC within each test subject, averaged over draws and seeds, over
-the subjects of an order of states, then over both orders; intervals are over subjects (BCa), of
-differences paired. What has run is kept. The data: `EYES_ROOT`.
+probes are fitted on the labels of 5, 10 and all 42 of them, ten draws. Seeds are of pretraining:
+the first one has the repeats, the others five folds each. With `--trained` the whole model is
+trained from scratch on the labels of 5 and 10 as well, without averaging, one draw in each fold of
+the first repeat. The score is the AUROC within each test subject, averaged over draws and seeds,
+over the subjects of an order of states, then over both orders; intervals are over subjects (BCa),
+of differences paired. What has run is kept. The data: `EYES_ROOT`.
 """
 
 from __future__ import annotations
