@@ -16,7 +16,9 @@ of differences paired. What has run is kept. The data: `EYES_ROOT`.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,10 +27,19 @@ from curves import OTHERS, OURS, PROJECT, SCRATCH, Mean, prepare, subjects_score
 from hbn_foundation.evaluation.methods import display_name
 
 CONTEXTS = {
-    "each window alone": {"of": "window", "seconds": 0},
-    "the recording's mean": {"of": "recording", "seconds": 0},
-    "and ±10 s": {"of": "recording", "seconds": 10},
+    "each window alone": {"of": "window", "seconds": 0, "denoise": False},
+    "the recording's mean": {"of": "recording", "seconds": 0, "denoise": False},
+    "the recording's mean, denoised": {"of": "recording", "seconds": 0, "denoise": True},
+    "and ±10 s": {"of": "recording", "seconds": 10, "denoise": False},
+    "±10 s, denoised": {"of": "recording", "seconds": 10, "denoise": True},
+    "and ±30 s": {"of": "recording", "seconds": 30, "denoise": False},
+    "±30 s, denoised": {"of": "recording", "seconds": 30, "denoise": True},
 }
+#: Those that are drawn, and those that models are trained in.
+PANELS = ("each window alone", "the recording's mean, denoised", "±10 s, denoised")
+TRAINED = ("each window alone", "the recording's mean")
+#: What denoising concerns; the other methods are as without it.
+DENOISED = (OURS, "slow_features")
 DRAWN = (OURS, *OTHERS)
 COUNTS, FEW = (5, 10, 42), (5, 10)
 
@@ -38,8 +49,8 @@ def draw(scores: dict[tuple[str, int, str], Mean], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(CONTEXTS), sharey=True)
-    for panel, context in zip(panels, CONTEXTS, strict=True):
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    for panel, context in zip(panels, PANELS, strict=True):
         for number, method in enumerate(DRAWN):
             found = [scores[context, count, method] for count in COUNTS]
             value, low, high = np.array(found).T
@@ -66,24 +77,34 @@ def main() -> None:
     parser.add_argument("--trained", action="store_true", help="train from scratch, too")
     options = parser.parse_args()
     prepare("eyes", options.set)
-    runs = []
+    runs: list[tuple[int, dict[str, Any], Iterable[str]]] = []
     for number, seed in enumerate(options.seeds):
         frozen = DRAWN if number == 0 else (OURS,)  # the others do not depend on pretraining
         repeats = {"repeats": options.repeats if number == 0 else 1}
         about = {"frozen": [*frozen], "subjects": [*COUNTS], "repeats": repeats}
-        runs.append((seed, about, list(CONTEXTS)))
+        runs.append((seed, about, CONTEXTS))
     if options.trained:
         about = {"trained": [SCRATCH], "subjects": [*FEW], "repeats": {"repeats": 1}}
-        runs.append((options.seeds[0], about, list(CONTEXTS)[:2]))
-    parts = []
+        runs.append((options.seeds[0], about, TRAINED))
+    parts = {name: [] for name in CONTEXTS}
     for seed, about, names in runs:
         pretraining = {"trainer": {"seed": seed}}
         for name in names:
-            context = CONTEXTS[name]
+            context, own = CONTEXTS[name], dict(about)
+            if context["denoise"]:
+                own["frozen"] = [one for one in own["frozen"] if one in DENOISED]
             params = {"foundation": pretraining, "finetuning": {"context": context}}
-            found = subjects_scores("eyes", options.set, params, **about)
-            parts.append(found.assign(context=name))
-    draw(tell(pd.concat(parts)), options.figure)
+            parts[name].append(subjects_scores("eyes", options.set, params, **own))
+    tables = {name: pd.concat(found) for name, found in parts.items()}
+    plain = {str(context | {"denoise": True}): name for name, context in CONTEXTS.items()
+             if not context["denoise"]}  # fmt: skip
+    for name, context in CONTEXTS.items():
+        if context["denoise"]:
+            beside = tables[plain[str(context)]]
+            beside = beside[~beside["method"].isin(DENOISED)]
+            tables[name] = pd.concat([tables[name], beside])
+    table = pd.concat([found.assign(context=name) for name, found in tables.items()])
+    draw(tell(table), options.figure)
     print(f"Figure: {options.figure}")
 
 

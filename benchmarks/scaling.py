@@ -6,7 +6,7 @@
 
 In each fold of `eyes` encoders are pretrained on 10, 20 and all 42 training subjects, as models of
 several sizes, and for windows of 2, 4 and 10 s; probes of the frozen encoder are fitted on the
-labels of five subjects, ten draws. Windows are relative to their recording, alone and averaged over
+labels of five subjects, ten draws. Windows are relative to their recording and denoised, alone and averaged over
 ±10 s. Score: as in `eyes_folds.py`. The data: `EYES_ROOT`.
 """
 
@@ -78,7 +78,9 @@ def one_fold(work: Path, data: dict[float, Path], fold: dict[str, Any], change: 
         at = folder / f"probe{number}"
         if not (at / "out" / PREDICTIONS).exists():
             at.mkdir(exist_ok=True)
-            own = finetuning.context.model_copy(update={"of": "recording", "seconds": seconds})
+            own = finetuning.context.model_copy(
+                update={"of": "recording", "seconds": seconds, "denoise": True}
+            )
             recipe = finetuning.model_copy(update={"context": own})
             run = RunContext(at, name, CPU, folder / "out", Link())
             fit_draws(run, path, fold["splits"], recipe, fold["draws"], [OURS])

@@ -25,7 +25,7 @@ _AUGMENTATION = {
     "noise_probability": 1.0,
     "jitter_probability": 1.0,
 }
-ALONE = {"of": "window", "recentre": True, "seconds": 0.0, "running": False}
+ALONE = {"of": "window", "recentre": True, "seconds": 0.0, "running": False, "denoise": False}
 SEQUENCE = {"n_layers": 1, "n_heads": 8, "dropout": 0.1, "share": 0.8, "max_windows": 256}
 #: Parameters that runs and jobs were first named without, by group, with the value that was meant.
 #: What has this value is left out of such names, so that keys stay.

@@ -17,6 +17,7 @@ from hbn_foundation.evaluation.features import (
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
+from hbn_foundation.signals.context import denoised, surroundings
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
@@ -176,20 +177,27 @@ def test_an_encoder_for_other_windows_is_refused(planted, random_encoder):
     FeatureExtractor(("band_power",), store, 150, BaselineParams(), random_encoder)
 
 
-def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained):
+@pytest.mark.parametrize("denoise", [False, True])
+def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained, denoise):
     """By hand, for recordings of windows that tile them."""
     checkpoint = pretrained[0]
     params = EncoderParams(tokens=("band",), hidden_dim=32, n_heads=4, n_layers=1, n_slow=2)
     encoder = build_encoder(params, toy.store.sfreq, checkpoint.metadata["n_samples"]).eval()
     for parameter in encoder.slow.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
+    encoder.slow.weight.normal_(std=0.1)
     chosen = toy.windows[toy.windows["row"] < 2].reset_index(drop=True)
     made = FrozenEncoders({"pretrained": encoder, "random_weights": load_encoder(checkpoint)})
+    context = ContextParams(of="recording", denoise=denoise)
     given = [*made.by_name, "encoder_input"], toy.store, encoder.n_samples, BaselineParams(), made
-    found = FeatureExtractor(*given, context=ContextParams(of="recording"))(chosen)
+    found = FeatureExtractor(*given, context=context)(chosen)
     inputs = torch.from_numpy(found["encoder_input"]).unflatten(1, (-1, 190))
     with torch.inference_mode():
         outputs = encoder.slow_outputs(inputs).numpy()
+        beside = encoder.slow.linear_features(inputs).numpy()
+    if denoise:
+        around = surroundings(toy.store, chosen, encoder.n_samples, context)
+        outputs = denoised(np.concatenate([outputs, beside], 1), around, context)[:, :2]
     for row in (0, 1):
         own = (chosen["row"] == row).to_numpy()
         expected = outputs[own] - outputs[own].mean(0)

@@ -20,7 +20,7 @@ def test_a_window_alone_is_read_by_the_fixed_map_and_the_other_one_begins_linear
     encoder.slow.weight.normal_()
     parts = encoder.inputs(windows.signals, positions, windows.mask)
     flat = parts["band"].flatten(1)
-    torch.testing.assert_close(encoder.summary(parts), flat @ encoder.slow.weight.T)
+    torch.testing.assert_close(encoder.summary(parts), flat @ encoder.slow.weight[:3].T)
     relative = encoder.slow_outputs(parts["band"])
     torch.testing.assert_close(relative, encoder.slow.linear(flat))
     plain = small_encoder("band").eval()

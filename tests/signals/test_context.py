@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
-from hbn_foundation.signals.context import in_context, surroundings
+from hbn_foundation.signals.context import Surroundings, denoised, in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.store import SignalStore, store_from_arrays
 
@@ -124,3 +124,32 @@ def test_a_window_alone_has_no_context():
     assert ContextParams(of="recording", seconds=10).text == (
         "relative to the mean of the recording, averaged over ±10 s"
     )
+
+
+def test_denoising_keeps_what_is_slow_in_each_recording():
+    """Two recordings: which direction holds the state and which the noise differs."""
+    n, random = 120, np.random.default_rng(0)
+    table = pd.DataFrame({"row": np.repeat([0, 1], n), "onset": np.tile(2.0 * np.arange(n), 2)})
+    around = Surroundings(table, 2 * n, np.arange(2 * n))
+    state = np.tile(np.sin(np.arange(n) / 8), 2)
+    noise, other = random.standard_normal((2, 2 * n))
+    first = (table["row"] == 0).to_numpy()
+    mixed = np.stack([state + noise, noise + 0.5 * other], 1)
+    mixed[~first] = np.stack([noise + 0.5 * other, state - noise], 1)[~first]
+    context = ContextParams(of="recording", denoise=True)
+    found = denoised(mixed, around, context)
+    for own, column in ((first, 0), (~first, 1)):
+        before, after = (
+            abs(np.corrcoef(values[own, column], state[own])[0, 1]) for values in (mixed, found)
+        )
+        assert before < 0.65
+        assert after > 0.8
+    # another recording changes nothing, nor does a constant
+    moved = np.where(first[:, None], mixed + 5, 100 * mixed)
+    np.testing.assert_allclose(denoised(moved, around, context)[first], found[first], atol=1e-9)
+
+
+def test_denoising_needs_a_recording():
+    for context in ({}, {"of": "recording", "recentre": False, "seconds": 2.0}):
+        with pytest.raises(ValueError, match="denoise needs of: recording or subject"):
+            ContextParams(**context, denoise=True)

@@ -24,9 +24,9 @@ from hbn_foundation.evaluation.spectra import (
     time_bins,
 )
 from hbn_foundation.progress import say, track
-from hbn_foundation.signals.context import Surroundings, in_context, surroundings
+from hbn_foundation.signals.context import Surroundings, denoised, in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
-from hbn_foundation.training.slow_features import MAX_LAG, LinearSlowFeatures
+from hbn_foundation.training.slow_features import MAX_LAG, N_COMPONENTS, LinearSlowFeatures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -153,6 +153,8 @@ class FeatureExtractor:
 
         That of windows (N rows) is known already, (N, D).
         """
+        from hbn_foundation.models.slow import N_LINEAR
+
         around = surroundings(self.store, windows, self.n_samples, ContextParams(of="recording"))
         others, name = around.table.iloc[len(windows) :], str(self.input_of)
         if len(others):
@@ -163,7 +165,8 @@ class FeatureExtractor:
             inputs = np.concatenate([inputs, beside[ENCODER_INPUT]])
         tiles = around.table.iloc[around.tiles]
         lag = max(MAX_LAG, self.n_samples / self.store.sfreq)  # the next window, however long
-        return LinearSlowFeatures(max_lag=lag).fit(
+        number = N_LINEAR if self.context.denoise else N_COMPONENTS
+        return LinearSlowFeatures(number, lag).fit(
             inputs[around.tiles], recordings=tiles["row"], onsets=tiles["onset"]
         )
 
@@ -185,13 +188,18 @@ class FeatureExtractor:
             of_all = np.concatenate([values, beside.get(name, values[:0])])
             if name in self.relative:
                 of_all = self._relative_outputs(name, of_all, around)
+            elif name == SLOW and self.context.denoise:
+                of_all = denoised(of_all, around, self.context)[:, :N_COMPONENTS]
             result[name] = in_context(of_all, around, self.context)
         return result
 
     def _relative_outputs(
         self, name: str, tangents: np.ndarray, around: Surroundings
     ) -> np.ndarray:
-        """Slow outputs (M, n_slow) of band tangents (M, D) relative to their recordings."""
+        """Slow outputs (M, n_slow) of band tangents (M, D) relative to their recordings.
+
+        Where they are denoised, linear slow features tell what else is noise in the recording.
+        """
         import torch
 
         encoder, context = self.encoders[name], self.context.model_copy(update={"seconds": 0.0})
@@ -200,7 +208,13 @@ class FeatureExtractor:
         relative = torch.from_numpy(in_context(tangents, everything, context))
         with torch.inference_mode():
             parts = relative.unflatten(1, encoder.band.centre.shape).split(self.params.batch_size)
-            return torch.cat([encoder.slow_outputs(part) for part in parts]).numpy()
+            outputs = torch.cat([encoder.slow_outputs(part) for part in parts]).numpy()
+            if not self.context.denoise:
+                return outputs
+            assert encoder.slow is not None
+            beside = encoder.slow.linear_features(relative).numpy()
+        both = np.concatenate([outputs, beside], axis=1)
+        return denoised(both, around, self.context)[:, : outputs.shape[1]]
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+N_LINEAR = 20
+"""Linear slow features that are kept, though fewer are read: what denoises knows noise by them."""
+
 
 class SlowOutputs(nn.Module):
     """Slow outputs of band tangents: of a window alone, or relative to its recording.
@@ -21,15 +24,20 @@ class SlowOutputs(nn.Module):
 
     def __init__(self, n_inputs: int, n_features: int, n_outputs: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(n_outputs, n_inputs))
-        self.register_buffer("bias", torch.zeros(n_outputs))
+        n_linear = max(n_outputs, N_LINEAR)
+        self.register_buffer("weight", torch.zeros(n_linear, n_inputs))
+        self.register_buffer("bias", torch.zeros(n_linear))
         self.linear = nn.Linear(n_inputs, n_outputs)
         self.beside = nn.Linear(n_features, n_outputs, bias=False)
         nn.init.zeros_(self.beside.weight)
 
-    def alone(self, tangents: Tensor) -> Tensor:
-        """Compute outputs (B, n_outputs) of tangents (B, bands, 190)."""
+    def linear_features(self, tangents: Tensor) -> Tensor:
+        """Compute linear slow features (B, n ≥ 20) of tangents (B, bands, 190)."""
         return functional.linear(tangents.float().flatten(1), self.weight, self.bias)
+
+    def alone(self, tangents: Tensor) -> Tensor:
+        """Compute outputs (B, n_outputs) of tangents (B, bands, 190): the slowest features."""
+        return self.linear_features(tangents)[:, : self.linear.out_features]
 
     def forward(self, tangents: Tensor, tokens: Tensor) -> Tensor:
         """Compute outputs (B, n_outputs) of tangents relative to their recording and their tokens.

@@ -24,6 +24,8 @@ SEQUENCE, WINDOW = "sequence", "window"
 PLACES = (SEQUENCE, "part", "onset", "tile")
 """Columns that say where in a sequence a window is."""
 EPSILON = 1e-6  # s
+RIDGE = 1e-3  # of the mean variance, added to each direction
+LARGEST_GAP = 10.0  # s between windows whose difference is noise
 
 
 class Surroundings(NamedTuple):
@@ -178,6 +180,53 @@ def in_context(features: np.ndarray, around: Surroundings, context: ContextParam
         first, last = (np.searchsorted(group[tiles], group[:n], side) for side in ("left", "right"))
         result = result - mean(first, until(0.0) if context.running else last)
     return result.astype(np.float32)
+
+
+def denoised(features: np.ndarray, around: Surroundings, context: ContextParams) -> np.ndarray:
+    """Filter a few features by what is slow in each recording, or in a subject's recordings.
+
+    A multichannel Wiener filter, S C⁻¹: C is the covariance of the features in the recording, and
+    C − S half that of the differences of windows that follow each other, which is all of C for
+    noise that is new in each window. No label is used, nor any other recording.
+
+    Parameters
+    ----------
+    features
+        (M, D) of all windows of `around`.
+    around
+        The windows, and the tiles of their recordings, which the covariances are of.
+    context
+        Whether recordings or subjects are filtered.
+
+    Returns
+    -------
+    numpy.ndarray
+        (M, D), with the mean of each recording taken away; zeros where no two windows follow each
+        other.
+    """
+    table, result = around.table, np.zeros_like(features)
+    group = pd.factorize(table["subject" if context.of == "subject" else "row"])[0]
+    row, onset = (table[name].to_numpy() for name in ("row", "onset"))
+    tiles = around.tiles[np.lexsort([part[around.tiles] for part in (onset, row, group)])]
+    for number in np.unique(group):
+        own = tiles[group[tiles] == number]
+        values = features[own].astype(np.float64)
+        follow = (np.diff(row[own]) == 0) & (np.diff(onset[own]) <= LARGEST_GAP + EPSILON)
+        changes = np.diff(values, axis=0)[follow]
+        if not len(changes):
+            continue
+        centred = values - values.mean(0)
+        whole = centred.T @ centred / len(centred)
+        whole += max(RIDGE * np.trace(whole) / len(whole), EPSILON) * np.eye(len(whole))
+        noise = changes.T @ changes / len(changes) / 2
+        # in coordinates where C is the identity, the shares of S are between 0 and 1
+        root = np.linalg.cholesky(whole)
+        white = np.linalg.inv(root)
+        shares, directions = np.linalg.eigh(np.eye(len(whole)) - white @ noise @ white.T)
+        wiener = root @ (directions * shares.clip(0.0, 1.0)) @ directions.T @ white
+        rows = group == number
+        result[rows] = (features[rows] - values.mean(0)) @ wiener.T
+    return result
 
 
 def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -78,6 +78,11 @@ class ContextParams(Params):
         description="Whether only what came before is used, as in a stream; recordings of a "
         "subject count in the order of their names.",
     )
+    denoise: bool = Field(
+        False,
+        description="Whether slow features of frozen encoders are filtered by the covariances of "
+        "what is slow and of what is noise in the recording (a Wiener filter); drifts are slow.",
+    )
 
     @property
     def is_used(self) -> bool:
@@ -92,6 +97,7 @@ class ContextParams(Params):
         if self.seconds:
             span = f"the last {self.seconds:g} s" if self.running else f"±{self.seconds:g} s"
             what.append(f"averaged over {span}")
+        what += ["slow features denoised by recording"] if self.denoise else []
         return ", ".join(what) if self.is_used else ""
 
     @model_validator(mode="after")
@@ -99,6 +105,10 @@ class ContextParams(Params):
         if not self.is_used and (self.seconds or self.running):
             raise ValueError(
                 "seconds and running need context of: recording or subject, found of: window"
+            )
+        if self.denoise and (not self.is_used or not self.recentre or self.running):
+            raise ValueError(
+                "denoise needs of: recording or subject, recentre: true and running: false"
             )
         if self.is_used and not self.recentre and not self.seconds:
             raise ValueError(

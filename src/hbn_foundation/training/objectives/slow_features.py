@@ -98,17 +98,20 @@ class SlowFeatures(Objective):
             tangents.append(found[usable].flatten(1).numpy())
             places.append(batch.places[usable].numpy())
         sequence, part, onset, _ = np.concatenate(places).T
-        model = LinearSlowFeatures(encoder.config.n_slow, self.params.lag_seconds)
+        n_slow, n_linear = encoder.config.n_slow, len(encoder.slow.weight)
+        model = LinearSlowFeatures(n_linear, self.params.lag_seconds)
         # pieces of a recording have neighbours in each other
         groups = part if self.params.across == "recording" else sequence
         model.fit(np.concatenate(tangents), recordings=part, onsets=onset, groups=groups)
-        scaled = (model.components_ * model.weights_).T
+        # the outputs' mean variance is one
+        weights = model.weights_ / np.sqrt(np.square(model.weights_[:n_slow]).mean().clip(1e-12))
+        scaled = (model.components_ * weights).T
         weight, bias = (torch.from_numpy(x).float() for x in (scaled, -scaled @ model.mean_))
-        self.slowness.copy_(torch.from_numpy(model.slowness_))
-        encoder.slow.weight.copy_(weight)
-        encoder.slow.bias.copy_(bias)
+        self.slowness.copy_(torch.from_numpy(model.slowness_[:n_slow]))
+        encoder.slow.weight[: len(weight)] = weight
+        encoder.slow.bias[: len(bias)] = bias
         # relative to the recording, and the share of it that is not noise
-        encoder.slow.linear.weight.copy_(weight * (1 - self.slowness / WHITE)[:, None])
+        encoder.slow.linear.weight.copy_(weight[:n_slow] * (1 - self.slowness / WHITE)[:, None])
         encoder.slow.linear.bias.zero_()
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
