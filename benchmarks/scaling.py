@@ -6,8 +6,8 @@
 
 In each fold of `eyes` encoders are pretrained on 10, 20 and all 42 training subjects, as models of
 several sizes, and for windows of 2, 4 and 10 s; probes of the frozen encoder are fitted on the
-labels of five subjects, ten draws. Windows are relative to their recording and denoised, alone and averaged over
-±10 s. Score: as in `eyes_folds.py`. The data: `EYES_ROOT`.
+labels of five subjects, ten draws. Windows are relative to their recording and denoised, alone and
+averaged over ±10 s. Score: as in `eyes_folds.py`. The data: `EYES_ROOT`.
 """
 
 from __future__ import annotations
