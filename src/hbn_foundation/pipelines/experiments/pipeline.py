@@ -76,7 +76,7 @@ def create_learning_curve(namespace: str) -> Pipeline:
 
 def create_sweep(**_: object) -> Pipeline:
     """Return the pipeline from windows to the summary of a sweep."""
-    running = ["sweep_data", "sweep_device_plan", FOUNDATION, SWEEP]
+    bases = [JOBS[0], "sweep_data", "sweep_device_plan", FOUNDATION, SWEEP]
     return Pipeline(
         [
             *_windows_and_device("sweep", "planning"),
@@ -87,8 +87,14 @@ def create_sweep(**_: object) -> Pipeline:
                 [*JOBS, "sweep_data", "sweep_plan"],
                 "planning",
             ),
-            step(sweep_nodes.train_bases, [JOBS[0], *running], REPORTS[0], "training"),
-            step(sweep_nodes.finetune, [REPORTS[0], *JOBS, *running], REPORTS[1], "training"),
+            step(sweep_nodes.run_jobs, bases, REPORTS[0], "training", "train_bases"),
+            step(
+                sweep_nodes.run_jobs,
+                [*bases, JOBS[1], REPORTS[0]],
+                REPORTS[1],
+                "training",
+                "finetune",
+            ),
             step(
                 sweep_nodes.collect,
                 [*JOBS, *REPORTS, SWEEP, FINETUNING],

@@ -43,49 +43,30 @@ def plan(
     return records(planned.bases), records(planned.finetunings), folders, text
 
 
-def train_bases(
+def run_jobs(
     base_jobs: list[dict[str, Any]],
     data: dict[str, str],
     device_plan: dict[str, Any],
     foundation: FoundationRecipe,
     sweep: SweepRecipe,
+    finetune_jobs: list[dict[str, Any]] | None = None,
+    base_report: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train the bases that are missing.
+    """Carry out what is missing of the bases, or with their report of the fine-tunings.
 
     Returns
     -------
     dict
-        What became of each base.
+        What became of each job of that kind.
     """
     from hbn_foundation.experiments.selection import plan_of
+    from hbn_foundation.experiments.specs import BASE, FINETUNE
     from hbn_foundation.experiments.sweep import run_sweep
 
-    return run_sweep(plan_of(base_jobs, []), data, sweep, device_plan, foundation.supervision)
-
-
-def finetune(
-    base_report: dict[str, Any],
-    base_jobs: list[dict[str, Any]],
-    finetune_jobs: list[dict[str, Any]],
-    data: dict[str, str],
-    device_plan: dict[str, Any],
-    foundation: FoundationRecipe,
-    sweep: SweepRecipe,
-) -> dict[str, Any]:
-    """Carry out the fine-tunings that are missing.
-
-    Returns
-    -------
-    dict
-        What became of each fine-tuning.
-    """
-    from hbn_foundation.experiments.selection import plan_of
-    from hbn_foundation.experiments.specs import FINETUNE
-    from hbn_foundation.experiments.sweep import run_sweep
-
-    planned = plan_of(base_jobs, finetune_jobs)
+    planned = plan_of(base_jobs, finetune_jobs or [])
+    kind = BASE if base_report is None else FINETUNE
     report = run_sweep(planned, data, sweep, device_plan, foundation.supervision, base_report)
-    return {name: row for name, row in report.items() if name.startswith(FINETUNE)}
+    return {name: row for name, row in report.items() if name.startswith(kind)}
 
 
 def collect(
