@@ -28,12 +28,12 @@ from hbn_foundation.experiments.study import TEST, TRAIN, finetune_dataset
 from hbn_foundation.labels.targets import window_targets
 from hbn_foundation.training.finetuning_params import FineTuningParams
 from hbn_foundation.training.model_params import EncoderParams
+from hbn_foundation.training.params import UNTRAINED, ObjectiveParams
 from hbn_foundation.training.recipes import FineTuningRecipe, PretrainingRecipe
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.supervision.link import Link
 
 CHECKPOINT, HISTORY, ENVIRONMENT = "checkpoint", "history.csv", "environment.json"
 PREDICTIONS = "predictions.parquet"
@@ -101,7 +101,7 @@ def train_base(run: RunContext, spec: BaseSpec, data: Path) -> dict[str, Any]:
         training = PretrainingJob(dataset, recipe, run.device_plan)
         result = training.run_in(run.folder, run_id=run.run_id, link=run.link)
     else:
-        blank = untrained(dataset, spec.train_subjects, spec.encoder, run.link)
+        blank = untrained(run, dataset, spec.encoder)
         result = tune(run, blank, dataset, spec.supervised.recipe)
     checkpoint, history = ended(run.folder, result["stopped"])
     counts = {
@@ -127,7 +127,7 @@ def finetune(run: RunContext, spec: FinetuneSpec, data: Path, keep_weights: bool
     changes: dict[str, Any] = {"seed": spec.seed_finetune}
     if checkpoint is None:
         assert spec.encoder is not None
-        checkpoint = untrained(dataset, [f"{spec.target}+{TRAIN}"], spec.encoder, run.link)
+        checkpoint = untrained(run, dataset, spec.encoder)
     if spec.mode == SCRATCH:
         changes["start"] = "from_scratch"
     trainer = FineTuningParams.model_validate({**spec.tuning.trainer.model_dump(), **changes})
@@ -181,41 +181,18 @@ def load_base(entry: Path, spec: FinetuneSpec) -> tuple[Checkpoint, tuple[str, .
     return Checkpoint.load(entry / CHECKPOINT), base.train_subjects
 
 
-def untrained(
-    dataset: EEGDataset, subjects: Iterable[str], encoder: EncoderParams, link: Link
-) -> Checkpoint:
-    """Make a checkpoint of random weights whose normalisation is fitted on some subjects.
+def untrained(run: RunContext, dataset: EEGDataset, encoder: EncoderParams) -> Checkpoint:
+    """Make a checkpoint of random weights whose normalisation is fitted on the training subjects.
 
     What begins from scratch takes the architecture and the normalisation from it, and draws its
     weights from its own seed.
     """
-    import torch
+    from hbn_foundation.training.pretrain import PretrainingJob
 
-    from hbn_foundation.training.checkpoint import Checkpoint
-    from hbn_foundation.training.data import WindowsOfSubjects
-    from hbn_foundation.training.model_building import build_encoder
-    from hbn_foundation.training.objectives.base import with_callback
-
-    store, n_samples = dataset.store, dataset.n_samples
-    model = build_encoder(encoder, store.sfreq, n_samples)
-    windows = WindowsOfSubjects(
-        store, dataset.windows, list(subjects), n_samples, None, 0, model.unit
-    )
-    positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    with torch.no_grad():
-        batches = with_callback(windows.plain(256, 20_000), lambda: link.beat("start"))
-        model.fit_normalisation(batches, positions)
-    weights = {f"encoder.{name}": value.detach() for name, value in model.state_dict().items()}
-    return Checkpoint(weights, {
-        "kind": "untrained",
-        "run_id": None,
-        "parameters": {"encoder": encoder.model_dump(mode="json"),
-                       "window": dataset.window.model_dump(mode="json")},
-        "sfreq": float(store.sfreq),
-        "n_samples": n_samples,
-        "channel_names": list(store.channel_names),
-        "training_subjects": [],
-    })  # fmt: skip
+    recipe = PretrainingRecipe(encoder=encoder, objective=ObjectiveParams(name=UNTRAINED))
+    training, folder = PretrainingJob(dataset, recipe, run.device_plan), run.folder / UNTRAINED
+    result = training.run_in(folder, run_id=run.run_id, link=run.link)
+    return ended(folder, result["stopped"])[0]
 
 
 def ended(folder: Path, stopped: str) -> tuple[Checkpoint, pd.DataFrame]:
