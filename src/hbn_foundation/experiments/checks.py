@@ -78,22 +78,11 @@ def check_plan(
     """
     from hbn_foundation.models.config import MAIN
     from hbn_foundation.training.finetune import blocks_of
-    from hbn_foundation.training.model_building import (
-        HeadOf,
-        build_encoder,
-        build_finetuned,
-        lacking_tokens,
-        sequence_config,
-        with_tokens,
-    )
+    from hbn_foundation.training.finetuned import assemble
+    from hbn_foundation.training.model_building import build_encoder
     from hbn_foundation.training.plans import make_plan
 
-    made = build_encoder(encoder, sfreq, n_samples)
-    head = HeadOf(recipe.head, targets.n_outputs, not targets.is_regression)
-    added = lacking_tokens(made, recipe.tokens)
-    sequence = sequence_config(recipe.context, recipe.sequence_encoder)
-    whole = with_tokens(made, recipe.tokens)
-    model = build_finetuned(whole, {MAIN: head}, added=added, sequence=sequence)
+    model = assemble(build_encoder(encoder, sfreq, n_samples), recipe, {MAIN: targets})
     make_plan(
         recipe.effective_plan, blocks_of(model), recipe.trainer.epochs,
         is_regression=targets.is_regression,

@@ -38,6 +38,7 @@ from hbn_foundation.training.model_params import InputParams
 from hbn_foundation.training.recipes import FineTuningRecipe
 
 if TYPE_CHECKING:
+    from hbn_foundation.models.encoder import Encoder
     from hbn_foundation.signals.store import SignalStore
 
 REFERENCE = "Cz"
@@ -89,19 +90,30 @@ def make_model(
     encoder = (
         random_encoder(checkpoint, seed, with_slow=True) if scratch else load_encoder(checkpoint)
     )
+    with seeding.seeded(seed, seeding.WEIGHTS):
+        model = assemble(encoder, recipe, targets, input=make_input(recipe.input, channel_names))
+    return model.train()
+
+
+def assemble(
+    encoder: Encoder,
+    recipe: FineTuningRecipe,
+    targets: Mapping[str, WindowTargets],
+    **options: Any,
+) -> FineTuned:
+    """Put a recipe's heads of some targets, added tokens and sequence encoder on an encoder."""
     heads = {
         name: HeadOf(params, targets[name].n_outputs, not targets[name].is_regression)
         for name, params in recipe.heads.items()
+        if name in targets
     }
-    with seeding.seeded(seed, seeding.WEIGHTS):
-        model = build_finetuned(
-            with_tokens(encoder, recipe.tokens),
-            heads,
-            input=make_input(recipe.input, channel_names),
-            added=lacking_tokens(encoder, recipe.tokens),
-            sequence=sequence_config(recipe.context, recipe.sequence_encoder),
-        )
-    return model.train()
+    return build_finetuned(
+        with_tokens(encoder, recipe.tokens),
+        heads,
+        added=lacking_tokens(encoder, recipe.tokens),
+        sequence=sequence_config(recipe.context, recipe.sequence_encoder),
+        **options,
+    )
 
 
 def make_input(params: InputParams, channel_names: Sequence[str]) -> VoltageInput | None:
