@@ -10,6 +10,14 @@ from hbn_foundation.experiments import worker
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """Twelve subjects of two tasks."""
+    from fold_data import make_dataset
+
+    return make_dataset(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)

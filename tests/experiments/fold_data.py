@@ -19,6 +19,7 @@ from hbn_foundation.training.params import TrainerParams
 from hbn_foundation.training.recipes import PretrainingRecipe
 from sweep_data import make_data
 
+CPU = {"chosen": "cpu"}
 INLINE = ExperimentParams(engine="inline", job_start="fork" if sys.platform == "linux" else "fresh")
 PRETRAINING = PretrainingRecipe(
     encoder=EncoderParams(hidden_dim=16, n_heads=2, n_layers=1),

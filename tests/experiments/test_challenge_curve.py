@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from fold_data import INLINE, curve_results, curve_stores, pretraining_in
+from fold_data import CPU, INLINE, curve_results, curve_stores, pretraining_in
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.curve_summary import curve_summary
@@ -33,7 +33,6 @@ from planted_trials import FACTORS, dataset_of, plant, pretrained_on
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
 
-CPU = {"chosen": "cpu"}
 TIMES = LabelParams(kind="trial", column="rt", type="regression")
 CONVOLUTIONS = {"tokens": ("time",), "time": {"kind": "conv", "width": 8, "kernel": 9, "depth": 0}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fold_data import INLINE
+from fold_data import CPU, INLINE
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.preflight import check_challenge
@@ -19,7 +19,6 @@ from planted_trials import FACTORS, dataset_of, plant
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
 
-CPU = {"chosen": "cpu"}
 REPEATS = {"folds": 2, "repeats": 1, "n_jobs": 1}
 SHORT = {"epochs": 1, "batch_size": 32, "precision": "32", "monitor": "loss"}
 NUMBERS = {n: {"kind": "participant", "column": n, "type": "regression"} for n in FACTORS}

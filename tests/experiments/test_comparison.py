@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from fold_data import (
+    CPU,
     EVALUATION,
     INLINE,
     PRETRAINING,
     encoders,
     label_recipe,
-    make_dataset,
     pretraining_in,
     results,
     without_clock,
@@ -46,16 +46,10 @@ from processes import alive, wait_for
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
 
-CPU = {"chosen": "cpu"}
 REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
 PLANS = ("head_only", "scratch")
 LONG = {"epochs": 4, "early_stopping_patience": 4, "batch_size": 32, "precision": "32"}
 TIMES = LabelParams(kind="trial", column="rt", type="regression")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

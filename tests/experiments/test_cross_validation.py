@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from fold_data import (
+    CPU,
     EVALUATION,
     INLINE,
     PRETRAINING,
     encoders,
-    make_dataset,
     results,
     without_clock,
 )
@@ -24,11 +24,6 @@ from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.labels.params import LabelParams
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
@@ -86,7 +81,7 @@ def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path,
         monkeypatch.setattr(module, "provenance", lambda *_, o=origin: o)
         (fold, *_) = make_folds(
             dataset, PRETRAINING, RepeatParams(folds=3), stores,
-            device_plan={"chosen": "cpu"}, label=EVALUATION.label,
+            device_plan=CPU, label=EVALUATION.label,
         )  # fmt: skip
         probe = module._probe(fold, EVALUATION, origin.evaluation)
         found.append((fold.job.key, probe.key))
@@ -104,7 +99,7 @@ def test_folds_of_a_label_of_subjects_test_both_classes(dataset, tmp_path):
         for fold in make_folds(
             dataset.replace(participants=people), PRETRAINING,
             RepeatParams(folds=2, repeats=2, seed=seed), stores_in(tmp_path, INLINE),
-            device_plan={"chosen": "cpu"}, label=label,
+            device_plan=CPU, label=label,
         ):  # fmt: skip
             classes = fold.splits.merge(people).groupby("split")["group"].nunique()
             assert (classes == 2).all(), (seed, classes)

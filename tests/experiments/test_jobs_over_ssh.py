@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fold_data import EVALUATION, PRETRAINING, make_dataset
+from fold_data import EVALUATION, PRETRAINING
 from job_stand_in import log, make_context, make_plan, order, run
 
 from hbn_foundation.errors import UserError
@@ -96,9 +96,8 @@ def test_a_host_that_cannot_be_reached_is_one_clear_line(tmp_path, hosts):
         run(make_plan(1, 0), make_context(tmp_path), "ssh", ssh=wrong)
 
 
-def test_the_folds_of_a_cross_validation_are_spread_over_hosts(tmp_path, hosts):
+def test_the_folds_of_a_cross_validation_are_spread_over_hosts(dataset, tmp_path, hosts):
     """As `kedro run --pipeline foundation` does with `experiments.engine: ssh`."""
-    dataset = make_dataset(tmp_path / "signals")
     params = EVALUATION.model_copy(update={"repeats": RepeatParams(folds=2, repeats=1)})
     experiments = ExperimentParams(
         engine="ssh", ssh=hosts.params, sync_url=(tmp_path / "url").as_uri()

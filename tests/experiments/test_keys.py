@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from fold_data import INLINE, PRETRAINING, make_dataset
+from fold_data import CPU, INLINE, PRETRAINING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,11 +34,6 @@ changes = st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=4)
 engines = st.sampled_from([INLINE, ExperimentParams(workers=3, retries=7, threads=2)])
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("store"))
-
-
 def changed(names):
     content = PRETRAINING.model_dump(mode="json")
     values = {name: PARAMETERS[name][0] for name in names}
@@ -49,7 +43,7 @@ def changed(names):
 def folds_of(dataset, folder, recipe=PRETRAINING, engine=INLINE):
     return make_folds(
         dataset, recipe, RepeatParams(folds=3), stores_in(folder, engine),
-        device_plan={"chosen": "cpu"}, label=LabelParams(),
+        device_plan=CPU, label=LabelParams(),
     )  # fmt: skip
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from fold_data import (
+    CPU,
     INLINE,
     curve_results,
     curve_stores,
     encoders,
     label_recipe,
-    make_dataset,
     pretraining_in,
 )
 from hypothesis import given, settings
@@ -42,7 +42,6 @@ from hbn_foundation.signals.params import ContextParams
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
 
-CPU = {"chosen": "cpu"}
 REPEATS = RepeatParams(folds=2, repeats=1, n_jobs=1)
 STRATIFIED = FineTuningEvaluationParams(
     strengths=(1e-3, 1e-1), max_windows=40, bootstraps=50, stratify_scores_by="first"
@@ -50,11 +49,10 @@ STRATIFIED = FineTuningEvaluationParams(
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(dataset):
     """Twelve subjects, of whom four began with the rare state."""
-    data = make_dataset(tmp_path_factory.mktemp("store"))
     first = ["open" if n % 3 == 0 else "closed" for n in range(12)]
-    return data.replace(participants=data.participants.assign(first=first))
+    return dataset.replace(participants=dataset.participants.assign(first=first))
 
 
 def params_in(folder, **changes) -> LabelCurveParams:
