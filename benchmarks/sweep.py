@@ -29,7 +29,7 @@ from typing import Any
 import pandas as pd
 
 from arguments import count
-from hbn_foundation.experiments.collecting import collect
+from hbn_foundation.experiments.collecting import collect, measured_savings
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.engine import as_report, carry_out, check_reports
 from hbn_foundation.experiments.executors import make_executor
@@ -38,7 +38,6 @@ from hbn_foundation.experiments.job import Entry, Job, Outcome, RunContext
 from hbn_foundation.experiments.params import EngineParams, GridParams, StudyParams
 from hbn_foundation.experiments.planner import Data, Plan, make_plan
 from hbn_foundation.experiments.specs import BASE, FINETUNE, Tuning
-from hbn_foundation.experiments.sweep_scores import measured_savings
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import job_of
 from hbn_foundation.experiments.worker import PRELOAD, Context

@@ -9,7 +9,7 @@ import pytest
 from hbn_foundation.evaluation.figures.learning import sweep_figure
 from hbn_foundation.evaluation.report.experiments import sweep_report
 from hbn_foundation.evaluation.report.render import render_text
-from hbn_foundation.experiments.sweep_scores import (
+from hbn_foundation.experiments.collecting import (
     MODES,
     compare_modes,
     learning_curves,

@@ -5,7 +5,7 @@ from kedro.pipeline import Pipeline
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
 from hbn_foundation.experiments.params import LabelCurveParams, LearningCurveParams
 from hbn_foundation.pipelines.binding import step, with_recipe
-from hbn_foundation.pipelines.experiments import nodes, sweep_nodes
+from hbn_foundation.pipelines.experiments import nodes
 from hbn_foundation.pipelines.finetuning.pipeline import RECIPE, in_namespace
 from hbn_foundation.pipelines.foundation.nodes import choose_device
 
@@ -81,27 +81,27 @@ def create_sweep(**_: object) -> Pipeline:
         [
             *_windows_and_device("sweep", "planning"),
             step(
-                sweep_nodes.plan,
+                nodes.plan,
                 ["dataset", "sweep_dataset", FOUNDATION, FINETUNING, SWEEP, CLEANING,
                  "sweep_device_plan"],
                 [*JOBS, "sweep_data", "sweep_plan"],
                 "planning",
             ),
-            step(sweep_nodes.run_jobs, bases, REPORTS[0], "training", "train_bases"),
+            step(nodes.run_jobs, bases, REPORTS[0], "training", "train_bases"),
             step(
-                sweep_nodes.run_jobs,
+                nodes.run_jobs,
                 [*bases, JOBS[1], REPORTS[0]],
                 REPORTS[1],
                 "training",
                 "finetune",
             ),
             step(
-                sweep_nodes.collect,
+                nodes.collect,
                 [*JOBS, *REPORTS, SWEEP, FINETUNING],
                 ["sweep_jobs", "sweep_curves", "sweep_modes", "sweep_savings",
                  "sweep_curves_figure", "sweep_summary"],
             ),
-            step(sweep_nodes.check_sweep, [*REPORTS, "sweep_summary"], None),
+            step(nodes.check_sweep, [*REPORTS, "sweep_summary"], None),
         ],
         tags="sweep",
     )  # fmt: skip
