@@ -34,9 +34,10 @@ def _options(output: str, checkpoint: str) -> Any:
 @click.command(cls=Command)
 @_options("features.parquet", "foundation_checkpoint")
 @click.option("--recentre", is_flag=True, help="Relative to the mean of each recording.")
+@click.option("--denoise", is_flag=True, help="With --recentre: filter slow features by recording.")
 def embed(
     files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int,
-    recentre: bool,
+    recentre: bool, denoise: bool,
 ) -> None:  # fmt: skip
     """Write the features of recordings: FILES are EEG files or BIDS roots."""
     _check_output(output, ".parquet")
@@ -44,7 +45,7 @@ def embed(
     with _told():
         from hbn_foundation.embedding.embedder import Embedder
 
-        embedder = Embedder(name, recentre=recentre, on_error="skip", n_jobs=jobs)
+        embedder = Embedder(name, recentre=recentre, denoise=denoise, on_error="skip", n_jobs=jobs)
         table: Any = embedder.embed(list(files), as_frame=True)
     table.to_parquet(output, index=False)
     n_features = count_of(table.shape[1] - 3, "feature")

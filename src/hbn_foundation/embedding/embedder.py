@@ -82,6 +82,9 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     recentre
         Whether features are relative to the mean of their recording, whose own mean is then zero;
         where the checkpoint is one of a model with a context, that holds.
+    denoise
+        With `recentre`: whether slow features are filtered by what is slow and what is noise in
+        their recording; of a checkpoint with slow outputs.
     on_error
         Whether a recording that cannot be used is an error, or is left out (`skip`).
     batch_size, n_jobs
@@ -94,6 +97,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         *,
         per: Literal["window", "recording"] = "window",
         recentre: bool = False,
+        denoise: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         batch_size: int = 128,
         n_jobs: int = 0,
@@ -101,6 +105,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.checkpoint = checkpoint
         self.per = per
         self.recentre = recentre
+        self.denoise = denoise
         self.on_error = on_error
         self.batch_size = batch_size
         self.n_jobs = n_jobs
@@ -171,8 +176,14 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         params = BaselineParams.model_validate({"batch_size": self.batch_size})
         encoders = FrozenEncoders({FEATURES: model.encoder}, model.prepare)
         context = model.context
+        slow = model.encoder.slow is not None and not context.is_used
+        if self.denoise and not (self.recentre and slow):
+            raise UserError(
+                "denoise: found true; expected recentre: true and a foundation checkpoint with "
+                "slow outputs (encoder.n_slow)"
+            )
         if self.recentre and not context.is_used:
-            context = ContextParams(of="recording")
+            context = ContextParams(of="recording", denoise=self.denoise)
 
         def measure(store: SignalStore, windows: pd.DataFrame) -> np.ndarray:
             n_samples = model.way.n_samples
