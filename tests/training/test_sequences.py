@@ -25,7 +25,7 @@ from hbn_foundation.training.rates import peaks
 from hbn_foundation.training.unfreezing import Block
 from runs import SMALL
 
-CONTEXT = {"of": "subject", "seconds": 6.0}
+CONTEXT = {"of": "subject", "seconds": 6.0, "denoise": True}  # which changes nothing here
 SEQUENCE = "sequence_encoder"
 
 

@@ -86,7 +86,9 @@ def sequence_config(context: ContextParams, params: SequenceParams) -> SequenceC
     """Return the plain values of a sequence encoder; None where windows stand alone."""
     if not context.is_used:
         return None
-    values = context.model_dump(exclude={"of", "denoise"}) | params.model_dump(exclude={"max_windows"})
+    values = context.model_dump(exclude={"of", "denoise"}) | params.model_dump(
+        exclude={"max_windows"}
+    )
     return SequenceConfig(**values)
 
 
