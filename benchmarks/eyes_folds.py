@@ -37,7 +37,7 @@ CONTEXTS = {
 }
 #: Those that are drawn, and those that models are trained in.
 PANELS = ("each window alone", "the recording's mean, denoised", "±10 s, denoised")
-TRAINED = ("each window alone", "the recording's mean")
+TRAINED = ("the recording's mean",)
 #: What denoising concerns; the other methods are as without it.
 DENOISED = (OURS, "slow_features")
 DRAWN = (OURS, *OTHERS)

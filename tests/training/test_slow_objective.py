@@ -189,7 +189,7 @@ def test_training_begins_at_the_linear_method_and_goes_below(
         total = history["slow_loss"] + 0.5 * history["band_loss"]
         np.testing.assert_allclose(history["validation_loss"], total, rtol=1e-4)
     assert history[["drift_1", "drift_2"]].stack().between(0, 1).all()
-    assert {"encoder.slow.linear.weight", "encoder.slow.beside.weight"} <= set(checkpoint.weights)
+    assert {"encoder.slow.gain", "encoder.slow.beside.weight"} <= set(checkpoint.weights)
     # of some windows those of whole sequences, which have neighbours
     some = pretext_scores(checkpoint, store, windows, ["5", "6", "7"], most=18)
     assert some["n_windows"] <= 18

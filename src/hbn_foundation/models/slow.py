@@ -15,8 +15,9 @@ class SlowOutputs(nn.Module):
 
     Of a window alone they are linear slow features, which are fitted and not learned: what tells
     people apart moves them by a constant for each recording, but any other function in a way of its
-    own. Of tangents minus their mean over the recording they are learned: a linear map, and one of
-    the tokens behind the trunk. Before any training these are the linear ones too.
+    own. Of tangents minus their mean over the recording they are learned: a share of each linear
+    feature, and a map of the tokens behind the trunk. The linear map itself stays: trained, it
+    learns the training subjects' noise by heart.
     """
 
     weight: Tensor
@@ -27,7 +28,7 @@ class SlowOutputs(nn.Module):
         n_linear = max(n_outputs, N_LINEAR)
         self.register_buffer("weight", torch.zeros(n_linear, n_inputs))
         self.register_buffer("bias", torch.zeros(n_linear))
-        self.linear = nn.Linear(n_inputs, n_outputs)
+        self.gain = nn.Parameter(torch.ones(n_outputs))
         self.beside = nn.Linear(n_features, n_outputs, bias=False)
         nn.init.zeros_(self.beside.weight)
 
@@ -37,7 +38,7 @@ class SlowOutputs(nn.Module):
 
     def alone(self, tangents: Tensor) -> Tensor:
         """Compute outputs (B, n_outputs) of tangents (B, bands, 190): the slowest features."""
-        return self.linear_features(tangents)[:, : self.linear.out_features]
+        return self.linear_features(tangents)[:, : len(self.gain)]
 
     def forward(self, tangents: Tensor, tokens: Tensor) -> Tensor:
         """Compute outputs (B, n_outputs) of tangents relative to their recording and their tokens.
@@ -45,5 +46,6 @@ class SlowOutputs(nn.Module):
         Tangents are (B, bands, 190), tokens (B, N, D).
         """
         with torch.autocast(tangents.device.type, enabled=False):  # small differences count
-            straight = self.linear(tangents.float().flatten(1))
+            weight = self.weight[: len(self.gain)]
+            straight = self.gain * functional.linear(tangents.float().flatten(1), weight)
         return straight + self.beside(tokens.flatten(1)).float()

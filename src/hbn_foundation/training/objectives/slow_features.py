@@ -111,8 +111,7 @@ class SlowFeatures(Objective):
         encoder.slow.weight[: len(weight)] = weight
         encoder.slow.bias[: len(bias)] = bias
         # relative to the recording, and the share of it that is not noise
-        encoder.slow.linear.weight.copy_(weight[:n_slow] * (1 - self.slowness / WHITE)[:, None])
-        encoder.slow.linear.bias.zero_()
+        encoder.slow.gain.copy_(1 - self.slowness / WHITE)
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Slowness of the outputs, beside that of the linear method and of white noise."""
