@@ -20,9 +20,9 @@ def test_a_window_alone_is_read_by_the_fixed_map_and_the_other_one_begins_linear
     encoder.slow.weight.normal_()
     parts = encoder.inputs(windows.signals, positions, windows.mask)
     flat = parts["band"].flatten(1)
-    torch.testing.assert_close(encoder.summary(parts), flat @ encoder.slow.weight[:3].T)
-    relative = encoder.slow_outputs(parts["band"])
-    torch.testing.assert_close(relative, flat @ encoder.slow.weight[:3].T)
+    expected, close = flat @ encoder.slow.weight[:3].T, {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(encoder.summary(parts), expected, **close)
+    torch.testing.assert_close(encoder.slow_outputs(parts["band"]), expected, **close)
     plain = small_encoder("band").eval()
     torch.testing.assert_close(
         plain.summary(parts), plain.features(windows.signals, positions, windows.mask)
