@@ -20,7 +20,7 @@ OUTCOMES = {
 @pytest.fixture
 def live(tmp_path):
     found = Live("sweep", make_plan(3, 3).jobs, tmp_path)
-    found.begin(2, None)
+    found.begin(2)
     yield found
     found.close()
 

@@ -30,7 +30,6 @@ from hbn_foundation.experiments.running import (
     run_all,
 )
 from hbn_foundation.experiments.store import METRICS
-from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.params import former_names
 from hbn_foundation.training.job import digest
 
@@ -80,23 +79,6 @@ def cross_validate_challenge(
         dataset, foundation, repeats, stores, device_plan=device_plan,
         label=foundation.evaluation.label, stratify=foundation.evaluation.stratify_scores_by,
     )  # fmt: skip
-    runs = list_runs(folds, learned, recipe, scratch, stores, device_plan)
-    engine = at_once(experiments, repeats.n_jobs, device_plan)
-    run_all("folds of the challenge", runs, folds, stores, engine, device_plan,
-            lambda run: f"{run.name}: test subjects predicted")  # fmt: skip
-    about = [json.loads((result_of(run.job, stores) / METRICS).read_text()) for run in runs]
-    return Answers(read_predictions(runs, stores), pooled(about, repeats.repeats))
-
-
-def list_runs(
-    folds: Sequence[Run],
-    learned: EEGDataset,
-    recipe: ChallengeRecipe,
-    scratch: bool,
-    stores: Stores,
-    device_plan: dict[str, Any],
-) -> list[Run]:
-    """List the run of each fold, which begins at its encoder."""
     data = put_dataset(learned.replace(splits=learned.splits.iloc[:0]), stores.work)
     common = identity_of(learned, recipe, device_plan)
     methods = (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,)
@@ -105,7 +87,11 @@ def list_runs(
         own = learned.replace(splits=fold.splits)
         job = challenge_job(FOLD, fold.job.entry, data, fold.splits, recipe, methods, common)
         runs.append(Run(job, fold.name, own, recipe, place=fold.place))
-    return runs
+    engine = at_once(experiments, repeats.n_jobs, device_plan)
+    run_all("folds of the challenge", runs, folds, stores, engine, device_plan,
+            lambda run: f"{run.name}: test subjects predicted")  # fmt: skip
+    about = [json.loads((result_of(run.job, stores) / METRICS).read_text()) for run in runs]
+    return Answers(read_predictions(runs, stores), pooled(about, repeats.repeats))
 
 
 def challenge_job(

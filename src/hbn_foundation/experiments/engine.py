@@ -145,7 +145,7 @@ class _Run:
         if self.executor is None:  # not before there is something to do
             self.executor = make_executor(self.engine, self.context)
         if not self.live.begun:
-            self.live.begin(self.executor.workers, self.executor.dashboard)
+            self.live.begin(self.executor.workers)
         self.running.add(job.id)
         self.executor.submit(job)
 

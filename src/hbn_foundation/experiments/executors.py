@@ -28,7 +28,6 @@ class Inline:
     """One job after another, in the foreground, each in a process of its own."""
 
     workers = 1
-    dashboard: str | None = None
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -70,7 +69,6 @@ class OnDask:
 
         self.context, self.cluster, self.workers = context, cluster, workers
         self.client = Client(cluster, set_as_default=False)
-        self.dashboard = self.client.dashboard_link if find_spec("bokeh") else None
         self._ended: queue.Queue[tuple[Job, Any]] = queue.Queue()
         self._futures: dict[str, Any] = {}
         self._count = 0
@@ -170,8 +168,8 @@ def make_executor(params: EngineParams, context: Context) -> Inline | OnDask:
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"engine={params.engine}: no cluster: {text}") from error
-    if executor.dashboard:
-        say(f"Dask's dashboard: {executor.dashboard}")
+    if find_spec("bokeh"):
+        say(f"Dask's dashboard: {executor.client.dashboard_link}")
     return executor
 
 

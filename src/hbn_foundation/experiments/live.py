@@ -39,14 +39,13 @@ class Live:
         self._place = ExitStack()
         self._state: tuple[Mapping[str, Outcome], set[str]] = ({}, set())
 
-    def begin(self, workers: int, dashboard: str | None) -> None:
+    def begin(self, workers: int) -> None:
         """Start: from now on jobs run."""
         self.workers, self.begun = workers, True
         self._place.enter_context(working(self.line))
         if workers > 1 and may_draw():
-            title = f"{self.name} {dashboard or ''}".strip()
             total = sum(self.totals.values())
-            shown = bar(title, lambda: (len(self._state[0]), total), self.line)
+            shown = bar(self.name, lambda: (len(self._state[0]), total), self.line)
             self._place.enter_context(drawing(shown))
 
     def show(self, outcomes: Mapping[str, Outcome], running: set[str]) -> None:
