@@ -11,24 +11,11 @@ from hbn_foundation.params import Params
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.linear_probe import STRENGTHS
 
-Baseline = Literal[
-    "random_weights",
-    "encoder_input",
-    "slow_features",
-    "filter_bank",
-    "riemann",
-    "band_power",
-    "majority",
+OfWindows = Literal[
+    "encoder_input", "slow_features", "filter_bank", "riemann", "band_power", "majority"
 ]
-FineTuningBaseline = Literal[
-    "frozen_probe",
-    "encoder_input",
-    "slow_features",
-    "filter_bank",
-    "riemann",
-    "band_power",
-    "majority",
-]
+Baseline = Literal["random_weights", OfWindows]
+FineTuningBaseline = Literal["frozen_probe", OfWindows]
 FINE_TUNING_BASELINES: tuple[FineTuningBaseline, ...] = get_args(FineTuningBaseline)
 
 

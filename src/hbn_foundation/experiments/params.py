@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
-from hbn_foundation.evaluation.params import RepeatParams, each_once
+from hbn_foundation.evaluation.params import Baseline, RepeatParams, each_once
 from hbn_foundation.params import Params
 from hbn_foundation.training.finetuning_params import Strategy
 
@@ -213,22 +213,13 @@ ComparedScore = Literal[
     "accuracy", "kappa", "within_accuracy", "within_kappa", "within_f1",
     "nrmse", "recording_nrmse", "mae", "recording_mae",
 ]  # fmt: skip
-COMPARED_PLANS: tuple[Strategy, ...] = (
-    "head_only",
-    "full",
-    "scratch",
-    "two_phase",
-    "gated",
-    "gradual",
-    "gradient_guided",
-)
 
 
 class ComparisonParams(Params):
     """Which ways of fine-tuning are compared, over which folds and seeds."""
 
     plans: tuple[Strategy, ...] = Field(
-        COMPARED_PLANS,
+        ("head_only", "full", "scratch", "two_phase", "gated", "gradual", "gradient_guided"),
         min_length=1,
         description="Strategies compared; all else of a plan is as in finetuning.plan.",
     )
@@ -314,11 +305,7 @@ class LearningCurveParams(CurveParams):
         return self.seeds
 
 
-FrozenRow = Literal[
-    "pretrained", "random_weights", "encoder_input", "slow_features", "filter_bank", "riemann",
-    "band_power",
-    "pretrained_and_input", "majority",
-]  # fmt: skip
+FrozenRow = Literal["pretrained", Baseline, "pretrained_and_input"]
 
 
 class LabelCurveParams(CurveParams):
