@@ -1,4 +1,4 @@
-"""Repeated subject splits: resumable, and nothing pretrained twice."""
+"""Repeated subject splits: resumable, nothing pretrained twice, keys of what weights depend on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from fold_data import (
     results,
     without_clock,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance
@@ -20,10 +22,32 @@ from hbn_foundation.evaluation.tables import FOLD_COLUMNS
 from hbn_foundation.experiments import folds as module
 from hbn_foundation.experiments import running
 from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in
+from hbn_foundation.experiments.grid import with_values
 from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.training.recipes import PretrainingRecipe
 
 pytestmark = pytest.mark.usefixtures("forked_trainings")
+
+#: Parameters of a pretraining, another value of each, and whether the weights depend on it.
+PARAMETERS = {
+    "encoder.hidden_dim": (64, True),
+    "encoder.n_layers": (2, True),
+    "objective.gain": (0.3, True),
+    "trainer.seed": (3, True),
+    "trainer.epochs": (4, True),
+    "trainer.learning_rate": (2e-3, True),
+    "trainer.batch_size": (16, True),
+    "trainer.work_dir": ("elsewhere", False),
+    "trainer.resume": (False, False),
+    "trainer.checkpoint_keep": (5, False),
+    "trainer.keep_unfinished": (7, False),
+    "trainer.max_training_time": (77.0, False),
+    "supervision.max_restarts": (9, False),
+    "hardware.device": ("cpu", False),
+}
+changes = st.sets(st.sampled_from(sorted(PARAMETERS)), max_size=4)
+engines = st.sampled_from([INLINE, ExperimentParams(workers=3, retries=7, threads=2)])
 
 
 @pytest.fixture
@@ -88,6 +112,30 @@ def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path,
     encoder_keys, probe_keys = zip(*found, strict=True)
     assert encoder_keys[0] == encoder_keys[1] != encoder_keys[2]
     assert len(set(probe_keys)) == 3
+
+
+def keys_of(dataset, folder, recipe=PRETRAINING, engine=INLINE):
+    folds = make_folds(
+        dataset, recipe, RepeatParams(folds=3), stores_in(folder, engine), device_plan=CPU,
+        label=LabelParams(),
+    )  # fmt: skip
+    return {fold.job.key for fold in folds}
+
+
+def changed(names):
+    content = PRETRAINING.model_dump(mode="json")
+    values = {name: PARAMETERS[name][0] for name in names}
+    return PretrainingRecipe.model_validate(with_values(content, values, "test"))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(names=changes, engine=engines, folder=st.sampled_from(["here", "there"]))
+def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
+    base = keys_of(dataset, tmp_path)
+    found = keys_of(dataset, tmp_path / folder, changed(names), engine)
+    assert len(found) == len(base)  # each fold has its own
+    counts = any(PARAMETERS[name][1] for name in names)
+    assert (not found & base) if counts else (found == base)
 
 
 def test_folds_of_a_label_of_subjects_test_both_classes(dataset, tmp_path):
