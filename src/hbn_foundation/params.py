@@ -31,6 +31,7 @@ SEQUENCE = {"n_layers": 1, "n_heads": 8, "dropout": 0.1, "share": 0.8, "max_wind
 #: What has this value is left out of such names, so that keys stay.
 ADDED: dict[str, dict[str, Any]] = {
     "": {"keep_head": False, "context": ALONE, "sequence_encoder": SEQUENCE},
+    "context": {"denoise": False},
     "evaluation": {"context": ALONE, "stratify_scores_by": None},
     "baselines": {"stratify_scores_by": None},
     "label": {"values": None, "where": {}, "windows": "blocks", "margin": 0.0, "stride": None,

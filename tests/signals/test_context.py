@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.params import former_names
 from hbn_foundation.recordings.timeline import Segment, Stretch, Timeline
 from hbn_foundation.signals.context import Surroundings, denoised, in_context, surroundings
 from hbn_foundation.signals.params import ContextParams
@@ -149,7 +150,25 @@ def test_denoising_keeps_what_is_slow_in_each_recording():
     np.testing.assert_allclose(denoised(moved, around, context)[first], found[first], atol=1e-9)
 
 
+@pytest.mark.parametrize("seconds", [2.0, 30.0])
+def test_long_windows_and_windows_between_tiles_are_denoised_alike(seconds):
+    n, random = 12, np.random.default_rng(0)
+    onset = np.concatenate([seconds * np.arange(n), seconds * np.arange(400) / 40])
+    table = pd.DataFrame({"row": 0, "onset": onset})
+    around = Surroundings(table, len(onset), np.arange(n))
+    noise = random.standard_normal((len(onset), 25))
+    found = denoised(noise, around, ContextParams(of="recording", denoise=True))
+    assert 0 < found[:n].std() < 0.6  # two dozen features of a dozen windows
+    assert found[n:].std() < 0.6
+
+
 def test_denoising_needs_a_recording():
     for context in ({}, {"of": "recording", "recentre": False, "seconds": 2.0}):
         with pytest.raises(ValueError, match="denoise needs of: recording or subject"):
             ContextParams(**context, denoise=True)
+
+
+def test_results_of_before_keep_their_names():
+    for denoise in (False, True):
+        context = ContextParams(of="recording", denoise=denoise).model_dump(mode="json")
+        assert ("denoise" in former_names({"context": context})["context"]) == denoise

@@ -98,9 +98,10 @@ class FeatureExtractor:
         reads_input = {ENCODER_INPUT, SLOW} & names
         self.input_of = next(iter(made), None) if reads_input else None
         if self.input_of is not None and made[self.input_of].is_external:
+            left_out = sorted(self.asked & {*reads_input, JOINED})
             say(
-                f"baselines: {', '.join(sorted(reads_input))} left out: the input of an external "
-                "encoder is the signal itself"
+                f"baselines: {', '.join(left_out)} left out: the input of an external encoder is "
+                "the signal itself"
             )
             self.input_of = None
         self.encoders = {

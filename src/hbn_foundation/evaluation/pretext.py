@@ -20,7 +20,7 @@ TRIVIAL = {
     "patch_loss": ("trivial_patch_mean", "trivial_visible_patches"),
     "masked_band_loss": ("trivial_masked_band_mean",),
     "slow_loss": ("trivial_linear", "trivial_white_noise"),
-    "slow_prediction_loss": ("trivial_linear", "trivial_recording_mean"),
+    "slow_prediction_loss": ("trivial_linear", "trivial_slow_mean"),
     "loss": ("trivial_loss",),
 }
 

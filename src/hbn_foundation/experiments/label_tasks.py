@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import (
     BASELINES,
     Target,
@@ -139,6 +140,8 @@ def fit_draws(
         features.update(extractor.fit(learned))
         # what the extractor has left out, as the input of an external encoder
         methods = [one for one in methods if BASELINES[one].features in features]
+        if not methods:
+            raise UserError("frozen: none of the methods can be measured with this encoder")
         target = _target(labelled.targets, recipe)
         fits, costs = {}, {}
         for subjects, sample in samples.items():

@@ -72,7 +72,7 @@ class Live:
 
         None before any of a kind is done.
         """
-        outcomes, left = self._state[0], 0.0
+        outcomes, left, longest = self._state[0], 0.0, 0.0
         for kind, total in self.totals.items():
             mine = [o for name, o in outcomes.items() if name.startswith(f"{kind}-")]
             seconds = [o.seconds for o in mine if o.status == DONE]
@@ -81,8 +81,9 @@ class Live:
             waiting = total - len(mine) - len(running)
             if waiting > 0 and not seconds:
                 return None
+            longest = max([longest, *running])
             left += sum(running) + max(waiting, 0) * sum(seconds) / max(len(seconds), 1)
-        return left / self.workers
+        return max(left / self.workers, longest)
 
     def line(self) -> str:
         """One line: `sweep: bases 3 of 4, fine-tunings 10 of 48; 2 failed; about 40 s left`."""

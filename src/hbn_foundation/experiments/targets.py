@@ -189,6 +189,7 @@ def untrained(run: RunContext, dataset: EEGDataset, encoder: EncoderParams) -> C
     """
     from hbn_foundation.training.pretrain import PretrainingJob
 
+    encoder = encoder.model_copy(update={"weights": None})  # published ones are not random
     recipe = PretrainingRecipe(encoder=encoder, objective=ObjectiveParams(name=UNTRAINED))
     training, folder = PretrainingJob(dataset, recipe, run.device_plan), run.folder / UNTRAINED
     result = training.run_in(folder, run_id=run.run_id, link=run.link)

@@ -26,7 +26,7 @@ class SlowOutputs(nn.Module):
     def __init__(self, n_inputs: int, n_features: int, n_outputs: int) -> None:
         super().__init__()
         n_linear = max(n_outputs, N_LINEAR)
-        self.register_buffer("weight", torch.zeros(n_linear, n_inputs))
+        self.register_buffer("weight", torch.randn(n_linear, n_inputs) / n_inputs**0.5)
         self.register_buffer("bias", torch.zeros(n_linear))
         self.gain = nn.Parameter(torch.ones(n_outputs))
         self.beside = nn.Linear(n_features, n_outputs, bias=False)

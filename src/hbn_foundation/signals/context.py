@@ -25,7 +25,7 @@ PLACES = (SEQUENCE, "part", "onset", "tile")
 """Columns that say where in a sequence a window is."""
 EPSILON = 1e-6  # s
 RIDGE = 1e-3  # of the mean variance, added to each direction
-LARGEST_GAP = 10.0  # s between windows whose difference is noise
+LARGEST_GAP = 10.0  # s between the starts of windows whose difference is noise, or one window
 
 
 class Surroundings(NamedTuple):
@@ -211,14 +211,16 @@ def denoised(features: np.ndarray, around: Surroundings, context: ContextParams)
     for number in np.unique(group):
         own = tiles[group[tiles] == number]
         values = features[own].astype(np.float64)
-        follow = (np.diff(row[own]) == 0) & (np.diff(onset[own]) <= LARGEST_GAP + EPSILON)
+        same, apart = np.diff(row[own]) == 0, np.diff(onset[own])
+        follow = same & (apart <= max(LARGEST_GAP, apart[same].min(initial=np.inf)) + EPSILON)
         changes = np.diff(values, axis=0)[follow]
         if not len(changes):
             continue
         centred = values - values.mean(0)
         whole = centred.T @ centred / len(centred)
-        whole += max(RIDGE * np.trace(whole) / len(whole), EPSILON) * np.eye(len(whole))
-        noise = changes.T @ changes / len(changes) / 2
+        # directions that no tile has are noise
+        ridge = max(RIDGE * np.trace(whole) / len(whole), EPSILON) * np.eye(len(whole))
+        whole, noise = whole + ridge, changes.T @ changes / len(changes) / 2 + ridge
         # in coordinates where C is the identity, the shares of S are between 0 and 1
         root = np.linalg.cholesky(whole)
         white = np.linalg.inv(root)

@@ -97,7 +97,7 @@ class ContextParams(Params):
         if self.seconds:
             span = f"the last {self.seconds:g} s" if self.running else f"±{self.seconds:g} s"
             what.append(f"averaged over {span}")
-        what += ["slow features denoised by recording"] if self.denoise else []
+        what += [f"slow features denoised by {self.of}"] if self.denoise else []
         return ", ".join(what) if self.is_used else ""
 
     @model_validator(mode="after")

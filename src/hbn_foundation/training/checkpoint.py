@@ -207,7 +207,8 @@ def check_signals(checkpoint: Checkpoint, sfreq: float, n_samples: int) -> None:
 def random_encoder(checkpoint: Checkpoint, seed: int = 0, with_slow: bool = False) -> Encoder:
     """Make an encoder like the checkpoint's, with its normalisation but random weights.
 
-    Slow outputs of random weights say nothing: without them a probe reads the tokens.
+    Slow outputs of random weights, which know no slow features, say nothing: without them a probe
+    reads the tokens.
     """
     from hbn_foundation.training.seeding import WEIGHTS, seeded
 
@@ -217,7 +218,9 @@ def random_encoder(checkpoint: Checkpoint, seed: int = 0, with_slow: bool = Fals
     buffers = {
         name: checkpoint.weights[f"encoder.{name}"]
         for name in encoder.state_dict()
-        if name in names and f"encoder.{name}" in checkpoint.weights
+        if name in names
+        and not name.startswith("slow.")
+        and f"encoder.{name}" in checkpoint.weights
     }
     encoder.load_state_dict(buffers, strict=False)
     if not with_slow:

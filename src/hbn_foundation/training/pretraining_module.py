@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from hbn_foundation.training.data import n_windows, thinned
 from hbn_foundation.training.module import TrainingData, TrainingModule
 from hbn_foundation.training.objectives.base import (
     Average,
+    ChainedBatches,
     Objective,
     StepOutput,
     with_callback,
@@ -61,8 +61,8 @@ class PretrainingModule(TrainingModule):
     def on_fit_start(self) -> None:
         """Pass all windows to the objective once; weights and fits are loaded by now."""
         size = self.data.evaluation_batch
-        windows = itertools.chain(self.data.training.whole(size), self.data.validation.whole(size))
-        batches = with_callback(windows, partial(self.link.beat, EVALUATION))
+        windows = self.data.training.whole(size), self.data.validation.whole(size)
+        batches = with_callback(ChainedBatches(*windows), partial(self.link.beat, EVALUATION))
         self.objective.begin(self.encoder, batches, self.positions)
 
     def micro_batches(self, batches: list[Any]) -> list[tuple[Any, Tensor]]:

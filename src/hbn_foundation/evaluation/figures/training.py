@@ -34,6 +34,7 @@ NAMES = {
     "trivial_visible_patches": "mean of the visible patches",
     "trivial_loss": "class shares",
     "trivial_accuracy": "majority class",
+    "trivial_slow_mean": "mean of the recording",
     **dict.fromkeys(
         ("trivial_recording_mean", "trivial_band_mean", "trivial_masked_band_mean",
          "trivial_patch_mean"),

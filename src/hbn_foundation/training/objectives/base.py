@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,19 @@ class ExtendedBatches:
         return map(self.extend, self.plain)
 
 
+class ChainedBatches:
+    """Batches of several sources, one source after the other, as often as they are asked for."""
+
+    def __init__(self, *sources: Any) -> None:
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self.sources)
+
+
 def with_callback(batches: Iterable[Any], callback: Callable[[], Any]) -> ExtendedBatches:
     """Call back with each batch, such as to send a heartbeat."""
 
@@ -117,7 +131,7 @@ class Objective(nn.Module, ABC):
         """Drop windows that cannot be used, and number the others where they have no number."""
         if NUMBER not in windows:
             windows = windows.assign(**{NUMBER: np.arange(len(windows))})
-        self.n_numbers = int(windows[NUMBER].max()) + 1
+        self.n_numbers = int(windows[NUMBER].max()) + 1 if len(windows) else 0
         return windows
 
     def batches(self, batches: Any, windows: pd.DataFrame) -> Iterable[Any]:

@@ -88,9 +88,9 @@ class Masked(Objective):
         """Compute the bands' targets once for all epochs; their logarithms take long."""
         if self.bands is None or self.params.jitter_seconds or not self.training:
             return
-        self.spectra = torch.zeros(self.n_numbers, *self.bands.shape, device=positions.device)
+        self.spectra = torch.zeros(self.n_numbers, *self.bands.shape)  # a GPU may be too small
         for numbers, tangents, _ in whole_tangents(encoder, batches, positions):
-            self.spectra[numbers] = self.bands.project(tangents)
+            self.spectra[numbers] = self.bands.project(tangents).cpu()
 
     def band_targets(
         self, encoder: Encoder, batch: Any, positions: Tensor, log_gains: Tensor
@@ -102,7 +102,7 @@ class Masked(Objective):
             tangents = encoder.band.tangents(batch.signals, positions, batch.mask)
             found = self.bands.project(tangents)
         else:
-            found = self.spectra[batch.target]
+            found = self.spectra[batch.target.cpu()].to(batch.signals.device)
         moved = self.bands.of_gain(log_gains, encoder.band.scale)
         return found + moved * batch.mask.any(-1)[:, None, None]
 

@@ -68,7 +68,7 @@ class RecordingSpectra(Objective):
                 f"none has more than {count.max()}; cut shorter windows, or take band_completion"
             )
         kept = super().prepare(windows[count >= MIN_WINDOWS].reset_index(drop=True), context)
-        self.recordings = torch.zeros(int(kept[NUMBER].max()) + 1, dtype=torch.int64)
+        self.recordings = torch.zeros(self.n_numbers, dtype=torch.int64)
         numbers = torch.tensor(kept[NUMBER].tolist())
         self.recordings[numbers] = torch.tensor(pd.factorize(kept["row"])[0])
         return kept

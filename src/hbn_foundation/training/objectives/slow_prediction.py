@@ -97,7 +97,7 @@ class SlowPrediction(SlowFeatures):
             loss = (outputs - around).square().sum() / max(outputs.numel(), 1)
         scores = {
             "slow_prediction_loss": loss.detach(),
-            "trivial_recording_mean": around.square().mean(),
+            "trivial_slow_mean": around.square().mean(),
             "trivial_linear": (own * (1 - self.slowness / WHITE) - around).square().mean(),
             **drifts(outputs, places),
         }
