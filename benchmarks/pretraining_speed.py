@@ -136,7 +136,9 @@ def make_module(store: SignalStore, tokens: tuple[str, ...], batch_size: int) ->
     )
     windows = cut_windows(store, WindowParams())
     dataset = EEGDataset(store, windows, make_splits(), pd.DataFrame())
-    return PretrainingJob(dataset, recipe, {"chosen": "cpu"}).prepare().train()
+    module = PretrainingJob(dataset, recipe, {"chosen": "cpu"}).prepare().train()
+    module.on_fit_start()  # targets of whole windows are made once, before the first epoch
+    return module
 
 
 def training_step(
