@@ -90,7 +90,8 @@ class Mean(NamedTuple):
         return cls(score(np.arange(len(values))), interval.low, interval.high)
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        value, low, high = (f"{round(one, 3) + 0.0:.3f}" for one in self)
+        return f"{value} ({low} to {high})"
 
 
 def tell(table: pd.DataFrame, ours: str = OURS) -> dict[tuple[str, int, str], Mean]:

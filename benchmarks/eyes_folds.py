@@ -1,4 +1,4 @@
-"""Eyes open against closed, 70 people: each method with few labels, in three contexts.
+"""Eyes open against closed, 70 people: each method with few labels, in several contexts.
 
     python benchmarks/eyes_folds.py                        # five folds, one seed
     python benchmarks/eyes_folds.py --seeds 0 1 2 --repeats 2 --trained    # an hour
