@@ -230,9 +230,8 @@ def pretext_scores(
         return {"n_windows": 0.0}
     check_signals(checkpoint, store.sfreq, metadata["n_samples"])
     encoder = load_encoder(checkpoint)
-    objective = make_objective(
-        ObjectiveParams.model_validate(metadata["parameters"]["objective"]), encoder
-    )
+    params = ObjectiveParams.model_validate(metadata["parameters"]["objective"])
+    objective = make_objective(params, encoder)
     own_seed = metadata["parameters"]["trainer"]["seed"]
     seen = (metadata["training_subjects"], metadata["validation_subjects"])
     prepared = objective.prepare(windows, Context(store.sfreq, own_seed, *seen, participants))
