@@ -32,8 +32,7 @@ from hbn_foundation.experiments.label_tasks import (
     training_subjects,
     with_labels_of,
 )
-from hbn_foundation.experiments.store import PREDICTIONS
-from hbn_foundation.experiments.targets import CHECKPOINT
+from hbn_foundation.experiments.targets import CHECKPOINT, PREDICTIONS
 from hbn_foundation.experiments.tasks import pretrain_encoder
 from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.project import open_project
