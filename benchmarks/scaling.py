@@ -36,6 +36,7 @@ from hbn_foundation.experiments.targets import CHECKPOINT, PREDICTIONS
 from hbn_foundation.experiments.tasks import pretrain_encoder
 from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.project import open_project
+from hbn_foundation.signals.label_windows import windows_of_label
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.supervision.link import Link
 
@@ -54,15 +55,18 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def one_fold(work: Path, data: dict[float, Path], fold: dict[str, Any], change: dict[str, Any],
-             recipes: tuple[FoundationRecipe, LabelRecipe]) -> pd.DataFrame:  # fmt: skip
+def one_fold(
+    work: Path, data: dict[float, tuple[Path, Path]], fold: dict[str, Any],
+    change: dict[str, Any], recipes: tuple[FoundationRecipe, LabelRecipe],
+) -> pd.DataFrame:  # fmt: skip
     """Pretrain once, probe in both contexts; what is there already is read."""
     import torch
 
     torch.set_num_threads(1)
     name = "-".join(str(part) for part in change.values()) or "default"
     name = "".join(letter if letter.isalnum() else "_" for letter in name)
-    folder, path = work / fold["name"] / name, data[change.get("seconds", 2.0)]
+    folder = work / fold["name"] / name
+    path, labelled = data[change.get("seconds", 2.0)]
     pretraining, finetuning = recipes
     if "encoder" in change:
         encoder = pretraining.encoder.model_copy(update=change["encoder"])
@@ -82,7 +86,7 @@ def one_fold(work: Path, data: dict[float, Path], fold: dict[str, Any], change: 
             )
             recipe = finetuning.model_copy(update={"context": own})
             run = RunContext(at, name, CPU, folder / "out", Link())
-            fit_draws(run, path, fold["splits"], recipe, fold["draws"], [OURS])
+            fit_draws(run, labelled, fold["splits"], recipe, fold["draws"], [OURS])
         found = subject_table(pd.read_parquet(at / "out" / PREDICTIONS).assign(fold=0, repeat=0))
         parts.append(found.assign(context=context))
     return pd.concat(parts)
@@ -137,16 +141,22 @@ def main() -> None:
     prepare("eyes", [])
     with open_project("eyes") as project:
         dataset = project.catalog.load("finetuning.dataset")
+        trials = project.catalog.load("trials")
         parameters = project.params
     recipes = (
         FoundationRecipe.model_validate(parameters["foundation"]),
         LabelRecipe.model_validate(parameters["finetuning"]),
     )
-    data = {}
+    label, data = recipes[1], {}
     for seconds in (2.0, 4.0, 10.0):
-        window = dataset.window.model_copy(update={"seconds": seconds})
-        cut = dataset.replace(window=window, windows=cut_windows(dataset.store, window))
-        data[seconds] = put_dataset(cut.replace(splits=dataset.splits.iloc[:0]), options.work)
+        window = dataset.window.model_copy(update={"seconds": seconds, "stride": seconds})
+        cut = dataset.replace(
+            window=window, windows=cut_windows(dataset.store, window),
+            splits=dataset.splits.iloc[:0],
+        )  # fmt: skip
+        windows = windows_of_label(label.label, cut, trials, label.trial_windows, seconds)
+        labelled = cut.replace(windows=windows)
+        data[seconds] = put_dataset(cut, options.work), put_dataset(labelled, options.work)
     folds = folds_of(dataset, recipes[1], options.folds)
     changes = [(kind, name) for kind in options.only for name in SCALES[kind]]
     once = {str(SCALES[kind][name]): SCALES[kind][name] for kind, name in changes}
