@@ -175,9 +175,11 @@ def main() -> None:
         for context in CONTEXTS:
             table = means[context].reset_index("stratum")
             scores[kind, name, context] = Mean.of(table["auroc"], table["stratum"])
-            gap = (means[context] - default[context]).reset_index("stratum")
-            print(f"{kind:8}{name:8}{context:24}{scores[kind, name, context]}   "
-                  f"against the default {Mean.of(gap['auroc'], gap['stratum'])}")  # fmt: skip
+            line = f"{kind:8}{name:8}{context:24}{scores[kind, name, context]}"
+            if SCALES[kind][name]:
+                gap = (means[context] - default[context]).reset_index("stratum")
+                line += f"   against the default {Mean.of(gap['auroc'], gap['stratum'])}"
+            print(line)
     draw(scores, options.work / "scaling.png")
     print(f"Figure: {options.work / 'scaling.png'}")
 
