@@ -16,8 +16,8 @@ class SlowOutputs(nn.Module):
     Of a window alone they are linear slow features, which are fitted and not learned: what tells
     people apart moves them by a constant for each recording, but any other function in a way of its
     own. Of tangents minus their mean over the recording they are learned: a share of each linear
-    feature, and a map of the tokens behind the trunk. The linear map itself stays: trained, it
-    learns the training subjects' noise by heart.
+    feature, and a map of the tokens behind the trunk. The linear map itself stays as it is fitted:
+    training it, too, gains nothing.
     """
 
     weight: Tensor
