@@ -1,7 +1,6 @@
 """Freezing: what is frozen stands still to the bit, and nothing is kept for its gradient."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -220,21 +219,3 @@ def test_labels_reach_the_margin(run):
     torch.testing.assert_close(lowered, torch.tensor([[1.6, 0.0]]).expand(8, 2))
     model.eval()
     assert torch.equal(run(model, labels=labels), run(model))
-
-
-def test_fitting_the_head_centres_its_features_with_one_scale(windows, positions):
-    model = some_model(toy=True).train()
-    empty = torch.zeros_like(windows.signals), torch.zeros_like(windows.mask)
-    parts = [
-        (windows.signals[:3], windows.mask[:3]),
-        empty,
-        (windows.signals[3:], windows.mask[3:]),
-    ]
-    before = state(model, NAMES[:-1])
-    model.fit_head([SimpleNamespace(signals=s, mask=m, places=None) for s, m in parts], positions)
-    assert model.encoder.trunk[0].training
-    assert all(same(before[name], now) for name, now in state(model, NAMES[:-1]).items())
-    features = model.eval().features(windows.signals, positions, windows.mask)
-    torch.testing.assert_close(features.mean(0), torch.zeros(features.shape[1]), atol=1e-4, rtol=0)
-    assert features.var(0, correction=0).mean().item() == pytest.approx(1, abs=1e-3)
-    assert features.var(0).max() > 1.5 * features.var(0).min()  # their own variances stay

@@ -78,8 +78,25 @@ def test_a_sample_is_solved_with_its_own_subjects(short_run, data, monkeypatch):
 @pytest.mark.parametrize(
     "head", [{"start": "zeros"}, {"kind": "mlp", "hidden_dim": 8}], ids=["zeros", "mlp"]
 )
-def test_others_begin_at_zero(short_run, data, head):
-    assert not outputs_and_features(prepared(short_run[0], data, head=head), "train")[0].any()
+def test_others_begin_at_zero_on_the_encoder_as_it_is(short_run, data, head):
+    module = prepared(short_run[0], data, head=head)
+    assert module.model.encoder.trunk[0].training
+    for name, part in module.model.encoder.state_dict().items():
+        assert torch.equal(part, short_run[0].weights[f"encoder.{name}"])
+    assert not outputs_and_features(module, "train")[0].any()
+
+
+def test_features_of_training_windows_are_centred_with_one_scale():
+    head = make_head(HeadParams(), 2, 3, 2, classification=True)
+    pooled = 5 + torch.arange(1, 7) * torch.randn(40, 6, generator=torch.manual_seed(0))
+    counts = np.arange(40) < 30
+    pooled[20:] = 1e3  # windows without a channel, and of validation subjects
+    splits, usable = np.where(counts, "train", "validation"), np.arange(40) < 20
+    head_fitting.fit_scale(head, sample_of(pooled, [0.0] * 40, splits)._replace(usable=usable))
+    features = ((pooled - head.centre) / head.scale)[:20]
+    torch.testing.assert_close(features.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert features.var(0, correction=0).mean().item() == pytest.approx(1, abs=1e-5)
+    assert features.var(0).max() > 1.5 * features.var(0).min()  # their own variances stay
 
 
 def test_subjects_of_a_class_differ_less_in_what_the_head_sees(short_run, data):
@@ -112,18 +129,19 @@ def test_means_are_of_subjects_within_their_class():
     assert not alone.any()
 
 
+def sample_of(pooled, values, splits):
+    """A sample of windows that each have a subject of their own."""
+    subjects = np.arange(len(values)).astype(str)
+    usable = np.ones(len(values), bool)
+    return head_fitting.Sample(pooled, np.array(values), np.array(splits), usable, subjects)
+
+
 def solved(values, splits, n_classes):
     """The strength and the map of a linear head that begins at a probe of a sample."""
     head = make_head(HeadParams(subject_attenuation=0), 2, 3, n_classes or 1, n_classes is not None)
-    features = torch.from_numpy(np.random.default_rng(0).normal(size=(len(values), 6)).astype("f"))
-    samples = {}
-    for name in dict.fromkeys(splits):
-        mine = np.array(splits) == name
-        column, who = np.array(values)[mine, None], np.arange(mine.sum()).astype(str)
-        pooled = {"main": features[torch.from_numpy(mine)]}
-        samples[name] = head_fitting.Sample(pooled, np.ones(mine.sum(), bool), column, who)
-    strength = head_fitting.start_at_probe(head, "main", samples, 0, n_classes, False)
-    return strength, head.output.linear
+    pooled = torch.from_numpy(np.random.default_rng(0).normal(size=(len(values), 6)).astype("f"))
+    sample = sample_of(pooled, values, splits)
+    return head_fitting.start_at_probe(head, sample, n_classes, False), head.output.linear
 
 
 def test_a_class_that_the_sample_lacks_can_still_be_learned():

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from .band_tokens import Moments
 from .config import MAIN, SEQUENCE, HeadConfig, SequenceConfig
 from .encoder import Encoder, Parts
 from .heads import Head, Heads
@@ -216,29 +214,6 @@ class FineTuned(nn.Module):
             self.blocks(), head_lr / 10 if backbone_lr is None else backbone_lr
         )
         return [{**group, "lr": head_lr} if group["block"] in NEW else group for group in groups]
-
-    @torch.no_grad()
-    def fit_head(self, batches: Iterable[Any], positions: Tensor) -> None:
-        """Fit the centre and the one scale of the head's features, before training.
-
-        Cosines of features that are not centred lie close together, and a linear map learns slowly
-        from them. One scale for all, so that their natural variances stay. The batches are of
-        training subjects only, as `prepare` gives them; windows without any channel do not count.
-        """
-        was_training = self.training
-        self.eval()
-        moments = {name: Moments() for name in self.head.parts}
-        for batch in batches:
-            parts = self.encoder.inputs(batch.signals, positions, batch.mask)
-            tokens = self.tokens(parts, batch.places)[batch.mask.any(-1)]
-            for name, head in self.head.parts.items():
-                pooled = head.pooling(tokens).double()
-                moments[name].add(torch.stack([pooled, pooled.square()], 1))
-        for name, head in self.head.parts.items():
-            mean, square = moments[name].mean
-            head.centre.copy_(mean)
-            head.scale.copy_((square - mean.square()).mean().clamp_min(1e-12).sqrt())
-        self.train(was_training)
 
 
 def make_finetuned(

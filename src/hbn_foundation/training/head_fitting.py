@@ -22,7 +22,6 @@ from torch import Tensor
 from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.labels.targets import WindowTargets
 from hbn_foundation.models.attenuation import Attenuation
-from hbn_foundation.models.config import MAIN
 from hbn_foundation.models.finetuned import FineTuned
 from hbn_foundation.models.heads import Head
 from hbn_foundation.models.outputs import DistributionOutput, LinearOutput
@@ -42,13 +41,19 @@ MIN_OFFSET = -10.0
 
 
 class Sample(NamedTuple):
-    """A sample of windows: pooled tokens (N, F) by head; usable, targets and subjects (N, …)."""
+    """What the head of one target is fitted on: windows (N,) of both splits."""
 
-    pooled: dict[str, Tensor]
-    usable: np.ndarray
-    targets: np.ndarray
+    pooled: Tensor  # (N, F) tokens, as the head pools them
+    values: np.ndarray  # of the target; NaN where unknown
+    splits: np.ndarray  # train, validation
+    usable: np.ndarray  # windows with any channel
     subjects: np.ndarray
     strata: np.ndarray | None = None  # of the main target's scores
+
+    @property
+    def training(self) -> np.ndarray:
+        """Windows of training subjects."""
+        return self.splits == "train"
 
 
 def fit_model(
@@ -82,15 +87,12 @@ def fit_model(
 
     if model.added:
         model.encoder.fit_normalisation(batches(training), positions, model.added)
-    model.fit_head(batches(training), positions)
     was_training = model.training
     model.eval()
-    samples = {
-        name: take_sample(model, part, most, batches(part), positions)
-        for name, part in data.items()
-    }
+    samples = take_samples(model, data, most, batches, positions)
     for number, (name, one) in enumerate(targets.items()):
-        head, params = model.head.parts[name], head_params[name]
+        head, params, sample = model.head.parts[name], head_params[name], samples[number]
+        fit_scale(head, sample)
         if one.is_regression:
             head.set_unit(one.mean, one.sd or 1.0)
         if isinstance(head.output, DistributionOutput):
@@ -98,56 +100,81 @@ def fit_model(
             values = column[~column.isnan()] * head.unit[1] + head.unit[0]
             head.output.fit_prior(values, PRIOR_SPREAD * params.sigma)
         if isinstance(head.attenuation, Attenuation):
-            fit_attenuation(head, name, samples["train"], number)
+            fit_attenuation(head, sample)
         if params.starts_at_probe and isinstance(head.output, LinearOutput):
             n_classes = None if one.is_regression else len(one.names)
-            by_folds = params.strength_by == "folds"
-            start_at_probe(head, name, samples, number, n_classes, by_folds, callback)
+            start_at_probe(head, sample, n_classes, params.strength_by == "folds", callback)
     model.train(was_training)
 
 
 @torch.no_grad()
-def take_sample(
+def take_samples(
     model: FineTuned,
-    windows: LabelledWindows,
+    data: Mapping[str, LabelledWindows],
     most: int,
-    batches: Iterable[Any],
+    batches: Callable[[LabelledWindows], Iterable[Any]],
     positions: Tensor,
-) -> Sample:
-    """Pool the tokens of a sample of windows for each head, of a model in evaluation mode."""
-    pooled: dict[str, list[Tensor]] = {name: [] for name in model.head.parts}
-    usable = []
-    for batch in batches:
-        parts = model.encoder.inputs(batch.signals, positions, batch.mask)
-        tokens = model.tokens(parts, batch.places)
-        for name, head in model.head.parts.items():
-            pooled[name].append(head.pooling(tokens))
-        usable.append(batch.mask.any(-1).numpy())
-    chosen = windows.sample(most)
-    return Sample(
-        {name: torch.cat(parts) for name, parts in pooled.items()},
-        np.concatenate(usable),
-        windows.targets[chosen.index.to_numpy(copy=True)].numpy(),
-        chosen["subject"].to_numpy(dtype=str),
-        chosen[STRATUM].to_numpy() if STRATUM in chosen else None,
-    )
+) -> list[Sample]:
+    """Pool the tokens of the windows of each split for each head, of a model in evaluation mode.
 
-
-def normalised(head: Head, name: str, sample: Sample) -> Tensor:
-    """Pooled tokens (N, F) of a sample, centred and of mean variance one."""
-    return (sample.pooled[name] - head.centre) / head.scale
+    The samples are in the order of the heads, the main one first.
+    """
+    heads, usable = model.head.parts, []
+    pooled: dict[str, list[Tensor]] = {name: [] for name in heads}
+    for windows in data.values():
+        for batch in batches(windows):
+            parts = model.encoder.inputs(batch.signals, positions, batch.mask)
+            tokens = model.tokens(parts, batch.places)
+            for name, head in heads.items():
+                pooled[name].append(head.pooling(tokens))
+            usable.append(batch.mask.any(-1).numpy())
+    chosen = {split: windows.sample(most) for split, windows in data.items()}
+    table = pd.concat(chosen.values())
+    values = [data[split].targets[one.index.to_numpy(copy=True)] for split, one in chosen.items()]
+    made = [
+        Sample(
+            torch.cat(tokens),
+            column.numpy(),
+            np.repeat(list(chosen), [len(one) for one in chosen.values()]),
+            np.concatenate(usable),
+            table["subject"].to_numpy(dtype=str),
+        )
+        for tokens, column in zip(pooled.values(), torch.cat(values).T, strict=False)
+    ]
+    if STRATUM in table:
+        made[0] = made[0]._replace(strata=table[STRATUM].to_numpy())
+    return made
 
 
 @torch.no_grad()
-def fit_attenuation(head: Head, name: str, sample: Sample, number: int) -> None:
-    """Find the directions in which subjects of a class differ; `number` is the target's column.
+def fit_scale(head: Head, sample: Sample) -> None:
+    """Fit the centre and the one scale of the pooled tokens of training windows.
 
-    A class of which the windows hold one subject has no such directions.
+    Cosines of features that are not centred lie close together, and a linear map learns slowly
+    from them. One scale for all, so that their natural variances stay. Windows without any channel
+    do not count.
+    """
+    counted = torch.from_numpy(sample.training & sample.usable)
+    variance, mean = torch.var_mean(sample.pooled[counted].double(), 0, correction=0)
+    head.centre.copy_(mean)
+    head.scale.copy_(variance.mean().clamp_min(1e-12).sqrt())
+
+
+def normalised(head: Head, sample: Sample) -> Tensor:
+    """Pooled tokens (N, F) of a sample, centred and of mean variance one."""
+    return (sample.pooled - head.centre) / head.scale
+
+
+@torch.no_grad()
+def fit_attenuation(head: Head, sample: Sample) -> None:
+    """Find the directions in which subjects of a class differ.
+
+    A class of which the training windows hold one subject has no such directions.
     """
     assert isinstance(head.attenuation, Attenuation)
-    known = ~np.isnan(sample.targets[:, number]) & sample.usable
-    features = normalised(head, name, sample)[torch.from_numpy(known)]
-    differences = within_classes(features, sample.subjects[known], sample.targets[known, number])
+    known = ~np.isnan(sample.values) & sample.usable & sample.training
+    features = normalised(head, sample)[torch.from_numpy(known)]
+    differences = within_classes(features, sample.subjects[known], sample.values[known])
     head.attenuation.fit(*differences, head.config.attenuation)
 
 
@@ -197,9 +224,7 @@ def channel_scales(store: SignalStore, rows: Iterable[int]) -> np.ndarray:
 @torch.no_grad()
 def start_at_probe(
     head: Head,
-    name: str,
-    samples: Mapping[str, Sample],
-    number: int,
+    sample: Sample,
     n_classes: int | None,
     by_folds: bool,
     callback: Callable[[], Any] = lambda: None,
@@ -208,10 +233,8 @@ def start_at_probe(
 
     Parameters
     ----------
-    head, name, number
-        The head, its target and the column of that in `Sample.targets`.
-    samples
-        `train` and `validation`.
+    head, sample
+        The head, and the windows of both splits.
     n_classes
         None for a number.
     by_folds
@@ -225,30 +248,20 @@ def start_at_probe(
         The strength that was chosen; None where the training windows have one value, and the head
         begins at zero.
     """
-    features = np.concatenate(
-        [
-            head.hidden(head.attenuation(part)).float().numpy()
-            for sample in samples.values()
-            for part in normalised(head, name, sample).split(BATCH_SIZE)
-        ]
-    )
-    values = np.concatenate([sample.targets[:, number] for sample in samples.values()])
-    subjects = np.concatenate([sample.subjects for sample in samples.values()])
-    strata = None
-    if name == MAIN and all(sample.strata is not None for sample in samples.values()):
-        strata = np.concatenate([sample.strata for sample in samples.values()])
-    splits = np.repeat(list(samples), [len(sample.subjects) for sample in samples.values()])
-    known = ~np.isnan(values)
-    if len(np.unique(values[known & (splits == "train")])) < 2:
+    known = ~np.isnan(sample.values)
+    if len(np.unique(sample.values[known & sample.training])) < 2:
         return None
-    features, values, splits = features[known], values[known], splits[known]
+    parts = normalised(head, sample)[torch.from_numpy(known)].split(BATCH_SIZE)
+    features = torch.cat([head.hidden(head.attenuation(part)) for part in parts]).float().numpy()
+    values, splits = sample.values[known], sample.splits[known]
+    subjects = sample.subjects[known]
     found: Any
     if n_classes is None:
-        groups = subjects[known] if by_folds else None
+        groups = subjects if by_folds else None
         found = fit_ridge(features, values, splits, STRENGTHS, subjects=groups, callback=callback)
     else:
-        strata = None if strata is None else strata[known]
-        cases = Cases(values.astype(np.int64), splits, subjects[known], strata)
+        strata = None if sample.strata is None else sample.strata[known]
+        cases = Cases(values.astype(np.int64), splits, subjects, strata)
         found = fit_probe(features, cases, n_classes, STRENGTHS, callback=callback)
     weights, offsets = found.linear_map()
     assert isinstance(head.output, LinearOutput)
