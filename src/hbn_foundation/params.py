@@ -49,6 +49,7 @@ ADDED: dict[str, dict[str, Any]] = {
 REMOVED: dict[str, dict[str, Any]] = {
     "plan": {"ratio_by": "blocks"},
     "objective": {"near_seconds": 10.0, "far_seconds": 30.0},
+    "regularisation": {"l2_sp": 0.0},
 }
 
 
@@ -65,8 +66,9 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 def former_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested groups of parameters with the names that runs and jobs are identified by."""
     found: dict[str, Any] = _renamed(values, {new: old for old, new in RENAMED.items()}, ADDED)
-    for objective in _groups(found, "objective"):
-        objective.update(REMOVED["objective"])
+    for name in ("objective", "regularisation"):
+        for group in _groups(found, name):
+            group.update(REMOVED[name])
     for plan in _groups(found, "plan"):
         # shares were of blocks, and at least: where one is used, the result is another now
         if plan.get("strategy") != "partial" and plan.get("unfreeze_ratio") is None:

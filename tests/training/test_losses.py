@@ -15,7 +15,6 @@ from hbn_foundation.models.heads import Heads
 from hbn_foundation.scores import CLASSIFICATION_METRICS, REGRESSION_METRICS, metrics_of
 from hbn_foundation.training.finetuning_params import RegularisationParams
 from hbn_foundation.training.losses import (
-    L2SP,
     DistributionLoss,
     TargetLoss,
     TargetLosses,
@@ -225,21 +224,6 @@ def test_outputs_elsewhere_than_the_weights():
     for device in ("meta", "cpu"):
         loss = TargetLoss(rules(), torch.tensor([6.0, 2.0])).to(device)
         assert loss(outputs, targets).device.type == "meta"
-
-
-def test_l2_sp_is_the_distance_from_where_the_weights_began():
-    layer = nn.Linear(3, 2)
-    penalty = L2SP(layer.parameters(), 0.4)
-    assert not penalty().any()
-    with torch.no_grad():
-        layer.weight += 1.0
-        layer.bias += 2.0
-    assert penalty().item() == pytest.approx(0.5 * 0.4 * (6 * 1 + 2 * 4), rel=1e-5)
-    layer.bias.requires_grad_(False)  # frozen
-    assert penalty().item() == pytest.approx(0.5 * 0.4 * 6, rel=1e-5)
-    layer.weight.requires_grad_(False)
-    assert penalty() == 0.0
-    assert L2SP(layer.parameters(), 0.0)() == 0.0
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, None])

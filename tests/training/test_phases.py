@@ -52,7 +52,7 @@ def test_frozen_blocks_stand_still_to_the_bit(short_run, data, tmp_path, monkeyp
         short_run[0], data, tmp_path,
         plan={"strategy": "phases", "phases": phases, "restore_best": False},
         rates={"weight_decay": 0.5, "backbone_lr_factor": 1.0},
-        regularisation={"ema_decay": 0.9, "l2_sp": 0.1},
+        regularisation={"ema_decay": 0.9},
     )  # fmt: skip
     assert watch.trainable == [("head",), *[("block_2", "head")] * 3]
     assert history["phase"].tolist() == [1, 2, 3, 3]  # also those that unfreeze nothing

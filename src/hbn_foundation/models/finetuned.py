@@ -92,11 +92,6 @@ class FineTuned(nn.Module):
             found[SLOW] = self.encoder.slow
         return found
 
-    def pretrained_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Parameters of the encoder by name, without those of the families that are new."""
-        new = tuple(f"tokenisers.{name}." for name in self.added)
-        return [p for p in self.encoder.named_parameters() if not (new and p[0].startswith(new))]
-
     def sizes(self) -> dict[str, int]:
         """How many parameters each block has, frozen or not."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self.blocks()}

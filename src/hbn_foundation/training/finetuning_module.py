@@ -21,7 +21,7 @@ from hbn_foundation.training.block_gradients import gradient_scores
 from hbn_foundation.training.checkpoint_io import largest_size
 from hbn_foundation.training.data import LabelledWindows
 from hbn_foundation.training.finetuning_params import FineTuningParams
-from hbn_foundation.training.losses import FISHER, L2SP, TargetLosses
+from hbn_foundation.training.losses import FISHER, TargetLosses
 from hbn_foundation.training.module import TrainingData, TrainingModule
 from hbn_foundation.training.objectives.base import StepOutput
 from hbn_foundation.training.optim import make_optimizer, with_schedule
@@ -79,8 +79,6 @@ class FineTuningModule(TrainingModule):
             trainable=plan.start(),
             schedules=plan.params.schedules,
         )
-        pretrained = (parameter for _, parameter in model.pretrained_parameters())
-        self.l2_sp = L2SP(pretrained, self.regularisation.l2_sp)
         self.average_model: AveragedModel | None = None
         if self.regularisation.ema_decay is not None:
             rule = partial(follow, self.regularisation.ema_decay)
@@ -123,7 +121,7 @@ class FineTuningModule(TrainingModule):
         return torch.cat([super().weight_of(batch), self.losses.weights_of(targets)])
 
     def step_output(self, batch: Any, share: Tensor) -> StepOutput:
-        """Compute the loss of an augmented micro-batch, and its share of the penalty."""
+        """Compute the loss of an augmented micro-batch."""
         rules, targets = self.regularisation, self.data.training.of(batch)
         signals, mask = self.model.prepare(batch.signals, batch.mask)
         signals, mask = augment(signals, mask, self.positions, rules)
@@ -136,7 +134,7 @@ class FineTuningModule(TrainingModule):
                 signals, self.positions, mask, labels, self.margin_share, batch.places
             )
             loss = self.losses(outputs, targets, share[1:])
-        return StepOutput(loss + share[0] * self.l2_sp(), len(batch))
+        return StepOutput(loss, len(batch))
 
     def _mixed(self, signals: Tensor, mask: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
         """Mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses."""

@@ -351,12 +351,6 @@ class RegularisationParams(AugmentationParams):
         0.0, description="α of the Beta distribution of mixup; 0 for none.", ge=0, le=10
     )
     mixup_probability: float = Field(1.0, description="Share of batches mixed.", ge=0, le=1)
-    l2_sp: float = Field(
-        0.0,
-        description="Strength of the penalty on the distance of the encoder's weights from the "
-        "pretrained ones (L2-SP, Li et al. 2018).",
-        ge=0,
-    )
     ema_decay: float | None = Field(
         None,
         description="Decay of an average of the weights over steps, which is then what is scored "

@@ -6,7 +6,7 @@ unknown. The outputs of a model for them are columns too. The main target comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,30 +113,6 @@ class DistributionLoss(nn.Module):
         """Standardised times (B,) of logits (B, bins): their mean."""
         shares = outputs.float().softmax(1)
         return (shares * self.bins.to(outputs.device)).sum(1)  # no product of matrices, as in bf16
-
-
-class L2SP(nn.Module):
-    """Half the squared distance of the encoder's weights from where they began.
-
-    Li, Grandvalet and Davoine 2018, Explicit inductive bias for transfer learning. Frozen weights
-    do not move and add nothing. The present values of the parameters are where they began.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], strength: float) -> None:
-        super().__init__()
-        self.strength = strength
-        self.tied = list(parameters) if strength else []
-        for number, parameter in enumerate(self.tied):
-            self.register_buffer(f"start_{number}", parameter.detach().clone(), persistent=False)
-
-    def forward(self) -> Tensor | float:
-        """Penalty to add to the loss."""
-        distances = [
-            (parameter - getattr(self, f"start_{number}")).square().sum()
-            for number, parameter in enumerate(self.tied)
-            if parameter.requires_grad
-        ]
-        return 0.5 * self.strength * torch.stack(distances).sum() if distances else 0.0
 
 
 def side_by_side(targets: Mapping[str, WindowTargets]) -> np.ndarray:
