@@ -163,7 +163,7 @@ def test_mixup_is_of_a_share_of_the_batches(mixing):
     mixed = []
     for _ in range(20):
         module.step_output(batch, torch.ones(2))
-        mixed.append(seen["labels"].ndim == 2)
+        mixed.append(bool(((seen["labels"] > 0).sum(1) == 2).any()))
     assert 4 < sum(mixed) < 16
 
 

@@ -20,7 +20,6 @@ from hbn_foundation.training.losses import (
     TargetLosses,
     side_by_side,
     target_scores,
-    within_scores,
 )
 from hbn_foundation.training.model_params import HeadParams
 from small_models import make_head
@@ -143,7 +142,7 @@ def test_labels_reach_the_head_that_has_a_margin(learned):
     true = functional.one_hot(columns[:, 2].nan_to_num().long(), 2)
     torch.testing.assert_close(lowered[:, -2:], 16 * 0.2 * 0.5 * true.float())
     assert not lowered[:, :-2].any()
-    mixed = losses.mixed_labels(columns, columns.flip(0), 0.75)
+    mixed = losses.labels(columns, columns.flip(0), 0.75)
     assert mixed[:2] == [None, None]
     torch.testing.assert_close(mixed[2].sum(1), torch.ones(N))
 
@@ -293,8 +292,9 @@ def test_scores_within_subjects_where_windows_have_strata():
     windows = pd.DataFrame(
         {"subject": np.repeat(list("abcd"), 10), "stratum": ["x"] * 10 + ["y"] * 30}
     )
-    found = within_scores(labels.astype(float), outputs, windows)["within_auroc"]
+    found = target_scores(labels.astype(float), outputs, None, 2, windows)["within_auroc"]
     areas = [roc_auc_score(labels[part], outputs[part, 1] - outputs[part, 0])
              for part in np.split(np.arange(40), 4)]  # fmt: skip
     assert found == pytest.approx((areas[0] + np.mean(areas[1:])) / 2)
-    assert within_scores(labels, outputs, windows[["subject"]]) == {}
+    without = target_scores(labels, outputs, None, 2, windows[["subject"]])
+    assert "within_auroc" not in without

@@ -6,8 +6,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def run_target(
     job: Job, folder: Path, base: Path | None, device_plan: dict[str, Any], link: Link
 ) -> dict[str, Any]:
     """Call the target of a job; what the supervised child calls."""
-    module, _, name = job.target.partition(":")
-    target = getattr(import_module(module), name)
+    target = resolve_name(job.target)
     return dict(target(RunContext(folder, job.id, device_plan, base, link), **job.arguments))
 
 

@@ -50,19 +50,16 @@ def hide_channels(
     return mask & (rank >= n_hidden[:, None])
 
 
-def random_gain(signals: Tensor, spread: float, probability: float = 1.0) -> Tensor:
-    """Multiply a share of the windows (B, C, T) by exp(N(0, spread))."""
+def random_gain(signals: Tensor, spread: float, probability: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Multiply a share of the windows (B, C, T) by exp(N(0, spread)).
+
+    Returns the logarithms (B,) of the gains, too; they are 0 outside the share.
+    """
+    log_gains = signals.new_zeros(len(signals))
     if spread == 0:
-        return signals
-    log_gains = draw_log_gains(len(signals), spread, signals.device, probability)
-    return signals * log_gains.exp()[:, None, None]
-
-
-def draw_log_gains(
-    n_windows: int, spread: float, device: torch.device, probability: float = 1.0
-) -> Tensor:
-    """Draw the logarithms (B,) of a gain of each window, N(0, spread); 0 outside the share."""
-    return _in_share(spread * torch.randn(n_windows, device=device), probability)
+        return signals, log_gains
+    log_gains = _in_share(spread * torch.randn_like(log_gains), probability)
+    return signals * log_gains.exp()[:, None, None], log_gains
 
 
 def _in_share(values: Tensor, probability: float) -> Tensor:
@@ -104,6 +101,6 @@ def augment(
     signals: Tensor, mask: Tensor, positions: Tensor, rules: AugmentationParams
 ) -> tuple[Tensor, Tensor]:
     """Return windows (B, C, T) with gain and noise, and their mask (B, C) without a block."""
-    signals = random_gain(signals, rules.gain, rules.gain_probability)
+    signals, _ = random_gain(signals, rules.gain, rules.gain_probability)
     signals = white_noise(signals, rules.noise, rules.noise_probability)
     return signals, hide_block(mask, positions, rules)

@@ -51,7 +51,7 @@ def gradient_scores(
                 gradients = iter(_gradients(losses_of(batch), parameters))
                 for name, part in named:
                     own = [next(gradients) for _ in part]
-                    totals[name] += _norm(own) / max(_norm(part), 1e-12)
+                    totals[name] += norm(own) / max(norm(part), 1e-12)
                 count += 1
         finally:
             for parameter, required in zip(parameters, before, strict=True):
@@ -74,6 +74,7 @@ def _gradients(losses: Iterable[Tensor], parameters: list[nn.Parameter]) -> list
     return total
 
 
-def _norm(tensors: Iterable[Tensor | None]) -> float:
-    squares = [tensor.detach().double().square().sum() for tensor in tensors if tensor is not None]
+def norm(tensors: Iterable[Tensor | None]) -> float:
+    """Norm of all values of some tensors together, without those that are None; 0 without any."""
+    squares = [tensor.detach().square().sum() for tensor in tensors if tensor is not None]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

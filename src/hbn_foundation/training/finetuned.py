@@ -151,14 +151,12 @@ def recipe_of(checkpoint: Checkpoint) -> FineTuningRecipe:
 
 def _with_weights(checkpoint: Checkpoint, recipe: FineTuningRecipe) -> FineTuned:
     """Make the model of a fine-tuned checkpoint with a recipe's heads, and load its weights."""
-    targets = target_descriptions(checkpoint.metadata)
-    heads = {
-        name: HeadOf(params, len(targets[name]["names"]), not targets[name]["is_regression"])
-        for name, params in recipe.heads.items()
+    targets = {
+        name: WindowTargets(np.empty(0), tuple(one["names"]), one["is_regression"])
+        for name, one in target_descriptions(checkpoint.metadata).items()
     }
     volts = make_input(recipe.input, checkpoint.metadata["channel_names"])
-    sequence = sequence_config(recipe.context, recipe.sequence_encoder)
-    model = build_finetuned(make_encoder(checkpoint), heads, sequence=sequence, input=volts)
+    model = assemble(make_encoder(checkpoint), recipe, targets, input=volts)
     fill(model, checkpoint, "")
     return model
 

@@ -105,9 +105,7 @@ class FineTuningModule(TrainingModule):
         groups = parameter_groups(self.model.blocks(), 0.0, self.rates.weight_decay)
         for group in groups:
             group["lr"] = self.curve.peaks[group["block"]]
-        params = self.params
-        optimizer = make_optimizer(groups, params.betas, params.optimizer, params.optimizer_options)
-        return with_schedule(optimizer, self.curve.share)
+        return with_schedule(make_optimizer(groups, self.params), self.curve.share)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch; frozen blocks are in evaluation mode."""
@@ -125,28 +123,21 @@ class FineTuningModule(TrainingModule):
         rules, targets = self.regularisation, self.data.training.of(batch)
         signals, mask = self.model.prepare(batch.signals, batch.mask)
         signals, mask = augment(signals, mask, self.positions, rules)
+        others, weight = targets, 1.0
         share_mixed = rules.mixup_probability if rules.mixup else 0.0
         if share_mixed == 1 or (share_mixed and torch.rand(()) < share_mixed):
-            loss = self._mixed(signals, mask, targets, share[1:])
-        else:
-            labels = self.losses.labels(targets)
-            outputs = self.model(
-                signals, self.positions, mask, labels, self.margin_share, batch.places
-            )
-            loss = self.losses(outputs, targets, share[1:])
-        return StepOutput(loss, len(batch))
-
-    def _mixed(self, signals: Tensor, mask: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
-        """Mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses."""
-        rate = torch.distributions.Beta(self.regularisation.mixup, self.regularisation.mixup)
-        weight = float(rate.sample())
-        order = torch.randperm(len(signals), device=signals.device)
-        mixed = weight * signals + (1 - weight) * signals[order]
+            # mixup (Zhang et al. 2018): windows are averaged in pairs, and so are their losses
+            weight = float(torch.distributions.Beta(rules.mixup, rules.mixup).sample())
+            order = torch.randperm(len(signals), device=signals.device)
+            signals = weight * signals + (1 - weight) * signals[order]
+            mask, others = mask & mask[order], targets[order]
         # a class that is half of a window has half of the margin
-        labels = self.losses.mixed_labels(targets, targets[order], weight)
-        outputs = self.model(mixed, self.positions, mask & mask[order], labels, self.margin_share)
-        own, other = (self.losses(outputs, part, shares) for part in (targets, targets[order]))
-        return weight * own + (1 - weight) * other
+        labels = self.losses.labels(targets, others, weight)
+        outputs = self.model(signals, self.positions, mask, labels, self.margin_share, batch.places)
+        loss = self.losses(outputs, targets, share[1:])
+        if others is not targets:
+            loss = weight * loss + (1 - weight) * self.losses(outputs, others, share[1:])
+        return StepOutput(loss, len(batch))
 
     def on_validation_epoch_start(self) -> None:
         """Start a new collection of outputs."""

@@ -6,7 +6,7 @@ unknown. The outputs of a model for them are columns too. The main target comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -165,25 +165,21 @@ class TargetLosses(nn.Module):
                 losses.append(TargetLoss(params, None))
         self.losses = nn.ModuleList(losses)
 
-    def labels(self, targets: Tensor) -> Any:
-        """Return the classes of windows (B, M) for margin heads: a list where there are several."""
-        return self._of_heads(lambda number, _: classes(targets[:, number]))
+    def labels(self, targets: Tensor, others: Tensor | None = None, weight: float = 1.0) -> Any:
+        """Return shares (B, K) of the classes for margin heads: a list where there are several.
 
-    def mixed_labels(self, targets: Tensor, others: Tensor, weight: float) -> Any:
-        """Return the shares of the classes in mixed windows, for margin heads."""
+        In mixed windows a share `weight` is of `targets` (B, M), the rest of `others`.
+        """
+        parts = (targets, targets if others is None else others)
 
         def shares(number: int, n_classes: int) -> Tensor:
-            one, two = (
-                functional.one_hot(classes(part[:, number]), n_classes).float()
-                for part in (targets, others)
-            )
+            # unknown classes, which no loss counts, are 0
+            columns = (part[:, number].nan_to_num(0.0).long() for part in parts)
+            one, two = (functional.one_hot(column, n_classes).float() for column in columns)
             return weight * one + (1 - weight) * two
 
-        return self._of_heads(shares)
-
-    def _of_heads(self, label_of: Callable[[int, int], Tensor]) -> Any:
         found = [
-            None if n_classes is None else label_of(number, n_classes)
+            None if n_classes is None else shares(number, n_classes)
             for number, n_classes in enumerate(self.n_classes)
         ]
         return found if len(found) > 1 else found[0]
@@ -272,29 +268,10 @@ class TargetLosses(nn.Module):
             if name == MAIN and features is not None:
                 vectors = features[known, : self.n_features]
             before = "" if name == MAIN else f"{name}_"
-            scored = target_scores(true, own, vectors, n_classes)
-            if name == MAIN and n_classes is not None and windows is not None:
-                scored |= within_scores(true, own, windows[known])
+            of_known = windows[known] if name == MAIN and windows is not None else None
+            scored = target_scores(true, own, vectors, n_classes, of_known)
             found |= {f"{before}{key}": value for key, value in scored.items()}
         return found
-
-
-def classes(column: Tensor) -> Tensor:
-    """Classes (B,) int64 of targets (B,); unknown ones, which no loss counts, are 0."""
-    return column.nan_to_num(0.0).long()
-
-
-def within_scores(
-    values: np.ndarray, outputs: np.ndarray, windows: pd.DataFrame
-) -> dict[str, float]:
-    """Score logits (N, K) for classes (N,) within subjects, where windows have a stratum."""
-    from scipy.special import log_softmax
-
-    if STRATUM not in windows:
-        return {}
-    labels, logs = values.astype(np.int64), log_softmax(outputs.astype(np.float64), axis=1)
-    of_windows = (windows[name].to_numpy() for name in ("subject", STRATUM))
-    return {scores.WITHIN: scores.within_auroc(labels, logs, *of_windows)}
 
 
 def target_scores(
@@ -302,6 +279,7 @@ def target_scores(
     outputs: np.ndarray,
     features: np.ndarray | None,
     n_classes: int | None,
+    windows: pd.DataFrame | None = None,
 ) -> dict[str, float]:
     """Score a model's outputs for one target, by the names of `scores` except the loss.
 
@@ -313,6 +291,8 @@ def target_scores(
         Inputs (N, D) of the head's last layer; None leaves out `fisher_ratio`.
     n_classes
         None for numbers.
+    windows
+        (N rows) with `subject` and `stratum`, by which classes have `within_auroc`.
     """
     if n_classes is None:
         true = np.asarray(values, dtype=np.float64)
@@ -336,4 +316,7 @@ def target_scores(
     }
     if features is not None:
         result[FISHER] = scores.fisher_ratio(labels, features)
+    if windows is not None and STRATUM in windows:
+        of_windows = (windows[name].to_numpy() for name in ("subject", STRATUM))
+        result[scores.WITHIN] = scores.within_auroc(labels, logs, *of_windows)
     return result

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 from hbn_foundation.errors import UserError
@@ -381,10 +381,10 @@ def plan_class(strategy: str) -> type[Plan]:
     """
     if strategy in PLANS:
         return PLANS[strategy]
-    module, _, name = strategy.partition(":")
+    name = strategy.rpartition(":")[2]
     expected = f"expected package.module:Class, a subclass of {Plan.__module__}.Plan"
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = resolve_name(strategy)
     except Exception as error:  # whatever the module does when it is imported
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"plan.strategy={strategy}: {why}; {expected}") from error

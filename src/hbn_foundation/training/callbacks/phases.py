@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hbn_foundation.progress import say
+from hbn_foundation.training.block_gradients import norm
 from hbn_foundation.training.finetuning_module import FineTuningModule
 
 REMEMBERED = ("best", "best_weights", "since_best", "grace_left", "ended")
@@ -59,9 +60,7 @@ class UnfreezingPhases(lightning.Callback):
         """Record the gradient norm of each block at the end of an epoch."""
         if trainer.is_last_batch:
             blocks = [(name, list(part.parameters())) for name, part in pl_module.model.blocks()]
-            pl_module.gradient_norms = {
-                name: norm([p.grad for p in part if p.grad is not None]) for name, part in blocks
-            }
+            pl_module.gradient_norms = {name: norm(p.grad for p in part) for name, part in blocks}
             self.before = {name: [p.detach().clone() for p in part] for name, part in blocks}
 
     def on_train_batch_end(
@@ -156,12 +155,6 @@ def log_phase(pl_module: FineTuningModule, reason: str = "") -> None:
     for name, size in sizes.items():
         rate = pl_module.curve.rate_text(name, pl_module.global_step)
         say(f"  {name:16} {size:>11,} parameters  {rate}")
-
-
-def norm(tensors: list[Tensor]) -> float:
-    """Norm of all values of some tensors together; 0 without any."""
-    squares = [tensor.detach().square().sum() for tensor in tensors]
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
 def relative_change(now: list[Tensor], before: list[Tensor]) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
+from hbn_foundation.training.augmentation import hide_block, random_gain, white_noise
 from hbn_foundation.training.objectives.base import Objective, StepOutput, whole_tangents
 from hbn_foundation.training.objectives.token_targets import (
     BandCompletion,
@@ -108,13 +108,9 @@ class Masked(Objective):
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Corrupt, encode, predict, score."""
-        params, signals, mask = self.params, batch.signals, batch.mask
-        log_gains = signals.new_zeros(len(signals))
-        if self.training and params.gain:
-            log_gains = draw_log_gains(
-                len(signals), params.gain, signals.device, params.gain_probability
-            )
-            signals = signals * log_gains.exp()[:, None, None]
+        params, mask = self.params, batch.mask
+        spread = params.gain if self.training else 0.0
+        signals, log_gains = random_gain(batch.signals, spread, params.gain_probability)
         seen_mask = hide_block(mask, positions, params)
         chosen = {
             family: choose(len(signals), part.n_tokens, part.n_hidden, signals.device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.training.augmentation import draw_log_gains, hide_block, white_noise
+from hbn_foundation.training.augmentation import hide_block, random_gain, white_noise
 from hbn_foundation.training.objectives.base import (
     NUMBER,
     Context,
@@ -102,14 +102,11 @@ class RecordingSpectra(Objective):
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Mean squared error of the recording's coordinates."""
         assert encoder.band is not None
-        params, signals, mask = self.params, batch.signals, batch.mask
+        params, mask = self.params, batch.mask
+        spread = params.gain if self.training else 0.0
+        signals, log_gains = random_gain(batch.signals, spread, params.gain_probability)
         target = self.means[self.recordings[batch.target]]
-        if self.training and params.gain > 0:
-            log_gains = draw_log_gains(
-                len(signals), params.gain, signals.device, params.gain_probability
-            )
-            signals = signals * log_gains.exp()[:, None, None]
-            target = target + self.bands.of_gain(log_gains, encoder.band.scale)
+        target = target + self.bands.of_gain(log_gains, encoder.band.scale)
         seen_mask = hide_block(mask, positions, params)
         noisy = white_noise(signals, params.noise, params.noise_probability)
         inputs = encoder.inputs(noisy, positions, seen_mask)

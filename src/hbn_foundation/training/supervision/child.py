@@ -18,8 +18,8 @@ import sys
 import threading
 import time
 import traceback
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NoReturn
 
 from hbn_foundation.errors import UserError
@@ -64,8 +64,7 @@ def main(folder: Path, parent: int) -> int:
             link = Link(folder, orders)
             link.listen()
             link.beat("start", device=orders.device)
-        module, _, name = target.partition(":")
-        result = getattr(import_module(module), name)(**arguments, link=link)
+        result = resolve_name(target)(**arguments, link=link)
         write_json(folder / RESULT, result)
         link.beat("end")
     except BaseException as error:
