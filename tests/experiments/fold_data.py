@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,7 @@ from hbn_foundation.training.recipes import PretrainingRecipe
 from sweep_data import make_data
 
 CPU = {"chosen": "cpu"}
-INLINE = ExperimentParams(engine="inline", job_start="fork" if sys.platform == "linux" else "fresh")
+INLINE = ExperimentParams(engine="inline")
 PRETRAINING = PretrainingRecipe(
     encoder=EncoderParams(hidden_dim=16, n_heads=2, n_layers=1),
     trainer=TrainerParams(epochs=1, batch_size=32, warmup_steps=2, precision="32"),

@@ -109,14 +109,14 @@ def _job(kind: str, key: str, base: Job | None) -> Job:
 
 
 def make_context(folder: Path, **changes: Any) -> Context:
-    """Stores in a folder, jobs forked."""
+    """Stores in a folder."""
     names = {"bases": "bases", "results": "results", "work": "work", **changes.pop("folders", {})}
     there = {kind: folder / name for kind, name in names.items()}
     stores = Stores(
         {"base": there["bases"], "finetune": there["results"]}, there["work"],
         SyncParams(**changes.pop("sync", {})),
     )  # fmt: skip
-    given = {"limits": LIMITS, "preload": PRELOAD, "job_start": "fork", **changes}
+    given = {"limits": LIMITS, "preload": PRELOAD, **changes}
     return Context(stores, **given)
 
 

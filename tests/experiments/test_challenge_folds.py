@@ -10,7 +10,7 @@ from hbn_foundation.evaluation.preflight import check_challenge
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, FoundationRecipe
 from hbn_foundation.evaluation.tasks.factors import score_factors
 from hbn_foundation.evaluation.tasks.response_times import score_response_times
-from hbn_foundation.experiments.challenge_folds import cross_validate_challenge
+from hbn_foundation.experiments.learning_curve import cross_validate_challenge
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.signals.params import WindowParams

@@ -31,12 +31,12 @@ from hbn_foundation.experiments.comparison import (
     compared_score,
     labelled_splits,
     list_runs,
-    said,
     stores_of,
 )
 from hbn_foundation.experiments.folds import cross_validate, make_folds
+from hbn_foundation.experiments.listing import Fold
 from hbn_foundation.experiments.params import ComparisonParams
-from hbn_foundation.experiments.running import read_scores
+from hbn_foundation.experiments.running import read_scores, said
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.training.finetuning_params import FineTuningParams, PlanParams, RateParams
 from hbn_foundation.training.model_params import EncoderParams
@@ -70,9 +70,8 @@ def stores(folds_dir, params):
 
 @pytest.fixture
 def folds(dataset, stores):
-    return make_folds(
-        dataset, PRETRAINING, REPEATS, stores, device_plan=CPU, label=EVALUATION.label
-    )
+    runs = make_folds(dataset, PRETRAINING, REPEATS, stores, CPU, (EVALUATION.label, None))
+    return list(map(Fold.of, runs))
 
 
 @pytest.fixture
@@ -180,13 +179,13 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, dataset, p
     recipe = label_recipe()
     for fold in folds:
         for n in (2, 4):
-            part = labelled_splits(fold, dataset, n, 0, recipe)
+            part = labelled_splits(fold.splits, dataset, n, 0, recipe)
             assert (part["split"] == "train").sum() == n
             rest, expected = (
                 one[one["split"] != "train"].reset_index(drop=True) for one in (part, fold.splits)
             )
             pd.testing.assert_frame_equal(rest, expected)
-        assert labelled_splits(fold, dataset, None, 0, recipe) is fold.splits
+        assert labelled_splits(fold.splits, dataset, None, 0, recipe) is fold.splits
     with pytest.raises(UserError, match="labelled_subjects=99: a fold has"):
         compare(params.model_copy(update={"labelled_subjects": 99}))
 
@@ -198,7 +197,9 @@ def test_labelled_subjects_are_of_both_classes(folds, dataset):
     people["group"] = people["subject"].eq(training[0]).map({True: "a", False: "b"})
     recipe = label_recipe(label=LabelParams(kind="participant", column="group"))
     for seed in range(10):
-        few = labelled_splits(folds[0], dataset.replace(participants=people), 2, seed, recipe)
+        few = labelled_splits(
+            folds[0].splits, dataset.replace(participants=people), 2, seed, recipe
+        )
         kept = few.loc[few["split"] == "train", "subject"]
         assert people.loc[people["subject"].isin(kept), "group"].nunique() == 2
 
@@ -220,8 +221,8 @@ def test_a_fold_without_a_score_is_missing_and_counted(folds, dataset, params, s
         stores.store("comparison").publish(run.job.key, out)
     tables = [read_scores([run], stores) for run in (first, second)]
     assert tables[0]["window_auroc"].dtype == float
-    assert "fold 1: head_only, seed 0: no score" in said(first, tables[0])
-    assert "auroc 0.800" in said(second, tables[1])
+    assert said(first, stores) == "repeat 1 fold 1, seed 0: AUROC missing, one test value only"
+    assert "head only 0.800, majority class 0.500" in said(second, stores)
     (pair,) = comparison_table(pd.concat(tables), "window_auroc").dropna(subset="ahead_by").iloc
     assert pair["ahead_by"] == pytest.approx(0.3)
     assert pair["missing"] == "1 of 2 folds without a score"
@@ -302,9 +303,9 @@ def test_subjects_without_trials_count_for_nothing(compare, params, folds, of_tr
     windows, splits = of_trials.windows, folds[0].splits
     tested = splits.query("split == 'test'")["subject"]
     without = of_trials.replace(windows=windows[~windows["subject"].isin(tested)])
-    with pytest.raises(UserError, match="test subjects of repeat 1 fold 1 has a known label"):
+    with pytest.raises(UserError, match=r"^comparison, repeat 1 fold 1: .* no window of the test"):
         compare(params, label_recipe(label=TIMES), without)
     training = splits.query("split == 'train'")["subject"].tolist()
     few = of_trials.replace(windows=windows[~windows["subject"].isin(training[:-2])])
-    kept = labelled_splits(folds[0], few, 2, 0, label_recipe(label=TIMES))
+    kept = labelled_splits(folds[0].splits, few, 2, 0, label_recipe(label=TIMES))
     assert sorted(kept.query("split == 'train'")["subject"]) == sorted(training[-2:])

@@ -103,10 +103,8 @@ def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path,
     found = []
     for origin in (Provenance("a", "x"), Provenance("a", "y"), Provenance("b", "x")):
         monkeypatch.setattr(module, "provenance", lambda *_, o=origin: o)
-        (fold, *_) = make_folds(
-            dataset, PRETRAINING, RepeatParams(folds=3), stores,
-            device_plan=CPU, label=EVALUATION.label,
-        )  # fmt: skip
+        by = EVALUATION.label, None
+        (fold, *_) = make_folds(dataset, PRETRAINING, RepeatParams(folds=3), stores, CPU, by)
         probe = module._probe(fold, EVALUATION, origin.evaluation)
         found.append((fold.job.key, probe.key))
     encoder_keys, probe_keys = zip(*found, strict=True)
@@ -115,10 +113,8 @@ def test_results_of_other_code_or_arithmetic_are_not_taken_up(dataset, tmp_path,
 
 
 def keys_of(dataset, folder, recipe=PRETRAINING, engine=INLINE):
-    folds = make_folds(
-        dataset, recipe, RepeatParams(folds=3), stores_in(folder, engine), device_plan=CPU,
-        label=LabelParams(),
-    )  # fmt: skip
+    stores, by = stores_in(folder, engine), (LabelParams(), None)
+    folds = make_folds(dataset, recipe, RepeatParams(folds=3), stores, CPU, by)
     return {fold.job.key for fold in folds}
 
 
@@ -142,13 +138,11 @@ def test_folds_of_a_label_of_subjects_test_both_classes(dataset, tmp_path):
     subjects = sorted(dataset.windows["subject"].unique())
     people = pd.DataFrame({"subject": subjects})
     people["group"] = ["ill"] * 4 + ["well"] * (len(subjects) - 4)
-    label = LabelParams(kind="participant", column="group")
+    dataset, stores = dataset.replace(participants=people), stores_in(tmp_path, INLINE)
+    by = LabelParams(kind="participant", column="group"), None
     for seed in range(5):
-        for fold in make_folds(
-            dataset.replace(participants=people), PRETRAINING,
-            RepeatParams(folds=2, repeats=2, seed=seed), stores_in(tmp_path, INLINE),
-            device_plan=CPU, label=label,
-        ):  # fmt: skip
+        repeats = RepeatParams(folds=2, repeats=2, seed=seed)
+        for fold in make_folds(dataset, PRETRAINING, repeats, stores, CPU, by):
             classes = fold.splits.merge(people).groupby("split")["group"].nunique()
             assert (classes == 2).all(), (seed, classes)
 

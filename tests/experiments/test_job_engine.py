@@ -131,7 +131,8 @@ def test_what_was_trained_and_could_not_be_published_is_not_trained_again(tmp_pa
 
 def test_threads_are_pinned_and_the_environment_stays_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    context = make_context(tmp_path, job_start="fresh", threads=2)
+    monkeypatch.setattr(worker.Context, "forks", False)
+    context = make_context(tmp_path, threads=2)
     given = worker.start_of_children(context, "").keywords["environment"]
     assert given["OMP_NUM_THREADS"] == given["MKL_NUM_THREADS"] == "2"
     assert run(make_plan(1, 0), context).failed == []

@@ -28,13 +28,8 @@ from hbn_foundation.evaluation.params import (
     RepeatParams,
 )
 from hbn_foundation.experiments.folds import cross_validate, make_folds
-from hbn_foundation.experiments.learning_curve import (
-    Fold,
-    encoders_of_folds,
-    learning_curve,
-    list_draws,
-    list_runs,
-)
+from hbn_foundation.experiments.learning_curve import learning_curve, list_draws, list_runs
+from hbn_foundation.experiments.listing import Fold
 from hbn_foundation.experiments.params import LabelCurveParams
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.scores import within_auroc
@@ -125,11 +120,9 @@ def fold_of(splits) -> Fold:
 def folds(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("listed")
     stores = curve_stores(folder)
-    made = encoders_of_folds(
-        dataset, label_recipe(evaluation=STRATIFIED), pretraining_in(folder), params_in(folder),
-        stores, CPU,
-    )  # fmt: skip
-    return [Fold(run.name, run.place, run.splits, run.job.entry) for run in made], stores
+    by = LabelParams(), "first"
+    made = make_folds(dataset, pretraining_in(folder), REPEATS, stores, CPU, by)
+    return list(map(Fold.of, made)), stores
 
 
 subjects_of = st.lists(st.sampled_from([f"s{n:02}" for n in range(40)]), min_size=4, unique=True)
@@ -263,11 +256,10 @@ def test_the_one_split_begins_at_the_foundation_checkpoint(curve, dataset, tmp_p
     from hbn_foundation.training.checkpoint import Checkpoint
 
     folder, _, _ = curve
+    by = LabelParams(), "first"
     (first, *_) = make_folds(
-        dataset, pretraining_in(folder), REPEATS,
-        curve_stores(folder), device_plan=CPU,
-        label=LabelParams(), stratify="first",
-    )  # fmt: skip
+        dataset, pretraining_in(folder), REPEATS, curve_stores(folder), CPU, by
+    )
     (path,) = (folder / "folds" / "encoders").glob(f"??/{first.job.key}")
     foundation = Checkpoint.load(path / CHECKPOINT)
     numbers = label_recipe(

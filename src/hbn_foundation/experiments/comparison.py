@@ -11,32 +11,29 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import main_metric
-from hbn_foundation.evaluation.methods import display_name
 from hbn_foundation.evaluation.provenance import finetuning_provenance
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.scorers import OF_NUMBERS
 from hbn_foundation.evaluation.tasks.labels import targets_of
-from hbn_foundation.experiments.checks import check_plan
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.folds import make_folds, stores_in
 from hbn_foundation.experiments.label_tasks import (
-    TASKS,
     Draw,
+    fit_draws,
+    train_draw,
     training_subjects,
     with_labels_of,
 )
+from hbn_foundation.experiments.listing import Fold, check_runs, dealt_by, fold_job
 from hbn_foundation.experiments.params import ComparisonParams, ExperimentParams
 from hbn_foundation.experiments.running import (
     Run,
     at_once,
-    make_job,
     read_predictions,
     read_scores,
     run_all,
 )
 from hbn_foundation.experiments.sync import Stores
-from hbn_foundation.experiments.tasks import rows_of
-from hbn_foundation.labels.checks import check_targets
 from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.params import former_names
 from hbn_foundation.scores import WITHIN
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.recipes import PretrainingRecipe
 
 COMPARISON, BASELINES = "comparison", "baselines"
+FIRST = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
 NOT_IN_THE_SCORES = {"batch_size", "bootstraps"}
 
 
@@ -105,19 +103,17 @@ def compare_plans(
     """
     experiments = experiments or ExperimentParams()
     stores = stores_of(foundation, params, experiments)
-    folds = make_folds(
-        dataset, foundation, params.repeats, stores, device_plan=device_plan, label=recipe.label,
-        stratify=recipe.strata_column,
-    )  # fmt: skip
-    runs = list_runs(folds, learned, recipe, params, stores, device_plan)
-    _check(runs, foundation, params)
+    recipe.check_new_encoder("finetuning")
+    by = dealt_by(recipe, foundation)
+    encoders = make_folds(dataset, foundation, params.repeats, stores, device_plan, by)
+    runs = list_runs(list(map(Fold.of, encoders)), learned, recipe, params, stores, device_plan)
+    check_runs(COMPARISON, runs, foundation)
+    is_regression = targets_of(runs[0].dataset, recipe.label).is_regression
+    compared_score(params.score, is_regression, recipe.strata_column is not None)
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
-    run_all("comparison", runs, folds, stores, engine, device_plan,
-            lambda run: said(run, read_scores([run], stores)))  # fmt: skip
-    table = read_scores(runs, stores)
-    first = ["repeat", "fold", "seed", "method", "n_train", "n_test"]
+    run_all(COMPARISON, runs, encoders, stores, engine, device_plan)
     return Compared(
-        table[[*first, *(name for name in table if name not in first)]],
+        read_scores(runs, stores, FIRST),
         read_predictions(runs, stores),
         all_incidents(runs, stores),
     )
@@ -132,7 +128,7 @@ def stores_of(
 
 
 def list_runs(
-    folds: Sequence[Run],
+    folds: Sequence[Fold],
     learned: EEGDataset,
     recipe: LabelRecipe,
     params: ComparisonParams,
@@ -140,39 +136,34 @@ def list_runs(
     device_plan: dict[str, Any],
 ) -> list[Run]:
     """List the runs fold by fold: baselines first, then each plan with each seed."""
-    code = finetuning_provenance(recipe.trainer.precision, device_plan)
     data = put_dataset(learned.replace(splits=learned.splits.iloc[:0]), stores.work)
-    shared = {
-        "code": code,
+    common = {
+        "code": finetuning_provenance(recipe.trainer.precision, device_plan),
         "windows": digest(learned.windows),
         "participants": digest(learned.participants),
         "label": recipe.label.model_dump(mode="json"),
     }
-    methods = [(BASELINES, params.seeds[0])]
-    methods += [(plan, seed) for plan in params.plans for seed in params.seeds]
+    settings = recipe.evaluation.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)
+    context = recipe.context.model_dump(mode="json")
+    of_baselines = {**common, **former_names({BASELINES: settings, "context": context})}
     runs = []
-    for fold in folds:
+    for whole in folds:
         splits = labelled_splits(
-            fold, learned, params.labelled_subjects, params.repeats.seed, recipe
+            whole.splits, learned, params.labelled_subjects, params.repeats.seed, recipe
         )
-        common = {**shared, "encoder": fold.job.key,
-                  "subjects": splits.sort_values("subject").to_numpy().tolist()}  # fmt: skip
-        dataset = learned.replace(splits=splits)
-        labelled = tuple(training_subjects(splits, learned.windows))
-        for method, seed in methods:
-            draw = Draw(seed, labelled)
-            if method == BASELINES:
-                own, identity = recipe, {**common, **_settings(recipe)}
-                task = "fit_draws"
-                of_task: Any = {"draws": [draw], "methods": recipe.evaluation.baselines}
-            else:
-                own = with_plan(recipe, method, seed)
-                identity = {**common, **own.identity()}
-                task, of_task = "train_draw", {"draw": draw, "methods": [method]}
-            arguments = {"data": data, "splits": splits, "recipe": own, **of_task}
-            job = make_job(COMPARISON, f"{TASKS}:{task}", identity, arguments, own.trainer,
-                           fold.job.entry)  # fmt: skip
-            runs.append(Run(job, fold.name, dataset, own, method, {**fold.place, "seed": seed}))
+        fold, own = whole._replace(splits=splits), learned.replace(splits=splits)
+        subjects = tuple(training_subjects(splits, learned.windows))
+        first = Draw(params.seeds[0], subjects)
+        job = fold_job(COMPARISON, fit_draws, fold, recipe, of_baselines, data=data, draws=[first],
+                       methods=recipe.evaluation.baselines)  # fmt: skip
+        runs.append(Run(job, fold.name, own, recipe, BASELINES, {**fold.place, "seed": first.seed}))
+        for plan in params.plans:
+            for seed in params.seeds:
+                tried = with_plan(recipe, plan, seed)
+                job = fold_job(COMPARISON, train_draw, fold, tried, common | tried.identity(),
+                               data=data, draw=Draw(seed, subjects), methods=[plan])  # fmt: skip
+                name, place = f"{fold.name}, seed {seed}", {**fold.place, "seed": seed}
+                runs.append(Run(job, name, own, tried, plan, place))
     return runs
 
 
@@ -184,11 +175,6 @@ def with_plan(recipe: LabelRecipe, strategy: str, seed: int) -> LabelRecipe:
     plan = recipe.plan.model_copy(update=changes)
     trainer = recipe.trainer.model_copy(update={"seed": seed})
     return recipe.model_copy(update={"plan": plan, "trainer": trainer})
-
-
-def _settings(recipe: LabelRecipe) -> dict[str, Any]:
-    settings = recipe.evaluation.model_dump(mode="json", exclude=NOT_IN_THE_SCORES)
-    return former_names({BASELINES: settings, "context": recipe.context.model_dump(mode="json")})
 
 
 def all_incidents(runs: Sequence[Run], stores: Stores) -> str:
@@ -206,7 +192,11 @@ def all_incidents(runs: Sequence[Run], stores: Stores) -> str:
 
 
 def labelled_splits(
-    fold: Run, learned: EEGDataset, labelled_subjects: int | None, seed: int, recipe: LabelRecipe
+    splits: pd.DataFrame,
+    learned: EEGDataset,
+    labelled_subjects: int | None,
+    seed: int,
+    recipe: LabelRecipe,
 ) -> pd.DataFrame:
     """Take training subjects beyond a number out of the splits; those with windows count.
 
@@ -220,8 +210,8 @@ def labelled_splits(
         When there are not as many training subjects.
     """
     if labelled_subjects is None:
-        return fold.splits
-    training = training_subjects(fold.splits, learned.windows)
+        return splits
+    training = training_subjects(splits, learned.windows)
     if labelled_subjects > len(training):
         raise UserError(
             f"finetuning_comparison.runs.labelled_subjects={labelled_subjects}: a fold has "
@@ -230,7 +220,7 @@ def labelled_splits(
     order = labelling_order(
         training, learned.participants, recipe.label, recipe.strata_column, seed
     )
-    return with_labels_of(fold.splits, order[:labelled_subjects])
+    return with_labels_of(splits, order[:labelled_subjects])
 
 
 def compared_score(score: str | None, is_regression: bool, stratified: bool) -> str:
@@ -255,39 +245,3 @@ def compared_score(score: str | None, is_regression: bool, stratified: bool) -> 
             f"expected {main_metric(is_regression)} or null"
         )
     return score
-
-
-def _check(runs: Sequence[Run], foundation: PretrainingRecipe, params: ComparisonParams) -> None:
-    """Find out before any training what would stop a run."""
-    from hbn_foundation.training.finetune import check_recipe, further_targets
-
-    runs[0].recipe.check_new_encoder("finetuning")
-    targets = None
-    for run in runs:
-        if run.method == BASELINES:
-            targets = targets_of(run.dataset, run.recipe.label)
-            check_targets(targets, run.dataset.windows, run.dataset.splits)
-            further_targets(run.dataset, run.recipe)
-            if not len(rows_of(run.dataset, targets, "test")):
-                raise UserError(
-                    f"labels: no window of the test subjects of {run.name} has a known label"
-                )
-    assert targets is not None
-    compared_score(params.score, targets.is_regression, runs[0].recipe.strata_column is not None)
-    check_recipe(runs[0].dataset, runs[0].recipe, targets.is_regression)
-    for run in runs:
-        if run.job.base == runs[0].job.base and run.method != BASELINES:
-            dataset = run.dataset
-            check_plan(foundation.encoder, run.recipe, dataset.sfreq, dataset.n_samples, targets)
-
-
-def said(run: Run, rows: pd.DataFrame) -> str:
-    """One line about a finished run."""
-    score: Any = main_metric("nrmse" in rows, WITHIN in rows)
-    seed = f"seed {run.place['seed']}"
-    if rows[score].isna().all():
-        return f"{run.name}: {run.method}, {seed}: no score, one test value only"
-    best = rows.loc[rows[score].idxmin() if score == "nrmse" else rows[score].idxmax()]
-    name = display_name(str(best["method"]))
-    name = f"best baseline, {name}" if run.method == BASELINES else f"{name}, {seed}"
-    return f"{run.name}: {name}: {score.replace('_', ' ')} {best[score]:.3f}"

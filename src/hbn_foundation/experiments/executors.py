@@ -15,9 +15,11 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.experiments.grid import read_file
 from hbn_foundation.experiments.job import FAILED, Job, Outcome
 from hbn_foundation.experiments.params import EngineParams, SlurmParams
-from hbn_foundation.experiments.worker import Context, close_servers, run_job
+from hbn_foundation.experiments.sync import Stores
+from hbn_foundation.experiments.worker import PRELOAD, Context, close_servers, run_job
 from hbn_foundation.progress import say
 from hbn_foundation.signals.parallel import THREADS, interrupts_held
+from hbn_foundation.training.supervision.params import SupervisionParams
 
 SECONDS_WITHOUT_WORKERS = 60.0
 LOST = "the connection to Dask's scheduler is lost; the same command runs what is missing"
@@ -197,11 +199,27 @@ def count_workers(params: EngineParams, device: str) -> int:
     return max(1, (cores or 1) // params.threads)
 
 
-def gpus_of_a_machine(params: EngineParams) -> int:
+def _gpus_of_a_machine(params: EngineParams) -> int:
     """How many GPUs the workers of one machine divide among them; 0 where the system does."""
     if params.engine == "ssh" and params.ssh is not None:
         return params.ssh.workers_per_host
     return params.gpus if params.engine == "local" else 0
+
+
+def make_context(
+    params: EngineParams,
+    stores: Stores,
+    device_plan: dict[str, Any],
+    limits: SupervisionParams,
+    threads: int | None,
+    preload: tuple[str, ...] = (),
+) -> Context:
+    """Make what the jobs of an experiment share; `threads` of each, None for all."""
+    plan = {**device_plan, "chosen": params.device or device_plan["chosen"]}
+    preload = (*PRELOAD, *preload)
+    return Context(
+        stores, plan, limits, params.retries, threads, _gpus_of_a_machine(params), preload
+    )
 
 
 def _settings(context: Context, engine: str) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Job
 from hbn_foundation.experiments.params import ExperimentParams
 from hbn_foundation.experiments.running import (
-    TASKS,
     Run,
     at_once,
     make_job,
@@ -31,6 +30,7 @@ from hbn_foundation.experiments.running import (
 )
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
+from hbn_foundation.experiments.tasks import pretrain_encoder, probe_encoder
 from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.params import former_names
 from hbn_foundation.scores import WITHIN
@@ -90,18 +90,12 @@ def cross_validate(
         return fold_table([])
     experiments = experiments or ExperimentParams()
     stores = stores_in(Path(work_dir), experiments)
-    folds = make_folds(
-        dataset, recipe, params.repeats, stores, device_plan=device_plan, label=params.label,
-        stratify=params.stratify_scores_by,
-    )  # fmt: skip
+    by = params.label, params.stratify_scores_by
+    folds = make_folds(dataset, recipe, params.repeats, stores, device_plan, by)
     code = provenance(recipe.trainer.precision, device_plan).evaluation
     probes = [replace(fold, job=_probe(fold, params, code)) for fold in folds]
-
-    def said(run: Run) -> str:
-        return f"{run.name}: {_said(_read(run, stores))}"
-
     engine = at_once(experiments, params.repeats.n_jobs, device_plan)
-    run_all("cross-validation", probes, folds, stores, engine, device_plan, said)
+    run_all("cross-validation", probes, folds, stores, engine, device_plan, _said)
     rows = [fold_rows(**run.place, metrics=_read(run, stores)) for run in probes]
     return fold_table([row for of_fold in rows for row in of_fold])
 
@@ -129,20 +123,18 @@ def make_folds(
     recipe: PretrainingRecipe,
     repeats: RepeatParams,
     stores: Stores,
-    *,
     device_plan: dict[str, Any],
-    label: LabelParams,
-    stratify: str | None = None,
+    by: tuple[LabelParams, str | None],
 ) -> list[Run]:
     """List the folds, each with the job that pretrains its encoder.
 
-    Where the label is of subjects, they are stratified by it, and by the column `stratify`.
+    They are stratified `by` a label, where it is one of subjects, and by a column.
     """
     # once, in this process: a file that changes meanwhile must not move the results of a fold
     code = provenance(recipe.trainer.precision, device_plan).pretraining
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     folds = []
-    for name, place, splits in deal(dataset, repeats, label, stratify):
+    for name, place, splits in deal(dataset, repeats, *by):
         own = dataset.replace(splits=splits)
         identity = {
             "code": code,
@@ -151,7 +143,7 @@ def make_folds(
             "subjects": splits.sort_values("subject").to_numpy().tolist(),
         }
         arguments = {"data": data, "splits": splits, "recipe": recipe}
-        job = make_job(ENCODER, "pretrain_encoder", identity, arguments, recipe.trainer)
+        job = make_job(ENCODER, pretrain_encoder, identity, arguments, recipe.trainer)
         folds.append(Run(job, name, own, recipe, place=place))
     return folds
 
@@ -181,16 +173,18 @@ def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:
     if params.label.kind == "event":
         identity["events"] = digest(fold.dataset.events)
     arguments = {name: fold.job.arguments[name] for name in ("data", "splits")}
+    target = f"{probe_encoder.__module__}:{probe_encoder.__name__}"
     return Job(
-        PROBE, canonical_hash(identity), f"{TASKS}:probe_encoder",
-        {**arguments, "evaluation": evaluation}, fold.job.entry, identity, params.batch_size,
+        PROBE, canonical_hash(identity), target, {**arguments, "evaluation": evaluation},
+        fold.job.entry, identity, params.batch_size,
     )  # fmt: skip
 
 
-def _said(metrics: dict[str, Any]) -> str:
-    scores = metrics["probe"]["pretrained"]
+def _said(run: Run, stores: Stores) -> str:
+    scores = _read(run, stores)["probe"]["pretrained"]
     auroc = scores.get(WITHIN, scores["window_auroc"])
-    return "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
+    what = "no score, one class only" if auroc is None else f"pretrained AUROC {auroc:.3f}"
+    return f"{run.name}: {what}"
 
 
 def _read(run: Run, stores: Stores) -> dict[str, Any]:

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
-TASKS = "hbn_foundation.experiments.label_tasks"
 PLACE = "place"
 
 

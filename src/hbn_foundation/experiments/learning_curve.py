@@ -9,15 +9,16 @@ throughout.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import display_name
+from hbn_foundation.evaluation.evaluate import Answers
+from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
 from hbn_foundation.evaluation.recipes import (
     Challenge1Recipe,
     Challenge2Recipe,
@@ -25,19 +26,24 @@ from hbn_foundation.evaluation.recipes import (
     FoundationRecipe,
     LabelRecipe,
 )
-from hbn_foundation.evaluation.scorers import scorer_of
-from hbn_foundation.evaluation.tasks.labels import targets_of
-from hbn_foundation.experiments.challenge_folds import challenge_job, identity_of
-from hbn_foundation.experiments.checks import check_plan
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.folds import ENCODER, deal, make_folds, stores_in
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Entry
 from hbn_foundation.experiments.label_tasks import (
-    TASKS,
     Draw,
+    fit_draws,
+    train_draw,
     training_subjects,
     with_labels_of,
+)
+from hbn_foundation.experiments.listing import (
+    Fold,
+    Recipe,
+    check_runs,
+    dealt_by,
+    fold_job,
+    identity_of,
 )
 from hbn_foundation.experiments.params import (
     ExperimentParams,
@@ -47,21 +53,18 @@ from hbn_foundation.experiments.params import (
 from hbn_foundation.experiments.running import (
     Run,
     at_once,
-    make_job,
     read_predictions,
     read_scores,
+    result_of,
     run_all,
 )
+from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import CHECKPOINT
-from hbn_foundation.experiments.tasks import rows_of
-from hbn_foundation.labels.checks import check_never_seen, check_reported, check_targets
-from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.experiments.tasks import answer_tests
+from hbn_foundation.labels.checks import check_never_seen, check_reported
 from hbn_foundation.labels.people import CHOSEN, seen_subjects
 from hbn_foundation.labels.strata import labelling_order, score_strata
-from hbn_foundation.progress import say
-from hbn_foundation.scores import WITHIN
-from hbn_foundation.signals.context import check_context
 from hbn_foundation.signals.windows import cut_windows
 
 if TYPE_CHECKING:
@@ -69,30 +72,14 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
     from hbn_foundation.training.finetuning_params import FineTuningParams
 
-FROZEN, TRAINED = "frozen", "trained"
+FROZEN, TRAINED, CHALLENGE = "frozen", "trained", "challenge"
 FOUNDATION = "foundation_checkpoint"
 NAME = "learning curve"
 FEWEST = 2
 """Fewest labelled subjects of a run."""
-Recipe = LabelRecipe | ChallengeRecipe
-Curve = LabelCurveParams | LearningCurveParams
 GROUPS = {LabelRecipe: "finetuning", Challenge1Recipe: "challenge1", Challenge2Recipe: "challenge2"}
+Curve = LabelCurveParams | LearningCurveParams
 FIRST = ["repeat", "fold", "seed", "n_subjects", "method"]
-
-
-class Fold(NamedTuple):
-    """A division of the subjects, and the encoder that its runs begin at."""
-
-    name: str
-    place: dict[str, int]  # repeat and fold
-    splits: pd.DataFrame
-    encoder: Entry
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What results depend on."""
-        subjects = self.splits.sort_values("subject").to_numpy().tolist()
-        return {"encoder": self.encoder.key, "subjects": subjects}
 
 
 def learning_curve(
@@ -142,41 +129,16 @@ def learning_curve(
     if params.repeats is None or recipe.checkpoint != FOUNDATION:
         folds = folds_of_checkpoint(foundation, dataset, recipe, pretraining, params, stores)
     else:
-        encoders = encoders_of_folds(dataset, recipe, pretraining, params, stores, device_plan)
-        folds = [Fold(run.name, run.place, run.splits, run.job.entry) for run in encoders]
+        recipe.check_new_encoder(GROUPS[type(recipe)])
+        whole = dataset.replace(windows=cut_windows(dataset.store, dataset.window))
+        by = dealt_by(recipe, pretraining)
+        encoders = make_folds(whole, pretraining, params.repeats, stores, device_plan, by)
+        folds = list(map(Fold.of, encoders))
     runs = list_runs(folds, dataset, recipe, params, stores, device_plan)
-    _check(runs, None if encoders else foundation, pretraining)
+    check_runs(NAME, runs, pretraining, None if encoders else foundation)
     engine = at_once(experiments, params.n_jobs, device_plan)
-    run_all(NAME, runs, encoders, stores, engine, device_plan, lambda run: _said(run, stores))
-    table = read_scores(runs, stores)
-    columns = [*FIRST, *(name for name in table if name not in FIRST)]
-    return table[columns], read_predictions(runs, stores)
-
-
-def _dealt_by(recipe: Recipe, pretraining: FoundationRecipe) -> tuple[LabelParams, str | None]:
-    """Give label and column that folds are stratified by; challenges have the foundation's."""
-    if isinstance(recipe, ChallengeRecipe):
-        return pretraining.evaluation.label, pretraining.evaluation.stratify_scores_by
-    return recipe.label, recipe.strata_column
-
-
-def encoders_of_folds(
-    dataset: EEGDataset,
-    recipe: Recipe,
-    pretraining: FoundationRecipe,
-    params: Curve,
-    stores: Stores,
-    device_plan: dict[str, Any],
-) -> list[Run]:
-    """List the folds, each with the job that pretrains its encoder on all windows."""
-    assert params.repeats is not None
-    recipe.check_new_encoder(GROUPS[type(recipe)])
-    whole = dataset.replace(windows=cut_windows(dataset.store, dataset.window))
-    label, column = _dealt_by(recipe, pretraining)
-    return make_folds(
-        whole, pretraining, params.repeats, stores, device_plan=device_plan, label=label,
-        stratify=column,
-    )  # fmt: skip
+    run_all(NAME, runs, encoders, stores, engine, device_plan)
+    return read_scores(runs, stores, FIRST), read_predictions(runs, stores)
 
 
 def folds_of_checkpoint(
@@ -205,7 +167,7 @@ def folds_of_checkpoint(
         check_reported(splits, dataset.participants, seen)
         folds = [Fold("", {"repeat": 0, "fold": 0}, splits, entry)]
     else:
-        parts = deal(dataset, params.repeats, *_dealt_by(recipe, pretraining))
+        parts = deal(dataset, params.repeats, *dealt_by(recipe, pretraining))
         folds = [Fold(*part, entry) for part in parts]
     for fold in folds:
         tested, held = (
@@ -284,12 +246,9 @@ def list_runs(
     for fold in folds:
         draws = list_draws(fold, dataset, recipe, params, least)
         if params.frozen:
-            identity = {**common, **fold.identity, "draws": [[*draw] for draw in draws],
-                        "methods": params.frozen}  # fmt: skip
-            arguments = {"data": data, "splits": fold.splits, "recipe": recipe, "draws": draws,
-                         "methods": params.frozen}  # fmt: skip
-            job = make_job(FROZEN, f"{TASKS}:fit_draws", identity, arguments, recipe.trainer,
-                           fold.encoder)  # fmt: skip
+            identity = common | {"draws": [[*draw] for draw in draws], "methods": params.frozen}
+            job = fold_job(FROZEN, fit_draws, fold, recipe, identity, data=data, draws=draws,
+                           methods=params.frozen)  # fmt: skip
             own = dataset.replace(splits=fold.splits)
             fitted.append(Run(job, fold.name, own, recipe, FROZEN, fold.place))
         for draw in draws:
@@ -310,24 +269,20 @@ def _training(
     # lengthened epochs are not those that phase2_epochs is a check of
     plan = recipe.plan.model_copy(update={"phase2_epochs": None})
     own = recipe.model_copy(update={"trainer": trainer, "plan": plan})
-    labelled = dataset.replace(splits=with_labels_of(fold.splits, draw.subjects))
+    labelled = with_labels_of(fold.splits, draw.subjects)
+    task: Any = train_draw
+    of_draw: tuple[dict[str, Any], dict[str, Any]] = {"draw": [*draw]}, {"draw": draw}
     if isinstance(own, ChallengeRecipe):
         evaluation = own.evaluation.model_copy(update={"seed": draw.seed})
         own = own.model_copy(update={"evaluation": evaluation})
-        job = challenge_job(
-            TRAINED, fold.encoder, data, labelled.splits, own, params.trained, common
-        )
-    else:
-        identity = {**common, **fold.identity, **own.identity(), "draw": [*draw],
-                    "methods": params.trained}  # fmt: skip
-        arguments = {"data": data, "splits": fold.splits, "recipe": own, "draw": draw,
-                     "methods": params.trained}  # fmt: skip
-        job = make_job(TRAINED, f"{TASKS}:train_draw", identity, arguments, trainer,
-                       fold.encoder)  # fmt: skip
-        job = replace(job, seconds=len(params.trained) * job.seconds)
+        task, of_draw, fold = answer_tests, ({}, {}), fold._replace(splits=labelled)
+    identity = {**common, **own.identity(), **of_draw[0], "methods": params.trained}
+    job = fold_job(TRAINED, task, fold, own, identity, data=data, methods=params.trained,
+                   **of_draw[1])  # fmt: skip
     name = f"{len(draw.subjects)} labelled subjects, seed {draw.seed}"
     name = f"{fold.name}, {name}" if fold.name else name
-    return Run(job, name, labelled, own, TRAINED, {**fold.place, **draw.place})
+    place = {**fold.place, **draw.place}
+    return Run(job, name, dataset.replace(splits=labelled), own, TRAINED, place)
 
 
 def repeated(trainer: FineTuningParams, share: float) -> FineTuningParams:
@@ -341,57 +296,68 @@ def repeated(trainer: FineTuningParams, share: float) -> FineTuningParams:
     return trainer.model_copy(update={name: times * getattr(trainer, name) for name in names})
 
 
-def _check(
-    runs: Sequence[Run], foundation: Checkpoint | None, pretraining: FoundationRecipe
-) -> None:
-    """Find out before any training what would stop a run.
+def cross_validate_challenge(
+    dataset: EEGDataset,
+    learned: EEGDataset,
+    foundation: FoundationRecipe,
+    recipe: ChallengeRecipe,
+    scratch: bool,
+    device_plan: dict[str, Any],
+    experiments: ExperimentParams,
+) -> Answers:
+    """Pretrain, fine-tune and predict anew in each fold of `recipe.evaluation.repeats`.
 
-    `foundation` is None where each fold has an encoder of its own.
+    The encoder of a fold is that of the cross-validation of the foundation model with equal folds.
+    Results of finished folds are kept; the same call resumes one that was killed.
+
+    Parameters
+    ----------
+    dataset, learned
+        What encoders are pretrained on, and the windows of the challenge; their own splits do not
+        matter.
+    foundation, recipe
+        Parameters of pretraining, and of the challenge.
+    scratch
+        Whether a model from random weights is trained beside each.
+    device_plan, experiments
+        Where to train, and where the folds run.
+
+    Returns
+    -------
+    Answers
+        Of all methods for the test windows of all folds, with `repeat` and `fold`; empty without
+        repeats.
     """
-    from hbn_foundation.training.finetune import check_finetuning, check_recipe, further_targets
-
-    for line in check_context(runs[0].dataset.store, runs[0].recipe.context):
-        say(line)
-    for run in runs:
-        dataset, recipe = run.dataset, run.recipe
-        try:
-            targets = targets_of(dataset, recipe.label)
-            check_targets(targets, dataset.windows, dataset.splits)
-            if not len(rows_of(dataset, targets, "test")):
-                raise UserError("labels: no window of the test subjects has a known label")
-            if run.method == FROZEN:
-                for draw in run.job.arguments["draws"]:
-                    labelled = with_labels_of(dataset.splits, draw.subjects)
-                    check_targets(targets, dataset.windows, labelled, needed=("train",))
-                continue
-            check_recipe(dataset, recipe, targets.is_regression)
-            whole = dataset.replace(splits=run.job.arguments["splits"])
-            _check_same(targets.names, targets_of(whole, recipe.label).names)
-            further_targets(dataset, recipe)
-            if foundation is not None:
-                check_finetuning(foundation, dataset, recipe)
-        except UserError as error:
-            raise UserError(f"{NAME}, {run.name or 'all methods'}: {error}") from None
-    last = runs[-1]
-    if foundation is None and last.method == TRAINED:
-        dataset, targets = last.dataset, targets_of(last.dataset, last.recipe.label)
-        check_plan(pretraining.encoder, last.recipe, dataset.sfreq, dataset.n_samples, targets)
+    repeats = recipe.evaluation.repeats
+    if repeats is None:
+        return Answers(pd.DataFrame(), {})
+    results = {CHALLENGE: Path(recipe.trainer.work_dir) / "folds"}
+    stores = stores_in(Path(foundation.trainer.work_dir) / "folds", experiments, results)
+    by = dealt_by(recipe, foundation)
+    encoders = make_folds(dataset, foundation, repeats, stores, device_plan, by)
+    data = put_dataset(learned.replace(splits=learned.splits.iloc[:0]), stores.work)
+    methods = (FINE_TUNED, SCRATCH) if scratch else (FINE_TUNED,)
+    common = identity_of(learned, recipe, device_plan)
+    identity = {**common, **recipe.identity(), "methods": methods}
+    runs = []
+    for fold in map(Fold.of, encoders):
+        job = fold_job(CHALLENGE, answer_tests, fold, recipe, identity, data=data, methods=methods)
+        own = learned.replace(splits=fold.splits)
+        runs.append(Run(job, fold.name, own, recipe, place=fold.place))
+    engine = at_once(experiments, repeats.n_jobs, device_plan)
+    run_all("folds of the challenge", runs, encoders, stores, engine, device_plan)
+    about = [json.loads((result_of(run.job, stores) / METRICS).read_text()) for run in runs]
+    return Answers(read_predictions(runs, stores), pooled(about, repeats.repeats))
 
 
-def _check_same(classes: Sequence[str], of_all: Sequence[str]) -> None:
-    """Make sure that labelled subjects define the label as all training subjects do."""
-    if tuple(classes) != tuple(of_all):
-        raise UserError(
-            f"labels: the labelled subjects make the classes {', '.join(classes)}, all training "
-            f"subjects {', '.join(of_all)}; give label.threshold or more labelled subjects"
-        )
-
-
-def _said(run: Run, stores: Stores) -> str:
-    """One line about a finished run."""
-    rows = read_scores([run], stores)
-    score = next(name for name in (WITHIN, "nrmse", "window_nrmse", "window_auroc") if name in rows)
-    means = rows.groupby("method")[score].mean()
-    words = ", ".join(f"{display_name(str(name))} {value:.3f}" for name, value in means.items())
-    start = f"{run.name}: " if run.name else ""
-    return f"{start}{scorer_of(score).display_name} {words}"
+def pooled(about: Sequence[dict[str, Any]], repeats: int) -> dict[str, Any]:
+    """Describe the windows of all folds: those that learn and choose on average over folds."""
+    counts: dict[str, dict[str, int]] = {}
+    for split, of_split in about[0]["sample"].items():
+        parts = repeats if split == "test" else len(about)
+        counts[split] = {
+            name: round(sum(one["sample"][split][name] for one in about) / parts)
+            for name in of_split
+        }
+    return {"sample": counts, "n_channels": about[0]["n_channels"],
+            "folds": len(about) // repeats, "repeats": repeats}  # fmt: skip

@@ -138,11 +138,6 @@ class EngineParams(Params):
     retries: int = Field(
         2, description="How often a job that died or hung is tried again; errors never are.", ge=0
     )
-    job_start: Literal["auto", "fork", "fresh"] = Field(
-        "auto",
-        description="fork: from a server that has imported all; fresh: a new interpreter for each "
-        "job; auto: fork where Linux computes on the CPU.",
-    )
     ssh: SSHParams | None = Field(None, description="Of engine: ssh.")
     slurm: SlurmParams | None = Field(None, description="Of engine: slurm.")
     cluster_file: str | None = Field(

@@ -12,23 +12,23 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.methods import display_name
+from hbn_foundation.evaluation.scorers import scorer_of
 from hbn_foundation.experiments.engine import carry_out
-from hbn_foundation.experiments.executors import count_workers, gpus_of_a_machine, read_cluster
+from hbn_foundation.experiments.executors import count_workers, make_context, read_cluster
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import DONE, KEPT, Entry, Job
 from hbn_foundation.experiments.params import EngineParams
 from hbn_foundation.experiments.store import SCORES
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import PREDICTIONS
-from hbn_foundation.experiments.worker import PRELOAD, Context
 from hbn_foundation.progress import say
+from hbn_foundation.scores import WITHIN
 from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.supervision.run_folder import RUN, prune_unfinished
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
-
-TASKS = "hbn_foundation.experiments.tasks"
 
 #: What a fork server imports beside the trainings.
 EVALUATING = ("hbn_foundation.experiments.tasks", "sklearn.linear_model", "scipy.linalg")
@@ -68,14 +68,13 @@ class Run:
 
 
 def make_job(
-    kind: str, task: str, identity: dict[str, Any], arguments: dict[str, Any],
+    kind: str, task: Callable[..., Any], identity: dict[str, Any], arguments: dict[str, Any],
     training: RunParams, base: Entry | None = None,
 ) -> Job:  # fmt: skip
-    """Make a job of a function of `tasks`, or `module:function`; the identity makes its key."""
-    target = task if ":" in task else f"{TASKS}:{task}"
+    """Make a job that calls a function of a module; the identity makes its key."""
     return Job(
-        kind, canonical_hash(identity), target, arguments, base, identity,
-        training.batch_size, training.max_training_time,
+        kind, canonical_hash(identity), f"{task.__module__}:{task.__name__}", arguments, base,
+        identity, training.batch_size, training.max_training_time,
     )  # fmt: skip
 
 
@@ -84,14 +83,28 @@ def result_of(job: Job, stores: Stores) -> Path:
     return stores.store(job.kind).path(job.key)
 
 
-def read_scores(runs: Iterable[Run], stores: Stores) -> pd.DataFrame:
-    """Read the scores of finished runs, one row per method; NaN where there is no score."""
+def read_scores(runs: Iterable[Run], stores: Stores, first: Sequence[str] = ()) -> pd.DataFrame:
+    """Read the scores of finished runs, one row per method; NaN where there is no score.
+
+    `first` names the columns that come first.
+    """
     tables = [
         pd.DataFrame(json.loads((result_of(run.job, stores) / SCORES).read_text()))
         .fillna(np.nan).infer_objects().assign(**run.place)
         for run in runs
     ]  # fmt: skip
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    return table[[*first, *(name for name in table if name not in first)]]
+
+
+def said(run: Run, stores: Stores) -> str:
+    """One line about a finished run: the score of each method, averaged over its rows."""
+    rows = read_scores([run], stores)
+    score = next(name for name in (WITHIN, "nrmse", "window_nrmse", "window_auroc") if name in rows)
+    means = rows.groupby("method")[score].mean().dropna()
+    words = ", ".join(f"{display_name(str(name))} {value:.3f}" for name, value in means.items())
+    start = f"{run.name}: " if run.name else ""
+    return f"{start}{scorer_of(score).display_name} {words or 'missing, one test value only'}"
 
 
 def read_predictions(runs: Iterable[Run], stores: Stores) -> pd.DataFrame:
@@ -110,7 +123,7 @@ def run_all(
     stores: Stores,
     params: EngineParams,
     device_plan: dict[str, Any],
-    said: Callable[[Run], str],
+    said: Callable[[Run, Stores], str] = said,
 ) -> None:
     """Carry out the runs whose results are missing.
 
@@ -127,7 +140,7 @@ def run_all(
     device_plan
         `chosen` says where to train.
     said
-        One line about a finished run.
+        Gives a line about a finished run.
 
     Raises
     ------
@@ -135,12 +148,8 @@ def run_all(
         When a job has no result.
     """
     recipe = runs[0].recipe
-    plan = {**device_plan, "chosen": params.device or device_plan["chosen"]}
     threads = None if params.engine == "inline" else params.threads  # one job has all of them
-    context = Context(
-        stores, plan, recipe.supervision, params.retries, threads, params.job_start,
-        gpus_of_a_machine(params), (*PRELOAD, *EVALUATING),
-    )  # fmt: skip
+    context = make_context(params, stores, device_plan, recipe.supervision, threads, EVALUATING)
     needed = {run.job.base for run in runs if not stores.store(run.job.kind).has(run.job.key)}
     jobs = [one.job for one in encoders if one.job.entry in needed] + [run.job for run in runs]
     kept = sum(stores.store(job.kind).has(job.key) for job in jobs)
@@ -153,7 +162,7 @@ def run_all(
 
     def tell(job: Job) -> None:
         if job.id in by_job:
-            say(said(by_job[job.id]))
+            say(said(by_job[job.id], stores))
 
     outcomes = carry_out(jobs, context, params, name, tell=tell)
     failed = {job: one for job, one in outcomes.items() if one.status not in (DONE, KEPT)}

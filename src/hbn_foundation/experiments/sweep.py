@@ -13,7 +13,7 @@ from hbn_foundation.errors import UserError, count_of
 from hbn_foundation.experiments.checks import check_trainings
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.engine import as_report, carry_out
-from hbn_foundation.experiments.executors import count_workers, gpus_of_a_machine, read_cluster
+from hbn_foundation.experiments.executors import count_workers, make_context, read_cluster
 from hbn_foundation.experiments.grid import Defaults
 from hbn_foundation.experiments.job import FAILED, KEPT, Entry, Outcome
 from hbn_foundation.experiments.params import StoreParams, SweepRecipe
@@ -23,7 +23,7 @@ from hbn_foundation.experiments.specs import BASE, FINETUNE, Tuning
 from hbn_foundation.experiments.store import METRICS, Store
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.targets import CHECKPOINT, job_of
-from hbn_foundation.experiments.worker import Context, base_not_found
+from hbn_foundation.experiments.worker import base_not_found
 from hbn_foundation.progress import duration
 
 PRETRAINING = "pretraining"
@@ -214,10 +214,7 @@ def run_sweep(
     if sweep.jobs.only is not None:
         engine = engine.model_copy(update={"engine": "inline"})
     stores = stores_of(sweep.store)
-    context = Context(
-        stores, {**device_plan, "chosen": engine.device or device_plan["chosen"]}, limits,
-        engine.retries, engine.threads, engine.job_start, gpus_of_a_machine(engine),
-    )  # fmt: skip
+    context = make_context(engine, stores, device_plan, limits, engine.threads)
     known = {
         name: Outcome(row["status"], row["what"])
         for name, row in (base_report or {}).items()

@@ -74,8 +74,6 @@ class Context:
         How often a job that died or hung is started again.
     threads
         Of a job; None leaves them as they are.
-    job_start
-        `auto`, `fork` or `fresh`.
     gpus
         Of each machine, one for each of its workers; 0 leaves that to the system.
     preload
@@ -87,7 +85,6 @@ class Context:
     limits: SupervisionParams = field(default_factory=SupervisionParams)
     retries: int = 2
     threads: int | None = 1
-    job_start: str = "auto"
     gpus: int = 0
     preload: tuple[str, ...] = PRELOAD
 
@@ -99,9 +96,7 @@ class Context:
     @property
     def forks(self) -> bool:
         """Whether jobs are forked from a server that has everything imported."""
-        if self.job_start == "auto":
-            return sys.platform == "linux" and self.device == "cpu"
-        return self.job_start == "fork"
+        return sys.platform == "linux" and self.device == "cpu"
 
 
 def base_not_found(base: Entry, folder: object) -> str:

@@ -110,7 +110,7 @@ def cross_validate(
     fold_sample : dict
         How many windows the folds have.
     """
-    from hbn_foundation.experiments.challenge_folds import cross_validate_challenge
+    from hbn_foundation.experiments.learning_curve import cross_validate_challenge
 
     return cross_validate_challenge(
         all_windows, dataset, foundation, recipe, from_scratch.train, device_plan, experiments
