@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.finetune import FineTuningJob
+from hbn_foundation.training.finetuned import predict
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.recipes import FineTuningRecipe
 from runs import CPU, run_until
@@ -101,6 +103,39 @@ def states(model: Any) -> dict[str, dict[str, torch.Tensor]]:
         name: {key: value.detach().clone() for key, value in block.state_dict().items()}
         for name, block in model.blocks()
     }
+
+
+def scripted(monkeypatch: Any, values: Iterable[float], name: str = "loss") -> None:
+    """Validations with these values of a metric, whatever the model."""
+    coming = iter({"loss": 0.5, name: value} for value in values)
+    monkeypatch.setattr(FineTuningModule, "score_validation", lambda _: next(coming))
+
+
+def gradient(module: FineTuningModule, batches: list[Any]) -> torch.Tensor:
+    """Gradient of one step, as its micro-batches leave it."""
+    module.zero_grad()
+    for part, share in module.micro_batches(batches):
+        module.step_output(part, share).loss.backward()
+    found = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
+    return torch.cat(found).double()
+
+
+def check_predictions(tuned: Any, data: tuple[Any, Any, Any]) -> None:
+    """Weights that are exported have the accuracy in the history, in whatever batches."""
+    checkpoint, history = tuned
+    windows = of_split(data, "validation")
+    answers = predict(checkpoint, data[0], windows)
+    names = np.array(checkpoint.metadata["targets"]["names"])
+    right = names[answers.argmax(1)] == windows["task"].to_numpy()
+    best = history.loc[checkpoint.metadata["best_epoch"] - 1]
+    assert np.isclose(right.mean(), best["accuracy"], rtol=0, atol=1e-9)
+    windows = of_split(data, "test")
+    together = predict(checkpoint, data[0], windows)
+    alone = predict(checkpoint, data[0], windows, batch_size=1)
+    some = np.arange(0, len(windows), 3)[::-1]
+    few = predict(checkpoint, data[0], windows.iloc[some].reset_index(drop=True))
+    np.testing.assert_allclose(alone, together, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(few, together[some], rtol=1e-6, atol=1e-5)
 
 
 def watched(monkeypatch: Any) -> Watch:

@@ -92,6 +92,14 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     )
 
 
+def check_the_same(again: Any, whole: Any, resumed: bool = False) -> None:
+    """Weights, history and best epoch are those of another run, perhaps after fewer beats."""
+    assert len(again[2]) < len(whole[2]) or not resumed
+    assert same(again[0].weights, whole[0].weights)
+    assert same_history(again[1], whole[1])
+    assert again[0].metadata["best_epoch"] == whole[0].metadata["best_epoch"]
+
+
 def same_history(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     """Whether the epochs are the same, but for how long they took."""
     clock = ["seconds", "windows_per_second"]

@@ -11,13 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetuning_runs import AGE, prepared, tune
+from finetuning_runs import AGE, prepared, scripted, tune
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, LabelRecipe
 from hbn_foundation.evaluation.report.finetuning import phases_table
 from hbn_foundation.experiments.params import ComparisonParams
 from hbn_foundation.training.callbacks.progress import describe_epoch
-from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.plans import not_passed
 from hbn_foundation.training.preview import advice
 from hbn_foundation.training.rates import peaks
@@ -39,14 +38,6 @@ def configured() -> LabelRecipe:
     """The environment `progressive`, where it differs from the defaults of the models."""
     text = (PROJECT / "conf" / "progressive" / "parameters.yml").read_text()
     return LabelRecipe.model_validate(yaml.safe_load(text)["finetuning"])
-
-
-def scripted(monkeypatch, name, values):
-    """Validations with these values of a metric, whatever the model."""
-    coming = iter(values)
-    monkeypatch.setattr(
-        FineTuningModule, "score_validation", lambda _: {"loss": 0.5, name: next(coming)}
-    )
 
 
 MARGIN = {"margin": "cosface", "margin_warmup_steps": 5}
@@ -247,7 +238,7 @@ def tune_here(short_run, data, tmp_path):
 def test_a_gate_says_what_it_does(tune_here, caplog, monkeypatch, params, values, words):
     """ "Stage 1 F1=… >= 0.80": waiting, passing, failing, stopping, proceeding, with the value."""
     caplog.set_level(logging.INFO, logger="hbn_foundation")
-    scripted(monkeypatch, "f1", [*values, 0.7])
+    scripted(monkeypatch, [*values, 0.7], "f1")
     plan = {**JUDGES_F1, "unfreeze_backbone_epoch": 3, **params}
     checkpoint, history = tune_here(plan=plan, trainer={"epochs": 3}, rates={"head_lr": 1e-4})
     said = "\n".join(caplog.messages)

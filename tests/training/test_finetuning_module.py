@@ -15,6 +15,7 @@ from finetuning_runs import (
     AGE,
     PLAN,
     dataset_of,
+    gradient,
     job_of,
     prepared,
     recipe_of,
@@ -28,7 +29,7 @@ from hbn_foundation.training.finetuned import load_finetuned
 from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.supervision.link import Link, Orders
 from hbn_foundation.training.supervision.run_folder import BEST, FITTED, WEIGHTS, RunFolder
-from runs import Killed, same, same_history
+from runs import Killed, check_the_same
 
 EVERYTHING = {
     "regularisation": {"ema_decay": 0.8, "mixup": 0.4, "gain": 0.1, "noise": 0.1},
@@ -38,13 +39,6 @@ EVERYTHING = {
 }
 NO_DROPOUT = {"dropout": 0.0}
 STILL = {"hide_probability": 0.0, "gain": 0.0, "noise": 0.0}
-
-
-def check_the_same(again, whole):
-    assert same(again[0].weights, whole[0].weights)
-    assert same_history(again[1], whole[1])
-    assert again[0].metadata["best_epoch"] == whole[0].metadata["best_epoch"]
-    assert len(again[2]) < len(whole[2])
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +65,9 @@ def test_killed_in_a_later_phase_it_ends_the_same(
     with pytest.raises(Killed):
         tune_until(short_run[0], data, folder, last, **groups)
     assert RunFolder(folder, {}).newest()[0] is not None
-    check_the_same(tune_until(short_run[0], data, folder, None, **groups), wholes[name])
+    check_the_same(
+        tune_until(short_run[0], data, folder, None, **groups), wholes[name], resumed=True
+    )
 
 
 def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, monkeypatch):
@@ -89,7 +85,9 @@ def test_patience_and_grace_go_on_where_they_were(short_run, data, tmp_path, mon
     with pytest.raises(Killed):
         tune_until(short_run[0], data, tmp_path / "cut", fourth + 3, **groups)
     assert RunFolder(tmp_path / "cut", {}).newest()[1] == 4
-    check_the_same(tune_until(short_run[0], data, tmp_path / "cut", None, **groups), whole)
+    check_the_same(
+        tune_until(short_run[0], data, tmp_path / "cut", None, **groups), whole, resumed=True
+    )
 
 
 def test_the_average_is_what_is_exported(short_run, data, tmp_path, monkeypatch):
@@ -229,7 +227,7 @@ def test_what_is_fitted_before_the_first_step_is_fitted_once(
     again = tune_until(short_run[0], data, tmp_path, None)
     assert len(solved) == (3 if damaged else 1)
     assert ("start" in again[2]) == damaged
-    check_the_same(again, wholes["plain"])
+    check_the_same(again, wholes["plain"], resumed=True)
 
 
 @pytest.mark.parametrize("label", [{}, AGE])
@@ -244,15 +242,6 @@ def test_a_head_is_solved_with_beats_between_the_parts(short_run, data, monkeypa
     monkeypatch.setattr(head_fitting, "start_at_probe", noted)
     prepared(short_run[0], data, label=label)
     assert len(beats) >= 5
-
-
-def gradient(module, batches):
-    """Gradient of one step, as its micro-batches leave it."""
-    module.zero_grad()
-    for part, share in module.micro_batches(batches):
-        module.step_output(part, share).loss.backward()
-    found = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
-    return torch.cat(found).double()
 
 
 @pytest.mark.parametrize(
@@ -377,5 +366,5 @@ def test_a_lost_best_is_written_again_from_its_epoch(short_run, data, tmp_path):
     shutil.rmtree(tmp_path / BEST)
     again = tune_until(short_run[0], data, tmp_path, None, **groups)
     assert "step" not in again[2]
-    check_the_same(again, whole)
+    check_the_same(again, whole, resumed=True)
     load_finetuned(again[0])

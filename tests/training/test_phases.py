@@ -5,9 +5,8 @@ import math
 import pytest
 from torch import nn
 
-from finetuning_runs import tune, watched
+from finetuning_runs import scripted, tune, watched
 from hbn_foundation.training.callbacks.phases import UnfreezingPhases
-from hbn_foundation.training.finetuning_module import FineTuningModule
 from hbn_foundation.training.finetuning_params import PlanParams, RateParams
 from hbn_foundation.training.preview import preview_rates
 from hbn_foundation.training.unfreezing import Block
@@ -15,12 +14,6 @@ from runs import same
 
 NAMES = ("band_tokens", "time_tokens", "block_1", "block_2", "head")
 STEPS = 5 * 2 * 5 // 16
-
-
-def scripted(monkeypatch, values):
-    """Validations with these losses, whatever the model."""
-    coming = iter(values)
-    monkeypatch.setattr(FineTuningModule, "score_validation", lambda _: {"loss": next(coming)})
 
 
 class Moving(nn.Module):

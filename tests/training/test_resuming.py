@@ -30,7 +30,16 @@ from hbn_foundation.training.supervision.run_folder import (
     RunFolder,
     epochs_in,
 )
-from runs import CPU, SHORT, Counted, Killed, pretraining_recipe, run_until, same, same_history
+from runs import (
+    CPU,
+    SHORT,
+    Counted,
+    Killed,
+    check_the_same,
+    pretraining_recipe,
+    run_until,
+    same,
+)
 
 TRAINER = {**SHORT, "epochs": 3, "checkpoint_keep": 2}
 #: Never better than the first epoch: float32 weights do not change by so little.
@@ -58,13 +67,6 @@ def whole(train, tmp_path_factory):
     """A run that nothing disturbs, and its folder."""
     folder = tmp_path_factory.mktemp("whole")
     return *train(folder), folder
-
-
-def check_the_same(again, other):
-    """Weights, history and the epoch that is best."""
-    assert same(again[0].weights, other[0].weights)
-    assert same_history(again[1], other[1])
-    assert again[0].metadata["best_epoch"] == other[0].metadata["best_epoch"]
 
 
 @pytest.fixture

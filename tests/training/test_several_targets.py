@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from finetuning_runs import of_split, participants, prepared, tune, watched
+from finetuning_runs import gradient, of_split, participants, prepared, tune, watched
 from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
@@ -182,11 +182,7 @@ def test_micro_batches_sum_to_the_batch_for_each_target(band_only, trials):
     found = {}
     for size in (16, 4, 3, 1):
         module.data.micro_batch = size
-        module.zero_grad()
-        for part, share in module.micro_batches(batches):
-            module.step_output(part, share).loss.backward()
-        parts = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
-        found[size] = torch.cat(parts).double()
+        found[size] = gradient(module, batches)
     for size in (4, 3, 1):
         assert (found[size] - found[16]).norm() <= 1e-6 * found[16].norm(), size
 
