@@ -58,14 +58,16 @@ class KedroProject:
         return self.root / "data" / "simulated"
 
     @classmethod
-    def copy_to(cls, folder: Path) -> KedroProject:
-        """Copy sources and configuration."""
+    def copy_to(cls, folder: Path, parameters: str = "") -> KedroProject:
+        """Copy sources and configuration; `parameters` are YAML of `conf/local`."""
         for name in ("src", "conf"):
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
             shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
         (folder / "conf" / "local").mkdir()
         for name in ("pyproject.toml", ".telemetry"):
             shutil.copy(PROJECT / name, folder / name)
+        if parameters:
+            (folder / "conf" / "local" / "parameters.yml").write_text(parameters)
         return cls(folder)
 
     def kedro(
@@ -74,6 +76,12 @@ class KedroProject:
         """Run `kedro` with these arguments; return the finished process with its output."""
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), **environment}
         return warm.run("kedro", arguments, self.root / below, environment, timeout)
+
+    def run(self, *arguments: str) -> str:
+        """Run `kedro run` to its end; return what it says."""
+        result = self.kedro("run", *arguments)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result.stderr + result.stdout
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `kedro` and return the process, its output in one pipe."""
@@ -90,3 +98,7 @@ class KedroProject:
     def versions(self, entry: str) -> list[str]:
         """Versions on disk of a catalog entry, named by its path below `data/simulated`."""
         return sorted(path.name for path in (self.data / entry).iterdir())
+
+    def newest(self, entry: str) -> Path:
+        """Give the newest version of a catalog entry, named as for `versions`."""
+        return self.data / entry / self.versions(entry)[-1] / entry.rsplit("/", 1)[1]

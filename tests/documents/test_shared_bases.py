@@ -57,16 +57,15 @@ finetune:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> KedroProject:
     """A project with recordings of seven subjects and a finished sweep."""
-    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
     small = SMALL.replace("n_subjects: 6", "n_subjects: 7").replace(
         "ccd_runs: 1", "ccd_runs: 2\n      n_truncated: 0"
     )
-    (project.root / "conf" / "local" / "parameters.yml").write_text(small + SWEEP)
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"), small + SWEEP)
     (project.root / "grid.yml").write_text(EXAMPLE)
     assert project.kedro("run", "--pipeline", "ingestion").returncode == 0
     sweep(project)
     for name in ("base_jobs", "finetune_jobs"):
-        shutil.copy(newest(project, f"06_models/{name}.json"), project.root / f"{name}.json")
+        shutil.copy(project.newest(f"06_models/{name}.json"), project.root / f"{name}.json")
     return project
 
 
@@ -81,13 +80,8 @@ def sweep(project, *switches, to="", fails=False):
     return said
 
 
-def newest(project, entry):
-    version = project.versions(entry)[-1]
-    return project.data / entry / version / entry.rsplit("/", 1)[1]
-
-
 def jobs_of(project):
-    return pd.read_parquet(newest(project, "07_model_output/sweep_jobs.parquet"))
+    return pd.read_parquet(project.newest("07_model_output/sweep_jobs.parquet"))
 
 
 def experiment(project, prefix):
@@ -103,7 +97,7 @@ def test_1008_fine_tunings_need_84_bases(project):
                  "sweep.study.targets=7", to="plan")  # fmt: skip
     assert "84 bases and 1,008 fine-tunings of 7 folds" in said
     assert "each base serves 12 fine-tunings" in said
-    bases, tunings = (json.loads(newest(project, f"06_models/{name}.json").read_text())
+    bases, tunings = (json.loads(project.newest(f"06_models/{name}.json").read_text())
                       for name in ("base_jobs", "finetune_jobs"))  # fmt: skip
     assert len(bases) == 84
     served = {}
@@ -208,10 +202,10 @@ def test_results_lie_by_prefix_fold_and_target(project):
         assert len(pd.read_csv(found / "history.csv")) == metrics["epochs"]
     assert len(pd.read_csv(folder / "jobs.csv")) == 10
     assert len(pd.read_csv(folder / "curves.csv")) == 4
-    page = newest(project, "08_reporting/sweep_summary.md").read_text()
+    page = project.newest("08_reporting/sweep_summary.md").read_text()
     assert (folder / "summary.md").read_text() == page
     assert "8 fine-tunings: 8 done" in page
-    assert newest(project, "08_reporting/sweep_curves.png").read_bytes()[1:4] == b"PNG"
+    assert project.newest("08_reporting/sweep_curves.png").read_bytes()[1:4] == b"PNG"
 
 
 # Usage: complete and manual workflow
@@ -322,7 +316,7 @@ def test_a_base_that_fails_blocks_its_own_and_nothing_else(project):
     assert re.search(rf"failed +{strange.id}: .*hash mismatch .*: data is '0000", said)
     assert re.search(rf'--params "(sweep[^"]*,sweep\.jobs\.only={strange.id})"', said)
     assert f"blocked  2 fine-tunings: its base {strange.hash} failed" in said
-    report = json.loads(newest(project, "06_models/sweep_finetune_report.json").read_text())
+    report = json.loads(project.newest("06_models/sweep_finetune_report.json").read_text())
     assert Counter(job["status"] for job in report.values()) == {"done": 6, "blocked": 2}
     table = jobs_of(project)
     assert table["status"].value_counts().to_dict() == {"done": 7, "blocked": 2, "failed": 1}
@@ -346,6 +340,6 @@ def test_more_fine_tunings_are_added_without_training_bases_again(project):
     assert tuned["status"].tolist() == ["done"] * 2
     assert tuned["nrmse"].notna().all()
     assert (tuned["n_base"] > 0).all()
-    page = newest(project, "08_reporting/sweep_summary.md").read_text()
+    page = project.newest("08_reporting/sweep_summary.md").read_text()
     assert "NRMSE by share" in page
-    assert json.loads(newest(project, "08_reporting/sweep_savings.json").read_text())["ratio"] < 1
+    assert json.loads(project.newest("08_reporting/sweep_savings.json").read_text())["ratio"] < 1

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_runs import newest, run
 
 from hbn_foundation.labels.participants import FACTORS
 from kedro_project import SMALL, KedroProject
@@ -42,23 +41,22 @@ IDENTITY = ["recording", "subject", "task", "run", "start"]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> KedroProject:
-    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
     simulated = SMALL.replace("n_subjects: 6", "n_subjects: 13")  # two to validate
-    (project.root / "conf" / "local" / "parameters.yml").write_text(simulated + CHALLENGES)
-    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"), simulated + CHALLENGES)
+    project.run("--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
     for name in ("challenge1", "challenge2"):
         scratch = f"challenge.from_scratch.train={name == 'challenge1'}"
-        result = run(project, "--pipeline", name, "--params", scratch)
-        (project.root / f"{name}.log").write_text(result.stderr + result.stdout)
+        said = project.run("--pipeline", name, "--params", scratch)
+        (project.root / f"{name}.log").write_text(said)
     return project
 
 
 def table(project, folder, name):
-    return pd.read_parquet(newest(project, f"{folder}/{name}.parquet"))
+    return pd.read_parquet(project.newest(f"{folder}/{name}.parquet"))
 
 
 def held_out(project):
-    splits = pd.read_csv(newest(project, "03_primary/splits.csv"), dtype=str)
+    splits = pd.read_csv(project.newest("03_primary/splits.csv"), dtype=str)
     return set(splits.loc[splits["split"] == "test", "subject"])
 
 
@@ -92,20 +90,20 @@ def test_factors_of_the_test_subjects(project):
         np.testing.assert_allclose(predictions[name], truth)
     assert set(predictions["task"]) == {"RestingState", "contrastChangeDetection"}
     windows = pd.read_parquet(
-        newest(project, "05_model_input/challenge2_dataset") / "windows.parquet"
+        project.newest("05_model_input/challenge2_dataset") / "windows.parquet"
     )
     assert (windows["start"] % 200 == 100).all()  # the middle of windows that begin every 2 s
 
 
 def test_checkpoints_name_what_they_are_made_from(project):
-    foundation = newest(project, "06_models/foundation_checkpoint") / "metadata.json"
+    foundation = project.newest("06_models/foundation_checkpoint") / "metadata.json"
     begun = json.loads(foundation.read_text())
     targets = {
         "challenge1": ["rt", "success", "stimulus_side", "response_side"],
         "challenge2": ["externalizing", "p_factor", "attention", "internalizing"],
     }
     for name, learned in targets.items():
-        text = (newest(project, f"06_models/{name}_checkpoint") / "metadata.json").read_text()
+        text = (project.newest(f"06_models/{name}_checkpoint") / "metadata.json").read_text()
         metadata = json.loads(text)
         assert metadata["parent_version"] == begun["run_id"]
         assert not set(metadata["training_subjects"]) & held_out(project)
@@ -113,36 +111,36 @@ def test_checkpoints_name_what_they_are_made_from(project):
         assert metadata["parameters"]["input"]["unit"] == "volts"
         tokens = metadata["parameters"]["encoder"]["tokens"]
         assert tokens == (["band", "time"] if name == "challenge1" else ["band"])
-        history = pd.read_csv(newest(project, f"06_models/{name}_history.csv"))
+        history = pd.read_csv(project.newest(f"06_models/{name}_history.csv"))
         assert history["epoch"].tolist() == [1, 2]
-        assert newest(project, f"06_models/{name}_incidents.jsonl").read_text() == ""
-        assert newest(project, f"08_reporting/{name}_lr_preview.png").read_bytes()[1:4] == b"PNG"
+        assert project.newest(f"06_models/{name}_incidents.jsonl").read_text() == ""
+        assert project.newest(f"08_reporting/{name}_lr_preview.png").read_bytes()[1:4] == b"PNG"
     assert "challenge1.predictions" in (project.root / "challenge1.log").read_text()
     assert "Next: kedro run --pipeline challenge2" in (project.root / "challenge1.log").read_text()
 
 
 def test_both_are_reported_beside_their_baselines(project):
     for name, n_rows in (("challenge1", 2 * (6 + 2)), ("challenge2", 5 * 4)):
-        scores = pd.read_csv(newest(project, f"08_reporting/{name}_scores.csv"))
+        scores = pd.read_csv(project.newest(f"08_reporting/{name}_scores.csv"))
         # of challenge 1 two are no fair methods
         assert len(scores.drop_duplicates(["target", "method"])) == n_rows
         assert {"fine_tuned", "constant", "age_sex"} <= set(scores["method"])
         assert ("scratch" in set(scores["method"])) == (name == "challenge1")
-        page = newest(project, f"08_reporting/{name}.html").read_text(encoding="utf-8")
+        page = project.newest(f"08_reporting/{name}.html").read_text(encoding="utf-8")
         assert page.count("data:image/png;base64,") >= 4
-        report = newest(project, f"08_reporting/{name}_report.txt").read_text(encoding="utf-8")
+        report = project.newest(f"08_reporting/{name}_report.txt").read_text(encoding="utf-8")
         assert "Criteria" in report
         assert "fine-tuned" in (project.root / f"{name}.log").read_text()
-        metrics = json.loads(newest(project, f"08_reporting/{name}_metrics.json").read_text())
+        metrics = json.loads(project.newest(f"08_reporting/{name}_metrics.json").read_text())
         assert metrics["n_subjects"] == len(held_out(project))
         assert metrics["table_problem"] is None
         assert "CSV of the predictions" in report
-        assert newest(project, f"08_reporting/{name}_spatial.png").read_bytes()[1:4] == b"PNG"
+        assert project.newest(f"08_reporting/{name}_spatial.png").read_bytes()[1:4] == b"PNG"
     subjects = table(project, "07_model_output", "challenge2_subject_predictions")
     assert set(subjects["subject"]) == held_out(project)
     pairs = [column for name in FACTORS for column in (name, f"predicted_{name}")]
     assert list(subjects) == ["subject", *pairs, "n_windows", "age", "sex"]
-    page = newest(project, "08_reporting/challenge2.html").read_text(encoding="utf-8")
+    page = project.newest("08_reporting/challenge2.html").read_text(encoding="utf-8")
     for title in ("p factor", "Scores of all methods", "Channels that the model", "Course of the"):
         assert title in page
 
@@ -150,7 +148,7 @@ def test_both_are_reported_beside_their_baselines(project):
 def test_predictions_can_be_made_again_alone(project):
     before = table(project, "07_model_output", "challenge1_predictions")
     versions = project.versions("06_models/challenge1_checkpoint")
-    run(project, "--pipeline", "challenge1", "--from-nodes", "challenge1.predict")
+    project.run("--pipeline", "challenge1", "--from-nodes", "challenge1.predict")
     assert project.versions("06_models/challenge1_checkpoint") == versions
     pd.testing.assert_frame_equal(
         table(project, "07_model_output", "challenge1_predictions"), before
@@ -160,12 +158,12 @@ def test_predictions_can_be_made_again_alone(project):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["challenge1", "challenge2"])
 def test_a_learning_curve_has_its_own_report(project, name):
-    run(project, "--pipeline", f"{name}_learning_curve")
-    curve = newest(project, f"08_reporting/{name}_learning_curve.csv")
+    project.run("--pipeline", f"{name}_learning_curve")
+    curve = project.newest(f"08_reporting/{name}_learning_curve.csv")
     table = pd.read_csv(curve)
     assert {"fine_tuned", "constant", "age_sex"} <= set(table["method"])
-    assert newest(project, f"08_reporting/{name}_learning_curve.png").read_bytes()[1:4] == b"PNG"
-    assert "training mean" in newest(project, f"08_reporting/{name}_learning_curve.txt").read_text()
+    assert project.newest(f"08_reporting/{name}_learning_curve.png").read_bytes()[1:4] == b"PNG"
+    assert "training mean" in project.newest(f"08_reporting/{name}_learning_curve.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,7 @@ def test_the_release_that_chooses_is_not_reported(project):
     """The official split has a release to validate on, and none to test on but a hidden one."""
     changes = "ingestion.splits.method=release"
     nodes = "split_subjects,cut_windows"
-    run(project, "--pipeline", "ingestion", "--nodes", nodes, "--params", changes)
+    project.run("--pipeline", "ingestion", "--nodes", nodes, "--params", changes)
     result = project.kedro("run", "--pipeline", "challenge1")
     assert result.returncode != 0
     assert "no test subjects, so the" in result.stderr

@@ -6,9 +6,8 @@ import signal
 
 import pandas as pd
 import pytest
-from test_runs import SMALL, newest, run
 
-from kedro_project import KedroProject
+from kedro_project import SMALL, KedroProject
 
 COMPARED = """
 finetuning:
@@ -26,22 +25,21 @@ finetuning_comparison:
       repeats: 1
       n_jobs: 2
 """
-COMPARISON = ("run", "--pipeline", "finetuning_comparison")
+COMPARISON = ("--pipeline", "finetuning_comparison")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> KedroProject:
     """A project whose recordings are ingested."""
-    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
     text = SMALL.replace("epochs: 2", "epochs: 1") + COMPARED
-    (project.root / "conf" / "local" / "parameters.yml").write_text(text)
-    run(project, "--pipeline", "ingestion")
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"), text)
+    project.run("--pipeline", "ingestion")
     return project
 
 
 @pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on_and_gives_every_result(project):
-    process = project.start(*COMPARISON)
+    process = project.start("run", *COMPARISON)
     said = ""
     for line in process.stdout:
         said += line
@@ -50,24 +48,23 @@ def test_a_comparison_that_is_stopped_goes_on_and_gives_every_result(project):
     assert process.wait(timeout=60) == 128 + signal.SIGTERM, said[-3000:]
     assert "Stopped by SIGTERM; what is done is kept" in said
     assert "Traceback" not in said
-    result = run(project, *COMPARISON[1:])
-    log = result.stderr + result.stdout
+    log = project.run(*COMPARISON)
     assert re.search(r"comparison: [1-5] of \d results are kept", log)
-    folds = pd.read_csv(newest(project, "07_model_output/comparison_folds.csv"))
+    folds = pd.read_csv(project.newest("07_model_output/comparison_folds.csv"))
     methods = {"head_only", "full", "majority", "frozen_probe"}
     assert folds.groupby("fold")["method"].apply(set).tolist() == [methods, methods]
     assert folds.loc[folds["method"] == "full", "epochs"].tolist() == [1, 1]
     assert folds["window_auroc"].between(0, 1).all()
-    predictions = pd.read_parquet(newest(project, "07_model_output/comparison_predictions.parquet"))
+    predictions = pd.read_parquet(project.newest("07_model_output/comparison_predictions.parquet"))
     assert set(predictions["method"]) == methods
     assert predictions.groupby("method")["subject"].nunique().eq(6).all()
-    summary = pd.read_csv(newest(project, "08_reporting/comparison_summary.csv"))
+    summary = pd.read_csv(project.newest("08_reporting/comparison_summary.csv"))
     assert set(summary["method"]) == methods
     assert summary["reference"].sum() == 1
-    report = newest(project, "08_reporting/comparison_report.txt").read_text()
+    report = project.newest("08_reporting/comparison_report.txt").read_text()
     assert "majority class" in report
-    assert newest(project, "08_reporting/comparison.png").read_bytes()[1:4] == b"PNG"
-    for line in newest(project, "06_models/comparison_incidents.jsonl").read_text().splitlines():
+    assert project.newest("08_reporting/comparison.png").read_bytes()[1:4] == b"PNG"
+    for line in project.newest("06_models/comparison_incidents.jsonl").read_text().splitlines():
         assert json.loads(line)["kind"] == "killed"  # in the run that was stopped
     runs = project.data / "06_models" / "finetuning_comparison"
     assert len(list(runs.glob("results/??/*"))) == 6

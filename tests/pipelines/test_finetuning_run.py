@@ -4,9 +4,8 @@ import json
 
 import pandas as pd
 import pytest
-from test_runs import SMALL, newest, run
 
-from kedro_project import KedroProject
+from kedro_project import SMALL, KedroProject
 
 TUNING = """
 finetuning:
@@ -33,35 +32,33 @@ FIGURES = ("finetuning_lr_preview", "finetuning_curves", "finetuning_predictions
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> KedroProject:
     """A project with a pretrained encoder, fine-tuned once by a process that is killed."""
-    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
-    (project.root / "conf" / "local" / "parameters.yml").write_text(SMALL + TUNING)
-    run(project, "--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"), SMALL + TUNING)
+    project.run("--pipeline", "foundation", "--to-nodes", "pretrain_encoder,list_trials")
     switches = "finetuning.fault=kill@3*1,finetuning.regularisation.class_weights=False"
-    result = run(project, "--pipeline", "finetuning", "--params", switches)
-    (project.root / "log").write_text(result.stderr + result.stdout)
+    (project.root / "log").write_text(project.run("--pipeline", "finetuning", "--params", switches))
     return project
 
 
 def test_every_result_is_there(project):
     for figure in FIGURES:
-        assert newest(project, f"08_reporting/{figure}.png").read_bytes()[1:4] == b"PNG"
-    predictions = pd.read_parquet(newest(project, "07_model_output/finetuning_predictions.parquet"))
+        assert project.newest(f"08_reporting/{figure}.png").read_bytes()[1:4] == b"PNG"
+    predictions = pd.read_parquet(project.newest("07_model_output/finetuning_predictions.parquet"))
     assert len(predictions)
-    metrics = json.loads(newest(project, "08_reporting/finetuning_metrics.json").read_text())
+    metrics = json.loads(project.newest("08_reporting/finetuning_metrics.json").read_text())
     assert metrics
-    assert len(pd.read_csv(newest(project, "08_reporting/finetuning_scores.csv"))) >= 2
+    assert len(pd.read_csv(project.newest("08_reporting/finetuning_scores.csv"))) >= 2
 
 
 def test_it_survived_the_kill(project):
-    incidents = newest(project, "06_models/finetuning_incidents.jsonl").read_text().splitlines()
+    incidents = project.newest("06_models/finetuning_incidents.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in incidents] == ["died"]
-    history = pd.read_csv(newest(project, "06_models/finetuning_history.csv"))
+    history = pd.read_csv(project.newest("06_models/finetuning_history.csv"))
     assert history["epoch"].tolist() == [1, 2]
     assert history["trainable"].tolist() == ["head", "band_tokens,block_1,head"]
 
 
 def test_false_by_params_is_false(project):
-    metadata = newest(project, "06_models/finetuning_checkpoint") / "metadata.json"
+    metadata = project.newest("06_models/finetuning_checkpoint") / "metadata.json"
     parameters = json.loads(metadata.read_text())["parameters"]
     assert parameters["regularisation"]["class_weights"] is False
     assert parameters["plan"]["restore_best"] is True
@@ -75,11 +72,11 @@ def test_the_phases_are_told(project):
 
 
 def test_its_curve_over_labelled_subjects(project):
-    result = run(project, "--pipeline", "finetuning_learning_curve")
-    assert "Labelled subjects: task" in result.stdout + result.stderr
-    assert newest(project, "08_reporting/finetuning_learning_curve.png").read_bytes()[1:4] == b"PNG"
-    scores = pd.read_csv(newest(project, "08_reporting/finetuning_learning_curve.csv"))
-    summary = pd.read_csv(newest(project, "08_reporting/finetuning_learning_curve_summary.csv"))
+    said = project.run("--pipeline", "finetuning_learning_curve")
+    assert "Labelled subjects: task" in said
+    assert project.newest("08_reporting/finetuning_learning_curve.png").read_bytes()[1:4] == b"PNG"
+    scores = pd.read_csv(project.newest("08_reporting/finetuning_learning_curve.csv"))
+    summary = pd.read_csv(project.newest("08_reporting/finetuning_learning_curve_summary.csv"))
     for table in (scores, summary):
         assert set(table["method"]) == {"fine_tuned", "pretrained", "band_power"}
     assert (summary["n_folds"] == 2).all()
@@ -87,10 +84,10 @@ def test_its_curve_over_labelled_subjects(project):
 
 def test_it_goes_on_from_a_fine_tuned_checkpoint(project):
     """The newest one, or the one that is named, head included; its run has read no other."""
-    first = newest(project, "06_models/finetuning_checkpoint")
+    first = project.newest("06_models/finetuning_checkpoint")
     go_on = "finetuning.checkpoint=finetuning_checkpoint,finetuning.keep_head=true"
-    run(project, "--pipeline", "finetuning", "--to-nodes", "finetuning.finetune", "--params", go_on)
-    second = newest(project, "06_models/finetuning_checkpoint")
+    project.run("--pipeline", "finetuning", "--to-nodes", "finetuning.finetune", "--params", go_on)
+    second = project.newest("06_models/finetuning_checkpoint")
     metadata = json.loads((second / "metadata.json").read_text())
     assert metadata["parent_version"] == json.loads((first / "metadata.json").read_text())["run_id"]
     record = json.loads((project.data / "runs" / second.parent.name / "run.json").read_text())
@@ -105,17 +102,17 @@ def test_response_times_are_learned_from_windows_of_trials(project):
     label = (
         "finetuning.label.kind=trial,finetuning.label.column=rt,finetuning.label.type=regression"
     )
-    run(project, "--pipeline", "finetuning", "--params", label)
+    project.run("--pipeline", "finetuning", "--params", label)
     windows = pd.read_parquet(
-        newest(project, "05_model_input/finetuning_dataset") / "windows.parquet"
+        project.newest("05_model_input/finetuning_dataset") / "windows.parquet"
     )
-    trials = pd.read_parquet(newest(project, "03_primary/trials.parquet"))
+    trials = pd.read_parquet(project.newest("03_primary/trials.parquet"))
     assert len(windows) == (trials["excluded"] == "").sum()
-    predictions = pd.read_parquet(newest(project, "07_model_output/finetuning_predictions.parquet"))
+    predictions = pd.read_parquet(project.newest("07_model_output/finetuning_predictions.parquet"))
     truth = predictions.merge(trials, on=["recording", "trial"], validate="one_to_one")
     assert (truth["rt"] == truth["value"]).all()
-    metrics = json.loads(newest(project, "08_reporting/finetuning_metrics.json").read_text())
+    metrics = json.loads(project.newest("08_reporting/finetuning_metrics.json").read_text())
     assert metrics["n_windows"] == len(truth) > 0
-    report = newest(project, "08_reporting/finetuning_report.txt").read_text()
+    report = project.newest("08_reporting/finetuning_report.txt").read_text()
     assert "training mean" in report
     assert "majority class" not in report

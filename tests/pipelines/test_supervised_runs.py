@@ -9,45 +9,37 @@ from hbn_foundation.training.supervision.heartbeat import read_beat
 from kedro_project import SMALL, KedroProject
 from processes import alive, interrupt, wait_for
 
-TRAINING = ("run", "--pipeline", "foundation", "--nodes", "choose_device,pretrain_encoder")
+TRAINING = ("--pipeline", "foundation", "--nodes", "choose_device,pretrain_encoder")
 EPOCHS = 12  # a busy machine still stops it before its end
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> KedroProject:
     """A project whose recordings are ingested."""
-    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"))
     parameters = SMALL.replace("device: cpu", "device: auto").replace(
         "epochs: 2", f"epochs: {EPOCHS}\n    early_stopping_patience: {EPOCHS}"
     )
-    (project.root / "conf" / "local" / "parameters.yml").write_text(parameters)
-    result = project.kedro("run", "--pipeline", "ingestion")
-    assert result.returncode == 0, result.stderr[-3000:]
+    project = KedroProject.copy_to(tmp_path_factory.mktemp("project"), parameters)
+    project.run("--pipeline", "ingestion")
     return project
 
 
 @pytest.fixture(scope="module")
 def undisturbed(project) -> bytes:
     """Weights of a run without incident, which an empty file says."""
-    result = project.kedro(*TRAINING)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert newest(project, "06_models/training_incidents.jsonl").read_text() == ""
+    project.run(*TRAINING)
+    assert project.newest("06_models/training_incidents.jsonl").read_text() == ""
     return weights(project)
 
 
 def weights(project: KedroProject) -> bytes:
-    return (newest(project, "06_models/foundation_checkpoint") / "weights.safetensors").read_bytes()
-
-
-def newest(project: KedroProject, entry: str):
-    version = project.versions(entry)[-1]
-    return project.data / entry / version / entry.rsplit("/", 1)[1]
+    return (project.newest("06_models/foundation_checkpoint") / "weights.safetensors").read_bytes()
 
 
 def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
     """Start training, and send a signal to the whole run after its first epoch."""
     runs = project.data / "06_models" / "foundation_training"
-    process = project.start(*TRAINING)
+    process = project.start("run", *TRAINING)
 
     def in_second_epoch():
         assert process.poll() is None, process.stdout.read()
@@ -62,23 +54,22 @@ def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
 
 
 def kinds(project: KedroProject) -> list[str]:
-    lines = newest(project, "06_models/training_incidents.jsonl").read_text().splitlines()
+    lines = project.newest("06_models/training_incidents.jsonl").read_text().splitlines()
     return [json.loads(line)["kind"] for line in lines]
 
 
 def test_a_device_that_hangs_is_left_for_the_cpu(project):
-    result = project.kedro(
+    project.run(
         *TRAINING,
         "--params",
         "foundation.fault=hang@2,foundation.supervision.step_least=3,"
         "foundation.supervision.kill_after=2",
     )
-    assert result.returncode == 0, result.stderr[-3000:]
-    (incident,) = newest(project, "06_models/training_incidents.jsonl").read_text().splitlines()
+    (incident,) = project.newest("06_models/training_incidents.jsonl").read_text().splitlines()
     incident = json.loads(incident)
     assert (incident["kind"], incident["device"], incident["step"]) == ("silent", "simulated", 1)
     assert "inject" in incident["stack"]
-    metadata = newest(project, "06_models/foundation_checkpoint") / "metadata.json"
+    metadata = project.newest("06_models/foundation_checkpoint") / "metadata.json"
     epochs = json.loads(metadata.read_text())["epochs_by_device"]
     assert epochs == {"simulated": [], "cpu": list(range(1, EPOCHS + 1))}
 
@@ -98,11 +89,10 @@ def test_a_run_that_is_ended_goes_on_with_the_same_command(project, undisturbed,
     if number != signal.SIGKILL:
         assert "the same command resumes it" in said
     (unfinished,) = [path for path in runs.iterdir() if not (path / "done").exists()]
-    result = project.kedro(*TRAINING)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert f"resuming the run {unfinished.name}" in result.stderr + result.stdout
+    said = project.run(*TRAINING)
+    assert f"resuming the run {unfinished.name}" in said
     assert (unfinished / "done").exists()
     assert kinds(project) == ["killed" if number == signal.SIGKILL else "stopped"]
-    history = newest(project, "06_models/foundation_history.csv").read_text().splitlines()
+    history = project.newest("06_models/foundation_history.csv").read_text().splitlines()
     assert len(history) == EPOCHS + 1
     assert weights(project) == undisturbed
