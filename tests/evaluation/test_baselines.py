@@ -9,15 +9,15 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import log_loss, mean_squared_error
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation import boosting
 from hbn_foundation.evaluation.baselines import BASELINES, Target
 from hbn_foundation.evaluation.boosting import fit_boosted_trees
-from hbn_foundation.evaluation.params import BoostingParams, FactorEvaluationParams
+from hbn_foundation.evaluation.params import FactorEvaluationParams
 from hbn_foundation.labels.participants import challenge_subjects, factor_table, read_participants
 from hbn_foundation.scores import nrmse, pearson_r
 from hbn_foundation.training.linear_probe import fit_ridge
 
 PARAMS = FactorEvaluationParams()
-TREES = BoostingParams(leaves=(3, 6), max_trees=40, learning_rate=0.2)
 NOTHING = np.empty((0, 0))
 
 
@@ -97,7 +97,9 @@ def test_constants_count_subjects_once_where_each_has_one_value():
 
 
 @pytest.fixture
-def data():
+def data(monkeypatch):
+    for name, value in (("LEAVES", (3, 6)), ("MOST_TREES", 40), ("LEARNING_RATE", 0.2)):
+        monkeypatch.setattr(boosting, name, value)
     random = np.random.default_rng(0)
     features = random.normal(size=(900, 4))
     values = np.abs(features[:, 0]) + 0.2 * random.normal(size=900)
@@ -107,21 +109,21 @@ def data():
 def test_trees_find_what_is_not_linear(data):
     features, values, splits = data
     test, held = splits == "test", splits == "validation"
-    trees = fit_boosted_trees(features, values, splits, TREES)
+    trees = fit_boosted_trees(features, values, splits)
     assert np.corrcoef(trees.predict(features[test]), values[test])[0, 1] > 0.8
     error = mean_squared_error(values[held], trees.predict(features[held]))
     assert trees.validation_error == pytest.approx(error)
     moved = np.where(test, 1e6, values)
-    again = fit_boosted_trees(np.where(test[:, None], 1e6, features), moved, splits, TREES)
+    again = fit_boosted_trees(np.where(test[:, None], 1e6, features), moved, splits)
     np.testing.assert_array_equal(again.predict(features), trees.predict(features))
     noise = np.random.default_rng(1).normal(size=900)
-    assert fit_boosted_trees(features, noise, splits, TREES).n_trees < 10
+    assert fit_boosted_trees(features, noise, splits).n_trees < 10
 
 
 def test_trees_of_classes_have_probabilities(data):
     features, values, splits = data
     labels, held = (values > 0.7).astype(np.int64), splits == "validation"
-    trees = fit_boosted_trees(features, labels, splits, TREES, classes=True)
+    trees = fit_boosted_trees(features, labels, splits, classes=True)
     error = log_loss(labels[held], trees.predict(features[held]))
     assert trees.validation_error == pytest.approx(error)
     assert trees.predict(features[:0]).shape == (0,)

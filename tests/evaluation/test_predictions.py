@@ -14,7 +14,8 @@ from hbn_foundation.evaluation.features import FeatureExtractor
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
 from hbn_foundation.evaluation.predictions import encoders_beside, predict_response_times
-from hbn_foundation.evaluation.tasks.response_times import answer_trials, score_response_times
+from hbn_foundation.evaluation.tasks.challenges import all_answers
+from hbn_foundation.evaluation.tasks.response_times import score_response_times
 
 PARAMS = ResponseTimeEvaluationParams(bootstraps=0, baselines=("constant", "random_weights"))
 
@@ -23,7 +24,7 @@ def test_the_model_is_better_than_its_random_encoder(trials, tuned):
     checkpoint, _ = tuned
     predictions = {"fine_tuned": predict_response_times(checkpoint, trials)}
     scores = score_response_times(
-        answer_trials(checkpoint, trials, PARAMS, predictions), PARAMS
+        all_answers(checkpoint, trials, PARAMS, predictions), PARAMS
     ).scores
     found = scores_of(scores, "nrmse")
     assert found["fine_tuned"] < 0.9 < found["constant"]
@@ -74,5 +75,5 @@ def test_a_checkpoint_that_has_seen_a_test_subject_is_refused(trials, tuned, spl
     swapped = trials.replace(splits=trials.splits.assign(split=moved))
     with pytest.raises(UserError, match=why):
         score_response_times(
-            answer_trials(tuned[0], swapped, PARAMS, {"fine_tuned": trials.windows}), PARAMS
+            all_answers(tuned[0], swapped, PARAMS, {"fine_tuned": trials.windows}), PARAMS
         )

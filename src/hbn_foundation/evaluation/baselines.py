@@ -26,10 +26,7 @@ from hbn_foundation.evaluation.methods import (
     RANDOM,
     SLOW,
 )
-from hbn_foundation.evaluation.params import (
-    BaselineParams,
-    ResponseTimeEvaluationParams,
-)
+from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.labels.strata import STRATUM
 from hbn_foundation.progress import track
 from hbn_foundation.signals.params import ContextParams
@@ -121,13 +118,8 @@ def predict_baselines(
         By method, for the test and for the validation windows in the order of the table.
     """
     wanted = {name for method in methods if (name := BASELINES[method].features)}
-    bin_seconds = {}
-    if isinstance(params, ResponseTimeEvaluationParams):
-        bin_seconds["bin_seconds"] = params.bin_seconds
     store, n_samples, encoders, context = measured
-    extractor = FeatureExtractor(
-        wanted, store, n_samples, params, encoders, context=context, **bin_seconds
-    )
+    extractor = FeatureExtractor(wanted, store, n_samples, params, encoders, context=context)
     tested = (table["split"] == "test").to_numpy()
     learned, test = (table[rows].reset_index(drop=True) for rows in (~tested, tested))
     features: dict[str | None, np.ndarray] = {None: np.empty((len(learned), 0))}
@@ -270,12 +262,9 @@ def _linear(
 def _boosted(
     features: np.ndarray, table: pd.DataFrame, target: Target, params: BaselineParams
 ) -> Fitted:
-    assert isinstance(params, ResponseTimeEvaluationParams)
-    known = _known(table, target)
+    known, classes = _known(table, target), target.kind == "probability"
     values, splits = (table.loc[known, name].to_numpy() for name in (target.column, "split"))
-    trees = fit_boosted_trees(
-        features[known], values, splits, params.boosting, target.kind == "probability", params.seed
-    )
+    trees = fit_boosted_trees(features[known], values, splits, classes, params.seed)
     return Fitted(lambda inputs, _: trees.predict(inputs), trees.validation_error)
 
 

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hbn_foundation.evaluation.params import BoostingParams
-
 FEW = 5000
+MOST_TREES = 200
+LEAVES = (4, 12)  # of a tree, to choose from
+LEARNING_RATE = 0.05
+FEWEST_IN_LEAF = 20
 
 
 class BoostedTrees(NamedTuple):
@@ -34,7 +36,6 @@ def fit_boosted_trees(
     features: np.ndarray,
     values: np.ndarray,
     splits: np.ndarray,
-    params: BoostingParams,
     classes: bool = False,
     seed: int = 0,
 ) -> BoostedTrees:
@@ -54,12 +55,12 @@ def fit_boosted_trees(
     best = BoostedTrees(None, 0, np.inf)
     # a tree of few windows takes less time than its threads take to meet on a busy machine
     with threadpool_limits(1 if train.sum() < FEW else None):
-        for leaves in params.leaves:
+        for leaves in LEAVES:
             model = make(
-                max_iter=params.max_trees,
-                learning_rate=params.learning_rate,
+                max_iter=MOST_TREES,
+                learning_rate=LEARNING_RATE,
                 max_leaf_nodes=leaves,
-                min_samples_leaf=params.min_samples_leaf,
+                min_samples_leaf=FEWEST_IN_LEAF,
                 early_stopping=False,
                 random_state=seed,
             ).fit(features[train], values[train])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 MOST_COMPONENTS = 30
+MOST_WINDOWS = 1500
 
 
 def embedding_map(
@@ -31,7 +32,7 @@ def embedding_map(
     checkpoint, dataset
         As for `evaluate_foundation`.
     params
-        Label, method, and how many windows; test windows come first, others fill up evenly.
+        Label and method; of many windows those of the test come first, others fill up evenly.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def embedding_map(
     labelled = labelled_windows(
         probe_windows(dataset, params.label), dataset.splits, dataset.participants, params
     )
-    chosen = _choose(labelled.table["split"].to_numpy(), params.map_windows, params.seed)
+    chosen = _choose(labelled.table["split"].to_numpy(), MOST_WINDOWS, params.seed)
     table = labelled.table.iloc[chosen].reset_index(drop=True)
     encoders = {PRETRAINED: load_encoder(checkpoint)}
     features = encoder_features(encoders, dataset.store, table, params.batch_size)[PRETRAINED]

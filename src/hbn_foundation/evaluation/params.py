@@ -109,7 +109,6 @@ class EvaluationParams(LabelEvaluationParams):
     baselines: tuple[Baseline, ...] = Field(
         get_args(Baseline), description="Methods scored beside the pretrained encoder."
     )
-    map_windows: int = Field(1500, ge=10, description="Most windows on the embedding map.")
     map_method: Literal["tsne", "pca"] = Field(
         "tsne", description="How the embedding map comes by its two coordinates."
     )
@@ -142,17 +141,6 @@ FactorBaseline = Literal[
 ]
 
 
-class BoostingParams(Params):
-    """Gradient-boosted trees; the validation subjects choose their size and number."""
-
-    leaves: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (4, 12), min_length=1, description="Most leaves of a tree, to choose from."
-    )
-    max_trees: int = Field(200, ge=1, description="Most trees; how many are used is chosen.")
-    learning_rate: float = Field(0.05, gt=0, le=1, description="Share of each tree that counts.")
-    min_samples_leaf: int = Field(20, ge=1, description="Fewest windows in a leaf.")
-
-
 class ChallengeEvaluationParams(BaselineParams):
     """What both of the challenge's tasks are evaluated with."""
 
@@ -178,20 +166,6 @@ class ResponseTimeEvaluationParams(ChallengeEvaluationParams):
         min_length=1,
         description="Methods scored beside the model; random_weights needs a checkpoint.",
     )  # fmt: skip
-    bin_seconds: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        description="Width of the time bins that ridge and trees see, in s.",
-    )
-    boosting: BoostingParams = Field(BoostingParams(), description="The gradient-boosted trees.")
-    success_threshold: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Probability above which a trial is called correct, for the balanced accuracy; "
-        "null: the share of correct trials among the training windows.",
-    )
 
 
 class FactorEvaluationParams(ChallengeEvaluationParams):

@@ -23,7 +23,7 @@ from hbn_foundation.evaluation.methods import FINE_TUNED, REFERENCE, SCRATCH
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.recipes import ChallengeRecipe
 from hbn_foundation.evaluation.scorers import AHEAD
-from hbn_foundation.evaluation.tasks.challenges import challenge_of
+from hbn_foundation.evaluation.tasks.challenges import all_answers, challenge_of
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
 from hbn_foundation.evaluation.tasks.labels import TARGET
 from hbn_foundation.experiments.data import load_dataset
@@ -94,7 +94,7 @@ def answer_tests(
     challenge = challenge_of(params)
     with beating(run.link):
         found = {n: challenge.predict(one, dataset, params.batch_size) for n, one in tuned.items()}
-        answers = challenge.answer(tuned[FINE_TUNED], dataset, params, found)
+        answers = all_answers(tuned[FINE_TUNED], dataset, params, found)
         scores = challenge.score(answers, params.model_copy(update={"bootstraps": 0})).scores
     scores = scores[scores["target"].isin(challenge.scored(answers.table))]
     scores = scores[(scores["kind"] != REFERENCE) & ~scores["metric"].str.endswith(AHEAD)]

@@ -13,10 +13,11 @@ from scipy.stats import linregress, pearsonr
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import evaluate
 from hbn_foundation.evaluation.params import FactorEvaluationParams
-from hbn_foundation.evaluation.tasks.challenge_baselines import factor_baselines, people_of
+from hbn_foundation.evaluation.tasks.challenge_baselines import challenge_baselines, people_of
+from hbn_foundation.evaluation.tasks.challenges import all_answers
 from hbn_foundation.evaluation.tasks.factors import (
     aggregate_windows,
-    answer_windows,
+    asked_factors,
     factor_task,
     score_factors,
     subject_predictions,
@@ -91,8 +92,9 @@ def test_windows_become_one_prediction(n, seed, name):
 
 def test_a_trait_in_the_eeg_is_found_and_age_and_sex_are_not_taken_for_it(trials, random_encoder):
     params, people = FactorEvaluationParams(), people_of(trials.participants, FACTORS)
-    sample, answers = factor_baselines(trials, people, FACTORS, params, 200, random_encoder)
-    test = sample.test
+    asked = asked_factors(trials, FACTORS)
+    sample, found = challenge_baselines(asked, trials, params, 200, random_encoder)
+    test, answers = sample.test, {name: table.to_numpy() for name, table in found.items()}
     assert set(answers) == set(params.baselines)
     assert {answer.shape for answer in answers.values()} == {(len(test), 4)}
     for name in ("band_power", "filter_bank"):
@@ -113,7 +115,7 @@ def test_factors_of_the_model_stand_beside_its_baselines(trials, tuned):
     data = trials.replace(participants=people, windows=windows)
     params = FactorEvaluationParams(bootstraps=60, baselines=("constant", "age_sex"))
     metrics, scores, subjects = score_factors(
-        answer_windows(tuned[0], data, params, {"fine_tuned": near}), params
+        all_answers(tuned[0], data, params, {"fine_tuned": near}), params
     )
     assert set(scores["target"]) == {*FACTORS, "mean"}
     found = scores.set_index(["target", "method", "metric"])
@@ -123,4 +125,4 @@ def test_factors_of_the_model_stand_beside_its_baselines(trials, tuned):
     assert len(subjects) == 3 * 11
     unknown = data.replace(participants=people.assign(attention=np.nan))
     with pytest.raises(UserError, match="attention is known of 0 train subjects"):
-        score_factors(answer_windows(tuned[0], unknown, params, {"fine_tuned": near}), params)
+        score_factors(all_answers(tuned[0], unknown, params, {"fine_tuned": near}), params)

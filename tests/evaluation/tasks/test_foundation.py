@@ -61,17 +61,17 @@ def test_metrics_are_plain_json_and_the_same_twice(scored, dataset, pretrained, 
     assert evaluate_foundation(pretrained[0], dataset, quick).metrics == scored.metrics
 
 
-def test_predictions_and_map_are_complete(scored, dataset, pretrained, quick):
+def test_predictions_and_map_are_complete(scored, dataset, pretrained, quick, monkeypatch):
     probabilities = scored.predictions[["p(count)", "p(rest)"]].to_numpy()
     np.testing.assert_allclose(probabilities.sum(1), 1)
     names = np.array(["count", "rest"])
     assert (names[probabilities.argmax(1)] == scored.predictions["predicted"]).all()
-    few = embedding_map(pretrained[0], dataset, quick.model_copy(update={"map_windows": 30}))
-    assert len(few) == 30
     places = embedding_map(pretrained[0], dataset, quick)
     assert set(places["split"]) == {"train", "validation", "test"}
     assert places[["x", "y"]].notna().all(axis=None)
     assert len(places) == len(dataset.windows)
+    monkeypatch.setattr("hbn_foundation.evaluation.embedding.MOST_WINDOWS", 30)
+    assert len(embedding_map(pretrained[0], dataset, quick)) == 30
 
 
 def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):

@@ -16,22 +16,16 @@ from sklearn.neighbors import KNeighborsRegressor
 from hbn_foundation.evaluation.evaluate import evaluate
 from hbn_foundation.evaluation.features import FeatureExtractor
 from hbn_foundation.evaluation.params import (
-    BoostingParams,
     FactorBaseline,
     FactorEvaluationParams,
     ResponseTimeEvaluationParams,
 )
 from hbn_foundation.evaluation.predictions import predict_numbers, predict_response_times
 from hbn_foundation.evaluation.statistics import bootstrap_interval
-from hbn_foundation.evaluation.tasks.challenge_baselines import (
-    factor_baselines,
-    people_of,
-    response_time_baselines,
-)
-from hbn_foundation.evaluation.tasks.factors import (
-    factor_task,
-)
+from hbn_foundation.evaluation.tasks.challenge_baselines import challenge_baselines, people_of
+from hbn_foundation.evaluation.tasks.factors import asked_factors, factor_task
 from hbn_foundation.evaluation.tasks.response_times import (
+    asked_times,
     reference_answers,
     response_time_task,
 )
@@ -54,10 +48,13 @@ from planted_trials import (
     tuned_for_times,
 )
 
-PARAMS = ResponseTimeEvaluationParams(
-    bootstraps=200, boosting=BoostingParams(leaves=(4,), max_trees=40)
-)
+PARAMS = ResponseTimeEvaluationParams(bootstraps=200)
 OF_FACTORS = FactorEvaluationParams(baselines=get_args(FactorBaseline), strengths=(1e-2, 1.0))
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr("hbn_foundation.evaluation.boosting.MOST_TREES", 40)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +86,8 @@ def folds_of(dataset: EEGDataset, n_folds: int = 4) -> list[EEGDataset]:
 def predicted_times(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dict]:
     """Test trials, and what baselines or a fine-tuned model predict for them."""
     if random_encoder is not None:
-        sample, answers = response_time_baselines(data, PARAMS, 200, random_encoder)
+        asked = asked_times(data)
+        sample, answers = challenge_baselines(asked, data, PARAMS, 200, random_encoder)
         assert set(answers) == set(PARAMS.baselines)
         return sample.test, answers
     checkpoint, _ = tuned_for_times(*_pretrained(data, tmp_path), tmp_path / "tuned")
@@ -99,12 +97,13 @@ def predicted_times(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dict]
 
 def predicted_factors(data, random_encoder, tmp_path) -> tuple[pd.DataFrame, dict]:
     """As `predicted_times`, of the factors."""
+    if random_encoder is not None:
+        asked = asked_factors(data, FACTORS)
+        sample, answers = challenge_baselines(asked, data, OF_FACTORS, 200, random_encoder)
+        assert set(answers) == set(OF_FACTORS.baselines)
+        return sample.test, answers
     people = people_of(data.participants, FACTORS)
     columns = [f"predicted_{name}" for name in FACTORS]
-    if random_encoder is not None:
-        sample, answers = factor_baselines(data, people, FACTORS, OF_FACTORS, 200, random_encoder)
-        assert set(answers) == set(OF_FACTORS.baselines)
-        return sample.test, {name: pd.DataFrame(said) for name, said in answers.items()}
     checkpoint, _ = tuned_for_factors(*_pretrained(data, tmp_path), tmp_path / "tuned")
     found = predict_numbers(checkpoint, data)
     return found[["subject"]].merge(people, on="subject", how="left"), {

@@ -17,19 +17,18 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation import baselines
 from hbn_foundation.evaluation.evaluate import MISSING, evaluate
 from hbn_foundation.evaluation.frame import scores_of
-from hbn_foundation.evaluation.params import BoostingParams, ResponseTimeEvaluationParams
-from hbn_foundation.evaluation.tasks.challenge_baselines import response_time_baselines
+from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
+from hbn_foundation.evaluation.tasks.challenge_baselines import challenge_baselines
+from hbn_foundation.evaluation.tasks.challenges import all_answers
 from hbn_foundation.evaluation.tasks.response_times import (
-    answer_trials,
+    asked_times,
     reference_answers,
     response_time_task,
     score_response_times,
     success_scores,
 )
 
-PARAMS = ResponseTimeEvaluationParams(
-    bootstraps=100, boosting=BoostingParams(leaves=(4,), max_trees=40, learning_rate=0.1)
-)
+PARAMS = ResponseTimeEvaluationParams(bootstraps=100)
 WITHOUT_EEG = ("constant", "median", "age_sex")
 
 
@@ -38,9 +37,21 @@ def table() -> pd.DataFrame:
     return response_time_table()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_trees():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hbn_foundation.evaluation.boosting.MOST_TREES", 60)
+        yield
+
+
+def fitted(trials, params=PARAMS, encoder=None):
+    """The windows that are used, and what the baselines predict for those of the test."""
+    return challenge_baselines(asked_times(trials), trials, params, 200, encoder)
+
+
 @pytest.fixture(scope="module")
 def answered(trials, random_encoder):
-    return response_time_baselines(trials, PARAMS, 200, random_encoder)
+    return fitted(trials, encoder=random_encoder)
 
 
 def scored(test, answer, bootstraps=0, **more):
@@ -136,7 +147,7 @@ def test_shuffled_labels_give_a_constant_and_chance(trials):
     )
     for name in ("rt", "correct"):
         windows[name] = windows[name].to_numpy()[order.astype(int)]
-    found = response_time_baselines(trials.replace(windows=windows), PARAMS, 200)
+    found = fitted(trials.replace(windows=windows))
     for name, scores in intervals(*found).items():
         value, low, high = scores.loc["nrmse", ["value", "ci_low", "ci_high"]]
         assert low < 1.01, name
@@ -151,16 +162,16 @@ def test_nothing_of_the_test_subjects_is_used(trials, answered, random_encoder):
     held = trials.windows["subject"].isin(sample.test["subject"])
     moved = trials.windows.assign(rt=1.0, correct=0.0)
     windows = trials.windows.where(~held, moved)
-    _, again = response_time_baselines(trials.replace(windows=windows), PARAMS, 200, random_encoder)
+    _, again = fitted(trials.replace(windows=windows), encoder=random_encoder)
     for name, answer in answers.items():
         pd.testing.assert_frame_equal(answer, again[name])
 
 
 def test_windows_are_answered_alike_a_few_at_a_time(trials, monkeypatch):
     few = ResponseTimeEvaluationParams(baselines=("filter_bank", "time_bins"))
-    _, whole = response_time_baselines(trials, few, 200)
+    _, whole = fitted(trials, few)
     monkeypatch.setattr(baselines, "MOST_AT_ONCE", 7)
-    _, parts = response_time_baselines(trials, few, 200)
+    _, parts = fitted(trials, few)
     for name, answer in whole.items():
         pd.testing.assert_frame_equal(parts[name], answer, rtol=1e-4)
 
@@ -168,7 +179,7 @@ def test_windows_are_answered_alike_a_few_at_a_time(trials, monkeypatch):
 def test_success_always_the_same_is_no_obstacle(trials):
     always = trials.replace(windows=trials.windows.assign(correct=1.0))
     few = ResponseTimeEvaluationParams(bootstraps=0, baselines=("age_sex", "time_bins"))
-    _, answers = response_time_baselines(always, few, 200)
+    _, answers = fitted(always, few)
     assert all((answer["p_correct"] == 1).all() for answer in answers.values())
 
 
@@ -181,7 +192,7 @@ def test_the_model_stands_beside_its_baselines(trials, tuned):
     params = ResponseTimeEvaluationParams(bootstraps=60, baselines=("constant", "median"))
     predictions = {"fine_tuned": near, "scratch": far, "unasked": unasked}
     metrics, scores, answers = score_response_times(
-        answer_trials(tuned[0], trials, params, predictions), params
+        all_answers(tuned[0], trials, params, predictions), params
     )
     methods = scores["method"].unique().tolist()
     assert methods[0] == "fine_tuned"
@@ -198,5 +209,5 @@ def test_the_model_stands_beside_its_baselines(trials, tuned):
     assert set(answers["method"]) == set(methods)
     with pytest.raises(UserError, match="has no prediction"):
         score_response_times(
-            answer_trials(tuned[0], trials, params, {"fine_tuned": near.iloc[1:]}), params
+            all_answers(tuned[0], trials, params, {"fine_tuned": near.iloc[1:]}), params
         )

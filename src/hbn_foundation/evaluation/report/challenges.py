@@ -70,7 +70,7 @@ SUCCESS_COLUMNS = (
     Column("auroc", interval=True),
     Column("auroc_ahead", interval=True),
     Column("balanced_accuracy", interval=True, meaning="Mean recall of correct and of wrong "
-           "trials, at the threshold that the parameters name."),
+           "trials; a trial is called correct above the share of correct training trials."),
 )  # fmt: skip
 SUBJECT_COLUMNS = (
     Column("subject_nrmse", "subjects", meaning="NRMSE, as r, with one prediction per subject."),

@@ -1,22 +1,17 @@
-"""The baselines of both challenges: of response times and success, and of factors."""
+"""What a challenge asks about windows, and the baselines that are fitted for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError, count_of
-from hbn_foundation.evaluation.baselines import (
-    DEMOGRAPHICS,
-    Measured,
-    Target,
-    predict_baselines,
-)
+from hbn_foundation.evaluation.baselines import Measured, Target, predict_baselines
 from hbn_foundation.evaluation.params import FactorEvaluationParams, ResponseTimeEvaluationParams
-from hbn_foundation.evaluation.sample import Sample, choose_windows, with_columns
+from hbn_foundation.evaluation.sample import Sample, choose_windows
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.participants import factor_table
 
@@ -24,80 +19,50 @@ if TYPE_CHECKING:
     from hbn_foundation.evaluation.features import FrozenEncoders
     from hbn_foundation.signals.dataset import EEGDataset
 
-RT, P_CORRECT = "predicted_rt", "p_correct"
-TIMES = (Target("rt"), Target("correct", "probability"))
+
+class Asked(NamedTuple):
+    """What is predicted of which windows."""
+
+    windows: pd.DataFrame  # with the truth, `age` and `sex` (0, 1), NaN where unknown
+    known: np.ndarray  # which windows (N,) have a truth
+    what: str  # is known of them, for the message
+    targets: Sequence[Target]
+    columns: list[str]  # of predictions, one for each target
+    truth: list[str]  # columns that stand beside the predictions
+    of_subjects: bool = False  # whether each subject has one value of each target
 
 
-def response_time_baselines(
+def challenge_baselines(
+    asked: Asked,
     dataset: EEGDataset,
-    params: ResponseTimeEvaluationParams,
+    params: ResponseTimeEvaluationParams | FactorEvaluationParams,
     n_samples: int,
     encoders: FrozenEncoders | None = None,
 ) -> tuple[Sample, dict[str, pd.DataFrame]]:
-    """Fit the baselines on training trials, and predict the test trials.
-
-    Returns
-    -------
-    sample : Sample
-        The windows that were used, with `age` and `sex`.
-    answers : dict
-        By method: `predicted_rt` in s and `p_correct`, the probability of a correct answer, of
-        its test windows.
-    """
-    known = dataset.windows["rt"].notna().to_numpy()
-    windows = with_columns(dataset.windows, factor_table(dataset.participants), DEMOGRAPHICS)
-    chosen = choose_windows(windows, dataset.splits, known, params, "rt")
-    answers = predict_baselines(
-        params.baselines, chosen.table, TIMES, Measured(dataset.store, n_samples, encoders), params
-    )
-    return chosen, {
-        name: pd.DataFrame(dict(zip((RT, P_CORRECT), one.predictions, strict=True)))
-        for name, one in answers.items()
-    }
-
-
-def factor_baselines(
-    dataset: EEGDataset,
-    people: pd.DataFrame,
-    factors: tuple[str, ...],
-    params: FactorEvaluationParams,
-    n_samples: int,
-    encoders: FrozenEncoders | None = None,
-) -> tuple[Sample, dict[str, np.ndarray]]:
     """Fit the baselines on training windows, and predict the test windows.
 
-    What takes no EEG is fitted on subjects, each counted once. Folds of the training subjects
-    choose penalties: a dozen validation subjects with one number each choose almost at random.
-
-    Parameters
-    ----------
-    dataset, people, factors
-        The data; `subject`, the factors, `age` and `sex` (0, 1), NaN where unknown; names of the
-        factors (K).
-    params, n_samples, encoders
-        As for `predict_baselines`.
-
     Returns
     -------
     sample : Sample
-        The windows that were used, of subjects of whom some factor is known, with the factors,
-        `age` and `sex`.
+        The windows that were used.
     answers : dict
-        By method: predictions (N, K) of its test windows.
+        By method: the columns of predictions of its test windows.
+
+    Raises
+    ------
+    UserError
+        When a split has no window with a truth, or values of subjects are known of too few.
     """
-    windows = with_columns(dataset.windows, people, [*factors, *DEMOGRAPHICS])
-    known = windows[list(factors)].notna().any(axis=1).to_numpy()
-    chosen = choose_windows(windows, dataset.splits, known, params, "factor")
-    check_known(chosen.table, dataset.splits, factors, 2, 1)
-    targets = [Target(factor, per_subject=True) for factor in factors]
-    answers = predict_baselines(
-        params.baselines,
-        chosen.table,
-        targets,
-        Measured(dataset.store, n_samples, encoders),
-        params,
-    )
-    return chosen, {name: np.column_stack(one.predictions) for name, one in answers.items()}
+    chosen = choose_windows(asked.windows, dataset.splits, asked.known, params, asked.what)
+    if asked.of_subjects:
+        columns = [target.column for target in asked.targets]
+        check_known(chosen.table, dataset.splits, columns, 2, 1)
+    measured = Measured(dataset.store, n_samples, encoders)
+    answers = predict_baselines(params.baselines, chosen.table, asked.targets, measured, params)
+    return chosen, {
+        name: pd.DataFrame(dict(zip(asked.columns, one.predictions, strict=True)))
+        for name, one in answers.items()
+    }
 
 
 def check_known(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.baselines import DEMOGRAPHICS
+from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target
 from hbn_foundation.evaluation.evaluate import (
     Answers,
     Evaluation,
@@ -21,64 +21,33 @@ from hbn_foundation.evaluation.evaluate import (
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
 from hbn_foundation.evaluation.params import FactorEvaluationParams
-from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
-from hbn_foundation.evaluation.sample import matched
+from hbn_foundation.evaluation.sample import with_columns
 from hbn_foundation.evaluation.scorers import SCORERS
 from hbn_foundation.evaluation.statistics import Part
-from hbn_foundation.evaluation.tasks.challenge_baselines import factor_baselines, people_of
+from hbn_foundation.evaluation.tasks.challenge_baselines import Asked, people_of
 from hbn_foundation.labels.participants import FACTORS
 from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
-    from hbn_foundation.training.checkpoint import Checkpoint
 
 MAIN_FACTOR = "externalizing"
 MEAN = "mean"
 PREDICTED = "predicted_"
 
 
-def answer_windows(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    params: FactorEvaluationParams,
-    predictions: Mapping[str, pd.DataFrame],
-) -> Answers:
-    """Bring together what the models and the baselines predict for the test windows.
+def asked_factors(dataset: EEGDataset, factors: tuple[str, ...]) -> Asked:
+    """Ask for the factors of subjects; the truth are these (K), `age` and `sex`.
 
-    Parameters
-    ----------
-    checkpoint, dataset
-        The model and the data.
-    params
-        Which baselines.
-    predictions
-        By method, `fine_tuned` among them: a row per test window with `recording`, `start` and
-        `predicted_<factor>`.
-
-    Returns
-    -------
-    Answers
-        A row per method and test window: `method`, `recording`, `subject`, `start`, the factors,
-        `age`, `sex`, and `predicted_<factor>`.
-
-    Raises
-    ------
-    UserError
-        When the model has seen a test subject, a factor is known of too few subjects of a split,
-        or predictions and test windows are not the same.
+    What takes no EEG is fitted on subjects, each counted once. Folds of the training subjects
+    choose penalties: a dozen validation subjects with one number each choose almost at random.
     """
-    test_windows(checkpoint, dataset)
-    factors = predicted_factors(predictions[FINE_TUNED])
-    people = people_of(dataset.participants, factors)
-    n_samples, encoders = checkpoint.metadata["n_samples"], encoders_beside(checkpoint, params)
-    chosen, baselines = factor_baselines(dataset, people, factors, params, n_samples, encoders)
-    test = chosen.test
-    columns = [PREDICTED + name for name in factors]
-    every = {name: matched(table, test, columns, name) for name, table in predictions.items()}
-    every |= {name: pd.DataFrame(found, columns=columns) for name, found in baselines.items()}
-    windows = test[["recording", "subject", "start", *factors, *DEMOGRAPHICS]]
-    return Answers.of(windows, every, chosen.about(dataset))
+    columns = [*factors, *DEMOGRAPHICS]
+    windows = with_columns(dataset.windows, people_of(dataset.participants, factors), columns)
+    known = windows[list(factors)].notna().any(axis=1).to_numpy()
+    targets = [Target(factor, per_subject=True) for factor in factors]
+    predicted = [PREDICTED + name for name in factors]
+    return Asked(windows, known, "factor", targets, predicted, columns, of_subjects=True)
 
 
 def score_factors(answers: Answers, params: FactorEvaluationParams) -> Evaluation:
@@ -87,7 +56,7 @@ def score_factors(answers: Answers, params: FactorEvaluationParams) -> Evaluatio
     Parameters
     ----------
     answers
-        As `answer_windows` gives them.
+        Of `asked_factors`.
     params
         How windows become one prediction per subject, and resamplings for the intervals.
 
@@ -243,3 +212,12 @@ def subject_predictions(
     order = [name for factor in factors for name in (factor, PREDICTED + factor)]
     result = pd.concat([wanted, table], axis=1)[[*order, "n_windows", *DEMOGRAPHICS]]
     return result.rename_axis("subject").reset_index()
+
+
+def of_subjects(
+    predictions: pd.DataFrame, dataset: EEGDataset, params: FactorEvaluationParams
+) -> pd.DataFrame:
+    """Make the table of a dataset's subjects from predictions of their windows."""
+    factors = predicted_factors(predictions)
+    people = people_of(dataset.participants, factors)
+    return subject_predictions(predictions, people, factors, params)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.evaluation.baselines import training_share
+from hbn_foundation.evaluation.baselines import DEMOGRAPHICS, Target, training_share
 from hbn_foundation.evaluation.evaluate import (
     Answers,
     Evaluation,
@@ -21,65 +20,33 @@ from hbn_foundation.evaluation.evaluate import (
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.methods import FINE_TUNED, display_name
 from hbn_foundation.evaluation.params import ResponseTimeEvaluationParams
-from hbn_foundation.evaluation.predictions import encoders_beside, test_windows
-from hbn_foundation.evaluation.sample import matched
+from hbn_foundation.evaluation.sample import with_columns
 from hbn_foundation.evaluation.scorers import OF_NUMBERS, SCORERS
 from hbn_foundation.evaluation.statistics import Part
-from hbn_foundation.evaluation.tasks.challenge_baselines import (
-    P_CORRECT,
-    RT,
-    response_time_baselines,
-)
+from hbn_foundation.evaluation.tasks.challenge_baselines import Asked
+from hbn_foundation.labels.participants import factor_table
 from hbn_foundation.progress import say
 from hbn_foundation.scores import auroc, balanced_accuracy, group_fisher_z, mean_r
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
-    from hbn_foundation.training.checkpoint import Checkpoint
 
 
-def answer_trials(
-    checkpoint: Checkpoint,
-    dataset: EEGDataset,
-    params: ResponseTimeEvaluationParams,
-    predictions: Mapping[str, pd.DataFrame],
-) -> Answers:
-    """Bring together what the models and the baselines predict for the test trials.
+RT, P_CORRECT = "predicted_rt", "p_correct"
+TIMES = (Target("rt"), Target("correct", "probability"))
 
-    Parameters
-    ----------
-    checkpoint, params
-        The model, and which baselines.
-    dataset
-        With windows as `cut_trial_windows` gives them.
-    predictions
-        By method, `fine_tuned` among them: a row per test window with `recording`, `start`,
-        `predicted_rt` in s and, where success is predicted, `p_correct`.
 
-    Returns
-    -------
-    Answers
-        A row per method and test window: `method`, `recording`, `subject`, `start`, `rt`,
-        `correct`, `predicted_rt`, `p_correct`, and the `threshold` above which a trial is called
-        correct.
+def asked_times(dataset: EEGDataset) -> Asked:
+    """Ask for response times, and for success, a probability.
 
-    Raises
-    ------
-    UserError
-        When the model has seen a test subject, a split has no window with a response time, or
-        predictions and test windows are not the same.
+    The truth is `rt` in s, `correct`, and the `threshold` above which a trial is called correct,
+    the share of correct trials among the training windows.
     """
-    test_windows(checkpoint, dataset)
-    chosen, baselines = response_time_baselines(
-        dataset, params, checkpoint.metadata["n_samples"], encoders_beside(checkpoint, params)
-    )
-    test = chosen.test
-    models = {name: _model_answers(table, test, name) for name, table in predictions.items()}
-    split_of = dataset.windows["subject"].map(dataset.splits.set_index("subject")["split"])
-    share = training_share(dataset.windows.assign(split=split_of))
-    threshold = share if params.success_threshold is None else params.success_threshold
-    columns = test[["recording", "subject", "start", "rt", "correct"]].assign(threshold=threshold)
-    return Answers.of(columns, {**models, **baselines}, chosen.about(dataset))
+    windows = with_columns(dataset.windows, factor_table(dataset.participants), DEMOGRAPHICS)
+    split_of = windows["subject"].map(dataset.splits.set_index("subject")["split"])
+    windows["threshold"] = training_share(windows.assign(split=split_of))
+    known = windows["rt"].notna().to_numpy()
+    return Asked(windows, known, "rt", TIMES, [RT, P_CORRECT], ["rt", "correct", "threshold"])
 
 
 def score_response_times(answers: Answers, params: ResponseTimeEvaluationParams) -> Evaluation:
@@ -88,7 +55,7 @@ def score_response_times(answers: Answers, params: ResponseTimeEvaluationParams)
     Parameters
     ----------
     answers
-        As `answer_trials` gives them.
+        Of `asked_times`.
     params
         Resamplings for the intervals.
 
@@ -207,10 +174,3 @@ def reference_answers(test: pd.DataFrame) -> dict[str, pd.DataFrame]:
     tables = {"subject_mean": own, "other_runs_mean": other}
     columns = {"rt": RT, "correct": P_CORRECT}
     return {name: table.rename(columns=columns) for name, table in tables.items()}
-
-
-def _model_answers(predictions: pd.DataFrame, test: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Bring predictions into the order of the test windows; success may not be predicted."""
-    success = P_CORRECT in predictions and predictions[P_CORRECT].notna().any()
-    table = matched(predictions, test, [RT, P_CORRECT] if success else [RT], method)
-    return table.reindex(columns=[RT, P_CORRECT])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from hbn_foundation.evaluation.params import FromScratchParams
+from hbn_foundation.evaluation.params import FactorEvaluationParams, FromScratchParams
 from hbn_foundation.evaluation.recipes import (
     Challenge1Recipe,
     Challenge2Recipe,
@@ -77,19 +78,34 @@ def train_from_scratch(
     from_scratch: FromScratchParams,
     run_version: str,
 ) -> types.DataFrame:
-    """Train the same model from random weights, and predict the test windows.
+    """Train the same model, alike, from random weights, and predict the test windows.
+
+    Of the checkpoint, its architecture and its normalisation of the tokens are taken.
 
     Returns
     -------
     scratch_predictions : DataFrame
-        As of the fine-tuned model; empty where it is not wanted, or trained in folds.
+        As of the fine-tuned model; empty where it is not wanted, trained in folds, or the model
+        itself begins from random weights.
     """
-    from hbn_foundation.evaluation.scratch import scratch_predictions
+    from pandas import DataFrame
 
-    wanted = from_scratch.train and recipe.evaluation.repeats is None
-    return scratch_predictions(
-        foundation_checkpoint, dataset, recipe, device_plan, wanted, run_version
-    )
+    from hbn_foundation.progress import say
+    from hbn_foundation.training.finetune import FineTuningJob
+
+    start, trainer = "from_scratch", recipe.trainer
+    if not from_scratch.train or recipe.evaluation.repeats is not None or trainer.start == start:
+        say("from scratch: left out")
+        return DataFrame()
+    changes = {"trainer": trainer.model_copy(update={"start": start}), "fault": None}
+    alike = recipe.model_copy(update=changes)
+    job = FineTuningJob(dataset, alike, device_plan, foundation_checkpoint)
+    folder, run_id = Path(trainer.work_dir), f"{run_version}-{start}"
+    checkpoint, _, _ = job.supervise(folder, run_id=run_id)
+    predictions = predict(checkpoint, dataset, recipe)
+    if checkpoint.when_stored is not None:  # nothing but its predictions is kept
+        checkpoint.when_stored()
+    return predictions
 
 
 def cross_validate(
@@ -123,6 +139,87 @@ def predict(checkpoint: Any, dataset: types.EEGDataset, recipe: ChallengeRecipe)
 
     batch_size = recipe.trainer.batch_size
     return challenge_of(recipe.evaluation).predict(checkpoint, dataset, batch_size)
+
+
+def evaluate(
+    checkpoint: Any,
+    predictions: types.DataFrame,
+    dataset: types.EEGDataset,
+    recipe: ChallengeRecipe,
+    scratch_predictions: types.DataFrame,
+    fold_answers: types.DataFrame,
+    fold_sample: dict[str, Any],
+) -> tuple[Any, ...]:
+    """Score the test windows, or those of the folds, baselines beside the model.
+
+    Returns
+    -------
+    metrics : dict
+        What the scores are of, and how they came about.
+    scores : DataFrame
+        A row per target, metric and method.
+    answers : DataFrame
+        What every method says of every test trial or subject.
+    subject_predictions : DataFrame
+        Of factors alone: what the checkpoint says of the test subjects of its own split.
+    csv : DataFrame
+        The table of the model's predictions; without rows where something is missing.
+    """
+    from hbn_foundation.errors import UserError
+    from hbn_foundation.evaluation.evaluate import Answers
+    from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
+    from hbn_foundation.evaluation.report.criteria import TABLE_PROBLEM
+    from hbn_foundation.evaluation.tasks import challenges, factors
+    from hbn_foundation.progress import say
+    from hbn_foundation.submission.tables import challenge1_table, challenge2_table
+
+    params, answers = recipe.evaluation, Answers(fold_answers, fold_sample)
+    if fold_answers.empty:
+        models = {FINE_TUNED: predictions, SCRATCH: scratch_predictions}
+        models = {name: table for name, table in models.items() if len(table)}
+        answers = challenges.all_answers(checkpoint, dataset, params, models)
+    metrics, scores, every = challenges.challenge_of(params).score(answers, params)
+    said, make_table, more = predictions, challenge1_table, []
+    if isinstance(params, FactorEvaluationParams):
+        said, make_table = factors.of_subjects(predictions, dataset, params), challenge2_table
+        more = [said]
+    try:
+        csv, problem = make_table(said), None
+    except UserError as error:
+        csv, problem = said.iloc[:0], str(error)
+        say(f"{problem}; the file has no rows")
+    return {**metrics, TABLE_PROBLEM: problem}, scores, every, *more, csv
+
+
+def report(
+    checkpoint: Any,
+    dataset: types.EEGDataset,
+    scores: types.DataFrame,
+    metrics: dict[str, Any],
+    answers: types.DataFrame,
+    history: types.DataFrame,
+    recipe: ChallengeRecipe,
+) -> tuple[str, str, Any, Any]:
+    """Print the scores, and write the report.
+
+    Returns
+    -------
+    page : str
+        HTML with all figures.
+    report : str
+        The scores in plain text.
+    answers_figure, spatial_figure : Figure
+        Two of the page's figures.
+    """
+    from hbn_foundation.evaluation.report.challenges import report_challenge
+    from hbn_foundation.evaluation.report.render import render_page, render_text, show
+
+    declared, figures = report_challenge(
+        checkpoint, dataset, scores, metrics, answers, history, recipe.evaluation
+    )
+    text = render_text(declared)
+    show(text)
+    return render_page(declared), text, figures["answers"], figures["spatial"]
 
 
 def _checked(

@@ -7,7 +7,6 @@ from kedro.pipeline import Pipeline, pipeline
 
 from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
 from hbn_foundation.pipelines.binding import step, with_recipe
-from hbn_foundation.pipelines.finetuning import challenge_evaluation as evaluation
 from hbn_foundation.pipelines.finetuning import challenge_nodes as challenge
 from hbn_foundation.pipelines.finetuning import nodes
 
@@ -42,14 +41,14 @@ def create_finetuning(**_: object) -> Pipeline:
 def create_challenge1(**_: object) -> Pipeline:
     """Return the pipeline to a model of response time and success, and its predictions."""
     prepare = _prepare(challenge.prepare_trials, "trials", after=[FOUNDATION])
-    own = _challenge_nodes(Challenge1Recipe, evaluation.evaluate_response_times)
+    own = _challenge_nodes(Challenge1Recipe)
     return in_namespace([prepare, *_training(Challenge1Recipe), *own], "challenge1")
 
 
 def create_challenge2(**_: object) -> Pipeline:
     """Return the pipeline to a model of the factors, and its predictions."""
     prepare = _prepare(challenge.prepare_crops, after=[FOUNDATION])
-    own = _challenge_nodes(Challenge2Recipe, evaluation.evaluate_factors, "subject_predictions")
+    own = _challenge_nodes(Challenge2Recipe, "subject_predictions")
     return in_namespace([prepare, *_training(Challenge2Recipe), *own], "challenge2")
 
 
@@ -97,8 +96,8 @@ def _training(recipe: type) -> list:
     ]
 
 
-def _challenge_nodes(recipe: type, evaluate: Callable[..., Any], *outputs: str) -> list:
-    """Return what challenges have beside the training; `evaluate` has outputs of its own."""
+def _challenge_nodes(recipe: type, *outputs: str) -> list:
+    """Return what challenges have beside the training; the evaluation may have more outputs."""
     folds = ["fold_answers", "fold_sample"]
     return [
         step(
@@ -119,13 +118,13 @@ def _challenge_nodes(recipe: type, evaluate: Callable[..., Any], *outputs: str) 
             "predictions",
         ),
         step(
-            evaluate,
+            with_recipe(challenge.evaluate, recipe),
             ["checkpoint", "predictions", "dataset", RECIPE, "scratch_predictions", *folds],
             ["metrics", "scores", "answers", *outputs, "csv"],
             name="evaluate",
         ),
         step(
-            with_recipe(evaluation.report, recipe),
+            with_recipe(challenge.report, recipe),
             ["checkpoint", "dataset", "scores", "metrics", "answers", "history", RECIPE],
             ["page", "report", "answers_figure", "spatial_figure"],
         ),
