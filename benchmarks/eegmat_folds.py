@@ -25,11 +25,11 @@ import pandas as pd
 import yaml
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.folds import summarise_folds
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.report.foundation import probe_folds
 from hbn_foundation.evaluation.report.render import render_text
 from hbn_foundation.evaluation.report.sections import Report
-from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.experiments.folds import cross_validate
 from hbn_foundation.labels.participants import read_participants
 from hbn_foundation.recordings.find import find_recordings

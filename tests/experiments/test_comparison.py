@@ -23,7 +23,7 @@ from fold_data import (
 )
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+from hbn_foundation.evaluation.folds import comparison_table
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams, RepeatParams
 from hbn_foundation.experiments.comparison import (
     BASELINES,
@@ -188,20 +188,6 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, dataset, p
         assert labelled_splits(fold.splits, dataset, None, 0, recipe) is fold.splits
     with pytest.raises(UserError, match="labelled_subjects=99: a fold has"):
         compare(params.model_copy(update={"labelled_subjects": 99}))
-
-
-def test_labelled_subjects_are_of_both_classes(folds, dataset):
-    names = sorted(dataset.participants["subject"])
-    training = folds[0].splits.query("split == 'train'")["subject"].tolist()
-    people = pd.DataFrame({"subject": names})
-    people["group"] = people["subject"].eq(training[0]).map({True: "a", False: "b"})
-    recipe = label_recipe(label=LabelParams(kind="participant", column="group"))
-    for seed in range(10):
-        few = labelled_splits(
-            folds[0].splits, dataset.replace(participants=people), 2, seed, recipe
-        )
-        kept = few.loc[few["split"] == "train", "subject"]
-        assert people.loc[people["subject"].isin(kept), "group"].nunique() == 2
 
 
 def test_a_fold_without_a_score_is_missing_and_counted(folds, dataset, params, stores, tmp_path):

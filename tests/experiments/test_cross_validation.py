@@ -16,9 +16,9 @@ from fold_data import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hbn_foundation.evaluation.folds import FOLD_COLUMNS
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.provenance import Provenance
-from hbn_foundation.evaluation.tables import FOLD_COLUMNS
 from hbn_foundation.experiments import folds as module
 from hbn_foundation.experiments import running
 from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from hbn_foundation.evaluation.folds import fold_rows, fold_table
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.provenance import provenance
-from hbn_foundation.evaluation.tables import fold_rows, fold_table
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Job

@@ -20,7 +20,7 @@ from hbn_foundation.evaluation.figures.training import (
     learning_rate_figure,
     pretraining_figure,
 )
-from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+from hbn_foundation.evaluation.folds import comparison_table
 from hbn_foundation.evaluation.frame import by_method
 
 TITLES = {"window_auroc": "window AUROC", "recording_auroc": "recording AUROC"}

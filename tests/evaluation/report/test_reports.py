@@ -24,7 +24,7 @@ from score_tables import (
 )
 
 from hbn_foundation.evaluation.figures.training import finetuning_figure
-from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+from hbn_foundation.evaluation.folds import comparison_table, summarise_folds
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.report.challenges import factor_report, response_time_report
@@ -34,7 +34,6 @@ from hbn_foundation.evaluation.report.foundation import foundation_report, probe
 from hbn_foundation.evaluation.report.render import render_page, render_text, show, text_table
 from hbn_foundation.evaluation.report.sections import Report
 from hbn_foundation.evaluation.report.verdicts import split_verdict
-from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.evaluation.wording import count_text, number
 
 CRITERIA = pd.DataFrame([["training time", "< 6 h", "1.0 min", "met"]], columns=list(COLUMNS))

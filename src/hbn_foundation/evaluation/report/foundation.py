@@ -9,6 +9,7 @@ import pandas as pd
 
 from hbn_foundation.errors import count_of
 from hbn_foundation.evaluation.figures.scores import folds_figure, scores_figure
+from hbn_foundation.evaluation.folds import summarise_folds
 from hbn_foundation.evaluation.frame import by_method
 from hbn_foundation.evaluation.methods import PRETRAINED
 from hbn_foundation.evaluation.report.criteria import criteria_section
@@ -23,7 +24,6 @@ from hbn_foundation.evaluation.report.sections import (
 from hbn_foundation.evaluation.report.verdicts import folds_notes, folds_verdict, split_verdict
 from hbn_foundation.evaluation.scorers import AHEAD, display_metric
 from hbn_foundation.evaluation.statistics import FIXED_MODEL
-from hbn_foundation.evaluation.tables import summarise_folds
 from hbn_foundation.evaluation.wording import interval, number, sample_text, strata_text
 from hbn_foundation.scores import DRIFT, WITHIN
 

@@ -61,7 +61,7 @@ def report_comparison(
         The table as text.
     """
     from hbn_foundation.evaluation.figures.scores import folds_figure
-    from hbn_foundation.evaluation.finetuning_comparison import comparison_table
+    from hbn_foundation.evaluation.folds import comparison_table
     from hbn_foundation.evaluation.report.finetuning import comparison_report
     from hbn_foundation.evaluation.report.render import render_text, show
     from hbn_foundation.evaluation.scorers import display_metric

@@ -133,8 +133,8 @@ def cross_validate_encoder(
     summary : DataFrame
         One row per method: mean, standard deviation, folds won, p value.
     """
+    from hbn_foundation.evaluation.folds import summarise_folds
     from hbn_foundation.evaluation.preflight import check_before_training
-    from hbn_foundation.evaluation.tables import summarise_folds
     from hbn_foundation.experiments.folds import cross_validate
 
     if recipe.evaluation.repeats is not None:

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 from score_tables import fold_table as folds_of
 
-from hbn_foundation.evaluation.finetuning_comparison import best_plan, comparison_table
-from hbn_foundation.evaluation.statistics import compare, holm
-from hbn_foundation.evaluation.tables import (
+from hbn_foundation.evaluation.folds import (
     FOLD_COLUMNS,
-    SUMMARY_COLUMNS,
+    PROBE_COLUMNS,
+    best_plan,
+    comparison_table,
     fold_table,
     summarise_folds,
 )
+from hbn_foundation.evaluation.statistics import compare, holm
 
 N_FOLDS = 5
 SKILL = {"two_phase": 0.85, "head_only": 0.8, "scratch": 0.65, "riemann": 0.7, "majority": 0.5}
@@ -105,4 +106,4 @@ def test_no_folds_have_a_table_and_a_summary_without_rows():
     assert tuple(folds.columns) == FOLD_COLUMNS
     summary = summarise_folds(folds)
     assert summary.empty
-    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert tuple(summary.columns) == PROBE_COLUMNS
