@@ -74,20 +74,17 @@ def test_the_step_has_the_configured_batch_shape_and_changes_the_weights(
     monkeypatch, n_channels, batch_size
 ):
     shapes = []
-    real = device_trial.objective_batch
-
-    def spy(objective, batch, device):
-        shapes.append(tuple(batch.signals.shape))
-        return real(objective, batch, device)
 
     def make_trial(*arguments):
         trials.append(make(*arguments))
+        trials[0].objective.register_forward_pre_hook(
+            lambda _, given: shapes.append(tuple(given[1].signals.shape))
+        )
         before.extend(parameter.clone() for parameter in trials[0].encoder.parameters())
         return trials[0]
 
     make, trials, before = device_trial.make_trial, [], []
     monkeypatch.setattr(device_trial, "make_trial", make_trial)
-    monkeypatch.setattr(device_trial, "objective_batch", spy)
     found = probe("cpu", make_job(n_channels=n_channels, batch_size=batch_size))
     assert found["usable"], found["reason"]
     assert shapes == [(batch_size, n_channels, 200)]

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -126,12 +127,8 @@ def latencies(
 ) -> dict[Name, np.ndarray]:
     """Time calls (s) of each variant with `size` windows, by turns."""
     signals, mask = inputs.signals[:size], inputs.mask[:size]
-
-    def call(answer: Answer) -> Callable[[], Any]:
-        return lambda: answer(signals, inputs.positions, mask)
-
     return by_turns(
-        {name: call(one) for name, one in answers.items()},
+        {name: partial(one, signals, inputs.positions, mask) for name, one in answers.items()},
         params.repeats,
         f"calls with {size} windows",
         params.seconds,

@@ -9,7 +9,7 @@ from typing import Any
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.contract import EEGModel
 from hbn_foundation.training.checkpoint import Checkpoint, load_encoder
-from hbn_foundation.training.external import electrodes
+from hbn_foundation.training.external import directions_of
 from hbn_foundation.training.model_building import head_config
 from hbn_foundation.training.model_params import HeadParams
 
@@ -37,7 +37,7 @@ def braindecode_model(
     if encoder.is_external:
         raise UserError("checkpoint: its encoder is of another package; take its class itself")
     names = tuple(str(one["ch_name"]) for one in chs_info)
-    _, positions = electrodes(names)
+    positions = list(directions_of(names))
     head = head_config(HeadParams(subject_attenuation=0), n_outputs, classification=True)
     model = EEGModel(
         n_outputs, [{"ch_name": name} for name in names], positions, asdict(encoder.config),

@@ -1,14 +1,14 @@
 """A trial of a device: the configured model takes a training step there and is checked on the CPU.
 
 The windows are random, so neither the signal store nor any recording is read. Every objective is
-tried as it is, on the windows of a made-up recording, with made-up labels where it needs them.
+tried as it is, on the windows of a made-up recording of two tasks, which are the classes too.
 """
 
 from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.signals.batches import Batch
@@ -23,12 +24,11 @@ from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.objectives.base import Context, Objective
 from hbn_foundation.training.objectives.make import make_objective
-from hbn_foundation.training.objectives.task_classification import TaskClassification
 from hbn_foundation.training.optim import make_optimizer
 
 Module = TypeVar("Module", bound=nn.Module)
 
-SEED = 0
+SEED, SUBJECT = 0, "trial"
 #: Windows that the CPU computes too: enough to see a fault, few enough for a slow CPU.
 COMPARED_WINDOWS = 16
 #: Windows of the made-up recording at least, of which a batch may have fewer.
@@ -45,7 +45,7 @@ class Trial:
 
     encoder: Encoder  # with normalisation and targets fitted on the random windows, as
     objective: Objective
-    batch: Batch  # (B, C, T) windows of the configured batch size
+    batch: Batch  # (B, C, T) windows of the configured batch size, with what the objective adds
     positions: Tensor  # (C, 3) unit vectors
     precision: str  # `32-true` or `bf16-mixed`, as training would choose for the device
 
@@ -58,9 +58,9 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
         # residual branches at full weight, or a fault in one would hardly show
         params = job.encoder.model_copy(update={"layer_scale": 1.0})
         encoder = build_encoder(params, job.sfreq, job.n_samples)
-        objective = make_objective(job.objective, encoder)
-        if not isinstance(objective, TaskClassification):
-            objective.prepare(_recording(job), Context(job.sfreq, SEED))
+        tasks = {"label": LabelParams(), "shuffle_labels": False}
+        objective = make_objective(job.objective.model_copy(update=tasks), encoder)
+        table = objective.prepare(_recording(job), Context(job.sfreq, SEED, [SUBJECT]))
         positions = nn.functional.normalize(torch.randn(job.n_channels, 3), dim=1)
         mask = torch.rand(size, job.n_channels) > 0.1
         mask[:, 0] = True
@@ -68,12 +68,11 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
         signals = torch.randn(size, job.n_samples, job.n_channels).transpose(1, 2)
     index = torch.arange(size)
     places = torch.stack([0 * index, 0 * index, 2 * index, 0 * index + 1], 1).float()
-    batch = Batch(signals * mask[..., None], mask, index, places=places)
+    plain = Batch(signals * mask[..., None], mask, index, places=places)
+    (batch,) = objective.batches([plain], table)
     few = [_first(batch)]
     with torch.no_grad():
         objective.fit(encoder, encoder.fit_normalisation(few, positions), few, positions)
-    if isinstance(objective, TaskClassification):
-        objective.log_shares[:2] = torch.tensor(0.5).log()  # two classes, equally frequent
     return Trial(encoder, objective, batch, positions, precision)
 
 
@@ -125,7 +124,7 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     """
     encoder = move(trial.encoder, device).train()
     objective = move(trial.objective, device).train()
-    batch, positions = objective_batch(objective, trial.batch, device), trial.positions.to(device)
+    batch, positions = trial.batch.to(device), trial.positions.to(device)
     objective.begin(encoder, [batch], positions)
     blocks = [*encoder.blocks(), ("objective", objective)]
     trainer = job.trainer
@@ -142,13 +141,6 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     # what is copied to the CPU is also waited for
     whole = bool(after.cpu().isfinite().all())
     return float(loss.detach().cpu()) if whole else float("nan"), float(norm)
-
-
-def objective_batch(objective: Objective, batch: Batch, device: str) -> Batch:
-    """Add to random windows what the objective may take: classes, or the windows' numbers."""
-    batch = batch.to(device)
-    labelled = isinstance(objective, TaskClassification)
-    return replace(batch, target=batch.index % 2 if labelled else batch.index)
 
 
 def move(module: Module, device: str) -> Module:
@@ -190,7 +182,8 @@ def _recording(job: ProbeJob) -> pd.DataFrame:
     number = np.arange(max(job.trainer.batch_size, FEWEST_WINDOWS))
     apart = job.n_samples / job.sfreq + 2 * job.objective.jitter_seconds
     table = pd.DataFrame({"start": number * job.n_samples, "onset": number * apart})
-    return table.assign(row=0, recording="trial", subject="trial")
+    table["task"] = np.where(number % 2, "odd", "even")
+    return table.assign(row=0, recording=SUBJECT, subject=SUBJECT)
 
 
 def _first(batch: Batch) -> Batch:

@@ -43,7 +43,7 @@ def build_external(params: EncoderParams, sfreq: float, n_samples: int) -> Exter
     adapter, where = params.adapter or AdapterParams(), f"encoder.target={params.target}"
     _check_windows(adapter, where, sfreq, n_samples)
     named = _class_of(str(params.target))
-    channels, directions = electrodes(adapter.channels)
+    channels, directions = adapter.channels, directions_of(adapter.channels)
     unit, factor = UNITS[adapter.unit]
     try:
         # the module is run with gradients once, wherever it is made
@@ -130,8 +130,8 @@ def _check_windows(adapter: AdapterParams, where: str, sfreq: float, n_samples: 
             raise UserError(f"{where}: needs {file}, which it would fetch; put it there first")
 
 
-def electrodes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
-    """Return names and unit vectors of electrodes; one without a known position is a UserError."""
+def directions_of(names: tuple[str, ...]) -> tuple[tuple[float, float, float], ...]:
+    """Return unit vectors of electrodes; one without a known position is a UserError."""
     from hbn_foundation.recordings.montage import canonical_names, template_positions
 
     found = []
@@ -143,7 +143,7 @@ def electrodes(names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
                 f"encoder.adapter.channels: {name!r} has no known position; expected names of the "
                 "10-05 system or a net"
             ) from None
-    return names, tuple(tuple(map(float, point)) for point in found)
+    return tuple((float(x), float(y), float(z)) for x, y, z in found)
 
 
 def _channel_information(channels: tuple[str, ...], sfreq: float) -> list[dict[str, Any]]:
@@ -208,8 +208,7 @@ def check_store(params: EncoderParams, store: SignalStore) -> Iterator[str]:
                 f"trained on signals with ingestion.cleaning.{key}={wanted:g}, which is "
                 f"{here:g} here"
             )
-    _, directions = electrodes(adapter.channels)
-    cosines = np.array(directions) @ np.asarray(store.positions, dtype=float).T
+    cosines = np.array(directions_of(adapter.channels)) @ np.asarray(store.positions, dtype=float).T
     distances = np.degrees(np.arccos(np.clip(cosines.max(1), -1, 1)))
     for name, distance in zip(adapter.channels, distances, strict=True):
         if distance > FAR:

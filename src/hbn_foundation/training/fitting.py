@@ -212,13 +212,6 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def threads() -> int:
-    """Threads of one operation, on which the last bit of a sum depends."""
-    import torch
-
-    return torch.get_num_threads()
-
-
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that the weights depend on."""
     found = {"python": platform.python_version()}

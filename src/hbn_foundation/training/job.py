@@ -25,7 +25,6 @@ from hbn_foundation.training.fitting import (
     final_checkpoint,
     fit,
     library_versions,
-    threads,
 )
 from hbn_foundation.training.precision import choose_precision, describe_precision
 from hbn_foundation.training.recipes import TrainingRecipe
@@ -130,6 +129,8 @@ class TrainingJob(ABC):
         dict
             `stopped`: why the training ended.
         """
+        import torch
+
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         folder, orders = Path(folder), link.orders
         device = orders.device if orders is not None else self.device_plan["chosen"]
@@ -152,7 +153,7 @@ class TrainingJob(ABC):
             "device_plan": self.device_plan,
             "versions": library_versions(),
             "precision": precision,
-            "threads": threads(),  # sums over more of them differ in the last bit
+            "threads": torch.get_num_threads(),  # sums over more of them differ in the last bit
             **self.provenance(module),
         }
         return {"stopped": self.train(module, folder, device, provenance, resume)}

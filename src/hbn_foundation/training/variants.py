@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -205,20 +206,14 @@ def _cache(encoder: Encoder, _: Mapping[str, Tensor]) -> None:
         encoder.band.electrodes.keep_weights = True
 
 
-def _quantise(encoder: Encoder, config: str) -> None:
+def _quantise(encoder: Encoder, _: Mapping[str, Tensor], config: str) -> None:
     from torchao import quantization
 
     quantization.quantize_(encoder.trunk, getattr(quantization, config)())
 
 
-def _int8(encoder: Encoder, _: Mapping[str, Tensor]) -> None:
-    _quantise(encoder, "Int8WeightOnlyConfig")
-
-
-def _int8_dynamic(encoder: Encoder, _: Mapping[str, Tensor]) -> None:
-    _quantise(encoder, "Int8DynamicActivationInt8WeightConfig")
-
-
+_int8 = partial(_quantise, config="Int8WeightOnlyConfig")
+_int8_dynamic = partial(_quantise, config="Int8DynamicActivationInt8WeightConfig")
 VARIANTS: dict[Name, Variant] = {
     "fp32": Variant("single precision, as trained"),
     "cached": Variant("spatial maps of a montage made once", apply=_cache),
