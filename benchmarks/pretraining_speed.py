@@ -145,7 +145,7 @@ def training_step(
     model: nn.Module, blocks: Any, loss_of: Callable[[Any], Tensor], precision: str
 ) -> Callable[[Any], None]:
     """Make the whole step on a batch, the same for all models."""
-    optimizer = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), TrainerParams())
+    optimizer = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), (0.9, 0.98))
 
     def step(batch: Any) -> None:
         bf16 = torch.autocast("cpu", torch.bfloat16) if "bf16" in precision else nullcontext()

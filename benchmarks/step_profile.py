@@ -43,7 +43,6 @@ from hbn_foundation.signals.params import WindowParams
 from hbn_foundation.signals.store import SignalStore
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.optim import make_optimizer
-from hbn_foundation.training.params import RunParams
 from hbn_foundation.training.precision import choose_precision
 
 PARTS = ("step", "speed", "loading", "models")
@@ -104,7 +103,7 @@ def profile_step(
     encoder.residual = clock.timed("trunk, forward", encoder.residual)
     loss_of = clock.timed("objective, forward", objective)
     blocks = [*encoder.blocks(), ("objective", objective)]
-    optimizer = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), RunParams())
+    optimizer = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), (0.9, 0.98))
     parameters = [p for _, block in blocks for p in block.parameters()]
     source = speed.endless(module, BATCH)
 

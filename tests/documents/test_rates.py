@@ -271,7 +271,7 @@ def test_any_optimizer(name, options):
         {"block": block, "params": [weight], "lr": 1e-2, "weight_decay": 0.05}
         for block, weight in named.items()
     ]
-    optimizer = make_optimizer(groups, trainer)
+    optimizer = make_optimizer(groups, *trainer.of_optimizer)
     assert type(optimizer) is getattr(torch.optim, type(optimizer).__name__)
     assert type(optimizer).__name__.lower() == name.lower()
     named["block_1"].requires_grad_(False)

@@ -7,7 +7,7 @@ from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.optim import make_optimizer
-from hbn_foundation.training.params import ObjectiveParams, RunParams
+from hbn_foundation.training.params import ObjectiveParams
 
 
 def test_groups_divide_the_parameters_by_block_and_decay():
@@ -15,7 +15,7 @@ def test_groups_divide_the_parameters_by_block_and_decay():
     encoder = build_encoder(params, 100, 200)
     objective = make_objective(ObjectiveParams(name="masked"), encoder)
     blocks = [*encoder.blocks(), ("objective", objective)]
-    groups = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), RunParams()).param_groups
+    groups = make_optimizer(parameter_groups(blocks, 1e-3, 0.05), (0.9, 0.98)).param_groups
     decay_of = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert len(decay_of) == sum(len(group["params"]) for group in groups)
     named = [pair for _, block in blocks for pair in block.named_parameters()]

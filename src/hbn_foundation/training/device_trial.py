@@ -129,7 +129,7 @@ def take_step(trial: Trial, job: ProbeJob, device: str) -> tuple[float, float]:
     blocks = [*encoder.blocks(), ("objective", objective)]
     trainer = job.trainer
     groups = parameter_groups(blocks, trainer.learning_rate, trainer.weight_decay)
-    optimizer = make_optimizer(groups, trainer)
+    optimizer = make_optimizer(groups, *trainer.of_optimizer)
     with torch.random.fork_rng(devices=[]), arithmetic(device, trial.precision):
         torch.manual_seed(SEED)
         loss = objective(encoder, batch, positions).loss

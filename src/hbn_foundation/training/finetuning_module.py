@@ -105,7 +105,7 @@ class FineTuningModule(TrainingModule):
         groups = parameter_groups(self.model.blocks(), 0.0, self.rates.weight_decay)
         for group in groups:
             group["lr"] = self.curve.peaks[group["block"]]
-        return with_schedule(make_optimizer(groups, self.params), self.curve.share)
+        return with_schedule(make_optimizer(groups, *self.params.of_optimizer), self.curve.share)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch; frozen blocks are in evaluation mode."""

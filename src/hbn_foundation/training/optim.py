@@ -5,13 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-
-if TYPE_CHECKING:
-    from hbn_foundation.training.params import RunParams
 
 #: What these need cannot be given: the loss as a function, sparse gradients, matrices alone, the
 #: gradient of all windows.
@@ -62,13 +59,21 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         raise ValueError(f"{kind.__name__} refuses {dict(options)}: {told}") from None
 
 
-def make_optimizer(groups: list[dict[str, Any]], params: RunParams) -> torch.optim.Optimizer:
-    """Make the optimizer of a training; AdamW in the fused form, which is faster and as exact."""
-    kind = optimizer_class(params.optimizer)
+def make_optimizer(
+    groups: list[dict[str, Any]],
+    betas: tuple[float, float],
+    name: str = "adamw",
+    options: Mapping[str, Any] | None = None,
+) -> torch.optim.Optimizer:
+    """Make an optimizer over groups; AdamW in the fused form, which is faster and as exact.
+
+    `betas` are given to the optimizers that have them, `options` as they are.
+    """
+    kind = optimizer_class(name)
     own: dict[str, Any] = {"fused": True} if kind is torch.optim.AdamW else {}
     if "betas" in inspect.signature(kind).parameters:
-        own["betas"] = params.betas
-    return kind(groups, **{**own, **params.optimizer_options})
+        own["betas"] = betas
+    return kind(groups, **{**own, **(options or {})})
 
 
 def with_schedule(

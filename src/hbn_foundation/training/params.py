@@ -278,6 +278,11 @@ class RunParams(Params):
         return value
 
     @property
+    def of_optimizer(self) -> tuple[tuple[float, float], str, dict[str, Any]]:
+        """What the optimizer is made by, beside its groups."""
+        return self.betas, self.optimizer, self.optimizer_options
+
+    @property
     def epochs_kept(self) -> int:
         """The most checkpoints of epochs that are kept at once."""
         due = -(-self.epochs // self.checkpoint_every)

@@ -54,7 +54,7 @@ class PretrainingModule(TrainingModule):
         groups = parameter_groups(blocks, params.learning_rate, params.weight_decay)
         total = self.data.steps_per_epoch * params.epochs
         return with_schedule(
-            make_optimizer(groups, params),
+            make_optimizer(groups, *params.of_optimizer),
             lambda _, step: warmup_cosine(step, total, params.warmup_steps, params.min_lr_ratio),
         )
 
