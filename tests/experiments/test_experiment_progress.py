@@ -5,7 +5,7 @@ from job_stand_in import make_plan
 
 from hbn_foundation.experiments.job import BLOCKED, DONE, FAILED, KEPT, Outcome
 from hbn_foundation.experiments.live import Live
-from hbn_foundation.training.supervision.heartbeat import Heartbeat
+from hbn_foundation.training.supervision.link import Link
 
 OUTCOMES = {
     "base-a": Outcome(DONE, seconds=30.0),
@@ -40,7 +40,7 @@ def test_nothing_is_promised_before_anything_is_done(live):
 
 def test_the_epoch_of_a_job_under_way_is_told(live, tmp_path):
     (tmp_path / "finetune-d").mkdir()
-    beat = Heartbeat(tmp_path / "finetune-d")
+    beat = Link(tmp_path / "finetune-d")
     beat.beat("step", steps=10, step=5, epoch=2, epochs=4, seconds_left=2.0)
     live.show(OUTCOMES, {"finetune-d", "finetune-e"})
     assert "; finetune-d epoch 2/4; about 16 s left" in live.line()

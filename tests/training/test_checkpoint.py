@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.checkpoint import (
-    METADATA_FILE,
-    WEIGHTS_FILE,
     Checkpoint,
     check_signals,
     load_encoder,
     random_encoder,
 )
-from hbn_foundation.training.supervision.run_folder import OWN_DIGEST, own_digest
+from hbn_foundation.training.supervision.run_folder import METADATA, OWN_DIGEST, WEIGHTS, own_digest
 
 
 @pytest.fixture
@@ -52,25 +50,25 @@ def test_saving_again_replaces_it_and_a_write_that_fails_leaves_the_one_before(
 @given(share=st.floats(0, 0.999))
 def test_truncated_weights_are_refused(short_run, tmp_path_factory, share):
     folder = short_run[0].save(tmp_path_factory.mktemp("c") / "c")
-    content = (folder / WEIGHTS_FILE).read_bytes()
-    (folder / WEIGHTS_FILE).write_bytes(content[: int(share * len(content))])
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match="damaged, its digest differs"):
         Checkpoint.load(folder)
 
 
 def test_other_damage_is_refused(checkpoint, tmp_path):
-    with pytest.raises(UserError, match=f"{WEIGHTS_FILE} is missing"):
+    with pytest.raises(UserError, match=f"{WEIGHTS} is missing"):
         Checkpoint.load(tmp_path / "nothing")
     folder = checkpoint.save(tmp_path / "c")
-    metadata = json.loads((folder / METADATA_FILE).read_text())
+    metadata = json.loads((folder / METADATA).read_text())
     for version in (3, None, "1"):
-        (folder / METADATA_FILE).write_text(json.dumps({**metadata, "format_version": version}))
+        (folder / METADATA).write_text(json.dumps({**metadata, "format_version": version}))
         with pytest.raises(
             UserError, match=f"checkpoint format {version!r}; this program reads 1 and 2"
         ):
             Checkpoint.load(folder)
     for text in ("{", "[]", ""):
-        (folder / METADATA_FILE).write_text(text)
+        (folder / METADATA).write_text(text)
         with pytest.raises(UserError, match="not a JSON object"):
             Checkpoint.load(folder)
 
@@ -83,9 +81,9 @@ def test_epochs_of_the_older_format_are_counted_from_1(checkpoint, tmp_path):
         "incidents": [{"kind": "silent", "epoch": 1}],
     }
     folder = Checkpoint(checkpoint.weights, before).save(tmp_path / "c")
-    metadata = json.loads((folder / METADATA_FILE).read_text()) | {"format_version": 1}
+    metadata = json.loads((folder / METADATA).read_text()) | {"format_version": 1}
     metadata[OWN_DIGEST] = own_digest(metadata)
-    (folder / METADATA_FILE).write_text(json.dumps(metadata))
+    (folder / METADATA).write_text(json.dumps(metadata))
     read = Checkpoint.load(folder)
     assert read.metadata["best_epoch"] == 1
     assert read.metadata["epochs_by_device"] == {"cuda": [1], "cpu": [2, 3]}

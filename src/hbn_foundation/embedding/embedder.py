@@ -16,7 +16,7 @@ from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.signals.params import ContextParams
-from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
+from hbn_foundation.training.supervision.run_folder import METADATA
 
 if TYPE_CHECKING:
     from torch import nn
@@ -230,12 +230,12 @@ def find_checkpoint(name: str) -> Path:
     """
     path = Path(name)
     if path.is_dir():
-        if (path / METADATA_FILE).is_file():
+        if (path / METADATA).is_file():
             return path
-        versions = sorted(one.parent for one in path.glob(f"*/*/{METADATA_FILE}"))
-        inside = versions or sorted(one.parent for one in path.glob(f"*/{METADATA_FILE}"))
+        versions = sorted(one.parent for one in path.glob(f"*/*/{METADATA}"))
+        inside = versions or sorted(one.parent for one in path.glob(f"*/{METADATA}"))
         if not inside:
-            raise UserError(f"{path}: no checkpoint here, {METADATA_FILE} is missing")
+            raise UserError(f"{path}: no checkpoint here, {METADATA} is missing")
         return inside[-1]
     if not HUB_ID.fullmatch(name) or path.is_absolute():
         raise UserError(

@@ -49,10 +49,11 @@ def export(checkpoint: str, folder: Path, licence: str | None = None) -> Path:
     UserError
         The folder holds something else, or a person's name would leave.
     """
-    from hbn_foundation.training.checkpoint import METADATA_FILE, Checkpoint
+    from hbn_foundation.training.checkpoint import Checkpoint
+    from hbn_foundation.training.supervision.run_folder import METADATA
     from hbn_foundation.training.variants import restored
 
-    if folder.exists() and not all((folder / name).is_file() for name in (CARD, METADATA_FILE)):
+    if folder.exists() and not all((folder / name).is_file() for name in (CARD, METADATA)):
         raise UserError(f"{folder}: is there already and was not exported; give another folder")
     source = find_checkpoint(checkpoint)
     model = Checkpoint.load(source)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +27,22 @@ class ProjectFolder:
     """
 
     def __init__(self) -> None:
-        self._before: str | None = None
+        self._inside = ExitStack()
 
     @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Enter the project's folder."""
-        self._before = os.getcwd()
-        os.chdir(run_params["project_path"])
+        self._inside.enter_context(chdir(run_params["project_path"]))
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Leave it."""
-        self._leave()
+        self._inside.close()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
         """Leave it."""
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._before is not None:
-            os.chdir(self._before)
-            self._before = None
+        self._inside.close()
 
 
 class DataFolder:

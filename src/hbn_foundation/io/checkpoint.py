@@ -29,6 +29,6 @@ class CheckpointDataset(LocalDataset["Checkpoint"]):
 
     def preview(self) -> JSONPreview:
         """Show the provenance in `kedro viz`."""
-        from hbn_foundation.training.checkpoint import METADATA_FILE
+        from hbn_foundation.training.supervision.run_folder import METADATA
 
-        return JSONPreview((self.load_path / METADATA_FILE).read_text(encoding="utf-8"))
+        return JSONPreview((self.load_path / METADATA).read_text(encoding="utf-8"))

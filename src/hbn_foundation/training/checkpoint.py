@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 from hbn_foundation.errors import UserError
 from hbn_foundation.files import write_directory
 from hbn_foundation.params import current_names
-from hbn_foundation.training.supervision.run_folder import DIGESTS, OWN_DIGEST, damage, own_digest
-from hbn_foundation.training.supervision.run_folder import METADATA as METADATA_FILE
-from hbn_foundation.training.supervision.run_folder import STATE as STATE_FILE
-from hbn_foundation.training.supervision.run_folder import WEIGHTS as WEIGHTS_FILE
+from hbn_foundation.training.supervision.run_folder import (
+    DIGESTS,
+    METADATA,
+    OWN_DIGEST,
+    STATE,
+    WEIGHTS,
+    damage,
+    own_digest,
+)
 from hbn_foundation.training.weights import check_shapes
 
 if TYPE_CHECKING:
@@ -78,9 +83,9 @@ class Checkpoint:
 
         directory = Path(directory)
         content = save({name: tensor.contiguous() for name, tensor in self.weights.items()})
-        files = {WEIGHTS_FILE: content}
+        files = {WEIGHTS: content}
         if state is not None:
-            files[STATE_FILE] = state
+            files[STATE] = state
         digests = {DIGESTS[name]: hashlib.sha256(part).hexdigest() for name, part in files.items()}
         of_files = {*DIGESTS.values(), OWN_DIGEST}
         described = {key: value for key, value in self.metadata.items() if key not in of_files}
@@ -89,7 +94,7 @@ class Checkpoint:
             json.dumps({**described, "format_version": FORMAT_VERSION, **digests})
         )
         metadata[OWN_DIGEST] = own_digest(metadata)
-        files[METADATA_FILE] = json.dumps(metadata, indent=2).encode()
+        files[METADATA] = json.dumps(metadata, indent=2).encode()
         write_directory(directory, {**files, **(beside or {})})
         return directory
 
@@ -105,16 +110,14 @@ class Checkpoint:
         from safetensors.torch import load
 
         directory = Path(directory)
-        for name in (WEIGHTS_FILE, METADATA_FILE):
+        for name in (WEIGHTS, METADATA):
             if not (directory / name).is_file():
                 raise UserError(f"{directory}: no checkpoint here, {name} is missing")
         try:
-            metadata = json.loads((directory / METADATA_FILE).read_text())
+            metadata = json.loads((directory / METADATA).read_text())
             version = metadata.get("format_version")
         except (ValueError, AttributeError):
-            raise UserError(
-                f"{directory / METADATA_FILE}: damaged, it is not a JSON object"
-            ) from None
+            raise UserError(f"{directory / METADATA}: damaged, it is not a JSON object") from None
         if version not in (FORMAT_VERSION, EPOCHS_FROM_0):
             raise UserError(
                 f"{directory}: checkpoint format {version!r}; this program reads 1 and 2"
@@ -126,7 +129,7 @@ class Checkpoint:
             metadata |= _epochs_from_1(metadata)
         if "parameters" in metadata:
             metadata["parameters"] = current_names(metadata["parameters"])
-        return cls(load((directory / WEIGHTS_FILE).read_bytes()), metadata)
+        return cls(load((directory / WEIGHTS).read_bytes()), metadata)
 
 
 def _epochs_from_1(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from hbn_foundation.training.supervision.heartbeat import (
     FILE,
     FIRST_STEP,
     SIZE,
-    Heartbeat,
     boot_id,
     read_beat,
 )
@@ -28,7 +27,7 @@ SHOWS_THE_DATE = ("incidents.py", "monitor.py", "job.py")
 
 
 def test_what_is_not_said_stays(tmp_path):
-    heart = Heartbeat(tmp_path)
+    heart = Link(tmp_path)
     heart.beat("first_step", epochs=3, steps=30, device="cuda")
     heart.beat("step", step=1, loss=0.5)
     beat = read_beat(tmp_path)
@@ -47,15 +46,15 @@ def test_no_beat_or_half_a_beat_is_none(tmp_path):
 
 
 def test_many_parameter_groups_do_not_spill_and_leave_nothing_behind(tmp_path):
-    Heartbeat(tmp_path).beat("step", learning_rates={f"group {n}": 1e-3 for n in range(500)})
+    Link(tmp_path).beat("step", learning_rates={f"group {n}": 1e-3 for n in range(500)})
     assert (tmp_path / FILE).stat().st_size == SIZE
     assert read_beat(tmp_path).learning_rates == {}
-    Heartbeat(tmp_path).beat("step", device="b")  # a shorter one
+    Link(tmp_path).beat("step", device="b")  # a shorter one
     assert json.loads((tmp_path / FILE).read_text())["device"] == "b"
 
 
 def test_halves_of_two_beats_are_no_beat(tmp_path):
-    heart, whole = Heartbeat(tmp_path), []
+    heart, whole = Link(tmp_path), []
     for device in ("aaaa", "bbbb"):
         heart.beat("step", device=device)
         whole.append((tmp_path / FILE).read_bytes())
@@ -69,8 +68,8 @@ def test_halves_of_two_beats_are_no_beat(tmp_path):
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from hbn_foundation.training.supervision.heartbeat import Heartbeat
-heart = Heartbeat(Path(sys.argv[1]))
+from hbn_foundation.training.supervision.link import Link
+heart = Link(Path(sys.argv[1]))
 for n in itertools.count():
     step = 1000 + n % 9000
     heart.beat("step", step=step, epoch=step, steps=step, device=str(step) * 700)

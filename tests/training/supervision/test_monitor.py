@@ -20,8 +20,9 @@ from rich.console import Console
 from hbn_foundation.cli import cli
 from hbn_foundation.errors import UserError
 from hbn_foundation.training.supervision import heartbeat, monitor
-from hbn_foundation.training.supervision.heartbeat import Beat, Heartbeat
+from hbn_foundation.training.supervision.heartbeat import Beat
 from hbn_foundation.training.supervision.incidents import Incident, record
+from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.monitor import (
     current_run,
     draw,
@@ -49,7 +50,7 @@ def make_run(folder, section="step", supervisor=GONE, epochs=3):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text("{}")
     (folder / "lock").write_text(str(supervisor))
-    Heartbeat(folder).beat(
+    Link(folder).beat(
         section, epoch=4, epochs=6, step=30, steps=60, device="cpu", learning_rates=RATES,
         loss=0.5, windows_per_second=512.0, median_step=0.1, seconds_left=3.0,
         phase="2, trained: x", best_by="balanced_accuracy", best_epoch=2,
@@ -280,7 +281,7 @@ def test_it_imports_little():
 
 
 def test_the_limits_are_those_of_the_run(tmp_path):
-    Heartbeat(tmp_path).beat("evaluation")
+    Link(tmp_path).beat("evaluation")
     (tmp_path / LIMITS).write_text(SupervisionParams(evaluation=7.0).model_dump_json())
     assert view_run(tmp_path).limit == 7.0
     (tmp_path / LIMITS).write_text("{")

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.supervision.heartbeat import Heartbeat
 from hbn_foundation.training.supervision.incidents import read_incidents
+from hbn_foundation.training.supervision.link import Link
 from hbn_foundation.training.supervision.run_folder import (
     BEST,
     DONE,
@@ -74,7 +74,7 @@ def test_a_run_that_was_not_closed_was_killed(run):
     run._lock.close()
     RunFolder(run.path, IDENTITY).close()
     assert [incident.device for incident in read_incidents(run.path)] == [""]  # no beat yet
-    Heartbeat(run.path).beat("step", device="cuda", epoch=3, step=25)
+    Link(run.path).beat("step", device="cuda", epoch=3, step=25)
     (run.path / LOCK).write_text("4711")
     RunFolder(run.path, IDENTITY).close()
     _, incident = read_incidents(run.path)

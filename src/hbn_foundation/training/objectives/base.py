@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.params import ObjectiveParams
 
@@ -116,6 +117,15 @@ def whole_tangents(
     for batch in batches:
         signals, mask = batch.signals.to(positions), batch.mask.to(positions.device)
         yield batch.target.cpu(), encoder.band.tangents(signals, positions, mask), mask.any(-1)
+
+
+def check_tokens(params: ObjectiveParams, encoder: Encoder, families: Iterable[str]) -> None:
+    """Raise a UserError where an encoder lacks tokens that an objective needs."""
+    if missing := [family for family in families if family not in encoder.config.tokens]:
+        raise UserError(
+            f"objective.name: {params.name} needs {' and '.join(missing)} tokens, but "
+            f"encoder.tokens is {list(encoder.config.tokens)}"
+        )
 
 
 class Objective(nn.Module, ABC):

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import hide_block, random_gain, white_noise
-from hbn_foundation.training.objectives.base import Objective, StepOutput, whole_tangents
+from hbn_foundation.training.objectives.base import (
+    Objective,
+    StepOutput,
+    check_tokens,
+    whole_tangents,
+)
 from hbn_foundation.training.objectives.token_targets import (
     BandCompletion,
     MaskedPatches,
@@ -45,12 +49,7 @@ class Masked(Objective):
         super().__init__()
         self.params = params
         families = FAMILIES[params.name]
-        missing = [family for family in families if family not in encoder.config.tokens]
-        if missing:
-            raise UserError(
-                f"objective.name: {params.name} needs {' and '.join(missing)} tokens, but "
-                f"encoder.tokens is {list(encoder.config.tokens)}"
-            )
+        check_tokens(params, encoder, families)
         dim, n_heads = encoder.config.hidden_dim, encoder.config.n_heads
         self.spectra: Tensor | None = None  # targets of the windows as they are, by their number
         self.bands: BandCompletion | None = None

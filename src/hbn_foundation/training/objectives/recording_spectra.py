@@ -24,6 +24,7 @@ from hbn_foundation.training.objectives.base import (
     Context,
     Objective,
     StepOutput,
+    check_tokens,
     whole_tangents,
 )
 from hbn_foundation.training.objectives.token_targets import BandTargets
@@ -47,11 +48,8 @@ class RecordingSpectra(Objective):
 
     def __init__(self, params: ObjectiveParams, encoder: Encoder) -> None:
         super().__init__()
-        if encoder.band is None:
-            raise UserError(
-                f"objective.name: {params.name} needs band tokens, but encoder.tokens is "
-                f"{list(encoder.config.tokens)}"
-            )
+        check_tokens(params, encoder, ["band"])
+        assert encoder.band is not None
         self.params = params
         self.bands = BandTargets(encoder.band, params.n_coordinates)
         self.decode = nn.Linear(encoder.config.hidden_dim, self.bands.n_out)

@@ -7,10 +7,9 @@ of a machine share until it is rebooted.
 from __future__ import annotations
 
 import json
-import os
 import time
 import zlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,27 +54,6 @@ class Beat:
         return time.monotonic() - self.monotonic if self.boot == boot_id() else None
 
 
-class Heartbeat:
-    """The child's side: writes beats to a run's folder; to None, nowhere."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._file: int | None = None
-        if folder is not None:
-            self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
-        self.last = Beat(pid=os.getpid(), boot=boot_id())
-
-    def beat(self, section: str, **news: Any) -> Beat:
-        """Write what happened; what is not given stays as it was."""
-        count, now = self.last.count + 1, time.monotonic()
-        self.last = replace(self.last, **news, section=section, count=count, monotonic=now)
-        if self._file is not None:
-            text = with_checksum(asdict(self.last))
-            if len(text) > SIZE:  # very many parameter groups
-                text = with_checksum({**asdict(self.last), "learning_rates": {}})
-            os.pwrite(self._file, text.ljust(SIZE), 0)
-        return self.last
-
-
 def read_beat(folder: Path) -> Beat | None:
     """Read the last beat; None when there is none, or none whole."""
     for _ in range(READ_ATTEMPTS):
@@ -89,6 +67,14 @@ def read_beat(folder: Path) -> Beat | None:
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
+
+
+def encoded(beat: Beat) -> bytes:
+    """Encode a beat as the whole file."""
+    text = with_checksum(asdict(beat))
+    if len(text) > SIZE:  # very many parameter groups
+        text = with_checksum({**asdict(beat), "learning_rates": {}})
+    return text.ljust(SIZE)
 
 
 def with_checksum(values: dict[str, Any]) -> bytes:

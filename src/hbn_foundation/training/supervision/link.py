@@ -5,17 +5,18 @@ Training code is given a `Link` and calls it; `Link()` alone is for a training w
 
 from __future__ import annotations
 
+import os
 import signal
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hbn_foundation.training.supervision.faults import Fault
-from hbn_foundation.training.supervision.heartbeat import STEP, Beat, Heartbeat
+from hbn_foundation.training.supervision.heartbeat import FILE, STEP, Beat, boot_id, encoded
 
 TIME_LIMIT, STOPPED = "time_limit", "stopped"
 TIME_IS_UP = "time limit"  # first words of the reason when a training ended by its time limit
@@ -45,7 +46,10 @@ class Link:
     def __init__(self, folder: Path | None = None, orders: Orders | None = None) -> None:
         self.orders = orders
         self.show: Callable[[Beat], None] | None = None
-        self._heartbeat = Heartbeat(folder)
+        self.last = Beat(pid=os.getpid(), boot=boot_id())
+        self._file: int | None = None
+        if folder is not None:
+            self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
         self._deadline = orders.deadline if orders is not None else None
         self._steps: deque[float] = deque(maxlen=STEPS_IN_MEDIAN)
         self._first_steps: deque[tuple[int, int, float]] = deque(maxlen=2)  # of the last two epochs
@@ -66,10 +70,16 @@ class Link:
             self._deadline = time.monotonic() + seconds
 
     def beat(self, section: str, **news: Any) -> None:
-        """Write a beat: what was under way is done, and `section` begins."""
-        beat = self._heartbeat.beat(section, **news)
+        """Write a beat: what was under way is done, and `section` begins.
+
+        What is not given stays as it was.
+        """
+        count, now = self.last.count + 1, time.monotonic()
+        self.last = replace(self.last, **news, section=section, count=count, monotonic=now)
+        if self._file is not None:
+            os.pwrite(self._file, encoded(self.last), 0)
         if self.show is not None:
-            self.show(beat)
+            self.show(self.last)
 
     def step_done(self, seconds: float, step: int, epoch: int, **news: Any) -> None:
         """Write the beat of a step that is done and took so many seconds."""
@@ -81,7 +91,7 @@ class Link:
         # validations and checkpoints count; the very first step, which may be slow, does not
         _, first, began = self._first_steps[0]
         pace = (now - began) / (step - first) if step > first else median
-        left = max(self._heartbeat.last.steps - step, 0) * pace
+        left = max(self.last.steps - step, 0) * pace
         self.beat(STEP, median_step=median, seconds_left=left, step=step, epoch=epoch, **news)
 
     @property
