@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,8 @@ from hbn_foundation.experiments.comparison import (
     compared_score,
     labelled_splits,
     list_runs,
-    stores_of,
 )
-from hbn_foundation.experiments.folds import cross_validate, make_folds
+from hbn_foundation.experiments.folds import cross_validate, make_folds, stores_in
 from hbn_foundation.experiments.listing import Fold
 from hbn_foundation.experiments.params import ComparisonParams
 from hbn_foundation.experiments.running import read_scores, said
@@ -65,7 +65,8 @@ def params(tmp_path):
 
 @pytest.fixture
 def stores(folds_dir, params):
-    return stores_of(pretraining_in(folds_dir), params, INLINE)
+    results = {"comparison": Path(params.work_dir) / "results"}
+    return stores_in(folds_dir / "folds", INLINE, results)
 
 
 @pytest.fixture

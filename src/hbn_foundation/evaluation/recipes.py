@@ -90,3 +90,11 @@ class Challenge2Recipe(ChallengeRecipe):
     evaluation: FactorEvaluationParams = Field(
         FactorEvaluationParams(), description="What stands beside the model."
     )
+
+
+RECIPES: dict[str, type[FineTuningRecipe]] = {
+    "finetuning": LabelRecipe,
+    "challenge1": Challenge1Recipe,
+    "challenge2": Challenge2Recipe,
+}
+"""By the namespace of their pipeline, which is their group of parameters."""

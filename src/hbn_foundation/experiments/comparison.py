@@ -102,7 +102,8 @@ def compare_plans(
         When labels, plans or scores do not fit, before anything is trained.
     """
     experiments = experiments or ExperimentParams()
-    stores = stores_of(foundation, params, experiments)
+    results = {COMPARISON: Path(params.work_dir) / "results"}
+    stores = stores_in(Path(foundation.trainer.work_dir) / "folds", experiments, results)
     recipe.check_new_encoder("finetuning")
     by = dealt_by(recipe, foundation)
     encoders = make_folds(dataset, foundation, params.repeats, stores, device_plan, by)
@@ -117,14 +118,6 @@ def compare_plans(
         read_predictions(runs, stores),
         all_incidents(runs, stores),
     )
-
-
-def stores_of(
-    foundation: PretrainingRecipe, params: ComparisonParams, experiments: ExperimentParams
-) -> Stores:
-    """Give the stores: encoders where the cross-validation keeps them, results of the runs."""
-    results = {COMPARISON: Path(params.work_dir) / "results"}
-    return stores_in(Path(foundation.trainer.work_dir) / "folds", experiments, results)
 
 
 def list_runs(

@@ -14,19 +14,14 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.baselines import (
-    BASELINES,
-    Target,
-    fit_baseline,
-    predict_in_parts,
-)
+from hbn_foundation.evaluation.baselines import BASELINES, fit_baseline, predict_in_parts
 from hbn_foundation.evaluation.evaluate import evaluate, window_task
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
 from hbn_foundation.evaluation.methods import FROZEN_PROBE, PRETRAINED, RANDOM
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import choose_windows
-from hbn_foundation.evaluation.tasks.labels import TARGET, targets_of
+from hbn_foundation.evaluation.tasks.labels import TARGET, target_of, targets_of
 from hbn_foundation.experiments.data import load_dataset
 from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.targets import answer_columns
@@ -141,7 +136,7 @@ def fit_draws(
         methods = [one for one in methods if BASELINES[one].features in features]
         if not methods:
             raise UserError("frozen: none of the methods can be measured with this encoder")
-        target = _target(labelled.targets, recipe)
+        target = target_of(labelled.targets, recipe.label)
         fits, costs = {}, {}
         for subjects, sample in samples.items():
             rows = np.searchsorted(places, sample[PLACE])
@@ -210,12 +205,6 @@ def _extractor(
         wanted, dataset.store, checkpoint.metadata["n_samples"], recipe.evaluation,
         FrozenEncoders(encoders), context=recipe.context,
     )  # fmt: skip
-
-
-def _target(targets: WindowTargets, recipe: LabelRecipe) -> Target:
-    if targets.is_regression:
-        return Target(TARGET, per_subject=recipe.label.kind == "participant")
-    return Target(TARGET, "class", targets.n_outputs)
 
 
 def _scored(

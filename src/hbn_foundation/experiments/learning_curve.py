@@ -19,13 +19,7 @@ import pandas as pd
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import Answers
 from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
-from hbn_foundation.evaluation.recipes import (
-    Challenge1Recipe,
-    Challenge2Recipe,
-    ChallengeRecipe,
-    FoundationRecipe,
-    LabelRecipe,
-)
+from hbn_foundation.evaluation.recipes import RECIPES, ChallengeRecipe, FoundationRecipe
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.folds import ENCODER, deal, make_folds, stores_in
 from hbn_foundation.experiments.hashing import canonical_hash
@@ -77,7 +71,6 @@ FOUNDATION = "foundation_checkpoint"
 NAME = "learning curve"
 FEWEST = 2
 """Fewest labelled subjects of a run."""
-GROUPS = {LabelRecipe: "finetuning", Challenge1Recipe: "challenge1", Challenge2Recipe: "challenge2"}
 Curve = LabelCurveParams | LearningCurveParams
 FIRST = ["repeat", "fold", "seed", "n_subjects", "method"]
 
@@ -129,7 +122,8 @@ def learning_curve(
     if params.repeats is None or recipe.checkpoint != FOUNDATION:
         folds = folds_of_checkpoint(foundation, dataset, recipe, pretraining, params, stores)
     else:
-        recipe.check_new_encoder(GROUPS[type(recipe)])
+        (group,) = (name for name, kind in RECIPES.items() if type(recipe) is kind)
+        recipe.check_new_encoder(group)
         whole = dataset.replace(windows=cut_windows(dataset.store, dataset.window))
         by = dealt_by(recipe, pretraining)
         encoders = make_folds(whole, pretraining, params.repeats, stores, device_plan, by)

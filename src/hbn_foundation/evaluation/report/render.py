@@ -53,9 +53,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: b
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
-def show(text: str) -> None:
-    """Print a report as it is, whatever the width of the terminal."""
+def show(text: str) -> str:
+    """Print a report as it is, whatever the width of the terminal, and return it."""
     print(text, flush=True)
+    return text
 
 
 def render_page(report: Report) -> str:

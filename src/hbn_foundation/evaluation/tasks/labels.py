@@ -102,6 +102,13 @@ def targets_of(dataset: EEGDataset, label: LabelParams) -> WindowTargets:
     return window_targets(dataset.windows, dataset.participants, label, training)
 
 
+def target_of(targets: WindowTargets, label: LabelParams) -> Target:
+    """Say what baselines learn about windows with a `target`."""
+    if targets.is_regression:
+        return Target(TARGET, per_subject=label.kind == "participant")
+    return Target(TARGET, "class", targets.n_outputs)
+
+
 def label_baselines(
     dataset: EEGDataset,
     targets: WindowTargets,
@@ -136,12 +143,9 @@ def label_baselines(
     windows = with_strata(dataset.windows, dataset.participants, params.stratify_scores_by)
     windows = windows.assign(**{TARGET: targets.values})
     chosen = choose_windows(windows, dataset.splits, targets.known, params, "label")
-    target = Target(TARGET, "class", targets.n_outputs)
-    if targets.is_regression:
-        target = Target(TARGET, per_subject=recipe.label.kind == "participant")
     encoders = None if encoder is None else FrozenEncoders({"frozen_probe": encoder})
     answers = predict_baselines(
-        params.baselines, chosen.table, [target],
+        params.baselines, chosen.table, [target_of(targets, recipe.label)],
         Measured(dataset.store, n_samples, encoders, recipe.context), params,
     )  # fmt: skip
     return chosen, answers

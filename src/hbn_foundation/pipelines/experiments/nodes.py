@@ -74,8 +74,7 @@ def report_comparison(
     about = finetuning.label.column or finetuning.label.kind
     if runs.labelled_subjects is not None:
         about += f" with {runs.labelled_subjects} labelled subjects"
-    text = render_text(comparison_report(summary, score, about, finetuning.context.text))
-    show(text)
+    text = show(render_text(comparison_report(summary, score, about, finetuning.context.text)))
     titles = {score: display_metric(score)}
     return summary, folds_figure(folds, summary, titles, "Ways of fine-tuning"), text
 
@@ -118,8 +117,7 @@ def report_learning_curve(
 
     summary = curve_summary(learning_curve_predictions, recipe.evaluation)
     about = recipe.label.column or recipe.label.kind
-    text = render_text(learning_curve_report(summary, about, recipe.context.text))
-    show(text)
+    text = show(render_text(learning_curve_report(summary, about, recipe.context.text)))
     return summary, learning_curve_figure(summary, f"Scores over labelled subjects: {about}"), text
 
 
@@ -223,8 +221,8 @@ def collect(
     modes = collecting.compare_modes(jobs, score, **options)
     savings = collecting.measured_savings(jobs)
     about = f"{finetuning.label.column or finetuning.label.kind} ({sweep.prefix})"
-    page = render_text(sweep_report(jobs, curves, modes, savings, score, about), markdown=True)
-    show(page)
+    report = sweep_report(jobs, curves, modes, savings, score, about)
+    page = show(render_text(report, markdown=True))
     figure = sweep_figure(curves, modes, display_metric(score))
     modes = modes.astype({"target_data_pct": str})
     tables = {"jobs": jobs, "curves": curves, "modes": modes}

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from hbn_foundation.evaluation.recipes import Challenge1Recipe, Challenge2Recipe, LabelRecipe
+from hbn_foundation.evaluation.recipes import RECIPES
 from hbn_foundation.experiments.params import LabelCurveParams, LearningCurveParams
 from hbn_foundation.pipelines.binding import step, with_recipe
 from hbn_foundation.pipelines.experiments import nodes
@@ -12,12 +12,6 @@ from hbn_foundation.pipelines.foundation.nodes import choose_device
 EXPERIMENTS = "params:experiments"
 FOUNDATION, FINETUNING = "params:foundation", "params:finetuning"
 RUNS = "params:finetuning_comparison.runs"
-OF_CHALLENGES = "params:learning_curve.runs"
-CURVES: dict[str, tuple[type, type, str]] = {
-    "finetuning": (LabelRecipe, LabelCurveParams, "params:finetuning_learning_curve.runs"),
-    "challenge1": (Challenge1Recipe, LearningCurveParams, OF_CHALLENGES),
-    "challenge2": (Challenge2Recipe, LearningCurveParams, OF_CHALLENGES),
-}
 SWEEP = "params:sweep"
 CLEANING = "params:ingestion.cleaning"
 JOBS = ["sweep_base_jobs", "sweep_finetune_jobs"]
@@ -52,7 +46,9 @@ def create_learning_curve(namespace: str) -> Pipeline:
 
     It goes on from the windows and the device that the pipeline of that name has chosen.
     """
-    recipe, params, runs = CURVES[namespace]
+    recipe = RECIPES[namespace]
+    params = LabelCurveParams if namespace == "finetuning" else LearningCurveParams
+    runs = f"params:{params.KEY}"
     made = ["learning_curve", "learning_curve_predictions"]
     return in_namespace(
         [

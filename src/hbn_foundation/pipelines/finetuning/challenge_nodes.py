@@ -217,8 +217,7 @@ def report(
     declared, figures = report_challenge(
         checkpoint, dataset, scores, metrics, answers, history, recipe.evaluation
     )
-    text = render_text(declared)
-    show(text)
+    text = show(render_text(declared))
     return render_page(declared), text, figures["answers"], figures["spatial"]
 
 

@@ -143,6 +143,4 @@ def report(
     from hbn_foundation.evaluation.report.finetuning import finetuning_report
     from hbn_foundation.evaluation.report.render import render_text, show
 
-    text = render_text(finetuning_report(scores, metrics, history, recipe))
-    show(text)
-    return text
+    return show(render_text(finetuning_report(scores, metrics, history, recipe)))

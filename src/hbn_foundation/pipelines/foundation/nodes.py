@@ -189,8 +189,7 @@ def report(
     from hbn_foundation.evaluation.report.render import render_text, show
 
     criteria = foundation_criteria(foundation_history, foundation_metrics, foundation_checkpoint)
-    text = render_text(
-        foundation_report(foundation_metrics, foundation_scores, foundation_fold_summary, criteria)
+    declared = foundation_report(
+        foundation_metrics, foundation_scores, foundation_fold_summary, criteria
     )
-    show(text)
-    return criteria, text
+    return criteria, show(render_text(declared))

@@ -57,7 +57,6 @@ def choose_variant(
     table = variants_table(speed.assign(failed=speed["failed"].fillna("")), variant_scores,
                            optimization)  # fmt: skip
     choice = choose(table, optimization)
-    text = render_text(optimization_report(table, choice, optimization, following))
-    show(text)
+    text = show(render_text(optimization_report(table, choice, optimization, following)))
     figure = variants_figure(table, choice.name, optimization.largest_loss)
     return make_variant(checkpoint, choice.name, why=choice.why), table, figure, text

@@ -6,21 +6,11 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, pipeline
 
-from hbn_foundation.evaluation.recipes import (
-    Challenge1Recipe,
-    Challenge2Recipe,
-    FoundationRecipe,
-    LabelRecipe,
-)
+from hbn_foundation.evaluation.recipes import RECIPES, FoundationRecipe
 from hbn_foundation.pipelines.binding import step, with_recipe
 from hbn_foundation.pipelines.optimization import nodes
 
 RECIPE, PARAMS = "params:recipe", "params:optimization"
-RECIPES = {
-    "finetuning": LabelRecipe,
-    "challenge1": Challenge1Recipe,
-    "challenge2": Challenge2Recipe,
-}
 FOR_FOUNDATION = (
     "Next: fine-tune from the checkpoint as trained, then kedro run --pipeline "
     "finetuning_optimization; whatever embeds recordings loads optimized_checkpoint as any other."
