@@ -17,7 +17,7 @@ from hbn_foundation.evaluation.features import (
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.context import denoised, surroundings
+from hbn_foundation.signals.context import denoised, surroundings, winsorised
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
@@ -191,13 +191,17 @@ def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained,
     context = ContextParams(of="recording", denoise=denoise)
     given = [*made.by_name, "encoder_input"], toy.store, encoder.n_samples, BaselineParams(), made
     found = FeatureExtractor(*given, context=context)(chosen)
-    inputs = torch.from_numpy(found["encoder_input"]).unflatten(1, (-1, 190))
+    plain = FeatureExtractor(*given, context=ContextParams(of="recording"))(chosen)
+    inputs = torch.from_numpy(plain["encoder_input"]).unflatten(1, (-1, 190))
     with torch.inference_mode():
         outputs = encoder.slow_outputs(inputs).numpy()
         beside = encoder.slow.linear_features(inputs).numpy()
     if denoise:
         around = surroundings(toy.store, chosen, encoder.n_samples, context)
         outputs = denoised(np.concatenate([outputs, beside], 1), around, context)[:, :2]
+        expected = winsorised(plain["encoder_input"], around, context)
+        expected -= np.stack([expected[chosen["row"] == row].mean(0) for row in chosen["row"]])
+        np.testing.assert_allclose(found["encoder_input"], expected, atol=1e-4)
     for row in (0, 1):
         own = (chosen["row"] == row).to_numpy()
         expected = outputs[own] - outputs[own].mean(0)

@@ -24,7 +24,13 @@ from hbn_foundation.evaluation.spectra import (
     time_bins,
 )
 from hbn_foundation.progress import say, track
-from hbn_foundation.signals.context import Surroundings, denoised, in_context, surroundings
+from hbn_foundation.signals.context import (
+    Surroundings,
+    denoised,
+    in_context,
+    surroundings,
+    winsorised,
+)
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.slow_features import MAX_LAG, N_COMPONENTS, LinearSlowFeatures
 
@@ -191,6 +197,8 @@ class FeatureExtractor:
                 of_all = self._relative_outputs(name, of_all, around)
             elif name == SLOW and self.context.denoise:
                 of_all = denoised(of_all, around, self.context)[:, :N_COMPONENTS]
+            elif self.context.denoise:
+                of_all = winsorised(of_all, around, self.context)
             result[name] = in_context(of_all, around, self.context)
         return result
 

@@ -6,7 +6,8 @@ No label is used, and no gap in a recording is bridged other than by real time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ PLACES = (SEQUENCE, "part", "onset", "tile")
 EPSILON = 1e-6  # s
 RIDGE = 1e-3  # of the mean variance, added to each direction
 LARGEST_GAP = 10.0  # s between the starts of windows whose difference is noise, or one window
+MAD_TO_SD = 1.4826  # of normal values
 
 
 class Surroundings(NamedTuple):
@@ -185,9 +187,9 @@ def in_context(features: np.ndarray, around: Surroundings, context: ContextParam
 def denoised(features: np.ndarray, around: Surroundings, context: ContextParams) -> np.ndarray:
     """Filter a few features by what is slow in each recording, or in a subject's recordings.
 
-    A multichannel Wiener filter, S C⁻¹: C is the covariance of the features in the recording, and
-    C − S half that of the differences of windows that follow each other, which is all of C for
-    noise that is new in each window. No label is used, nor any other recording.
+    A multichannel Wiener filter, S C⁻¹, of winsorised features: C is their covariance in the
+    recording, and C − S half that of the differences of windows that follow each other, which is
+    all of C for noise that is new in each window. No label is used, nor any other recording.
 
     Parameters
     ----------
@@ -204,13 +206,10 @@ def denoised(features: np.ndarray, around: Surroundings, context: ContextParams)
         (M, D), with the mean of each recording taken away; zeros where no two windows follow each
         other.
     """
-    table, result = around.table, np.zeros_like(features)
-    group = pd.factorize(table["subject" if context.of == "subject" else "row"])[0]
-    row, onset = (table[name].to_numpy() for name in ("row", "onset"))
-    tiles = around.tiles[np.lexsort([part[around.tiles] for part in (onset, row, group)])]
-    for number in np.unique(group):
-        own = tiles[group[tiles] == number]
-        values = features[own].astype(np.float64)
+    limited, result = winsorised(features, around, context), np.zeros_like(features)
+    row, onset = (around.table[name].to_numpy() for name in ("row", "onset"))
+    for rows, own in _groups(around, context):
+        values = limited[own].astype(np.float64)
         same, apart = np.diff(row[own]) == 0, np.diff(onset[own])
         follow = same & (apart <= max(LARGEST_GAP, apart[same].min(initial=np.inf)) + EPSILON)
         changes = np.diff(values, axis=0)[follow]
@@ -226,9 +225,43 @@ def denoised(features: np.ndarray, around: Surroundings, context: ContextParams)
         white = np.linalg.inv(root)
         shares, directions = np.linalg.eigh(np.eye(len(whole)) - white @ noise @ white.T)
         wiener = root @ (directions * shares.clip(0.0, 1.0)) @ directions.T @ white
-        rows = group == number
-        result[rows] = (features[rows] - values.mean(0)) @ wiener.T
+        result[rows] = (limited[rows] - values.mean(0)) @ wiener.T
     return result
+
+
+def winsorised(features: np.ndarray, around: Surroundings, context: ContextParams) -> np.ndarray:
+    """Limit features (M, D) of all windows of `around` by the tiles of each recording or subject.
+
+    States of the brain move features by a standard deviation, artefacts by many times more.
+    """
+    result = np.empty_like(features)
+    for rows, own in _groups(around, context):
+        result[rows] = limited(features[rows], features[own])
+    return result
+
+
+def limited(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Limit features (N, D) to the median ± a robust standard deviation of others (T, D).
+
+    Where those are NaN they do not count.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        centre = np.nanmedian(reference, axis=0)
+        spread = MAD_TO_SD * np.nanmedian(np.abs(reference - centre), axis=0)
+    return np.clip(features, centre - spread, centre + spread)
+
+
+def _groups(
+    around: Surroundings, context: ContextParams
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give each recording or subject: which windows (M,) it has, and its tiles (T,) by time."""
+    table = around.table
+    group = pd.factorize(table["subject" if context.of == "subject" else "row"])[0]
+    row, onset = (table[name].to_numpy()[around.tiles] for name in ("row", "onset"))
+    tiles = around.tiles[np.lexsort([onset, row, group[around.tiles]])]
+    for number in np.unique(group):
+        yield group == number, tiles[group[tiles] == number]
 
 
 def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -80,8 +80,9 @@ class ContextParams(Params):
     )
     denoise: bool = Field(
         False,
-        description="Whether slow features of frozen encoders are filtered by the covariances of "
-        "what is slow and of what is noise in the recording (a Wiener filter); drifts are slow.",
+        description="Whether features are winsorised in each recording, and slow features of "
+        "frozen encoders filtered by the covariances of what is slow and of what is noise in it (a "
+        "Wiener filter); drifts are slow.",
     )
 
     @property
@@ -97,7 +98,7 @@ class ContextParams(Params):
         if self.seconds:
             span = f"the last {self.seconds:g} s" if self.running else f"±{self.seconds:g} s"
             what.append(f"averaged over {span}")
-        what += [f"slow features denoised by {self.of}"] if self.denoise else []
+        what += [f"winsorised, slow features denoised by {self.of}"] if self.denoise else []
         return ", ".join(what) if self.is_used else ""
 
     @model_validator(mode="after")
