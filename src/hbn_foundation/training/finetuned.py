@@ -205,12 +205,11 @@ def target_descriptions(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
 
 def load_challenge_model(
-    checkpoint: Checkpoint,
-    positions: np.ndarray,
-    target: str = MAIN,
-    limits: tuple[float, float] | None = None,
+    checkpoint: Checkpoint, positions: np.ndarray, target: str = MAIN
 ) -> ChallengeModel:
     """Load a fine-tuned checkpoint as the exported model: volts in, one value out.
+
+    The value is within the bins of a distribution, if it is one.
 
     Parameters
     ----------
@@ -220,8 +219,6 @@ def load_challenge_model(
         (C, 3) unit vectors of the checkpoint's `channel_names`.
     target
         Name of the target to predict: the main one, or a further one.
-    limits
-        Lowest and highest output; None: those of the bins of a distribution, or none.
     """
     model = load_finetuned(checkpoint, portable=True)
     if model.sequence is not None:
@@ -230,8 +227,7 @@ def load_challenge_model(
             "fine-tune with context.of: window"
         )
     config = model.head.parts[target].config
-    if limits is None and config.kind == "distribution":
-        limits = config.earliest, config.latest
+    limits = (config.earliest, config.latest) if config.kind == "distribution" else None
     where = torch.as_tensor(positions, dtype=torch.float32)
     return ChallengeModel(model, where, target, limits).eval()
 
