@@ -71,8 +71,8 @@ class SlowPrediction(SlowFeatures):
             found = encoder.slow.alone(tangents)
             own[places] = found.masked_fill(~usable[:, None], torch.nan).cpu()
         features = own.double().numpy()[numbers]
-        for places in pd.Series(group).groupby(group).indices.values():
-            features[places] = limited(features[places], features[places])
+        for of_group in pd.Series(group).groupby(group).indices.values():
+            features[of_group] = limited(features[of_group], features[of_group])
         features -= pd.DataFrame(features).groupby(group).transform("mean").to_numpy()
         known = ~np.isnan(features)
         near = near_graph(rows, self.table["onset"], self.params.lag_seconds)
