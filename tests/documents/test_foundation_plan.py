@@ -283,4 +283,4 @@ def test_criteria_of_the_foundation_model(foundation_log):
 
 # Risk mitigation: time limit, small rates, early stopping, dropout, weight decay and batches of 16
 # are in the configuration. That a run resumes is held by tests/pipelines/test_supervised_runs.py,
-# that a split too small to be scored is found first by tests/experiments/test_challenge_folds.py.
+# that a split too small to be scored is found first by tests/experiments/test_challenges.py.
