@@ -12,7 +12,7 @@ from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams, TimeTokenParams
 from hbn_foundation.training.objectives import masked
-from hbn_foundation.training.objectives.base import Context
+from hbn_foundation.training.objectives.base import Context, TrainingWindows
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.token_targets import choose
 from hbn_foundation.training.params import ObjectiveParams
@@ -43,7 +43,8 @@ def fitted(store, windows, tokens, kind="patch", **params):
     objective = make_objective(ObjectiveParams(**params), encoder)
     batches = WindowBatches(WindowReader(store, 200), windows, 100)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    objective.fit(encoder, encoder.fit_normalisation(batches, positions), batches, positions)
+    statistics = encoder.fit_normalisation(batches, positions)
+    objective.fit(encoder, TrainingWindows(batches, positions, statistics))
     return encoder, objective, positions
 
 

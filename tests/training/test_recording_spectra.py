@@ -8,7 +8,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.signals.batches import WindowBatches, WindowReader
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.objectives.base import Context
+from hbn_foundation.training.objectives.base import Context, TrainingWindows
 from hbn_foundation.training.objectives.recording_spectra import MIN_WINDOWS, RecordingSpectra
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import pretext_scores
@@ -26,7 +26,8 @@ def begun(store, windows):
     objective = RecordingSpectra(params, encoder)
     plain = WindowBatches(WindowReader(store, 200), windows, 64)
     positions = torch.as_tensor(store.positions, dtype=torch.float32)
-    objective.fit(encoder, encoder.fit_normalisation(plain, positions), plain, positions)
+    statistics = encoder.fit_normalisation(plain, positions)
+    objective.fit(encoder, TrainingWindows(plain, positions, statistics))
     batches = objective.batches(plain, objective.prepare(windows, Context(100.0, 0)))
     objective.begin(encoder, batches, positions)
     return encoder, objective, batches, positions

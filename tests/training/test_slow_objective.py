@@ -12,7 +12,7 @@ from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.data import WindowsOfSubjects, thinned
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
-from hbn_foundation.training.objectives.base import Context
+from hbn_foundation.training.objectives.base import Context, TrainingWindows
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.slow_features import drifts, slowness
 from hbn_foundation.training.params import ObjectiveParams
@@ -153,7 +153,7 @@ def test_linear_features_have_pairs_of_whole_recordings(store, windows, across, 
     data = WindowsOfSubjects(store, table, ["0", "1"], 200, objective, 0)
     positions = torch.as_tensor(np.array(store.positions), dtype=torch.float32)
     with torch.no_grad():
-        objective.fit(encoder, {}, data.whole(), positions)
+        objective.fit(encoder, TrainingWindows(data.whole(), positions, {}))
         tangents = torch.cat([
             encoder.band.tangents(batch.signals, positions, batch.mask) for batch in data.whole()
         ]).flatten(1).numpy()  # fmt: skip

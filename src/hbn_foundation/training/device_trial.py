@@ -22,7 +22,7 @@ from hbn_foundation.models.parameter_groups import parameter_groups
 from hbn_foundation.signals.batches import Batch
 from hbn_foundation.training.device import ProbeJob
 from hbn_foundation.training.model_building import build_encoder
-from hbn_foundation.training.objectives.base import Context, Objective
+from hbn_foundation.training.objectives.base import Context, Objective, TrainingWindows
 from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.optim import make_optimizer
 
@@ -72,7 +72,8 @@ def make_trial(job: ProbeJob, precision: str) -> Trial:
     (batch,) = objective.batches([plain], table)
     few = [_first(batch)]
     with torch.no_grad():
-        objective.fit(encoder, encoder.fit_normalisation(few, positions), few, positions)
+        statistics = encoder.fit_normalisation(few, positions)
+        objective.fit(encoder, TrainingWindows(few, positions, statistics))
     return Trial(encoder, objective, batch, positions, precision)
 
 

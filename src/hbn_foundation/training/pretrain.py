@@ -126,7 +126,7 @@ class PretrainingJob(TrainingJob):
         from hbn_foundation.training.augmentation import start_jitter
         from hbn_foundation.training.checkpoint import fitted_once
         from hbn_foundation.training.module import TrainingData
-        from hbn_foundation.training.objectives.base import Context, with_callback
+        from hbn_foundation.training.objectives.base import Context, TrainingWindows, with_callback
         from hbn_foundation.training.pretraining_module import PretrainingModule
 
         dataset, trainer, link = self.dataset, self.recipe.trainer, link or Link()
@@ -155,7 +155,7 @@ class PretrainingJob(TrainingJob):
             batches = with_callback(plain, partial(link.beat, START))
             with torch.no_grad():
                 statistics = encoder.fit_normalisation(batches, positions)
-                objective.fit(encoder, statistics, batches, positions)
+                objective.fit(encoder, TrainingWindows(batches, positions, statistics))
 
         fitted_once(fitted, torch.nn.ModuleList([encoder, objective]), fit)
         jitter = start_jitter(objective.params, store.sfreq)

@@ -69,6 +69,14 @@ class Context(NamedTuple):
     participants: pd.DataFrame | None = None
 
 
+class TrainingWindows(NamedTuple):
+    """What an objective is fitted on: batches, positions (C, 3), what `fit_normalisation` gave."""
+
+    batches: Iterable[Any]
+    positions: Tensor
+    statistics: dict[str, Tensor]
+
+
 class ExtendedBatches:
     """Batches, each passed through a function when it is asked for."""
 
@@ -149,13 +157,7 @@ class Objective(nn.Module, ABC):
         numbers = torch.tensor(windows[NUMBER].to_numpy(dtype=np.int64))
         return ExtendedBatches(batches, lambda batch: replace(batch, target=numbers[batch.index]))
 
-    def fit(
-        self,
-        encoder: Encoder,
-        statistics: dict[str, Tensor],
-        batches: Iterable[Any],
-        positions: Tensor,
-    ) -> None:
+    def fit(self, encoder: Encoder, on: TrainingWindows) -> None:
         """Fit what is not learned (targets' coordinates and scales) on training windows."""
         return
 

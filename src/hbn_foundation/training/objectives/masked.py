@@ -13,6 +13,7 @@ from hbn_foundation.training.augmentation import hide_block, random_gain, white_
 from hbn_foundation.training.objectives.base import (
     Objective,
     StepOutput,
+    TrainingWindows,
     check_tokens,
     whole_tangents,
 )
@@ -69,18 +70,12 @@ class Masked(Objective):
         both = {"band": self.bands, "time": self.patches}
         return {family: part for family, part in both.items() if part is not None}
 
-    def fit(
-        self,
-        encoder: Encoder,
-        statistics: dict[str, Tensor],
-        batches: Iterable[Any],
-        positions: Tensor,
-    ) -> None:
+    def fit(self, encoder: Encoder, on: TrainingWindows) -> None:
         """Fit the targets' coordinates and scales on training windows."""
         if self.bands is not None:
-            self.bands.fit(statistics["band_covariance"])
+            self.bands.fit(on.statistics["band_covariance"])
         if self.patches is not None:
-            self.patches.fit(batches, positions)
+            self.patches.fit(on.batches, on.positions)
 
     @torch.no_grad()
     def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:

@@ -24,6 +24,7 @@ from hbn_foundation.training.objectives.base import (
     Context,
     Objective,
     StepOutput,
+    TrainingWindows,
     check_tokens,
     whole_tangents,
 )
@@ -71,15 +72,9 @@ class RecordingSpectra(Objective):
         self.recordings[numbers] = torch.tensor(pd.factorize(kept["row"])[0])
         return kept
 
-    def fit(
-        self,
-        encoder: Encoder,
-        statistics: dict[str, Tensor],
-        batches: Iterable[Any],
-        positions: Tensor,
-    ) -> None:
+    def fit(self, encoder: Encoder, on: TrainingWindows) -> None:
         """Fit the targets' coordinates on training windows."""
-        self.bands.fit(statistics["band_covariance"])
+        self.bands.fit(on.statistics["band_covariance"])
 
     @torch.no_grad()
     def begin(self, encoder: Encoder, batches: Iterable[Any], positions: Tensor) -> None:

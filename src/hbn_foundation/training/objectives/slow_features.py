@@ -6,7 +6,6 @@ is that within recordings: traits, which are constant there, are no slow outputs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.scores import DRIFT
 from hbn_foundation.signals.context import SEQUENCE
 from hbn_foundation.training.augmentation import augment
-from hbn_foundation.training.objectives.base import Context, Objective, StepOutput
+from hbn_foundation.training.objectives.base import Context, Objective, StepOutput, TrainingWindows
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.slow_features import WHITE, LinearSlowFeatures
 
@@ -81,20 +80,14 @@ class SlowFeatures(Objective):
         table = table.sort_values([SEQUENCE, "row", "onset"], kind="stable", ignore_index=True)
         return super().prepare(table.assign(part=table["row"], tile=1), context)
 
-    def fit(
-        self,
-        encoder: Encoder,
-        statistics: dict[str, Tensor],
-        batches: Iterable[Any],
-        positions: Tensor,
-    ) -> None:
+    def fit(self, encoder: Encoder, on: TrainingWindows) -> None:
         """Begin at the linear slow features of the training windows."""
         assert encoder.band is not None
         assert encoder.slow is not None
         tangents, places = [], []
-        for batch in batches:
+        for batch in on.batches:
             usable = batch.mask.any(-1)
-            found = encoder.band.tangents(batch.signals, positions, batch.mask)
+            found = encoder.band.tangents(batch.signals, on.positions, batch.mask)
             tangents.append(found[usable].flatten(1).numpy())
             places.append(batch.places[usable].numpy())
         sequence, part, onset, _ = np.concatenate(places).T
