@@ -5,12 +5,15 @@ the scores or the classes of the label. In each fold, or on the one split, a job
 subset and seed. Frozen features and classical methods of a label are fitted by one job for all
 subsets; those of a challenge by the job of each subset. Validation subjects keep their labels
 throughout.
+
+The folds of a challenge are the same with all labels: each subject is predicted by a model that is
+new to it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,15 +267,17 @@ def _training(
     plan = recipe.plan.model_copy(update={"phase2_epochs": None})
     own = recipe.model_copy(update={"trainer": trainer, "plan": plan})
     labelled = with_labels_of(fold.splits, draw.subjects)
-    task: Any = train_draw
-    of_draw: tuple[dict[str, Any], dict[str, Any]] = {"draw": [*draw]}, {"draw": draw}
+    task: Callable[..., Any] = train_draw
+    identity: dict[str, Any] = {"draw": [*draw]}
+    arguments: dict[str, Any] = {"draw": draw}
     if isinstance(own, ChallengeRecipe):
         evaluation = own.evaluation.model_copy(update={"seed": draw.seed})
         own = own.model_copy(update={"evaluation": evaluation})
-        task, of_draw, fold = answer_tests, ({}, {}), fold._replace(splits=labelled)
-    identity = {**common, **own.identity(), **of_draw[0], "methods": params.trained}
-    job = fold_job(TRAINED, task, fold, own, identity, data=data, methods=params.trained,
-                   **of_draw[1])  # fmt: skip
+        task, identity, arguments = answer_tests, {}, {}
+        fold = fold._replace(splits=labelled)
+    identity = {**common, **own.identity(), **identity, "methods": params.trained}
+    arguments |= {"data": data, "methods": params.trained}
+    job = fold_job(TRAINED, task, fold, own, identity, **arguments)
     name = f"{len(draw.subjects)} labelled subjects, seed {draw.seed}"
     name = f"{fold.name}, {name}" if fold.name else name
     place = {**fold.place, **draw.place}

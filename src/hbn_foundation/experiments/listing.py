@@ -112,7 +112,7 @@ def check_runs(
     name
         Of the experiment, for messages.
     runs
-        With jobs of `Listing.job`.
+        With jobs of `fold_job`.
     pretraining
         Of the encoders of the folds.
     foundation
