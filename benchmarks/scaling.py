@@ -21,10 +21,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from curves import OURS, PROJECT, SUBJECT, Mean, prepare, subject_table
+from hbn_foundation.evaluation.folds import deal
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import deal
 from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.label_tasks import (
     Draw,
@@ -95,7 +95,8 @@ def one_fold(
 def folds_of(dataset: Any, recipe: LabelRecipe, most: int) -> list[dict[str, Any]]:
     """List the folds: splits, the order in which people join, and draws of labelled ones."""
     column, folds = recipe.strata_column, []
-    for name, _, splits in deal(dataset, RepeatParams(repeats=1), recipe.label, column):
+    subjects, people = dataset.windows["subject"].unique(), dataset.participants
+    for name, _, splits in deal(subjects, people, RepeatParams(repeats=1), recipe.label, column):
         train = training_subjects(splits, dataset.windows)
         orders = [
             labelling_order(train, dataset.participants, recipe.label, column, seed)

@@ -1,16 +1,18 @@
-"""Tables of methods over folds: what a fold of the probe gives, and how methods compare."""
+"""Folds of subjects, and tables of methods over them: what a fold gives, how methods compare."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from hbn_foundation.evaluation.methods import PRETRAINED, SCRATCH, display_name
-from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES
+from hbn_foundation.evaluation.params import FINE_TUNING_BASELINES, RepeatParams
 from hbn_foundation.evaluation.scorers import OF_NUMBERS, scorer_of
 from hbn_foundation.evaluation.statistics import compare, holm
+from hbn_foundation.labels.params import LabelParams
+from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.scores import WITHIN
 
 SAMPLE = ("n_train", "train_windows", "fitted_windows", "n_test", "n_windows", "n_channels")
@@ -32,6 +34,24 @@ PROBE_COLUMNS = (
     "n_train", "n_test", "pretext_improvement", "pretext_improvement_low",
     "pretext_improvement_high", "windows_per_second",
 )  # fmt: skip
+
+
+def deal(
+    subjects: Iterable[str],
+    participants: pd.DataFrame,
+    repeats: RepeatParams,
+    label: LabelParams,
+    stratify: str | None,
+) -> Iterator[tuple[str, dict[str, int], pd.DataFrame]]:
+    """Yield the name of each fold, its `repeat` and `fold`, and its splits."""
+    table = repeated_splits(
+        list(subjects), repeats.folds, repeats.repeats, repeats.seed, participants=participants,
+        label=label, stratify=stratify,
+    )  # fmt: skip
+    for _, part in table.groupby(["repeat", "fold"]):
+        repeat, fold = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
+        splits = part[["subject", "split"]].reset_index(drop=True)
+        yield f"repeat {repeat + 1} fold {fold + 1}", {"repeat": repeat, "fold": fold}, splits
 
 
 def is_baseline(method: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from hbn_foundation.errors import UserError
+from hbn_foundation.evaluation.folds import deal
 from hbn_foundation.evaluation.params import ChallengeEvaluationParams, EvaluationParams
 from hbn_foundation.evaluation.recipes import ChallengeRecipe, FoundationRecipe
 from hbn_foundation.evaluation.sample import labelled_windows
@@ -19,7 +20,6 @@ from hbn_foundation.evaluation.tasks.challenge_baselines import check_known
 from hbn_foundation.evaluation.tasks.labels import targets_of
 from hbn_foundation.labels.checks import check_disjoint, check_targets
 from hbn_foundation.labels.params import LabelParams
-from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.labels.strata import score_strata
 from hbn_foundation.labels.targets import window_labels
 from hbn_foundation.progress import say
@@ -229,15 +229,8 @@ def _folds(
     if repeats is None:
         return {}
     stratify = params.stratify_scores_by if isinstance(params, EvaluationParams) else None
-    table = repeated_splits(
-        subjects, repeats.folds, repeats.repeats, repeats.seed, participants=participants,
-        label=label, stratify=stratify,
-    )  # fmt: skip
-    folds = {}
-    for _, part in table.groupby(["repeat", "fold"]):
-        repeat, fold = part[["repeat", "fold"]].iloc[0] + 1
-        folds[f"evaluation.repeats, repeat {repeat} fold {fold}: "] = part
-    return folds
+    folds = deal(subjects, participants, repeats, label, stratify)
+    return {f"evaluation.repeats, {name}: ": splits for name, _, splits in folds}
 
 
 def _check_bands(

@@ -7,14 +7,13 @@ with another label pretrains nothing twice, and a comparison of plans begins at 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hbn_foundation.evaluation.folds import fold_rows, fold_table
+from hbn_foundation.evaluation.folds import deal, fold_rows, fold_table
 from hbn_foundation.evaluation.params import EvaluationParams, RepeatParams
 from hbn_foundation.evaluation.provenance import provenance
 from hbn_foundation.experiments.data import put_dataset
@@ -31,7 +30,6 @@ from hbn_foundation.experiments.running import (
 from hbn_foundation.experiments.store import METRICS
 from hbn_foundation.experiments.sync import Stores
 from hbn_foundation.experiments.tasks import pretrain_encoder, probe_encoder
-from hbn_foundation.labels.splits import repeated_splits
 from hbn_foundation.params import former_names
 from hbn_foundation.scores import WITHIN
 from hbn_foundation.training.job import digest
@@ -134,7 +132,8 @@ def make_folds(
     code = provenance(recipe.trainer.precision, device_plan).pretraining
     data = put_dataset(dataset.replace(splits=dataset.splits.iloc[:0]), stores.work)
     folds = []
-    for name, place, splits in deal(dataset, repeats, *by):
+    subjects = dataset.windows["subject"].unique()
+    for name, place, splits in deal(subjects, dataset.participants, repeats, *by):
         own = dataset.replace(splits=splits)
         identity = {
             "code": code,
@@ -146,20 +145,6 @@ def make_folds(
         job = make_job(ENCODER, pretrain_encoder, identity, arguments, recipe.trainer)
         folds.append(Run(job, name, own, recipe, place=place))
     return folds
-
-
-def deal(
-    dataset: EEGDataset, repeats: RepeatParams, label: LabelParams, stratify: str | None
-) -> Iterator[tuple[str, dict[str, int], pd.DataFrame]]:
-    """Yield the name of each fold, its `repeat` and `fold`, and its splits."""
-    table = repeated_splits(
-        dataset.windows["subject"].unique().tolist(), repeats.folds, repeats.repeats,
-        repeats.seed, participants=dataset.participants, label=label, stratify=stratify,
-    )  # fmt: skip
-    for _, part in table.groupby(["repeat", "fold"]):
-        repeat, fold = int(part["repeat"].iloc[0]), int(part["fold"].iloc[0])
-        splits = part[["subject", "split"]].reset_index(drop=True)
-        yield f"repeat {repeat + 1} fold {fold + 1}", {"repeat": repeat, "fold": fold}, splits
 
 
 def _probe(fold: Run, params: EvaluationParams, code: str) -> Job:

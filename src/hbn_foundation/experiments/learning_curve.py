@@ -21,10 +21,11 @@ import pandas as pd
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.evaluate import Answers
+from hbn_foundation.evaluation.folds import deal
 from hbn_foundation.evaluation.methods import FINE_TUNED, SCRATCH
 from hbn_foundation.evaluation.recipes import RECIPES, ChallengeRecipe, FoundationRecipe
 from hbn_foundation.experiments.data import put_dataset
-from hbn_foundation.experiments.folds import ENCODER, deal, make_folds, stores_in
+from hbn_foundation.experiments.folds import ENCODER, make_folds, stores_in
 from hbn_foundation.experiments.hashing import canonical_hash
 from hbn_foundation.experiments.job import Entry
 from hbn_foundation.experiments.label_tasks import (
@@ -164,7 +165,8 @@ def folds_of_checkpoint(
         check_reported(splits, dataset.participants, seen)
         folds = [Fold("", {"repeat": 0, "fold": 0}, splits, entry)]
     else:
-        parts = deal(dataset, params.repeats, *dealt_by(recipe, pretraining))
+        subjects, by = dataset.windows["subject"].unique(), dealt_by(recipe, pretraining)
+        parts = deal(subjects, dataset.participants, params.repeats, *by)
         folds = [Fold(*part, entry) for part in parts]
     for fold in folds:
         tested, held = (
