@@ -46,7 +46,7 @@ class Link:
     def __init__(self, folder: Path | None = None, orders: Orders | None = None) -> None:
         self.orders = orders
         self.show: Callable[[Beat], None] | None = None
-        self.last = Beat(pid=os.getpid(), boot=boot_id())
+        self._beat = Beat(pid=os.getpid(), boot=boot_id())
         self._file: int | None = None
         if folder is not None:
             self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT, 0o644)
@@ -74,12 +74,12 @@ class Link:
 
         What is not given stays as it was.
         """
-        count, now = self.last.count + 1, time.monotonic()
-        self.last = replace(self.last, **news, section=section, count=count, monotonic=now)
+        count, now = self._beat.count + 1, time.monotonic()
+        self._beat = replace(self._beat, **news, section=section, count=count, monotonic=now)
         if self._file is not None:
-            os.pwrite(self._file, encoded(self.last), 0)
+            os.pwrite(self._file, encoded(self._beat), 0)
         if self.show is not None:
-            self.show(self.last)
+            self.show(self._beat)
 
     def step_done(self, seconds: float, step: int, epoch: int, **news: Any) -> None:
         """Write the beat of a step that is done and took so many seconds."""
@@ -91,7 +91,7 @@ class Link:
         # validations and checkpoints count; the very first step, which may be slow, does not
         _, first, began = self._first_steps[0]
         pace = (now - began) / (step - first) if step > first else median
-        left = max(self.last.steps - step, 0) * pace
+        left = max(self._beat.steps - step, 0) * pace
         self.beat(STEP, median_step=median, seconds_left=left, step=step, epoch=epoch, **news)
 
     @property
