@@ -230,26 +230,19 @@ def denoised(features: np.ndarray, around: Surroundings, context: ContextParams)
 
 
 def winsorised(features: np.ndarray, around: Surroundings, context: ContextParams) -> np.ndarray:
-    """Limit features (M, D) of all windows of `around` by the tiles of each recording or subject.
+    """Limit features (M, D) of all windows of `around`, in each recording or subject.
 
-    States of the brain move features by a standard deviation, artefacts by many times more.
+    To the median of the tiles ± a robust standard deviation, NaN not counted: states of the brain
+    move features by as much, artefacts by many times more.
     """
     result = np.empty_like(features)
     for rows, own in _groups(around, context):
-        result[rows] = limited(features[rows], features[own])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+            centre = np.nanmedian(features[own], axis=0)
+            spread = MAD_TO_SD * np.nanmedian(np.abs(features[own] - centre), axis=0)
+        result[rows] = np.clip(features[rows], centre - spread, centre + spread)
     return result
-
-
-def limited(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Limit features (N, D) to the median ± a robust standard deviation of others (T, D).
-
-    Where those are NaN they do not count.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        centre = np.nanmedian(reference, axis=0)
-        spread = MAD_TO_SD * np.nanmedian(np.abs(reference - centre), axis=0)
-    return np.clip(features, centre - spread, centre + spread)
 
 
 def _groups(

@@ -1,9 +1,9 @@
 """Predict the slow features of the windows around from one corrupted window.
 
 The linear slow features of a window are noisy; their mean over the windows around, without the
-window itself, is less so and says what state the recording is in; winsorised, they are not moved by
-artefacts. A window's slow outputs are trained to tell it: what in the window is noise cannot help,
-and what drifts without being in the linear slow features is not asked for.
+window itself, is less so and says what state the recording is in. A window's slow outputs are
+trained to tell it: what in the window is noise cannot help, and what drifts without being in the
+linear slow features is not asked for.
 
 Trivial predictors: the mean of the recording, which is zero, and the window's own linear slow
 features shrunk to the share of them that is slow.
@@ -21,7 +21,6 @@ from torch import Tensor
 
 from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
-from hbn_foundation.signals.context import limited
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import NUMBER, Context, StepOutput, whole_tangents
 from hbn_foundation.training.objectives.slow_features import (
@@ -71,8 +70,6 @@ class SlowPrediction(SlowFeatures):
             found = encoder.slow.alone(tangents)
             own[places] = found.masked_fill(~usable[:, None], torch.nan).cpu()
         features = own.double().numpy()[numbers]
-        for of_group in pd.Series(group).groupby(group).indices.values():
-            features[of_group] = limited(features[of_group], features[of_group])
         features -= pd.DataFrame(features).groupby(group).transform("mean").to_numpy()
         known = ~np.isnan(features)
         near = near_graph(rows, self.table["onset"], self.params.lag_seconds)
