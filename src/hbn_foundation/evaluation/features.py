@@ -207,7 +207,8 @@ class FeatureExtractor:
     ) -> np.ndarray:
         """Slow outputs (M, n_slow) of band tangents (M, D) relative to their recordings.
 
-        Where they are denoised, linear slow features tell what else is noise in the recording.
+        Where they are denoised, linear slow features tell what else is noise in the recording, and
+        the slowest are added to the outputs, which say the same with other errors.
         """
         import torch
 
@@ -222,8 +223,9 @@ class FeatureExtractor:
                 return outputs
             assert encoder.slow is not None
             beside = encoder.slow.linear_features(relative).numpy()
-        both = np.concatenate([outputs, beside], axis=1)
-        return denoised(both, around, self.context)[:, : outputs.shape[1]]
+        n = outputs.shape[1]
+        found = denoised(np.concatenate([outputs, beside], axis=1), around, self.context)
+        return found[:, :n] + found[:, n : 2 * n]
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
