@@ -12,12 +12,15 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from hbn_foundation.recordings.simulation.params import SimulationParams
 
 PROJECT = Path(__file__).parents[1]
+hypothesis.settings.register_profile("project", deadline=None)  # on a busy machine
+hypothesis.settings.load_profile("project")
 
 
 def _data(variable: str, folder: str) -> Path:

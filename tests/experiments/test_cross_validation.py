@@ -124,7 +124,7 @@ def changed(names):
     return PretrainingRecipe.model_validate(with_values(content, values, "test"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(names=changes, engine=engines, folder=st.sampled_from(["here", "there"]))
 def test_the_key_of_an_encoder(dataset, tmp_path, names, engine, folder):
     base = keys_of(dataset, tmp_path)

@@ -62,7 +62,7 @@ def test_runs_are_in_order_of_their_number():
     assert roles(windows, "A", RULES, SFREQ, SAMPLES)[0] == "test"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 2), min_size=20, max_size=80),
     st.integers(0, 5),

@@ -41,7 +41,7 @@ def sizes(splits: pd.DataFrame) -> dict[str, int]:
     return splits["split"].value_counts().to_dict()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sets(NAMES, min_size=1, max_size=30),
     st.sets(NAMES, min_size=1, max_size=30),
@@ -73,7 +73,7 @@ def test_position_is_fixed_for_ever():
     assert position("NDARAC904DMU", 0) == pytest.approx(0.7128740, abs=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from("abcd"), min_size=3, max_size=120), st.integers(0, 999))
 def test_shares_are_within_one_subject_of_exact(kinds: list[str], seed: int):
     """In all and, with a half more, in every stratum; no split is empty."""
@@ -165,7 +165,7 @@ def test_stratified_keeps_earlier_places(tmp_path):
 
 
 @given(st.integers(3, 30), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_split_has_every_class_of_a_label_of_subjects(few: int, seed: int):
     table = people(60, group=["patient"] * few + ["control"] * (60 - few), sex=["F", "M"] * 30)
     splits = divided(table, None, (LabelParams(), GROUP), seed=seed).merge(table)
@@ -314,7 +314,7 @@ def test_every_fold_tests_and_validates_every_stratum_of_the_scores():
         repeated_splits(names, 5, 2, participants=table, stratify="ended")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(10, 40), st.integers(2, 5), st.integers(0, 9), st.integers(0, 99), st.booleans())
 def test_every_fold_tests_validates_and_trains_every_class(n, folds, more, seed, sexes):
     """Of a class with two subjects per fold or more, none of the three parts goes without."""
@@ -349,7 +349,7 @@ def test_folds_are_spread_over_age_and_sex_and_differ_between_repeats():
         pd.testing.assert_frame_equal(other, folds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 99))
 def test_the_first_of_an_order_are_of_every_class_in_step_with_its_size(counts, seed):
     names = [f"P{i:02}" for i in range(sum(counts))]

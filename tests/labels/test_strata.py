@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils import compute_sample_weight
 
@@ -56,7 +56,6 @@ def test_cells_of_class_and_stratum_weigh_alike():
     np.testing.assert_allclose(cell_weights(classes, np.full(16, "a")), balanced)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), min_size=3, max_size=40), st.integers(0, 9))
 def test_every_beginning_is_as_balanced_as_it_can_be(levels, seed):
     strata = pd.Series(levels, index=[f"s{n:02}" for n in range(len(levels))])

@@ -252,7 +252,7 @@ def test_a_class_without_a_test_subject_is_told(windows, people, caplog):
     assert "no test subject has the class F: scores that compare classes" in caplog.text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(1, 4)), min_size=1), st.integers(0, 9))
 def test_shuffling_keeps_groups_whole_and_their_counts(groups, seed):
     values = np.repeat([label for label, _ in groups], [n for _, n in groups])

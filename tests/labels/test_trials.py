@@ -232,7 +232,7 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(RUNS)
 def test_whatever_the_events_trials_keep_their_order_and_their_bounds(rows):
     times = {kind: sorted(onset for onset, name, _ in rows if name in kind) for kind in KINDS}
@@ -256,7 +256,7 @@ def test_whatever_the_events_trials_keep_their_order_and_their_bounds(rows):
         assert not after or trial["rt"] == after[0] - inside[0] >= 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RUNS, st.lists(st.floats(0, 20), max_size=3), st.randoms(use_true_random=False))
 def test_strays_and_the_order_of_other_times_change_nothing(rows, strays, random):
     rows = list({row[0]: row for row in rows}.values())

@@ -28,7 +28,7 @@ def test_shapes(encoder, windows, positions):
     torch.testing.assert_close(encoder.final_norm(features.view(tokens.shape)), tokens)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_the_channels_does_not_matter(encoder, windows, positions, seed):
     order = torch.randperm(N_CHANNELS, generator=torch.Generator().manual_seed(seed))

@@ -163,7 +163,7 @@ def test_gradient_passes_through_a_frozen_block(run):
     assert all(p.grad is None for p in model.encoder.tokenisers.parameters())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.sets(st.sampled_from(NAMES)), max_size=4))
 def test_any_sequence_of_freezing_ends_as_its_last(choices):
     model = some_model(toy=True)

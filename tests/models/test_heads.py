@@ -132,7 +132,7 @@ def test_groups_count_by_their_share_and_only_the_strongest_directions():
     assert two[1, 1] < 0.1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     n_groups=st.integers(1, 12),

@@ -46,7 +46,7 @@ def seen_by(window: int, running: bool, recentre: bool) -> set[int]:
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, len(PLACES) - 1), st.booleans(), st.booleans())
 def test_a_window_depends_on_what_it_sees_and_on_nothing_else(window, running, recentre):
     model, tokens = encoder(running=running, recentre=recentre), tokens_of()

@@ -44,7 +44,7 @@ def test_components_are_in_single_precision_under_autocast(n_whitened):
     assert components.mix.weight.grad is not None
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(present=st.sets(st.integers(0, 18)), sharpness=st.floats(1, 200))
 def test_weights_are_an_average_over_the_channels_present(present, sharpness):
     mask = torch.zeros(1, 19, dtype=torch.bool)

@@ -101,7 +101,7 @@ def test_other_numbers_of_channels_are_refused(n_channels):
         some_input(None)(torch.zeros(1, N_CHANNELS - 1, N_SAMPLES))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.floats(1e-3, 1e3), st.integers(0, N_CHANNELS - 1), st.sampled_from([0.0, 1e30, float("nan")])
 )

@@ -215,7 +215,7 @@ def test_an_electrodes_tsv_of_no_use_is_told(place, cap, tmp_path):
         assert reason in notes[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(*[st.floats()] * 3), min_size=1, max_size=12),
     st.sampled_from(["CTF", "CapTrak", "Other", None]),

@@ -66,7 +66,7 @@ def test_the_upper_edge_is_drawn_in_to_what_there_is():
     seconds=st.floats(1, 200),
     chunk=st.sampled_from([10.0, 33.3, 60.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_chunks_cover_the_output_exactly(sfreq, seconds, chunk):
     n = max(int(sfreq * seconds), 2)
     resampler = Resampler(sfreq, 100.0, 0.5, 50.0, n, chunk)
@@ -79,7 +79,7 @@ def test_chunks_cover_the_output_exactly(sfreq, seconds, chunk):
 
 
 @given(n=st.integers(400, 60_000), sfreq=st.floats(20, 3000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lengths_hold_the_ratio(n, sfreq):
     n_fft, m = _lengths(n, sfreq / 100)
     assert n_fft >= n

@@ -82,7 +82,7 @@ contexts = (
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(contexts, st.integers(0, 3))
 def test_means_and_averages_are_over_the_tiles_in_real_time(store, context, seed):
     around = surroundings(store, WINDOWS, LENGTH, context)
@@ -102,7 +102,7 @@ def test_tiles_are_all_clean_windows_of_the_recordings_and_no_others(store):
     assert set(of_subject.table["row"]) == {0, 1}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(contexts, st.sampled_from(range(len(WINDOWS))))
 def test_running_never_sees_the_future(store, context, number):
     running = context.model_copy(update={"running": True})

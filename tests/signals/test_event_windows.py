@@ -97,7 +97,7 @@ def test_blocks_without_windows_are_one_line(store, rows, message):
         cut_event_windows(store, events(*rows), label(margin=2.0), 2.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(0.5, 30), min_size=2, max_size=8),
     st.floats(0, 3),

@@ -78,7 +78,7 @@ def crops(store, columns=FACTORS, jitter=1.0, people=PEOPLE, **params):
     return cut_crop_windows(store, people, columns, params, seconds=2.0, jitter=jitter)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.02, 3), st.floats(0.001, 4))
 def test_windows_are_all_those_that_lie_inside(store, seconds, stride):
     windows = cut_windows(store, WindowParams(seconds=seconds, stride=stride))
@@ -131,7 +131,7 @@ def test_trial_windows_follow_the_stimulus(store, caplog):
     WindowReader(store, 190).check(windows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-3, 12), max_size=8), st.floats(-2, 2), st.floats(0.05, 4))
 def test_all_trial_windows_lie_inside_and_none_is_missing(store, stimuli, offset, seconds):
     params = TrialWindowParams(offset=offset, seconds=seconds)

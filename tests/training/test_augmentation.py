@@ -11,7 +11,7 @@ from hbn_foundation.training.augmentation import hide_channels, random_gain, whi
 POSITIONS = torch.tensor(list(DIRECTIONS_10_20.values()))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     missing=st.floats(0, 1),

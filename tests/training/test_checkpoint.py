@@ -46,7 +46,7 @@ def test_saving_again_replaces_it_and_a_write_that_fails_leaves_the_one_before(
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(share=st.floats(0, 0.999))
 def test_truncated_weights_are_refused(short_run, tmp_path_factory, share):
     folder = short_run[0].save(tmp_path_factory.mktemp("c") / "c")

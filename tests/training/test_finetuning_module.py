@@ -51,9 +51,7 @@ def wholes(short_run, data, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "everything"])
-@settings(
-    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.95))
 def test_killed_in_a_later_phase_it_ends_the_same(
     short_run, data, wholes, tmp_path_factory, name, share

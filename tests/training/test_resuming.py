@@ -75,9 +75,7 @@ def copied(whole, tmp_path):
     return shutil.copytree(whole[3], tmp_path / "run")
 
 
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 0.999), st.floats(0, 0.999))
 def test_killed_at_any_two_beats_it_ends_the_same(train, whole, tmp_path_factory, first, second):
     """In a step, an evaluation or a checkpoint, while it starts, twice."""

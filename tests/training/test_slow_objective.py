@@ -53,7 +53,7 @@ def naive(outputs: np.ndarray, lag: float) -> float:
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 99), st.sampled_from([2.0, 6.0, 40.0]))
 def test_it_is_the_change_between_near_windows_by_the_variance_in_recordings(seed, lag):
     outputs = np.random.default_rng(seed).standard_normal((len(PLACES), 3)) * [1, 5, 0.2]
