@@ -34,7 +34,7 @@ def _options(output: str, checkpoint: str) -> Any:
 @click.command(cls=Command)
 @_options("features.parquet", "foundation_checkpoint")
 @click.option("--recentre", is_flag=True, help="Relative to the mean of each recording.")
-@click.option("--denoise", is_flag=True, help="With --recentre: filter slow features by recording.")
+@click.option("--denoise", is_flag=True, help="With --recentre: limit artefacts, filter noise.")
 def embed(
     files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int,
     recentre: bool, denoise: bool,

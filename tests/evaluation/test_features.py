@@ -17,7 +17,8 @@ from hbn_foundation.evaluation.features import (
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.context import denoised, surroundings, winsorised
+from hbn_foundation.signals.context import surroundings
+from hbn_foundation.signals.denoising import denoised, winsorised
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import store_from_arrays

@@ -191,6 +191,20 @@ def test_few_labelled_subjects_leave_validation_and_test_alone(folds, dataset, p
         compare(params.model_copy(update={"labelled_subjects": 99}))
 
 
+def test_labelled_subjects_are_of_both_classes(folds, dataset):
+    names = sorted(dataset.participants["subject"])
+    training = folds[0].splits.query("split == 'train'")["subject"].tolist()
+    people = pd.DataFrame({"subject": names})
+    people["group"] = people["subject"].eq(training[0]).map({True: "a", False: "b"})
+    recipe = label_recipe(label=LabelParams(kind="participant", column="group"))
+    for seed in range(10):
+        few = labelled_splits(
+            folds[0].splits, dataset.replace(participants=people), 2, seed, recipe
+        )
+        kept = few.loc[few["split"] == "train", "subject"]
+        assert people.loc[people["subject"].isin(kept), "group"].nunique() == 2
+
+
 def test_a_fold_without_a_score_is_missing_and_counted(folds, dataset, params, stores, tmp_path):
     """A test fold of one class: NaN in a column of numbers, said in words, left out of pairs."""
     runs = list_runs(folds, dataset, label_recipe(), params, stores, CPU)

@@ -83,8 +83,9 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Whether features are relative to the mean of their recording, whose own mean is then zero;
         where the checkpoint is one of a model with a context, that holds.
     denoise
-        With `recentre`: whether slow features are filtered by what is slow and what is noise in
-        their recording; of a checkpoint with slow outputs.
+        With `recentre`: whether features are limited to a robust standard deviation in their
+        recording and filtered by what is slow and what is noise in it, and linear slow features
+        added; of a checkpoint with slow outputs.
     on_error
         Whether a recording that cannot be used is an error, or is left out (`skip`).
     batch_size, n_jobs

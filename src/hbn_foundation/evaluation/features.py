@@ -24,13 +24,8 @@ from hbn_foundation.evaluation.spectra import (
     time_bins,
 )
 from hbn_foundation.progress import say, track
-from hbn_foundation.signals.context import (
-    Surroundings,
-    denoised,
-    in_context,
-    surroundings,
-    winsorised,
-)
+from hbn_foundation.signals.context import Surroundings, in_context, surroundings
+from hbn_foundation.signals.denoising import denoised, winsorised
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.slow_features import MAX_LAG, N_COMPONENTS, LinearSlowFeatures
 
@@ -43,6 +38,7 @@ if TYPE_CHECKING:
 MEASURED = ("band_power", "riemann", "filter_bank", "time_bins")
 ON_COVARIANCES = ("riemann", "filter_bank")
 MOST_FOR_MEAN = 1000
+BIN_SECONDS = 0.05  # the stretches of `time_bins`
 PARTS = PRETRAINED, ENCODER_INPUT
 """What `pretrained_and_input` is made of."""
 
@@ -70,8 +66,8 @@ class FeatureExtractor:
         encoder for are left out.
     store, n_samples
         The signals, and the length of a window.
-    params, bin_seconds
-        Bands, shrinkage, batch size; width of the time bins in s.
+    params
+        Bands, shrinkage, batch size.
     encoders
         Encoders, if any.
     context
@@ -90,12 +86,10 @@ class FeatureExtractor:
         n_samples: int,
         params: BaselineParams,
         encoders: FrozenEncoders | None = None,
-        bin_seconds: float = 0.05,
         context: ContextParams | None = None,
     ) -> None:
         self.names = [name for name in MEASURED if name in names]
         self.store, self.n_samples, self.params = store, n_samples, params
-        self.bin_seconds = bin_seconds
         self.context = context or ContextParams()
         self.asked = set(names)
         names = self.asked | (set(PARTS) if JOINED in self.asked else set())
@@ -255,7 +249,7 @@ class FeatureExtractor:
         if self._components is not None:
             electrodes = electrodes[:, : COMPONENTS[name]]
         if name == "time_bins":
-            return time_bins(electrodes, round(self.bin_seconds * sfreq))
+            return time_bins(electrodes, round(BIN_SECONDS * sfreq))
         shrinkage = self.params.shrinkage
         return covariances(electrodes, bands if name == "filter_bank" else None, sfreq, shrinkage)
 

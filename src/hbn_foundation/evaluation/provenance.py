@@ -34,7 +34,7 @@ OF_FINE_TUNING = (
 PRETRAINING = ("models", "training", "labels", "signals/windows.py", "signals/batches.py",
                "signals/context.py", "signals/store.py")  # fmt: skip
 EVALUATION = ("training/linear_probe.py", "experiments/tasks.py", "experiments/label_tasks.py",
-              "scores.py", "evaluation")  # fmt: skip
+              "scores.py", "signals/denoising.py", "evaluation")  # fmt: skip
 
 
 class Provenance(NamedTuple):

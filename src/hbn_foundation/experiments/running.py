@@ -101,10 +101,14 @@ def said(run: Run, stores: Stores) -> str:
     """One line about a finished run: the score of each method, averaged over its rows."""
     rows = read_scores([run], stores)
     score = next(name for name in (WITHIN, "nrmse", "window_nrmse", "window_auroc") if name in rows)
-    means = rows.groupby("method")[score].mean().dropna()
-    words = ", ".join(f"{display_name(str(name))} {value:.3f}" for name, value in means.items())
+    means = rows.groupby("method")[score].mean()
+    if means.isna().all():
+        words = "missing, one test value only"
+    else:
+        values = means.map("{:.3f}".format).replace("nan", "missing")
+        words = ", ".join(f"{display_name(str(name))} {one}" for name, one in values.items())
     start = f"{run.name}: " if run.name else ""
-    return f"{start}{scorer_of(score).display_name} {words or 'missing, one test value only'}"
+    return f"{start}{scorer_of(score).display_name} {words}"
 
 
 def read_predictions(runs: Iterable[Run], stores: Stores) -> pd.DataFrame:

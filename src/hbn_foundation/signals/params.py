@@ -81,8 +81,8 @@ class ContextParams(Params):
     denoise: bool = Field(
         False,
         description="Whether features are winsorised in each recording, and slow features of "
-        "frozen encoders filtered by the covariances of what is slow and of what is noise in it (a "
-        "Wiener filter); drifts are slow.",
+        "frozen encoders, with linear ones added, filtered by the covariances of what is slow and "
+        "of what is noise in it (a Wiener filter); drifts are slow.",
     )
 
     @property
