@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from curves import OURS, PROJECT, SUBJECT, Mean, prepare, subject_table
+from curves import BOOTSTRAPS, OURS, PROJECT, SUBJECT, Mean, prepare, subject_table
 from hbn_foundation.evaluation.folds import deal
 from hbn_foundation.evaluation.params import RepeatParams
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
+from hbn_foundation.evaluation.statistics import bootstrap_interval
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.label_tasks import (
@@ -36,6 +37,7 @@ from hbn_foundation.experiments.targets import CHECKPOINT, PREDICTIONS
 from hbn_foundation.experiments.tasks import pretrain_encoder
 from hbn_foundation.labels.strata import labelling_order
 from hbn_foundation.project import open_project
+from hbn_foundation.scores import stratified_mean
 from hbn_foundation.signals.label_windows import windows_of_label
 from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.supervision.link import Link
@@ -92,7 +94,9 @@ def one_fold(
     return pd.concat(parts)
 
 
-def folds_of(dataset: Any, recipe: LabelRecipe, most: int) -> list[dict[str, Any]]:
+def folds_of(
+    dataset: Any, recipe: LabelRecipe, most: int, n_labelled: int = LABELLED
+) -> list[dict[str, Any]]:
     """List the folds: splits, the order in which people join, and draws of labelled ones."""
     column, folds = recipe.strata_column, []
     subjects, people = dataset.windows["subject"].unique(), dataset.participants
@@ -102,9 +106,22 @@ def folds_of(dataset: Any, recipe: LabelRecipe, most: int) -> list[dict[str, Any
             labelling_order(train, dataset.participants, recipe.label, column, seed)
             for seed in DRAWS
         ]
-        draws = [Draw(seed, tuple(sorted(order[:LABELLED]))) for seed, order in enumerate(orders)]
+        draws = [Draw(seed, tuple(sorted(order[:n_labelled]))) for seed, order in enumerate(orders)]
         folds.append({"name": name, "splits": splits, "order": orders[0], "draws": draws})
     return folds[:most]
+
+
+def exponent(means: pd.DataFrame, strata: pd.Series) -> Mean:
+    """Fit a power of the number of people (columns) to what is missing to 1 (subjects, numbers)."""
+    codes, counts = pd.factorize(strata)[0], np.log([int(name) for name in means])
+
+    def slope(chosen: np.ndarray) -> float:
+        of_each = means.to_numpy()[chosen].T
+        missing = [1 - stratified_mean(one, codes[chosen], codes.max() + 1) for one in of_each]
+        return float(np.polyfit(counts, np.log(missing), 1)[0])
+
+    interval = bootstrap_interval(slope, means.index.to_numpy(str), BOOTSTRAPS)
+    return Mean(slope(np.arange(len(means))), interval.low, interval.high)
 
 
 def draw(scores: dict[tuple[str, str, str], Mean], path: Path) -> None:
@@ -166,6 +183,7 @@ def main() -> None:
         delayed(one_fold)(options.work, data, fold, change, recipes) for _, fold, change in calls
     )
     scores: dict[tuple[str, str, str], Mean] = {}
+    of_people: dict[str, dict[str, pd.Series]] = {name: {} for name in CONTEXTS}
     default = pd.concat([t for (key, *_), t in zip(calls, found, strict=True) if key == "{}"])
     default = default.groupby(["context", *SUBJECT])["auroc"].mean()
     for kind, name in changes:
@@ -175,12 +193,20 @@ def main() -> None:
         means = pd.concat(own).groupby(["context", *SUBJECT])["auroc"].mean()
         for context in CONTEXTS:
             table = means[context].reset_index("stratum")
+            if kind == "people":
+                of_people[context][name] = table["auroc"]
             scores[kind, name, context] = Mean.of(table["auroc"], table["stratum"])
             line = f"{kind:8}{name:8}{context:24}{scores[kind, name, context]}"
             if SCALES[kind][name]:
                 gap = (means[context] - default[context]).reset_index("stratum")
                 line += f"   against the default {Mean.of(gap['auroc'], gap['stratum'])}"
             print(line)
+    for context, columns in of_people.items():
+        if columns:
+            power = exponent(
+                pd.DataFrame(columns), default[context].reset_index("stratum")["stratum"]
+            )
+            print(f"{context}: what is missing to 1 goes with people to the power {power}")
     draw(scores, options.work / "scaling.png")
     print(f"Figure: {options.work / 'scaling.png'}")
 

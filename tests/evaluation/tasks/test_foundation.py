@@ -14,7 +14,7 @@ from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.frame import scores_of
 from hbn_foundation.evaluation.report.foundation import foundation_report
 from hbn_foundation.evaluation.sample import labelled_windows
-from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation
+from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation, objective_advice
 from hbn_foundation.labels.params import LabelParams
 from hbn_foundation.scores import auroc
 from hbn_foundation.signals.dataset import EEGDataset
@@ -72,6 +72,16 @@ def test_predictions_and_map_are_complete(scored, dataset, pretrained, quick, mo
     assert len(places) == len(dataset.windows)
     monkeypatch.setattr("hbn_foundation.evaluation.embedding.MOST_WINDOWS", 30)
     assert len(embedding_map(pretrained[0], dataset, quick)) == 30
+
+
+def test_another_objective_is_advised_where_validation_subjects_speak_for_it():
+    (line,) = objective_advice({"pretrained": 0.83, "slow_features": 0.9}, has_slow=False)
+    assert "0.900" in line
+    assert "objective.name=slow_prediction" in line
+    (line,) = objective_advice({"pretrained": 0.6, "encoder_input": 0.8}, has_slow=True)
+    assert "objective.name=band_completion with foundation.encoder.n_slow=0" in line
+    for validation in ({"pretrained": 0.9, "slow_features": 0.83}, {"pretrained": np.nan}):
+        assert objective_advice(validation, has_slow=False) == []
 
 
 def test_shuffled_labels_fall_to_chance(toy, pretrained, quick):

@@ -27,7 +27,13 @@ from hbn_foundation.evaluation.evaluate import (
 )
 from hbn_foundation.evaluation.features import FrozenEncoders
 from hbn_foundation.evaluation.frame import nested_scores
-from hbn_foundation.evaluation.methods import PRETRAINED, RANDOM
+from hbn_foundation.evaluation.methods import (
+    ENCODER_INPUT,
+    PRETRAINED,
+    RANDOM,
+    SLOW,
+    display_name,
+)
 from hbn_foundation.evaluation.params import EvaluationParams
 from hbn_foundation.evaluation.pretext import pretext_scores
 from hbn_foundation.evaluation.sample import Sample, labelled_windows
@@ -37,6 +43,7 @@ from hbn_foundation.labels.checks import check_disjoint, check_never_seen
 from hbn_foundation.labels.params import SPLITS
 from hbn_foundation.labels.strata import with_strata
 from hbn_foundation.labels.targets import WindowTargets
+from hbn_foundation.progress import say
 from hbn_foundation.signals.label_windows import probe_windows
 
 if TYPE_CHECKING:
@@ -46,6 +53,11 @@ if TYPE_CHECKING:
 
 #: Metrics of the validation subjects, which chose the probe's strength.
 ACCURACIES = ("accuracy", "balanced_accuracy")
+#: Other objectives, by whether the encoder has slow outputs now, and the method that speaks for it.
+ADVICE = {
+    False: (SLOW, "slow_prediction", 5, "changes"),
+    True: (ENCODER_INPUT, "band_completion", 0, "does not change"),
+}
 
 
 def evaluate_foundation(
@@ -88,6 +100,11 @@ def evaluate_foundation(
     task = probe_task(labelled, params)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     say_scores(scores, task)
+    has_slow = encoders[PRETRAINED].slow is not None
+    for line in objective_advice(
+        {m: one.fits[0].validation for m, one in answers.items()}, has_slow
+    ):
+        say(line)
     metrics = {
         **_about(checkpoint, labelled, params),
         **about_scores(scores, test, labelled.about(dataset, params.context)),
@@ -130,6 +147,19 @@ def probes(
     return predict_baselines(
         [PRETRAINED, *params.baselines], sample.table, [target], measured, params
     )
+
+
+def objective_advice(validation: Mapping[str, float], has_slow: bool) -> list[str]:
+    """Advise the other kind of features, where validation subjects say that it tells more."""
+    method, objective, n_slow, how = ADVICE[has_slow]
+    ours, other = (validation.get(name, float("nan")) for name in (PRETRAINED, method))
+    if not other > ours:
+        return []
+    return [
+        f"advice: by the validation subjects {display_name(method)} (AUROC {other:.3f}) tells more "
+        f"than the pretrained encoder ({ours:.3f}), as where a label {how} within recordings; "
+        f"consider foundation.objective.name={objective} with foundation.encoder.n_slow={n_slow}"
+    ]
 
 
 def _about_probes(

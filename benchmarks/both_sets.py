@@ -1,0 +1,180 @@
+"""Pretrained on both real data sets, against each at home: eyes open or closed, mental arithmetic.
+
+    python benchmarks/both_sets.py                # five folds of either
+    python benchmarks/both_sets.py --folds 2
+
+In each fold of a data set one encoder is pretrained on its training subjects (`home`), another on
+these and on everybody of the other data set, who have other electrodes and another amplifier
+(`both`), a third at home as the other data set's configuration says (`swapped`), and a fourth at
+home by both objectives at once (`joint`). They are frozen. Probes of the encoder, of its tokens
+where it has slow outputs too, and of the encoder with its input are fitted on the labels of five
+people of `eyes`, six of `eegmat`, ten draws. Score: AUROC within each test subject, as in
+`eyes_folds.py` and `transfer.py`; differences are paired over subjects. `validation` is the mean
+score by which the probes' strengths were chosen. What has run is kept. The data: `EYES_ROOT`,
+`EEGMAT_ROOT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from joblib import Parallel, delayed
+from kedro.io import Version
+from omegaconf import OmegaConf
+
+from curves import OURS, PROJECT, SUBJECT, Mean, kedro, prepare, subject_table
+from hbn_foundation.evaluation.methods import JOINED, TOKENS
+from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
+from hbn_foundation.experiments.data import put_dataset
+from hbn_foundation.experiments.job import RunContext
+from hbn_foundation.experiments.label_tasks import fit_draws
+from hbn_foundation.experiments.store import SCORES
+from hbn_foundation.experiments.targets import CHECKPOINT, PREDICTIONS
+from hbn_foundation.experiments.tasks import pretrain_encoder
+from hbn_foundation.io.eeg_dataset import EEGDatasetDataset
+from hbn_foundation.project import open_project
+from hbn_foundation.training.supervision.link import Link
+from scaling import CPU, folds_of
+
+#: By data set: people with labels, and the contexts of windows.
+SETS: dict[str, tuple[int, dict[str, dict[str, Any]]]] = {
+    "eyes": (
+        5,
+        {
+            "the recording's mean, denoised": {"of": "recording", "denoise": True},
+            "±10 s, denoised": {"of": "recording", "seconds": 10.0, "denoise": True},
+        },
+    ),
+    "eegmat": (
+        6,
+        {
+            "each window alone": {"of": "window"},
+            "the subject's mean and ±10 s": {"of": "subject", "seconds": 10.0},
+        },
+    ),
+}
+METHODS = [OURS, JOINED]
+HOME, BOTH, SWAPPED, JOINT = WAYS = "home", "both", "swapped", "joint"
+#: Of eight recordings, 24 windows each.
+OF_BOTH = {
+    "encoder": {"n_slow": 5},
+    "objective": {
+        "name": "slow_prediction", "beside": {"band_completion": 1.0}, "windows_per_recording": 24,
+    },
+    "trainer": {"epochs": 15, "batch_size": 192},
+}  # fmt: skip
+
+
+class Home(NamedTuple):
+    """A data set and its recipes."""
+
+    name: str
+    path: Path  # of the windows that are pretrained on
+    labelled: Path
+    folds: list[dict[str, Any]]
+    pretraining: FoundationRecipe
+    swapped: FoundationRecipe
+    joint: FoundationRecipe
+    label: LabelRecipe
+
+
+def open_home(name: str, work: Path, most: int) -> Home:
+    """Open a data set that is prepared."""
+    with open_project(name) as project:
+        dataset = project.catalog.load("dataset")
+        labelled = project.catalog.load("finetuning.dataset")
+        parameters = project.params
+        label, own = parameters["finetuning"], parameters["foundation"]
+    with open_project(next(one for one in SETS if one != name)) as project:
+        swapped = project.params["foundation"]
+    folds = folds_of(labelled, label, most, SETS[name][0])
+    of_both = put_dataset(dataset, work), put_dataset(labelled, work)
+    values = OmegaConf.merge(own.model_dump(mode="json"), OF_BOTH)
+    joint = FoundationRecipe.model_validate(OmegaConf.to_container(values))
+    return Home(name, *of_both, folds, own, swapped, joint, label)
+
+
+def one_fold(
+    work: Path, home: Home, fold: dict[str, Any], both: tuple[Path, list[str]], name: str
+) -> pd.DataFrame:
+    """Pretrain in one of the ways, and probe in each context; what is there is read."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = work / home.name / fold["name"] / name
+    path, splits = home.path, fold["splits"]
+    pretraining = {SWAPPED: home.swapped, JOINT: home.joint}.get(name, home.pretraining)
+    methods = [*METHODS, TOKENS] if pretraining.objective.beside else METHODS
+    if name == BOTH:
+        path, everybody = both
+        own = splits.assign(subject=f"{home.name}-" + splits["subject"].astype(str))
+        others = [one for one in everybody if not one.startswith(f"{home.name}-")]
+        splits = pd.concat([own, pd.DataFrame({"subject": others, "split": "train"})])
+    if not (folder / "out" / CHECKPOINT).is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        run = RunContext(folder, name, CPU, None, Link())
+        pretrain_encoder(run, path, splits.reset_index(drop=True), pretraining)
+    parts = []
+    for number, (context, values) in enumerate(SETS[home.name][1].items()):
+        at = folder / f"probe{number}"
+        if not (at / "out" / PREDICTIONS).exists():
+            at.mkdir(exist_ok=True)
+            own = type(home.label.context).model_validate(values)
+            recipe = home.label.model_copy(update={"context": own})
+            run = RunContext(at, name, CPU, folder / "out", Link())
+            fit_draws(run, home.labelled, fold["splits"], recipe, fold["draws"], methods)
+        table = pd.read_parquet(at / "out" / PREDICTIONS).assign(fold=0, repeat=0)
+        scores = pd.DataFrame(json.loads((at / "out" / SCORES).read_text()))
+        held = scores.groupby("method")["validation"].mean().rename("validation").reset_index()
+        parts.append(subject_table(table).merge(held).assign(context=context))
+    return pd.concat(parts).assign(data=home.name, pretrained=name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--folds", type=int, default=5, help="at most")
+    parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=PROJECT / "data/both_sets")
+    options = parser.parse_args()
+    roots = {}
+    for name in SETS:
+        prepare(name, [])
+        with open_project(name) as project:
+            roots[name] = str(Path(project.params["ingestion"]["source"].root).resolve())
+    source = {"root": None, "roots": roots}
+    kedro("eyes", "ingestion", [], {"ingestion": {"source": source}})
+    path = PROJECT / "data" / "-".join(SETS) / "05_model_input/dataset"
+    dataset = EEGDatasetDataset(filepath=str(path), version=Version(None, None)).load()
+    both = put_dataset(dataset, options.work), sorted(dataset.windows["subject"].unique())
+    homes = [open_home(name, options.work, options.folds) for name in SETS]
+    tables = Parallel(n_jobs=options.n_jobs, verbose=10)(
+        delayed(one_fold)(options.work, home, fold, both, name)
+        for home in homes
+        for name in options.only
+        for fold in home.folds
+    )
+    keys = ["data", "context", "method"]
+    means = pd.concat(tables).groupby([*keys, "pretrained", *SUBJECT])[["auroc", "validation"]]
+    for place, part in means.mean().groupby(keys, sort=False):
+        print(*place, sep=", ")
+        tables_of = part.droplevel(keys).reset_index("stratum").groupby("pretrained")
+        by_name = {name: table.droplevel("pretrained") for name, table in tables_of}
+        for name in by_name:
+            table = by_name[name]
+            line = f"  {name:8} {Mean.of(table['auroc'], table['stratum'])}"
+            line += f"   validation {table['validation'].mean():.3f}"
+            if name != HOME and HOME in by_name:
+                gap = table["auroc"] - by_name[HOME]["auroc"]
+                line += f"   ahead of home by {Mean.of(gap, table['stratum'])}"
+            print(line)
+
+
+if __name__ == "__main__":
+    main()
