@@ -20,6 +20,7 @@ from hbn_foundation.scores import auroc
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import load_encoder
 from hbn_foundation.training.linear_probe import Cases, fit_probe
+from small_models import with_slow_outputs
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,18 @@ def test_predictions_and_map_are_complete(scored, dataset, pretrained, quick, mo
     assert len(places) == len(dataset.windows)
     monkeypatch.setattr("hbn_foundation.evaluation.embedding.MOST_WINDOWS", 30)
     assert len(embedding_map(pretrained[0], dataset, quick)) == 30
+
+
+def test_tokens_are_scored_beside_slow_outputs(scored, dataset, pretrained, quick):
+    """The same tokens, with slow outputs of zeros."""
+    quick = quick.model_copy(update={"baselines": ()})
+    found = evaluate_foundation(with_slow_outputs(pretrained[0]), dataset, quick).scores
+    auroc = {
+        name: scores_of(one, "window_auroc")
+        for name, one in (("both", found), ("tokens", scored.scores))
+    }
+    assert auroc["both"]["pretrained"] == pytest.approx(0.5)
+    assert auroc["both"]["pretrained_tokens"] == auroc["tokens"]["pretrained"]
 
 
 def test_another_objective_is_advised_where_validation_subjects_speak_for_it():

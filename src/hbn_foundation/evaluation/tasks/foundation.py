@@ -32,6 +32,7 @@ from hbn_foundation.evaluation.methods import (
     PRETRAINED,
     RANDOM,
     SLOW,
+    TOKENS,
     display_name,
 )
 from hbn_foundation.evaluation.params import EvaluationParams
@@ -92,6 +93,9 @@ def evaluate_foundation(
 
     labelled = probe_sample(checkpoint, dataset, params)
     encoders = {PRETRAINED: load_encoder(checkpoint)}
+    has_slow = encoders[PRETRAINED].slow is not None
+    if has_slow:
+        encoders[TOKENS] = load_encoder(checkpoint, with_slow=False)
     if RANDOM in params.baselines:
         encoders[RANDOM] = random_encoder(checkpoint, params.seed)
     answers = probes(encoders, labelled, dataset, params)
@@ -100,7 +104,6 @@ def evaluate_foundation(
     task = probe_task(labelled, params)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     say_scores(scores, task)
-    has_slow = encoders[PRETRAINED].slow is not None
     for line in objective_advice(
         {m: one.fits[0].validation for m, one in answers.items()}, has_slow
     ):
@@ -144,9 +147,8 @@ def probes(
     """Fit probes of frozen encoders, the pretrained one first, and the baselines beside them."""
     target = Target("label", "class", len(sample.classes))
     measured = Measured(dataset.store, dataset.n_samples, FrozenEncoders(encoders), params.context)
-    return predict_baselines(
-        [PRETRAINED, *params.baselines], sample.table, [target], measured, params
-    )
+    ours = [name for name in (PRETRAINED, TOKENS) if name in encoders]
+    return predict_baselines([*ours, *params.baselines], sample.table, [target], measured, params)
 
 
 def objective_advice(validation: Mapping[str, float], has_slow: bool) -> list[str]:
