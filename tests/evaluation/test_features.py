@@ -17,7 +17,7 @@ from hbn_foundation.evaluation.features import (
 from hbn_foundation.evaluation.params import BaselineParams, EvaluationParams
 from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
-from hbn_foundation.signals.context import surroundings
+from hbn_foundation.signals.context import in_context, surroundings
 from hbn_foundation.signals.denoising import denoised, winsorised
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.signals.reader import WindowReader
@@ -194,11 +194,15 @@ def test_slow_outputs_are_of_tangents_relative_to_the_recording(toy, pretrained,
     found = FeatureExtractor(*given, context=context)(chosen)
     plain = FeatureExtractor(*given, context=ContextParams(of="recording"))(chosen)
     inputs = torch.from_numpy(plain["encoder_input"]).unflatten(1, (-1, 190))
+    limited, around = inputs, surroundings(toy.store, chosen, encoder.n_samples, context)
+    if denoise:
+        raw = FeatureExtractor(*given)(chosen)["encoder_input"]
+        of_limited = in_context(winsorised(raw, around, context), around, context)
+        limited = torch.from_numpy(of_limited).unflatten(1, (-1, 190))
     with torch.inference_mode():
-        outputs = encoder.slow_outputs(inputs).numpy()
+        outputs = encoder.slow_outputs(limited).numpy()
         beside = encoder.slow.linear_features(inputs).numpy()
     if denoise:
-        around = surroundings(toy.store, chosen, encoder.n_samples, context)
         both = denoised(np.concatenate([outputs, beside], 1), around, context)
         outputs = both[:, :2] + both[:, 2:4]
         expected = winsorised(plain["encoder_input"], around, context)

@@ -201,24 +201,27 @@ class FeatureExtractor:
     ) -> np.ndarray:
         """Slow outputs (M, n_slow) of band tangents (M, D) relative to their recordings.
 
-        Where they are denoised, linear slow features tell what else is noise in the recording, and
-        the slowest are added to the outputs, which say the same with other errors.
+        Where they are denoised, they are of limited tangents. Linear slow features tell what else
+        is noise in the recording, and the slowest are added to the outputs, which say the same with
+        other errors.
         """
         import torch
 
         encoder, context = self.encoders[name], self.context.model_copy(update={"seconds": 0.0})
         assert encoder.band is not None
         everything = around._replace(n_windows=len(around.table))
-        relative = torch.from_numpy(in_context(tangents, everything, context))
+        limited = winsorised(tangents, around, context) if context.denoise else tangents
         with torch.inference_mode():
+            relative = torch.from_numpy(in_context(limited, everything, context))
             parts = relative.unflatten(1, encoder.band.centre.shape).split(self.params.batch_size)
             outputs = torch.cat([encoder.slow_outputs(part) for part in parts]).numpy()
-            if not self.context.denoise:
+            if not context.denoise:
                 return outputs
             assert encoder.slow is not None
+            relative = torch.from_numpy(in_context(tangents, everything, context))
             beside = encoder.slow.linear_features(relative).numpy()
         n = outputs.shape[1]
-        found = denoised(np.concatenate([outputs, beside], axis=1), around, self.context)
+        found = denoised(np.concatenate([outputs, beside], axis=1), around, context)
         return found[:, :n] + found[:, n : 2 * n]
 
     def _measured(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
