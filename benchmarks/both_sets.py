@@ -27,7 +27,7 @@ from kedro.io import Version
 from omegaconf import OmegaConf
 
 from curves import OURS, PROJECT, SUBJECT, Mean, kedro, prepare, subject_table
-from hbn_foundation.evaluation.methods import JOINED, TOKENS
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, JOINED, TOKENS
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
 from hbn_foundation.experiments.data import put_dataset
 from hbn_foundation.experiments.job import RunContext
@@ -108,7 +108,8 @@ def one_fold(
     folder = work / home.name / fold["name"] / name
     path, splits = home.path, fold["splits"]
     pretraining = {SWAPPED: home.swapped, JOINT: home.joint}.get(name, home.pretraining)
-    methods = [*METHODS, TOKENS] if pretraining.objective.beside else METHODS
+    methods = [*METHODS, *([TOKENS] if pretraining.objective.beside else [])]
+    methods += [ENCODER_INPUT] if name == HOME else []
     if name == BOTH:
         path, everybody = both
         own = splits.assign(subject=f"{home.name}-" + splits["subject"].astype(str))
@@ -132,6 +133,24 @@ def one_fold(
         held = scores.groupby("method")["validation"].mean().rename("validation").reset_index()
         parts.append(subject_table(table).merge(held).assign(context=context))
     return pd.concat(parts).assign(data=home.name, pretrained=name)
+
+
+def draw(scores: dict[tuple[str, str], dict[str, Mean]], path: Path) -> None:
+    """Draw a panel for each data set and context, a row for each way."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    panels = figure.subplots(2, len(scores) // 2, squeeze=False)
+    for panel, ((data, context), of_way) in zip(panels.flat, scores.items(), strict=True):
+        for place, (name, (value, low, high)) in enumerate(reversed(of_way.items())):
+            colour = "0.5" if name == ENCODER_INPUT else "C0"
+            panel.errorbar(value, place, xerr=[[value - low], [high - value]], marker="o",
+                           color=colour)  # fmt: skip
+        panel.set_yticks(range(len(of_way)), reversed(of_way))
+        panel.set(title=f"{data}, {context}", xlabel="AUROC within subjects", ylim=(-0.5, None))
+        panel.margins(y=0.2)
+        panel.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=130)
 
 
 def main() -> None:
@@ -160,20 +179,28 @@ def main() -> None:
         for name in options.only
         for fold in home.folds
     )
-    keys = ["data", "context", "method"]
-    means = pd.concat(tables).groupby([*keys, "pretrained", *SUBJECT])[["auroc", "validation"]]
-    for place, part in means.mean().groupby(keys, sort=False):
-        print(*place, sep=", ")
-        tables_of = part.droplevel(keys).reset_index("stratum").groupby("pretrained")
-        by_name = {name: table.droplevel("pretrained") for name, table in tables_of}
-        for name in by_name:
-            table = by_name[name]
-            line = f"  {name:8} {Mean.of(table['auroc'], table['stratum'])}"
+    keys = ["data", "context", "method", "pretrained"]
+    means = pd.concat(tables).groupby([*keys, *SUBJECT])[["auroc", "validation"]].mean()
+    drawn: dict[tuple[str, str], dict[str, Mean]] = {}
+    for place, part in means.groupby(keys[:2], sort=False):
+        print("\n" + ", ".join(place))
+        rows = {
+            key: one.droplevel(keys).reset_index("stratum")
+            for key, one in part.groupby(keys[2:], sort=False)
+        }
+        for (method, name), table in rows.items():
+            score = Mean.of(table["auroc"], table["stratum"])
+            line = f"  {method:22} {name:8} {score}"
+            if method in (OURS, ENCODER_INPUT):
+                drawn.setdefault(place, {})[name if method == OURS else method] = score
             line += f"   validation {table['validation'].mean():.3f}"
-            if name != HOME and HOME in by_name:
-                gap = table["auroc"] - by_name[HOME]["auroc"]
-                line += f"   ahead of home by {Mean.of(gap, table['stratum'])}"
+            for other in ((OURS, HOME), (ENCODER_INPUT, HOME)):
+                if other in rows and other != (method, name):
+                    gap = Mean.of(table["auroc"] - rows[other]["auroc"], table["stratum"])
+                    line += f"   ahead of {' at '.join(other)} by {gap}"
             print(line)
+    draw(drawn, options.work / "both_sets.png")
+    print(f"Figure: {options.work / 'both_sets.png'}")
 
 
 if __name__ == "__main__":
