@@ -5,13 +5,13 @@
 
 In each fold of a data set one encoder is pretrained on its training subjects (`home`), another on
 these and on everybody of the other data set, who have other electrodes and another amplifier
-(`both`), a third at home as the other data set's configuration says (`swapped`), and a fourth at
-home by both objectives at once (`joint`). They are frozen. Probes of the encoder, of its tokens
-where it has slow outputs too, and of the encoder with its input are fitted on the labels of five
-people of `eyes`, six of `eegmat`, ten draws. Score: AUROC within each test subject, as in
-`eyes_folds.py` and `transfer.py`; differences are paired over subjects. `validation` is the mean
-score by which the probes' strengths were chosen. What has run is kept. The data: `EYES_ROOT`,
-`EEGMAT_ROOT`.
+(`both`), a third at home for as many steps (`longer`), a fourth at home as the other data set's
+configuration says (`swapped`), and a fifth at home by both objectives at once (`joint`). They are
+frozen. Probes of the encoder, of its tokens where it has slow outputs too, and of the encoder with
+its input are fitted on the labels of five people of `eyes`, six of `eegmat`, ten draws. Score:
+AUROC within each test subject, as in `eyes_folds.py` and `transfer.py`; differences are paired over
+subjects. `validation` is the mean score by which the probes' strengths were chosen. What has run is
+kept. The data: `EYES_ROOT`, `EEGMAT_ROOT`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SETS: dict[str, tuple[int, dict[str, dict[str, Any]]]] = {
     ),
 }
 METHODS = [OURS, JOINED]
-HOME, BOTH, SWAPPED, JOINT = WAYS = "home", "both", "swapped", "joint"
+HOME, BOTH, LONGER, SWAPPED, JOINT = WAYS = "home", "both", "longer", "swapped", "joint"
 #: Of eight recordings, 24 windows each.
 OF_BOTH = {
     "encoder": {"n_slow": 5},
@@ -110,11 +110,17 @@ def one_fold(
     pretraining = {SWAPPED: home.swapped, JOINT: home.joint}.get(name, home.pretraining)
     methods = [*METHODS, *([TOKENS] if pretraining.objective.beside else [])]
     methods += [ENCODER_INPUT] if name == HOME else []
+    others = [one for one in both[1] if not one.startswith(f"{home.name}-")]
     if name == BOTH:
-        path, everybody = both
+        path = both[0]
         own = splits.assign(subject=f"{home.name}-" + splits["subject"].astype(str))
-        others = [one for one in everybody if not one.startswith(f"{home.name}-")]
         splits = pd.concat([own, pd.DataFrame({"subject": others, "split": "train"})])
+    if name == LONGER:
+        more = 1 + len(others) / (splits["split"] == "train").sum()
+        old = pretraining.trainer
+        times = {"epochs": old.epochs, "early_stopping_patience": old.early_stopping_patience}
+        trainer = old.model_copy(update={key: round(more * n) for key, n in times.items()})
+        pretraining = pretraining.model_copy(update={"trainer": trainer})
     if not (folder / "out" / CHECKPOINT).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         run = RunContext(folder, name, CPU, None, Link())
@@ -158,6 +164,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--data", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--folds", type=int, default=5, help="at most")
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=PROJECT / "data/both_sets")
@@ -172,7 +179,7 @@ def main() -> None:
     path = PROJECT / "data" / "-".join(SETS) / "05_model_input/dataset"
     dataset = EEGDatasetDataset(filepath=str(path), version=Version(None, None)).load()
     both = put_dataset(dataset, options.work), sorted(dataset.windows["subject"].unique())
-    homes = [open_home(name, options.work, options.folds) for name in SETS]
+    homes = [open_home(name, options.work, options.folds) for name in options.data]
     tables = Parallel(n_jobs=options.n_jobs, verbose=10)(
         delayed(one_fold)(options.work, home, fold, both, name)
         for home in homes
