@@ -5,13 +5,13 @@
 
 In each fold of a data set one encoder is pretrained on its training subjects (`home`), another on
 these and on everybody of the other data set, who have other electrodes and another amplifier
-(`both`), a third at home for as many steps (`longer`), a fourth at home as the other data set's
-configuration says (`swapped`), and a fifth at home by both objectives at once (`joint`). They are
-frozen. Probes of the encoder, of its tokens where it has slow outputs too, and of the encoder with
-its input are fitted on the labels of five people of `eyes`, six of `eegmat`, ten draws. Score:
-AUROC within each test subject, as in `eyes_folds.py` and `transfer.py`; differences are paired over
+(`both`), a third at home for as many steps (`longer`), and a fourth at home as the other data set's
+configuration says (`swapped`). They are frozen. Probes of the encoder, and of the encoder with its
+input, are fitted on the labels of five people of `eyes`, six of `eegmat`, ten draws. Score: AUROC
+within each test subject, as in `eyes_folds.py` and `transfer.py`; differences are paired over
 subjects. `validation` is the mean score by which the probes' strengths were chosen. What has run is
-kept. The data: `EYES_ROOT`, `EEGMAT_ROOT`.
+kept by data set, fold and way: give another `--work` where code or parameters differ. The data:
+`EYES_ROOT`, `EEGMAT_ROOT`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 from joblib import Parallel, delayed
 from kedro.io import Version
-from omegaconf import OmegaConf
 
 from curves import OURS, PROJECT, SUBJECT, Mean, kedro, prepare, subject_table
-from hbn_foundation.evaluation.methods import ENCODER_INPUT, JOINED, TOKENS
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, JOINED
 from hbn_foundation.evaluation.recipes import FoundationRecipe, LabelRecipe
-from hbn_foundation.experiments.data import put_dataset
+from hbn_foundation.experiments.data import load_dataset, put_dataset
 from hbn_foundation.experiments.job import RunContext
 from hbn_foundation.experiments.label_tasks import fit_draws
 from hbn_foundation.experiments.store import SCORES
@@ -58,15 +57,14 @@ SETS: dict[str, tuple[int, dict[str, dict[str, Any]]]] = {
     ),
 }
 METHODS = [OURS, JOINED]
-HOME, BOTH, LONGER, SWAPPED, JOINT = WAYS = "home", "both", "longer", "swapped", "joint"
-#: Of eight recordings, 24 windows each.
-OF_BOTH = {
-    "encoder": {"n_slow": 5},
-    "objective": {
-        "name": "slow_prediction", "beside": {"band_completion": 1.0}, "windows_per_recording": 24,
-    },
-    "trainer": {"epochs": 15, "batch_size": 192},
-}  # fmt: skip
+HOME, BOTH, LONGER, SWAPPED = WAYS = "home", "both", "longer", "swapped"
+NAMES = {
+    ENCODER_INPUT: "encoder input",
+    HOME: "at home",
+    BOTH: "on both data sets",
+    LONGER: "at home, as many steps",
+    SWAPPED: "at home, other objective",
+}
 
 
 class Home(NamedTuple):
@@ -78,7 +76,6 @@ class Home(NamedTuple):
     folds: list[dict[str, Any]]
     pretraining: FoundationRecipe
     swapped: FoundationRecipe
-    joint: FoundationRecipe
     label: LabelRecipe
 
 
@@ -93,9 +90,31 @@ def open_home(name: str, work: Path, most: int) -> Home:
         swapped = project.params["foundation"]
     folds = folds_of(labelled, label, most, SETS[name][0])
     of_both = put_dataset(dataset, work), put_dataset(labelled, work)
-    values = OmegaConf.merge(own.model_dump(mode="json"), OF_BOTH)
-    joint = FoundationRecipe.model_validate(OmegaConf.to_container(values))
-    return Home(name, *of_both, folds, own, swapped, joint, label)
+    return Home(name, *of_both, folds, own, swapped, label)
+
+
+def with_others(home: Home, splits: pd.DataFrame, both: tuple[Path, list[str]]) -> pd.DataFrame:
+    """Name the subjects of a fold as the study of both does, and train on all others, too."""
+    own = splits.assign(subject=f"{home.name}-" + splits["subject"].astype(str))
+    others = [one for one in both[1] if not one.startswith(f"{home.name}-")]
+    if strange := sorted(set(own["subject"]) - set(both[1])):
+        raise SystemExit(f"{strange[0]}: no subject of the study of both data sets")
+    joined = pd.concat([own, pd.DataFrame({"subject": others, "split": "train"})])
+    return joined.reset_index(drop=True)
+
+
+def for_steps_of(
+    recipe: FoundationRecipe, dataset: Any, joined: pd.DataFrame, name: str
+) -> FoundationRecipe:
+    """Train on a data set's own windows for as many steps as on those of both."""
+    train = joined.loc[joined["split"] == "train", "subject"]
+    subjects = dataset.windows["subject"].astype(str)
+    subjects = subjects[subjects.isin(train)]
+    more = len(subjects) / subjects.str.startswith(f"{name}-").sum()
+    old = recipe.trainer
+    times = {"epochs": old.epochs, "early_stopping_patience": old.early_stopping_patience}
+    trainer = old.model_copy(update={key: round(more * n) for key, n in times.items()})
+    return recipe.model_copy(update={"trainer": trainer})
 
 
 def one_fold(
@@ -107,24 +126,18 @@ def one_fold(
     torch.set_num_threads(1)
     folder = work / home.name / fold["name"] / name
     path, splits = home.path, fold["splits"]
-    pretraining = {SWAPPED: home.swapped, JOINT: home.joint}.get(name, home.pretraining)
-    methods = [*METHODS, *([TOKENS] if pretraining.objective.beside else [])]
-    methods += [ENCODER_INPUT] if name == HOME else []
-    others = [one for one in both[1] if not one.startswith(f"{home.name}-")]
-    if name == BOTH:
-        path = both[0]
-        own = splits.assign(subject=f"{home.name}-" + splits["subject"].astype(str))
-        splits = pd.concat([own, pd.DataFrame({"subject": others, "split": "train"})])
-    if name == LONGER:
-        more = 1 + len(others) / (splits["split"] == "train").sum()
-        old = pretraining.trainer
-        times = {"epochs": old.epochs, "early_stopping_patience": old.early_stopping_patience}
-        trainer = old.model_copy(update={key: round(more * n) for key, n in times.items()})
-        pretraining = pretraining.model_copy(update={"trainer": trainer})
+    pretraining = home.swapped if name == SWAPPED else home.pretraining
+    methods = [*METHODS, *([ENCODER_INPUT] if name == HOME else [])]
+    if name in (BOTH, LONGER):
+        joined = with_others(home, fold["splits"], both)
+        if name == BOTH:
+            path, splits = both[0], joined
+        else:
+            pretraining = for_steps_of(pretraining, load_dataset(both[0]), joined, home.name)
     if not (folder / "out" / CHECKPOINT).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         run = RunContext(folder, name, CPU, None, Link())
-        pretrain_encoder(run, path, splits.reset_index(drop=True), pretraining)
+        pretrain_encoder(run, path, splits, pretraining)
     parts = []
     for number, (context, values) in enumerate(SETS[home.name][1].items()):
         at = folder / f"probe{number}"
@@ -152,9 +165,9 @@ def draw(scores: dict[tuple[str, str], dict[str, Mean]], path: Path) -> None:
             colour = "0.5" if name == ENCODER_INPUT else "C0"
             panel.errorbar(value, place, xerr=[[value - low], [high - value]], marker="o",
                            color=colour)  # fmt: skip
-        panel.set_yticks(range(len(of_way)), reversed(of_way))
-        panel.set(title=f"{data}, {context}", xlabel="AUROC within subjects", ylim=(-0.5, None))
-        panel.margins(y=0.2)
+        panel.set_yticks(range(len(of_way)), [NAMES[name] for name in reversed(of_way)])
+        panel.set_title(f"{data}, {context}", fontsize=10)
+        panel.set(xlabel="AUROC within subjects", ylim=(-0.5, len(of_way) - 0.5))
         panel.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=130)
 

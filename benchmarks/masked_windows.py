@@ -6,11 +6,12 @@
 In each fold twenty linear slow features, relative to the recording and denoised, are fitted without
 labels on the training subjects. A sequence encoder (`models/sequence.py`) begins at a fading mean
 of the windows around. Spans of 6 to 30 s are hidden from it, and it predicts from each window that
-it sees and those around the mean of the hidden windows within ±10 s, of their five slowest features
-before denoising. No label is used; the epoch is chosen by the same error of the validation
-subjects. Its outputs for whole recordings, or the mean within as many seconds, which needs no
-training, are then read by a logistic regression with the labels of five or all 42 people, as in
-`eyes_folds.py`. The data: `EYES_ROOT`.
+it sees and those around the mean of the hidden windows within ±10 s, of their five slowest
+features, winsorised and not filtered. No label is used; the filter and the mean of a recording know
+its hidden windows, too, and the input is normalised by the subjects of the project's own split. The
+epoch is chosen by the same error of the validation subjects. Its outputs for whole recordings, or
+the mean within as many seconds, which needs no training, are then read by a logistic regression
+with the labels of five or all 42 people, as in `eyes_folds.py`. The data: `EYES_ROOT`.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def errors(model: SequenceEncoder, one: Recording, random: torch.Generator) -> T
     goal = (near.float() @ truth) / count.clamp_min(1)[:, None]
     weight = (seen * count / (count + 2.0))[:, None]  # a mean of few windows is noisy
     found = read(model, features, onset, seen)
-    return torch.stack([(weight * x.square()).sum() / weight.sum() for x in (found - goal, goal)])
+    total = weight.sum().clamp_min(1e-9)
+    return torch.stack([(weight * x.square()).sum() / total for x in (found - goal, goal)])
 
 
 def train(
@@ -182,7 +184,7 @@ def scored(
     places = pd.MultiIndex.from_frame(windows[["row", "start"]])
     of_test = places.get_indexer(pd.MultiIndex.from_frame(test[["row", "start"]]))
     values = labelled.targets.values[of_test].astype(int)
-    for draw in fold["draws"]:
+    for draw in {draw.subjects: draw for draw in fold["draws"]}.values():
         sample = labelled.learned(draw, recipe.evaluation)
         for name, found in features.items():
             method, seed = name if isinstance(name, tuple) else (name, 0)
@@ -193,7 +195,7 @@ def scored(
             strata = test.drop_duplicates("subject").set_index("subject")[STRATUM].loc[names]
             part = pd.DataFrame({"subject": names, "stratum": strata.to_numpy(), "auroc": areas})
             rows.append(part.assign(method=method, seed=seed, validation=fitted.validation,
-                                    n_subjects=len(draw.subjects)))  # fmt: skip
+                                    n_subjects=min(len(draw.subjects), COUNTS[-1])))  # fmt: skip
     return pd.concat(rows)
 
 

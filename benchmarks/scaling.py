@@ -112,7 +112,7 @@ def folds_of(
 
 
 def exponent(means: pd.DataFrame, strata: pd.Series) -> Mean:
-    """Fit a power of the number of people (columns) to what is missing to 1 (subjects, numbers)."""
+    """Fit the slope of log(1 − AUROC) over log(people), of AUROCs (subjects, numbers of people)."""
     codes, counts = pd.factorize(strata)[0], np.log([int(name) for name in means])
 
     def slope(chosen: np.ndarray) -> float:
@@ -187,9 +187,8 @@ def main() -> None:
     default = pd.concat([t for (key, *_), t in zip(calls, found, strict=True) if key == "{}"])
     default = default.groupby(["context", *SUBJECT])["auroc"].mean()
     for kind, name in changes:
-        own = [
-            t for (key, *_), t in zip(calls, found, strict=True) if key == str(SCALES[kind][name])
-        ]
+        change = str(SCALES[kind][name])
+        own = [t for (key, *_), t in zip(calls, found, strict=True) if key == change]
         means = pd.concat(own).groupby(["context", *SUBJECT])["auroc"].mean()
         for context in CONTEXTS:
             table = means[context].reset_index("stratum")
@@ -201,12 +200,10 @@ def main() -> None:
                 gap = (means[context] - default[context]).reset_index("stratum")
                 line += f"   against the default {Mean.of(gap['auroc'], gap['stratum'])}"
             print(line)
-    for context, columns in of_people.items():
-        if columns:
-            power = exponent(
-                pd.DataFrame(columns), default[context].reset_index("stratum")["stratum"]
-            )
-            print(f"{context}: what is missing to 1 goes with people to the power {power}")
+    for context, columns in of_people.items() if "people" in options.only else ():
+        strata = default[context].reset_index("stratum")["stratum"]
+        power = exponent(pd.DataFrame(columns), strata)
+        print(f"{context}: 1 − AUROC goes with the number of people to the power {power}")
     draw(scores, options.work / "scaling.png")
     print(f"Figure: {options.work / 'scaling.png'}")
 

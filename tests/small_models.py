@@ -6,7 +6,6 @@ import torch
 
 from hbn_foundation.models.config import MAIN, BandTokenConfig, InputConfig, TimeTokenConfig
 from hbn_foundation.models.heads import Head
-from hbn_foundation.training.checkpoint import Checkpoint, make_encoder
 from hbn_foundation.training.model_building import (
     HeadOf,
     build_encoder,
@@ -28,16 +27,6 @@ def small_encoder(*tokens, **more):
     torch.manual_seed(0)
     params = EncoderParams(tokens=tokens, hidden_dim=32, n_heads=4, n_layers=2, **more)
     return build_encoder(params, SFREQ, N_SAMPLES)
-
-
-def with_slow_outputs(checkpoint):
-    """The same checkpoint, with two slow outputs of zeros beside its tokens."""
-    metadata, parameters = checkpoint.metadata, checkpoint.metadata["parameters"]
-    encoder = {**parameters["encoder"], "n_slow": 2}
-    both = Checkpoint({}, metadata | {"parameters": {**parameters, "encoder": encoder}})
-    weights = make_encoder(both).state_dict()
-    zeros = {f"encoder.{n}": torch.zeros_like(w) for n, w in weights.items() if "slow." in n}
-    return Checkpoint(checkpoint.weights | zeros, both.metadata)
 
 
 def make_head(params, n_tokens, dim, n_outputs, classification, n_time=0):

@@ -35,12 +35,9 @@ def _options(output: str, checkpoint: str) -> Any:
 @_options("features.parquet", "foundation_checkpoint")
 @click.option("--recentre", is_flag=True, help="Relative to the mean of each recording.")
 @click.option("--denoise", is_flag=True, help="With --recentre: limit artefacts, filter noise.")
-@click.option(
-    "--tokens", is_flag=True, help="Tokens in place of slow outputs, where there are both."
-)
 def embed(
     files: tuple[str, ...], output: Path, checkpoint: str | None, env: str | None, jobs: int,
-    **how: Any,
+    recentre: bool, denoise: bool,
 ) -> None:  # fmt: skip
     """Write the features of recordings: FILES are EEG files or BIDS roots."""
     _check_output(output, ".parquet")
@@ -48,7 +45,7 @@ def embed(
     with _told():
         from hbn_foundation.embedding.embedder import Embedder
 
-        embedder = Embedder(name, on_error="skip", n_jobs=jobs, **how)
+        embedder = Embedder(name, recentre=recentre, denoise=denoise, on_error="skip", n_jobs=jobs)
         table: Any = embedder.embed(list(files), as_frame=True)
     table.to_parquet(output, index=False)
     n_features = count_of(table.shape[1] - 3, "feature")

@@ -18,10 +18,8 @@ from sklearn.pipeline import make_pipeline
 import hbn_foundation
 from embedding.as_pipeline import changed, first_subject, pipeline_features
 from hbn_foundation.errors import UserError
-from hbn_foundation.training.checkpoint import Checkpoint
 from processes import imported_by
 from recordings.eeg_files import NAMES, bids_file, edf, noise, raw_array, write, write_channels
-from small_models import with_slow_outputs
 
 TOLERANCE = 1e-5
 
@@ -170,14 +168,6 @@ def test_features_may_be_relative_to_their_recording(embedder, version, tiny_bid
         hbn_foundation.load(version, recentre=True, per="recording").embed(files)
     with pytest.raises(UserError, match="expected recentre: true and a foundation checkpoint"):
         hbn_foundation.load(version, recentre=True, denoise=True).embed(files)
-
-
-def test_tokens_may_be_asked_for_in_place_of_slow_outputs(embedder, version, tiny_bids, tmp_path):
-    both = with_slow_outputs(Checkpoint.load(version)).save(tmp_path / "both")
-    file = next(tiny_bids.rglob("*_eeg.bdf"))
-    given = hbn_foundation.load(both)
-    assert given.embed(file).shape[1] == 2
-    np.testing.assert_array_equal(given.set_params(tokens=True).embed(file), embedder.embed(file))
 
 
 def test_recordings_of_a_subject_are_scaled_together(version, tiny_bids, tmp_path):

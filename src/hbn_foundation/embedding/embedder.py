@@ -31,12 +31,9 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class LoadedModel:
-    """A checkpoint in memory: its encoder, what prepares windows for it, its context.
+    """A checkpoint in memory: its encoder, what prepares windows for it, its context."""
 
-    With `tokens`, the encoder is without its slow outputs, where it has any.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, tokens: bool = False) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         from hbn_foundation.training.checkpoint import load_encoder
         from hbn_foundation.training.finetuned import load_finetuned, recipe_of
 
@@ -50,8 +47,6 @@ class LoadedModel:
             self.context = recipe_of(checkpoint).context
         else:
             self.encoder = load_encoder(checkpoint)
-        if tokens:
-            self.encoder.slow = None
         self.way = SignalWay.of(checkpoint, self.prepare is not None, self.context.of)
 
     @cached_property
@@ -91,9 +86,6 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         With `recentre`: whether features are limited to a robust standard deviation in their
         recording and filtered by what is slow and what is noise in it, and linear slow features
         added; of a checkpoint with slow outputs.
-    tokens
-        Give the tokens of a checkpoint with slow outputs in place of those; one without gives its
-        tokens anyway.
     on_error
         Whether a recording that cannot be used is an error, or is left out (`skip`).
     batch_size, n_jobs
@@ -107,7 +99,6 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         per: Literal["window", "recording"] = "window",
         recentre: bool = False,
         denoise: bool = False,
-        tokens: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         batch_size: int = 128,
         n_jobs: int = 0,
@@ -116,7 +107,6 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.per = per
         self.recentre = recentre
         self.denoise = denoise
-        self.tokens = tokens
         self.on_error = on_error
         self.batch_size = batch_size
         self.n_jobs = n_jobs
@@ -127,11 +117,11 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         for name, known in CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise UserError(f"{name}: found {value!r}; expected {' or '.join(known)}")
-        if getattr(self, "_loaded", (None,))[0] != (self.checkpoint, self.tokens):
+        if getattr(self, "_loaded", (None,))[0] != self.checkpoint:
             from hbn_foundation.training.checkpoint import Checkpoint
 
             checkpoint = Checkpoint.load(find_checkpoint(self.checkpoint))
-            self._loaded = (self.checkpoint, self.tokens), LoadedModel(checkpoint, self.tokens)
+            self._loaded = self.checkpoint, LoadedModel(checkpoint)
         return self._loaded[1]
 
     def __getstate__(self) -> dict[str, Any]:

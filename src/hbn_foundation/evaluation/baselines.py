@@ -25,7 +25,6 @@ from hbn_foundation.evaluation.methods import (
     PRETRAINED,
     RANDOM,
     SLOW,
-    TOKENS,
 )
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.labels.strata import STRATUM
@@ -293,7 +292,7 @@ BASELINES = {
         name: Baseline(_linear, name)
         for name in (
             "filter_bank", "riemann", "time_bins", PRETRAINED, FROZEN_PROBE, RANDOM,
-            ENCODER_INPUT, SLOW, JOINED, TOKENS,
+            ENCODER_INPUT, SLOW, JOINED,
         )
     },
 }  # fmt: skip

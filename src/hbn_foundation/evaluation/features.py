@@ -218,8 +218,7 @@ class FeatureExtractor:
             if not context.denoise:
                 return outputs
             assert encoder.slow is not None
-            relative = torch.from_numpy(in_context(tangents, everything, context))
-            beside = encoder.slow.linear_features(relative).numpy()
+            beside = encoder.slow.linear_features(torch.from_numpy(tangents)).numpy()
         n = outputs.shape[1]
         found = denoised(np.concatenate([outputs, beside], axis=1), around, context)
         return found[:, :n] + found[:, n : 2 * n]

@@ -10,7 +10,6 @@ RANDOM = "random_weights"
 ENCODER_INPUT = "encoder_input"
 SLOW = "slow_features"
 JOINED = "pretrained_and_input"
-TOKENS = "pretrained_tokens"
 
 MODEL, BASELINE, TRIVIAL, REFERENCE = "model", "baseline", "trivial", "reference"
 """Kinds: the evaluated model, baselines, baselines that predict the same for all, and methods that
@@ -23,7 +22,6 @@ NAMES = {
     ENCODER_INPUT: "encoder input",
     SLOW: "linear slow features",
     JOINED: "pretrained with its input",
-    TOKENS: "pretrained encoder's tokens",
     "filter_bank": "Riemannian filter bank",
     "riemann": "Riemannian broadband",
     "band_power": "log band power",

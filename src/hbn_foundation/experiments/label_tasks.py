@@ -17,7 +17,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.baselines import BASELINES, fit_baseline, predict_in_parts
 from hbn_foundation.evaluation.evaluate import evaluate, window_task
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
-from hbn_foundation.evaluation.methods import FROZEN_PROBE, PRETRAINED, RANDOM, TOKENS
+from hbn_foundation.evaluation.methods import FROZEN_PROBE, PRETRAINED, RANDOM
 from hbn_foundation.evaluation.params import FineTuningEvaluationParams
 from hbn_foundation.evaluation.recipes import LabelRecipe
 from hbn_foundation.evaluation.sample import choose_windows
@@ -198,8 +198,6 @@ def _extractor(
 
     encoder = load_encoder(checkpoint)
     encoders: dict[str, Encoder] = {PRETRAINED: encoder, FROZEN_PROBE: encoder}
-    if TOKENS in methods:
-        encoders[TOKENS] = load_encoder(checkpoint, with_slow=False)
     if RANDOM in methods:
         encoders[RANDOM] = random_encoder(checkpoint, recipe.evaluation.seed)
     wanted = {name for method in methods if (name := BASELINES[method].features)}

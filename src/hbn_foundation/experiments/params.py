@@ -300,7 +300,7 @@ class LearningCurveParams(CurveParams):
         return self.seeds
 
 
-FrozenRow = Literal["pretrained", Baseline, "pretrained_and_input", "pretrained_tokens"]
+FrozenRow = Literal["pretrained", Baseline, "pretrained_and_input"]
 
 
 class LabelCurveParams(CurveParams):
@@ -315,7 +315,7 @@ class LabelCurveParams(CurveParams):
         tuple(range(10)), min_length=1, description="Each draws other subsets of the subjects."
     )
     frozen: tuple[FrozenRow, ...] = Field(
-        get_args(FrozenRow)[:-3],
+        get_args(FrozenRow)[:-2],
         description="Methods that are fitted: a linear probe of frozen features, or classical.",
     )
     trained: tuple[Literal["fine_tuned", "scratch"], ...] = Field(

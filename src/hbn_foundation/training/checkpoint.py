@@ -167,11 +167,10 @@ def fitted_once(folder: Path | None, module: nn.Module, fit: Callable[[], Any]) 
         Checkpoint({name: part.clone() for name, part in module.state_dict().items()}).save(folder)
 
 
-def load_encoder(checkpoint: Checkpoint, with_slow: bool = True) -> Encoder:
+def load_encoder(checkpoint: Checkpoint) -> Encoder:
     """Load the encoder of a checkpoint, in evaluation mode, on the CPU.
 
-    It is the variant that the metadata name. Without its slow outputs, where it has any, a probe
-    reads its tokens.
+    It is the variant that the metadata name.
 
     Raises
     ------
@@ -184,8 +183,6 @@ def load_encoder(checkpoint: Checkpoint, with_slow: bool = True) -> Encoder:
     encoder = make_encoder(checkpoint)
     fill(encoder, checkpoint, "encoder.")
     apply(encoder.eval(), checkpoint.metadata, checkpoint.weights)
-    if not with_slow:
-        encoder.slow = None
     return encoder
 
 

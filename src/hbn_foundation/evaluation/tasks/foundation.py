@@ -32,7 +32,6 @@ from hbn_foundation.evaluation.methods import (
     PRETRAINED,
     RANDOM,
     SLOW,
-    TOKENS,
     display_name,
 )
 from hbn_foundation.evaluation.params import EvaluationParams
@@ -54,11 +53,8 @@ if TYPE_CHECKING:
 
 #: Metrics of the validation subjects, which chose the probe's strength.
 ACCURACIES = ("accuracy", "balanced_accuracy")
-#: Other objectives, by whether the encoder has slow outputs now, and the method that speaks for it.
-ADVICE = {
-    False: (SLOW, "slow_prediction", 5, "changes"),
-    True: (ENCODER_INPUT, "band_completion", 0, "does not change"),
-}
+#: By how much AUROC validation subjects must speak for another objective.
+SURELY_MORE = 0.01
 
 
 def evaluate_foundation(
@@ -93,9 +89,6 @@ def evaluate_foundation(
 
     labelled = probe_sample(checkpoint, dataset, params)
     encoders = {PRETRAINED: load_encoder(checkpoint)}
-    has_slow = encoders[PRETRAINED].slow is not None
-    if has_slow:
-        encoders[TOKENS] = load_encoder(checkpoint, with_slow=False)
     if RANDOM in params.baselines:
         encoders[RANDOM] = random_encoder(checkpoint, params.seed)
     answers = probes(encoders, labelled, dataset, params)
@@ -104,10 +97,11 @@ def evaluate_foundation(
     task = probe_task(labelled, params)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     say_scores(scores, task)
-    for line in objective_advice(
-        {m: one.fits[0].validation for m, one in answers.items()}, has_slow
-    ):
-        say(line)
+    encoder = encoders[PRETRAINED]
+    if encoder.band is not None and not params.shuffle_labels:
+        validation = {method: one.fits[0].validation for method, one in answers.items()}
+        if advice := objective_advice(validation, encoder.slow is not None):
+            say(advice)
     metrics = {
         **_about(checkpoint, labelled, params),
         **about_scores(scores, test, labelled.about(dataset, params.context)),
@@ -147,21 +141,27 @@ def probes(
     """Fit probes of frozen encoders, the pretrained one first, and the baselines beside them."""
     target = Target("label", "class", len(sample.classes))
     measured = Measured(dataset.store, dataset.n_samples, FrozenEncoders(encoders), params.context)
-    ours = [name for name in (PRETRAINED, TOKENS) if name in encoders]
-    return predict_baselines([*ours, *params.baselines], sample.table, [target], measured, params)
+    return predict_baselines(
+        [PRETRAINED, *params.baselines], sample.table, [target], measured, params
+    )
 
 
-def objective_advice(validation: Mapping[str, float], has_slow: bool) -> list[str]:
-    """Advise the other kind of features, where validation subjects say that it tells more."""
-    method, objective, n_slow, how = ADVICE[has_slow]
+def objective_advice(validation: Mapping[str, float], has_slow: bool) -> str:
+    """Advise the other kind of features where validation subjects speak for it; else say nothing.
+
+    For slow ones where linear slow features tell more than the tokens of the encoder, and against
+    them where all of its input tells more than its slow outputs.
+    """
+    method = ENCODER_INPUT if has_slow else SLOW
     ours, other = (validation.get(name, float("nan")) for name in (PRETRAINED, method))
-    if not other > ours:
-        return []
-    return [
-        f"advice: by the validation subjects {display_name(method)} (AUROC {other:.3f}) tells more "
-        f"than the pretrained encoder ({ours:.3f}), as where a label {how} within recordings; "
-        f"consider foundation.objective.name={objective} with foundation.encoder.n_slow={n_slow}"
-    ]
+    if not other > ours + SURELY_MORE:
+        return ""
+    objective, n_slow = ("band_completion", 0) if has_slow else ("slow_prediction", 5)
+    return (
+        f"advice: on the validation subjects {display_name(method)} reached AUROC {other:.3f}, the "
+        f"pretrained encoder {ours:.3f}; consider foundation.objective.name={objective} with "
+        f"foundation.encoder.n_slow={n_slow}"
+    )
 
 
 def _about_probes(
