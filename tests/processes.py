@@ -10,12 +10,17 @@ import time
 from pathlib import Path
 
 
+def state(pid: int) -> str:
+    """State of a process, as R, S or T (halted); Z, too, where there is none any more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs: one that nobody has waited for yet is dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return state(pid) != "Z"
 
 
 def imported_by(code: str) -> set[str]:
@@ -28,7 +33,6 @@ def imported_by(code: str) -> set[str]:
 
 def pending(pid: int, number: int) -> bool:
     """Whether a signal waits for a process that is halted."""
-    assert alive(pid), "it ended before it could be halted"
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     sets = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
     return any(one & 1 << number - 1 for one in sets)
@@ -43,12 +47,11 @@ def wait_for(condition, seconds: float = 180.0):
     return found
 
 
-def interrupt(process: subprocess.Popen, number: int, child: int) -> None:
-    """Halt a training's child while its parent is sent a signal, until it was asked to stop.
+def interrupt_halted(process: subprocess.Popen, number: int, child: int) -> None:
+    """Send a signal to a training whose child is halted; the child goes on once asked to stop.
 
     So the request never comes after the last step, however busy the machine.
     """
-    os.kill(child, signal.SIGSTOP)
     process.send_signal(number)
     if number == signal.SIGKILL:
         return

@@ -7,10 +7,11 @@ import pytest
 
 from hbn_foundation.training.supervision.heartbeat import read_beat
 from kedro_project import SMALL, KedroProject
-from processes import alive, interrupt, wait_for
+from processes import alive, interrupt_halted, state, wait_for
 
 TRAINING = ("--pipeline", "foundation", "--nodes", "choose_device,pretrain_encoder")
-EPOCHS = 12  # a busy machine still stops it before its end
+EPOCHS = 4
+STEP = 14  # in the second epoch
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +38,20 @@ def weights(project: KedroProject) -> bytes:
 
 
 def stop_in_training(project: KedroProject, number: int) -> tuple[int, str]:
-    """Start training, and send a signal to the whole run after its first epoch."""
+    """Start training, and send a signal to the whole run in its second epoch."""
     runs = project.data / "06_models" / "foundation_training"
-    process = project.start("run", *TRAINING)
+    process = project.start("run", *TRAINING, "--params", f"foundation.fault=halt@{STEP}")
 
-    def in_second_epoch():
+    def halted_child():
         assert process.poll() is None, process.stdout.read()
         beats = [read_beat(path) for path in runs.glob("*") if not (path / "done").exists()]
-        return next((beat.pid for beat in beats if beat is not None and beat.epoch >= 2), None)
+        return next((beat for beat in beats if beat and state(beat.pid) == "T"), None)
 
-    child = wait_for(in_second_epoch)
-    interrupt(process, number, child)
+    child = wait_for(halted_child)
+    assert child.epoch == 2
+    interrupt_halted(process, number, child.pid)
     said, _ = process.communicate(timeout=180)
-    wait_for(lambda: not alive(child))
+    wait_for(lambda: not alive(child.pid))
     return process.returncode, said
 
 

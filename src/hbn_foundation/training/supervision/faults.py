@@ -23,6 +23,7 @@ KINDS = {
     "hang": "never returns, and lets other threads run",
     "hang_gil": "never returns, and lets no other thread run",
     "stubborn": "hangs and ignores every signal that can be ignored",
+    "halt": "halted (SIGSTOP), until something continues it",
     "crash": "a segmentation fault",
     "kill": "killed from outside",
     "exit": "ends with status 0 and no result",
@@ -33,6 +34,8 @@ KINDS = {
     "nan": "a loss that is not a number",
 }
 
+
+SENT = {"halt": signal.SIGSTOP, "kill": signal.SIGKILL}
 
 RAISED = {
     "error": "an error",
@@ -95,8 +98,8 @@ class Fault:
             ctypes.PyDLL(None).sleep(FOREVER)  # unlike CDLL, PyDLL keeps the lock
         elif self.kind == "crash":
             ctypes.string_at(0)
-        elif self.kind == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.kind in SENT:
+            os.kill(os.getpid(), SENT[self.kind])
         elif self.kind == "exit":
             os._exit(0)
         elif self.kind in ("error", "cuda") or (self.kind in RAISED and micro_share > 0.25):
