@@ -6,8 +6,9 @@
     python benchmarks/eyes_folds.py --set foundation.objective.name=slow_features
 
 Runs `kedro run --env eyes`: in each fold an encoder is pretrained on the training subjects, and
-probes are fitted on the labels of 5, 10 and all 42 of them, ten draws. Further seeds of pretraining
-have five folds in two of the contexts, and their scores are averaged with those of seed 0. With
+probes are fitted on the labels of 5, 10 and all 42 of them, ten draws. Repeats of the folds, and
+further seeds of pretraining with five folds each, are run in two of the contexts, and their scores
+averaged with those of seed 0. With
 `--trained` the whole model is trained from scratch on the labels of 5 and 10 as well, without
 averaging, one draw in each fold. The score is the AUROC within each test subject, averaged over
 draws and seeds, over the subjects of an order of states, then over both orders; intervals are over
@@ -77,10 +78,10 @@ def main() -> None:
     prepare("eyes", options.set)
     # (seed of pretraining, contexts, what is run in them)
     once, counts = {"repeats": 1}, [*COUNTS]
-    repeats = {"repeats": options.repeats}
-    runs: list[tuple[int, Iterable[str], dict[str, Any]]] = [
-        (0, CONTEXTS, {"frozen": [*DRAWN], "subjects": counts, "repeats": repeats})
-    ]
+    runs: list[tuple[int, Iterable[str], dict[str, Any]]] = []
+    for name in CONTEXTS:
+        repeats = {"repeats": options.repeats if name in REPEATED else 1}
+        runs.append((0, [name], {"frozen": [*DRAWN], "subjects": counts, "repeats": repeats}))
     for seed in options.seeds:
         runs.append((seed, REPEATED, {"frozen": [OURS], "subjects": counts, "repeats": once}))
     if options.trained:

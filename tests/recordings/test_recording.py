@@ -118,11 +118,14 @@ def test_filters_of_other_channels_are_not_those_of_the_eeg(tmp_path, ending):
 
 def test_one_eeg_channel_with_a_filter_of_its_own_does_not_filter_the_rest(tmp_path):
     signals = noise(14, int(20 * SFREQ), SFREQ)
-    path = edf(bids_file(tmp_path, ".edf"), signals, SFREQ, filters=["LP:70Hz"] * 13 + ["LP:5Hz"])
+    filters = ["HP: 1 Hz LP:70Hz"] * 12 + ["HP:0.3s LP:70Hz", "LP:5Hz"]
+    path = edf(bids_file(tmp_path, ".edf"), signals, SFREQ, filters=filters)
     found, _ = cleaned(tmp_path, path)
     assert found.quality["h_freq"] == pytest.approx(48)
     told = "most EEG channels, by the file's header: 70 Hz; others: T7 (5 Hz)"
     assert told in found.quality["note"]
+    assert found.quality["l_freq"] == 1
+    assert "high-passed at 1 Hz by the file, so that nothing is left" in found.quality["note"]
 
 
 @pytest.mark.parametrize("others", ["Off", "1000", "5"])

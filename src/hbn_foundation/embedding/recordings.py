@@ -202,7 +202,8 @@ class SignalWay:
 class CleanedRecordings:
     """Clean recordings, some at a time, in small stores; `failures` are those that cannot be used.
 
-    `edges` are the upper edges in Hz of those whose band ends well below that of the checkpoint.
+    `lows` and `edges` are the lower and upper edges in Hz of those whose band begins well above, or
+    ends well below, that of the checkpoint.
     Iterating gives a store and its windows: `row`, `recording` (its place in `given`, as text),
     `subject`, `task`, `run`, `start` (samples) and `onset` (s), side by side.
     """
@@ -211,6 +212,7 @@ class CleanedRecordings:
     way: SignalWay
     n_jobs: int = 0
     failures: list[str] = field(default_factory=list)
+    lows: list[float] = field(default_factory=list)
     edges: list[float] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[tuple[SignalStore, pd.DataFrame]]:
@@ -259,7 +261,9 @@ class CleanedRecordings:
                 self._fail(task.place, why)
             else:
                 found[task.place] = result
-                edge = json.loads(result["quality"])["h_freq"]
+                quality = json.loads(result["quality"])
+                low, edge = quality["l_freq"], quality["h_freq"]
+                self.lows += [low] if MIN_BAND * low > self.way.cleaning.l_freq else []
                 self.edges += [edge] if edge < MIN_BAND * self._upper else []
         return found
 
@@ -362,6 +366,14 @@ class CleanedRecordings:
                 f"{count_of(len(self.edges), 'recording')} of {of} end at {min(self.edges):g} Hz "
                 f"or little above, the checkpoint's own at {self._upper:g} Hz: by their rate or "
                 "low-pass they lack a part of the band, and their features are unlike others",
+                stacklevel=3,
+            )
+        if self.lows:
+            warnings.warn(
+                f"{count_of(len(self.lows), 'recording')} of {of} begin at {max(self.lows):g} Hz "
+                f"or little below, the checkpoint's own at {self.way.cleaning.l_freq:g} Hz: by "
+                "their high-pass they lack a part of the band, and their features are unlike "
+                "others",
                 stacklevel=3,
             )
         windows, values = (pd.concat(some, ignore_index=True) for some in zip(*parts, strict=True))

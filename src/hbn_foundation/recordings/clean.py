@@ -60,7 +60,8 @@ class CleanedRecording:
         - ``clipped_share``: share of clean samples cut at the limit;
         - ``unknown_channels``: EEG channels left out for want of a position, or for the name of
           another signal;
-        - ``sfreq_file``, ``h_freq``: sampling rate of the file and upper edge of the pass band;
+        - ``sfreq_file``: sampling rate of the file;
+        - ``l_freq``, ``h_freq``: lower and upper edge of the pass band, the file's own included;
         - ``positions_from``: what the positions come from;
         - ``seconds_left_out``: seconds that no window touches;
         - ``note``: all other findings, in sentences.
@@ -254,6 +255,11 @@ class _Cleaning:
             )
         if self._h_freq < min(params.h_freq, recording.sfreq / 2):
             notes.append(f"low-passed at {self._h_freq:g} Hz, which is the file's own low-pass")
+        if recording.highpass > params.l_freq:
+            notes.append(
+                f"high-passed at {recording.highpass:g} Hz by the file, so that nothing is left of "
+                f"what cleaning.l_freq={params.l_freq:g} keeps below"
+            )
         if self._dropped:
             short = f"{self._dropped:.1f} s left out in stretches"
             notes.append(f"{short} under {params.min_seconds:g} s")
@@ -263,6 +269,7 @@ class _Cleaning:
             "line_noise": float(np.median(line)) if len(line) else float("nan"),
             "unknown_channels": ", ".join(recording.channels.unknown),
             "sfreq_file": recording.sfreq,
+            "l_freq": max(params.l_freq, recording.highpass),
             "h_freq": self._resamplers[0].h_freq,
             "positions_from": recording.channels.positions_from,
             "seconds_left_out": round(left_out, 3),

@@ -111,9 +111,10 @@ def record_times(
     return times - start, [(onset - start, length, text) for onset, length, text in annotations]
 
 
-def low_pass(prefilter: str) -> float:
-    """Low-pass in Hz of a channel's filters as the header has them; NaN where it has none."""
-    match = re.search(r"LP\s*[:=]?\s*(\d+(?:[.,]\d+)?)\s*(k?)", prefilter, re.IGNORECASE)
-    if match is None:
+def cutoff(kind: str, prefilter: str) -> float:
+    """Cutoff in Hz of a channel's filter, `HP` or `LP`, by its header; NaN where it has none."""
+    pattern = rf"{kind}\s*[:=]?\s*(\d+(?:[.,]\d+)?)\s*(k?)([a-z]*)"
+    match = re.search(pattern, prefilter, re.IGNORECASE)
+    if match is None or match[3].lower().startswith("s"):  # a time constant
         return float("nan")
     return float(match[1].replace(",", ".")) * (1000 if match[2] else 1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from hbn_foundation.errors import first_few, one_line
 from hbn_foundation.recordings.channels import Channels, eeg_channels
-from hbn_foundation.recordings.edf import low_pass
+from hbn_foundation.recordings.edf import cutoff
 from hbn_foundation.recordings.marks import find_gaps
 from hbn_foundation.recordings.read import (
     EegFile,
@@ -42,12 +42,13 @@ class Recording:
     """An open recording; nothing of it is in memory.
 
     The open `file` has the EEG channels alone where channels differ in rate. `channels` are the
-    EEG channels that have a position, `lowpass` is theirs in Hz by the file, infinite where it has
-    none. The `timeline` counts samples of the file; `pauses` are seconds that were not recorded.
+    EEG channels that have a position, `highpass` and `lowpass` are theirs in Hz by the file, 0 and
+    infinite where it has none. The `timeline` counts samples of the file; `pauses` are seconds that were not recorded.
     """
 
     file: EegFile
     channels: Channels
+    highpass: float
     lowpass: float
     timeline: Timeline
     pauses: float
@@ -143,10 +144,10 @@ def open_recording(
 def recording_of(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse") -> Recording:
     """Find channels, low-pass and continuous stretches of an open file, as `open_recording`."""
     channels = eeg_channels(file, bipolar)
-    lowpass = _lowpass(file, channels)
+    edges = _highpass(file, channels), _lowpass(file, channels)
     file, channels = _at_own_rate(file, channels)
     timeline = find_gaps(file)
-    recording = Recording(file, channels, lowpass, timeline, timeline.pauses)
+    recording = Recording(file, channels, *edges, timeline, timeline.pauses)
     moving = timeline.without(recording.still())
     still = (timeline.n_samples - moving.n_samples) / timeline.sfreq
     if not still:
@@ -173,6 +174,14 @@ def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
     return replace(file, raw=raw), replace(channels, picks=picks)
 
 
+def _highpass(file: EegFile, channels: Channels) -> float:
+    """High-pass of most EEG channels in Hz; 0 where the file has none."""
+    if file.header is None:
+        return float(file.raw.info["highpass"] or 0)
+    values = [cutoff("HP", file.header.prefilters[pick]) for pick in channels.picks]
+    return float(np.median(np.nan_to_num(values)))
+
+
 def _lowpass(file: EegFile, channels: Channels) -> float:
     """Low-pass of most EEG channels in Hz; infinite where the file has none.
 
@@ -181,7 +190,7 @@ def _lowpass(file: EegFile, channels: Channels) -> float:
     """
     raw = file.raw
     if file.header is not None:
-        values = [low_pass(file.header.prefilters[pick]) for pick in channels.picks]
+        values = [cutoff("LP", file.header.prefilters[pick]) for pick in channels.picks]
     else:
         table = _brainvision_lowpass(file) if file.ending == ".vhdr" else {}
         values = [table.get(raw.ch_names[pick], raw.info["lowpass"]) for pick in channels.picks]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hbn_foundation.training.module import TrainingModule
 
 ALL_EPOCHS = "all epochs"
-VERSIONED = ("torch", "lightning", "numpy", "pandas", "mne", "safetensors")
+VERSIONED = ("torch", "lightning", "numpy", "pandas", "scipy", "scikit-learn", "mne", "safetensors")
 
 
 def fit(

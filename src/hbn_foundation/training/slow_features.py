@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from hbn_foundation.errors import UserError
 
-N_COMPONENTS, MAX_LAG, SHRINKAGE = 5, 10.0, 0.1
+N_COMPONENTS, MAX_LAG, SHRINKAGE, BETWEEN = 5, 10.0, 0.2, 0.015
 WHITE = 2.0  # slowness of white noise
 EPSILON = 1e-6  # s
 
@@ -25,10 +25,12 @@ EPSILON = 1e-6  # s
 class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     """The combinations whose differences are smallest, relative to their variance in recordings.
 
-    Both covariances, of differences and within recordings, are shrunk towards the scaled identity;
-    the components solve their generalised eigenproblem, the slowest first. Their standard
-    deviations within recordings are as their signal-to-noise ratios (of amplitudes), so that a
-    regularised model of few labels expects more of what is slow; their mean variance is one.
+    What tells recordings apart is noise, too, if less of it: a part of the covariance between them
+    is added to that of differences. Both covariances, of noise and within recordings, are shrunk
+    towards the scaled identity; the components solve their generalised eigenproblem, the slowest
+    first. Their standard deviations within recordings are as their signal-to-noise ratios (of
+    amplitudes), so that a regularised model of few labels expects more of what is slow; their mean
+    variance is one.
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         Seconds of real time between the starts of two windows that are compared, at most.
     shrinkage
         Share of the scaled identity in both covariances.
+    between
+        Share of the covariance between recordings, or groups of them, that counts as noise.
 
     Attributes
     ----------
@@ -57,10 +61,12 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         n_components: int = N_COMPONENTS,
         max_lag: float = MAX_LAG,
         shrinkage: float = SHRINKAGE,
+        between: float = BETWEEN,
     ) -> None:
         self.n_components = n_components
         self.max_lag = max_lag
         self.shrinkage = shrinkage
+        self.between = between
 
     def fit(
         self, X: np.ndarray, y: Any = None, *, recordings: Any, onsets: Any, groups: Any = None
@@ -79,25 +85,30 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
 
         X = np.asarray(X)
         near = near_graph(recordings, onsets, self.max_lag)
-        within, changes = np.zeros((2, X.shape[1], X.shape[1]))
+        self.mean_ = X.mean(0, dtype=np.float64)
+        within, between, changes = np.zeros((3, X.shape[1], X.shape[1]))
         for rows in _rows_of(recordings):
             own = X[rows].astype(np.float64)
             # a graph's Laplacian sums the squared differences along its edges
             changes += own.T @ (laplacian(near[rows][:, rows]) @ own)
         for rows in _rows_of(recordings if groups is None else groups):
-            own = X[rows] - X[rows].mean(0, dtype=np.float64)
+            mean = X[rows].mean(0, dtype=np.float64)
+            own, apart = X[rows] - mean, mean - self.mean_
             within += own.T @ own
+            between += len(rows) * np.outer(apart, apart)
         if not near.nnz:
             raise UserError(
                 f"slow features: no two windows of a recording begin within {self.max_lag:g} s"
             )
         within, changes = self._shrunk(within / len(X)), self._shrunk(2 * changes / near.nnz)
+        # of a difference the variance is twice that of the noise
+        noise = changes + 2 * self.between * self._shrunk(between / len(X))
         most = min(self.n_components, X.shape[1])
-        self.slowness_, self.components_ = eigh(changes, within, subset_by_index=[0, most - 1])
-        # a slow signal, of slowness 0, and white noise: the ratio of their amplitudes
-        ratio = np.sqrt((WHITE - self.slowness_).clip(0.0) / self.slowness_)
+        noises, self.components_ = eigh(noise, within, subset_by_index=[0, most - 1])
+        self.slowness_ = np.einsum("dn,de,en->n", self.components_, changes, self.components_)
+        # a slow signal, of slowness 0, and noise: the ratio of their amplitudes
+        ratio = np.sqrt((WHITE - self.slowness_).clip(0.0) / noises)
         self.weights_ = ratio / max(float(np.sqrt(np.square(ratio).mean())), 1e-12)
-        self.mean_ = X.mean(0, dtype=np.float64)
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
