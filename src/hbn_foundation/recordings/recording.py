@@ -43,7 +43,8 @@ class Recording:
 
     The open `file` has the EEG channels alone where channels differ in rate. `channels` are the
     EEG channels that have a position, `highpass` and `lowpass` are theirs in Hz by the file, 0 and
-    infinite where it has none. The `timeline` counts samples of the file; `pauses` are seconds that were not recorded.
+    infinite where it has none. The `timeline` counts samples of the file; `pauses` are seconds that
+    were not recorded.
     """
 
     file: EegFile
