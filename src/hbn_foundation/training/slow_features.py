@@ -19,6 +19,7 @@ from hbn_foundation.errors import UserError
 
 N_COMPONENTS, MAX_LAG, SHRINKAGE, BETWEEN = 5, 10.0, 0.2, 0.015
 WHITE = 2.0  # slowness of white noise
+TOLERANCE = 1e-6
 EPSILON = 1e-6  # s
 
 
@@ -78,7 +79,8 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         Raises
         ------
         UserError
-            When no two windows of a recording are near enough to each other.
+            When no two windows of a recording are near enough to each other, or nothing is slower
+            than noise, as where all windows of each recording are near each other.
         """
         from scipy.linalg import eigh
         from scipy.sparse.csgraph import laplacian
@@ -91,7 +93,8 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
             own = X[rows].astype(np.float64)
             # a graph's Laplacian sums the squared differences along its edges
             changes += own.T @ (laplacian(near[rows][:, rows]) @ own)
-        for rows in _rows_of(recordings if groups is None else groups):
+        of_groups = _rows_of(recordings if groups is None else groups)
+        for rows in of_groups:
             mean = X[rows].mean(0, dtype=np.float64)
             own, apart = X[rows] - mean, mean - self.mean_
             within += own.T @ own
@@ -100,15 +103,24 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
             raise UserError(
                 f"slow features: no two windows of a recording begin within {self.max_lag:g} s"
             )
-        within, changes = self._shrunk(within / len(X)), self._shrunk(2 * changes / near.nnz)
+        within = self._shrunk(within / (len(X) - len(of_groups)))
+        changes = self._shrunk(2 * changes / near.nnz)
         # of a difference the variance is twice that of the noise
         noise = changes + 2 * self.between * self._shrunk(between / len(X))
         most = min(self.n_components, X.shape[1])
         noises, self.components_ = eigh(noise, within, subset_by_index=[0, most - 1])
         self.slowness_ = np.einsum("dn,de,en->n", self.components_, changes, self.components_)
         # a slow signal, of slowness 0, and noise: the ratio of their amplitudes
-        ratio = np.sqrt((WHITE - self.slowness_).clip(0.0) / noises)
-        self.weights_ = ratio / max(float(np.sqrt(np.square(ratio).mean())), 1e-12)
+        signal = np.where(self.slowness_ < WHITE - TOLERANCE, WHITE - self.slowness_, 0.0)
+        if not signal.any():
+            longest = max(float(np.ptp(np.asarray(onsets)[rows])) for rows in _rows_of(recordings))
+            raise UserError(
+                f"slow features: within {self.max_lag:g} s nothing changes less than noise; windows "
+                f"of a recording are at most {longest:g} s apart; expected longer recordings or a "
+                "smaller lag (objective.lag_seconds)"
+            )
+        ratio = np.sqrt(signal / noises)
+        self.weights_ = ratio / np.sqrt(np.square(ratio).mean())
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
