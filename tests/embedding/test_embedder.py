@@ -127,6 +127,8 @@ def test_epochs_of_another_rate_begin_where_their_events_are(embedder, slower):
     of_rate = {"decimate": 2, "resample": 250}[slower]
     found = embedder.embed(getattr(epochs, slower)(of_rate, verbose="ERROR"), as_frame=True)
     assert found["start"].tolist() == [0.5, 2.5, 4.5, 6.5]
+    with pytest.raises(UserError, match="denoise: found Epochs, which may not be in the order"):
+        clone(embedder).set_params(recentre=True, denoise=True).embed(epochs)
 
 
 @pytest.mark.parametrize(("rate", "low_pass"), [(100.0, 20.0), (40.0, None)])
@@ -138,6 +140,13 @@ def test_recordings_that_lack_a_part_of_the_band_are_named(embedder, rate, low_p
     high_passed = raws[0].copy().filter(2.0, None, verbose="ERROR")
     with pytest.warns(UserWarning, match=r"1 recording of 2 begin at 2 Hz .* own at 0\.5 Hz"):
         embedder.embed([raws[0], high_passed])
+
+
+def test_recordings_too_short_to_be_relative_to_themselves_are_named(version):
+    embedder = hbn_foundation.load(version, recentre=True)
+    raws = [raw_array(noise(8, n, 100.0), 100.0) for n in (400, 1000)]
+    with pytest.warns(UserWarning, match="1 recording of 2 with fewer than three windows"):
+        embedder.embed(raws)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         embedder.embed(raws[0])

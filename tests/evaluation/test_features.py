@@ -19,9 +19,10 @@ from hbn_foundation.models.spatial import DIRECTIONS_10_20
 from hbn_foundation.signals.batches import WindowBatches
 from hbn_foundation.signals.context import in_context, surroundings
 from hbn_foundation.signals.denoising import denoised, winsorised
-from hbn_foundation.signals.params import ContextParams
+from hbn_foundation.signals.params import ContextParams, WindowParams
 from hbn_foundation.signals.reader import WindowReader
 from hbn_foundation.signals.store import store_from_arrays
+from hbn_foundation.signals.windows import cut_windows
 from hbn_foundation.training.checkpoint import load_encoder
 from hbn_foundation.training.model_building import build_encoder
 from hbn_foundation.training.model_params import EncoderParams
@@ -169,6 +170,20 @@ def test_slow_features_are_fitted_on_all_windows_of_the_training_recordings(toy,
     assert whole.shape == (len(windows), 5)
     scale = whole.std(0)
     np.testing.assert_allclose(np.abs(some) / scale, np.abs(whole) / scale, atol=0.02)
+
+
+def test_slow_features_of_recordings_that_are_too_short_are_left_out(tmp_path, pretrained, caplog):
+    caplog.set_level("INFO")
+    signals = np.random.default_rng(0).normal(size=(4, 200, 19)).astype(np.float32)
+    rows = [{"recording": str(n), "subject": str(n)} for n in range(4)]
+    names = tuple(DIRECTIONS_10_20)
+    store = store_from_arrays(tmp_path / "store", zip(rows, signals, strict=True), names, POSITIONS)
+    windows = with_split(cut_windows(store, WindowParams(seconds=2.0, stride=2.0)))
+    made = FrozenEncoders({"a": load_encoder(pretrained[0])})
+    wanted = ("slow_features", "encoder_input")
+    found = FeatureExtractor(wanted, store, 200, BaselineParams(), made).fit(windows)
+    assert list(found) == ["encoder_input"]
+    assert "linear slow features left out: slow features: no two windows" in caplog.text
 
 
 def test_an_encoder_for_other_windows_is_refused(planted, random_encoder):

@@ -134,13 +134,18 @@ def test_what_does_not_go_with_a_context_is_refused():
 
 
 def test_a_span_longer_than_any_recording_is_refused_and_a_context_that_adds_nothing_told(data):
-    store = data[0]
+    store, windows = data[:2]
+    dataset = SimpleNamespace(store=store, windows=windows)
     with pytest.raises(UserError, match=r"context.seconds=60: the longest recording lasts \d+ s"):
-        check_context(store, ContextParams(of="recording", seconds=60))
-    assert check_context(store, ContextParams(of="subject")) == []  # each has two recordings
+        check_context(dataset, ContextParams(of="recording", seconds=60))
+    for of in ("recording", "subject"):  # which has two recordings
+        assert check_context(dataset, ContextParams(of=of)) == []
     one_each = SimpleNamespace(recordings=store.recordings.drop_duplicates("subject"))
-    (line,) = check_context(one_each, ContextParams(of="subject"))
+    (line,) = check_context(SimpleNamespace(store=one_each), ContextParams(of="subject"))
     assert "each subject has one recording" in line
+    dataset.windows = windows[(windows["row"] != 1) | (windows["start"] < 400)]
+    (line,) = check_context(dataset, ContextParams(of="recording"))
+    assert f"1 recording of {windows['row'].nunique()} with fewer than three windows" in line
 
 
 def test_phases_that_name_the_encoder_of_sequences_unfreeze_it_then():

@@ -17,6 +17,7 @@ from hbn_foundation.training.objectives.make import make_objective
 from hbn_foundation.training.objectives.slow_features import drifts, slowness
 from hbn_foundation.training.params import ObjectiveParams
 from hbn_foundation.training.pretrain import pretext_scores
+from hbn_foundation.training.recipes import PretrainingRecipe
 from hbn_foundation.training.slow_features import LinearSlowFeatures
 from runs import run
 from small_models import small_encoder
@@ -119,6 +120,27 @@ def test_recordings_are_dealt_out_in_pairs_over_their_whole_length(windows):
         moved.prepare(windows, Context(100.0, 0))
     with pytest.raises(UserError, match="needs four windows of a recording"):
         objective.prepare(windows.groupby("row").head(3), Context(100.0, 0))
+
+
+def test_recordings_are_long_enough_for_the_lag_and_those_left_out_are_told(windows, caplog):
+    caplog.set_level("INFO")
+    short = windows[(windows["row"] != 1) | (windows["start"] < 600)]
+    encoder = small_encoder("band", n_slow=2)
+    table = make_objective(PARAMS, encoder).prepare(short, Context(100.0, 0))
+    assert set(windows["row"]) - set(table["row"]) == {1}
+    assert f"leaves out 1 recording of {windows['row'].nunique()}, which" in caplog.text
+    for lag in (1.0, 1000.0):
+        objective = make_objective(PARAMS.model_copy(update={"lag_seconds": lag}), encoder)
+        with pytest.raises(UserError, match=rf"objective.lag_seconds: {lag:g}, but .* begin 2 to"):
+            objective.prepare(windows, Context(100.0, 0))
+
+
+def test_slow_outputs_that_nothing_trains_are_refused():
+    encoder = {"n_slow": 2}
+    with pytest.raises(UserError, match=r"name=band_completion trains no slow outputs"):
+        PretrainingRecipe.model_validate({"encoder": encoder})
+    for objective in ({"name": "none"}, {"beside": {"slow_features": 0.1}}):
+        PretrainingRecipe.model_validate({"encoder": encoder, "objective": objective})
 
 
 def test_recordings_of_a_subject_come_together_where_asked(windows):

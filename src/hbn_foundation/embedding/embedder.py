@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,6 +16,7 @@ from hbn_foundation.embedding.recordings import CleanedRecordings, SignalWay, re
 from hbn_foundation.errors import UserError, one_line
 from hbn_foundation.evaluation.features import FeatureExtractor, FrozenEncoders
 from hbn_foundation.evaluation.params import BaselineParams
+from hbn_foundation.signals.context import too_short
 from hbn_foundation.signals.params import ContextParams
 from hbn_foundation.training.supervision.run_folder import METADATA
 
@@ -177,6 +179,12 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         params = BaselineParams.model_validate({"batch_size": self.batch_size})
         encoders = FrozenEncoders({FEATURES: model.encoder}, model.prepare)
         context = model.context
+        given = recordings_given(recordings)
+        of_epochs = any(one.seconds for one in given)
+        if of_epochs and (self.denoise or context.denoise):
+            raise UserError(
+                "denoise: found Epochs, which may not be in order of time; expected Raw or files"
+            )
         slow = model.encoder.slow is not None and not context.is_used
         if self.denoise and not (self.recentre and slow):
             raise UserError(
@@ -193,7 +201,6 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             )
             return extractor(windows)[FEATURES]
 
-        given = recordings_given(recordings)
         about_zero = context.of == "recording" and context.recentre and not context.running
         if self.per == "recording" and about_zero and not all(one.seconds for one in given):
             raise UserError(
@@ -203,6 +210,9 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         cleaned = CleanedRecordings(given, model.way, self.n_jobs)
         table, features = cleaned.measured(measure, skip=self.on_error == "skip")
         units = table.pop("unit")
+        short = too_short(table.groupby(units).size(), context)
+        if short and not of_epochs:
+            warnings.warn(short, stacklevel=3)
         if self.per == "recording":
             table, features = table.groupby(units).first(), features.groupby(units).mean()
         return table, features.to_numpy(np.float32)

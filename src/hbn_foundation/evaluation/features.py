@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hbn_foundation.errors import UserError
-from hbn_foundation.evaluation.methods import ENCODER_INPUT, JOINED, PRETRAINED, SLOW
+from hbn_foundation.evaluation.methods import ENCODER_INPUT, JOINED, PRETRAINED, SLOW, display_name
 from hbn_foundation.evaluation.params import BaselineParams
 from hbn_foundation.evaluation.spectra import (
     COMPONENTS,
@@ -149,10 +149,12 @@ class FeatureExtractor:
             found = found | {JOINED: np.concatenate(parts, axis=1)}
         return {name: values for name, values in found.items() if name in self.asked}
 
-    def _slow_features(self, windows: pd.DataFrame, inputs: np.ndarray) -> LinearSlowFeatures:
+    def _slow_features(
+        self, windows: pd.DataFrame, inputs: np.ndarray
+    ) -> LinearSlowFeatures | None:
         """Fit slow features of the encoder's input on all clean windows of some recordings.
 
-        That of windows (N rows) is known already, (N, D).
+        That of windows (N rows) is known already, (N, D). None where recordings are too short.
         """
         from hbn_foundation.models.slow import N_LINEAR
 
@@ -167,9 +169,13 @@ class FeatureExtractor:
         tiles = around.table.iloc[around.tiles]
         lag = max(MAX_LAG, self.n_samples / self.store.sfreq)  # the next window, however long
         number = N_LINEAR if self.context.denoise else N_COMPONENTS
-        return LinearSlowFeatures(number, lag).fit(
-            inputs[around.tiles], recordings=tiles["row"], onsets=tiles["onset"]
-        )
+        try:
+            return LinearSlowFeatures(number, lag).fit(
+                inputs[around.tiles], recordings=tiles["row"], onsets=tiles["onset"]
+            )
+        except UserError as error:
+            say(f"baselines: {display_name(SLOW)} left out: {error}")
+            return None
 
     def __call__(self, windows: pd.DataFrame) -> dict[str, np.ndarray]:
         """Features of further windows (N rows)."""

@@ -136,7 +136,7 @@ def check_before_training(
     highest = dataset.store.recordings.get("h_freq", pd.Series(dtype=float)).max()
     h_freq = None if pd.isna(highest) else float(highest)
     check_parameters(recipe, dataset.window, dataset.sfreq, h_freq)
-    for line in check_context(dataset.store, recipe.evaluation.context):
+    for line in check_context(dataset, recipe.evaluation.context):
         say(line)
     if recipe.encoder.is_external:  # what it has to say is said with the evaluation
         list(check_store(recipe.encoder, dataset.store))

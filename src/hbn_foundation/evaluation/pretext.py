@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.params import EvaluationParams
+from hbn_foundation.progress import say
 
 if TYPE_CHECKING:
     from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.training.checkpoint import Checkpoint
 
-#: The trivial predictors of each loss; the first loss found gives the headline.
+#: The trivial predictors of each loss.
 TRIVIAL = {
     "recording_loss": ("trivial_copy", "trivial_recording_mean"),
     "band_loss": ("trivial_copy", "trivial_band_mean"),
@@ -44,10 +46,14 @@ def pretext_scores(
     result = {}
     for number, name in enumerate(("validation", "test")):
         subjects = dataset.splits.loc[dataset.splits["split"] == name, "subject"].astype(str)
-        scores = score(
-            checkpoint, dataset.store, dataset.windows, subjects, dataset.participants,
-            most=params.max_windows, seed=params.seed + number,
-        )  # fmt: skip
+        try:
+            scores = score(
+                checkpoint, dataset.store, dataset.windows, subjects, dataset.participants,
+                most=params.max_windows, seed=params.seed + number,
+            )  # fmt: skip
+        except UserError as error:  # these windows do not serve the checkpoint's objective
+            say(f"pretext on {name} subjects not scored: {error}")
+            scores = {"n_windows": 0.0}
         result[name] = {**scores, **improvements(scores)}
     return result
 
@@ -55,13 +61,13 @@ def pretext_scores(
 def improvements(scores: Mapping[str, float]) -> dict[str, float]:
     """Compute by what share each loss is below the best of its trivial predictors.
 
-    As `improvement_<loss>`, and as `improvement` that of the objective's main loss. 0.3 means 30 %
-    below; a negative number, worse than trivial.
+    As `improvement_<loss>`, and as `improvement` that of the objective's main loss, which comes
+    first in its scores. 0.3 means 30 % below; a negative number, worse than trivial.
     """
     result: dict[str, float] = {}
-    for loss, predictors in TRIVIAL.items():
-        found = [scores[name] for name in predictors if name in scores]
-        if loss in scores and found and np.isfinite(scores[loss]) and min(found) > 0:
+    for loss in scores:
+        found = [scores[name] for name in TRIVIAL.get(loss, ()) if name in scores]
+        if found and np.isfinite(scores[loss]) and min(found) > 0:
             value = 1 - scores[loss] / min(found)
             result.setdefault("improvement", value)
             result[f"improvement_{loss}"] = value

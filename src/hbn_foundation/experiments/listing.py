@@ -123,7 +123,7 @@ def check_runs(
     UserError
         Naming the run.
     """
-    for line in check_context(runs[0].dataset.store, runs[0].recipe.context):
+    for line in check_context(runs[0].dataset, runs[0].recipe.context):
         say(line)
     planned = set()
     for run in runs:

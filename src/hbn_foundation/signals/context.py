@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, count_of
 from hbn_foundation.signals.windows import tiled
 
 if TYPE_CHECKING:
+    from hbn_foundation.signals.dataset import EEGDataset
     from hbn_foundation.signals.params import ContextParams
     from hbn_foundation.signals.store import SignalStore
 
@@ -24,6 +25,7 @@ SEQUENCE, WINDOW = "sequence", "window"
 PLACES = (SEQUENCE, "part", "onset", "tile")
 """Columns that say where in a sequence a window is."""
 EPSILON = 1e-6  # s
+MIN_WINDOWS = 3  # of a recording that features are relative to
 
 
 class Surroundings(NamedTuple):
@@ -58,7 +60,21 @@ def surroundings(
     return Surroundings(table, len(windows), rows)
 
 
-def check_context(store: SignalStore, context: ContextParams) -> list[str]:
+def too_short(windows_of: pd.Series, context: ContextParams) -> str:
+    """Say how many recordings have too few windows to be relative to their own mean, if any have.
+
+    The numbers of windows are by recording.
+    """
+    n = int((windows_of < MIN_WINDOWS).sum())
+    if not n or context.of != "recording" or not context.recentre:
+        return ""
+    return (
+        f"context.of=recording: {count_of(n, 'recording')} of {len(windows_of)} with fewer than "
+        "three windows; relative to their own mean little or nothing is left of them"
+    )
+
+
+def check_context(dataset: EEGDataset, context: ContextParams) -> list[str]:
     """Make sure that recordings are long enough; return what is to be said about the context.
 
     Raises
@@ -66,7 +82,7 @@ def check_context(store: SignalStore, context: ContextParams) -> list[str]:
     UserError
         When no recording is longer than what is averaged over.
     """
-    recordings = store.recordings
+    recordings = dataset.store.recordings
     longest = float(recordings["duration"].max())
     if context.is_used and context.seconds >= longest:
         raise UserError(
@@ -75,7 +91,8 @@ def check_context(store: SignalStore, context: ContextParams) -> list[str]:
         )
     if context.of == "subject" and recordings["subject"].is_unique:
         return ["context.of=subject: each subject has one recording, as with of: recording"]
-    return []
+    short = too_short(dataset.windows.groupby("row").size(), context)
+    return [short] if short else []
 
 
 def sequences(

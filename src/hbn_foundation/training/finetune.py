@@ -267,7 +267,7 @@ def check_recipe(dataset: EEGDataset, recipe: FineTuningRecipe, is_regression: b
         A metric that is not computed, a context longer than any recording, strata that cannot be
         made.
     """
-    check_context(dataset.store, recipe.context)
+    check_context(dataset, recipe.context)
     check_metric(recipe.trainer.monitor, "trainer.monitor", is_regression)
     if recipe.trainer.monitor == WITHIN and recipe.strata_column is None:
         raise UserError(
@@ -315,7 +315,7 @@ def preview_finetuning(
     model = make_model(checkpoint, recipe, targets, dataset.store.channel_names)
     blocks = blocks_of(model)
     make_plan(plan, blocks, trainer.epochs, is_regression=targets[MAIN].is_regression)
-    for line in check_context(dataset.store, recipe.context):
+    for line in check_context(dataset, recipe.context):
         say(line)
     for line in advice(recipe):
         say(f"advice: {line}")

@@ -28,6 +28,8 @@ from hbn_foundation.training.model_params import (
 )
 from hbn_foundation.training.params import (
     NOT_IN_THE_WEIGHTS,
+    SLOW,
+    UNTRAINED,
     DeviceParams,
     ObjectiveParams,
     RunParams,
@@ -80,6 +82,17 @@ class PretrainingRecipe(TrainingRecipe):
     encoder: EncoderParams = Field(EncoderParams(), description="The encoder.")
     objective: ObjectiveParams = Field(ObjectiveParams(), description="What it is trained for.")
     trainer: TrainerParams = Field(TrainerParams(), description="How it is trained.")
+
+    @model_validator(mode="after")
+    def _slow_outputs_are_trained(self) -> Self:
+        objective = self.objective.in_use
+        names = {objective.name, *objective.beside}
+        if self.encoder.n_slow and not names & (SLOW | {UNTRAINED}):
+            raise ValueError(
+                f"encoder.n_slow={self.encoder.n_slow}: objective.name={objective.name} trains no "
+                f"slow outputs; expected 0, or one of {', '.join(sorted(SLOW))}"
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return all parameters that the weights depend on; published weights by their content."""

@@ -113,10 +113,10 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         # a slow signal, of slowness 0, and noise: the ratio of their amplitudes
         signal = np.where(self.slowness_ < WHITE - TOLERANCE, WHITE - self.slowness_, 0.0)
         if not signal.any():
-            longest = max(float(np.ptp(np.asarray(onsets)[rows])) for rows in _rows_of(recordings))
+            longest = pd.Series(onsets).groupby(np.asarray(recordings)).agg(np.ptp).max()
             raise UserError(
-                f"slow features: within {self.max_lag:g} s nothing changes less than noise; windows "
-                f"of a recording are at most {longest:g} s apart; expected longer recordings or a "
+                f"slow features: within {self.max_lag:g} s nothing changes less than noise; windows"
+                f" of a recording are at most {longest:g} s apart; expected longer recordings or a "
                 "smaller lag (objective.lag_seconds)"
             )
         ratio = np.sqrt(signal / noises)

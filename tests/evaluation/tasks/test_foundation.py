@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hbn_foundation.errors import UserError
 from hbn_foundation.evaluation.embedding import embedding_map
 from hbn_foundation.evaluation.features import encoder_features
 from hbn_foundation.evaluation.frame import scores_of
+from hbn_foundation.evaluation.pretext import improvements, pretext_scores
 from hbn_foundation.evaluation.report.foundation import foundation_report
 from hbn_foundation.evaluation.sample import labelled_windows
 from hbn_foundation.evaluation.tasks.foundation import evaluate_foundation, objective_advice
@@ -20,6 +22,8 @@ from hbn_foundation.scores import auroc
 from hbn_foundation.signals.dataset import EEGDataset
 from hbn_foundation.training.checkpoint import load_encoder
 from hbn_foundation.training.linear_probe import Cases, fit_probe
+from hbn_foundation.training.model_building import build_encoder
+from hbn_foundation.training.model_params import EncoderParams
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,27 @@ def test_metrics_are_plain_json_and_the_same_twice(scored, dataset, pretrained, 
     pretext = scored.metrics["pretext"]["test"]
     trivial = min(pretext[f"trivial_{name}"] for name in ("copy", "band_mean"))
     assert pretext["improvement"] == pytest.approx(1 - pretext["loss"] / trivial)
+    beside = {"loss": 1, "slow_prediction_loss": 0.1, "trivial_linear": 0.2,
+              "trivial_slow_mean": 0.5, "band_loss": 1, "trivial_copy": 0.5}  # fmt: skip
+    assert improvements(beside)["improvement"] == 0.5  # of the main one, not of that beside it
     assert evaluate_foundation(pretrained[0], dataset, quick).metrics == scored.metrics
+
+
+def test_a_pretext_that_the_windows_do_not_serve_is_left_out(dataset, pretrained, quick, caplog):
+    caplog.set_level("INFO")
+    checkpoint, *_ = pretrained
+    parameters = checkpoint.metadata["parameters"]
+    slow = {**parameters, "objective": parameters["objective"] | {"name": "slow_prediction"},
+            "encoder": parameters["encoder"] | {"n_slow": 2}}  # fmt: skip
+    encoder = build_encoder(
+        EncoderParams.model_validate(slow["encoder"]), dataset.sfreq, dataset.n_samples
+    )
+    weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    there = replace(checkpoint, metadata={**checkpoint.metadata, "parameters": slow},
+                    weights=weights)  # fmt: skip
+    few = dataset.replace(windows=dataset.windows.groupby("row").head(3))
+    assert pretext_scores(there, few, quick)["test"] == {"n_windows": 0.0}
+    assert "pretext on test subjects not scored: objective: slow_prediction" in caplog.text
 
 
 def test_predictions_and_map_are_complete(scored, dataset, pretrained, quick, monkeypatch):

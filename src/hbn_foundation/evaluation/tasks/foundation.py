@@ -97,8 +97,9 @@ def evaluate_foundation(
     task = probe_task(labelled, params)
     scores = evaluate(task, found, {}, n_samples=params.bootstraps, seed=params.seed)
     say_scores(scores, task)
-    encoder = encoders[PRETRAINED]
-    if encoder.band is not None and not params.shuffle_labels:
+    encoder, objective = encoders[PRETRAINED], checkpoint.metadata["parameters"].get("objective")
+    alone = objective is not None and not objective.get("beside")
+    if alone and encoder.band is not None and not params.shuffle_labels:
         validation = {method: one.fits[0].validation for method, one in answers.items()}
         if advice := objective_advice(validation, encoder.slow is not None):
             say(advice)

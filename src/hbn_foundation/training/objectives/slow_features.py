@@ -13,14 +13,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hbn_foundation.errors import UserError
+from hbn_foundation.errors import UserError, count_of
 from hbn_foundation.models.encoder import Encoder
+from hbn_foundation.progress import say
 from hbn_foundation.scores import DRIFT
 from hbn_foundation.signals.context import SEQUENCE
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import Context, Objective, StepOutput, TrainingWindows
 from hbn_foundation.training.params import ObjectiveParams
-from hbn_foundation.training.slow_features import WHITE, LinearSlowFeatures
+from hbn_foundation.training.slow_features import EPSILON, WHITE, LinearSlowFeatures
 
 RIDGE = 1e-3  # added to the variance of each output, which is one
 MIN_WINDOWS = 4  # of a recording
@@ -56,8 +57,14 @@ class SlowFeatures(Objective):
         """
         table = windows.sort_values(["row", "onset"], kind="stable", ignore_index=True)
         count = table.groupby("row")["row"].transform("size")
+        if n_short := table.loc[count < MIN_WINDOWS, "row"].nunique():
+            say(
+                f"objective: {self.params.name} leaves out {count_of(n_short, 'recording')} of "
+                f"{table['row'].nunique()}, which have fewer than four windows"
+            )
         table = table[count >= MIN_WINDOWS].reset_index(drop=True)
         apart = table.groupby("row")["onset"].diff().min()
+        longest = table.groupby("row")["onset"].agg(np.ptp).max()
         jitter = self.params.jitter_seconds
         if apart - 2 * jitter < self.seconds - 1e-6:
             raise UserError(
@@ -70,6 +77,12 @@ class SlowFeatures(Objective):
             raise UserError(
                 f"objective: {self.params.name} needs four windows of a recording, and none has as "
                 "many; cut shorter windows"
+            )
+        if not apart <= self.params.lag_seconds + EPSILON < longest:
+            raise UserError(
+                f"objective.lag_seconds: {self.params.lag_seconds:g}, but windows of a recording "
+                f"begin {apart:g} to {longest:g} s apart; expected the first at least, and less "
+                "than the second"
             )
         count = table.groupby("row")["row"].transform("size")
         of = table["row" if self.params.across == "recording" else "subject"]
@@ -104,7 +117,7 @@ class SlowFeatures(Objective):
         encoder.slow.weight[: len(weight)] = weight
         encoder.slow.bias[: len(bias)] = bias
         # relative to the recording, and the share of it that is not noise
-        encoder.slow.gain.copy_(1 - self.slowness / WHITE)
+        encoder.slow.gain.copy_((1 - self.slowness / WHITE).clip(0.0))
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Slowness of the outputs, beside that of the linear method and of white noise."""

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hbn_foundation.errors import UserError
 from hbn_foundation.models.encoder import Encoder
 from hbn_foundation.training.augmentation import augment
 from hbn_foundation.training.objectives.base import NUMBER, Context, StepOutput, whole_tangents
@@ -47,12 +46,6 @@ class SlowPrediction(SlowFeatures):
         """Leave out windows without another nearby, and number the others."""
         table = super().prepare(windows, context)
         graph = near_graph(table["row"], table["onset"], self.params.lag_seconds)
-        if not graph.nnz:
-            apart = table.sort_values("onset").groupby("row")["onset"].diff().min()
-            raise UserError(
-                f"objective.lag_seconds: {self.params.lag_seconds:g}, but windows of a recording "
-                f"begin {apart:g} s apart or more; expected as much at least"
-            )
         table = table[np.diff(graph.indptr) > 0].reset_index(drop=True)
         of = "row" if self.params.across == "recording" else "subject"
         self.table = table[[NUMBER, "row", "onset"]].assign(group=table[of])
