@@ -134,8 +134,8 @@ def test_what_does_not_go_with_a_context_is_refused():
 
 
 def test_a_span_longer_than_any_recording_is_refused_and_a_context_that_adds_nothing_told(data):
-    store, windows = data[:2]
-    dataset = SimpleNamespace(store=store, windows=windows)
+    store = data[0]
+    dataset = SimpleNamespace(store=store, n_samples=200)
     with pytest.raises(UserError, match=r"context.seconds=60: the longest recording lasts \d+ s"):
         check_context(dataset, ContextParams(of="recording", seconds=60))
     for of in ("recording", "subject"):  # which has two recordings
@@ -143,9 +143,11 @@ def test_a_span_longer_than_any_recording_is_refused_and_a_context_that_adds_not
     one_each = SimpleNamespace(recordings=store.recordings.drop_duplicates("subject"))
     (line,) = check_context(SimpleNamespace(store=one_each), ContextParams(of="subject"))
     assert "each subject has one recording" in line
-    dataset.windows = windows[(windows["row"] != 1) | (windows["start"] < 400)]
+    ranges = store.ranges.drop_duplicates("row")
+    few = ranges["stop"].where(ranges["row"] != 1, ranges["start"] + 400)
+    dataset.store = SimpleNamespace(recordings=store.recordings, ranges=ranges.assign(stop=few))
     (line,) = check_context(dataset, ContextParams(of="recording"))
-    assert f"1 recording of {windows['row'].nunique()} with fewer than three windows" in line
+    assert f"1 recording of {len(ranges)} with fewer than three windows" in line
 
 
 def test_phases_that_name_the_encoder_of_sequences_unfreeze_it_then():

@@ -91,7 +91,10 @@ def check_context(dataset: EEGDataset, context: ContextParams) -> list[str]:
         )
     if context.of == "subject" and recordings["subject"].is_unique:
         return ["context.of=subject: each subject has one recording, as with of: recording"]
-    short = too_short(dataset.windows.groupby("row").size(), context)
+    ranges = dataset.store.ranges
+    tiles = (ranges["stop"] - ranges["start"]) // dataset.n_samples
+    of_each = tiles.groupby(ranges["row"]).sum()
+    short = too_short(of_each[of_each > 0], context)
     return [short] if short else []
 
 
