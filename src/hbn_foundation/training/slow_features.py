@@ -116,7 +116,7 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
             longest = pd.Series(onsets).groupby(np.asarray(recordings)).agg(np.ptp).max()
             raise UserError(
                 f"slow features: within {self.max_lag:g} s nothing changes less than noise; windows"
-                f" of a recording are at most {longest:g} s apart; expected longer recordings, or a "
+                f" of a recording are at most {longest:g} s apart; expected longer recordings or a "
                 "smaller lag"
             )
         ratio = np.sqrt(signal / noises)
