@@ -8,11 +8,11 @@
 Runs `kedro run --env eyes`: in each fold an encoder is pretrained on the training subjects, and
 probes are fitted on the labels of 5, 10 and all 42 of them, ten draws. Repeats of the folds, and
 further seeds of pretraining with five folds each, are run in two of the contexts, and their scores
-averaged with those of seed 0. With
-`--trained` the whole model is trained from scratch on the labels of 5 and 10 as well, without
-averaging, one draw in each fold. The score is the AUROC within each test subject, averaged over
-draws and seeds, over the subjects of an order of states, then over both orders; intervals are over
-subjects (BCa), of differences paired. What has run is kept. The data: `EYES_ROOT`.
+averaged with those of seed 0. With `--trained` the whole model is trained from scratch on the
+labels of 5 and 10 as well, without averaging, one draw in each fold. The score is the AUROC within
+each test subject, averaged over draws and seeds, over the subjects of an order of states, then over
+both orders; intervals are over subjects (BCa), of differences paired. What has run is kept. The
+data: `EYES_ROOT`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hbn_foundation.recordings.clean import clean_recording
+from hbn_foundation.recordings.edf import cutoff
 from hbn_foundation.recordings.params import CleaningParams
 from hbn_foundation.recordings.read import UnreadableRecording
 from recordings.eeg_files import (
@@ -125,7 +126,20 @@ def test_one_eeg_channel_with_a_filter_of_its_own_does_not_filter_the_rest(tmp_p
     told = "most EEG channels, by the file's header: 70 Hz; others: T7 (5 Hz)"
     assert told in found.quality["note"]
     assert found.quality["l_freq"] == 1
-    assert "high-passed at 1 Hz by the file, so that nothing is left" in found.quality["note"]
+    assert "the band begins at 1 Hz, which is the file's own high-pass" in found.quality["note"]
+
+
+@pytest.mark.parametrize(
+    ("text", "high", "low"),
+    [
+        ("HP:0.1Hz LP:40Hz N:50Hz", 0.1, 40), ("HP: DC; LP: 5 Hz", None, 5), ("HP=.5LP=0,2kHz", 0.5, 200),
+        ("LP: 35 slope 12dB", None, 35), ("HP:100mHz LP:40 Sens:7", 0.1, 40), ("HP:0.3s", None, None),
+        ("HP:100 ms LP:1k", None, 1000), ("", None, None),
+    ],
+)  # fmt: skip
+def test_cutoffs_are_read_in_their_units(text, high, low):
+    expected = [float("nan") if value is None else value for value in (high, low)]
+    assert [cutoff(kind, text) for kind in ("HP", "LP")] == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize("others", ["Off", "1000", "5"])
@@ -138,13 +152,17 @@ def test_filters_of_brainvision_are_read_by_channel(tmp_path, others):
         "#     Name      Phys. Chn.    Resolution / Unit   Low Cutoff [s]   High Cutoff [Hz]   "
         "Notch [Hz]    Series Res. [kOhm] Gradient         Offset",
         *(
-            f"{i}     {name}         {i}                0.1 µV             10             {cut}"
+            f"{i}     {name}         {i}                0.1 µV             {seconds}             {cut}"
             "              Off                0"
-            for i, (name, cut) in enumerate(zip(NAMES, cutoffs, strict=True), 1)
+            for i, (name, cut, seconds) in enumerate(
+                zip(NAMES, cutoffs, ["0.1"] * 12 + ["DC"] * 2, strict=True), 1
+            )
         ),
     ]  # fmt: skip
     path.write_text(path.read_text().replace("[Comment]", "\n".join(lines)))
-    assert opened(tmp_path, path).lowpass == 30
+    recording = opened(tmp_path, path)
+    assert recording.lowpass == 30
+    assert recording.highpass == pytest.approx(1 / (0.2 * np.pi))
 
 
 @pytest.mark.parametrize("ending", [".edf", ".bdf"])

@@ -92,8 +92,11 @@ def test_recordings_no_longer_than_the_lag_say_nothing_of_slowness():
     random, recordings = np.random.default_rng(0), np.repeat(np.arange(40), 5)
     values, onsets = random.standard_normal((200, 4)), np.tile(2.0 * np.arange(5), 40)
     values[:, 0] += 2 * (onsets > 4)
-    with pytest.raises(UserError, match=r"10 s nothing .* at most 8 s apart"):
-        LinearSlowFeatures(2, 10.0).fit(values, recordings=recordings, onsets=onsets)
+    for kept in (slice(None), onsets < 8 - 4 * (recordings % 2)):  # of one length and of two
+        with pytest.raises(UserError, match=r"10 s nothing .* at most [68] s apart"):
+            LinearSlowFeatures(2, 10.0).fit(
+                values[kept], recordings=recordings[kept], onsets=onsets[kept]
+            )
     model = LinearSlowFeatures(2, 4.0, 0.0).fit(values, recordings=recordings, onsets=onsets)
     assert np.abs(model.components_[:, 0]).argmax() == 0
 

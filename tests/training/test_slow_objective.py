@@ -133,6 +133,8 @@ def test_recordings_are_long_enough_for_the_lag_and_those_left_out_are_told(wind
         objective = make_objective(PARAMS.model_copy(update={"lag_seconds": lag}), encoder)
         with pytest.raises(UserError, match=rf"objective.lag_seconds: {lag:g}, but .* begin 2 to"):
             objective.prepare(windows, Context(100.0, 0))
+    across = PARAMS.model_copy(update={"across": "subject", "lag_seconds": 1000.0})
+    assert len(make_objective(across, encoder).prepare(windows, Context(100.0, 0))) == len(windows)
 
 
 def test_slow_outputs_that_nothing_trains_are_refused():

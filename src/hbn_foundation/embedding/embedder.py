@@ -181,7 +181,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         context = model.context
         given = recordings_given(recordings)
         of_epochs = any(one.seconds for one in given)
-        if of_epochs and (self.denoise or context.denoise):
+        if of_epochs and (self.denoise or (context.denoise and model.encoder.slow is not None)):
             raise UserError(
                 "denoise: found Epochs, which may not be in order of time; expected Raw or files"
             )

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from hbn_foundation.training.checkpoint import Checkpoint
 
 MIN_ELECTRODES = 2
+MAX_LOW = 2.0
+"""Times the checkpoint's high-pass, above which a recording's is said to lack."""
 MIN_BAND = 0.8
 """Share of the checkpoint's band, from 0 Hz up, below which a recording's is said to lack."""
 AT_ONCE = 32
@@ -263,7 +265,7 @@ class CleanedRecordings:
                 found[task.place] = result
                 quality = json.loads(result["quality"])
                 low, edge = quality["l_freq"], quality["h_freq"]
-                self.lows += [low] if MIN_BAND * low > self.way.cleaning.l_freq else []
+                self.lows += [low] if low > MAX_LOW * self.way.cleaning.l_freq else []
                 self.edges += [edge] if edge < MIN_BAND * self._upper else []
         return found
 
@@ -371,7 +373,7 @@ class CleanedRecordings:
         if self.lows:
             warnings.warn(
                 f"{count_of(len(self.lows), 'recording')} of {of} begin at {max(self.lows):g} Hz "
-                f"or little below, the checkpoint's own at {self.way.cleaning.l_freq:g} Hz: by "
+                f"or below, the checkpoint's own at {self.way.cleaning.l_freq:g} Hz: by "
                 "their high-pass they lack a part of the band, and their features are unlike "
                 "others",
                 stacklevel=3,

@@ -55,8 +55,9 @@ def check_trainings(plan: Plan, data: Data) -> None:
 def _check_objective(base: BaseSpec, sfreq: float) -> None:
     from hbn_foundation.training.pretrain import make_pretext
 
-    recipe = PretrainingRecipe(encoder=base.encoder, objective=base.objective)
+    about = {"encoder": base.encoder, "objective": base.objective}
     try:
+        recipe = PretrainingRecipe.model_validate(about)
         make_pretext(recipe, sfreq, round(base.window.seconds * sfreq))
     except UserError as error:
         raise UserError(f"{base.id}: {error}") from None

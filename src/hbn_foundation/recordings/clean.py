@@ -255,10 +255,9 @@ class _Cleaning:
             )
         if self._h_freq < min(params.h_freq, recording.sfreq / 2):
             notes.append(f"low-passed at {self._h_freq:g} Hz, which is the file's own low-pass")
-        if recording.highpass > params.l_freq:
+        if recording.highpass > 1.01 * params.l_freq:  # headers round
             notes.append(
-                f"high-passed at {recording.highpass:g} Hz by the file, so that nothing is left of "
-                f"what cleaning.l_freq={params.l_freq:g} keeps below"
+                f"the band begins at {recording.highpass:g} Hz, which is the file's own high-pass"
             )
         if self._dropped:
             short = f"{self._dropped:.1f} s left out in stretches"

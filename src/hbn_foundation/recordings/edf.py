@@ -113,8 +113,9 @@ def record_times(
 
 def cutoff(kind: str, prefilter: str) -> float:
     """Cutoff in Hz of a channel's filter, `HP` or `LP`, by its header; NaN where it has none."""
-    pattern = rf"{kind}\s*[:=]?\s*(\d+(?:[.,]\d+)?)\s*(k?)([a-z]*)"
+    pattern = rf"{kind}\s*[:=]?\s*(\d*[.,]?\d+)\s*(mHz|kHz|k|m?s(?:ec)?\b)?"
     match = re.search(pattern, prefilter, re.IGNORECASE)
-    if match is None or match[3].lower().startswith("s"):  # a time constant
+    unit = (match[2] or "").lower() if match else ""
+    if match is None or "s" in unit:  # a time constant
         return float("nan")
-    return float(match[1].replace(",", ".")) * (1000 if match[2] else 1)
+    return float(match[1].replace(",", ".")) * {"m": 1e-3, "k": 1e3}.get(unit[:1], 1.0)

@@ -27,6 +27,8 @@ from hbn_foundation.recordings.read import (
 from hbn_foundation.recordings.timeline import Timeline, merged
 from hbn_foundation.sidecars import number
 
+FILTERS = {"HP": ("Low Cutoff", "highpass"), "LP": ("High Cutoff", "lowpass")}
+"""Columns of BrainVision headers, and MNE's names."""
 STILL_SECONDS = 1.0
 """Seconds without a change in any channel that are a pause."""
 
@@ -143,7 +145,7 @@ def open_recording(
 
 
 def recording_of(file: EegFile, bipolar: Literal["refuse", "midpoint"] = "refuse") -> Recording:
-    """Find channels, low-pass and continuous stretches of an open file, as `open_recording`."""
+    """Find channels, filters and continuous stretches of an open file, as `open_recording`."""
     channels = eeg_channels(file, bipolar)
     edges = _highpass(file, channels), _lowpass(file, channels)
     file, channels = _at_own_rate(file, channels)
@@ -175,27 +177,29 @@ def _at_own_rate(file: EegFile, channels: Channels) -> tuple[EegFile, Channels]:
     return replace(file, raw=raw), replace(channels, picks=picks)
 
 
-def _highpass(file: EegFile, channels: Channels) -> float:
-    """High-pass of most EEG channels in Hz; 0 where the file has none."""
-    if file.header is None:
-        return float(file.raw.info["highpass"] or 0)
-    values = [cutoff("HP", file.header.prefilters[pick]) for pick in channels.picks]
-    return float(np.median(np.nan_to_num(values)))
-
-
-def _lowpass(file: EegFile, channels: Channels) -> float:
-    """Low-pass of most EEG channels in Hz; infinite where the file has none.
+def _cutoffs(file: EegFile, channels: Channels, kind: str) -> list[float]:
+    """Cutoffs in Hz of the filters of EEG channels, `HP` or `LP`; 0, NaN or infinite: none.
 
     EDF and BrainVision have filters for each channel, of which MNE keeps the lowest or highest of
     all channels, whatever they record; other formats have one for the file.
     """
-    raw = file.raw
     if file.header is not None:
-        values = [cutoff("LP", file.header.prefilters[pick]) for pick in channels.picks]
-    else:
-        table = _brainvision_lowpass(file) if file.ending == ".vhdr" else {}
-        values = [table.get(raw.ch_names[pick], raw.info["lowpass"]) for pick in channels.picks]
-    known = [float(v) if v and v > 0 else np.inf for v in values]
+        return [cutoff(kind, file.header.prefilters[pick]) for pick in channels.picks]
+    column, of_file = FILTERS[kind]
+    table = _brainvision_cutoffs(file, column) if file.ending == ".vhdr" else {}
+    values = [table.get(file.raw.ch_names[p], file.raw.info[of_file]) for p in channels.picks]
+    return [float(value or 0) for value in values]
+
+
+def _highpass(file: EegFile, channels: Channels) -> float:
+    """High-pass of most EEG channels in Hz; 0 where the file has none."""
+    counts = Counter(v if v > 0 else 0.0 for v in _cutoffs(file, channels, "HP"))
+    return max(counts, key=lambda value: (counts[value], -value))
+
+
+def _lowpass(file: EegFile, channels: Channels) -> float:
+    """Low-pass of most EEG channels in Hz; infinite where the file has none."""
+    known = [v if v > 0 else np.inf for v in _cutoffs(file, channels, "LP")]
     counts = Counter(known)
     chosen = max(counts, key=lambda value: (counts[value], value))
     if len(counts) > 1:
@@ -208,8 +212,8 @@ def _lowpass(file: EegFile, channels: Channels) -> float:
     return chosen
 
 
-def _brainvision_lowpass(file: EegFile) -> dict[str, float]:
-    """High cutoffs in Hz by channel (NaN for none), of a header's last table of filters.
+def _brainvision_cutoffs(file: EegFile, column: str) -> dict[str, float]:
+    """Cutoffs in Hz by channel (NaN for none), of a header's last table of filters.
 
     The software filters come after the amplifier's and hold where both are.
     """
@@ -217,7 +221,7 @@ def _brainvision_lowpass(file: EegFile) -> dict[str, float]:
     rows = [re.split(r"\s\s+", line.strip()) for line in lines]
     found: dict[str, float] = {}
     for place, columns in enumerate(rows):
-        at = next((i for i, name in enumerate(columns) if name.startswith("High Cutoff")), None)
+        at = next((i for i, name in enumerate(columns) if name.startswith(column)), None)
         if at is None:
             continue
         for name, cells in zip(file.raw.ch_names, rows[place + 1 :], strict=False):

@@ -85,12 +85,12 @@ class PretrainingRecipe(TrainingRecipe):
 
     @model_validator(mode="after")
     def _slow_outputs_are_trained(self) -> Self:
-        objective = self.objective.in_use
-        names = {objective.name, *objective.beside}
+        names = {self.objective.name, *self.objective.beside}
         if self.encoder.n_slow and not names & (SLOW | {UNTRAINED}):
             raise ValueError(
-                f"encoder.n_slow={self.encoder.n_slow}: objective.name={objective.name} trains no "
-                f"slow outputs; expected 0, or one of {', '.join(sorted(SLOW))}"
+                f"encoder.n_slow={self.encoder.n_slow}: objective.name={self.objective.name} "
+                f"trains no slow outputs; expected n_slow=0, or {' or '.join(sorted(SLOW))} as "
+                "objective.name or in objective.beside"
             )
         return self
 

@@ -28,10 +28,10 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
 
     What tells recordings apart is noise, too, if less of it: a part of the covariance between them
     is added to that of differences. Both covariances, of noise and within recordings, are shrunk
-    towards the scaled identity; the components solve their generalised eigenproblem, the slowest
-    first. Their standard deviations within recordings are as their signal-to-noise ratios (of
-    amplitudes), so that a regularised model of few labels expects more of what is slow; their mean
-    variance is one.
+    towards the scaled identity; the components solve their generalised eigenproblem, the one of
+    least noise first. Their standard deviations within recordings are as their signal-to-noise
+    ratios (of amplitudes), so that a regularised model of few labels expects more of what is slow;
+    their mean variance is one.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
     shrinkage
         Share of the scaled identity in both covariances.
     between
-        Share of the covariance between recordings, or groups of them, that counts as noise.
+        Share of the covariance between recordings, or between groups, that counts as noise.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         (D,) of the windows.
     slowness_
         (n_components,) variance of differences relative to that within recordings: 2 for white
-        noise, small for what is slow.
+        noise, small for what is slow; nearly in order.
     weights_
         (n_components,) what each component, of variance one, is multiplied by.
     """
@@ -112,8 +112,10 @@ class LinearSlowFeatures(TransformerMixin, BaseEstimator):
         self.slowness_ = np.einsum("dn,de,en->n", self.components_, changes, self.components_)
         # a slow signal, of slowness 0, and noise: the ratio of their amplitudes
         signal = np.where(self.slowness_ < WHITE - TOLERANCE, WHITE - self.slowness_, 0.0)
-        if not signal.any():
-            longest = pd.Series(onsets).groupby(np.asarray(recordings)).agg(np.ptp).max()
+        longest = pd.Series(onsets).groupby(np.asarray(recordings)).agg(np.ptp).max()
+        # where all windows of a recording are near each other, differences are all its variance
+        none_apart = groups is None and longest <= self.max_lag + EPSILON
+        if none_apart or not signal.any():
             raise UserError(
                 f"slow features: within {self.max_lag:g} s nothing changes less than noise; windows"
                 f" of a recording are at most {longest:g} s apart; expected longer recordings or a "

@@ -78,6 +78,8 @@ class SlowFeatures(Objective):
                 f"objective: {self.params.name} needs four windows of a recording, and none has as "
                 "many; cut shorter windows"
             )
+        if self.params.across == "subject":  # whose recordings vary, however short they are
+            longest = np.inf
         if not apart <= self.params.lag_seconds + EPSILON < longest:
             raise UserError(
                 f"objective.lag_seconds: {self.params.lag_seconds:g}, but windows of a recording "
@@ -117,7 +119,7 @@ class SlowFeatures(Objective):
         encoder.slow.weight[: len(weight)] = weight
         encoder.slow.bias[: len(bias)] = bias
         # relative to the recording, and the share of it that is not noise
-        encoder.slow.gain.copy_((1 - self.slowness / WHITE).clip(0.0))
+        encoder.slow.gain.copy_(signal_share(self.slowness))
 
     def forward(self, encoder: Encoder, batch: Any, positions: Tensor) -> StepOutput:
         """Slowness of the outputs, beside that of the linear method and of white noise."""
@@ -139,6 +141,11 @@ class SlowFeatures(Objective):
             **drifts(outputs, places),
         }
         return StepOutput(loss, len(signals), scores)
+
+
+def signal_share(slowness: Tensor) -> Tensor:
+    """Compute the share of the variance that is no white noise, of a slowness."""
+    return (1 - slowness / WHITE).clip(0.0)
 
 
 def relative_tangents(

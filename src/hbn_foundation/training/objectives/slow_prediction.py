@@ -26,8 +26,9 @@ from hbn_foundation.training.objectives.slow_features import (
     SlowFeatures,
     drifts,
     relative_tangents,
+    signal_share,
 )
-from hbn_foundation.training.slow_features import WHITE, near_graph
+from hbn_foundation.training.slow_features import near_graph
 
 
 class SlowPrediction(SlowFeatures):
@@ -91,7 +92,7 @@ class SlowPrediction(SlowFeatures):
         scores = {
             "slow_prediction_loss": loss.detach(),
             "trivial_slow_mean": around.square().mean(),
-            "trivial_linear": (own * (1 - self.slowness / WHITE) - around).square().mean(),
+            "trivial_linear": (own * signal_share(self.slowness) - around).square().mean(),
             **drifts(outputs, places),
         }
         return StepOutput(loss, len(signals), scores)
