@@ -132,9 +132,9 @@ def test_one_eeg_channel_with_a_filter_of_its_own_does_not_filter_the_rest(tmp_p
 @pytest.mark.parametrize(
     ("text", "high", "low"),
     [
-        ("HP:0.1Hz LP:40Hz N:50Hz", 0.1, 40), ("HP: DC; LP: 5 Hz", None, 5), ("HP=.5LP=0,2kHz", 0.5, 200),
-        ("LP: 35 slope 12dB", None, 35), ("HP:100mHz LP:40 Sens:7", 0.1, 40), ("HP:0.3s", None, None),
-        ("HP:100 ms LP:1k", None, 1000), ("", None, None),
+        ("HP:0.1Hz LP:40Hz N:50Hz", 0.1, 40), ("HP: DC; LP: 5 Hz", None, 5), ("", None, None),
+        ("HP=.5LP=0,2kHz", 0.5, 200), ("LP: 35 slope 12dB", None, 35), ("HP:0.3s", None, None),
+        ("HP:100mHz LP:40 Sens:7", 0.1, 40), ("HP:100 ms LP:1k", None, 1000),
     ],
 )  # fmt: skip
 def test_cutoffs_are_read_in_their_units(text, high, low):
@@ -152,8 +152,8 @@ def test_filters_of_brainvision_are_read_by_channel(tmp_path, others):
         "#     Name      Phys. Chn.    Resolution / Unit   Low Cutoff [s]   High Cutoff [Hz]   "
         "Notch [Hz]    Series Res. [kOhm] Gradient         Offset",
         *(
-            f"{i}     {name}         {i}                0.1 µV             {seconds}             {cut}"
-            "              Off                0"
+            f"{i}     {name}         {i}                0.1 µV             {seconds}          "
+            f"   {cut}              Off                0"
             for i, (name, cut, seconds) in enumerate(
                 zip(NAMES, cutoffs, ["0.1"] * 12 + ["DC"] * 2, strict=True), 1
             )
